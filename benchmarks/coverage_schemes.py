@@ -1,0 +1,205 @@
+"""Resampled scores and the intervals made of them, for the coverage table.
+
+`weights` runs the weightings of the full-sample maps (bootstrap, Bayesian bootstrap, jackknife), `halves` the
+complementary half-samples with everything fitted anew. Both give dictionaries of arrays with data sets first.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from scipy import stats
+
+from benchmarks.coverage_data import images, world
+from jaxsim import centering, compare, inference, pairwise, transforms
+from jaxsim.linalg import dot
+from jaxsim.measures import Measure
+from jaxsim.resampling import schemes
+
+
+def scores(m: Measure, features: jax.Array) -> jax.Array:
+    """Scores `(K,)` of the first network with the K others; everything fitted on these images."""
+    z = lax.map(lambda x: m.compare.embed(m.pairwise(m.transform(x))), features)
+    return m.compare.finish(dot(z[1:], z[0]))
+
+
+@functools.partial(jax.jit, static_argnames=("n",))
+def _sample(key, n, thetas):
+    return images(key, n, thetas, world())
+
+
+_scores = jax.jit(scores, static_argnames=("m",))
+
+
+def large(m: Measure, key: jax.Array, n: int, thetas: jax.Array) -> np.ndarray:
+    """Scores of n images with the bias of order 1 / n removed by the scores of the two halves."""
+    features = _sample(key, n, thetas)
+    parts = features, features[:, : n // 2], features[:, n // 2 :]
+    whole, first, second = (rsa(np.asarray(f), _centres(m)) if _ranked(m) else np.asarray(_scores(m, f)) for f in parts)
+    return 2 * whole - (first + second) / 2
+
+
+def weighted(m: Measure, maps: jax.Array, w: jax.Array, at_once: int = 16) -> jax.Array:
+    """Scores `(B, K)` under image weights `(n, B)`."""
+    if isinstance(m.compare, compare.UCentredCosine):
+        return _quadratic(m, maps, w)
+    z = jax.vmap(m.compare.prepare)(maps)
+    x, y = jax.tree.map(lambda a: a[:1], z), jax.tree.map(lambda a: a[1:], z)
+    blocks = jnp.pad(w, ((0, 0), (0, -w.shape[1] % at_once)), mode="edge").reshape(w.shape[0], -1, at_once)
+    found = lax.map(lambda v: m.compare.weighted(x, y, v)[:, 0], jnp.moveaxis(blocks, 1, 0))
+    return found.reshape(-1, found.shape[-1])[: w.shape[1]]
+
+
+def _quadratic(m, maps, w):
+    """`compare.UCentredCosine.weighted` as quadratic forms w' (K * L) w: faster for few networks, equal to rounding."""
+    z = jax.vmap(m.compare.prepare)(maps)
+    rows = dot(z, w)
+    fit = jax.vmap(centering.fit_margins, (0, None))(rows, w)
+
+    def moment(a, b, fit_a, rows_b):
+        return jnp.sum(w * dot(a * b, w), 0) / 2 - jnp.sum(w * fit_a * rows_b, 0)
+
+    size = moment(z[0], z[0], fit[0], rows[0])
+
+    def one(parts):
+        a, fit_a, rows_a = parts
+        return moment(z[0], a, fit[0], rows_a) / jnp.sqrt(size * moment(a, a, fit_a, rows_a))
+
+    return lax.map(one, (z[1:], fit[1:], rows[1:])).T
+
+
+@functools.partial(jax.jit, static_argnames=("m", "n", "count"))
+def weights(m: Measure, n: int, count: int, keys: jax.Array, thetas: jax.Array) -> dict:
+    """Bootstrap, Bayesian bootstrap (`count` resamples each) and jackknife of one data set a key."""
+    plan = jax.tree.map(jnp.asarray, schemes.layout(None, n))
+
+    def one(key):
+        a, b, c = jax.random.split(key, 3)
+        features = images(a, n, thetas, world())
+        maps = lax.map(lambda x: m.pairwise(m.transform(x)), features)
+        draws = {
+            "bootstrap": jax.vmap(lambda k: schemes.bootstrap_counts(k, plan))(jax.random.split(b, count)).T,
+            "bayesian": jax.vmap(lambda k: schemes.dirichlet_weights(k, plan))(jax.random.split(c, count)).T,
+            "jackknife": 1 - jnp.eye(n),
+        }
+        return {"estimate": scores(m, features)} | {k: weighted(m, maps, w) for k, w in draws.items()}
+
+    return lax.map(one, keys)
+
+
+@functools.partial(jax.jit, static_argnames=("n", "pairs"))
+def draw_halves(n: int, pairs: int, key: jax.Array, thetas: jax.Array):
+    """Features of one data set, and images `(2 pairs, n // 2)`: each half followed by its complement."""
+    a, b = jax.random.split(key)
+    orders = jax.vmap(lambda k: jax.random.permutation(k, n))(jax.random.split(b, pairs))
+    return images(a, n, thetas, world()), orders[:, : n // 2 * 2].reshape(2 * pairs, n // 2)
+
+
+@functools.partial(jax.jit, static_argnames=("m", "n", "pairs"))
+def _halves_on_device(m, n, pairs, keys, thetas):
+    def one(key):
+        features, subsets = draw_halves(n, pairs, key, thetas)
+        halves = lax.map(lambda s: scores(m, features[:, s]), subsets)
+        return {"estimate": scores(m, features), "halves": halves}
+
+    return lax.map(one, keys)
+
+
+def halves(m: Measure, n: int, pairs: int, keys: jax.Array, thetas: jax.Array) -> dict:
+    """Scores of complementary half-samples, refitted: one data set a key."""
+    if not _ranked(m):
+        return jax.tree.map(np.asarray, _halves_on_device(m, n, pairs, keys, thetas))
+    found = {"estimate": [], "halves": []}
+    for key in keys:
+        features, subsets = map(np.asarray, draw_halves(n, pairs, key, thetas))
+        found["estimate"].append(rsa(features, _centres(m)))
+        found["halves"].append([rsa(features[:, s], _centres(m)) for s in subsets])
+    return {k: np.array(v, np.float32) for k, v in found.items()}
+
+
+def _ranked(m):
+    """Whether the measure is RSA, which NumPy does here; no other measure of ranks is restated."""
+    return isinstance(m.compare, compare.Spearman) and m.pairwise == pairwise.pearson
+
+
+def _centres(m):
+    return {transforms.center: True, transforms.identity: False}[m.transform]
+
+
+def rsa(features: np.ndarray, centre: bool) -> np.ndarray:
+    """RSA of the first network with the others: NumPy sorts several times faster than XLA does on a CPU."""
+    upper = _upper(features.shape[1])
+    z = []
+    for x in features:
+        x = x - x.mean(0) if centre else x
+        x = x - x.mean(1, keepdims=True)
+        x /= np.sqrt((x * x).sum(1, keepdims=True))
+        values = (1 - x @ x.T).ravel()[upper].clip(1e-30)
+        order = np.sort(
+            values.view(np.uint32).astype(np.uint64) << np.uint64(32) | np.arange(values.size, dtype=np.uint64)
+        )
+        ranks = np.empty(values.size, np.float32)
+        ranks[(order & np.uint64(0xFFFFFFFF)).astype(np.int64)] = np.linspace(-1, 1, values.size, dtype=np.float32)
+        z.append(ranks / np.linalg.norm(ranks))
+    return np.array([v @ z[0] for v in z[1:]])
+
+
+@functools.cache
+def _upper(n):
+    return np.ravel_multi_index(np.triu_indices(n, 1), (n, n))
+
+
+def half_error(estimate: np.ndarray, halves: np.ndarray, share: float = 0.5) -> np.ndarray:
+    """Standard error `(M, K)` from scores `(M, 2 R, K)` of R half-samples, each followed by its complement.
+
+    Of each pair, o = (s_h - s_h') / 2 and e = (s_h + s_h') / 2 - s. mean(o^2) has the variance of the first order and
+    twice that of the second; var(e) is that of the second order. `share` of var(e) is taken off: 1 would be unbiased to
+    second order. A fully degenerate statistic has var(e) = mean(o^2) / 2, so no more than that is taken.
+    """
+    first, second = halves[:, 0::2], halves[:, 1::2]
+    odd = np.mean(((first - second) / 2) ** 2, 1)
+    even = np.var((first + second) / 2, axis=1, ddof=1)
+    return np.sqrt(odd - share * np.minimum(even, odd / 2))
+
+
+def half_intervals(found: dict) -> tuple[dict, dict]:
+    """Intervals `(low, high)`, each `(M, K)`, of one call of `halves`, and the standard errors."""
+    estimate, values = found["estimate"], found["halves"]
+    stretch = stats.t.ppf(0.975, values.shape[1] // 2 - 1) / stats.norm.ppf(0.975)
+    none, half, full = (half_error(estimate, values, share) for share in (0, 0.5, 1))
+    plain = np.asarray(inference.subsample_error(jnp.moveaxis(values, 1, 0), 1, 2))
+    intervals = {
+        "half-samples, t": inference.normal_interval(estimate, stretch * half),
+        "half-samples, Fisher t": inference.fisher_interval(estimate, stretch * half),
+        "half-samples, odd part, t": inference.normal_interval(estimate, stretch * none),
+        "half-samples, odd less even part, t": inference.normal_interval(estimate, stretch * full),
+        "subsample n/2, normal": inference.normal_interval(estimate, plain),
+    }
+    errors = {"half-samples": half, "odd part": none, "odd less even part": full, "subsample n/2": plain}
+    return intervals, errors
+
+
+def weight_intervals(found: dict) -> tuple[dict, dict]:
+    """Intervals of one call of `weights`."""
+    s = jnp.asarray(found["estimate"])
+    boot, bayes, jack = (jnp.moveaxis(found[k], 1, 0) for k in ("bootstrap", "bayesian", "jackknife"))
+    error = inference.jackknife_error(jack)
+    stretch = stats.t.ppf(0.975, jack.shape[0] - 1) / stats.norm.ppf(0.975)
+    intervals = {
+        "bootstrap, percentile": inference.percentile_interval(boot),
+        "bootstrap, basic": inference.basic_interval(boot, s),
+        "bootstrap, BCa": inference.bca_interval(boot, s, jack),
+        "bootstrap, normal": inference.normal_interval(s, inference.bootstrap_error(boot)),
+        "Bayesian bootstrap, percentile": inference.percentile_interval(bayes),
+        "jackknife, normal": inference.normal_interval(s, error),
+        "jackknife, Fisher": inference.fisher_interval(s, error),
+        "jackknife, t": inference.normal_interval(s, stretch * error),
+    }
+    errors = {
+        "bootstrap": inference.bootstrap_error(boot),
+        "Bayesian bootstrap": inference.bootstrap_error(bayes),
+        "jackknife": error,
+    }
+    return intervals, errors

@@ -1,0 +1,37 @@
+"""Similarity of neural representations in JAX: RSA, CKA and duality diagram similarity for whole sets of networks."""
+
+from jaxsim import compare as compare
+from jaxsim import pairwise as pairwise
+from jaxsim import transforms as transforms
+from jaxsim.engine import affinity as affinity
+from jaxsim.engine import compare_maps as compare_maps
+from jaxsim.engine import cross_affinity as cross_affinity
+from jaxsim.engine import maps as maps
+from jaxsim.engine import noise_ceiling as noise_ceiling
+from jaxsim.evaluation import agreement_intervals as agreement_intervals
+from jaxsim.evaluation import evaluate as evaluate
+from jaxsim.evaluation import load_truth as load_truth
+from jaxsim.io import read_features as read_features
+from jaxsim.measures import CKA_LINEAR as CKA_LINEAR
+from jaxsim.measures import CKA_LINEAR_BIASED as CKA_LINEAR_BIASED
+from jaxsim.measures import CKA_RBF as CKA_RBF
+from jaxsim.measures import CKA_RBF_BIASED as CKA_RBF_BIASED
+from jaxsim.measures import DDS_COSINE as DDS_COSINE
+from jaxsim.measures import DDS_LAPLACIAN as DDS_LAPLACIAN
+from jaxsim.measures import DISTANCE_CORRELATION as DISTANCE_CORRELATION
+from jaxsim.measures import DISTANCE_CORRELATION_UNBIASED as DISTANCE_CORRELATION_UNBIASED
+from jaxsim.measures import RSA as RSA
+from jaxsim.measures import RSA_UNCENTRED as RSA_UNCENTRED
+from jaxsim.measures import RV as RV
+from jaxsim.measures import Measure as Measure
+from jaxsim.measures import dds as dds
+from jaxsim.resampling import BayesianBootstrap as BayesianBootstrap
+from jaxsim.resampling import Bootstrap as Bootstrap
+from jaxsim.resampling import Jackknife as Jackknife
+from jaxsim.resampling import Permutation as Permutation
+from jaxsim.resampling import Subsample as Subsample
+from jaxsim.resampling import resample as resample
+from jaxsim.results import Affinity as Affinity
+from jaxsim.results import Maps as Maps
+from jaxsim.results import Resamples as Resamples
+from jaxsim.results import load as load

@@ -1,0 +1,8 @@
+"""`python -m jaxsim.cli` is `jaxsim`."""
+
+import sys
+
+from jaxsim.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""Arguments of every command, and the help that teaches them."""
+
+import argparse
+import importlib
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from jaxsim.cli import guide
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"jaxsim: error: {message} (see {self.prog} --help)\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of `jaxsim` with all its commands; each sets `run`, a function of the parsed arguments."""
+    parser = _Parser(
+        prog="jaxsim",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=16),
+        description="Similarity of neural representations: how alike networks are, and how sure one can be.",
+        epilog="`jaxsim COMMAND --help` explains a command with examples. Exit codes: 0 done, 1 unexpected "
+        "error, 2 wrong usage or bad input, 130 interrupted.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _affinity(_command(commands, "affinity", "similarity of every pair of networks", guide.AFFINITY, "scoring"))
+    _bootstrap(_command(commands, "bootstrap", "intervals by resampling images", guide.BOOTSTRAP, "scoring"))
+    _taxonomy(_command(commands, "taxonomy", "cluster networks into a tree", guide.TAXONOMY, "judging"))
+    _evaluate(_command(commands, "evaluate", "agreement with measured transfer", guide.EVALUATE, "judging"))
+    _command(commands, "measures", "list the measures", guide.MEASURES, "listing")
+    _demo(_command(commands, "demo", "the whole pipeline on made-up features", guide.DEMO, "tour"))
+    return parser
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None) -> NoReturn:
+        from importlib import metadata
+
+        parser.exit(0, f"jaxsim {metadata.version('jaxsim-similarity')}\n")
+
+
+def _command(commands: Any, name: str, summary: str, text: str, module: str) -> argparse.ArgumentParser:
+    style = argparse.RawDescriptionHelpFormatter
+    command = commands.add_parser(name, help=summary, description=text, formatter_class=style)
+    command.set_defaults(run=_later(module, f"run_{name}"), command=name, x64=False)
+    group = command.add_argument_group("what is printed")
+    group.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    group.add_argument("--quiet", action="store_true", help="no progress, notes or warnings on standard error")
+    return command
+
+
+def _later(module: str, name: str) -> Callable[[argparse.Namespace], None]:
+    """The command's function, imported when it is called: help and usage errors need no JAX."""
+
+    def run(arguments: argparse.Namespace) -> None:
+        getattr(importlib.import_module(f"jaxsim.cli.{module}"), name)(arguments)
+
+    return run
+
+
+def _affinity(command: argparse.ArgumentParser) -> None:
+    command.add_argument("features", metavar="FEATURES", help="directory or file of features")
+    command.add_argument("--against", metavar="FEATURES", help="score against these networks instead")
+    _add_measure(command)
+    _add_computing(command)
+    _add_output(command)
+
+
+def _bootstrap(command: argparse.ArgumentParser) -> None:
+    command.add_argument("features", metavar="FEATURES", help="directory or file of features")
+    command.add_argument("--against", metavar="FEATURES", help="score against these networks instead")
+    _add_measure(command)
+    schemes = ("bootstrap", "bayesian", "subsample", "jackknife", "permutation")
+    command.add_argument("--scheme", choices=schemes, default="bootstrap", help="default: bootstrap")
+    command.add_argument("--size", type=_count, metavar="M", help="images per subset, for subsample")
+    _add_resampling(command, 1000)
+    command.add_argument("--target", metavar="NAME", help="target of ranking.png; default: the first column")
+    _add_computing(command)
+    _add_output(command)
+
+
+def _taxonomy(command: argparse.ArgumentParser) -> None:
+    command.add_argument("input", metavar="INPUT", help="features, or a matrix")
+    _add_measure(command, several=False)
+    command.add_argument("--key", metavar="NAME", help="INPUT is an npz file and this array is the matrix")
+    command.add_argument("--support", metavar="NPZ", help="resamples.npz of `jaxsim bootstrap`")
+    linkages = ("average", "authors", "transfer")
+    text = (
+        "average: average linkage on 1 - S (default); authors: single linkage, Euclidean distance of rows, "
+        "as the code of RSA; transfer: average linkage, Euclidean distance of rows, as Taskonomy"
+    )
+    command.add_argument("--linkage", choices=linkages, default="average", help=text)
+    command.add_argument("--symmetrise", action="store_true", help="use (S + S^T) / 2")
+    command.add_argument("--clusters", type=_count, metavar="K", help="also list K clusters")
+    _add_computing(command)
+    _add_output(command)
+
+
+def _evaluate(command: argparse.ArgumentParser) -> None:
+    command.add_argument("affinity", metavar="AFFINITY", help="the prediction")
+    command.add_argument("truth", metavar="TRUTH", help="measured transfer")
+    command.add_argument("--key", metavar="NAME", help="array of TRUTH, where it is an npz file of several")
+    command.add_argument("--affinity-key", metavar="NAME", help="the same for AFFINITY")
+    command.add_argument("--subset", action="store_true", help="use the networks that both have")
+    text = "resamples.npz of `jaxsim bootstrap`: intervals over images, over targets and over both"
+    command.add_argument("--resamples", metavar="NPZ", help=text)
+    _add_draws(command)
+    _add_output(command, required=False)
+
+
+def _demo(command: argparse.ArgumentParser) -> None:
+    _add_measure(command, several=False)
+    _add_resampling(command, 200)
+    command.add_argument("--x64", action="store_true", help="compute in float64")
+    _add_output(command)
+
+
+def _add_measure(command: argparse.ArgumentParser, *, several: bool = True) -> None:
+    more = "; repeat it for several" if several else ""
+    text = f"name from `jaxsim measures` or dds:TRANSFORM,PAIRWISE (default: rsa){more}"
+    command.add_argument("--measure", metavar="NAME", action="append", help=text)
+
+
+def _add_resampling(command: argparse.ArgumentParser, count: int) -> None:
+    command.add_argument("--resamples", type=_count, default=count, metavar="B", help=f"default: {count}")
+    _add_draws(command)
+
+
+def _add_draws(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="of the random key; default: 0")
+    command.add_argument("--level", type=_share, default=0.95, metavar="P", help="of the intervals; default: 0.95")
+
+
+def _add_computing(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("images and computing")
+    group.add_argument("--ids", metavar="FILE", help="image ids of FEATURES: npy, or text with one per line")
+    group.add_argument("--align", action="store_true", help="bring differently ordered image ids into one order")
+    group.add_argument("--memory", type=_positive, metavar="GB", help="budget for device memory")
+    group.add_argument("--x64", action="store_true", help="compute in float64")
+
+
+def _add_output(command: argparse.ArgumentParser, *, required: bool = True) -> None:
+    group = command.add_argument_group("output")
+    group.add_argument("--out", required=required, metavar="DIR", help="directory for the results")
+    group.add_argument("--overwrite", action="store_true", help="replace results that are there already")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above zero")
+    return value
+
+
+def _share(text: str) -> float:
+    value = _positive(text)
+    if value >= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 1")
+    return value

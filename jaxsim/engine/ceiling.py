@@ -1,0 +1,65 @@
+"""Noise ceilings: how well the best possible map could do for a group of networks."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxsim import inputs
+from jaxsim.engine.program import read_maps
+from jaxsim.engine.shapes import buckets
+from jaxsim.engine.verbs import check
+from jaxsim.inference import NoiseCeiling
+from jaxsim.linalg import dot
+from jaxsim.measures import Measure, of_maps
+from jaxsim.results import Maps
+
+
+def noise_ceiling(group: Any, measure: Any, *, ids: Any = None, align: bool = False) -> NoiseCeiling:
+    """Range of the mean score that the best possible network could have with the members of a group.
+
+    Upper bound: every member against the mean of all maps, itself included; lower bound: against the mean of the others
+    (Nili et al. 2014). Maps are averaged after the comparator's normalisation: ranks for rank correlations, maps at
+    mean 0 and length 1 for Pearson, at length 1 for the cosine.
+
+    Args:
+        group: features of U members (subjects, seeds) as for `js.affinity`, or `Maps`.
+        measure: measure, or comparator for `Maps`.
+        ids: labels of the images.
+        align: match images by id.
+
+    Returns:
+        `NoiseCeiling(lower, upper)`.
+
+    Raises:
+        TypeError: the comparator is a function of your own, which says nothing of how maps are averaged.
+        ValueError: there are fewer than two members, or their images do not fit.
+
+    >>> import jax, jaxsim as js
+    >>> shared, own = jax.random.normal(jax.random.key(0), (2, 4, 30, 10))
+    >>> ceiling = js.noise_ceiling(shared[:1] + own, js.RSA)
+    >>> bool(ceiling.lower < ceiling.upper)
+    True
+    """
+    ready = isinstance(group, Maps)
+    measure = measure if isinstance(measure, Measure) else of_maps(measure)
+    if not hasattr(measure.compare, "pool"):
+        raise TypeError(f"{measure} compares with a function of your own; a noise ceiling needs one of js.compare.")
+    nets = inputs.square_maps(group, ids) if ready else inputs.networks(group, ids)
+    nets = inputs.same_images(nets, align=align)[0]
+    if len(nets.names) < 2:
+        raise ValueError(f"a noise ceiling needs at least two members; there is only {''.join(nets.names)!r}.")
+    check([measure], nets)
+    return ceiling_call(measure, buckets(nets, [measure])[0])
+
+
+@jax.jit
+def ceiling_call(measure, parts) -> NoiseCeiling:
+    """The one device call of `noise_ceiling`."""
+    z, pools = read_maps([measure], parts, lambda m, k: (m.compare.embed(k), m.compare.pool(k))).z[0]
+    total, count = jnp.sum(pools, 0), pools.shape[0]
+    upper = dot(z, measure.compare.again(total / count))
+    others = lax.map(lambda pool: measure.compare.again((total - pool) / (count - 1)), pools)
+    finish = measure.compare.finish
+    return NoiseCeiling(jnp.mean(finish(jnp.sum(z * others, 1))), jnp.mean(finish(upper)))

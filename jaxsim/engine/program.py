@@ -1,0 +1,131 @@
+"""The device programs: every map built once, products shared by the measures that use them, scores as one product."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxsim import compare, pairwise, transforms
+from jaxsim.engine.shapes import Bucket
+from jaxsim.linalg import dot
+from jaxsim.measures import Measure
+
+WORKING_BYTES = 2e9
+"""Memory for networks worked on at once on an accelerator."""
+
+
+class Embedded(NamedTuple):
+    """Networks ready to be compared.
+
+    Attributes:
+        z: one entry a measure, the embedded maps `(T, k)`, or the maps `(T, n, n)` where there is no embedding.
+        undefined: one entry a measure, the number of images of each network that have no distances, `(T,)`.
+    """
+
+    z: list[Any]
+    undefined: list[jax.Array]
+
+
+class _Shared:
+    """Features of one network and what the measures have already computed from them."""
+
+    def __init__(self, x, where):
+        self.x, self.where = x, where
+        self.transformed: list[tuple[Any, Any, Any]] = []
+        self.products: dict[tuple[int, Any], Any] = {}
+
+    def features(self, transform) -> tuple[int, Any, Any]:
+        for k, (known, x, where) in enumerate(self.transformed):
+            if known is transform or (not jax.tree.leaves(transform) and known == transform):
+                return k, x, where
+        x = transform(self.x) if self.where is None else transform(self.x, self.where)
+        where = None if self.where is None else transforms.padding_after(transform, self.where)
+        self.transformed.append((transform, x, where))
+        return len(self.transformed) - 1, x, where
+
+    def map(self, measure: Measure):
+        k, x, where = self.features(measure.transform)
+        if not hasattr(measure.pairwise, "stable"):
+            return measure.pairwise(x)
+        product, finish = measure.pairwise.stable(getattr(measure.compare, "invariance", compare.NOTHING))
+        if (k, product) not in self.products:
+            self.products[k, product] = product(x, where)
+        return finish(self.products[k, product], pairwise.width(x, where))
+
+
+def read_maps(measures: Sequence[Measure], parts: Sequence[Bucket], read: Callable) -> Embedded:
+    """`read(measure, map)` for every network and measure, stacked over networks in the order of the buckets.
+
+    Networks are mapped over: one at a time on a CPU, where each uses all cores, and several at once elsewhere.
+    """
+
+    def one(x_where):
+        shared = _Shared(*x_where)
+        maps = [shared.map(m) for m in measures]
+        return Embedded(
+            [read(m, k) for m, k in zip(measures, maps, strict=True)], [_without_distances(k) for k in maps]
+        )
+
+    stacks = [lax.map(one, (b.stack(), b.where), batch_size=_at_once(b)) for b in parts]
+    return jax.tree.map(lambda *s: jnp.concatenate(s), *stacks)
+
+
+def _without_distances(m):
+    """Number of images that have no value with most of the others."""
+    return jnp.sum(jnp.sum(jnp.isnan(m), 1) > m.shape[0] // 2)
+
+
+def _at_once(bucket: Bucket) -> int | None:
+    if jax.default_backend() == "cpu":
+        return None
+    n, *shape = bucket.x[0].shape
+    return max(1, int(WORKING_BYTES // (8 * n * (n + np.prod(shape)))))
+
+
+def has_embedding(measure: Measure) -> bool:
+    """Whether the comparator is an inner product of embedded maps."""
+    return hasattr(measure.compare, "embed")
+
+
+def embed(measure: Measure, m: jax.Array) -> jax.Array:
+    """The map as the comparator compares it."""
+    return measure.compare.embed(m) if has_embedding(measure) else m
+
+
+def score(measure: Measure, a: jax.Array, b: jax.Array) -> jax.Array:
+    """`(S, T)` scores of embedded maps: one matrix product, or a loop over pairs for a comparator of your own."""
+    if has_embedding(measure):
+        return measure.compare.finish(dot(a, b.T))
+    return lax.map(lambda u: lax.map(lambda v: measure.compare(u, v), b), a)
+
+
+@functools.partial(jax.jit, static_argnames=("rows", "columns"))
+def affinity_call(measures, x, y, rows, columns):
+    """The one device call of `affinity` and `cross_affinity`.
+
+    Args:
+        measures: tuple of S measures.
+        x: buckets of the rows' networks.
+        y: buckets of the columns' networks, or None for those of `x`.
+        rows: place of each network of `x` in its buckets.
+        columns: the same for `y`.
+
+    Returns:
+        Scores `(S, T)` and the undefined images of rows and columns, one entry a measure each.
+    """
+    rows, columns = np.asarray(rows), np.asarray(columns)
+    a = read_maps(measures, x, embed)
+    b = a if y is None else read_maps(measures, y, embed)
+    values = [score(m, u, v)[rows][:, columns] for m, u, v in zip(measures, a.z, b.z, strict=True)]
+    return values, [u[rows] for u in a.undefined], [u[columns] for u in b.undefined]
+
+
+@functools.partial(jax.jit, static_argnames=("rows",))
+def maps_call(measure, x, rows):
+    """Maps `(T, n, n)` as the measure's `pairwise` defines them."""
+    plain = Measure(measure.transform, measure.pairwise, compare.cosine)
+    return read_maps([plain], x, lambda _, m: m).z[0][np.asarray(rows)]

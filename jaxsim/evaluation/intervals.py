@@ -1,0 +1,182 @@
+"""Intervals for the agreement with transfer: over images, over targets, over both."""
+
+import functools
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from jaxsim import inference
+from jaxsim.evaluation.alignment import align, warn_undefined
+from jaxsim.evaluation.correlation import Correlation, pearson, spearman
+from jaxsim.evaluation.truth import as_affinity
+from jaxsim.results import Affinity, Provenance, Saved, record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MASKED = {spearman: inference.masked_spearman, pearson: inference.masked_pearson}
+_STACKED = ("corrected", "bias", "error", "interval", "percentile")
+
+
+@record(arrays=("estimate", "corrected", "bias", "error", "interval", "percentile", "draws"))
+class AgreementIntervals(Saved):
+    """The agreement with transfer and three intervals for it, which answer different questions.
+
+    Attributes:
+        estimate: `()` mean over targets of the correlation, of the full-sample scores.
+        corrected: `(3,)` centre of each interval: the estimate less its bias where images are resampled.
+        bias: `(3,)` mean of the draws minus the estimate; shown, not corrected, over targets.
+        error: `(3,)` standard error of `corrected`.
+        interval: `(3, 2)` lower and upper end.
+        percentile: `(3, 2)` plain percentile interval of the draws, for comparison; too low over images.
+        draws: `(3, B)` the resampled agreements, uncorrected.
+        over: what each of the three is over: `images`, `targets`, `images and targets`.
+        conditions: for each, in a sentence, what it says and conditions on.
+        level: confidence level.
+        targets: the targets that count.
+        diagonal: whether a target's own network counts as a source.
+        correlation: name of the correlation.
+        truth: what was taken as the truth.
+        provenance: where the resamples come from.
+        notes: what was left out.
+    """
+
+    estimate: Any
+    corrected: Any
+    bias: Any
+    error: Any
+    interval: Any
+    percentile: Any
+    draws: Any
+    over: tuple[str, ...]
+    conditions: tuple[str, ...]
+    level: float
+    targets: tuple[str, ...]
+    diagonal: bool
+    correlation: str
+    truth: str
+    provenance: Provenance
+    notes: tuple[str, ...] = ()
+
+    def to_pandas(self):
+        """A DataFrame with one row per interval."""
+        import pandas as pd
+
+        low, high = np.asarray(self.interval).T
+        columns = {"estimate": np.full(len(self.over), float(self.estimate)), "bias": self.bias}
+        columns |= {"corrected": self.corrected, "error": self.error, "low": low, "high": high}
+        table = pd.DataFrame({k: np.asarray(v) for k, v in columns.items()}, index=pd.Index(self.over, name="over"))
+        return table.assign(conditions=list(self.conditions))
+
+
+def agreement_intervals(
+    resamples: Any,
+    truth: "Affinity | pd.DataFrame",
+    *,
+    diagonal: bool,
+    key: jax.Array,
+    correlation: Correlation = spearman,
+    level: float = 0.95,
+    subset: bool = False,
+) -> AgreementIntervals:
+    """Intervals for the mean agreement with transfer, as `evaluate` defines it, from bootstrapped images.
+
+    Resampling images adds noise to the scores and pulls any correlation with them towards zero: the interval
+    over images is corrected for that bias, which is shown (`inference.agreement_over_images`). The interval
+    over targets resamples columns at the full-sample scores. The third does both.
+
+    Args:
+        resamples: a record of bootstrap scores: `values` `(B, S, T)`, `estimate` `(S, T)`, `names`,
+            `targets`, `provenance`, and `scheme`.
+        truth: measured transfer, higher is better; aligned by name.
+        diagonal: whether a target's own network counts as a source.
+        key: typed random key, for the draws of targets.
+        correlation: `spearman` or `pearson` of this module.
+        level: confidence level.
+        subset: use the networks that both have instead of failing when the truth lacks some.
+
+    Returns:
+        The three intervals. Targets whose correlation is undefined (see `evaluate`) and resamples that hold
+        NaN where it counts are left out, warned of and noted.
+
+    Raises:
+        ValueError: the truth lacks networks; the scheme is no bootstrap; no target or no resample is defined;
+            another correlation; level outside (0, 1).
+        TypeError: the key is not a typed key.
+
+    Example:
+        >>> import types
+        >>> s = jax.random.normal(jax.random.key(0), (6, 6))
+        >>> values = s + 0.3 * jax.random.normal(jax.random.key(1), (200, 6, 6))
+        >>> names, given = tuple("abcdef"), Provenance("rsa", "float32", "cpu", scheme="Bootstrap()")
+        >>> r = types.SimpleNamespace(values=values, estimate=s, names=names, targets=names, provenance=given)
+        >>> truth = Affinity(s, None, names, names, given)
+        >>> found = agreement_intervals(r, truth, diagonal=False, key=jax.random.key(2))
+        >>> found.over, found.interval.shape, bool(found.bias[0] < 0)
+        (('images', 'targets', 'images and targets'), (3, 2), True)
+    """
+    if correlation not in _MASKED:
+        raise ValueError("correlation must be evaluation.spearman or evaluation.pearson for intervals.")
+    _refuse_other_schemes(resamples)
+    truth = as_affinity(truth, "the truth")
+    full = Affinity(resamples.estimate, None, resamples.names, resamples.targets, resamples.provenance)
+    both = align(full, truth, subset=subset)
+    used = both.used(diagonal)
+    defined = both.defined(used)
+    if not defined.any():
+        raise ValueError(f"The correlation is undefined for all {len(both.targets)} targets.")
+    notes = warn_undefined(both.targets, defined)
+    used = used & defined[None, :]
+    values = np.asarray(resamples.values)[:, both.rows][:, :, both.columns]
+    values, more = _finite_resamples(values, used)
+    estimate, g = both.scores.astype(values.dtype), np.where(used, both.truth, 0.0).astype(values.dtype)
+    masked = next(own for plain, own in _MASKED.items() if plain is correlation)
+    three = _three(values, estimate, g, used, key, correlation=masked, level=float(level))
+    stacked = {name: np.stack([getattr(one, name) for one in three]) for name in _STACKED}
+    return AgreementIntervals(
+        estimate=np.asarray(three[0].estimate),
+        draws=np.stack([one.values for one in three]),
+        **stacked,
+        over=("images", "targets", "images and targets"),
+        conditions=(inference.OVER_IMAGES, inference.OVER_TARGETS, inference.OVER_BOTH),
+        level=float(level),
+        targets=tuple(t for t, fine in zip(both.targets, defined, strict=True) if fine),
+        diagonal=bool(diagonal),
+        correlation=correlation.__name__,
+        truth=truth.provenance.measure,
+        provenance=resamples.provenance,
+        notes=notes + more,
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("correlation", "level"))
+def _three(values, estimate, truth, used, key, *, correlation, level):
+    """The three agreements in one device call; over targets with as many draws as there are resamples."""
+    rest = (values, estimate, truth, correlation, used)
+    images = inference.agreement_over_images(*rest, level=level)
+    per_target = inference.target_agreement(estimate, truth, correlation, used)
+    first, second = jax.random.split(key)
+    targets = inference.agreement_over_targets(
+        per_target, key=first, resamples=values.shape[0], keep=used.any(axis=0), level=level
+    )
+    return images, targets, inference.agreement_over_both(*rest, key=second, level=level)
+
+
+def _finite_resamples(values, used):
+    """The resamples without NaN where it counts, and a note on the others."""
+    finite = np.isfinite(values[:, used]).all(axis=1)
+    if finite.all():
+        return values, ()
+    if not finite.any():
+        raise ValueError(f"None of the {len(values)} resamples is free of NaN.")
+    note = f"{int(np.sum(~finite))} of {len(values)} resamples hold NaN and are left out."
+    warnings.warn(note, RuntimeWarning, stacklevel=3)
+    return values[finite], (note,)
+
+
+def _refuse_other_schemes(resamples):
+    scheme = str(getattr(resamples, "scheme", None) or resamples.provenance.scheme or "bootstrap")
+    if "bootstrap" not in scheme.lower():
+        raise ValueError(f"Agreement intervals need bootstrapped images, not resamples made by {scheme}.")

@@ -1,0 +1,90 @@
+"""Checks of arguments, made once at each public function: shapes, dtypes and host numbers, never values."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+
+def floating(array: ArrayLike, name: str) -> jax.Array:
+    """`array` as a JAX array of real floating dtype.
+
+    Raises:
+        TypeError: it holds integers, booleans or complex numbers.
+    """
+    array = jnp.asarray(array)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(f"{name} must hold real floating-point numbers, and has dtype {array.dtype}.")
+    return array
+
+
+def resampled(values: ArrayLike) -> jax.Array:
+    """`values` with a first axis of at least one resample.
+
+    Raises:
+        ValueError: there is no such axis, or it is empty.
+    """
+    values = floating(values, "values")
+    if values.ndim == 0 or values.shape[0] == 0:
+        raise ValueError(f"values needs a first axis of at least one resample, and has shape {values.shape}.")
+    return values
+
+
+def pair(values: ArrayLike, estimate: ArrayLike, name: str = "estimate") -> tuple[jax.Array, jax.Array]:
+    """`values` `(B, ...)` and the array `(...)` that belongs to one resample of them.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    values, estimate = resampled(values), floating(estimate, name)
+    if values.shape[1:] != estimate.shape:
+        raise ValueError(f"{name} has shape {estimate.shape}, and one resample of values {values.shape[1:]}.")
+    return values, estimate.astype(values.dtype)
+
+
+def rank_of(array: jax.Array, ndim: int, name: str, axes: str) -> None:
+    """Demand that `array` has the axes written out in `axes`.
+
+    Raises:
+        ValueError: it has another number of axes.
+    """
+    if array.ndim != ndim:
+        raise ValueError(f"{name} must have shape {axes}, and has shape {array.shape}.")
+
+
+def probability(level: float, name: str = "level") -> float:
+    """A level strictly between 0 and 1, as a Python number.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"{name} must lie strictly between 0 and 1, and is {level}.")
+    return float(level)
+
+
+def mask_of(mask: ArrayLike | None, shape: tuple[int, ...], default: bool, name: str) -> jax.Array:
+    """A boolean mask of `shape`; all `default` where None is given.
+
+    Raises:
+        TypeError: the mask is not boolean.
+        ValueError: it has another shape.
+    """
+    if mask is None:
+        return jnp.full(shape, default)
+    marks: jax.Array = jnp.asarray(mask)
+    if marks.dtype != jnp.bool_:
+        raise TypeError(f"{name} must be boolean, and has dtype {marks.dtype}.")
+    if marks.shape != shape:
+        raise ValueError(f"{name} has shape {marks.shape}, and the scores have shape {shape}.")
+    return marks
+
+
+def typed_key(key: jax.Array) -> jax.Array:
+    """A typed random key, as `jax.random.key` makes it.
+
+    Raises:
+        TypeError: it is anything else.
+    """
+    if not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
+        raise TypeError("key must be a typed random key such as jax.random.key(0).")
+    return key

@@ -1,0 +1,22 @@
+"""Files in and out: features, matrices and arrays as plain dicts and NumPy arrays, never as records.
+
+Reading never runs code from a file, and writing is whole or not at all.
+"""
+
+from jaxsim.io.arrays import read_npz
+from jaxsim.io.features import read_features
+from jaxsim.io.matrices import TASKONOMY_17, read_matrix, write_csv_matrix
+from jaxsim.io.pickles import load_pickle
+from jaxsim.io.writing import atomic, write_npz, write_text
+
+__all__ = [
+    "TASKONOMY_17",
+    "atomic",
+    "load_pickle",
+    "read_features",
+    "read_matrix",
+    "read_npz",
+    "write_csv_matrix",
+    "write_npz",
+    "write_text",
+]

@@ -1,0 +1,174 @@
+"""Reading npy and npz: memory-mapped where the bytes lie in the file as they are, never through a pickle.
+
+Only `read_npy` and the features reader meet pickled objects, and those through the allow-list.
+"""
+
+import contextlib
+import math
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from jaxsim.io.pickles import load_pickle
+
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+    EOFError,
+    struct.error,
+    LookupError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    OSError,
+)
+
+
+@contextlib.contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Turn what a damaged file raises inside the block into one ValueError that names the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the block found the file damaged.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} is not there or is not a file.")
+    try:
+        yield
+    except PermissionError as error:
+        raise PermissionError(f"{path} could not be read: permission denied.") from error
+    except _DAMAGED as error:
+        if str(error).startswith(str(path)):
+            raise
+        reason = str(error).strip("'\" .").replace("\n", " ") or type(error).__name__
+        raise ValueError(f"{path} is damaged, truncated or not of its kind: {reason}.") from error
+
+
+def read_npz(path: str | Path) -> dict[str, np.ndarray]:
+    """Read every array of an npz file into memory; arrays of Python objects are refused, never unpickled.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: it is no npz file, is truncated or damaged (checksums are verified), or holds objects.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "scores.npz"
+        >>> np.savez(path, values=np.eye(2))
+        >>> read_npz(path)["values"].shape
+        (2, 2)
+    """
+    with naming(path), zipfile.ZipFile(path) as archive:
+        return {name: _read_entry(archive, info, objects=False) for name, info in _entries(archive)}
+
+
+def read_npy(path: Path) -> Any:
+    """An npy file as a memory map, or, where it holds a pickle, what the allow-list lets through."""
+    with naming(path):
+        return _map(path, 0, path.stat().st_size)
+
+
+def map_npz(path: Path) -> dict[str, Any]:
+    """Entries of an npz file: memory maps where stored uncompressed (checksums unread), loaded otherwise."""
+    with naming(path), zipfile.ZipFile(path) as archive:
+        found = {}
+        for name, info in _entries(archive):
+            if info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1:
+                found[name] = _map(path, _data_offset(path, info), info.file_size)
+            else:
+                found[name] = _read_entry(archive, info, objects=True)
+        return found
+
+
+def _entries(archive: zipfile.ZipFile) -> list[tuple[str, zipfile.ZipInfo]]:
+    pairs = [(info.filename.removesuffix(".npy"), info) for info in archive.infolist() if not info.is_dir()]
+    names = [name for name, _ in pairs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"it holds two entries named {twice[0]!r}")
+    return pairs
+
+
+def _data_offset(path: Path, info: zipfile.ZipInfo) -> int:
+    """Where an entry's bytes begin: after its local header, whose two last fields are lengths."""
+    with open(path, "rb") as file:
+        file.seek(info.header_offset)
+        header = file.read(30)
+    if len(header) < 30 or header[:4] != b"PK\x03\x04":
+        raise ValueError(f"entry {info.filename!r} has no header")
+    name_length, extra_length = struct.unpack("<HH", header[26:])
+    return info.header_offset + 30 + name_length + extra_length
+
+
+def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, Fortran order and dtype of the npy data at which `file` stands, moved past the header."""
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    if version == (2, 0):
+        return np.lib.format.read_array_header_2_0(file)
+    raise ValueError(f"npy format version {version[0]}.{version[1]} is for structured arrays")
+
+
+def _map(path: Path, start: int, size: int) -> Any:
+    """The npy data in `size` bytes from `start`, mapped; pickled data through the allow-list."""
+    with open(path, "rb") as file:
+        file.seek(start)
+        shape, fortran, dtype = _header(file)
+        if dtype.hasobject:
+            return _objects(file, dtype, str(path))
+        offset = file.tell()
+    count = math.prod(shape) * dtype.itemsize
+    if offset + count > start + size:
+        raise ValueError(f"{count} bytes of data were announced and {start + size - offset} are there")
+    if count == 0:
+        return np.empty(shape, dtype)
+    return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
+
+
+def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, *, objects: bool) -> Any:
+    """One entry in memory, its size checked before memory is taken and its checksum after."""
+    with archive.open(info) as stream:
+        shape, _, dtype = _header(stream)
+        if dtype.hasobject and objects:
+            return _objects(stream, dtype, f"{archive.filename}, entry {info.filename}")  # type: ignore[arg-type]
+        if dtype.hasobject:
+            raise ValueError(f"{archive.filename} holds a pickle as {info.filename!r}, which is not read.")
+        if stream.tell() + math.prod(shape) * dtype.itemsize != info.file_size:
+            raise ValueError(f"entry {info.filename!r} is not as long as its shape {shape} says")
+    with archive.open(info) as stream:
+        values = np.lib.format.read_array(stream, allow_pickle=False)
+        stream.read(1)  # reaching the end verifies the checksum
+    return values
+
+
+def texts(values: Any, where: str) -> list[str]:
+    """Labels as text, from an array or list of text, bytes or whole numbers.
+
+    Raises:
+        ValueError: they are of another kind or in several axes; the message begins with `where`.
+    """
+    try:
+        items = np.asarray(values).tolist()
+        if not isinstance(items, list) or not all(isinstance(item, str | bytes | int) for item in items):
+            raise TypeError
+        return [item.decode() if isinstance(item, bytes) else str(item) for item in items]
+    except (TypeError, ValueError, SystemError) as error:  # SystemError: characters that do not exist
+        raise ValueError(f"{where} must hold one text or whole number for each label, in one axis.") from error
+
+
+def _objects(file: BinaryIO, dtype: np.dtype, name: str) -> Any:
+    if dtype != np.dtype("O"):
+        raise ValueError(f"structured dtype {dtype} holds Python objects, which are not read")
+    return load_pickle(file, name=name)

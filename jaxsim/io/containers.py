@@ -1,0 +1,115 @@
+"""Reading safetensors and HDF5: arrays by name, memory-mapped where the bytes lie in the file as they are."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxsim.io.arrays import naming
+
+_SAFETENSORS = {
+    "BOOL": "?",
+    "U8": "u1",
+    "I8": "i1",
+    "U16": "<u2",
+    "I16": "<i2",
+    "U32": "<u4",
+    "I32": "<i4",
+    "U64": "<u8",
+    "I64": "<i8",
+    "F16": "<f2",
+    "F32": "<f4",
+    "F64": "<f8",
+}
+_ML_DTYPES = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
+
+
+def read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """Tensors of a safetensors file as views of one memory map, in the file's order.
+
+    The format is an eight-byte little-endian length, a JSON header of that length, then the bytes.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: the file is truncated or damaged, or a tensor is of an unknown type.
+    """
+    with naming(path):
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or length > size - 8:
+                raise ValueError("its header is longer than the file")
+            header = json.loads(file.read(length), object_pairs_hook=_unique)
+        if not isinstance(header, dict):
+            raise ValueError("its header is not a JSON object")
+        header.pop("__metadata__", None)
+        data = np.memmap(path, np.uint8, "r")[8 + length :]
+        return {name: _tensor(data, name, entry) for name, entry in header.items()}
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) != len(pairs):
+        raise ValueError("its header names a tensor twice")
+    return dict(pairs)
+
+
+def _tensor(data: np.ndarray, name: str, entry: Any) -> np.ndarray:
+    dtype, shape = _safetensors_dtype(entry["dtype"], name), tuple(entry["shape"])
+    begin, end = entry["data_offsets"]
+    if not all(type(i) is int and i >= 0 for i in (*shape, begin, end)):
+        raise ValueError(f"tensor {name!r} has a shape or place that is not of whole numbers")
+    if end > len(data) or end - begin != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"tensor {name!r} of shape {shape} does not fit in its place")
+    return data[begin:end].view(dtype).reshape(shape)
+
+
+def _safetensors_dtype(text: str, name: str) -> np.dtype:
+    if text in _SAFETENSORS:
+        return np.dtype(_SAFETENSORS[text])
+    if text in _ML_DTYPES:
+        import ml_dtypes
+
+        return np.dtype(getattr(ml_dtypes, _ML_DTYPES[text]))
+    raise ValueError(f"tensor {name!r} is of type {text}, which is not supported")
+
+
+def read_hdf5(path: Path) -> dict[str, np.ndarray]:
+    """Datasets of an HDF5 file by their path in it, `group/name`; links to other places are not followed.
+
+    Contiguous numeric datasets are memory-mapped; chunked or compressed ones are read into memory whole.
+
+    Raises:
+        ImportError: h5py is not installed.
+        FileNotFoundError: the file is not there.
+        ValueError: the file is truncated or damaged.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        message = f'{path} needs h5py: pip install "jaxsim-similarity[files]".'
+        raise ImportError(message) from error
+    found: dict[str, np.ndarray] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = _dataset(path, item)
+
+    with naming(path), h5py.File(path, "r") as file:
+        file.visititems(visit)
+    return found
+
+
+def _dataset(path: Path, dataset: Any) -> np.ndarray:
+    import h5py
+
+    if h5py.check_string_dtype(dataset.dtype) is not None:
+        return np.asarray(dataset.asstr()[()], dtype=str)
+    as_stored = dataset.id.get_type() == h5py.h5t.py_create(dataset.dtype, logical=True)
+    contiguous = dataset.chunks is None and not dataset.external and not dataset.is_virtual
+    if as_stored and contiguous and dataset.size and dataset.dtype.kind in "biufc":
+        offset = dataset.id.get_offset()
+        if offset is not None and dataset.file.userblock_size == 0:
+            return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
+    return np.asarray(dataset[()])

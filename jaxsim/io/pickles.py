@@ -1,0 +1,239 @@
+"""Unpickling through an allow-list: plain containers, numpy scalars and numpy arrays, and nothing else.
+
+A pickle is a program. Here the names it may call lead to stand-ins that check what they are given and build
+scalars and arrays from raw bytes, so neither foreign code nor numpy's own unpickling meets the file.
+"""
+
+import collections
+import math
+import pickle
+import re
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+_PLAIN_DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c8|c16|[SU]\d{1,9}|O[48]?)")
+_DAMAGED = (
+    pickle.UnpicklingError,
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ImportError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    BufferError,
+    AssertionError,
+    NameError,
+    struct.error,
+)
+
+
+class _Call:
+    """A function that a pickle may call, but whose attributes it cannot set."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[..., Any]):
+        self._function = function
+
+    def __call__(self, *args: Any) -> Any:
+        return self._function(*args)
+
+    def __setstate__(self, state: Any) -> None:
+        raise ValueError("it sets the state of a function")
+
+
+class _Dtype:
+    """Stand-in for a dtype: plain numbers, text and objects, built from its name and byte order alone."""
+
+    __slots__ = ("dtype",)
+
+    def __init__(self, text: Any, *_: Any):
+        if not isinstance(text, str) or not _PLAIN_DTYPE.fullmatch(text):
+            raise ValueError(f"dtype {text!r} is not a plain one")
+        self.dtype = np.dtype("O" if "O" in text else text)
+
+    def __setstate__(self, state: tuple) -> None:
+        _version, order, subarray, names, fields = state[:5]
+        if not (subarray is names is fields is None) or order not in ("<", ">", "|", "="):
+            raise ValueError("a structured dtype is not a plain one")
+        if order != "|":
+            self.dtype = self.dtype.newbyteorder(order)
+
+
+class _Array(np.ndarray):
+    """An array whose state is checked before numpy sees it; `_plain` turns it into an ndarray."""
+
+    def __setstate__(self, state: tuple) -> None:
+        _version, shape, dtype, fortran, raw = state
+        dtype = _plain_dtype(dtype)
+        if dtype.hasobject:
+            if type(raw) is not list or len(raw) != _count(shape):
+                raise ValueError("an object array does not hold as many objects as its shape says")
+        else:
+            raw = _array_bytes(raw, _count(shape), dtype)
+        super().__setstate__((1, shape, dtype, bool(fortran), raw))  # pyright: ignore[reportArgumentType]
+
+
+def _plain_dtype(dtype: Any) -> np.dtype:
+    if type(dtype) is not _Dtype:
+        raise ValueError("an array has no dtype")
+    return dtype.dtype
+
+
+def _count(shape: Any) -> int:
+    if type(shape) is not tuple or not all(type(s) is int and s >= 0 for s in shape):
+        raise ValueError(f"{shape!r} is not a shape")
+    return math.prod(shape)
+
+
+def _array_bytes(raw: Any, count: int, dtype: np.dtype) -> bytes:
+    """The bytes of `count` items, when there are as many and they can be items of that dtype."""
+    raw = _bytes(raw)  # text where written by Python 2
+    if len(raw) != count * dtype.itemsize:
+        raise ValueError("an array does not hold as many bytes as its shape says")
+    if dtype.kind == "U":
+        codes = np.frombuffer(raw, np.dtype("u4").newbyteorder(dtype.byteorder))
+        if codes.max(initial=0) > 0x10FFFF:
+            raise ValueError("it holds text of characters that do not exist")
+    return raw
+
+
+def _reconstruct(*_: Any) -> _Array:
+    return np.empty(0, np.int8).view(_Array)
+
+
+def _scalar(dtype: Any, raw: Any) -> Any:
+    plain = _plain_dtype(dtype)
+    if plain.hasobject:
+        raise ValueError("a scalar of Python objects is not a number")
+    return np.frombuffer(_array_bytes(raw, 1, plain), plain)[0]
+
+
+def _frombuffer(raw: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> _Array:
+    plain = _plain_dtype(dtype)
+    if plain.hasobject:
+        raise ValueError("a buffer cannot hold objects")
+    flat = np.frombuffer(_array_bytes(raw, _count(shape), plain), plain)
+    array = flat.reshape(shape, order="F" if order == "F" else "C")
+    return np.array(array if axes is None else array.transpose(axes)).view(_Array)
+
+
+def _encode(text: Any, encoding: Any) -> bytes:
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise ValueError("it encodes text other than as raw bytes")
+    return text.encode("latin-1")
+
+
+def _bytes(raw: Any = b"", encoding: Any = "latin-1") -> bytes:
+    if isinstance(raw, str):
+        return _encode(raw, encoding)
+    if not isinstance(raw, bytes | bytearray):
+        raise ValueError("it makes bytes of something else")
+    return bytes(raw)
+
+
+def _bytearray(*args: Any) -> bytearray:
+    return bytearray(_bytes(*args))
+
+
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("_codecs", "encode"): _Call(_encode),
+    ("numpy", "dtype"): _Call(_Dtype),
+    ("numpy", "ndarray"): _Call(_reconstruct),
+}
+for _core in ("numpy.core", "numpy._core"):
+    _ALLOWED[_core + ".multiarray", "_reconstruct"] = _Call(_reconstruct)
+    _ALLOWED[_core + ".multiarray", "scalar"] = _Call(_scalar)
+    _ALLOWED[_core + ".numeric", "_frombuffer"] = _Call(_frombuffer)
+for _module in ("builtins", "__builtin__"):
+    for _type in (dict, list, tuple, set, frozenset, complex):
+        _ALLOWED[_module, _type.__name__] = _type
+    _ALLOWED[_module, "bytes"] = _Call(_bytes)
+    _ALLOWED[_module, "bytearray"] = _Call(_bytearray)
+
+
+class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
+    """An unpickler that knows the names of `_ALLOWED` and no other.
+
+    The Python implementation, because in the C one a single damaged byte (the index of a memo entry) can
+    ask for gigabytes of memory. Both are as fast on files of a few large arrays.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise ValueError(f"it asks for {module}.{name}, which is not on the safe list") from None
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise ValueError("it refers to objects outside the file")
+
+
+def load_pickle(source: str | Path | BinaryIO, *, name: str | None = None) -> Any:
+    """Unpickle plain containers, numbers, text, numpy scalars and numpy arrays; refuse everything else.
+
+    Nothing that the pickle names is imported or called. Structured, date and user-defined dtypes are refused
+    too. Pickles of Python 2 and of numpy 1 are read (text of Python 2 as latin-1).
+
+    Args:
+        source: a path, or a binary file standing at the pickle's first byte.
+        name: what to call the source in errors; its path by default.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: the pickle asks for anything else, naming it, or is damaged.
+
+    Example:
+        >>> from io import BytesIO
+        >>> load_pickle(BytesIO(pickle.dumps({"a__b": np.float64(0.5)})))
+        {'a__b': np.float64(0.5)}
+        >>> load_pickle(BytesIO(pickle.dumps(print)), name="x.pkl")
+        Traceback (most recent call last):
+        ValueError: x.pkl was not unpickled: it asks for builtins.print, which is not on the safe list.
+    """
+    if isinstance(source, str | Path):
+        if not Path(source).is_file():
+            raise FileNotFoundError(f"{source} is not there or is not a file.")
+        with open(source, "rb") as file:
+            return load_pickle(file, name=name or str(source))
+    name = name or str(getattr(source, "name", "the pickle"))
+    try:
+        return _plain(_Unpickler(source, encoding="latin1").load(), {})
+    except _DAMAGED as error:
+        reason = str(error).rstrip(".").replace("\n", " ") or type(error).__name__
+        raise ValueError(f"{name} was not unpickled: {reason}.") from error
+
+
+def _plain(value: Any, seen: dict[int, tuple[Any, Any]]) -> Any:
+    """`value` with every `_Array` in it turned into an ndarray, lists and dicts changed in place.
+
+    `seen` holds each object beside its plain form, so that no object is freed, and its id reused, meanwhile.
+    """
+    if id(value) in seen:
+        return seen[id(value)][1]
+    seen[id(value)] = value, value
+    if isinstance(value, dict):
+        for key, item in value.items():
+            value[key] = _plain(item, seen)
+    elif isinstance(value, list):
+        value[:] = [_plain(item, seen) for item in value]
+    elif isinstance(value, tuple):
+        seen[id(value)] = value, tuple([_plain(item, seen) for item in value])
+    elif isinstance(value, _Array):
+        array = value.view(np.ndarray)
+        seen[id(value)] = value, array
+        if array.dtype.hasobject:
+            flat = array.ravel(order="K")  # a view: arrays made by unpickling are contiguous
+            for i, item in enumerate(flat.tolist()):
+                flat[i] = _plain(item, seen)
+    elif isinstance(value, _Dtype | _Call):
+        raise ValueError("it holds a bare dtype or function")
+    return seen[id(value)][1]

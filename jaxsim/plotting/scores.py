@@ -1,0 +1,128 @@
+"""Scores in lines: rankings with intervals, agreement with transfer target by target."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxsim import inference
+from jaxsim.plotting.canvas import COLOURS, GREY, INK, MARKERS, listing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from jaxsim.evaluation import Agreement
+    from jaxsim.results import Resamples
+
+_LEGEND_COLUMNS = 3
+
+
+def ranking(resamples: "Resamples", target: str, level: float = 0.95) -> "Figure":
+    """Draw the sources for one target, best first, each with its interval and how often it ranks first.
+
+    Args:
+        resamples: resampled scores with their estimate.
+        target: name of a column; a source of the same name is left out.
+        level: coverage of the intervals, between 0 and 1.
+
+    Raises:
+        KeyError: no column has that name.
+        ValueError: the scheme gives no interval, or `level` is not between 0 and 1.
+        ImportError: matplotlib is not installed.
+    """
+    if target not in resamples.targets:
+        raise KeyError(f"no target is named {target!r}; there are {', '.join(resamples.targets)}")
+    column = resamples.targets.index(target)
+    low, high = (np.asarray(v)[:, column] for v in resamples.interval(level))
+    estimate = np.asarray(resamples.estimate, dtype=float)[:, column]
+    others = [i for i, name in enumerate(resamples.names) if name != target]
+    order = sorted(others, key=lambda i: (np.isnan(estimate[i]), -estimate[i]))
+    figure, axes = listing([resamples.names[i] for i in order], 3.6, right=0.95, above=0.42)
+    places = np.arange(len(order))
+    axes.hlines(places, low[order], high[order], color=COLOURS[0], linewidth=1.6, alpha=0.5)
+    size = 4.5 if len(order) < 40 else 3.5
+    axes.plot(estimate[order], places, "o", color=COLOURS[0], markersize=size)
+    _mark_zero(axes)
+    _print_shares(axes, _share_first(resamples, order, column))
+    axes.set_title(f"sources for {target}", fontsize=9, loc="left", color=INK, parse_math=False)
+    made = f"{100 * level:g} % intervals: {resamples.kind}, {np.shape(resamples.values)[0]} resamples"
+    text = f"{resamples.provenance.measure or 'similarity'}\n{made}"
+    axes.set_xlabel(text, fontsize=8, color=INK, parse_math=False)
+    return figure
+
+
+def column_correlations(agreements: "Mapping[str, Agreement]") -> "Figure":
+    """Draw each target's correlation with real transfer, several measures side by side, and their means.
+
+    Targets are in the order of their mean over the measures; the last line holds the mean over targets.
+
+    Args:
+        agreements: from the label of a measure to its agreement; all over the same targets.
+
+    Raises:
+        ValueError: there is none, or they are of different targets.
+        ImportError: matplotlib is not installed.
+    """
+    if not agreements:
+        raise ValueError("There is no agreement to draw.")
+    targets = next(iter(agreements.values())).targets
+    for label, agreement in agreements.items():
+        if tuple(agreement.targets) != tuple(targets):
+            raise ValueError(f"{label} was evaluated on other targets than {next(iter(agreements))}.")
+    scores = np.array([np.asarray(a.per_target, dtype=float) for a in agreements.values()])
+    order = np.argsort(-np.nan_to_num(scores, nan=-1.0).mean(axis=0), kind="stable")
+    above = 0.2 + 0.19 * -(-len(agreements) // _LEGEND_COLUMNS)
+    figure, axes = listing([targets[i] for i in order] + ["mean"], 3.8, right=0.3, above=above)
+    axes.axhline(len(order) - 0.5, color=GREY, linewidth=0.6)
+    shifts = np.linspace(-0.22, 0.22, len(agreements)) if len(agreements) > 1 else np.zeros(1)
+    for i, (label, agreement) in enumerate(agreements.items()):
+        line = np.append(scores[i, order], float(agreement.mean))
+        style: dict[str, Any] = {"marker": MARKERS[i % len(MARKERS)], "color": COLOURS[i % len(COLOURS)]}
+        axes.plot(line, np.arange(len(line)) + shifts[i], linestyle="", markersize=4.5, label=label, **style)
+    _mark_zero(axes)
+    axes.set_xlabel("correlation with transfer, per target", fontsize=8, color=INK)
+    _legend(axes)
+    return figure
+
+
+def _share_first(resamples: "Resamples", order: list[int], column: int) -> np.ndarray:
+    values = np.asarray(resamples.values)[:, order, column, None]
+    return np.asarray(inference.first_share(values))[:, 0]
+
+
+def _share_text(share: float) -> str:
+    if np.isnan(share):
+        return "n/a"
+    if 0 < share < 0.005:
+        return "<1 %"
+    return ">99 %" if 0.995 <= share < 1 else f"{100 * share:.0f} %"
+
+
+def _mark_zero(axes: "Axes") -> None:
+    low, high = axes.get_xlim()
+    if low < 0 < high:
+        axes.axvline(0, color=GREY, linewidth=0.6, zorder=0)
+
+
+def _print_shares(axes: "Axes", shares: np.ndarray) -> None:
+    across, size = axes.get_yaxis_transform(), axes.yaxis.get_ticklabels()[0].get_fontsize()
+    for where, share in enumerate(shares):
+        text = _share_text(share)
+        colour = INK if share else GREY
+        axes.text(1.2, where, text, transform=across, ha="right", va="center_baseline", fontsize=size, color=colour)
+    axes.text(1.2, -0.75, "ranks first", transform=across, ha="right", va="bottom", fontsize=8, color=GREY)
+
+
+def _legend(axes: "Axes") -> None:
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=_LEGEND_COLUMNS,
+        fontsize=8,
+        frameon=False,
+        borderpad=0.2,
+        handletextpad=0.1,
+        columnspacing=1.0,
+        labelcolor=INK,
+    )

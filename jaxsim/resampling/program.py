@@ -1,0 +1,139 @@
+"""The device programs of resampling: maps built and sorted once, then one pass over the resamples."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxsim.engine.program import embed, read_maps, score
+from jaxsim.engine.shapes import Bucket
+from jaxsim.measures import Measure
+
+
+class Ready(NamedTuple):
+    """What all resamples share, one entry a measure.
+
+    Attributes:
+        x: prepared maps of the rows' networks, stacked.
+        y: those of the columns' networks, or None for those of x.
+        estimate: `(S, T)` full-sample scores.
+        bad_x: undefined images of the rows' networks.
+        bad_y: undefined images of the columns' networks.
+    """
+
+    x: list[Any]
+    y: list[Any] | None
+    estimate: list[jax.Array]
+    bad_x: list[jax.Array]
+    bad_y: list[jax.Array]
+
+
+def prepare(measures: Sequence[Measure], x, y, rows, columns, read) -> Ready:
+    """Maps of all networks read by `read(measure, map)`, in the callers' order, with the full-sample scores."""
+    rows, columns = np.asarray(rows), np.asarray(columns)
+
+    def both(parts, order):
+        found = read_maps(measures, parts, lambda m, k: (embed(m, k), read(m, k)))
+        return jax.tree.map(lambda a: a[order], found)
+
+    a = both(x, rows)
+    b = a if y is None else both(y, columns)
+    estimate = [score(m, u[0], v[0]) for m, u, v in zip(measures, a.z, b.z, strict=True)]
+    second = None if y is None else [v[1] for v in b.z]
+    return Ready([u[1] for u in a.z], second, estimate, a.undefined, b.undefined)
+
+
+def weighted_scores(measures, ready, given, weights, at_once):
+    """Scores `(B, S, T)` of each measure under image weights `(B, n)`, `at_once` resamples at a time."""
+    weights = weights.astype(ready.estimate[0].dtype)
+    columns = ready.y or [None] * len(measures)
+
+    def some(w):
+        return [m.compare.weighted(a, b, w.T) for m, a, b in zip(measures, ready.x, columns, strict=True)]
+
+    short = -weights.shape[0] % at_once
+    blocks = jnp.pad(weights, ((0, short), (0, 0)), mode="edge").reshape(-1, at_once, weights.shape[1])
+    return [v.reshape(-1, *v.shape[2:])[: weights.shape[0]] for v in lax.map(some, blocks)]
+
+
+def permuted_scores(measures, ready, given, orders, at_once):
+    """Scores `(B, S, T)` with the images of the columns' networks in the orders `(B, n)`."""
+
+    def one(order):
+        found = []
+        for k, m in enumerate(measures):
+            x = ready.x[k]
+            y = x if ready.y is None else ready.y[k]
+            s = score(m, x, y[:, m.compare.permuted(order)])
+            found.append(jnp.triu(s) + jnp.triu(s, 1).T if ready.y is None else s)
+        return found
+
+    return lax.map(one, orders)
+
+
+def refitted_scores(measures, ready, given, subsets, at_once):
+    """Scores `(B, S, T)` on the images `subsets (B, m)`, transforms and bandwidths fitted anew."""
+    x, y, rows, columns = given
+
+    def one(images):
+        a = read_maps(measures, _take(x, images), embed)
+        b = a if y is None else read_maps(measures, _take(y, images), embed)
+        pairs = zip(measures, a.z, b.z, strict=True)
+        return [score(m, u, v)[np.asarray(rows)][:, np.asarray(columns)] for m, u, v in pairs]
+
+    return lax.map(one, subsets)
+
+
+def _take(parts, images):
+    return tuple(Bucket(jnp.take(b.stack(), images, axis=1), b.where) for b in parts)
+
+
+def keep_prepared(measure, m):
+    """What the comparator keeps of a map for all weightings."""
+    return measure.compare.prepare(m)
+
+
+class Path(NamedTuple):
+    """One way to make resamples, hashable so that it compiles once.
+
+    Attributes:
+        draw: one resample from `(key, plan)`, or None where all are given.
+        read: what to keep of every map, from `(measure, map)`.
+        scores: resampled scores from `(measures, ready, given, drawn, at_once)`.
+    """
+
+    draw: Callable | None
+    read: Callable
+    scores: Callable
+
+
+def _drawn(path, source):
+    """Resamples from `(key, numbers, plan)`: number b comes from `fold_in(key, b)` whatever the chunking."""
+    if path.draw is None:
+        return source
+    key, numbers, plan = source
+    return jax.vmap(lambda b: path.draw(jax.random.fold_in(key, b), plan))(numbers)
+
+
+@functools.partial(jax.jit, static_argnames=("rows", "columns", "path"))
+def prepare_call(measures, x, y, rows, columns, path):
+    """Maps and full-sample scores, when the resamples come in several calls."""
+    return prepare(measures, x, y, rows, columns, path.read)
+
+
+@functools.partial(jax.jit, static_argnames=("rows", "columns", "path", "at_once"))
+def resampled_call(measures, ready, x, y, rows, columns, path, source, at_once):
+    """Resampled scores from prepared maps."""
+    return path.scores(measures, ready, (x, y, rows, columns), _drawn(path, source), at_once)
+
+
+@functools.partial(jax.jit, static_argnames=("rows", "columns", "path", "at_once"))
+def whole_call(measures, x, y, rows, columns, path, source, at_once):
+    """The one device call of `resample`: maps, full-sample scores and all resamples."""
+    ready = prepare(measures, x, y, rows, columns, path.read)
+    values = path.scores(measures, ready, (x, y, rows, columns), _drawn(path, source), at_once)
+    return values, (ready.estimate, ready.bad_x, ready.bad_y)

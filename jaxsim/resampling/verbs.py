@@ -1,0 +1,195 @@
+"""The public verb: scores of all networks on the full sample and on B resamples of the images."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsim import inputs
+from jaxsim.engine.memory import default_budget
+from jaxsim.engine.program import embed
+from jaxsim.engine.shapes import buckets
+from jaxsim.engine.verbs import check, fewest_images, undefined_networks, warn_undefined
+from jaxsim.inputs import Networks
+from jaxsim.measures import Measure, of_maps
+from jaxsim.resampling import schemes
+from jaxsim.resampling.program import (
+    Path,
+    keep_prepared,
+    permuted_scores,
+    prepare_call,
+    refitted_scores,
+    resampled_call,
+    weighted_scores,
+    whole_call,
+)
+from jaxsim.resampling.schemes import BayesianBootstrap, Bootstrap, Jackknife, Permutation, Scheme, Subsample
+from jaxsim.results import Maps, Provenance, Resamples
+
+WEIGHTINGS_AT_ONCE = 8
+"""Weightings that go through memory side by side; 16 and 32 measured slower, 8 floats being one vector register."""
+NOT_REFITTED = "maps, transforms and bandwidths are those of the full sample"
+
+
+def resample(
+    features: Any,
+    measure: Measure | Sequence[Measure],
+    scheme: Scheme,
+    *,
+    resamples: int | None = None,
+    key: jax.Array | None = None,
+    against: Any = None,
+    ids: Any = None,
+    align: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    memory: float | None = None,
+) -> Any:
+    """Scores of all networks on the full sample and on B resamples of the images, in one device call.
+
+    Args:
+        features: as for `js.affinity`; or `Maps`, with comparators as measures.
+        measure: one measure or a list; a comparator for `Maps`.
+        scheme: `Bootstrap()`, `BayesianBootstrap()`, `Subsample(size)`, `Jackknife()` or `Permutation()`.
+        resamples: B; not given where the scheme says it itself (jackknife, explicit weights or indices).
+        key: typed random key; resample b uses `fold_in(key, b)`, so numbers do not depend on chunks or devices.
+        against: networks of the columns, `(B, S, T)`; None compares `features` with themselves.
+        ids: image labels, as for `js.affinity`.
+        align: match images by id.
+        progress: called with (done, B) between chunks; asking for it cuts the work into several device calls.
+        memory: budget in bytes for what is held per chunk of resamples.
+
+    Returns:
+        `Resamples` with `values (B, S, T)` and `estimate (S, T)`, or a list of them.
+
+    Raises:
+        TypeError: no scheme, no measure, or no typed key where one is needed.
+        ValueError: sizes, indices, weights, strata or ids do not fit; the message says which.
+
+    >>> import jax, jaxsim as js
+    >>> features = jax.random.normal(jax.random.key(0), (3, 40, 8))
+    >>> R = js.resample(features, js.CKA_LINEAR, js.Bootstrap(), resamples=50, key=jax.random.key(1))
+    >>> R.values.shape, R.interval(0.95).shape
+    ((50, 3, 3), (2, 3, 3))
+    """
+    several = isinstance(measure, Sequence)
+    measures = tuple(measure if several else (measure,))
+    x, y, measures = _read(features, against, ids, measures)
+    x, *rest = inputs.same_images(*([x] if y is None else [x, y]), align=align)
+    y = rest[0] if rest else None
+    for nets in (x, *rest):
+        check(measures, nets)
+    path, source, count = _plan(measures, scheme, resamples, key, x)
+    values, (estimate, bad_x, bad_y) = _run(measures, x, y, path, source, count, progress, memory)
+    made = []
+    for k, m in enumerate(measures):
+        undefined = undefined_networks(estimate[k], x, y, bad_x[k], bad_y[k])
+        warn_undefined(m, undefined, x.images, level=3)
+        made.append(_record(m, values[k], estimate[k], x, y, scheme, key, path, undefined))
+    return made if several else made[0]
+
+
+def _read(features, against, ids, measures):
+    if isinstance(features, Maps):
+        x = inputs.square_maps(features, ids)
+        y = None if against is None else inputs.square_maps(against, ids)
+        return x, y, tuple(m if isinstance(m, Measure) else of_maps(m) for m in measures)
+    if not measures or not all(isinstance(m, Measure) for m in measures):
+        raise TypeError("measure must be a jaxsim Measure, such as js.RSA, or a list of them.")
+    return (
+        inputs.networks(features, ids),
+        None if against is None else inputs.networks(against, ids, "against"),
+        measures,
+    )
+
+
+def _plan(measures, scheme, resamples, key, x: Networks):
+    """The path on the device, what it draws from, and the number of resamples."""
+    n, fewest = x.images, max(fewest_images(m) for m in measures)
+    size, explicit = None, None
+    if isinstance(scheme, Subsample):
+        explicit = schemes.check_subsets(scheme, n, fewest)
+        size = scheme.size
+        path = Path(schemes.subset, embed, refitted_scores)
+        if x.maps:
+            raise ValueError("Subsample refits from features; for ready-made maps give Bootstrap weights of 0 and 1.")
+    elif isinstance(scheme, Permutation):
+        path = Path(schemes.shuffle, embed, permuted_scores)
+    elif isinstance(scheme, (Bootstrap, BayesianBootstrap, Jackknife)):
+        draw = schemes.dirichlet_weights if isinstance(scheme, BayesianBootstrap) else schemes.bootstrap_counts
+        path = Path(draw, keep_prepared, weighted_scores)
+        explicit = _explicit_weights(scheme, n)
+    else:
+        raise TypeError(f"scheme must be one of js.Bootstrap(), js.Subsample(size) and so on, not {scheme!r}.")
+    _check_comparators(measures, path)
+    if explicit is not None:
+        if resamples not in (None, len(explicit)):
+            raise ValueError(f"{schemes.text(scheme)} gives {len(explicit)} resamples, not the {resamples} asked for.")
+        return path._replace(draw=None), jnp.asarray(explicit), len(explicit)
+    if not isinstance(resamples, int) or resamples < 1:
+        raise ValueError(f"resamples must be a positive whole number for {schemes.text(scheme)}, not {resamples!r}.")
+    if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        raise TypeError(f"{schemes.text(scheme)} needs a typed random key: key=jax.random.key(seed).")
+    plan = jax.tree.map(jnp.asarray, schemes.layout(getattr(scheme, "strata", None), n, size))
+    return path, (key, jnp.arange(resamples), plan), resamples
+
+
+def _explicit_weights(scheme, n):
+    if isinstance(scheme, Jackknife):
+        return scheme.weights(n)
+    given = getattr(scheme, "weights", None)
+    return None if given is None else schemes.check_weights(given, n)
+
+
+def _check_comparators(measures, path):
+    needed = {weighted_scores: "weighted", permuted_scores: "permuted"}.get(path.scores)
+    for m in measures:
+        if needed and not hasattr(m.compare, needed):
+            raise TypeError(f"{m} compares with a function that has no {needed} form; use Subsample, which refits.")
+
+
+def _run(measures, x, y, path, source, count, progress, memory):
+    parts_x, rows = buckets(x, measures)
+    parts_y, columns = (None, rows) if y is None else buckets(y, measures)
+    budget = default_budget() if memory is None else memory
+    at_once = _weightings_at_once(x, y, count, budget)
+    inputs_ = (parts_x, parts_y, rows, columns, path)
+    if progress is None:
+        return whole_call(measures, *inputs_, source, at_once)
+    ready = prepare_call(measures, *inputs_)
+    chunk = max(at_once, count // 50 // at_once * at_once)
+    chunks = []
+    for first in range(0, count, chunk):
+        # the last chunk runs over the end and is cut, so that all chunks are one program
+        numbers = np.minimum(np.arange(first, first + chunk), count - 1)
+        part = source[numbers] if path.draw is None else (source[0], source[1][numbers], source[2])
+        found = resampled_call(measures, ready, *inputs_, part, at_once)
+        chunks.append([np.asarray(v) for v in found])
+        progress(min(first + chunk, count), count)
+    values = [jnp.asarray(np.concatenate([c[k] for c in chunks])[:count]) for k in range(len(measures))]
+    return values, (ready.estimate, ready.bad_x, ready.bad_y)
+
+
+def _weightings_at_once(x, y, count, budget):
+    """Resamples whose weighted ranks or pair weights are held together."""
+    networks = len(x.names) + (0 if y is None else len(y.names))
+    each = 4 * x.arrays[0].dtype.itemsize * (networks + 4) * x.images**2 / 2
+    if each > budget:
+        raise ValueError(
+            f"a memory budget of {budget:.3g} bytes is too small for one resample, which needs {each:.3g}."
+        )
+    return int(max(1, min(WEIGHTINGS_AT_ONCE, count, budget // each)))
+
+
+def _record(measure, values, estimate, x, y, scheme, key, path, undefined):
+    notes = () if path.scores is refitted_scores else (NOT_REFITTED,)
+    words = None if path.draw is None else f"{jax.random.key_impl(key)}:{np.asarray(jax.random.key_data(key)).tolist()}"
+    provenance = Provenance.now(str(measure), values, scheme=schemes.text(scheme), key=words, notes=notes)
+    size = scheme.size if path.scores is refitted_scores else None
+    if size is None and isinstance(scheme, Subsample):
+        size = np.shape(scheme.indices)[1]
+    targets = x.names if y is None else y.names
+    return Resamples(
+        values, estimate, x.names, targets, provenance, scheme.kind, x.images, size, tuple(undefined.items())
+    )

@@ -1,0 +1,240 @@
+"""The record of resampled scores, with the inference that its scheme allows."""
+
+import dataclasses
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsim import inference
+from jaxsim.results.saved import Provenance, Saved, record
+
+BOOTSTRAPS = ("bootstrap", "bayesian bootstrap")
+
+
+class FewResamples(UserWarning):
+    """There are too few resamples for any hypothesis of the family to be rejected."""
+
+
+@record(arrays=("values", "estimate"))
+class Resamples(Saved):
+    """Scores on B resamples of the images beside those of the full sample.
+
+    Attributes:
+        values: `(B, S, T)`.
+        estimate: `(S, T)`, the full-sample scores.
+        names: names of the rows (sources).
+        targets: names of the columns; the same tuple as `names` for a square matrix.
+        provenance: measure, scheme, key, dtype, device and versions.
+        kind: "bootstrap", "bayesian bootstrap", "subsample", "jackknife" or "permutation".
+        images: number n of images.
+        size: images in a subset, for subsampling.
+        undefined: pairs of network and the number of its images whose map has no value.
+    """
+
+    values: Any
+    estimate: Any
+    names: tuple[str, ...]
+    targets: tuple[str, ...]
+    provenance: Provenance
+    kind: str
+    images: int
+    size: int | None = None
+    undefined: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def square(self) -> bool:
+        """Whether rows and columns are the same networks."""
+        return self.names == self.targets
+
+    def spread(self) -> jax.Array:
+        """Standard deviation over resamples `(S, T)`; DDS 2020, Table 4 reports this number for subsampling."""
+        return inference.spread(self.values)
+
+    def standard_error(self) -> jax.Array:
+        """Standard error of the estimate `(S, T)`, the spread scaled as the scheme demands.
+
+        Raises:
+            ValueError: permutations have none, nor has a subset of all images.
+        """
+        self._refuse("standard error", "permutation")
+        if self.kind == "subsample":
+            return inference.subsample_error(self.values, self.size or self.images, self.images)
+        if self.kind == "jackknife":
+            return inference.jackknife_error(self.values)
+        return inference.bootstrap_error(self.values)
+
+    def interval(self, level: float = 0.95) -> jax.Array:
+        """Confidence interval `(2, S, T)`: percentile for the bootstraps, normal on the scaled error otherwise.
+
+        Raises:
+            ValueError: permutations have none.
+        """
+        if self.kind in ("subsample", "jackknife", "permutation"):
+            return inference.normal_interval(self.estimate, self.standard_error(), level)
+        return inference.percentile_interval(self.values, level)
+
+    def bca_interval(self, jackknife: "Resamples", level: float = 0.95) -> jax.Array:
+        """Bias-corrected and accelerated interval `(2, S, T)` (Efron 1987) with the acceleration of a jackknife.
+
+        Raises:
+            ValueError: this is no bootstrap, or `jackknife` is none of the same networks.
+        """
+        self._refuse("BCa interval", "permutation", "subsample", "jackknife")
+        if jackknife.kind != "jackknife" or (jackknife.names, jackknife.targets) != (self.names, self.targets):
+            raise ValueError("a BCa interval needs js.resample(..., js.Jackknife()) of the same networks.")
+        return inference.bca_interval(self.values, self.estimate, jackknife.values, level)
+
+    def p_value(self) -> jax.Array:
+        """Share of permutations at least as similar, `(1 + #) / (B + 1)`: `(S, T)`, one-sided.
+
+        Raises:
+            ValueError: the scheme is not a permutation.
+        """
+        if self.kind != "permutation":
+            raise ValueError(f"p-values come from js.Permutation(), not from {self.kind}.")
+        return inference.permutation_p(self.values, self.estimate)
+
+    def first_share(self) -> jax.Array:
+        """Share of resamples in which each source ranks first for each target `(S, T)`; self left out."""
+        return inference.first_share(self.values, self._self_entries())
+
+    def rank_stability(self) -> jax.Array:
+        """Mean Spearman correlation of the sources' order in a resample with the full sample's, `(T,)`."""
+        return inference.rank_stability(self.values, self.estimate, self._self_entries())
+
+    def difference(self, first: tuple[str, str], second: tuple[str, str], level: float = 0.95) -> dict[str, float]:
+        """Difference of two entries (source, target) in the same resamples, with its error and interval."""
+        self._refuse("difference", "permutation")
+        entries = [(self.names.index(s), self.targets.index(t)) for s, t in (first, second)]
+        pair = dataclasses.replace(
+            self,
+            values=inference.difference(self.values, *entries)[:, None, None],
+            estimate=inference.difference(self.estimate, *entries)[None, None],
+        )
+        low, high = np.asarray(pair.interval(level))[:, 0, 0].tolist()
+        error = float(pair.standard_error()[0, 0])
+        return {"difference": float(pair.estimate[0, 0]), "error": error, "low": low, "high": high}
+
+    def family_wise(self, null: float = 0.0) -> inference.FamilyWise:
+        """Tests of all entries against `null`, adjusted for their number by the largest |t|; arrays `(S, T)`.
+
+        Each pair of a square matrix is one hypothesis, and the diagonal none (NaN). A debiased score of exactly zero is
+        degenerate: test for no similarity at all with `js.Permutation()`.
+
+        Raises:
+            ValueError: the scheme is no bootstrap.
+        """
+        self._refuse("max-t test", "permutation", "subsample", "jackknife")
+        self._warn_if_few(1)
+        tests = inference.family_wise(self._family(self.values), self._family(self.estimate), null)
+        return inference.FamilyWise(*(self._matrix(field) for field in tests))
+
+    def false_discovery(self, null: float = 0.0) -> jax.Array:
+        """Benjamini-Hochberg adjusted p-values of all entries against `null`, or against no similarity, `(S, T)`.
+
+        From the permutation p-values where the scheme is a permutation, else from the bootstrap t of each entry.
+
+        Raises:
+            ValueError: the scheme has no p-values.
+        """
+        self._refuse("false discovery rate", "subsample", "jackknife")
+        if self.kind == "permutation":
+            p = self._family(self.p_value())
+        else:
+            p = inference.family_wise(self._family(self.values), self._family(self.estimate), null).unadjusted
+        self._warn_if_few(p.size)
+        return self._matrix(inference.false_discovery(p))
+
+    def compare_sources(self, target: str) -> inference.FamilyWise:
+        """Paired tests that two sources are equally similar to `target`, over all pairs of sources; arrays `(S, S)`.
+
+        Entry (a, b) has the statistic of a less b. The target itself takes no part.
+
+        Raises:
+            KeyError: no column has that name.
+            ValueError: the scheme is no bootstrap.
+        """
+        self._refuse("paired test", "permutation", "subsample", "jackknife")
+        if target not in self.targets:
+            raise KeyError(f"no target is named {target!r}; there are {', '.join(self.targets)}")
+        self._warn_if_few(1)
+        t, count = self.targets.index(target), len(self.names)
+        pairs = [(a, b) for a, b in inference.pairs(count) if target not in (self.names[a], self.names[b])]
+        a, b = np.asarray(pairs).T
+        values, estimate = (v[..., a, t] - v[..., b, t] for v in (self.values, self.estimate))
+        tests = inference.family_wise(values, estimate)
+        blank = jnp.full((count, count), jnp.nan, values.dtype)
+        signs = (-1, 1, 1, 1)
+        made = (blank.at[a, b].set(f).at[b, a].set(k * f) for f, k in zip(tests, signs, strict=True))
+        return inference.FamilyWise(*made)
+
+    def two_factor(self, groups: Sequence[Any], *, key: jax.Array) -> inference.TwoFactor:
+        """Mean score of each source with each group of targets, and its variance over images and members together.
+
+        For brain regions of several subjects, or networks of several seeds: members are resampled beside the images,
+        with the variance correction of Schuett et al. 2023.
+
+        Args:
+            groups: group of each target; columns of the result are the groups in the order of first appearance.
+            key: typed random key for the draws of members.
+
+        Raises:
+            ValueError: the scheme is no bootstrap, or there is not one label a target.
+        """
+        self._refuse("two-factor variance", "permutation", "subsample", "jackknife")
+        labels = list(dict.fromkeys(groups))
+        codes = [labels.index(g) for g in groups]
+        return inference.two_factor(self.values, self.estimate, codes, key=key, images=self.images)
+
+    def to_xarray(self):
+        """A DataArray with dimensions `resample`, `source` and `target`."""
+        import xarray as xr
+
+        coords = {"source": list(self.names), "target": list(self.targets)}
+        return xr.DataArray(np.asarray(self.values), coords, ("resample", "source", "target"), self.provenance.measure)
+
+    def to_pandas(self, level: float = 0.95):
+        """A DataFrame with one row an entry: source, target, estimate, error, low, high; or the p-value."""
+        import pandas as pd
+
+        index = pd.MultiIndex.from_product([self.names, self.targets], names=["source", "target"])
+        columns = {"estimate": self.estimate}
+        if self.kind == "permutation":
+            columns["p"] = self.p_value()
+        else:
+            low, high = self.interval(level)
+            columns |= {"error": self.standard_error(), "low": low, "high": high}
+        return pd.DataFrame({k: np.asarray(v).ravel() for k, v in columns.items()}, index=index)
+
+    def _family(self, matrix):
+        """The hypotheses, one a pair of networks: `(..., S, T) -> (..., H)`."""
+        if not self.square:
+            return matrix.reshape(*matrix.shape[:-2], -1)
+        i, j = np.triu_indices(len(self.names), 1)
+        return matrix[..., i, j]
+
+    def _matrix(self, family):
+        """`_family` undone, NaN on the diagonal of a square matrix."""
+        shape = (len(self.names), len(self.targets))
+        if not self.square:
+            return family.reshape(shape)
+        i, j = np.triu_indices(len(self.names), 1)
+        return jnp.full(shape, jnp.nan, family.dtype).at[i, j].set(family).at[j, i].set(family)
+
+    def _warn_if_few(self, hypotheses, level=0.05):
+        count = self.values.shape[0]
+        if not inference.supports(count, hypotheses, level):
+            need = inference.resamples_needed(level, hypotheses)
+            text = f"{count} resamples cannot reject any of {hypotheses} hypotheses at {level}; it takes {need}."
+            warnings.warn(text, FewResamples, stacklevel=3)
+
+    def _self_entries(self):
+        return np.asarray(self.names)[:, None] == np.asarray(self.targets)[None, :]
+
+    def _refuse(self, what, *kinds):
+        if self.kind in kinds:
+            raise ValueError(f"there is no {what} for the scheme {self.kind}.")

@@ -1,0 +1,137 @@
+"""What all records share: arrays as pytree leaves, labels as static metadata, provenance, saving and loading."""
+
+import dataclasses
+import json
+import platform
+import typing
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+import numpy as np
+
+from jaxsim import io
+
+_RECORDS: dict[str, type] = {}
+
+
+@typing.dataclass_transform(frozen_default=True, eq_default=False)
+def record(*, arrays: tuple[str, ...]):
+    """Make a frozen dataclass a pytree whose `arrays` fields are leaves, and let `load` find it by name."""
+
+    def register(cls):
+        cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
+        meta = tuple(f.name for f in dataclasses.fields(cls) if f.name not in arrays)
+        jax.tree_util.register_dataclass(cls, data_fields=list(arrays), meta_fields=list(meta))
+        cls._arrays, cls._meta = arrays, meta
+        _RECORDS[cls.__name__] = cls
+        return cls
+
+    return register
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+    """How a result came about: what a reader needs to make it again.
+
+    Attributes:
+        measure: the measure's name or its formula as text.
+        dtype: dtype the scores were computed in.
+        device: device that computed them.
+        precision: matmul precision asked of XLA.
+        versions: pairs of package and version.
+        scheme: resampling scheme as text, or None.
+        key: the random key as text (implementation and words), or None.
+        notes: what the reader must know: which images were left out, what was not refitted.
+    """
+
+    measure: str
+    dtype: str
+    device: str
+    precision: str = "highest"
+    versions: tuple[tuple[str, str], ...] = ()
+    scheme: str | None = None
+    key: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def now(cls, measure: str, values: jax.Array, **rest: Any) -> Self:
+        """The provenance of `values`, just computed with this process's packages."""
+        versions = tuple((p, _version(p)) for p in ("jaxsim-similarity", "jax", "jaxlib", "numpy"))
+        device = next(iter(values.devices()))
+        kind = f"{device.platform}: {device.device_kind}"
+        versions += (("python", platform.python_version()),)
+        return cls(measure=measure, dtype=str(values.dtype), device=kind, versions=versions, **rest)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+class Saved:
+    """Saving and loading shared by all records: one npz holding the arrays and a JSON text, never a pickle."""
+
+    _arrays: tuple[str, ...]
+    _meta: tuple[str, ...]
+
+    def metadata(self) -> dict[str, Any]:
+        """All that is not an array, as JSON types."""
+        plain = {name: getattr(self, name) for name in self._meta}
+        return json.loads(json.dumps({"record": type(self).__name__, **plain}, default=_as_json))
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole record as JSON types; arrays become nested lists, NaN becomes None."""
+        values = {n: getattr(self, n) for n in self._arrays}
+        return self.metadata() | {n: None if v is None else _as_list(v) for n, v in values.items()}
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the record to one npz file, whole or not at all.
+
+        Raises:
+            FileExistsError: the file is there and `overwrite` is False.
+            OSError: it cannot be written.
+        """
+        arrays = {n: np.asarray(getattr(self, n)) for n in self._arrays if getattr(self, n) is not None}
+        arrays["record_json"] = np.asarray(json.dumps(self.metadata()))
+        return io.write_npz(path, arrays, overwrite=overwrite)
+
+
+def _as_json(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    return str(value)
+
+
+def _as_list(values: Any) -> Any:
+    values = np.asarray(values)
+    if values.dtype.kind != "f":
+        return values.tolist()
+    return np.asarray(np.where(np.isnan(values), None, values.astype(object))).tolist()
+
+
+def load(path: str | Path) -> Any:
+    """Read a record that `save` wrote.
+
+    Raises:
+        ValueError: the file is not such a record, or is damaged.
+    """
+    arrays = io.read_npz(path)
+    text = arrays.pop("record_json", None)
+    if text is None:
+        raise ValueError(f"{path} holds no jaxsim record: it has no entry 'record_json'.")
+    meta = json.loads(str(text))
+    cls = _RECORDS.get(meta.pop("record", ""))
+    if cls is None:
+        raise ValueError(f"{path} holds a record of a kind that this version does not know.")
+    if "provenance" in meta:
+        meta["provenance"] = Provenance(**{k: _as_tuple(v) for k, v in meta["provenance"].items()})
+    fields: dict[str, Any] = {k: _as_tuple(v) for k, v in meta.items()}
+    return cls(**fields, **{n: arrays.get(n) for n in cls._arrays})
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(_as_tuple(v) for v in value) if isinstance(value, list) else value

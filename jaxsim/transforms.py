@@ -1,0 +1,212 @@
+"""Transforms of the features of n images, D X Q of the duality diagram (DDS 2020, section 3): (n, ..., c) -> (n, d).
+
+Every value here takes `x` of shape `(n, ..., c)`, channels last, and returns `(n, d)` flattened in C order.
+`where`, of shape `x.shape[1:]`, marks the real entries of an array padded with zeros: padding stays zero and
+counts nowhere. A transform of your own is any function `(n, ..., c) -> (n, d)`.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import register_static
+from jaxtyping import Array, Bool, Float
+
+from jaxsim.linalg import dot, masked_mean, remove_mean
+
+EPSILON = 1e-9
+
+
+def flatten(x: Float[Array, "n ..."]) -> Float[Array, "n d"]:
+    """One row an image, in C order."""
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
+
+
+def spatial_axes(x: jax.Array) -> tuple[int, ...]:
+    """Axes between the images and the channels."""
+    return tuple(range(1, x.ndim - 1))
+
+
+def _unit_variance(x, axis, where):
+    """Mean 0 and variance 1 over `axis`, with EPSILON added to the variance."""
+    x = remove_mean(x, axis, where)
+    return x / jnp.sqrt(masked_mean(x * x, axis, where) + EPSILON)
+
+
+@register_static
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """Features as they are, Q = I and D = I.
+
+    >>> import jax.numpy as jnp, jaxsim as js
+    >>> js.transforms.identity(jnp.ones((4, 2, 2, 3))).shape
+    (4, 12)
+    """
+
+    def __call__(self, x: Float[Array, "n ..."], where: Bool[Array, "..."] | None = None):
+        """`(n, ..., c) -> (n, d)`."""
+        return flatten(x)
+
+
+@register_static
+@dataclasses.dataclass(frozen=True)
+class Center:
+    """Subtract the mean over images from every feature: D = I - 11'/n, Q = I (RSA 2019; DDS 2020, section 3)."""
+
+    def __call__(self, x: Float[Array, "n ..."], where: Bool[Array, "..."] | None = None):
+        """`(n, ..., c) -> (n, d)`."""
+        return flatten(remove_mean(x, 0, where))
+
+
+@register_static
+@dataclasses.dataclass(frozen=True)
+class ZScore:
+    """Every feature to mean 0 and variance 1 over images (ddof 0): D = I - 11'/n, Q = diag(1 / sd).
+
+    A feature that is constant over images becomes zero.
+    """
+
+    def __call__(self, x: Float[Array, "n ..."], where: Bool[Array, "..."] | None = None):
+        """`(n, ..., c) -> (n, d)`."""
+        varies = jnp.max(x, 0, keepdims=True) != jnp.min(x, 0, keepdims=True)
+        centred = jnp.where(varies, remove_mean(x, 0, where), 0)
+        variance = jnp.where(varies, jnp.mean(centred**2, 0, keepdims=True), 1)
+        return flatten(centred / jnp.sqrt(variance))
+
+
+@register_static
+@dataclasses.dataclass(frozen=True)
+class BatchNorm:
+    """Every channel to mean 0 and variance 1 over images and positions (DDS 2020, section 3)."""
+
+    def __call__(self, x: Float[Array, "n ... c"], where: Bool[Array, "..."] | None = None):
+        """`(n, ..., c) -> (n, d)`."""
+        return flatten(_unit_variance(x, (0, *spatial_axes(x)), where))
+
+
+@register_static
+@dataclasses.dataclass(frozen=True)
+class InstanceNorm:
+    """Every channel of every image to mean 0 and variance 1 over positions (DDS 2020, section 3).
+
+    Raises:
+        ValueError: x is `(n, d)`: there are no positions to average over.
+    """
+
+    def __call__(self, x: Float[Array, "n ... c"], where: Bool[Array, "..."] | None = None):
+        """`(n, ..., c) -> (n, d)`."""
+        if x.ndim < 3:
+            raise ValueError(f"instance_norm needs features of shape (n, ..., c) with positions, not {x.shape}.")
+        return flatten(_unit_variance(x, spatial_axes(x), where))
+
+
+@register_static
+@dataclasses.dataclass(frozen=True)
+class LayerNorm:
+    """All features of every image to mean 0 and variance 1 (DDS 2020, section 3)."""
+
+    def __call__(self, x: Float[Array, "n ..."], where: Bool[Array, "..."] | None = None):
+        """`(n, ..., c) -> (n, d)`."""
+        return flatten(_unit_variance(x, tuple(range(1, x.ndim)), where))
+
+
+@register_static
+@dataclasses.dataclass(frozen=True)
+class GroupNorm:
+    """Every group of consecutive channels of every image to mean 0 and variance 1 (DDS 2020, section 3).
+
+    Raises:
+        ValueError: the channels do not divide into `groups`.
+    """
+
+    groups: int = 2
+
+    def __call__(self, x: Float[Array, "n ... c"], where: Bool[Array, "..."] | None = None):
+        """`(n, ..., c) -> (n, d)`."""
+        channels = x.shape[-1]
+        if where is None and channels % self.groups:
+            raise ValueError(f"group_norm cannot divide {channels} channels into {self.groups} equal groups.")
+        if where is not None:
+            channels = jnp.sum(jnp.any(where, axis=tuple(range(where.ndim - 1))))
+        member = jnp.arange(x.shape[-1]) // (channels // self.groups)
+        member = (member[:, None] == jnp.arange(self.groups)).astype(x.dtype)
+        real = jnp.ones(x.shape[1:], bool) if where is None else where
+        count = dot(jnp.sum(real, axis=tuple(range(real.ndim - 1))).astype(x.dtype)[None], member)
+
+        def group_mean(v):
+            mean = dot(jnp.sum(v, spatial_axes(v)), member) / count
+            return dot(mean, member.T).reshape(v.shape[0], *(1,) * (v.ndim - 2), v.shape[-1])
+
+        for _ in range(2):
+            x = jnp.where(real, x - group_mean(x), 0)
+        return flatten(x / jnp.sqrt(group_mean(x * x) + EPSILON))
+
+
+@register_static
+@dataclasses.dataclass(frozen=True)
+class MeanPool:
+    """Mean over positions, one value a channel: `(n, ..., c) -> (n, c)`; `(n, d)` stays as it is."""
+
+    def __call__(self, x: Float[Array, "n ... c"], where: Bool[Array, "..."] | None = None):
+        """`(n, ..., c) -> (n, c)`."""
+        axes = spatial_axes(x)
+        return flatten(masked_mean(x, axes, where)) if axes else x
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Duality:
+    """The general matrix form D X Q for any Q `(d, d')` and D `(n, n)`; None stands for the identity.
+
+    Escoufier's duality diagram (DDS 2020, section 3): Q relates the features, D weights the images.
+
+    >>> import jax.numpy as jnp, jaxsim as js
+    >>> x = jnp.arange(8.0).reshape(4, 2)
+    >>> centring = jnp.eye(4) - 1 / 4
+    >>> bool(jnp.allclose(js.transforms.Duality(d=centring)(x), js.transforms.center(x)))
+    True
+    """
+
+    q: Float[Array, "d e"] | None = None
+    d: Float[Array, "n n"] | None = None
+
+    def __call__(self, x: Float[Array, "n ..."]) -> Float[Array, "n e"]:
+        """`(n, ..., c) -> (n, e)`."""
+        x = flatten(x)
+        if self.q is not None and self.q.shape[0] != x.shape[1]:
+            raise ValueError(f"Duality has Q of shape {self.q.shape} for features of width {x.shape[1]}.")
+        if self.d is not None and self.d.shape[1] != x.shape[0]:
+            raise ValueError(f"Duality has D of shape {self.d.shape} for {x.shape[0]} images.")
+        x = x if self.d is None else dot(self.d.astype(x.dtype), x)
+        return x if self.q is None else dot(x, self.q.astype(x.dtype))
+
+
+identity = Identity()
+center = Center()
+zscore = ZScore()
+batch_norm = BatchNorm()
+instance_norm = InstanceNorm()
+layer_norm = LayerNorm()
+group_norm = GroupNorm()
+mean_pool = MeanPool()
+
+_PADDED = (Identity, Center, ZScore, BatchNorm, InstanceNorm, LayerNorm, GroupNorm, MeanPool)
+_FLAT = (Identity, Center, ZScore, LayerNorm)
+
+
+def accepts_padding(transform) -> bool:
+    """Whether the transform takes `where`, the real entries of padded features."""
+    return isinstance(transform, _PADDED)
+
+
+def ignores_positions(transform) -> bool:
+    """Whether flattening the features first changes nothing."""
+    return isinstance(transform, _FLAT)
+
+
+def padding_after(transform, where: Bool[Array, "..."]) -> Bool[Array, " d"]:
+    """The real columns of transformed features, from the real entries of the features."""
+    if isinstance(transform, MeanPool):
+        where = jnp.any(where, axis=tuple(range(where.ndim - 1)))
+    return where.ravel()

@@ -1,0 +1,343 @@
+"""Input that cannot be used: one clear sentence that says what and where, raised before anything is computed."""
+
+import re
+import zipfile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxsim as js
+from jaxsim import evaluation, io
+
+N, D = 12, 5
+RNG = np.random.default_rng(0)
+X = {k: RNG.normal(size=(N, D)).astype(np.float32) for k in ("first", "second", "third")}
+A, B = X["first"], X["second"]
+MAP = (A @ A.T).astype(np.float32)
+KEY = jax.random.key(0)
+
+
+def assert_one_sentence(error, said):
+    text = str(error.value)
+    assert text.endswith((".", "?")), text
+    assert not text.endswith(".."), text
+    assert "\n" not in text, text
+    assert len(text) < 320, text
+    assert not re.search(r"Tracer|XLA|jaxpr|INVALID_ARGUMENT|UNIMPLEMENTED|broadcast|aval|inhomogeneous", text), text
+    for word in said:
+        assert word in text, f"{word!r} is not in {text!r}"
+
+
+def affinity(features, measure=js.CKA_LINEAR, **rest):
+    return lambda: js.affinity(features, measure, **rest)
+
+
+def resample(scheme, measure=js.CKA_LINEAR, features=None, **rest):
+    return lambda: js.resample(X if features is None else features, measure, scheme, **rest)
+
+
+def compare(maps, comparator=js.compare.pearson, **rest):
+    return lambda: js.compare_maps(maps, comparator, **rest)
+
+
+def wrong_rank(x):
+    return x[0]
+
+
+def not_square(x):
+    return x
+
+
+def not_a_number(a, b):
+    return a + b
+
+
+def leaves_jax(x):
+    return np.asarray(x)
+
+
+FEATURES = {
+    "unequal n": (affinity({"first": A, "second": B[:9]}), ValueError, ["'first'", "'second'", "(12, 5)", "(9, 5)"]),
+    "unequal n of two sets": (lambda: js.cross_affinity({"a": A}, {"b": B[:9]}, js.RSA), ValueError, ["12", "9"]),
+    "empty mapping": (affinity({}), ValueError, ["no networks"]),
+    "empty list": (affinity([]), ValueError, ["no networks"]),
+    "one network": (affinity({"first": A}), ValueError, ["only 'first'"]),
+    "one network in a stack": (affinity(A[None]), ValueError, ["only 'network_0'"]),
+    "no images": (affinity({"first": A[:0], "second": B[:0]}), ValueError, ["'first'", "(0, 5)"]),
+    "no columns": (affinity({"first": A, "second": B[:, :0]}), ValueError, ["'second'", "(12, 0)"]),
+    "same name twice": (affinity({1: A, "1": B}), ValueError, ["'1'"]),
+    "objects": (affinity({"first": A.astype(object), "second": B}), TypeError, ["'first'", "object"]),
+    "text": (affinity({"first": A, "second": B.astype(str)}), TypeError, ["'second'", "<U"]),
+    "bytes": (affinity({"first": A, "second": B.astype("S8")}), TypeError, ["'second'", "|S8"]),
+    "None": (affinity({"first": A, "second": None}), TypeError, ["'second'"]),
+    "complex": (affinity({"first": A + 1j, "second": B}), TypeError, ["'first'", "complex"]),
+    "dates": (affinity({"first": A, "second": B.astype("M8[s]")}), TypeError, ["'second'", "datetime64"]),
+    "ragged rows": (affinity({"first": A, "second": [[1.0, 2.0], [3.0]]}), (TypeError, ValueError), ["'second'"]),
+    "masked": (affinity({"first": A, "second": np.ma.masked_less(B, 0)}), (TypeError, ValueError), ["'second'"]),
+    "rank 1": (affinity({"first": A, "second": B[:, 0]}), ValueError, ["'second'", "(12,)"]),
+    "rank 0": (affinity({"first": A, "second": np.float32(3)}), ValueError, ["'second'", "()"]),
+    "one matrix": (affinity(A), ValueError, ["(12, 5)", "stack"]),
+    "a path": (affinity("features.npz"), TypeError, ["str"]),
+    "a number": (affinity(3.5), TypeError, ["float"]),
+    "a generator": (affinity(x for x in X.values()), TypeError, ["generator"]),
+    "a set of names": (affinity({"first", "second"}), TypeError, ["set"]),
+    "too few images": (affinity({k: v[:3] for k, v in X.items()}), ValueError, ["cka-linear", "4", "3"]),
+    "too few for ranks": (affinity({k: v[:2] for k, v in X.items()}, js.RSA), ValueError, ["rsa", "3", "2"]),
+    "no positions": (
+        affinity(X, js.dds(js.transforms.instance_norm, js.pairwise.linear)),
+        ValueError,
+        ["'first'", "instance_norm", "(12, 5)"],
+    ),
+    "channels that do not divide": (
+        affinity(X, js.dds(js.transforms.group_norm, js.pairwise.linear)),
+        ValueError,
+        ["'first'", "5 channels", "2"],
+    ),
+    "duality of another width": (
+        affinity(X, js.dds(js.transforms.Duality(q=jnp.ones((4, 2))), js.pairwise.linear)),
+        ValueError,
+        ["'first'", "(4, 2)", "5"],
+    ),
+}
+IDS = {
+    "too few": (affinity(X, ids=range(11)), ValueError, ["'first'", "12", "11"]),
+    "one twice": (affinity(X, ids=[*range(11), 3]), ValueError, ["'first'", "'3'", "more than once"]),
+    "a network without": (affinity(X, ids={"first": range(12)}), ValueError, ["'second'"]),
+    "in another order": (
+        affinity(X, ids=dict.fromkeys(X, range(12)) | {"third": range(11, -1, -1)}),
+        ValueError,
+        ["'first'", "'third'", "another order", "align=True"],
+    ),
+    "none shared": (
+        affinity(X, ids={k: [f"{k} {j}" for j in range(12)] for k in X}, align=True),
+        ValueError,
+        ["no image id is shared"],
+    ),
+    "too few shared": (
+        affinity(X, ids={k: range(s, s + 12) for k, s in zip(X, (0, 5, 10), strict=True)}, align=True),
+        ValueError,
+        ["at least 4 images", "2"],
+    ),
+    "unknown way": (affinity(X, missing="drop"), ValueError, ["missing", "'drop'", "pairwise"]),
+    "pairwise without align": (
+        affinity(X, ids=dict.fromkeys(X, range(12)) | {"third": range(1, 13)}, missing="pairwise"),
+        ValueError,
+        ["align=True"],
+    ),
+}
+MEASURES = {
+    "a name": (affinity(X, "rsa"), TypeError, ["Measure"]),
+    "nothing": (affinity(X, None), TypeError, ["Measure"]),
+    "an empty list": (affinity(X, []), TypeError, ["Measure"]),
+    "a comparator": (affinity(X, js.compare.spearman), TypeError, ["Measure"]),
+    "a list with a name": (affinity(X, [js.RSA, "rsa"]), TypeError, ["Measure"]),
+    "a name to resample": (resample(js.Jackknife(), "rsa"), TypeError, ["Measure"]),
+    "nothing to resample": (resample(js.Jackknife(), None), TypeError, ["Measure"]),
+    "a number as transform": (
+        affinity(X, js.Measure(3, js.pairwise.linear, js.compare.pearson)),  # pyright: ignore[reportArgumentType]
+        TypeError,
+        ["transform", "3"],
+    ),
+    "own transform": (affinity(X, js.dds(wrong_rank, js.pairwise.linear)), ValueError, ["wrong_rank", "(5,)"]),
+    "own map": (affinity(X, js.dds(js.transforms.center, not_square)), ValueError, ["not_square", "(12, 5)"]),
+    "own comparator": (
+        affinity(X, js.Measure(js.transforms.center, js.pairwise.linear, not_a_number)),
+        ValueError,
+        ["not_a_number", "(12, 12)"],
+    ),
+    "own transform in NumPy": (
+        affinity(X, js.dds(leaves_jax, js.pairwise.linear)),
+        (TypeError, ValueError),
+        ["leaves_jax"],
+    ),
+}
+MAPS = {
+    "not square": (compare({"first": A, "second": B}), ValueError, ["'first'", "(12, 5)"]),
+    "not symmetric": (compare({"first": MAP, "second": np.triu(MAP)}), ValueError, ["'second'", "symmetric"]),
+    "no triangle": (compare({"first": np.ones(7), "second": np.ones(7)}), ValueError, ["'first'", "7"]),
+    "unequal n": (compare({"first": MAP, "second": MAP[:9, :9]}), ValueError, ["'first'", "'second'", "12", "9"]),
+    "text": (compare({"first": MAP.astype(str), "second": MAP}), TypeError, ["'first'"]),
+    "a name for a comparator": (compare({"first": MAP, "second": MAP}, "spearman"), TypeError, ["comparator"]),
+    "too few images": (compare({"first": [1.0], "second": [2.0]}), ValueError, ["3", "2"]),
+    "maps and a measure": (
+        resample(js.Jackknife(), js.RSA, js.maps(X, js.RSA)),
+        TypeError,
+        ["rsa", "comparator"],
+    ),
+    "subsets of maps": (
+        resample(js.Subsample(size=6), js.compare.spearman, js.maps(X, js.RSA), resamples=2, key=KEY),
+        ValueError,
+        ["Subsample refits"],
+    ),
+}
+ROWS = np.stack([RNG.permutation(N)[:6] for _ in range(3)])
+TWICE = np.concatenate([ROWS, [[0, 1, 2, 3, 4, 4]]])
+WEIGHTS = np.ones((3, N))
+SCHEMES = {
+    "no key": (resample(js.Bootstrap(), resamples=3), TypeError, ["jax.random.key"]),
+    "an old key": (resample(js.Bootstrap(), resamples=3, key=jax.random.PRNGKey(0)), TypeError, ["jax.random.key"]),
+    "a seed": (resample(js.Bootstrap(), resamples=3, key=0), TypeError, ["jax.random.key"]),
+    "several keys": (
+        resample(js.Bootstrap(), resamples=3, key=jax.random.split(KEY)),
+        (TypeError, ValueError),
+        ["key"],
+    ),
+    "no resamples": (resample(js.Bootstrap(), key=KEY), ValueError, ["resamples", "None"]),
+    "zero resamples": (resample(js.Bootstrap(), key=KEY, resamples=0), ValueError, ["resamples", "0"]),
+    "half a resample": (resample(js.Bootstrap(), key=KEY, resamples=2.5), ValueError, ["resamples", "2.5"]),
+    "true resamples": (resample(js.Bootstrap(), key=KEY, resamples=True), ValueError, ["resamples", "True"]),
+    "a class for a scheme": (resample(js.Bootstrap, key=KEY, resamples=2), TypeError, ["js.Bootstrap()"]),
+    "a word for a scheme": (resample("bootstrap", key=KEY, resamples=2), TypeError, ["js.Bootstrap()"]),
+    "jackknife of another number": (resample(js.Jackknife(), resamples=7), ValueError, ["12", "7"]),
+    "subset larger than n": (resample(js.Subsample(size=13), resamples=2, key=KEY), ValueError, ["13", "12"]),
+    "subset too small": (resample(js.Subsample(size=3), resamples=2, key=KEY), ValueError, ["3", "4"]),
+    "subset of a fraction": (
+        resample(js.Subsample(size=6.5), resamples=2, key=KEY),  # pyright: ignore[reportArgumentType]
+        (TypeError, ValueError),
+        ["6.5"],
+    ),
+    "subset without size": (resample(js.Subsample(), resamples=2, key=KEY), ValueError, ["size or indices"]),
+    "size and indices": (resample(js.Subsample(size=6, indices=ROWS)), ValueError, ["size or indices"]),
+    "a repeated image": (resample(js.Subsample(indices=TWICE)), ValueError, ["row 3", "image 4", "Bootstrap"]),
+    "an image outside": (resample(js.Subsample(indices=ROWS + 6)), ValueError, ["row 0", "0 ... 11"]),
+    "a negative image": (resample(js.Subsample(indices=ROWS - 6)), ValueError, ["row 0", "0 ... 11"]),
+    "indices that are no integers": (resample(js.Subsample(indices=ROWS * 1.0)), ValueError, ["float64", "(3, 6)"]),
+    "one row of indices": (resample(js.Subsample(indices=ROWS[0])), ValueError, ["(B, m)", "(6,)"]),
+    "indices of another number": (resample(js.Subsample(indices=ROWS), resamples=5), ValueError, ["3", "5"]),
+    "indices and strata": (
+        resample(js.Subsample(indices=ROWS, strata=np.zeros(N))),
+        ValueError,
+        ["strata", "indices"],
+    ),
+    "weights of another width": (resample(js.Bootstrap(weights=WEIGHTS[:, :9])), ValueError, ["(3, 9)", "(B, 12)"]),
+    "negative weights": (resample(js.Bootstrap(weights=-WEIGHTS)), ValueError, ["row 0", "negative"]),
+    "weights that are NaN": (resample(js.Bootstrap(weights=WEIGHTS * np.nan)), ValueError, ["row 0", "finite"]),
+    "weights of zero": (resample(js.Bootstrap(weights=WEIGHTS * 0)), ValueError, ["row 0", "zero"]),
+    "weights that are text": (
+        resample(js.Bootstrap(weights=[["a"] * N])),
+        (TypeError, ValueError),
+        ["weights"],
+    ),
+    "weights and strata": (
+        resample(js.Bootstrap(weights=WEIGHTS, strata=np.zeros(N))),
+        ValueError,
+        ["strata", "weights"],
+    ),
+    "strata of another length": (
+        resample(js.Bootstrap(strata=np.zeros(9)), resamples=2, key=KEY),
+        ValueError,
+        ["strata", "(9,)", "12"],
+    ),
+    "unequal n against": (resample(js.Jackknife(), against={"t": B[:9]}), ValueError, ["12", "9"]),
+}
+BUDGETS = {
+    "affinity": (affinity(X, memory=100.0), ValueError, ["budget", "two networks", "12"]),
+    "cross": (lambda: js.cross_affinity(X, X, js.RSA, memory=100.0), ValueError, ["budget", "two networks"]),
+    "maps": (compare({"first": MAP, "second": MAP}, memory=100.0), ValueError, ["budget"]),
+    "resample": (resample(js.Jackknife(), memory=100.0), ValueError, ["budget", "one resample"]),
+}
+TABLES = {"features": FEATURES, "ids": IDS, "measure": MEASURES, "maps": MAPS, "scheme": SCHEMES, "budget": BUDGETS}
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "said"),
+    [pytest.param(*case, id=f"{table}: {name}") for table, cases in TABLES.items() for name, case in cases.items()],
+)
+def test_refused_in_one_sentence(call, kind, said):
+    with pytest.raises(kind) as error:
+        call()
+    assert_one_sentence(error, said)
+
+
+def test_an_infinite_map_has_no_score_and_says_so():
+    with pytest.warns(js.results.UndefinedScores, match="'second'"):
+        found = js.compare_maps({"first": MAP, "second": np.full_like(MAP, np.inf)}, js.compare.pearson)
+    assert np.isnan(found.values).tolist() == [[False, True], [True, True]]
+
+
+def test_torch_tensors_that_cannot_be_taken_over():
+    torch = pytest.importorskip("torch", reason="torch is not installed (extra: peers)")
+    with pytest.raises(TypeError) as error:
+        js.affinity({"first": torch.tensor(A).to_sparse(), "second": B}, js.CKA_LINEAR)
+    assert_one_sentence(error, ["'first'"])
+
+
+# Files
+
+
+@pytest.fixture
+def saved(tmp_path):
+    return io.write_npz(tmp_path / "features.npz", X)
+
+
+def test_pickled_features_are_not_run(tmp_path):
+    np.save(tmp_path / "net.npy", np.array([print, None], object), allow_pickle=True)
+    with pytest.raises((TypeError, ValueError)) as error:
+        io.read_features(tmp_path / "net.npy")
+    assert_one_sentence(error, ["net.npy"])
+
+
+@pytest.mark.parametrize("keep", [0, 20, 0.5, -30])
+@pytest.mark.parametrize("read", [io.read_features, js.load], ids=["features", "record"])
+def test_truncated_npz(read, keep, saved):
+    whole = saved.read_bytes()
+    saved.write_bytes(whole[: int(keep * len(whole)) if isinstance(keep, float) else keep])
+    with pytest.raises(ValueError, match=r"features\.npz") as error:
+        read(saved)
+    assert_one_sentence(error, ["features.npz"])
+
+
+def test_an_npz_that_is_no_record(saved, tmp_path):
+    with pytest.raises(ValueError, match="no jaxsim record") as error:
+        js.load(saved)
+    assert_one_sentence(error, ["features.npz"])
+    with pytest.raises((OSError, ValueError)) as error:
+        js.load(tmp_path / "absent.npz")
+    assert_one_sentence(error, ["absent.npz"])
+
+
+@pytest.mark.parametrize("change", ["unknown kind", "not JSON", "missing array", "missing field"])
+def test_damaged_records_are_named(change, tmp_path):
+    path = js.affinity(X, js.CKA_LINEAR).save(tmp_path / "a.npz")
+    arrays = io.read_npz(path)
+    text = str(arrays["record_json"])
+    if change == "missing array":
+        del arrays["values"]
+    else:
+        text = {
+            "unknown kind": text.replace('"Affinity"', '"Poem"'),
+            "not JSON": text[:-5],
+            "missing field": text.replace('"names"', '"nimes"'),
+        }[change]
+    arrays["record_json"] = np.asarray(text)
+    io.write_npz(path, arrays, overwrite=True)
+    with pytest.raises(ValueError, match=r"a\.npz") as error:
+        js.load(path)
+    assert_one_sentence(error, ["a.npz"])
+
+
+def test_unwritable_and_existing_output(tmp_path):
+    a = js.affinity(X, js.CKA_LINEAR)
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OSError, match="file") as error:
+        a.save(tmp_path / "file" / "a.npz")
+    assert_one_sentence(error, ["a.npz"])
+    a.save(tmp_path / "a.npz")
+    with pytest.raises(FileExistsError) as error:
+        a.save(tmp_path / "a.npz")
+    assert_one_sentence(error, ["a.npz"])
+    assert zipfile.is_zipfile(tmp_path / "a.npz")
+
+
+def test_ground_truth_with_other_task_names():
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed (extra: tables)")
+    a = js.affinity(X, js.CKA_LINEAR)
+    other = ["first", "second", "fourth"]
+    with pytest.raises(ValueError, match="third") as error:
+        evaluation.evaluate(a, pandas.DataFrame(np.eye(3), other, other), diagonal=True)
+    assert_one_sentence(error, ["third", "subset=True"])
+    with pytest.raises(ValueError, match="share no") as error:
+        evaluation.evaluate(a, pandas.DataFrame(np.eye(3), list("xyz"), list("xyz")), diagonal=True, subset=True)
+    assert_one_sentence(error, ["sources"])

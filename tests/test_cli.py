@@ -1,0 +1,453 @@
+"""The command line, run in this process: what it writes, what it says, how it fails."""
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import jaxsim.cli.scoring
+from jaxsim import demo, io, results
+from jaxsim.cli import main
+
+pytest.importorskip("matplotlib")
+
+
+@pytest.fixture(scope="session")
+def features():
+    made = demo.features()
+    return {name: made[name][:40] for name in list(made)[:6]}
+
+
+@pytest.fixture
+def path(tmp_path, features):
+    return str(io.write_npz(tmp_path / "features.npz", features))
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def files(folder):
+    return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())
+
+
+def is_png(path):
+    return path.read_bytes().startswith(b"\x89PNG")
+
+
+def matrix(path, values, names, targets=None):
+    return str(io.write_csv_matrix(path, values, names, targets or names))
+
+
+# What the commands write
+
+
+def test_affinity_writes_record_table_and_picture(path, out, features, capsys):
+    assert main(["affinity", path, "--measure", "rsa", "--out", str(out)]) == 0
+    assert files(out) == ["affinity.csv", "affinity.npz", "affinity.png"]
+    record = results.load(out / "affinity.npz")
+    assert record.names == tuple(features)
+    rows = list(csv.reader((out / "affinity.csv").read_text().splitlines()))
+    assert rows[0] == ["", *features]
+    assert [row[0] for row in rows[1:]] == list(features)
+    np.testing.assert_array_equal(np.array([r[1:] for r in rows[1:]], float), record.values)
+    assert is_png(out / "affinity.png")
+    printed = capsys.readouterr()
+    assert "amber_1" in printed.out
+    assert str(out) in printed.err
+
+
+def test_several_measures_go_to_a_folder_each(path, out):
+    argv = ["affinity", path, "--measure", "rsa", "--measure", "dds:zscore,laplacian", "--out", str(out)]
+    assert main(argv) == 0
+    assert sorted({f.split("/")[0] for f in files(out)}) == ["dds-zscore-laplacian", "rsa"]
+    assert len(files(out)) == 6
+
+
+def test_against_gives_a_rectangle(path, out, tmp_path, features):
+    few = io.write_npz(tmp_path / "few.npz", {"other": features["amber_2"], "more": features["coral_1"]})
+    assert main(["affinity", path, "--against", str(few), "--out", str(out)]) == 0
+    assert results.load(out / "affinity.npz").values.shape == (6, 2)
+
+
+def test_bootstrap_writes_resamples_intervals_and_ranking(path, out, capsys):
+    argv = ["bootstrap", path, "--resamples", "30", "--seed", "1", "--target", "coral_1", "--out", str(out)]
+    assert main(argv) == 0
+    assert files(out) == ["intervals.csv", "ranking.png", "resamples.npz"]
+    assert results.load(out / "resamples.npz").values.shape == (30, 6, 6)
+    rows = list(csv.DictReader((out / "intervals.csv").read_text().splitlines()))
+    assert len(rows) == 15
+    assert all(float(r["low"]) <= float(r["high"]) for r in rows)
+    assert is_png(out / "ranking.png")
+    assert "standard error" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("scheme", "more", "table"),
+    [
+        ("bayesian", [], "intervals.csv"),
+        ("subsample", ["--size", "25"], "intervals.csv"),
+        ("jackknife", [], "intervals.csv"),
+        ("permutation", [], "p_values.csv"),
+    ],
+)
+def test_every_scheme_runs(path, out, scheme, more, table):
+    assert main(["bootstrap", path, "--scheme", scheme, *more, "--resamples", "20", "--out", str(out)]) == 0
+    assert table in files(out)
+    assert ("ranking.png" in files(out)) == (scheme != "permutation")
+
+
+def test_same_seed_same_numbers(path, out):
+    found = []
+    for folder, seed in (("a", "3"), ("b", "3"), ("c", "4")):
+        argv = ["bootstrap", path, "--resamples", "10", "--seed", seed, "--out", str(out / folder)]
+        assert main(argv) == 0
+        found.append(np.asarray(results.load(out / folder / "resamples.npz").values))
+    np.testing.assert_array_equal(found[0], found[1])
+    assert np.abs(found[0] - found[2]).max() > 1e-4
+
+
+def test_taxonomy_of_features_of_a_record_and_with_support(path, out, capsys):
+    assert main(["taxonomy", path, "--clusters", "2", "--out", str(out / "a")]) == 0
+    assert files(out / "a") == ["heatmap.png", "taxonomy.npz", "taxonomy.png", "taxonomy.txt"]
+    assert "cluster 2:" in capsys.readouterr().out
+    assert main(["affinity", path, "--out", str(out)]) == 0
+    assert main(["bootstrap", path, "--resamples", "20", "--out", str(out)]) == 0
+    argv = ["taxonomy", str(out / "affinity.npz"), "--support", str(out / "resamples.npz")]
+    assert main([*argv, "--out", str(out / "b")]) == 0
+    record, supported = (results.load(out / f / "taxonomy.npz") for f in "ab")
+    np.testing.assert_allclose(record.merges, supported.merges, atol=1e-6)
+    assert record.support is None
+    assert float(supported.support[-1]) == 1.0
+    assert (out / "b" / "taxonomy.txt").read_text().rstrip().endswith(";")
+
+
+def test_taxonomy_of_an_asymmetric_matrix_names_the_flag(tmp_path, out, capsys):
+    scores = matrix(tmp_path / "m.csv", [[1, 0.2, 0.1], [0.4, 1, 0.3], [0.2, 0.1, 1]], ("a", "b", "c"))
+    assert main(["taxonomy", scores, "--out", str(out)]) == 2
+    assert "--symmetrise" in capsys.readouterr().err
+    assert main(["taxonomy", scores, "--symmetrise", "--out", str(out)]) == 0
+    assert main(["taxonomy", scores, "--linkage", "transfer", "--out", str(out), "--overwrite"]) == 0
+
+
+def test_evaluate_prints_both_correlations_and_writes_them_where_asked(tmp_path, out, capsys):
+    rng = np.random.default_rng(0)
+    names = tuple("abcdefg")
+    truth = rng.random((7, 7)) + np.eye(7)
+    a = matrix(tmp_path / "a.csv", truth + 0.1 * rng.standard_normal((7, 7)), names)
+    t = matrix(tmp_path / "t.csv", truth, names)
+    assert main(["evaluate", a, t]) == 0
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("with diagonal", "without", "top 1", "mean"))
+    assert main(["evaluate", a, t, "--out", str(out), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["with_diagonal"]["diagonal"] is True
+    assert found["with_diagonal"]["mean"] > found["without_diagonal"]["mean"] > 0.5
+    assert files(out) == ["agreement.csv", "agreement.npz", "agreement.png"]
+    assert results.load(out / "agreement.npz").diagonal is False
+    assert len((out / "agreement.csv").read_text().splitlines()) == 8
+
+
+def test_evaluate_with_resamples_gives_three_intervals_each_way(path, out, tmp_path, features, capsys):
+    assert main(["bootstrap", path, "--resamples", "30", "--out", str(out)]) == 0
+    assert main(["affinity", path, "--out", str(out)]) == 0
+    truth = np.asarray(results.load(out / "affinity.npz").values, float)
+    truth = truth + 0.1 * np.random.default_rng(0).standard_normal(truth.shape)
+    transfer = matrix(tmp_path / "t.csv", truth, tuple(features))
+    argv = ["evaluate", str(out / "affinity.npz"), transfer, "--resamples", str(out / "resamples.npz")]
+    capsys.readouterr()
+    assert main([*argv, "--out", str(out / "e")]) == 0
+    assert "images and targets" in capsys.readouterr().out
+    rows = list(csv.DictReader((out / "e" / "intervals.csv").read_text().splitlines()))
+    assert [r["diagonal"] for r in rows] == ["with"] * 3 + ["without"] * 3
+    assert all(float(r["low"]) < float(r["high"]) for r in rows)
+    assert main([*argv, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["intervals"]
+    assert [len(one["interval"]) for one in found] == [3, 3]
+
+
+def test_measures_lists_every_name_and_its_parts(capsys):
+    assert main(["measures"]) == 0
+    printed = capsys.readouterr().out
+    assert main(["measures", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["measures"]
+    names = {row["name"] for row in listed}
+    assert {"rsa", "rsa-uncentred", "cka-linear", "cka-rbf", "dds-laplacian", "dds-cosine"} <= names
+    assert all(row["name"] in printed for row in listed)
+    assert all(set(row) == {"name", "transform", "pairwise", "compare", "source"} for row in listed)
+
+
+def test_demo_finds_its_groups_and_says_what_it_is(out, capsys):
+    assert main(["demo", "--resamples", "20", "--out", str(out), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert sorted(map(sorted, found["clusters"])) == sorted(map(sorted, demo.groups().values()))
+    assert found["agreement"] == 1.0
+    assert {"report.txt", "affinity.png", "taxonomy.png", "ranking.png"} <= set(files(out))
+    assert "jaxsim made itself" in (out / "report.txt").read_text()
+    again = io.read_features(out / "features.npz")[0]
+    assert {k: v.shape for k, v in again.items()} == {k: v.shape for k, v in demo.features().items()}
+
+
+def test_demo_features_are_fixed_by_the_seed():
+    first, again, other = demo.features(0), demo.features(0), demo.features(1)
+    assert all(np.array_equal(first[n], again[n]) for n in first)
+    assert not np.array_equal(first["amber_1"], other["amber_1"])
+    assert len({x.shape for x in first.values()}) == 3
+    assert {x.dtype for x in first.values()} == {np.dtype(np.float32)}
+
+
+# Streams
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["affinity"],
+        ["affinity", "--measure", "rsa", "--measure", "cka-linear"],
+        ["bootstrap", "--resamples", "10"],
+        ["taxonomy"],
+    ],
+)
+def test_json_is_one_object_and_alone_on_standard_output(path, out, capsys, argv):
+    assert main([argv[0], path, *argv[1:], "--out", str(out), "--json"]) == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert found["command"] == argv[0]
+    assert all(Path(f).is_file() for f in found["files"])
+    assert printed.out.count("\n") == 1
+
+
+def test_quiet_leaves_standard_error_empty(path, out, capsys):
+    assert main(["bootstrap", path, "--resamples", "10", "--quiet", "--out", str(out)]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_is_on_standard_error(path, out, capsys):
+    assert main(["bootstrap", path, "--resamples", "10", "--out", str(out)]) == 0
+    printed = capsys.readouterr()
+    assert "10 of 10" in printed.err
+    assert "10 of 10" not in printed.out
+
+
+def test_x64_computes_in_float64_and_leaves_the_process_as_it_was(path, out):
+    import jax
+
+    before = jax.config.jax_enable_x64
+    assert main(["affinity", path, "--x64", "--out", str(out)]) == 0
+    assert results.load(out / "affinity.npz").provenance.dtype == "float64"
+    assert jax.config.jax_enable_x64 == before
+
+
+# Wrong usage and bad input: code 2, one sentence, nothing written
+
+
+def refused(argv, capsys, *words):
+    assert main(argv) == 2
+    printed = capsys.readouterr()
+    lines = [line for line in printed.err.splitlines() if line.startswith("jaxsim: error: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in printed.err
+    assert printed.out == ""
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([], ("required",)),
+        (["affinty"], ("affinty",)),
+        (["affinity", "FEATURES"], ("--out",)),
+        (["affinity", "nowhere.npz", "--out", "OUT"], ("nowhere.npz", "not there")),
+        (["affinity", "FEATURES", "--measure", "rsaa", "--out", "OUT"], ("rsaa", "rsa")),
+        (["affinity", "FEATURES", "--measure", "rsa", "--measure", "RSA", "--out", "OUT"], ("twice",)),
+        (["affinity", "FEATURES", "--ids", "nowhere", "--out", "OUT"], ("--ids nowhere",)),
+        (["affinity", "FEATURES", "--memory", "-1", "--out", "OUT"], ("'-1'",)),
+        (["bootstrap", "FEATURES", "--target", "depth", "--out", "OUT"], ("depth", "amber_1")),
+        (["bootstrap", "FEATURES", "--scheme", "subsample", "--out", "OUT"], ("--size",)),
+        (["bootstrap", "FEATURES", "--size", "9", "--out", "OUT"], ("--size",)),
+        (["bootstrap", "FEATURES", "--resamples", "0", "--out", "OUT"], ("'0'",)),
+        (["bootstrap", "FEATURES", "--level", "95", "--out", "OUT"], ("'95'",)),
+        (["taxonomy", "FEATURES", "--clusters", "7", "--out", "OUT"], ("7",)),
+        (["taxonomy", "FEATURES", "--support", "FEATURES", "--out", "OUT"], ("features.npz",)),
+        (["taxonomy", "FEATURES", "--measure", "rsa", "--measure", "cka-linear", "--out", "OUT"], ("one --measure",)),
+        (["taxonomy", "nowhere", "--out", "OUT"], ("nowhere",)),
+        (["evaluate", "nowhere.csv", "nowhere.csv"], ("nowhere.csv",)),
+        (["evaluate", "FEATURES", "FEATURES"], ("features.npz",)),
+    ],
+)
+def test_bad_usage(argv, words, path, out, capsys):
+    whole = [{"FEATURES": path, "OUT": str(out)}.get(word, word) for word in argv]
+    refused(whole, capsys, *words)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_features_that_are_not_finite_spoil_their_network_alone(tmp_path, features, out, capsys, bad):
+    spoilt = {n: np.array(x) for n, x in features.items()}
+    spoilt["amber_2"][3, 0, 0, 0] = bad
+    path = str(io.write_npz(tmp_path / "bad.npz", spoilt))
+    assert main(["affinity", path, "--out", str(out), "--json"]) == 0
+    printed = capsys.readouterr()
+    assert [line for line in printed.err.splitlines() if "warning" in line and "amber_2" in line]
+    shown = json.loads(printed.out)["affinities"][0]
+    values = np.array(shown["values"], dtype=float)
+    lost = np.array([name == "amber_2" for name in shown["names"]])
+    np.testing.assert_array_equal(np.isnan(values), lost[:, None] | lost[None, :])
+    assert is_png(out / "affinity.png")
+    refused(["taxonomy", path, "--out", str(out / "tree")], capsys, "amber_2")
+    assert not (out / "tree").exists()
+
+
+def test_unequal_numbers_of_images_name_the_network(tmp_path, features, out, capsys):
+    path = io.write_npz(tmp_path / "bad.npz", features | {"amber_2": features["amber_2"][:-1]})
+    refused(["affinity", str(path), "--out", str(out)], capsys, "amber_2", "39", "40")
+
+
+def test_ids_out_of_order_fail_unless_aligned(tmp_path, features, out, capsys):
+    folder = tmp_path / "ids"
+    ids = np.array([f"image_{i}" for i in range(40)])
+    turned = {"a/x": features["amber_1"], "a/ids": ids, "b/x": features["amber_2"][::-1], "b/ids": ids[::-1]}
+    path = str(io.write_npz(folder / "features.npz", turned))
+    refused(["affinity", path, "--out", str(out)], capsys, "order")
+    assert main(["affinity", path, "--align", "--out", str(out)]) == 0
+    straight = str(io.write_npz(tmp_path / "s.npz", {"a/x": features["amber_1"], "b/x": features["amber_2"]}))
+    assert main(["affinity", straight, "--out", str(out / "s")]) == 0
+    aligned, plain = (results.load(f / "affinity.npz").values for f in (out, out / "s"))
+    np.testing.assert_allclose(aligned, plain, atol=1e-6)
+
+
+@pytest.mark.parametrize("content", ["npy", "txt"])
+def test_ids_from_a_file(tmp_path, path, out, content, capsys):
+    ids = [f"image_{i}" for i in range(40)]
+    file = tmp_path / f"labels.{content}"
+    np.save(file, np.array(ids)) if content == "npy" else file.write_text("\n".join(ids))
+    assert main(["affinity", path, "--ids", str(file), "--out", str(out)]) == 0
+    capsys.readouterr()
+    short = tmp_path / f"short.{content}"
+    np.save(short, np.array(ids[1:])) if content == "npy" else short.write_text("\n".join(ids[1:]))
+    refused(["affinity", path, "--ids", str(short), "--out", str(out / "b")], capsys, "39", "40")
+
+
+def test_matrix_and_measure_do_not_go_together(tmp_path, out, capsys):
+    scores = matrix(tmp_path / "m.csv", [[1, 0.2], [0.2, 1]], ("a", "b"))
+    refused(["taxonomy", scores, "--measure", "rsa", "--out", str(out)], capsys, "--measure")
+
+
+# Outputs: whole or not at all, never over what is there
+
+
+def test_existing_output_is_refused_before_computing(path, out, capsys, monkeypatch):
+    assert main(["affinity", path, "--out", str(out)]) == 0
+    before = {f: (out / f).read_bytes() for f in files(out)}
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(jaxsim.cli.scoring, "score", lambda *_: pytest.fail("computing has started"))
+        refused(["affinity", path, "--out", str(out)], capsys, "affinity.npz", "--overwrite")
+    assert {f: (out / f).read_bytes() for f in files(out)} == before
+    assert main(["affinity", path, "--measure", "cka-linear", "--out", str(out), "--overwrite"]) == 0
+    assert (out / "affinity.npz").read_bytes() != before["affinity.npz"]
+
+
+def test_out_that_is_a_file_is_refused(path, tmp_path, capsys):
+    (tmp_path / "taken").write_text("mine")
+    for folder in (tmp_path / "taken", tmp_path / "taken" / "below"):
+        refused(["affinity", path, "--out", str(folder)], capsys, "taken is a file")
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_unwritable_out_is_refused(path, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("jaxsim.cli.output.os.access", lambda *_: False)
+    refused(["affinity", path, "--out", str(tmp_path / "out")], capsys, "cannot be written")
+
+
+@pytest.mark.parametrize("moment", ["score", "save_affinity"])
+def test_ctrl_c_midway_leaves_everything_as_it_was(path, out, capsys, monkeypatch, moment):
+    assert main(["affinity", path, "--out", str(out)]) == 0
+    before = {f: (out / f).read_bytes() for f in files(out)}
+    capsys.readouterr()
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jaxsim.cli.scoring, moment, interrupt)
+    for folder in (out, out / "new"):
+        assert main(["affinity", path, "--overwrite", "--out", str(folder)]) == 130
+        assert capsys.readouterr().err.splitlines()[-1].startswith("jaxsim: interrupted")
+    assert {f: (out / f).read_bytes() for f in files(out)} == before
+    assert sorted(p.name for p in out.parent.iterdir()) == ["features.npz", "out"]
+
+
+def test_ctrl_c_during_resampling(path, out, capsys, monkeypatch):
+    def interrupt(done, total):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jaxsim.cli.scoring, "progress", lambda *_: interrupt)
+    assert main(["bootstrap", path, "--resamples", "10", "--out", str(out)]) == 130
+    assert not out.exists()
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_unexpected_errors_are_raised(path, out, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(jaxsim.cli.scoring, "score", broken)
+    with pytest.raises(ZeroDivisionError):
+        main(["affinity", path, "--out", str(out)])
+    assert not out.exists()
+
+
+def test_warnings_are_lines_on_standard_error(tmp_path, capsys):
+    constant = matrix(tmp_path / "c.csv", [[1, 2, 3, 1]] * 4, tuple("abcd"))
+    assert main(["evaluate", constant, constant]) == 0
+    printed = capsys.readouterr()
+    assert "jaxsim: warning: The correlation is undefined" in printed.err
+    assert "NaN" not in json.dumps(printed.out)
+
+
+# Help
+
+
+@pytest.mark.parametrize("command", ["affinity", "bootstrap", "taxonomy", "evaluate", "measures", "demo"])
+def test_help_teaches_by_examples(command, capsys):
+    assert main([command, "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert f"  jaxsim {command}" in printed
+    assert max(map(len, printed.splitlines())) <= 115
+
+
+def test_help_lists_the_commands_and_the_codes(capsys):
+    assert main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert all(c in printed for c in ("affinity", "bootstrap", "taxonomy", "evaluate", "measures", "demo", "130"))
+
+
+def test_examples_of_the_help_are_valid_usage():
+    from jaxsim.cli import guide
+    from jaxsim.cli.parser import build_parser
+
+    examples = [
+        line.split()[1:]
+        for text in (guide.AFFINITY, guide.BOOTSTRAP, guide.TAXONOMY, guide.EVALUATE, guide.MEASURES, guide.DEMO)
+        for line in text.split("examples:")[1].splitlines()
+        if line.strip()
+    ]
+    assert len(examples) >= 14
+    for argv in examples:
+        assert build_parser().parse_args(argv).command == argv[0]
+
+
+def test_help_needs_none_of_the_heavy_packages():
+    code = "import sys; from jaxsim.cli import main; main(['affinity', '--help']); print(sorted(sys.modules))"
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert time.perf_counter() - start < 20
+    loaded = done.stdout.splitlines()[-1]
+    assert not [m for m in ("'scipy'", "'matplotlib'", "'h5py'", "'pandas'") if m in loaded]

@@ -1,0 +1,615 @@
+"""The verbs on features and on ready-made maps, against float64 oracles given the same numbers."""
+
+import subprocess
+import sys
+import warnings
+
+import jax
+import jax.monitoring
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import oracles as o
+import pytest
+
+import jaxsim as js
+from jaxsim import inputs
+from jaxsim.engine import memory as budgets
+from jaxsim.engine import program, shapes
+from jaxsim.results import UndefinedScores
+
+N, D = 20, 12
+ACCURACY = 2e-6  # of a float32 score, against float64 on the same numbers
+RAGGED = [(2, 2, 8), (3, 3, 4), (2, 3, 6), (1, 4, 10), (4, 2, 2), (2, 2, 4)]  # more shapes than buckets
+NAMED = [n for n in dir(js) if n.isupper()]
+
+EVENTS = []
+jax.monitoring.register_event_duration_secs_listener(lambda event, _, **what: EVENTS.append((event, what)))
+
+
+def events(kind):
+    return [what for event, what in EVENTS if kind in event]
+
+
+def signals(sizes, seed=0):
+    """Networks that share six latent causes, each with its own noise."""
+    rng = np.random.default_rng(seed)
+    causes = rng.normal(size=(N, 6))
+    made = {}
+    for k, size in enumerate(sizes):
+        d = int(np.prod(size))
+        mixed = causes @ rng.normal(size=(6, d)) + rng.normal(size=(N, d))
+        made[f"net{k}"] = mixed.reshape(N, *np.atleast_1d(size)).astype(np.float32)
+    return made
+
+
+FOUR = signals([D] * 4)
+
+
+def cell(transform, pairwise, compare="u_centred_cosine"):
+    ours = js.Measure(*(getattr(m, p) for m, p in zip(MODULES, (transform, pairwise, compare), strict=True)))
+    return ours, o.Measure(o.TRANSFORMS[transform], o.PAIRWISE[pairwise], o.COMPARE[compare])
+
+
+MODULES = (js.transforms, js.pairwise, js.compare)
+TABLE = [cell(t, f) for t in o.TRANSFORMS for f in o.PAIRWISE]
+POSITIONS = [cell(t, "linear") for t in o.TRANSFORMS] + [
+    cell("mean_pool", "pearson"),
+    cell("group_norm", "laplacian"),
+]
+FLAT = [cell("center", "linear"), cell("zscore", "laplacian"), cell("layer_norm", "euclidean")] + [
+    cell("identity", "pearson", "spearman")
+]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "cells"),
+    [([(2, 2, 4)] * 3, TABLE), (RAGGED, POSITIONS), (RAGGED[:3], POSITIONS[-3:]), (RAGGED, FLAT)],
+    ids=["one shape, all cells", "padded positions", "three shapes kept", "padded columns"],
+)
+def test_affinity_is_the_oracle(sizes, cells):
+    features = signals(sizes)
+    found = js.affinity(features, [ours for ours, _ in cells])
+    for (ours, theirs), a in zip(cells, found, strict=True):
+        want = o.affinity(list(features.values()), theirs)
+        np.testing.assert_allclose(a.values, want, rtol=0, atol=ACCURACY, err_msg=str(ours))
+        assert a.names == a.targets == tuple(features)
+        assert (np.asarray(a.images) == N).all()
+        assert a.undefined == ()
+
+
+@pytest.fixture(scope="module")
+def named():
+    return dict(zip(NAMED, js.affinity(FOUR, [getattr(js, n) for n in NAMED]), strict=True))
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_named_measures(name, named):
+    want = o.affinity(list(FOUR.values()), getattr(o, name))
+    np.testing.assert_allclose(named[name].values, want, rtol=0, atol=ACCURACY)
+    assert named[name].provenance.measure in (name.lower().replace("_", "-"), "cka-linear-biased")
+
+
+@pytest.mark.parametrize("name", ["RSA", "CKA_LINEAR", "DDS_LAPLACIAN"])
+def test_a_list_is_the_same_as_one_by_one(name, named):
+    alone = js.affinity(FOUR, getattr(js, name))
+    np.testing.assert_allclose(alone.values, named[name].values, rtol=0, atol=3e-7)
+    assert alone.provenance.measure == named[name].provenance.measure
+
+
+def test_a_measure_called_on_two_networks_is_its_entry(named):
+    score = jax.jit(js.RSA)(jnp.asarray(FOUR["net0"]), jnp.asarray(FOUR["net2"]))
+    np.testing.assert_allclose(score, named["RSA"].values[0, 2], atol=3e-7)
+
+
+# What features may be
+
+
+def cka(features):
+    return js.affinity(features, js.CKA_LINEAR)
+
+
+def expected(features):
+    return o.affinity(list(features.values()), o.CKA_LINEAR)
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        lambda f: f,
+        lambda f: {k: jnp.asarray(v) for k, v in f.items()},
+        lambda f: {k: v if k == "net1" else jnp.asarray(v) for k, v in f.items()},
+        lambda f: np.stack(list(f.values())),
+        lambda f: jnp.stack(list(f.values())),
+        lambda f: list(f.values()),
+        lambda f: {k: np.asfortranarray(v)[::1] for k, v in f.items()},
+        lambda f: {k: v.tolist() for k, v in f.items()},
+        lambda f: {k: v.astype(np.float64) for k, v in f.items()},
+    ],
+    ids=["numpy", "jax", "both", "stack", "jax stack", "list", "fortran order", "nested lists", "float64"],
+)
+def test_containers(hold):
+    held = hold(FOUR)
+    found = cka(held)
+    np.testing.assert_allclose(found.values, expected(FOUR), rtol=0, atol=ACCURACY)
+    assert found.names == (tuple(FOUR) if isinstance(held, dict) else tuple(f"network_{k}" for k in range(4)))
+    assert found.values.dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.int8, np.uint8, np.int32, np.int64, bool])
+@pytest.mark.parametrize("place", [np.asarray, jnp.asarray], ids=["numpy", "jax"])
+def test_dtypes(dtype, place):
+    """Small floats, integers and booleans are computed in float32 on the numbers that they hold."""
+    given = {k: (np.abs(v) * (30 if np.dtype(dtype).kind in "iu" else 1)).astype(dtype) for k, v in FOUR.items()}
+    if dtype is bool:
+        given = {k: v > 0 for k, v in FOUR.items()}
+    found = cka({k: place(v) for k, v in given.items()})
+    assert found.values.dtype == np.float32
+    want = expected({k: v.astype(np.float64) for k, v in given.items()})
+    np.testing.assert_allclose(found.values, want, rtol=0, atol=ACCURACY)
+
+
+def test_float64_in_is_float64_out_where_the_user_enabled_it():
+    with jax.enable_x64(True):
+        found = cka({k: v.astype(np.float64) for k, v in FOUR.items()})
+        assert found.values.dtype == np.float64
+        assert found.provenance.dtype == "float64"
+        np.testing.assert_allclose(found.values, expected(FOUR), rtol=0, atol=1e-12)
+        assert cka(FOUR).values.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t,
+        lambda t: t.double(),
+        lambda t: t.half(),
+        lambda t: t.bfloat16(),
+        lambda t: (10 * t).int(),
+        lambda t: t > 0,
+        lambda t: t.clone().requires_grad_(),
+        lambda t: t.T.contiguous().T,
+        lambda t: t.repeat_interleave(2, 1)[:, ::2],
+    ],
+    ids=["float32", "float64", "float16", "bfloat16", "int", "bool", "with gradient", "transposed", "strided"],
+)
+def test_torch_tensors(change):
+    torch = pytest.importorskip("torch", reason="torch is not installed (extra: peers)")
+    given = {k: change(torch.tensor(v)) for k, v in FOUR.items()}
+    found = cka(given)
+    numbers = {k: v.detach().to(torch.float64).numpy() for k, v in given.items()}
+    np.testing.assert_allclose(found.values, expected(numbers), rtol=0, atol=ACCURACY)
+
+
+def test_torch_images_with_channels_first_are_permuted_by_the_caller():
+    torch = pytest.importorskip("torch", reason="torch is not installed (extra: peers)")
+    first = {k: torch.tensor(v.reshape(N, 3, 2, 2)) for k, v in FOUR.items()}
+    found = js.affinity({k: v.permute(0, 2, 3, 1) for k, v in first.items()}, js.dds(*POOLED))
+    last = [v.numpy().transpose(0, 2, 3, 1) for v in first.values()]
+    want = o.affinity(last, o.dds(o.mean_pool, o.linear))
+    np.testing.assert_allclose(found.values, want, rtol=0, atol=ACCURACY)
+
+
+POOLED = (js.transforms.mean_pool, js.pairwise.linear)
+
+
+def test_memory_mapped_files(tmp_path):
+    for name, array in FOUR.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    mapped = {name: np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in FOUR}
+    np.testing.assert_array_equal(cka(mapped).values, cka(FOUR).values)
+
+
+@pytest.mark.parametrize("shape", [(N, D), (N, 3, 4), (N, 2, 2, 3), (N, 2, 1, 2, 3)], ids=lambda s: f"rank {len(s)}")
+def test_ranks_of_features(shape):
+    """Positions are flattened by a transform that knows none, and pooled by one that does."""
+    given = {k: v.reshape(shape) for k, v in FOUR.items()}
+    pooled = js.dds(*POOLED)
+    flat, pool = js.affinity(given, [js.CKA_LINEAR, pooled])
+    np.testing.assert_allclose(flat.values, expected(FOUR), rtol=0, atol=ACCURACY)
+    want = o.affinity(list(given.values()), o.dds(o.mean_pool, o.linear))
+    np.testing.assert_allclose(pool.values, want, rtol=0, atol=ACCURACY)
+
+
+def test_a_column_that_never_varies_changes_nothing_under_z_scores():
+    constant = {k: np.concatenate([v, np.full((N, 1), 7, np.float32)], 1) for k, v in FOUR.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = js.affinity(constant, js.DDS_COSINE)
+    want = o.affinity(list(FOUR.values()), o.DDS_COSINE)
+    np.testing.assert_allclose(found.values, want, rtol=0, atol=ACCURACY)
+
+
+def test_identical_networks_score_one():
+    twins = FOUR | {"net1": FOUR["net0"].copy()}
+    for name in ("RSA", "CKA_LINEAR", "DDS_LAPLACIAN"):
+        a = js.affinity(twins, getattr(js, name))
+        np.testing.assert_allclose(a.values[0, 1], 1, atol=5e-7)
+        np.testing.assert_allclose(a.values[0], a.values[1], atol=5e-7)
+
+
+# Memory
+
+
+def tight(measure, count):
+    """A budget that two blocks of `count` networks fit into."""
+    return 6 * N**2 * 4 + 2 * count * budgets.map_bytes((measure,), N, 4)
+
+
+@pytest.mark.parametrize("block", [1, 2])
+def test_blocks_give_the_same_numbers(block):
+    five = signals([D] * 5)
+    budget = tight(js.CKA_LINEAR, block)
+    assert budgets.block_size((js.CKA_LINEAR,), inputs.networks(five), budget) == block
+    whole, cut = js.affinity(five, js.CKA_LINEAR), js.affinity(five, js.CKA_LINEAR, memory=budget)
+    np.testing.assert_allclose(cut.values, whole.values, rtol=0, atol=3e-7)
+    np.testing.assert_array_equal(cut.values, np.asarray(cut.values).T)
+
+
+def test_blocks_of_unequal_widths_and_an_undefined_network():
+    five = signals([D, D, D, 7, 7]) | {"net4": np.full((N, 7), 2, np.float32)}
+    with pytest.warns(UndefinedScores, match="net4"):
+        whole = cka(five)
+    with pytest.warns(UndefinedScores, match="net4"):
+        cut = js.affinity(five, js.CKA_LINEAR, memory=tight(js.CKA_LINEAR, 2))
+    np.testing.assert_allclose(cut.values, whole.values, rtol=0, atol=3e-7)
+    assert cut.undefined == whole.undefined
+
+
+def test_blocks_of_two_sets():
+    xs, ys = signals([D] * 3), {k: v[:, ::-1] for k, v in list(signals([D] * 3, 1).items())[:2]}
+    whole = js.cross_affinity(xs, ys, js.CKA_LINEAR)
+    cut = js.cross_affinity(xs, ys, js.CKA_LINEAR, memory=tight(js.CKA_LINEAR, 2))
+    np.testing.assert_allclose(cut.values, whole.values, rtol=0, atol=3e-7)
+
+
+# Two sets
+
+
+def shapes_in(jaxpr):
+    for equation in jaxpr.eqns:
+        yield from (v.aval.shape for v in equation.outvars)
+        for parameter in equation.params.values():
+            for inner in parameter if isinstance(parameter, (tuple, list)) else (parameter,):
+                if hasattr(inner, "eqns") or hasattr(inner, "jaxpr"):
+                    yield from shapes_in(getattr(inner, "jaxpr", inner))
+
+
+def test_cross_affinity_is_the_oracle_and_never_holds_the_square():
+    xs, ys = signals([D] * 7), dict(zip("abcde", signals([D - 1] * 5, 1).values(), strict=True))
+    found = js.cross_affinity(xs, ys, js.RSA)
+    want = [[o.RSA(x, y) for y in ys.values()] for x in xs.values()]
+    np.testing.assert_allclose(found.values, want, rtol=0, atol=ACCURACY)
+    assert (found.names, found.targets, found.square) == (tuple(xs), tuple(ys), False)
+    x, y = inputs.networks(xs), inputs.networks(ys)
+    (px, rows), (py, columns) = shapes.buckets(x, [js.RSA]), shapes.buckets(y, [js.RSA])
+    closed = jax.make_jaxpr(lambda a, b: program.affinity_call((js.RSA,), a, b, rows, columns))(px, py)
+    held = set(shapes_in(closed.jaxpr))
+    assert (7, 5) in held
+    assert not held & {(12, 12), (7, 7), (5, 5)}
+
+
+def test_cross_affinity_with_itself_is_the_square(named):
+    crossed = js.cross_affinity(FOUR, FOUR, js.RSA)
+    np.testing.assert_allclose(crossed.values, named["RSA"].values, rtol=0, atol=3e-7)
+    assert crossed.ranking("net0")[0][1] == max(float(v) for v in np.asarray(crossed.values)[1:, 0])
+
+
+BUILT = []
+
+
+def counted_linear(x):
+    """The linear kernel, telling how often it runs."""
+    jax.debug.callback(lambda: BUILT.append("map"))
+    return js.pairwise.linear(x)
+
+
+def counted_center(x):
+    jax.debug.callback(lambda: BUILT.append("transform"))
+    return js.transforms.center(x)
+
+
+def test_every_map_is_built_once():
+    BUILT.clear()
+    js.affinity(FOUR, js.dds(js.transforms.center, counted_linear)).values.block_until_ready()
+    jax.effects_barrier()
+    assert len(BUILT) == 4
+    BUILT.clear()
+    crossed = js.cross_affinity(FOUR, signals([D] * 3, 1), js.dds(js.transforms.center, counted_linear))
+    crossed.values.block_until_ready()
+    jax.effects_barrier()
+    assert len(BUILT) == 7
+
+
+def test_measures_asked_for_together_share_a_transform():
+    BUILT.clear()
+    together = [js.dds(counted_center, f) for f in (js.pairwise.linear, js.pairwise.rbf, js.pairwise.euclidean)]
+    js.affinity(FOUR, together)[0].values.block_until_ready()
+    jax.effects_barrier()
+    assert len(BUILT) == 4
+
+
+# Maps
+
+
+def test_maps_are_the_pairwise_function_itself():
+    """Not the form that keeps more digits for one comparator: a kernel keeps its diagonal of ones."""
+    found = js.maps(FOUR, js.CKA_RBF, ids=[f"image {k}" for k in range(N)])
+    want = np.stack([o.rbf(x) for x in FOUR.values()])
+    np.testing.assert_allclose(found.values, want, rtol=0, atol=ACCURACY)
+    assert (found.names, found.ids[3], found.provenance.measure) == (tuple(FOUR), "image 3", "cka-rbf")
+
+
+def test_maps_of_many_shapes_keep_the_order_of_the_networks():
+    features = signals(RAGGED)
+    found = js.maps(features, js.RSA)
+    want = np.stack([o.RSA.map(x) for x in features.values()])
+    np.testing.assert_allclose(found.values, want, rtol=0, atol=ACCURACY)
+    assert found.names == tuple(features)
+
+
+MAPS = {k: o.RSA.map(v).astype(np.float32) for k, v in FOUR.items()}
+TRIANGLE = np.triu_indices(N, 1)
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        lambda m: m,
+        lambda m: np.stack(list(m.values())),
+        lambda m: {k: v[TRIANGLE] for k, v in m.items()},
+        lambda m: np.stack([v[TRIANGLE] for v in m.values()]),
+        lambda m: [v[TRIANGLE].tolist() for v in m.values()],
+        lambda m: {k: jnp.asarray(v) for k, v in m.items()},
+    ],
+    ids=["full", "stack", "condensed", "condensed stack", "lists", "jax"],
+)
+def test_ready_made_maps(hold, compared):
+    found = js.compare_maps(hold(MAPS), js.compare.spearman)
+    np.testing.assert_allclose(found.values, compared["spearman"].values, rtol=0, atol=3e-7)
+
+
+@pytest.fixture(scope="module")
+def compared():
+    values = js.compare_maps(MAPS, [getattr(js.compare, n) for n in o.COMPARE])
+    return dict(zip(o.COMPARE, values, strict=True))
+
+
+@pytest.mark.parametrize("name", o.COMPARE)
+def test_comparators_of_ready_made_maps(name, compared):
+    with np.errstate(invalid="ignore"):
+        want = o.compare_maps(list(MAPS.values()), o.COMPARE[name])
+    np.testing.assert_allclose(compared[name].values, want, rtol=0, atol=ACCURACY)
+    assert compared[name].provenance.measure == name.replace("_", "-")
+
+
+def test_maps_of_the_library_and_maps_of_others():
+    own = js.maps(FOUR, js.RSA, ids=range(N))
+    np.testing.assert_allclose(
+        js.compare_maps(own, js.compare.spearman).values, js.affinity(FOUR, js.RSA).values, rtol=0, atol=ACCURACY
+    )
+    shuffled = np.random.default_rng(0).permutation(N)
+    other = {k: v[shuffled][:, shuffled] for k, v in MAPS.items()}
+    ids = {"own": range(N)}
+    with pytest.raises(ValueError, match="another order"):
+        js.compare_maps(
+            {"own": MAPS["net0"], "other": other["net1"]}, js.compare.spearman, ids=ids | {"other": shuffled}
+        )
+    aligned = js.compare_maps(
+        {"own": MAPS["net0"], "other": other["net1"]}, js.compare.spearman, ids=ids | {"other": shuffled}, align=True
+    )
+    np.testing.assert_allclose(aligned.values[0, 1], o.RSA(FOUR["net0"], FOUR["net1"]), atol=ACCURACY)
+
+
+def test_maps_against_other_maps(compared):
+    brain = {"region": MAPS["net2"], "other": MAPS["net3"]}
+    found = js.compare_maps(MAPS, js.compare.spearman, against=brain)
+    np.testing.assert_allclose(found.values, compared["spearman"].values[:, 2:], rtol=0, atol=3e-7)
+    assert found.targets == ("region", "other")
+
+
+# Functions of one's own
+
+
+def squares(x):
+    return jnp.reshape(x, (x.shape[0], -1)) ** 2
+
+
+def chebyshev(x):
+    return jnp.max(jnp.abs(x[:, None] - x[None]), -1)
+
+
+def mean_gap(a, b):
+    return -jnp.mean(jnp.abs(a - b))
+
+
+def own_oracle(features, compare):
+    maps = [np.abs((y := o.flatten(x) ** 2)[:, None] - y[None]).max(-1) for x in features.values()]
+    return o.compare_maps(maps, compare)
+
+
+@pytest.mark.parametrize("sizes", [[D] * 4, [5, 6, 7, 8]], ids=["one shape", "four shapes, not padded"])
+def test_functions_of_ones_own(sizes):
+    features = signals(sizes)
+    embedded = js.affinity(features, js.Measure(squares, chebyshev, js.compare.pearson))
+    np.testing.assert_allclose(embedded.values, own_oracle(features, o.pearson), rtol=0, atol=ACCURACY)
+    looped = js.affinity(features, js.Measure(squares, chebyshev, mean_gap))
+    want = own_oracle(features, lambda a, b, w: -np.abs(a - b).mean())
+    np.testing.assert_allclose(looped.values, want, rtol=2e-6)
+    assert looped.provenance.measure.endswith("test_engine.squares:test_engine.chebyshev:test_engine.mean_gap")
+
+
+def plain_spearman(a, b):
+    return js.compare.spearman(a, b)
+
+
+def test_the_pair_loop_is_the_embedding(named):
+    looped = js.affinity(FOUR, js.Measure(js.transforms.center, js.pairwise.pearson, plain_spearman))
+    np.testing.assert_allclose(looped.values, named["RSA"].values, rtol=0, atol=ACCURACY)
+    crossed = js.cross_affinity(
+        FOUR, {"t": FOUR["net3"]}, js.Measure(js.transforms.center, js.pairwise.pearson, plain_spearman)
+    )
+    np.testing.assert_allclose(crossed.values, named["RSA"].values[:, 3:], rtol=0, atol=ACCURACY)
+
+
+def test_the_general_form_of_the_duality_diagram():
+    """D X Q with the centring matrix and a random metric; new matrices of one shape compile nothing new."""
+    rng = np.random.default_rng(5)
+    centring = np.eye(N) - 1 / N
+    for k in range(2):
+        q = rng.normal(size=(D, 6)).astype(np.float32)
+        measure = js.dds(js.transforms.Duality(jnp.asarray(q), jnp.asarray(centring)), js.pairwise.linear)
+        EVENTS.clear()
+        found = js.affinity(FOUR, measure)
+        assert k == 0 or not [e for e in events("backend_compile") if "affinity_call" in e["fun_name"]]
+        want = o.affinity([o.duality(x, q, centring) for x in FOUR.values()], o.CKA_LINEAR)
+        np.testing.assert_allclose(found.values, want, rtol=0, atol=ACCURACY)
+
+
+# Features that have no score
+
+
+def one_image_of(value):
+    def spoil(x):
+        x = x.copy()
+        x[3] = value
+        return x
+
+    return spoil
+
+
+def one_feature_of(value):
+    def spoil(x):
+        x = x.copy()
+        x[3, 2] = value
+        return x
+
+    return spoil
+
+
+PLAIN = {
+    "cosine": js.Measure(js.transforms.identity, js.pairwise.cosine, js.compare.pearson),
+    "rsa-uncentred": js.RSA_UNCENTRED,
+    "rsa": js.RSA,
+    "cka-linear": js.CKA_LINEAR,
+    "cka-rbf": js.CKA_RBF,
+    "cka-linear-biased": js.CKA_LINEAR_BIASED,
+    "dds-laplacian": js.DDS_LAPLACIAN,
+    "distance-correlation": js.DISTANCE_CORRELATION,
+}
+SPOILT = {
+    "one NaN": (one_feature_of(np.nan), tuple(PLAIN), 1),
+    "one infinity": (one_feature_of(np.inf), tuple(PLAIN), 1),
+    "a NaN image": (one_image_of(np.nan), tuple(PLAIN), 1),
+    "a constant image": (one_image_of(2.0), ("rsa-uncentred",), 1),
+    "a zero image": (one_image_of(0.0), ("cosine", "rsa-uncentred"), 1),
+    "all constant": (lambda x: np.full_like(x, 3), tuple(PLAIN), None),
+}
+
+
+@pytest.fixture(scope="module")
+def unspoilt():
+    return js.affinity(FOUR, list(PLAIN.values()))
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_a_network_without_a_map_is_nan_in_its_own_entries_alone(how, unspoilt):
+    spoil, lost, images = SPOILT[how]
+    features = FOUR | {"net1": spoil(FOUR["net1"])}
+    with pytest.warns(UndefinedScores) as caught:
+        found = js.affinity(features, list(PLAIN.values()))
+    hit = np.zeros((4, 4), bool)
+    hit[1] = hit[:, 1] = True
+    for name, a, whole in zip(PLAIN, found, unspoilt, strict=True):
+        said = [str(w.message) for w in caught if f" {a.provenance.measure} " in str(w.message)]
+        if name not in lost:
+            assert (not np.isnan(a.values).any(), a.undefined, said) == (True, (), []), name
+            continue
+        np.testing.assert_array_equal(np.isnan(a.values), hit, err_msg=name)
+        np.testing.assert_allclose(a.values[~hit], whole.values[~hit], rtol=0, atol=3e-7, err_msg=name)
+        assert [n for n, _ in a.undefined] == ["net1"], name
+        assert len(said) == 1
+        assert "'net1'" in said[0]
+        assert "\n" not in said[0]
+        assert "network 'net1' has no" in said[0]
+
+
+@pytest.mark.parametrize("how", [h for h in SPOILT if SPOILT[h][2]])
+def test_the_images_without_a_value_are_counted(how):
+    """One image is bad, so one is counted, whatever the transform then spreads it to."""
+    spoil, lost, images = SPOILT[how]
+    features = FOUR | {"net1": spoil(FOUR["net1"])}
+    with pytest.warns(UndefinedScores):
+        found = js.affinity(features, list(PLAIN.values()))
+    counts = {name: dict(a.undefined).get("net1") for name, a in zip(PLAIN, found, strict=True) if name in lost}
+    assert counts == dict.fromkeys(lost, images)
+
+
+@pytest.mark.parametrize("pairwise", ["cosine", "pearson"])
+def test_an_image_without_a_distance_spoils_its_own_row_alone(pairwise):
+    x = one_image_of(0.0)(FOUR["net0"])
+    measure = js.Measure(js.transforms.identity, getattr(js.pairwise, pairwise), js.compare.spearman)
+    found = np.isnan(np.asarray(js.maps({"a": x, "b": x}, measure).values[0]))
+    want = np.zeros((N, N), bool)
+    want[3] = want[:, 3] = True
+    np.testing.assert_array_equal(found, want)
+
+
+def test_an_undefined_target_is_not_blamed_on_the_sources():
+    with pytest.warns(UndefinedScores) as caught:
+        found = js.cross_affinity(FOUR, {"target": np.ones((N, D), np.float32)}, js.CKA_LINEAR)
+    assert np.isnan(found.values).all()
+    assert [n for n, _ in found.undefined] == ["target"]
+    assert ["'target'" in str(w.message) for w in caught] == [True]
+
+
+# One device call
+
+
+def core(measures, features):
+    nets = inputs.networks(features)
+    parts, rows = shapes.buckets(nets, measures)
+    return lambda x: program.affinity_call(measures, x, None, rows, rows), jax.block_until_ready(parts)
+
+
+@pytest.mark.parametrize("sizes", [[D] * 4, range(8, 13)], ids=["one shape", "five shapes"])
+def test_the_array_core_is_one_call_that_traces_once_and_moves_nothing(sizes):
+    call, parts = core((js.RSA, js.CKA_LINEAR), signals(sizes))
+    assert [e.primitive.name for e in jax.make_jaxpr(call)(parts).eqns] == ["jit"]
+    jax.block_until_ready(call(parts))
+    EVENTS.clear()
+    with jax.transfer_guard("disallow"):
+        jax.block_until_ready(call(parts))
+    assert events("trace") == []
+    assert events("compile") == []
+
+
+def test_a_second_affinity_compiles_nothing():
+    js.affinity(FOUR, js.CKA_LINEAR)
+    fresh = js.Measure(js.transforms.Identity(), js.pairwise.Linear(), js.compare.UCentredCosine())
+    EVENTS.clear()
+    js.affinity(signals([D] * 4, seed=9), fresh)
+    assert events("backend_compile") == []
+
+
+FIFTY = """
+import jax, jax.monitoring, numpy as np, jaxsim as js
+compiled = []
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, _, **what: compiled.append(what.get("fun_name")) if "backend_compile" in event else None
+)
+rng = np.random.default_rng(0)
+features = {str(k): rng.normal(size=(12, 8 + 3 * k)).astype(np.float32) for k in range(50)}
+MEASURE
+assert all(np.isfinite(a.values).all() and a.values.shape == (50, 50) for a in np.ravel(found))
+print(len(compiled), *compiled)
+"""
+
+
+@pytest.mark.parametrize("measure", ["js.RSA", "[js.RSA, js.CKA_LINEAR, js.DDS_COSINE]"], ids=["rsa", "three"])
+def test_fifty_networks_of_fifty_widths_compile_at_most_four_programs(measure):
+    code = FIFTY.replace("MEASURE", f"found = js.affinity(features, {measure})")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    count, *names = done.stdout.split(maxsplit=1)
+    assert int(count) <= 4, names

@@ -1,0 +1,351 @@
+"""Agreement with transfer against SciPy and hand counts, and the numbers known of the released matrices."""
+
+import os
+import re
+import types
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from jaxsim import evaluation, inference, results
+
+DATA = Path(os.environ.get("JAXSIM_DATA", Path(__file__).parents[2] / "shared" / "data"))
+TRANSFER = DATA / "taskonomy_transfer"
+
+
+def frame(values, names=None, targets=None):
+    names = names or [f"net{i}" for i in range(len(values))]
+    return pd.DataFrame(np.asarray(values, dtype=float), names, targets or names)
+
+
+def pair(count=8, seed=0):
+    rng = np.random.default_rng(seed)
+    truth = rng.random((count, count)) + np.eye(count)
+    return frame(truth + rng.normal(0, 0.3, truth.shape)), frame(truth)
+
+
+VECTORS = [
+    ([1, 2, 3, 4], [2, 1, 4, 3]),
+    ([1, 1, 1, 2, 2, 5], [3, 3, 1, 1, 2, 9]),
+    ([1e9 + 1, 1e9 + 2, 1e9 + 4], [1e-9, 3e-9, 2e-9]),
+]
+
+
+@pytest.mark.parametrize(("x", "y"), VECTORS)
+def test_correlations_are_scipys(x, y):
+    assert evaluation.spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert evaluation.pearson(x, y) == pytest.approx(stats.pearsonr(x, y).statistic)
+
+
+@pytest.mark.parametrize("correlation", [evaluation.spearman, evaluation.pearson])
+@pytest.mark.parametrize("x", [[1.0, 1.0, 1.0], [0.1, 0.1, 0.1], [2.0]])
+def test_correlations_are_nan_for_a_constant(correlation, x):
+    assert np.isnan(correlation(x, list(range(len(x)))))
+
+
+@pytest.mark.parametrize("diagonal", [True, False])
+@pytest.mark.parametrize("correlation", [evaluation.spearman, evaluation.pearson])
+def test_columns_are_correlated_with_and_without_self(correlation, diagonal):
+    a, g = pair()
+    e = evaluation.evaluate(a, g, diagonal=diagonal, correlation=correlation)
+    keep = np.ones((8, 8), bool) if diagonal else ~np.eye(8, dtype=bool)
+    columns = [(a.to_numpy()[keep[:, t], t], g.to_numpy()[keep[:, t], t]) for t in range(8)]
+    theirs = {"spearman": stats.spearmanr, "pearson": stats.pearsonr}[correlation.__name__]
+    expected = [theirs(x, y).statistic for x, y in columns]
+    np.testing.assert_allclose(e.per_target, expected)
+    assert e.mean == pytest.approx(np.mean(expected))
+    assert e.sources.tolist() == [8 if diagonal else 7] * 8
+    assert (e.diagonal, e.correlation, e.undefined) == (diagonal, correlation.__name__, ())
+
+
+def test_diagonal_has_no_default():
+    a, g = pair()
+    with pytest.raises(TypeError, match="diagonal"):
+        evaluation.evaluate(a, g)  # pyright: ignore[reportCallIssue]
+
+
+def test_a_users_own_correlation_sees_the_two_columns():
+    seen = []
+
+    def mine(x, y):
+        seen.append((x, y))
+        return 0.25
+
+    a, g = pair(4)
+    e = evaluation.evaluate(a, g, diagonal=True, correlation=mine)
+    assert e.correlation == "mine"
+    assert e.mean == 0.25
+    np.testing.assert_array_equal(seen[2], [a.to_numpy()[:, 2], g.to_numpy()[:, 2]])
+
+
+def test_names_align_whatever_the_order():
+    a, g = pair()
+    rng = np.random.default_rng(1)
+    larger = g.copy()
+    larger.loc["extra"] = rng.random(8)
+    larger["another"] = rng.random(9)
+    moved = larger.iloc[rng.permutation(9), rng.permutation(9)]
+    one, two = (evaluation.evaluate(a, truth, diagonal=False) for truth in (g, moved))
+    np.testing.assert_allclose(one.per_target, two.per_target)
+    np.testing.assert_array_equal(one.found, two.found)
+
+
+def test_truth_that_lacks_tasks_is_refused_unless_the_shared_are_asked_for():
+    a, g = pair()
+    smaller = g.drop(index=["net2"], columns=["net5", "net6"])
+    for table, kind in ((g.drop(index=["net2", "net3"]), "sources net2, net3"), (smaller, "sources net2")):
+        with pytest.raises(ValueError, match=re.escape(kind)):
+            evaluation.evaluate(a, table, diagonal=True)
+    with pytest.raises(ValueError, match="lacks the targets net5"):
+        evaluation.evaluate(a, g.drop(columns="net5"), diagonal=True)
+    e = evaluation.evaluate(a, smaller, diagonal=True, subset=True)
+    expected = evaluation.evaluate(a.drop(index="net2", columns=["net5", "net6"]), smaller, diagonal=True)
+    assert e.targets == expected.targets == ("net0", "net1", "net2", "net3", "net4", "net7")
+    np.testing.assert_array_equal(e.per_target, expected.per_target)
+    with pytest.raises(ValueError, match="share no sources"):
+        evaluation.evaluate(a, frame(np.eye(3), list("xyz")), diagonal=True, subset=True)
+
+
+def test_undefined_targets_are_nan_counted_and_warned_of():
+    a, g = pair(6)
+    g["net1"] = 0.5
+    g.loc[["net0", "net1", "net3", "net4"], "net2"] = np.nan
+    a["net4"] = 0.5
+    with pytest.warns(RuntimeWarning, match="3 of 6 targets: net1, net2, net4"):
+        e = evaluation.evaluate(a, g, diagonal=True)
+    assert e.undefined == ("net1", "net2", "net4")
+    assert e.sources.tolist() == [6, 6, 2, 6, 6, 6]
+    assert e.mean == pytest.approx(np.nanmean(e.per_target))
+    assert np.isnan(e.top_k_hits[[1, 2, 4]]).all()
+    assert e.to_json()["undefined"] == ["net1", "net2", "net4"]
+    assert e.to_json()["per_target"][1] is None
+
+
+def test_nothing_defined_is_nan_without_numpys_warning():
+    with pytest.warns(RuntimeWarning, match="2 of 2"):
+        e = evaluation.evaluate(frame(np.eye(2)), frame(np.eye(2)), diagonal=True)
+    assert np.isnan(e.mean)
+    assert e.to_json()["mean"] is None
+    assert e.precision_at_k.shape == (0,)
+
+
+def test_hits_count_the_predicted_best_among_the_truly_best():
+    """Truth ranks the other sources of a as b > c > d = e; the prediction picks c, then d."""
+    names = list("abcde")
+    truth = frame([[9.0], [4], [3], [2], [2]], names, ["a"])
+    for best, hits in (("b", [1, 1, 1]), ("c", [0, 1, 1]), ("d", [0, 0, 1]), ("e", [0, 0, 1])):
+        predicted = frame([[1.0], [0.1], [0.2], [0.3], [0.4]], names, ["a"])
+        predicted.loc[best, "a"] = 0.9
+        for diagonal in (True, False):
+            e = evaluation.evaluate(predicted, truth, diagonal=diagonal, top=(1, 2, 3))
+            assert e.top_k_hits.tolist() == [hits]
+
+
+def test_precision_and_recall_by_hand():
+    names = list("abcd")
+    truth = frame([[9.0, 1], [4, 9], [3, 2], [2, 3]], names, ["a", "b"])
+    predicted = frame([[1.0, 3], [3, 9], [1, 2], [2, 1]], names, ["a", "b"])
+    e = evaluation.evaluate(predicted, truth, diagonal=False, relevant=2)
+    assert e.found.tolist() == [[1, 1, 2], [0, 1, 2]]  # a: b d c of {b, c}; b: a c d of {d, c}
+    np.testing.assert_allclose(e.precision_at_k, [1 / 2, 2 / 4, 4 / 6])
+    np.testing.assert_allclose(e.recall_at_k, [1 / 4, 2 / 4, 4 / 4])
+
+
+def test_a_perfect_prediction_is_the_oracle_curve():
+    _, g = pair(17)
+    e = evaluation.evaluate(g, g, diagonal=True)
+    k = np.arange(1, 17)
+    np.testing.assert_allclose(e.precision_at_k, np.minimum(1, 5 / k))
+    np.testing.assert_allclose(e.recall_at_k, np.minimum(1, k / 5))
+    np.testing.assert_allclose(e.per_target, 1.0)
+    assert e.top_k_hits.all()
+
+
+def test_records_and_tables_give_the_same():
+    a, g = pair()
+    provenance = results.Provenance(measure="rsa", dtype="float32", device="cpu")
+    names = tuple(a.index)
+    record = results.Affinity(jnp.asarray(a.to_numpy()), None, names, names, provenance)
+    one, two = (evaluation.evaluate(x, g, diagonal=True) for x in (record, a))
+    np.testing.assert_allclose(one.per_target, two.per_target)
+    assert (one.provenance.measure, one.truth) == ("rsa", "the truth")
+
+
+def test_save_load_and_table(tmp_path):
+    e = evaluation.evaluate(*pair(), diagonal=False, top=(1, 4))
+    again = results.load(e.save(tmp_path / "agreement.npz"))
+    assert isinstance(again, evaluation.Agreement)
+    assert (again.mean, again.targets, again.top, again.diagonal) == (e.mean, e.targets, (1, 4), False)
+    np.testing.assert_array_equal(again.precision_at_k, e.precision_at_k)
+    table = again.to_pandas()
+    assert list(table.columns) == ["spearman", "sources", "top_1", "top_4"]
+    assert table.index.name == "target"
+    np.testing.assert_array_equal(table["spearman"], e.per_target)
+    assert e.to_json()["mean"] == e.mean
+
+
+def test_matrices_without_names_or_with_doubled_ones_are_refused():
+    a, g = pair(3)
+    with pytest.raises(TypeError, match="the truth must be an Affinity or a pandas DataFrame with names"):
+        evaluation.evaluate(a, g.to_numpy(), diagonal=True)
+    with pytest.raises(ValueError, match="the affinity has more than one row or column named b"):
+        evaluation.evaluate(frame(np.eye(3), list("abb")), g, diagonal=True)
+
+
+# The released Taskonomy matrices
+
+
+def released(name):
+    path = TRANSFER / "dds17_matrices.npz"
+    if not path.exists():
+        pytest.skip(f"the Taskonomy matrices are not at {path}; set JAXSIM_DATA")
+    return evaluation.load_truth(path, key=name)
+
+
+KNOWN = [
+    ("wins_vs_pixels_16k", True, 0.919),
+    ("wins_vs_pixels_16k", False, 0.899),
+    ("all_affinities_16k", True, 0.990),
+    ("all_affinities_16k", False, 0.989),
+]
+
+
+@pytest.mark.parametrize(("truth", "diagonal", "mean"), KNOWN)
+def test_released_matrices_agree_as_known(truth, diagonal, mean):
+    e = evaluation.evaluate(released("all_affinities"), released(truth), diagonal=diagonal)
+    assert e.mean == pytest.approx(mean, abs=5e-4)
+    assert len(e.targets) == 17
+    assert e.sources.tolist() == [17 if diagonal else 16] * 17
+
+
+def test_the_columns_with_ties_disagree():
+    e = evaluation.evaluate(released("all_affinities"), released("wins_vs_pixels_16k"), diagonal=True)
+    per_target = dict(zip(e.targets, e.per_target.round(2).tolist(), strict=True))
+    weak = {"autoencoder": 0.66, "denoise": 0.67, "keypoint2d": 0.67, "edge2d": 0.80}
+    assert {t: v for t, v in per_target.items() if v < 0.93} == weak
+
+
+def test_self_is_the_best_source_of_15_of_17_targets():
+    values = released("all_affinities").values
+    assert int(np.sum(values.argmax(axis=0) == np.arange(17))) == 15
+
+
+def test_the_pickle_gives_what_the_matrix_gives():
+    """The pickle holds more tasks, in another order."""
+    path = TRANSFER / "results_winrates_wins_vs_pixels_16k.pkl"
+    if not path.exists():
+        pytest.skip(f"the Taskonomy pickles are not at {path}; set JAXSIM_DATA")
+    truth, a = evaluation.load_truth(path), released("all_affinities")
+    assert len(truth.names) > 17
+    assert truth.provenance.measure == path.name
+    assert truth.images is None
+    one, two = (evaluation.evaluate(a, t, diagonal=False) for t in (truth, released("wins_vs_pixels_16k")))
+    np.testing.assert_allclose(one.per_target, two.per_target)
+    with pytest.raises(ValueError, match="lacks the sources"):
+        evaluation.evaluate(truth, a, diagonal=True)
+    assert evaluation.evaluate(truth, a, diagonal=False, subset=True).mean == pytest.approx(two.mean)
+
+
+def test_load_truth_from_csv(tmp_path):
+    path = tmp_path / "truth.csv"
+    path.write_text(",a,b\na,1,0.5\nb,,2\n")
+    truth = evaluation.load_truth(path)
+    assert (truth.names, truth.targets, truth.provenance.measure) == (("a", "b"), ("a", "b"), "truth.csv")
+    np.testing.assert_array_equal(truth.values, [[1, 0.5], [np.nan, 2]])
+    assert results.load(truth.save(tmp_path / "truth.npz")).images is None
+
+
+# Intervals
+
+
+def resampled(names="abcdef", seed=0, noise=0.3, scheme="Bootstrap()", draws=200):
+    """What `agreement_intervals` needs of a record of resamples, and a truth that holds one more network."""
+    rng = np.random.default_rng(seed)
+    count = len(names)
+    truth = rng.normal(size=(count + 1, count + 1))
+    estimate = truth[:count, :count] + rng.normal(0, noise, (count, count))
+    values = estimate + rng.normal(0, noise, (draws, count, count))
+    given = results.Provenance(measure="rsa", dtype="float32", device="cpu", scheme=scheme)
+    r = types.SimpleNamespace(
+        values=values.astype(np.float32),
+        estimate=estimate.astype(np.float32),
+        names=tuple(names),
+        targets=tuple(names),
+        provenance=given,
+    )
+    moved = rng.permutation(count + 1)
+    return r, frame(truth, [*names, "zz"]).iloc[moved, moved], truth[:count, :count]
+
+
+@pytest.mark.parametrize(("correlation", "diagonal"), [(evaluation.spearman, False), (evaluation.pearson, True)])
+def test_intervals_are_those_of_inference_on_aligned_matrices(correlation, diagonal):
+    r, truth, plain = resampled()
+    key = jax.random.key(3)
+    out = evaluation.agreement_intervals(r, truth, diagonal=diagonal, key=key, correlation=correlation)
+    full = results.Affinity(r.estimate, None, r.names, r.targets, r.provenance)
+    e = evaluation.evaluate(full, truth, diagonal=diagonal, correlation=correlation)
+    assert float(out.estimate) == pytest.approx(e.mean, abs=1e-6)
+    masked = getattr(inference, f"masked_{correlation.__name__}")
+    mask = np.ones((6, 6), bool) if diagonal else ~np.eye(6, dtype=bool)
+    images = inference.agreement_over_images(r.values, r.estimate, plain.astype(np.float32), masked, mask)
+    np.testing.assert_allclose(out.interval[0], images.interval, atol=1e-5)
+    np.testing.assert_allclose(out.draws[0], images.values, atol=1e-5)
+    assert out.bias[0] < 0 < out.error.min()
+    assert out.corrected[0] == pytest.approx(float(out.estimate - out.bias[0]), abs=1e-6)
+    assert out.corrected[1] == pytest.approx(float(out.estimate), abs=1e-6)
+    assert (out.interval[:, 0] < out.corrected).all()
+    assert (out.interval[:, 1] > out.corrected).all()
+    assert out.over == ("images", "targets", "images and targets")
+    assert all("onditions on" in text for text in out.conditions)
+    again = evaluation.agreement_intervals(r, truth, diagonal=diagonal, key=key, correlation=correlation)
+    np.testing.assert_array_equal(out.draws, again.draws)
+
+
+def test_intervals_leave_out_and_say_so():
+    r, truth, _ = resampled()
+    truth["b"] = 1.0
+    r.values[5, 0, 3] = np.nan
+    r.values[6, 0, 1] = np.nan  # in the target that does not count anyway
+    with pytest.warns(RuntimeWarning) as caught:
+        out = evaluation.agreement_intervals(r, truth, diagonal=False, key=jax.random.key(0), level=0.8)
+    assert [str(w.message) for w in caught] == list(out.notes)
+    assert out.notes[0].endswith("1 of 6 targets: b.")
+    assert out.notes[1].startswith("1 of 200 resamples")
+    assert out.targets == tuple("acdef")
+    assert out.draws.shape == (3, 199)
+    half = stats.norm.ppf(0.9) * out.error[[0, 2]]
+    np.testing.assert_allclose(out.interval[[0, 2], 1] - out.corrected[[0, 2]], half, rtol=1e-4)
+
+
+def test_intervals_save_load_and_table(tmp_path):
+    r, truth, _ = resampled()
+    out = evaluation.agreement_intervals(r, truth, diagonal=True, key=jax.random.key(0))
+    again = results.load(out.save(tmp_path / "intervals.npz"))
+    assert (again.over, again.level, again.conditions) == (out.over, 0.95, out.conditions)
+    table = again.to_pandas()
+    assert list(table.index) == list(out.over)
+    np.testing.assert_array_equal(table[["low", "high"]].to_numpy(), out.interval)
+
+
+def test_intervals_refuse():
+    r, truth, _ = resampled()
+    ask = {"diagonal": True, "key": jax.random.key(0)}
+    for scheme in ("Subsample(size=200)", "Jackknife()", "Permutation()"):
+        with pytest.raises(ValueError, match=re.escape(f"not resamples made by {scheme}")):
+            evaluation.agreement_intervals(resampled(scheme=scheme)[0], truth, **ask)
+    with pytest.raises(ValueError, match="evaluation.spearman or evaluation.pearson"):
+        evaluation.agreement_intervals(r, truth, **ask, correlation=lambda x, y: 0.0)
+    with pytest.raises(ValueError, match="lacks the sources c"):
+        evaluation.agreement_intervals(r, truth.drop(index="c"), **ask)
+    with pytest.raises(ValueError, match="undefined for all 6 targets"):
+        evaluation.agreement_intervals(r, truth * 0, **ask)
+    with pytest.raises(TypeError, match="typed random key"):
+        evaluation.agreement_intervals(r, truth, diagonal=True, key=jax.random.PRNGKey(0))
+    r.values[:] = np.nan
+    with pytest.raises(ValueError, match="None of the 200 resamples"):
+        evaluation.agreement_intervals(r, truth, **ask)

@@ -1,0 +1,197 @@
+"""What importing costs, what the package promises by name, and which module may know which."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jaxsim
+
+PACKAGE = Path(jaxsim.__file__).parent
+PROMISED = [
+    "affinity",
+    "cross_affinity",
+    "maps",
+    "compare_maps",
+    "resample",
+    "evaluate",
+    "load",
+    "dds",
+    "Measure",
+    "Affinity",
+    "Maps",
+    "Resamples",
+    "RSA",
+    "RSA_UNCENTRED",
+    "CKA_LINEAR",
+    "CKA_LINEAR_BIASED",
+    "CKA_RBF",
+    "CKA_RBF_BIASED",
+    "DDS_LAPLACIAN",
+    "DDS_COSINE",
+    "RV",
+    "DISTANCE_CORRELATION",
+    "DISTANCE_CORRELATION_UNBIASED",
+    "Subsample",
+    "Bootstrap",
+    "BayesianBootstrap",
+    "Jackknife",
+    "Permutation",
+    "transforms.identity",
+    "transforms.center",
+    "transforms.zscore",
+    "transforms.batch_norm",
+    "transforms.instance_norm",
+    "transforms.layer_norm",
+    "transforms.group_norm",
+    "transforms.mean_pool",
+    "transforms.Duality",
+    "pairwise.linear",
+    "pairwise.rbf",
+    "pairwise.laplacian",
+    "pairwise.pearson",
+    "pairwise.euclidean",
+    "pairwise.cosine",
+    "pairwise.cityblock",
+    "compare.pearson",
+    "compare.spearman",
+    "compare.cosine",
+    "compare.u_centred_cosine",
+    "compare.rho_a",
+]
+HEAVY = ["flax", "optax", "orbax", "matplotlib", "scipy", "h5py", "pandas", "xarray", "safetensors", "torch", "sklearn"]
+
+# From the top: a module imports only from lines below its own. Names on one line may not import each other, except
+# in the algebra, where they import only names to their right.
+LAYERS = [
+    ["cli"],
+    ["plotting"],
+    ["demo"],
+    ["taxonomy"],
+    ["evaluation"],
+    ["resampling"],
+    ["engine"],
+    ["inputs"],
+    ["results"],
+    ["io", "inference"],
+    ["measures"],
+    ["compare", "centering", "pairwise", "transforms", "ranks", "invariance", "linalg"],
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+ALGEBRA = LAYERS[-1]
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+
+
+def part_of(path):
+    """First name below the package: the module, or the folder that a module grew into."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path):
+    """Dotted names of everything that a file imports, wherever in the file it does."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def known_parts(path):
+    """Parts of jaxsim that a file imports, its own left out."""
+    parts = {name.split(".")[1] for name in imported(path) if name.startswith("jaxsim.")}
+    return parts - {part_of(path)}
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_promised_names(name):
+    value = jaxsim
+    for part in name.split("."):
+        value = getattr(value, part)
+    assert value is not None
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_only_point_down(path):
+    own = part_of(path)
+    assert own in LEVEL, f"{own} has no place in the import order"
+    for other in known_parts(path):
+        below = LEVEL[other] > LEVEL[own]
+        beside = own in ALGEBRA and other in ALGEBRA and ALGEBRA.index(other) > ALGEBRA.index(own)
+        assert below or beside, f"{path.name} imports {other}, which is not below {own}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_every_module_imports(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    importlib.import_module(".".join(p for p in parts if p != "__init__"))
+
+
+def test_the_algebra_knows_jax_alone():
+    allowed = {"jax", "jaxtyping", "jaxsim", "dataclasses", "collections", "typing", "math", "functools", "operator"}
+    for path in FILES:
+        if part_of(path) in ALGEBRA:
+            assert {name.split(".")[0] for name in imported(path)} <= allowed, path
+
+
+@pytest.mark.parametrize("module", ["jaxsim", "jaxsim.taxonomy", "jaxsim.evaluation", "jaxsim.io", "jaxsim.plotting"])
+def test_importing_is_light(module):
+    code = f"import sys, {module}; print(*sorted({{m.split('.')[0] for m in sys.modules}} & set({HEAVY!r})))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == []
+
+
+def test_importing_changes_no_setting_of_jax_and_starts_no_device():
+    code = (
+        "import jax; before = dict(jax.config.values); import jaxsim; "
+        "from jax._src import xla_bridge; "
+        "print(before == dict(jax.config.values), xla_bridge.backends_are_initialized())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["True", "False"]
+
+
+def settings_of(tree):
+    """Places where a syntax tree sets or replaces configuration of JAX."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("jax.config.update", "config.update"):
+            yield node.lineno
+        targets = node.targets if isinstance(node, ast.Assign) else ()
+        if any(ast.unparse(t).startswith(("jax.config.", "config.")) for t in targets):
+            yield node.lineno
+
+
+def test_only_the_command_line_configures_jax():
+    found = {str(p.relative_to(PACKAGE)) for p in FILES if list(settings_of(ast.parse(p.read_text())))}
+    assert {part.split("/")[0].removesuffix(".py") for part in found} <= {"cli"}
+    assert list(settings_of(ast.parse("jax.config.update('jax_enable_x64', True)"))) == [1]
+
+
+def test_no_module_has_the_name_of_a_public_function():
+    modules = {part_of(p) for p in FILES}
+    clash = {n for n in vars(jaxsim) if n in modules and not hasattr(getattr(jaxsim, n), "__path__")}
+    assert {n for n in clash if not isinstance(getattr(jaxsim, n), type(sys))} == set()
+
+
+def loose_contractions(tree):
+    """Matrix products that leave the precision to the backend."""
+    names = {"dot", "matmul", "einsum", "tensordot", "vdot", "inner", "dot_general", "cov", "corrcoef"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
+            yield node.lineno
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in names:
+            module = ast.unparse(node.func.value)
+            if module in ("jnp", "jax.numpy", "lax", "jax.lax") and "precision" not in {k.arg for k in node.keywords}:
+                yield node.lineno
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in FILES if part_of(p) in {*ALGEBRA, "engine", "resampling", "inference", "measures"}],
+    ids=lambda p: str(p.relative_to(PACKAGE)),
+)
+def test_every_contraction_states_its_precision(path):
+    assert list(loose_contractions(ast.parse(path.read_text()))) == []

@@ -1,0 +1,214 @@
+"""What each measure does not see, over shapes, dtypes and scales; and what it must see.
+
+A measure that is listed under a change of the features gives the same score before and after it. Every other measure
+must give another score on generic features: an invariance too many is as wrong as one too few.
+"""
+
+import functools
+import warnings
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+import jaxsim as js
+from jaxsim import measures, pairwise, transforms
+
+CELLS = ["identity,pearson", "identity,cosine", "identity,laplacian", "identity,cityblock", "center,cosine"]
+MEASURES = measures.NAMED | {f"dds:{cell}": measures.by_name(f"dds:{cell}") for cell in CELLS}
+EVERY = set(MEASURES)
+LINEAR = {"cka-linear", "cka-linear-biased", "rv"}
+RADIAL = {"cka-rbf", "cka-rbf-biased", "distance-correlation", "distance-correlation-unbiased"}
+ZSCORED = {"dds-laplacian", "dds-cosine"}
+DIRECTIONS = {"rsa-uncentred", "dds:identity,pearson", "dds:identity,cosine"}  # of raw feature vectors
+RANKS = {"rsa", "rsa-uncentred"}
+
+SHAPES = [(7, 5), (12, 16)]
+DTYPES = ["float16", "float32", "float64", "int8", "int32", "bool"]
+settings = hypothesis.settings(
+    max_examples=12, deadline=None, derandomize=True, phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate)
+)
+samples = st.fixed_dictionaries(
+    {
+        "shape": st.sampled_from(SHAPES),
+        "dtype": st.sampled_from(DTYPES),
+        "scale": st.sampled_from([1e-3, 1.0, 1e3]),
+        "seed": st.integers(0, 2**16),
+    }
+)
+
+
+# Changes: (rng, x) -> x. The same rng state for both networks where the change must be shared.
+def same_images_in_another_order(rng, x):
+    return x[rng.permutation(len(x))]
+
+
+def features_in_another_order(rng, x):
+    return x[:, rng.permutation(x.shape[1])]
+
+
+def sign(rng, x):
+    return -x.astype(float)
+
+
+def rotation(rng, x):
+    q, r = np.linalg.qr(rng.normal(size=(x.shape[1],) * 2))
+    return x.astype(float) @ (q * np.sign(np.diag(r)))
+
+
+def scale(rng, x):
+    return rng.choice([0.03, 20]) * x.astype(float)
+
+
+def shift(rng, x):
+    x = x.astype(float)
+    return x + 3 * x.std() * rng.normal(size=x.shape[1])
+
+
+def scale_of_every_feature(rng, x):
+    return x * rng.uniform(0.2, 3, x.shape[1])
+
+
+def scale_of_every_image(rng, x):
+    return x * rng.uniform(0.2, 3, (len(x), 1))
+
+
+def offset_of_every_image(rng, x):
+    x = x.astype(float)
+    return x + 2 * x.std() * rng.normal(size=(len(x), 1))
+
+
+def invertible(rng, x):
+    return x.astype(float) @ (np.eye(x.shape[1]) + rng.normal(size=(x.shape[1],) * 2))
+
+
+BLIND = {
+    same_images_in_another_order: EVERY,
+    features_in_another_order: EVERY,
+    sign: EVERY,
+    rotation: LINEAR | RADIAL | {"dds:identity,cosine", "dds:center,cosine"},
+    scale: EVERY - {"dds:identity,laplacian"},
+    shift: EVERY - DIRECTIONS,
+    scale_of_every_feature: ZSCORED,
+    scale_of_every_image: DIRECTIONS,
+    offset_of_every_image: {"rsa", "rsa-uncentred", "dds:identity,pearson"},
+    invertible: set(),
+}
+changes = pytest.mark.parametrize("change", BLIND, ids=lambda c: c.__name__)
+
+
+def features(sample):
+    """Two networks that share something; integers and booleans are thresholds and roundings of the same numbers."""
+    rng = np.random.default_rng(sample["seed"])
+    shared = rng.normal(size=sample["shape"])
+    x, y = (shared + 0.6 * rng.normal(size=sample["shape"]) + 0.3 * rng.normal(size=sample["shape"][1]) for _ in "xy")
+    dtype = np.dtype(sample["dtype"])
+    if dtype.kind == "b":
+        return x > 0, y > 0
+    if dtype.kind == "i":
+        return np.round(10 * x).astype(dtype), np.round(10 * y).astype(dtype)
+    return (sample["scale"] * x).astype(dtype), (sample["scale"] * y).astype(dtype)
+
+
+def scores(change, sample):
+    """Scores before and after the change, by measure."""
+    x, y = features(sample)
+    changed = [change(np.random.default_rng(sample["seed"] + 1), a) for a in (x, y)]
+    names = ["x", "y", "changed x", "changed y"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", js.results.UndefinedScores)
+        found = js.affinity(dict(zip(names, [x, y, *changed], strict=True)), list(MEASURES.values()))
+    pair = np.array([np.asarray(a.values)[[0, 2], [1, 3]] for a in found])
+    return dict(zip(MEASURES, pair, strict=True))
+
+
+def has_undefined_images(x):
+    x = x.astype(float)
+    return (np.ptp(x, 1) == 0).any() or (np.ptp(x - x.mean(0), 1) < 1e-9).any()
+
+
+@changes
+@settings
+@hypothesis.given(sample=samples)
+def test_blind_to(change, sample):
+    x, y = features(sample)
+    hypothesis.assume(not has_undefined_images(x) and not has_undefined_images(y))
+    for name, (before, after) in scores(change, sample).items():
+        if name in BLIND[change] and not underflows(name, sample):
+            assert np.isfinite(before), name
+            np.testing.assert_allclose(after, before, rtol=0, atol=tolerance(name, sample), err_msg=name)
+
+
+def underflows(name, sample):
+    """exp(-|x - y|_1 / d) of features of size 1e3 that nothing has scaled is zero: a constant map, no score."""
+    return name == "dds:identity,laplacian" and sample["scale"] > 1 and sample["dtype"].startswith("float")
+
+
+def tolerance(name, sample):
+    """Ranks of distances that tie but for rounding may fall either way; integers and booleans tie often."""
+    if name in RANKS:
+        return 1e-3 if sample["dtype"].startswith("float") and sample["shape"][0] > 7 else 0.1
+    return 2e-5
+
+
+@functools.cache
+def generic(change):
+    return scores(change, {"shape": (12, 16), "dtype": "float32", "scale": 1.0, "seed": 1})
+
+
+SEEN = [(change, name) for change in BLIND for name in sorted(EVERY - BLIND[change])]
+
+
+@pytest.mark.parametrize(("change", "name"), SEEN, ids=lambda v: getattr(v, "__name__", v))
+def test_sees(change, name):
+    before, after = generic(change)[name]
+    assert abs(after - before) > 1e-3
+
+
+def test_order_of_the_images_of_one_network_alone_is_seen():
+    x, y = features({"shape": (12, 16), "dtype": "float32", "scale": 1.0, "seed": 1})
+    found = js.affinity({"x": x, "y": y, "moved": y[::-1], "again": y}, list(MEASURES.values()))
+    for name, a in zip(MEASURES, found, strict=True):
+        assert abs(a.values[0, 1] - a.values[0, 2]) > 1e-2, name
+        assert abs(a.values[0, 1] - a.values[0, 3]) < 1e-6, name
+
+
+@settings
+@hypothesis.given(sample=samples)
+def test_scores_are_similarities(sample):
+    """One with itself, symmetric, at most one; and dtypes of whatever kind give float32 scores."""
+    x, y = features(sample)
+    hypothesis.assume(not has_undefined_images(x) and not has_undefined_images(y))
+    names = [name for name in MEASURES if not underflows(name, sample)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", js.results.UndefinedScores)
+        found = js.affinity({"x": x, "y": y, "2x": x, "2y": y}, list(MEASURES.values()))
+    for name, a in zip(MEASURES, found, strict=True):
+        if name not in names:
+            continue
+        values = np.asarray(a.values)
+        assert values.dtype == np.float32
+        np.testing.assert_allclose(np.diag(values), 1, atol=2e-6, err_msg=name)
+        np.testing.assert_array_equal(values, values.T, err_msg=name)
+        assert (np.abs(values) <= 1 + 2e-6).all(), name
+
+
+def test_biased_scores_are_not_negative_and_unbiased_ones_may_be():
+    rng = np.random.default_rng(3)
+    nets = {name: rng.normal(size=(7, 5)).astype(np.float32) for name in ("x", "y", "changed x", "changed y")}
+    found = dict(zip(MEASURES, js.affinity(nets, list(MEASURES.values())), strict=True))
+    for name in ("cka-linear-biased", "cka-rbf-biased", "rv", "distance-correlation"):
+        assert (np.asarray(found[name].values) > 0.1).all()
+    for name in ("cka-linear", "distance-correlation-unbiased"):
+        assert (np.asarray(found[name].values) < 0).any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_measure_by_itself_takes_every_dtype_that_the_engine_takes(dtype):
+    """As `js.affinity` does: integers and booleans count as float32."""
+    x, y = features({"shape": (12, 16), "dtype": dtype, "scale": 1.0, "seed": 2})
+    for kernel in (pairwise.linear, pairwise.cityblock, pairwise.pearson):
+        measure = js.dds(transforms.identity, kernel)
+        want = js.affinity({"x": x, "y": y}, measure).values[0, 1]
+        np.testing.assert_allclose(measure(x, y), want, rtol=0, atol=2e-3 if dtype == "float16" else 2e-5)

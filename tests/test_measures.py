@@ -1,0 +1,446 @@
+"""Measures as values: oracles, names, gradients, and the identities between RSA, CKA, DDS and their relatives."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles as o
+import pytest
+
+import jaxsim as js
+from jaxsim import centering, compare, measures, pairwise, transforms
+
+N = 12
+NAMED = list(measures.NAMED)
+every = pytest.mark.parametrize("name", NAMED)
+QUICK = {"xla_backend_optimization_level": 0}
+"""Compiles in half the time."""
+SCORE = 2e-6
+"""Largest error of a float32 score."""
+ORACLES = {
+    "rsa": o.RSA,
+    "rsa-uncentred": o.RSA_UNCENTRED,
+    "cka-linear": o.CKA_LINEAR,
+    "cka-rbf": o.CKA_RBF,
+    "cka-linear-biased": o.CKA_LINEAR_BIASED,
+    "cka-rbf-biased": o.CKA_RBF_BIASED,
+    "dds-laplacian": o.DDS_LAPLACIAN,
+    "dds-cosine": o.DDS_COSINE,
+    "rv": o.RV,
+    "distance-correlation": o.DISTANCE_CORRELATION,
+    "distance-correlation-unbiased": o.DISTANCE_CORRELATION_UNBIASED,
+}
+CELLS = list(itertools.product([t for t in o.TRANSFORMS], o.PAIRWISE))
+
+
+def features(n=N, seed=0, other=(2, 3, 4)):
+    """Two networks that share something, the second of shape `other`, both with positions."""
+    rng = np.random.default_rng(seed)
+    shared, wide = rng.normal(size=(n, 24)), int(np.prod(other))
+    x = (shared + 0.7 * rng.normal(size=(n, 24))) * rng.uniform(0.5, 2, 24) + rng.normal(size=24)
+    y = shared @ rng.normal(size=(24, wide)) / 5 + rng.normal(size=(n, wide)) + 1
+    return x.astype(np.float32).reshape(n, 2, 3, 4), y.astype(np.float32).reshape(n, *other)
+
+
+UNEQUAL = functools.partial(features, other=(5, 6))
+
+
+def _named(x, y):
+    return {name: measure(x, y) for name, measure in measures.NAMED.items()}
+
+
+@jax.jit
+def cells(x, y):
+    """Every cell of the table; maps of one distance or kernel, and all comparisons, are taken as stacks."""
+    both = jnp.stack([x, y])
+    names = [t for t in o.TRANSFORMS if t != "mean_pool"]  # the others have one width
+    wide = jnp.stack([jax.vmap(getattr(transforms, t))(both) for t in names])
+    pooled = jax.vmap(transforms.mean_pool)(both)[None]
+    found = {}
+    for f in o.PAIRWISE:
+        kernel = jax.vmap(jax.vmap(getattr(pairwise, f)))
+        for t, m in zip([*names, "mean_pool"], jnp.concatenate([kernel(wide), kernel(pooled)]), strict=True):
+            found[t, f] = m
+    a, b = (jnp.stack([m[k] for m in found.values()]) for k in (0, 1))
+    return dict(zip(found, jax.vmap(compare.u_centred_cosine)(a, b), strict=True))
+
+
+named = jax.jit(_named)
+
+
+@functools.cache
+def scores(n=N):
+    return jax.tree.map(np.asarray, named(*features(n)))
+
+
+@functools.cache
+def in_float64():
+    with jax.enable_x64(True):
+        x, y = (np.stack(a).astype(np.float64) for a in zip(*(features(seed=seed) for seed in range(3)), strict=True))
+        return jax.tree.map(np.asarray, jax.jit(jax.vmap(_named))(x, y))
+
+
+@functools.cache
+def table():
+    return jax.tree.map(np.asarray, cells(*features(200)))
+
+
+@functools.cache
+def of_unequal_widths():
+    return named(*UNEQUAL(200))
+
+
+@every
+def test_oracle(name):
+    got, (x, y) = scores()[name], features()
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, ORACLES[name](x.astype(float), y.astype(float)), rtol=0, atol=SCORE)
+
+
+@every
+def test_oracle_of_many_images_and_unequal_widths(name):
+    x, y = UNEQUAL(200)
+    got = of_unequal_widths()[name]
+    np.testing.assert_allclose(got, ORACLES[name](x.astype(float), y.astype(float)), rtol=0, atol=SCORE)
+
+
+@every
+def test_oracle_in_float64_and_vmap_is_a_loop(name):
+    got = in_float64()[name]
+    assert got.dtype == np.float64
+    want = [ORACLES[name](*(a.astype(float) for a in features(seed=seed))) for seed in range(3)]
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=":".join)
+def test_every_cell_of_dds(cell):
+    x, y = (a.astype(np.float64) for a in features(200))
+    np.testing.assert_allclose(table()[cell], o.DDS_TABLE[cell](x, y), rtol=0, atol=SCORE)
+
+
+@pytest.mark.parametrize("name", ["rsa", "dds-laplacian", "cka-rbf-biased"])
+def test_jit_is_eager(name):
+    x, y = (jnp.asarray(a) for a in features())
+    np.testing.assert_allclose(measures.NAMED[name](x, y), scores()[name], rtol=0, atol=SCORE)
+
+
+@every
+def test_symmetric_and_one_with_itself(name):
+    x, y = features()
+    np.testing.assert_allclose(named(y, x)[name], scores()[name], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(named(x, x)[name], 1, rtol=0, atol=1e-6)
+
+
+@every
+def test_the_engine_gives_the_same_score(name):
+    """Through stable maps and one matrix product, and under other company."""
+    values = engine()[NAMED.index(name)].values
+    np.testing.assert_allclose(values[0, 2], scores()[name], rtol=0, atol=SCORE)
+    assert np.isnan(values[1]).all()
+    assert np.isnan(values[:, 1]).all()
+
+
+@functools.cache
+def engine():
+    """Beside a network with one NaN, which keeps it to itself."""
+    x, y = features()
+    broken = x.copy()
+    broken[3, 0, 1, 2] = np.nan
+    with pytest.warns(js.results.UndefinedScores, match="'broken' has no"):
+        return js.affinity({"x": x, "broken": broken, "y": y}, list(measures.NAMED.values()))
+
+
+@every
+def test_nan_has_no_score(name):
+    x, y = features()
+    x = x.copy()
+    x[3, 0, 1, 2] = np.nan
+    assert np.isnan(named(x, y)[name])
+    assert np.isnan(named(y, x)[name])
+
+
+# Values and names.
+def test_named_measures_have_sources():
+    assert set(measures.SOURCES) == set(measures.NAMED)
+
+
+@every
+def test_name_round_trip(name):
+    measure = measures.NAMED[name]
+    assert measures.by_name(name) == measure
+    assert str(measure) == name
+    assert hash(measure) == hash(measures.by_name(name))
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=":".join)
+def test_cell_by_name(cell):
+    t, f = cell
+    measure = js.dds(getattr(transforms, t), getattr(pairwise, f))
+    assert measures.by_name(f"dds:{t},{f}".replace("_", "-")) == measure
+    assert measures.by_name(f"{t}:{f}:u_centred_cosine".replace("_", "-")) == measure
+    assert measures.by_name(str(measure)) == measure
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("rsaa", "did you mean rsa"),
+        ("dds:zscore,laplace", "'laplace' is not one of the pairwise"),
+        ("dds:whiten,rbf", "'whiten' is not one of the transforms"),
+        ("center:pearson:kendall", "'kendall' is not one of the compare"),
+        ("dds:zscore", "no measure is named"),
+    ],
+)
+def test_unknown_names(name, message):
+    with pytest.raises(ValueError, match=message):
+        measures.by_name(name)
+
+
+def test_measures_are_static_but_for_their_arrays():
+    assert not jax.tree.leaves(list(measures.NAMED.values()))
+    with_matrix = js.Measure(transforms.Duality(q=jnp.eye(3)), pairwise.linear, compare.u_centred_cosine)
+    assert len(jax.tree.leaves(with_matrix)) == 1
+    back = jax.tree.map(lambda a: 2 * a, with_matrix)
+    assert back.pairwise is pairwise.linear
+    np.testing.assert_array_equal(back.transform.q, 2 * np.eye(3))
+
+
+def test_equal_measures_compile_once_and_matrices_are_traced():
+    traces = []
+
+    @jax.jit
+    def score(measure, x):
+        traces.append(measure)
+        return measure(x, x)
+
+    x = jnp.asarray(features()[0].reshape(N, -1))
+    for q in (1.0, 2.0):
+        score(js.Measure(transforms.Duality(q=q * jnp.eye(24)), pairwise.linear, compare.cosine), x)
+    assert len(traces) == 1
+    for fraction in (0.5, 0.5, 0.4):
+        score(js.dds(transforms.identity, pairwise.Rbf(fraction=fraction)), x)
+    assert len(traces) == 3
+
+
+def test_duality_as_a_measure():
+    """CKA of zscored features through D and Q."""
+    x, y = (a.reshape(N, -1).astype(np.float64) for a in features())
+    with jax.enable_x64(True):
+        whole = js.dds(transforms.zscore, pairwise.linear)(x, y)
+        centring = jnp.eye(N) - 1 / N
+        parts = [
+            pairwise.linear(transforms.Duality(jnp.diag(1 / jnp.asarray(a.std(0))), centring)(jnp.asarray(a)))
+            for a in (x, y)
+        ]
+        np.testing.assert_allclose(compare.u_centred_cosine(*parts), whole, rtol=0, atol=1e-12)
+
+
+# Identities: each says why two numbers, reached in two ways, are one. They hold for any features.
+def _flat(x):
+    return x.reshape(x.shape[0], -1)
+
+
+def _hsic_song(k, l_):
+    """Song et al. 2012, equation 5."""
+    n = k.shape[0]
+    k, l_ = centering.off_diagonal(k), centering.off_diagonal(l_)
+    cross = jnp.sum(k * l_) + jnp.sum(k) * jnp.sum(l_) / ((n - 1) * (n - 2))
+    return (cross - 2 / (n - 2) * jnp.sum(jnp.sum(k, 0) * jnp.sum(l_, 0))) / (n * (n - 3))
+
+
+def _cka_song(x, y):
+    k, l_ = pairwise.linear(_flat(x)), pairwise.linear(_flat(y))
+    return _hsic_song(k, l_) / jnp.sqrt(_hsic_song(k, k) * _hsic_song(l_, l_))
+
+
+def _cka_features(x, y):
+    """No n x n array: sums of squares of cross-products of centred features, less the diagonal's part."""
+    x, y = transforms.center(x), transforms.center(y)
+
+    def hsic(a, b):
+        n = a.shape[0]
+        da, db = jnp.sum(a * a, 1), jnp.sum(b * b, 1)
+        cross = jnp.einsum("ni,nj->ij", a, b, precision="highest")
+        ra = -da  # a centred: the rows of its Gram matrix sum to zero
+        rb = -db
+        whole = jnp.sum(cross**2) - jnp.sum(da * db)
+        return whole + jnp.sum(ra) * jnp.sum(rb) / ((n - 1) * (n - 2)) - 2 * jnp.sum(ra * rb) / (n - 2)
+
+    return hsic(x, y) / jnp.sqrt(hsic(x, x) * hsic(y, y))
+
+
+def _pearson_off_diagonal(measure):
+    def score(x, y):
+        a, b = (centering.unbiased(measure.pairwise(measure.transform(f))) for f in (x, y))
+        return compare.pearson(a, b)
+
+    return score
+
+
+def _rv(x, y):
+    """Escoufier: tr(S_xy S_yx) / sqrt(tr(S_xx^2) tr(S_yy^2)), S the covariances of the features."""
+    x, y = transforms.center(x), transforms.center(y)
+
+    def size(a, b):
+        return jnp.sum(jnp.einsum("ni,nj->ij", a, b, precision="highest") ** 2)
+
+    return size(x, y) / jnp.sqrt(size(x, x) * size(y, y))
+
+
+def _squared_dcor_unbiased(x, y):
+    """Szekely and Rizzo 2014: R* from U-centred distances, mean over n (n - 3) of the products."""
+    a, b = (centering.unbiased(pairwise.euclidean(_flat(f))) for f in (x, y))
+    return jnp.sum(a * b) / jnp.sqrt(jnp.sum(a * a) * jnp.sum(b * b))
+
+
+def _pearson_of_ranks(x, y):
+    """Spearman is Pearson of the ranks, and no centring but that of one mean: RSA with its comparator spelt out."""
+    a, b = (compare.condensed(pairwise.pearson(transforms.center(f))) for f in (x, y))
+    ranks = [js.ranks.average(v) for v in (a, b)]
+    u, v = (r - jnp.mean(r) for r in ranks)
+    return jnp.sum(u * v) / jnp.sqrt(jnp.sum(u * u) * jnp.sum(v * v))
+
+
+def _cell(t, f, g=compare.u_centred_cosine):
+    return js.Measure(getattr(transforms, t), getattr(pairwise, f), g)
+
+
+IDENTITIES = {
+    "RSA is DDS (center, pearson) with g = spearman": (js.RSA, _pearson_of_ranks),
+    "RSA_UNCENTRED is DDS (identity, pearson) with g = spearman": (
+        js.RSA_UNCENTRED,
+        _cell("identity", "pearson", compare.spearman),
+    ),
+    "CKA_LINEAR is dds(identity, linear)": (js.CKA_LINEAR, js.dds(transforms.identity, pairwise.linear)),
+    "CKA_RBF is dds(identity, rbf)": (js.CKA_RBF, js.dds(transforms.identity, pairwise.rbf)),
+    "Song's HSIC ratio is U-centred cosine": (js.CKA_LINEAR, _cka_song),
+    "feature-space HSIC ratio is U-centred cosine": (js.CKA_LINEAR, _cka_features),
+    "U-centred cosine is Pearson over the off-diagonals of U-centred maps (linear)": (
+        js.CKA_LINEAR,
+        _pearson_off_diagonal(js.CKA_LINEAR),
+    ),
+    "U-centred cosine is Pearson over the off-diagonals of U-centred maps (laplacian)": (
+        js.DDS_LAPLACIAN,
+        _pearson_off_diagonal(js.DDS_LAPLACIAN),
+    ),
+    "dds(center, linear) is dds(identity, linear)": (_cell("center", "linear"), _cell("identity", "linear")),
+    "dds(center, rbf) is dds(identity, rbf)": (_cell("center", "rbf"), _cell("identity", "rbf")),
+    "dds(center, laplacian) is dds(identity, laplacian)": (
+        _cell("center", "laplacian"),
+        _cell("identity", "laplacian"),
+    ),
+    "dds(center, euclidean) is dds(identity, euclidean)": (
+        _cell("center", "euclidean"),
+        _cell("identity", "euclidean"),
+    ),
+    "dds(center, cityblock) is dds(identity, cityblock)": (
+        _cell("center", "cityblock"),
+        _cell("identity", "cityblock"),
+    ),
+    "squared Euclidean distance is the linear kernel": (_cell("identity", "squared_euclidean"), js.CKA_LINEAR),
+    "Pearson is cosine after layer_norm": (_cell("layer_norm", "pearson"), _cell("layer_norm", "cosine")),
+    "Pearson is cosine after instance_norm": (_cell("instance_norm", "pearson"), _cell("instance_norm", "cosine")),
+    "Pearson is cosine after group_norm": (_cell("group_norm", "pearson"), _cell("group_norm", "cosine")),
+    "Pearson before layer_norm is cosine after it": (_cell("identity", "pearson"), _cell("layer_norm", "cosine")),
+    "cosine after layer_norm is the linear kernel after it": (
+        _cell("layer_norm", "cosine"),
+        _cell("layer_norm", "linear"),
+    ),
+    "RV is biased linear CKA": (js.RV, js.CKA_LINEAR_BIASED),
+    "RV is Escoufier's ratio of covariances": (js.RV, _rv),
+    "bias-corrected distance correlation is dds(identity, euclidean)": (
+        js.DISTANCE_CORRELATION_UNBIASED,
+        _squared_dcor_unbiased,
+    ),
+    "distance correlation squared is biased CKA of Euclidean distances": (
+        lambda x, y: js.DISTANCE_CORRELATION(x, y) ** 2,
+        _cell("identity", "euclidean", compare.centred_cosine),
+    ),
+}
+DIFFERENT = {
+    "Pearson of raw off-diagonals is not U-centred cosine": (
+        _cell("identity", "linear", compare.pearson),
+        js.CKA_LINEAR,
+    ),
+    "Pearson is not cosine without a norm per image": (_cell("zscore", "pearson"), _cell("zscore", "cosine")),
+    "Pearson is not cosine after batch_norm": (_cell("batch_norm", "pearson"), _cell("batch_norm", "cosine")),
+    "centring matters to cosine": (_cell("center", "cosine"), _cell("identity", "cosine")),
+    "centring matters to Pearson": (js.RSA, js.RSA_UNCENTRED),
+    "biased and unbiased CKA differ": (js.CKA_LINEAR, js.CKA_LINEAR_BIASED),
+    "distance correlation is not its unbiased square": (js.DISTANCE_CORRELATION, js.DISTANCE_CORRELATION_UNBIASED),
+}
+
+
+@functools.cache
+def both_ways():
+    pairs = IDENTITIES | DIFFERENT
+    with jax.enable_x64(True):
+        x, y = (jnp.asarray(a, np.float64) for a in features())
+        run = jax.jit(lambda x, y: {name: (f(x, y), g(x, y)) for name, (f, g) in pairs.items()}, compiler_options=QUICK)
+        return jax.tree.map(float, run(x, y))
+
+
+@pytest.mark.parametrize("identity", IDENTITIES)
+def test_identity(identity):
+    left, right = both_ways()[identity]
+    assert 0.05 < abs(left) < 0.999
+    np.testing.assert_allclose(left, right, rtol=0, atol=1e-7 if "layer_norm" in identity else 1e-12)
+
+
+@pytest.mark.parametrize("difference", DIFFERENT)
+def test_not_an_identity(difference):
+    left, right = both_ways()[difference]
+    assert abs(left - right) > 1e-3
+
+
+def test_feature_space_form_is_the_oracles():
+    x, y = (a.astype(np.float64) for a in features())
+    np.testing.assert_allclose(o.ratio(o.hsic_features, x, y), in_float64()["cka-linear"][0], atol=1e-12)
+
+
+# Gradients.
+def awkward():
+    """Identical images, constant features, and features of mean 100."""
+    x, y = features()
+    x = x.copy()
+    x[5], x[:, 0, 1, 2], x[..., 3] = x[2], 0.7, x[..., 3] + 100
+    return x, y
+
+
+@functools.cache
+def slopes():
+    """In float64 at ordinary features, at awkward ones, and of an awkward network with itself."""
+    (x, y), (z, _) = features(), awkward()
+    with jax.enable_x64(True):
+
+        def of_x(x, y):
+            return {name: jax.grad(lambda x, y, m=m: m(x, y))(x, y) for name, m in measures.NAMED.items()}
+
+        run = jax.jit(of_x, compiler_options=QUICK)
+        x, y, z = (a.astype(np.float64) for a in (x, y, z))
+        return jax.tree.map(np.asarray, {"plain": run(x, y), "awkward": run(z, y), "itself": run(z, z)})
+
+
+@every
+def test_gradient_is_the_difference_quotient(name):
+    """Through the median of the RBF kernel, and through ranks, where it is zero."""
+    got = slopes()["plain"][name]
+    assert np.isfinite(got).all()
+    if name.startswith("rsa"):
+        assert (got == 0).all()
+        return
+    x, y = (a.astype(np.float64) for a in features())
+    for place in [(0, 0, 0, 0), (4, 1, 2, 3), (11, 0, 1, 2)]:
+        step = np.zeros_like(x)
+        step[place] = 1e-5
+        slope = (ORACLES[name](x + step, y) - ORACLES[name](x - step, y)) / 2e-5
+        np.testing.assert_allclose(got[place], slope, rtol=1e-4, atol=1e-9)
+
+
+@every
+def test_gradient_is_finite(name):
+    """At identical images and constant features, and of a network with itself."""
+    assert np.isfinite(slopes()["awkward"][name]).all()
+    assert np.isfinite(slopes()["itself"][name]).all()

@@ -1,0 +1,350 @@
+"""Every distance and kernel x every behaviour: oracle, jit, vmap, dtype, padding, ties, NaN, offsets, gradients."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles as o
+import pytest
+
+from jaxsim import invariance, pairwise
+from jaxsim.centering import off_diagonal
+
+N, D = 11, 13
+ORACLES = o.PAIRWISE | {"squared_euclidean": o.squared_euclidean}
+NAMES = list(ORACLES)
+DISTANCES = ["pearson", "euclidean", "squared_euclidean", "cosine", "cityblock"]
+SHIFTED = ["euclidean", "squared_euclidean", "rbf", "laplacian", "cityblock"]  # a shift of all images changes nothing
+every = pytest.mark.parametrize("name", NAMES)
+FLOAT32 = 2e-6
+
+
+def value(name):
+    return getattr(pairwise, name)
+
+
+def features(seed=0, n=N, d=D):
+    rng = np.random.default_rng(seed)
+    return (rng.normal(size=(n, d)) * rng.uniform(0.5, 2, d) + rng.normal(size=d)).astype(np.float32)
+
+
+def close(got, want, tolerance=FLOAT32):
+    got, want = np.asarray(got), np.asarray(want)
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * max(1.0, np.nanmax(np.abs(want))))
+
+
+def _all(x):
+    return {name: value(name)(x) for name in NAMES}
+
+
+all_jitted = jax.jit(_all)
+all_mapped = jax.jit(lambda x: jax.lax.map(_all, x))
+
+
+@functools.cache
+def maps(seed=0):
+    return jax.tree.map(np.asarray, all_jitted(features(seed)))
+
+
+@functools.cache
+def in_float64():
+    with jax.enable_x64(True):
+        return jax.tree.map(np.asarray, jax.jit(_all)(features().astype(np.float64)))
+
+
+@every
+def test_oracle(name):
+    close(maps()[name], ORACLES[name](features()))
+
+
+@every
+def test_oracle_in_float64(name):
+    assert in_float64()[name].dtype == np.float64
+    close(in_float64()[name], ORACLES[name](features().astype(np.float64)), 1e-12)
+
+
+@every
+def test_jit_is_eager(name):
+    close(maps()[name], value(name)(jnp.asarray(features())), 1e-6)
+
+
+@every
+def test_vmap_is_a_loop(name):
+    x = np.stack([features(seed) for seed in range(3)])
+    got = jax.jit(jax.vmap(value(name)))(x)
+    for seed in range(3):
+        close(got[seed], maps(seed)[name], 1e-6)
+
+
+@every
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+def test_dtype_out_is_dtype_in(name, dtype):
+    if name == "rbf" and dtype != jnp.float32:
+        pytest.skip("the median reads the bits of 32- and 64-bit floats")
+    assert jax.eval_shape(value(name), jax.ShapeDtypeStruct((N, D), dtype)) == jax.ShapeDtypeStruct((N, N), dtype)
+
+
+@every
+def test_symmetric_with_its_diagonal(name):
+    m = maps()[name]
+    np.testing.assert_array_equal(m, m.T)
+    if name != "linear":
+        level = 0 if name in DISTANCES else 1
+        np.testing.assert_allclose(np.diag(m), level, atol=0 if name not in ("pearson", "cosine") else 1e-7)
+
+
+@every
+def test_distances_are_not_negative(name):
+    """Cancellation never shows as a distance below zero or a kernel above one, with nearly equal images."""
+    x = features()[:1] + 1e-4 * features(1)
+    m = np.asarray(all_jitted(x)[name])
+    if name in DISTANCES:
+        assert (m >= 0).all()
+    elif name != "linear":
+        assert (m <= 1).all()
+        assert (m >= 0).all()
+
+
+@functools.cache
+def padded():
+    where = np.pad(np.ones(D, bool), (0, 6))
+    run = jax.jit(lambda x: {name: value(name)(x, where) for name in NAMES})
+    return run(np.pad(features(), ((0, 0), (0, 6))))
+
+
+@every
+def test_padding_counts_nowhere(name):
+    close(padded()[name], maps()[name], 1e-6)
+    assert pairwise.accepts_padding(value(name))
+
+
+@every
+@pytest.mark.parametrize("d", [1, 8, 16])
+def test_widths(name, d):
+    """One feature, one block of the city-block sums, and two; Pearson and cosine need at least two features."""
+    if d == 1 and name in ("pearson", "cosine"):
+        pytest.skip("a single feature has no direction")
+    x = features(d=d)
+    close(_jitted_at(d)[name], ORACLES[name](x), 3e-6)
+
+
+@functools.cache
+def _jitted_at(d):
+    return all_jitted(features(d=d))
+
+
+# Parameters.
+@pytest.mark.parametrize("fraction", [0.2, 0.5, 1.0])
+def test_rbf_bandwidth(fraction):
+    close(pairwise.Rbf(fraction=fraction)(features()), o.rbf(features(), fraction))
+    assert pairwise.Rbf() == pairwise.rbf
+
+
+@pytest.mark.parametrize("gamma", [0.01, 0.3])
+def test_laplacian_gamma(gamma):
+    close(pairwise.Laplacian(gamma=gamma)(features()), np.exp(-gamma * o.cityblock(features())))
+    close(pairwise.Laplacian(gamma=1 / D)(features()), maps()["laplacian"], 1e-6)
+
+
+# Degenerate features.
+@functools.cache
+def degenerate():
+    """Images 2 and 5 are the same, image 7 is constant, image 8 is zero, feature 4 is constant."""
+    x = features()
+    x[:, 4] = 0.7
+    x[5], x[7], x[8] = x[2], 0.3, 0.0
+    return x, all_jitted(x)
+
+
+@every
+def test_degenerate_images(name):
+    x, found = degenerate()
+    got = np.asarray(found[name])
+    lost = {"pearson": [7, 8], "cosine": [8]}.get(name, [])
+    keep = np.delete(np.arange(N), lost)
+    assert np.isnan(got[lost]).all()
+    assert np.isnan(got[:, lost]).all()
+    close(got[np.ix_(keep, keep)], ORACLES[name](x)[np.ix_(keep, keep)])
+
+
+@pytest.mark.parametrize("level", [0.1, 1.0, 1e3])
+def test_pearson_of_a_constant_image_is_undefined(level):
+    x = features()
+    x[3] = level
+    got = np.asarray(all_jitted(x)["pearson"])
+    assert np.isnan(got[3]).all()
+    assert np.isfinite(np.delete(np.delete(got, 3, 0), 3, 1)).all()
+
+
+@pytest.mark.parametrize("name", ["euclidean", "squared_euclidean", "cityblock"])
+def test_identical_images_are_at_distance_zero(name):
+    x = np.repeat(features()[:1], N, 0)
+    assert (np.asarray(all_jitted(x)[name]) == 0).all()
+    pair = features()
+    pair[5] = pair[2]
+    assert np.asarray(all_jitted(pair)[name])[2, 5] <= (0 if name == "cityblock" else 3e-3)
+
+
+def test_kernels_of_identical_images():
+    found = all_jitted(np.repeat(features()[:1], N, 0))
+    assert np.isnan(found["rbf"]).all()
+    assert (np.asarray(found["laplacian"]) == 1).all()
+
+
+@every
+def test_nan_stays_in_its_network(name):
+    x = np.stack([features(seed) for seed in range(3)])
+    x[1, 4, 6] = np.nan
+    got = np.asarray(_mapped_with_nan(x.tobytes())[name])
+    assert np.isnan(got[1, 4]).all()
+    close(got[0], maps(0)[name], 1e-6)
+    close(got[2], maps(2)[name], 1e-6)
+
+
+@functools.cache
+def _mapped_with_nan(data):
+    return all_mapped(np.frombuffer(data, np.float32).reshape(3, N, D))
+
+
+@pytest.mark.parametrize("name", ["pearson", "linear", "laplacian", "cityblock", "cosine"])
+def test_nan_of_one_image_is_seen_in_its_pairs(name):
+    x = features()
+    x[4, 6] = np.nan
+    got = np.asarray(all_jitted(x)[name])
+    assert np.isnan(got[4]).all()
+    if name in ("linear", "laplacian", "cityblock"):
+        assert np.isfinite(np.delete(np.delete(got, 4, 0), 4, 1)).all()
+
+
+# Digits.
+@pytest.mark.parametrize("name", SHIFTED)
+def test_large_mean(name):
+    """Mean 1e3, standard deviation 1: against float64 on the same float32 numbers."""
+    x = np.random.default_rng(3).normal(1e3, 1, (N, D)).astype(np.float32)
+    close(all_jitted(x)[name], ORACLES[name](x.astype(np.float64)), 5e-6)
+
+
+@pytest.mark.parametrize("name", ["pearson", "cosine"])
+def test_nearly_parallel_images(name):
+    """Gaps of 1e-6 keep their relative digits: one minus a rounded cosine would be off by a tenth."""
+    x = np.random.default_rng(4).normal(size=D) * 3 + 1e-3 * np.random.default_rng(5).normal(size=(N, D))
+    x = x.astype(np.float32)
+    got, want = np.asarray(all_jitted(x)[name]), ORACLES[name](x.astype(np.float64))
+    assert want.max() < 1e-6
+    np.testing.assert_allclose(got, want, rtol=0, atol=2e-3 * want.max())
+
+
+@every
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_scale(name, scale):
+    x = features() * np.float32(scale)
+    got, want = np.asarray(all_jitted(x)[name]), ORACLES[name](x.astype(np.float64))
+    np.testing.assert_allclose(got, want, rtol=0, atol=FLOAT32 * max(np.abs(want).max(), 1e-30))
+
+
+# What may be added for the sake of digits.
+STABLE = {
+    "linear": invariance.MARGINS,
+    "rbf": invariance.CONSTANT,
+    "laplacian": invariance.CONSTANT,
+}
+
+
+@every
+@pytest.mark.parametrize("level", [invariance.NOTHING, invariance.CONSTANT, invariance.MARGINS])
+def test_stable_map_differs_by_what_it_may(name, level):
+    product, finish = value(name).stable(level)
+    x = jnp.asarray(features())
+    m = np.asarray(finish(product(x, None), pairwise.width(x)))
+    gap = m - maps()[name]
+    if level < STABLE.get(name, invariance.MARGINS + 1):
+        close(m, maps()[name], 1e-6)
+    elif STABLE[name] == invariance.CONSTANT:
+        assert np.ptp(gap) < 1e-6
+    else:
+        assert np.abs(gap).max() > 0.1
+        close(gap + gap.diagonal().sum() / N, (gap.diagonal()[:, None] + gap.diagonal()) / 2 + gap.trace() / N, 3e-6)
+
+
+@pytest.mark.parametrize("name", ["rbf", "laplacian"])
+def test_stable_kernel_of_similar_images_keeps_its_digits(name):
+    x = (features()[:1] + 1e-3 * features(1)).astype(np.float32)
+    kernel = pairwise.Rbf(fraction=30.0) if name == "rbf" else pairwise.laplacian
+    product, finish = kernel.stable(invariance.CONSTANT)
+    got = np.asarray(finish(product(jnp.asarray(x), None), jnp.float32(D)))
+    exact = x.astype(np.float64)
+    want = o.rbf(exact, 30.0) - 1 if name == "rbf" else o.laplacian(exact) - 1
+    np.testing.assert_allclose(got, want, rtol=0, atol=2e-5 * np.abs(want).max())
+
+
+# Gradients.
+def _slopes(x, weight):
+    return {
+        name: jax.grad(lambda x, f=value(name): jnp.sum(jnp.where(weight != 0, f(x) * weight, 0)))(x) for name in NAMES
+    }
+
+
+def weights(lost=()):
+    weight = np.random.default_rng(6).normal(size=(N, N))
+    weight[list(lost)], weight[:, list(lost)] = 0, 0
+    return weight
+
+
+@functools.cache
+def slopes():
+    """At ordinary features in float64; at identical and constant images and features in float32."""
+    plain, apart = degenerate()[0].copy(), features()
+    plain[7:9] = apart[7:9]
+    with jax.enable_x64(True):
+        exact = jax.tree.map(np.asarray, jax.jit(_slopes)(apart.astype(np.float64), weights()))
+    return exact, jax.jit(_slopes)(plain, weights().astype(np.float32))
+
+
+@every
+def test_gradient_is_the_difference_quotient(name):
+    """The RBF kernel through its median too."""
+    x, weight = features().astype(np.float64), weights()
+    got = slopes()[0][name]
+    for place in [(0, 0), (3, 7), (10, 12)]:
+        step = np.zeros_like(x)
+        step[place] = 1e-6
+        slope = np.sum(weight * (ORACLES[name](x + step) - ORACLES[name](x - step))) / 2e-6
+        np.testing.assert_allclose(got[place], slope, rtol=1e-5, atol=1e-7)
+
+
+@every
+def test_gradient_is_finite_at_identical_images_and_constant_features(name):
+    assert np.isfinite(slopes()[1][name]).all()
+
+
+@functools.cache
+def slopes_beside_undefined():
+    x = features()
+    x[8] = 0
+    return jax.jit(_slopes)(x, weights([8]).astype(np.float32))
+
+
+@every
+def test_gradient_of_the_pairs_of_other_images_is_finite(name):
+    """An image that is all zero has no Pearson or cosine distance; the others keep theirs."""
+    got = np.delete(np.asarray(slopes_beside_undefined()[name]), 8, 0)
+    assert np.isfinite(got).all()
+
+
+@functools.cache
+def slopes_at_one_point():
+    x = np.repeat(features()[:1], N, 0)
+    return jax.jit(_slopes)(x, weights().astype(np.float32))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "rbf"])
+def test_gradient_is_finite_where_all_images_are_the_same(name):
+    assert np.isfinite(slopes_at_one_point()[name]).all()
+
+
+def test_diagonal_of_the_linear_kernel_is_read_by_nobody_who_drops_it():
+    m = jnp.asarray(maps()["linear"])
+    np.testing.assert_array_equal(np.diag(off_diagonal(m)), 0)
+    np.testing.assert_array_equal(off_diagonal(m) + jnp.diag(jnp.diag(m)), m)

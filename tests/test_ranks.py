@@ -1,0 +1,207 @@
+"""Average ranks, plain and weighted, and the exact median: SciPy, NumPy and literal expansion as oracles."""
+
+import functools
+
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from jaxsim import compare, ranks
+
+median = jax.jit(ranks.median)
+median_slope = jax.jit(jax.grad(ranks.median))
+average = jax.jit(ranks.average)
+PAIRS = 36  # of 9 images
+few_examples = hypothesis.settings(max_examples=40, deadline=None, derandomize=True)
+
+
+def draws(kind, size=PAIRS):
+    rng = np.random.default_rng(0)
+    return {
+        "distinct": rng.normal(size=size),
+        "ties": np.round(rng.normal(size=size)),
+        "two values": rng.integers(0, 2, size),
+        "constant": np.full(size, 0.3),
+        "signed zeros": np.where(np.arange(size) % 2, 0.0, -0.0),
+        "huge and small": 10.0 ** rng.integers(-30, 30, size),
+        "infinities": np.where(rng.random(size) < 0.2, np.inf, rng.normal(size=size)),
+        "descending": np.arange(size, 0, -1),
+    }[kind].astype(np.float32)
+
+
+KINDS = ["distinct", "ties", "two values", "constant", "signed zeros", "huge and small", "infinities", "descending"]
+
+
+# Average ranks.
+@pytest.mark.parametrize("kind", KINDS)
+def test_average_is_rankdata(kind):
+    v = draws(kind)
+    got = average(v)
+    assert got.dtype == np.float32
+    np.testing.assert_array_equal(got, scipy.stats.rankdata(v))
+    np.testing.assert_array_equal(got, ranks.average(jnp.asarray(v)))
+
+
+def test_average_over_networks_is_a_loop():
+    v = np.stack([draws(kind) for kind in KINDS])
+    np.testing.assert_array_equal(jax.jit(jax.vmap(ranks.average))(v), scipy.stats.rankdata(v, axis=1))
+
+
+def test_average_in_float64(x64):
+    got = average(draws("ties").astype(np.float64))
+    assert got.dtype == np.float64
+    np.testing.assert_array_equal(got, scipy.stats.rankdata(draws("ties")))
+
+
+@pytest.mark.parametrize("place", [0, 7, PAIRS - 1])
+def test_average_of_nan_is_nan(place):
+    v = draws("ties")
+    v[place] = np.nan
+    assert np.isnan(average(v)).all()
+
+
+@few_examples
+@hypothesis.given(hnp.arrays(np.float32, PAIRS, elements=st.floats(-4, 4, width=16)))
+def test_average_of_anything(v):
+    np.testing.assert_array_equal(average(v), scipy.stats.rankdata(v))
+
+
+# The median.
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 9, 10, 25])
+def test_median_is_numpy(size):
+    v = np.random.default_rng(size).exponential(size=size).astype(np.float32)
+    assert median(v) == np.median(v)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [PAIRS, PAIRS + 1])
+def test_median_of_the_awkward(kind, size):
+    v = np.abs(draws(kind, size))
+    if kind == "huge and small":
+        v = np.clip(v, 1e-35, 1e35)
+    got = median(v)
+    assert got.dtype == np.float32
+    assert got == np.median(v)
+
+
+def test_median_of_squares_needs_no_headroom_of_integers():
+    """The two middle values at opposite ends of the range of floats."""
+    v = np.array([0.0, 1e-38, 1e38, 3e38], np.float32)
+    assert median(v) == np.float32(1e38) / 2
+    assert median(np.array([0, 0, 1, 1], np.float32)) == 0.5
+    assert median(np.array([0, 0, 0, 1], np.float32)) == 0
+
+
+def test_median_runs_over_every_axis():
+    v = np.random.default_rng(0).exponential(size=(5, 5)).astype(np.float32)
+    assert median(v) == np.median(v)
+    stack = np.stack([v, v**2, 0 * v])
+    np.testing.assert_array_equal(jax.jit(jax.vmap(ranks.median))(stack), np.median(stack, (1, 2)))
+
+
+@pytest.mark.parametrize("size", [4, 5])
+def test_median_of_nan_is_nan(size):
+    v = np.arange(size, dtype=np.float32)
+    v[1] = np.nan
+    assert np.isnan(median(v))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_median_in_float64(kind, x64):
+    for size in (PAIRS, PAIRS + 1):
+        v = np.abs(draws(kind, size)).astype(np.float64) ** 3
+        got = median(v)
+        assert got.dtype == np.float64
+        assert got == np.median(v)
+
+
+@few_examples
+@hypothesis.given(hnp.arrays(np.float32, 12, elements=st.floats(0, 2.0**100, width=32, allow_subnormal=False)))
+def test_median_of_anything(v):
+    assert median(v) == np.median(v)
+
+
+@pytest.mark.parametrize("size", [8, 9])
+def test_gradient_of_the_median(size):
+    """One half on each of two middle values, one on a single one, shared among ties."""
+    v = np.random.default_rng(1).permutation(size).astype(np.float32)
+    slope = np.asarray(median_slope(v))
+    middle = {(size - 1) // 2, size // 2}
+    np.testing.assert_array_equal(slope, np.where(np.isin(v, list(middle)), 1 / len(middle), 0))
+    tied = np.array([0, 2, 2, 2, 5], np.float32)
+    np.testing.assert_allclose(median_slope(tied), [0, 1 / 3, 1 / 3, 1 / 3, 0], rtol=1e-6)
+    np.testing.assert_allclose(median_slope(np.zeros(5, np.float32)), [0.2] * 5, rtol=1e-6)
+
+
+def test_gradient_of_the_median_is_the_difference_quotient(x64):
+    v = np.random.default_rng(2).exponential(size=20)
+    slope = jax.jit(jax.grad(lambda v: ranks.median(v * v)))(v)
+    for k in range(20):
+        up, down = (v + sign * 1e-6 * (np.arange(20) == k) for sign in (1, -1))
+        want = (np.median(up**2) - np.median(down**2)) / 2e-6
+        np.testing.assert_allclose(slope[k], want, atol=1e-8)
+
+
+# Weighted ranks.
+@functools.cache
+def weighted_ranks():
+    n = 9
+    i, j = compare._pairs(n)
+    stack = np.stack([draws(kind) for kind in KINDS])
+
+    @jax.jit
+    def run(stack, w):
+        return jax.vmap(lambda v: ranks.weighted(ranks.sort_pairs(v, i, j), w))(stack)
+
+    w = np.random.default_rng(3).multinomial(n, np.ones(n) / n, size=6).T.astype(np.float32)
+    w[:, 0] = 1
+    return np.asarray(run(stack, w)), w, (np.asarray(i), np.asarray(j))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weighted_ranks_are_those_of_the_expanded_pairs(kind):
+    got, w, (i, j) = weighted_ranks()
+    for b in range(w.shape[1]):
+        count = (w[i, b] * w[j, b]).astype(int)
+        expanded = scipy.stats.rankdata(np.repeat(draws(kind), count))
+        np.testing.assert_array_equal(np.repeat(got[KINDS.index(kind), :, b], count), expanded)
+
+
+def test_weights_of_one_give_average_ranks():
+    got, w, _ = weighted_ranks()
+    assert (w[:, 0] == 1).all()
+    np.testing.assert_array_equal(got[:, :, 0], scipy.stats.rankdata(np.stack([draws(k) for k in KINDS]), axis=1))
+
+
+def test_weighted_ranks_under_fractions(x64):
+    """Halves of everything: the weight below, plus half of the own run, plus one half."""
+    n, v = 9, draws("ties").astype(np.float64)
+    i, j = compare._pairs(n)
+    w = np.random.default_rng(4).uniform(0.1, 2, size=(n, 2))
+    got = jax.jit(lambda v, w: ranks.weighted(ranks.sort_pairs(v, i, j), w))(v, w)
+    assert got.dtype == np.float64
+    pair = w[np.asarray(i)] * w[np.asarray(j)]
+    below = np.array([[pair[v < u, b].sum() for b in range(2)] for u in v])
+    own = np.array([[pair[v == u, b].sum() for b in range(2)] for u in v])
+    np.testing.assert_allclose(got, below + (own + 1) / 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["ties", "distinct"])
+def test_order_of_pairs(kind):
+    v = draws(kind)
+    i, j = compare._pairs(9)
+    sort = jax.jit(ranks.sort_pairs)
+    order = sort(v, i, j)
+    ordered = np.sort(v)
+    np.testing.assert_array_equal(ordered[np.asarray(order.place)], v)
+    np.testing.assert_array_equal(order.first, np.searchsorted(ordered, ordered, "left"))
+    np.testing.assert_array_equal(order.last, np.searchsorted(ordered, ordered, "right") - 1)
+    np.testing.assert_array_equal(np.asarray(order.i)[np.asarray(order.place)], i)
+    np.testing.assert_array_equal(np.asarray(order.j)[np.asarray(order.place)], j)
+    assert not order.undefined
+    assert sort(np.where(np.arange(PAIRS) == 3, np.nan, v), i, j).undefined

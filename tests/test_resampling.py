@@ -1,0 +1,455 @@
+"""Resampling of images: every scheme against the float64 oracles under its own weights, subsets or orders."""
+
+import functools
+import warnings
+
+import jax
+import jax.monitoring
+import jax.numpy as jnp
+import numpy as np
+import oracles as o
+import pytest
+
+import jaxsim as js
+from jaxsim import inputs
+from jaxsim.engine.shapes import buckets
+from jaxsim.resampling import program, schemes
+
+D = 10
+KEY = jax.random.key(0)
+ACCURACY = 5e-6  # a resampled float32 score against float64 on the same numbers
+EVENTS = []
+jax.monitoring.register_event_duration_secs_listener(lambda event, _, **what: EVENTS.append((event, what)))
+
+
+def networks(n, count=3, seed=0):
+    rng = np.random.default_rng(seed)
+    causes = rng.normal(size=(n, 4))
+    return {f"net{k}": (causes @ rng.normal(size=(4, D)) + rng.normal(size=(n, D))).astype("f") for k in range(count)}
+
+
+CELLS = {
+    "RSA": ("center", "pearson", "spearman"),
+    "CKA_LINEAR": ("identity", "linear", "u_centred_cosine"),
+    "DDS_LAPLACIAN": ("zscore", "laplacian", "u_centred_cosine"),
+    "CKA_RBF_BIASED": ("identity", "rbf", "centred_cosine"),
+    "DISTANCE_CORRELATION": ("identity", "euclidean", "root_centred_cosine"),
+    "pearson": ("zscore", "euclidean", "pearson"),
+    "cosine": ("zscore", "euclidean", "cosine"),
+    "rho_a": ("center", "pearson", "rho_a"),
+}
+MODULES = (js.transforms, js.pairwise, js.compare)
+OURS = [js.Measure(*(getattr(m, p) for m, p in zip(MODULES, c, strict=True))) for c in CELLS.values()]
+THEIRS = [o.Measure(o.TRANSFORMS[t], o.PAIRWISE[f], o.COMPARE[g]) for t, f, g in CELLS.values()]
+
+
+FEW = ("RSA", "CKA_LINEAR", "CKA_RBF_BIASED", "rho_a")  # one of each way to hold a map
+
+
+def chosen(names):
+    return {n: (ours, theirs) for n, ours, theirs in zip(CELLS, OURS, THEIRS, strict=True) if n in names}
+
+
+def layout(n, strata=None, size=None):
+    return jax.tree.map(jnp.asarray, schemes.layout(strata, n, size))
+
+
+def drawn(draw, n, count, strata=None, size=None, key=KEY):
+    """What a scheme draws, one row a resample: `fold_in(key, b)` for resample b."""
+    plan = layout(n, strata, size)
+    return np.stack([np.asarray(_one(draw, key, b, plan)) for b in range(count)])
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _one(draw, key, b, plan):
+    return draw(jax.random.fold_in(key, b), plan)
+
+
+def all_weights(n):
+    """Counts, Dirichlet weights, one image left out, and fractional weights with zeros."""
+    counts = drawn(schemes.bootstrap_counts, n, 2)
+    shares = drawn(schemes.dirichlet_weights, n, 2)
+    half = np.random.default_rng(1).random(n) * (np.arange(n) % 3 > 0)
+    return np.concatenate([counts, shares, 1 - np.eye(n)[:1], half[None], 3 * np.ones((1, n))]).astype(np.float32)
+
+
+def weighted_oracle(theirs, xs, ys, weights):
+    a, b = [theirs.map(x) for x in xs], [theirs.map(y) for y in ys]
+    return np.array([[[theirs.compare(u, v, w.astype(float)) for v in b] for u in a] for w in weights])
+
+
+# Against the oracle
+
+
+@pytest.fixture(scope="module", params=[(24, False), (25, True)], ids=["square even n", "against odd n"])
+def weighted(request):
+    n, crossed = request.param
+    x = networks(n)
+    y = {"t0": x["net1"], "t1": networks(n, 4)["net3"]} if crossed else None
+    weights = all_weights(n)
+    cells = chosen(FEW if crossed else CELLS)
+    found = js.resample(x, [ours for ours, _ in cells.values()], js.Bootstrap(weights=weights), against=y)
+    return x, y or x, weights, dict(zip(cells, found, strict=True))
+
+
+def test_weighted_scores_are_the_oracle(weighted):
+    x, y, weights, found = weighted
+    for name, r in found.items():
+        theirs = THEIRS[list(CELLS).index(name)]
+        want = weighted_oracle(theirs, x.values(), y.values(), weights)
+        np.testing.assert_allclose(r.values, want, rtol=0, atol=ACCURACY, err_msg=name)
+        estimate = [[theirs(u, v) for v in y.values()] for u in x.values()]
+        np.testing.assert_allclose(r.estimate, estimate, rtol=0, atol=2e-6, err_msg=name)
+        assert (r.names, r.targets) == (tuple(x), tuple(y))
+
+
+def test_equal_weights_are_the_full_sample(weighted):
+    """Three copies of every image: no pair of copies counts, and rho-a alone knows how many pairs there are."""
+    for name, r in weighted[-1].items():
+        if name != "rho_a":
+            np.testing.assert_allclose(r.values[-1], r.estimate, rtol=0, atol=ACCURACY, err_msg=name)
+
+
+def test_square_resamples_are_symmetric_with_ones_on_the_diagonal(weighted):
+    for name, r in weighted[-1].items():
+        if r.square and name != "rho_a":
+            np.testing.assert_allclose(jnp.diagonal(r.values, axis1=1, axis2=2), 1, atol=ACCURACY, err_msg=name)
+            np.testing.assert_array_equal(r.values, jnp.swapaxes(r.values, 1, 2), err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "draw"),
+    [(js.Bootstrap, schemes.bootstrap_counts), (js.BayesianBootstrap, schemes.dirichlet_weights)],
+    ids=["bootstrap", "bayesian"],
+)
+def test_the_bootstraps_are_their_weights(scheme, draw):
+    x = networks(24)
+    found = js.resample(x, js.CKA_LINEAR, scheme(), resamples=20, key=KEY)
+    given = js.resample(x, js.CKA_LINEAR, js.Bootstrap(weights=drawn(draw, 24, 20)))
+    np.testing.assert_allclose(found.values, given.values, rtol=0, atol=3e-7)
+    assert found.provenance.notes == given.provenance.notes
+    assert "full sample" in found.provenance.notes[0]
+    assert (found.provenance.key, given.provenance.key) == (f"{jax.random.key_impl(KEY)}:[0, 0]", None)
+    assert found.provenance.scheme == scheme.kind + "()"
+
+
+@pytest.mark.parametrize("crossed", [False, True], ids=["square", "against"])
+def test_subsets_are_computed_anew_from_the_features(crossed):
+    x = networks(24)
+    measures = OURS[:3] if not crossed else OURS[:1]
+    y = {"t0": x["net2"]} if crossed else None
+    found = js.resample(x, measures, js.Subsample(size=12), resamples=4, key=KEY, against=y)
+    rows = drawn(schemes.subset, 24, 4, size=12)
+    assert all(len(set(r)) == 12 for r in rows)
+    for r, theirs in zip(found, THEIRS, strict=False):
+        for b, images in enumerate(rows):
+            cut = [[theirs(u[images], v[images]) for v in (y or x).values()] for u in x.values()]
+            np.testing.assert_allclose(r.values[b], cut, rtol=0, atol=ACCURACY)
+        assert (r.size, r.images, r.kind, r.provenance.notes) == (12, 24, "subsample", ())
+
+
+def test_subsets_given_as_indices_are_the_same_as_drawn():
+    x, rows = networks(24), drawn(schemes.subset, 24, 20, size=12)
+    given = js.resample(x, js.CKA_LINEAR, js.Subsample(indices=rows))
+    found = js.resample(x, js.CKA_LINEAR, js.Subsample(size=12), resamples=20, key=KEY)
+    np.testing.assert_allclose(given.values, found.values, rtol=0, atol=3e-7)
+    assert given.size == 12
+
+
+def test_subsets_of_networks_of_many_shapes():
+    rng = np.random.default_rng(2)
+    x = {f"net{d}": rng.normal(size=(24, d)).astype("f") for d in (5, 6, 7, 8)}
+    found = js.resample(x, js.CKA_LINEAR, js.Subsample(size=12), resamples=2, key=KEY)
+    for b, images in enumerate(drawn(schemes.subset, 24, 2, size=12)):
+        want = o.affinity([v[images] for v in x.values()], o.CKA_LINEAR)
+        np.testing.assert_allclose(found.values[b], want, rtol=0, atol=ACCURACY)
+
+
+@pytest.mark.parametrize(("n", "crossed"), [(24, False), (25, True)], ids=["square even n", "against odd n"])
+def test_permutations_shuffle_the_columns_networks_alone(n, crossed):
+    x = networks(n)
+    y = {"t0": x["net1"], "t1": networks(n, 4)["net3"]} if crossed else None
+    cells = chosen(FEW)
+    found = js.resample(x, [ours for ours, _ in cells.values()], js.Permutation(), resamples=3, key=KEY, against=y)
+    orders = drawn(schemes.shuffle, n, 3)
+    assert all(sorted(order) == list(range(n)) for order in orders)
+    for r, (_, theirs) in zip(found, cells.values(), strict=True):
+        for s, u in enumerate(x.values()):
+            for t, v in enumerate((y or x).values()):
+                if y is None and t < s:
+                    np.testing.assert_array_equal(r.values[:, s, t], r.values[:, t, s])
+                    continue
+                want = [theirs(u, v[order]) for order in orders]
+                np.testing.assert_allclose(r.values[:, s, t], want, rtol=0, atol=ACCURACY)
+
+
+def test_the_jackknife_leaves_one_image_out_of_the_maps():
+    """For comparators of condensed maps that is what cutting the image out of the full-sample map gives."""
+    x, cells = networks(24), chosen(("RSA", "cosine", "DDS_LAPLACIAN"))
+    found = js.resample(x, [ours for ours, _ in cells.values()], js.Jackknife())
+    for (name, (_, theirs)), r in zip(cells.items(), found, strict=True):
+        assert r.values.shape == (24, 3, 3)
+        maps = [theirs.map(v) for v in x.values()]
+        for b in (0, 11, 23):
+            keep = np.delete(np.arange(24), b)
+            want = o.compare_maps([m[keep][:, keep] for m in maps], theirs.compare)
+            np.testing.assert_allclose(r.values[b], want, rtol=0, atol=ACCURACY, err_msg=name)
+
+
+def test_maps_are_resampled_with_comparators():
+    x = networks(24)
+    weights = all_weights(24)
+    found = js.resample(js.maps(x, js.RSA), js.compare.spearman, js.Bootstrap(weights=weights))
+    want = weighted_oracle(o.RSA, x.values(), x.values(), weights)
+    np.testing.assert_allclose(found.values, want, rtol=0, atol=ACCURACY)
+
+
+def test_counts_give_what_rsatoolbox_gives_for_its_own_draw():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        toolbox = pytest.importorskip("rsatoolbox", reason="rsatoolbox is not installed (extra: peers)")
+    x = networks(24)
+    state = np.random.get_state()  # noqa: NPY002 (rsatoolbox draws from the global generator)
+    np.random.seed(5)  # noqa: NPY002
+    data = [toolbox.data.Dataset(v.astype(float), obs_descriptors={"image": list(range(24))}) for v in x.values()]
+    rdms = toolbox.rdm.concat([toolbox.rdm.calc_rdm(v, method="correlation", descriptor="image") for v in data])
+    sample, index = toolbox.inference.bootstrap_sample_pattern(rdms, "image")
+    np.random.set_state(state)  # noqa: NPY002
+    want = toolbox.rdm.compare(sample, sample, method="spearman")
+    counts = np.bincount(index, minlength=24)[None]
+    assert counts.max() > 1
+    found = js.resample(x, js.RSA_UNCENTRED, js.Bootstrap(weights=counts))
+    np.testing.assert_allclose(found.values[0], want, rtol=0, atol=1e-6)
+
+
+# Keys, chunks, programs
+
+
+@pytest.fixture(scope="module")
+def twenty():
+    return js.resample(networks(24), js.CKA_LINEAR, js.Bootstrap(), resamples=20, key=KEY)
+
+
+@pytest.mark.parametrize("change", ["progress", "memory", "fewer"])
+def test_same_key_same_numbers_whatever_the_chunks(change, twenty):
+    settings = {
+        "progress": {"progress": lambda done, of: None},
+        "memory": {"memory": 4 * 4 * 7 * 24**2 / 2 * 3},
+        "fewer": {"resamples": 10},
+    }[change]
+    found = js.resample(networks(24), js.CKA_LINEAR, js.Bootstrap(), **{"resamples": 20, "key": KEY} | settings)
+    np.testing.assert_allclose(found.values, twenty.values[: found.values.shape[0]], rtol=0, atol=3e-7)
+    np.testing.assert_allclose(found.estimate, twenty.estimate, rtol=0, atol=3e-7)
+    assert found.values.shape[0] == settings.get("resamples", 20)
+
+
+@pytest.mark.parametrize("scheme", [js.Subsample(size=12), js.Permutation()], ids=["subsample", "permutation"])
+def test_progress_changes_no_number_of_the_other_schemes(scheme):
+    x, told = networks(24), []
+    whole = js.resample(x, js.CKA_LINEAR, scheme, resamples=20, key=KEY)
+    cut = js.resample(x, js.CKA_LINEAR, scheme, resamples=20, key=KEY, progress=lambda *now: told.append(now))
+    np.testing.assert_allclose(cut.values, whole.values, rtol=0, atol=3e-7)
+    assert told[-1] == (20, 20)
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert len(told) > 1
+
+
+def test_another_key_gives_other_numbers(twenty):
+    other = js.resample(networks(24), js.CKA_LINEAR, js.Bootstrap(), resamples=20, key=jax.random.key(1))
+    assert float(jnp.min(jnp.max(jnp.abs(other.values - twenty.values)[:, 0, 1:], 1))) > 1e-4
+
+
+def test_an_interrupt_in_the_progress_stops_at_once_and_spoils_nothing(twenty):
+    told = []
+
+    def stop(done, of):
+        told.append(done)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        js.resample(networks(24), js.CKA_LINEAR, js.Bootstrap(), resamples=20, key=KEY, progress=stop)
+    assert len(told) == 1
+    again = js.resample(networks(24), js.CKA_LINEAR, js.Bootstrap(), resamples=20, key=KEY)
+    np.testing.assert_array_equal(again.values, twenty.values)
+
+
+def test_the_array_core_is_one_call_that_traces_once_and_moves_nothing():
+    measures = (js.CKA_LINEAR,)
+    parts, rows = buckets(inputs.networks(networks(24)), measures)
+    path = program.Path(schemes.bootstrap_counts, program.keep_prepared, program.weighted_scores)
+    source = jax.block_until_ready((KEY, jnp.arange(20), layout(24)))
+
+    def call(parts, source):
+        return program.whole_call(measures, parts, None, rows, rows, path, source, 16)
+
+    assert [e.primitive.name for e in jax.make_jaxpr(call)(parts, source).eqns] == ["jit"]
+    jax.block_until_ready(call(parts, source))
+    EVENTS.clear()
+    with jax.transfer_guard("disallow"):
+        jax.block_until_ready(call(parts, source))
+    assert [event for event, _ in EVENTS if "compile" in event or "trace" in event] == []
+
+
+def test_a_second_call_with_new_features_and_another_key_compiles_nothing(twenty):
+    EVENTS.clear()
+    js.resample(networks(24, seed=8), js.CKA_LINEAR, js.Bootstrap(), resamples=20, key=jax.random.key(7))
+    assert [what for event, what in EVENTS if "backend_compile" in event] == []
+
+
+# Strata
+
+STRATA = np.array(list("aabbbbbbcccccccccccccccc"))  # 2, 6 and 16 of 24
+
+
+@pytest.mark.parametrize("order", ["sorted", "mixed"])
+def test_strata_are_respected_by_every_draw(order):
+    labels = STRATA if order == "sorted" else np.random.default_rng(0).permutation(STRATA)
+    sizes = np.array([2, 6, 16])
+
+    def members(rows):
+        return np.stack([(labels[rows] == label).sum(1) for label in "abc"], 1)
+
+    def sums(weights):
+        return np.stack([weights[:, labels == label].sum(1) for label in "abc"], 1)
+
+    counts = drawn(schemes.bootstrap_counts, 24, 8, labels)
+    shares = drawn(schemes.dirichlet_weights, 24, 8, labels)
+    subsets = drawn(schemes.subset, 24, 8, labels, 12)
+    orders = drawn(schemes.shuffle, 24, 8, labels)
+    np.testing.assert_array_equal(sums(counts), np.tile(sizes, (8, 1)))
+    np.testing.assert_allclose(sums(shares), np.tile(sizes, (8, 1)), rtol=1e-5)
+    np.testing.assert_array_equal(members(subsets), np.tile(sizes // 2, (8, 1)))
+    assert all((labels[order] == labels).all() for order in orders)
+    assert len({tuple(order) for order in orders}) == 8
+    assert all(sorted(order) == list(range(24)) for order in orders)
+    assert shares.min() > 0
+    assert not (sums(drawn(schemes.bootstrap_counts, 24, 8)) == sizes).all()
+
+
+def test_subset_sizes_that_do_not_divide_go_to_the_largest_remainders():
+    rows = drawn(schemes.subset, 24, 6, STRATA, 11)  # shares .917, 2.75, 7.33
+    assert {tuple(np.unique(STRATA[r], return_counts=True)[1]) for r in rows} == {(1, 3, 7)}
+    assert all(len(set(r)) == 11 for r in rows)
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [js.Bootstrap, js.BayesianBootstrap, js.Permutation, lambda strata: js.Subsample(size=12, strata=strata)],
+    ids=["bootstrap", "bayesian", "permutation", "subsample"],
+)
+def test_strata_reach_the_scores(scheme):
+    plain = js.resample(networks(24), js.CKA_LINEAR, scheme(strata=None), resamples=20, key=KEY)
+    found = js.resample(networks(24), js.CKA_LINEAR, scheme(strata=STRATA), resamples=20, key=KEY)
+    assert "strata=given" in found.provenance.scheme
+    assert not np.allclose(found.values, plain.values, atol=1e-4)
+    one = js.resample(networks(24), js.CKA_LINEAR, scheme(strata=np.zeros(24)), resamples=20, key=KEY)
+    np.testing.assert_array_equal(one.values, plain.values)
+
+
+def test_draws_have_the_moments_of_their_distribution():
+    counts = drawn(schemes.bootstrap_counts, 24, 600)
+    shares = drawn(schemes.dirichlet_weights, 24, 600)
+    assert (counts.sum(1) == 24).all()
+    np.testing.assert_allclose(counts.var(), 1 - 1 / 24, atol=0.05)
+    np.testing.assert_allclose((counts == 0).mean(), (1 - 1 / 24) ** 24, atol=0.01)
+    np.testing.assert_allclose(shares.var(), 23 / 25, atol=0.06)
+    np.testing.assert_allclose(shares.mean(0), 1, atol=0.2)
+
+
+# What the resamples are good for
+
+
+def test_the_bootstrap_of_a_debiased_score_stays_near_the_estimate():
+    """Drawing rows and recomputing would not: copies of an image agree, and independent features reach 0.5."""
+    rng = np.random.default_rng(3)
+    n = 40
+    x = {k: rng.normal(size=(n, 60)).astype("f") for k in ("x", "y")}
+    r = js.resample(x, js.CKA_LINEAR, js.Bootstrap(), resamples=200, key=KEY)
+    counts = drawn(schemes.bootstrap_counts, n, 5)
+    rows = [np.repeat(np.arange(n), w.astype(int)) for w in counts]
+    artefact = np.mean([o.CKA_LINEAR(x["x"][r], x["y"][r]) for r in rows])
+    assert artefact > 0.4
+    assert abs(float(r.estimate[0, 1])) < 0.05
+    assert abs(float(jnp.mean(r.values[:, 0, 1]) - r.estimate[0, 1])) < 0.02
+
+
+def test_permutation_p_values_are_uniform_for_independent_networks():
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(60, 20, 6)).astype("f")
+    found = js.resample(x, js.CKA_LINEAR, js.Permutation(), resamples=99, key=KEY)
+    p = np.asarray(found.p_value())[np.triu_indices(60, 1)]
+    assert p.min() >= 0.01
+    for level, slack in ((0.05, 0.02), (0.2, 0.04), (0.5, 0.06)):
+        assert abs((p <= level + 1e-6).mean() - level) < slack, level
+
+
+def test_permutation_finds_networks_that_share_causes():
+    found = js.resample(networks(24), js.CKA_LINEAR, js.Permutation(), resamples=20, key=KEY)
+    np.testing.assert_allclose(found.p_value()[0, 1], 1 / 21, rtol=1e-5)
+
+
+def test_standard_errors_of_the_schemes_agree():
+    """Scaled as each demands they estimate one number; unscaled the subsets' and the jackknife's do not."""
+    x = networks(60, 2, seed=6)
+    given = {"resamples": 128, "key": KEY}
+    boot = js.resample(x, js.CKA_LINEAR, js.Bootstrap(), **given)
+    errors = {
+        "jackknife": js.resample(x, js.CKA_LINEAR, js.Jackknife()),
+        "subsample": js.resample(x, js.CKA_LINEAR, js.Subsample(size=12), **given),
+    }
+    reference = float(boot.standard_error()[0, 1])
+    for name, r in errors.items():
+        assert 0.7 < float(r.standard_error()[0, 1]) / reference < 1.4, name
+    assert float(errors["jackknife"].spread()[0, 1]) < 0.3 * reference
+    assert float(errors["subsample"].spread()[0, 1]) > 1.5 * reference
+
+
+# Undefined scores
+
+
+@pytest.mark.parametrize(
+    "scheme", [js.Bootstrap(), js.Permutation(), js.Subsample(size=12)], ids=["bootstrap", "permutation", "subsample"]
+)
+def test_a_network_without_a_map_is_nan_in_its_own_entries_alone(scheme):
+    x = networks(24)
+    spoilt = x | {"net1": np.ones((24, D), "f")}
+    with pytest.warns(js.results.UndefinedScores, match="'net1'"):
+        found = js.resample(spoilt, js.CKA_LINEAR, scheme, resamples=20, key=KEY)
+    hit = np.zeros((3, 3), bool)
+    hit[1] = hit[:, 1] = True
+    np.testing.assert_array_equal(np.isnan(found.values), np.broadcast_to(hit, (20, 3, 3)))
+    np.testing.assert_array_equal(np.isnan(found.estimate), hit)
+    whole = js.resample(x, js.CKA_LINEAR, scheme, resamples=20, key=KEY)
+    np.testing.assert_allclose(found.values[:, ~hit], whole.values[:, ~hit], rtol=0, atol=3e-7)
+    assert [n for n, _ in found.undefined] == ["net1"]
+
+
+# Ids
+
+
+def test_resampling_aligns_by_id():
+    x = networks(24)
+    order = np.random.default_rng(0).permutation(24)
+    mixed = x | {"net2": x["net2"][order]}
+    ids = dict.fromkeys(x, range(24)) | {"net2": order}
+    with pytest.raises(ValueError, match="align=True"):
+        js.resample(mixed, js.CKA_LINEAR, js.Jackknife(), ids=ids)
+    found = js.resample(mixed, js.CKA_LINEAR, js.Jackknife(), ids=ids, align=True)
+    np.testing.assert_allclose(found.values, js.resample(x, js.CKA_LINEAR, js.Jackknife()).values, rtol=0, atol=3e-7)
+
+
+def plain_pearson(a, b):
+    return js.compare.pearson(a, b)
+
+
+def test_a_comparator_of_ones_own_is_subsampled_and_not_weighted():
+    own = js.Measure(js.transforms.center, js.pairwise.pearson, plain_pearson)
+    for scheme in (js.Bootstrap(), js.Permutation()):
+        with pytest.raises(TypeError, match="use Subsample"):
+            js.resample(networks(24), own, scheme, resamples=2, key=KEY)
+    x = networks(24)
+    found = js.resample(x, own, js.Subsample(size=12), resamples=2, key=KEY)
+    theirs = o.Measure(o.center, o.pearson_distance, o.pearson)
+    for b, images in enumerate(drawn(schemes.subset, 24, 2, size=12)):
+        want = o.affinity([v[images] for v in x.values()], theirs)
+        np.testing.assert_allclose(found.values[b], want, rtol=0, atol=ACCURACY)

@@ -1,0 +1,345 @@
+"""Every transform x every behaviour: oracle, jit, vmap, dtype, padding, constants, NaN, offsets, gradients."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles as o
+import pytest
+
+from jaxsim import transforms
+from jaxsim.transforms import Duality, GroupNorm
+
+N = 10
+SHAPES = {"flat": (N, 6), "tokens": (N, 5, 4), "image": (N, 2, 3, 4)}
+NAMES = list(o.TRANSFORMS)
+CASES = [(name, kind) for name in NAMES for kind in SHAPES if (name, kind) != ("instance_norm", "flat")]
+COLUMNS = ["center", "zscore", "batch_norm"]  # use the mean of a feature over images
+ROWS = ["identity", "instance_norm", "layer_norm", "group_norm", "mean_pool"]  # one image at a time
+table = pytest.mark.parametrize(("name", "kind"), CASES)
+FLOAT32 = 3e-6
+"""Largest error of a normalised feature, relative to the largest feature."""
+
+
+def features(kind="image", seed=0):
+    rng = np.random.default_rng(seed)
+    shape = SHAPES[kind]
+    x = rng.normal(size=shape) * rng.uniform(0.5, 2, size=shape[1:]) + rng.normal(size=shape[1:])
+    return x.astype(np.float32)
+
+
+def value(name):
+    return getattr(transforms, name)
+
+
+def close(got, want, tolerance=FLOAT32):
+    got, want = np.asarray(got), np.asarray(want)
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * max(1.0, np.nanmax(np.abs(want))))
+
+
+def _all(kind, x):
+    return {name: value(name)(x) for name in NAMES if (name, kind) in CASES}
+
+
+@functools.cache
+def jitted(kind):
+    return jax.jit(functools.partial(_all, kind))(features(kind))
+
+
+@functools.cache
+def over_networks(kind):
+    x = np.stack([features(kind, seed) for seed in range(3)])
+    return jax.jit(jax.vmap(functools.partial(_all, kind)))(x)
+
+
+@functools.cache
+def in_float64(kind):
+    with jax.enable_x64(True):
+        out = jax.jit(functools.partial(_all, kind))(features(kind).astype(np.float64))
+        return {name: (np.asarray(v), v.dtype) for name, v in out.items()}
+
+
+@table
+def test_oracle(name, kind):
+    close(jitted(kind)[name], o.TRANSFORMS[name](features(kind)))
+
+
+@table
+def test_oracle_in_float64(name, kind):
+    got, dtype = in_float64(kind)[name]
+    assert dtype == np.float64
+    close(got, o.TRANSFORMS[name](features(kind).astype(np.float64)), 1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_jit_is_eager(name):
+    close(jitted("image")[name], value(name)(jnp.asarray(features())), 1e-6)
+
+
+@table
+def test_vmap_is_a_loop(name, kind):
+    got = over_networks(kind)[name]
+    for seed in range(3):
+        close(got[seed], o.TRANSFORMS[name](features(kind, seed)))
+
+
+@table
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+def test_dtype_out_is_dtype_in(name, kind, dtype):
+    out = jax.eval_shape(value(name), jax.ShapeDtypeStruct(SHAPES[kind], dtype))
+    assert out.dtype == dtype
+    assert out.shape[0] == N
+    assert out.ndim == 2
+
+
+# Padding.
+@functools.cache
+def padded(kind):
+    """The same transforms on features padded at every axis but the first, whole channel groups and more."""
+    x = features(kind)
+    wider = [(0, 0), *((0, 3) for _ in x.shape[1:-1]), (0, 2)]
+    where = np.pad(np.ones(x.shape[1:], bool), wider[1:])
+
+    def run(x):
+        names = [name for name in NAMES if (name, kind) in CASES]
+        return {name: value(name)(x, where) for name in names}
+
+    out = jax.jit(run)(np.pad(x, wider))
+    return {name: (v, np.asarray(transforms.padding_after(value(name), where))) for name, v in out.items()}
+
+
+@table
+def test_padding_counts_nowhere(name, kind):
+    got, real = padded(kind)[name]
+    assert got.shape[1] == real.size
+    close(np.asarray(got)[:, real], jitted(kind)[name], 1e-6)
+    assert (np.asarray(got)[:, ~real] == 0).all()
+    assert transforms.accepts_padding(value(name))
+
+
+def test_padding_of_a_constant_channel():
+    x = features("tokens")
+    x[..., 1] = 3.0
+    where = np.pad(np.ones((5, 4), bool), ((0, 2), (0, 2)))
+
+    @jax.jit
+    def run(x):
+        wider = jnp.pad(x, ((0, 0), (0, 2), (0, 2)))
+        return {name: (value(name)(wider, where), value(name)(x)) for name in NAMES}
+
+    for name, (got, want) in run(x).items():
+        real = np.asarray(transforms.padding_after(value(name), where))
+        close(np.asarray(got)[:, real], want, 1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ignores_positions(name):
+    """True exactly for the transforms that flattening first does not change."""
+    x = features()
+    if name == "instance_norm":
+        assert not transforms.ignores_positions(value(name))
+        return
+    got, want = np.asarray(value(name)(x.reshape(N, -1))), np.asarray(jitted("image")[name])
+    same = got.shape == want.shape and np.allclose(got, want, atol=1e-5)
+    assert same == transforms.ignores_positions(value(name))
+
+
+# Degenerate features.
+@pytest.mark.parametrize("level", [0.0, 0.1, 1e3, -1e6])
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_constant_feature_becomes_zero(name, level):
+    x = features("flat")
+    x[:, 2] = level
+    got = np.asarray(value(name)(jnp.asarray(x)))
+    assert (got[:, 2] == 0).all()
+    close(np.delete(got, 2, 1), np.delete(o.TRANSFORMS[name](x), 2, 1))
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1, 1e3])
+@pytest.mark.parametrize("name", ["instance_norm", "layer_norm", "group_norm"])
+def test_a_constant_image_becomes_zero(name, level):
+    x = features()
+    x[3] = level
+    got = np.asarray(value(name)(jnp.asarray(x)))
+    assert (got[3] == 0).all()
+    close(np.delete(got, 3, 0), np.delete(o.TRANSFORMS[name](x), 3, 0))
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_nan_stays_in_its_image(name):
+    x = features()
+    x[4, 1, 2, 3] = np.nan
+    got = np.asarray(value(name)(jnp.asarray(x)))
+    assert np.isnan(got[4]).any()
+    np.testing.assert_array_equal(np.isnan(np.delete(got, 4, 0)), False)
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_nan_stays_in_its_feature_or_channel(name):
+    x = features()
+    x[4, 1, 2, 3] = np.nan
+    got = np.asarray(value(name)(jnp.asarray(x))).reshape(x.shape)
+    assert np.isnan(got[:, 1, 2, 3]).all()
+    assert np.isfinite(got[..., :3]).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nan_stays_in_its_network(name):
+    x = np.stack([features(seed=seed) for seed in range(3)])
+    x[1, 4, 1, 2, 3] = np.nan
+    got = np.asarray(jax.vmap(value(name))(x))
+    close(got[[0, 2]], np.asarray(over_networks("image")[name])[[0, 2]], 1e-6)
+
+
+@pytest.mark.parametrize("name", [*COLUMNS, "instance_norm", "layer_norm", "group_norm"])
+def test_large_mean(name):
+    """Mean 1e3 and standard deviation 1 cost no digits beyond those the input has lost."""
+    x = np.random.default_rng(1).normal(1e3, 1, size=SHAPES["image"]).astype(np.float32)
+    close(value(name)(jnp.asarray(x)), o.TRANSFORMS[name](x.astype(np.float64)), 5e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("name", NAMES)
+def test_scale(name, scale):
+    x = features() * np.float32(scale)
+    got, want = np.asarray(value(name)(jnp.asarray(x))), o.TRANSFORMS[name](x.astype(np.float64))
+    np.testing.assert_allclose(got, want, rtol=0, atol=FLOAT32 * np.abs(want).max())
+
+
+def degenerate():
+    x = features()
+    x[:, 0, 0, 1] = 2.0
+    x[3] = 0.5
+    x[7] = x[6]
+    return x
+
+
+@functools.cache
+def gradients():
+    weight = np.random.default_rng(2).normal(size=(N, 24)).astype(np.float32)
+
+    def of(name):
+        def total(x):
+            out = value(name)(x)
+            return jnp.sum(out * weight[:, : out.shape[1]])
+
+        return jax.grad(total)
+
+    def run(x):
+        return {name: of(name)(x) for name in NAMES}
+
+    with jax.enable_x64(True):
+        exact = jax.tree.map(np.asarray, jax.jit(run)(degenerate().astype(np.float64)))
+    return jax.jit(run)(degenerate()), exact, weight
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_is_finite_and_right(name):
+    """On constant features, constant images and identical images; against central differences."""
+    single, gradient, weight = gradients()[0][name], gradients()[1][name], gradients()[2]
+    assert np.isfinite(gradient).all()
+    assert np.isfinite(single).all()
+    x = degenerate().astype(np.float64)
+
+    def total(x):
+        out = o.TRANSFORMS[name](x)
+        return np.sum(out * weight[:, : out.shape[1]])
+
+    for place in [(0, 1, 1, 0), (1, 0, 2, 3), (6, 1, 0, 2)]:  # none in a constant feature or image
+        step = np.zeros_like(x)
+        step[place] = 1e-5
+        slope = (total(x + step) - total(x - step)) / 2e-5
+        np.testing.assert_allclose(gradient[place], slope, rtol=1e-6, atol=1e-8)
+
+
+# The general matrix form D X Q.
+def matrix_forms():
+    x = features().astype(np.float64)
+    flat = x.reshape(N, -1)
+    centring = np.eye(N) - 1 / N
+    pool = np.tile(np.eye(4), (6, 1)) / 6
+    return {
+        "identity": (x, None, None),
+        "center": (x, None, centring),
+        "zscore": (x, np.diag(1 / flat.std(0)), centring),
+        "mean_pool": (x, pool, None),
+    }
+
+
+@pytest.mark.parametrize("name", ["identity", "center", "zscore", "mean_pool"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_duality_is_the_element_wise_form(name, dtype, x64):
+    x, q, d = (None if a is None else jnp.asarray(a, dtype) for a in matrix_forms()[name])
+    got = Duality(q, d)(x)
+    assert got.dtype == dtype
+    tolerance = 1e-12 if dtype == np.float64 else FLOAT32
+    close(got, value(name)(x), tolerance)
+    close(got, o.TRANSFORMS[name](matrix_forms()[name][0].astype(dtype)), tolerance)
+
+
+def test_duality_of_any_matrices():
+    rng = np.random.default_rng(3)
+    x, q, d = features("flat"), rng.normal(size=(6, 3)), rng.normal(size=(N, N))
+    close(Duality(jnp.asarray(q), jnp.asarray(d))(x), o.duality(x, q, d))
+    assert Duality(jnp.asarray(q, jnp.float32))(x).shape == (N, 3)
+
+
+def test_duality_is_traced_by_value():
+    """New numbers in Q run the program that is there; None and an array are two programs."""
+    traces = []
+
+    @jax.jit
+    def apply(transform, x):
+        traces.append(transform)
+        return transform(x)
+
+    x = jnp.asarray(features("flat"))
+    for scale in (1.0, 2.0, 3.0):
+        close(apply(Duality(q=scale * jnp.eye(6)), x), scale * x)
+    assert len(traces) == 1
+    apply(Duality(), x)
+    assert len(traces) == 2
+
+
+def test_duality_has_gradients_in_its_matrices():
+    x = jnp.asarray(features("flat"))
+    slope = jax.grad(lambda t: jnp.sum(t(x)))(Duality(jnp.eye(6), jnp.eye(N)))
+    close(slope.q, np.tile(np.asarray(x).sum(0)[:, None], (1, 6)), 1e-6)
+    close(slope.d, np.tile(np.asarray(x).sum(1)[None], (N, 1)), 1e-6)
+
+
+# What is refused.
+REFUSED = {
+    "no positions": (transforms.instance_norm, "flat", r"instance_norm needs .* not \(10, 6\)"),
+    "odd channels": (GroupNorm(3), "image", "cannot divide 4 channels into 3 equal groups"),
+    "width of Q": (Duality(q=np.eye(5)), "flat", r"Q of shape \(5, 5\) for features of width 6"),
+    "width of D": (Duality(d=np.eye(9)), "flat", r"D of shape \(9, 9\) for 10 images"),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_refused(why):
+    transform, kind, message = REFUSED[why]
+    with pytest.raises(ValueError, match=message):
+        transform(features(kind))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("kind", ["tokens", "image"])
+def test_groups(groups, kind):
+    x = features(kind)
+    close(GroupNorm(groups)(x), o.group_norm(x, groups))
+
+
+def test_one_group_is_layer_norm_and_one_channel_a_group_instance_norm():
+    x = features()
+    close(GroupNorm(1)(x), transforms.layer_norm(x), 1e-6)
+    close(GroupNorm(4)(x), transforms.instance_norm(x), 1e-6)
+
+
+def test_values_are_equal_and_hash_by_value():
+    assert GroupNorm(2) == transforms.group_norm
+    assert len({GroupNorm(2), transforms.group_norm, GroupNorm(4)}) == 2
+    assert not jax.tree.leaves([value(name) for name in NAMES])
