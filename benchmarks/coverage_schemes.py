@@ -80,8 +80,8 @@ def weights(m: Measure, n: int, count: int, keys: jax.Array, thetas: jax.Array) 
         features = images(a, n, thetas, world())
         maps = lax.map(lambda x: m.pairwise(m.transform(x)), features)
         draws = {
-            "bootstrap": jax.vmap(lambda k: schemes.bootstrap_counts(k, plan))(jax.random.split(b, count)).T,
-            "bayesian": jax.vmap(lambda k: schemes.dirichlet_weights(k, plan))(jax.random.split(c, count)).T,
+            "bootstrap": jax.vmap(lambda k: schemes.bootstrap_counts(k, 0, plan))(jax.random.split(b, count)).T,
+            "bayesian": jax.vmap(lambda k: schemes.dirichlet_weights(k, 0, plan))(jax.random.split(c, count)).T,
             "jackknife": 1 - jnp.eye(n),
         }
         return {"estimate": scores(m, features)} | {k: weighted(m, maps, w) for k, w in draws.items()}
@@ -151,12 +151,13 @@ def _upper(n):
     return np.ravel_multi_index(np.triu_indices(n, 1), (n, n))
 
 
-def half_error(estimate: np.ndarray, halves: np.ndarray, share: float = 0.5) -> np.ndarray:
+def half_error(halves: np.ndarray, share: float = 0) -> np.ndarray:
     """Standard error `(M, K)` from scores `(M, 2 R, K)` of R half-samples, each followed by its complement.
 
-    Of each pair, o = (s_h - s_h') / 2 and e = (s_h + s_h') / 2 - s. mean(o^2) has the variance of the first order and
-    twice that of the second; var(e) is that of the second order. `share` of var(e) is taken off: 1 would be unbiased to
-    second order. A fully degenerate statistic has var(e) = mean(o^2) / 2, so no more than that is taken.
+    Of each pair, o = (s_h - s_h') / 2 and e = (s_h + s_h') / 2 - s. mean(o^2) holds the variance of the first order
+    once and that of the second order twice, as the jackknife does (Efron and Stein 1981); var(e) is the second order.
+    `share` of var(e) is taken off: 1 is unbiased to second order, but its intervals are too short. A fully degenerate
+    statistic has var(e) = mean(o^2) / 2, so no more than that is taken.
     """
     first, second = halves[:, 0::2], halves[:, 1::2]
     odd = np.mean(((first - second) / 2) ** 2, 1)
@@ -168,16 +169,18 @@ def half_intervals(found: dict) -> tuple[dict, dict]:
     """Intervals `(low, high)`, each `(M, K)`, of one call of `halves`, and the standard errors."""
     estimate, values = found["estimate"], found["halves"]
     stretch = stats.t.ppf(0.975, values.shape[1] // 2 - 1) / stats.norm.ppf(0.975)
-    none, half, full = (half_error(estimate, values, share) for share in (0, 0.5, 1))
+    none, quarter, half, full = (half_error(values, share) for share in (0, 0.25, 0.5, 1))
     plain = np.asarray(inference.subsample_error(jnp.moveaxis(values, 1, 0), 1, 2))
     intervals = {
-        "half-samples, t": inference.normal_interval(estimate, stretch * half),
-        "half-samples, Fisher t": inference.fisher_interval(estimate, stretch * half),
-        "half-samples, odd part, t": inference.normal_interval(estimate, stretch * none),
-        "half-samples, odd less even part, t": inference.normal_interval(estimate, stretch * full),
+        "half-samples, Fisher t": inference.fisher_interval(estimate, stretch * none),
+        "half-samples, Fisher": inference.fisher_interval(estimate, none),
+        "half-samples, t": inference.normal_interval(estimate, stretch * none),
+        "half-samples less even / 4, Fisher t": inference.fisher_interval(estimate, stretch * quarter),
+        "half-samples less even / 2, Fisher t": inference.fisher_interval(estimate, stretch * half),
+        "half-samples less even, Fisher t": inference.fisher_interval(estimate, stretch * full),
         "subsample n/2, normal": inference.normal_interval(estimate, plain),
     }
-    errors = {"half-samples": half, "odd part": none, "odd less even part": full, "subsample n/2": plain}
+    errors = {"half-samples": none, "half-samples less even": full, "subsample n/2": plain}
     return intervals, errors
 
 

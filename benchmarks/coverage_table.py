@@ -2,7 +2,7 @@
 
 import math
 
-DEFAULT = "half-samples, t"
+DEFAULT = "half-samples, Fisher t"
 LOW, HIGH = 93.0, 97.0
 SIZES = (100, 200, 500)
 

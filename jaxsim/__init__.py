@@ -1,7 +1,12 @@
 """Similarity of neural representations in JAX: RSA, CKA and duality diagram similarity for whole sets of networks."""
 
 from jaxsim import compare as compare
+from jaxsim import demo as demo
+from jaxsim import inference as inference
+from jaxsim import measures as measures
 from jaxsim import pairwise as pairwise
+from jaxsim import plotting as plotting
+from jaxsim import taxonomy as taxonomy
 from jaxsim import transforms as transforms
 from jaxsim.engine import affinity as affinity
 from jaxsim.engine import compare_maps as compare_maps
@@ -27,6 +32,7 @@ from jaxsim.measures import Measure as Measure
 from jaxsim.measures import dds as dds
 from jaxsim.resampling import BayesianBootstrap as BayesianBootstrap
 from jaxsim.resampling import Bootstrap as Bootstrap
+from jaxsim.resampling import HalfSamples as HalfSamples
 from jaxsim.resampling import Jackknife as Jackknife
 from jaxsim.resampling import Permutation as Permutation
 from jaxsim.resampling import Subsample as Subsample

@@ -82,7 +82,7 @@ def networks(features: Any, ids: Any = None, what: str = "features") -> Networks
 def _named(features, what):
     if isinstance(features, Mapping):
         return [(str(name), array) for name, array in features.items()]
-    if isinstance(features, (str, bytes)) or not hasattr(features, "__len__"):
+    if isinstance(features, (str, bytes, set, frozenset)) or not hasattr(features, "__len__"):
         raise TypeError(f"{what} must map names to arrays or be a stack (T, n, d), not {type(features).__name__}.")
     if hasattr(features, "ndim") and features.ndim < 3:
         raise ValueError(f"{what} of shape {tuple(features.shape)} is no stack of networks (T, n, ..., c).")
@@ -91,8 +91,10 @@ def _named(features, what):
 
 def _numeric(array: Any, who: str):
     """The array as NumPy or JAX floating point; anything with DLPack is taken without a copy."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(f"{who} is a masked array; leave its missing images out and give ids.")
     if not isinstance(array, (jax.Array, np.ndarray)):
-        array = _from_dlpack(array, who) if hasattr(array, "__dlpack__") else np.asarray(array)
+        array = _from_dlpack(array, who) if hasattr(array, "__dlpack__") else _from_lists(array, who)
     kind = "f" if jnp.issubdtype(array.dtype, jnp.floating) else array.dtype.kind
     if kind in "biu":
         return array.astype(jax.dtypes.canonicalize_dtype(float))
@@ -106,10 +108,19 @@ def _numeric(array: Any, who: str):
 def _from_dlpack(array, who):
     if getattr(array, "requires_grad", False):
         array = array.detach()
+    for take in (jax.dlpack.from_dlpack, np.asarray):
+        try:
+            return take(array)
+        except (TypeError, RuntimeError, BufferError, ValueError):
+            continue
+    raise TypeError(f"{who} could not be taken over from {type(array).__name__}; convert it to a NumPy array.")
+
+
+def _from_lists(array, who):
     try:
-        return jax.dlpack.from_dlpack(array)
-    except (TypeError, RuntimeError, BufferError, ValueError) as error:
-        raise TypeError(f"{who} could not be taken over from {type(array).__name__}: {error}.") from None
+        return np.asarray(array)
+    except ValueError:
+        raise ValueError(f"{who} is no array: its rows have different lengths.") from None
 
 
 def _labels(ids, names, arrays):
@@ -212,9 +223,7 @@ def _square(name, m):
         return full + full.T
     if m.ndim != 2 or m.shape[0] != m.shape[1]:
         raise ValueError(f"map {name!r} has shape {m.shape}; it must be (n, n), or condensed to n (n - 1) / 2.")
-    host = np.asarray(m)
-    gap = np.abs(host - host.T)
-    scale = np.max(np.abs(host), initial=0, where=np.isfinite(host))
-    if np.max(gap, initial=0, where=np.isfinite(gap)) > 1e-4 * scale:
+    host = np.where(np.isfinite(m), m, 0)
+    if np.max(np.abs(host - host.T), initial=0) > 1e-4 * np.max(np.abs(host), initial=0):
         raise ValueError(f"map {name!r} is not symmetric.")
     return m

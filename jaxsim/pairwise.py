@@ -41,8 +41,10 @@ def unit_gap(x, where):
 
     Centring the unit vectors first keeps the digits where all images point one way.
     """
-    norm = safe_sqrt(jnp.sum(x * x, 1, keepdims=True))
-    return _squared_distances(gram(remove_mean(x / jnp.where(norm > 0, norm, jnp.nan), 0))) / 2
+    norm = safe_sqrt(jnp.sum(x * x, 1))
+    zero = norm == 0
+    gap = _squared_distances(gram(remove_mean(x / jnp.where(zero, 1, norm)[:, None], 0))) / 2
+    return jnp.where(zero[:, None] | zero[None, :], jnp.nan, gap)
 
 
 def unit_gap_of_centred_rows(x, where):

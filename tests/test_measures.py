@@ -32,7 +32,7 @@ ORACLES = {
     "distance-correlation": o.DISTANCE_CORRELATION,
     "distance-correlation-unbiased": o.DISTANCE_CORRELATION_UNBIASED,
 }
-CELLS = list(itertools.product([t for t in o.TRANSFORMS], o.PAIRWISE))
+CELLS = list(itertools.product(o.TRANSFORMS, o.PAIRWISE))
 
 
 def features(n=N, seed=0, other=(2, 3, 4)):
@@ -120,7 +120,7 @@ def test_every_cell_of_dds(cell):
     np.testing.assert_allclose(table()[cell], o.DDS_TABLE[cell](x, y), rtol=0, atol=SCORE)
 
 
-@pytest.mark.parametrize("name", ["rsa", "dds-laplacian", "cka-rbf-biased"])
+@pytest.mark.parametrize("name", ["rsa", "dds-laplacian"])
 def test_jit_is_eager(name):
     x, y = (jnp.asarray(a) for a in features())
     np.testing.assert_allclose(measures.NAMED[name](x, y), scores()[name], rtol=0, atol=SCORE)
@@ -210,7 +210,7 @@ def test_measures_are_static_but_for_their_arrays():
 def test_equal_measures_compile_once_and_matrices_are_traced():
     traces = []
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=QUICK)
     def score(measure, x):
         traces.append(measure)
         return measure(x, x)
@@ -227,14 +227,16 @@ def test_equal_measures_compile_once_and_matrices_are_traced():
 def test_duality_as_a_measure():
     """CKA of zscored features through D and Q."""
     x, y = (a.reshape(N, -1).astype(np.float64) for a in features())
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    def run(x, y):
+        forms = [transforms.Duality(jnp.diag(1 / jnp.std(a, 0)), jnp.eye(N) - 1 / N) for a in (x, y)]
+        maps = [pairwise.linear(form(a)) for form, a in zip(forms, (x, y), strict=True)]
+        return compare.u_centred_cosine(*maps), js.dds(transforms.zscore, pairwise.linear)(x, y)
+
     with jax.enable_x64(True):
-        whole = js.dds(transforms.zscore, pairwise.linear)(x, y)
-        centring = jnp.eye(N) - 1 / N
-        parts = [
-            pairwise.linear(transforms.Duality(jnp.diag(1 / jnp.asarray(a.std(0))), centring)(jnp.asarray(a)))
-            for a in (x, y)
-        ]
-        np.testing.assert_allclose(compare.u_centred_cosine(*parts), whole, rtol=0, atol=1e-12)
+        parts, whole = run(x, y)
+        np.testing.assert_allclose(parts, whole, rtol=0, atol=1e-12)
 
 
 # Identities: each says why two numbers, reached in two ways, are one. They hold for any features.

@@ -17,6 +17,8 @@ NAMES = list(ORACLES)
 DISTANCES = ["pearson", "euclidean", "squared_euclidean", "cosine", "cityblock"]
 SHIFTED = ["euclidean", "squared_euclidean", "rbf", "laplacian", "cityblock"]  # a shift of all images changes nothing
 every = pytest.mark.parametrize("name", NAMES)
+QUICK = {"xla_backend_optimization_level": 0}
+"""Compiles in half the time."""
 FLOAT32 = 2e-6
 
 
@@ -72,10 +74,14 @@ def test_jit_is_eager(name):
 
 @every
 def test_vmap_is_a_loop(name):
-    x = np.stack([features(seed) for seed in range(3)])
-    got = jax.jit(jax.vmap(value(name)))(x)
+    got = over_networks()[name]
     for seed in range(3):
         close(got[seed], maps(seed)[name], 1e-6)
+
+
+@functools.cache
+def over_networks():
+    return jax.jit(jax.vmap(_all), compiler_options=QUICK)(np.stack([features(seed) for seed in range(3)]))
 
 
 @every
@@ -280,10 +286,12 @@ def test_stable_kernel_of_similar_images_keeps_its_digits(name):
 
 
 # Gradients.
+@functools.partial(jax.jit, compiler_options=QUICK)
 def _slopes(x, weight):
-    return {
-        name: jax.grad(lambda x, f=value(name): jnp.sum(jnp.where(weight != 0, f(x) * weight, 0)))(x) for name in NAMES
-    }
+    def of(name):
+        return jax.grad(lambda x: jnp.sum(jnp.where(weight != 0, value(name)(x) * weight, 0)))(x)
+
+    return {name: of(name) for name in NAMES}
 
 
 def weights(lost=()):
@@ -298,8 +306,8 @@ def slopes():
     plain, apart = degenerate()[0].copy(), features()
     plain[7:9] = apart[7:9]
     with jax.enable_x64(True):
-        exact = jax.tree.map(np.asarray, jax.jit(_slopes)(apart.astype(np.float64), weights()))
-    return exact, jax.jit(_slopes)(plain, weights().astype(np.float32))
+        exact = jax.tree.map(np.asarray, _slopes(apart.astype(np.float64), weights()))
+    return exact, _slopes(plain, weights().astype(np.float32))
 
 
 @every
@@ -323,7 +331,7 @@ def test_gradient_is_finite_at_identical_images_and_constant_features(name):
 def slopes_beside_undefined():
     x = features()
     x[8] = 0
-    return jax.jit(_slopes)(x, weights([8]).astype(np.float32))
+    return _slopes(x, weights([8]).astype(np.float32))
 
 
 @every
@@ -336,7 +344,7 @@ def test_gradient_of_the_pairs_of_other_images_is_finite(name):
 @functools.cache
 def slopes_at_one_point():
     x = np.repeat(features()[:1], N, 0)
-    return jax.jit(_slopes)(x, weights().astype(np.float32))
+    return _slopes(x, weights().astype(np.float32))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "rbf"])

@@ -22,7 +22,9 @@ BOOTSTRAP = f"""How sure one can be of an affinity matrix: resample the images a
 {_FEATURES}
 
 schemes (--scheme):
-  bootstrap     images drawn with replacement; percentile intervals
+  halves        random halves of the images, each with its complement, everything refitted; the default, whose
+                intervals cover as they say (Fisher's scale, Student's t)
+  bootstrap     images drawn with replacement; percentile intervals, too narrow at high scores
   bayesian      continuous random weights on the images; percentile intervals
   subsample     --size images without replacement, transform and bandwidth refitted (the DDS protocol)
   jackknife     each image left out once; normal intervals
@@ -34,7 +36,8 @@ Writes in DIR (with several measures in DIR/MEASURE):
   ranking.png    sources of one target with intervals and how often each ranks first (not for permutation)
 
 examples:
-  jaxsim bootstrap features.npz --measure rsa --resamples 1000 --seed 0 --out results
+  jaxsim bootstrap features.npz --measure rsa --seed 0 --out results
+  jaxsim bootstrap features.npz --measure rsa --scheme bootstrap --resamples 1000 --out results
   jaxsim bootstrap features.npz --measure dds-laplacian --scheme subsample --size 50 --out subsets
   jaxsim bootstrap features.npz --target depth --level 0.9 --out results"""
 

@@ -71,10 +71,10 @@ def _bootstrap(command: argparse.ArgumentParser) -> None:
     command.add_argument("features", metavar="FEATURES", help="directory or file of features")
     command.add_argument("--against", metavar="FEATURES", help="score against these networks instead")
     _add_measure(command)
-    schemes = ("bootstrap", "bayesian", "subsample", "jackknife", "permutation")
-    command.add_argument("--scheme", choices=schemes, default="bootstrap", help="default: bootstrap")
+    schemes = ("halves", "bootstrap", "bayesian", "subsample", "jackknife", "permutation")
+    command.add_argument("--scheme", choices=schemes, default="halves", help="default: halves")
     command.add_argument("--size", type=_count, metavar="M", help="images per subset, for subsample")
-    _add_resampling(command, 1000)
+    _add_resampling(command, None, "100 for halves, else 1000")
     command.add_argument("--target", metavar="NAME", help="target of ranking.png; default: the first column")
     _add_computing(command)
     _add_output(command)
@@ -111,7 +111,7 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
 
 def _demo(command: argparse.ArgumentParser) -> None:
     _add_measure(command, several=False)
-    _add_resampling(command, 200)
+    _add_resampling(command, 100, "100, in pairs of halves")
     command.add_argument("--x64", action="store_true", help="compute in float64")
     _add_output(command)
 
@@ -122,8 +122,8 @@ def _add_measure(command: argparse.ArgumentParser, *, several: bool = True) -> N
     command.add_argument("--measure", metavar="NAME", action="append", help=text)
 
 
-def _add_resampling(command: argparse.ArgumentParser, count: int) -> None:
-    command.add_argument("--resamples", type=_count, default=count, metavar="B", help=f"default: {count}")
+def _add_resampling(command: argparse.ArgumentParser, count: int | None, default: str) -> None:
+    command.add_argument("--resamples", type=_count, default=count, metavar="B", help=f"default: {default}")
     _add_draws(command)
 
 

@@ -121,12 +121,20 @@ def scheme_of(arguments: Namespace) -> Any:
     if arguments.scheme == "subsample":
         return resampling.Subsample(size=arguments.size)
     schemes: dict[str, Callable[[], Any]] = {
+        "halves": resampling.HalfSamples,
         "bootstrap": resampling.Bootstrap,
         "bayesian": resampling.BayesianBootstrap,
         "jackknife": resampling.Jackknife,
         "permutation": resampling.Permutation,
     }
     return schemes[arguments.scheme]()
+
+
+def _count(arguments: Namespace) -> int | None:
+    """Resamples asked for, or those that the scheme makes do with; the jackknife has its own number."""
+    if arguments.scheme == "jackknife":
+        return None
+    return arguments.resamples or (100 if arguments.scheme == "halves" else 1000)
 
 
 def resampled(arguments: Namespace, chosen: Mapping[str, Any], scheme: Any) -> list[Any]:
@@ -140,7 +148,7 @@ def resampled(arguments: Namespace, chosen: Mapping[str, Any], scheme: Any) -> l
         features,
         list(chosen.values()),
         scheme,
-        resamples=None if arguments.scheme == "jackknife" else arguments.resamples,
+        resamples=_count(arguments),
         key=jax.random.key(arguments.seed),
         against=others,
         ids=_joint_ids(features, ids, others, other_ids),

@@ -41,7 +41,7 @@ def run_demo(arguments: Namespace) -> None:
         resamples = resampling.resample(
             features,
             measure,
-            resampling.Bootstrap(),
+            resampling.HalfSamples(),
             resamples=arguments.resamples,
             key=jax.random.key(arguments.seed),
             progress=progress(arguments, "resamples"),

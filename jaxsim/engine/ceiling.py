@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxsim import inputs
+from jaxsim.engine.checks import check
 from jaxsim.engine.program import read_maps
 from jaxsim.engine.shapes import buckets
-from jaxsim.engine.verbs import check
 from jaxsim.inference import NoiseCeiling
 from jaxsim.linalg import dot
 from jaxsim.measures import Measure, of_maps

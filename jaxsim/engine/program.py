@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from jaxsim import compare, pairwise, transforms
+from jaxsim.engine import feature_space
 from jaxsim.engine.shapes import Bucket
 from jaxsim.linalg import dot
 from jaxsim.measures import Measure
@@ -23,7 +24,8 @@ class Embedded(NamedTuple):
 
     Attributes:
         z: one entry a measure, the embedded maps `(T, k)`, or the maps `(T, n, n)` where there is no embedding.
-        undefined: one entry a measure, the number of images of each network that have no distances, `(T,)`.
+        undefined: one entry a measure, `(T,)`: -1 for a network that has scores; else the number of its images whose
+            features are not finite or that have no distances, 0 if the fault lies in the map as a whole.
     """
 
     z: list[Any]
@@ -66,17 +68,22 @@ def read_maps(measures: Sequence[Measure], parts: Sequence[Bucket], read: Callab
     def one(x_where):
         shared = _Shared(*x_where)
         maps = [shared.map(m) for m in measures]
-        return Embedded(
-            [read(m, k) for m, k in zip(measures, maps, strict=True)], [_without_distances(k) for k in maps]
-        )
+        found = [read(m, k) for m, k in zip(measures, maps, strict=True)]
+        return Embedded(found, [_undefined(x_where[0], k, f) for k, f in zip(maps, found, strict=True)])
 
+    if not measures:
+        return Embedded([], [])
     stacks = [lax.map(one, (b.stack(), b.where), batch_size=_at_once(b)) for b in parts]
     return jax.tree.map(lambda *s: jnp.concatenate(s), *stacks)
 
 
-def _without_distances(m):
-    """Number of images that have no value with most of the others."""
-    return jnp.sum(jnp.sum(jnp.isnan(m), 1) > m.shape[0] // 2)
+def _undefined(x, m, found):
+    """What `Embedded.undefined` says of one network, from its features, its map and what was read from the map."""
+    broken = [jnp.any(jnp.isnan(a)) for a in jax.tree.leaves(found) if jnp.issubdtype(a.dtype, jnp.floating)]
+    not_finite = jnp.sum(jnp.any(~jnp.isfinite(x), tuple(range(1, x.ndim))))
+    without_distances = jnp.sum(jnp.sum(jnp.isnan(m), 1) > m.shape[0] // 2)
+    count = jnp.where(not_finite > 0, not_finite, without_distances)
+    return jnp.where(jnp.any(jnp.asarray(broken)), count, -1)
 
 
 def _at_once(bucket: Bucket) -> int | None:
@@ -115,13 +122,18 @@ def affinity_call(measures, x, y, rows, columns):
         columns: the same for `y`.
 
     Returns:
-        Scores `(S, T)` and the undefined images of rows and columns, one entry a measure each.
+        For each measure the scores `(S, T)` and the undefined images of rows and of columns.
     """
+    by_maps = [m for m in measures if not feature_space.is_cheaper(m, x, y)]
+    a = read_maps(by_maps, x, embed)
+    b = a if y is None else read_maps(by_maps, y, embed)
+    pairs = zip(by_maps, a.z, b.z, strict=True)
+    found = iter([(score(m, u, v), p, q) for (m, u, v), p, q in zip(pairs, a.undefined, b.undefined, strict=True)])
+    by_features = [
+        feature_space.scores(m, x, y) if feature_space.is_cheaper(m, x, y) else next(found) for m in measures
+    ]
     rows, columns = np.asarray(rows), np.asarray(columns)
-    a = read_maps(measures, x, embed)
-    b = a if y is None else read_maps(measures, y, embed)
-    values = [score(m, u, v)[rows][:, columns] for m, u, v in zip(measures, a.z, b.z, strict=True)]
-    return values, [u[rows] for u in a.undefined], [u[columns] for u in b.undefined]
+    return [(s[rows][:, columns], p[rows], q[columns]) for s, p, q in by_features]
 
 
 @functools.partial(jax.jit, static_argnames=("rows",))

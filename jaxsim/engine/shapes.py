@@ -58,8 +58,13 @@ def buckets(nets: Networks, measures: Sequence[Measure]) -> tuple[tuple[Bucket, 
 
 def _together(arrays):
     if all(isinstance(a, np.ndarray) for a in arrays):
-        return jnp.asarray(np.stack(arrays))
-    return tuple(jnp.asarray(a) for a in arrays)
+        return jax.device_put(_canonical(np.stack(arrays)))
+    return tuple(jax.device_put(_canonical(a)) for a in arrays)
+
+
+def _canonical(array):
+    """The array in the dtype that JAX would give it; unlike `jnp.asarray`, `device_put` compiles nothing."""
+    return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
 
 
 def _split_by_size(shapes):
@@ -90,4 +95,4 @@ def _pad(arrays, shapes: list[tuple[int, int]], flat):
         where[k, :own_s, :own_c] = True
     if flat:
         x, where = x[:, :, 0], where[:, 0]
-    return Bucket(jnp.asarray(x), jnp.asarray(where))
+    return Bucket(jax.device_put(_canonical(x)), jax.device_put(where))

@@ -5,16 +5,17 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxsim import inputs
+from jaxsim.engine import feature_space
 from jaxsim.engine import memory as budgets
+from jaxsim.engine.checks import check, fewest_images, listed, listed_comparators, undefined_networks, warn_undefined
 from jaxsim.engine.program import affinity_call, maps_call
 from jaxsim.engine.shapes import buckets
 from jaxsim.inputs import Networks
-from jaxsim.measures import Measure, of_maps
+from jaxsim.measures import Measure
 from jaxsim.results import Affinity, Maps, Provenance, UndefinedScores
 
 
@@ -55,7 +56,9 @@ def affinity(
     nets = inputs.networks(features, ids)
     if len(nets.names) < 2:
         raise ValueError(f"affinity compares networks with each other; there is only {''.join(nets.names)!r}.")
-    return _run(measure, nets, None, align, missing, memory)
+    measures, several = listed(measure)
+    found = _run(measures, nets, None, align, missing, memory)
+    return found if several else found[0]
 
 
 def cross_affinity(
@@ -81,7 +84,9 @@ def cross_affinity(
     """
     x = inputs.networks(xs, ids, "xs")
     y = inputs.networks(ys, ids if ids_ys is None else ids_ys, "ys")
-    return _run(measure, x, y, align, missing, memory)
+    measures, several = listed(measure)
+    found = _run(measures, x, y, align, missing, memory)
+    return found if several else found[0]
 
 
 def maps(features: Any, measure: Measure, *, ids: Any = None, align: bool = False) -> Maps:
@@ -124,58 +129,54 @@ def compare_maps(
     """
     x = inputs.square_maps(maps, ids)
     y = None if against is None else inputs.square_maps(against, ids)
-    several = isinstance(compare, Sequence)
-    measures = [of_maps(c) for c in compare] if several else of_maps(compare)
-    return _run(measures, x, y, align, "shared", memory)
+    measures, several = listed_comparators(compare)
+    found = _run(measures, x, y, align, "shared", memory)
+    return found if several else found[0]
 
 
-def _run(measure, x, y, align, missing, memory):
-    """Scores as records; a list of them where `measure` is one."""
-    several = not isinstance(measure, Measure)
-    measures = tuple(measure) if several else (measure,)
-    if not measures or not all(isinstance(m, Measure) for m in measures):
-        raise TypeError("measure must be a jaxsim Measure, such as js.RSA, or a list of them.")
+def _run(measures, x, y, align, missing, memory) -> list[Affinity]:
+    """Scores of each measure."""
     if missing not in inputs.MISSING:
         raise ValueError(f"missing must be one of {', '.join(inputs.MISSING)}, not {missing!r}.")
     if align and missing == "pairwise" and x.ids is not None:
-        found = _pairwise(measures, x, y, memory)
-    else:
-        x, *rest = inputs.same_images(*([x] if y is None else [x, y]), align=align)
-        found = _scores(measures, x, rest[0] if rest else None, memory)
-    return found if several else found[0]
+        return _pairwise(measures, x, y, memory)
+    x, *rest = inputs.same_images(*([x] if y is None else [x, y]), align=align)
+    return _scores(measures, x, rest[0] if rest else None, memory)
 
 
 def _scores(measures, x, y, memory) -> list[Affinity]:
     for nets in (x,) if y is None else (x, y):
         check(measures, nets)
-    values, bad_x, bad_y = _in_blocks(measures, x, y, memory)
     made = []
-    for k, m in enumerate(measures):
-        images = np.full(values[k].shape, x.images)
-        undefined = undefined_networks(values[k], x, y, bad_x[k], bad_y[k])
+    for m, (values, bad_x, bad_y) in zip(measures, _in_blocks(measures, x, y, memory), strict=True):
+        images = np.full(values.shape, x.images)
+        undefined = undefined_networks(x, y, bad_x, bad_y)
         warn_undefined(m, undefined, x.images, level=5)
         targets = x.names if y is None else y.names
-        provenance = Provenance.now(str(m), values[k])
-        made.append(Affinity(values[k], images, x.names, targets, provenance, tuple(undefined.items())))
+        provenance = Provenance.now(str(m), values)
+        made.append(Affinity(values, images, x.names, targets, provenance, tuple(undefined.items())))
     return made
 
 
 def _in_blocks(measures, x, y, memory):
     """Scores of all networks, block by block where their maps do not fit into the budget together."""
+    parts_x, parts_y, rows, columns = _device_inputs(measures, x, y)
+    by_maps = tuple(m for m in measures if not feature_space.is_cheaper(m, parts_x, parts_y))
     together = x if y is None else Networks(x.names + y.names, x.arrays + y.arrays, None)
-    block = budgets.block_size(measures, together, memory)
+    block = budgets.block_size(by_maps, together, memory) if by_maps else len(together.names)
     if block >= len(together.names):
-        return _one_call(measures, x, y)
+        return affinity_call(measures, parts_x, parts_y, rows, columns)
     cuts_x, cuts_y = _cuts(x, block), None if y is None else _cuts(y, block)
-    rows = []
+    grid = []
     for i, a in enumerate(cuts_x):
-        others = cuts_x if cuts_y is None else cuts_y
-        row = [_one_call(measures, a, None if b is a else b) for b in (others[i:] if cuts_y is None else others)]
-        rows.append(row)
-    values = [_assemble([[cell[0][k] for cell in row] for row in rows], y is None) for k in range(len(measures))]
-    bad_x = [np.concatenate([row[0][1][k] for row in rows]) for k in range(len(measures))]
-    bad_y = bad_x if y is None else [np.concatenate([c[2][k] for c in rows[0]]) for k in range(len(measures))]
-    return values, bad_x, bad_y
+        others = cuts_x[i:] if cuts_y is None else cuts_y
+        grid.append([affinity_call(measures, *_device_inputs(measures, a, None if b is a else b)) for b in others])
+    found = []
+    for k in range(len(measures)):
+        bad_x = np.concatenate([row[0][k][1] for row in grid])
+        bad_y = bad_x if y is None else np.concatenate([cell[k][2] for cell in grid[0]])
+        found.append((_assemble([[cell[k][0] for cell in row] for row in grid], y is None), bad_x, bad_y))
+    return found
 
 
 def _cuts(nets, block):
@@ -190,91 +191,55 @@ def _assemble(cells, symmetric):
     return jnp.block([[cells[i][j - i] if j >= i else cells[j][i - j].T for j in range(count)] for i in range(count)])
 
 
-def _one_call(measures, x, y):
+def _device_inputs(measures, x, y):
+    """Buckets of the rows' and columns' networks, and the places of the networks in them."""
     parts_x, rows = buckets(x, measures)
     parts_y, columns = (None, rows) if y is None else buckets(y, measures)
-    return affinity_call(measures, parts_x, parts_y, rows, columns)
+    return parts_x, parts_y, rows, columns
 
 
 def _pairwise(measures, x, y, memory) -> list[Affinity]:
     """Every pair on the images that both have; pairs with the same images are computed together."""
     columns = x if y is None else y
+    if columns.ids is None:
+        raise ValueError("one set of networks has image ids and the other has none; give ids for both or neither.")
     shape = (len(x.names), len(columns.names))
     values = [np.full(shape, np.nan, np.float64) for _ in measures]
-    images = np.zeros(shape, int)
-    groups: dict[tuple[str, ...], list[tuple[int, int]]] = {}
-    for s, t in itertools.product(*map(range, shape)):
-        if y is None and t < s:
-            continue
-        shared = set(columns.ids[t])
-        groups.setdefault(tuple(sorted(shared.intersection(x.ids[s]))), []).append((s, t))
+    images, undefined = np.zeros(shape, int), [{} for _ in measures]
     fewest = max(fewest_images(m) for m in measures)
-    for shared, pairs in groups.items():
+    for shared, pairs in _pairs_by_images(x, columns, y is None).items():
         rows, cols = (sorted({p[k] for p in pairs}) for k in (0, 1))
-        if len(shared) >= fewest:
-            a, b = x.select(rows, shared), columns.select(cols, shared)
-            found = _scores(measures, a, b, memory)
-        for s, t in pairs:
-            images[s, t] = len(shared)
-            for k in range(len(measures) if len(shared) >= fewest else 0):
-                values[k][s, t] = found[k].values[rows.index(s), cols.index(t)]
-            if y is None:
-                images[t, s] = images[s, t]
-                for v in values:
-                    v[t, s] = v[s, t]
-    return [_pairwise_record(m, v, images, x, columns) for m, v in zip(measures, values, strict=True)]
+        places = tuple(np.transpose(pairs))
+        images[places] = len(shared)
+        if len(shared) < fewest:
+            a, b = x.names[pairs[0][0]], columns.names[pairs[0][1]]
+            text = f"networks {a!r} and {b!r} share {len(shared)} images, and it takes {fewest}: their scores are NaN."
+            warnings.warn(text, UndefinedScores, stacklevel=4)
+            continue
+        found = _scores(measures, x.select(rows, shared), columns.select(cols, shared), memory)
+        for k, one in enumerate(found):
+            values[k][places] = np.asarray(one.values)[
+                np.searchsorted(rows, places[0]), np.searchsorted(cols, places[1])
+            ]
+            undefined[k] |= dict(one.undefined)
+    if y is None:
+        for matrix in (*values, images):
+            matrix[:] = np.triu(matrix) + np.triu(matrix, 1).T
+    records = zip(measures, values, undefined, strict=True)
+    return [_pairwise_record(m, v, images, x, columns, u) for m, v, u in records]
 
 
-def _pairwise_record(measure, values, images, x, columns):
+def _pairs_by_images(x, columns, square):
+    """Pairs of networks (row, column) by the images that both have, one of each pair if `square`."""
+    groups: dict[tuple[str, ...], list[tuple[int, int]]] = {}
+    for s, t in itertools.product(range(len(x.names)), range(len(columns.names))):
+        if not square or s <= t:
+            groups.setdefault(tuple(sorted(set(x.ids[s]).intersection(columns.ids[t]))), []).append((s, t))
+    return groups
+
+
+def _pairwise_record(measure, values, images, x, columns, undefined):
     array = jnp.asarray(values.astype(np.result_type(*(a.dtype for a in x.arrays))))
     note = "every pair of networks on the images that both have"
-    return Affinity(array, images, x.names, columns.names, Provenance.now(str(measure), array, notes=(note,)))
-
-
-def undefined_networks(values: jax.Array, x: Networks, y: Networks | None, bad_x, bad_y) -> dict[str, int]:
-    """Networks whose scores are all NaN, with the number of their images that have no distances."""
-    nan = np.atleast_2d(np.isnan(np.asarray(values)))
-    found = {
-        n: int(b)
-        for n, b, all_nan in zip(x.names, np.asarray(bad_x), np.atleast_1d(nan.all(1)), strict=True)
-        if all_nan
-    }
-    if y is not None:
-        found |= {
-            n: int(b)
-            for n, b, all_nan in zip(y.names, np.asarray(bad_y), np.atleast_1d(nan.all(0)), strict=True)
-            if all_nan
-        }
-    return found
-
-
-def warn_undefined(measure: Measure, undefined: dict[str, int], images: int, level: int) -> None:
-    """Say on the host which networks have no scores, and why."""
-    for name, count in undefined.items():
-        why = (
-            f"{count} of its {images} images have NaN, infinite or constant features"
-            if count
-            else "its map is constant, or its features hold NaN"
-        )
-        warnings.warn(f"network {name!r} has no {measure} scores (NaN): {why}.", UndefinedScores, stacklevel=level + 1)
-
-
-def fewest_images(measure: Measure) -> int:
-    """Images that the measure's comparator needs at least."""
-    return getattr(measure.compare, "fewest", 2)
-
-
-def check(measures: Sequence[Measure], nets: Networks) -> None:
-    """Refuse what a measure cannot be computed from.
-
-    Raises:
-        ValueError: too few images, no positions, channels that do not divide, or a Duality of another shape.
-    """
-    for m in measures:
-        if nets.images < fewest_images(m):
-            raise ValueError(f"{m} needs at least {fewest_images(m)} images; there are {nets.images}.")
-        for name, array in zip(nets.names, nets.arrays, strict=True):
-            try:
-                jax.eval_shape(m.transform, jax.ShapeDtypeStruct(array.shape, array.dtype))
-            except ValueError as error:
-                raise ValueError(f"network {name!r}: {error}") from None
+    provenance = Provenance.now(str(measure), array, notes=(note,))
+    return Affinity(array, images, x.names, columns.names, provenance, tuple(undefined.items()))

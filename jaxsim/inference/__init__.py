@@ -40,10 +40,12 @@ from jaxsim.inference.intervals import basic_interval as basic_interval
 from jaxsim.inference.intervals import bca_interval as bca_interval
 from jaxsim.inference.intervals import bootstrap_error as bootstrap_error
 from jaxsim.inference.intervals import fisher_interval as fisher_interval
+from jaxsim.inference.intervals import half_sample_error as half_sample_error
 from jaxsim.inference.intervals import jackknife_error as jackknife_error
 from jaxsim.inference.intervals import normal_interval as normal_interval
 from jaxsim.inference.intervals import percentile_interval as percentile_interval
 from jaxsim.inference.intervals import spread as spread
+from jaxsim.inference.intervals import student_stretch as student_stretch
 from jaxsim.inference.intervals import subsample_error as subsample_error
 from jaxsim.inference.permutation import permutation_p as permutation_p
 from jaxsim.inference.permutation import permutation_p_two_sided as permutation_p_two_sided

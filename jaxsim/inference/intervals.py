@@ -10,6 +10,7 @@ import statistics
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import ndtr, ndtri
 from jax.typing import ArrayLike
 
@@ -76,6 +77,45 @@ def jackknife_error(values: ArrayLike) -> jax.Array:
     values = checks.resampled(values)
     n = values.shape[0]
     return spread(values) * ((n - 1) / math.sqrt(n))
+
+
+def half_sample_error(values: ArrayLike, m: int, n: int) -> jax.Array:
+    """Standard error at n images from R random halves of m images, each followed by the other half.
+
+    `sqrt(mean_r (v_2r - v_2r+1)^2) / 2 sqrt(2 m / n)` (McCarthy 1969): the halves are independent samples with twice
+    the variance of the whole, and 2 m < n where an image was left over. It has about R degrees of freedom or fewer.
+
+    Raises:
+        ValueError: the number of values is odd.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> round(float(half_sample_error(jnp.array([0.5, 0.3, 0.4, 0.6]), 10, 20)), 4)
+        0.1
+    """
+    values = checks.resampled(values)
+    if values.shape[0] % 2:
+        raise ValueError(f"half-samples come in pairs, and there are {values.shape[0]} values.")
+    gap = values[0::2] - values[1::2]
+    return jnp.sqrt(jnp.mean(gap * gap, axis=0) * (m / (2 * n)))
+
+
+def student_stretch(degrees: int, level: float = 0.95) -> float:
+    """Ratio of the quantiles of Student's t and of the normal distribution for an interval of that level.
+
+    With t = sqrt(degrees) tan(a), the level is the share of the integral of cos(a)^(degrees - 1) up to a.
+
+    Example:
+        >>> round(student_stretch(49) * 1.959964, 4)
+        2.0096
+    """
+    if degrees < 1:
+        return math.nan
+    angle = np.linspace(0, math.pi / 2, 20001)
+    middle = (angle[1:] + angle[:-1]) / 2
+    share = np.concatenate([[0], np.cumsum(np.cos(middle) ** (degrees - 1))])
+    t = math.sqrt(degrees) * math.tan(np.interp(checks.probability(level) * share[-1], share, angle))
+    return t / _normal_quantile(level)
 
 
 def percentile_interval(values: ArrayLike, level: float = 0.95) -> jax.Array:

@@ -101,7 +101,7 @@ class Path(NamedTuple):
     """One way to make resamples, hashable so that it compiles once.
 
     Attributes:
-        draw: one resample from `(key, plan)`, or None where all are given.
+        draw: resample b from `(key, b, plan)`, or None where all are given.
         read: what to keep of every map, from `(measure, map)`.
         scores: resampled scores from `(measures, ready, given, drawn, at_once)`.
     """
@@ -112,11 +112,11 @@ class Path(NamedTuple):
 
 
 def _drawn(path, source):
-    """Resamples from `(key, numbers, plan)`: number b comes from `fold_in(key, b)` whatever the chunking."""
+    """Resamples of the given numbers from `(key, numbers, plan)`; number b does not depend on the chunking."""
     if path.draw is None:
         return source
     key, numbers, plan = source
-    return jax.vmap(lambda b: path.draw(jax.random.fold_in(key, b), plan))(numbers)
+    return jax.vmap(lambda b: path.draw(key, b, plan))(numbers)
 
 
 @functools.partial(jax.jit, static_argnames=("rows", "columns", "path"))

@@ -18,6 +18,7 @@ class Layout(NamedTuple):
         start: where the stratum of each image begins in `order`.
         size: how many images that stratum has.
         kept: for subsets, the places kept of an order that is shuffled within strata, `(m,)`; else None.
+        other: for half-samples, the places of the other half, `(m,)`; else None.
     """
 
     code: Any
@@ -25,10 +26,11 @@ class Layout(NamedTuple):
     start: Any
     size: Any
     kept: Any = None
+    other: Any = None
 
 
-def layout(strata: Any, images: int, subset: int | None = None) -> Layout:
-    """Sort n images by their labels; `subset` is the size of the subsets that will be drawn.
+def layout(strata: Any, images: int, subset: int | None = None, *, halves: bool = False) -> Layout:
+    """Sort n images by their labels, for subsets of size `subset` or for `halves`.
 
     Raises:
         ValueError: there is not one label an image.
@@ -41,7 +43,10 @@ def layout(strata: Any, images: int, subset: int | None = None) -> Layout:
     start = np.cumsum(size) - size
     code = code.astype(np.int32)
     kept = None if subset is None else _kept(size, start, subset)
-    return Layout(code, np.argsort(code, kind="stable").astype(np.int32), start[code], size[code], kept)
+    other = None
+    if halves:
+        kept, other = (_places(start + shift, size // 2) for shift in (0, size // 2))
+    return Layout(code, np.argsort(code, kind="stable").astype(np.int32), start[code], size[code], kept, other)
 
 
 def _kept(size, start, subset):
@@ -49,36 +54,48 @@ def _kept(size, start, subset):
     exact = subset * size / size.sum()
     quota = np.floor(exact).astype(int)
     quota[np.argsort(quota - exact, kind="stable")[: subset - quota.sum()]] += 1
-    return np.concatenate([s + np.arange(q) for s, q in zip(start, quota, strict=True)]).astype(np.int32)
+    return _places(start, quota)
 
 
-def bootstrap_counts(key: jax.Array, plan: Layout) -> Float[Array, " n"]:
-    """How often each image is drawn with replacement within its stratum."""
+def _places(start, number):
+    return np.concatenate([s + np.arange(k) for s, k in zip(start, number, strict=True)]).astype(np.int32)
+
+
+def bootstrap_counts(key: jax.Array, b: jax.Array, plan: Layout) -> Float[Array, " n"]:
+    """How often each image is drawn with replacement within its stratum, in resample b."""
+    key = jax.random.fold_in(key, b)
     n = plan.code.shape[0]
     pick = plan.start + jax.random.randint(key, (n,), 0, plan.size)
     return jnp.zeros(n).at[plan.order[pick]].add(1)
 
 
-def dirichlet_weights(key: jax.Array, plan: Layout) -> Float[Array, " n"]:
-    """Exponential weights scaled to sum to the size of each stratum."""
+def dirichlet_weights(key: jax.Array, b: jax.Array, plan: Layout) -> Float[Array, " n"]:
+    """Exponential weights scaled to sum to the size of each stratum, in resample b."""
     n = plan.code.shape[0]
-    share = jax.random.exponential(key, (n,))
+    share = jax.random.exponential(jax.random.fold_in(key, b), (n,))
     return share * plan.size / jax.ops.segment_sum(share, plan.code, n)[plan.code]
 
 
-def shuffle(key: jax.Array, plan: Layout) -> Int[Array, " n"]:
+def shuffle(key: jax.Array, b: jax.Array, plan: Layout) -> Int[Array, " n"]:
     """A permutation of the images that stays within strata."""
-    return jnp.zeros_like(plan.order).at[plan.order].set(_shuffled(key, plan))
+    return jnp.zeros_like(plan.order).at[plan.order].set(_shuffled(key, b, plan))
 
 
-def subset(key: jax.Array, plan: Layout) -> Int[Array, " m"]:
+def subset(key: jax.Array, b: jax.Array, plan: Layout) -> Int[Array, " m"]:
     """Images drawn without replacement, each stratum in proportion, in ascending order."""
-    return jnp.sort(_shuffled(key, plan)[plan.kept])
+    return jnp.sort(_shuffled(key, b, plan)[plan.kept])
 
 
-def _shuffled(key, plan):
+def half(key: jax.Array, b: jax.Array, plan: Layout) -> Int[Array, " m"]:
+    """A random half of the images for even b, and what it leaves for the odd b that follows."""
+    shuffled = _shuffled(key, b // 2, plan)
+    return jnp.sort(jnp.where(b % 2 == 0, shuffled[plan.kept], shuffled[plan.other]))
+
+
+def _shuffled(key, b, plan):
     """Images sorted by stratum, in random order within each."""
-    return jnp.lexsort((jax.random.uniform(key, plan.code.shape), plan.code)).astype(plan.order.dtype)
+    draw = jax.random.uniform(jax.random.fold_in(key, b), plan.code.shape)
+    return jnp.lexsort((draw, plan.code)).astype(plan.order.dtype)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -151,7 +168,23 @@ class Subsample:
     kind = "subsample"
 
 
-Scheme = Bootstrap | BayesianBootstrap | Jackknife | Permutation | Subsample
+@dataclasses.dataclass(frozen=True, eq=False)
+class HalfSamples:
+    """Random halves of the images, each followed by the other half, everything refitted on each.
+
+    Halves share no image, so that half the root mean square difference of two halves' scores is a standard error of the
+    full sample's (McCarthy 1969, balanced half-samples). Of the schemes here it alone counts the refitting of
+    transforms and bandwidths and covers the truth 93 to 97 % of the time for every shipped measure; see the README.
+
+    Attributes:
+        strata: `(n,)` labels; every half then holds half of each label.
+    """
+
+    strata: Any = None
+    kind = "half-samples"
+
+
+Scheme = HalfSamples | Bootstrap | BayesianBootstrap | Jackknife | Permutation | Subsample
 
 
 def text(scheme: Scheme) -> str:
@@ -194,6 +227,8 @@ def check_subsets(scheme: Subsample, images: int, fewest: int) -> np.ndarray | N
 
 
 def _check_size(size, images, fewest):
+    if isinstance(size, bool) or not isinstance(size, (int, np.integer)):
+        raise ValueError(f"the size of a subset must be a whole number, not {size!r}.")
     if not fewest <= size <= images:
         raise ValueError(f"a subset of {size} images is impossible: the measure needs {fewest} and there are {images}.")
 
@@ -204,7 +239,10 @@ def check_weights(weights: Any, images: int) -> np.ndarray:
     Raises:
         ValueError: they have another shape, are negative or not finite, or a row counts no image.
     """
-    weights = np.asarray(weights, float)
+    weights = np.asarray(weights)
+    if weights.dtype.kind not in "biuf":
+        raise ValueError(f"bootstrap weights must be numbers, not {weights.dtype}.")
+    weights = weights.astype(np.float32 if weights.dtype.itemsize <= 4 else float)
     if weights.ndim != 2 or weights.shape[1] != images:
         raise ValueError(f"bootstrap weights have shape {weights.shape}; they must be (B, {images}).")
     bad = np.flatnonzero(~np.isfinite(weights).all(1) | (weights < 0).any(1) | (weights.sum(1) == 0))

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsim import inputs
+from jaxsim.engine.checks import check, fewest_images, listed, listed_comparators, undefined_networks, warn_undefined
 from jaxsim.engine.memory import default_budget
 from jaxsim.engine.program import embed
 from jaxsim.engine.shapes import buckets
-from jaxsim.engine.verbs import check, fewest_images, undefined_networks, warn_undefined
 from jaxsim.inputs import Networks
-from jaxsim.measures import Measure, of_maps
+from jaxsim.measures import Measure
 from jaxsim.resampling import schemes
 from jaxsim.resampling.program import (
     Path,
@@ -25,7 +25,15 @@ from jaxsim.resampling.program import (
     weighted_scores,
     whole_call,
 )
-from jaxsim.resampling.schemes import BayesianBootstrap, Bootstrap, Jackknife, Permutation, Scheme, Subsample
+from jaxsim.resampling.schemes import (
+    BayesianBootstrap,
+    Bootstrap,
+    HalfSamples,
+    Jackknife,
+    Permutation,
+    Scheme,
+    Subsample,
+)
 from jaxsim.results import Maps, Provenance, Resamples
 
 WEIGHTINGS_AT_ONCE = 8
@@ -51,9 +59,10 @@ def resample(
     Args:
         features: as for `js.affinity`; or `Maps`, with comparators as measures.
         measure: one measure or a list; a comparator for `Maps`.
-        scheme: `Bootstrap()`, `BayesianBootstrap()`, `Subsample(size)`, `Jackknife()` or `Permutation()`.
+        scheme: `HalfSamples()` for intervals that cover as they say, 100 resamples; or `Bootstrap()`,
+            `BayesianBootstrap()`, `Subsample(size)`, `Jackknife()`, `Permutation()`.
         resamples: B; not given where the scheme says it itself (jackknife, explicit weights or indices).
-        key: typed random key; resample b uses `fold_in(key, b)`, so numbers do not depend on chunks or devices.
+        key: typed random key; resample b is folded in from b, so numbers do not depend on chunks or devices.
         against: networks of the columns, `(B, S, T)`; None compares `features` with themselves.
         ids: image labels, as for `js.affinity`.
         align: match images by id.
@@ -73,9 +82,7 @@ def resample(
     >>> R.values.shape, R.interval(0.95).shape
     ((50, 3, 3), (2, 3, 3))
     """
-    several = isinstance(measure, Sequence)
-    measures = tuple(measure if several else (measure,))
-    x, y, measures = _read(features, against, ids, measures)
+    x, y, measures, several = _read(features, against, ids, measure)
     x, *rest = inputs.same_images(*([x] if y is None else [x, y]), align=align)
     y = rest[0] if rest else None
     for nets in (x, *rest):
@@ -84,24 +91,18 @@ def resample(
     values, (estimate, bad_x, bad_y) = _run(measures, x, y, path, source, count, progress, memory)
     made = []
     for k, m in enumerate(measures):
-        undefined = undefined_networks(estimate[k], x, y, bad_x[k], bad_y[k])
+        undefined = undefined_networks(x, y, bad_x[k], bad_y[k])
         warn_undefined(m, undefined, x.images, level=3)
         made.append(_record(m, values[k], estimate[k], x, y, scheme, key, path, undefined))
     return made if several else made[0]
 
 
-def _read(features, against, ids, measures):
-    if isinstance(features, Maps):
-        x = inputs.square_maps(features, ids)
-        y = None if against is None else inputs.square_maps(against, ids)
-        return x, y, tuple(m if isinstance(m, Measure) else of_maps(m) for m in measures)
-    if not measures or not all(isinstance(m, Measure) for m in measures):
-        raise TypeError("measure must be a jaxsim Measure, such as js.RSA, or a list of them.")
-    return (
-        inputs.networks(features, ids),
-        None if against is None else inputs.networks(against, ids, "against"),
-        measures,
-    )
+def _read(features, against, ids, measure):
+    if not isinstance(features, Maps):
+        y = None if against is None else inputs.networks(against, ids, "against")
+        return inputs.networks(features, ids), y, *listed(measure)
+    y = None if against is None else inputs.square_maps(against, ids)
+    return inputs.square_maps(features, ids), y, *listed_comparators(measure)
 
 
 def _plan(measures, scheme, resamples, key, x: Networks):
@@ -112,8 +113,9 @@ def _plan(measures, scheme, resamples, key, x: Networks):
         explicit = schemes.check_subsets(scheme, n, fewest)
         size = scheme.size
         path = Path(schemes.subset, embed, refitted_scores)
-        if x.maps:
-            raise ValueError("Subsample refits from features; for ready-made maps give Bootstrap weights of 0 and 1.")
+    elif isinstance(scheme, HalfSamples):
+        _check_halves(resamples, n, fewest)
+        path = Path(schemes.half, embed, refitted_scores)
     elif isinstance(scheme, Permutation):
         path = Path(schemes.shuffle, embed, permuted_scores)
     elif isinstance(scheme, (Bootstrap, BayesianBootstrap, Jackknife)):
@@ -122,17 +124,29 @@ def _plan(measures, scheme, resamples, key, x: Networks):
         explicit = _explicit_weights(scheme, n)
     else:
         raise TypeError(f"scheme must be one of js.Bootstrap(), js.Subsample(size) and so on, not {scheme!r}.")
+    if x.maps and path.scores is refitted_scores:
+        raise ValueError(f"{schemes.text(scheme)} refits from features; ready-made maps go with the other schemes.")
     _check_comparators(measures, path)
     if explicit is not None:
+        if getattr(scheme, "strata", None) is not None:
+            raise ValueError(f"{schemes.text(scheme)}: strata guide random draws and do nothing beside explicit ones.")
         if resamples not in (None, len(explicit)):
             raise ValueError(f"{schemes.text(scheme)} gives {len(explicit)} resamples, not the {resamples} asked for.")
-        return path._replace(draw=None), jnp.asarray(explicit), len(explicit)
-    if not isinstance(resamples, int) or resamples < 1:
+        return path._replace(draw=None), jax.device_put(explicit), len(explicit)
+    if isinstance(resamples, bool) or not isinstance(resamples, (int, np.integer)) or resamples < 1:
         raise ValueError(f"resamples must be a positive whole number for {schemes.text(scheme)}, not {resamples!r}.")
     if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         raise TypeError(f"{schemes.text(scheme)} needs a typed random key: key=jax.random.key(seed).")
-    plan = jax.tree.map(jnp.asarray, schemes.layout(getattr(scheme, "strata", None), n, size))
-    return path, (key, jnp.arange(resamples), plan), resamples
+    plan = schemes.layout(getattr(scheme, "strata", None), n, size, halves=isinstance(scheme, HalfSamples))
+    plan = jax.tree.map(jax.device_put, plan)
+    return path, (key, np.arange(resamples), plan), int(resamples)
+
+
+def _check_halves(resamples, images, fewest):
+    if images // 2 < fewest:
+        raise ValueError(f"half-samples of {images} images are too small: the measure needs {fewest} in each half.")
+    if isinstance(resamples, (int, np.integer)) and resamples % 2:
+        raise ValueError(f"half-samples come in pairs: resamples must be even, not {resamples}.")
 
 
 def _explicit_weights(scheme, n):
@@ -186,9 +200,11 @@ def _record(measure, values, estimate, x, y, scheme, key, path, undefined):
     notes = () if path.scores is refitted_scores else (NOT_REFITTED,)
     words = None if path.draw is None else f"{jax.random.key_impl(key)}:{np.asarray(jax.random.key_data(key)).tolist()}"
     provenance = Provenance.now(str(measure), values, scheme=schemes.text(scheme), key=words, notes=notes)
-    size = scheme.size if path.scores is refitted_scores else None
-    if size is None and isinstance(scheme, Subsample):
-        size = np.shape(scheme.indices)[1]
+    size = None
+    if isinstance(scheme, Subsample):
+        size = scheme.size or np.shape(scheme.indices)[1]
+    elif isinstance(scheme, HalfSamples):
+        size = schemes.layout(scheme.strata, x.images, halves=True).kept.size
     targets = x.names if y is None else y.names
     return Resamples(
         values, estimate, x.names, targets, provenance, scheme.kind, x.images, size, tuple(undefined.items())

@@ -23,7 +23,7 @@ class Affinity(Saved):
 
     Attributes:
         values: `(T, T)`, or `(S, T)` for two sets; higher is more similar; NaN where undefined.
-        images: number of images behind each score, an integer array of the same shape.
+        images: number of images behind each score, an integer array of the same shape; None where a file does not say.
         names: names of the rows (sources).
         targets: names of the columns; the same tuple as `names` for a square matrix.
         undefined: pairs of network and the number of its images whose map has no value.
@@ -36,6 +36,7 @@ class Affinity(Saved):
     targets: tuple[str, ...]
     provenance: Provenance
     undefined: tuple[tuple[str, int], ...] = ()
+    _optional = ("images",)
 
     @property
     def square(self) -> bool:

@@ -29,9 +29,9 @@ class Resamples(Saved):
         names: names of the rows (sources).
         targets: names of the columns; the same tuple as `names` for a square matrix.
         provenance: measure, scheme, key, dtype, device and versions.
-        kind: "bootstrap", "bayesian bootstrap", "subsample", "jackknife" or "permutation".
+        kind: "half-samples", "bootstrap", "bayesian bootstrap", "subsample", "jackknife" or "permutation".
         images: number n of images.
-        size: images in a subset, for subsampling.
+        size: images in a subset or half, for subsampling and half-samples.
         undefined: pairs of network and the number of its images whose map has no value.
     """
 
@@ -63,16 +63,26 @@ class Resamples(Saved):
         self._refuse("standard error", "permutation")
         if self.kind == "subsample":
             return inference.subsample_error(self.values, self.size or self.images, self.images)
+        if self.kind == "half-samples":
+            return inference.half_sample_error(self.values, self.size or 0, self.images)
         if self.kind == "jackknife":
             return inference.jackknife_error(self.values)
         return inference.bootstrap_error(self.values)
 
     def interval(self, level: float = 0.95) -> jax.Array:
-        """Confidence interval `(2, S, T)`: percentile for the bootstraps, normal on the scaled error otherwise.
+        """Confidence interval `(2, S, T)`.
+
+        Half-samples: on Fisher's scale, with the quantile of Student's t for the number of pairs less one; a score of 1
+        has an interval of no width. Bootstraps: percentile. Subsamples and the jackknife: normal on the scaled error.
 
         Raises:
             ValueError: permutations have none.
         """
+        if self.kind == "half-samples":
+            error = self.standard_error() * self._stretch(level)
+            fisher = inference.fisher_interval(self.estimate, error, level)
+            sure = jnp.abs(self.estimate) >= 1 - 8 * jnp.finfo(self.estimate.dtype).eps
+            return jnp.where(sure, self.estimate, fisher)
         if self.kind in ("subsample", "jackknife", "permutation"):
             return inference.normal_interval(self.estimate, self.standard_error(), level)
         return inference.percentile_interval(self.values, level)
@@ -83,7 +93,7 @@ class Resamples(Saved):
         Raises:
             ValueError: this is no bootstrap, or `jackknife` is none of the same networks.
         """
-        self._refuse("BCa interval", "permutation", "subsample", "jackknife")
+        self._refuse_all_but_bootstraps("BCa interval")
         if jackknife.kind != "jackknife" or (jackknife.names, jackknife.targets) != (self.names, self.targets):
             raise ValueError("a BCa interval needs js.resample(..., js.Jackknife()) of the same networks.")
         return inference.bca_interval(self.values, self.estimate, jackknife.values, level)
@@ -109,14 +119,19 @@ class Resamples(Saved):
     def difference(self, first: tuple[str, str], second: tuple[str, str], level: float = 0.95) -> dict[str, float]:
         """Difference of two entries (source, target) in the same resamples, with its error and interval."""
         self._refuse("difference", "permutation")
-        entries = [(self.names.index(s), self.targets.index(t)) for s, t in (first, second)]
+        entries = [(self._place(s, self.names), self._place(t, self.targets)) for s, t in (first, second)]
         pair = dataclasses.replace(
             self,
             values=inference.difference(self.values, *entries)[:, None, None],
             estimate=inference.difference(self.estimate, *entries)[None, None],
         )
-        low, high = np.asarray(pair.interval(level))[:, 0, 0].tolist()
-        error = float(pair.standard_error()[0, 0])
+        error = pair.standard_error()
+        if self.kind in BOOTSTRAPS:
+            interval = inference.percentile_interval(pair.values, level)
+        else:
+            interval = inference.normal_interval(pair.estimate, error * self._stretch(level), level)
+        low, high = np.asarray(interval)[:, 0, 0].tolist()
+        error = float(error[0, 0])
         return {"difference": float(pair.estimate[0, 0]), "error": error, "low": low, "high": high}
 
     def family_wise(self, null: float = 0.0) -> inference.FamilyWise:
@@ -128,7 +143,7 @@ class Resamples(Saved):
         Raises:
             ValueError: the scheme is no bootstrap.
         """
-        self._refuse("max-t test", "permutation", "subsample", "jackknife")
+        self._refuse_all_but_bootstraps("max-t test")
         self._warn_if_few(1)
         tests = inference.family_wise(self._family(self.values), self._family(self.estimate), null)
         return inference.FamilyWise(*(self._matrix(field) for field in tests))
@@ -141,10 +156,10 @@ class Resamples(Saved):
         Raises:
             ValueError: the scheme has no p-values.
         """
-        self._refuse("false discovery rate", "subsample", "jackknife")
         if self.kind == "permutation":
             p = self._family(self.p_value())
         else:
+            self._refuse_all_but_bootstraps("false discovery rate")
             p = inference.family_wise(self._family(self.values), self._family(self.estimate), null).unadjusted
         self._warn_if_few(p.size)
         return self._matrix(inference.false_discovery(p))
@@ -158,11 +173,9 @@ class Resamples(Saved):
             KeyError: no column has that name.
             ValueError: the scheme is no bootstrap.
         """
-        self._refuse("paired test", "permutation", "subsample", "jackknife")
-        if target not in self.targets:
-            raise KeyError(f"no target is named {target!r}; there are {', '.join(self.targets)}")
+        self._refuse_all_but_bootstraps("paired test")
+        t, count = self._place(target, self.targets), len(self.names)
         self._warn_if_few(1)
-        t, count = self.targets.index(target), len(self.names)
         pairs = [(a, b) for a, b in inference.pairs(count) if target not in (self.names[a], self.names[b])]
         a, b = np.asarray(pairs).T
         values, estimate = (v[..., a, t] - v[..., b, t] for v in (self.values, self.estimate))
@@ -185,7 +198,7 @@ class Resamples(Saved):
         Raises:
             ValueError: the scheme is no bootstrap, or there is not one label a target.
         """
-        self._refuse("two-factor variance", "permutation", "subsample", "jackknife")
+        self._refuse_all_but_bootstraps("two-factor variance")
         labels = list(dict.fromkeys(groups))
         codes = [labels.index(g) for g in groups]
         return inference.two_factor(self.values, self.estimate, codes, key=key, images=self.images)
@@ -234,6 +247,19 @@ class Resamples(Saved):
 
     def _self_entries(self):
         return np.asarray(self.names)[:, None] == np.asarray(self.targets)[None, :]
+
+    def _stretch(self, level):
+        """What the small number of half-samples adds to the width of an interval."""
+        return inference.student_stretch(self.values.shape[0] // 2 - 1, level) if self.kind == "half-samples" else 1.0
+
+    def _refuse_all_but_bootstraps(self, what):
+        if self.kind not in BOOTSTRAPS:
+            raise ValueError(f"there is no {what} for the scheme {self.kind}; use js.Bootstrap().")
+
+    def _place(self, name, names):
+        if name not in names:
+            raise KeyError(f"no network is named {name!r}; there are {', '.join(names)}")
+        return names.index(name)
 
     def _refuse(self, what, *kinds):
         if self.kind in kinds:

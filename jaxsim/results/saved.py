@@ -77,6 +77,8 @@ class Saved:
 
     _arrays: tuple[str, ...]
     _meta: tuple[str, ...]
+    _optional: tuple[str, ...] = ()
+    """Arrays that may be None."""
 
     def metadata(self) -> dict[str, Any]:
         """All that is not an array, as JSON types."""
@@ -84,7 +86,7 @@ class Saved:
         return json.loads(json.dumps({"record": type(self).__name__, **plain}, default=_as_json))
 
     def to_json(self) -> dict[str, Any]:
-        """The whole record as JSON types; arrays become nested lists, NaN becomes None."""
+        """The whole record as JSON types; arrays become nested lists; NaN and infinity become None."""
         values = {n: getattr(self, n) for n in self._arrays}
         return self.metadata() | {n: None if v is None else _as_list(v) for n, v in values.items()}
 
@@ -110,7 +112,7 @@ def _as_list(values: Any) -> Any:
     values = np.asarray(values)
     if values.dtype.kind != "f":
         return values.tolist()
-    return np.asarray(np.where(np.isnan(values), None, values.astype(object))).tolist()
+    return np.asarray(np.where(np.isfinite(values), values.astype(object), None)).tolist()
 
 
 def load(path: str | Path) -> Any:
@@ -123,14 +125,19 @@ def load(path: str | Path) -> Any:
     text = arrays.pop("record_json", None)
     if text is None:
         raise ValueError(f"{path} holds no jaxsim record: it has no entry 'record_json'.")
-    meta = json.loads(str(text))
-    cls = _RECORDS.get(meta.pop("record", ""))
-    if cls is None:
-        raise ValueError(f"{path} holds a record of a kind that this version does not know.")
-    if "provenance" in meta:
-        meta["provenance"] = Provenance(**{k: _as_tuple(v) for k, v in meta["provenance"].items()})
-    fields: dict[str, Any] = {k: _as_tuple(v) for k, v in meta.items()}
-    return cls(**fields, **{n: arrays.get(n) for n in cls._arrays})
+    try:
+        meta = json.loads(str(text))
+        cls = _RECORDS.get(meta.pop("record", ""))
+        if cls is None:
+            raise ValueError(f"{path} holds a record of a kind that this version does not know.")
+        if "provenance" in meta:
+            meta["provenance"] = Provenance(**{k: _as_tuple(v) for k, v in meta["provenance"].items()})
+        missing = [n for n in cls._arrays if n not in arrays and n not in cls._optional]
+        if missing:
+            raise ValueError(f"{path} is damaged: it has no array {missing[0]!r}.")
+        return cls(**{k: _as_tuple(v) for k, v in meta.items()}, **{n: arrays.get(n) for n in cls._arrays})
+    except (TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is damaged: its record cannot be read ({error}).") from None
 
 
 def _as_tuple(value: Any) -> Any:

@@ -1,0 +1,112 @@
+"""Refusing what a measure cannot be computed from, and saying which networks have no scores."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsim.inputs import Networks
+from jaxsim.measures import Measure, of_maps, part_name
+from jaxsim.results import UndefinedScores
+
+
+def listed(measure: Any) -> tuple[tuple[Measure, ...], bool]:
+    """The measures, and whether they came as a list.
+
+    Raises:
+        TypeError: there is none, or something else.
+    """
+    measures, several = _as_tuple(measure)
+    odd = [m for m in measures if not isinstance(m, Measure)]
+    if odd or not measures:
+        what = repr(odd[0]) if odd else "an empty list"
+        raise TypeError(f"measure must be a jaxsim Measure, such as js.RSA, or a list of them, not {what}.")
+    return measures, several
+
+
+def listed_comparators(compare: Any) -> tuple[tuple[Measure, ...], bool]:
+    """Comparators of ready-made maps as measures, and whether they came as a list.
+
+    Raises:
+        TypeError: there is none, or something else, such as a measure of features.
+    """
+    comparators, several = _as_tuple(compare)
+    odd = [c for c in comparators if isinstance(c, Measure) or not callable(c)]
+    if odd or not comparators:
+        what = repr(odd[0]) if odd else "an empty list"
+        raise TypeError(f"maps are compared by a comparator such as js.compare.spearman, or a list, not by {what}.")
+    return tuple(of_maps(c) for c in comparators), several
+
+
+def _as_tuple(value: Any) -> tuple[tuple[Any, ...], bool]:
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    return (tuple(value) if several else (value,)), several
+
+
+def undefined_networks(x: Networks, y: Networks | None, bad_x, bad_y) -> dict[str, int]:
+    """Networks that have no scores, with the number of their images to blame."""
+    counts = [*zip(x.names, np.asarray(bad_x), strict=True)]
+    counts += [] if y is None else zip(y.names, np.asarray(bad_y), strict=True)
+    return {name: int(count) for name, count in counts if count >= 0}
+
+
+def warn_undefined(measure: Measure, undefined: dict[str, int], images: int, level: int) -> None:
+    """Say on the host which networks have no scores, and why."""
+    for name, count in undefined.items():
+        why = (
+            f"{count} of its {images} images have NaN, infinite, zero or constant features"
+            if count
+            else "its map is constant, so that there is nothing to compare"
+        )
+        warnings.warn(f"network {name!r} has no {measure} scores (NaN): {why}.", UndefinedScores, stacklevel=level + 1)
+
+
+def fewest_images(measure: Measure) -> int:
+    """Images that the measure's comparator needs at least."""
+    return getattr(measure.compare, "fewest", 2)
+
+
+def check(measures: Sequence[Measure], nets: Networks) -> None:
+    """Refuse what a measure cannot be computed from.
+
+    Raises:
+        ValueError: too few images, no positions, channels that do not divide, or a Duality of another shape.
+    """
+    for m in measures:
+        if nets.images < fewest_images(m):
+            raise ValueError(f"{m} needs at least {fewest_images(m)} images; there are {nets.images}.")
+        for shape in {a.shape: n for n, a in reversed([*zip(nets.names, nets.arrays, strict=True)])}.items():
+            _check_parts(m, *shape)
+
+
+def _check_parts(measure, shape, name):
+    """Follow shapes through transform, map and comparator, naming the part that does not fit."""
+    n = shape[0]
+    x = jax.ShapeDtypeStruct(shape, jnp.float32)
+    steps = [
+        ("transform", measure.transform, 1, lambda s: len(s) >= 2 and s[0] == n, f"({n}, d)"),
+        ("pairwise", measure.pairwise, 1, lambda s: s == (n, n), f"({n}, {n})"),
+        ("compare", measure.compare, 2, lambda s: s == (), "()"),
+    ]
+    for role, part, arguments, fits, wanted in steps:
+        if not callable(part):
+            raise TypeError(f"the {role} of {measure} is {part!r}, which cannot be called.")
+        try:
+            found = jax.eval_shape(part, *[x] * arguments)
+        except ValueError as error:
+            raise ValueError(f"network {name!r}: {_first_line(error)}") from None
+        except (TypeError, jax.errors.JAXTypeError) as error:
+            raise TypeError(
+                f"{role} {part_name(part)} fails on {tuple(x.shape)} arrays: {_first_line(error)}"
+            ) from None
+        if not hasattr(found, "shape") or not fits(found.shape):
+            shown = getattr(found, "shape", type(found).__name__)
+            raise ValueError(f"{role} {part_name(part)} makes {shown} of {tuple(x.shape)}; it must make {wanted}.")
+        x = found
+
+
+def _first_line(error):
+    return str(error).strip().splitlines()[0]
