@@ -62,6 +62,12 @@ def margins(m0: Float[Array, "n n"], w: Float[Array, " n"]) -> Float[Array, " n"
 
 def fit_margins(r, w):
     """`margins` from r = K0 w; both may carry trailing axes, one weighting each."""
+    heaviest = jnp.arange(w.shape[0]).reshape(-1, *(1,) * (w.ndim - 1)) == jnp.argmax(w, 0)
     left = jnp.sum(w, 0) - 2 * w
-    q = jnp.sum(w * r / left, 0) / (1 + jnp.sum(w / left, 0))
-    return (r - q) / left
+    # W - 2w is zero for an image that weighs half of all, so that image is solved for first
+    others = jnp.where(heaviest, 0, w) / jnp.where(heaviest, 1, left)
+    u, s = 1 + jnp.sum(others, 0), jnp.sum(others * r, 0)
+    own = [jnp.sum(jnp.where(heaviest, v, 0), 0) for v in (r, w, left)]
+    a = (own[0] * u - s) / (own[1] + own[2] * u)
+    q = own[0] - own[2] * a
+    return jnp.where(heaviest, a, (r - q) / jnp.where(heaviest, 1, left))

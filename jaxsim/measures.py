@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from jaxsim import compare, pairwise, transforms
+from jaxsim.linalg import as_floating
 
 
 @jax.tree_util.register_pytree_node_class
@@ -34,7 +35,8 @@ class Measure:
 
     def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
         """Score of features `(n, ..., c)` and `(n, ..., e)` of the same images: `()`."""
-        return self.compare(self.pairwise(self.transform(x)), self.pairwise(self.transform(y)))
+        a, b = (self.pairwise(self.transform(as_floating(z))) for z in (x, y))
+        return self.compare(a, b)
 
     def __str__(self) -> str:
         """The name in NAMED if there is one, else the parts."""

@@ -6,6 +6,7 @@ counts nowhere. A transform of your own is any function `(n, ..., c) -> (n, d)`.
 """
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -69,10 +70,9 @@ class ZScore:
 
     def __call__(self, x: Float[Array, "n ..."], where: Bool[Array, "..."] | None = None):
         """`(n, ..., c) -> (n, d)`."""
-        varies = jnp.max(x, 0, keepdims=True) != jnp.min(x, 0, keepdims=True)
-        centred = jnp.where(varies, remove_mean(x, 0, where), 0)
-        variance = jnp.where(varies, jnp.mean(centred**2, 0, keepdims=True), 1)
-        return flatten(centred / jnp.sqrt(variance))
+        centred = remove_mean(x, 0, where)
+        variance = jnp.mean(centred**2, 0, keepdims=True)
+        return flatten(centred / jnp.sqrt(jnp.where(variance > 0, variance, 1)))
 
 
 @register_static
@@ -127,20 +127,15 @@ class GroupNorm:
         channels = x.shape[-1]
         if where is None and channels % self.groups:
             raise ValueError(f"group_norm cannot divide {channels} channels into {self.groups} equal groups.")
-        if where is not None:
-            channels = jnp.sum(jnp.any(where, axis=tuple(range(where.ndim - 1))))
-        member = jnp.arange(x.shape[-1]) // (channels // self.groups)
-        member = (member[:, None] == jnp.arange(self.groups)).astype(x.dtype)
-        real = jnp.ones(x.shape[1:], bool) if where is None else where
-        count = dot(jnp.sum(real, axis=tuple(range(real.ndim - 1))).astype(x.dtype)[None], member)
-
-        def group_mean(v):
-            mean = dot(jnp.sum(v, spatial_axes(v)), member) / count
-            return dot(mean, member.T).reshape(v.shape[0], *(1,) * (v.ndim - 2), v.shape[-1])
-
-        for _ in range(2):
-            x = jnp.where(real, x - group_mean(x), 0)
-        return flatten(x / jnp.sqrt(group_mean(x * x) + EPSILON))
+        if where is None:
+            grouped = x.reshape(*x.shape[:-1], self.groups, channels // self.groups)
+            axes = (*range(1, x.ndim - 1), grouped.ndim - 1)
+            return flatten(_unit_variance(grouped, axes, None))
+        channels = jnp.sum(jnp.any(where, axis=tuple(range(where.ndim - 1))))
+        group = jnp.arange(x.shape[-1]) // (channels // self.groups)
+        axes = tuple(range(1, x.ndim))
+        parts = [_unit_variance(x, axes, where & (group == g)) for g in range(self.groups)]
+        return flatten(functools.reduce(jnp.add, parts))
 
 
 @register_static

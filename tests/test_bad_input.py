@@ -58,6 +58,10 @@ def leaves_jax(x):
     return np.asarray(x)
 
 
+def says_nothing(x):
+    raise ValueError
+
+
 FEATURES = {
     "unequal n": (affinity({"first": A, "second": B[:9]}), ValueError, ["'first'", "'second'", "(12, 5)", "(9, 5)"]),
     "unequal n of two sets": (lambda: js.cross_affinity({"a": A}, {"b": B[:9]}, js.RSA), ValueError, ["12", "9"]),
@@ -152,6 +156,11 @@ MEASURES = {
         (TypeError, ValueError),
         ["leaves_jax"],
     ),
+    "own transform that says nothing": (
+        affinity(X, js.dds(says_nothing, js.pairwise.linear)),
+        ValueError,
+        ["'first'", "ValueError"],
+    ),
 }
 MAPS = {
     "not square": (compare({"first": A, "second": B}), ValueError, ["'first'", "(12, 5)"]),
@@ -169,7 +178,12 @@ MAPS = {
     "subsets of maps": (
         resample(js.Subsample(size=6), js.compare.spearman, js.maps(X, js.RSA), resamples=2, key=KEY),
         ValueError,
-        ["Subsample refits"],
+        ["subsample", "refits", "maps"],
+    ),
+    "halves of maps": (
+        resample(js.HalfSamples(), js.compare.spearman, js.maps(X, js.RSA), resamples=2, key=KEY),
+        ValueError,
+        ["half-samples", "refits", "maps"],
     ),
 }
 ROWS = np.stack([RNG.permutation(N)[:6] for _ in range(3)])
@@ -191,6 +205,19 @@ SCHEMES = {
     "a class for a scheme": (resample(js.Bootstrap, key=KEY, resamples=2), TypeError, ["js.Bootstrap()"]),
     "a word for a scheme": (resample("bootstrap", key=KEY, resamples=2), TypeError, ["js.Bootstrap()"]),
     "jackknife of another number": (resample(js.Jackknife(), resamples=7), ValueError, ["12", "7"]),
+    "halves that are not paired": (resample(js.HalfSamples(), resamples=7, key=KEY), ValueError, ["even", "7"]),
+    "halves that are too small": (
+        resample(js.HalfSamples(), features={k: v[:7] for k, v in X.items()}, resamples=4, key=KEY),
+        ValueError,
+        ["half-samples", "7", "4"],
+    ),
+    "halves of strata that are too small": (
+        resample(js.HalfSamples(strata=range(N)), resamples=4, key=KEY),
+        ValueError,
+        ["half", "4"],
+    ),
+    "halves without a key": (resample(js.HalfSamples(), resamples=4), TypeError, ["jax.random.key"]),
+    "halves without a number": (resample(js.HalfSamples(), key=KEY), ValueError, ["resamples", "None"]),
     "subset larger than n": (resample(js.Subsample(size=13), resamples=2, key=KEY), ValueError, ["13", "12"]),
     "subset too small": (resample(js.Subsample(size=3), resamples=2, key=KEY), ValueError, ["3", "4"]),
     "subset of a fraction": (
@@ -232,13 +259,28 @@ SCHEMES = {
     ),
     "unequal n against": (resample(js.Jackknife(), against={"t": B[:9]}), ValueError, ["12", "9"]),
 }
+CEILINGS = {
+    "one member": (lambda: js.noise_ceiling({"first": A}, js.RSA), ValueError, ["two members", "'first'"]),
+    "own comparator": (
+        lambda: js.noise_ceiling(X, js.Measure(js.transforms.center, js.pairwise.linear, not_a_number)),
+        TypeError,
+        ["not_a_number", "noise ceiling"],
+    ),
+    "unequal n": (
+        lambda: js.noise_ceiling({"first": A, "second": B[:9]}, js.RSA),
+        ValueError,
+        ["'first'", "'second'", "12", "9"],
+    ),
+    "too few images": (lambda: js.noise_ceiling({"first": A[:3], "second": B[:3]}, js.CKA_LINEAR), ValueError, ["4"]),
+}
 BUDGETS = {
-    "affinity": (affinity(X, memory=100.0), ValueError, ["budget", "two networks", "12"]),
+    "affinity": (affinity(X, js.RSA, memory=100.0), ValueError, ["budget", "two networks", "12"]),
     "cross": (lambda: js.cross_affinity(X, X, js.RSA, memory=100.0), ValueError, ["budget", "two networks"]),
     "maps": (compare({"first": MAP, "second": MAP}, memory=100.0), ValueError, ["budget"]),
     "resample": (resample(js.Jackknife(), memory=100.0), ValueError, ["budget", "one resample"]),
 }
-TABLES = {"features": FEATURES, "ids": IDS, "measure": MEASURES, "maps": MAPS, "scheme": SCHEMES, "budget": BUDGETS}
+TABLES = {"features": FEATURES, "ids": IDS, "measure": MEASURES, "maps": MAPS, "scheme": SCHEMES}
+TABLES |= {"ceiling": CEILINGS, "budget": BUDGETS}
 
 
 @pytest.mark.parametrize(

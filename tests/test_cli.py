@@ -155,7 +155,7 @@ def test_evaluate_prints_both_correlations_and_writes_them_where_asked(tmp_path,
 
 
 def test_evaluate_with_resamples_gives_three_intervals_each_way(path, out, tmp_path, features, capsys):
-    assert main(["bootstrap", path, "--resamples", "30", "--out", str(out)]) == 0
+    assert main(["bootstrap", path, "--scheme", "bootstrap", "--resamples", "30", "--out", str(out)]) == 0
     assert main(["affinity", path, "--out", str(out)]) == 0
     truth = np.asarray(results.load(out / "affinity.npz").values, float)
     truth = truth + 0.1 * np.random.default_rng(0).standard_normal(truth.shape)

@@ -14,8 +14,8 @@ import pytest
 
 import jaxsim as js
 from jaxsim import inputs
+from jaxsim.engine import feature_space, program, shapes
 from jaxsim.engine import memory as budgets
-from jaxsim.engine import program, shapes
 from jaxsim.results import UndefinedScores
 
 N, D = 20, 12
@@ -592,6 +592,134 @@ def test_a_second_affinity_compiles_nothing():
     assert events("backend_compile") == []
 
 
+# Noise ceilings
+
+
+CEILINGS = ("pearson", "spearman", "cosine", "rho_a")
+
+
+@pytest.mark.parametrize("name", CEILINGS)
+def test_noise_ceilings(name):
+    """From features and from their maps; the best possible map lies between the bounds of its group."""
+    comparator = getattr(js.compare, name)
+    want = o.noise_ceiling([o.RSA.map(x) for x in FOUR.values()], name)
+    found = js.noise_ceiling(FOUR, js.Measure(js.transforms.center, js.pairwise.pearson, comparator))
+    np.testing.assert_allclose(found, want, rtol=0, atol=ACCURACY)
+    made = js.Maps(np.stack(list(MAPS.values())), tuple(FOUR), js.results.Provenance.now("rsa", jnp.zeros(1)))
+    np.testing.assert_allclose(js.noise_ceiling(made, comparator), want, rtol=0, atol=ACCURACY)
+    assert want[0] < want[1] - 1e-3
+
+
+def test_the_noise_ceiling_of_centred_maps_comes_from_their_scores(named):
+    found = js.noise_ceiling(FOUR, js.CKA_LINEAR)
+    want = js.inference.noise_ceiling_from_scores(named["CKA_LINEAR"].values)
+    np.testing.assert_allclose(found, want, rtol=0, atol=ACCURACY)
+
+
+def test_the_noise_ceiling_aligns_by_id():
+    order = np.random.default_rng(0).permutation(N)
+    mixed = FOUR | {"net2": FOUR["net2"][order]}
+    ids = dict.fromkeys(FOUR, range(N)) | {"net2": order}
+    with pytest.raises(ValueError, match="align=True"):
+        js.noise_ceiling(mixed, js.CKA_LINEAR, ids=ids)
+    found = js.noise_ceiling(mixed, js.CKA_LINEAR, ids=ids, align=True)
+    np.testing.assert_allclose(found, js.noise_ceiling(FOUR, js.CKA_LINEAR), rtol=0, atol=3e-7)
+
+
+# Linear CKA from features
+
+
+def spoilt(value, **networks):
+    return networks | {"net1": value(networks["net1"])}
+
+
+LINEAR = {
+    "CKA_LINEAR": (js.CKA_LINEAR, o.CKA_LINEAR),
+    "CKA_LINEAR_BIASED": (js.CKA_LINEAR_BIASED, o.CKA_LINEAR_BIASED),
+    "pooled": (js.dds(js.transforms.mean_pool, js.pairwise.linear), o.dds(o.mean_pool, o.linear)),
+}
+NARROW = {
+    "one shape": (signals([4] * 3), None),
+    "padded widths": (signals([2, 3, 4, 5]), None),
+    "positions": (signals([(2, 2)] * 3), None),
+    "two sets": (signals([4] * 3), dict(zip("ab", signals([3] * 2, 1).values(), strict=True))),
+    "a constant network": (spoilt(lambda x: np.full_like(x, 0.1), **signals([4] * 3)), None),
+    "one NaN": (spoilt(one_feature_of(np.nan), **signals([4] * 3)), None),
+    "one infinity": (spoilt(one_feature_of(np.inf), **signals([4] * 3)), None),
+}
+
+
+def linear_scores():
+    """All cases under all measures, and the warnings."""
+    found = {}
+    for case, (x, y) in NARROW.items():
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            measures = [ours for ours, _ in LINEAR.values()]
+            scores = js.affinity(x, measures) if y is None else js.cross_affinity(x, y, measures)
+        found[case] = dict(zip(LINEAR, scores, strict=True)), [str(w.message) for w in caught]
+    return found
+
+
+@pytest.fixture(scope="module")
+def two_ways():
+    """From features, and from maps with that form switched off."""
+    from_features, asked = linear_scores(), []
+
+    def never(*given):
+        asked.append(given)
+        return False
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feature_space, "is_cheaper", never)
+        jax.clear_caches()
+        from_maps = linear_scores()
+    jax.clear_caches()
+    assert asked
+    return from_features, from_maps
+
+
+@pytest.mark.parametrize("case", NARROW)
+def test_linear_cka_from_features_is_that_from_maps(case, two_ways):
+    x, y = NARROW[case]
+    nets = [None if group is None else inputs.networks(group) for group in (x, y)]
+    for name, (ours, theirs) in LINEAR.items():
+        parts = [None if group is None else shapes.buckets(group, [ours])[0] for group in nets]
+        assert feature_space.is_cheaper(ours, *parts)
+        ((found, said), (want, also_said)) = ((way[case][0][name], way[case][1]) for way in two_ways)
+        np.testing.assert_allclose(found.values, want.values, rtol=0, atol=ACCURACY, err_msg=name)
+        np.testing.assert_array_equal(np.isnan(found.values), np.isnan(want.values), err_msg=name)
+        assert (found.undefined, said) == (want.undefined, also_said)
+        assert [n for n, _ in found.undefined] == (["net1"] if case in list(NARROW)[-3:] else [])
+        whole = {k: v for k, v in x.items() if k not in dict(found.undefined)}
+        rows = [k for k, n in enumerate(x) if n in whole]
+        columns = rows if y is None else range(len(y))
+        score = [[theirs(u, v) for v in (whole if y is None else y).values()] for u in whole.values()]
+        np.testing.assert_allclose(np.asarray(found.values)[np.ix_(rows, columns)], score, rtol=0, atol=ACCURACY)
+
+
+@pytest.mark.parametrize("case", ["one shape", "padded widths", "two sets"])
+def test_linear_cka_from_features_makes_no_map(case):
+    def made(measures):
+        (px, rows), (py, columns) = (
+            (None, None) if group is None else shapes.buckets(inputs.networks(group), measures)
+            for group in NARROW[case]
+        )
+        columns = rows if columns is None else columns
+        closed = jax.make_jaxpr(lambda a, b: program.affinity_call(measures, a, b, rows, columns))(px, py)
+        return {s for s in shapes_in(closed.jaxpr) if s.count(N) > 1 or N * (N - 1) // 2 in s or N * N in s}
+
+    assert made((js.CKA_LINEAR, js.CKA_LINEAR_BIASED)) == set()
+    assert made((js.CKA_LINEAR, js.RSA)) != set()
+
+
+def test_maps_are_cheaper_for_wide_networks_and_needed_for_other_measures():
+    parts = {d: shapes.buckets(inputs.networks(signals([d] * 3)), [js.CKA_LINEAR])[0] for d in (4, 100)}
+    assert feature_space.is_cheaper(js.CKA_LINEAR, parts[4], None)
+    assert not feature_space.is_cheaper(js.CKA_LINEAR, parts[100], None)
+    assert not any(feature_space.is_cheaper(m, parts[4], None) for m in (js.RSA, js.CKA_RBF, js.DISTANCE_CORRELATION))
+
+
 FIFTY = """
 import jax, jax.monitoring, numpy as np, jaxsim as js
 compiled = []
@@ -600,16 +728,14 @@ jax.monitoring.register_event_duration_secs_listener(
 )
 rng = np.random.default_rng(0)
 features = {str(k): rng.normal(size=(12, 8 + 3 * k)).astype(np.float32) for k in range(50)}
-MEASURE
+found = js.affinity(features, [js.RSA, js.CKA_LINEAR, js.DDS_COSINE])
 assert all(np.isfinite(a.values).all() and a.values.shape == (50, 50) for a in np.ravel(found))
 print(len(compiled), *compiled)
 """
 
 
-@pytest.mark.parametrize("measure", ["js.RSA", "[js.RSA, js.CKA_LINEAR, js.DDS_COSINE]"], ids=["rsa", "three"])
-def test_fifty_networks_of_fifty_widths_compile_at_most_four_programs(measure):
-    code = FIFTY.replace("MEASURE", f"found = js.affinity(features, {measure})")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+def test_fifty_networks_of_fifty_widths_compile_at_most_four_programs():
+    done = subprocess.run([sys.executable, "-c", FIFTY], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     count, *names = done.stdout.split(maxsplit=1)
     assert int(count) <= 4, names

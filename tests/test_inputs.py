@@ -148,7 +148,7 @@ def test_pairwise_keeps_track_of_a_network_without_scores():
     with pytest.warns(js.results.UndefinedScores) as caught:
         found = js.affinity(features, js.CKA_LINEAR, ids=ids, align=True, missing="pairwise")
     assert [n for n, _ in found.undefined] == ["a"]
-    assert ["'a'" in str(w.message) for w in caught] == [True]
+    assert {"network 'a' has no" in str(w.message) for w in caught} == {True}
 
 
 @pytest.mark.parametrize("side", ["xs", "ys"])

@@ -147,61 +147,68 @@ def test_gradient_of_the_median_is_the_difference_quotient(x64):
         np.testing.assert_allclose(slope[k], want, atol=1e-8)
 
 
-# Weighted ranks.
+# Weighted ranks. 36 pairs fill a part of one run of the cumulative sums, 190 pairs one run and a part of the next.
+IMAGES = [9, 20]
+
+
+@functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+def weigh(stack, w):
+    """One map at a time, as the comparators do, so that maps with and without ties take their own ways."""
+    i, j = compare._pairs(w.shape[0])
+    pairs = w[i] * w[j]
+    return jax.lax.map(lambda v: ranks.weighted(ranks.sort_pairs(v, i, j), w, pairs), stack)
+
+
 @functools.cache
-def weighted_ranks():
-    n = 9
-    i, j = compare._pairs(n)
-    stack = np.stack([draws(kind) for kind in KINDS])
-
-    @jax.jit
-    def run(stack, w):
-        return jax.vmap(lambda v: ranks.weighted(ranks.sort_pairs(v, i, j), w))(stack)
-
+def weighted_ranks(n):
     w = np.random.default_rng(3).multinomial(n, np.ones(n) / n, size=6).T.astype(np.float32)
     w[:, 0] = 1
-    return np.asarray(run(stack, w)), w, (np.asarray(i), np.asarray(j))
+    stack = np.stack([draws(kind, n * (n - 1) // 2) for kind in KINDS])
+    i, j = (np.asarray(a) for a in compare._pairs(n))
+    return stack, np.asarray(weigh(stack, w)), w, w[i] * w[j]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_weighted_ranks_are_those_of_the_expanded_pairs(kind):
-    got, w, (i, j) = weighted_ranks()
+@pytest.mark.parametrize("n", IMAGES)
+def test_weighted_ranks_are_those_of_the_expanded_pairs(kind, n):
+    stack, got, w, pairs = weighted_ranks(n)
+    assert (w == 0).any()
+    k = KINDS.index(kind)
     for b in range(w.shape[1]):
-        count = (w[i, b] * w[j, b]).astype(int)
-        expanded = scipy.stats.rankdata(np.repeat(draws(kind), count))
-        np.testing.assert_array_equal(np.repeat(got[KINDS.index(kind), :, b], count), expanded)
+        count = pairs[:, b].astype(int)
+        expanded = scipy.stats.rankdata(np.repeat(stack[k], count))
+        # copies of a value tie with each other, whether or not values do
+        np.testing.assert_array_equal(np.repeat(got[k, :, b], count), expanded)
 
 
-def test_weights_of_one_give_average_ranks():
-    got, w, _ = weighted_ranks()
+@pytest.mark.parametrize("n", IMAGES)
+def test_weights_of_one_give_average_ranks(n):
+    stack, got, w, _ = weighted_ranks(n)
     assert (w[:, 0] == 1).all()
-    np.testing.assert_array_equal(got[:, :, 0], scipy.stats.rankdata(np.stack([draws(k) for k in KINDS]), axis=1))
+    np.testing.assert_array_equal(got[:, :, 0], scipy.stats.rankdata(stack, axis=1))
 
 
 def test_weighted_ranks_under_fractions(x64):
     """Halves of everything: the weight below, plus half of the own run, plus one half."""
-    n, v = 9, draws("ties").astype(np.float64)
-    i, j = compare._pairs(n)
+    n = 20
+    stack = np.stack([draws(kind, 190) for kind in ("ties", "distinct")]).astype(np.float64)
+    i, j = (np.asarray(a) for a in compare._pairs(n))
     w = np.random.default_rng(4).uniform(0.1, 2, size=(n, 2))
-    got = jax.jit(lambda v, w: ranks.weighted(ranks.sort_pairs(v, i, j), w))(v, w)
+    got, pair = weigh(stack, w), w[i] * w[j]
     assert got.dtype == np.float64
-    pair = w[np.asarray(i)] * w[np.asarray(j)]
-    below = np.array([[pair[v < u, b].sum() for b in range(2)] for u in v])
-    own = np.array([[pair[v == u, b].sum() for b in range(2)] for u in v])
-    np.testing.assert_allclose(got, below + (own + 1) / 2, rtol=1e-12)
+    for v, found in zip(stack, got, strict=True):
+        below = np.array([[pair[v < u, b].sum() for b in range(2)] for u in v])
+        own = np.array([[pair[v == u, b].sum() for b in range(2)] for u in v])
+        np.testing.assert_allclose(found, below + (own + 1) / 2, rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["ties", "distinct"])
-def test_order_of_pairs(kind):
+@pytest.mark.parametrize("kind", KINDS)
+def test_order_knows_ties_and_nan(kind):
     v = draws(kind)
-    i, j = compare._pairs(9)
-    sort = jax.jit(ranks.sort_pairs)
-    order = sort(v, i, j)
-    ordered = np.sort(v)
-    np.testing.assert_array_equal(ordered[np.asarray(order.place)], v)
-    np.testing.assert_array_equal(order.first, np.searchsorted(ordered, ordered, "left"))
-    np.testing.assert_array_equal(order.last, np.searchsorted(ordered, ordered, "right") - 1)
-    np.testing.assert_array_equal(np.asarray(order.i)[np.asarray(order.place)], i)
-    np.testing.assert_array_equal(np.asarray(order.j)[np.asarray(order.place)], j)
+    order = sort(v, *compare._pairs(9))
+    assert order.tied == (np.unique(v).size < v.size)
     assert not order.undefined
-    assert sort(np.where(np.arange(PAIRS) == 3, np.nan, v), i, j).undefined
+    assert sort(np.where(np.arange(PAIRS) == 3, np.float32(np.nan), v), *compare._pairs(9)).undefined
+
+
+sort = jax.jit(ranks.sort_pairs)

@@ -6,6 +6,7 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import oracles as o
 import pytest
 
 import jaxsim as js
@@ -13,6 +14,13 @@ from jaxsim import results
 
 NAMES, TARGETS = ("a", "b", "c"), ("t", "a")
 B, N, M = 40, 30, 12
+QUICK = {"xla_backend_optimization_level": 0}
+"""Compiles in half the time."""
+
+
+def quick(method, *records):
+    """The method of records as one program; operation by operation it would compile each."""
+    return jax.jit(method, compiler_options=QUICK)(*records)
 
 
 def provenance(**rest):
@@ -32,7 +40,7 @@ def resamples(kind, *, square=True, seed=0, count=B):
         provenance(scheme=kind, key="threefry2x32:[0, 0]", notes=("a note",)),
         kind,
         N,
-        M if kind == "subsample" else None,
+        {"subsample": M, "half-samples": N // 2}.get(kind),
         (("b", 2),),
     )
 
@@ -52,6 +60,7 @@ RECORDS = {
     "maps without ids": dataclasses.replace(MAPS, ids=None),
     "bootstrap": resamples("bootstrap"),
     "subsample": resamples("subsample", square=False),
+    "half-samples": resamples("half-samples"),
 }
 SCALED = ("bootstrap", "bayesian bootstrap", "jackknife", "subsample")
 
@@ -81,11 +90,194 @@ def test_intervals_are_percentiles_for_the_bootstraps_and_normal_otherwise(kind,
     assert r.interval().shape == (2, 3, 3)
 
 
+# Half-samples
+
+
+def half_error(values, size, images):
+    """Root mean square gap of the two halves, over two, for 2 size <= images."""
+    gap = np.asarray(values[0::2], np.float64) - np.asarray(values[1::2], np.float64)
+    return np.sqrt((gap**2).mean(0)) / 2 * np.sqrt(2 * size / images)
+
+
+@pytest.mark.parametrize(("size", "images"), [(15, 30), (15, 31)], ids=["all images", "one left over"])
+def test_the_error_of_half_samples_is_half_of_their_gap(size, images):
+    r = dataclasses.replace(resamples("half-samples"), size=size, images=images)
+    np.testing.assert_allclose(r.standard_error(), half_error(r.values, size, images), rtol=1e-5)
+    # the spread of the halves says nothing more than noise about the pairing; the gap is of paired halves
+    paired = dataclasses.replace(r, values=jnp.repeat(r.values[::2], 2, axis=0))
+    np.testing.assert_array_equal(paired.standard_error(), 0)
+    assert (np.asarray(paired.spread()) > 0).all()
+
+
+@pytest.mark.parametrize(("level", "count"), [(0.9, 4), (0.95, 40)])
+def test_the_interval_of_half_samples_is_students_on_fishers_scale(level, count):
+    stats = pytest.importorskip("scipy.stats", reason="scipy is not installed (extra: taxonomy)")
+    r = resamples("half-samples", count=count)
+    estimate = np.asarray(r.estimate, np.float64)
+    t = stats.t.ppf((1 + level) / 2, count // 2 - 1)
+    step = t * half_error(r.values, N // 2, N) / (1 - estimate**2)
+    want = np.tanh([np.arctanh(estimate) - step, np.arctanh(estimate) + step])
+    np.testing.assert_allclose(quick(lambda r: r.interval(level), r), want, rtol=0, atol=2e-5)
+    gap = r.difference(("a", "b"), ("c", "b"), level)
+    error = half_error(r.values[:, 0, 1] - r.values[:, 2, 1], N // 2, N)
+    middle = estimate[0, 1] - estimate[2, 1]
+    want = {"difference": middle, "error": error, "low": middle - t * error, "high": middle + t * error}
+    assert gap == pytest.approx(want, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("one", [1.0, 1 - 3e-7], ids=["one", "one up to rounding"])
+def test_a_score_of_one_has_an_interval_of_no_width(one):
+    r = resamples("half-samples")
+    sure = dataclasses.replace(r, estimate=r.estimate.at[1, 1].set(one))
+    low, high = np.asarray(quick(js.Resamples.interval, sure))
+    assert low[1, 1] == high[1, 1] == np.float32(one)
+    hit = np.eye(3, dtype=bool) & (np.arange(3) == 1)
+    np.testing.assert_array_equal(low[~hit], np.asarray(quick(js.Resamples.interval, r))[0][~hit])
+
+
+def test_one_pair_of_halves_has_an_error_and_no_interval():
+    r = resamples("half-samples", count=2)
+    assert np.isfinite(r.standard_error()).all()
+    assert np.isnan(quick(js.Resamples.interval, r)).all()
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
+@pytest.mark.parametrize("degrees", [1, 4, 49])
+def test_the_stretch_is_the_ratio_of_two_quantiles(degrees, level):
+    stats = pytest.importorskip("scipy.stats", reason="scipy is not installed (extra: taxonomy)")
+    tail = (1 + level) / 2
+    want = stats.t.ppf(tail, degrees) / stats.norm.ppf(tail)
+    assert js.inference.student_stretch(degrees, level) == pytest.approx(want, rel=1e-5)
+
+
+def test_an_odd_number_of_halves_is_refused():
+    with pytest.raises(ValueError, match="come in pairs, and there are 5 values"):
+        resamples("half-samples", count=5).standard_error()
+
+
+ONLY_BOOTSTRAPS = {
+    "BCa interval": lambda r: r.bca_interval(r),
+    "max-t test": lambda r: r.family_wise(),
+    "false discovery rate": lambda r: r.false_discovery(),
+    "paired test": lambda r: r.compare_sources("a"),
+    "two-factor variance": lambda r: r.two_factor((0, 0, 1), key=jax.random.key(0)),
+}
+
+
+@pytest.mark.parametrize("kind", ["half-samples", "subsample", "jackknife"])
+@pytest.mark.parametrize("what", ONLY_BOOTSTRAPS)
+def test_what_only_bootstraps_say(what, kind):
+    with pytest.raises(ValueError, match=rf"^there is no {what} for the scheme {kind}; use js\.Bootstrap\(\)\.$"):
+        ONLY_BOOTSTRAPS[what](resamples(kind))
+
+
+# Tests of many scores
+
+
+def oracle_family(values, estimate, null=0.0):
+    """t, and single-step and unadjusted p-values, by loops over the resamples."""
+    values, estimate = np.asarray(values, np.float64), np.asarray(estimate, np.float64)
+    spread = values.std(0, ddof=1)
+    t, stars = (estimate - null) / spread, np.abs(values - estimate) / spread
+    count = len(values) + 1
+    alone = [(1 + sum(star[h] >= abs(t[h]) for star in stars)) / count for h in range(len(t))]
+    together = [(1 + sum(star.max() >= abs(t[h]) for star in stars)) / count for h in range(len(t))]
+    return t, np.array(alone), np.array(together)
+
+
+def benjamini_hochberg(p):
+    order = np.argsort(p)
+    q = [min(1.0, *(len(p) * p[order[j]] / (j + 1) for j in range(i, len(p)))) for i in range(len(p))]
+    return np.asarray(q)[np.argsort(order)]
+
+
+@pytest.mark.parametrize("square", [True, False], ids=["square", "against"])
+def test_family_wise_counts_every_pair_once(square):
+    r = resamples("bootstrap", square=square)
+    found = quick(lambda r: r.family_wise(null=0.5), r)
+    i, j = np.triu_indices(3, 1) if square else np.divmod(np.arange(6), 2)
+    want = oracle_family(r.values[:, i, j], r.estimate[i, j], 0.5)
+    for name, one in zip(("statistic", "unadjusted", "single_step"), want, strict=True):
+        matrix = np.asarray(getattr(found, name))
+        np.testing.assert_allclose(matrix[i, j], one, rtol=1e-4, err_msg=name)
+        if square:
+            np.testing.assert_array_equal(matrix, matrix.T, err_msg=name)
+            assert np.isnan(np.diagonal(matrix)).all()
+    assert (np.asarray(found.step_down)[i, j] <= np.asarray(found.single_step)[i, j] + 1e-7).all()
+    assert len(set(want[2])) > 1
+
+
+@pytest.mark.parametrize("kind", ["bootstrap", "permutation"])
+def test_false_discovery_adjusts_the_p_values_of_the_scheme(kind):
+    r = resamples(kind, count=200)
+    i, j = np.triu_indices(3, 1)
+    null = {"null": 0.5} if kind == "bootstrap" else {}
+    p = (
+        np.asarray(r.p_value())[i, j]
+        if kind == "permutation"
+        else np.asarray(quick(lambda r: r.family_wise(0.5), r).unadjusted)[i, j]
+    )
+    found = np.asarray(quick(lambda r: r.false_discovery(**null), r))
+    np.testing.assert_allclose(found[i, j], benjamini_hochberg(p.astype(np.float64)), rtol=1e-5)
+    np.testing.assert_array_equal(found, found.T)
+    assert np.isnan(np.diagonal(found)).all()
+
+
+def test_too_few_resamples_to_reject_anything_are_said():
+    with pytest.warns(results.FewResamples, match="^40 resamples cannot reject any of 3 hypotheses.*; it takes 59.$"):
+        jax.eval_shape(js.Resamples.false_discovery, resamples("bootstrap"))
+    with pytest.warns(results.FewResamples, match="^10 resamples"):
+        jax.eval_shape(js.Resamples.family_wise, resamples("bootstrap", count=10))
+
+
+@pytest.mark.parametrize("square", [True, False], ids=["square", "against"])
+def test_compare_sources_tests_all_pairs_of_sources(square):
+    """Against "a", which is a source too and takes no part; against "t" all three sources are compared."""
+    r = resamples("bootstrap", square=square)
+    for target in ("a", "t")[: 1 if square else 2]:
+        column = r.targets.index(target)
+        names = [n for n in NAMES if n != target]
+        pairs = [(NAMES.index(a), NAMES.index(b)) for k, a in enumerate(names) for b in names[k + 1 :]]
+        a, b = np.transpose(pairs)
+        values, estimate = (np.asarray(v[..., a, column] - v[..., b, column]) for v in (r.values, r.estimate))
+        t, alone, together = oracle_family(values, estimate)
+        found = quick(lambda r, target=target: r.compare_sources(target), r)
+        np.testing.assert_allclose(np.asarray(found.statistic)[a, b], t, rtol=1e-4)
+        np.testing.assert_allclose(np.asarray(found.statistic)[b, a], -t, rtol=1e-4)
+        for matrix, want in ((found.unadjusted, alone), (found.single_step, together)):
+            np.testing.assert_allclose(np.asarray(matrix)[a, b], want, rtol=1e-5)
+            np.testing.assert_array_equal(matrix, np.asarray(matrix).T)
+        assert np.isfinite(found.single_step).sum() == 2 * len(pairs)
+    with pytest.raises(KeyError, match="'nobody'"):
+        r.compare_sources("nobody")
+
+
+def test_two_factor_takes_any_labels_of_the_targets():
+    """Groups in the order of first appearance, with variances by hand for the images alone."""
+    r = resamples("bootstrap")
+    key = jax.random.key(1)
+    found = quick(lambda r: r.two_factor(("late", "early", "late"), key=key), r)
+    same = quick(lambda r: js.inference.two_factor(r.values, r.estimate, (0, 1, 0), key=key, images=N), r)
+    for one, other in zip(found, same, strict=True):
+        np.testing.assert_array_equal(one, other)
+    late = np.asarray(r.values, np.float64)[:, :, [0, 2]].mean(2)
+    np.testing.assert_allclose(found.images[:, 0], late.var(0, ddof=1), rtol=1e-4)
+    np.testing.assert_allclose(found.estimate[:, 0], np.asarray(r.estimate)[:, [0, 2]].mean(1), rtol=1e-5)
+    parts = (np.asarray(v)[:, 0] for v in (found.both, found.members, found.images))
+    want = [o.two_factor_variance(*row, 2, N) for row in zip(*parts, strict=True)]
+    np.testing.assert_allclose(found.corrected[:, 0], want, rtol=1e-4)
+    assert np.isnan(found.corrected[:, 1]).all()
+    with pytest.raises(ValueError, match="2 members, and the scores have 3"):
+        r.two_factor(("late", "early"), key=key)
+
+
+# Back to single scores
+
+
 def test_bca_interval_corrects_the_bias_of_the_resamples():
     r, jack = resamples("bootstrap", count=400), resamples("jackknife", count=N)
     shifted = dataclasses.replace(r, values=r.values - 0.03)
-    low, high = r.bca_interval(jack)
-    moved_low, moved_high = shifted.bca_interval(jack)
+    (low, high), (moved_low, moved_high) = (quick(js.Resamples.bca_interval, b, jack) for b in (r, shifted))
     assert (np.asarray(low) < r.estimate).all()
     assert (np.asarray(high) > r.estimate).all()
     # the percentile interval moves with the bias, the corrected one much less

@@ -36,7 +36,9 @@ def listed_comparators(compare: Any) -> tuple[tuple[Measure, ...], bool]:
     comparators, several = _as_tuple(compare)
     odd = [c for c in comparators if isinstance(c, Measure) or not callable(c)]
     if odd or not comparators:
-        what = repr(odd[0]) if odd else "an empty list"
+        what = "an empty list"
+        if odd:
+            what = f"the measure {odd[0]}" if isinstance(odd[0], Measure) else repr(odd[0])
         raise TypeError(f"maps are compared by a comparator such as js.compare.spearman, or a list, not by {what}.")
     return tuple(of_maps(c) for c in comparators), several
 
@@ -109,4 +111,6 @@ def _check_parts(measure, shape, name):
 
 
 def _first_line(error):
-    return str(error).strip().splitlines()[0]
+    """What an error says, as the end of a sentence; it may come from a function of the user's own."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip(".") + "."

@@ -179,4 +179,6 @@ def _finite_resamples(values, used):
 def _refuse_other_schemes(resamples):
     scheme = str(getattr(resamples, "scheme", None) or resamples.provenance.scheme or "bootstrap")
     if "bootstrap" not in scheme.lower():
-        raise ValueError(f"Agreement intervals need bootstrapped images, not resamples made by {scheme}.")
+        raise ValueError(
+            f"Agreement intervals need bootstrapped images, js.Bootstrap(), not resamples made by {scheme}."
+        )

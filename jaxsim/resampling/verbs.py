@@ -114,7 +114,7 @@ def _plan(measures, scheme, resamples, key, x: Networks):
         size = scheme.size
         path = Path(schemes.subset, embed, refitted_scores)
     elif isinstance(scheme, HalfSamples):
-        _check_halves(resamples, n, fewest)
+        _check_halves(scheme, resamples, n, fewest)
         path = Path(schemes.half, embed, refitted_scores)
     elif isinstance(scheme, Permutation):
         path = Path(schemes.shuffle, embed, permuted_scores)
@@ -142,9 +142,12 @@ def _plan(measures, scheme, resamples, key, x: Networks):
     return path, (key, np.arange(resamples), plan), int(resamples)
 
 
-def _check_halves(resamples, images, fewest):
-    if images // 2 < fewest:
-        raise ValueError(f"half-samples of {images} images are too small: the measure needs {fewest} in each half.")
+def _check_halves(scheme, resamples, images, fewest):
+    size = schemes.layout(scheme.strata, images, halves=True).kept.size
+    if size < fewest:
+        raise ValueError(
+            f"{schemes.text(scheme)} of {images} images hold {size} each, and the measure needs {fewest} in each half."
+        )
     if isinstance(resamples, (int, np.integer)) and resamples % 2:
         raise ValueError(f"half-samples come in pairs: resamples must be even, not {resamples}.")
 

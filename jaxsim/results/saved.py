@@ -1,6 +1,7 @@
 """What all records share: arrays as pytree leaves, labels as static metadata, provenance, saving and loading."""
 
 import dataclasses
+import functools
 import json
 import platform
 import typing
@@ -65,6 +66,7 @@ class Provenance:
         return cls(measure=measure, dtype=str(values.dtype), device=kind, versions=versions, **rest)
 
 
+@functools.cache
 def _version(package: str) -> str:
     try:
         return metadata.version(package)

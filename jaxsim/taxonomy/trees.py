@@ -30,6 +30,7 @@ class Tree(Saved):
 
     merges: Any
     support: Any
+    _optional = ("support",)
     names: tuple[str, ...]
     convention: str
     symmetrised: bool
