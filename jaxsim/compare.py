@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxsim import centering, ranks
 from jaxsim.invariance import CONSTANT, MARGINS, NOTHING
-from jaxsim.linalg import dot
+from jaxsim.linalg import dot, long_dot, sum_of_squares
 
 
 def condensed(m: Float[Array, "n n ..."]) -> Float[Array, "p ..."]:
@@ -63,9 +63,20 @@ def _pairs(n: int):
 
 def _unit(v, scale):
     """`v` at length 1; NaN if it is zero to within the rounding of numbers as large as `scale`."""
-    length = jnp.sqrt(jnp.sum(v * v))
-    tolerance = 8 * jnp.finfo(v.dtype).eps * jnp.sqrt(jnp.sum(scale * scale))
+    largest = jnp.max(jnp.abs(scale))
+    v, scale = (a / jnp.where(largest > 0, largest, 1) for a in (v, scale))
+    length = jnp.sqrt(sum_of_squares(v))
+    tolerance = 8 * jnp.finfo(v.dtype).eps * jnp.sqrt(sum_of_squares(scale))
     return v / jnp.where(length > tolerance, length, jnp.nan)
+
+
+def _length(size, scale, w, fewest):
+    """Root of squared lengths `(T, b)` under weights `(n, b)`.
+
+    NaN if nothing is left of `scale`, of which rounding takes a share, or fewer than `fewest` images have weight.
+    """
+    real = (size > 32 * jnp.finfo(size.dtype).eps * scale) & (jnp.sum(w > 0, 0) >= fewest)
+    return jnp.sqrt(jnp.where(real, size, jnp.nan))
 
 
 def _centred_unit(v):
@@ -119,6 +130,8 @@ class _Comparator:
     invariance: ClassVar[int] = NOTHING
     fewest: ClassVar[int] = 3
     """Images needed at least."""
+    reads_diagonal: ClassVar[bool] = False
+    """Whether it reads the whole matrix instead of the upper triangle."""
 
     def embed(self, m):
         """Vector whose inner product with that of another map is the score."""
@@ -188,9 +201,14 @@ class Pearson(_Comparator):
         mean_y = mean_x if y is None else dot(y, weights) / total
         s, t = _all_pairs(x, y)
         moments = pair_moments(x, y, weights) / total - mean_x[s] * mean_y[t]
-        var_x = dot(x * x, weights) / total - mean_x**2
-        var_y = var_x if y is None else dot(y * y, weights) / total - mean_y**2
-        return _spread_pairs(moments / jnp.sqrt(var_x[s] * var_y[t]), x, y)
+
+        def length(z, mean):
+            second = dot(z * z, weights) / total
+            return _length(second - mean**2, second, w, self.fewest)
+
+        length_x = length(x, mean_x)
+        length_y = length_x if y is None else length(y, mean_y)
+        return _spread_pairs(moments / (length_x[s] * length_y[t]), x, y)
 
 
 @register_static
@@ -207,9 +225,9 @@ class Cosine(_Comparator):
         """`(b, S, T)` with pair weights w_i w_j."""
         weights = pair_weights(w)
         s, t = _all_pairs(x, y)
-        size_x = dot(x * x, weights)
-        size_y = size_x if y is None else dot(y * y, weights)
-        return _spread_pairs(pair_moments(x, y, weights) / jnp.sqrt(size_x[s] * size_y[t]), x, y)
+        length_x = _length(dot(x * x, weights), 0, w, 2)
+        length_y = length_x if y is None else _length(dot(y * y, weights), 0, w, 2)
+        return _spread_pairs(pair_moments(x, y, weights) / (length_x[s] * length_y[t]), x, y)
 
 
 class _Ranked(_Comparator):
@@ -223,12 +241,12 @@ class _Ranked(_Comparator):
 
     def embed(self, m):
         """Centred ranks, scaled."""
-        return self.of_ranks(self.pool(m))
+        r = self.pool(m)
+        return self.of_ranks(r / r.size)
 
     def pool(self, m):
-        """Ranks over their number."""
-        v = condensed(m)
-        return ranks.average(v) / v.size
+        """Average ranks."""
+        return ranks.average(condensed(m))
 
     def again(self, pooled):
         """Ranks of the mean ranks."""
@@ -258,7 +276,7 @@ class _Ranked(_Comparator):
 
         def lane(b):
             a, c = (lax.dynamic_index_in_dim(z, b, 1, keepdims=False) for z in (zx, zy))
-            return self.relate(dot(a, c.T), size_x[:, b], size_y[:, b], total[b])
+            return self.relate(long_dot(a, c), size_x[:, b], size_y[:, b], total[b])
 
         return lax.map(lane, jnp.arange(w.shape[1]))
 
@@ -328,11 +346,14 @@ class UCentredCosine(_Comparator):
         flat_y, rows_y, fit_y = (None, rows_x, fit_x) if y is None else self._parts(y, w)
         s, t = _all_pairs(flat_x, flat_y)
         cross = pair_moments(flat_x, flat_y, weights) - jnp.sum(w * fit_x[s] * rows_y[t], 1)
-        size_x = dot(flat_x**2, weights) - jnp.sum(w * fit_x * rows_x, 1)
-        size_y = size_x if flat_y is None else dot(flat_y**2, weights) - jnp.sum(w * fit_y * rows_y, 1)
-        size = size_x[s] * size_y[t]
-        defined = (size_x[s] > 0) & (size_y[t] > 0)
-        return _spread_pairs(cross / jnp.sqrt(jnp.where(defined, size, jnp.nan)), flat_x, flat_y)
+
+        def length(flat, fit, rows):
+            second = dot(flat**2, weights)
+            return _length(second - jnp.sum(w * fit * rows, 1), second, w, self.fewest)
+
+        length_x = length(flat_x, fit_x, rows_x)
+        length_y = length_x if flat_y is None else length(flat_y, fit_y, rows_y)
+        return _spread_pairs(cross / (length_x[s] * length_y[t]), flat_x, flat_y)
 
     def _parts(self, maps, w):
         rows = dot(maps, w)
@@ -346,6 +367,7 @@ class CentredCosine(_Comparator):
     """Cosine of the biased-centred maps over all entries, diagonal included: biased CKA (Kornblith et al. 2019)."""
 
     invariance: ClassVar[int] = MARGINS
+    reads_diagonal: ClassVar[bool] = True
 
     def embed(self, m):
         """H m H at length 1, flattened."""
@@ -371,9 +393,14 @@ class CentredCosine(_Comparator):
             return second - 2 * jnp.sum(shares * ra * rb, 1) + ma * mb
 
         cross = centred(pair_moments(flat_x, flat_y, weights), rows_x[s], mean_x[s], rows_y[t], mean_y[t])
-        size_x = centred(dot(flat_x**2, weights), rows_x, mean_x, rows_x, mean_x)
-        size_y = size_x if flat_y is None else centred(dot(flat_y**2, weights), rows_y, mean_y, rows_y, mean_y)
-        return self.finish(_spread_pairs(cross / jnp.sqrt(size_x[s] * size_y[t]), flat_x, flat_y))
+
+        def length(flat, rows, mean):
+            second = dot(flat**2, weights)
+            return _length(centred(second, rows, mean, rows, mean), second, w, 2)
+
+        length_x = length(flat_x, rows_x, mean_x)
+        length_y = length_x if flat_y is None else length(flat_y, rows_y, mean_y)
+        return self.finish(_spread_pairs(cross / (length_x[s] * length_y[t]), flat_x, flat_y))
 
     def _parts(self, maps, shares):
         rows = dot(maps, shares)

@@ -26,6 +26,8 @@ class Networks:
     ids: tuple[tuple[str, ...], ...] | None
     maps: bool = False
     """Whether the arrays are maps `(n, n)`, images along both axes."""
+    condensed: bool = False
+    """Whether any of the maps came without its diagonal."""
 
     @property
     def images(self) -> int:
@@ -209,8 +211,9 @@ def square_maps(maps: Any, ids: Any = None) -> Networks:
     if not isinstance(maps, Mapping) and getattr(maps, "ndim", 3) == 2:
         maps = {f"network_{k}": row for k, row in enumerate(maps)}
     pairs = _named(maps, "maps")
-    nets = networks({n: _square(n, _numeric(m, f"map {n!r}")) for n, m in pairs}, ids, "maps")
-    return dataclasses.replace(nets, maps=True)
+    given = {n: _numeric(m, f"map {n!r}") for n, m in pairs}
+    nets = networks({n: _square(n, m) for n, m in given.items()}, ids, "maps")
+    return dataclasses.replace(nets, maps=True, condensed=any(m.ndim == 1 for m in given.values()))
 
 
 def _square(name, m):

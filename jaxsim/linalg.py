@@ -12,6 +12,23 @@ def dot(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 
+def long_dot(a: jax.Array, b: jax.Array) -> jax.Array:
+    """`a @ b.T` for few long rows, (s, k), (t, k) -> (s, t), summed in blocks of k.
+
+    One running sum over k equal products, such as those of maps of zeros and ones, drifts by up to k eps.
+    """
+    k = a.shape[1]
+    block = min(k, max(512, k // 256))
+    count = k // block
+
+    def add(i, total):
+        parts = (lax.dynamic_slice_in_dim(z, i * block, block, axis=1) for z in (a, b))
+        return total + dot(next(parts), next(parts).T)
+
+    rest = dot(a[:, count * block :], b[:, count * block :].T)
+    return lax.fori_loop(0, count, add, rest)
+
+
 def gram(x: jax.Array) -> jax.Array:
     """Inner products of the rows of `x`, exactly symmetric: (n, d) -> (n, n).
 
@@ -54,6 +71,17 @@ def safe_sqrt(s: jax.Array) -> jax.Array:
     """Square root whose gradient at zero is zero instead of infinite."""
     zero = s == 0
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, s)))
+
+
+def sum_of_squares(v: jax.Array) -> jax.Array:
+    """Sum of the squares of all entries, in a tree of short sums.
+
+    One running sum of p equal squares, such as those of a map of zeros and ones, drifts by up to p eps.
+    """
+    v = v.ravel() ** 2
+    while v.size > 1:
+        v = jnp.sum(jnp.pad(v, (0, -v.size % 32)).reshape(-1, 32), 1)
+    return v[0]
 
 
 def as_floating(x) -> jax.Array:

@@ -88,7 +88,7 @@ RSA_UNCENTRED = Measure(_t.identity, _f.pearson, _g.spearman)
 CKA_LINEAR = Measure(_t.identity, _f.linear, _g.u_centred_cosine)
 """Unbiased linear CKA: Song et al. 2012; Kornblith et al. 2019; DDS 2020."""
 CKA_RBF = Measure(_t.identity, _f.rbf, _g.u_centred_cosine)
-"""Unbiased CKA with an RBF kernel of 0.5 of the median squared distance."""
+"""Unbiased CKA with an RBF kernel of sigma = 0.5 of the root of the median squared distance."""
 CKA_LINEAR_BIASED = Measure(_t.identity, _f.linear, _g.centred_cosine)
 """Kornblith et al. 2019; near 1 for any features once d exceeds n."""
 CKA_RBF_BIASED = Measure(_t.identity, _f.rbf, _g.centred_cosine)

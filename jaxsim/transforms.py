@@ -150,7 +150,7 @@ class MeanPool:
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Duality:
     """The general matrix form D X Q for any Q `(d, d')` and D `(n, n)`; None stands for the identity.
 

@@ -63,8 +63,8 @@ with and without the target itself as a source, and whether the source predicted
 AFFINITY and TRUTH are matrices with sources as rows, targets as columns and higher meaning better: a file of
 `jaxsim affinity`, a CSV or npz matrix with names, or a pickle released with Taskonomy. Names align the two.
 
-With --resamples it adds intervals of the mean: over images (bias shown and corrected), over targets, and over
-both; each says what it conditions on.
+With --resamples, from `jaxsim bootstrap --scheme bootstrap`, it adds intervals of the mean: over images (bias
+shown and corrected), over targets, and over both; each says what it conditions on.
 
 With --out DIR it writes agreement.csv (the table), agreement.npz (the record without the diagonal),
 agreement.png (the correlations per target) and with --resamples intervals.csv.

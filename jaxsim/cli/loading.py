@@ -69,7 +69,10 @@ def read_ids(path: str | Path) -> tuple[str, ...]:
         except UnicodeDecodeError:
             raise ValueError(f"--ids {path} is not UTF-8 text.") from None
     else:
-        values = np.load(path, allow_pickle=False)
+        try:
+            values = np.load(path, allow_pickle=False)
+        except (EOFError, OSError, ValueError):
+            raise ValueError(f"--ids {path} is no readable npy file.") from None
         if values.ndim != 1 or values.dtype.kind not in "iuSU":
             raise ValueError(f"--ids {path} must hold one axis of text or whole numbers.")
         ids = [v.decode() if isinstance(v, bytes) else str(v) for v in values.tolist()]
@@ -103,8 +106,7 @@ def is_matrix(path: str | Path, key: str | None) -> bool:
         return True
     if path.suffix.lower() != ".npz":
         return False
-    with np.load(path, allow_pickle=False) as archive:
-        return "record_json" in archive.files
+    return "record_json" in io.read_npz(path)
 
 
 def read_affinity(path: str | Path, key: str | None = None) -> Affinity:

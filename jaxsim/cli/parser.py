@@ -103,7 +103,7 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
     command.add_argument("--key", metavar="NAME", help="array of TRUTH, where it is an npz file of several")
     command.add_argument("--affinity-key", metavar="NAME", help="the same for AFFINITY")
     command.add_argument("--subset", action="store_true", help="use the networks that both have")
-    text = "resamples.npz of `jaxsim bootstrap`: intervals over images, over targets and over both"
+    text = "resamples.npz of `jaxsim bootstrap --scheme bootstrap`: intervals over images, over targets and over both"
     command.add_argument("--resamples", metavar="NPZ", help=text)
     _add_draws(command)
     _add_output(command, required=False)

@@ -101,7 +101,7 @@ def run_bootstrap(arguments: Namespace) -> None:
     parts = [f"{label}\n{table(h, r, limit=_ROWS)}" for label, (h, r) in zip(chosen, tables, strict=True)]
     lists = [[dict(zip(h, map(_known, line), strict=True)) for line in r] for h, r in tables]
     values = [{"measure": label, "pairs": rows} for label, rows in zip(chosen, lists, strict=True)]
-    settings = {"scheme": str(scheme), "level": arguments.level, "seed": arguments.seed}
+    settings = {"scheme": scheme.kind, "level": arguments.level, "seed": arguments.seed}
     emit(arguments, "\n\n".join(parts), settings | {"resamples": values, "files": files})
     note(arguments, f"wrote {', '.join(names)} in {arguments.out}")
 
@@ -190,7 +190,7 @@ def pairs(resamples: Any, level: float, permuted: bool = False) -> tuple[list[st
         low, high = (np.asarray(v, dtype=float) for v in resamples.interval(level))
         error = np.asarray(resamples.standard_error(), dtype=float)
         columns = {"estimate": estimate, "standard error": error, "low": low, "high": high}
-    square = resamples.names == resamples.targets
+    square = resamples.square
     rows = []
     for (i, j), _ in np.ndenumerate(estimate):
         if not square or i < j:

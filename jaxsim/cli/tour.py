@@ -81,7 +81,7 @@ def _report(arguments: Namespace, label: str, affinity: Any, resamples: Any, tre
     clusters = [f"  {', '.join(members)}" for members in tree.clusters(count)]
     lines = [
         f"jaxsim demo: {label} on features that jaxsim made itself (seed {arguments.seed}), none trained.",
-        f"{len(affinity.names)} networks, {demo.IMAGES} images, {arguments.resamples} bootstrap resamples.",
+        f"{len(affinity.names)} networks, {demo.IMAGES} images, {arguments.resamples} half-samples.",
         "",
         f"Sources for {_TARGET}, with {100 * arguments.level:g} % intervals:",
         table(["source", "score", "low", "high"], rows),

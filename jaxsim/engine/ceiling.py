@@ -4,15 +4,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxsim import inputs
-from jaxsim.engine.checks import check
+from jaxsim.engine.checks import check, listed, listed_comparators, undefined_networks, warn_undefined
 from jaxsim.engine.program import read_maps
 from jaxsim.engine.shapes import buckets
 from jaxsim.inference import NoiseCeiling
 from jaxsim.linalg import dot
-from jaxsim.measures import Measure, of_maps
 from jaxsim.results import Maps
 
 
@@ -43,7 +43,9 @@ def noise_ceiling(group: Any, measure: Any, *, ids: Any = None, align: bool = Fa
     True
     """
     ready = isinstance(group, Maps)
-    measure = measure if isinstance(measure, Measure) else of_maps(measure)
+    (measure, *more), _ = (listed_comparators if ready else listed)(measure)
+    if more:
+        raise TypeError("a noise ceiling is of one measure, not of a list.")
     if not hasattr(measure.compare, "pool"):
         raise TypeError(f"{measure} compares with a function of your own; a noise ceiling needs one of js.compare.")
     nets = inputs.square_maps(group, ids) if ready else inputs.networks(group, ids)
@@ -51,15 +53,21 @@ def noise_ceiling(group: Any, measure: Any, *, ids: Any = None, align: bool = Fa
     if len(nets.names) < 2:
         raise ValueError(f"a noise ceiling needs at least two members; there is only {''.join(nets.names)!r}.")
     check([measure], nets)
-    return ceiling_call(measure, buckets(nets, [measure])[0])
+    parts, rows = buckets(nets, [measure])
+    found, bad = ceiling_call(measure, parts)
+    undefined = undefined_networks(nets, None, np.asarray(bad)[np.asarray(rows)], None)
+    warn_undefined(measure, undefined, nets.images, level=2)
+    return found
 
 
 @jax.jit
-def ceiling_call(measure, parts) -> NoiseCeiling:
-    """The one device call of `noise_ceiling`."""
-    z, pools = read_maps([measure], parts, lambda m, k: (m.compare.embed(k), m.compare.pool(k))).z[0]
+def ceiling_call(measure, parts) -> tuple[NoiseCeiling, jax.Array]:
+    """The one device call of `noise_ceiling`: the bounds, and the undefined images of the members."""
+    read = read_maps([measure], parts, lambda m, k: (m.compare.embed(k), m.compare.pool(k)))
+    z, pools = read.z[0]
     total, count = jnp.sum(pools, 0), pools.shape[0]
     upper = dot(z, measure.compare.again(total / count))
     others = lax.map(lambda pool: measure.compare.again((total - pool) / (count - 1)), pools)
     finish = measure.compare.finish
-    return NoiseCeiling(jnp.mean(finish(jnp.sum(z * others, 1))), jnp.mean(finish(upper)))
+    bounds = NoiseCeiling(jnp.mean(finish(jnp.sum(z * others, 1))), jnp.mean(finish(upper)))
+    return bounds, read.undefined[0]

@@ -43,6 +43,17 @@ def listed_comparators(compare: Any) -> tuple[tuple[Measure, ...], bool]:
     return tuple(of_maps(c) for c in comparators), several
 
 
+def check_condensed(measures: Sequence[Measure], nets: Networks) -> None:
+    """Refuse comparators that read the diagonal for maps that came without one.
+
+    Raises:
+        ValueError: a map was given condensed.
+    """
+    for m in measures:
+        if nets.condensed and getattr(m.compare, "reads_diagonal", False):
+            raise ValueError(f"{m} reads the diagonal, which condensed maps lack; give full (n, n) maps.")
+
+
 def _as_tuple(value: Any) -> tuple[tuple[Any, ...], bool]:
     several = isinstance(value, Sequence) and not isinstance(value, str)
     return (tuple(value) if several else (value,)), several

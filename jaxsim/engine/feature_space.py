@@ -22,7 +22,7 @@ def is_cheaper(measure: Measure, x: Sequence[Bucket], y: Sequence[Bucket] | None
     """Whether the measure has this form and it takes fewer operations for these networks."""
     if measure.pairwise != pairwise.linear or measure.compare not in (compare.u_centred_cosine, compare.centred_cosine):
         return False
-    images = x[0].x[0].shape[0]
+    images = x[0].shape[0]
     widths = [_width(measure, b) for b in [*x, *(y or ())]]
     networks = [len(b.x) for b in [*x, *(y or ())]]
     total = sum(w * t for w, t in zip(widths, networks, strict=True))
@@ -30,7 +30,7 @@ def is_cheaper(measure: Measure, x: Sequence[Bucket], y: Sequence[Bucket] | None
 
 
 def _width(measure, bucket):
-    shape = bucket.x[0].shape[1:]
+    shape = bucket.shape[1:]
     return shape[-1] if isinstance(measure.transform, MeanPool) else math.prod(shape)
 
 
@@ -40,17 +40,22 @@ def scores(measure: Measure, x: Sequence[Bucket], y: Sequence[Bucket] | None) ->
     b = a if y is None else [_centred(measure, part) for part in y]
     unbiased = measure.compare == compare.u_centred_cosine
     products = jnp.block([[_products(u, v, unbiased) for v in b] for u in a])
-    size_x = jnp.concatenate([_squares(u, unbiased) for u in a])
-    size_y = size_x if y is None else jnp.concatenate([_squares(v, unbiased) for v in b])
-    size = jnp.where((size_x[:, None] > 0) & (size_y[None] > 0), size_x[:, None] * size_y[None], jnp.nan)
-    undefined_x = _undefined(x, size_x)
-    return products / jnp.sqrt(size), undefined_x, undefined_x if y is None else _undefined(y, size_y)
+    length_x = jnp.concatenate([_lengths(u, unbiased) for u in a])
+    length_y = length_x if y is None else jnp.concatenate([_lengths(v, unbiased) for v in b])
+    found = products / length_x[:, None] / length_y[None]
+    undefined_x = _undefined(x, length_x)
+    if y is None:
+        return (found + found.T) / 2, undefined_x, undefined_x
+    return found, undefined_x, _undefined(y, length_y)
 
 
 def _centred(measure, bucket):
     def one(x_where):
         x, where = x_where
-        return remove_mean(measure.transform(x) if where is None else measure.transform(x, where), 0)
+        z = remove_mean(measure.transform(x) if where is None else measure.transform(x, where), 0)
+        # the score does not depend on the scale, and squares of squares would leave the range of float32
+        largest = jnp.max(jnp.abs(z))
+        return z / jnp.where(largest > 0, largest, 1)
 
     return lax.map(one, (bucket.stack(), bucket.where))
 
@@ -62,9 +67,15 @@ def _products(u, v, unbiased):
     return _corrected(jnp.sum(blocks**2, (1, 3)), jnp.sum(u**2, 2), jnp.sum(v**2, 2), unbiased)
 
 
-def _squares(u, unbiased):
-    """The same of every kernel with itself, `(S,)`."""
-    return lax.map(lambda z: _products(z[None], z[None], unbiased)[0, 0], u)
+def _lengths(u, unbiased):
+    """Root of the same of every kernel with itself, `(S,)`; NaN if nothing is left to within rounding."""
+
+    def one(z):
+        total = jnp.sum(dot(z.T, z) ** 2)
+        size = _corrected(total[None, None], jnp.sum(z**2, 1)[None], jnp.sum(z**2, 1)[None], unbiased)[0, 0]
+        return jnp.sqrt(jnp.where(size > 16 * jnp.finfo(z.dtype).eps * total, size, jnp.nan))
+
+    return lax.map(one, u)
 
 
 def _corrected(frobenius, k, h, unbiased):
@@ -75,8 +86,8 @@ def _corrected(frobenius, k, h, unbiased):
     return frobenius - n / (n - 2) * dot(k, h.T) + margins
 
 
-def _undefined(parts, size):
+def _undefined(parts, length):
     """Images whose features are not finite, of the networks that have no scores; -1 for the others."""
     finite = [jnp.isfinite(b.stack()) for b in parts]
     count = jnp.concatenate([jnp.sum(~jnp.all(f, tuple(range(2, f.ndim))), 1) for f in finite])
-    return jnp.where(size > 0, -1, count)
+    return jnp.where(length > 0, -1, count)

@@ -1,6 +1,6 @@
 """Keeping to a stated memory budget: networks are compared block by block when their maps do not fit together."""
 
-import os
+from pathlib import Path
 
 import jax
 
@@ -12,19 +12,24 @@ GIB = 2**30
 
 
 def default_budget() -> float:
-    """Bytes to use when the caller states none: 60 % of the accelerator's memory, or half of what the host has free."""
+    """Bytes to use when the caller states none.
+
+    60 % of the accelerator's memory, half of what the host has available, or 8 GiB where the host does not say.
+    """
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return 0.6 * stats["bytes_limit"]
-    return 0.5 * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return 0.5 * 1024 * float(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
+    except (OSError, StopIteration):
+        return 8.0 * GIB
 
 
 def map_bytes(measures: tuple[Measure, ...], images: int, itemsize: int) -> int:
     """Bytes that one network's embedded maps take."""
-    half = [
-        has_embedding(m) and type(m.compare).__name__ not in ("CentredCosine", "RootCentredCosine") for m in measures
-    ]
-    return sum((images * (images - 1) // 2 if h else images**2) * itemsize for h in half)
+    whole = [not has_embedding(m) or m.compare.reads_diagonal for m in measures]
+    return sum((images**2 if w else images * (images - 1) // 2) * itemsize for w in whole)
 
 
 def block_size(measures: tuple[Measure, ...], nets: Networks, budget: float | None) -> int:
@@ -33,6 +38,7 @@ def block_size(measures: tuple[Measure, ...], nets: Networks, budget: float | No
     Raises:
         ValueError: not even two networks fit.
     """
+    stated = budget is not None
     budget = default_budget() if budget is None else budget
     itemsize = max(a.dtype.itemsize for a in nets.arrays)
     each = map_bytes(measures, nets.images, itemsize)
@@ -41,6 +47,8 @@ def block_size(measures: tuple[Measure, ...], nets: Networks, budget: float | No
     if total * each + working <= budget:
         return total
     fit = int((budget - working) // (2 * each))
+    if fit < 1 and not stated:
+        return 1
     if fit < 1:
         need = (2 * each + working) / GIB
         raise ValueError(

@@ -1,6 +1,5 @@
 """The device programs: every map built once, products shared by the measures that use them, scores as one product."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ from jax import lax
 from jaxsim import compare, pairwise, transforms
 from jaxsim.engine import feature_space
 from jaxsim.engine.shapes import Bucket
-from jaxsim.linalg import dot
+from jaxsim.linalg import long_dot
 from jaxsim.measures import Measure
 
 WORKING_BYTES = 2e9
@@ -89,7 +88,7 @@ def _undefined(x, m, found):
 def _at_once(bucket: Bucket) -> int | None:
     if jax.default_backend() == "cpu":
         return None
-    n, *shape = bucket.x[0].shape
+    n, *shape = bucket.shape
     return max(1, int(WORKING_BYTES // (8 * n * (n + np.prod(shape)))))
 
 
@@ -106,11 +105,11 @@ def embed(measure: Measure, m: jax.Array) -> jax.Array:
 def score(measure: Measure, a: jax.Array, b: jax.Array) -> jax.Array:
     """`(S, T)` scores of embedded maps: one matrix product, or a loop over pairs for a comparator of your own."""
     if has_embedding(measure):
-        return measure.compare.finish(dot(a, b.T))
+        return measure.compare.finish(long_dot(a, b))
     return lax.map(lambda u: lax.map(lambda v: measure.compare(u, v), b), a)
 
 
-@functools.partial(jax.jit, static_argnames=("rows", "columns"))
+@jax.jit
 def affinity_call(measures, x, y, rows, columns):
     """The one device call of `affinity` and `cross_affinity`.
 
@@ -132,12 +131,11 @@ def affinity_call(measures, x, y, rows, columns):
     by_features = [
         feature_space.scores(m, x, y) if feature_space.is_cheaper(m, x, y) else next(found) for m in measures
     ]
-    rows, columns = np.asarray(rows), np.asarray(columns)
     return [(s[rows][:, columns], p[rows], q[columns]) for s, p, q in by_features]
 
 
-@functools.partial(jax.jit, static_argnames=("rows",))
+@jax.jit
 def maps_call(measure, x, rows):
     """Maps `(T, n, n)` as the measure's `pairwise` defines them."""
     plain = Measure(measure.transform, measure.pairwise, compare.cosine)
-    return read_maps([plain], x, lambda _, m: m).z[0][np.asarray(rows)]
+    return read_maps([plain], x, lambda _, m: m).z[0][rows]

@@ -31,12 +31,17 @@ class Bucket:
     x: Any
     where: Any
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one network's features, read without touching the device."""
+        return self.x[0].shape if isinstance(self.x, tuple) else self.x.shape[1:]
+
     def stack(self) -> jax.Array:
         """The features as one array."""
         return jnp.stack(self.x) if isinstance(self.x, tuple) else self.x
 
 
-def buckets(nets: Networks, measures: Sequence[Measure]) -> tuple[tuple[Bucket, ...], tuple[int, ...]]:
+def buckets(nets: Networks, measures: Sequence[Measure]) -> tuple[tuple[Bucket, ...], jax.Array]:
     """Networks grouped by shape, and the place of every network in the concatenated groups.
 
     Networks of few shapes keep them. Networks of many are padded to at most BUCKETS shapes, so that compiled programs
@@ -52,8 +57,8 @@ def buckets(nets: Networks, measures: Sequence[Measure]) -> tuple[tuple[Bucket, 
         canonical = [(1, math.prod(s)) if flat else (math.prod(s[:-1]), s[-1]) for s in shapes]
         groups = _split_by_size(canonical)
         made = tuple(_pad([nets.arrays[k] for k in g], [canonical[k] for k in g], flat) for g in groups)
-    order = list(itertools.chain(*groups))
-    return made, tuple(order.index(k) for k in range(len(order)))
+    order = np.argsort([*itertools.chain(*groups)]).astype(np.int32)
+    return made, jax.device_put(order)
 
 
 def _together(arrays):

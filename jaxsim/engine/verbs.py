@@ -11,7 +11,15 @@ import numpy as np
 from jaxsim import inputs
 from jaxsim.engine import feature_space
 from jaxsim.engine import memory as budgets
-from jaxsim.engine.checks import check, fewest_images, listed, listed_comparators, undefined_networks, warn_undefined
+from jaxsim.engine.checks import (
+    check,
+    check_condensed,
+    fewest_images,
+    listed,
+    listed_comparators,
+    undefined_networks,
+    warn_undefined,
+)
 from jaxsim.engine.program import affinity_call, maps_call
 from jaxsim.engine.shapes import buckets
 from jaxsim.inputs import Networks
@@ -130,6 +138,8 @@ def compare_maps(
     x = inputs.square_maps(maps, ids)
     y = None if against is None else inputs.square_maps(against, ids)
     measures, several = listed_comparators(compare)
+    for nets in (x,) if y is None else (x, y):
+        check_condensed(measures, nets)
     found = _run(measures, x, y, align, "shared", memory)
     return found if several else found[0]
 
@@ -154,7 +164,7 @@ def _scores(measures, x, y, memory) -> list[Affinity]:
         warn_undefined(m, undefined, x.images, level=5)
         targets = x.names if y is None else y.names
         provenance = Provenance.now(str(m), values)
-        made.append(Affinity(values, images, x.names, targets, provenance, tuple(undefined.items())))
+        made.append(Affinity(values, images, x.names, targets, provenance, tuple(undefined.items()), y is not None))
     return made
 
 
@@ -242,4 +252,5 @@ def _pairwise_record(measure, values, images, x, columns, undefined):
     array = jnp.asarray(values.astype(np.result_type(*(a.dtype for a in x.arrays))))
     note = "every pair of networks on the images that both have"
     provenance = Provenance.now(str(measure), array, notes=(note,))
-    return Affinity(array, images, x.names, columns.names, provenance, tuple(undefined.items()))
+    bad = tuple(undefined.items())
+    return Affinity(array, images, x.names, columns.names, provenance, bad, against=columns is not x)

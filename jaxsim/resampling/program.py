@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from jaxsim.engine.program import embed, read_maps, score
@@ -34,7 +33,6 @@ class Ready(NamedTuple):
 
 def prepare(measures: Sequence[Measure], x, y, rows, columns, read) -> Ready:
     """Maps of all networks read by `read(measure, map)`, in the callers' order, with the full-sample scores."""
-    rows, columns = np.asarray(rows), np.asarray(columns)
 
     def both(parts, order):
         found = read_maps(measures, parts, lambda m, k: (embed(m, k), read(m, k)))
@@ -83,7 +81,7 @@ def refitted_scores(measures, ready, given, subsets, at_once):
         a = read_maps(measures, _take(x, images), embed)
         b = a if y is None else read_maps(measures, _take(y, images), embed)
         pairs = zip(measures, a.z, b.z, strict=True)
-        return [score(m, u, v)[np.asarray(rows)][:, np.asarray(columns)] for m, u, v in pairs]
+        return [score(m, u, v)[rows][:, columns] for m, u, v in pairs]
 
     return lax.map(one, subsets)
 
@@ -119,19 +117,19 @@ def _drawn(path, source):
     return jax.vmap(lambda b: path.draw(key, b, plan))(numbers)
 
 
-@functools.partial(jax.jit, static_argnames=("rows", "columns", "path"))
+@functools.partial(jax.jit, static_argnames=("path",))
 def prepare_call(measures, x, y, rows, columns, path):
     """Maps and full-sample scores, when the resamples come in several calls."""
     return prepare(measures, x, y, rows, columns, path.read)
 
 
-@functools.partial(jax.jit, static_argnames=("rows", "columns", "path", "at_once"))
+@functools.partial(jax.jit, static_argnames=("path", "at_once"))
 def resampled_call(measures, ready, x, y, rows, columns, path, source, at_once):
     """Resampled scores from prepared maps."""
     return path.scores(measures, ready, (x, y, rows, columns), _drawn(path, source), at_once)
 
 
-@functools.partial(jax.jit, static_argnames=("rows", "columns", "path", "at_once"))
+@functools.partial(jax.jit, static_argnames=("path", "at_once"))
 def whole_call(measures, x, y, rows, columns, path, source, at_once):
     """The one device call of `resample`: maps, full-sample scores and all resamples."""
     ready = prepare(measures, x, y, rows, columns, path.read)

@@ -173,8 +173,8 @@ class HalfSamples:
     """Random halves of the images, each followed by the other half, everything refitted on each.
 
     Halves share no image, so that half the root mean square difference of two halves' scores is a standard error of the
-    full sample's (McCarthy 1969, balanced half-samples). Of the schemes here it alone counts the refitting of
-    transforms and bandwidths and covers the truth 93 to 97 % of the time for every shipped measure; see the README.
+    full sample's (McCarthy 1969, balanced half-samples). It counts the refitting of transforms and
+    bandwidths, and its intervals were the ones to hold their level in the coverage study; see the README.
 
     Attributes:
         strata: `(n,)` labels; every half then holds half of each label.

@@ -169,8 +169,7 @@ def _check_comparators(measures, path):
 def _run(measures, x, y, path, source, count, progress, memory):
     parts_x, rows = buckets(x, measures)
     parts_y, columns = (None, rows) if y is None else buckets(y, measures)
-    budget = default_budget() if memory is None else memory
-    at_once = _weightings_at_once(x, y, count, budget)
+    at_once = _weightings_at_once(x, y, count, memory)
     inputs_ = (parts_x, parts_y, rows, columns, path)
     if progress is None:
         return whole_call(measures, *inputs_, source, at_once)
@@ -188,11 +187,12 @@ def _run(measures, x, y, path, source, count, progress, memory):
     return values, (ready.estimate, ready.bad_x, ready.bad_y)
 
 
-def _weightings_at_once(x, y, count, budget):
+def _weightings_at_once(x, y, count, memory):
     """Resamples whose weighted ranks or pair weights are held together."""
+    budget = default_budget() if memory is None else memory
     networks = len(x.names) + (0 if y is None else len(y.names))
     each = 4 * x.arrays[0].dtype.itemsize * (networks + 4) * x.images**2 / 2
-    if each > budget:
+    if memory is not None and each > budget:
         raise ValueError(
             f"a memory budget of {budget:.3g} bytes is too small for one resample, which needs {each:.3g}."
         )
@@ -209,6 +209,7 @@ def _record(measure, values, estimate, x, y, scheme, key, path, undefined):
     elif isinstance(scheme, HalfSamples):
         size = schemes.layout(scheme.strata, x.images, halves=True).kept.size
     targets = x.names if y is None else y.names
+    bad = tuple(undefined.items())
     return Resamples(
-        values, estimate, x.names, targets, provenance, scheme.kind, x.images, size, tuple(undefined.items())
+        values, estimate, x.names, targets, provenance, scheme.kind, x.images, size, bad, against=y is not None
     )

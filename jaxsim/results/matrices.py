@@ -36,12 +36,14 @@ class Affinity(Saved):
     targets: tuple[str, ...]
     provenance: Provenance
     undefined: tuple[tuple[str, int], ...] = ()
+    against: bool = False
+    """Whether the columns are another set of networks, even if their names are the same."""
     _optional = ("images",)
 
     @property
     def square(self) -> bool:
         """Whether rows and columns are the same networks."""
-        return self.names == self.targets
+        return self.names == self.targets and not self.against
 
     def ranking(self, target: str) -> list[tuple[str, float]]:
         """Sources by similarity to `target`, best first, the target itself left out.
@@ -52,7 +54,7 @@ class Affinity(Saved):
         if target not in self.targets:
             raise KeyError(f"no target is named {target!r}; there are {', '.join(self.targets)}")
         column = np.asarray(self.values)[:, self.targets.index(target)]
-        pairs = [(n, float(v)) for n, v in zip(self.names, column, strict=True) if n != target]
+        pairs = [(n, float(v)) for n, v in zip(self.names, column, strict=True) if n != target or self.against]
         return sorted(pairs, key=lambda p: (np.isnan(p[1]), -p[1]))
 
     def to_pandas(self):

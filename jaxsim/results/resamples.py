@@ -44,11 +44,13 @@ class Resamples(Saved):
     images: int
     size: int | None = None
     undefined: tuple[tuple[str, int], ...] = ()
+    against: bool = False
+    """Whether the columns are another set of networks, even if their names are the same."""
 
     @property
     def square(self) -> bool:
         """Whether rows and columns are the same networks."""
-        return self.names == self.targets
+        return self.names == self.targets and not self.against
 
     def spread(self) -> jax.Array:
         """Standard deviation over resamples `(S, T)`; DDS 2020, Table 4 reports this number for subsampling."""
@@ -110,10 +112,12 @@ class Resamples(Saved):
 
     def first_share(self) -> jax.Array:
         """Share of resamples in which each source ranks first for each target `(S, T)`; self left out."""
+        self._refuse("share of first ranks", "permutation")
         return inference.first_share(self.values, self._self_entries())
 
     def rank_stability(self) -> jax.Array:
         """Mean Spearman correlation of the sources' order in a resample with the full sample's, `(T,)`."""
+        self._refuse("rank stability", "permutation")
         return inference.rank_stability(self.values, self.estimate, self._self_entries())
 
     def difference(self, first: tuple[str, str], second: tuple[str, str], level: float = 0.95) -> dict[str, float]:
@@ -176,7 +180,11 @@ class Resamples(Saved):
         self._refuse_all_but_bootstraps("paired test")
         t, count = self._place(target, self.targets), len(self.names)
         self._warn_if_few(1)
-        pairs = [(a, b) for a, b in inference.pairs(count) if target not in (self.names[a], self.names[b])]
+        pairs = [
+            (a, b) for a, b in inference.pairs(count) if self.against or target not in (self.names[a], self.names[b])
+        ]
+        if not pairs:
+            raise ValueError(f"comparing sources of {target!r} takes two of them, itself left out.")
         a, b = np.asarray(pairs).T
         values, estimate = (v[..., a, t] - v[..., b, t] for v in (self.values, self.estimate))
         tests = inference.family_wise(values, estimate)
@@ -246,6 +254,8 @@ class Resamples(Saved):
             warnings.warn(text, FewResamples, stacklevel=3)
 
     def _self_entries(self):
+        if self.against:
+            return np.zeros((len(self.names), len(self.targets)), bool)
         return np.asarray(self.names)[:, None] == np.asarray(self.targets)[None, :]
 
     def _stretch(self, level):
