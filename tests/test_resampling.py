@@ -536,3 +536,17 @@ def test_a_comparator_of_ones_own_is_subsampled_and_not_weighted():
     for b, images in enumerate(drawn(schemes.subset, 24, 2, size=12)):
         want = o.affinity([v[images] for v in x.values()], theirs)
         np.testing.assert_allclose(found.values[b], want, rtol=0, atol=ACCURACY)
+
+
+def test_subsets_without_the_full_sample_are_the_same_subsets():
+    x = networks(24)
+    whole, alone = (
+        js.resample(x, [js.RSA, js.CKA_RBF], js.Subsample(size=12), resamples=4, key=KEY, estimate=e)
+        for e in (True, False)
+    )
+    for a, b in zip(whole, alone, strict=True):
+        np.testing.assert_allclose(a.values, b.values, rtol=0, atol=3e-7)
+        np.testing.assert_allclose(a.standard_error(), b.standard_error(), rtol=0, atol=1e-6)
+        assert np.isnan(b.estimate).all()
+    with pytest.raises(ValueError, match="estimate=False goes with Subsample"):
+        js.resample(x, js.RSA, js.Bootstrap(), resamples=4, key=KEY, estimate=False)

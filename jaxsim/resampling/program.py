@@ -129,6 +129,12 @@ def resampled_call(measures, ready, x, y, rows, columns, path, source, at_once):
     return path.scores(measures, ready, (x, y, rows, columns), _drawn(path, source), at_once)
 
 
+def without_estimate(measures, networks: int, others: int, dtype) -> Ready:
+    """What stands for maps and full-sample scores where only refitted resamples are wanted: scores of NaN."""
+    blank = [jnp.full((networks, others), jnp.nan, dtype) for _ in measures]
+    return Ready([], None, blank, [jnp.full(networks, -1)] * len(measures), [jnp.full(others, -1)] * len(measures))
+
+
 @functools.partial(jax.jit, static_argnames=("path", "at_once"))
 def whole_call(measures, x, y, rows, columns, path, source, at_once):
     """The one device call of `resample`: maps, full-sample scores and all resamples."""

@@ -24,6 +24,7 @@ from jaxsim.resampling.program import (
     resampled_call,
     weighted_scores,
     whole_call,
+    without_estimate,
 )
 from jaxsim.resampling.schemes import (
     BayesianBootstrap,
@@ -53,6 +54,7 @@ def resample(
     align: bool = False,
     progress: Callable[[int, int], None] | None = None,
     memory: float | None = None,
+    estimate: bool = True,
 ) -> Any:
     """Scores of all networks on the full sample and on B resamples of the images, in one device call.
 
@@ -68,6 +70,8 @@ def resample(
         align: match images by id.
         progress: called with (done, B) between chunks; asking for it cuts the work into several device calls.
         memory: budget in bytes for what is held per chunk of resamples.
+        estimate: False leaves out the full-sample scores (NaN), which for small subsets of many images cost more than
+            all the resamples; for `Subsample` only.
 
     Returns:
         `Resamples` with `values (B, S, T)` and `estimate (S, T)`, or a list of them.
@@ -88,12 +92,14 @@ def resample(
     for nets in (x, *rest):
         check(measures, nets)
     path, source, count = _plan(measures, scheme, resamples, key, x)
-    values, (estimate, bad_x, bad_y) = _run(measures, x, y, path, source, count, progress, memory)
+    if not estimate and not isinstance(scheme, Subsample):
+        raise ValueError(f"{schemes.text(scheme)} needs the full-sample scores; estimate=False goes with Subsample.")
+    values, (full, bad_x, bad_y) = _run(measures, x, y, path, source, count, progress, memory, estimate)
     made = []
     for k, m in enumerate(measures):
         undefined = undefined_networks(x, y, bad_x[k], bad_y[k])
         warn_undefined(m, undefined, x.images, level=3)
-        made.append(_record(m, values[k], estimate[k], x, y, scheme, key, path, undefined))
+        made.append(_record(m, values[k], full[k], x, y, scheme, key, path, undefined))
     return made if several else made[0]
 
 
@@ -166,15 +172,19 @@ def _check_comparators(measures, path):
             raise TypeError(f"{m} compares with a function that has no {needed} form; use Subsample, which refits.")
 
 
-def _run(measures, x, y, path, source, count, progress, memory):
+def _run(measures, x, y, path, source, count, progress, memory, estimate):
     parts_x, rows = buckets(x, measures)
     parts_y, columns = (None, rows) if y is None else buckets(y, measures)
     at_once = _weightings_at_once(x, y, count, memory)
     inputs_ = (parts_x, parts_y, rows, columns, path)
-    if progress is None:
+    if progress is None and estimate:
         return whole_call(measures, *inputs_, source, at_once)
-    ready = prepare_call(measures, *inputs_)
-    chunk = max(at_once, count // 50 // at_once * at_once)
+    if estimate:
+        ready = prepare_call(measures, *inputs_)
+    else:
+        others = x if y is None else y
+        ready = without_estimate(measures, len(x.names), len(others.names), x.arrays[0].dtype)
+    chunk = count if progress is None else max(at_once, count // 50 // at_once * at_once)
     chunks = []
     for first in range(0, count, chunk):
         # the last chunk runs over the end and is cut, so that all chunks are one program
@@ -182,7 +192,8 @@ def _run(measures, x, y, path, source, count, progress, memory):
         part = source[numbers] if path.draw is None else (source[0], source[1][numbers], source[2])
         found = resampled_call(measures, ready, *inputs_, part, at_once)
         chunks.append([np.asarray(v) for v in found])
-        progress(min(first + chunk, count), count)
+        if progress is not None:
+            progress(min(first + chunk, count), count)
     values = [jnp.asarray(np.concatenate([c[k] for c in chunks])[:count]) for k in range(len(measures))]
     return values, (ready.estimate, ready.bad_x, ready.bad_y)
 
