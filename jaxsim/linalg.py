@@ -43,10 +43,17 @@ def gram(x: jax.Array) -> jax.Array:
     return jnp.where(image[:, None] <= image, upper, upper.T)
 
 
+def _by_axis(reduce, x, axis):
+    """Mean, largest or smallest over `axis`, axes kept; one axis at a time, as a CPU does not vectorise several."""
+    for one in sorted(axis) if isinstance(axis, tuple) else (axis,):
+        x = reduce(x, one, keepdims=True)
+    return x
+
+
 def masked_mean(x: jax.Array, axis, where: jax.Array | None) -> jax.Array:
     """Mean over `axis`, axes kept, of the entries where `where` (broadcast against x) is true."""
     if where is None:
-        return jnp.mean(x, axis, keepdims=True)
+        return _by_axis(jnp.mean, x, axis)
     count = jnp.sum(jnp.broadcast_to(where, jnp.broadcast_shapes(x.shape, where.shape)), axis, keepdims=True)
     total = jnp.sum(jnp.where(where, x, 0), axis, keepdims=True)
     return total / jnp.maximum(count, 1).astype(x.dtype)
@@ -59,8 +66,8 @@ def remove_mean(x: jax.Array, axis, where: jax.Array | None = None) -> jax.Array
     division by the standard deviation must not magnify it. The mean is removed twice, the second time from its
     rounding error.
     """
-    high = jnp.max(x if where is None else jnp.where(where, x, -jnp.inf), axis, keepdims=True)
-    low = jnp.min(x if where is None else jnp.where(where, x, jnp.inf), axis, keepdims=True)
+    high = _by_axis(jnp.max, x if where is None else jnp.where(where, x, -jnp.inf), axis)
+    low = _by_axis(jnp.min, x if where is None else jnp.where(where, x, jnp.inf), axis)
     varies = (high != low) if where is None else (high != low) & where
     for _ in range(2):
         x = jnp.where(varies, x - masked_mean(x, axis, where), 0)

@@ -10,7 +10,7 @@ with zeros. A function of your own `(n, d) -> (n, n)` will do as well.
 
 import dataclasses
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +19,14 @@ from jax.tree_util import register_static
 from jaxtyping import Array, Bool, Float
 
 from jaxsim.invariance import CONSTANT, MARGINS
-from jaxsim.linalg import gram, remove_mean, safe_sqrt
+from jaxsim.linalg import dot, gram, masked_mean, remove_mean, safe_sqrt
 from jaxsim.ranks import median
 
 COLUMNS_AT_ONCE = 16
 """Features added to the city-block sums in one pass over them; 4 measured 5 times slower on a CPU, 8 a quarter."""
+
+SHORTEST = 16
+"""Least squared length of an image, as a share 1 / SHORTEST of the largest, for angles from lengths and distances."""
 
 
 def raw_gram(x, where):
@@ -31,12 +34,72 @@ def raw_gram(x, where):
     return gram(x)
 
 
-def centred_gram(x, where):
-    """X X' of the column-centred features; it differs from `raw_gram` by terms a_i + a_j and keeps its digits."""
-    return gram(remove_mean(x, 0))
+class Geometry(NamedTuple):
+    """One network's images as points, from one matrix product.
+
+    Attributes:
+        x: features `(n, d)`.
+        where: real columns `(d,)`, or None.
+        products: `(n, n)` inner products of the features less their mean over the images; they differ from X X' by
+            terms a_i + a_j and keep its digits.
+        offset: a number near all features, `()`.
+        mean: mean over the images less the offset, `(d,)`.
+        along: inner product of every centred image with `mean`, `(n,)`.
+        level: sum of every centred image, `(n,)`.
+    """
+
+    x: jax.Array
+    where: jax.Array | None
+    products: jax.Array
+    offset: jax.Array
+    mean: jax.Array
+    along: jax.Array
+    level: jax.Array
 
 
-def unit_gap(x, where):
+def geometry(x, where):
+    """`Geometry` of features `(n, d)`."""
+    centred = remove_mean(x, 0)
+    offset = masked_mean(x[0], 0, where)[0]
+    mean = (x[0] - offset) - centred[0]
+    mean = mean if where is None else jnp.where(where, mean, 0)
+    along, level = dot(centred, jnp.stack([mean, jnp.ones_like(mean)], 1)).T
+    return Geometry(x, where, gram(centred), offset, mean, along, level)
+
+
+def _gap(g: Geometry, rows_centred: bool):
+    """1 - cos of all pairs of rows, or 1 - Pearson; NaN for a row that is zero, or constant to within rounding.
+
+    With r = |x_i|, 2 r_i r_j (1 - cos_ij) = |x_i - x_j|^2 - (r_i - r_j)^2, and both differences follow from the
+    centred features without loss. Where some image is much shorter than others that would cost digits, and the angles
+    are taken from a product of the unit vectors.
+    """
+    squared, own, count = _squared_distances(g.products), jnp.diagonal(g.products), width(g.x, g.where)
+    total = jnp.sum(g.mean)
+    if rows_centred:
+        squared = jnp.maximum(squared - (g.level[:, None] - g.level[None, :]) ** 2 / count, 0)
+        growth = own - g.level**2 / count + 2 * (g.along - g.level * (total / count))
+        common = jnp.sum(remove_mean(g.mean, 0, g.where) ** 2)
+    else:
+        growth = own + 2 * (g.along + g.offset * g.level)
+        common = jnp.sum(g.mean**2) + g.offset * (2 * total + count * g.offset)
+    size = growth + common
+    largest = jnp.maximum(jnp.max(own), common)
+
+    def from_lengths():
+        r = safe_sqrt(jnp.maximum(size, 0))
+        total = r[:, None] + r[None, :]
+        longer = (growth[:, None] - growth[None, :]) / jnp.where(total > 0, total, 1)
+        scale = 2 * r[:, None] * r[None, :]
+        return jnp.maximum(squared - longer**2, 0) / jnp.where(scale > 0, scale, 1)
+
+    def from_directions():
+        return _unit_gap_of_centred_rows(g.x, g.where) if rows_centred else _unit_gap(g.x)
+
+    return lax.cond(SHORTEST * jnp.min(size) >= largest, from_lengths, from_directions)
+
+
+def _unit_gap(x):
     """1 - cos of all pairs of rows, as half the squared distance of the unit vectors; NaN for a zero row.
 
     Centring the unit vectors first keeps the digits where all images point one way.
@@ -47,13 +110,13 @@ def unit_gap(x, where):
     return jnp.where(zero[:, None] | zero[None, :], jnp.nan, gap)
 
 
-def unit_gap_of_centred_rows(x, where):
+def _unit_gap_of_centred_rows(x, where):
     """1 - Pearson of all pairs of rows; NaN for a row that is constant to within rounding."""
     centred = remove_mean(x, 1, None if where is None else where[None])
     size = jnp.sum(x * x, 1, keepdims=True)
     left = jnp.sum(centred * centred, 1, keepdims=True)
     constant = left <= (4 * jnp.finfo(x.dtype).eps) ** 2 * size
-    return unit_gap(jnp.where(constant, 0, centred), where)
+    return _unit_gap(jnp.where(constant, 0, centred))
 
 
 def cityblock_sums(x, where):
@@ -71,9 +134,15 @@ def cityblock_sums(x, where):
     return lax.scan(add, jnp.zeros((n, n), x.dtype), columns)[0]
 
 
+def _products(g: Geometry, width):
+    return g.products
+
+
 def _squared_distances(g):
     size = jnp.diagonal(g)
-    return jnp.maximum(size[:, None] + size[None, :] - 2 * g, 0)
+    squared = jnp.maximum(size[:, None] + size[None, :] - 2 * g, 0)
+    # a fused multiply-add would leave rounding on the diagonal; NaN stays
+    return jnp.where(jnp.eye(g.shape[0], dtype=bool), 0 * size, squared)
 
 
 class _Pairwise:
@@ -110,7 +179,7 @@ class Linear(_Pairwise):
 
     def stable(self, invariance):
         """Features centred first where terms a_i + a_j do not matter."""
-        return (centred_gram if invariance >= MARGINS else raw_gram), self.finish
+        return (geometry, _products) if invariance >= MARGINS else (raw_gram, self.finish)
 
 
 @register_static
@@ -118,11 +187,11 @@ class Linear(_Pairwise):
 class Euclidean(_Pairwise):
     """Euclidean distance |x_i - x_j|, not squared."""
 
-    product: ClassVar[Callable] = staticmethod(centred_gram)
+    product: ClassVar[Callable] = staticmethod(geometry)
 
     def finish(self, product, width):
         """Root of the squared distances."""
-        return safe_sqrt(_squared_distances(product))
+        return safe_sqrt(_squared_distances(product.products))
 
 
 @register_static
@@ -130,11 +199,11 @@ class Euclidean(_Pairwise):
 class SquaredEuclidean(_Pairwise):
     """Squared Euclidean distance |x_i - x_j|^2."""
 
-    product: ClassVar[Callable] = staticmethod(centred_gram)
+    product: ClassVar[Callable] = staticmethod(geometry)
 
     def finish(self, product, width):
         """The squared distances."""
-        return _squared_distances(product)
+        return _squared_distances(product.products)
 
 
 class _Exponential(_Pairwise):
@@ -167,11 +236,11 @@ class Rbf(_Exponential):
     """
 
     fraction: float = 0.5
-    product: ClassVar[Callable] = staticmethod(centred_gram)
+    product: ClassVar[Callable] = staticmethod(geometry)
 
     def exponent(self, product, width):
         """-s / (2 fraction^2 median(s))."""
-        s = _squared_distances(product)
+        s = _squared_distances(product.products)
         middle = median(s)
         return -s / (2 * self.fraction**2 * jnp.where(middle > 0, middle, jnp.nan))
 
@@ -206,11 +275,11 @@ class Cityblock(_Pairwise):
 class Cosine(_Pairwise):
     """Cosine distance 1 - x_i . x_j / (|x_i| |x_j|); NaN for an image whose features are all zero."""
 
-    product: ClassVar[Callable] = staticmethod(unit_gap)
+    product: ClassVar[Callable] = staticmethod(geometry)
 
     def finish(self, product, width):
-        """The gap itself."""
-        return product
+        """The gap of the rows."""
+        return _gap(product, rows_centred=False)
 
 
 @register_static
@@ -218,11 +287,11 @@ class Cosine(_Pairwise):
 class Pearson(_Pairwise):
     """Pearson distance 1 - r of the feature vectors of two images; NaN for an image whose features are constant."""
 
-    product: ClassVar[Callable] = staticmethod(unit_gap_of_centred_rows)
+    product: ClassVar[Callable] = staticmethod(geometry)
 
     def finish(self, product, width):
-        """The gap itself."""
-        return product
+        """The gap of the centred rows."""
+        return _gap(product, rows_centred=True)
 
 
 linear = Linear()

@@ -356,3 +356,20 @@ def test_diagonal_of_the_linear_kernel_is_read_by_nobody_who_drops_it():
     m = jnp.asarray(maps()["linear"])
     np.testing.assert_array_equal(np.diag(off_diagonal(m)), 0)
     np.testing.assert_array_equal(off_diagonal(m) + jnp.diag(jnp.diag(m)), m)
+
+
+@pytest.mark.parametrize("spread", [0.0, 3.0], ids=["equal lengths", "unequal lengths"])
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+@pytest.mark.parametrize("name", ["cosine", "pearson"])
+def test_angles_from_lengths_and_from_directions(name, offset, spread):
+    """Both ways to an angle, chosen by how unequal the images' lengths are, keep the digits of the oracle."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(40, 300)) * np.exp(spread * rng.uniform(-1, 1, (40, 1)))
+    x = (x + offset).astype(np.float32)
+    z = x.astype(np.float64)
+    z = z - z.mean(1, keepdims=True) if name == "pearson" else z
+    z = z / np.linalg.norm(z, axis=1, keepdims=True)
+    expected = ((z[:, None] - z[None]) ** 2).sum(-1) / 2
+    found = np.asarray(getattr(pairwise, name)(jnp.asarray(x)), np.float64)
+    scale = expected[np.triu_indices(40, 1)].mean()
+    assert np.abs(found - expected).max() <= FLOAT32 * scale
