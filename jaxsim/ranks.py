@@ -16,11 +16,17 @@ def average(v: Float[Array, " p"]) -> Float[Array, " p"]:
     >>> ranks.average(jnp.array([3.0, 1.0, 3.0])).tolist()
     [2.5, 1.0, 2.5]
     """
-    ordered, place = lax.sort_key_val(v, lax.iota(jnp.int32, v.size))
-    first, last = _tie_bounds(ordered)
-    ranks = ((first + last) / 2 + 1).astype(v.dtype)
-    ranks = jnp.zeros_like(v).at[place].set(ranks, unique_indices=True, mode="promise_in_bounds")
-    return jnp.where(jnp.any(jnp.isnan(v)), jnp.nan, ranks)
+    keys = _as_integers(v)
+    ordered = lax.sort(keys)
+    below, upto = (jnp.searchsorted(ordered, keys, side=side, method="scan") for side in ("left", "right"))
+    return jnp.where(jnp.any(jnp.isnan(v)), jnp.nan, ((below + upto + 1) / 2).astype(v.dtype))
+
+
+def _as_integers(v):
+    """Integers in the order of the floats: a CPU sorts them some fifteen times faster."""
+    integer = jnp.int32 if v.dtype.itemsize == 4 else jnp.int64
+    bits = lax.bitcast_convert_type(jnp.where(v == 0, 0, v), integer)  # -0 and 0 are equal
+    return jnp.where(bits < 0, bits ^ jnp.iinfo(integer).max, bits)
 
 
 def _tie_bounds(ordered):
@@ -113,8 +119,16 @@ class Order:
 
 def sort_pairs(v: Float[Array, " p"], i: Int[Array, " p"], j: Int[Array, " p"]) -> Order:
     """The order of a condensed map `v` whose p-th entry belongs to images `i[p]` and `j[p]`."""
-    ordered, pair = lax.sort_key_val(v, lax.iota(jnp.int32, v.size))
+    keys, place = _as_integers(v), lax.iota(jnp.int32, v.size)
+    ordered = lax.sort(keys)
     first, last = _tie_bounds(ordered)
+
+    def without_ties():
+        below = jnp.searchsorted(ordered, keys, side="left", method="scan")
+        return jnp.zeros_like(place).at[below].set(place)
+
+    # sorting pairs of numbers is slow on a CPU, and without ties the place of each value says it all
+    pair = lax.cond(jnp.any(first != last), lambda: lax.sort_key_val(keys, place)[1], without_ties)
     runs = -(-v.size // RUN)
 
     def stored(k):
