@@ -28,6 +28,9 @@ COLUMNS_AT_ONCE = 16
 SHORTEST = 16
 """Least squared length of an image, as a share 1 / SHORTEST of the largest, for angles from lengths and distances."""
 
+LONGER = 4
+"""Most that may cancel, of squared differences of lengths and levels, in units of the mean of what is left."""
+
 
 def raw_gram(x, where):
     """X X'."""
@@ -61,7 +64,7 @@ def geometry(x, where):
     """`Geometry` of features `(n, d)`."""
     centred = remove_mean(x, 0)
     offset = masked_mean(x[0], 0, where)[0]
-    mean = (x[0] - offset) - centred[0]
+    mean = jnp.mean(x - offset, 0)
     mean = mean if where is None else jnp.where(where, mean, 0)
     along, level = dot(centred, jnp.stack([mean, jnp.ones_like(mean)], 1)).T
     return Geometry(x, where, gram(centred), offset, mean, along, level)
@@ -71,32 +74,44 @@ def _gap(g: Geometry, rows_centred: bool):
     """1 - cos of all pairs of rows, or 1 - Pearson; NaN for a row that is zero, or constant to within rounding.
 
     With r = |x_i|, 2 r_i r_j (1 - cos_ij) = |x_i - x_j|^2 - (r_i - r_j)^2, and both differences follow from the
-    centred features without loss. Where some image is much shorter than others that would cost digits, and the angles
-    are taken from a product of the unit vectors.
+    centred features. Where some image is much shorter than others, or images differ in length more than in angle, that
+    would cost digits, and the angles are taken from a product of the unit vectors.
     """
     squared, own, count = _squared_distances(g.products), jnp.diagonal(g.products), width(g.x, g.where)
-    total = jnp.sum(g.mean)
+    sum_of_mean, apart = jnp.sum(g.mean), jnp.zeros_like(squared)
     if rows_centred:
-        squared = jnp.maximum(squared - (g.level[:, None] - g.level[None, :]) ** 2 / count, 0)
-        growth = own - g.level**2 / count + 2 * (g.along - g.level * (total / count))
+        apart = (g.level[:, None] - g.level[None, :]) ** 2 / count
+        squared = jnp.maximum(squared - apart, 0)
+        growth = own - g.level**2 / count + 2 * (g.along - g.level * (sum_of_mean / count))
         common = jnp.sum(remove_mean(g.mean, 0, g.where) ** 2)
     else:
         growth = own + 2 * (g.along + g.offset * g.level)
-        common = jnp.sum(g.mean**2) + g.offset * (2 * total + count * g.offset)
+        common = jnp.sum(g.mean**2) + g.offset * (2 * sum_of_mean + count * g.offset)
     size = growth + common
-    largest = jnp.maximum(jnp.max(own), common)
+    largest, tiny = jnp.maximum(jnp.max(own), common), jnp.finfo(size.dtype).tiny / jnp.finfo(size.dtype).eps
+    r = safe_sqrt(jnp.maximum(size, 0))
+    total = r[:, None] + r[None, :]
+    longer = ((growth[:, None] - growth[None, :]) / jnp.where(total > 0, total, 1)) ** 2
+    across = jnp.maximum(squared - longer, 0)
+    even = (SHORTEST * jnp.min(size) >= largest) & (jnp.max(longer + apart) <= LONGER * jnp.mean(across))
 
     def from_lengths():
-        r = safe_sqrt(jnp.maximum(size, 0))
-        total = r[:, None] + r[None, :]
-        longer = (growth[:, None] - growth[None, :]) / jnp.where(total > 0, total, 1)
         scale = 2 * r[:, None] * r[None, :]
-        return jnp.maximum(squared - longer**2, 0) / jnp.where(scale > 0, scale, 1)
+        return across / jnp.where(scale > 0, scale, 1)
 
     def from_directions():
-        return _unit_gap_of_centred_rows(g.x, g.where) if rows_centred else _unit_gap(g.x)
+        rows = g.x / _power_of_two(lax.stop_gradient(jnp.max(jnp.abs(g.x), 1, keepdims=True)))
+        return _unit_gap_of_centred_rows(rows, g.where) if rows_centred else _unit_gap(rows)
 
-    return lax.cond(SHORTEST * jnp.min(size) >= largest, from_lengths, from_directions)
+    return lax.cond(even & (jnp.min(size) > tiny) & jnp.isfinite(largest), from_lengths, from_directions)
+
+
+def _power_of_two(v):
+    """Largest power of two up to each positive number, 1 for zero: dividing by it is exact, squares stay in range."""
+    integer = {2: jnp.int16, 4: jnp.int32, 8: jnp.int64}[v.dtype.itemsize]
+    exponent = lax.bitcast_convert_type(jnp.array(jnp.inf, v.dtype), integer)
+    power = lax.bitcast_convert_type(lax.bitcast_convert_type(v, integer) & exponent, v.dtype)
+    return jnp.where((power > 0) & jnp.isfinite(power), power, 1)
 
 
 def _unit_gap(x):

@@ -183,8 +183,18 @@ def test_measures_lists_every_name_and_its_parts(capsys):
     assert all(set(row) == {"name", "transform", "pairwise", "compare", "source"} for row in listed)
 
 
-def test_demo_finds_its_groups_and_says_what_it_is(out, capsys):
-    assert main(["demo", "--resamples", "20", "--out", str(out), "--json"]) == 0
+@pytest.mark.slow
+def test_demo_on_the_built_in_world(out, capsys):
+    assert main(["demo", "--images", "24", "--resamples", "10", "--out", str(out), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["affinity"]["names"]) == 20
+    assert {"report.txt", "pictures.png", "affinity.png", "taxonomy.png", "ranking.png"} <= set(files(out))
+    assert "24 new pictures" in (out / "report.txt").read_text()
+    assert {v.shape for v in io.read_features(out / "features.npz")[0].values()} == {(24, 8, 8, 8)}
+
+
+def test_made_up_demo_finds_its_groups_and_says_what_it_is(out, capsys):
+    assert main(["demo", "--made-up", "--resamples", "20", "--out", str(out), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert sorted(map(sorted, found["clusters"])) == sorted(map(sorted, demo.groups().values()))
     assert found["agreement"] == 1.0
@@ -415,7 +425,9 @@ def test_warnings_are_lines_on_standard_error(tmp_path, capsys):
 # Help
 
 
-@pytest.mark.parametrize("command", ["affinity", "bootstrap", "taxonomy", "evaluate", "measures", "demo"])
+@pytest.mark.parametrize(
+    "command", ["affinity", "bootstrap", "taxonomy", "evaluate", "measures", "demo", "rooms", "reproduce"]
+)
 def test_help_teaches_by_examples(command, capsys):
     assert main([command, "--help"]) == 0
     printed = capsys.readouterr().out
@@ -426,7 +438,10 @@ def test_help_teaches_by_examples(command, capsys):
 def test_help_lists_the_commands_and_the_codes(capsys):
     assert main(["--help"]) == 0
     printed = capsys.readouterr().out
-    assert all(c in printed for c in ("affinity", "bootstrap", "taxonomy", "evaluate", "measures", "demo", "130"))
+    assert all(
+        c in printed
+        for c in ("affinity", "bootstrap", "taxonomy", "evaluate", "measures", "demo", "rooms", "reproduce", "130")
+    )
 
 
 def test_examples_of_the_help_are_valid_usage():

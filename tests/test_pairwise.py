@@ -358,18 +358,53 @@ def test_diagonal_of_the_linear_kernel_is_read_by_nobody_who_drops_it():
     np.testing.assert_array_equal(off_diagonal(m) + jnp.diag(jnp.diag(m)), m)
 
 
-@pytest.mark.parametrize("spread", [0.0, 3.0], ids=["equal lengths", "unequal lengths"])
-@pytest.mark.parametrize("offset", [0.0, 1e3])
-@pytest.mark.parametrize("name", ["cosine", "pearson"])
-def test_angles_from_lengths_and_from_directions(name, offset, spread):
-    """Both ways to an angle, chosen by how unequal the images' lengths are, keep the digits of the oracle."""
-    rng = np.random.default_rng(5)
-    x = rng.normal(size=(40, 300)) * np.exp(spread * rng.uniform(-1, 1, (40, 1)))
-    x = (x + offset).astype(np.float32)
+def _gap_oracle(name, x):
     z = x.astype(np.float64)
     z = z - z.mean(1, keepdims=True) if name == "pearson" else z
     z = z / np.linalg.norm(z, axis=1, keepdims=True)
-    expected = ((z[:, None] - z[None]) ** 2).sum(-1) / 2
-    found = np.asarray(getattr(pairwise, name)(jnp.asarray(x)), np.float64)
-    scale = expected[np.triu_indices(40, 1)].mean()
-    assert np.abs(found - expected).max() <= FLOAT32 * scale
+    return ((z[:, None] - z[None]) ** 2).sum(-1) / 2
+
+
+@functools.cache
+def _jitted(name):
+    return jax.jit(value(name))
+
+
+@pytest.mark.parametrize("d", [8, 64, 300])
+@pytest.mark.parametrize("spread", [0.0, 0.7, 3.0])
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e4])
+@pytest.mark.parametrize("name", ["cosine", "pearson"])
+def test_angles_from_lengths_and_from_directions(name, offset, spread, d):
+    """Both ways to an angle, chosen by how unequal the images' lengths are, keep the digits of the oracle."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(40, d)) * np.exp(spread * rng.uniform(-1, 1, (40, 1)))
+    x = (x + offset).astype(np.float32)
+    expected = _gap_oracle(name, x)
+    found = np.asarray(_jitted(name)(x), np.float64)
+    assert np.abs(found - expected).max() <= 4e-6 * expected[np.triu_indices(40, 1)].mean()
+
+
+@pytest.mark.parametrize("noise", [1e-1, 1e-2, 1e-3])
+@pytest.mark.parametrize("name", ["cosine", "pearson"])
+def test_nearly_parallel_images_of_unequal_length(name, noise):
+    """Where lengths differ more than angles, the angles keep their digits."""
+    rng = np.random.default_rng(6)
+    common, own = rng.normal(size=(1, 120)), rng.normal(size=(40, 120))
+    x = ((common + noise * own) * rng.uniform(0.5, 2, (40, 1))).astype(np.float32)
+    expected = _gap_oracle(name, x)
+    found = np.asarray(_jitted(name)(x), np.float64)
+    # subtracting the rows' means rounds every feature once
+    rounding = 0.2 * np.finfo(np.float32).eps / noise if name == "pearson" else 0
+    assert np.abs(found - expected).max() <= (4e-6 + rounding) * expected.mean()
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e-12, 1e12, 1e17])
+@pytest.mark.parametrize("name", ["cosine", "pearson"])
+def test_angles_do_not_depend_on_scale(name, scale):
+    x = features(3)
+    assert np.allclose(_jitted(name)(x * np.float32(scale)), _jitted(name)(x), atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["cosine", "pearson"])
+def test_zero_features_have_no_angles(name):
+    assert np.isnan(_jitted(name)(np.zeros((5, 7), np.float32))).all()

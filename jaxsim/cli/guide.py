@@ -83,11 +83,13 @@ examples:
   jaxsim measures
   jaxsim measures --json"""
 
-DEMO = """Run the whole pipeline on 12 made-up networks: affinity with intervals, tree with branch support,
-ranking, plots and a short report. The features are generated, not trained: four groups of three networks that
-share latent factors, so the tree must find the four groups.
+DEMO = """Run the whole pipeline on the built-in world: render pictures of furnished rooms, take the features of
+the twenty shipped encoders, one trained on each task of the RSA paper, and compute their affinity with intervals,
+the task tree with branch support, the ranking of sources for depth, plots and a short report. With --made-up it
+uses 12 generated networks, none trained, in four known groups.
 
 Writes in DIR:
+  pictures.png   the first pictures
   features.npz   the features, to try the other commands on
   affinity.npz, affinity.csv, affinity.png, resamples.npz, intervals.csv, ranking.png,
   taxonomy.npz, taxonomy.png   as the other commands do
@@ -95,4 +97,29 @@ Writes in DIR:
 
 examples:
   jaxsim demo --out demo
-  jaxsim demo --measure dds-laplacian --resamples 500 --out demo_dds"""
+  jaxsim demo --measure dds-laplacian --images 1000 --out demo_dds"""
+
+ROOMS = """Make the built-in world from nothing: render pictures with the exact targets of twenty tasks, train one
+small encoder a task, and measure transfer of every encoder to every task. What ships with the package was made so.
+A run that was stopped goes on where it was when the same command is given again.
+
+Writes in DIR:
+  encoders.safetensors   the encoders, with checksums and validation skills
+  training.csv           validation losses, those of the best constant, and skills
+  transfer.npz           per-image losses, win rates, tournament eigenvectors and their reliability
+  recipe.json            what was asked for; also pictures (npz) and checkpoints, which may be deleted
+
+examples:
+  jaxsim rooms --out world
+  jaxsim rooms --pictures 400 --steps 100 --task rgb2depth --task rgb2sfnorm --out small_world"""
+
+REPRODUCE = """The experiments of RSA 2019 and DDS 2020 on the built-in world: does each claim hold on other networks,
+tasks and pictures? Experiments: rsa-matrix depth trees selection images grid methods subsets, or all.
+
+Writes in DIR:
+  NAME.csv, NAME.png         table and figure of each experiment
+  summary.csv, summary.md    claim, paper, here, whether it holds
+
+examples:
+  jaxsim reproduce --quick --out reproduced
+  jaxsim reproduce grid methods --out reproduced"""

@@ -29,7 +29,11 @@ def build_parser() -> argparse.ArgumentParser:
     _taxonomy(_command(commands, "taxonomy", "cluster networks into a tree", guide.TAXONOMY, "judging"))
     _evaluate(_command(commands, "evaluate", "agreement with measured transfer", guide.EVALUATE, "judging"))
     _command(commands, "measures", "list the measures", guide.MEASURES, "listing")
-    _demo(_command(commands, "demo", "the whole pipeline on made-up features", guide.DEMO, "tour"))
+    _demo(_command(commands, "demo", "the whole pipeline on the built-in world", guide.DEMO, "tour"))
+    _rooms(
+        _command(commands, "rooms", "make the built-in world: pictures, encoders, transfer", guide.ROOMS, "building")
+    )
+    _reproduce(_command(commands, "reproduce", "the papers' experiments", guide.REPRODUCE, "reproducing"))
     return parser
 
 
@@ -110,10 +114,31 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
 
 
 def _demo(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--images", type=_count, default=500, metavar="N", help="pictures rendered; default: 500")
+    command.add_argument("--made-up", action="store_true", help="use generated features, none trained, instead")
     _add_measure(command, several=False)
     _add_resampling(command, 100, "100, in pairs of halves")
     command.add_argument("--x64", action="store_true", help="compute in float64")
     _add_output(command)
+
+
+def _reproduce(command: argparse.ArgumentParser) -> None:
+    command.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="names, or all (default)")
+    command.add_argument("--quick", action="store_true", help="fewer pictures and resamples")
+    command.add_argument(
+        "--world", metavar="DIR", help="folder of `jaxsim rooms`; default: what ships with the package"
+    )
+    command.add_argument("--seed", type=_seed, default=0, metavar="N", help="of pictures and resampling; default: 0")
+    _add_output(command)
+
+
+def _rooms(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--pictures", type=_count, default=4000, metavar="N", help="to learn from; default: 4000")
+    command.add_argument("--steps", type=_count, default=1000, metavar="N", help="gradient steps a task; default: 1000")
+    command.add_argument("--task", metavar="NAME", action="append", help="only this task; repeat it for several")
+    command.add_argument("--size", default="small", metavar="NAME", help="small, wide, deep, large or paper")
+    command.add_argument("--seed", type=_seed, default=0, metavar="N", help="of pictures and weights; default: 0")
+    command.add_argument("--out", required=True, metavar="DIR", help="folder of the world; a killed run goes on there")
 
 
 def _add_measure(command: argparse.ArgumentParser, *, several: bool = True) -> None:
@@ -128,7 +153,7 @@ def _add_resampling(command: argparse.ArgumentParser, count: int | None, default
 
 
 def _add_draws(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--seed", type=int, default=0, metavar="N", help="of the random key; default: 0")
+    command.add_argument("--seed", type=_seed, default=0, metavar="N", help="of the random key; default: 0")
     command.add_argument("--level", type=_share, default=0.95, metavar="P", help="of the intervals; default: 0.95")
 
 
@@ -149,6 +174,12 @@ def _add_output(command: argparse.ArgumentParser, *, required: bool = True) -> N
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**31 - 1}")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""The command `demo`: the whole pipeline on features that the project makes itself."""
+"""The command `demo`: the whole pipeline, from rendered pictures through the shipped encoders to a report."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -11,7 +11,8 @@ from jaxsim.cli.loading import read_measure
 from jaxsim.cli.output import emit, note, progress, staged, table
 from jaxsim.cli.scoring import pairs, save_affinity, write_rows
 
-_TARGET = "amber_1"
+SEED = 2_000_000
+"""Added to the seed of the demo's pictures, which no encoder was trained on."""
 _FILES = (
     "features.npz",
     "affinity.npz",
@@ -31,9 +32,10 @@ def run_demo(arguments: Namespace) -> None:
     import jax
 
     label, measure = read_measure(arguments.measure)
-    with staged(arguments.out, _FILES, overwrite=arguments.overwrite) as folder:
-        note(arguments, "features are made by jaxsim itself from known factors; nothing here was trained")
-        features = demo.features(arguments.seed)
+    made_up = arguments.made_up
+    files = _FILES if made_up else (*_FILES, "pictures.png")
+    with staged(arguments.out, files, overwrite=arguments.overwrite) as folder:
+        features, groups, target = _made_up(arguments) if made_up else _rooms(arguments, folder)
         io.write_npz(folder / "features.npz", features)
         if arguments.x64:
             features = {name: x.astype(np.float64) for name, x in features.items()}
@@ -47,49 +49,78 @@ def run_demo(arguments: Namespace) -> None:
             progress=progress(arguments, "resamples"),
         )
         tree = taxonomy.branch_support(taxonomy.tree(affinity), resamples)
-        _save(folder, affinity, resamples, tree, arguments.level)
-        text = _report(arguments, label, affinity, resamples, tree)
+        _save(folder, affinity, resamples, tree, target, arguments.level)
+        text = _report(arguments, label, affinity, resamples, tree, groups, target)
         (folder / "report.txt").write_text(text, encoding="utf-8")
-    files = [str(Path(arguments.out) / name) for name in _FILES]
-    values = {"measure": label, "affinity": affinity.to_json(), "tree": tree.to_json(), "files": files}
-    emit(arguments, text, values | {"clusters": tree.clusters(4), "agreement": _agreement(tree)})
-    note(arguments, f"wrote {', '.join(_FILES)} in {arguments.out}")
+    paths = [str(Path(arguments.out) / name) for name in files]
+    values = {"measure": label, "affinity": affinity.to_json(), "tree": tree.to_json(), "files": paths}
+    clusters = tree.clusters(len(set(groups.values())))
+    emit(arguments, text, values | {"clusters": clusters, "agreement": _agreement(tree, groups)})
+    note(arguments, f"wrote {', '.join(files)} in {arguments.out}")
 
 
-def _save(folder: Path, affinity: Any, resamples: Any, tree: Any, level: float) -> None:
+def _made_up(arguments: Namespace) -> tuple[dict[str, np.ndarray], dict[str, str], str]:
+    note(arguments, "features are made by jaxsim itself from known factors; nothing here was trained")
+    groups = {name: group for group, members in demo.groups().items() for name in members}
+    return demo.features(arguments.seed), groups, "amber_1"
+
+
+def _rooms(arguments: Namespace, folder: Path) -> tuple[dict[str, np.ndarray], dict[str, str], str]:
+    """Features that the shipped encoders have of fresh pictures; the first pictures as one PNG."""
+    try:
+        from jaxsim.rooms import encoders, pictures, tasks
+    except ImportError as error:
+        raise ImportError(
+            f"the built-in world needs {error.name}: pip install 'jaxsim-similarity[nn]', or give --made-up."
+        ) from error
+    shipped = encoders.shipped()
+    made = pictures.make(arguments.images, seed=SEED + arguments.seed, progress=progress(arguments, "pictures"))
+    plotting.save_figure(plotting.pictures(made.rgb[:48]), folder / "pictures.png")
+    groups = {name: tasks.named(name).group for name in shipped}
+    return encoders.features(shipped, made.rgb), groups, "rgb2depth"
+
+
+def _save(folder: Path, affinity: Any, resamples: Any, tree: Any, target: str, level: float) -> None:
     save_affinity(affinity, folder)
     resamples.save(folder / "resamples.npz")
     write_rows(folder / "intervals.csv", *pairs(resamples, level))
-    plotting.save_figure(plotting.ranking(resamples, _TARGET, level), folder / "ranking.png")
+    plotting.save_figure(plotting.ranking(resamples, target, level), folder / "ranking.png")
     tree.save(folder / "taxonomy.npz")
     plotting.save_figure(plotting.dendrogram(tree), folder / "taxonomy.png")
 
 
-def _agreement(tree: Any) -> float:
-    groups = {name: group for group, members in demo.groups().items() for name in members}
-    return taxonomy.cluster_agreement(tree, groups, len(demo.groups()))
+def _agreement(tree: Any, groups: dict[str, str]) -> float:
+    return taxonomy.cluster_agreement(tree, groups, len(set(groups.values())))
 
 
-def _report(arguments: Namespace, label: str, affinity: Any, resamples: Any, tree: Any) -> str:
+def _report(
+    arguments: Namespace, label: str, affinity: Any, resamples: Any, tree: Any, groups: dict[str, str], target: str
+) -> str:
     low, high = (np.asarray(v, dtype=float) for v in resamples.interval(arguments.level))
-    column = affinity.targets.index(_TARGET)
+    column = affinity.targets.index(target)
     rows = []
-    for name, value in affinity.ranking(_TARGET):
+    for name, value in affinity.ranking(target):
         i = affinity.names.index(name)
         rows.append([name, value, float(low[i, column]), float(high[i, column])])
-    count = len(demo.groups())
+    count = len(set(groups.values()))
     clusters = [f"  {', '.join(members)}" for members in tree.clusters(count)]
+    networks = len(affinity.names)
+    if arguments.made_up:
+        what = (
+            f"{networks} networks that jaxsim made itself (seed {arguments.seed}), none trained; {demo.IMAGES} images"
+        )
+    else:
+        what = f"{networks} encoders trained on {networks} tasks of the built-in world, {arguments.images} new pictures"
     lines = [
-        f"jaxsim demo: {label} on features that jaxsim made itself (seed {arguments.seed}), none trained.",
-        f"{len(affinity.names)} networks, {demo.IMAGES} images, {arguments.resamples} half-samples.",
+        f"jaxsim demo: {label} of {what}, {arguments.resamples} half-samples.",
         "",
-        f"Sources for {_TARGET}, with {100 * arguments.level:g} % intervals:",
+        f"Sources for {target}, with {100 * arguments.level:g} % intervals:",
         table(["source", "score", "low", "high"], rows),
         "",
         f"Tree ({tree.convention}), with the share of resamples that hold each branch:",
         tree.to_text(),
         "",
-        f"Cut into {count} clusters (adjusted Rand index with the true groups {_agreement(tree):.2f}):",
+        f"Cut into {count} clusters (adjusted Rand index with the known groups {_agreement(tree, groups):.2f}):",
         *clusters,
     ]
     return "\n".join(lines) + "\n"

@@ -20,7 +20,7 @@ from jaxsim.inference.agreement import (
     target_agreement,
 )
 from jaxsim.inference.groups import corrected_variance
-from jaxsim.inference.intervals import normal_interval, percentile_interval, spread
+from jaxsim.inference.intervals import normal_interval, percentile_interval, spread, student_stretch
 
 OVER_IMAGES = (
     "Over images: how the agreement would vary with other images of the same kind. "
@@ -126,7 +126,8 @@ def agreement_over_targets(
     """Agreement over resampled targets, from the agreement of each; see `OVER_TARGETS`.
 
     Targets are drawn with replacement and averaged. With T targets kept, spread and quantiles of the draws
-    are widened about the estimate by `sqrt(T / (T - 1))`, which a bootstrap of T units lacks. No bias
+    are widened about the estimate by `sqrt(T / (T - 1))`, which a bootstrap of T units lacks, and the quantiles by
+    Student's t over the normal for T - 1 degrees of freedom. No bias
     correction: the draws of a mean have none. Draw r uses `fold_in(key, r)`.
 
     Args:
@@ -155,7 +156,9 @@ def agreement_over_targets(
     estimate, values = mean_over_kept(per_target, kept), _weighted(weights, per_target[None], kept)
     wider = jnp.sqrt(_inflation(kept, per_target.dtype))
     plain = percentile_interval(values, level)
-    interval = estimate + wider * (plain - estimate)
+    stretches = [student_stretch(degrees, level) for degrees in range(kept.size)]
+    wide = wider * jnp.array(stretches, per_target.dtype)[jnp.maximum(kept.sum() - 1, 0)]
+    interval = estimate + wide * (plain - estimate)
     return Agreement(estimate, values, values.mean() - estimate, estimate, wider * spread(values), interval, plain)
 
 

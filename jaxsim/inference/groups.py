@@ -56,6 +56,9 @@ def two_factor(
     single-factor bootstrap and once in their interaction; `corrected_variance` takes it out. Draw r uses
     `fold_in(key, r)`.
 
+    With few members the corrected variance is too small where members differ more than images do: simulated, it is
+    0.5 of the true variance for 2 members, 0.6 for 3 and 0.8 for 5.
+
     A member that is NaN makes its own group NaN. A group of one member has no variance over members: its
     `members`, `both` and `corrected` are NaN. Rows count as fixed; for the variance of a difference, pass
     differences of rows.

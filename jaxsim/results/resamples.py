@@ -98,6 +98,9 @@ class Resamples(Saved):
         self._refuse_all_but_bootstraps("BCa interval")
         if jackknife.kind != "jackknife" or (jackknife.names, jackknife.targets) != (self.names, self.targets):
             raise ValueError("a BCa interval needs js.resample(..., js.Jackknife()) of the same networks.")
+        ours, theirs = self.provenance.measure, jackknife.provenance.measure
+        if ours != theirs:
+            raise ValueError(f"a BCa interval needs a jackknife of the same measure: this is {ours}, that {theirs}.")
         return inference.bca_interval(self.values, self.estimate, jackknife.values, level)
 
     def p_value(self) -> jax.Array:

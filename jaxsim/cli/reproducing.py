@@ -1,0 +1,66 @@
+"""The command `reproduce`: the papers' experiments on the built-in world."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from jaxsim import io, plotting, reproduce
+from jaxsim.cli.output import check, emit, note, progress, staged, table
+from jaxsim.cli.scoring import write_rows
+from jaxsim.reproduce.catalogue import SUMMARY, chosen
+
+
+def run_reproduce(arguments: Namespace) -> None:
+    """Run the experiments chosen, with a table and a figure each and a summary of all."""
+    wanted = chosen(arguments.experiments)
+    names = [f"{name}.{ending}" for name in wanted for ending in ("csv", "png")] + ["summary.csv", "summary.md"]
+    check(Path(arguments.out), names, arguments.overwrite)
+    with staged(arguments.out, names, overwrite=arguments.overwrite) as folder:
+        setting = _setting(arguments, {part for one in wanted.values() for part in one.parts})
+        outcomes = reproduce.run(setting, list(wanted), lambda name: note(arguments, f"experiment {name}"))
+        for name, outcome in outcomes.items():
+            write_rows(folder / f"{name}.csv", list(outcome.header), [list(row) for row in outcome.rows])
+            plotting.save_figure(outcome.draw(), folder / f"{name}.png")
+        rows = reproduce.summary(list(outcomes.values()))
+        write_rows(folder / "summary.csv", list(SUMMARY), [list(row) for row in rows])
+        io.write_text(folder / "summary.md", _markdown(rows))
+    files = [str(Path(arguments.out) / name) for name in names]
+    values = {"experiments": [outcome.to_json() for outcome in outcomes.values()], "quick": arguments.quick}
+    emit(arguments, _text(outcomes), values | {"seed": arguments.seed, "files": files})
+    note(arguments, f"wrote {', '.join(names)} in {arguments.out}")
+
+
+def _setting(arguments: Namespace, parts: set[str]) -> reproduce.Setting:
+    """The built-in world, or that of a folder made elsewhere."""
+    given: dict[str, Any] = {}
+    if arguments.world is not None:
+        from jaxsim import models
+        from jaxsim.rooms import world
+
+        folder = Path(arguments.world)
+        given["encoders"] = models.from_safetensors(folder / "encoders.safetensors")
+        given["truth"] = world.load_truth(folder / "transfer.npz")
+    report = progress(arguments, "pictures")
+    return reproduce.setting(arguments.quick, parts=parts, seed=arguments.seed, progress=report, **given)
+
+
+def _text(outcomes: dict[str, reproduce.Outcome]) -> str:
+    lines = []
+    for name, one in outcomes.items():
+        lines += [
+            f"{name} ({one.source}): {'holds' if one.holds else 'DOES NOT HOLD'}",
+            f"  {one.claim}",
+            f"  paper: {one.paper}",
+            f"  here:  {one.here}",
+            "",
+        ]
+    count = sum(one.holds for one in outcomes.values())
+    overview = [[name, "yes" if one.holds else "no"] for name, one in outcomes.items()]
+    return "\n".join([*lines, f"{count} of {len(outcomes)} claims hold.", table(["experiment", "holds"], overview)])
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    columns = [SUMMARY.index(name) for name in ("claim", "source", "paper", "here", "holds")]
+    lines = [[row[i].replace("|", "\\|") for i in columns] for row in rows]
+    header = ["claim", "source", "paper", "here", "holds"]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [header, ["---"] * len(header), *lines])

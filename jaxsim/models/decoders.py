@@ -1,0 +1,176 @@
+"""Decoders from a code (b, h, w, c) to images, label maps or vectors."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxsim.models.encoders import check_channels, convolution
+
+UPSAMPLINGS = ("nearest", "bilinear")
+
+
+class SmallDecoder(nnx.Module):
+    """Convolution, ReLU and doubling of the side, `upsamplings` times; then a convolution without activation.
+
+    A code `(b, h, w, channels_in)` becomes `(b, h u, w u, channels_out)` with u = 2^upsamplings. Table S1 has widths
+    32, 16, 4, 4; the last two are 8 here, since 4 channels are too few to draw three-channel targets well.
+
+    Source: Dwivedi & Roig (2019), supplement, Table S1.
+
+    Args:
+        channels_out: channels of the target.
+        upsamplings: number of doublings; 3 undo the encoder's strides of 2, 2, 2.
+        channels_in: channels of the code.
+        widths: channels before each doubling, the first `upsamplings` of them.
+        upsampling: `"nearest"` or `"bilinear"`.
+        precision: of the convolutions.
+        rngs: random keys of the initial weights.
+
+    Raises:
+        ValueError: there are fewer widths than upsamplings, or no such upsampling.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from jaxsim import models
+        >>> models.SmallDecoder(1, rngs=nnx.Rngs(0))(jnp.zeros((2, 8, 8, 8))).shape
+        (2, 64, 64, 1)
+    """
+
+    def __init__(
+        self,
+        channels_out: int,
+        upsamplings: int = 3,
+        *,
+        channels_in: int = 8,
+        widths: Sequence[int] = (32, 16, 8, 8),
+        upsampling: str = "nearest",
+        precision: lax.Precision | None = lax.Precision.HIGHEST,
+        rngs: nnx.Rngs,
+    ):
+        if upsampling not in UPSAMPLINGS:
+            raise ValueError(f"There is no upsampling {upsampling!r}; there are {', '.join(UPSAMPLINGS)}.")
+        if not 0 <= upsamplings <= len(widths):
+            raise ValueError(f"A decoder with widths {tuple(widths)} cannot have {upsamplings} upsamplings.")
+        self.channels_in, self.upsampling = channels_in, upsampling
+        channels = (channels_in, *widths[:upsamplings])
+        self.hidden = nnx.List(
+            convolution(a, b, precision=precision, rngs=rngs) for a, b in zip(channels, channels[1:], strict=False)
+        )
+        self.out = convolution(channels[-1], channels_out, precision=precision, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ k"]:
+        """The target's values for each code."""
+        check_channels(x, self.channels_in, "decoder")
+        for layer in self.hidden:
+            x = enlarge(jax.nn.relu(layer(x)), 2, self.upsampling)
+        return self.out(x)
+
+
+class VectorHead(nnx.Module):
+    """Flatten, one hidden layer with ReLU, and a linear layer: codes `(b, ...)` to `(b, outputs)`.
+
+    Args:
+        outputs: length of the target vector or number of classes.
+        features_in: numbers in one code; 8 x 8 x 8 by default.
+        hidden: width of the hidden layer.
+        precision: of the products.
+        rngs: random keys of the initial weights.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from jaxsim import models
+        >>> models.VectorHead(10, rngs=nnx.Rngs(0))(jnp.zeros((2, 8, 8, 8))).shape
+        (2, 10)
+    """
+
+    def __init__(
+        self,
+        outputs: int,
+        *,
+        features_in: int = 512,
+        hidden: int = 128,
+        precision: lax.Precision | None = lax.Precision.HIGHEST,
+        rngs: nnx.Rngs,
+    ):
+        self.features_in = features_in
+        start = nnx.initializers.he_normal()
+        self.hidden = nnx.Linear(features_in, hidden, kernel_init=start, precision=precision, rngs=rngs)
+        self.out = nnx.Linear(hidden, outputs, precision=precision, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b ..."]) -> Float[Array, "b k"]:
+        """The target vector for each code."""
+        flat = x.reshape(len(x), -1)
+        if flat.shape[1] != self.features_in:
+            raise ValueError(f"The head takes {self.features_in} features a code, not {flat.shape[1]} of {x.shape}.")
+        return self.out(jax.nn.relu(self.hidden(flat)))
+
+
+class AsppDecoder(nnx.Module):
+    """Atrous spatial pyramid: a 1x1 branch, dilated 3x3 branches and image pooling, joined; then bilinear enlargement.
+
+    A code `(b, h, w, channels_in)` becomes class scores `(b, h s, w s, classes)`, s being `scale`. The default rates
+    suit a code of 8 x 8; the published ones, 6, 12 and 18, suit codes of 32 x 32 and more.
+
+    Source: Chen et al., Rethinking atrous convolution for semantic image segmentation (2017), section 3.3.
+
+    Args:
+        classes: number of classes.
+        channels_in: channels of the code.
+        channels: channels of each branch and of their projection.
+        rates: dilation of each 3x3 branch.
+        scale: how much larger the scores are than the code.
+        precision: of the convolutions.
+        rngs: random keys of the initial weights.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from jaxsim import models
+        >>> models.AsppDecoder(5, rngs=nnx.Rngs(0))(jnp.zeros((2, 8, 8, 8))).shape
+        (2, 64, 64, 5)
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        *,
+        channels_in: int = 8,
+        channels: int = 32,
+        rates: Sequence[int] = (1, 2, 4),
+        scale: int = 8,
+        precision: lax.Precision | None = lax.Precision.HIGHEST,
+        rngs: nnx.Rngs,
+    ):
+        def branch(inputs, outputs, **rest):
+            return convolution(inputs, outputs, precision=precision, rngs=rngs, **rest)
+
+        self.channels_in, self.scale = channels_in, scale
+        self.point = branch(channels_in, channels, side=1)
+        self.atrous = nnx.List(branch(channels_in, channels, dilation=rate) for rate in rates)
+        self.pooled = branch(channels_in, channels, side=1)
+        self.project = branch((len(rates) + 2) * channels, channels, side=1)
+        self.out = branch(channels, classes, side=1)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ k"]:
+        """Class scores at the images' resolution."""
+        check_channels(x, self.channels_in, "decoder")
+        pooled = self.pooled(jnp.mean(x, (1, 2), keepdims=True))
+        branches = [self.point(x), *(layer(x) for layer in self.atrous)]
+        branches.append(jnp.broadcast_to(pooled, branches[0].shape))
+        joined = jax.nn.relu(self.project(jax.nn.relu(jnp.concatenate(branches, -1))))
+        return enlarge(self.out(joined), self.scale, "bilinear")
+
+
+def enlarge(x: Float[Array, "b h w c"], scale: int, upsampling: str) -> Float[Array, "b _ _ c"]:
+    """Images whose side is `scale` times as long."""
+    b, h, w, c = x.shape
+    if upsampling == "nearest":
+        tiled = jnp.broadcast_to(x[:, :, None, :, None], (b, h, scale, w, scale, c))
+        return tiled.reshape(b, h * scale, w * scale, c)
+    return jax.image.resize(x, (b, h * scale, w * scale, c), "bilinear")

@@ -1,0 +1,80 @@
+"""The experiments by name, running several of them, and the summary of what came out."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from jaxsim.reproduce.choices import selection
+from jaxsim.reproduce.layers import depth
+from jaxsim.reproduce.measuring import grid, methods
+from jaxsim.reproduce.outcomes import Outcome
+from jaxsim.reproduce.sampling import images, subsets
+from jaxsim.reproduce.settings import Setting
+from jaxsim.reproduce.taxonomies import rsa_matrix, trees
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """An experiment and what it needs.
+
+    Attributes:
+        run: from a setting to an outcome.
+        parts: of the setting besides codes, for `setting(parts=...)`.
+    """
+
+    run: Callable[[Setting], Outcome]
+    parts: tuple[str, ...] = ()
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "rsa-matrix": Experiment(rsa_matrix),
+    "depth": Experiment(depth, ("layers",)),
+    "trees": Experiment(trees),
+    "selection": Experiment(selection),
+    "images": Experiment(images, ("reference",)),
+    "grid": Experiment(grid),
+    "methods": Experiment(methods),
+    "subsets": Experiment(subsets, ("elsewhere",)),
+}
+SUMMARY = ("experiment", "source", "claim", "criterion", "paper", "here", "holds")
+
+
+def chosen(names: Sequence[str]) -> dict[str, Experiment]:
+    """The experiments of these names, in the papers' order; 'all' or no name gives all.
+
+    Raises:
+        ValueError: no experiment has that name.
+
+    >>> list(chosen(["trees", "depth"]))
+    ['depth', 'trees']
+    """
+    unknown = [name for name in names if name not in EXPERIMENTS and name != "all"]
+    if unknown:
+        raise ValueError(f"No experiment is called {unknown[0]!r}; there are {', '.join(EXPERIMENTS)}, or all.")
+    every = not names or "all" in names
+    return {name: one for name, one in EXPERIMENTS.items() if every or name in names}
+
+
+def run(
+    setting: Setting, names: Sequence[str] = (), progress: Callable[[str], None] | None = None
+) -> dict[str, Outcome]:
+    """Outcomes of the named experiments, or of all.
+
+    Args:
+        setting: what they work on.
+        names: in any order; none for all.
+        progress: called with the name of each before it runs.
+
+    Raises:
+        ValueError: no experiment has that name, or the setting lacks what one needs.
+    """
+    found = {}
+    for name, one in chosen(names).items():
+        if progress is not None:
+            progress(name)
+        found[name] = one.run(setting)
+    return found
+
+
+def summary(outcomes: Sequence[Outcome]) -> list[list[str]]:
+    """One row an experiment, as text, in the columns of `SUMMARY`."""
+    return [[o.name, o.source, o.claim, o.criterion, o.paper, o.here, "yes" if o.holds else "no"] for o in outcomes]

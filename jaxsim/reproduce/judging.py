@@ -1,0 +1,88 @@
+"""What several experiments need: the truth as a record, agreement with it, and permutation tests of that."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxsim import evaluation
+from jaxsim.evaluation import spearman
+from jaxsim.reproduce.settings import Setting
+from jaxsim.results import Affinity, Provenance
+
+LEVEL = 0.05
+"""Below which a p value counts as more than chance."""
+
+
+def permutations(setting: Setting) -> int:
+    """How many relabellings a permutation test draws."""
+    return 199 if setting.quick else 999
+
+
+def measured(setting: Setting) -> Affinity:
+    """Measured transfer affinity `(S, T)` as a labelled matrix."""
+    truth = setting.truth
+    values = np.asarray(truth.affinity, dtype=np.float64)
+    given = Provenance(measure="transfer affinity", dtype=str(values.dtype), device="host")
+    return Affinity(values, None, tuple(truth.sources), tuple(truth.targets), given)
+
+
+def labelled(values: np.ndarray, names: Sequence[str], measure: str) -> Affinity:
+    """A square matrix of scores as a record."""
+    given = Provenance(measure=measure, dtype=str(values.dtype), device="host")
+    return Affinity(values, None, tuple(names), tuple(names), given)
+
+
+def agreement(affinity: Affinity, setting: Setting, *, diagonal: bool) -> evaluation.Agreement:
+    """Spearman correlation of each target's column with measured transfer."""
+    return evaluation.evaluate(affinity, measured(setting), diagonal=diagonal, subset=True)
+
+
+def relabellings(setting: Setting, count: int) -> list[np.ndarray]:
+    """Random orders of S networks."""
+    rng = np.random.default_rng(setting.seed)
+    return [rng.permutation(count) for _ in range(permutations(setting))]
+
+
+def p_value(observed: float, null: np.ndarray) -> float:
+    """(1 + #) / (B + 1), # the draws that are no lower than what was observed."""
+    return float((1 + np.sum(null >= observed - 1e-12)) / (len(null) + 1))
+
+
+def relabelled_means(affinities: Sequence[Affinity], setting: Setting) -> tuple[np.ndarray, np.ndarray]:
+    """Mean correlation without self of k measures, and the same under random relabelling of the networks.
+
+    Rows and columns of a prediction are relabelled together, so that self-similarities stay where they are; the same
+    relabellings for all measures. Since ranks within a column move with the names, they are taken once.
+
+    Returns:
+        `(k,)` and `(B, k)`.
+    """
+    truth = measured(setting)
+    targets = [truth.names.index(name) for name in truth.targets]
+    own = np.asarray(truth.names)[:, None] == np.asarray(truth.targets)[None, :]
+    goal = _standard_ranks(truth.values, ~own)
+    ranks = [_standard_ranks(np.asarray(a.values), ~np.eye(len(a.names), dtype=bool)) for a in affinities]
+    size = len(targets)
+    found = np.array([np.sum(r[:, targets] * goal) / size for r in ranks])
+    null = [
+        [np.sum(r[np.ix_(order, order[targets])] * goal) / size for r in ranks]
+        for order in relabellings(setting, len(truth.names))
+    ]
+    return found, np.array(null)
+
+
+def _standard_ranks(values: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Average ranks of the used entries of each column, centred and of length 1; zero elsewhere."""
+    values = np.asarray(values, dtype=np.float64)
+    below = (values[None] < values[:, None]) & used[None]
+    same = (values[None] == values[:, None]) & used[None]
+    ranks = np.where(used, below.sum(1) + (same.sum(1) + 1) / 2, 0.0)
+    centred = np.where(used, ranks - ranks.sum(0) / used.sum(0), 0.0)
+    length = np.sqrt((centred**2).sum(0))
+    return centred / np.where(length > 0, length, np.inf)
+
+
+def matrix_correlation(first: np.ndarray, second: np.ndarray, used: np.ndarray) -> tuple[float, float]:
+    """Pearson and Spearman correlation over the used entries of two matrices."""
+    a, b = np.asarray(first, dtype=np.float64)[used], np.asarray(second, dtype=np.float64)[used]
+    return evaluation.pearson(a, b), spearman(a, b)

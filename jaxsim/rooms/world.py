@@ -1,0 +1,184 @@
+"""The built-in world from nothing: pictures, trained encoders, measured transfer; a killed build goes on."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxsim import models
+from jaxsim.io.writing import write_npz, write_text
+from jaxsim.rooms import encoders, pictures, tasks, transfer
+from jaxsim.rooms.targets import image
+
+TRANSFER_SEED = 1_000_000
+"""Added to the seed for the pictures that transfer is measured on; networks never saw them."""
+TRUTH = "shipped/transfer.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How much of everything a world takes; the default is what is shipped.
+
+    Attributes:
+        seed: of the training pictures and networks.
+        learn: pictures to learn from.
+        judge: pictures for validation losses.
+        steps: gradient steps of 32 pictures.
+        fit: pictures that a readout is fitted to.
+        test: pictures that transfer is judged on.
+        names: the tasks.
+        resolution: in pixels.
+        size: of the encoders, a name in `models.SIZES`.
+    """
+
+    seed: int = 0
+    learn: int = 6000
+    judge: int = 500
+    steps: int = 1500
+    fit: int = 400
+    test: int = 600
+    names: tuple[str, ...] = tuple(tasks.TASKS)
+    resolution: int = 64
+    size: str = "small"
+
+
+def readable(task: tasks.Task, targets: np.ndarray) -> np.ndarray:
+    """Targets as the readout predicts them: images at half size, classes as shares, segments as boundaries."""
+    if task.kind == "classes":
+        return np.eye(task.channels, dtype=np.float32)[targets]
+    if task.kind == "segmentation":
+        return _pooled(np.eye(task.channels, dtype=np.float32)[targets], 4)
+    if task.kind == "embedding":
+        return _pooled(_boundaries(targets), 2)
+    return _pooled(targets, 2) if task.kind == "image" else targets.astype(np.float32)
+
+
+def _boundaries(segments):
+    """Where a pixel's right or lower neighbour is in another segment, `(n, h, w, 1)`."""
+    across = np.diff(segments.astype(np.int32), axis=2, append=segments[:, :, -1:]) != 0
+    down = np.diff(segments.astype(np.int32), axis=1, append=segments[:, -1:]) != 0
+    return (across | down).astype(np.float32)[..., None]
+
+
+def _pooled(a, side):
+    n, h, w, c = a.shape
+    return a.astype(np.float32).reshape(n, h // side, side, w // side, side, c).mean((2, 4))
+
+
+_SHOWN = {image.unchanged: "clean", image.noisy: "noisy", image.masked: "masked", image.decoloured: "grey"}
+
+
+def measure_transfer(
+    sources: Mapping[str, models.SmallEncoder],
+    scratch: models.SmallEncoder,
+    fit: pictures.Pictures,
+    test: pictures.Pictures,
+    progress: Callable[[str], None] | None = None,
+) -> transfer.Truth:
+    """Transfer of encoders to the tasks whose targets the pictures have; see `transfer`."""
+    wanted = [tasks.named(name) for name in fit.targets]
+    shown = {_SHOWN[t.corrupt]: t for t in wanted}
+    seen = {k: [encoders.inputs(t, part.rgb, part.seed) for part in (fit, test)] for k, t in shown.items()}
+
+    def codes(name: str, encoder: models.SmallEncoder) -> dict[str, transfer.Pair]:
+        def of(rgb: np.ndarray) -> np.ndarray:
+            return encoders.features({name: encoder}, rgb)[name]
+
+        return {kind: (of(first), of(second)) for kind, (first, second) in seen.items()}
+
+    targets = {
+        t.name: (_SHOWN[t.corrupt], readable(t, fit.targets[t.name]), readable(t, test.targets[t.name])) for t in wanted
+    }
+    return transfer.measure({n: codes(n, e) for n, e in sources.items()}, codes("scratch", scratch), targets, progress)
+
+
+def build(out: str | Path, recipe: Recipe = Recipe(), progress: Callable[[str], None] = lambda text: None) -> None:
+    """Make the pictures, train the encoders and measure transfer; what is already in the folder is used again.
+
+    Writes `encoders.safetensors`, `transfer.npz`, `training.csv` (validation losses and skills) and `recipe.json`,
+    and keeps pictures and checkpoints beside them.
+
+    Raises:
+        ValueError: the folder holds a world of another recipe, or something in the recipe is not possible.
+        OSError: the folder cannot be written.
+    """
+    out = Path(out)
+    _check_recipe(out / "recipe.json", recipe)
+    how = {"resolution": recipe.resolution, "names": recipe.names}
+
+    def told(what):
+        return lambda done, count: progress(f"{what}: {done} of {count} pictures")
+
+    learn = pictures.cached(out / "learn.npz", recipe.learn, seed=recipe.seed, progress=told("training"), **how)
+    judge = pictures.cached(out / "judge.npz", recipe.judge, seed=recipe.seed + 1, progress=told("validation"), **how)
+
+    def trained(name, result):
+        progress(f"{name}: skill {result.skill:.3f}")
+
+    done = encoders.train(
+        recipe.names,
+        learn,
+        judge,
+        steps=recipe.steps,
+        seed=recipe.seed,
+        size=recipe.size,
+        checkpoints=out / "checkpoints",
+        progress=trained,
+    )
+    rows = ["task,validation_loss,constant_loss,skill"]
+    rows += [f"{name},{r.loss:.6g},{r.constant:.6g},{r.skill:.4f}" for name, r in done.items()]
+    write_text(out / "training.csv", "\n".join(rows) + "\n", overwrite=True)
+    metadata = {"world_version": pictures.VERSION, "recipe": dataclasses.asdict(recipe)}
+    metadata["skill"] = {name: round(r.skill, 4) for name, r in done.items()}
+    found = {name: r.network.encoder for name, r in done.items()}
+    models.to_safetensors(found, out / "encoders.safetensors", metadata, overwrite=True)
+    seed = recipe.seed + TRANSFER_SEED
+    fit = pictures.cached(out / "fit.npz", recipe.fit, seed=seed, progress=told("readout"), **how)
+    test = pictures.cached(out / "test.npz", recipe.test, seed=seed + 1, progress=told("transfer"), **how)
+    scratch = encoders.network(tasks.TASKS["autoencoder"], recipe.seed + 1, recipe.size, recipe.resolution).encoder
+    truth = measure_transfer(found, scratch, fit, test, lambda name: progress(f"transfer from {name}"))
+    save_truth(truth, out / "transfer.npz", overwrite=True)
+
+
+def _check_recipe(path, recipe):
+    wanted = json.loads(json.dumps(dataclasses.asdict(recipe) | {"version": pictures.VERSION}))
+    if not path.exists():
+        write_text(path, json.dumps(wanted, indent=1) + "\n")
+        return
+    found = json.loads(path.read_text())
+    if found != wanted:
+        differing = ", ".join(k for k in wanted if found.get(k) != wanted[k])
+        raise ValueError(f"{path.parent} holds a world of another recipe ({differing}); give another folder.")
+
+
+def save_truth(truth: transfer.Truth, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Write measured transfer as npz; losses of single images in float16.
+
+    Raises:
+        FileExistsError: the file is there and `overwrite` is False.
+        OSError: it cannot be written.
+    """
+    arrays = {k: np.asarray(v) for k, v in dataclasses.asdict(truth).items()}
+    return write_npz(path, arrays | {"losses": truth.losses.astype(np.float16)}, overwrite=overwrite)
+
+
+def load_truth(path: str | Path | None = None) -> transfer.Truth:
+    """Measured transfer from a file of `build`, or the one shipped.
+
+    Raises:
+        ValueError: the file is no such file.
+    """
+    path = Path(str(resources.files("jaxsim.rooms") / TRUTH)) if path is None else Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays: dict[str, Any] = {f.name: file[f.name] for f in dataclasses.fields(transfer.Truth)}
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{path} is no file of measured transfer: {error}.") from error
+    arrays |= {name: tuple(arrays[name].tolist()) for name in ("sources", "targets")}
+    return transfer.Truth(**arrays)

@@ -1,0 +1,157 @@
+"""Checkpoints with a SHA-256 per array: written whole, verified on load, the last good one found."""
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import textwrap
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+KEPT = 3
+"""How many of the newest checkpoints stay."""
+
+_NAME = re.compile(r"step_(\d{8,})")
+_PART = ".part"
+
+
+class Damaged(Exception):
+    """A checkpoint whose bytes are not those that were written."""
+
+
+def save(folder: Path, step: int, tree: Any, run: dict[str, Any]) -> Path:
+    """Write the arrays of `tree` as `folder/step_00000250`, whole or not at all, and drop the oldest but `KEPT`.
+
+    Args:
+        folder: where the run's checkpoints are; made if missing.
+        step: number of steps taken.
+        tree: any pytree of arrays.
+        run: the run's settings, JSON types; `restore` refuses checkpoints of other settings.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    from orbax.checkpoint import v1 as ocp
+
+    arrays = _flat(tree)
+    content = {"step": step, "run": run, "sha256": {name: _sha256(values) for name, values in arrays.items()}}
+    target = folder / f"step_{step:08d}"
+    partial = folder / f".{secrets.token_hex(8)}{_PART}"
+    partial.mkdir(parents=True)
+    try:
+        ocp.save(str((partial / "arrays").absolute()), arrays)
+        with open(partial / "checksums.json", "w", encoding="utf-8") as file:
+            json.dump({"content": content, "sha256": _sha256_of_json(content)}, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            _remove(target)
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    for old in _found(folder)[:-KEPT]:
+        _remove(old)
+    return target
+
+
+def restore(folder: Path, template_of: Any, run: dict[str, Any]) -> tuple[int, Any] | None:
+    """The newest checkpoint that is as it was written, as (step, tree); None where there is none at all.
+
+    Damaged ones are named in a warning and passed over; what a killed process left unfinished is removed.
+
+    Args:
+        folder: where the run's checkpoints are.
+        template_of: function of the step that gives a tree with the shapes and types to expect.
+        run: the run's settings.
+
+    Raises:
+        ValueError: all checkpoints are damaged, or they were written by a run with other settings.
+    """
+    for partial in folder.glob(f".*{_PART}"):
+        shutil.rmtree(partial, ignore_errors=True)
+    found, reasons = _found(folder)[::-1], []
+    for path in found:
+        try:
+            step, arrays = _read(path, template_of, run)
+        except Damaged as error:
+            reasons.append(f"{path} is damaged ({error})")
+            continue
+        for reason in reasons:
+            warnings.warn(f"{reason}; training resumes from step {step}.", RuntimeWarning, stacklevel=4)
+        return step, arrays
+    if found:
+        raise ValueError(f"No checkpoint in {folder} can be used: {'; '.join(reasons)}. Remove them to start anew.")
+    return None
+
+
+def _read(path: Path, template_of: Any, run: dict[str, Any]) -> tuple[int, Any]:
+    from orbax.checkpoint import v1 as ocp
+
+    content = _checksums(path)
+    step, sums = content["step"], content["sha256"]
+    _check_run(path, content["run"], run)
+    template = template_of(step)
+    expected = _flat(template)
+    try:
+        arrays = ocp.load(str((path / "arrays").absolute()), {k: np.empty_like(v) for k, v in expected.items()})
+    except Exception as error:  # noqa: BLE001 (storage libraries raise many kinds, all of which mean damage here)
+        raise Damaged(f"it cannot be read: {type(error).__name__}") from None
+    for name, values in expected.items():
+        if arrays[name].shape != values.shape or _sha256(arrays[name]) != sums.get(name):
+            raise Damaged(f"array {name!r} differs from its checksum")
+    return step, jax.tree.unflatten(jax.tree.structure(template), [arrays[name] for name in expected])
+
+
+def _checksums(path: Path) -> dict[str, Any]:
+    try:
+        written = json.loads((path / "checksums.json").read_text(encoding="utf-8"))
+        content, digest = written["content"], written["sha256"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise Damaged(f"checksums.json cannot be read: {type(error).__name__}") from None
+    if _sha256_of_json(content) != digest or path.name != f"step_{content['step']:08d}":
+        raise Damaged("checksums.json is not as it was written")
+    return content
+
+
+def _check_run(path: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    ours = json.loads(json.dumps(ours))
+    different = [name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)]
+    if different:
+        name = min(different)
+        here, there = (textwrap.shorten(str(run.get(name)), 100) for run in (ours, theirs))
+        raise ValueError(
+            f"{path} belongs to another run: its {name} is {there}, here it is {here}. "
+            "Give the same settings or another folder."
+        )
+
+
+def _found(folder: Path) -> list[Path]:
+    """Checkpoints, oldest first."""
+    matches = [(m, path) for path in folder.glob("step_*") if (m := _NAME.fullmatch(path.name)) and path.is_dir()]
+    return [path for _, path in sorted((int(m[1]), path) for m, path in matches)]
+
+
+def _remove(path: Path) -> None:
+    """Take the name away first, so that no half-removed checkpoint is ever found."""
+    doomed = path.with_name(f".{secrets.token_hex(8)}{_PART}")
+    path.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _flat(tree: Any) -> dict[str, np.ndarray]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(values) for path, values in leaves}
+
+
+def _sha256(values: np.ndarray) -> str:
+    return hashlib.sha256(np.asarray(values).tobytes()).hexdigest()
+
+
+def _sha256_of_json(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

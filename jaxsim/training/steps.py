@@ -1,0 +1,96 @@
+"""One gradient step as a compiled function of plain dicts, for one task or for a stack of them."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+State = dict[str, Any]
+"""`weights` (nnx.Param), `rest` (all other variables) and `optimiser`: dicts of arrays and optax's records."""
+
+
+def stacks_tasks() -> bool:
+    """Whether tasks run as one vmapped step: on accelerators.
+
+    XLA's CPU backend makes a grouped convolution of it, several times slower than one step a task.
+    """
+    return jax.default_backend() != "cpu"
+
+
+def adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
+    """Adam whose rate falls from `learning_rate` to zero along half a cosine."""
+    return optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
+
+
+def initial(network: nnx.Module, learning_rate: float, steps: int) -> tuple[nnx.GraphDef, State]:
+    """The network's structure, and a copy of its variables with a fresh optimiser."""
+    graph, weights, rest = nnx.split(network, nnx.Param, ...)
+    plain = jax.tree.map(jnp.array, {"weights": nnx.to_pure_dict(weights), "rest": nnx.to_pure_dict(rest)})
+    return graph, plain | {"optimiser": adam(learning_rate, steps).init(plain["weights"])}
+
+
+def network_of(graph: nnx.GraphDef, state: State) -> Any:
+    """The network with the state's variables."""
+    return nnx.merge(graph, state["weights"], state["rest"])
+
+
+def gradient(graph: nnx.GraphDef, loss: Callable, inputs: str | int) -> Callable:
+    """A function of (state, batch) that gives the loss, its gradient and the other variables after the step.
+
+    Images of unsigned bytes are divided by 255, on the device.
+    """
+
+    def value(weights, rest, batch):
+        network = nnx.merge(graph, weights, rest)
+        images = batch[inputs]
+        images = images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
+        scalar = loss(network(images), batch)
+        return scalar, nnx.to_pure_dict(nnx.state(network, nnx.Not(nnx.Param)))
+
+    def of(state, batch):
+        (scalar, rest), slopes = jax.value_and_grad(value, has_aux=True)(state["weights"], state["rest"], batch)
+        return scalar, slopes, rest
+
+    return of
+
+
+@functools.lru_cache(maxsize=128)
+def compiled(
+    graph: nnx.GraphDef,
+    loss: Callable,
+    inputs: str | int,
+    learning_rate: float,
+    steps: int,
+    shared: frozenset | None = None,
+    names: tuple = (),
+) -> Callable:
+    """The jitted step: (state, batch) to (state, loss), the loss being NaN where its gradient is not finite.
+
+    The state is donated: its arrays are gone after the call.
+
+    Args:
+        graph: the network's structure.
+        loss: of (prediction, batch).
+        inputs: which of the batch's arrays are the network's input.
+        learning_rate: the first step's.
+        steps: length of the whole run.
+        shared: for a stack of tasks, the batch's arrays that all tasks share; None for one task.
+        names: all of the batch's arrays.
+    """
+    slopes_of, optimiser = gradient(graph, loss, inputs), adam(learning_rate, steps)
+
+    def step(state, batch):
+        scalar, slopes, rest = slopes_of(state, batch)
+        changes, memory = optimiser.update(slopes, state["optimiser"], state["weights"])
+        weights = optax.apply_updates(state["weights"], changes)
+        finite = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(slopes)])
+        scalar = jnp.where(jnp.all(finite), scalar, jnp.nan)
+        return {"weights": weights, "rest": rest, "optimiser": memory}, scalar
+
+    if shared is not None:
+        step = jax.vmap(step, in_axes=(0, {name: None if name in shared else 0 for name in names}))
+    return jax.jit(step, donate_argnums=0)

@@ -1,0 +1,330 @@
+"""The papers' experiments on made-up settings whose answers are known."""
+
+import argparse
+import csv
+import dataclasses
+import functools
+import json
+
+import numpy as np
+import pytest
+
+from jaxsim import engine, measures, reproduce
+from jaxsim.reproduce import catalogue, judging, measuring, sampling
+from jaxsim.rooms.transfer import Truth
+
+NAMES = tuple("abcdefghijkl")
+GROUPS = {name: ("2d", "3d", "geometric", "semantic")[i // 3] for i, name in enumerate(NAMES)}
+
+
+def features(share, n=60, seed=0, width=32):
+    """Networks whose features are `share` of their group's factors, the rest of what all have in common."""
+    rng = np.random.default_rng(seed)
+    common, group = rng.normal(size=(n, 6)), rng.normal(size=(4, n, 6))
+    found = {}
+    for i, name in enumerate(NAMES):
+        weights = np.random.default_rng(100 + i).normal(size=(2, 6, width))
+        own = 0.15 * (1 + i % 3) * share * rng.normal(size=(n, width))
+        mixed = (1 - share) * common @ weights[0] + share * group[i // 3] @ weights[1] + own
+        found[name] = mixed.astype(np.float32).reshape(n, 2, 4, width // 8)
+    return found
+
+
+def truth(affinity, sources=NAMES, targets=NAMES):
+    affinity = np.asarray(affinity, dtype=float)
+    none = np.full_like(affinity, np.nan)
+    return Truth(sources, targets, none[..., None], affinity, none, none, none, np.full(len(targets), np.nan))
+
+
+def similarity(measure=measures.RSA):
+    return np.asarray(engine.affinity(features(0.8), measure).values)
+
+
+@functools.cache
+def made(kind):
+    """Truth that is RSA itself ('true'), or RSA of other names ('shuffled')."""
+    values = similarity()
+    if kind == "shuffled":
+        order = np.random.default_rng(5).permutation(len(NAMES))
+        values = values[np.ix_(order, order)]
+    layers = {"conv1": features(0.1), "conv2": features(0.4), "conv3": features(0.8)}
+    return reproduce.Setting(layers, truth(values), GROUPS, features(0.8, seed=1), features(0.1, seed=2), quick=True)
+
+
+@functools.cache
+def outcome(name, kind):
+    return reproduce.EXPERIMENTS[name].run(made(kind))
+
+
+def column(found, name):
+    return [row[found.header.index(name)] for row in found.rows]
+
+
+# Every experiment
+
+
+@pytest.mark.parametrize("kind", ["true", "shuffled"])
+@pytest.mark.parametrize("name", [n for n in reproduce.EXPERIMENTS if n not in ("images", "grid", "methods")])
+def test_outcomes_are_whole(name, kind):
+    found = outcome(name, kind)
+    assert found.name == name
+    assert found.rows
+    assert {len(row) for row in found.rows} == {len(found.header)}
+    assert isinstance(found.holds, bool)
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize("name", ["depth", "trees", "selection"])
+def test_claims_about_transfer_hold_for_true_and_not_for_shuffled(name):
+    assert outcome(name, "true").holds is True
+    assert outcome(name, "shuffled").holds is False
+
+
+def test_rsa_matrix_finds_the_groups_and_only_them():
+    found = outcome("rsa-matrix", "true")
+    assert found.holds
+    assert "adjusted Rand index 1.00" in found.here
+    other = dataclasses.replace(made("true"), groups={n: "wxyz"[i % 4] for i, n in enumerate(NAMES)})
+    assert not reproduce.rsa_matrix(other).holds
+
+
+def test_depth_agrees_wholly_where_truth_is_the_last_layer():
+    found = outcome("depth", "true")
+    assert column(found, "correlation_without_self")[-1] == pytest.approx(1)
+    assert np.all(np.diff(column(found, "mean_similarity")) < 0)
+    assert column(found, "features") == [32, 32, 32]
+
+
+def test_trees_of_one_matrix_agree():
+    found = outcome("trees", "true")
+    values = dict(zip(column(found, "agreement"), column(found, "here"), strict=True))
+    assert values["Pearson correlation of the matrices, without self"] == pytest.approx(1)
+    assert values["adjusted Rand index of cuts into 4"] == pytest.approx(1)
+
+
+def test_selection_counts_true_ranks():
+    assert column(outcome("selection", "true"), "true_rank") == [1] * len(NAMES)
+    opposite = dataclasses.replace(made("true"), truth=truth(-similarity()))
+    found = reproduce.selection(opposite)
+    assert column(found, "true_rank") == [len(NAMES) - 1] * len(NAMES)
+    assert not found.holds
+
+
+def test_selection_takes_fewer_targets_in_another_order():
+    targets = ("k", "b")
+    values = similarity()[:, [10, 1]]
+    found = reproduce.selection(dataclasses.replace(made("true"), truth=truth(values, NAMES, targets)))
+    assert column(found, "target") == list(targets)
+    assert column(found, "true_rank") == [1, 1]
+
+
+def test_images_agree_more_the_more_there_are(monkeypatch):
+    monkeypatch.setattr(sampling, "COUNTS", (20,))
+    found = reproduce.images(made("true"))
+    assert column(found, "pictures") == [20, 60]
+    means = column(found, "mean_correlation")
+    assert means == sorted(means)
+    monkeypatch.setattr(sampling, "COUNTS", ())
+    last = reproduce.images(dataclasses.replace(made("true"), reference=made("true").code))
+    assert column(last, "mean_correlation")[-1] == pytest.approx(1)
+    assert last.holds
+    noise = {n: np.random.default_rng(i).normal(size=(60, 2, 4, 4)).astype("f") for i, n in enumerate(NAMES)}
+    assert not reproduce.images(dataclasses.replace(made("true"), reference=noise)).holds
+
+
+def test_subsets_prefer_pictures_that_show_the_groups():
+    found = outcome("subsets", "true")
+    assert found.holds
+    setting = made("true")
+    swapped = {**setting.features, "conv3": setting.elsewhere}
+    assert not reproduce.subsets(dataclasses.replace(setting, features=swapped, elsewhere=setting.code)).holds
+
+
+# The grid and the methods
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """A grid of two transforms and two functions, and two methods: compiling all takes long."""
+    monkeypatch.setattr(measuring, "TRANSFORMS", {k: measuring.TRANSFORMS[k] for k in ("identity", "z-score")})
+    monkeypatch.setattr(measuring, "FUNCTIONS", {k: measuring.FUNCTIONS[k] for k in ("laplacian", "cosine")})
+    monkeypatch.setattr(measuring, "GRID_PAPER", np.array([[0.6, 0.7], [0.8, 0.9]]))
+    monkeypatch.setattr(measuring, "METHODS", {k: measuring.METHODS[k] for k in ("DDS, Laplacian", "RSA")})
+
+
+def test_the_papers_grid_stands_in_the_order_of_ours():
+    rows, columns = list(measuring.TRANSFORMS), list(measuring.FUNCTIONS)
+    assert measuring.GRID_PAPER.shape == (7, 6) == (len(rows), len(columns))
+    for row, column_, value in (
+        ("z-score", "cosine", 0.862),
+        ("centring", "pearson", 0.749),
+        ("batch norm", "rbf", 0.851),
+    ):
+        assert measuring.GRID_PAPER[rows.index(row), columns.index(column_)] == value
+    assert np.argmax(measuring.GRID_PAPER.mean(1)) == rows.index("z-score")
+
+
+def test_grid_scores_the_cell_that_is_the_truth_highest(few):
+    values = similarity(measures.DDS_LAPLACIAN)
+    found = reproduce.grid(dataclasses.replace(made("true"), truth=truth(values)))
+    cells = {row[:2]: row[2:] for row in found.rows}
+    assert cells["z-score", "laplacian"] == pytest.approx((0.8, 1, 1))
+    assert max(v[1] for v in cells.values()) == pytest.approx(1)
+    assert "best z-score with laplacian, 1.000" in found.here
+    pytest.importorskip("matplotlib")
+    texts = [text.get_text() for text in found.draw().axes[0].texts]
+    assert texts == [f"{v[1]:.2f}" for v in cells.values()]
+
+
+def test_methods_put_the_true_measure_first(few):
+    values = similarity(measures.DDS_LAPLACIAN)
+    found = reproduce.methods(dataclasses.replace(made("true"), truth=truth(values)))
+    scores = dict(zip(column(found, "method"), column(found, "without_self"), strict=True))
+    assert found.holds
+    assert scores["DDS, Laplacian"] == pytest.approx(1)
+    assert abs(scores["random"]) < 0.15
+    assert column(found, "p")[0] == pytest.approx(1 / 200)
+    assert min(column(found, "seconds")[:-1]) > 0
+    assert all(low < high for low, high in zip(column(found, "low")[:-1], column(found, "high")[:-1], strict=True))
+    assert not reproduce.methods(made("shuffled")).holds
+    pytest.importorskip("matplotlib")
+    assert [t.get_text() for t in found.draw().axes[0].get_yticklabels()] == column(found, "method")
+
+
+# Permutation tests
+
+
+def test_relabelled_means_begin_with_the_agreement_itself():
+    setting = made("shuffled")
+    found = [engine.affinity(setting.code, m) for m in (measures.RSA, measures.DDS_LAPLACIAN)]
+    observed, null = judging.relabelled_means(found, setting)
+    expected = [judging.agreement(a, setting, diagonal=False).mean for a in found]
+    np.testing.assert_allclose(observed, expected, atol=1e-12)
+    assert null.shape == (199, 2)
+    order = judging.relabellings(setting, len(NAMES))[3]
+    moved = judging.labelled(np.asarray(found[1].values)[np.ix_(order, order)], NAMES, "moved")
+    assert null[3, 1] == pytest.approx(judging.agreement(moved, setting, diagonal=False).mean)
+    assert abs(null.mean()) < 0.05
+
+
+def test_p_values_of_unrelated_matrices_are_spread_evenly():
+    rng, p = np.random.default_rng(0), []
+    for seed in range(40):
+        both = [(a + a.T) / 2 for a in rng.normal(size=(2, len(NAMES), len(NAMES)))]
+        setting = dataclasses.replace(made("true"), truth=truth(both[0]), seed=seed)
+        observed, null = judging.relabelled_means([judging.labelled(both[1], NAMES, "noise")], setting)
+        p.append(judging.p_value(observed[0], null[:, 0]))
+    assert 0.35 < np.mean(p) < 0.65
+    assert np.mean(np.array(p) < 0.1) < 0.25
+
+
+# Names, settings and what is refused
+
+
+def test_run_takes_names_in_any_order_and_tells_progress():
+    told = []
+    found = reproduce.run(made("true"), ["trees", "rsa-matrix"], told.append)
+    assert list(found) == told == ["rsa-matrix", "trees"]
+    rows = reproduce.summary(list(found.values()))
+    assert [len(row) for row in rows] == [len(catalogue.SUMMARY)] * 2
+    assert rows[0][-1] == "yes"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("depth", {"features": {"conv1": features(0.8)}}, "several layers"),
+        ("images", {"reference": None}, "a reference"),
+        ("subsets", {"elsewhere": None}, "another world"),
+        ("rsa-matrix", {"groups": {"a": "2d"}}, "The groups lack b, c"),
+        ("trees", {"features": {"conv1": {"a": np.ones((5, 3))}}}, "which the features lack"),
+        ("grid", {"truth": truth(np.ones((12, 1)), NAMES, ("zoo",))}, "zoo, which are no sources"),
+    ],
+)
+def test_settings_that_lack_something_are_refused(name, change, message):
+    with pytest.raises(ValueError, match=message):
+        reproduce.EXPERIMENTS[name].run(dataclasses.replace(made("true"), **change))
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="No experiment is called 'tree'"):
+        reproduce.run(made("true"), ["tree"])
+    with pytest.raises(ValueError, match="no part 'colours'"):
+        reproduce.setting(parts=["colours"])
+
+
+def test_setting_of_the_world(monkeypatch):
+    nnx = pytest.importorskip("flax.nnx")
+    from jaxsim import models
+    from jaxsim.reproduce import settings
+    from jaxsim.rooms import pictures
+
+    seen = []
+
+    def make(count, *, seed, world, progress):
+        seen.append((count, seed, world))
+        progress(count, count)
+        rgb = np.random.default_rng(seed).integers(0, 256, (count, 16, 16, 3), np.uint8)
+        return pictures.Pictures(world, seed, rgb, {})
+
+    monkeypatch.setattr(pictures, "make", make)
+    monkeypatch.setattr(settings, "PICTURES_QUICK", 12)
+    names = ("edge2d", "rgb2depth", "colorization")
+    sizes = {"widths": (4, 8), "strides": (2, 2)}
+    encoders = {n: models.SmallEncoder(**sizes, rngs=nnx.Rngs(i)) for i, n in enumerate(names)}
+    told = []
+    given = {"encoders": encoders, "truth": truth(np.eye(3), names, names)}
+    found = reproduce.setting(True, **given, progress=lambda *now: told.append(now))
+    assert list(found.features) == ["conv1", "conv2"]
+    assert found.features["conv1"]["edge2d"].shape == (12, 8, 8, 4)
+    assert found.code["rgb2depth"].shape == (12, 4, 4, 8)
+    assert [world for _, _, world in seen] == ["rooms", "rooms", "lofts"]
+    assert len({seed for _, seed, _ in seen}) == 3
+    assert min(seed for _, seed, _ in seen) > 1_000_001
+    assert told == [(12, 36), (24, 36), (36, 36)]
+    assert found.grouped == {"edge2d": "2d", "rgb2depth": "3d", "colorization": "2d"}
+    assert list(reproduce.setting(True, **given, parts=[]).features) == ["conv2"]
+    with pytest.raises(ValueError, match="in one only: reshade"):
+        reproduce.setting(encoders=encoders, truth=truth(np.eye(4), (*names, "reshade"), names))
+
+
+# The command and the figures
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib")
+    from jaxsim.cli import reproducing
+
+    monkeypatch.setattr(reproducing, "_setting", lambda arguments, parts: made("true"))
+
+    def call(*experiments, **changed):
+        given = {"out": str(tmp_path / "out"), "overwrite": False, "json": False, "quiet": True, "quick": True}
+        given |= {"seed": 0, "world": None, "command": "reproduce", "experiments": list(experiments)}
+        reproducing.run_reproduce(argparse.Namespace(**given | changed))
+        return tmp_path / "out"
+
+    return call
+
+
+def test_command_writes_tables_figures_and_a_summary(command, capsys):
+    names = ["rsa-matrix", "depth", "trees", "selection", "subsets"]
+    folder = command(*names)
+    expected = {f"{n}.{e}" for n in names for e in ("csv", "png")} | {"summary.csv", "summary.md"}
+    assert {p.name for p in folder.iterdir()} == expected
+    assert all((folder / f"{n}.png").read_bytes().startswith(b"\x89PNG") for n in names)
+    rows = list(csv.DictReader((folder / "summary.csv").read_text().splitlines()))
+    assert [row["experiment"] for row in rows] == names
+    assert {row["holds"] for row in rows} == {"yes"}
+    assert (folder / "summary.md").read_text().startswith("| claim | source | paper | here | holds |\n| --- |")
+    assert "5 of 5 claims hold." in capsys.readouterr().out
+
+
+def test_command_prints_json_and_spares_what_is_there(command, capsys):
+    command("trees", json=True)
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["experiments"][0]["holds"] is True
+    assert printed["experiments"][0]["rows"][0]["agreement"].startswith("cophenetic")
+    with pytest.raises(FileExistsError, match="already exists"):
+        command("trees")
+    command("trees", overwrite=True)

@@ -1,0 +1,224 @@
+"""The built-in world: geometry of the pictures, sets of them, transfer between known codes, a small build."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+pytest.importorskip("flax", reason="the built-in world needs the nn extra")
+
+from jaxsim import models  # noqa: E402
+from jaxsim.rooms import encoders, furniture, pictures, render, scenes, tasks, transfer, world  # noqa: E402
+
+COUNT, SIDE = 24, 32
+KEYS = jax.random.split(jax.random.key(3), COUNT)
+
+
+@pytest.fixture(scope="module")
+def views():
+    return jax.tree.map(np.asarray, render.views(KEYS, scenes.ROOMS, SIDE))
+
+
+@pytest.fixture(scope="module")
+def rooms():
+    found = jax.jit(jax.vmap(lambda k: scenes.sample(jax.random.fold_in(k, 0))))(KEYS)
+    return jax.tree.map(np.asarray, found)
+
+
+def in_world(views, rooms):
+    """Points of all pixels in world coordinates, from the camera's pose."""
+    rotation, position = rooms.camera.rotation, rooms.camera.position
+    return np.einsum("nij,nhwi->nhwj", rotation, views.points) + position[:, None, None]
+
+
+# Pictures
+
+
+def test_the_same_key_gives_the_same_pixels(views):
+    again = render.views(KEYS, scenes.ROOMS, SIDE)
+    assert np.array_equal(again.rgb, views.rgb)
+    other = render.views(jax.random.split(jax.random.key(4), COUNT), scenes.ROOMS, SIDE)
+    assert not np.array_equal(other.rgb, views.rgb)
+
+
+def test_pictures_are_finite_and_varied(views):
+    assert all(np.isfinite(a).all() for a in views if np.issubdtype(a.dtype, np.floating))
+    assert views.rgb.min() >= 0
+    assert views.rgb.max() <= 1
+    assert (views.rgb.std((1, 2, 3)) > 0.05).all()
+    shares = (views.semantic >= len(furniture.SURFACES)).mean((1, 2))
+    assert np.median(shares) > 0.1
+    assert (shares > 0.02).mean() > 0.9
+    assert len(np.unique(views.scene)) > 4
+
+
+def test_floor_ceiling_and_room_are_where_they_are(views, rooms):
+    points = in_world(views, rooms)
+    height = np.broadcast_to(rooms.size[:, 1, None, None], views.depth.shape)
+    surface = views.instance < 6
+    assert np.abs(points[..., 1][surface & (views.semantic == 1)]).max() < 1e-3
+    ceiling = surface & (views.semantic == 2)
+    assert np.abs(points[..., 1] - height)[ceiling].max() < 1e-3
+    reach = np.abs(points[..., ::2]) - rooms.size[:, None, None, ::2] / 2
+    assert reach.max() < 1e-3
+
+
+def test_normals_are_those_of_the_surfaces(views, rooms):
+    assert np.abs(np.linalg.norm(views.normals, axis=-1) - 1).max() < 1e-4
+    assert ((views.normals * views.points).sum(-1) < 1e-4).all()
+    up = np.einsum("nij,nhwi->nhwj", rooms.camera.rotation, views.normals)
+    assert np.abs(up[(views.instance < 6) & (views.semantic == 1)] - [0, 1, 0]).max() < 1e-4
+
+
+def test_normals_agree_with_depth(views):
+    """Of two neighbouring pixels with one normal on one object, the step between their points lies in the surface."""
+    step = views.points[:, :, 1:] - views.points[:, :, :-1]
+    normal = views.normals[:, :, 1:]
+    same = (views.instance[:, :, 1:] == views.instance[:, :, :-1]) & (views.instance[:, :, 1:] < 6)
+    same &= np.abs(normal - views.normals[:, :, :-1]).max(-1) < 1e-5
+    assert same.mean() > 0.3
+    assert np.abs((step * normal).sum(-1))[same].max() < 1e-3
+
+
+def test_distance_is_that_of_the_point(views):
+    assert np.allclose(np.linalg.norm(views.points, axis=-1), views.distance, rtol=1e-4)
+    assert np.allclose(views.points[..., 2], views.depth)
+
+
+def test_the_camera_stands_clear_of_the_furniture(rooms):
+    half = np.asarray(scenes.footprint(rooms.extents, rooms.yaw))
+    gap = np.abs(rooms.camera.position[:, None, ::2] - rooms.position[:, :, ::2]) - half
+    inside = (gap < 0).all(-1) & rooms.present
+    standing = np.isin(rooms.kind, [furniture.OBJECTS.index(n) for n in furniture.STANDING])
+    assert not (inside & standing).any()
+
+
+def test_standing_objects_do_not_overlap(rooms):
+    half = np.asarray(scenes.footprint(rooms.extents, rooms.yaw))
+    n = scenes.STANDING_OBJECTS
+    for a in range(n):
+        for b in range(a):
+            shared = half[:, a] + half[:, b] - np.abs(rooms.position[:, a, ::2] - rooms.position[:, b, ::2])
+            both = rooms.present[:, a] & rooms.present[:, b]
+            assert not ((shared > 0.01).all(-1) & both).any()
+
+
+def test_a_ball_is_met_where_it_should_be():
+    """Rays against one ellipsoid, from the closed form."""
+    origin, direction = np.zeros((3, 1), np.float32), np.array([[0.0, 0.1], [0.0, 0.0], [1.0, 1.0]], np.float32)
+    centre, half = np.array([0.0, 0.0, 5.0], np.float32), np.full(3, 2.0, np.float32)
+    enter, leave = render._ellipsoid(centre, half, origin, direction)
+    aside = 0.1
+    a, b, c = 1 + aside**2, -5.0, 21.0
+    expected = (-b - np.sqrt(b * b - a * c)) / a
+    assert np.allclose(enter, [3.0, expected], rtol=1e-5)
+    assert np.isclose(leave[0], 7.0)
+
+
+# Sets of pictures
+
+
+def test_a_picture_does_not_depend_on_the_count():
+    few, more = (pictures.make(n, seed=5, resolution=16) for n in (3, 40))
+    assert np.array_equal(few.rgb, more.rgb[:3])
+
+
+def test_a_set_is_written_once_and_another_is_refused(tmp_path):
+    path = tmp_path / "set.npz"
+    how = {"seed": 5, "resolution": 16, "names": ["rgb2depth"]}
+    made = pictures.cached(path, 3, **how)
+    again = pictures.cached(path, 3, **how)
+    assert np.array_equal(made.rgb, again.rgb)
+    assert np.array_equal(made.targets["rgb2depth"], again.targets["rgb2depth"])
+    with pytest.raises(ValueError, match="seed 5 where 6"):
+        pictures.cached(path, 3, **how | {"seed": 6})
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ValueError, match=r"set\.npz is not a whole set"):
+        pictures.cached(path, 3, **how)
+
+
+@pytest.mark.parametrize(
+    ("count", "how", "message"),
+    [
+        (0, {}, "at least one"),
+        (1, {"resolution": 20}, "multiple of 8"),
+        (1, {"world": "caves"}, "No world is called 'caves'"),
+        (1, {"names": ["depth"]}, "No task is called 'depth'"),
+    ],
+)
+def test_bad_sets(count, how, message):
+    with pytest.raises(ValueError, match=message):
+        pictures.make(count, **how)
+
+
+@pytest.mark.parametrize(
+    "rgb", [np.zeros((0, 8, 8, 3), np.uint8), np.zeros((2, 8, 8), np.uint8), np.zeros((2, 8, 8, 3))]
+)
+def test_features_of_bad_pictures(rgb):
+    with pytest.raises(ValueError, match="pictures must be"):
+        encoders.features({}, rgb)
+
+
+# Transfer
+
+
+def test_eigenvector_of_consistent_ratios():
+    strength = np.array([4.0, 2.0, 1.0])
+    wins = strength[:, None] / (strength[:, None] + strength[None])
+    assert np.allclose(transfer.eigenvector(wins), strength / strength.sum())
+
+
+def test_tournament_counts_wins_and_halves_ties():
+    losses = np.array([[1.0, 2.0, 3.0, 1.0], [2.0, 2.0, 1.0, 2.0]])
+    assert np.allclose(transfer.tournament(losses), [[0.5, 0.625], [0.375, 0.5]])
+
+
+def test_a_code_that_holds_the_target_wins():
+    rng = np.random.default_rng(0)
+    hidden = rng.normal(size=(120, 4, 4, 2)).astype(np.float32)
+    target = np.repeat(np.repeat(hidden[..., :1], 2, 1), 2, 2)
+    amounts = {"full": 0.0, "half": 1.0, "none": 1e3}
+    codes = {k: hidden + a * rng.normal(size=hidden.shape).astype(np.float32) for k, a in amounts.items()}
+    split = {k: {"clean": (v[:80], v[80:])} for k, v in codes.items()}
+    noise = rng.normal(size=hidden.shape).astype(np.float32)
+    truth = transfer.measure(split, {"clean": (noise[:80], noise[80:])}, {"task": ("clean", target[:80], target[80:])})
+    assert list(np.argsort(-truth.affinity[:, 0])) == [0, 1, 2]
+    assert truth.skill[0, 0] > 0.95
+    assert truth.skill[2, 0] < 0.1
+    assert truth.wins_scratch[0, 0] == 1
+    assert truth.reliability[0] > 0.9
+
+
+def test_transfer_refuses_unequal_numbers_of_images():
+    code = np.zeros((10, 2, 2, 1), np.float32)
+    pair = {"clean": (code, code)}
+    with pytest.raises(ValueError, match="task has 9 and 10 images"):
+        transfer.measure({"a": pair}, pair, {"task": ("clean", np.zeros((9, 3)), np.zeros((10, 3)))})
+
+
+# The whole world, small
+
+
+@pytest.mark.slow
+def test_build_goes_on_and_refuses_another_recipe(tmp_path):
+    names = ("rgb2depth", "class_scene", "denoise")
+    recipe = world.Recipe(learn=40, judge=8, steps=4, fit=12, test=8, names=names, resolution=16)
+    world.build(tmp_path, recipe)
+    first = {p.name: p.read_bytes() for p in tmp_path.glob("*.*") if p.is_file()}
+    (tmp_path / "encoders.safetensors").unlink()
+    world.build(tmp_path, recipe)
+    assert (tmp_path / "encoders.safetensors").read_bytes() == first["encoders.safetensors"]
+    truth = world.load_truth(tmp_path / "transfer.npz")
+    assert truth.targets == names
+    assert truth.losses.shape == (3, 3, 8)
+    found = models.from_safetensors(tmp_path / "encoders.safetensors")
+    features = encoders.features(found, pictures.make(2, resolution=16).rgb)
+    assert features["denoise"].shape == (2, 2, 2, 8)
+    with pytest.raises(ValueError, match="another recipe \\(steps\\)"):
+        world.build(tmp_path, dataclasses.replace(recipe, steps=5))
+
+
+def test_every_task_has_a_group_and_a_network():
+    assert len(tasks.TASKS) == 20
+    assert {t.group for t in tasks.TASKS.values()} == {"2d", "3d", "geometric", "semantic"}
