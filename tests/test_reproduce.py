@@ -13,6 +13,8 @@ from jaxsim import engine, measures, reproduce
 from jaxsim.reproduce import catalogue, judging, measuring, sampling
 from jaxsim.rooms.transfer import Truth
 
+pytestmark = pytest.mark.slow
+
 NAMES = tuple("abcdefghijkl")
 GROUPS = {name: ("2d", "3d", "geometric", "semantic")[i // 3] for i, name in enumerate(NAMES)}
 

@@ -17,7 +17,7 @@ def run_rooms(arguments: Namespace) -> None:
     recipe = world.Recipe(
         seed=arguments.seed,
         learn=arguments.pictures,
-        judge=max(8, arguments.pictures // 12),
+        judge=max(8, arguments.pictures * 3 // 40),
         steps=arguments.steps,
         fit=max(8, arguments.pictures * 3 // 40),
         test=max(8, arguments.pictures // 10),

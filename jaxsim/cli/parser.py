@@ -134,7 +134,7 @@ def _reproduce(command: argparse.ArgumentParser) -> None:
 
 def _rooms(command: argparse.ArgumentParser) -> None:
     command.add_argument("--pictures", type=_count, default=4000, metavar="N", help="to learn from; default: 4000")
-    command.add_argument("--steps", type=_count, default=1000, metavar="N", help="gradient steps a task; default: 1000")
+    command.add_argument("--steps", type=_count, default=500, metavar="N", help="gradient steps a task; default: 500")
     command.add_argument("--task", metavar="NAME", action="append", help="only this task; repeat it for several")
     command.add_argument("--size", default="small", metavar="NAME", help="small, wide, deep, large or paper")
     command.add_argument("--seed", type=_seed, default=0, metavar="N", help="of pictures and weights; default: 0")
