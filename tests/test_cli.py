@@ -193,6 +193,7 @@ def test_demo_on_the_built_in_world(out, capsys):
     assert {v.shape for v in io.read_features(out / "features.npz")[0].values()} == {(24, 8, 8, 8)}
 
 
+@pytest.mark.slow
 def test_made_up_demo_finds_its_groups_and_says_what_it_is(out, capsys):
     assert main(["demo", "--made-up", "--resamples", "20", "--out", str(out), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -119,6 +119,7 @@ def test_a_ball_is_met_where_it_should_be():
 # Sets of pictures
 
 
+@pytest.mark.slow
 def test_a_picture_does_not_depend_on_the_count():
     few, more = (pictures.make(n, seed=5, resolution=16) for n in (3, 40))
     assert np.array_equal(few.rgb, more.rgb[:3])

@@ -24,6 +24,8 @@ from jaxsim import models, training  # noqa: E402
 from jaxsim.training import batches, checkpoints, fitting  # noqa: E402
 from jaxsim.training import steps as stepping  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(5)
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.random((24, 32, 32, 3), np.float32)

@@ -145,12 +145,15 @@ def _average_ranks(a: np.ndarray) -> np.ndarray:
 
 
 def reliability(losses: np.ndarray) -> np.ndarray:
-    """Spearman-Brown reliability of every target's affinity from even and odd images: `(S, T, images) -> (T,)`."""
+    """Spearman-Brown reliability of every target's affinity from even and odd images: `(S, T, images) -> (T,)`.
+
+    NaN where the halves order the sources in opposite ways, or one has no order.
+    """
     halves = [_average_ranks(affinities(losses[..., k::2])) for k in (0, 1)]
     centred = [h - h.mean(0) for h in halves]
     lengths = np.sqrt(np.prod([(c**2).sum(0) for c in centred], 0))
     r = (centred[0] * centred[1]).sum(0) / np.where(lengths > 0, lengths, np.nan)
-    return 2 * r / (1 + r)
+    return 2 * r / np.where(r > -1, 1 + r, np.nan)
 
 
 Pair = tuple[np.ndarray, np.ndarray]
