@@ -81,6 +81,19 @@ def test_normals_agree_with_depth(views):
     assert np.abs((step * normal).sum(-1))[same].max() < 1e-3
 
 
+def test_normals_of_objects_agree_with_depth(views):
+    """The same on furniture, where two parallel faces of one object may stand apart: nearly all steps lie within."""
+    step = views.points[:, :, 1:] - views.points[:, :, :-1]
+    normal, first = views.normals[:, :, 1:], 6 + scenes.STRUCTURES
+    same = (views.instance[:, :, 1:] == views.instance[:, :, :-1]) & (views.instance[:, :, 1:] >= first)
+    same &= np.abs(normal - views.normals[:, :, :-1]).max(-1) < 1e-5
+    away = np.abs((step * normal).sum(-1))[same]
+    assert same.sum() > 500
+    assert np.mean(away < 1e-3) > 0.8
+    wrong = np.roll(normal, 1, -1)
+    assert np.mean(np.abs((step * wrong).sum(-1))[same] < 1e-3) < 0.5
+
+
 def test_distance_is_that_of_the_point(views):
     assert np.allclose(np.linalg.norm(views.points, axis=-1), views.distance, rtol=1e-4)
     assert np.allclose(views.points[..., 2], views.depth)

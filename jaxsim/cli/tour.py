@@ -10,9 +10,8 @@ from jaxsim import demo, engine, io, plotting, resampling, taxonomy
 from jaxsim.cli.loading import read_measure
 from jaxsim.cli.output import emit, note, progress, staged, table
 from jaxsim.cli.scoring import pairs, save_affinity, write_rows
+from jaxsim.reproduce.settings import SEED
 
-SEED = 2_000_000
-"""Added to the seed of the demo's pictures, which no encoder was trained on."""
 _FILES = (
     "features.npz",
     "affinity.npz",

@@ -162,12 +162,16 @@ def train(
 def validate(task: tasks.Task, net: models.Network, loss: TaskLoss, judge: pictures.Pictures) -> tuple[float, float]:
     """Loss on the pictures, and that of the best constant."""
     seen, targets = inputs(task, judge.rgb, judge.seed), judge.targets[task.name]
-    predict = nnx.jit(lambda m, x: m(x))
     parts = [slice(s, s + 256) for s in range(0, len(seen), 256)]
-    outputs = [np.asarray(predict(net, jnp.asarray(seen[p], jnp.float32) / 255)) for p in parts]
+    outputs = [np.asarray(_predict(net, jnp.asarray(seen[p], jnp.float32) / 255)) for p in parts]
     wanted = loss.target(jnp.asarray(targets))
     value = float(task.loss(jnp.asarray(np.concatenate(outputs)), wanted))
     return value, float(losses.constant_loss(task, wanted))
+
+
+@nnx.jit
+def _predict(net, x):
+    return net(x)
 
 
 def shipped() -> dict[str, models.SmallEncoder]:

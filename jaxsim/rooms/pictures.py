@@ -103,7 +103,11 @@ def make(
 
 
 def _stored(a: np.ndarray) -> np.ndarray:
-    return a.astype(np.uint8) if np.issubdtype(a.dtype, np.integer) else a.astype(np.float16)
+    if not np.issubdtype(a.dtype, np.integer):
+        return a.astype(np.float16)
+    if a.max() > np.iinfo(np.uint8).max:
+        raise ValueError(f"a target has {a.max() + 1} classes or segments in a picture; at most 256 can be kept.")
+    return a.astype(np.uint8)
 
 
 def cached(path: str | Path | None, count: int, **how: Any) -> Pictures:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from jaxsim.evaluation import spearman
+
 UNITS = 384
 """Random units of the readout."""
 PENALTIES = np.logspace(-5, 1, 13)
@@ -138,21 +140,13 @@ def affinities(losses: np.ndarray) -> np.ndarray:
     return np.stack([eigenvector(tournament(losses[:, t])) for t in range(losses.shape[1])], 1)
 
 
-def _average_ranks(a: np.ndarray) -> np.ndarray:
-    """Ranks within each column, ties shared."""
-    below = (a[None] < a[:, None]).sum(1)
-    return below + (a[None] == a[:, None]).sum(1) / 2
-
-
 def reliability(losses: np.ndarray) -> np.ndarray:
     """Spearman-Brown reliability of every target's affinity from even and odd images: `(S, T, images) -> (T,)`.
 
     NaN where the halves order the sources in opposite ways, or one has no order.
     """
-    halves = [_average_ranks(affinities(losses[..., k::2])) for k in (0, 1)]
-    centred = [h - h.mean(0) for h in halves]
-    lengths = np.sqrt(np.prod([(c**2).sum(0) for c in centred], 0))
-    r = (centred[0] * centred[1]).sum(0) / np.where(lengths > 0, lengths, np.nan)
+    first, second = (affinities(losses[..., k::2]) for k in (0, 1))
+    r = np.array([spearman(a, b) for a, b in zip(first.T, second.T, strict=True)])
     return 2 * r / np.where(r > -1, 1 + r, np.nan)
 
 
