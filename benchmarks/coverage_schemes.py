@@ -5,6 +5,7 @@ complementary half-samples with everything fitted anew. Both give dictionaries o
 """
 
 import functools
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,9 @@ import numpy as np
 from jax import lax
 from scipy import stats
 
+from benchmarks import coverage_numpy
 from benchmarks.coverage_data import images, world
-from jaxsim import centering, compare, inference, pairwise, transforms
+from jaxsim import centering, compare, inference
 from jaxsim.linalg import dot
 from jaxsim.measures import Measure
 from jaxsim.resampling import schemes
@@ -36,8 +38,12 @@ _scores = jax.jit(scores, static_argnames=("m",))
 def large(m: Measure, key: jax.Array, n: int, thetas: jax.Array) -> np.ndarray:
     """Scores of n images with the bias of order 1 / n removed by the scores of the two halves."""
     features = _sample(key, n, thetas)
-    parts = features, features[:, : n // 2], features[:, n // 2 :]
-    whole, first, second = (rsa(np.asarray(f), _centres(m)) if _ranked(m) else np.asarray(_scores(m, f)) for f in parts)
+    parts = np.arange(n), np.arange(n // 2), np.arange(n // 2, n)
+    if str(m) in coverage_numpy.RESTATED:
+        features = np.asarray(features)
+        whole, first, second = (coverage_numpy.scores(str(m), features, p[None])[0] for p in parts)
+    else:
+        whole, first, second = (np.asarray(_scores(m, features[:, p])) for p in parts)
     return 2 * whole - (first + second) / 2
 
 
@@ -109,46 +115,17 @@ def _halves_on_device(m, n, pairs, keys, thetas):
 
 def halves(m: Measure, n: int, pairs: int, keys: jax.Array, thetas: jax.Array) -> dict:
     """Scores of complementary half-samples, refitted: one data set a key."""
-    if not _ranked(m):
+    if str(m) not in coverage_numpy.RESTATED:
         return jax.tree.map(np.asarray, _halves_on_device(m, n, pairs, keys, thetas))
-    found = {"estimate": [], "halves": []}
-    for key in keys:
+
+    def one(key):
         features, subsets = map(np.asarray, draw_halves(n, pairs, key, thetas))
-        found["estimate"].append(rsa(features, _centres(m)))
-        found["halves"].append([rsa(features[:, s], _centres(m)) for s in subsets])
-    return {k: np.array(v, np.float32) for k, v in found.items()}
+        whole = coverage_numpy.scores(str(m), features, np.arange(n)[None])[0]
+        return whole, coverage_numpy.scores(str(m), features, subsets)
 
-
-def _ranked(m):
-    """Whether the measure is RSA, which NumPy does here; no other measure of ranks is restated."""
-    return isinstance(m.compare, compare.Spearman) and m.pairwise == pairwise.pearson
-
-
-def _centres(m):
-    return {transforms.center: True, transforms.identity: False}[m.transform]
-
-
-def rsa(features: np.ndarray, centre: bool) -> np.ndarray:
-    """RSA of the first network with the others: NumPy sorts several times faster than XLA does on a CPU."""
-    upper = _upper(features.shape[1])
-    z = []
-    for x in features:
-        x = x - x.mean(0) if centre else x
-        x = x - x.mean(1, keepdims=True)
-        x /= np.sqrt((x * x).sum(1, keepdims=True))
-        values = (1 - x @ x.T).ravel()[upper].clip(1e-30)
-        order = np.sort(
-            values.view(np.uint32).astype(np.uint64) << np.uint64(32) | np.arange(values.size, dtype=np.uint64)
-        )
-        ranks = np.empty(values.size, np.float32)
-        ranks[(order & np.uint64(0xFFFFFFFF)).astype(np.int64)] = np.linspace(-1, 1, values.size, dtype=np.float32)
-        z.append(ranks / np.linalg.norm(ranks))
-    return np.array([v @ z[0] for v in z[1:]])
-
-
-@functools.cache
-def _upper(n):
-    return np.ravel_multi_index(np.triu_indices(n, 1), (n, n))
+    with ThreadPoolExecutor() as pool:
+        estimate, found = zip(*pool.map(one, list(keys)), strict=True)
+    return {"estimate": np.array(estimate), "halves": np.array(found)}
 
 
 def half_error(halves: np.ndarray, share: float = 0) -> np.ndarray:
