@@ -160,8 +160,9 @@ def by_name(name: str) -> Measure:
     modules = (transforms, pairwise, compare)
     parts = [*name[4:].split(","), "u-centred-cosine"] if name.startswith("dds:") else name.split(":")
     if len(parts) != 3:
-        near = difflib.get_close_matches(name, NAMED, 3) or list(NAMED)
-        raise ValueError(f"no measure is named {name!r}; did you mean {', '.join(near)}, or dds:zscore,laplacian?")
+        near = ", ".join(difflib.get_close_matches(name, NAMED, 3))
+        hint = f"did you mean {near}?" if near else f"there are {', '.join(NAMED)}, and cells as dds:zscore,laplacian."
+        raise ValueError(f"no measure is named {name!r}; {hint}")
     return Measure(*(_part(m, p, name) for m, p in zip(modules, parts, strict=True)))
 
 

@@ -191,6 +191,7 @@ def test_cell_by_name(cell):
         ("dds:whiten,rbf", "'whiten' is not one of the transforms"),
         ("center:pearson:kendall", "'kendall' is not one of the compare"),
         ("dds:zscore", "no measure is named"),
+        ("qqqqq", "there are rsa, .*, and cells as dds:zscore,laplacian"),
     ],
 )
 def test_unknown_names(name, message):

@@ -86,7 +86,7 @@ def run_bootstrap(arguments: Namespace) -> None:
     scheme = scheme_of(arguments)
     with staged(arguments.out, names, overwrite=arguments.overwrite) as folder:
         found = resampled(arguments, chosen, scheme)
-        target = _target(arguments, found[0])
+        target = arguments.target or found[0].targets[0]
         tables = []
         for resamples, place in zip(found, where.values(), strict=True):
             (folder / place).mkdir(exist_ok=True)
@@ -138,11 +138,18 @@ def _count(arguments: Namespace) -> int | None:
 
 
 def resampled(arguments: Namespace, chosen: Mapping[str, Any], scheme: Any) -> list[Any]:
-    """Resamples of each measure."""
+    """Resamples of each measure.
+
+    Raises:
+        ValueError: `--target` is no target.
+    """
     import jax
 
     features, ids = read_set(arguments.features, arguments.ids, x64=arguments.x64)
     others, other_ids = read_set(arguments.against, x64=arguments.x64) if arguments.against else (None, None)
+    targets = list(others or features)
+    if arguments.target is not None and arguments.target not in targets:
+        raise ValueError(f"--target {arguments.target} is no target; there are {', '.join(targets)}.")
     note(arguments, f"{len(features)} networks from {arguments.features}; {', '.join(chosen)}")
     return resampling.resample(
         features,
@@ -172,13 +179,6 @@ def _joint_ids(features: Mapping[str, Any], ids: Any, others: Mapping[str, Any] 
     if odd:
         raise ValueError(f"{odd[0]} is in FEATURES and in --against with different image ids; rename one.")
     return {**first, **second}
-
-
-def _target(arguments: Namespace, resamples: Any) -> str:
-    target = arguments.target or resamples.targets[0]
-    if target not in resamples.targets:
-        raise ValueError(f"--target {target} is no target; there are {', '.join(resamples.targets)}.")
-    return target
 
 
 def pairs(resamples: Any, level: float, permuted: bool = False) -> tuple[list[str], list[list[Any]]]:
