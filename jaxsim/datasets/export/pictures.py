@@ -1,0 +1,109 @@
+"""Labelled pictures in physical units, one at a time: what every writer takes, and the built-in world as such."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+
+import jax
+import numpy as np
+
+from jaxsim.rooms import pictures, render, tasks
+from jaxsim.rooms.furniture import SURFACES
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Labelled:
+    """One picture and its labels.
+
+    Attributes:
+        rgb: `(h, w, 3)` uint8.
+        depth: along the optical axis, metres, `(h, w)` float32.
+        distance: along the ray, metres, `(h, w)` float32.
+        normals: unit vectors, x right, y down, z forward, `(h, w, 3)` float32.
+        semantic: index into `rooms.furniture.CLASSES`, `(h, w)`.
+        instance: number of the thing seen, `(h, w)`.
+        targets: of other tasks of `rooms.tasks`, by name, as these give them.
+    """
+
+    rgb: np.ndarray
+    depth: np.ndarray
+    distance: np.ndarray
+    normals: np.ndarray
+    semantic: np.ndarray
+    instance: np.ndarray
+    targets: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    @property
+    def objects(self) -> np.ndarray:
+        """Number from 1 of the class of each pixel's object, 0 on the room's surfaces, `(h, w)` uint8."""
+        return np.maximum(self.semantic.astype(np.int32) - (len(SURFACES) - 1), 0).astype(np.uint8)
+
+
+def rooms(
+    count: int, *, seed: int = 0, world: str = "rooms", resolution: int = 64, names: Sequence[str] = ()
+) -> Iterator[Labelled]:
+    """Pictures of the built-in world, those of `rooms.pictures.make` with the same arguments.
+
+    Args:
+        count: number of pictures.
+        seed: of the scenes.
+        world: 'rooms' or 'lofts'.
+        resolution: height and width in pixels.
+        names: of `rooms.tasks` whose targets are wanted besides.
+
+    Raises:
+        ValueError: no pictures are asked for, or an unknown world or task.
+    """
+    if count < 1:
+        raise ValueError(f"{count} pictures were asked for; at least one is needed.")
+    wanted, look = [tasks.named(name) for name in names], pictures.style(world)
+    size = min(pictures.BATCH, count)
+    for start in range(0, count, size):
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), np.arange(start, start + size))
+        views = render.views(keys, look, resolution)
+        targets = {task.name: np.asarray(tasks.targets(task, views)) for task in wanted}
+        host = jax.tree.map(np.asarray, views)
+        for k in range(min(size, count - start)):
+            yield Labelled(
+                np.round(host.rgb[k] * 255).astype(np.uint8),
+                host.depth[k],
+                host.distance[k],
+                host.normals[k],
+                host.semantic[k],
+                host.instance[k],
+                {name: values[k] for name, values in targets.items()},
+            )
+
+
+def numbered(pictures: Iterable[Labelled]) -> Iterator[tuple[int, Labelled]]:
+    """The pictures with their numbers from 0.
+
+    Raises:
+        ValueError: there are none.
+    """
+    number = -1
+    for number, picture in enumerate(pictures):
+        yield number, picture
+    if number < 0:
+        raise ValueError("There are no pictures to write.")
+
+
+def held_out(number: int) -> bool:
+    """Whether a picture belongs to the validation or test split: every fourth does."""
+    return number % 4 == 3
+
+
+def band(numbers: np.ndarray, width: int) -> np.ndarray:
+    """Pixels within `width` of one with another number, along rows and columns, `(h, w)` bool.
+
+    >>> import numpy as np
+    >>> band(np.array([[1, 1, 1, 2, 2]]), 1).astype(int).tolist()
+    [[0, 0, 1, 1, 0]]
+    """
+    near = np.zeros(numbers.shape, bool)
+    for axis in (0, 1):
+        along, marks = np.moveaxis(numbers, axis, 0), np.moveaxis(near, axis, 0)
+        for by in range(1, width + 1):
+            differs = along[by:] != along[:-by]
+            marks[by:] |= differs
+            marks[:-by] |= differs
+    return near

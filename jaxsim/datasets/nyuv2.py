@@ -1,0 +1,174 @@
+"""NYU Depth v2 (Silberman et al. 2012): the official labelled .mat file, and the multi-task re-packaging NYUD_MT."""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from jaxsim.datasets import decoding, files
+from jaxsim.datasets.images import path_below, picture_below
+from jaxsim.datasets.records import Dataset, Label, Values, chosen, everywhere, label_of_files
+from jaxsim.io.arrays import naming
+
+TARGETS = ("semantic", "depth")
+MT_TARGETS = ("semantic", "depth", "normals", "edge")
+MT_CLASSES = 41
+"""Class 0, which the experiments of ASTMT count as background, and the forty classes."""
+SPLITS = {"train": "trainNdxs", "test": "testNdxs"}
+
+
+def nyu(
+    file: str | Path,
+    split: str | None = None,
+    targets: Sequence[str] = TARGETS,
+    *,
+    splits: str | Path | None = None,
+    classes: str | Path | None = None,
+) -> Dataset:
+    """The official `nyu_depth_v2_labeled.mat`: HDF5 whose arrays have MATLAB's axes reversed.
+
+    `images` (n, 3, w, h), `depths` and `labels` (n, w, h) become `(h, w, 3)` and `(h, w)`. 'semantic': uint16, the
+    894 classes of the file or, given `classes`, the forty of its 'mapClass'; 0 is unlabelled and masked. 'depth':
+    metres, float32, masked where not positive. An id is the picture's number from 1, in four digits.
+
+    Args:
+        file: the labelled .mat file.
+        split: 'train' (795) or 'test' (654) of `splits`; None gives all 1449.
+        targets: some of the two.
+        splits: `splits.mat`, with 'trainNdxs' and 'testNdxs' counted from 1.
+        classes: `classMapping40.mat`.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is unreadable or holds something else, or a target or split is unknown.
+    """
+    file, wanted = Path(file), chosen("NYUv2", targets, TARGETS)
+    count = _count(file, wanted)
+    table = None if classes is None else np.concatenate([[0], decoding.matlab(Path(classes), "mapClass").ravel()])
+    numbers = range(1, count + 1) if split is None else _numbers(split, splits, count, file)
+    at = functools.partial(_always, file)
+    labels = {
+        "semantic": Label(at, functools.partial(_semantic, file, table)),
+        "depth": Label(at, functools.partial(_depth, file)),
+    }
+    image = functools.partial(_image, file)
+    return Dataset("NYUv2", tuple(f"{k:04d}" for k in numbers), image, {name: labels[name] for name in wanted})
+
+
+def _always(file: Path, name: str) -> Path:
+    del name
+    return file
+
+
+def _count(file: Path, wanted: Sequence[str]) -> int:
+    """Number of pictures, once the arrays' shapes have been found to be those of the format."""
+    with naming(file), h5py.File(file, "r") as opened:
+        shapes = {}
+        for key in ("images", *({"semantic": "labels", "depth": "depths"}[name] for name in wanted)):
+            shapes[key] = _array(opened, key).shape
+        pictures = shapes["images"]
+        if len(pictures) != 4 or pictures[1] != 3 or pictures[0] == 0:
+            raise ValueError(f"its array 'images' has shape {pictures} where (pictures, 3, width, height) is expected")
+        n, _, w, h = pictures
+        for key, shape in shapes.items():
+            if key != "images" and shape != (n, w, h):
+                raise ValueError(f"its array {key!r} has shape {shape} where 'images' asks for {(n, w, h)}")
+    return n
+
+
+def _array(opened: h5py.File, key: str) -> h5py.Dataset:
+    found = opened.get(key)
+    if not isinstance(found, h5py.Dataset):
+        raise ValueError(f"array {key!r} is not in it")
+    return found
+
+
+def _numbers(split: str, splits: str | Path | None, count: int, file: Path) -> list[int]:
+    if split not in SPLITS:
+        raise ValueError(f"The NYUv2 layout has no split {split!r}; there are {', '.join(SPLITS)}, or None for all.")
+    if splits is None:
+        raise ValueError(f"Split {split!r} of NYUv2 is listed in splits.mat: give its path as `splits`.")
+    numbers = [int(k) for k in decoding.matlab(Path(splits), SPLITS[split]).ravel()]
+    outside = [str(k) for k in numbers if not 1 <= k <= count]
+    if outside:
+        raise files.absent_files(file, outside, len(numbers), splits)
+    return numbers
+
+
+def _read(file: Path, key: str, name: str) -> np.ndarray:
+    with naming(file), h5py.File(file, "r") as opened:
+        return np.asarray(_array(opened, key)[int(name) - 1]).T
+
+
+def _image(file: Path, name: str) -> np.ndarray:
+    return np.ascontiguousarray(_read(file, "images", name)).astype(np.uint8)
+
+
+def _semantic(file: Path, table: np.ndarray | None, name: str) -> Values:
+    classes = _read(file, "labels", name)
+    if table is not None:
+        if classes.max() >= len(table):
+            raise ValueError(f"{file} has class {classes.max()} in picture {name}; the map has {len(table) - 1}.")
+        classes = table[classes]
+    return Values(np.ascontiguousarray(classes).astype(np.uint16), np.ascontiguousarray(classes > 0))
+
+
+def _depth(file: Path, name: str) -> Values:
+    metres = np.ascontiguousarray(_read(file, "depths", name)).astype(np.float32)
+    return Values(metres, np.isfinite(metres) & (metres > 0))
+
+
+def nyud_mt(root: str | Path, split: str = "train", targets: Sequence[str] = MT_TARGETS) -> Dataset:
+    """NYUD_MT, as published with ASTMT (Maninis et al. 2019).
+
+    'semantic': 0 to 40, uint8, known everywhere but where 255; 0 counts as a class there. 'depth': metres, float32,
+    masked where not positive. 'normals': 2 v / 255 - 1 of a JPEG, float32 `(h, w, 3)`, not renormalised, masked
+    where of length zero. 'edge': v / 255, float32.
+
+    Args:
+        root: the folder that holds `images`, `segmentation`, `depth`, `normals`, `edge` and `gt_sets`.
+        split: name of a file in `gt_sets`, without '.txt': 'train' (795) or 'val' (654).
+        targets: some of the four.
+
+    Raises:
+        FileNotFoundError: a folder, the split file, or files that it names are missing.
+        ValueError: a target is unknown.
+    """
+    root, wanted = files.folder_of(root), chosen("NYUD_MT", targets, MT_TARGETS)
+    listed = root / "gt_sets" / f"{split}.txt"
+    ids = files.read_split(listed)
+    files.require(root / "images", ids, ".jpg", listed)
+    labels = {}
+    for name in wanted:
+        place, suffix, decode = _MT[name]
+        files.require(root / place, ids, suffix, listed)
+        labels[name] = label_of_files(functools.partial(path_below, root / place, suffix), decode)
+    return Dataset("NYUD_MT", ids, functools.partial(picture_below, root / "images", ".jpg"), labels)
+
+
+def _mt_semantic(path: Path) -> Values:
+    return decoding.checked_classes(path, decoding.plane(path, "segmentation", "iuf"), MT_CLASSES)
+
+
+def _mt_depth(path: Path) -> Values:
+    metres = decoding.plane(path, "depth", "iuf").astype(np.float32)
+    return Values(metres, np.isfinite(metres) & (metres > 0))
+
+
+def _mt_normals(path: Path) -> Values:
+    normals = decoding.signed_bytes(decoding.bytes_of(path, 3))
+    return Values(normals, np.any(normals != 0, axis=-1))
+
+
+def _mt_edge(path: Path) -> Values:
+    return everywhere(decoding.bytes_of(path, 1).astype(np.float32) / np.float32(255))
+
+
+_MT = {
+    "semantic": ("segmentation", ".mat", _mt_semantic),
+    "depth": ("depth", ".mat", _mt_depth),
+    "normals": ("normals", ".jpg", _mt_normals),
+    "edge": ("edge", ".png", _mt_edge),
+}

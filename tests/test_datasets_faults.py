@@ -1,0 +1,348 @@
+"""Dataset folders that are corrupt, incomplete, mixed or of another kind: one sentence that names file and cause."""
+
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+pytest.importorskip("flax", reason="datasets need the nn extra")
+pytest.importorskip("PIL", reason="datasets need the nn extra")
+
+import test_datasets as whole  # noqa: E402
+from PIL import Image  # noqa: E402
+from scipy.io import savemat  # noqa: E402
+
+from jaxsim import datasets  # noqa: E402
+from jaxsim.datasets import export  # noqa: E402
+
+HEIGHT, WIDTH, COUNT, SHOWN = whole.HEIGHT, whole.WIDTH, whole.COUNT, whole.SHOWN
+made, copied = whole.made, whole.copied
+
+
+def test_writers_refuse_folders_that_are_there_and_leave_nothing_behind(made, tmp_path):
+    with pytest.raises(FileExistsError, match="voc already exists; give another folder"):
+        export.voc(made / "voc", SHOWN)
+    for write in export.LAYOUTS.values():
+        with pytest.raises(ValueError, match="There are no pictures to write"):
+            write(tmp_path / "none", [])
+    with pytest.raises(ValueError, match="of one size"):
+        export.nyu(tmp_path / "sizes", [SHOWN[0], whole.made_up(0, 12, 16)])
+    with pytest.raises(ValueError, match="'layout'|no Taskonomy layout 'odd'"):
+        export.taskonomy(tmp_path / "odd", SHOWN, "odd")
+    with pytest.raises(ValueError, match="No dataset layout is called 'odd'; there are folder, nyu"):
+        export.world(tmp_path / "odd", "odd", 1)
+    with pytest.raises(ValueError, match="0 pictures were asked for"):
+        export.world(tmp_path / "odd", "voc", 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_that_is_killed_leaves_nothing(tmp_path):
+    def stopped():
+        yield SHOWN[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export.nyud_mt(tmp_path / "half", stopped())
+    assert list(tmp_path.iterdir()) == []
+
+
+def spoil(path, how):
+    data = path.read_bytes()
+    path.write_bytes({"cut": data[: len(data) // 2], "noise": b"\x00\x01\x02" * 100, "empty": b""}[how])
+
+
+CORRUPT = {
+    "folder": ("000002.png", lambda root: datasets.folder(root)),
+    "voc": (
+        "VOCdevkit/VOC2012/JPEGImages/2012_000004.jpg",
+        lambda root: datasets.voc(root),
+    ),
+    "voc mask": (
+        "VOCdevkit/VOC2012/SegmentationClass/2012_000004.png",
+        lambda root: datasets.voc(root),
+    ),
+    "voc sbd": (
+        "benchmark_RELEASE/dataset/cls/2012_000002.mat",
+        lambda root: datasets.voc(root, "trainaug", sbd=root / "benchmark_RELEASE"),
+    ),
+    "pascal_mt": ("pascal-context/trainval/2010_000002.mat", lambda root: datasets.pascal_mt(root)),
+    "nyud_mt": ("depth/0002.mat", lambda root: datasets.nyud_mt(root)),
+    "nyud_mt normals": ("normals/0002.jpg", lambda root: datasets.nyud_mt(root)),
+    "taskonomy": (
+        "depth_zbuffer/room000/point_1_view_1_domain_depth_zbuffer.png",
+        lambda root: datasets.taskonomy(root, ["depth_zbuffer"]),
+    ),
+    "taskonomy vector": (
+        "class_scene/room000/point_1_view_1_domain_class_scene.npy",
+        lambda root: datasets.taskonomy(root, ["class_scene"]),
+    ),
+}
+
+
+@pytest.mark.parametrize("how", ["cut", "noise", "empty"])
+@pytest.mark.parametrize("name", sorted(CORRUPT))
+def test_a_corrupt_file_is_named_when_it_is_read(copied, name, how):
+    path, read = CORRUPT[name]
+    root = copied(name.split()[0])
+    spoil(root / path, how)
+    dataset = read(root)  # nothing is read yet
+    with pytest.raises(ValueError, match="damaged, truncated or not of its kind") as caught:
+        list(dataset)
+    assert str(caught.value).startswith(str(root / path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("how", ["cut", "noise", "empty"])
+@pytest.mark.parametrize("file", ["nyu_depth_v2_labeled.mat", "splits.mat", "classMapping40.mat"])
+def test_unreadable_mat_files_of_nyu_are_named(copied, file, how):
+    root = copied("nyu")
+    spoil(root / file, how)
+    with pytest.raises(ValueError, match=f"{file} is damaged"):
+        datasets.nyu(
+            root / "nyu_depth_v2_labeled.mat", "train", splits=root / "splits.mat", classes=root / "classMapping40.mat"
+        )
+
+
+def test_nyu_files_of_other_content_are_refused(copied):
+    root = copied("nyu")
+    path = root / "nyu_depth_v2_labeled.mat"
+    with h5py.File(path, "r+") as file:
+        del file["labels"]
+        file["labels"] = np.zeros((COUNT, HEIGHT, WIDTH), np.uint16)
+    expected = r"its array 'labels' has shape \(9, 20, 60\) where 'images' asks for \(9, 60, 20\)"
+    with pytest.raises(ValueError, match=expected):
+        datasets.nyu(path)
+    assert len(datasets.nyu(path, targets=["depth"])) == COUNT
+    with h5py.File(path, "r+") as file:
+        del file["depths"]
+    with pytest.raises(ValueError, match="array 'depths' is not in it"):
+        datasets.nyu(path)
+    savemat(root / "splits.mat", {"trainNdxs": np.array([[1], [10], [0]])})
+    with pytest.raises(FileNotFoundError, match=r"lacks 2 of the 3 files that .*splits.mat names: 10, 0"):
+        datasets.nyu(path, "train", [], splits=root / "splits.mat")
+    with pytest.raises(ValueError, match=r"splits.mat is damaged, .*: array 'testNdxs' is not in it"):
+        datasets.nyu(path, "test", [], splits=root / "splits.mat")
+    with pytest.raises(ValueError, match="give its path as `splits`"):
+        datasets.nyu(path, "train", [])
+    with pytest.raises(ValueError, match="no split 'val'; there are train, test, or None"):
+        datasets.nyu(path, "val", [])
+    with pytest.raises(FileNotFoundError, match=r"none.mat is not there"):
+        datasets.nyu(root / "none.mat")
+
+
+def test_a_picture_that_announces_too_many_pixels_is_refused(made, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    with pytest.raises(ValueError, match="000000.png is damaged, .*: it announces too many pixels to be read"):
+        datasets.folder(made / "folder")[0]
+
+
+WRONG_SIZE = {
+    "voc": ("VOCdevkit/VOC2012/SegmentationClass/2012_000000.png", "semantic", "L", lambda r: datasets.voc(r)),
+    "pascal_mt": ("semseg/VOC12/2010_000000.png", "semantic", "L", lambda r: datasets.pascal_mt(r)),
+    "nyud_mt": ("edge/0001.png", "edge", "L", lambda r: datasets.nyud_mt(r)),
+    "taskonomy": (
+        "normal/room000/point_0_view_0_domain_normal.png",
+        "normal",
+        "RGB",
+        lambda r: datasets.taskonomy(r, ["normal"]),
+    ),
+}
+
+
+@pytest.mark.parametrize("layout", sorted(WRONG_SIZE))
+def test_a_label_of_another_size_is_named(copied, layout):
+    path, target, mode, read = WRONG_SIZE[layout]
+    root = copied(layout)
+    Image.new(mode, (8, 4), None).save(root / path)
+    shutil.rmtree(root / "mask_valid", ignore_errors=True)
+    with pytest.raises(ValueError, match=f"holds '{target}' of 4 x 8 pixels, .* picture .* of 20 x 60") as caught:
+        read(root)[0]
+    assert str(caught.value).startswith(str(root / path))
+
+
+MISSING = {
+    "voc": ("VOCdevkit/VOC2012/SegmentationClass", lambda r: datasets.voc(r)),
+    "voc pictures": ("VOCdevkit/VOC2012/JPEGImages", lambda r: datasets.voc(r)),
+    "pascal_mt": ("normals_distill", lambda r: datasets.pascal_mt(r)),
+    "nyud_mt": ("segmentation", lambda r: datasets.nyud_mt(r)),
+    "nyud_mt pictures": ("images", lambda r: datasets.nyud_mt(r)),
+    "taskonomy": ("reshading/room000", lambda r: datasets.taskonomy(r, ["reshading"])),
+}
+
+
+@pytest.mark.parametrize("name", sorted(MISSING))
+def test_missing_files_are_counted_and_the_first_named(copied, name):
+    path, read = MISSING[name]
+    root = copied(name.split()[0])
+    gone = sorted((root / path).iterdir())[:2]
+    for file in gone:
+        file.unlink()
+    with pytest.raises(FileNotFoundError, match=r" lacks 2 of the \d files that ") as caught:
+        read(root)
+    assert str(caught.value).startswith(str(root / path))
+    assert str(caught.value).endswith(f": {gone[0].name}, {gone[1].name}.") or name == "taskonomy"
+    shutil.rmtree(root / path)
+    with pytest.raises(FileNotFoundError):
+        read(root)
+
+
+def test_a_split_that_names_absent_files_says_which_and_how_many(copied):
+    root = copied("nyud_mt")
+    split = root / "gt_sets" / "train.txt"
+    split.write_text(split.read_text() + "\n".join(f"9{k:03d}" for k in range(5)) + "\n")
+    with pytest.raises(FileNotFoundError) as caught:
+        datasets.nyud_mt(root)
+    expected = f"{root / 'images'} lacks 5 of the 12 files that {split} names: 9000.jpg, 9001.jpg, 9002.jpg and 2 more."
+    assert str(caught.value) == expected
+
+
+def test_splits_that_are_none(copied):
+    root = copied("nyud_mt")
+    split = root / "gt_sets" / "train.txt"
+    with pytest.raises(FileNotFoundError, match=r"test.txt is not there"):
+        datasets.nyud_mt(root, "test")
+    split.write_text("\n\n")
+    with pytest.raises(ValueError, match="train.txt names no picture"):
+        datasets.nyud_mt(root)
+    split.write_text("0001\n0002 1\n0001\n")
+    with pytest.raises(ValueError, match="train.txt names '0001' twice"):
+        datasets.nyud_mt(root)
+    split.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="train.txt is not a text file"):
+        datasets.nyud_mt(root)
+    with pytest.raises(ValueError, match="no split 'test'; there are train, val, trainval, trainaug"):
+        datasets.voc(copied("voc"), "test")
+
+
+def test_taskonomy_csv_of_another_kind(tmp_path):
+    path = tmp_path / "split.csv"
+    path.write_text("id,train\nhanson,1\nallen,yes\n")
+    with pytest.raises(ValueError, match="no split 'test'; it has train"):
+        datasets.read_buildings(path, "test")
+    with pytest.raises(ValueError, match="neither 0 nor 1 in column 'train' for allen"):
+        datasets.read_buildings(path, "train")
+    path.write_text("")
+    with pytest.raises(ValueError, match="no column 'id'"):
+        datasets.read_buildings(path, "train")
+
+
+def test_mixed_layouts_are_refused(copied):
+    root = copied("taskonomy")
+    shutil.copytree(root / "rgb" / "room000", root / "hanson_rgb")
+    with pytest.raises(ValueError, match="mixes Taskonomy layouts: .*room000 .original. and .*hanson_rgb .tiny."):
+        datasets.taskonomy(root)
+    shutil.rmtree(root / "hanson_rgb")
+    shutil.copytree(root / "rgb" / "room000", root / "rgb" / "taskonomy" / "room000")
+    with pytest.raises(ValueError, match="mixes Taskonomy layouts"):
+        datasets.taskonomy(root)
+
+
+def test_taskonomy_files_out_of_place_are_named(copied):
+    root = copied("taskonomy")
+    place = root / "normal" / "room000"
+    shutil.copy(place / "point_0_view_0_domain_normal.png", place / "point_0_view_0_domain_rgb.png")
+    with pytest.raises(
+        ValueError, match="point_0_view_0_domain_rgb.png is a file of domain 'rgb' in a folder of 'normal'"
+    ):
+        datasets.taskonomy(root, ["normal"])
+    (place / "point_0_view_0_domain_rgb.png").unlink()
+    (place / "point_0_view_0_domain_normal.png").rename(place / "point_0_view_0_domain_normal.npy")
+    with pytest.raises(ValueError, match="names its files in two ways"):
+        datasets.taskonomy(root, ["normal"])
+    with pytest.raises(FileNotFoundError, match="lacks rgb of 2 of the 3 buildings: ihlen, muleshoe"):
+        datasets.taskonomy(root, buildings=["ihlen", "room000", "muleshoe"])
+    shutil.rmtree(root / "reshading")
+    with pytest.raises(FileNotFoundError, match="no folder of domain reshading"):
+        datasets.taskonomy(root, ["reshading"])
+
+
+EMPTY = [
+    lambda root: datasets.folder(root),
+    lambda root: datasets.voc(root),
+    lambda root: datasets.pascal_mt(root),
+    lambda root: datasets.nyud_mt(root),
+    lambda root: datasets.taskonomy(root),
+]
+
+
+@pytest.mark.parametrize("read", EMPTY)
+def test_empty_and_absent_folders_are_named(tmp_path, read):
+    with pytest.raises((ValueError, FileNotFoundError), match=str(tmp_path)) as caught:
+        read(tmp_path)
+    assert str(caught.value).count("\n") == 0
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / "none")):
+        read(tmp_path / "none")
+
+
+def test_a_taskonomy_folder_without_pictures(tmp_path):
+    (tmp_path / "rgb" / "hanson").mkdir(parents=True)
+    with pytest.raises(ValueError, match="holds no Taskonomy folder: none is laid out as DOMAIN/taskonomy/BUILDING"):
+        datasets.taskonomy(tmp_path)
+    (tmp_path / "rgb" / "taskonomy" / "hanson").mkdir(parents=True)
+    with pytest.raises(ValueError, match="holds no Taskonomy pictures"):
+        datasets.taskonomy(tmp_path)
+    (tmp_path / "rgb").rename(tmp_path / "normal")
+    with pytest.raises(ValueError, match="holds no Taskonomy pictures: there is no folder of domain rgb"):
+        datasets.taskonomy(tmp_path)
+
+
+READERS = {
+    "voc": lambda root, names: datasets.voc(root, targets=names),
+    "pascal_mt": lambda root, names: datasets.pascal_mt(root, targets=names),
+    "nyu": lambda root, names: datasets.nyu(root / "nyu_depth_v2_labeled.mat", targets=names),
+    "nyud_mt": lambda root, names: datasets.nyud_mt(root, targets=names),
+    "taskonomy": lambda root, names: datasets.taskonomy(root, names),
+}
+
+
+@pytest.mark.parametrize("layout", sorted(READERS))
+def test_unknown_targets_are_refused_and_no_target_is_fine(made, layout):
+    with pytest.raises(ValueError, match=r"layout has no target 'semantics'; the nearest are |there are "):
+        READERS[layout](made / layout, ["semantics"])
+    assert READERS[layout](made / layout, [])[0].targets == {}
+
+
+@pytest.mark.parametrize(
+    ("array", "mode", "words"),
+    [
+        (np.full((HEIGHT, WIDTH), 21, np.uint8), "L", "has class 21 where 0 to 20 and 255 are expected"),
+        (np.zeros((HEIGHT, WIDTH, 3), np.uint8), "RGB", "of mode RGB where one class number a pixel is expected"),
+    ],
+)
+def test_masks_of_other_content_are_refused(copied, array, mode, words):
+    root = copied("voc")
+    picture = Image.fromarray(array)
+    assert picture.mode == mode
+    picture.save(root / "VOCdevkit/VOC2012/SegmentationClass/2012_000000.png")
+    with pytest.raises(ValueError, match=words):
+        datasets.voc(root)[0]
+
+
+def test_taskonomy_files_of_other_depth_are_refused(copied):
+    root = copied("taskonomy")
+    flat, deep = Image.new("L", (WIDTH, HEIGHT)), Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint16))
+    flat.save(root / "depth_zbuffer/room000/point_0_view_0_domain_depth_zbuffer.png")
+    with pytest.raises(ValueError, match="of mode L where 16 bits and one channel are expected"):
+        datasets.taskonomy(root, ["depth_zbuffer"])[0]
+    deep.save(root / "reshading/room000/point_0_view_0_domain_reshading.png")
+    with pytest.raises(ValueError, match="where 8 bits a channel are expected"):
+        datasets.taskonomy(root, ["reshading"])[0]
+    flat.save(root / "normal/room000/point_0_view_0_domain_normal.png")
+    with pytest.raises(ValueError, match="has 1 channels where 3 are expected"):
+        datasets.taskonomy(root, ["normal"])[0]
+    np.save(root / "class_scene/room000/point_0_view_0_domain_class_scene.npy", np.array([{}], object))
+    with pytest.raises(ValueError, match="point_0_view_0_domain_class_scene.npy"):
+        datasets.taskonomy(root, ["class_scene"])[0]
+
+
+def test_sbd_files_of_other_content_are_refused(copied):
+    root = copied("voc")
+    savemat(root / "benchmark_RELEASE/dataset/cls/2012_000002.mat", {"GTcls": np.zeros((2, 2))})
+    found = datasets.voc(root, "trainaug", sbd=root / "benchmark_RELEASE").select(["2012_000002"])
+    with pytest.raises(ValueError, match="has no field 'Segmentation' in 'GTcls'"):
+        found[0]
+    with pytest.raises(FileNotFoundError, match="holds no SBD"):
+        datasets.voc(root, "trainaug", sbd=root / "VOCdevkit")
+    with pytest.raises(ValueError, match="has no picture 2012_000003"):
+        datasets.voc(root, "train").select(["2012_000000", "2012_000003"])
