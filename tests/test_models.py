@@ -37,12 +37,27 @@ CODE = jax.random.normal(jax.random.key(4), (2, 4, 4, 8))
 
 @pytest.mark.parametrize(
     ("name", "side", "code"),
-    [("small", 64, 8), ("paper", 256, 16), ("wide", 64, 8), ("deep", 64, 8), ("large", 64, 8), ("small", 36, 5)],
+    [
+        ("tiny", 64, 8),
+        ("small", 64, 8),
+        ("paper", 256, 16),
+        ("wide", 64, 8),
+        ("deep", 64, 8),
+        ("large", 64, 8),
+        ("small", 36, 5),
+    ],
 )
 def test_code_shapes(name, side, code):
     encoder = nnx.eval_shape(lambda: models.SmallEncoder.named(name, rngs=rngs()))
     out = nnx.eval_shape(lambda e, x: e(x), encoder, jax.ShapeDtypeStruct((2, side, side, 3), jnp.float32))
     assert out.shape == (2, code, code, 8)
+
+
+def test_tiny_is_half_of_small_within():
+    tiny, paper = models.SIZES["tiny"], models.SIZES["small"]
+    assert [2 * width for width in tiny["widths"][:-1]] == list(paper["widths"][:-1])
+    assert tiny["widths"][-1] == paper["widths"][-1]
+    assert tiny["strides"] == paper["strides"]
 
 
 def test_layers_are_every_intermediate_and_end_in_the_code():

@@ -105,10 +105,7 @@ class VectorHead(nnx.Module):
 
     def __call__(self, x: Float[Array, "b ..."]) -> Float[Array, "b k"]:
         """The target vector for each code."""
-        flat = x.reshape(len(x), -1)
-        if flat.shape[1] != self.features_in:
-            raise ValueError(f"The head takes {self.features_in} features a code, not {flat.shape[1]} of {x.shape}.")
-        return self.out(jax.nn.relu(self.hidden(flat)))
+        return self.out(jax.nn.relu(self.hidden(flatten(x, self.features_in))))
 
 
 class AsppDecoder(nnx.Module):
@@ -165,6 +162,14 @@ class AsppDecoder(nnx.Module):
         branches.append(jnp.broadcast_to(pooled, branches[0].shape))
         joined = jax.nn.relu(self.project(jax.nn.relu(jnp.concatenate(branches, -1))))
         return enlarge(self.out(joined), self.scale, "bilinear")
+
+
+def flatten(x: Float[Array, "b ..."], features: int) -> Float[Array, "b d"]:
+    """Codes as rows of `features` numbers, in C order; raise where there are more or fewer."""
+    flat = x.reshape(len(x), -1)
+    if flat.shape[1] != features:
+        raise ValueError(f"The head takes {features} features a code, not {flat.shape[1]} of {x.shape}.")
+    return flat
 
 
 def enlarge(x: Float[Array, "b h w c"], scale: int, upsampling: str) -> Float[Array, "b _ _ c"]:

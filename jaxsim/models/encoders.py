@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 SIZES: Mapping[str, Mapping[str, tuple[int, ...]]] = MappingProxyType(
     {
+        "tiny": {"widths": (8, 16, 32, 32, 8), "strides": (2, 2, 2, 1, 1)},
         "small": {"widths": (16, 32, 64, 64, 8), "strides": (2, 2, 2, 1, 1)},
         "paper": {"widths": (16, 32, 64, 64, 8), "strides": (2, 2, 2, 2, 1)},
         "wide": {"widths": (32, 64, 128, 128, 8), "strides": (2, 2, 2, 1, 1)},
@@ -18,7 +19,9 @@ SIZES: Mapping[str, Mapping[str, tuple[int, ...]]] = MappingProxyType(
         "large": {"widths": (32, 32, 64, 64, 128, 128, 128, 128, 8), "strides": (2, 1, 2, 1, 2, 1, 1, 1, 1)},
     }
 )
-"""Layers of `SmallEncoder` by name: all give 8 channels at 1/8 of the input's side, `paper` at 1/16 (256 -> 16)."""
+"""Layers of `SmallEncoder` by name: all give 8 channels at 1/8 of the input's side, `paper` at 1/16 (256 -> 16).
+
+`small` has the widths of Table S1, `tiny` half of them within."""
 
 
 class SmallEncoder(nnx.Module):
@@ -88,14 +91,18 @@ class SmallEncoder(nnx.Module):
         """What makes an encoder of the same shape again, as arguments of the class."""
         return {"widths": self.widths, "strides": self.strides, "channels_in": self.channels_in}
 
-    def layers(self, x: Float[Array, "b h w c"]) -> dict[str, Float[Array, "b _ _ _"]]:
-        """Values of every layer, from `conv1` on, after its ReLU; the last is the code, which has none."""
+    def layers(self, x: Float[Array, "b h w c"], last: str | None = None) -> dict[str, Float[Array, "b _ _ _"]]:
+        """Values of every layer, from `conv1` to `last`, after its ReLU; the very last is the code, which has none.
+
+        Raises:
+            ValueError: the images have the wrong shape, or there is no layer `last`.
+        """
         check_channels(x, self.channels_in, "encoder")
         values: dict[str, Array] = {}
-        for i in range(1, len(self.widths) + 1):
-            x = self.convolutions[f"conv{i}"](x)
-            x = jax.nn.relu(x) if i < len(self.widths) else x
-            values[f"conv{i}"] = x
+        for name in layers_until([f"conv{i}" for i in range(1, len(self.widths) + 1)], last):
+            x = self.convolutions[name](x)
+            x = jax.nn.relu(x) if name != f"conv{len(self.widths)}" else x
+            values[name] = x
         return values
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ k"]:
@@ -124,6 +131,13 @@ def convolution(
         precision=precision,
         rngs=rngs,
     )
+
+
+def layers_until(names: Sequence[str], last: str | None) -> Sequence[str]:
+    """The layers up to `last`, all where it is None; raise where there is no such layer."""
+    if last is not None and last not in names:
+        raise ValueError(f"There is no layer {last!r}; there are {', '.join(names)}.")
+    return names if last is None else names[: names.index(last) + 1]
 
 
 def check_channels(x: Array, channels: int, what: str) -> None:

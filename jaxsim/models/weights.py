@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,19 +13,29 @@ from flax import nnx
 
 from jaxsim import io
 from jaxsim.models.encoders import SmallEncoder
+from jaxsim.models.normed import is_folded
+from jaxsim.models.resnet import ResNet
 
 HEADER = "jaxsim_encoders"
 """The header's one entry: a JSON text. One, because the format does not keep the order of several."""
 
+Encoder = SmallEncoder | ResNet
+KINDS: Mapping[str, type[Encoder]] = MappingProxyType({"SmallEncoder": SmallEncoder, "ResNet": ResNet})
+"""Encoders that a file can hold, by the name that its header gives them; without a name it is a `SmallEncoder`."""
+CONTAINERS = ("convolutions", "blocks")
+"""Modules that only hold layers, whose names are left out of the arrays'."""
+
 
 def to_safetensors(
-    encoders: Mapping[str, SmallEncoder],
+    encoders: Mapping[str, Encoder],
     path: str | Path,
     metadata: Mapping[str, Any] | None = None,
     *,
     overwrite: bool = False,
 ) -> Path:
     """Write named encoders to one file, whole or not at all; arrays are named `depth/conv1/kernel`.
+
+    For a `ResNet` that is `resnet50/block1/unit1/conv1/linear/kernel` and `resnet50/stem/norm/mean`.
 
     Equal encoders and metadata give equal bytes.
 
@@ -38,8 +49,8 @@ def to_safetensors(
         The path.
 
     Raises:
-        ValueError: there is no encoder, or a name is empty or holds a slash.
-        TypeError: one is not a `SmallEncoder`, or the metadata are not JSON.
+        ValueError: there is no encoder, one is folded, or a name is empty or holds a slash.
+        TypeError: one is neither a `SmallEncoder` nor a `ResNet`, or the metadata are not JSON.
         FileExistsError: the file is there and `overwrite` is False.
         OSError: it cannot be written.
 
@@ -57,13 +68,17 @@ def to_safetensors(
         raise ValueError(f"{path} was not written: there are no encoders.")
     arrays: dict[str, np.ndarray] = {}
     for name, encoder in encoders.items():
-        if not isinstance(encoder, SmallEncoder):
-            raise TypeError(f"{path} was not written: {name!r} is a {type(encoder).__name__}, no SmallEncoder.")
+        if type(encoder).__name__ not in KINDS:
+            raise TypeError(
+                f"{path} was not written: {name!r} is a {type(encoder).__name__}, not {' or '.join(KINDS)}."
+            )
+        if is_folded(encoder):
+            raise ValueError(f"{path} was not written: {name!r} is folded; save the network it was folded from.")
         if not name or "/" in name:
             raise ValueError(f"{path} was not written: {name!r} cannot name an encoder (empty or with a slash).")
-        arrays |= {key: np.asarray(variable[...]) for key, variable in _variables(name, encoder).items()}
+        arrays |= {f"{name}/{key}": np.asarray(variable[...]) for key, variable in variables(encoder).items()}
     header = {
-        "encoders": {name: encoder.configuration for name, encoder in encoders.items()},
+        "encoders": {name: _description(encoder) for name, encoder in encoders.items()},
         "metadata": dict(metadata or {}),
         "sha256": {key: _sha256(values) for key, values in arrays.items()},
     }
@@ -73,8 +88,8 @@ def to_safetensors(
     return Path(path)
 
 
-def from_safetensors(path: str | Path) -> dict[str, SmallEncoder]:
-    """Read the encoders that `to_safetensors` wrote, in their order.
+def from_safetensors(path: str | Path) -> dict[str, Any]:
+    """Read the encoders that `to_safetensors` wrote, each of the kind it was, in their order.
 
     Raises:
         FileNotFoundError: the file is not there.
@@ -83,11 +98,11 @@ def from_safetensors(path: str | Path) -> dict[str, SmallEncoder]:
     """
     header, arrays = _read(path)
     try:
-        encoders = {name: _without_values(configuration) for name, configuration in header["encoders"].items()}
+        encoders = {name: without_values(**description) for name, description in header["encoders"].items()}
         sums = dict(header["sha256"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path} is damaged: its header does not describe encoders ({error}).") from None
-    slots = {key: slot for name, encoder in encoders.items() for key, slot in _variables(name, encoder).items()}
+    slots = {f"{name}/{key}": slot for name, encoder in encoders.items() for key, slot in variables(encoder).items()}
     for key in sorted(slots.keys() | arrays.keys()):
         if key not in arrays:
             raise ValueError(f"{path} has no array {key!r}.")
@@ -108,16 +123,22 @@ def safetensors_metadata(path: str | Path) -> dict[str, Any]:
     return _read(path)[0].get("metadata", {})
 
 
-def _variables(name: str, encoder: SmallEncoder) -> dict[str, nnx.Param]:
-    """The encoder's weights by their names in the file."""
-    layers = [f"conv{i}" for i in range(1, len(encoder.widths) + 1)]
-    convolutions = [(layer, encoder.convolutions[layer]) for layer in layers]
-    return {f"{name}/{layer}/{part}": getattr(c, part) for layer, c in convolutions for part in ("kernel", "bias")}
+def variables(network: nnx.Module) -> dict[str, nnx.Variable]:
+    """A network's weights and statistics by their names in a file, without the network's own name."""
+    found = [(path, value) for path, value in nnx.iter_graph(network) if isinstance(value, nnx.Variable)]
+    return {"/".join(str(part) for part in path if part not in CONTAINERS): value for path, value in found}
 
 
-def _without_values(configuration: dict[str, Any]) -> SmallEncoder:
-    """An encoder whose weights have shapes but no values yet."""
-    return nnx.eval_shape(lambda: SmallEncoder(**configuration, rngs=nnx.Rngs(0)))
+def without_values(*, network: str = "SmallEncoder", **configuration: Any) -> Encoder:
+    """An encoder of that kind whose weights have shapes but no values yet."""
+    if network not in KINDS:
+        raise ValueError(f"there is no kind of encoder {network!r}")
+    return nnx.eval_shape(lambda: KINDS[network](**configuration, rngs=nnx.Rngs(0)))
+
+
+def _description(encoder: Encoder) -> dict[str, Any]:
+    kind = type(encoder).__name__
+    return ({} if kind == "SmallEncoder" else {"network": kind}) | encoder.configuration
 
 
 def _check(path: str | Path, key: str, values: np.ndarray, slot: Any, expected: str | None) -> None:
