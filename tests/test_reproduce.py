@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxsim import engine, measures, reproduce
-from jaxsim.reproduce import catalogue, judging, measuring, sampling
+from jaxsim.reproduce import catalogue, judging, layers, measuring, sampling
 from jaxsim.rooms.transfer import Truth
 
 pytestmark = pytest.mark.slow
@@ -50,7 +50,8 @@ def made(kind):
         order = np.random.default_rng(5).permutation(len(NAMES))
         values = values[np.ix_(order, order)]
     layers = {"conv1": features(0.1), "conv2": features(0.4), "conv3": features(0.8)}
-    return reproduce.Setting(layers, truth(values), GROUPS, features(0.8, seed=1), features(0.1, seed=2), quick=True)
+    rest = {"labels": features(0.2, seed=3), "reference": features(0.8, seed=1), "elsewhere": features(0.1, seed=2)}
+    return reproduce.Setting(layers, truth(values), GROUPS, **rest, quick=True)
 
 
 @functools.cache
@@ -66,7 +67,7 @@ def column(found, name):
 
 
 @pytest.mark.parametrize("kind", ["true", "shuffled"])
-@pytest.mark.parametrize("name", [n for n in reproduce.EXPERIMENTS if n not in ("images", "grid", "methods")])
+@pytest.mark.parametrize("name", ["rsa-matrix", "depth", "trees", "selection", "subsets"])
 def test_outcomes_are_whole(name, kind):
     found = outcome(name, kind)
     assert found.name == name
@@ -92,9 +93,20 @@ def test_rsa_matrix_finds_the_groups_and_only_them():
 
 def test_depth_agrees_wholly_where_truth_is_the_last_layer():
     found = outcome("depth", "true")
-    assert column(found, "correlation_without_self")[-1] == pytest.approx(1)
-    assert np.all(np.diff(column(found, "mean_similarity")) < 0)
-    assert column(found, "features") == [32, 32, 32]
+    assert column(found, "layer") == ["conv1", "conv2", "conv3", "labels"]
+    assert column(found, "correlation_without_self")[2] == pytest.approx(1)
+    assert np.all(np.diff(column(found, "mean_similarity")[:3]) < 0)
+    assert column(found, "features") == [32, 32, 32, 32]
+
+
+def test_labels_are_no_layer():
+    setting = made("true")
+    layers = dict.fromkeys(("conv1", "conv2"), setting.features["conv1"])
+    told = reproduce.depth(dataclasses.replace(setting, features=layers, labels=features(0.8)))
+    assert column(told, "correlation_without_self")[-1] == pytest.approx(1)
+    assert "highest at conv1" in told.here
+    wide = {name: x if name != "a" else np.concatenate([x, x], -1) for name, x in features(0.2, seed=3).items()}
+    assert column(reproduce.depth(dataclasses.replace(setting, labels=wide)), "features")[-1] is None
 
 
 def test_trees_of_one_matrix_agree():
@@ -220,6 +232,39 @@ def test_p_values_of_unrelated_matrices_are_spread_evenly():
     assert np.mean(np.array(p) < 0.1) < 0.25
 
 
+# Layers of one encoder
+
+
+def test_layers_find_the_tasks_they_were_made_of(monkeypatch):
+    """Early layers hold what half of the tasks share, late ones what the other half share; and the other way round."""
+    monkeypatch.setattr(layers, "ENCODER", "l")
+    names, rng = NAMES, np.random.default_rng(0)
+    early, late = rng.normal(size=(2, 60, 6))
+    groups = {name: "2d" if i < 6 else "semantic" for i, name in enumerate(names)}
+    codes = {}
+    for i, name in enumerate(names):
+        mixed = (early if i < 6 else late) @ np.random.default_rng(i).normal(size=(6, 32))
+        codes[name] = (mixed + 0.3 * rng.normal(size=mixed.shape)).astype(np.float32)
+
+    def setting(*of):
+        made_of = {f"conv{k}": {"l": codes[name]} for k, name in enumerate(of, 1)}
+        return reproduce.Setting({**made_of, "conv3": codes}, truth(np.eye(12)), groups, quick=True)
+
+    found = reproduce.layer_types(setting("a", "g"))
+    assert found.holds
+    assert column(found, "task") == list(names[:-1])
+    assert set(column(found, "most_similar")[:6]) == {"conv1"}
+    assert set(column(found, "most_similar")[6:]) <= {"conv2", "conv3"}
+    assert "2d 1.0" in found.here
+    first = column(found, "conv1")[2]
+    pair = {"l": codes["a"], "c": codes["c"]}
+    assert first == pytest.approx(float(engine.affinity(pair, measures.DDS_LAPLACIAN).values[0, 1]), abs=1e-5)
+    reverse = reproduce.Setting({"conv1": codes, "conv2": {**codes, "l": codes["a"]}}, truth(np.eye(12)), groups)
+    assert not reproduce.layer_types(reverse).holds
+    with pytest.raises(ValueError, match="of semantic there is none"):
+        reproduce.layer_types(dataclasses.replace(setting("a", "g"), groups=dict.fromkeys(names, "2d")))
+
+
 # Names, settings and what is refused
 
 
@@ -236,6 +281,13 @@ def test_run_takes_names_in_any_order_and_tells_progress():
     ("name", "change", "message"),
     [
         ("depth", {"features": {"conv1": features(0.8)}}, "several layers"),
+        ("depth", {"labels": None}, "with labels"),
+        ("layers", {"features": {"conv1": features(0.8)}}, "several layers"),
+        ("layers", {}, "class_object, which is no source"),
+        ("stages", {}, "stages trains networks"),
+        ("sizes", {}, "sizes trains networks"),
+        ("small", {}, "small trains networks"),
+        ("new-task", {}, "new-task trains networks"),
         ("images", {"reference": None}, "a reference"),
         ("subsets", {"elsewhere": None}, "another world"),
         ("rsa-matrix", {"groups": {"a": "2d"}}, "The groups lack b, c"),
@@ -255,7 +307,7 @@ def test_unknown_names_are_refused():
         reproduce.setting(parts=["colours"])
 
 
-def test_setting_of_the_world(monkeypatch):
+def test_setting_of_the_world(monkeypatch, tmp_path):
     nnx = pytest.importorskip("flax.nnx")
     from jaxsim import models
     from jaxsim.reproduce import settings
@@ -263,11 +315,12 @@ def test_setting_of_the_world(monkeypatch):
 
     seen = []
 
-    def make(count, *, seed, world, progress):
+    def make(count, *, seed, world, names, progress):
         seen.append((count, seed, world))
         progress(count, count)
-        rgb = np.random.default_rng(seed).integers(0, 256, (count, 16, 16, 3), np.uint8)
-        return pictures.Pictures(world, seed, rgb, {})
+        rng = np.random.default_rng(seed)
+        rgb, ab = rng.integers(0, 256, (count, 16, 16, 3), np.uint8), rng.normal(size=(count, 16, 16, 2))
+        return pictures.Pictures(world, seed, rgb, {name: ab.astype(np.float16) for name in names})
 
     monkeypatch.setattr(pictures, "make", make)
     monkeypatch.setattr(settings, "PICTURES_QUICK", 12)
@@ -276,16 +329,23 @@ def test_setting_of_the_world(monkeypatch):
     encoders = {n: models.SmallEncoder(**sizes, rngs=nnx.Rngs(i)) for i, n in enumerate(names)}
     told = []
     given = {"encoders": encoders, "truth": truth(np.eye(3), names, names)}
-    found = reproduce.setting(True, **given, progress=lambda *now: told.append(now))
+    found = reproduce.setting(True, **given, progress=lambda what: lambda *now: told.append((what, *now)))
     assert list(found.features) == ["conv1", "conv2"]
     assert found.features["conv1"]["edge2d"].shape == (12, 8, 8, 4)
     assert found.code["rgb2depth"].shape == (12, 4, 4, 8)
     assert [world for _, _, world in seen] == ["rooms", "rooms", "lofts"]
     assert len({seed for _, seed, _ in seen}) == 3
     assert min(seed for _, seed, _ in seen) > 1_000_001
-    assert told == [(12, 36), (24, 36), (36, 36)]
+    assert told == [("pictures", done, 36) for done in (12, 24, 36)]
     assert found.grouped == {"edge2d": "2d", "rgb2depth": "3d", "colorization": "2d"}
-    assert list(reproduce.setting(True, **given, parts=[]).features) == ["conv2"]
+    assert {name: x.shape for name, x in found.labels.items()} == dict.fromkeys(names, (12, 8, 8, 2))
+    bare = reproduce.setting(True, **given, parts=[])
+    assert list(bare.features) == ["conv2"]
+    assert [bare.labels, bare.reference, bare.elsewhere, bare.workshop] == [None] * 4
+    assert len(seen) == 4
+    kept = [reproduce.setting(True, **given, parts=["elsewhere"], work=tmp_path) for _ in range(2)]
+    assert len(seen) == 6
+    np.testing.assert_array_equal(kept[0].elsewhere["edge2d"], kept[1].elsewhere["edge2d"])
     with pytest.raises(ValueError, match="in one only: reshade"):
         reproduce.setting(encoders=encoders, truth=truth(np.eye(4), (*names, "reshade"), names))
 
@@ -302,7 +362,7 @@ def command(monkeypatch, tmp_path):
 
     def call(*experiments, **changed):
         given = {"out": str(tmp_path / "out"), "overwrite": False, "json": False, "quiet": True, "quick": True}
-        given |= {"seed": 0, "world": None, "command": "reproduce", "experiments": list(experiments)}
+        given |= {"seed": 0, "world": None, "work": None, "command": "reproduce", "experiments": list(experiments)}
         reproducing.run_reproduce(argparse.Namespace(**given | changed))
         return tmp_path / "out"
 

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -92,6 +93,20 @@ def test_normals_of_objects_agree_with_depth(views):
     assert np.mean(away < 1e-3) > 0.8
     wrong = np.roll(normal, 1, -1)
     assert np.mean(np.abs((step * wrong).sum(-1))[same] < 1e-3) < 0.5
+
+
+@pytest.mark.parametrize("tiny", [0.0, -0.0, 1e-12, -1e-12, -1e-10])
+def test_a_ray_along_two_walls_meets_the_third(tiny):
+    scene = scenes.sample(jax.random.key(0))._replace(
+        present=jnp.zeros(scenes.OBJECTS, bool),
+        structures=jnp.tile(jnp.array([[0.0, -20, 0], [0.1, 0.1, 0.1]]), (3, 1, 1)),
+    )
+    origin = jnp.array([[0.2], [1.0], [0.3]])
+    for axis, wall in ((0, scene.size[0] / 2 - 0.2), (1, scene.size[1] - 1.0), (2, scene.size[2] / 2 - 0.3)):
+        direction = jnp.full((3, 1), tiny, jnp.float32).at[axis].set(1.0)
+        met, index = render.cast(scene, render._parts(scene), origin, direction)
+        assert float(met[0]) == pytest.approx(float(wall), rel=1e-5)
+        assert int(index[0]) == render.ROOM
 
 
 def test_distance_is_that_of_the_point(views):

@@ -97,7 +97,8 @@ def test_it_learns_and_leaves_the_network_given_alone():
 def test_against_a_plain_loop_of_optax(reference):
     network = build()
     graph, state = nnx.split(network)
-    optimiser = optax.adam(optax.cosine_decay_schedule(1e-3, 12))
+    rate = optax.warmup_cosine_decay_schedule(0, 1e-3, 1, 12)
+    optimiser = optax.chain(optax.clip_by_global_norm(1), optax.adam(rate))
     memory, curve = optimiser.init(state), []
 
     @jax.jit
@@ -189,6 +190,24 @@ def test_a_stop_around_a_save_resumes_to_the_same_bits(tmp_path, monkeypatch, re
         warnings.simplefilter("error")
         assert_same(fitted(checkpoints=tmp_path), reference)
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_stages_of_a_run_are_the_unbroken_run(tmp_path, reference):
+    for until in (1, 3, 3, 8):
+        stage = fitted(checkpoints=tmp_path, until=until)
+        assert_same(stage, fitted(until=until))
+        np.testing.assert_array_equal(stage.curve, reference.curve[:until])
+    assert_same(fitted(checkpoints=tmp_path), reference)
+    assert_same(fitted(checkpoints=tmp_path, until=12), reference)
+
+
+def test_a_stage_in_the_past_or_beyond_the_run_is_refused(tmp_path):
+    fitted(checkpoints=tmp_path, until=5)
+    with pytest.raises(ValueError, match="has a checkpoint of step 5, past the step 4 asked for"):
+        fitted(checkpoints=tmp_path, until=4)
+    for until in (0, 13):
+        with pytest.raises(ValueError, match=f"from 1 to the 12 steps of the run, not {until}"):
+            fitted(until=until)
 
 
 SCRIPT = """

@@ -1,5 +1,6 @@
 """The command `rooms`: make the built-in world from nothing, pictures, encoders and measured transfer."""
 
+import dataclasses
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -14,16 +15,12 @@ def run_rooms(arguments: Namespace) -> None:
     except ImportError as error:
         raise ImportError(f"the built-in world needs {error.name}: pip install 'jaxsim-similarity[nn]'.") from error
     names = tuple(tasks.named(n).name for n in arguments.task or tasks.TASKS)
-    recipe = world.Recipe(
-        seed=arguments.seed,
-        learn=arguments.pictures,
-        judge=max(8, arguments.pictures * 3 // 40),
-        steps=arguments.steps,
-        fit=max(8, arguments.pictures * 3 // 40),
-        test=max(8, arguments.pictures // 10),
-        names=names,
-        size=arguments.size,
-    )
+    recipe = world.Recipe(seed=arguments.seed, names=names, size=arguments.size)
+    if arguments.steps is not None:
+        recipe = dataclasses.replace(recipe, steps=arguments.steps)
+    if arguments.pictures is not None:
+        some, more = max(8, arguments.pictures * 3 // 40), max(8, arguments.pictures // 10)
+        recipe = dataclasses.replace(recipe, learn=arguments.pictures, judge=some, fit=some, test=more)
 
     def tell(text: str) -> None:
         if not arguments.quiet:

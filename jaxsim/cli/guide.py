@@ -114,7 +114,11 @@ examples:
   jaxsim rooms --pictures 400 --steps 100 --task rgb2depth --task rgb2sfnorm --out small_world"""
 
 REPRODUCE = """The experiments of RSA 2019 and DDS 2020 on the built-in world: does each claim hold on other networks,
-tasks and pictures? Experiments: rsa-matrix depth trees selection images grid methods subsets, or all.
+tasks and pictures? Experiments, or all:
+  rsa-matrix depth trees selection images            of RSA, on the encoders at hand
+  small new-task stages sizes                        of RSA; they train networks: hours for all twenty tasks,
+                                                     minutes with --quick; --work goes on with a stopped run
+  grid methods subsets layers                        of DDS, on the encoders at hand
 
 Writes in DIR:
   NAME.csv, NAME.png         table and figure of each experiment
@@ -122,4 +126,100 @@ Writes in DIR:
 
 examples:
   jaxsim reproduce --quick --out reproduced
-  jaxsim reproduce grid methods --out reproduced"""
+  jaxsim reproduce grid methods --out reproduced
+  jaxsim reproduce stages sizes --work work --out reproduced"""
+
+CONVERT = """Convert a checkpoint of a public network to a file of this package, which `jaxsim.models.from_safetensors`
+reads. Every tensor is used, or left out for a reason that is shown, or named in an error; nothing is written then.
+
+networks (--network):
+  resnet50             ResNet-50 with the names of torchvision, which timm and the Places networks keep
+  resnet50-taskonomy   encoders of Taskonomy: its own checkpoints, or its PyTorch port visual-prior
+
+CHECKPOINT is
+  FILE.safetensors     tensors by name
+  FILE.pth, FILE.pt    what torch.save wrote: a state dict, alone or within a dict of a training run. It needs
+                       PyTorch, which reads weights only: no code in the file runs
+  PREFIX               a TensorFlow V2 checkpoint, PREFIX.index and PREFIX.data-00000-of-00001; needs no TensorFlow
+
+examples:
+  jaxsim convert resnet50.pth --network resnet50 --out resnet50.safetensors
+  jaxsim convert rgb2depth/model.permanent-ckpt --network resnet50-taskonomy --out depth.safetensors
+  jaxsim convert tuned.pth --network resnet50 --leave-out "head.*" --out tuned.safetensors"""
+
+FEATURES = """Take the features that encoders have of pictures, for the commands that compare them.
+
+Encoders are files of `jaxsim convert` or `jaxsim rooms`. Each is shown what it was trained on, by its kind:
+  ResNet-50 of torchvision   imagenet: short side to 256 pixels, centre of 224, ImageNet's mean and deviation
+  networks of Taskonomy      centre square of 256 pixels in [-1, 1] and, by the name of the encoder, which must be
+                             that of its task: low saturation, the lightness alone, or the centre hidden
+  small encoders             unit: pictures in [0, 1] at their own size, or that of --size; those of the built-in
+                             world at the size they were trained on, grey for colorization
+--preprocessing rgb2depth gives another for all encoders, --preprocessing ENCODER=rgb2depth for one.
+
+Writes the folder DIR, complete or not at all:
+  ENCODER.npy, or ENCODER.LAYER.npy where an encoder has several layers: (images, ..., channels), float32
+  image_ids.npy, features.json   which image each row is of; how the features were made
+Until then they are in DIR.part. After an error, Ctrl-C or a kill the same command goes on there; a picture that
+cannot be read may be mended or removed in between. Memory does not grow with the number of pictures.
+
+examples:
+  jaxsim features pictures --encoder depth.safetensors --encoder normals.safetensors --out features
+  jaxsim features VOC2012 --dataset voc --split val --encoder resnet50.safetensors --layer "block*" --out voc
+  jaxsim features nyu_depth_v2_labeled.mat --dataset nyu --encoder resnet50.safetensors --pool --out features"""
+
+_DATA = """DATA is a dataset's folder: VOC2012 (with SBD beside it, if there), PASCAL_MT, the official NYUv2 files,
+NYUD_MT, Taskonomy in any of its layouts, or any pictures where no labels are needed. The layout is found out."""
+
+LAYERS = f"""Which layer of an encoder to branch from for each task: similarity of every layer with encoders of tasks,
+on pictures of a folder (DDS 2020, figures 3 and 4).
+
+{_DATA}
+The encoder is that of a file of `jaxsim convert` or `jaxsim rooms`, or the built-in one of object classes; the
+encoders of tasks are those of --bank, or the built-in ones.
+
+Writes in DIR:
+  layers.csv           similarity of every layer with every task, its interval, how often the layer ranks first
+  recommendation.csv   the most similar layer of each task
+  layers.npz           the scores; jaxsim.load reads it
+  layers.png           the scores as a heat map
+
+examples:
+  jaxsim layers pictures --out layers
+  jaxsim layers VOCdevkit/VOC2012 --encoder resnet50.safetensors --bank taskonomy.safetensors --out layers"""
+
+BRANCH = f"""Train a branch from every layer of an encoder for every task, beside what similarity recommends (DDS 2020,
+Table 5): each branch is the encoder up to that layer with a decoder, all of it trained.
+
+{_DATA}
+Tasks: edge (Canny's), depth, normals, semantic, and of Taskonomy object and scene, where there are labels.
+After a ResNet the decoder is DeepLab's on channels tiled to one number, after a small encoder a small pyramid.
+Training is DDS's: SGD, momentum 0.9, weight decay 1e-4, "poly" rate, flips, rotations, scales and crops; 60
+epochs, 200 for NYUv2, at 512 pixels in the paper. Several --encoder that differ
+in their seed alone are averaged over.
+
+Writes in DIR:
+  branches.csv     a row a layer: each task's metric, its deviation over runs, the layer's similarity
+  runs.csv         the metric of every branch
+  similarity.csv   the similarity of every layer of every encoder
+
+examples:
+  jaxsim branch NYUD_MT --task edge --task depth --task semantic --quick --out branches
+  jaxsim branch rooms --task edge --task depth --task semantic --task scene --encoder a.safetensors
+    --encoder b.safetensors --optimiser adam --learning-rate 3e-3 --epochs 10 --work work --out branches"""
+
+TRANSFER = f"""Which network to start from for a new task: train a small network on it, rank all initialisations by
+similarity with that, fine-tune from each, and correlate (the Pascal experiment of RSA 2019 and DDS 2020).
+
+{_DATA}
+Initialisations are the encoders of --bank, or the built-in ones; training is as in `jaxsim branch`.
+
+Writes in DIR:
+  transfer.csv      a row an initialisation: its metric after fine-tuning, its similarity, its ranks
+  runs.csv          the metric of every run
+  correlation.csv   rank and linear correlation of similarity with the metric; p of no relation
+  transfer.png      metric over similarity
+
+examples:
+  jaxsim transfer VOCdevkit --task semantic --quick --out transfer
+  jaxsim transfer NYUD_MT --task depth --bank encoders.safetensors --epochs 200 --work work --out transfer"""

@@ -34,6 +34,11 @@ def build_parser() -> argparse.ArgumentParser:
         _command(commands, "rooms", "make the built-in world: pictures, encoders, transfer", guide.ROOMS, "building")
     )
     _reproduce(_command(commands, "reproduce", "the papers' experiments", guide.REPRODUCE, "reproducing"))
+    _convert(_command(commands, "convert", "weights of a public network", guide.CONVERT, "converting"))
+    _features(_command(commands, "features", "features of pictures", guide.FEATURES, "extracting"))
+    _layers(_command(commands, "layers", "which layer to branch from", guide.LAYERS, "branching"))
+    _branch(_command(commands, "branch", "train branches from every layer", guide.BRANCH, "branching"))
+    _transfer(_command(commands, "transfer", "which network to start from", guide.TRANSFER, "transferring"))
     return parser
 
 
@@ -124,26 +129,125 @@ def _demo(command: argparse.ArgumentParser) -> None:
 
 def _reproduce(command: argparse.ArgumentParser) -> None:
     command.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="names, or all (default)")
-    command.add_argument("--quick", action="store_true", help="fewer pictures and resamples")
+    command.add_argument(
+        "--quick", action="store_true", help="fewer pictures and resamples; four tasks trained for, briefly"
+    )
     command.add_argument(
         "--world", metavar="DIR", help="folder of `jaxsim rooms`; default: what ships with the package"
     )
-    command.add_argument("--seed", type=_seed, default=0, metavar="N", help="of pictures and resampling; default: 0")
+    command.add_argument(
+        "--seed", type=_seed, default=0, metavar="N", help="of pictures, resampling and training; default: 0"
+    )
+    command.add_argument(
+        "--work", metavar="DIR", help="keep pictures and trained networks here; a killed run goes on there"
+    )
     _add_output(command)
 
 
+def _convert(command: argparse.ArgumentParser) -> None:
+    command.add_argument("checkpoint", metavar="CHECKPOINT", help="the file, or the prefix of TensorFlow's files")
+    names = ("resnet50", "resnet50-taskonomy")
+    command.add_argument("--network", choices=names, required=True, help="what the checkpoint is of")
+    command.add_argument("--name", metavar="NAME", help="of the encoder in the file; default: that of the network")
+    text = "tensors to leave out besides those known to belong elsewhere; * is any text; repeat it for several"
+    command.add_argument("--leave-out", metavar="PATTERN", action="append", help=text)
+    group = command.add_argument_group("output")
+    group.add_argument("--out", required=True, metavar="FILE", help="file to write, FILE.safetensors")
+    group.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
+
+
+def _features(command: argparse.ArgumentParser) -> None:
+    command.add_argument("images", metavar="IMAGES", help="folder of pictures, or of a dataset; for nyu the .mat file")
+    text = "safetensors file of one or more encoders; repeat it for several files"
+    command.add_argument("--encoder", metavar="FILE", action="append", required=True, help=text)
+    text = "layer to take, * being any text; repeat it for several; default: the last one of each encoder"
+    command.add_argument("--layer", metavar="NAME", action="append", help=text)
+    layouts = ("folder", "voc", "nyu", "taskonomy", "nyud_mt", "pascal_mt")
+    command.add_argument("--dataset", choices=layouts, default="folder", help="layout of IMAGES; default: folder")
+    command.add_argument("--split", metavar="NAME", help="of voc, nyud_mt or pascal_mt; default: train")
+    text = "what encoders are shown, where they should not be shown what they were trained on; see above"
+    command.add_argument("--preprocessing", metavar="[ENCODER=]NAME", action="append", help=text)
+    command.add_argument("--size", type=_count, metavar="PIXELS", help="side of the pictures, instead of the usual")
+    command.add_argument("--pool", action="store_true", help="write means over positions")
+    command.add_argument("--batch", type=_count, default=32, metavar="N", help="pictures at a time; default: 32")
+    _add_output(command)
+
+
+def _layers(command: argparse.ArgumentParser) -> None:
+    _add_folder(command)
+    command.add_argument("--encoder", metavar="FILE", help="the encoder; default: the built-in one of object classes")
+    _add_layers(command)
+    command.add_argument("--task", metavar="NAME", action="append", help="only this encoder of the bank; repeatable")
+    _add_measure(command, several=False, default="dds-laplacian")
+    command.add_argument("--resamples", type=_count, metavar="B", help="half-samples for intervals; default: 100")
+    _add_output(command)
+
+
+def _branch(command: argparse.ArgumentParser) -> None:
+    _add_folder(command)
+    text = "the encoder, default: the built-in one of object classes; repeat it for seeds of one encoder"
+    command.add_argument("--encoder", metavar="FILE", action="append", help=text)
+    _add_layers(command)
+    tasks = ("edge", "depth", "normals", "semantic", "object", "scene")
+    text = "to train branches for; repeat it for several"
+    command.add_argument("--task", choices=tasks, action="append", required=True, help=text)
+    _add_measure(command, several=False, default="dds-laplacian")
+    _add_training(command)
+    _add_output(command)
+
+
+def _transfer(command: argparse.ArgumentParser) -> None:
+    _add_folder(command)
+    tasks = ("edge", "depth", "normals", "semantic", "object", "scene")
+    command.add_argument("--task", choices=tasks, default="semantic", help="the new task; default: semantic")
+    command.add_argument("--init", metavar="NAME", action="append", help="only this encoder of the bank; repeatable")
+    sizes = ("tiny", "small", "paper", "wide", "deep", "large")
+    command.add_argument("--small", choices=sizes, default="small", help="the small network; default: small")
+    _add_measure(command, default="rsa and dds-laplacian")
+    _add_training(command)
+    _add_output(command)
+
+
+def _add_folder(command: argparse.ArgumentParser) -> None:
+    command.add_argument("data", metavar="DATA", help="a dataset's folder")
+    layouts = ("voc", "pascal_mt", "nyu", "nyud_mt", "taskonomy", "folder")
+    command.add_argument("--layout", choices=layouts, help="of DATA; default: found")
+    command.add_argument("--bank", metavar="FILE", help="encoders of tasks; default: the built-in twenty")
+    text = "pictures that similarity is computed on; default: 200"
+    command.add_argument("--images", type=_count, metavar="N", help=text)
+    command.add_argument("--size", type=_count, metavar="PIXELS", help="side of the pictures, instead of the usual")
+    command.add_argument("--seed", type=_seed, default=0, metavar="N", help="of all draws; default: 0")
+    command.add_argument("--quick", action="store_true", help="few pictures, resamples and epochs")
+    command.add_argument("--work", metavar="DIR", help="keep what is done here; a killed run goes on there")
+
+
+def _add_layers(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--name", metavar="NAME", help="which encoder of the file")
+    command.add_argument("--layer", metavar="NAME", action="append", help="only this layer; repeat it for several")
+
+
+def _add_training(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("training")
+    group.add_argument("--epochs", type=_count, metavar="N", help="default: 60")
+    group.add_argument("--batch", type=_count, default=8, metavar="N", help="pictures a step; default: 8")
+    text = "the highest; default: 0.001"
+    group.add_argument("--learning-rate", type=_positive, default=1e-3, metavar="R", help=text)
+    group.add_argument("--optimiser", choices=("sgd", "adam"), default="sgd", help="default: sgd")
+    group.add_argument("--seeds", type=_count, default=1, metavar="K", help="runs of each network; default: 1")
+
+
 def _rooms(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--pictures", type=_count, default=4000, metavar="N", help="to learn from; default: 4000")
-    command.add_argument("--steps", type=_count, default=500, metavar="N", help="gradient steps a task; default: 500")
+    command.add_argument("--pictures", type=_count, metavar="N", help="to learn from; default: 6000")
+    command.add_argument("--steps", type=_count, metavar="N", help="gradient steps a task; default: 1500")
     command.add_argument("--task", metavar="NAME", action="append", help="only this task; repeat it for several")
     command.add_argument("--size", default="small", metavar="NAME", help="small, wide, deep, large or paper")
     command.add_argument("--seed", type=_seed, default=0, metavar="N", help="of pictures and weights; default: 0")
     command.add_argument("--out", required=True, metavar="DIR", help="folder of the world; a killed run goes on there")
 
 
-def _add_measure(command: argparse.ArgumentParser, *, several: bool = True) -> None:
+def _add_measure(command: argparse.ArgumentParser, *, several: bool = True, default: str = "rsa") -> None:
     more = "; repeat it for several" if several else ""
-    text = f"name from `jaxsim measures` or dds:TRANSFORM,PAIRWISE (default: rsa){more}"
+    text = f"name from `jaxsim measures` or dds:TRANSFORM,PAIRWISE (default: {default}){more}"
     command.add_argument("--measure", metavar="NAME", action="append", help=text)
 
 

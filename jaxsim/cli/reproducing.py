@@ -1,5 +1,6 @@
 """The command `reproduce`: the papers' experiments on the built-in world."""
 
+import functools
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,9 @@ def _setting(arguments: Namespace, parts: set[str]) -> reproduce.Setting:
         folder = Path(arguments.world)
         given["encoders"] = models.from_safetensors(folder / "encoders.safetensors")
         given["truth"] = world.load_truth(folder / "transfer.npz")
-    report = progress(arguments, "pictures")
-    return reproduce.setting(arguments.quick, parts=parts, seed=arguments.seed, progress=report, **given)
+        given["recipe"] = reproduce.recipe_of(folder / "encoders.safetensors")
+    given |= {"parts": parts, "seed": arguments.seed, "work": arguments.work}
+    return reproduce.setting(arguments.quick, progress=functools.partial(progress, arguments), **given)
 
 
 def _text(outcomes: dict[str, reproduce.Outcome]) -> str:

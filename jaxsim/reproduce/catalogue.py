@@ -4,11 +4,14 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from jaxsim.reproduce.choices import selection
-from jaxsim.reproduce.layers import depth
+from jaxsim.reproduce.layers import depth, layer_types
 from jaxsim.reproduce.measuring import grid, methods
+from jaxsim.reproduce.novelty import new_task
 from jaxsim.reproduce.outcomes import Outcome
 from jaxsim.reproduce.sampling import images, subsets
 from jaxsim.reproduce.settings import Setting
+from jaxsim.reproduce.sizing import sizes, small
+from jaxsim.reproduce.staging import stages
 from jaxsim.reproduce.taxonomies import rsa_matrix, trees
 
 
@@ -27,13 +30,18 @@ class Experiment:
 
 EXPERIMENTS: dict[str, Experiment] = {
     "rsa-matrix": Experiment(rsa_matrix),
-    "depth": Experiment(depth, ("layers",)),
+    "depth": Experiment(depth, ("layers", "labels")),
     "trees": Experiment(trees),
+    "small": Experiment(small, ("workshop",)),
     "selection": Experiment(selection),
+    "new-task": Experiment(new_task, ("elsewhere", "workshop")),
+    "stages": Experiment(stages, ("workshop",)),
+    "sizes": Experiment(sizes, ("workshop",)),
     "images": Experiment(images, ("reference",)),
     "grid": Experiment(grid),
     "methods": Experiment(methods),
     "subsets": Experiment(subsets, ("elsewhere",)),
+    "layers": Experiment(layer_types, ("layers",)),
 }
 SUMMARY = ("experiment", "source", "claim", "criterion", "paper", "here", "holds")
 

@@ -70,13 +70,33 @@ def two_trees(trees: Sequence["Tree"], titles: Sequence[str], groups: Mapping[st
 
 
 def lines(
-    x: Sequence[Any], series: Mapping[str, Sequence[float]], across: str, up: str, level: float | None = None
+    x: Sequence[Any],
+    series: Mapping[str, Sequence[float | None]],
+    across: str,
+    up: str,
+    level: float | None = None,
+    spans: Mapping[str, Sequence[tuple[float | None, float | None]]] | None = None,
 ) -> "Figure":
-    """One line a series over the same x; a `level` is drawn across."""
+    """One line a series over the same x; a `level` is drawn across; `spans` are intervals of correlations, by series.
+
+    Words along x stand at equal distances, an empty one for a gap. The paper's series are hollow points without a line.
+    """
     figure = new_figure(5.2, 3.3)
     axes = place(figure, 0.7, 0.6, 4.3, 2.2)
+    if isinstance(x[0], str):
+        axes.set_xticks([i for i, word in enumerate(x) if word], [word for word in x if word])
+        x = range(len(x))
+    apart = 0.0 if spans is None else 0.07
     for i, (label, values) in enumerate(series.items()):
-        axes.plot(x, values, marker=MARKERS[i], color=COLOURS[i], markersize=4.5, linewidth=1.2, label=label)
+        solid = "" if _printed(label) else "-"
+        style = _style(label, i) | {"marker": MARKERS[i], "markersize": 4.5, "linewidth": 1.2, "linestyle": solid}
+        shifted = np.asarray(x) + apart * i
+        axes.plot(shifted, _numbers(values), label=label, **style)
+        if spans is not None and label in spans:
+            axes.vlines(shifted, *_numbers(spans[label]).T, color=COLOURS[i], linewidth=1.6, alpha=0.4)
+    if spans is not None:
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, -1.05), min(high, 1.05))
     if level is not None:
         axes.axhline(level, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
         axes.annotate(
@@ -94,13 +114,29 @@ def lines(
     axes.set_ylabel(up, fontsize=9, color=INK)
     axes.tick_params(labelsize=8, colors=INK)
     bare(axes, keep=("bottom", "left"))
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(series), fontsize=8, frameon=False, labelcolor=INK)
+    fitting = max(int(4.3 / (text_width(list(series), 8) + 0.45)), 1)
+    ncols = min(fitting, len(series))
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=ncols, fontsize=8, frameon=False, labelcolor=INK)
     return figure
+
+
+def _printed(label: str) -> bool:
+    return label.startswith("paper")
+
+
+def _style(label: str, place: int) -> dict[str, Any]:
+    """Colour of a series; the paper's is grey and hollow."""
+    return {"color": GREY, "markerfacecolor": "none"} if _printed(label) else {"color": COLOURS[place]}
+
+
+def _numbers(values: Sequence[Any]) -> np.ndarray:
+    """Floats, not a number for what is not known."""
+    return np.array(values, dtype=float)
 
 
 def listed(
     names: Sequence[str],
-    series: Mapping[str, Sequence[float]],
+    series: Mapping[str, Sequence[float | None]],
     across: str,
     *,
     spans: Sequence[tuple[float | None, float | None]] | None = None,
@@ -109,18 +145,42 @@ def listed(
     """Points of one or more series, a line of text each; `spans` are intervals of the last series but the paper's."""
     figure, axes = listing(names, 4.2, above=0.4)
     places = np.arange(len(names), dtype=float)
-    shown = [label for label in series if not label.startswith("paper")]
+    shown = [label for label in series if not _printed(label)]
     for i, (label, values) in enumerate(series.items()):
-        hollow = label.startswith("paper")
-        style: dict[str, Any] = {"markerfacecolor": "none"} if hollow else {}
-        axes.plot(values, places, MARKERS[i], color=GREY if hollow else COLOURS[i], markersize=5, label=label, **style)
+        axes.plot(_numbers(values), places, MARKERS[i], markersize=5, label=label, **_style(label, i))
     if spans is not None:
-        low, high = np.array([[np.nan if v is None else v for v in span] for span in spans], dtype=float).T
+        low, high = _numbers(spans).T
         axes.hlines(places, low, high, color=COLOURS[len(shown) - 1], linewidth=1.6, alpha=0.5)
     for mark in marks:
         axes.axvline(mark, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
     axes.set_xlabel(across, fontsize=8, color=INK)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(series), fontsize=8, frameon=False, labelcolor=INK)
+    return figure
+
+
+def side_by_side(
+    names: Sequence[str], panels: Mapping[str, Sequence[float | None]], groups: Mapping[str, str]
+) -> "Figure":
+    """Points on scales of their own beside each other, a line of text each, names in the colours of their groups."""
+    wide, gap = 1.75, 0.25
+    figure, first = listing(names, wide, right=(wide + gap) * (len(panels) - 1) + 0.9)
+    width, height = figure.get_size_inches()
+    left, below, _, up = first.get_position().bounds * np.array([width, height, width, height])
+    places, colours = np.arange(len(names), dtype=float), _group_colours(groups)
+    for i, (label, values) in enumerate(panels.items()):
+        axes = first if i == 0 else place(figure, left + i * (wide + gap), below, wide, up)
+        if i:
+            axes.set_ylim(first.get_ylim())
+            axes.set_yticks([])
+            axes.tick_params(axis="x", labelsize=8, colors=INK)
+            axes.hlines(places, 0, 1, transform=axes.get_yaxis_transform(), color="0.92", linewidth=0.6, zorder=0)
+            bare(axes, keep=("bottom",))
+        shades = [colours[groups[name]] for name in names]
+        hollow: dict[str, Any] = {"facecolors": "none", "edgecolors": shades} if _printed(label) else {"color": shades}
+        axes.scatter(_numbers(values), places, s=22, **hollow)
+        axes.set_xlabel(label, fontsize=8, color=INK)
+    _colour(first.get_yticklabels(), groups)
+    _key(first, groups, left + len(panels) * (wide + gap), below + up)
     return figure
 
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jaxsim import evaluation
+from jaxsim import evaluation, inference
 from jaxsim.evaluation import spearman
 from jaxsim.reproduce.settings import Setting
 from jaxsim.results import Affinity, Provenance
@@ -46,6 +48,18 @@ def relabellings(setting: Setting, count: int) -> list[np.ndarray]:
 def p_value(observed: float, null: np.ndarray) -> float:
     """(1 + #) / (B + 1), # the draws that are no lower than what was observed."""
     return float((1 + np.sum(null >= observed - 1e-12)) / (len(null) + 1))
+
+
+def over_tasks(values: Sequence[float] | np.ndarray, setting: Setting) -> tuple[float, float | None, float | None]:
+    """Mean over tasks of the values that are defined, and its 95 % interval over tasks; None for a single task's."""
+    each = np.asarray(values, dtype=float)
+    each = each[np.isfinite(each)]
+    if len(each) < 2:
+        return (float(each[0]) if len(each) else float("nan")), None, None
+    key = jax.random.fold_in(jax.random.key(setting.seed), 1)
+    found = inference.agreement_over_targets(jnp.asarray(each, jnp.float32), key=key, resamples=999)
+    low, high = np.asarray(found.interval)
+    return float(each.mean()), float(low), float(high)
 
 
 def relabelled_means(affinities: Sequence[Affinity], setting: Setting) -> tuple[np.ndarray, np.ndarray]:

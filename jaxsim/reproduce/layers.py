@@ -1,4 +1,4 @@
-"""Depth: how much each layer says of the task and of transfer."""
+"""Depth: how much each layer says of the task and of transfer, and to which tasks it is nearest."""
 
 import functools
 
@@ -9,45 +9,117 @@ from jaxsim.reproduce import figures, judging
 from jaxsim.reproduce.outcomes import Outcome
 from jaxsim.reproduce.settings import Setting
 
+ENCODER = "class_object"
+"""Whose layers `layer_types` looks at; the paper's was trained on ImageNet's object classes."""
+EARLY, LATE = "2d", "semantic"
+"""Groups of tasks that are to be nearest to earlier and to later layers."""
+
 
 def depth(setting: Setting) -> Outcome:
-    """RSA at every layer: mean similarity of different tasks, and agreement with transfer (RSA 2019, fig. 5).
+    """RSA at every layer and of the labels: similarity of different tasks, agreement with transfer (RSA 2019, fig. 5).
+
+    The labels of a task are its targets of the same pictures, images at half size; they are no layer.
 
     Raises:
-        ValueError: the setting holds one layer only.
+        ValueError: the setting holds one layer only, or no labels.
     """
     if len(setting.features) < 2:
         raise ValueError("depth needs features of several layers, and the setting holds one.")
+    if setting.labels is None:
+        raise ValueError("depth needs the tasks' own targets of the pictures: a setting with labels.")
     rows = []
-    for layer, features in setting.features.items():
+    for layer, features in (*setting.features.items(), ("labels", setting.labels)):
         features = setting.ordered(features)
         affinity = engine.affinity(features, measures.RSA)
         off = np.asarray(affinity.values, dtype=float)[~np.eye(len(affinity.names), dtype=bool)]
-        size = int(np.prod(next(iter(features.values())).shape[1:]))
+        shapes = {int(np.prod(values.shape[1:])) for values in features.values()}
+        size = shapes.pop() if len(shapes) == 1 else None
         scores = [judging.agreement(affinity, setting, diagonal=d).mean for d in (False, True)]
-        rows.append((layer, size, float(off.mean()), *scores))
-    first, last = rows[0], rows[-1]
-    best = max(rows, key=lambda row: row[3])
+        rows.append((layer, size, float(np.nanmean(off)), *scores))
+    *layers, labels = rows
+    first, last = layers[0], layers[-1]
+    best = max(layers, key=lambda row: row[3])
+    gap = ("", None, np.nan, np.nan)
+    drawn = [*layers, gap, labels]
     return Outcome(
         "depth",
         "RSA 2019, figure 5",
         "First layers are alike whatever the task; with depth tasks part, and the code tells most of transfer.",
         "different tasks are less similar at the last layer than at the first, and the last layer's mean correlation "
-        "with transfer, without self, is the highest",
-        "all similarities very high at block 1 and falling with depth, clusters only in the code (by eye)",
-        f"mean similarity {first[2]:.2f} at {first[0]}, {last[2]:.2f} at {last[0]}; correlation with transfer "
-        f"{first[3]:.2f} at {first[0]}, {last[3]:.2f} at {last[0]}, highest at {best[0]} ({best[3]:.2f})",
+        "with transfer, without self, is the highest of all layers",
+        "all similarities very high at block 1 and falling with depth, clusters only in the code; low between labels, "
+        "which group by their form (by eye)",
+        f"mean similarity {first[2]:.2f} at {first[0]}, {last[2]:.2f} at {last[0]}, {labels[2]:.2f} of labels; "
+        f"correlation with transfer {first[3]:.2f} at {first[0]}, {last[3]:.2f} at {last[0]}, highest at {best[0]} "
+        f"({best[3]:.2f}), {labels[3]:.2f} of labels",
         bool(last[2] < first[2] and best is last),
         ("layer", "features", "mean_similarity", "correlation_without_self", "correlation_with_self"),
         tuple(rows),
         functools.partial(
             figures.lines,
-            [row[0] for row in rows],
+            [row[0] for row in drawn],
             {
-                "similarity of different tasks": [row[2] for row in rows],
-                "correlation with transfer": [row[3] for row in rows],
+                "similarity of different tasks": [row[2] for row in drawn],
+                "correlation with transfer": [row[3] for row in drawn],
             },
             "layer",
             "mean over tasks",
         ),
     )
+
+
+def layer_types(setting: Setting) -> Outcome:
+    """DDS of every layer of one encoder with the codes of all other tasks' (DDS 2020, fig. 3 and 4).
+
+    The p value is of exchanging tasks between the two groups.
+
+    Raises:
+        ValueError: the setting holds one layer only, or lacks the encoder or a task of either group.
+    """
+    if len(setting.features) < 2:
+        raise ValueError("layers needs features of several layers, and the setting holds one.")
+    if ENCODER not in setting.truth.sources:
+        raise ValueError(f"layers looks at the layers of {ENCODER}, which is no source of measured transfer.")
+    codes = {name: code for name, code in setting.code.items() if name != ENCODER}
+    seen = {layer: np.asarray(features[ENCODER]) for layer, features in setting.features.items()}
+    names, scores = list(seen), engine.cross_affinity(seen, codes, measures.DDS_LAPLACIAN)
+    values = np.asarray(scores.values, dtype=float).T
+    groups = [setting.grouped[name] for name in codes]
+    best = np.argmax(values, axis=1)
+    lacking = [group for group in (EARLY, LATE) if group not in groups]
+    if lacking:
+        raise ValueError(f"layers compares {EARLY} tasks with {LATE} ones; of {lacking[0]} there is none.")
+    rows = [(name, groups[i], *values[i].tolist(), names[best[i]]) for i, name in enumerate(codes)]
+    depths = {group: 1 + float(np.mean(best[np.array(groups) == group])) for group in dict.fromkeys(groups)}
+    p = _exchanged(best, np.array(groups), setting)
+    means = {
+        group: [float(np.mean(values[np.array(groups) == group, k])) for k in range(len(names))] for group in depths
+    }
+    return Outcome(
+        "layers",
+        "DDS 2020, figures 3 and 4",
+        "Early layers of one encoder are most similar to low-level tasks, late layers to semantic ones.",
+        f"the layer most similar to a task is on average earlier for {EARLY} than for {LATE} tasks, "
+        f"permutation p < {judging.LEVEL}",
+        "block 1 of a ResNet-50 trained on ImageNet is nearest to 2D tasks, block 3 to 3D, block 4 to semantic ones",
+        f"most similar layer of {ENCODER}'s {len(names)}, mean: "
+        + ", ".join(f"{group} {value:.1f}" for group, value in depths.items())
+        + f" ({EARLY} before {LATE}: p = {p:.3g})",
+        bool(depths[EARLY] < depths[LATE] and p < judging.LEVEL),
+        ("task", "group", *names, "most_similar"),
+        tuple(rows),
+        functools.partial(
+            figures.lines,
+            names,
+            means,
+            f"layer of the encoder for {ENCODER}",
+            "DDS with codes, mean of the group",
+        ),
+    )
+
+
+def _exchanged(best: np.ndarray, groups: np.ndarray, setting: Setting) -> float:
+    """P value of the later group's mean place less the earlier one's."""
+    best, late = best[(groups == EARLY) | (groups == LATE)], groups[(groups == EARLY) | (groups == LATE)] == LATE
+    null = [best[late[o]].mean() - best[~late[o]].mean() for o in judging.relabellings(setting, len(best))]
+    return judging.p_value(float(best[late].mean() - best[~late].mean()), np.array(null))

@@ -6,10 +6,9 @@ import warnings
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxsim import engine, evaluation, inference, measures, pairwise, resampling, transforms
+from jaxsim import engine, evaluation, measures, pairwise, resampling, transforms
 from jaxsim.reproduce import figures, judging
 from jaxsim.reproduce.outcomes import Outcome
 from jaxsim.reproduce.settings import Setting
@@ -121,12 +120,9 @@ def methods(setting: Setting) -> Outcome:
     rows.append(("random", None, *_random(setting, found[0].names), None, None, None, None))
     p_best = judging.p_value(observed.max(), null.max(1))
     score = {row[0]: row[2] for row in rows}
-    ahead = np.asarray(without[0].per_target) - np.asarray(without[names.index("RSA")].per_target)
-    ahead = ahead[np.isfinite(ahead)]
-    key = jax.random.fold_in(jax.random.key(setting.seed), 1)
-    low, high = np.asarray(
-        inference.agreement_over_targets(jnp.asarray(ahead, jnp.float32), key=key, resamples=999).interval
-    )
+    gains = np.asarray(without[0].per_target) - np.asarray(without[names.index("RSA")].per_target)
+    ahead, low, high = judging.over_tasks(gains, setting)
+    span = "" if low is None else f" ({low:+.3f} to {high:+.3f} over targets)"
     ours = [name for name in score if name.startswith("DDS")]
     ahead_of_all = min(score[name] for name in ours) > max(score[name] for name in score if name not in ours)
     return Outcome(
@@ -137,8 +133,7 @@ def methods(setting: Setting) -> Outcome:
         f"p < {judging.LEVEL}",
         "DDS .860 (Laplacian) and .862 (cosine), RSA .777",
         ", ".join(f"{row[0]} {row[2]:.3f}" for row in rows)
-        + f"; p of the best of {len(names)} = {p_best:.3g}; DDS Laplacian less RSA without self {ahead.mean():+.3f} "
-        f"({low:+.3f} to {high:+.3f} over targets)",
+        + f"; p of the best of {len(names)} = {p_best:.3g}; DDS Laplacian less RSA without self {ahead:+.3f}{span}",
         bool(ahead_of_all and p_best < judging.LEVEL),
         ("method", "paper", "with_self", "without_self", "low", "high", "p", "seconds"),
         tuple(rows),

@@ -1,19 +1,27 @@
 """What the experiments work on: features of pictures that no network was trained on, and measured transfer."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxsim.reproduce.workshop import NEW_WORLD, Report, Workshop, recipe_of
+
 if TYPE_CHECKING:
     from jaxsim.models import SmallEncoder
     from jaxsim.rooms.transfer import Truth
+    from jaxsim.rooms.world import Recipe
 
 SEED = 2_000_000
 """Of the pictures; training uses seeds near 0 and measured transfer seeds near 1 000 000."""
 PICTURES, PICTURES_QUICK = 500, 300
-PARTS = ("layers", "reference", "elsewhere")
+PARTS = ("layers", "labels", "reference", "elsewhere", "workshop")
+QUICK = {"learn": 600, "judge": 60, "steps": 150, "fit": 100, "test": 150}
+"""Amounts of a workshop's recipe for a first look."""
+TARGETS_QUICK = ("autoencoder", "edge3d", "rgb2depth", "class_object")
+"""Tasks that networks are trained for then."""
 
 Features = Mapping[str, np.ndarray]
 
@@ -27,8 +35,10 @@ class Setting:
             the code that encoders are compared by; experiments other than `depth` need no other.
         truth: measured transfer; its sources are the encoders.
         groups: group of each task, such as '2d'.
+        labels: the tasks' own targets of the pictures `(n, ...)`, for `depth`.
         reference: codes of other pictures of the same world, for `images`.
-        elsewhere: codes of pictures of another world, for `subsets`.
+        elsewhere: codes of pictures of another world, for `subsets` and `new-task`.
+        workshop: trains further networks, for `small`, `new-task`, `stages` and `sizes`.
         quick: fewer resamples, for a first look.
         seed: of whatever is random in an experiment.
     """
@@ -36,8 +46,10 @@ class Setting:
     features: Mapping[str, Features]
     truth: "Truth"
     groups: Mapping[str, str]
+    labels: Features | None = None
     reference: Features | None = None
     elsewhere: Features | None = None
+    workshop: Workshop | None = None
     quick: bool = False
     seed: int = 0
 
@@ -78,23 +90,29 @@ def setting(
     *,
     encoders: "Mapping[str, SmallEncoder] | None" = None,
     truth: "Truth | None" = None,
+    recipe: "Recipe | None" = None,
     parts: Collection[str] = PARTS,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    work: str | Path | None = None,
+    progress: Callable[[str], Report | None] | None = None,
 ) -> Setting:
     """The setting of the built-in world: fresh pictures seen by trained encoders, and measured transfer.
 
     Args:
-        quick: 300 pictures instead of 500, and fewer resamples in the experiments.
+        quick: 300 pictures instead of 500, fewer resamples in the experiments, and networks trained for four tasks
+            only, in 150 steps.
         encoders: by task; those that come with the package by default.
         truth: measured transfer of these encoders; the one that comes with the package by default.
-        parts: what to make besides codes: 'layers' (for `depth`), 'reference' (for `images`) and 'elsewhere' (for
-            `subsets`), all by default.
-        seed: of the pictures, beyond those of training and transfer, and of the experiments.
-        progress: called with the pictures made and their number.
+        recipe: how much the encoders learnt from and for how long, and with what seed; those of the package by default,
+            `Recipe()` where encoders are given.
+        parts: what to make besides codes, see `Setting`; all by default.
+        seed: of the pictures, beyond those of training and transfer, of the experiments and of the networks they train.
+        work: folder that keeps pictures and networks, in which a killed run goes on; None keeps nothing.
+        progress: called with a few words, gives a function of what is done and how much there is, or None.
 
     Raises:
-        ValueError: an unknown part; encoders that the truth lacks or the other way round; a damaged file.
+        ValueError: an unknown part; encoders that the truth lacks or the other way round; a damaged file, or one of
+            other pictures in `work`.
         ImportError: the `nn` extra is not installed.
     """
     from jaxsim.rooms import encoders as networks
@@ -103,39 +121,58 @@ def setting(
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         raise ValueError(f"A setting has no part {unknown[0]!r}; there are {', '.join(PARTS)}.")
-    encoders = networks.shipped() if encoders is None else encoders
+    if encoders is None:
+        encoders, recipe = networks.shipped(), recipe or recipe_of()
     truth = world.load_truth() if truth is None else truth
     if set(encoders) != set(truth.sources):
         odd = ", ".join(sorted(set(encoders) ^ set(truth.sources)))
         raise ValueError(f"The encoders and the measured transfer are of different networks; in one only: {odd}.")
     count = PICTURES_QUICK if quick else PICTURES
-    total, made = count * (1 + sum(part in parts for part in PARTS[1:])), 0
+    folder = None if work is None else Path(work) / f"version-{pictures.VERSION}"
+    report = None if progress is None else progress("pictures")
+    total, made = count * (1 + ("reference" in parts) + ("elsewhere" in parts)), 0
 
-    def rendered(where: int, name: str = "rooms") -> np.ndarray:
+    def rendered(where: int, name: str = "rooms", names: Sequence[str] = ()) -> "pictures.Pictures":
         nonlocal made
-        before = made
+        before, place = made, SEED + 10 * seed + where
 
-        def report(done: int, _: int) -> None:
-            if progress is not None:
-                progress(before + done, total)
+        def told(done: int, _: int) -> None:
+            if report is not None:
+                report(before + done, total)
 
-        found = pictures.make(count, seed=SEED + 10 * seed + where, world=name, progress=report).rgb
+        file = None if folder is None else folder / f"{name}-{place}-{count}{'-labels' if names else ''}.npz"
+        found = pictures.cached(file, count, seed=place, world=name, names=names, progress=told)
         made += count
         return found
 
     def codes(rgb: np.ndarray, layer: str | None = None) -> dict[str, np.ndarray]:
         return networks.features(encoders, rgb, layer)
 
-    rgb = rendered(0)
+    here = rendered(0, names=truth.sources if "labels" in parts else ())
+    rgb = here.rgb
     deepest = max(len(encoder.widths) for encoder in encoders.values())
     layers = range(1, deepest) if "layers" in parts else ()
     features: dict[str, Any] = {f"conv{i}": codes(rgb, f"conv{i}") for i in layers}
+    features[f"conv{deepest}"] = codes(rgb)
+    reference = rendered(1).rgb if "reference" in parts else None
+    there = rendered(2, NEW_WORLD).rgb if "elsewhere" in parts else None
+    shown = {"rooms": rgb} | ({} if there is None else {NEW_WORLD: there})
+    amount = _amount(recipe or world.Recipe(), truth.targets, quick, seed)
     return Setting(
-        features | {f"conv{deepest}": codes(rgb)},
+        features,
         truth,
         {name: task.group for name, task in tasks.TASKS.items()},
-        codes(rendered(1)) if "reference" in parts else None,
-        codes(rendered(2, "lofts")) if "elsewhere" in parts else None,
-        quick,
-        seed,
+        labels={name: world.readable(tasks.named(name), target) for name, target in here.targets.items()} or None,
+        reference=None if reference is None else codes(reference),
+        elsewhere=None if there is None else codes(there),
+        workshop=Workshop(encoders, shown, amount, folder=folder, progress=progress) if "workshop" in parts else None,
+        quick=quick,
+        seed=seed,
     )
+
+
+def _amount(recipe: "Recipe", targets: Sequence[str], quick: bool, seed: int) -> "Recipe":
+    """What the workshop's networks take, given what the bank took: as much with other seeds, or little if `quick`."""
+    few = tuple(name for name in TARGETS_QUICK if name in targets)
+    less: dict[str, Any] = QUICK | {"names": few or tuple(targets)} if quick else {"names": tuple(targets)}
+    return dataclasses.replace(recipe, **less, seed=recipe.seed + 1 + seed)

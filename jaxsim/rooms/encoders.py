@@ -27,15 +27,20 @@ class TaskLoss:
         name: of the task.
         mean: of each channel of the training targets; none for tasks of classes and segments.
         sd: their standard deviation.
+        weights: of the classes of a segmentation, by their frequency among the training targets; none elsewhere.
     """
 
     name: str
     mean: tuple[float, ...] = ()
     sd: tuple[float, ...] = ()
+    weights: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, task: tasks.Task, targets: np.ndarray) -> "TaskLoss":
         """The loss fitted to training targets."""
+        if task.kind == "segmentation":
+            weights = losses.class_weights(jnp.asarray(targets, jnp.int32), task.channels)
+            return cls(task.name, weights=tuple(map(float, weights)))
         if task.kind not in ("image", "vector"):
             return cls(task.name)
         mean, sd = losses.standardise(jnp.asarray(targets, jnp.float32))
@@ -49,7 +54,16 @@ class TaskLoss:
 
     def __call__(self, prediction: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
         """The loss of a batch."""
-        return tasks.TASKS[self.name].loss(prediction, self.target(batch["target"]))
+        return self.value(prediction, self.target(batch["target"]))
+
+    def value(self, prediction: jax.Array, target: jax.Array) -> jax.Array:
+        """The loss of outputs for targets that `target` gave."""
+        return tasks.TASKS[self.name].loss(prediction, target, self.class_weights)
+
+    @property
+    def class_weights(self) -> jax.Array | None:
+        """The weights as an array, if the task has any."""
+        return jnp.array(self.weights) if self.weights else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +128,7 @@ def train(
     seed: int = 0,
     size: str = "small",
     learning_rate: float = 3e-3,
+    until: int | None = None,
     checkpoints: str | Path | None = None,
     progress: Callable[[str, Trained], None] | None = None,
 ) -> dict[str, Trained]:
@@ -126,7 +141,9 @@ def train(
         steps: gradient steps of BATCH pictures.
         seed: of initial weights, batches and noise.
         size: of the encoder, a name in `models.SIZES`.
-        learning_rate: first rate of Adam; it falls along a cosine to zero.
+        learning_rate: highest rate of Adam; it rises over the first steps and falls along a cosine to zero.
+        until: stop each run after this step, to go on in a later call with the same checkpoints; None trains to the
+            end.
         checkpoints: folder in which a killed run finds what it had; None keeps nothing.
         progress: called with the name and result of each task when it is done.
 
@@ -142,17 +159,21 @@ def train(
                 raise ValueError(f"task {name!r} has no targets among the pictures to {what}.")
         loss = TaskLoss.of(task, learn.targets[name])
         folder = None if checkpoints is None else Path(checkpoints) / f"{name}-{size}-{seed}"
-        fitted = training.fit(
-            network(task, seed, size, learn.rgb.shape[1]),
-            loss,
-            {"images": inputs(task, learn.rgb, seed), "target": learn.targets[name]},
-            steps=steps,
-            batch=min(BATCH, len(learn)),
-            key=jax.random.key(seed),
-            learning_rate=learning_rate,
-            checkpoints=folder,
-            progress=False,
-        )
+        try:
+            fitted = training.fit(
+                network(task, seed, size, learn.rgb.shape[1]),
+                loss,
+                {"images": inputs(task, learn.rgb, seed), "target": learn.targets[name]},
+                steps=steps,
+                batch=min(BATCH, len(learn)),
+                key=jax.random.key(seed),
+                learning_rate=learning_rate,
+                checkpoints=folder,
+                until=until,
+                progress=False,
+            )
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{name}: {error}") from None
         done[name] = Trained(fitted.network, np.asarray(fitted.curve), *validate(task, fitted.network, loss, judge))
         if progress is not None:
             progress(name, done[name])
@@ -165,8 +186,8 @@ def validate(task: tasks.Task, net: models.Network, loss: TaskLoss, judge: pictu
     parts = [slice(s, s + 256) for s in range(0, len(seen), 256)]
     outputs = [np.asarray(_predict(net, jnp.asarray(seen[p], jnp.float32) / 255)) for p in parts]
     wanted = loss.target(jnp.asarray(targets))
-    value = float(task.loss(jnp.asarray(np.concatenate(outputs)), wanted))
-    return value, float(losses.constant_loss(task, wanted))
+    value = float(loss.value(jnp.asarray(np.concatenate(outputs)), wanted))
+    return value, float(losses.constant_loss(task, wanted, loss.class_weights))
 
 
 @nnx.jit

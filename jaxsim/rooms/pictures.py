@@ -12,7 +12,7 @@ import numpy as np
 from jaxsim.io.writing import write_npz
 from jaxsim.rooms import render, scenes, tasks
 
-VERSION = 1
+VERSION = 2
 """Of the world: the same version, style, seed and resolution give the same pixels."""
 BATCH = 32
 

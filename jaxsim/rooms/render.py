@@ -114,15 +114,20 @@ def _cylinder(centre, half, origin, direction):
     return jnp.where(half[0] > 0, jnp.maximum(enter, low), jnp.inf), jnp.minimum(leave, high)
 
 
+def _sign(direction):
+    """1 or -1, never 0: which of two opposite walls a ray along them counts as meeting, far away."""
+    return jnp.where(direction < 0, -1.0, 1.0)
+
+
 def _inverse(direction):
-    return 1 / jnp.where(jnp.abs(direction) < 1e-9, 1e-9, direction)
+    return 1 / jnp.where(jnp.abs(direction) < 1e-9, 1e-9 * _sign(direction), direction)
 
 
 def cast(scene: Scene, parts: _Parts, origin, direction):
     """First part that each ray meets: `(3, p)` or `(3, 1)`, `(3, p)` -> parameter `(p,)`, index `(p,)` or ROOM."""
     size = scene.size[:, None]
     centre = jnp.array([[0.0], [0.5], [0.0]]) * size
-    walls = (centre + jnp.sign(direction) * size / 2 - origin) * _inverse(direction)
+    walls = (centre + _sign(direction) * size / 2 - origin) * _inverse(direction)
     best, index = jnp.min(walls, 0), jnp.full(direction.shape[1], ROOM)
 
     def nearer(best, index, enter, leave, first):

@@ -51,8 +51,8 @@ class Style:
     width: tuple[float, float] = (3.2, 6.5)
     height: tuple[float, float] = (2.3, 3.2)
     hue: float = 0.0
-    usual: float = 0.85
-    saturation: tuple[float, float] = (0.05, 0.5)
+    usual: float = 0.95
+    saturation: tuple[float, float] = (0.15, 0.5)
     value: tuple[float, float] = (0.35, 0.95)
     furniture_patterns: tuple[float, ...] = (4, 0.6, 1, 3, 0.3, 1.5)
     wall_patterns: tuple[float, ...] = (4, 0.3, 1.5, 0.3, 1.5, 1.5)

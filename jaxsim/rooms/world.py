@@ -36,11 +36,11 @@ class Recipe:
     """
 
     seed: int = 0
-    learn: int = 4000
-    judge: int = 300
-    steps: int = 500
-    fit: int = 300
-    test: int = 400
+    learn: int = 6000
+    judge: int = 450
+    steps: int = 1500
+    fit: int = 450
+    test: int = 600
     names: tuple[str, ...] = tuple(tasks.TASKS)
     resolution: int = 64
     size: str = "small"

@@ -1,9 +1,12 @@
-"""Training networks: seeded batches, Adam with cosine decay, exact resumption, many tasks at once.
+"""Training networks: seeded batches or a loader's, Adam or SGD, exact resumption, many tasks at once.
 
 Needs the `nn` extra; `import jaxsim` leaves this package out. Nothing here knows what a task is: a task is a network,
 a loss and arrays.
 """
 
 from jaxsim.training.fitting import Fitted, fit, fit_many
+from jaxsim.training.optimisers import Sgd
+from jaxsim.training.steps import adam
+from jaxsim.training.streams import fit_stream
 
-__all__ = ["Fitted", "fit", "fit_many"]
+__all__ = ["Fitted", "Sgd", "adam", "fit", "fit_many", "fit_stream"]

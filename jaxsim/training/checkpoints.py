@@ -25,7 +25,7 @@ class Damaged(Exception):
     """A checkpoint whose bytes are not those that were written."""
 
 
-def save(folder: Path, step: int, tree: Any, run: dict[str, Any]) -> Path:
+def save(folder: Path, step: int, tree: Any, run: dict[str, Any], feed: Any = None) -> Path:
     """Write the arrays of `tree` as `folder/step_00000250`, whole or not at all, and drop the oldest but `KEPT`.
 
     Args:
@@ -33,6 +33,7 @@ def save(folder: Path, step: int, tree: Any, run: dict[str, Any]) -> Path:
         step: number of steps taken.
         tree: any pytree of arrays.
         run: the run's settings, JSON types; `restore` refuses checkpoints of other settings.
+        feed: where the batches are, JSON types; None where the step says it.
 
     Raises:
         OSError: the folder cannot be written.
@@ -41,6 +42,7 @@ def save(folder: Path, step: int, tree: Any, run: dict[str, Any]) -> Path:
 
     arrays = _flat(tree)
     content = {"step": step, "run": run, "sha256": {name: _sha256(values) for name, values in arrays.items()}}
+    content |= {} if feed is None else {"feed": feed}
     target = folder / f"step_{step:08d}"
     partial = folder / f".{secrets.token_hex(8)}{_PART}"
     partial.mkdir(parents=True)
@@ -60,8 +62,8 @@ def save(folder: Path, step: int, tree: Any, run: dict[str, Any]) -> Path:
     return target
 
 
-def restore(folder: Path, template_of: Any, run: dict[str, Any]) -> tuple[int, Any] | None:
-    """The newest checkpoint that is as it was written, as (step, tree); None where there is none at all.
+def restore(folder: Path, template_of: Any, run: dict[str, Any]) -> tuple[int, Any, Any] | None:
+    """The newest checkpoint that is as it was written, as (step, tree, feed); None where there is none at all.
 
     Damaged ones are named in a warning and passed over; what a killed process left unfinished is removed.
 
@@ -78,19 +80,19 @@ def restore(folder: Path, template_of: Any, run: dict[str, Any]) -> tuple[int, A
     found, reasons = _found(folder)[::-1], []
     for path in found:
         try:
-            step, arrays = _read(path, template_of, run)
+            checkpoint = _read(path, template_of, run)
         except Damaged as error:
             reasons.append(f"{path} is damaged ({error})")
             continue
         for reason in reasons:
-            warnings.warn(f"{reason}; training resumes from step {step}.", RuntimeWarning, stacklevel=4)
-        return step, arrays
+            warnings.warn(f"{reason}; training resumes from step {checkpoint[0]}.", RuntimeWarning, stacklevel=4)
+        return checkpoint
     if found:
         raise ValueError(f"No checkpoint in {folder} can be used: {'; '.join(reasons)}. Remove them to start anew.")
     return None
 
 
-def _read(path: Path, template_of: Any, run: dict[str, Any]) -> tuple[int, Any]:
+def _read(path: Path, template_of: Any, run: dict[str, Any]) -> tuple[int, Any, Any]:
     from orbax.checkpoint import v1 as ocp
 
     content = _checksums(path)
@@ -105,7 +107,8 @@ def _read(path: Path, template_of: Any, run: dict[str, Any]) -> tuple[int, Any]:
     for name, values in expected.items():
         if arrays[name].shape != values.shape or _sha256(arrays[name]) != sums.get(name):
             raise Damaged(f"array {name!r} differs from its checksum")
-    return step, jax.tree.unflatten(jax.tree.structure(template), [arrays[name] for name in expected])
+    tree = jax.tree.unflatten(jax.tree.structure(template), [arrays[name] for name in expected])
+    return step, tree, content.get("feed")
 
 
 def _checksums(path: Path) -> dict[str, Any]:

@@ -13,6 +13,9 @@ from flax import nnx
 from jaxsim.training import batches, reports
 from jaxsim.training import checkpoints as storage
 from jaxsim.training import steps as stepping
+from jaxsim.training.feeds import Drawn, Feed
+from jaxsim.training.optimisers import Optimiser, words
+from jaxsim.training.steps import adam
 
 Loss = Callable[[Any, Any], jax.Array]
 """Function of (prediction, batch) giving a scalar."""
@@ -42,13 +45,15 @@ def fit(
     steps: int,
     batch: int,
     key: jax.Array,
+    optimiser: Optimiser = adam,
     learning_rate: float = 1e-3,
     checkpoints: str | Path | None = None,
     every: int = 250,
+    until: int | None = None,
     log: str | Path | None = None,
     progress: bool = True,
 ) -> Fitted:
-    """Train a network with Adam, its rate falling along a cosine to zero; the network given is left as it is.
+    """Train a network, by default with Adam (`steps.adam`: warm-up, then a cosine); the one given is left as it is.
 
     The rows of step s are drawn without replacement by `fold_in(key, s)`. With `checkpoints`, a run that was killed
     at any moment goes on from the last good checkpoint, and on CPU ends in the same bits as one that was not.
@@ -62,9 +67,12 @@ def fit(
         steps: number of steps of the whole run.
         batch: images a step.
         key: typed random key.
-        learning_rate: the first step's.
+        optimiser: `adam`, an `Sgd`, or any function of (learning_rate, steps).
+        learning_rate: the highest.
         checkpoints: folder for checkpoints, None for none. They are tied to the settings above.
         every: steps between checkpoints, rewrites of the log and progress lines.
+        until: stop after this step of the run, as a kill there would; a later call with the same checkpoints goes
+            on, so that stages of one run are consecutive calls.
         log: CSV file for the curve, `step,loss`; an older one is replaced.
         progress: write lines on standard error.
 
@@ -72,7 +80,7 @@ def fit(
         The trained network and its curve.
 
     Raises:
-        ValueError: data, steps or batch do not fit, or no checkpoint can be used.
+        ValueError: data, steps, batch or until do not fit, or no checkpoint can be used.
         FloatingPointError: a loss or gradient is not finite, naming the step.
 
     Example:
@@ -88,8 +96,8 @@ def fit(
         >>> round(float(done.network.kernel[0, 0]), 2)
         3.0
     """
-    settings = _Settings(steps, batch, key, learning_rate, checkpoints, every, log, progress)
-    return _run({"loss": network}, {"loss": loss}, {"loss": data}, settings)["loss"]
+    settings = Settings(steps, optimiser, learning_rate, checkpoints, every, log, progress, until)
+    return run({"loss": network}, {"loss": loss}, Drawn({"loss": data}, batch, key), settings)["loss"]
 
 
 def fit_many(
@@ -100,6 +108,7 @@ def fit_many(
     steps: int,
     batch: int,
     key: jax.Array,
+    optimiser: Optimiser = adam,
     learning_rate: float = 1e-3,
     checkpoints: str | Path | None = None,
     every: int = 250,
@@ -119,6 +128,7 @@ def fit_many(
         steps: as for `fit`.
         batch: as for `fit`.
         key: as for `fit`; tasks with equally many rows see the same rows.
+        optimiser: as for `fit`.
         learning_rate: as for `fit`.
         checkpoints: as for `fit`; one checkpoint holds all tasks.
         every: as for `fit`.
@@ -132,101 +142,115 @@ def fit_many(
         ValueError: as for `fit`, or tasks of networks, losses and data differ.
         FloatingPointError: a loss or gradient is not finite, naming the task and the step.
     """
-    settings = _Settings(steps, batch, key, learning_rate, checkpoints, every, log, progress)
+    settings = Settings(steps, optimiser, learning_rate, checkpoints, every, log, progress)
     losses = dict(loss) if isinstance(loss, Mapping) else dict.fromkeys(networks, loss)
     for what, given in (("losses", losses), ("data", data)):
         if given.keys() != networks.keys():
             raise ValueError(f"The tasks of the {what}, {sorted(given)}, are not those of the networks.")
-    return _run(networks, losses, data, settings)
+    return run(networks, losses, Drawn({task: data[task] for task in networks}, batch, key), settings)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Settings:
+class Settings:
+    """What `fit` and its kin are told of a run, but for its batches."""
+
     steps: int
-    batch: int
-    key: jax.Array
+    optimiser: Optimiser
     learning_rate: float
     checkpoints: str | Path | None
     every: int
     log: str | Path | None
     progress: bool
+    until: int | None = None
+
+    @property
+    def last(self) -> int:
+        """The step after which this call ends."""
+        return self.steps if self.until is None else self.until
 
     def check(self) -> None:
+        """Raise ValueError where the numbers of steps make no run."""
         if self.steps < 1 or self.every < 1:
             raise ValueError(f"steps and every must be positive; they are {self.steps} and {self.every}.")
-        if not (isinstance(self.key, jax.Array) and jnp.issubdtype(self.key.dtype, jax.dtypes.prng_key)):
-            raise TypeError("key must be a typed key, as jax.random.key gives.")
+        if not 1 <= self.last <= self.steps:
+            raise ValueError(f"until must be from 1 to the {self.steps} steps of the run, not {self.until}.")
 
-    def as_json(self, data: Mapping[str, Mapping[Any, np.ndarray]], states: Mapping[str, Any]) -> dict[str, Any]:
+    def as_json(self, feed: Feed, states: Mapping[str, Any]) -> dict[str, Any]:
         """What a checkpoint's run must have in common with this one."""
-        shapes = {t: {str(n): [str(v.dtype), *v.shape] for n, v in arrays.items()} for t, arrays in data.items()}
         sizes = {task: [list(leaf.shape) for leaf in jax.tree.leaves(state)] for task, state in states.items()}
-        key = [str(jax.random.key_impl(self.key)), *np.ravel(jax.random.key_data(self.key)).tolist()]
-        rest = {"steps": self.steps, "batch": self.batch, "learning rate": float(self.learning_rate)}
-        return rest | {"key": key, "data": shapes, "network": sizes}
+        own = {"steps": self.steps, "learning rate": float(self.learning_rate), "network": sizes}
+        other = {} if self.optimiser is adam else {"optimiser": words(self.optimiser)}
+        return own | other | feed.settings()
 
 
 @dataclasses.dataclass(frozen=True)
 class _Group:
-    """Tasks that one compiled step serves."""
+    """Tasks that one compiled step serves; `shared` are the arrays that a stack of them shares, None for one task."""
 
     tasks: tuple[str, ...]
     step: Callable
-    stacked: bool
-    shared: frozenset
+    shared: frozenset | None
+
+    @property
+    def stacked(self) -> bool:
+        return self.shared is not None
 
 
-def _run(networks, losses, data, settings: _Settings) -> dict[str, Fitted]:
+def run(
+    networks: Mapping[str, nnx.Module], losses: Mapping[str, Loss], feed: Feed, settings: Settings
+) -> dict[str, Fitted]:
+    """The loop that all training goes through; see `fit`."""
     settings.check()
-    seen: dict[int, np.ndarray] = {}
-    arrays = {task: batches.checked(task, data[task], settings.batch, seen) for task in networks}
-    begun = {t: stepping.initial(network, settings.learning_rate, settings.steps) for t, network in networks.items()}
+    begun = {
+        task: stepping.initial(network, settings.learning_rate, settings.steps, settings.optimiser)
+        for task, network in networks.items()
+    }
     graphs, states = {t: g for t, (g, _) in begun.items()}, {t: s for t, (_, s) in begun.items()}
-    groups = _grouped(graphs, states, losses, data, arrays, settings)
-    done, states, curves = _resumed(states, settings, arrays)
+    groups = _grouped(graphs, states, losses, feed, settings)
+    done, states, curves = _resumed(states, settings, feed)
     held = [_gather(group, states) for group in groups]
-    tasks, curves, progress = (
-        tuple(networks),
-        [curves],
-        reports.Progress(settings.steps, settings.batch * len(networks)),
-    )
+    tasks, curves, progress = tuple(networks), [curves], reports.Progress(settings.steps)
     since = done
-    while done < settings.steps:
-        end = min(done + BLOCK, settings.steps, (done // settings.every + 1) * settings.every)
-        held, block = _block(groups, held, arrays, settings, done, end, tasks)
+    while done < settings.last:
+        end = min(done + BLOCK, settings.last, (done // settings.every + 1) * settings.every)
+        held, block = _block(groups, held, feed, done, end, tasks)
         reports.check_finite(tasks, block, done)
         curves, done = [*curves, block], end
-        if done % settings.every == 0 or done == settings.steps:
+        if done % settings.every == 0 or done == settings.last:
             curves = [np.concatenate(curves)]
-            _record(groups, held, curves[0], tasks, arrays, settings, done)
+            _record(groups, held, curves[0], tasks, feed, settings, done)
             if settings.progress:
-                progress.report(done, curves[0][since:])
+                progress.report(done, curves[0][since:], feed.images)
             since = done
     states = jax.tree.map(jnp.asarray, _scatter(groups, held))
     curve = np.concatenate(curves)
     return {t: Fitted(stepping.network_of(graphs[t], states[t]), curve[:, i]) for i, t in enumerate(tasks)}
 
 
-def _grouped(graphs, states, losses, data, arrays, settings) -> list[_Group]:
+def _grouped(graphs, states, losses, feed: Feed, settings: Settings) -> list[_Group]:
     """Tasks whose step is the same program, with that program; alone where tasks are not stacked."""
     stacks = stepping.stacks_tasks()
     alike: dict[Any, list[str]] = {}
     for task in graphs:
         leaves, structure = jax.tree.flatten(states[task])
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-        rows = tuple((name, values.shape, values.dtype) for name, values in arrays[task].items())
-        alike.setdefault((graphs[task], losses[task], structure, shapes, rows, None if stacks else task), []).append(
-            task
-        )
+        same = (graphs[task], losses[task], structure, shapes, feed.alike(task), None if stacks else task)
+        alike.setdefault(same, []).append(task)
     groups = []
     for tasks in alike.values():
-        first, stacked = tasks[0], stacks and len(tasks) > 1
-        names = tuple(arrays[first])
-        same = frozenset(n for n in names if all(arrays[t][n] is arrays[first][n] for t in tasks))
-        batched = (same, names) if stacked else ()
-        inputs = batches.images_of(data[first])
-        step = stepping.compiled(graphs[first], losses[first], inputs, settings.learning_rate, settings.steps, *batched)
-        groups.append(_Group(tuple(tasks), step, stacked, same))
+        first = tasks[0]
+        shared, names = feed.shared(tasks) if stacks and len(tasks) > 1 else (None, ())
+        step = stepping.compiled(
+            graphs[first],
+            losses[first],
+            feed.inputs(first),
+            settings.learning_rate,
+            settings.steps,
+            shared,
+            names,
+            settings.optimiser,
+        )
+        groups.append(_Group(tuple(tasks), step, shared))
     return groups
 
 
@@ -248,16 +272,12 @@ def _scatter(groups: list[_Group], held: list[Any]) -> dict[str, Any]:
     return states
 
 
-def _block(groups, held, arrays, settings, begin: int, end: int, tasks) -> tuple[list[Any], np.ndarray]:
+def _block(groups, held, feed: Feed, begin: int, end: int, tasks) -> tuple[list[Any], np.ndarray]:
     """States after steps begin ... end - 1, and their losses `(end - begin, tasks)`."""
-    lengths = {len(values) for held_by in arrays.values() for values in held_by.values()}
-    steps = jnp.arange(begin, end)
-    drawn = {n: np.asarray(batches.rows_of_steps(settings.key, steps, rows=n, batch=settings.batch)) for n in lengths}
     held, losses = list(held), [[] for _ in groups]
-    for i in range(end - begin):
-        rows, cut = {n: places[i] for n, places in drawn.items()}, {}
+    for cut in feed.block(begin, end):
         for g, group in enumerate(groups):
-            held[g], loss = group.step(held[g], _batch(group, arrays, rows, cut))
+            held[g], loss = group.step(held[g], cut(group.tasks, group.shared))
             losses[g].append(loss)
     columns = {}
     for group, values in zip(groups, jax.device_get(losses), strict=True):
@@ -265,24 +285,7 @@ def _block(groups, held, arrays, settings, begin: int, end: int, tasks) -> tuple
     return held, np.stack([columns[task] for task in tasks], 1)
 
 
-def _batch(group: _Group, arrays, drawn: Mapping[int, np.ndarray], cut: dict[int, Any]) -> Any:
-    """The group's rows of this step on the device; an array is cut once for all tasks that hold it."""
-
-    def rows(task, name):
-        values = arrays[task][name]
-        if id(values) not in cut:
-            cut[id(values)] = jax.device_put(values[drawn[len(values)]])
-        return cut[id(values)]
-
-    def stacked(name):
-        held = [arrays[task][name] for task in group.tasks]
-        return jax.device_put(np.stack([values[drawn[len(values)]] for values in held]))
-
-    apart = set(arrays[group.tasks[0]]) - group.shared if group.stacked else ()
-    return {name: stacked(name) if name in apart else rows(group.tasks[0], name) for name in arrays[group.tasks[0]]}
-
-
-def _resumed(states, settings, arrays) -> tuple[int, Any, np.ndarray]:
+def _resumed(states, settings: Settings, feed: Feed) -> tuple[int, Any, np.ndarray]:
     """Where to begin: the last good checkpoint, or step 0."""
     none = np.zeros((0, len(states)), np.float32)
     if settings.checkpoints is None:
@@ -292,18 +295,24 @@ def _resumed(states, settings, arrays) -> tuple[int, Any, np.ndarray]:
     def template(step):
         return {"states": states, "losses": np.zeros((step, len(states)), np.float32)}
 
-    found = storage.restore(folder, template, settings.as_json(arrays, states))
+    found = storage.restore(folder, template, settings.as_json(feed, states))
     if found is None:
         return 0, states, none
-    step, tree = found
+    step, tree, place = found
+    if step > settings.last:
+        raise ValueError(f"{folder} has a checkpoint of step {step}, past the step {settings.last} asked for.")
+    if place is not None:
+        feed.go_to(place)
     return step, jax.tree.map(jnp.array, tree["states"]), tree["losses"]
 
 
-def _record(groups, held, curves, tasks, arrays, settings, done: int) -> None:
+def _record(groups, held, curves, tasks, feed: Feed, settings: Settings, done: int) -> None:
     """Write the checkpoint, then the log."""
     if settings.checkpoints is not None:
         states = _scatter(groups, held)
         tree = {"states": states, "losses": curves}
-        storage.save(Path(settings.checkpoints), done, tree, settings.as_json(arrays, states))
+        place = feed.state()
+        more = {} if place is None else {"feed": place}
+        storage.save(Path(settings.checkpoints), done, tree, settings.as_json(feed, states), **more)
     if settings.log is not None:
         reports.write_curves(settings.log, tasks, curves)

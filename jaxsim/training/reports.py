@@ -25,27 +25,26 @@ def check_finite(tasks: Sequence[str], losses: np.ndarray, first: int) -> None:
     """Raise at the first loss that is not finite among losses `(steps, tasks)` from step `first` on.
 
     Raises:
-        FloatingPointError: naming the task and the step.
+        FloatingPointError: naming the step, and the task if there are several.
     """
     bad = np.argwhere(~np.isfinite(losses))
     if len(bad):
         step, task = bad[0]
-        raise FloatingPointError(
-            f"The loss of task {tasks[task]!r} or its gradient is not finite ({losses[step, task]}) "
-            f"at step {first + step}."
-        )
+        whose = f" of task {tasks[task]!r}" if len(tasks) > 1 else ""
+        value = losses[step, task]
+        raise FloatingPointError(f"The loss{whose} or its gradient is not finite ({value}) at step {first + step}.")
 
 
 class Progress:
     """Lines on standard error: steps done, mean loss since the last line, images per second."""
 
-    def __init__(self, steps: int, images_a_step: int):
-        self.steps, self.images = steps, images_a_step
+    def __init__(self, steps: int):
+        self.steps = steps
         self.time = time.monotonic()
 
-    def report(self, step: int, losses: np.ndarray) -> None:
-        """Say where the run is after `step` steps, given the losses `(steps, tasks)` since the last report."""
+    def report(self, step: int, losses: np.ndarray, images: int) -> None:
+        """Say where the run is after `step` steps of `images`, given the losses `(steps, tasks)` since last time."""
         now = time.monotonic()
-        rate = len(losses) * self.images / max(now - self.time, 1e-9)
+        rate = len(losses) * images / max(now - self.time, 1e-9)
         sys.stderr.write(f"step {step}/{self.steps}  loss {losses.mean():.4g}  {rate:.0f} images/s\n")
         self.time = now

@@ -34,8 +34,8 @@ def unmasked(value: int) -> int:
     """The checksum behind a stored one, which LevelDB's format rotates and shifts by a constant.
 
     Example:
-        >>> hex(unmasked(0x8A9136AA))
-        '0x0'
+        >>> unmasked(0xA282EAD8), hex(unmasked(0xA282EAD8 + (1 << 17)))
+        (0, '0x1')
     """
     rotated = (value - 0xA282EAD8) & 0xFFFFFFFF
     return ((rotated >> 17) | (rotated << 15)) & 0xFFFFFFFF

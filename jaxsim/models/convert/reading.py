@@ -1,11 +1,13 @@
 """Tensors of a checkpoint by name: safetensors, PyTorch's files, TensorFlow's V2 checkpoints."""
 
 import pickle
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxsim.io.containers import read_safetensors
@@ -15,6 +17,20 @@ WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model")
 """What training scripts call the weights in a file that holds more than them."""
 LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """What files of PyTorch before 1.6 begin with; later ones are zip archives."""
+DAMAGED = (
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+)
+"""What reading a damaged file raises."""
 
 
 def read_checkpoint(path: str | Path) -> Mapping[str, np.ndarray]:
@@ -30,7 +46,7 @@ def read_checkpoint(path: str | Path) -> Mapping[str, np.ndarray]:
         ValueError: it is damaged, or holds something other than tensors by name.
     """
     path = Path(path)
-    if Path(f"{bundle_prefix(path)}.index").is_file():
+    if bundle_prefix(path) != path or Path(f"{path}.index").is_file():
         return Bundle(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there or is not a file.")
@@ -40,27 +56,36 @@ def read_checkpoint(path: str | Path) -> Mapping[str, np.ndarray]:
 
 
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
-    try:
-        import torch
-    except ImportError as error:
-        message = f"{path} looks like a file of PyTorch, which is not installed: pip install torch, or convert it there"
-        raise ImportError(f"{message} with safetensors.torch.save_file.") from error
-    damaged = f"{path} is damaged or no file of PyTorch, and was not read."
     with open(path, "rb") as file:
-        archive = zipfile.is_zipfile(file)
-        file.seek(0)
-        if not archive and file.read(len(LEGACY)) != LEGACY:
-            raise ValueError(damaged)
+        _check_file(path, file)
         try:
-            if archive and (bad := zipfile.ZipFile(file).testzip()):
-                raise ValueError(f"{path} is damaged: {bad} differs from its checksum.")
-            file.seek(0)
+            import torch
+        except ImportError as error:
+            message = f"{path} needs PyTorch: pip install torch, or convert it there with safetensors.torch.save_file."
+            raise ImportError(message) from error
+        try:
             whole = torch.load(file, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
-            raise ValueError(f"{path} holds objects other than tensors, and was not read.") from error
-        except (zipfile.BadZipFile, RuntimeError, EOFError, KeyError, OSError) as error:
-            raise ValueError(damaged) from error
+            message = f"{path} holds objects other than tensors, or is damaged, and was not read."
+            raise ValueError(message) from error
+        except DAMAGED as error:
+            raise ValueError(f"{path} is damaged and was not read.") from error
     return {key: _plain(path, key, value) for key, value in _weights(path, whole).items()}
+
+
+def _check_file(path: Path, file: BinaryIO) -> None:
+    """Refuse what is no file of PyTorch, and archives that differ from their checksums, which it does not look at."""
+    try:
+        archive = zipfile.is_zipfile(file)
+        bad = zipfile.ZipFile(file).testzip() if archive else None
+    except DAMAGED as error:
+        raise ValueError(f"{path} is damaged and was not read.") from error
+    file.seek(0)
+    if not archive and file.read(len(LEGACY)) != LEGACY:
+        raise ValueError(f"{path} is damaged or no file of PyTorch, and was not read.")
+    if bad:
+        raise ValueError(f"{path} is damaged: {bad} differs from its checksum.")
+    file.seek(0)
 
 
 def _weights(path: Path, whole: Any) -> Mapping[str, Any]:
@@ -75,7 +100,10 @@ def _weights(path: Path, whole: Any) -> Mapping[str, Any]:
 def _plain(path: Path, key: str, value: Any) -> np.ndarray:
     import torch
 
-    if not isinstance(value, torch.Tensor) or value.is_sparse or value.is_quantized:
-        raise ValueError(f"{path}: {key!r} is a {type(value).__name__}, not a plain tensor.")
-    value = value.detach()
-    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    try:
+        if value.dtype == torch.bfloat16:
+            return value.detach().view(torch.int16).numpy().view(np.dtype(jnp.bfloat16))
+        return value.detach().numpy()
+    except (AttributeError, RuntimeError, TypeError) as error:
+        kind = f"of type {value.dtype}" if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
+        raise ValueError(f"{path}: {key!r} is {kind}, not a plain tensor.") from error

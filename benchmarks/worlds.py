@@ -1,0 +1,75 @@
+"""The experiments that need no training on several worlds: `python -m benchmarks.worlds DIR [DIR ...] --out FILE.json`.
+
+Every DIR was made by `jaxsim rooms --out DIR --seed N`: other pictures, other initial weights, other batches. Each is
+judged on pictures of its own that nothing was trained or measured on. Printed are, for every measure, the mean
+correlation with measured transfer without self in each world, with the interval over pictures and targets, and what
+each experiment found; stored is the whole of it.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from jaxsim import models, reproduce
+from jaxsim.rooms import world
+
+WANTED = ("rsa-matrix", "trees", "selection", "grid", "methods", "layers")
+
+
+def judged(folder: Path, quick: bool) -> dict:
+    """Outcomes of one world as JSON types."""
+    metadata = models.safetensors_metadata(folder / "encoders.safetensors")
+    encoders, truth = (
+        models.from_safetensors(folder / "encoders.safetensors"),
+        world.load_truth(folder / "transfer.npz"),
+    )
+    seed, parts = metadata["recipe"]["seed"], {p for n in WANTED for p in reproduce.EXPERIMENTS[n].parts}
+    setting = reproduce.setting(quick, encoders=encoders, truth=truth, parts=parts, seed=seed)
+
+    def tell(name: str) -> None:
+        print(f"{folder}: {name}", file=sys.stderr, flush=True)
+
+    found = reproduce.run(setting, list(WANTED), tell)
+    return {"recipe": metadata["recipe"], "outcomes": {name: one.to_json() for name, one in found.items()}}
+
+
+def render(results: dict[str, dict]) -> str:
+    """Two Markdown tables: measures by world, and experiments by world."""
+    seeds = [f"seed {one['recipe']['seed']}" for one in results.values()]
+    rule = "|" + " --- |" * (len(seeds) + 2)
+    lines = [f"| agreement with transfer, without self | {' | '.join(seeds)} | mean |", rule]
+    tables = [{row["method"]: row for row in one["outcomes"]["methods"]["rows"]} for one in results.values()]
+    for name in tables[0]:
+        cells = [f"{t[name]['without_self']:.3f}{_span(t[name])}" for t in tables]
+        lines.append(f"| {name} | {' | '.join(cells)} | {np.mean([t[name]['without_self'] for t in tables]):.3f} |")
+    lines += ["", f"| experiment | {' | '.join(seeds)} | holds |", rule]
+    for name in WANTED:
+        found = [one["outcomes"][name] for one in results.values()]
+        holds = f"{sum(one['holds'] for one in found)} of {len(found)}"
+        lines.append(f"| {name} | {' | '.join(one['here'] for one in found)} | {holds} |")
+    return "\n".join(lines)
+
+
+def _span(row) -> str:
+    return "" if row["low"] is None else f" ({row['low']:.2f} to {row['high']:.2f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folders", nargs="+", type=Path, help="folders of `jaxsim rooms`")
+    parser.add_argument("--quick", action="store_true", help="fewer pictures and resamples")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "worlds.json")
+    given = parser.parse_args()
+    results = {folder.name: judged(folder, given.quick) for folder in given.folders}
+    part = given.out.with_suffix(".part")
+    part.write_text(json.dumps(results, indent=1))
+    os.replace(part, given.out)
+    print(render(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Random changes of a training picture together with its targets: flip, rotation, scale and crop in one resampling."""
+
+import dataclasses
+
+import numpy as np
+from PIL import Image
+
+from jaxsim.datasets.decoding import UNLABELLED
+from jaxsim.datasets.records import Example
+
+VECTORS = ("normals",)
+"""Targets whose values are directions: x to the right, y down, z along the optical axis, towards the viewer or away.
+
+So are the normals of PASCAL_MT, NYUD_MT, Taskonomy and Rooms.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """Flip left and right half of the time, rotate, scale, and place the window within the scaled picture, at random.
+
+    Source: Maninis et al. (2019), released code, for flip, rotation and scale; there the window stays centred.
+
+    Attributes:
+        degrees: largest rotation, either way.
+        scales: smallest and largest scale.
+    """
+
+    degrees: float = 20.0
+    scales: tuple[float, float] = (0.75, 1.25)
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> Example:
+        """A changed example of the same size."""
+        flip, degrees, scale = rng.random() < 0.5, rng.uniform(-self.degrees, self.degrees), rng.uniform(*self.scales)
+        room = abs(scale - 1) / 2 * np.array(example.image.shape[1::-1])
+        return moved(example, flip=bool(flip), degrees=degrees, scale=scale, shift=rng.uniform(-room, room))
+
+
+def moved(
+    example: Example,
+    *,
+    flip: bool = False,
+    degrees: float = 0.0,
+    scale: float = 1.0,
+    shift: np.ndarray | tuple[float, float] = (0, 0),
+) -> Example:
+    """The example flipped, then turned and scaled about its centre, then shifted, in a window of the same size.
+
+    The picture is resampled bilinearly, targets and masks take the nearest pixel. What comes from outside is black,
+    masked, and 255 in targets of bytes, 0 in others. Vectors are flipped and turned with the picture; depth is not
+    scaled.
+
+    Args:
+        example: a picture and targets of its size.
+        flip: left and right change places.
+        degrees: to turn by, counter-clockwise.
+        scale: above 1 enlarges.
+        shift: pixels to the right and down.
+
+    >>> right = np.zeros((1, 3, 3), np.float32)
+    >>> right[..., 0] = 1
+    >>> one = Example("a", np.zeros((1, 3, 3), np.uint8), {"normals": right}, {"normals": np.ones((1, 3), bool)})
+    >>> moved(one, degrees=90).targets["normals"][0, 1].round(3).tolist()
+    [0.0, -1.0, 0.0]
+    """
+    rows, columns = example.image.shape[:2]
+    angle, sign = np.deg2rad(degrees), -1.0 if flip else 1.0
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    back = np.diag([sign, 1.0]) @ turn.T / scale
+    centre = np.array([columns, rows]) / 2
+    start = centre - back @ (centre + np.asarray(shift))
+    form = (*back[0], start[0], *back[1], start[1])
+    picture = Image.fromarray(np.ascontiguousarray(example.image))
+    picture = picture.transform((columns, rows), Image.Transform.AFFINE, form, Image.Resampling.BILINEAR)
+    x, y = np.meshgrid(np.arange(columns) + 0.5, np.arange(rows) + 0.5)
+    across, down = (np.floor(back[i, 0] * x + back[i, 1] * y + start[i] + 1e-9).astype(int) for i in (0, 1))
+    inside = (across >= 0) & (across < columns) & (down >= 0) & (down < rows)
+    across, down = np.where(inside, across, 0), np.where(inside, down, 0)
+
+    def of(name: str, values: np.ndarray) -> np.ndarray:
+        if name not in example.masks:
+            return values
+        fill = UNLABELLED if values.dtype == np.uint8 else 0
+        found = np.where(inside.reshape(inside.shape + (1,) * (values.ndim - 2)), values[down, across], fill)
+        return (
+            _turned(found, turn * [sign, 1.0]).astype(values.dtype) if name in VECTORS else found.astype(values.dtype)
+        )
+
+    targets = {name: of(name, values) for name, values in example.targets.items()}
+    masks = {name: inside & mask[down, across] for name, mask in example.masks.items()}
+    return dataclasses.replace(example, image=np.asarray(picture), targets=targets, masks=masks)
+
+
+def _turned(vectors: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    """The first two components times a matrix."""
+    return np.concatenate([np.einsum("ij,hwj->hwi", turn, vectors[..., :2]), vectors[..., 2:]], -1)

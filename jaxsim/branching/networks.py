@@ -1,0 +1,129 @@
+"""Encoders as branches need them: their layers, what they are shown of a picture, decoders that fit."""
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxsim import extraction, models
+from jaxsim.branching.tasks import Task
+from jaxsim.extraction import Preprocessing
+from jaxsim.models.weights import Encoder, variables
+
+DEPTH, RATIO = 256, 8
+"""Channels of DeepLab's parts: the published number, but no more than an eighth of its input's."""
+SMALL = 16
+"""Channels of the parts of a small encoder's decoder."""
+SIDES = {"small": 64, "torchvision": 224, "taskonomy": 256}
+"""Pixels of the pictures that each kind of encoder was trained on."""
+
+
+def side(encoder: Encoder) -> int:
+    """Which of `SIDES` an encoder was made for."""
+    return SIDES[encoder.variant if isinstance(encoder, models.ResNet) else "small"]
+
+
+def shown(name: str, encoder: Encoder, pixels: int | None = None) -> Preprocessing:
+    """What an encoder is shown of a picture, at its own size or another.
+
+    Raises:
+        ValueError: a network of Taskonomy bears the name of no task.
+    """
+    if isinstance(encoder, models.SmallEncoder):
+        found = extraction.NAMED["grey" if name == "colorization" else "unit"]
+        return found.at(pixels or side(encoder))
+    return extraction.preprocessing_of(name, encoder).at(pixels)
+
+
+def layers(encoder: Encoder, wanted: Sequence[str] = (), *, blocks: bool = True) -> dict[str, int]:
+    """Channels of the layers that are maps, by name from the first to the last.
+
+    Args:
+        encoder: the encoder.
+        wanted: some of them; none for all.
+        blocks: without `wanted`, leave out what is not a block where the network has blocks.
+
+    Raises:
+        ValueError: there is no such layer, or it is no map.
+    """
+    order: list[str] = []
+
+    def of_picture(network: Encoder, x: Any) -> dict[str, Any]:
+        values = network.layers(x)
+        order[:] = values
+        return values
+
+    shapes = nnx.eval_shape(of_picture, encoder, jnp.zeros((1, 64, 64, encoder.channels_in)))
+    maps = {name: shapes[name].shape[-1] for name in order if shapes[name].ndim == 4}
+    unknown = [name for name in wanted if name not in maps]
+    if unknown:
+        raise ValueError(f"The encoder has no map of features {unknown[0]!r}; it has {', '.join(maps)}.")
+    some = wanted or [name for name in maps if blocks and name.startswith("block")] or list(maps)
+    return {name: maps[name] for name in maps if name in some}
+
+
+class Prepared(nnx.Module):
+    """A network that is given pictures `(b, h, w, 3)` from 0 to 1 and shown what it was trained on.
+
+    Args:
+        network: called with what `preprocessing` makes of them.
+        preprocessing: its colours, clipping and scale; size and hiding are left to the caller.
+    """
+
+    def __init__(self, network: Any, preprocessing: Preprocessing):
+        self.network = network
+        self.preprocessing = dataclasses.replace(preprocessing, frame=extraction.AsIs(), hides=False)
+
+    def __call__(self, x: Any) -> Any:
+        """The network's values."""
+        return self.network(self.preprocessing(x * 255))
+
+
+def branch(
+    encoder: Encoder, layer: str, task: Task, *, name: str = "", among: Sequence[str] = (), seed: int = 0
+) -> Prepared:
+    """A new decoder on one layer of an encoder, for a task, called with pictures from 0 to 1.
+
+    After a `ResNet` the layer's channels are tiled to the least common multiple of all `among` layers' channels, 2,048
+    for the blocks of ResNet-50, and go into DeepLab's decoder (DDS 2020, section 5.2). A `SmallEncoder` gets a small
+    atrous pyramid without tiling, which before a linear layer changes nothing but how fast that learns. Values have
+    the pictures' size.
+
+    Args:
+        encoder: the encoder, which stays as it is.
+        layer: name of the layer.
+        task: what the branch is for.
+        name: of the encoder; of Taskonomy's networks that of their task.
+        among: the layers that branches are compared of; all blocks by default.
+        seed: of the decoder's weights.
+
+    Raises:
+        ValueError: there is no such layer, or a network of Taskonomy bears the name of no task.
+
+    Example:
+        >>> from jaxsim.branching.tasks import Task
+        >>> net = branch(models.SmallEncoder((4, 8), (2, 2), rngs=nnx.Rngs(0)), "conv1", Task("normals", 3))
+        >>> nnx.eval_shape(lambda network, x: network(x), net, jnp.zeros((2, 16, 24, 3))).shape
+        (2, 16, 24, 3)
+    """
+    channels, rngs = layers(encoder, [layer])[layer], nnx.Rngs(seed)
+    if isinstance(encoder, models.ResNet):
+        width = math.lcm(channels, *layers(encoder, among).values())
+        depth = max(1, min(DEPTH, width // RATIO))
+        decoder = models.DeepLabDecoder(task.channels, channels_in=width, depth=depth, rngs=rngs)
+    else:
+        decoder = models.AsppDecoder(task.channels, channels_in=channels, channels=SMALL, scale=1, rngs=rngs)
+    return Prepared(models.Branch(encoder, layer, decoder), shown(name, encoder))
+
+
+def digest(encoder: Encoder) -> str:
+    """SHA-256 of an encoder's weights and their names, in hexadecimal."""
+    total = hashlib.sha256()
+    for name, variable in sorted(variables(encoder).items()):
+        total.update(name.encode() + np.asarray(variable[...]).tobytes())
+    return total.hexdigest()

@@ -1,0 +1,143 @@
+"""What a branch is trained to give, its loss, and the metric by which it is judged."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxsim.rooms.losses import divergence
+from jaxsim.training import losses, metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A kind of task.
+
+    Attributes:
+        loss: from (task, prediction, target, mask) to a number.
+        answer: from a prediction to what the metric compares with the target.
+        metric: from (task, number of pictures) to one of `training.metrics`.
+        measured: which of the metric's results counts.
+        label: of it, with its unit.
+        higher: whether more of it is better.
+        likes: tasks of Taskonomy whose encoders say what this one needs, the first that there is.
+    """
+
+    loss: Callable[["Task", Any, Any, Any], jax.Array]
+    answer: Callable[[Any], Any]
+    metric: Callable[["Task", int], Any]
+    measured: str
+    label: str
+    higher: bool
+    likes: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One task on one dataset; called with (prediction, batch) it is its own loss.
+
+    Attributes:
+        name: one of `KINDS`.
+        channels: of the prediction.
+        weight: of pixels on an edge.
+    """
+
+    name: str
+    channels: int
+    weight: float = 0.95
+
+    @property
+    def kind(self) -> Kind:
+        """What the task's name stands for."""
+        return KINDS[self.name]
+
+    def __call__(self, prediction: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
+        """The loss of a batch with `target` and `mask`."""
+        return self.kind.loss(self, prediction, batch["target"], batch["mask"])
+
+    def better(self, first: float, second: float) -> bool:
+        """Whether one value of the metric is better than another."""
+        return first > second if self.kind.higher else first < second
+
+
+def _semantic(task: Task, prediction: Any, target: Any, mask: Any) -> jax.Array:
+    return losses.cross_entropy(prediction, target, mask)
+
+
+def _depth(task: Task, prediction: Any, target: Any, mask: Any) -> jax.Array:
+    return losses.depth(prediction[..., 0], target, mask)
+
+
+def _normals(task: Task, prediction: Any, target: Any, mask: Any) -> jax.Array:
+    return losses.normals(prediction, target, mask)
+
+
+def _edge(task: Task, prediction: Any, target: Any, mask: Any) -> jax.Array:
+    return losses.edges(prediction[..., 0], target, mask, task.weight)
+
+
+def _shares(task: Task, prediction: Any, target: Any, mask: Any) -> jax.Array:
+    return divergence(jnp.mean(prediction, (1, 2)), jnp.where(mask[:, None], target, 0))
+
+
+def _likeliest(prediction: Any) -> Any:
+    return jnp.argmax(prediction, -1)
+
+
+def _likeliest_of_all(prediction: Any) -> Any:
+    return jnp.argmax(jnp.mean(prediction, (1, 2)), -1)
+
+
+def _first(prediction: Any) -> Any:
+    return prediction[..., 0]
+
+
+def _chance(prediction: Any) -> Any:
+    return jax.nn.sigmoid(prediction[..., 0])
+
+
+def _same(prediction: Any) -> Any:
+    return prediction
+
+
+def _overlap(task: Task, images: int) -> metrics.MeanIoU:
+    del images
+    return metrics.MeanIoU(task.channels, ignore=-1)
+
+
+def _angles(task: Task, images: int) -> metrics.AngularError:
+    del task, images
+    return metrics.AngularError()
+
+
+def _metres(task: Task, images: int) -> metrics.DepthError:
+    del task
+    return metrics.DepthError(images)
+
+
+def _edges(task: Task, images: int) -> metrics.EdgeError:
+    del task, images
+    return metrics.EdgeError()
+
+
+_WHOLE = (_shares, _likeliest_of_all, _overlap, "accuracy", "accuracy", True)
+KINDS: dict[str, Kind] = {
+    "edge": Kind(_edge, _chance, _edges, "mae", "edges, MAE", False, ("edge2d", "edge_texture")),
+    "depth": Kind(_depth, _first, _metres, "log_rmse", "depth, log RMSE", False, ("rgb2depth", "depth_zbuffer")),
+    "normals": Kind(_normals, _same, _angles, "mean", "normals, mean degrees", False, ("rgb2sfnorm", "normal")),
+    "semantic": Kind(
+        _semantic,
+        _likeliest,
+        _overlap,
+        "miou",
+        "classes of pixels, mIoU",
+        True,
+        ("segmentsemantic", "segment_semantic"),
+    ),
+    "object": Kind(*_WHOLE, ("class_object", "class_1000")),
+    "scene": Kind(*_WHOLE, ("class_scene", "class_places")),
+}
+"""Tasks by name. 'edge' is Canny's edges of the picture (DDS 2020); 'object' and 'scene' are shares of classes in the
+whole picture, judged by the likeliest alone."""

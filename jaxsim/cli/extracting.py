@@ -1,0 +1,108 @@
+"""The command `features`: pictures through encoders, to a folder that the other commands read."""
+
+import json
+import math
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+from jaxsim.cli.output import emit, note, progress, table
+
+
+def run_features(arguments: Namespace) -> None:
+    """Take features; a stopped run goes on where it was."""
+    try:
+        from jaxsim import extraction
+        from jaxsim.extraction.storage import MARK, part_of
+    except ImportError as error:
+        raise ImportError(f"taking features needs {error.name}: pip install 'jaxsim-similarity[nn]'.") from error
+    pictures = _pictures(arguments)
+    encoders, shown = _encoders(arguments)
+    note(arguments, f"{len(pictures)} pictures ({pictures.layout}); {len(encoders)} encoders")
+    try:
+        out = extraction.extract(
+            pictures,
+            encoders,
+            arguments.out,
+            layers=arguments.layer or (),
+            preprocessing=shown,
+            size=arguments.size,
+            batch=arguments.batch,
+            pool=arguments.pool,
+            overwrite=arguments.overwrite,
+            progress=progress(arguments, "pictures"),
+        )
+    except KeyboardInterrupt:
+        if part_of(arguments.out).is_dir():
+            note(arguments, f"\nwhat is done is kept in {part_of(arguments.out)}; the same command goes on there")
+        raise
+    made = json.loads((out / MARK).read_text(encoding="utf-8"))["features"]
+    rows = [[name, one["layer"], _times(one["shape"]), _megabytes(one, len(pictures))] for name, one in made.items()]
+    text = table(["features", "layer", "shape of one", "MB"], rows)
+    emit(arguments, text, {"pictures": len(pictures), "features": made, "out": str(out)})
+    note(arguments, f"wrote {out}")
+
+
+def _times(shape: list[int]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _megabytes(one: dict[str, Any], pictures: int) -> float:
+    return pictures * math.prod(one["shape"]) * 4 / 1e6
+
+
+def _pictures(arguments: Namespace) -> Any:
+    """The dataset.
+
+    Raises:
+        ValueError: a split is given for a layout that has none, or the folder is not of that layout.
+    """
+    from jaxsim import datasets
+
+    split: dict[str, Callable] = {"voc": datasets.voc, "nyud_mt": datasets.nyud_mt, "pascal_mt": datasets.pascal_mt}
+    if arguments.dataset in split:
+        return split[arguments.dataset](arguments.images, arguments.split or "train", ())
+    if arguments.split is not None:
+        raise ValueError(f"--split goes with --dataset {', '.join(split)}; {arguments.dataset} is read whole.")
+    if arguments.dataset == "nyu":
+        return datasets.nyu(arguments.images, targets=())
+    return (
+        datasets.taskonomy(arguments.images) if arguments.dataset == "taskonomy" else datasets.folder(arguments.images)
+    )
+
+
+def _encoders(arguments: Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The encoders of all files, and the preprocessing of those for which one is given or stated by their file.
+
+    Raises:
+        ValueError: two encoders have one name, or --preprocessing names none.
+    """
+    from jaxsim import models
+
+    encoders: dict[str, Any] = {}
+    shown: dict[str, Any] = {}
+    for path in arguments.encoder:
+        found = models.from_safetensors(path)
+        twice = sorted(found.keys() & encoders.keys())
+        if twice:
+            raise ValueError(f"--encoder {path} has an encoder {twice[0]!r}, and so has another file.")
+        encoders |= found
+        shown |= _of_built_in_world(found, models.safetensors_metadata(path))
+    for text in arguments.preprocessing or ():
+        encoder, separator, name = text.rpartition("=")
+        if separator and encoder not in encoders:
+            raise ValueError(
+                f"--preprocessing {text}: there is no encoder {encoder!r}; there are {', '.join(encoders)}."
+            )
+        shown |= dict.fromkeys([encoder] if separator else encoders, name)
+    return encoders, shown
+
+
+def _of_built_in_world(encoders: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
+    """What encoders of `jaxsim rooms` were trained on: pictures of one size, grey for colorization."""
+    from jaxsim.extraction import NAMED
+
+    if "world_version" not in metadata:
+        return {}
+    size = metadata.get("recipe", {}).get("resolution")
+    return {name: NAMED["grey" if name == "colorization" else "unit"].at(size) for name in encoders}

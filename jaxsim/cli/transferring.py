@@ -1,0 +1,78 @@
+"""The command `transfer`: rank initialisations for a new task by similarity, fine-tune from each, correlate."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxsim import plotting
+from jaxsim.cli.branching import finite, parts, plan_of, probe_of, read_bank, recipe_of, some
+from jaxsim.cli.loading import read_measures
+from jaxsim.cli.output import check, emit, note, progress, staged, table
+from jaxsim.cli.scoring import write_rows
+
+FILES = ("transfer.csv", "runs.csv", "correlation.csv", "transfer.png")
+
+
+def run_transfer(arguments: Namespace) -> None:
+    """The Pascal experiment of the papers on any folder."""
+    check(Path(arguments.out), FILES, arguments.overwrite)
+    branching, _ = parts()
+    from jaxsim.branching import figures, initialisations
+
+    chosen = read_measures(arguments.measure or ["rsa", "dds-laplacian"])
+    bank = some(read_bank(arguments), arguments.init)
+    folder = branching.opened(arguments.data, [arguments.task], layout=arguments.layout)
+    plan = plan_of(arguments, next(iter(bank.values())))
+    folder, probe = plan.shown(folder), probe_of(arguments, next(iter(chosen.values())))
+    recipe = recipe_of("transfer", folder, probe, "", bank, plan) | {"task": arguments.task, "small": arguments.small}
+    note(arguments, f"{len(folder.train)} pictures to learn from, {len(folder.val)} to be judged on ({folder.layout})")
+    with staged(arguments.out, FILES, overwrite=arguments.overwrite) as out:
+        with branching.working(arguments.work, recipe) as work:
+            found = initialisations.compare(
+                bank,
+                folder,
+                plan,
+                chosen,
+                probe,
+                work,
+                size=arguments.small,
+                seeds=arguments.seeds,
+                progress=progress(arguments, "networks"),
+            )
+        header, rows = _rows(found)
+        write_rows(out / "transfer.csv", header, rows)
+        runs = [[s, found.names[i], float(value)] for (s, i), value in np.ndenumerate(found.values)]
+        write_rows(out / "runs.csv", ["run", "initialisation", found.task.kind.measured], runs)
+        agreement = [[label, *found.correlation(label)] for label in found.scores]
+        write_rows(out / "correlation.csv", ["measure", "spearman", "pearson", "p"], agreement)
+        plotting.save_figure(figures.scatter(found), out / "transfer.png")
+    paths = [str(Path(arguments.out) / file) for file in FILES]
+    values: dict[str, Any] = {"task": arguments.task, "metric": found.task.kind.measured, "small": found.small}
+    values |= {"rows": [dict(zip(header, row, strict=True)) for row in rows], "files": paths}
+    values["correlation"] = {row[0]: dict(zip(("spearman", "pearson", "p"), row[1:], strict=True)) for row in agreement}
+    text = [
+        f"{found.task.kind.label}, from {len(found.names)} initialisations; {found.small:.3f} the small network",
+        "",
+        table(header, rows),
+        "",
+        table(["similarity with the small network", "spearman", "pearson", "p"], agreement),
+    ]
+    emit(arguments, "\n".join(text), finite(values))
+    note(arguments, f"wrote {', '.join(FILES)} in {arguments.out}")
+
+
+def _rows(found: Any) -> tuple[list[str], list[list[Any]]]:
+    """A row an initialisation, the best first."""
+    measured = found.task.kind.measured
+    header = ["initialisation", measured, "rank"]
+    for label in found.scores:
+        header += [label, f"{label} rank"]
+    rows = []
+    for i, name in enumerate(found.names):
+        row: list[Any] = [name, float(found.mean[i]), int(found.ranks[i])]
+        for label, scores in found.scores.items():
+            row += [float(scores[i]), int(found.predicted_ranks(label)[i])]
+        rows.append(row)
+    return header, sorted(rows, key=lambda row: row[2])

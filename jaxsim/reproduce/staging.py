@@ -1,0 +1,76 @@
+"""Training stage: how early a network ranks the bank as it will when fully trained."""
+
+import functools
+
+import numpy as np
+
+from jaxsim.reproduce import figures, judging, rankings
+from jaxsim.reproduce.outcomes import Outcome
+from jaxsim.reproduce.settings import Setting
+from jaxsim.reproduce.workshop import STAGES
+
+PAPER = {0.1: 0.88, 0.5: 0.99, 0.75: 0.99}
+"""Share of the training and correlation with the end; from a half on the paper says above .99."""
+SETTLED = 0.95
+"""Mean correlation from which a ranking counts as settled."""
+
+
+def stages(setting: Setting) -> Outcome:
+    """Rankings of the bank at stages of training against the last (RSA 2019, supplement S3.1).
+
+    Networks are trained anew, on other pictures and from other weights than the bank's; a task's own network in the
+    bank is left out of its ranking. Stage 0 is untrained: what it shares with the end is not learnt.
+
+    Raises:
+        ValueError: the setting has no workshop.
+    """
+    shop = rankings.workshop(setting, "stages")
+    names = shop.names
+    nets = [[shop.made(name, stage=stage) for stage in STAGES] for name in names]
+    scores = rankings.similarities(setting.code, [net.code for each in nets for net in each])
+    scores = scores.reshape(len(scores), len(names), len(STAGES))
+    truth = rankings.transfer(setting, names)
+    rows, mean = [], {}
+    for k, stage in enumerate(STAGES):
+        last = [rankings.alike(scores[:, t, k], scores[:, t, -1], setting, n) for t, n in enumerate(names)]
+        real = [rankings.alike(scores[:, t, k], truth[:, t], setting, n).spearman for t, n in enumerate(names)]
+        lowest = int(np.argmin([one.pearson for one in last]))
+        skills = [each[k].skill for each in nets]
+        skill = None if None in skills else float(np.mean(np.array(skills, dtype=float)))
+        same = judging.over_tasks([one.pearson for one in last], setting)
+        ranks = judging.over_tasks([one.spearman for one in last], setting)[0]
+        row = (stage, round(stage * shop.recipe.steps), PAPER.get(stage), *same, names[lowest], last[lowest].pearson)
+        rows.append((*row, ranks, *judging.over_tasks(real, setting), skill))
+        mean[stage] = (same[0], rows[-1][9])
+    early, late = mean[0.1][0], [mean[stage][0] for stage in STAGES if 0.5 <= stage < 1]
+    return Outcome(
+        "stages",
+        "RSA 2019, supplement S3.1",
+        "A network from an early stage of training ranks other networks as the fully trained one does.",
+        f"mean Pearson correlation with the last ranking at least {rankings.ALIKE:g} after a tenth of the steps and at "
+        f"least {SETTLED:g} at every stage from one half on",
+        ".88 after a tenth, above .99 from one half on (one network)",
+        f"{early:.2f} after a tenth, {late[0]:.2f} after one half, {mean[0.0][0]:.2f} untrained; rank correlation with "
+        f"transfer {mean[0.1][1]:.2f} after a tenth, {mean[1.0][1]:.2f} at the end ({len(names)} tasks)",
+        bool(early >= rankings.ALIKE and min(late) >= SETTLED),
+        (
+            *("share", "step", "paper", "correlation", "low", "high", "lowest_task", "lowest", "rank_correlation"),
+            *("transfer_rank_correlation", "transfer_low", "transfer_high", "skill"),
+        ),
+        tuple(rows),
+        functools.partial(
+            figures.lines,
+            [f"{100 * row[0]:g}" for row in rows],
+            {
+                "with the last ranking": [row[3] for row in rows],
+                "with transfer (ranks)": [row[9] for row in rows],
+                "paper, with the last": [row[2] for row in rows],
+            },
+            "share of the training steps (%)",
+            "correlation (mean, 95 % over tasks)",
+            spans={
+                "with the last ranking": [(row[4], row[5]) for row in rows],
+                "with transfer (ranks)": [(row[10], row[11]) for row in rows],
+            },
+        ),
+    )

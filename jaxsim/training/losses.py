@@ -1,0 +1,81 @@
+"""Losses of dense prediction where some pixels are unknown, as the branches of DDS 2020 are trained.
+
+Source: Maninis et al., Attentive single-tasking of multiple tasks (2019), whose released code DDS 2020 trains with.
+There an unknown pixel is marked by a value, 255; here by a mask `(b, h, w)`, True where the target is known.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+def cross_entropy(
+    prediction: Float[Array, "*a c"], target: Int[Array, "*a"], mask: Bool[Array, "*a"]
+) -> Float[Array, ""]:
+    """Cross-entropy of logits with class numbers in nats, mean over the known pixels; 0 where there are none.
+
+    >>> round(float(cross_entropy(jnp.zeros((1, 2, 4)), jnp.array([[2, 255]]), jnp.array([[True, False]]))), 4)
+    1.3863
+    """
+    known = jnp.where(mask, target, 0).astype(jnp.int32)
+    logs = jnp.take_along_axis(jax.nn.log_softmax(prediction), known[..., None], -1)[..., 0]
+    return -jnp.sum(jnp.where(mask, logs, 0)) / jnp.maximum(jnp.sum(mask), 1)
+
+
+def normals(
+    prediction: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"], mask: Bool[Array, "b h w"]
+) -> Float[Array, ""]:
+    """Absolute error of the predicted vectors, brought to length 1: mean over the components of known pixels.
+
+    >>> true = jnp.array([[[[0.0, 0.0, 1.0]]]])
+    >>> float(normals(5 * true, true, jnp.ones((1, 1, 1), bool)))
+    0.0
+    """
+    known = mask[..., None]
+    prediction, target = jnp.where(known, prediction, 0), jnp.where(known, target, 0)
+    squares = jnp.sum(prediction**2, -1, keepdims=True)
+    length = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
+    error = jnp.abs(prediction / (length + 1e-12) - target)
+    return jnp.sum(error) / jnp.maximum(3 * jnp.sum(mask), 1)
+
+
+def depth(
+    prediction: Float[Array, "b h w"], target: Float[Array, "b h w"], mask: Bool[Array, "b h w"]
+) -> Float[Array, ""]:
+    """Absolute error of depth, and of its two Sobel derivatives; both are sums divided by the number of known pixels.
+
+    As released, the derivatives count everywhere, unknown depth being 0 there and what is predicted staying; the
+    picture is continued with zeros.
+
+    >>> flat = jnp.zeros((1, 3, 3))
+    >>> float(depth(flat, flat + 1, jnp.ones((1, 3, 3), bool)))
+    5.0
+    """
+    target = jnp.where(mask, target, 0)
+    error = jnp.sum(jnp.where(mask, jnp.abs(prediction - target), 0))
+    slopes = sum(jnp.sum(jnp.abs(_sobel(prediction - target, axis))) for axis in (1, 2))
+    return (error + slopes) / jnp.maximum(jnp.sum(mask), 1)
+
+
+def _sobel(x: Array, axis: int) -> Array:
+    """Derivative along one axis of `(b, h, w)`, zeros outside."""
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1)))
+    x = jnp.moveaxis(x, axis, 1)
+    smooth = x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]
+    return jnp.moveaxis(smooth[:, :-2] - smooth[:, 2:], 1, axis)
+
+
+def edges(
+    prediction: Float[Array, "b h w"], target: Float[Array, "b h w"], mask: Bool[Array, "b h w"], weight: float = 0.95
+) -> Float[Array, ""]:
+    """Binary cross-entropy of logits, pixels on an edge times `weight` and others times 1 - `weight`: mean in nats.
+
+    The weight is 0.95 for Pascal and 0.8 for NYUv2. A pixel is on an edge from a target of one half on.
+
+    >>> x = jnp.zeros((1, 1, 2))
+    >>> round(float(edges(x, jnp.array([[[1.0, 0.0]]]), jnp.ones((1, 1, 2), bool))), 4)
+    0.3466
+    """
+    on = target >= 0.5
+    each = jnp.where(on, weight * jax.nn.softplus(-prediction), (1 - weight) * jax.nn.softplus(prediction))
+    return jnp.sum(jnp.where(mask, each, 0)) / jnp.maximum(jnp.sum(mask), 1)

@@ -1,0 +1,411 @@
+"""Choosing the layer and the initialisation: recommendations, folders, tasks, branches, the work folder."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+nnx = pytest.importorskip("flax.nnx")
+pytest.importorskip("grain")
+pytest.importorskip("skimage")
+pytest.importorskip("scipy")
+
+from jaxsim import branching, measures, models  # noqa: E402
+from jaxsim.branching import networks  # noqa: E402
+from jaxsim.branching.branches import Branches, likenesses  # noqa: E402
+from jaxsim.branching.folders import Pictures, finished  # noqa: E402
+from jaxsim.branching.initialisations import Transfer  # noqa: E402
+from jaxsim.branching.tasks import KINDS, Task  # noqa: E402
+from jaxsim.branching.work import Work  # noqa: E402
+from jaxsim.datasets import Dataset, Example, edges, export  # noqa: E402
+from jaxsim.datasets.export.pictures import Labelled  # noqa: E402
+from jaxsim.datasets.records import Label, Values  # noqa: E402
+
+RNG = np.random.default_rng(0)
+SIDE = 16
+
+
+# Recommendations
+
+
+def layered(noise=0.1, n=40):
+    """Two layers, and tasks that are like the first, like the second, and like neither."""
+    early, late, other = RNG.normal(size=(3, n, 30))
+    near = {"low": early + noise * late, "high": late + noise * early, "none": other}
+    return {"block1": early, "block2": late}, near
+
+
+def test_the_layer_most_alike_is_recommended_with_an_interval_and_a_share():
+    layers, tasks = layered()
+    found = branching.recommend(layers, tasks, resamples=10, key=jax.random.key(0))
+    assert found.best["low"] == "block1"
+    assert found.best["high"] == "block2"
+    assert found.affinity.names == ("block1", "block2")
+    assert found.affinity.targets == ("low", "high", "none")
+    np.testing.assert_allclose(found.first.sum(0), 1)
+    np.testing.assert_array_equal(found.first[:, :2], np.eye(2))
+    assert (found.low <= found.scores).all()
+    assert (found.scores <= found.high).all()
+    plain = branching.recommend(layers, tasks)
+    np.testing.assert_allclose(plain.scores, found.scores, atol=1e-5)
+    assert plain.low is None
+
+
+def hsic(a, b):
+    """Song et al.'s unbiased estimator of two matrices without diagonals, times n (n - 3)."""
+    n = len(a)
+    cross = a.sum(0) @ b.sum(1)
+    return np.trace(a @ b) + a.sum() * b.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * cross
+
+
+def test_scores_are_those_of_the_measure():
+    layers, tasks = layered()
+    found = branching.recommend(layers, tasks, measures.CKA_LINEAR)
+    for i, x in enumerate(layers.values()):
+        for t, y in enumerate(tasks.values()):
+            kx, ky = x @ x.T, y @ y.T
+            for k in (kx, ky):
+                np.fill_diagonal(k, 0)
+            expected = hsic(kx, ky) / np.sqrt(hsic(kx, kx) * hsic(ky, ky))
+            assert found.scores[i, t] == pytest.approx(expected, abs=1e-4)
+
+
+def test_tasks_whose_scores_are_not_known_get_no_recommendation():
+    layers, tasks = layered()
+    with pytest.warns(RuntimeWarning, match="dead"):
+        found = branching.recommend(layers, {**tasks, "dead": np.ones((40, 3))}, measures.RSA)
+    assert set(found.best) == set(tasks)
+
+
+# Folders
+
+
+def labelled(count, side=SIDE):
+    """Pictures with labels in a moment, without rendering."""
+    rng = np.random.default_rng(1)
+    for _ in range(count):
+        normals = rng.normal(size=(side, side, 3))
+        normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+        semantic = np.where(np.arange(side) < side // 2, 0, rng.integers(3, 19))[None].repeat(side, 0)
+        depth = rng.uniform(1, 5, (side, side)).astype(np.float32)
+        shares = np.eye(16, dtype=np.float32)[rng.integers(16)]
+        more = {"class_object": shares, "class_scene": np.array(rng.integers(8))}
+        rgb = rng.integers(0, 256, (side, side, 3)).astype(np.uint8)
+        yield Labelled(rgb, depth, depth, normals.astype(np.float32), semantic, semantic // 3, more)
+
+
+TASKS = {
+    "folder": ("edge",),
+    "nyu": ("edge", "semantic", "depth"),
+    "nyud_mt": ("edge", "semantic", "depth", "normals"),
+    "pascal_mt": ("edge", "semantic", "normals"),
+    "taskonomy": ("edge", "semantic", "depth", "normals", "object", "scene"),
+    "voc": ("edge", "semantic"),
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("folders")
+    for layout in TASKS:
+        export.LAYOUTS[layout](root / layout, labelled(12))
+    return root
+
+
+@pytest.mark.parametrize("layout", TASKS)
+def test_every_layout_is_recognised_and_gives_all_its_tasks(folders, layout):
+    found = branching.opened(folders / layout, TASKS[layout])
+    assert found.layout == layout
+    assert tuple(task.name for task in found.tasks) == TASKS[layout]
+    assert not set(found.train.dataset.ids) & set(found.val.dataset.ids)
+    assert min(len(found.train), len(found.val)) >= 3
+    example = found.train[0]
+    assert tuple(example.targets) == (*TASKS[layout][1:], "edge")
+    for task in found.tasks:
+        if task.name in ("semantic", "object", "scene"):
+            target = example.targets[task.name]
+            assert (target[example.masks[task.name]].max() if target.ndim > 1 else len(target) - 1) < task.channels
+    assert branching.opened(folders / layout, layout=layout).tasks == ()
+
+
+def test_what_is_held_out_follows_the_lists(folders):
+    voc = branching.opened(folders / "voc")
+    assert len(voc.train) == 9  # trainaug: VOC's own six and SBD's three
+    assert len(voc.val) == 3
+    assert len(branching.opened(folders / "voc" / "VOCdevkit").train) == 9
+    taskonomy = branching.opened(folders / "taskonomy")
+    assert {name.split("/")[0] for name in taskonomy.val.dataset.ids} == {"room001"}
+    assert branching.opened(folders / "folder").val.dataset.ids == tuple(f"{k:06d}.png" for k in (3, 7, 11))
+    assert len(branching.opened(folders / "nyu").val) == 3
+
+
+def test_taskonomy_without_a_list_holds_out_buildings_or_pictures(tmp_path):
+    export.taskonomy(tmp_path / "many", labelled(16), "tiny")
+    (tmp_path / "many" / "train_val_test_rooms.csv").unlink()
+    found = branching.opened(tmp_path / "many")
+    assert {name.split("/")[0] for name in found.val.dataset.ids} == {"room003"}
+    assert len(found.train) == 12
+    export.taskonomy(tmp_path / "one", labelled(8), "sample")
+    (tmp_path / "one" / "train_val_test_rooms.csv").unlink()
+    assert [
+        len(part) for part in (branching.opened(tmp_path / "one").train, branching.opened(tmp_path / "one").val)
+    ] == [6, 2]
+
+
+@pytest.mark.parametrize(
+    ("layout", "how", "error", "words"),
+    [
+        ("voc", {"names": ["depth"]}, ValueError, "The voc layout has no task 'depth'; it has edge, semantic"),
+        ("voc", {"names": ["colour"]}, ValueError, "There is no task 'colour'"),
+        ("voc", {"layout": "kitti"}, ValueError, "no dataset layout 'kitti'"),
+        ("folder", {"names": ["semantic"]}, ValueError, "The folder layout has no task 'semantic'; it has edge"),
+        ("nowhere", {}, FileNotFoundError, "nowhere is not there or is not a folder"),
+        ("folder", {"layout": "voc"}, FileNotFoundError, "holds no VOC2012"),
+    ],
+)
+def test_what_a_folder_cannot_give_is_said(folders, layout, how, error, words):
+    with pytest.raises(error, match=words):
+        branching.opened(folders / layout, **how)
+
+
+def test_edges_are_cannys_and_none_are_counted_beside_what_is_unknown():
+    image = np.zeros((20, 20, 3), np.uint8)
+    image[:, 10:] = 255
+    mask = np.ones((20, 20), bool)
+    mask[:5] = False
+    found = finished(Example("a", image, {"edge": np.zeros((20, 20))}, {"edge": mask}))
+    np.testing.assert_array_equal(found.targets["edge"], edges.canny(image))
+    assert found.targets["edge"].sum() > 15
+    np.testing.assert_array_equal(found.masks["edge"], np.arange(20)[:, None].repeat(20, 1) >= 7)
+    plain = Example("a", image, {}, {})
+    assert finished(plain) is plain
+
+
+# Tasks
+
+
+def batch_of(task, mask=None):
+    """A prediction that is right, and its batch."""
+    rng = np.random.default_rng(3)
+    known = rng.random((3, 4, 4)) < 0.8 if mask is None else mask
+    if task.name in ("object", "scene"):
+        classes = np.arange(3)
+        scores = 20.0 * np.eye(task.channels, dtype=np.float32)[classes]
+        target = np.eye(task.channels, dtype=np.float32)[classes]
+        return np.broadcast_to(scores[:, None, None], (3, 4, 4, task.channels)), target, np.ones(3, bool)
+    if task.name == "semantic":
+        target = rng.integers(0, task.channels, (3, 4, 4))
+        return 20.0 * np.eye(task.channels, dtype=np.float32)[target], np.where(known, target, 255), known
+    if task.name == "edge":
+        target = (rng.random((3, 4, 4)) < 0.3).astype(np.float32)
+        return (20 * (2 * target - 1))[..., None], target, known
+    if task.name == "depth":
+        target = rng.uniform(1, 4, (3, 4, 4)).astype(np.float32)
+        return target[..., None], target, np.ones((3, 4, 4), bool)
+    target = rng.normal(size=(3, 4, 4, 3))
+    target = (target / np.linalg.norm(target, axis=-1, keepdims=True)).astype(np.float32)
+    return 7 * target, target, known
+
+
+PERFECT = {"miou": 1.0, "accuracy": 1.0, "mae": 0.0, "mean": 0.0, "log_rmse": 0.0}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_right_predictions_have_no_loss_and_the_best_metric(name):
+    task = Task(name, {"normals": 3, "depth": 1, "edge": 1}.get(name, 3))
+    prediction, target, mask = batch_of(task)
+    loss = task(jnp.asarray(prediction, jnp.float32), {"target": jnp.asarray(target), "mask": jnp.asarray(mask)})
+    assert float(loss) == pytest.approx(0, abs=1e-4)
+    metric = task.kind.metric(task, 3)
+    actual = np.argmax(target, -1) if target.ndim == 2 else target
+    answer = task.kind.answer(jnp.asarray(prediction, jnp.float32))
+    best = metric.result(metric.update(metric.start(), answer, actual, mask))[task.kind.measured]
+    assert best == pytest.approx(PERFECT[task.kind.measured], abs=0.05)
+    other = np.roll(prediction, 1, -1) if task.channels > 1 else 3 - prediction
+    answer = task.kind.answer(jnp.asarray(other, jnp.float32))
+    worse = metric.result(metric.update(metric.start(), answer, actual, mask))[task.kind.measured]
+    assert task.better(best, worse)
+    assert not task.better(worse, best)
+
+
+def test_pictures_without_any_object_add_nothing():
+    task = Task("object", 3)
+    scores = jnp.asarray(RNG.normal(size=(2, 2, 2, 3)), jnp.float32)
+    target = jnp.array([[0.0, 0, 0], [1, 0, 0]])
+    both = task(scores, {"target": target, "mask": jnp.array([False, True])})
+    one = task(scores[1:], {"target": target[1:], "mask": jnp.array([True])})
+    assert float(both) == pytest.approx(float(one) / 2, rel=1e-6)
+
+
+# Branches
+
+
+def resnet(variant="torchvision"):
+    return models.ResNet((1, 1), 4, variant=variant, rngs=nnx.Rngs(0))
+
+
+def small(seed=0):
+    return models.SmallEncoder((4, 8), (2, 2), rngs=nnx.Rngs(seed))
+
+
+def test_layers_are_the_blocks_in_their_order():
+    assert networks.layers(resnet()) == {"block1": 16, "block2": 32}
+    assert networks.layers(resnet("taskonomy"), blocks=False) == {"stem": 4, "block1": 16, "block2": 32, "code": 8}
+    assert networks.layers(small()) == {"conv1": 4, "conv2": 8}
+    assert networks.layers(small(), ["conv2"]) == {"conv2": 8}
+    with pytest.raises(ValueError, match="no map of features 'code'; it has stem, block1, block2"):
+        networks.layers(resnet(), ["code"])
+
+
+def test_decoders_after_a_resnet_are_of_one_size_and_see_tiled_channels():
+    task = Task("semantic", 5)
+    made = {layer: networks.branch(resnet(), layer, task).network.decoder for layer in ("block1", "block2")}
+    assert {decoder.channels_in for decoder in made.values()} == {32}
+    sizes = [sum(v.size for v in jax.tree.leaves(nnx.state(decoder, nnx.Param))) for decoder in made.values()]
+    assert sizes[0] == sizes[1]
+
+
+def test_a_branch_is_shown_what_its_encoder_was_trained_on():
+    seen = []
+
+    class Eye(nnx.Module):
+        def __call__(self, x):
+            seen.append(np.asarray(x))
+            return x
+
+    x = jnp.full((1, 2, 2, 3), 0.5)
+    for preprocessing in (networks.shown("", small()), networks.shown("", resnet())):
+        networks.Prepared(Eye(), preprocessing)(x)
+    np.testing.assert_allclose(seen[0], 0.5, rtol=1e-6)
+    expected = (0.5 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+    np.testing.assert_allclose(seen[1][0, 0, 0], expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="network of Taskonomy"):
+        networks.shown("mine", resnet("taskonomy"))
+
+
+def table(values, scores, tasks=("edge", "semantic")):
+    return Branches(("a", "b", "c"), tuple(Task(name, 1) for name in tasks), np.array(values), np.array(scores))
+
+
+def test_the_best_layer_is_lowest_for_errors_and_highest_for_scores():
+    values = [[[0.3, 0.1], [0.2, 0.5], [0.4, 0.2]], [[0.5, 0.2], [0.3, 0.6], [0.2, 0.95]]]
+    scores = [[[0.9, 0.1], [0.4, np.nan], [0.1, 0.8]]] * 2
+    found = table(values, scores)
+    assert found.best == {"edge": "b", "semantic": "c"}
+    assert found.recommended == {"edge": "a"}
+    assert found.agreeing == ()
+    assert found.loss("edge") == pytest.approx(0.15)
+    np.testing.assert_allclose(found.deviation[:, 0], np.std([[0.3, 0.2, 0.4], [0.5, 0.3, 0.2]], axis=0, ddof=1))
+    agreeing = table(values, [[[0.1, 0], [0.9, 0], [0.1, 1]]])
+    assert agreeing.agreeing == ("edge", "semantic")
+    assert np.isnan(table(values[:1], scores[:1]).deviation).all()
+
+
+def test_a_task_is_like_its_own_name_first_then_taskonomys():
+    tasks = [Task("depth", 1), Task("normals", 3), Task("edge", 1)]
+    bank = dict.fromkeys(("rgb2depth", "depth", "rgb2sfnorm"), small())
+    assert likenesses(tasks, bank) == {"depth": "depth", "normals": "rgb2sfnorm"}
+
+
+def test_correlation_of_transfer_turns_errors_round():
+    scores = {"rsa": np.array([0.9, 0.5, 0.7, 0.1])}
+    errors = Transfer(Task("depth", 1), tuple("abcd"), scores, np.array([[0.1, 0.3, 0.2, 0.9]]), 0.5)
+    spearman, pearson, p = errors.correlation("rsa")
+    assert spearman == pytest.approx(1)
+    assert pearson == pytest.approx(-np.corrcoef(scores["rsa"], errors.mean)[0, 1])
+    assert 0.01 < p < 0.1  # one of 24 orders
+    assert errors.ranks.tolist() == errors.predicted_ranks("rsa").tolist() == [1, 3, 2, 4]
+    classes = Transfer(Task("semantic", 2), tuple("abcd"), scores, np.array([[0.1, 0.3, 0.2, 0.9]]), 0.5)
+    assert classes.correlation("rsa")[0] == pytest.approx(-1)
+    assert classes.correlation("rsa")[2] == 1
+
+
+# Work
+
+
+def test_work_is_done_once_and_its_checkpoints_go(tmp_path):
+    work, calls = Work(tmp_path / "work", {"a": 1}), []
+
+    def compute(checkpoints):
+        checkpoints.mkdir(parents=True)
+        calls.append(checkpoints)
+        return {"miou": 0.5, "mae": float("nan")}
+
+    assert work.result("one", compute)["miou"] == 0.5
+    again = Work(tmp_path / "work", {"a": 1}).result("one", compute)
+    assert again["miou"] == 0.5
+    assert np.isnan(again["mae"])
+    assert len(calls) == 1
+    assert not calls[0].exists()
+    assert work.arrays("x", lambda _: {"code": np.arange(3)})["code"].tolist() == [0, 1, 2]
+    assert work.arrays("x", lambda _: {})["code"].tolist() == [0, 1, 2]
+
+
+def test_work_of_another_recipe_or_damaged_work_is_refused(tmp_path):
+    Work(tmp_path, {"epochs": 2, "seed": 0})
+    with pytest.raises(ValueError, match=r"holds work with another epochs \(2, here 3\)"):
+        Work(tmp_path, {"epochs": 3, "seed": 0})
+    (tmp_path / "recipe.json").write_text("[1]")
+    with pytest.raises(ValueError, match="recipe.json is damaged: it holds no JSON object"):
+        Work(tmp_path, {})
+    (tmp_path / "recipe.json").write_text("{")
+    with pytest.raises(ValueError, match="recipe.json is damaged"):
+        Work(tmp_path, {})
+
+
+def test_a_failed_computation_leaves_no_result(tmp_path):
+    def fails(checkpoints):
+        checkpoints.mkdir(parents=True)
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        Work(tmp_path, {}).result("one", fails)
+    assert (tmp_path / "checkpoints" / "one").exists()
+    assert not (tmp_path / "results").exists()
+    assert json.loads((tmp_path / "recipe.json").read_text()) == {}
+
+
+# Training
+
+
+def coloured(count=6):
+    """A dataset whose depth is its picture's red."""
+
+    def image(name):
+        ramp = np.linspace(0, 1, SIDE)[:, None, None] * np.linspace(0.2, 1, SIDE)[:, None]
+        return (np.random.default_rng(int(name)).uniform(100, 255, 3) * ramp).astype(np.uint8)
+
+    def depth(name):
+        return Values(1 + image(name)[..., 0].astype(np.float32) / 255, np.ones((SIDE, SIDE), bool))
+
+    ids = tuple(map(str, range(count)))
+    return Pictures(Dataset("made up", ids, image, {"metres": Label(str, depth)}), (("depth", "metres"),))
+
+
+def test_training_goes_through_the_loader_and_judging_counts_every_picture():
+    class Red(nnx.Module):
+        def __init__(self):
+            self.slope = nnx.Param(jnp.zeros(()))
+            self.bias = nnx.Param(jnp.ones(()))
+
+        def __call__(self, x):
+            return self.bias[...] + self.slope[...] * x[..., :1]
+
+    pictures, task = coloured(), Task("depth", 1)
+    plan = branching.Plan(size=SIDE, epochs=40, batch=4, learning_rate=0.02)
+    assert plan.steps(6) == 40
+    done = branching.trained(Red(), task, pictures, plan)
+    assert float(done.network.slope[...]) > 0.3
+    before, after = (branching.judged(net, task, pictures, plan) for net in (Red(), done.network))
+    assert after["log_rmse"] < before["log_rmse"] / 1.5
+    red = np.stack([pictures[i].image[..., 0] / 255 for i in range(6)])
+    expected = np.median(np.sqrt(np.mean(np.log(1 + red) ** 2, (1, 2))))
+    assert before["log_rmse"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_unknown_optimiser_is_named():
+    plan = branching.Plan(size=SIDE, optimiser="lion")
+    with pytest.raises(ValueError, match="no optimiser 'lion'; there are sgd, adam"):
+        branching.trained(small(), Task("depth", 1), coloured(), plan)
