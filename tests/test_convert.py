@@ -200,6 +200,13 @@ def test_all_that_is_wrong_is_in_one_message():
     assert str(caught.value) == message
 
 
+def test_networks_that_no_checkpoint_is_of():
+    arrays = exported(network("resnet50"), TORCHVISION)
+    for made in (models.fold(network("resnet50")), quick(lambda: models.SmallEncoder((2,), (1,), rngs=nnx.Rngs(0)))):
+        with pytest.raises(ValueError, match="No family of names knows .* of the network; is it folded"):
+            convert.fill(made, arrays, [TORCHVISION], source="m")
+
+
 def test_extra_tensors_can_be_left_out_by_name():
     arrays = exported(network("resnet50"), TORCHVISION) | {"head.weight": np.ones(1), "head.bias": np.ones(1)}
     found = convert.fill(network("resnet50"), arrays, [TORCHVISION], source="m", leave_out=["head.*"])

@@ -10,7 +10,7 @@ import pytest
 nnx = pytest.importorskip("flax.nnx")
 torch = pytest.importorskip("torch")
 
-from test_models import precisions  # noqa: E402
+from test_models import change, precisions  # noqa: E402
 
 from benchmarks.torch_resnet import TorchResNet, TorchTaskonomy, randomise  # noqa: E402
 from jaxsim import models  # noqa: E402
@@ -162,6 +162,9 @@ def test_weights_come_back_bit_for_bit_beside_small_encoders(tmp_path):
     x = images(33, 40)
     for name, values in network.layers(x).items():
         np.testing.assert_array_equal(read["depth"].layers(x)[name], values)
+    change(path, lambda arrays, header: header["encoders"]["depth"].update(network="VGG"))
+    with pytest.raises(ValueError, match="does not describe encoders .there is no kind of encoder 'VGG'"):
+        models.from_safetensors(path)
     with pytest.raises(ValueError, match="'depth' is folded; save the network it was folded from"):
         models.to_safetensors({"depth": models.fold(network)}, tmp_path / "folded.safetensors")
 

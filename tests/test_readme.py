@@ -1,21 +1,49 @@
 """The README's code runs, and its tables name what there is."""
 
 import re
+import shlex
 from pathlib import Path
+
+import numpy as np
+import pytest
 
 import jaxsim as js
 from jaxsim import measures
+from jaxsim.cli.parser import build_parser
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
 
 
 def test_ten_lines_run(capsys):
-    (block,) = re.findall(r"```python\n(.*?)```", README, re.S)
     names = {}
-    exec(block, names)
+    exec(BLOCKS[0], names)
     assert names["A"].values.shape == (12, 12)
     assert names["low"].shape == (12, 12)
     assert "estimate" in capsys.readouterr().out
+
+
+def test_recipe_for_a_torch_network_runs(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    image = pytest.importorskip("PIL.Image")
+    (tmp_path / "pictures").mkdir()
+    for k in range(3):
+        noise = np.random.default_rng(k).integers(0, 255, (32, 40, 3), np.uint8)
+        image.fromarray(noise).save(tmp_path / "pictures" / f"{k}.png")
+    network = torch.nn.Sequential()
+    network.layer3 = torch.nn.Conv2d(3, 4, 3, stride=16)
+    monkeypatch.chdir(tmp_path)
+    exec(BLOCKS[1], {"network": network})
+    features, ids = js.read_features(tmp_path / "features")
+    assert features["resnet"].shape == (3, 14, 14, 4)
+    assert len(ids) == 3
+
+
+def test_commands_are_valid_usage():
+    commands = [line.partition("#")[0] for line in README.splitlines() if line.startswith("jaxsim ")]
+    assert len(commands) >= 10
+    for command in commands:
+        build_parser().parse_args(shlex.split(command)[1:])
 
 
 def test_table_of_measures_is_true():

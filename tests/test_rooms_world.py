@@ -101,10 +101,10 @@ def test_a_ray_along_two_walls_meets_the_third(tiny):
         present=jnp.zeros(scenes.OBJECTS, bool),
         structures=jnp.tile(jnp.array([[0.0, -20, 0], [0.1, 0.1, 0.1]]), (3, 1, 1)),
     )
-    origin = jnp.array([[0.2], [1.0], [0.3]])
+    origin, cast = jnp.array([[0.2], [1.0], [0.3]]), jax.jit(render.cast)
     for axis, wall in ((0, scene.size[0] / 2 - 0.2), (1, scene.size[1] - 1.0), (2, scene.size[2] / 2 - 0.3)):
         direction = jnp.full((3, 1), tiny, jnp.float32).at[axis].set(1.0)
-        met, index = render.cast(scene, render._parts(scene), origin, direction)
+        met, index = cast(scene, render._parts(scene), origin, direction)
         assert float(met[0]) == pytest.approx(float(wall), rel=1e-5)
         assert int(index[0]) == render.ROOM
 

@@ -57,10 +57,6 @@ class Task:
         """The loss of a batch with `target` and `mask`."""
         return self.kind.loss(self, prediction, batch["target"], batch["mask"])
 
-    def better(self, first: float, second: float) -> bool:
-        """Whether one value of the metric is better than another."""
-        return first > second if self.kind.higher else first < second
-
 
 def _semantic(task: Task, prediction: Any, target: Any, mask: Any) -> jax.Array:
     return losses.cross_entropy(prediction, target, mask)

@@ -32,7 +32,7 @@ def run_layers(arguments: Namespace) -> None:
     folder = branching.opened(arguments.data, layout=arguments.layout)
     probe = probe_of(arguments, measure)
     pictures = probe.pictures(folder.train)
-    recipe = recipe_of("layers", folder, probe, label, {name: encoder} | bank)
+    recipe = recipe_of("layers", folder, probe, {name: encoder} | bank)
     note(arguments, f"{len(pictures)} pictures ({folder.layout}); layers of {name}, {len(bank)} encoders of tasks")
     with staged(arguments.out, LAYERS_FILES, overwrite=arguments.overwrite) as out:
         with branching.working(arguments.work, recipe) as work:
@@ -71,7 +71,7 @@ def run_branch(arguments: Namespace) -> None:
     folder, probe = plan.shown(folder), probe_of(arguments, measure)
     like = branches.likenesses(folder.tasks, bank)
     used = {f"{name} {i}": encoder for i, (encoder, name) in enumerate(pairs)} | {n: bank[n] for n in like.values()}
-    recipe = recipe_of("branch", folder, probe, label, used, plan)
+    recipe = recipe_of("branch", folder, probe, used, plan)
     without = [task.name for task in folder.tasks if task.name not in like]
     if without:
         note(arguments, f"no encoder of a task like {', '.join(without)}: nothing is recommended for it")
@@ -186,20 +186,21 @@ def plan_of(arguments: Namespace, encoder: Any) -> Any:
     )
 
 
-def recipe_of(what: str, folder: Any, probe: Any, measure: str, encoders: dict[str, Any], plan: Any = None) -> dict:
-    """What a work folder's contents depend on, as JSON types."""
+def recipe_of(what: str, folder: Any, probe: Any, encoders: dict[str, Any], plan: Any = None) -> dict[str, Any]:
+    """What a work folder's contents depend on, as JSON types; similarity is computed anew each time."""
     import dataclasses
     import hashlib
 
     from jaxsim.branching import networks
 
     ids = "\n".join((*folder.train.dataset.ids, "", *folder.val.dataset.ids))
-    settings = {"images": probe.count, "resamples": probe.resamples, "seed": probe.seed, "size": probe.side}
-    return settings | {
+    return {
         "command": what,
+        "images": probe.count,
+        "seed": probe.seed,
+        "size": probe.side,
         "layout": folder.layout,
         "pictures": hashlib.sha256(ids.encode()).hexdigest(),
-        "measure": measure,
         "encoders": {name: networks.digest(encoder) for name, encoder in encoders.items()},
         "plan": None if plan is None else dataclasses.asdict(plan),
     }

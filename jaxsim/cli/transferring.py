@@ -26,7 +26,7 @@ def run_transfer(arguments: Namespace) -> None:
     folder = branching.opened(arguments.data, [arguments.task], layout=arguments.layout)
     plan = plan_of(arguments, next(iter(bank.values())))
     folder, probe = plan.shown(folder), probe_of(arguments, next(iter(chosen.values())))
-    recipe = recipe_of("transfer", folder, probe, "", bank, plan) | {"task": arguments.task, "small": arguments.small}
+    recipe = recipe_of("transfer", folder, probe, bank, plan) | {"task": arguments.task, "small": arguments.small}
     note(arguments, f"{len(folder.train)} pictures to learn from, {len(folder.val)} to be judged on ({folder.layout})")
     with staged(arguments.out, FILES, overwrite=arguments.overwrite) as out:
         with branching.working(arguments.work, recipe) as work:

@@ -90,8 +90,8 @@ def fill(
         The network, and what became of every tensor.
 
     Raises:
-        ValueError: tensors are missing, unknown, of another shape or type, not finite, or variances below zero. The
-            message names all of them, and the network stays as it was.
+        ValueError: tensors are missing, unknown, of another shape or type, not finite, or variances below zero: the
+            message names all of them, and the network stays as it was. Or the network is not one of these families.
 
     Example:
         >>> import numpy as np
@@ -113,7 +113,8 @@ def fill(
     slots = variables(network)
     naming, prefix = _recognised(list(slots), tensors, namings, source)
     keys = {name: prefix + naming.key(name) for name in slots}
-    rest = [key for key in tensors if key not in set(keys.values())]
+    used = set(keys.values())
+    rest = [key for key in tensors if key not in used]
     reasons = {key: _reason(key, prefix, naming, leave_out) for key in rest}
     values = {name: tensors[key] for name, key in keys.items() if key in tensors}
     problems = {
@@ -137,11 +138,11 @@ def _recognised(
     names: Sequence[str], tensors: Mapping[str, np.ndarray], namings: Sequence[Naming], source: str
 ) -> tuple[Naming, str]:
     """The family of names, and the prefix, under which the checkpoint has most parameters of ours."""
-    counts = {
-        (i, prefix): sum(prefix + naming.key(name) in tensors for name in names)
-        for i, naming in enumerate(namings)
-        for prefix in naming.prefixes
-    }
+    try:
+        named = [(i, prefix, naming) for i, naming in enumerate(namings) for prefix in naming.prefixes]
+        counts = {(i, prefix): sum(prefix + naming.key(n) in tensors for n in names) for i, prefix, naming in named}
+    except KeyError as error:
+        raise ValueError(f"No family of names knows {error.args[0]!r} of the network; is it folded?") from error
     i, prefix = max(counts, key=counts.__getitem__)
     if not counts[i, prefix]:
         families = " or ".join(naming.label for naming in namings)
