@@ -240,7 +240,7 @@ def _rooms(command: argparse.ArgumentParser) -> None:
     command.add_argument("--pictures", type=_count, metavar="N", help="to learn from; default: 6000")
     command.add_argument("--steps", type=_count, metavar="N", help="gradient steps a task; default: 1500")
     command.add_argument("--task", metavar="NAME", action="append", help="only this task; repeat it for several")
-    command.add_argument("--size", default="small", metavar="NAME", help="small, wide, deep, large or paper")
+    command.add_argument("--size", default="small", metavar="NAME", help="tiny, small, wide, deep, large or paper")
     command.add_argument("--seed", type=_seed, default=0, metavar="N", help="of pictures and weights; default: 0")
     command.add_argument("--out", required=True, metavar="DIR", help="folder of the world; a killed run goes on there")
 
