@@ -98,13 +98,14 @@ def ready(
 def _module(name, encoder, preprocessing, shape, layers, pool) -> Ready:
     encoder = models.fold(encoder)
     encoder.eval()
-    graph, state = nnx.split(encoder)
+    weights = _sha256(nnx.state(encoder))
+    graph, state = nnx.split(models.for_inference(encoder))
     order: list[str] = []
     given = jax.eval_shape(functools.partial(_layers, graph, order), state, jax.ShapeDtypeStruct(shape, jnp.float32))
     wanted = chosen(name, order, layers)
     shapes = {layer: _pooled_shape(given[layer].shape[1:], pool) for layer in wanted}
-    run = functools.partial(_forward, graph, jax.device_put(state, over_devices()[1]), wanted, pool)
-    return Ready(preprocessing, run, shapes, _sha256(state))
+    run = functools.partial(_forward(), graph, jax.device_put(state, over_devices()[1]), wanted, pool)
+    return Ready(preprocessing, run, shapes, weights)
 
 
 def _layers(graph: Any, order: list[str], state: Any, x: Array) -> dict[str, Array]:
@@ -117,8 +118,13 @@ def _layers(graph: Any, order: list[str], state: Any, x: Array) -> dict[str, Arr
     return dict(values)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2, 3))
-def _forward(graph: Any, state: Any, layers: tuple[str, ...], pool: bool, x: Array) -> dict[str, Array]:
+@functools.cache
+def _forward() -> Callable:
+    """`_features`, compiled as is best on this device, which is not looked at before a network runs."""
+    return jax.jit(_features, static_argnums=(0, 2, 3), compiler_options=models.compiler_options())
+
+
+def _features(graph: Any, state: Any, layers: tuple[str, ...], pool: bool, x: Array) -> dict[str, Array]:
     with jax.default_matmul_precision("highest"):
         values = _layers(graph, [], state, x)
     return {layer: _pooled(values[layer].astype(jnp.float32), pool) for layer in layers}

@@ -8,6 +8,7 @@ from jaxsim.models.convert import Conversion, from_checkpoint
 from jaxsim.models.decoders import AsppDecoder, SmallDecoder, VectorHead
 from jaxsim.models.deeplab import Branch, DeepLabDecoder
 from jaxsim.models.encoders import SIZES, SmallEncoder
+from jaxsim.models.inference import compiler_options, for_inference
 from jaxsim.models.networks import Network
 from jaxsim.models.normed import fold
 from jaxsim.models.resnet import NETWORKS, ResNet
@@ -28,7 +29,9 @@ __all__ = [
     "TaskonomyDecoder",
     "TaskonomyHead",
     "VectorHead",
+    "compiler_options",
     "fold",
+    "for_inference",
     "from_checkpoint",
     "from_safetensors",
     "safetensors_metadata",
