@@ -3,7 +3,7 @@
 Every DIR was made by `jaxsim rooms --out DIR --seed N`: other pictures, other initial weights, other batches. Each is
 judged on pictures of its own that nothing was trained or measured on. Printed are, for every measure, the mean
 correlation with measured transfer without self in each world, with the interval over pictures and targets, and what
-each experiment found; stored is the whole of it.
+each experiment found; stored is the whole of it. Worlds that FILE holds already are kept beside those given.
 """
 
 import argparse
@@ -17,7 +17,8 @@ import numpy as np
 from jaxsim import models, reproduce
 from jaxsim.rooms import world
 
-WANTED = ("rsa-matrix", "trees", "selection", "grid", "methods", "layers")
+WANTED = ("rsa-matrix", "trees", "selection", "grid", "methods", "layers", "depth", "images", "subsets")
+"""Experiments that train no network."""
 
 
 def judged(folder: Path, quick: bool) -> dict:
@@ -48,7 +49,9 @@ def render(results: dict[str, dict]) -> str:
         lines.append(f"| {name} | {' | '.join(cells)} | {np.mean([t[name]['without_self'] for t in tables]):.3f} |")
     lines += ["", f"| experiment | {' | '.join(seeds)} | holds |", rule]
     for name in WANTED:
-        found = [one["outcomes"][name] for one in results.values()]
+        found = [one["outcomes"][name] for one in results.values() if name in one["outcomes"]]
+        if not found:
+            continue
         holds = f"{sum(one['holds'] for one in found)} of {len(found)}"
         lines.append(f"| {name} | {' | '.join(one['here'] for one in found)} | {holds} |")
     return "\n".join(lines)
@@ -64,7 +67,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer pictures and resamples")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "worlds.json")
     given = parser.parse_args()
-    results = {folder.name: judged(folder, given.quick) for folder in given.folders}
+    kept = json.loads(given.out.read_text()) if given.out.exists() else {}
+    results = kept | {folder.name: judged(folder, given.quick) for folder in given.folders}
     part = given.out.with_suffix(".part")
     part.write_text(json.dumps(results, indent=1))
     os.replace(part, given.out)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 SEED = 2_000_000
 """Of the pictures; training uses seeds near 0 and measured transfer seeds near 1 000 000."""
 PICTURES, PICTURES_QUICK = 500, 300
+REFERENCE = 2000
+"""Other pictures, for `images`; as many as the rest in a quick setting."""
 PARTS = ("layers", "labels", "reference", "elsewhere", "workshop")
 QUICK = {"learn": 600, "judge": 60, "steps": 150, "fit": 100, "test": 150}
 """Amounts of a workshop's recipe for a first look."""
@@ -99,8 +101,8 @@ def setting(
     """The setting of the built-in world: fresh pictures seen by trained encoders, and measured transfer.
 
     Args:
-        quick: 300 pictures instead of 500, fewer resamples in the experiments, and networks trained for four tasks
-            only, in 150 steps.
+        quick: 300 pictures instead of 500, 300 others instead of 2000, fewer resamples in the experiments, and networks
+            trained for four tasks only, in 150 steps.
         encoders: by task; those that come with the package by default.
         truth: measured transfer of these encoders; the one that comes with the package by default.
         recipe: how much the encoders learnt from and for how long, and with what seed; those of the package by default,
@@ -130,9 +132,10 @@ def setting(
     count = PICTURES_QUICK if quick else PICTURES
     folder = None if work is None else Path(work) / f"version-{pictures.VERSION}"
     report = None if progress is None else progress("pictures")
-    total, made = count * (1 + ("reference" in parts) + ("elsewhere" in parts)), 0
+    others = count if quick else REFERENCE
+    total, made = count * (1 + ("elsewhere" in parts)) + others * ("reference" in parts), 0
 
-    def rendered(where: int, name: str = "rooms", names: Sequence[str] = ()) -> "pictures.Pictures":
+    def rendered(where: int, count: int, name: str = "rooms", names: Sequence[str] = ()) -> "pictures.Pictures":
         nonlocal made
         before, place = made, SEED + 10 * seed + where
 
@@ -148,14 +151,14 @@ def setting(
     def codes(rgb: np.ndarray, layer: str | None = None) -> dict[str, np.ndarray]:
         return networks.features(encoders, rgb, layer)
 
-    here = rendered(0, names=truth.sources if "labels" in parts else ())
+    here = rendered(0, count, names=truth.sources if "labels" in parts else ())
     rgb = here.rgb
     deepest = max(len(encoder.widths) for encoder in encoders.values())
     layers = range(1, deepest) if "layers" in parts else ()
     features: dict[str, Any] = {f"conv{i}": codes(rgb, f"conv{i}") for i in layers}
     features[f"conv{deepest}"] = codes(rgb)
-    reference = rendered(1).rgb if "reference" in parts else None
-    there = rendered(2, NEW_WORLD).rgb if "elsewhere" in parts else None
+    reference = rendered(1, others).rgb if "reference" in parts else None
+    there = rendered(2, count, NEW_WORLD).rgb if "elsewhere" in parts else None
     shown = {"rooms": rgb} | ({} if there is None else {NEW_WORLD: there})
     amount = _amount(recipe or world.Recipe(), truth.targets, quick, seed)
     return Setting(

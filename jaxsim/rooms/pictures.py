@@ -91,12 +91,21 @@ def make(
     wanted, look = [tasks.named(n) for n in names], style(world)
     rgb, targets = [], {task.name: [] for task in wanted}
     root, size = jax.random.key(seed), min(BATCH, count)
-    for start in range(0, count, size):
+
+    def rendered(start: int) -> render.View:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(root, np.arange(start, start + size))
-        views, keep = render.views(keys, look, resolution), min(size, count - start)
+        return render.views(keys, look, resolution)
+
+    ahead = rendered(0)
+    for start in range(0, count, size):
+        views, keep = ahead, min(size, count - start)
+        made = {task.name: tasks.targets(task, views) for task in wanted if not task.on_host}
+        if start + size < count:  # rendered while the host makes the other targets
+            ahead = rendered(start + size)
+        made |= {task.name: tasks.targets(task, views) for task in wanted if task.on_host}
         rgb.append(np.round(np.asarray(views.rgb)[:keep] * 255).astype(np.uint8))
-        for task in wanted:
-            targets[task.name].append(_stored(np.asarray(tasks.targets(task, views))[:keep]))
+        for name, values in made.items():
+            targets[name].append(_stored(np.asarray(values)[:keep]))
         if progress is not None:
             progress(start + keep, count)
     return Pictures(world, seed, np.concatenate(rgb), {n: np.concatenate(v) for n, v in targets.items()})
