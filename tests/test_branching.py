@@ -1,6 +1,9 @@
 """Choosing the layer and the initialisation: recommendations, folders, tasks, branches, the work folder."""
 
+import errno
 import json
+import os
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +21,7 @@ from jaxsim.branching.branches import Branches, likenesses  # noqa: E402
 from jaxsim.branching.folders import Pictures, finished  # noqa: E402
 from jaxsim.branching.initialisations import Transfer  # noqa: E402
 from jaxsim.branching.tasks import KINDS, Task  # noqa: E402
-from jaxsim.branching.work import Work  # noqa: E402
+from jaxsim.branching.work import Work, working  # noqa: E402
 from jaxsim.datasets import Dataset, Example, edges, export  # noqa: E402
 from jaxsim.datasets.export.pictures import Labelled  # noqa: E402
 from jaxsim.datasets.records import Label, Values  # noqa: E402
@@ -170,6 +173,17 @@ def test_what_a_folder_cannot_give_is_said(folders, layout, how, error, words):
         branching.opened(folders / layout, **how)
 
 
+def test_folders_of_several_layouts_and_lists_without_a_split_are_refused(folders, tmp_path):
+    for layout in ("nyud_mt", "voc"):
+        shutil.copytree(folders / layout, tmp_path / "mixed", dirs_exist_ok=True)
+    with pytest.raises(ValueError, match=r"mixed mixes the layouts nyud_mt and voc: say which with layout"):
+        branching.opened(tmp_path / "mixed")
+    assert branching.opened(tmp_path / "mixed", layout="nyud_mt").layout == "nyud_mt"
+    export.taskonomy(tmp_path / "one", labelled(4))
+    with pytest.raises(ValueError, match=r"train_val_test_rooms.csv names no building of split 'val'"):
+        branching.opened(tmp_path / "one")
+
+
 def test_edges_are_cannys_and_none_are_counted_beside_what_is_unknown():
     image = np.zeros((20, 20, 3), np.uint8)
     image[:, 10:] = 255
@@ -220,13 +234,38 @@ def test_right_predictions_have_no_loss_and_the_best_metric(name):
     assert float(loss) == pytest.approx(0, abs=1e-4)
     metric = task.kind.metric(task, 3)
     actual = np.argmax(target, -1) if target.ndim == 2 else target
-    answer = task.kind.answer(jnp.asarray(prediction, jnp.float32))
+    answer = task.kind.postprocess(jnp.asarray(prediction, jnp.float32))
     best = metric.result(metric.update(metric.start(), answer, actual, mask))[task.kind.measured]
     assert best == pytest.approx(PERFECT[task.kind.measured], abs=0.05)
     other = np.roll(prediction, 1, -1) if task.channels > 1 else 3 - prediction
-    answer = task.kind.answer(jnp.asarray(other, jnp.float32))
+    answer = task.kind.postprocess(jnp.asarray(other, jnp.float32))
     worse = metric.result(metric.update(metric.start(), answer, actual, mask))[task.kind.measured]
     assert worse < best if task.kind.higher else worse > best
+
+
+def test_losses_have_the_published_scales_and_a_class_that_is_unknown_everywhere_is_left_out():
+    assert {name: kind.scale for name, kind in KINDS.items() if kind.scale != 1} == {"edge": 50, "normals": 10}
+    ones = jnp.ones((1, 2, 2), bool)
+    edge = {"target": jnp.zeros((1, 2, 2)), "mask": ones}
+    assert float(Task("edge", 1, 0.8)(jnp.zeros((1, 2, 2, 1)), edge)) == pytest.approx(50 * 0.2 * np.log(2), rel=1e-6)
+    actual = np.array([[[0, 1, 2, 2]]])
+    for task, expected in ((Task("semantic", 3, unlabelled=(0,)), 1.0), (Task("semantic", 3), 2 / 3)):
+        metric = task.kind.metric(task, 1)
+        found = metric.result(metric.update(metric.start(), actual, actual, actual > 0))
+        assert found["miou"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("layout", [layout for layout, tasks in TASKS.items() if "semantic" in tasks])
+def test_right_classes_are_a_perfect_result_in_every_layout(folders, layout):
+    folder = branching.opened(folders / layout, ["semantic"])
+    task = folder.tasks[0]
+    assert task.unlabelled == ((0,) if layout in ("nyu", "taskonomy") else ())
+    for example in (*folder.train, *folder.val):
+        known = example.targets["semantic"][example.masks["semantic"]]
+        assert not np.isin(known, task.unlabelled).any()
+    metric = task.kind.metric(task, 1)
+    every = np.setdiff1d(np.arange(task.channels), task.unlabelled)
+    assert metric.result(metric.update(metric.start(), every, every))["miou"] == 1
 
 
 def test_pictures_without_any_object_add_nothing():
@@ -242,7 +281,8 @@ def test_pictures_without_any_object_add_nothing():
 
 
 def resnet(variant="torchvision"):
-    return models.ResNet((1, 1), 4, variant=variant, rngs=nnx.Rngs(0))
+    """Shapes alone."""
+    return nnx.eval_shape(lambda: models.ResNet((1, 1), 4, variant=variant, rngs=nnx.Rngs(0)))
 
 
 def small(seed=0):
@@ -264,6 +304,40 @@ def test_decoders_after_a_resnet_are_of_one_size_and_see_tiled_channels():
     assert {decoder.channels_in for decoder in made.values()} == {32}
     sizes = [sum(v.size for v in jax.tree.leaves(nnx.state(decoder, nnx.Param))) for decoder in made.values()]
     assert sizes[0] == sizes[1]
+
+
+@pytest.mark.parametrize("variant", ["torchvision", "taskonomy"])
+def test_decoders_after_resnet50_have_the_published_width_and_maps_the_published_stride(variant):
+    encoder = nnx.eval_shape(lambda: models.ResNet(variant=variant, rngs=nnx.Rngs(0)))
+    picture = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)
+    seen = {}
+    for layer in ("block1", "block4", *(["code"] if variant == "taskonomy" else [])):
+        among = [layer] if layer == "code" else ()
+        made = nnx.eval_shape(
+            lambda network, layer=layer, among=among: (
+                networks.branch(network, layer, Task("semantic", 21), name="rgb2depth", among=among).network
+            ),
+            encoder,
+        )
+        kernels = [made.decoder.project.linear.kernel.shape, made.decoder.out.kernel.shape]
+        assert kernels == [(5 * 256, 256), (1, 1, 256, 21)] or kernels == [(1, 1, 5 * 256, 256), (1, 1, 256, 21)]
+        values = nnx.eval_shape(lambda network, x, layer=layer: network.encoder.layers(x, layer)[layer], made, picture)
+        seen[layer] = values.shape[1]
+    assert seen["block4"] == 256 // 16
+    assert seen == (
+        {"block1": 64, "block4": 16} if variant == "torchvision" else {"block1": 32, "block4": 16, "code": 16}
+    )
+
+
+def test_dilated_or_not_the_weights_are_the_encoders():
+    encoder = models.ResNet((1, 1, 1, 1), 2, rngs=nnx.Rngs(0))
+    branch = networks.branch(encoder, "block4", Task("semantic", 3)).network
+    assert (encoder.output_stride, branch.encoder.output_stride) == (32, 16)
+    for (path, mine), (other, theirs) in zip(
+        nnx.to_flat_state(nnx.state(branch.encoder)), nnx.to_flat_state(nnx.state(encoder)), strict=True
+    ):
+        assert path == other
+        np.testing.assert_array_equal(mine[...], theirs[...])
 
 
 def test_a_branch_is_shown_what_its_encoder_was_trained_on():
@@ -295,7 +369,7 @@ def test_the_best_layer_is_lowest_for_errors_and_highest_for_scores():
     assert found.best == {"edge": "b", "semantic": "c"}
     assert found.recommended == {"edge": "a"}
     assert found.agreeing == ()
-    assert found.loss("edge") == pytest.approx(0.15)
+    assert found.regret("edge") == pytest.approx(0.15)
     np.testing.assert_allclose(found.deviation[:, 0], np.std([[0.3, 0.2, 0.4], [0.5, 0.3, 0.2]], axis=0, ddof=1))
     agreeing = table(values, [[[0.1, 0], [0.9, 0], [0.1, 1]]])
     assert agreeing.agreeing == ("edge", "semantic")
@@ -352,6 +426,37 @@ def test_work_of_another_recipe_or_damaged_work_is_refused(tmp_path):
     (tmp_path / "recipe.json").write_text("{")
     with pytest.raises(ValueError, match="recipe.json is damaged"):
         Work(tmp_path, {})
+
+
+def test_a_full_disk_keeps_what_is_done_and_the_checkpoints(tmp_path, monkeypatch):
+    def compute(checkpoints):
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        (checkpoints / "step").write_text("far")
+        return {"miou": 0.5}
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    work = Work(tmp_path, {})
+    work.result("one", compute)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match=r"two.json could not be written: no space left on device\.$"):
+            work.result("two", compute)
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["one.json"]
+    assert (tmp_path / "checkpoints" / "two" / "step").exists()
+    assert work.result("one", lambda _: {}) == {"miou": 0.5}
+    assert work.result("two", compute) == {"miou": 0.5}
+
+
+def test_what_is_kept_for_the_time_of_a_command_is_not_promised():
+    with (
+        pytest.raises(ValueError, match=r"^a\.png is damaged\.$"),
+        working(None, {}) as work,
+    ):
+        raise ValueError(f"a.png is damaged. 2 of 4 pictures are done and kept in {work.folder}/bank.part: the same.")
+    with pytest.raises(OSError, match=r"^other\.$"), working(None, {}):
+        raise OSError("other.")
 
 
 def test_a_failed_computation_leaves_no_result(tmp_path):

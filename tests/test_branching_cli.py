@@ -236,8 +236,11 @@ def test_resnet50_itself_from_pytorchs_file_to_branches_at_64_pixels(place, caps
         (["branch", "voc", "--task", "colour"], "invalid choice: 'colour'"),
         (["transfer", "voc", "--init", "edge2d"], "It takes several initialisations and one task, not 1 and 1"),
         (["layers", "voc", "--measure", "rsa", "--measure", "rv"], "takes one --measure, not 2"),
+        (["branch", "voc", "--task", "edge", "--epochs", "0"], "'0' is not a whole number above zero"),
+        (["transfer", "voc", "--learning-rate", "-1"], "'-1' is not a number above zero"),
+        (["layers", "broken"], ".jpg is damaged, truncated or not of its kind"),
     ],
-    ids=["folder", "task", "bank", "name", "layer", "few", "choice", "alone", "measures"],
+    ids=["folder", "task", "bank", "name", "layer", "few", "choice", "alone", "measures", "none", "rate", "broken"],
 )
 def test_bad_input_is_one_sentence_and_writes_nothing(bare, capsys, tmp_path, arguments, words):
     command, data, *more = arguments
@@ -256,7 +259,10 @@ def bare(tmp_path_factory):
     from test_branching import labelled
 
     root = tmp_path_factory.mktemp("bare")
-    export.voc(root / "voc", labelled(12))
+    for name in ("voc", "broken"):
+        export.voc(root / name, labelled(12))
+    for picture in (root / "broken").rglob("*.jpg"):
+        picture.write_bytes(picture.read_bytes()[:200])
     models.to_safetensors({name: small(i) for i, name in enumerate(BANK)}, root / "bank.safetensors")
     models.to_safetensors({"mine": small(9)}, root / "9.safetensors")
     return root

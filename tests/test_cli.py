@@ -2,6 +2,7 @@
 
 import csv
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -371,6 +372,30 @@ def test_out_that_is_a_file_is_refused(path, tmp_path, capsys):
     for folder in (tmp_path / "taken", tmp_path / "taken" / "below"):
         refused(["affinity", path, "--out", str(folder)], capsys, "taken is a file")
     assert (tmp_path / "taken").read_text() == "mine"
+
+
+@pytest.mark.parametrize("limit", [200, 10_000], ids=["at the first file", "at the picture"])
+def test_a_full_disk_leaves_everything_as_it_was(path, out, capsys, limit):
+    out.mkdir()
+    for name in ("affinity.npz", "notes.txt"):
+        (out / name).write_text("precious")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        assert main(["affinity", path, "--out", str(out), "--overwrite", "--quiet"]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert capsys.readouterr().err == f"jaxsim: error: --out {out} could not be written: file too large.\n"
+    assert {p.name: p.read_text() for p in out.iterdir()} == {"affinity.npz": "precious", "notes.txt": "precious"}
+
+
+def test_a_loss_that_is_not_finite_is_one_sentence(monkeypatch, path, out, capsys):
+    def diverge(_):
+        raise FloatingPointError("The loss of task 'depth' is not finite at step 3")
+
+    monkeypatch.setattr(jaxsim.cli.scoring, "run_affinity", diverge)
+    assert main(["affinity", path, "--out", str(out)]) == 2
+    assert capsys.readouterr().err == "jaxsim: error: The loss of task 'depth' is not finite at step 3.\n"
 
 
 def test_unwritable_out_is_refused(path, tmp_path, capsys, monkeypatch):

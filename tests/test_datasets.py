@@ -254,6 +254,17 @@ def test_unlabelled_pixels_and_missing_depth_of_nyu_are_masked(copied):
     assert [tuple(p) for p in np.argwhere(~example.masks["depth"])] == [(2, 7), (2, 8)]
 
 
+def test_grey_normals_of_nyud_mt_are_unknown(made, tmp_path):
+    root = shutil.copytree(made / "nyud_mt", tmp_path / "nyud_mt")
+    first = sorted(root.glob("normals/*.jpg"))[0]
+    values = np.asarray(Image.open(first)).copy()
+    values[:8, :8] = 127
+    Image.fromarray(values).save(first, quality=100, subsampling=0)
+    mask = datasets.nyud_mt(root, "train", ["normals"])[0].masks["normals"]
+    assert not mask[1:7, 1:7].any()
+    assert mask[10:, 10:].all()
+
+
 def test_nyud_mt_comes_back(made):
     found = datasets.nyud_mt(made / "nyud_mt")
     assert [int(name) - 1 for name in found.ids] == [k for k in range(COUNT) if k % 4 != 3]

@@ -1,5 +1,7 @@
 """Dataset folders that are corrupt, incomplete, mixed or of another kind: one sentence that names file and cause."""
 
+import os
+import resource
 import shutil
 
 import h5py
@@ -346,3 +348,130 @@ def test_sbd_files_of_other_content_are_refused(copied):
         datasets.voc(root, "trainaug", sbd=root / "VOCdevkit")
     with pytest.raises(ValueError, match="has no picture 2012_000003"):
         datasets.voc(root, "train").select(["2012_000000", "2012_000003"])
+
+
+GREY = np.arange(256).reshape(16, 16)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_pictures_of_more_than_8_bits_are_refused_and_not_clipped(tmp_path, dtype):
+    Image.fromarray((GREY * 257).astype(dtype)).save(tmp_path / "deep.tiff")
+    with pytest.raises(
+        ValueError, match=r"deep.tiff is damaged, .*: it is a picture of mode .* where 8 bits a channel"
+    ):
+        datasets.folder(tmp_path)[0]
+
+
+def test_every_kind_of_8_bit_picture_is_read_in_colour(tmp_path):
+    grey = Image.fromarray(GREY.astype(np.uint8))
+    colour = Image.merge("RGB", [grey, grey, grey])
+    kinds = {"grey": grey, "alpha": grey.convert("LA"), "rgba": colour.convert("RGBA"), "palette": grey.convert("P")}
+    for name, picture in kinds.items():
+        picture.save(tmp_path / f"{name}.png")
+    kinds["palette"].save(tmp_path / "transparent.png", transparency=bytes(range(256)))
+    colour.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100)
+    for example in datasets.folder(tmp_path):
+        np.testing.assert_allclose(example.image.astype(int), np.stack([GREY] * 3, -1), atol=4, err_msg=example.id)
+
+
+def test_odd_things_in_a_folder_of_pictures(tmp_path, monkeypatch):
+    root = tmp_path / "ünï cödé 日本"
+    (root / "folder.png").mkdir(parents=True)
+    (root / "again").symlink_to(".")
+    for name in ("a b.png", "a b.jpg", "ä\n.png"):
+        Image.new("RGB", (1, 1), "red").save(root / name)
+    found = datasets.folder(root)
+    assert found.ids == ("a b.jpg", "a b.png", "ä\n.png")
+    assert [example.image.shape for example in found] == [(1, 1, 3)] * 3
+    for name, make in {"loop": lambda p: p.symlink_to(p.name), "pipe": os.mkfifo, "text": lambda p: p.touch()}.items():
+        make(root / f"{name}.png")
+        with pytest.raises((ValueError, FileNotFoundError), match=f"{name}.png is ") as caught:
+            datasets.folder(root).select([f"{name}.png"])[0]
+        assert "\n" not in str(caught.value)
+    (root / "closed").mkdir()
+    listed = os.scandir
+
+    def refused(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(PermissionError, match=r"closed could not be listed: permission denied\.$"):
+        datasets.folder(root)
+
+
+def test_splits_as_other_systems_write_them(copied):
+    root = copied("nyud_mt")
+    split = root / "gt_sets" / "train.txt"
+    split.write_bytes(b"\xef\xbb\xbf\r\n0001\r\n\r\n  \r\n0002 1\r\n")
+    assert datasets.nyud_mt(root).ids == ("0001", "0002")
+    split.write_bytes(b"")
+    with pytest.raises(ValueError, match="train.txt names no picture"):
+        datasets.nyud_mt(root)
+    table = root / "split.csv"
+    table.write_bytes(b"\xef\xbb\xbfid,train,val\r\nhanson,1,0\r\n")
+    assert datasets.read_buildings(table, "train") == ("hanson",)
+    with pytest.raises(ValueError, match=r"split.csv names no building of split 'val'"):
+        datasets.read_buildings(table, "val")
+    table.write_text("id,train\n" + "x" * 200_000 + ",1\n")
+    with pytest.raises(ValueError, match=r"split.csv is no list of splits: field larger"):
+        datasets.read_buildings(table, "train")
+
+
+@pytest.mark.parametrize("odd", [41, -1, np.nan, 2.5])
+def test_class_numbers_that_there_are_not_are_named(copied, odd):
+    root = copied("nyud_mt")
+    savemat(root / "segmentation/0001.mat", {"segmentation": np.full((HEIGHT, WIDTH), odd)})
+    with pytest.raises(ValueError, match=r"0001.mat has class .* where 0 to 40 and 255 are expected"):
+        datasets.nyud_mt(root)[0]
+
+
+def test_other_class_numbers_that_there_are_not(copied):
+    root = copied("taskonomy")
+    path = root / "segment_semantic/room000/point_0_view_0_domain_segmentsemantic.png"
+    Image.fromarray(np.full((HEIGHT, WIDTH), 18, np.uint8)).save(path)
+    with pytest.raises(ValueError, match=f"{path.name} has class 18 where 0 to 17 are expected"):
+        datasets.taskonomy(root, ["segment_semantic"])[0]
+    path = root / "class_scene/room000/point_0_view_0_domain_class_scene.npy"
+    np.save(path, np.array([0.5, np.nan], np.float32))
+    with pytest.raises(ValueError, match=f"{path.name} has numbers that are not finite"):
+        datasets.taskonomy(root, ["class_scene"])[0]
+    root = copied("pascal_mt")
+    savemat(root / "pascal-context/trainval/2010_000000.mat", {"LabelMap": np.full((HEIGHT, WIDTH), np.nan)})
+    with pytest.raises(ValueError, match=r"2010_000000.mat has class nan where 0 to 459 are expected"):
+        datasets.pascal_mt(root)[0]
+
+
+def test_nyu_files_of_other_numbers_are_refused(copied):
+    root = copied("nyu")
+    path = root / "nyu_depth_v2_labeled.mat"
+    with h5py.File(path, "r+") as file:
+        file["labels"][0] = 895
+    with pytest.raises(ValueError, match=r"has class 895 where 0 to 894 in picture 0001 are expected"):
+        datasets.nyu(path)[0]
+    savemat(root / "classMapping40.mat", {"mapClass": np.full((1, 894), 41)})
+    with pytest.raises(ValueError, match=r"classMapping40.mat has class 41 where 0 to 40 are expected"):
+        datasets.nyu(path, classes=root / "classMapping40.mat")
+    for numbers in (np.zeros((0, 1)), np.array([[1.5]]), np.array([[np.nan]])):
+        savemat(root / "splits.mat", {"trainNdxs": numbers})
+        with pytest.raises(ValueError, match=r"splits.mat names no pictures of split 'train', or not by whole numbers"):
+            datasets.nyu(path, "train", splits=root / "splits.mat")
+    with h5py.File(path, "r+") as file:
+        images = file["images"][()].astype(np.uint16)
+        del file["images"]
+        file["images"] = images
+    with pytest.raises(ValueError, match="its array 'images' is of type uint16"):
+        datasets.nyu(path)
+
+
+@pytest.mark.parametrize("layout", sorted(export.LAYOUTS))
+def test_a_writer_on_a_full_disk_leaves_nothing(tmp_path, layout):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(OSError, match=rf"{layout} could not be written: [a-z ]+\.$"):
+            export.LAYOUTS[layout](tmp_path / layout, SHOWN[:2])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []

@@ -13,9 +13,9 @@ pytest.importorskip("PIL", reason="datasets need the nn extra")
 from PIL import Image  # noqa: E402
 
 from jaxsim.datasets import Dataset, Example, batches, folder  # noqa: E402
-from jaxsim.datasets.edges import canny, with_canny  # noqa: E402
+from jaxsim.datasets.edges import canny  # noqa: E402
 from jaxsim.datasets.records import Label, Values  # noqa: E402
-from jaxsim.datasets.shaping import crop, fit  # noqa: E402
+from jaxsim.datasets.shaping import fit, stretch  # noqa: E402
 
 NAMES = tuple("abcdefg")
 
@@ -194,18 +194,22 @@ def test_fit_to_the_same_size_changes_nothing():
     np.testing.assert_array_equal(found.targets["depth"], given.targets["depth"])
 
 
-@pytest.mark.parametrize(("top", "left"), [(2, 3), (-2, 1), (7, -3), (-20, 0), (0, 40)])
-def test_crop_fills_the_outside_with_unknown_pixels(top, left):
-    given, size = example(9, 11), (5, 6)
-    found = crop(given, top, left, size)
-    for r in range(size[0]):
-        for c in range(size[1]):
-            inside = 0 <= r + top < 9 and 0 <= c + left < 11
-            at = (r + top, c + left)
-            assert found.image[r, c].tolist() == (given.image[at].tolist() if inside else [0, 0, 0])
-            assert found.targets["classes"][r, c] == (given.targets["classes"][at] if inside else 255)
-            assert found.targets["depth"][r, c] == (given.targets["depth"][at] if inside else 0)
-            assert found.masks["depth"][r, c] == (given.masks["depth"][at] if inside else False)
+def test_stretch_keeps_the_whole_picture():
+    given = example(6, 12)
+    found = stretch(given, (3, 3))
+    assert found.image.shape == (3, 3, 3)
+    rows, columns = [1, 3, 5], [2, 6, 10]
+    for name in ("classes", "depth"):
+        np.testing.assert_array_equal(found.targets[name], given.targets[name][np.ix_(rows, columns)])
+        np.testing.assert_array_equal(found.masks[name], given.masks[name][np.ix_(rows, columns)])
+    np.testing.assert_array_equal(stretch(given, (6, 12)).image, given.image)
+
+
+def test_batches_are_resized_as_asked():
+    wide = Dataset("made up", ("a",), lambda name: np.tile(np.arange(12, dtype=np.uint8)[:, None], (6, 1, 3)), {})
+    whole, centre = (next(iter(batches(wide, 1, size=6, resize=how))).images[0, 0, :, 0] for how in (stretch, fit))
+    assert centre.tolist() == [3, 4, 5, 6, 7, 8]
+    assert np.ptp(whole) >= 9
 
 
 # Edges
@@ -225,10 +229,3 @@ def test_canny_finds_the_outline_of_a_square_and_no_other():
     faint = np.full((16, 16, 3), 100, np.uint8)
     faint[:, 8:] = 110
     assert canny(faint).sum() == 0
-
-
-def test_edges_are_made_at_the_final_size():
-    found = next(iter(batches(made_up(), 2, size=(12, 16), finish=with_canny)))
-    assert found.targets["edge"].shape == (2, 12, 16)
-    assert found.masks["edge"].all()
-    np.testing.assert_array_equal(found.targets["edge"][1], canny(found.images[1]))

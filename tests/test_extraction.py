@@ -315,7 +315,7 @@ def test_pictures_and_settings_that_are_none(tmp_path):
     match = "A preprocessing is given for 'b'; the encoders are a"
     refused(ValueError, match, tmp_path, made_up(3), {"a": small()}, preprocessing={"b": "unit"})
     refused(ValueError, "no preprocessing 'odd'", tmp_path, made_up(3), {"a": small()}, preprocessing={"a": "odd"})
-    match = "takes square pictures; a size of 8 x 9 is none"
+    match = "takes square pictures; 8 x 9 is not square"
     shown = {"a": Preprocessing(extraction.Square())}
     refused(ValueError, match, tmp_path, made_up(3), {"a": small()}, preprocessing=shown, size=(8, 9))
 

@@ -19,6 +19,7 @@ from jaxsim import extraction, models  # noqa: E402
 from jaxsim.cli import guide, main, parser  # noqa: E402
 from jaxsim.datasets import export  # noqa: E402
 from jaxsim.extraction import forward, storage  # noqa: E402
+from jaxsim.models.weights import variables  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +217,33 @@ def test_a_full_disk(pictures, files, out, capsys):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "could not be written: file too large. 2 of 7 pictures are done" in capsys.readouterr().err
     assert run(*command) == 0
+
+
+def test_weights_and_features_that_are_not_finite(pictures, files, out, tmp_path, capsys):
+    def infinite(x):
+        return {"code": x[:, 0, 0] * np.inf}
+
+    with pytest.warns(RuntimeWarning, match="Features 'odd' have numbers that are not finite") as told:
+        extraction.extract(pictures, {"odd": infinite, "a": whole.small(1)}, tmp_path / "odd", batch=2)
+    assert len(told) == 1
+    encoder = whole.small(1)
+    kernel = variables(encoder)["conv1/kernel"]
+    kernel.set_value(kernel[...] * np.nan)
+    models.to_safetensors({"a": encoder}, tmp_path / "nan.safetensors")
+    said = refused(capsys, out, pictures, "--encoder", tmp_path / "nan.safetensors")
+    assert "nan.safetensors: array 'a/conv1/kernel' has numbers that are not finite" in said
+    assert "is not there or is not a file" in refused(capsys, out, pictures, "--encoder", pictures)
+
+
+def test_settings_that_choose_nothing(pictures, files, out, capsys):
+    two = ("--encoder", files / "two.safetensors")
+    for flag, value in (("--batch", "0"), ("--batch", "-1"), ("--size", "0"), ("--size", "-8")):
+        assert f"argument {flag}: '{value}' is not a whole number above zero" in refused(
+            capsys, out, pictures, *two, flag, value
+        )
+    assert "has no layer 'zzz*'; there are conv1, conv2" in refused(capsys, out, pictures, *two, "--layer", "zzz*")
+    (pictures / "a.png").write_text("no picture at all")
+    assert "a.png is damaged, truncated or not of its kind: no picture format" in refused(capsys, out, pictures, *two)
 
 
 def test_output_that_is_there_or_cannot_be_written(pictures, files, out, tmp_path, capsys, monkeypatch):

@@ -77,7 +77,7 @@ def test_frames_at_another_size():
     np.testing.assert_array_equal(Fitted((6, 9))(image), fit(Example("", image, {}, {}), (6, 9)).image)
     assert AsIs()(image) is image
     for frame in (Square(), ShortSide()):
-        with pytest.raises(ValueError, match="takes square pictures; a size of 4 x 5 is none"):
+        with pytest.raises(ValueError, match="takes square pictures; 4 x 5 is not square"):
             frame.at((4, 5))
 
 
@@ -150,6 +150,8 @@ def test_grey_is_what_colorization_of_the_built_in_world_was_trained_on():
 
     image = picture(16, 16)
     expected = encoders.inputs(tasks.named("colorization"), image[None])
+    luminance = image.astype(float) @ [0.299, 0.587, 0.114]
+    np.testing.assert_allclose(expected, np.repeat(luminance[None, ..., None], 3, -1), atol=0.51)
     assert NAMED["grey"].colours is grey
     found = prepare(NAMED["grey"], image[None])
     np.testing.assert_allclose(np.asarray(found) * 255, expected, atol=1e-3)
@@ -169,7 +171,7 @@ def test_encoders_say_what_they_want():
     assert extraction.preprocessing_of("anything", network("torchvision")) == extraction.IMAGENET
     for name in ("rgb2depth", "depth_zbuffer", "colorization"):
         assert extraction.preprocessing_of(name, network("taskonomy")) == extraction.TASKONOMY[name]
-    with pytest.raises(ValueError, match=r"Encoder 'depth' is a network of Taskonomy.*autoencoder.*name its prepro"):
+    with pytest.raises(ValueError, match=r"Encoder 'depth' is a network of Taskonomy.*autoencoder.*pass its prepro"):
         extraction.preprocessing_of("depth", network("taskonomy"))
 
 

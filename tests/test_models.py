@@ -2,6 +2,7 @@
 
 import functools
 import json
+import resource
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ nnx = pytest.importorskip("flax.nnx")
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
 
 from jaxsim import models  # noqa: E402
-from jaxsim.models.weights import HEADER  # noqa: E402
+from jaxsim.models.weights import HEADER, WHOLE, variables  # noqa: E402
 
 
 def rngs(seed=0):
@@ -86,7 +87,7 @@ def test_first_layer_against_a_plain_loop():
     ("decoder", "shape"),
     [
         (lambda: models.SmallDecoder(3, rngs=rngs()), (2, 32, 32, 3)),
-        (lambda: models.SmallDecoder(1, 1, upsampling="bilinear", rngs=rngs()), (2, 8, 8, 1)),
+        (lambda: models.SmallDecoder(1, 1, rngs=rngs()), (2, 8, 8, 1)),
         (lambda: models.SmallDecoder(2, 4, widths=(32, 16, 4, 4), rngs=rngs()), (2, 64, 64, 2)),
         (lambda: models.SmallDecoder(2, 0, rngs=rngs()), (2, 4, 4, 2)),
         (lambda: models.VectorHead(7, features_in=128, rngs=rngs()), (2, 7)),
@@ -101,11 +102,10 @@ def test_decoders(decoder, shape):
     assert len(np.unique(out)) > 5
 
 
-def test_nearest_upsampling_repeats_and_bilinear_keeps_a_constant():
-    from jaxsim.models.decoders import enlarge
+def test_doubling_repeats_pixels():
+    from jaxsim.models.decoders import doubled
 
-    np.testing.assert_array_equal(enlarge(CODE, 2, "nearest"), np.asarray(CODE).repeat(2, 1).repeat(2, 2))
-    np.testing.assert_allclose(enlarge(jnp.full((1, 3, 3, 2), 0.25), 4, "bilinear"), 0.25, rtol=1e-6)
+    np.testing.assert_array_equal(doubled(CODE), np.asarray(CODE).repeat(2, 1).repeat(2, 2))
 
 
 def precisions(jaxpr):
@@ -123,7 +123,7 @@ def precisions(jaxpr):
 @pytest.mark.parametrize(
     "decoder",
     [
-        lambda: models.SmallDecoder(3, upsampling="bilinear", rngs=rngs()),
+        lambda: models.SmallDecoder(3, rngs=rngs()),
         lambda: models.VectorHead(7, features_in=128, rngs=rngs()),
         lambda: models.AsppDecoder(5, rngs=rngs()),
     ],
@@ -148,7 +148,6 @@ def test_every_contraction_asks_for_full_precision(decoder):
         (lambda: models.SmallEncoder((4, 0), (1, 1), rngs=rngs()), "positive"),
         (lambda: models.SmallEncoder.named("huge", rngs=rngs()), "'huge'.*small"),
         (lambda: models.SmallDecoder(1, 5, rngs=rngs()), "5 upsamplings"),
-        (lambda: models.SmallDecoder(1, upsampling="cubic", rngs=rngs()), "'cubic'"),
         (lambda: quick(lambda: models.SmallDecoder(1, rngs=rngs()))(CODE[..., :3]), r"\(b, h, w, 8\).*\(2, 4, 4, 3\)"),
         (lambda: small()(IMAGES[0]), r"\(b, h, w, 3\).*\(32, 32, 3\)"),
         (lambda: quick(lambda: models.VectorHead(2, rngs=rngs()))(CODE), "512 features.*128"),
@@ -195,6 +194,7 @@ def change(path, edit):
 
     with safe_open(path, "numpy") as file:
         header = json.loads(file.metadata()[HEADER])
+    del header[WHOLE]
     arrays = {name: np.array(values) for name, values in safetensors_numpy.load_file(path).items()}
     edit(arrays, header)
     safetensors_numpy.save_file(arrays, path, {HEADER: json.dumps(header)})
@@ -235,6 +235,48 @@ def test_a_flipped_byte_is_refused(saved, where):
         models.from_safetensors(path)
 
 
+def test_a_flipped_byte_of_the_header_is_refused_wherever_it_is(saved):
+    _, path = saved
+    whole = path.read_bytes()
+    text = whole.index(b'\\"encoders')
+    places = [*range(text, text + 400, 3), whole.index(b'steps\\": 5') + 9, whole.index(WHOLE.encode())]
+    for place in places:
+        data = bytearray(whole)
+        data[place] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match="e.safetensors"):
+            models.safetensors_metadata(path)
+
+
+def test_encoders_written_before_headers_had_a_checksum_are_read(saved):
+    encoders, path = saved
+    change(path, lambda arrays, header: None)
+    assert list(models.from_safetensors(path)) == list(encoders)
+
+
+def test_a_full_disk_keeps_the_file_that_was_there(saved):
+    encoders, path = saved
+    whole = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(OSError, match=r"e\.safetensors could not be written: file too large\.$"):
+            models.to_safetensors(encoders, path, overwrite=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [p.name for p in path.parent.iterdir()] == ["e.safetensors"]
+    assert path.read_bytes() == whole
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    encoder = quick(lambda: models.SmallEncoder((4,), (2,), rngs=rngs()))
+    kernel = variables(encoder)["conv1/kernel"]
+    kernel.set_value(kernel[...].at[0, 0].set(jnp.nan))
+    path = models.to_safetensors({"depth": encoder}, tmp_path / "e.safetensors")
+    with pytest.raises(ValueError, match="e.safetensors: array 'depth/conv1/kernel' has numbers that are not finite"):
+        models.from_safetensors(path)
+
+
 def test_truncated_absent_foreign_and_existing_files(saved, tmp_path):
     encoders, path = saved
     with pytest.raises(FileExistsError):
@@ -244,6 +286,8 @@ def test_truncated_absent_foreign_and_existing_files(saved, tmp_path):
         models.from_safetensors(path)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         models.from_safetensors(tmp_path / "nowhere.safetensors")
+    with pytest.raises(FileNotFoundError, match="is not there or is not a file"):
+        models.from_safetensors(tmp_path)
     safetensors_numpy.save_file({"a": np.zeros(3)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match="no jaxsim encoders"):
         models.from_safetensors(tmp_path / "other.safetensors")

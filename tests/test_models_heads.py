@@ -81,6 +81,25 @@ def test_taskonomys_decoder_is_its_ports_and_converts():
     close(jitted(models.fold(decoder), x), expected)
 
 
+def test_the_task_banks_own_decoder_converts_by_its_keys():
+    """Keys and axes as slim writes them: (height, width, inputs, outputs), and outputs first where transposed."""
+    decoder = statistics(quick(lambda: models.TaskonomyDecoder(2, rngs=rngs())))
+    arrays = {"decoder/decoder_output/weights": decoder.out.kernel, "decoder/decoder_output/biases": decoder.out.bias}
+    for i in range(2, 15):
+        kind = "deconv" if i in (8, 10, 12, 14) else "conv"
+        layer = decoder.hidden[f"{kind}{i}"]
+        arrays[f"decoder/{kind}{i}/weights"] = layer.linear.kernel
+        for name, part in (("gamma", "scale"), ("beta", "bias"), ("moving_mean", "mean"), ("moving_variance", "var")):
+            arrays[f"decoder/{kind}{i}/BatchNorm/{name}"] = getattr(layer.norm, part)
+    arrays = {name: np.asarray(variable[...]) for name, variable in arrays.items()}
+    assert arrays["decoder/conv2/weights"].shape == (3, 3, 8, 1024)
+    assert arrays["decoder/deconv14/weights"].shape == (3, 3, 16, 32)
+    empty = nnx.eval_shape(lambda: models.TaskonomyDecoder(2, rngs=rngs()))
+    convert.fill(empty, arrays, convert.NAMINGS["taskonomy-decoder"], source="task bank")
+    x = RANDOM.uniform(0, 1, (1, 2, 2, 8)).astype(np.float32)
+    np.testing.assert_array_equal(jitted(empty, x), jitted(decoder, x))
+
+
 def test_transposed_convolution_is_the_gradient_of_a_same_convolution():
     """Which is what TensorFlow calls conv2d_transpose: weights are (height, width, outputs, inputs)."""
     decoder = nnx.eval_shape(lambda: models.TaskonomyDecoder(3, rngs=rngs()))

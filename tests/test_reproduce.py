@@ -292,7 +292,7 @@ def test_run_takes_names_in_any_order_and_tells_progress():
         ("subsets", {"elsewhere": None}, "another world"),
         ("rsa-matrix", {"groups": {"a": "2d"}}, "The groups lack b, c"),
         ("trees", {"features": {"conv1": {"a": np.ones((5, 3))}}}, "which the features lack"),
-        ("grid", {"truth": truth(np.ones((12, 1)), NAMES, ("zoo",))}, "zoo, which are no sources"),
+        ("grid", {"truth": truth(np.ones((12, 1)), NAMES, ("zoo",))}, "zoo, not among the sources"),
     ],
 )
 def test_settings_that_lack_something_are_refused(name, change, message):

@@ -470,6 +470,7 @@ def test_permutation_finds_networks_that_share_causes():
     np.testing.assert_allclose(found.p_value()[0, 1], 1 / 21, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_standard_errors_of_the_schemes_agree():
     """Scaled as each demands they estimate one number; unscaled the subsets' and the jackknife's do not."""
     x = networks(60, 2, seed=6)

@@ -1,6 +1,9 @@
 """The built-in world: geometry of the pictures, sets of them, transfer between known codes, a small build."""
 
 import dataclasses
+import json
+import resource
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +12,10 @@ import pytest
 
 pytest.importorskip("flax", reason="the built-in world needs the nn extra")
 
-from jaxsim import models  # noqa: E402
+from flax import nnx  # noqa: E402
+
+from jaxsim import io, models  # noqa: E402
+from jaxsim.cli import main  # noqa: E402
 from jaxsim.rooms import encoders, furniture, pictures, render, scenes, tasks, transfer, world  # noqa: E402
 
 COUNT, SIDE = 24, 32
@@ -95,6 +101,7 @@ def test_normals_of_objects_agree_with_depth(views):
     assert np.mean(np.abs((step * wrong).sum(-1))[same] < 1e-3) < 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tiny", [0.0, -0.0, 1e-12, -1e-12, -1e-10])
 def test_a_ray_along_two_walls_meets_the_third(tiny):
     scene = scenes.sample(jax.random.key(0))._replace(
@@ -153,7 +160,8 @@ def test_a_picture_does_not_depend_on_the_count():
     assert np.array_equal(few.rgb, more.rgb[:3])
 
 
-def test_a_set_is_written_once_and_another_is_refused(tmp_path):
+def test_a_set_is_written_once_and_another_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "make", made_at_once)
     path = tmp_path / "set.npz"
     how = {"seed": 5, "resolution": 16, "names": ["rgb2depth"]}
     made = pictures.cached(path, 3, **how)
@@ -165,6 +173,123 @@ def test_a_set_is_written_once_and_another_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ValueError, match=r"set\.npz is not a whole set"):
         pictures.cached(path, 3, **how)
+
+
+SET = {"seed": 5, "resolution": 8, "names": ["rgb2depth"]}
+
+
+def made_at_once(count, *, seed=0, world="rooms", resolution=64, names=(), progress=None):
+    """A set of pictures without rendering."""
+    rgb = np.random.default_rng(seed).integers(0, 256, (count, resolution, resolution, 3)).astype(np.uint8)
+    return pictures.Pictures(world, seed, rgb, {name: rgb[..., :1].astype(np.float16) for name in names})
+
+
+def changed(path, **arrays):
+    found = io.read_npz(path)
+    io.write_npz(path, {k: v for k, v in (found | arrays).items() if v is not None}, overwrite=True)
+
+
+DAMAGE = {
+    "flipped byte": lambda p: p.write_bytes(bytes(b ^ (i == 400) for i, b in enumerate(p.read_bytes()))),
+    "empty": lambda p: p.write_bytes(b""),
+    "text": lambda p: p.write_text("hello"),
+    "no description": lambda p: changed(p, description=None),
+    "a list for a description": lambda p: changed(p, description=np.array("[1]")),
+    "no JSON": lambda p: changed(p, description=np.array("{")),
+    "no pictures": lambda p: changed(p, rgb=None),
+    "no targets": lambda p: changed(p, **{"target/rgb2depth": None}),
+    "fewer pictures": lambda p: changed(p, rgb=np.zeros((2, 8, 8, 3), np.uint8)),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_set_is_named_and_left(tmp_path, monkeypatch, how):
+    monkeypatch.setattr(pictures, "make", made_at_once)
+    path = tmp_path / "set.npz"
+    pictures.cached(path, 3, **SET)
+    DAMAGE[how](path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"set\.npz is not a whole set of pictures: .+[^.]\.$") as caught:
+        pictures.cached(path, 3, **SET)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == before
+
+
+def test_a_set_on_a_full_disk_leaves_nothing_and_is_made_later(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "make", made_at_once)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))
+    try:
+        with pytest.raises(OSError, match=r"set\.npz could not be written: file too large\.$"):
+            pictures.cached(tmp_path / "set.npz", 3, **SET)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+    assert len(pictures.cached(tmp_path / "set.npz", 3, **SET)) == 3
+
+
+# What is shipped
+
+
+def test_a_flipped_byte_in_the_shipped_encoders_is_caught_and_the_array_named(tmp_path, monkeypatch):
+    whole = (Path(encoders.__file__).parent / encoders.SHIPPED).read_bytes()
+    length = int.from_bytes(whole[:8], "little")
+    arrays = {name: one["data_offsets"] for name, one in json.loads(whole[8 : 8 + length]).items() if name[0] != "_"}
+    monkeypatch.setattr(encoders, "SHIPPED", str(tmp_path / "encoders.safetensors"))
+    name, data = max(arrays), bytearray(whole)
+    data[8 + length + arrays[name][1] - 3] ^= 4
+    (tmp_path / "encoders.safetensors").write_bytes(data)
+    with pytest.raises(ValueError, match=f"encoders.safetensors is damaged: array '{name}' differs from its checksum"):
+        encoders.shipped()
+    data = bytearray(whole)
+    data[whole.index(b'\\"strides\\": [2') + len(b'\\"strides\\": [')] ^= 3  # a stride of 1
+    (tmp_path / "encoders.safetensors").write_bytes(data)
+    with pytest.raises(ValueError, match=r"encoders.safetensors is damaged: its header"):
+        encoders.shipped()
+
+
+def test_shipped_encoders_of_another_version_of_the_world_are_refused(monkeypatch):
+    monkeypatch.setattr(pictures, "VERSION", 3)
+    with pytest.raises(ValueError, match=r"was made for version 2 of the world, and this is version 3\.$"):
+        encoders.shipped()
+
+
+def test_a_world_of_another_version_or_damaged_is_refused(tmp_path, capsys):
+    path, argv = tmp_path / "encoders.safetensors", ["reproduce", "trees", "--world", str(tmp_path), "--out"]
+    encoder = models.SmallEncoder((4,), (2,), rngs=nnx.Rngs(0))
+    for version, words in ((1, "is of version 1 of the world, and this is version"), (None, "is of version None")):
+        models.to_safetensors(
+            {"a": encoder}, path, {} if version is None else {"world_version": version}, overwrite=True
+        )
+        assert main([*argv, str(tmp_path / "out"), "--quiet"]) == 2
+        assert f"{path} {words}" in capsys.readouterr().err
+    path.write_bytes(path.read_bytes()[:100])
+    assert main([*argv, str(tmp_path / "out"), "--quiet"]) == 2
+    assert "encoders.safetensors is damaged" in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["encoders.safetensors"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]"])
+def test_a_damaged_recipe_is_named_and_nothing_rendered(tmp_path, content, monkeypatch):
+    monkeypatch.setattr(pictures, "make", None)
+    (tmp_path / "recipe.json").write_text(content)
+    with pytest.raises(ValueError, match=r"recipe\.json is damaged: "):
+        world.build(tmp_path)
+    with pytest.raises(ValueError, match="no encoder size 'huge'"):
+        world.build(tmp_path / "other", world.Recipe(size="huge"))
+    assert not (tmp_path / "other").exists()
+
+
+def test_damaged_transfer_is_named(tmp_path):
+    path = tmp_path / "transfer.npz"
+    data = bytearray((Path(encoders.__file__).parent / world.TRUTH).read_bytes())
+    data[len(data) // 2] ^= 1
+    for content in (data, b"", b"text"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"transfer\.npz is (not a file of measured transfer|damaged)"):
+            world.load_truth(path)
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.npz"):
+        world.load_truth(tmp_path / "nowhere.npz")
 
 
 @pytest.mark.parametrize(

@@ -59,14 +59,18 @@ def test_losses_of_nothing_known_are_zero_with_gradients_of_zero():
 
 
 def test_normals_are_the_sources(torch):
-    """Unknown components are put to 0 before the prediction is normalised; the mean is over known components."""
+    """Unknown components are put to 0 before the prediction is normalised; the mean is over known components.
+
+    Targets are brought to length 1 there when pictures are resized.
+    """
     predicted, true = RNG.normal(size=(2, 2, 7, 9, 3)).astype(np.float32)
+    stored = 1.3 * (true := true / np.linalg.norm(true, axis=-1, keepdims=True))
     mask = known()
     p = torch.tensor(np.where(mask[..., None], predicted, 0), requires_grad=True)
     unit = p / (torch.linalg.vector_norm(p, dim=-1, keepdim=True) + 1e-12)
     expected = (unit - torch.tensor(np.where(mask[..., None], true, 0))).abs().sum() / (3 * mask.sum())
     expected.backward()
-    value, slope = jax.value_and_grad(losses.normals)(predicted, true, mask)
+    value, slope = jax.value_and_grad(losses.normals)(predicted, stored, mask)
     assert float(value) == pytest.approx(float(expected.detach()), rel=1e-5)
     np.testing.assert_allclose(slope, p.grad.numpy(), rtol=1e-4, atol=1e-7)
 
@@ -113,7 +117,7 @@ def test_the_schedule_is_torchs_polynomial_of_epochs(torch):
         schedule.step()
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert float(rate(18)) == 0
-    with pytest.raises(ValueError, match="17 steps do not divide into 6 epochs"):
+    with pytest.raises(ValueError, match="17 steps are not a multiple of 6 epochs"):
         training.Sgd(epochs=6).schedule(0.02, 17)
 
 
@@ -288,7 +292,7 @@ def test_streams_that_end_or_hold_no_images_are_named():
         )
     with pytest.raises(ValueError, match="batch of step 0 has no 'images'; it has target"):
         fitted(stream=grain.MapDataset.range(12).map(lambda i: {"target": Y[i]}).batch(4).to_iter_dataset())
-    with pytest.raises(ValueError, match="25 steps do not divide into 8 epochs"):
+    with pytest.raises(ValueError, match="25 steps are not a multiple of 8 epochs"):
         fitted(steps=25)
 
 

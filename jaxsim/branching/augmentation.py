@@ -5,13 +5,14 @@ import dataclasses
 import numpy as np
 from PIL import Image
 
-from jaxsim.datasets.decoding import UNLABELLED
 from jaxsim.datasets.records import Example
+from jaxsim.datasets.shaping import resampled
 
 VECTORS = ("normals",)
 """Targets whose values are directions: x to the right, y down, z along the optical axis, towards the viewer or away.
 
-So are the normals of PASCAL_MT, NYUD_MT, Taskonomy and Rooms.
+So are the normals of PASCAL_MT, NYUD_MT and Rooms. Those of Taskonomy are taken to be so, which nobody has checked on
+its own files.
 """
 
 
@@ -77,20 +78,16 @@ def moved(
     inside = (across >= 0) & (across < columns) & (down >= 0) & (down < rows)
     across, down = np.where(inside, across, 0), np.where(inside, down, 0)
 
-    def of(name: str, values: np.ndarray) -> np.ndarray:
-        if name not in example.masks:
-            return values
-        fill = UNLABELLED if values.dtype == np.uint8 else 0
-        found = np.where(inside.reshape(inside.shape + (1,) * (values.ndim - 2)), values[down, across], fill)
-        return (
-            _turned(found, turn * [sign, 1.0]).astype(values.dtype) if name in VECTORS else found.astype(values.dtype)
-        )
+    def move(values: np.ndarray, fill: int | bool) -> np.ndarray:
+        where = inside.reshape(inside.shape + (1,) * (values.ndim - 2))
+        return np.where(where, values[down, across], fill).astype(values.dtype)
 
-    targets = {name: of(name, values) for name, values in example.targets.items()}
-    masks = {name: inside & mask[down, across] for name, mask in example.masks.items()}
-    return dataclasses.replace(example, image=np.asarray(picture), targets=targets, masks=masks)
+    found = resampled(example, np.asarray(picture), move)
+    turned = {name: _turned(found.targets[name], turn * [sign, 1.0]) for name in VECTORS if name in found.targets}
+    return dataclasses.replace(found, targets=found.targets | turned)
 
 
 def _turned(vectors: np.ndarray, turn: np.ndarray) -> np.ndarray:
     """The first two components times a matrix."""
-    return np.concatenate([np.einsum("ij,hwj->hwi", turn, vectors[..., :2]), vectors[..., 2:]], -1)
+    changed = np.concatenate([np.einsum("ij,hwj->hwi", turn, vectors[..., :2]), vectors[..., 2:]], -1)
+    return changed.astype(vectors.dtype)

@@ -55,7 +55,7 @@ class Branches:
         best = self.best
         return tuple(task for task, layer in self.recommended.items() if best.get(task) == layer)
 
-    def loss(self, task: str) -> float:
+    def regret(self, task: str) -> float:
         """How much worse the recommended layer's mean metric is than the best one's, in the metric's unit, from 0."""
         t = [one.name for one in self.tasks].index(task)
         places = [self.layers.index(choice[task]) for choice in (self.best, self.recommended)]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxsim.branching.initialisations import Transfer
-from jaxsim.plotting.canvas import COLOURS, INK, bare, new_figure, place
+from jaxsim.plotting.canvas import INK, bare, colours_of, new_figure, place
 from jaxsim.rooms.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def scatter(found: Transfer) -> "Figure":
     Points have the colours of the tasks' groups where these are known. The better is higher: axes of errors are turned.
     """
     groups = [TASKS[name].group if name in TASKS else "" for name in found.names]
-    shades = {group: COLOURS[i % len(COLOURS)] for i, group in enumerate(dict.fromkeys(groups))}
+    shades = colours_of(groups)
     count = len(found.scores)
     figure = new_figure(GAP + count * (SIDE + GAP), 0.55 + SIDE + ABOVE)
     for i, (label, scores) in enumerate(found.scores.items()):

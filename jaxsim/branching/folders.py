@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxsim import datasets
 from jaxsim.branching.tasks import KINDS, Task
-from jaxsim.datasets import edges, nyuv2, pascal
+from jaxsim.datasets import edges, encodings, nyuv2, pascal
 from jaxsim.datasets.records import Dataset, Example
 
 BORDER = 2
@@ -18,10 +18,6 @@ HELD_OUT = 4
 """Where nothing says which pictures are held out, every so many are."""
 NYU_WEIGHT = 0.8
 """Of pixels on an edge in NYUv2 (Maninis et al. 2019)."""
-TASKONOMY_CLASSES = 18
-"""Numbers of its object classes: 0 uncertain, 1 background, 2 to 17."""
-NYU_ALL = 895
-"""Class numbers of NYUv2 without a map to forty, 0 among them."""
 NYU_FILES = {"file": "nyu_depth_v2_labeled.mat", "splits": "splits.mat", "classes": "classMapping40.mat"}
 
 
@@ -109,6 +105,7 @@ class _Layout:
     read: Callable[[Path, tuple[str, ...]], tuple[Dataset, Dataset]]
     classes: int = 0
     weight: float = 0.95
+    unlabelled: tuple[int, ...] = ()
 
 
 def opened(root: str | Path, names: Sequence[str] = (), *, layout: str | None = None) -> Folder:
@@ -125,7 +122,8 @@ def opened(root: str | Path, names: Sequence[str] = (), *, layout: str | None = 
 
     Raises:
         FileNotFoundError: the folder, or files that it should hold, are missing.
-        ValueError: an unknown layout or task, a task without targets in the layout, or damaged files.
+        ValueError: an unknown layout or task, marks of several layouts, a task without targets in the layout, or
+            damaged files.
     """
     root = Path(root)
     if not root.is_dir():
@@ -146,16 +144,25 @@ def opened(root: str | Path, names: Sequence[str] = (), *, layout: str | None = 
 
 
 def _recognised(root: Path) -> str:
-    for name, how in LAYOUTS.items():
-        if any(all(list(root.glob(mark)) for mark in marks) for marks in how.marks):
-            return name
-    return "folder"
+    """The one layout whose marks are there.
+
+    Raises:
+        ValueError: there are marks of several.
+    """
+    found = [
+        name for name, how in LAYOUTS.items() if any(all(any(root.glob(mark)) for mark in marks) for marks in how.marks)
+    ]
+    if "pascal_mt" in found:
+        found = [name for name in found if name != "voc"]  # whose lists stand in PASCAL_MT's folder too
+    if len(found) > 1:
+        raise ValueError(f"{root} mixes the layouts {' and '.join(found)}: say which with layout (--layout).")
+    return next(iter(found), "folder")
 
 
 def _task(name: str, how: _Layout, root: Path, pictures: Pictures) -> Task:
     if name == "semantic":
         whole = how.read is _nyu and not (root / NYU_FILES["classes"]).exists()
-        return Task(name, NYU_ALL if whole else how.classes)
+        return Task(name, nyuv2.ALL_CLASSES if whole else how.classes, unlabelled=how.unlabelled)
     if name in ("object", "scene"):
         return Task(name, len(pictures[0].targets[name]))
     return Task(name, 3 if name == "normals" else 1, how.weight)
@@ -204,8 +211,7 @@ def _taskonomy(root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
         raise ValueError(f"{root} holds {len(lists)} lists of splits; leave one: {', '.join(p.name for p in lists)}.")
     if lists:
         train, val = (datasets.read_buildings(lists[0], part) for part in ("train", "val"))
-        if train and val:
-            return datasets.taskonomy(root, targets, buildings=train), datasets.taskonomy(root, targets, buildings=val)
+        return datasets.taskonomy(root, targets, buildings=train), datasets.taskonomy(root, targets, buildings=val)
     whole = datasets.taskonomy(root, targets)
     buildings = list(dict.fromkeys(name.rsplit("/", 1)[0] for name in whole.ids))
     if len(buildings) < HELD_OUT:
@@ -227,6 +233,7 @@ LAYOUTS: dict[str, _Layout] = {
         _nyu,
         nyuv2.MT_CLASSES,
         NYU_WEIGHT,
+        unlabelled=(0,),
     ),
     "nyud_mt": _Layout(
         (("gt_sets", "images"),),
@@ -257,7 +264,8 @@ LAYOUTS: dict[str, _Layout] = {
             "scene": "class_scene",
         },
         _taskonomy,
-        TASKONOMY_CLASSES,
+        encodings.CLASSES,
+        unlabelled=(0,),
     ),
     "folder": _Layout((), {}, _folder),
 }

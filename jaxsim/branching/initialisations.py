@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from flax import nnx
 
-from jaxsim import engine, evaluation, extraction, models
+from jaxsim import engine, evaluation, extraction, inference, models
 from jaxsim.branching import networks, running, similarity
 from jaxsim.branching.folders import Folder
 from jaxsim.branching.running import Plan
@@ -68,8 +68,7 @@ class Transfer:
         found = evaluation.spearman(scores, real)
         rng = np.random.default_rng(0)
         null = [evaluation.spearman(scores, rng.permutation(real)) for _ in range(PERMUTATIONS)]
-        p = (1 + np.sum(np.array(null) >= found - 1e-12)) / (PERMUTATIONS + 1)
-        return found, evaluation.pearson(scores, real), float(p) if np.isfinite(found) else float("nan")
+        return found, evaluation.pearson(scores, real), float(inference.permutation_p(np.array(null), found))
 
 
 def compare(
@@ -86,7 +85,8 @@ def compare(
 ) -> Transfer:
     """Rank all initialisations by similarity to a small network trained on the task, and fine-tune from each.
 
-    Every network is the encoder with a new decoder on its last map of features, trained as a whole.
+    Every network is the encoder with a new decoder on its last map of features, trained as a whole. As in RSA 2019
+    there is no ReLU within the decoder's pyramid; optimiser and augmentation are those of `Plan`, as for branches.
 
     Args:
         bank: the initialisations by name.
@@ -134,7 +134,7 @@ def _tuned(
 ) -> tuple[Encoder, dict[str, float]]:
     """The encoder after fine-tuning with a decoder, and its metrics."""
     last = list(networks.layers(encoder, blocks=False))[-1]
-    network = networks.branch(encoder, last, task, name=name, among=[last], seed=seed)
+    network = networks.branch(encoder, last, task, name=name, among=[last], activation=False, seed=seed)
     fitted = running.trained(network, task, folder.train, plan, seed=seed, checkpoints=checkpoints)
     return fitted.network.network.encoder, running.judged(fitted.network, task, folder.val, plan)
 

@@ -16,7 +16,9 @@ from jaxsim.extraction import Preprocessing
 from jaxsim.models.weights import Encoder, variables
 
 DEPTH, RATIO = 256, 8
-"""Channels of DeepLab's parts: the published number, but no more than an eighth of its input's."""
+"""Channels of DeepLab's parts: the published number, but no more than an eighth of the encoder's widest layer."""
+STRIDE = 16
+"""Pixels of the picture for one of the map that DeepLab is given at most, as in the published networks."""
 SMALL = 16
 """Channels of the parts of a small encoder's decoder."""
 SIDES = {"small": 64, "torchvision": 224, "taskonomy": 256}
@@ -72,7 +74,8 @@ class Prepared(nnx.Module):
 
     Args:
         network: called with what `preprocessing` makes of them.
-        preprocessing: its colours, clipping and scale; size and hiding are left to the caller.
+        preprocessing: its colours, clipping and scale. Its size and what it hides are left out, so that an inpainting
+            network is fine-tuned on whole pictures.
     """
 
     def __init__(self, network: Any, preprocessing: Preprocessing):
@@ -85,14 +88,22 @@ class Prepared(nnx.Module):
 
 
 def branch(
-    encoder: Encoder, layer: str, task: Task, *, name: str = "", among: Sequence[str] = (), seed: int = 0
+    encoder: Encoder,
+    layer: str,
+    task: Task,
+    *,
+    name: str = "",
+    among: Sequence[str] = (),
+    activation: bool = True,
+    seed: int = 0,
 ) -> Prepared:
     """A new decoder on one layer of an encoder, for a task, called with pictures from 0 to 1.
 
     After a `ResNet` the layer's channels are tiled to the least common multiple of all `among` layers' channels, 2,048
-    for the blocks of ResNet-50, and go into DeepLab's decoder (DDS 2020, section 5.2). A `SmallEncoder` gets a small
-    atrous pyramid without tiling, which before a linear layer changes nothing but how fast that learns. Values have
-    the pictures' size.
+    for the blocks of ResNet-50, and go into DeepLab's decoder (DDS 2020, section 5.2), whose parts have 256 channels
+    there; torchvision's variant is run at output stride 16, its last stride turned into dilation. A `SmallEncoder`
+    gets a small atrous pyramid without tiling: channels given several times to a linear layer change only how fast it
+    learns. Values have the pictures' size.
 
     Args:
         encoder: the encoder, which stays as it is.
@@ -100,6 +111,7 @@ def branch(
         task: what the branch is for.
         name: of the encoder; of Taskonomy's networks that of their task.
         among: the layers that branches are compared of; all blocks by default.
+        activation: of DeepLab's decoder: ReLU within the pyramid, as in DDS 2020 and not in RSA 2019.
         seed: of the decoder's weights.
 
     Raises:
@@ -114,11 +126,21 @@ def branch(
     channels, rngs = layers(encoder, [layer])[layer], nnx.Rngs(seed)
     if isinstance(encoder, models.ResNet):
         width = math.lcm(channels, *layers(encoder, among).values())
-        depth = max(1, min(DEPTH, width // RATIO))
-        decoder = models.DeepLabDecoder(task.channels, channels_in=width, depth=depth, rngs=rngs)
+        depth = max(1, min(DEPTH, max(layers(encoder).values()) // RATIO))
+        decoder = models.DeepLabDecoder(task.channels, channels_in=width, depth=depth, activation=activation, rngs=rngs)
+        encoder = _dense(encoder)
     else:
         decoder = models.AsppDecoder(task.channels, channels_in=channels, channels=SMALL, scale=1, rngs=rngs)
     return Prepared(models.Branch(encoder, layer, decoder), shown(name, encoder))
+
+
+def _dense(encoder: models.ResNet) -> models.ResNet:
+    """The same weights at `STRIDE`, where the variant can be run so."""
+    if encoder.variant != "torchvision" or encoder.output_stride <= STRIDE:
+        return encoder
+    arguments = encoder.configuration | {"output_stride": STRIDE}
+    graph = nnx.graphdef(nnx.eval_shape(lambda: models.ResNet(**arguments, rngs=nnx.Rngs(0))))
+    return nnx.merge(graph, nnx.state(encoder))
 
 
 def digest(encoder: Encoder) -> str:

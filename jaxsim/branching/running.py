@@ -14,7 +14,7 @@ from jaxsim import training
 from jaxsim.branching.augmentation import Augment
 from jaxsim.branching.folders import Folder, Pictures, finished
 from jaxsim.branching.tasks import Task
-from jaxsim.datasets import Batch
+from jaxsim.datasets import Batch, shaping
 
 OPTIMISERS = ("sgd", "adam")
 
@@ -23,8 +23,11 @@ OPTIMISERS = ("sgd", "adam")
 class Plan:
     """How branches are trained; the defaults are those of DDS 2020 (section 5.2) for Pascal VOC.
 
+    Whole pictures are brought to squares, as in ASTMT, whatever their shape. Metrics are taken at that size, not at the
+    pictures' own as there.
+
     Attributes:
-        size: side of the pictures in pixels; 512 in the paper.
+        size: side of the squares in pixels; 512 in ASTMT.
         epochs: passes over the training pictures; 60, and 200 for NYUv2.
         batch: pictures a step.
         learning_rate: the highest.
@@ -79,6 +82,7 @@ def trained(
     stream = pictures.batches(
         min(plan.batch, len(pictures)),
         size=plan.size,
+        resize=shaping.stretch,
         key=jax.random.key(seed),
         epochs=None,
         augment=Augment(),
@@ -107,7 +111,7 @@ def judged(network: nnx.Module, task: Task, pictures: Pictures, plan: Plan) -> d
     """
     metric = task.kind.metric(task, len(pictures))
     state, batch = metric.start(), min(plan.batch, len(pictures))
-    for one in pictures.batches(batch, size=plan.size, finish=finished):
+    for one in pictures.batches(batch, size=plan.size, resize=shaping.stretch, finish=finished):
         arrays = _padded(_arrays(task.name, one), batch)
         predicted, target = _answer(network, task, jnp.asarray(arrays["images"]))[: len(one)], arrays["target"]
         target = np.argmax(target, -1) if target.ndim == 2 else target
@@ -118,7 +122,7 @@ def judged(network: nnx.Module, task: Task, pictures: Pictures, plan: Plan) -> d
 
 @functools.partial(nnx.jit, static_argnums=1)
 def _answer(network: Any, task: Task, images: jax.Array) -> jax.Array:
-    return task.kind.answer(network(images.astype(jnp.float32) / 255))
+    return task.kind.postprocess(network(images.astype(jnp.float32) / 255))
 
 
 def _arrays(name: str, batch: Batch) -> dict[str, np.ndarray]:

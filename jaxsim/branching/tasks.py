@@ -16,22 +16,24 @@ class Kind:
     """A kind of task.
 
     Attributes:
-        loss: from (task, prediction, target, mask) to a number.
-        answer: from a prediction to what the metric compares with the target.
+        loss: from (prediction, target, mask, weight of pixels on an edge) to a number.
+        postprocess: from a prediction to what the metric compares with the target.
         metric: from (task, number of pictures) to one of `training.metrics`.
         measured: which of the metric's results counts.
         label: of it, with its unit.
         higher: whether more of it is better.
         likes: tasks of Taskonomy whose encoders say what this one needs, the first that there is.
+        scale: of the loss (Maninis et al. 2019, released configurations).
     """
 
-    loss: Callable[["Task", Any, Any, Any], jax.Array]
-    answer: Callable[[Any], Any]
+    loss: Callable[[Any, Any, Any, float], jax.Array]
+    postprocess: Callable[[Any], Any]
     metric: Callable[["Task", int], Any]
     measured: str
     label: str
     higher: bool
     likes: tuple[str, ...]
+    scale: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +44,13 @@ class Task:
         name: one of `KINDS`.
         channels: of the prediction.
         weight: of pixels on an edge.
+        unlabelled: class numbers that mark unknown pixels.
     """
 
     name: str
     channels: int
     weight: float = 0.95
+    unlabelled: tuple[int, ...] = ()
 
     @property
     def kind(self) -> Kind:
@@ -55,26 +59,30 @@ class Task:
 
     def __call__(self, prediction: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
         """The loss of a batch with `target` and `mask`."""
-        return self.kind.loss(self, prediction, batch["target"], batch["mask"])
+        return self.kind.scale * self.kind.loss(prediction, batch["target"], batch["mask"], self.weight)
 
 
-def _semantic(task: Task, prediction: Any, target: Any, mask: Any) -> jax.Array:
+def _semantic(prediction: Any, target: Any, mask: Any, weight: float) -> jax.Array:
+    del weight
     return losses.cross_entropy(prediction, target, mask)
 
 
-def _depth(task: Task, prediction: Any, target: Any, mask: Any) -> jax.Array:
+def _depth(prediction: Any, target: Any, mask: Any, weight: float) -> jax.Array:
+    del weight
     return losses.depth(prediction[..., 0], target, mask)
 
 
-def _normals(task: Task, prediction: Any, target: Any, mask: Any) -> jax.Array:
+def _normals(prediction: Any, target: Any, mask: Any, weight: float) -> jax.Array:
+    del weight
     return losses.normals(prediction, target, mask)
 
 
-def _edge(task: Task, prediction: Any, target: Any, mask: Any) -> jax.Array:
-    return losses.edges(prediction[..., 0], target, mask, task.weight)
+def _edge(prediction: Any, target: Any, mask: Any, weight: float) -> jax.Array:
+    return losses.edges(prediction[..., 0], target, mask, weight)
 
 
-def _shares(task: Task, prediction: Any, target: Any, mask: Any) -> jax.Array:
+def _shares(prediction: Any, target: Any, mask: Any, weight: float) -> jax.Array:
+    del weight
     return divergence(jnp.mean(prediction, (1, 2)), jnp.where(mask[:, None], target, 0))
 
 
@@ -100,7 +108,7 @@ def _same(prediction: Any) -> Any:
 
 def _overlap(task: Task, images: int) -> metrics.MeanIoU:
     del images
-    return metrics.MeanIoU(task.channels, ignore=-1)
+    return metrics.MeanIoU(task.channels, ignore=-1, unlabelled=task.unlabelled)
 
 
 def _angles(task: Task, images: int) -> metrics.AngularError:
@@ -120,9 +128,11 @@ def _edges(task: Task, images: int) -> metrics.EdgeError:
 
 _WHOLE = (_shares, _likeliest_of_all, _overlap, "accuracy", "accuracy", True)
 KINDS: dict[str, Kind] = {
-    "edge": Kind(_edge, _chance, _edges, "mae", "edges, MAE", False, ("edge2d", "edge_texture")),
+    "edge": Kind(_edge, _chance, _edges, "mae", "edges, MAE", False, ("edge2d", "edge_texture"), scale=50),
     "depth": Kind(_depth, _first, _metres, "log_rmse", "depth, log RMSE", False, ("rgb2depth", "depth_zbuffer")),
-    "normals": Kind(_normals, _same, _angles, "mean", "normals, mean degrees", False, ("rgb2sfnorm", "normal")),
+    "normals": Kind(
+        _normals, _same, _angles, "mean", "normals, mean degrees", False, ("rgb2sfnorm", "normal"), scale=10
+    ),
     "semantic": Kind(
         _semantic,
         _likeliest,
@@ -136,4 +146,5 @@ KINDS: dict[str, Kind] = {
     "scene": Kind(*_WHOLE, ("class_scene", "class_places")),
 }
 """Tasks by name. 'edge' is Canny's edges of the picture (DDS 2020); 'object' and 'scene' are shares of classes in the
-whole picture, judged by the likeliest alone."""
+whole picture, judged by the likeliest alone. 'depth' is judged by the error over known pixels alone; what ASTMT's code
+gives, which counts unknown ones, is `DepthError`'s 'log_rmse_released'."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxsim.io.arrays import read_npz
+from jaxsim.io.objects import finite, read_json
 from jaxsim.io.writing import write_npz, write_text
 
 
@@ -37,7 +39,7 @@ class Work:
         if not path.exists():
             write_text(path, json.dumps(wanted, indent=1) + "\n")
             return
-        found = _read(path)
+        found = read_json(path)
         odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
         if odd:
             raise ValueError(
@@ -49,11 +51,10 @@ class Work:
         """The result of that name; `compute` is given a folder for checkpoints, which is removed when it is done."""
         path = self.folder / "results" / f"{name}.json"
         if path.exists():
-            return {key: float("nan") if value is None else value for key, value in _read(path).items()}
+            return {key: float("nan") if value is None else value for key, value in read_json(path).items()}
         checkpoints = self.folder / "checkpoints" / name
         found = compute(checkpoints)
-        plain = {key: value if np.isfinite(value) else None for key, value in found.items()}
-        write_text(path, json.dumps(plain) + "\n", overwrite=True)
+        write_text(path, json.dumps(finite(found)) + "\n", overwrite=True)
         shutil.rmtree(checkpoints, ignore_errors=True)
         return found
 
@@ -76,14 +77,11 @@ def working(folder: str | Path | None, recipe: Mapping[str, Any]) -> Iterator[Wo
         yield Work(folder, recipe)
         return
     with tempfile.TemporaryDirectory(prefix="jaxsim-") as temporary:
-        yield Work(temporary, recipe)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is damaged: {error}.") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} is damaged: it holds no JSON object.")
-    return found
+        try:
+            yield Work(temporary, recipe)
+        except (ValueError, OSError) as error:
+            kept = rf"\. \d+ of \d+ pictures are done and kept in {re.escape(temporary)}.*"  # but not after the block
+            told = re.sub(kept, ".", str(error))
+            if told == str(error):
+                raise
+            raise (OSError if isinstance(error, OSError) else ValueError)(told) from error

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "pip install" not in str(error):
             raise
         return _stop(f"error: {_sentence(error)}", USAGE)
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
         return _stop(f"error: {_sentence(error)}", USAGE)
     return OK
 
@@ -49,6 +49,8 @@ def _stop(text: str, code: int) -> int:
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror.lower()}."
+    if isinstance(error, FloatingPointError):
+        return f"{str(error).rstrip('.')}."
     return _flags(" ".join(str(error).split())) or type(error).__name__
 
 

@@ -15,6 +15,8 @@ LAYERS_FILES = ("layers.csv", "recommendation.csv", "layers.npz", "layers.png")
 BRANCH_FILES = ("branches.csv", "runs.csv", "similarity.csv")
 ENCODER = "class_object"
 """Whose layers are compared where none is named: the shipped one of object classes, as in DDS 2020."""
+EPOCHS = {"nyu": 200, "others": 60}
+"""Of NYUv2 in any layout, and of other datasets."""
 QUICK = {"images": 48, "resamples": 20, "epochs": 2, "pictures": 64}
 
 
@@ -61,17 +63,18 @@ def run_branch(arguments: Namespace) -> None:
     """Train a branch from every layer for every task, beside the recommendation."""
     check(Path(arguments.out), BRANCH_FILES, arguments.overwrite)
     branching, _ = parts()
-    from jaxsim.branching import branches
+    from jaxsim.branching import branches, networks
 
     label, measure = one_measure(arguments)
     pairs = [encoder_of(arguments, path) for path in (arguments.encoder or [None])]
     bank = read_bank(arguments)
     folder = branching.opened(arguments.data, arguments.task, layout=arguments.layout)
-    plan = plan_of(arguments, pairs[0][0])
+    plan = plan_of(arguments, folder, pairs[0][0])
     folder, probe = plan.shown(folder), probe_of(arguments, measure)
     like = branches.likenesses(folder.tasks, bank)
     used = {f"{name} {i}": encoder for i, (encoder, name) in enumerate(pairs)} | {n: bank[n] for n in like.values()}
-    recipe = recipe_of("branch", folder, probe, used, plan)
+    layers = list(networks.layers(pairs[0][0], arguments.layer or ()))
+    recipe = recipe_of("branch", folder, probe, used, plan) | {"layers": layers}
     without = [task.name for task in folder.tasks if task.name not in like]
     if without:
         note(arguments, f"no encoder of a task like {', '.join(without)}: nothing is recommended for it")
@@ -85,7 +88,7 @@ def run_branch(arguments: Namespace) -> None:
                 probe,
                 work,
                 name=pairs[0][1],
-                layers=arguments.layer or (),
+                layers=layers,
                 seeds=arguments.seeds,
                 progress=progress(arguments, "branches"),
             )
@@ -97,7 +100,7 @@ def run_branch(arguments: Namespace) -> None:
     values = {"layout": folder.layout, "measure": label, "rows": [dict(zip(header, row, strict=True)) for row in rows]}
     values |= {"best": found.best, "recommended": found.recommended, "agreeing": list(found.agreeing), "files": paths}
     values |= {"likenesses": like, "images": [len(folder.train), len(folder.val)]}
-    emit(arguments, _branch_text(found, label), finite(values))
+    emit(arguments, _branch_text(found, label), values)
     note(arguments, f"wrote {', '.join(BRANCH_FILES)} in {arguments.out}")
 
 
@@ -172,13 +175,15 @@ def probe_of(arguments: Namespace, measure: Any) -> Any:
     return Probe(measure, count, resamples, arguments.seed, arguments.size)
 
 
-def plan_of(arguments: Namespace, encoder: Any) -> Any:
-    """How branches are trained."""
+def plan_of(arguments: Namespace, folder: Any, encoder: Any) -> Any:
+    """How branches are trained, as long as in DDS 2020 where nothing else is asked for."""
     from jaxsim.branching import Plan, networks
+
+    epochs = QUICK["epochs"] if arguments.quick else EPOCHS["nyu" if folder.layout.startswith("nyu") else "others"]
 
     return Plan(
         size=arguments.size or networks.side(encoder),
-        epochs=arguments.epochs or (QUICK["epochs"] if arguments.quick else 60),
+        epochs=arguments.epochs or epochs,
         batch=arguments.batch,
         learning_rate=arguments.learning_rate,
         optimiser=arguments.optimiser,
@@ -211,15 +216,6 @@ def groups() -> dict[str, str]:
     from jaxsim.rooms import tasks
 
     return {name: task.group for name, task in tasks.TASKS.items()}
-
-
-def finite(value: Any) -> Any:
-    """JSON values with None for what is not a number."""
-    if isinstance(value, dict):
-        return {key: finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(one) for one in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _layer_rows(found: Any, kinds: dict[str, str]) -> list[list[Any]]:
@@ -284,6 +280,6 @@ def _branch_text(found: Any, label: str) -> str:
     lines += [f"* best by the mean of {len(found.values)} runs; < recommended by {label}", ""]
     for task, layer in found.recommended.items():
         best = found.best.get(task)
-        lines.append(f"{task}: recommended {layer}, best {best}, {found.loss(task):.3f} worse" if best else task)
+        lines.append(f"{task}: recommended {layer}, best {best}, {found.regret(task):.3f} worse" if best else task)
     count = len(found.recommended)
     return "\n".join([*lines, f"The recommendation agrees for {len(found.agreeing)} of {count} tasks."])

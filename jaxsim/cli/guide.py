@@ -169,7 +169,7 @@ examples:
   jaxsim features nyu_depth_v2_labeled.mat --dataset nyu --encoder resnet50.safetensors --pool --out features"""
 
 _DATA = """DATA is a dataset's folder: VOC2012 (with SBD beside it, if there), PASCAL_MT, the official NYUv2 files,
-NYUD_MT, Taskonomy in any of its layouts, or any pictures where no labels are needed. The layout is found out."""
+NYUD_MT, Taskonomy in any of its layouts, or any pictures where no labels are needed. The layout is detected."""
 
 LAYERS = f"""Which layer of an encoder to branch from for each task: similarity of every layer with encoders of tasks,
 on pictures of a folder (DDS 2020, figures 3 and 4).
@@ -193,10 +193,11 @@ Table 5): each branch is the encoder up to that layer with a decoder, all of it 
 
 {_DATA}
 Tasks: edge (Canny's), depth, normals, semantic, and of Taskonomy object and scene, where there are labels.
-After a ResNet the decoder is DeepLab's on channels tiled to one number, after a small encoder a small pyramid.
-Training is DDS's: SGD, momentum 0.9, weight decay 1e-4, "poly" rate, flips, rotations, scales and crops; 60
-epochs, 200 for NYUv2, at 512 pixels in the paper. Several --encoder that differ
-in their seed alone are averaged over.
+After a ResNet, run at output stride 16, the decoder is DeepLab's on channels tiled to one number; after a small
+encoder it is a small pyramid. Training is DDS's: SGD, momentum 0.9, weight decay 1e-4, "poly" rate, flips,
+rotations, scales and crops; 60 epochs, 200 for NYUv2. Pictures are brought to squares of the encoder's own size
+(--size 512 is the papers'), at which the metrics are taken too, so they do not compare with the printed Table 5.
+Several --encoder that differ in their seed alone are averaged over.
 
 Writes in DIR:
   branches.csv     a row a layer: each task's metric, its deviation over runs, the layer's similarity

@@ -1,6 +1,7 @@
 """What a command leaves behind: files written whole or not at all, and text on the two streams."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -10,6 +11,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from jaxsim.io.objects import finite
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What a system says of a disk that takes no more."""
 
 
 @contextlib.contextmanager
@@ -26,19 +32,31 @@ def staged(folder: str | Path, names: Sequence[str], *, overwrite: bool) -> Iter
 
     Raises:
         FileExistsError: a file is there and `overwrite` is False.
-        OSError: `folder` is a file, or cannot be written.
+        OSError: `folder` is a file, or cannot be written, or the disk is full.
     """
     folder = Path(folder)
     check(folder, names, overwrite)
     near = next(p for p in (folder, *folder.absolute().parents) if p.is_dir())
-    temporary = Path(tempfile.mkdtemp(prefix=".jaxsim-", dir=near))
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=".jaxsim-", dir=near))
+    except OSError as error:
+        raise _unwritable(folder, error) from error
     try:
         yield temporary
         for name in names:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             os.replace(temporary / name, folder / name)
+    except OSError as error:
+        if str(temporary) in f"{error.filename} {error}" or (error.errno in FULL and error.filename is None):
+            raise _unwritable(folder, error) from error
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _unwritable(folder: Path, error: OSError) -> OSError:
+    reason = error.strerror or str(error).rpartition("could not be written: ")[2].rstrip(".")
+    return OSError(f"--out {folder} could not be written: {reason.lower()}.")
 
 
 def check(folder: Path, names: Sequence[str], overwrite: bool) -> None:
@@ -61,7 +79,7 @@ def emit(arguments: Any, text: str, values: dict[str, Any]) -> None:
     """Print the table for people, or with --json the values for machines, on standard output."""
     if arguments.json:
         whole = {"command": arguments.command} | values
-        sys.stdout.write(json.dumps(whole, allow_nan=False, default=_plain) + "\n")
+        sys.stdout.write(json.dumps(finite(whole), allow_nan=False, default=_plain) + "\n")
     else:
         sys.stdout.write(text.rstrip("\n") + "\n")
     sys.stdout.flush()

@@ -7,6 +7,9 @@ from typing import Any, NoReturn
 
 from jaxsim.cli import guide
 
+SIZES = ("tiny", "small", "paper", "wide", "deep", "large")
+"""Of small encoders; those of `models.SIZES`, which is not imported for help."""
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -201,8 +204,7 @@ def _transfer(command: argparse.ArgumentParser) -> None:
     tasks = ("edge", "depth", "normals", "semantic", "object", "scene")
     command.add_argument("--task", choices=tasks, default="semantic", help="the new task; default: semantic")
     command.add_argument("--init", metavar="NAME", action="append", help="only this encoder of the bank; repeatable")
-    sizes = ("tiny", "small", "paper", "wide", "deep", "large")
-    command.add_argument("--small", choices=sizes, default="small", help="the small network; default: small")
+    command.add_argument("--small", choices=SIZES, default="small", help="the small network; default: small")
     _add_measure(command, default="rsa and dds-laplacian")
     _add_training(command)
     _add_output(command)
@@ -228,7 +230,7 @@ def _add_layers(command: argparse.ArgumentParser) -> None:
 
 def _add_training(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("training")
-    group.add_argument("--epochs", type=_count, metavar="N", help="default: 60")
+    group.add_argument("--epochs", type=_count, metavar="N", help="default: 60, and 200 for NYUv2")
     group.add_argument("--batch", type=_count, default=8, metavar="N", help="pictures a step; default: 8")
     text = "the highest; default: 0.001"
     group.add_argument("--learning-rate", type=_positive, default=1e-3, metavar="R", help=text)
@@ -240,7 +242,7 @@ def _rooms(command: argparse.ArgumentParser) -> None:
     command.add_argument("--pictures", type=_count, metavar="N", help="to learn from; default: 6000")
     command.add_argument("--steps", type=_count, metavar="N", help="gradient steps a task; default: 1500")
     command.add_argument("--task", metavar="NAME", action="append", help="only this task; repeat it for several")
-    command.add_argument("--size", default="small", metavar="NAME", help="tiny, small, wide, deep, large or paper")
+    command.add_argument("--size", choices=SIZES, default="small", help="of the encoders; default: small")
     command.add_argument("--seed", type=_seed, default=0, metavar="N", help="of pictures and weights; default: 0")
     command.add_argument("--out", required=True, metavar="DIR", help="folder of the world; a killed run goes on there")
 

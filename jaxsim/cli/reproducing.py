@@ -32,16 +32,25 @@ def run_reproduce(arguments: Namespace) -> None:
 
 
 def _setting(arguments: Namespace, parts: set[str]) -> reproduce.Setting:
-    """The built-in world, or that of a folder made elsewhere."""
+    """The built-in world, or that of a folder made elsewhere.
+
+    Raises:
+        FileNotFoundError: the folder lacks its files.
+        ValueError: it was made for another version of the world, or its files are damaged.
+    """
     given: dict[str, Any] = {}
     if arguments.world is not None:
         from jaxsim import models
-        from jaxsim.rooms import world
+        from jaxsim.rooms import pictures, world
 
         folder = Path(arguments.world)
-        given["encoders"] = models.from_safetensors(folder / "encoders.safetensors")
+        path = folder / "encoders.safetensors"
+        version = models.safetensors_metadata(path).get("world_version")
+        if version != pictures.VERSION:
+            raise ValueError(f"{path} is of version {version} of the world, and this is version {pictures.VERSION}.")
+        given["encoders"] = models.from_safetensors(path)
         given["truth"] = world.load_truth(folder / "transfer.npz")
-        given["recipe"] = reproduce.recipe_of(folder / "encoders.safetensors")
+        given["recipe"] = reproduce.recipe_of(path)
     given |= {"parts": parts, "seed": arguments.seed, "work": arguments.work}
     return reproduce.setting(arguments.quick, progress=functools.partial(progress, arguments), **given)
 

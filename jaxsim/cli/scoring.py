@@ -99,15 +99,11 @@ def run_bootstrap(arguments: Namespace) -> None:
                 plotting.save_figure(shown, folder / place / "ranking.png")
     files = [str(Path(arguments.out) / name) for name in names]
     parts = [f"{label}\n{table(h, r, limit=_ROWS)}" for label, (h, r) in zip(chosen, tables, strict=True)]
-    lists = [[dict(zip(h, map(_known, line), strict=True)) for line in r] for h, r in tables]
+    lists = [[dict(zip(h, line, strict=True)) for line in r] for h, r in tables]
     values = [{"measure": label, "pairs": rows} for label, rows in zip(chosen, lists, strict=True)]
     settings = {"scheme": scheme.kind, "level": arguments.level, "seed": arguments.seed}
     emit(arguments, "\n\n".join(parts), settings | {"resamples": values, "files": files})
     note(arguments, f"wrote {', '.join(names)} in {arguments.out}")
-
-
-def _known(value: Any) -> Any:
-    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def scheme_of(arguments: Namespace) -> Any:

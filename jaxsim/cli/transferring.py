@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxsim import plotting
-from jaxsim.cli.branching import finite, parts, plan_of, probe_of, read_bank, recipe_of, some
+from jaxsim.cli.branching import parts, plan_of, probe_of, read_bank, recipe_of, some
 from jaxsim.cli.loading import read_measures
 from jaxsim.cli.output import check, emit, note, progress, staged, table
 from jaxsim.cli.scoring import write_rows
@@ -24,7 +24,7 @@ def run_transfer(arguments: Namespace) -> None:
     chosen = read_measures(arguments.measure or ["rsa", "dds-laplacian"])
     bank = some(read_bank(arguments), arguments.init)
     folder = branching.opened(arguments.data, [arguments.task], layout=arguments.layout)
-    plan = plan_of(arguments, next(iter(bank.values())))
+    plan = plan_of(arguments, folder, next(iter(bank.values())))
     folder, probe = plan.shown(folder), probe_of(arguments, next(iter(chosen.values())))
     recipe = recipe_of("transfer", folder, probe, bank, plan) | {"task": arguments.task, "small": arguments.small}
     note(arguments, f"{len(folder.train)} pictures to learn from, {len(folder.val)} to be judged on ({folder.layout})")
@@ -59,7 +59,7 @@ def run_transfer(arguments: Namespace) -> None:
         "",
         table(["similarity with the small network", "spearman", "pearson", "p"], agreement),
     ]
-    emit(arguments, "\n".join(text), finite(values))
+    emit(arguments, "\n".join(text), values)
     note(arguments, f"wrote {', '.join(FILES)} in {arguments.out}")
 
 

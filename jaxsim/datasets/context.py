@@ -82,8 +82,7 @@ def _mask(path: Path) -> Values:
 
 def _context(path: Path) -> Values:
     classes = decoding.plane(path, "LabelMap", "iuf")
-    if classes.min() < 0 or classes.max() > CONTEXT_CLASSES:
-        raise ValueError(f"{path} has class {classes.max()} where 0 to {CONTEXT_CLASSES} are expected.")
+    decoding.check_numbers(path, classes, CONTEXT_CLASSES + 1)
     return Values(classes.astype(np.uint16), classes > 0)
 
 

@@ -34,9 +34,12 @@ def picture(path: Path) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, truncated or no picture.
+        ValueError: it is damaged, truncated or no picture, or has more than 8 bits a channel.
     """
     with _opened(path) as opened:
+        if opened.mode.startswith(("I", "F")):  # what Pillow would clip to 255
+            raise ValueError(f"it is a picture of mode {opened.mode} where 8 bits a channel are expected")
+        opened.info.pop("transparency", None)
         return np.asarray(opened.convert("RGB"))
 
 
@@ -94,12 +97,24 @@ def checked_classes(path: Path, values: np.ndarray, classes: int) -> Values:
         ValueError: there are others.
     """
     labelled = values != UNLABELLED
-    if values.ndim != 2:
-        raise ValueError(f"{path} holds classes of shape {values.shape} where (height, width) is expected.")
-    if np.any(labelled & ((values < 0) | (values >= classes))):
-        worst = values[labelled & ((values < 0) | (values >= classes))].flat[0]
-        raise ValueError(f"{path} has class {worst} where 0 to {classes - 1} and 255 are expected.")
+    if values.ndim != 2 or values.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{path} holds classes of shape {values.shape} and type {values.dtype} where numbers (height, width) are "
+            "expected."
+        )
+    check_numbers(path, values[labelled], classes, " and 255")
     return Values(values.astype(np.uint8), labelled)
+
+
+def check_numbers(path: Path, values: np.ndarray, classes: int, besides: str = "") -> None:
+    """Check that all are whole numbers from 0 to `classes` - 1.
+
+    Raises:
+        ValueError: one is not; the first is named.
+    """
+    odd = values[~((values >= 0) & (values < classes) & (values == np.floor(values)))]
+    if odd.size:
+        raise ValueError(f"{path} has class {odd.flat[0]} where 0 to {classes - 1}{besides} are expected.")
 
 
 def signed_bytes(values: np.ndarray) -> np.ndarray:
@@ -151,9 +166,11 @@ def vector(path: Path) -> Values:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or of another kind.
+        ValueError: it is damaged, or of another kind, or has numbers that are not finite.
     """
     values = read_npy(path)
     if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind not in "fiu":
         raise ValueError(f"{path} does not hold one row of numbers.")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{path} has numbers that are not finite.")
     return Values(np.asarray(values, np.float32), None)

@@ -1,11 +1,7 @@
 """Edges of a picture as a target: Canny's, on the host."""
 
-import dataclasses
-
 import numpy as np
 from jaxtyping import Float, UInt8
-
-from jaxsim.datasets.records import Example
 
 SIGMA = 1.0
 """Standard deviation of the smoothing, in pixels."""
@@ -33,10 +29,3 @@ def canny(image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
     from skimage.feature import canny as detect
 
     return detect(rgb2gray(image), SIGMA, LOW, HIGH).astype(np.float32)
-
-
-def with_canny(example: Example) -> Example:
-    """The example with the target 'edge', known everywhere, made from the picture at its present size."""
-    edge = canny(example.image)
-    targets, masks = example.targets | {"edge": edge}, example.masks | {"edge": np.ones(edge.shape, bool)}
-    return dataclasses.replace(example, targets=targets, masks=masks)

@@ -14,6 +14,8 @@ NO_DEPTH = 65535
 DEEP = 65535
 CENTRE = 127
 """The byte that stands for zero in normals and curvatures."""
+CLASSES = 18
+"""Numbers of object classes: 0 uncertain, 1 background, 2 to 17."""
 
 
 def metres(v: np.ndarray) -> Values:
@@ -56,6 +58,7 @@ class Domain:
         units: from the file's numbers to values and mask; None for .npy.
         mesh: whether it was made from the scanned mesh, so that `mask_valid` masks it.
         files: the domain as file names have it, where that differs from the folder's name.
+        classes: how many class numbers there are; 0 where the numbers are no classes.
     """
 
     bits: int
@@ -63,17 +66,21 @@ class Domain:
     units: Callable[[np.ndarray], Values] | None = None
     mesh: bool = False
     files: tuple[str, ...] = ()
+    classes: int = 0
 
     def decode(self, path) -> Values:
         """Read one file.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: it is damaged or not of this domain's kind.
+            ValueError: it is damaged or not of this domain's kind, or has a class number that there is not.
         """
         if self.units is None:
             return decoding.vector(path)
-        return self.units(decoding.deep(path) if self.bits == 16 else decoding.bytes_of(path, self.channels))
+        values = decoding.deep(path) if self.bits == 16 else decoding.bytes_of(path, self.channels)
+        if self.classes:
+            decoding.check_numbers(path, values, self.classes)
+        return self.units(values)
 
 
 DOMAINS: dict[str, Domain] = {
@@ -89,7 +96,7 @@ DOMAINS: dict[str, Domain] = {
     "normal": Domain(8, 3, centred, mesh=True),
     "principal_curvature": Domain(8, 2, centred, mesh=True),
     "reshading": Domain(8, units=share_of_byte, mesh=True),
-    "segment_semantic": Domain(8, units=classes, files=("segment_semantic", "segmentsemantic")),
+    "segment_semantic": Domain(8, units=classes, files=("segment_semantic", "segmentsemantic"), classes=CLASSES),
     "segment_unsup25d": Domain(8, units=everywhere, mesh=True),
     "segment_unsup2d": Domain(8, units=everywhere),
 }

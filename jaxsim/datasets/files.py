@@ -48,7 +48,7 @@ def _text(path: str | Path) -> str:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} is not there or is not a file.")
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a text file.") from error
 
@@ -77,7 +77,7 @@ def read_buildings(path: str | Path, split: str) -> tuple[str, ...]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file has no such split, or is no such file.
+        ValueError: the file has no such split or no building in it, or is no such file.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "train_val_test_tiny.csv"
@@ -85,7 +85,10 @@ def read_buildings(path: str | Path, split: str) -> tuple[str, ...]:
     >>> read_buildings(file, "train")
     ('hanson',)
     """
-    rows = list(csv.DictReader(_text(path).splitlines()))
+    try:
+        rows = list(csv.DictReader(_text(path).splitlines()))
+    except csv.Error as error:
+        raise ValueError(f"{path} is no list of splits: {error}.") from error
     columns = [] if not rows else [name for name in rows[0] if name is not None]
     if "id" not in columns:
         raise ValueError(f"{path} is no list of splits: it has no column 'id'.")
@@ -94,7 +97,10 @@ def read_buildings(path: str | Path, split: str) -> tuple[str, ...]:
     strange = [row["id"] for row in rows if row[split] not in ("0", "1")]
     if strange:
         raise ValueError(f"{path} has neither 0 nor 1 in column {split!r} for {few(strange)}.")
-    return tuple(row["id"] for row in rows if row[split] == "1")
+    found = tuple(row["id"] for row in rows if row[split] == "1")
+    if not found:
+        raise ValueError(f"{path} names no building of split {split!r}.")
+    return found
 
 
 def _words(columns: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 import functools
 import os
 from pathlib import Path
+from typing import NoReturn
 
 from jaxsim.datasets import decoding, files
 from jaxsim.datasets.records import Dataset
@@ -17,6 +18,7 @@ def folder(root: str | Path) -> Dataset:
 
     Raises:
         FileNotFoundError: there is no such folder.
+        OSError: a folder below it cannot be listed.
         ValueError: it holds no picture.
 
     >>> import tempfile
@@ -29,13 +31,17 @@ def folder(root: str | Path) -> Dataset:
     """
     root = files.folder_of(root)
     found = []
-    for place, folders, names in os.walk(root):
+    for place, folders, names in os.walk(root, onerror=_refused):
         folders[:] = [name for name in folders if not name.startswith(".")]
         here = Path(place).relative_to(root)
         found += [(here / name).as_posix() for name in names if _is_picture(name)]
     if not found:
         raise ValueError(f"{root} holds no picture: none of its files ends in {', '.join(SUFFIXES)}.")
     return Dataset("folder", tuple(sorted(found)), functools.partial(picture_below, root, ""), {})
+
+
+def _refused(error: OSError) -> NoReturn:
+    raise type(error)(f"{error.filename} could not be listed: {(error.strerror or '').lower()}.") from error
 
 
 def _is_picture(name: str) -> bool:

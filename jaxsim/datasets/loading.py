@@ -41,6 +41,7 @@ def batches(
     batch: int,
     *,
     size: int | tuple[int, int] | None = None,
+    resize: Callable[[Example, tuple[int, int]], Example] = fit,
     key: jax.Array | None = None,
     epochs: int | None = 1,
     augment: Callable[[Example, np.random.Generator], Example] | None = None,
@@ -50,7 +51,7 @@ def batches(
 ) -> "grain.IterDataset[Batch]":
     """Batches in order, or shuffled anew in each epoch by `key`; the same key gives the same batches.
 
-    Each picture is read, augmented, brought to `size` by `shaping.fit`, finished, and stacked; an epoch ends with its
+    Each picture is read, augmented, brought to `size` by `resize`, finished, and stacked; an epoch ends with its
     own, perhaps smaller, batch. While one batch is in use the next ones are read. The iterator over the result has
     `get_state` and `set_state`, with which a stopped run goes on where it was.
 
@@ -58,10 +59,11 @@ def batches(
         dataset: of `jaxsim.datasets`, or anything with its `__len__` and `__getitem__`.
         batch: pictures in a batch.
         size: height and width in pixels, or both in one number; None leaves pictures as they are.
+        resize: `shaping.fit`, the largest centred part, or `shaping.stretch`, the whole picture.
         key: a typed key; None keeps the dataset's order.
         epochs: passes over the dataset; None goes on for ever.
         augment: a random change of an example; it draws from a generator of its own for every example and epoch.
-        finish: a fixed change of an example of the final size, such as `edges.with_canny`.
+        finish: a fixed change of an example of the final size, such as one that adds `edges.canny`.
         drop_remainder: leave out an epoch's last batch if it is smaller.
         threads: that read, each a batch; twice as many batches are kept ready.
 
@@ -88,14 +90,19 @@ def batches(
         if augment is not None:
             source = source.random_map(augment, seed=changes)
     shape = (size, size) if isinstance(size, int) else size
-    source = source.map(functools.partial(_shaped, shape, finish))
+    source = source.map(functools.partial(_shaped, shape, resize, finish))
     source = source.batch(batch, drop_remainder=drop_remainder, batch_fn=list).map(stack)
     source = source if epochs == 1 else source.repeat(epochs)
     return source.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads))
 
 
-def _shaped(shape: tuple[int, int] | None, finish: Callable[[Example], Example] | None, example: Example) -> Example:
-    example = example if shape is None else fit(example, shape)
+def _shaped(
+    shape: tuple[int, int] | None,
+    resize: Callable[[Example, tuple[int, int]], Example],
+    finish: Callable[[Example], Example] | None,
+    example: Example,
+) -> Example:
+    example = example if shape is None else resize(example, shape)
     return example if finish is None else finish(example)
 
 

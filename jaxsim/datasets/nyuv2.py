@@ -16,7 +16,12 @@ TARGETS = ("semantic", "depth")
 MT_TARGETS = ("semantic", "depth", "normals", "edge")
 MT_CLASSES = 41
 """Class 0, which the experiments of ASTMT count as background, and the forty classes."""
+ALL_CLASSES = 895
+"""Class 0 and the 894 of the official file."""
+SHORT = 0.5
+"""Length of a NYUD_MT normal up to which it counts as unknown: grey bytes, 127 or 128, are none exactly."""
 SPLITS = {"train": "trainNdxs", "test": "testNdxs"}
+_KINDS = {"labels": "iu", "depths": "f"}
 
 
 def nyu(
@@ -46,7 +51,7 @@ def nyu(
     """
     file, wanted = Path(file), chosen("NYUv2", targets, TARGETS)
     count = _count(file, wanted)
-    table = None if classes is None else np.concatenate([[0], decoding.matlab(Path(classes), "mapClass").ravel()])
+    table = None if classes is None else _table(Path(classes))
     numbers = range(1, count + 1) if split is None else _numbers(split, splits, count, file)
     at = functools.partial(_always, file)
     labels = {
@@ -55,6 +60,13 @@ def nyu(
     }
     image = functools.partial(_image, file)
     return Dataset("NYUv2", tuple(f"{k:04d}" for k in numbers), image, {name: labels[name] for name in wanted})
+
+
+def _table(classes: Path) -> np.ndarray:
+    """The class among the forty of each of the file's, `(895,)`."""
+    table = decoding.plane(classes, "mapClass", "iuf").ravel()
+    decoding.check_numbers(classes, table, MT_CLASSES)
+    return np.concatenate([[0], table]).astype(np.uint16)
 
 
 def _always(file: Path, name: str) -> Path:
@@ -67,7 +79,10 @@ def _count(file: Path, wanted: Sequence[str]) -> int:
     with naming(file), h5py.File(file, "r") as opened:
         shapes = {}
         for key in ("images", *({"semantic": "labels", "depth": "depths"}[name] for name in wanted)):
-            shapes[key] = _array(opened, key).shape
+            array = _array(opened, key)
+            if array.dtype != np.uint8 if key == "images" else array.dtype.kind not in _KINDS[key]:
+                raise ValueError(f"its array {key!r} is of type {array.dtype}")
+            shapes[key] = array.shape
         pictures = shapes["images"]
         if len(pictures) != 4 or pictures[1] != 3 or pictures[0] == 0:
             raise ValueError(f"its array 'images' has shape {pictures} where (pictures, 3, width, height) is expected")
@@ -90,7 +105,10 @@ def _numbers(split: str, splits: str | Path | None, count: int, file: Path) -> l
         raise ValueError(f"The NYUv2 layout has no split {split!r}; there are {', '.join(SPLITS)}, or None for all.")
     if splits is None:
         raise ValueError(f"Split {split!r} of NYUv2 is listed in splits.mat: give its path as `splits`.")
-    numbers = [int(k) for k in decoding.matlab(Path(splits), SPLITS[split]).ravel()]
+    listed = decoding.plane(Path(splits), SPLITS[split], "iuf").ravel()
+    if not listed.size or np.any(listed != np.floor(listed)):
+        raise ValueError(f"{splits} names no pictures of split {split!r}, or not by whole numbers.")
+    numbers = listed.astype(int).tolist()
     outside = [str(k) for k in numbers if not 1 <= k <= count]
     if outside:
         raise files.absent_files(file, outside, len(numbers), splits)
@@ -108,10 +126,8 @@ def _image(file: Path, name: str) -> np.ndarray:
 
 def _semantic(file: Path, table: np.ndarray | None, name: str) -> Values:
     classes = _read(file, "labels", name)
-    if table is not None:
-        if classes.max() >= len(table):
-            raise ValueError(f"{file} has class {classes.max()} in picture {name}; the map has {len(table) - 1}.")
-        classes = table[classes]
+    decoding.check_numbers(file, classes, ALL_CLASSES if table is None else len(table), f" in picture {name}")
+    classes = classes if table is None else table[classes]
     return Values(np.ascontiguousarray(classes).astype(np.uint16), np.ascontiguousarray(classes > 0))
 
 
@@ -159,7 +175,7 @@ def _mt_depth(path: Path) -> Values:
 
 def _mt_normals(path: Path) -> Values:
     normals = decoding.signed_bytes(decoding.bytes_of(path, 3))
-    return Values(normals, np.any(normals != 0, axis=-1))
+    return Values(normals, np.sum(normals**2, axis=-1) > SHORT**2)
 
 
 def _mt_edge(path: Path) -> Values:

@@ -4,9 +4,12 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from jaxsim.datasets import decoding, files
 from jaxsim.datasets.images import path_below
 from jaxsim.datasets.records import Dataset, Values, chosen, label_of_files
+from jaxsim.io.arrays import naming
 
 CLASSES = 21
 """Background, then the twenty classes of objects."""
@@ -109,4 +112,6 @@ def _mask(path: Path) -> Values:
     truth = decoding.matlab(path, "GTcls")
     if truth.dtype.names is None or "Segmentation" not in truth.dtype.names:
         raise ValueError(f"{path} has no field 'Segmentation' in 'GTcls'.")
-    return decoding.checked_classes(path, truth["Segmentation"].flat[0], CLASSES)
+    with naming(path):
+        classes = np.asarray(truth["Segmentation"].flat[0])
+    return decoding.checked_classes(path, classes, CLASSES)

@@ -1,6 +1,7 @@
 """Bringing examples to one size: pictures by averaging, targets by the nearest pixel, so that none is made up."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -28,33 +29,36 @@ def fit(example: Example, size: tuple[int, int]) -> Example:
     part = np.ascontiguousarray(example.image[top : top + tall, left : left + broad])
     picture = Image.fromarray(part).resize((width, height), Image.Resampling.BILINEAR)
     at = np.ix_(top + _nearest(tall, height), left + _nearest(broad, width))
-    return _moved(example, np.asarray(picture), lambda values, fill: values[at])
+    return resampled(example, np.asarray(picture), lambda values, fill: values[at])
+
+
+def stretch(example: Example, size: tuple[int, int]) -> Example:
+    """The whole of the picture at `size` (height, width), whatever its own shape; otherwise as `fit`.
+
+    >>> import numpy as np
+    >>> depth, known = np.arange(4.0)[None], np.ones((1, 4), bool)
+    >>> wide = Example("a", np.zeros((1, 4, 3), np.uint8), {"depth": depth}, {"depth": known})
+    >>> stretch(wide, (2, 2)).targets["depth"].tolist()
+    [[1.0, 3.0], [1.0, 3.0]]
+    """
+    height, width = size
+    picture = Image.fromarray(np.ascontiguousarray(example.image)).resize((width, height), Image.Resampling.BILINEAR)
+    at = np.ix_(*(_nearest(have, want) for have, want in zip(example.image.shape[:2], size, strict=True)))
+    return resampled(example, np.asarray(picture), lambda values, fill: values[at])
 
 
 def _nearest(have: int, want: int) -> np.ndarray:
     return ((np.arange(want) + 0.5) * have / want).astype(int)
 
 
-def crop(example: Example, top: int, left: int, size: tuple[int, int]) -> Example:
-    """The rectangle of `size` (height, width) whose corner is at row `top` and column `left`.
+def resampled(example: Example, image: np.ndarray, move: Callable[[np.ndarray, int | bool], np.ndarray]) -> Example:
+    """The example with another picture, and its targets of pixels and their masks moved likewise.
 
-    What lies outside of the picture is black, masked, and 255 in targets of bytes, 0 in others.
+    Args:
+        example: with masks for its targets of pixels.
+        image: the picture after the move.
+        move: from values and what fills places without any (255 in targets of bytes, 0 in others, False in masks).
     """
-    height, width = size
-
-    def cut(values, fill):
-        out = np.full((height, width, *values.shape[2:]), fill, values.dtype)
-        rows, columns = values.shape[:2]
-        inside = values[max(top, 0) : max(top + height, 0), max(left, 0) : max(left + width, 0)]
-        below, aside = min(max(-top, 0), height), min(max(-left, 0), width)
-        out[below : below + inside.shape[0], aside : aside + inside.shape[1]] = inside
-        return out
-
-    return _moved(example, cut(example.image, 0), cut)
-
-
-def _moved(example: Example, image: np.ndarray, move) -> Example:
-    """The example with another picture, and its targets of pixels and their masks moved likewise."""
 
     def of(name, values):
         if name not in example.masks:

@@ -117,7 +117,7 @@ Frame = AsIs | Fitted | Square | ShortSide
 def _side(size: Size) -> int:
     if isinstance(size, int) or size[0] == size[1]:
         return size if isinstance(size, int) else size[0]
-    raise ValueError(f"This network takes square pictures; a size of {size[0]} x {size[1]} is none.")
+    raise ValueError(f"This network takes square pictures; {size[0]} x {size[1]} is not square.")
 
 
 def _between(have: int, want: int) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, " want"]]:

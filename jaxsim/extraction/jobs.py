@@ -1,6 +1,7 @@
 """The job: pictures through encoders to a folder of features, a batch at a time, on from where it was stopped."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,6 +42,7 @@ def extract(
     until then everything is in `OUT.part`, and the same call goes on from there after an error, Ctrl-C or a kill, which
     costs one batch and the last five seconds. On the same machine the result has the same bits as one made in one go.
     A picture that cannot be read may be mended or removed in between; those that are done must stay as they are.
+    Features that are not finite are warned of, once a file.
 
     Networks compute in float32, products at the highest precision, with stored statistics of their normalisations,
     these folded (`models.fold`). Batches are shared out over all devices. The last one is filled up, so each network
@@ -109,11 +111,13 @@ def extract(
     job = _job(ready, places, batch, pool)
     rows = {file: ready[name].shapes[layer] for file, (name, layer) in places.items()}
     with storage.opened(out, job, dataset.ids, rows, overwrite=overwrite) as store:
+        told: set[str] = set()
         try:
             rest = dataclasses.replace(dataset, ids=dataset.ids[store.done :])
             loaded = datasets.batches(rest, together, finish=views, threads=threads) if len(rest) else ()
             started = _one_behind(_started(loaded, ready, views, together))
             for values in _rows(started, places, list(ready)[-1]):
+                _warn_of_odd(values, told)
                 store.append(values)
                 if progress is not None:
                     progress(store.done, len(dataset))
@@ -238,6 +242,15 @@ def _rows(
         if name == last:
             yield rows
             rows = {}
+
+
+def _warn_of_odd(values: Mapping[str, np.ndarray], told: set[str]) -> None:
+    """Warn once of each file whose features are not all finite."""
+    for file, features in values.items():
+        if file not in told and not np.isfinite(features).all():
+            told.add(file)
+            text = f"Features {file!r} have numbers that are not finite, of which no similarity can be computed."
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
 
 
 def _with_what_is_kept(error: Exception, store: storage.Store, out: str | Path, batch: int) -> Exception:

@@ -185,7 +185,7 @@ def preprocessing_of(name: str, encoder: Any) -> Preprocessing:
     if name not in TASKONOMY:
         tasks = ", ".join(_OWN)
         raise ValueError(
-            f"Encoder {name!r} is a network of Taskonomy, whose preprocessing depends on its task, and has the name "
-            f"of none ({tasks}): name its preprocessing."
+            f"Encoder {name!r} is a network of Taskonomy, whose preprocessing depends on its task, and is "
+            f"named after none ({tasks}): pass its preprocessing."
         )
     return TASKONOMY[name]

@@ -7,7 +7,7 @@ Needs the `nn` extra; `import jaxsim` leaves this package out. Every convolution
 from jaxsim.models.convert import Conversion, from_checkpoint
 from jaxsim.models.decoders import AsppDecoder, SmallDecoder, VectorHead
 from jaxsim.models.deeplab import Branch, DeepLabDecoder
-from jaxsim.models.encoders import SIZES, SmallEncoder
+from jaxsim.models.encoders import SIZES, SmallEncoder, check_size
 from jaxsim.models.inference import compiler_options, for_inference
 from jaxsim.models.networks import Network
 from jaxsim.models.normed import fold
@@ -29,6 +29,7 @@ __all__ = [
     "TaskonomyDecoder",
     "TaskonomyHead",
     "VectorHead",
+    "check_size",
     "compiler_options",
     "fold",
     "for_inference",

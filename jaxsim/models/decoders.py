@@ -10,8 +10,6 @@ from jaxtyping import Array, Float
 
 from jaxsim.models.encoders import check_channels, convolution
 
-UPSAMPLINGS = ("nearest", "bilinear")
-
 
 class SmallDecoder(nnx.Module):
     """Convolution, ReLU and doubling of the side, `upsamplings` times; then a convolution without activation.
@@ -26,12 +24,11 @@ class SmallDecoder(nnx.Module):
         upsamplings: number of doublings; 3 undo the encoder's strides of 2, 2, 2.
         channels_in: channels of the code.
         widths: channels before each doubling, the first `upsamplings` of them.
-        upsampling: `"nearest"` or `"bilinear"`.
         precision: of the convolutions.
         rngs: random keys of the initial weights.
 
     Raises:
-        ValueError: there are fewer widths than upsamplings, or no such upsampling.
+        ValueError: there are fewer widths than upsamplings.
 
     Example:
         >>> import jax.numpy as jnp
@@ -48,15 +45,12 @@ class SmallDecoder(nnx.Module):
         *,
         channels_in: int = 8,
         widths: Sequence[int] = (32, 16, 8, 8),
-        upsampling: str = "nearest",
         precision: lax.Precision | None = lax.Precision.HIGHEST,
         rngs: nnx.Rngs,
     ):
-        if upsampling not in UPSAMPLINGS:
-            raise ValueError(f"There is no upsampling {upsampling!r}; there are {', '.join(UPSAMPLINGS)}.")
         if not 0 <= upsamplings <= len(widths):
             raise ValueError(f"A decoder with widths {tuple(widths)} cannot have {upsamplings} upsamplings.")
-        self.channels_in, self.upsampling = channels_in, upsampling
+        self.channels_in = channels_in
         channels = (channels_in, *widths[:upsamplings])
         self.hidden = nnx.List(
             convolution(a, b, precision=precision, rngs=rngs) for a, b in zip(channels, channels[1:], strict=False)
@@ -67,7 +61,7 @@ class SmallDecoder(nnx.Module):
         """The target's values for each code."""
         check_channels(x, self.channels_in, "decoder")
         for layer in self.hidden:
-            x = enlarge(jax.nn.relu(layer(x)), 2, self.upsampling)
+            x = doubled(jax.nn.relu(layer(x)))
         return self.out(x)
 
 
@@ -161,7 +155,9 @@ class AsppDecoder(nnx.Module):
         branches = [self.point(x), *(layer(x) for layer in self.atrous)]
         branches.append(jnp.broadcast_to(pooled, branches[0].shape))
         joined = jax.nn.relu(self.project(jax.nn.relu(jnp.concatenate(branches, -1))))
-        return enlarge(self.out(joined), self.scale, "bilinear")
+        scores = self.out(joined)
+        b, h, w, c = scores.shape
+        return jax.image.resize(scores, (b, h * self.scale, w * self.scale, c), "bilinear")
 
 
 def flatten(x: Float[Array, "b ..."], features: int) -> Float[Array, "b d"]:
@@ -172,10 +168,7 @@ def flatten(x: Float[Array, "b ..."], features: int) -> Float[Array, "b d"]:
     return flat
 
 
-def enlarge(x: Float[Array, "b h w c"], scale: int, upsampling: str) -> Float[Array, "b _ _ c"]:
-    """Images whose side is `scale` times as long."""
+def doubled(x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ c"]:
+    """Images of twice the side, each pixel four times."""
     b, h, w, c = x.shape
-    if upsampling == "nearest":
-        tiled = jnp.broadcast_to(x[:, :, None, :, None], (b, h, scale, w, scale, c))
-        return tiled.reshape(b, h * scale, w * scale, c)
-    return jax.image.resize(x, (b, h * scale, w * scale, c), "bilinear")
+    return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)

@@ -93,10 +93,11 @@ class Branch(nnx.Module):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from jaxsim import models
-        >>> rngs = nnx.Rngs(0)
-        >>> encoder = models.ResNet((1, 1), 4, rngs=rngs)
-        >>> decoder = models.DeepLabDecoder(5, channels_in=32, depth=4, rates=(1,), rngs=rngs)
-        >>> models.Branch(encoder, "block1", decoder)(jnp.zeros((1, 30, 40, 3))).shape
+        >>> def scores(pictures):
+        ...     encoder = models.ResNet((1, 1), 4, rngs=nnx.Rngs(0))
+        ...     decoder = models.DeepLabDecoder(5, channels_in=32, depth=4, rates=(1,), rngs=nnx.Rngs(1))
+        ...     return models.Branch(encoder, "block1", decoder)(pictures)
+        >>> nnx.eval_shape(scores, jnp.zeros((1, 30, 40, 3))).shape
         (1, 30, 40, 5)
     """
 

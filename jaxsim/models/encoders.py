@@ -82,8 +82,7 @@ class SmallEncoder(nnx.Module):
         Raises:
             ValueError: there is no such size.
         """
-        if name not in SIZES:
-            raise ValueError(f"There is no encoder size {name!r}; there are {', '.join(SIZES)}.")
+        check_size(name)
         return cls(**SIZES[name], **rest)
 
     @property
@@ -108,6 +107,12 @@ class SmallEncoder(nnx.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ k"]:
         """The code of the images."""
         return self.layers(x)[f"conv{len(self.widths)}"]
+
+
+def check_size(name: str) -> None:
+    """Raise ValueError where `SIZES` has no such name."""
+    if name not in SIZES:
+        raise ValueError(f"There is no encoder size {name!r}; there are {', '.join(SIZES)}.")
 
 
 def convolution(

@@ -1,6 +1,5 @@
-"""Encoders as one safetensors file: shapes and a SHA-256 per array in its header, verified on load."""
+"""Encoders as one safetensors file: shapes and a SHA-256 per array in its header, and one of that, verified on load."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,12 +11,16 @@ import numpy as np
 from flax import nnx
 
 from jaxsim import io
+from jaxsim.io.checksums import sha256, sha256_of_json
 from jaxsim.models.encoders import SmallEncoder
 from jaxsim.models.normed import is_folded
 from jaxsim.models.resnet import ResNet
 
 HEADER = "jaxsim_encoders"
 """The header's one entry: a JSON text. One, because the format does not keep the order of several."""
+PARTS = ("encoders", "metadata", "sha256")
+WHOLE = "sha256_of_header"
+"""What the JSON text holds: the parts, and the SHA-256 of them; files of before it was written lack that."""
 
 Encoder = SmallEncoder | ResNet
 KINDS: Mapping[str, type[Encoder]] = MappingProxyType({"SmallEncoder": SmallEncoder, "ResNet": ResNet})
@@ -80,8 +83,9 @@ def to_safetensors(
     header = {
         "encoders": {name: _description(encoder) for name, encoder in encoders.items()},
         "metadata": dict(metadata or {}),
-        "sha256": {key: _sha256(values) for key, values in arrays.items()},
+        "sha256": {key: sha256(values) for key, values in arrays.items()},
     }
+    header[WHOLE] = sha256_of_json(header)
     data = save(arrays, {HEADER: json.dumps(header)})
     with io.atomic(path, overwrite=overwrite) as temporary:
         temporary.write_bytes(data)
@@ -93,8 +97,10 @@ def from_safetensors(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: the file is not there.
+        OSError: the file cannot be read.
         ValueError: the file is damaged or not of this kind; or an array is missing, unknown, of the wrong shape or
-            type, or differs from its checksum. The message names the file and the array.
+            type, differs from its checksum, or has numbers that are not finite. The message names the file and the
+            array.
     """
     header, arrays = _read(path)
     try:
@@ -146,27 +152,30 @@ def _check(path: str | Path, key: str, values: np.ndarray, slot: Any, expected: 
         raise ValueError(f"{path}: array {key!r} has shape {values.shape}, but its encoder needs {slot.shape}.")
     if values.dtype != slot.dtype:
         raise ValueError(f"{path}: array {key!r} is of type {values.dtype}, but its encoder needs {slot.dtype}.")
-    if _sha256(values) != expected:
+    if sha256(values) != expected:
         raise ValueError(f"{path} is damaged: array {key!r} differs from its checksum.")
-
-
-def _sha256(values: np.ndarray) -> str:
-    return hashlib.sha256(values.tobytes()).hexdigest()
+    if not np.isfinite(values).all():
+        raise ValueError(f"{path}: array {key!r} has numbers that are not finite, of which nothing can be computed.")
 
 
 def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The header's JSON and the arrays."""
     from safetensors import SafetensorError, safe_open
 
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} is not there or is not a file.")
     try:
         with safe_open(path, "numpy") as file:
             text = (file.metadata() or {}).get(HEADER)
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
         header = json.loads(text) if text is not None else None
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} is not there.") from None
+    except OSError as error:
+        raise type(error)(f"{path} could not be read: {error}.") from error
     except (SafetensorError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is damaged: {error}.") from None
     if not isinstance(header, dict):
         raise ValueError(f"{path} holds no jaxsim encoders: its header has no entry {HEADER!r}.")
+    whole = header.pop(WHOLE, None)
+    if not header.keys() <= set(PARTS) or whole not in (None, sha256_of_json(header)):
+        raise ValueError(f"{path} is damaged: its header differs from its checksum.")
     return header, arrays

@@ -1,6 +1,6 @@
 """Figures, axes and text measured in inches: what all pictures share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,11 @@ INK, GREY = "#222222", "#8a8a8a"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 EDGE = 0.15
+
+
+def colours_of(groups: Iterable[str]) -> dict[str, str]:
+    """A colour a group, in the order in which groups first occur."""
+    return {group: COLOURS[i % len(COLOURS)] for i, group in enumerate(dict.fromkeys(groups))}
 
 
 def save_figure(figure: "Figure", path: str | Path, *, overwrite: bool = False) -> Path:

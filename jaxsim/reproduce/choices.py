@@ -5,6 +5,7 @@ import functools
 import numpy as np
 
 from jaxsim import engine, measures
+from jaxsim.io.objects import finite
 from jaxsim.reproduce import figures, judging
 from jaxsim.reproduce.outcomes import Outcome
 from jaxsim.reproduce.settings import Setting
@@ -28,7 +29,7 @@ def selection(setting: Setting) -> Outcome:
     p, count = judging.p_value(hits[5], null), len(columns)
     reliability = np.asarray(setting.truth.reliability, dtype=float)
     rows = [
-        (target, affinity.names[chosen[t]], int(ranks[t]), _best(truth, t), _known(reliability[t]))
+        (target, affinity.names[chosen[t]], int(ranks[t]), _best(truth, t), finite(float(reliability[t])))
         for t, target in enumerate(truth.targets)
     ]
     shown = sorted(rows, key=lambda row: row[2])
@@ -63,7 +64,3 @@ def _picks(scores: np.ndarray, truth: np.ndarray, columns: np.ndarray) -> tuple[
 
 def _best(truth, t: int) -> str:
     return truth.ranking(truth.targets[t])[0][0]
-
-
-def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

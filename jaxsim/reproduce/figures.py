@@ -6,7 +6,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxsim.plotting import affinity_heatmap
-from jaxsim.plotting.canvas import COLOURS, EDGE, GREY, INK, MARKERS, bare, listing, new_figure, place, text_width
+from jaxsim.plotting.canvas import (
+    COLOURS,
+    EDGE,
+    GREY,
+    INK,
+    MARKERS,
+    bare,
+    colours_of,
+    listing,
+    new_figure,
+    place,
+    text_width,
+)
 from jaxsim.plotting.trees import draw_tree
 from jaxsim.results import Affinity, Provenance
 
@@ -16,12 +28,8 @@ if TYPE_CHECKING:
     from jaxsim.taxonomy import Tree
 
 
-def _group_colours(groups: Mapping[str, str]) -> dict[str, str]:
-    return {group: COLOURS[i % len(COLOURS)] for i, group in enumerate(dict.fromkeys(groups.values()))}
-
-
 def _colour(labels: Any, groups: Mapping[str, str]) -> None:
-    colours = _group_colours(groups)
+    colours = colours_of(groups.values())
     for label in labels:
         label.set_color(colours[groups[label.get_text()]])
 
@@ -30,7 +38,7 @@ def _key(axes: Any, groups: Mapping[str, str], left: float, top: float) -> None:
     """Names of the groups in their colours, one below the other, at inches from the figure's lower left corner."""
     figure = axes.get_figure()
     width, height = figure.get_size_inches()
-    for i, (group, colour) in enumerate(_group_colours(groups).items()):
+    for i, (group, colour) in enumerate(colours_of(groups.values()).items()):
         figure.text(left / width, (top - 0.16 * i) / height, group, fontsize=8, color=colour, va="top")
 
 
@@ -166,7 +174,7 @@ def side_by_side(
     figure, first = listing(names, wide, right=(wide + gap) * (len(panels) - 1) + 0.9)
     width, height = figure.get_size_inches()
     left, below, _, up = first.get_position().bounds * np.array([width, height, width, height])
-    places, colours = np.arange(len(names), dtype=float), _group_colours(groups)
+    places, colours = np.arange(len(names), dtype=float), colours_of(groups.values())
     for i, (label, values) in enumerate(panels.items()):
         axes = first if i == 0 else place(figure, left + i * (wide + gap), below, wide, up)
         if i:

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from jaxsim.io.objects import finite
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -39,8 +41,4 @@ class Outcome:
     def to_json(self) -> dict[str, Any]:
         """The outcome as JSON types, without its figure."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("draw", "rows")}
-        return fields | {"rows": [dict(zip(self.header, map(_known, row), strict=True)) for row in self.rows]}
-
-
-def _known(value: Any) -> Any:
-    return None if isinstance(value, float) and value != value else value
+        return finite(fields | {"rows": [dict(zip(self.header, row, strict=True)) for row in self.rows]})

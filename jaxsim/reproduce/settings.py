@@ -80,7 +80,7 @@ class Setting:
         """
         odd = [name for name in self.truth.targets if name not in self.truth.sources]
         if odd:
-            raise ValueError(f"Transfer was measured to {', '.join(odd)}, which are no sources.")
+            raise ValueError(f"Transfer was measured to {', '.join(odd)}, not among the sources.")
         lacking = [name for name in self.truth.sources if name not in features]
         if lacking:
             raise ValueError(f"Transfer was measured from {', '.join(lacking)}, which the features lack.")

@@ -47,7 +47,7 @@ def hidden_absolute(
 def squared(
     prediction: Float[Array, "*a"], target: Float[Array, "*a"], weights: Float[Array, " c"] | None = None
 ) -> Float[Array, ""]:
-    """Mean squared error: a sparse target's few large values count, and its many zeros are no resting place."""
+    """Mean squared error: the few large values of a sparse target outweigh its many zeros, which would win under L1."""
     del weights
     _check("prediction", prediction, target.shape)
     return jnp.mean((prediction - target) ** 2)

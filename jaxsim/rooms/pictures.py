@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from jaxsim.io.arrays import read_npz
 from jaxsim.io.writing import write_npz
 from jaxsim.rooms import render, scenes, tasks
 
@@ -90,25 +91,44 @@ def make(
         raise ValueError(f"a resolution of {resolution} pixels was asked for; it must be a multiple of 8.")
     wanted, look = [tasks.named(n) for n in names], style(world)
     rgb, targets = [], {task.name: [] for task in wanted}
+    done = 0
+    for views, made in rendered(count, seed, look, resolution, wanted):
+        rgb.append(as_bytes(views.rgb))
+        for name, values in made.items():
+            targets[name].append(_stored(values))
+        done += len(views.rgb)
+        if progress is not None:
+            progress(done, count)
+    return Pictures(world, seed, np.concatenate(rgb), {n: np.concatenate(v) for n, v in targets.items()})
+
+
+def rendered(
+    count: int, seed: int, look: scenes.Style, resolution: int, wanted: Sequence[tasks.Task]
+) -> Iterator[tuple[render.View, dict[str, np.ndarray]]]:
+    """Views of up to `BATCH` pictures at a time, on the host, with targets by task.
+
+    The next batch is rendered while the host makes the targets that are `on_host`.
+    """
     root, size = jax.random.key(seed), min(BATCH, count)
 
-    def rendered(start: int) -> render.View:
+    def begun(start: int) -> render.View:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(root, np.arange(start, start + size))
         return render.views(keys, look, resolution)
 
-    ahead = rendered(0)
+    ahead = begun(0)
     for start in range(0, count, size):
         views, keep = ahead, min(size, count - start)
         made = {task.name: tasks.targets(task, views) for task in wanted if not task.on_host}
-        if start + size < count:  # rendered while the host makes the other targets
-            ahead = rendered(start + size)
+        if start + size < count:
+            ahead = begun(start + size)
         made |= {task.name: tasks.targets(task, views) for task in wanted if task.on_host}
-        rgb.append(np.round(np.asarray(views.rgb)[:keep] * 255).astype(np.uint8))
-        for name, values in made.items():
-            targets[name].append(_stored(np.asarray(values)[:keep]))
-        if progress is not None:
-            progress(start + keep, count)
-    return Pictures(world, seed, np.concatenate(rgb), {n: np.concatenate(v) for n, v in targets.items()})
+        host = {name: np.asarray(values)[:keep] for name, values in made.items()}
+        yield jax.tree.map(lambda values, keep=keep: np.asarray(values)[:keep], views), host
+
+
+def as_bytes(rgb: np.ndarray) -> np.ndarray:
+    """Pictures from 0 to 1 as bytes."""
+    return np.round(rgb * 255).astype(np.uint8)
 
 
 def _stored(a: np.ndarray) -> np.ndarray:
@@ -123,7 +143,8 @@ def cached(path: str | Path | None, count: int, **how: Any) -> Pictures:
     """The set in the file at `path`, made and written there first if it is absent; `how` as for `make`.
 
     Raises:
-        ValueError: the file holds another set than the one asked for, or is no such file.
+        OSError: the file cannot be read or written.
+        ValueError: the file holds another set than the one asked for, or is damaged, or no such file.
     """
     if path is None:
         return make(count, **how)
@@ -133,18 +154,29 @@ def cached(path: str | Path | None, count: int, **how: Any) -> Pictures:
         arrays = {"rgb": made.rgb} | {f"target/{k}": v for k, v in made.targets.items()}
         write_npz(path, arrays | {"description": np.array(json.dumps(wanted))})
         return made
-    try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            found = json.loads(str(file["description"]))
-            arrays = {name: file[name] for name in file.files if name != "description"}
-    except Exception as error:
-        raise ValueError(f"{path} is not a whole set of pictures: {error}.") from error
+    found, arrays = _read(Path(path))
     if found != wanted:
         differing = [k for k in wanted if found.get(k) != wanted[k]]
         words = ", ".join(f"{k} {found.get(k)!r} where {wanted[k]!r} is asked for" for k in differing)
         raise ValueError(f"{path} holds another set of pictures: {words}.")
+    if arrays.keys() != {"rgb", *(f"target/{name}" for name in wanted["names"])} or {*map(len, arrays.values())} != {
+        count
+    }:
+        raise ValueError(f"{path} is not a whole set of pictures: it lacks some that it names.")
     targets = {k.removeprefix("target/"): v for k, v in arrays.items() if k != "rgb"}
     return Pictures(found["world"], found["seed"], arrays["rgb"], targets)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Description and arrays."""
+    try:
+        arrays = read_npz(path)
+        found = json.loads(str(arrays.pop("description", "nothing")))
+        if not isinstance(found, dict):
+            raise ValueError("it is not described by names")
+    except ValueError as error:
+        raise ValueError(f"{path} is not a whole set of pictures: {str(error).rstrip('.')}.") from error
+    return found, arrays
 
 
 def _description(count, how) -> dict[str, Any]:

@@ -33,8 +33,8 @@ class Truth:
         wins_scratch: share of images on which the source beats an untrained encoder, `(S, T)`.
         wins_full: share on which it beats the target's own encoder, `(S, T)`; one half on the diagonal.
         skill: 1 - loss / loss of the best constant, `(S, T)`.
-        reliability: Spearman correlation of the affinity from two halves of the images, lengthened by
-            Spearman and Brown's formula, `(T,)`.
+        reliability: Spearman correlation of the affinity from two halves of the images, corrected to the full number by
+            the Spearman-Brown formula, `(T,)`.
     """
 
     sources: tuple[str, ...]

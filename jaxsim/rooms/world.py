@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from jaxsim import models
+from jaxsim.io.arrays import read_npz
+from jaxsim.io.objects import read_json
 from jaxsim.io.writing import write_npz, write_text
 from jaxsim.rooms import encoders, pictures, tasks, transfer
 from jaxsim.rooms.targets import image
@@ -107,6 +109,7 @@ def build(out: str | Path, recipe: Recipe = Recipe(), progress: Callable[[str], 
         OSError: the folder cannot be written.
     """
     out = Path(out)
+    models.check_size(recipe.size)
     _check_recipe(out / "recipe.json", recipe)
     how = {"resolution": recipe.resolution, "names": recipe.names}
 
@@ -149,7 +152,7 @@ def _check_recipe(path, recipe):
     if not path.exists():
         write_text(path, json.dumps(wanted, indent=1) + "\n")
         return
-    found = json.loads(path.read_text())
+    found = read_json(path)
     if found != wanted:
         differing = ", ".join(k for k in wanted if found.get(k) != wanted[k])
         raise ValueError(f"{path.parent} holds a world of another recipe ({differing}); give another folder.")
@@ -170,15 +173,14 @@ def load_truth(path: str | Path | None = None) -> transfer.Truth:
     """Measured transfer from a file of `build`, or the one shipped.
 
     Raises:
-        ValueError: the file is no such file.
+        FileNotFoundError: the file is not there.
+        ValueError: the file is damaged, or not of this kind.
     """
     path = Path(str(resources.files("jaxsim.rooms") / TRUTH)) if path is None else Path(path)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays: dict[str, Any] = {f.name: file[f.name] for f in dataclasses.fields(transfer.Truth)}
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        raise ValueError(f"{path} is no file of measured transfer: {error}.") from error
+    arrays: dict[str, Any] = read_npz(path)
+    lacking = [f.name for f in dataclasses.fields(transfer.Truth) if f.name not in arrays]
+    if lacking:
+        raise ValueError(f"{path} is not a file of measured transfer: it lacks {', '.join(lacking)}.")
+    arrays = {f.name: arrays[f.name] for f in dataclasses.fields(transfer.Truth)}
     arrays |= {name: tuple(arrays[name].tolist()) for name in ("sources", "targets")}
     return transfer.Truth(**arrays)

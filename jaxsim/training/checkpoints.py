@@ -1,24 +1,30 @@
 """Checkpoints with a SHA-256 per array: written whole, verified on load, the last good one found."""
 
-import hashlib
+import contextlib
 import json
+import logging
 import os
 import re
 import secrets
 import shutil
 import textwrap
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from jaxsim.io.checksums import sha256, sha256_of_json
+
 KEPT = 3
 """How many of the newest checkpoints stay."""
 
 _NAME = re.compile(r"step_(\d{8,})")
 _PART = ".part"
+_SYSTEM = re.compile(r"os_error_code='(\d+)'")
+"""How the storage library says which error of the system it met."""
 
 
 class Damaged(Exception):
@@ -36,30 +42,62 @@ def save(folder: Path, step: int, tree: Any, run: dict[str, Any], feed: Any = No
         feed: where the batches are, JSON types; None where the step says it.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written, or the disk is full; earlier checkpoints stay.
     """
-    from orbax.checkpoint import v1 as ocp
-
     arrays = _flat(tree)
-    content = {"step": step, "run": run, "sha256": {name: _sha256(values) for name, values in arrays.items()}}
+    content = {"step": step, "run": run, "sha256": {name: sha256(values) for name, values in arrays.items()}}
     content |= {} if feed is None else {"feed": feed}
     target = folder / f"step_{step:08d}"
     partial = folder / f".{secrets.token_hex(8)}{_PART}"
-    partial.mkdir(parents=True)
     try:
-        ocp.save(str((partial / "arrays").absolute()), arrays)
+        partial.mkdir(parents=True)
+        _write_arrays(partial / "arrays", arrays)
         with open(partial / "checksums.json", "w", encoding="utf-8") as file:
-            json.dump({"content": content, "sha256": _sha256_of_json(content)}, file, indent=1)
+            json.dump({"content": content, "sha256": sha256_of_json(content)}, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
         if target.exists():
             _remove(target)
         partial.rename(target)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower().rstrip(".")
+        message = f"checkpoint {target} could not be written: {reason}."
+        raise (type(OSError(error.errno, "")) if error.errno else OSError)(message) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     for old in _found(folder)[:-KEPT]:
         _remove(old)
     return target
+
+
+def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write the arrays.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    from orbax.checkpoint import v1 as ocp
+
+    try:
+        with _silent():
+            ocp.save(str(path.absolute()), arrays)
+    except (ValueError, RuntimeError) as error:  # what the storage library makes of an error of the system
+        code = _SYSTEM.search(str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keep the storage library's threads from printing the traceback of an error that is raised anyway."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def restore(folder: Path, template_of: Any, run: dict[str, Any]) -> tuple[int, Any, Any] | None:
@@ -105,7 +143,7 @@ def _read(path: Path, template_of: Any, run: dict[str, Any]) -> tuple[int, Any, 
     except Exception as error:  # noqa: BLE001 (storage libraries raise many kinds, all of which mean damage here)
         raise Damaged(f"it cannot be read: {type(error).__name__}") from None
     for name, values in expected.items():
-        if arrays[name].shape != values.shape or _sha256(arrays[name]) != sums.get(name):
+        if arrays[name].shape != values.shape or sha256(arrays[name]) != sums.get(name):
             raise Damaged(f"array {name!r} differs from its checksum")
     tree = jax.tree.unflatten(jax.tree.structure(template), [arrays[name] for name in expected])
     return step, tree, content.get("feed")
@@ -117,7 +155,7 @@ def _checksums(path: Path) -> dict[str, Any]:
         content, digest = written["content"], written["sha256"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise Damaged(f"checksums.json cannot be read: {type(error).__name__}") from None
-    if _sha256_of_json(content) != digest or path.name != f"step_{content['step']:08d}":
+    if sha256_of_json(content) != digest or path.name != f"step_{content['step']:08d}":
         raise Damaged("checksums.json is not as it was written")
     return content
 
@@ -150,11 +188,3 @@ def _remove(path: Path) -> None:
 def _flat(tree: Any) -> dict[str, np.ndarray]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(values) for path, values in leaves}
-
-
-def _sha256(values: np.ndarray) -> str:
-    return hashlib.sha256(np.asarray(values).tobytes()).hexdigest()
-
-
-def _sha256_of_json(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

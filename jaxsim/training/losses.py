@@ -25,18 +25,22 @@ def cross_entropy(
 def normals(
     prediction: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"], mask: Bool[Array, "b h w"]
 ) -> Float[Array, ""]:
-    """Absolute error of the predicted vectors, brought to length 1: mean over the components of known pixels.
+    """Absolute error of the predicted vectors, both brought to length 1: mean over the components of known pixels.
 
     >>> true = jnp.array([[[[0.0, 0.0, 1.0]]]])
     >>> float(normals(5 * true, true, jnp.ones((1, 1, 1), bool)))
     0.0
     """
     known = mask[..., None]
-    prediction, target = jnp.where(known, prediction, 0), jnp.where(known, target, 0)
-    squares = jnp.sum(prediction**2, -1, keepdims=True)
+    prediction, target = (_unit(jnp.where(known, vectors, 0)) for vectors in (prediction, target))
+    return jnp.sum(jnp.abs(prediction - target)) / jnp.maximum(3 * jnp.sum(mask), 1)
+
+
+def _unit(vectors: Array) -> Array:
+    """Vectors of length 1; of length 0, with a gradient of 0, where they were so."""
+    squares = jnp.sum(vectors**2, -1, keepdims=True)
     length = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
-    error = jnp.abs(prediction / (length + 1e-12) - target)
-    return jnp.sum(error) / jnp.maximum(3 * jnp.sum(mask), 1)
+    return vectors / (length + 1e-12)
 
 
 def depth(

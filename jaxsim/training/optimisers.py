@@ -19,10 +19,11 @@ class Sgd:
     In epoch e of E, counted from 0, the rate is lr (1 - e / E)^power; it is the same for all steps of an epoch. The
     weight decay is added to the gradient before the momentum, as in PyTorch's SGD, and concerns all weights.
 
-    Source: Dwivedi et al., Duality diagram similarity (2020), section 5.2; Maninis et al. (2019), released code.
+    Source: Dwivedi et al., Duality diagram similarity (2020), section 5.2; Maninis et al. (2019). The latter's released
+    code lowers the rate one epoch later, and starts each epoch without momentum.
 
     Attributes:
-        epochs: E; the run's steps must divide by it.
+        epochs: E; the run's steps are a multiple of it.
         momentum: share of the last change that is kept.
         weight_decay: times the weights, added to their gradient.
         power: of the schedule.
@@ -41,7 +42,7 @@ class Sgd:
         """The transformation of a run.
 
         Raises:
-            ValueError: the steps do not divide into the epochs.
+            ValueError: the steps are no multiple of the epochs.
         """
         rate = self.schedule(learning_rate, steps)
         return optax.chain(optax.add_decayed_weights(self.weight_decay), optax.sgd(rate, self.momentum))
@@ -50,10 +51,10 @@ class Sgd:
         """The rate of each step, as a function of the step from 0.
 
         Raises:
-            ValueError: the steps do not divide into the epochs.
+            ValueError: the steps are no multiple of the epochs.
         """
         if self.epochs < 1 or steps % self.epochs:
-            raise ValueError(f"{steps} steps do not divide into {self.epochs} epochs.")
+            raise ValueError(f"{steps} steps are not a multiple of {self.epochs} epochs.")
 
         def rate(step: Any) -> jax.Array:
             passed = jnp.minimum(step // (steps // self.epochs), self.epochs) / self.epochs

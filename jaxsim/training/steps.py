@@ -29,7 +29,7 @@ def stacks_tasks() -> bool:
 def adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
     """Adam on gradients of length 1 at most; its rate rises over the first steps and falls along half a cosine to zero.
 
-    Both keep a network of ReLUs from being thrown where none of them answers, which one task in forty met without.
+    Without either, all ReLUs of a network died early in the training of one task in forty.
     """
     rise = min(RISE, steps // 10)
     rate = optax.warmup_cosine_decay_schedule(0.0 if rise else learning_rate, learning_rate, rise, steps)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,12 +32,23 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         temporary.mkdir(parents=True)
         yield temporary
         temporary.rename(path)
-    except OSError as error:
-        if error.strerror is None:
+    except (OSError, RuntimeError) as error:
+        reason = _reason(error)
+        if reason is None:
             raise
-        raise OSError(f"{path} could not be written: {error.strerror.lower()}.") from error
+        raise OSError(f"{path} could not be written: {reason.lower()}.") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _reason(error: OSError | RuntimeError) -> str | None:
+    """What the system said, also where h5py or Pillow tell it in their own words; None of other errors."""
+    code = re.search(r"errno = (\d+)", str(error))
+    if code is not None:
+        return os.strerror(int(code[1]))
+    if str(error).startswith("encoder error"):
+        return "a picture could not be saved whole"
+    return error.strerror if isinstance(error, OSError) else None
 
 
 def folders(root: Path, names: Sequence[str]) -> list[Path]:

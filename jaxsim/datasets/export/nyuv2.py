@@ -35,13 +35,15 @@ NUMBERS = {
 ALL, FORTY = (np.array([NUMBERS[name][k] for name in CLASSES]) for k in (0, 1))
 OTHER = 40
 """Of the forty, the one for what no other names."""
+MATLAB = (b"MATLAB 7.3 MAT-file".ljust(116) + bytes(8) + b"\x00\x02IM").ljust(512, b"\0")
+"""Its own header in front of the HDF5 data."""
 
 
 def nyu(folder: str | Path, pictures: Iterable[Labelled]) -> Path:
     """Write `nyu_depth_v2_labeled.mat`, `splits.mat` and `classMapping40.mat`; give the folder.
 
     Every fourth picture is 'test', the others 'train'. All is exact. The map to forty classes is NYUv2's for the
-    classes of Rooms alone, and 40 elsewhere.
+    classes of Rooms alone, and 40 elsewhere. All pictures, compressed, are in memory until they are written.
 
     Raises:
         FileExistsError: the folder is there already.
@@ -50,13 +52,17 @@ def nyu(folder: str | Path, pictures: Iterable[Labelled]) -> Path:
     """
     with encoding.whole_folder(folder) as root:
         path, splits = root / "nyu_depth_v2_labeled.mat", {"trainNdxs": [], "testNdxs": []}
-        with h5py.File(path, "w", userblock_size=512) as file:
+        # in memory: a file that HDF5 cannot write to the end brings the process down when it is closed
+        with h5py.File(path, "w", driver="core", backing_store=False) as file:
             for number, picture in numbered(pictures):
                 splits["testNdxs" if held_out(number) else "trainNdxs"].append([number + 1])
                 _append(file, "images", picture.rgb.T)
                 _append(file, "depths", picture.depth.T.astype(np.float32))
                 _append(file, "labels", ALL[picture.semantic].T.astype(np.uint16))
-        _sign(path)
+            file.flush()
+            with open(path, "wb") as written:
+                written.write(MATLAB)
+                written.write(file.id.get_file_image())
         encoding.mat(root / "splits.mat", {name: np.array(found, np.float64) for name, found in splits.items()})
         table = np.full((1, 894), OTHER, np.uint8)
         table[0, ALL - 1] = FORTY
@@ -74,12 +80,6 @@ def _append(file: h5py.File, name: str, values: np.ndarray) -> None:
         raise ValueError(f"Pictures of one .mat file are of one size; {values.shape} follows {stored.shape[1:]}.")
     stored.resize(len(stored) + 1, axis=0)
     stored[-1] = values
-
-
-def _sign(path: Path) -> None:
-    """MATLAB's own header in front of the HDF5 data."""
-    with open(path, "r+b") as file:
-        file.write(b"MATLAB 7.3 MAT-file".ljust(116) + bytes(8) + b"\x00\x02IM")
 
 
 def nyud_mt(folder: str | Path, pictures: Iterable[Labelled]) -> Path:

@@ -3,10 +3,9 @@
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 
-import jax
 import numpy as np
 
-from jaxsim.rooms import pictures, render, tasks
+from jaxsim.rooms import pictures, tasks
 from jaxsim.rooms.furniture import SURFACES
 
 
@@ -56,15 +55,10 @@ def rooms(
     if count < 1:
         raise ValueError(f"{count} pictures were asked for; at least one is needed.")
     wanted, look = [tasks.named(name) for name in names], pictures.style(world)
-    size = min(pictures.BATCH, count)
-    for start in range(0, count, size):
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), np.arange(start, start + size))
-        views = render.views(keys, look, resolution)
-        targets = {task.name: np.asarray(tasks.targets(task, views)) for task in wanted}
-        host = jax.tree.map(np.asarray, views)
-        for k in range(min(size, count - start)):
+    for host, targets in pictures.rendered(count, seed, look, resolution, wanted):
+        for k in range(len(host.rgb)):
             yield Labelled(
-                np.round(host.rgb[k] * 255).astype(np.uint8),
+                pictures.as_bytes(host.rgb[k]),
                 host.depth[k],
                 host.distance[k],
                 host.normals[k],

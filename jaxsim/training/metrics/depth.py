@@ -28,8 +28,8 @@ class DepthError:
     'rmse' and 'log_rmse' count the pixels of the mask, by default those of positive true depth; an image without
     any is left out. 'rmse_released' and 'log_rmse_released' are what the code of Maninis et al. 2019 (ASTMT) computes:
     it puts true depths of zero to 1e-9 m before it asks which are not zero, so every pixel counts, and one of unknown
-    depth adds some 20 to the logarithms. In all four a prediction that is not positive is 1e-9 m under the logarithm,
-    in 'rmse_released' everywhere.
+    depth adds some 20 to the logarithms. Both logarithms take a prediction that is not positive for 1e-9 m, and so does
+    'rmse_released'.
 
     Attributes:
         images: of the dataset; more cannot be counted.

@@ -30,6 +30,7 @@ class MeanIoU:
     Attributes:
         classes: their number, background included: 21 of VOC, 41 of NYUD_MT.
         ignore: class number of pixels that are not counted.
+        unlabelled: class numbers that mark unknown pixels, which no mask counts; 'miou' is the mean over the others.
 
     >>> import jax
     >>> metric = MeanIoU(2)
@@ -40,6 +41,7 @@ class MeanIoU:
 
     classes: int
     ignore: int = 255
+    unlabelled: tuple[int, ...] = ()
 
     def start(self) -> Overlap:
         """The state before the first batch."""
@@ -89,7 +91,7 @@ class MeanIoU:
         seen = union > 0
         none = not seen.any()
         return {
-            "miou": float("nan") if none else float(iou.mean()),
+            "miou": float("nan") if none else float(np.delete(iou, self.unlabelled).mean()),
             "miou_present": float("nan") if none else float(iou[seen].mean()),
             "accuracy": float("nan") if none else float(hits.sum() / actual.sum()),
             "iou": iou,

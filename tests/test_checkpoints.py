@@ -1,0 +1,100 @@
+"""Checkpoints without any training: damage is named, and a full disk costs nothing that was there."""
+
+import errno
+import json
+import os
+import resource
+import shutil
+
+import numpy as np
+import pytest
+
+pytest.importorskip("orbax.checkpoint", reason="checkpoints need the nn extra")
+
+from jaxsim.training import checkpoints  # noqa: E402
+
+RUN = {"steps": 9}
+
+
+def tree(seed):
+    random = np.random.default_rng(seed)
+    return {"net": {"a": random.normal(size=3000).astype(np.float32), "b": random.normal(size=(40, 50))}}
+
+
+def restored(folder):
+    step, found, _ = checkpoints.restore(folder, lambda step: tree(0), RUN)
+    return step, found["net"]
+
+
+def same(found, seed):
+    for name, values in tree(seed)["net"].items():
+        np.testing.assert_array_equal(found[name], values)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("written") / "run"
+    for step in (3, 6):
+        checkpoints.save(folder, step, tree(step), RUN)
+    return folder
+
+
+@pytest.fixture
+def run(written, tmp_path):
+    return shutil.copytree(written, tmp_path / "run")
+
+
+def test_a_flipped_byte_is_named_and_the_checkpoint_before_is_used(run):
+    for file in (run / "step_00000006" / "arrays").rglob("d/*"):
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 16
+        file.write_bytes(data)
+    with pytest.warns(RuntimeWarning, match=r"step_00000006 is damaged \(.*\); training resumes from step 3"):
+        step, found = restored(run)
+    assert step == 3
+    same(found, 3)
+
+
+@pytest.mark.parametrize("part", ["step", "run", "sha256"])
+def test_a_change_of_the_record_is_named(run, part):
+    path = run / "step_00000006" / "checksums.json"
+    record = json.loads(path.read_text())
+    record["content"][part] = 5 if part == "step" else {}
+    path.write_text(json.dumps(record))
+    with pytest.warns(RuntimeWarning, match="step_00000006 is damaged .checksums.json is not as it was written"):
+        assert restored(run)[0] == 3
+
+
+@pytest.mark.parametrize("limit", [100, 9000])
+def test_a_full_disk_is_one_sentence_and_earlier_checkpoints_stay(run, limit, capfd, caplog):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(OSError, match=r"^checkpoint .*step_00000009 could not be written: file too large\.$"):
+            checkpoints.save(run, 9, tree(9), RUN)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sorted(path.name for path in run.iterdir()) == ["step_00000003", "step_00000006"]
+    assert "Traceback" not in capfd.readouterr().err
+    assert not caplog.records
+    same(restored(run)[1], 6)
+    checkpoints.save(run, 9, tree(9), RUN)
+    same(restored(run)[1], 9)
+
+
+def test_no_space_for_the_record(run, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checkpoints.os, "fsync", full)
+    with pytest.raises(OSError, match=r"step_00000009 could not be written: no space left on device\.$") as caught:
+        checkpoints.save(run, 9, tree(9), RUN)
+    assert caught.value.__cause__.errno == errno.ENOSPC
+    assert sorted(path.name for path in run.iterdir()) == ["step_00000003", "step_00000006"]
+
+
+def test_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / "run").write_text("precious")
+    with pytest.raises(OSError, match=r"^checkpoint .*step_00000003 could not be written: not a directory\.$"):
+        checkpoints.save(tmp_path / "run", 3, tree(3), RUN)
+    assert (tmp_path / "run").read_text() == "precious"
