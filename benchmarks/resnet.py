@@ -7,19 +7,17 @@ memory layouts, of which the better counts; with normalisation as it is, and fus
 
 import argparse
 import json
-import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-THREADS = 2
+from benchmarks import turns
+
 NETWORKS = {"resnet50": 224, "resnet50-taskonomy": 256}
 """Networks with the side of their images."""
 SIDES = ("jaxsim", "jaxsim folded", "jaxsim for inference", "torch", "torch last", "torch folded", "torch folded last")
@@ -45,18 +43,17 @@ def prepare(folder: Path, network: str, batch: int, side: int) -> None:
 
 
 def worker(name: str, folder: Path, network: str) -> None:
-    """Build, warm up, write the features, and then time one batch for every line on standard input."""
-    if len(os.sched_getaffinity(0)) > THREADS:
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
+    """Build, warm up, write the features, and then time one batch whenever asked."""
+    turns.limit()
     images = np.load(folder / "images.npy")
     run = (_jaxsim if name.startswith("jaxsim") else _torch)(name, folder, network, images)
     np.save(folder / f"{name}.npy", run())
     run()
-    print("ready", flush=True)
-    for _ in sys.stdin:
-        start, processor = time.perf_counter(), time.process_time()
-        run()
-        print(time.perf_counter() - start, time.process_time() - processor, flush=True)
+
+    def prepare(_: str) -> Callable[[], Any]:
+        return run
+
+    turns.serve(prepare)
 
 
 def _jaxsim(name: str, folder: Path, network: str, images: np.ndarray) -> Callable[[], np.ndarray]:
@@ -80,7 +77,7 @@ def _torch(name: str, folder: Path, network: str, images: np.ndarray) -> Callabl
 
     from benchmarks.torch_resnet import TorchResNet, TorchTaskonomy, folded
 
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(turns.THREADS)
     peer = TorchResNet() if network == "resnet50" else TorchTaskonomy()
     peer.load_state_dict(load_file(folder / "weights.safetensors"))
     peer.eval()
@@ -105,19 +102,14 @@ def compare(network: str, batch: int, side: int, rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         subprocess.run([*_command(network), "--prepare", name, "--batch", str(batch), "--side", str(side)], check=True)
-        waiting = {side: _start(network, side, name) for side in SIDES}
-        try:
-            times = {side: [] for side in SIDES}
-            for r in range(rounds):
-                for i in range(len(SIDES)):
-                    contender = SIDES[(i + r) % len(SIDES)]
-                    times[contender].append(_ask(waiting[contender]))
-                print(f"{network}: round {r + 1} of {rounds}", file=sys.stderr, flush=True)
-            features = {side: np.load(folder / f"{side}.npy") for side in SIDES}
-        finally:
-            for process in waiting.values():
-                process.kill()
-                process.wait()
+        command = _command(network)
+
+        def tell(what: str) -> None:
+            print(f"{network}: {what}", file=sys.stderr, flush=True)
+
+        with turns.started({side: [*command, "--worker", side, "--folder", name] for side in SIDES}) as contenders:
+            times = {side: found["go"] for side, found in turns.in_turn(contenders, rounds=rounds, tell=tell).items()}
+        features = {side: np.load(folder / f"{side}.npy") for side in SIDES}
     return _summary(times, features, batch) | {"batch": batch, "side": side, "rounds": rounds}
 
 
@@ -125,34 +117,8 @@ def _command(network: str) -> list[str]:
     return [sys.executable, "-m", "benchmarks.resnet", "--network", network]
 
 
-def _start(network: str, side: str, folder: str) -> subprocess.Popen:
-    environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(THREADS), "JAX_PLATFORMS": "cpu"}
-    command = [*_command(network), "--worker", side, "--folder", folder]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment
-    )
-    if process.stdout.readline().strip() != "ready":
-        raise RuntimeError(f"{side} did not start")
-    return process
-
-
-def _ask(process: subprocess.Popen) -> tuple[float, float]:
-    process.stdin.write("go\n")
-    process.stdin.flush()
-    wall, processor = process.stdout.readline().split()
-    return float(wall), float(processor)
-
-
-def _summary(times: dict[str, list], features: dict[str, np.ndarray], batch: int) -> dict[str, Any]:
-    sides = {
-        name: {
-            "images_per_second": batch / statistics.median(wall for wall, _ in runs),
-            "slowest": batch / max(wall for wall, _ in runs),
-            "fastest": batch / min(wall for wall, _ in runs),
-            "images_per_processor_second": batch / statistics.median(processor for _, processor in runs),
-        }
-        for name, runs in times.items()
-    }
+def _summary(times: dict[str, list[turns.Turn]], features: dict[str, np.ndarray], batch: int) -> dict[str, Any]:
+    sides = {name: turns.rates(each, batch) for name, each in times.items()}
 
     def ratio(ours: str, *theirs: str, what: str = "images_per_second") -> float:
         return sides[ours][what] / max(sides[name][what] for name in theirs)
@@ -199,7 +165,7 @@ def main() -> None:
         return
     from benchmarks.timing import machine
 
-    results: dict[str, Any] = {"machine": machine(), "threads": THREADS, "targets": TARGETS, "networks": {}}
+    results: dict[str, Any] = {"machine": machine(), "threads": turns.THREADS, "targets": TARGETS, "networks": {}}
     for network in [given.network] if given.network else NETWORKS:
         found = compare(network, given.batch, given.side or NETWORKS[network], given.rounds)
         results["networks"][network] = found

@@ -47,7 +47,7 @@ def relabellings(setting: Setting, count: int) -> list[np.ndarray]:
 
 def p_value(observed: float, null: np.ndarray) -> float:
     """(1 + #) / (B + 1), # the draws that are no lower than what was observed; see `inference.permutation_p`."""
-    return float(inference.permutation_p(null, observed))
+    return float(inference.permutation_p(np.asarray(null, dtype=float), float(observed)))
 
 
 def over_tasks(values: Sequence[float] | np.ndarray, setting: Setting) -> tuple[float, float | None, float | None]:
