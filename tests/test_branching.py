@@ -47,8 +47,8 @@ def test_the_layer_most_alike_is_recommended_with_an_interval_and_a_share():
     assert found.best["high"] == "block2"
     assert found.affinity.names == ("block1", "block2")
     assert found.affinity.targets == ("low", "high", "none")
-    np.testing.assert_allclose(found.first.sum(0), 1)
-    np.testing.assert_array_equal(found.first[:, :2], np.eye(2))
+    np.testing.assert_allclose(found.first_share.sum(0), 1)
+    np.testing.assert_array_equal(found.first_share[:, :2], np.eye(2))
     assert (found.low <= found.scores).all()
     assert (found.scores <= found.high).all()
     plain = branching.recommend(layers, tasks)
@@ -330,8 +330,10 @@ def test_decoders_after_resnet50_have_the_published_width_and_maps_the_published
 
 
 def test_dilated_or_not_the_weights_are_the_encoders():
-    encoder = models.ResNet((1, 1, 1, 1), 2, rngs=nnx.Rngs(0))
-    branch = networks.branch(encoder, "block4", Task("semantic", 3)).network
+    from test_models import quick
+
+    encoder = quick(lambda: models.ResNet((1, 1, 1, 1), 2, rngs=nnx.Rngs(0)))
+    branch = nnx.jit(lambda network: networks.branch(network, "block4", Task("semantic", 3)).network)(encoder)
     assert (encoder.output_stride, branch.encoder.output_stride) == (32, 16)
     for (path, mine), (other, theirs) in zip(
         nnx.to_flat_state(nnx.state(branch.encoder)), nnx.to_flat_state(nnx.state(encoder)), strict=True

@@ -7,6 +7,8 @@ import pytest
 
 nnx = pytest.importorskip("flax.nnx")
 
+from test_models import quick  # noqa: E402
+
 from jaxsim import models  # noqa: E402
 from jaxsim.models import inference  # noqa: E402
 from jaxsim.models.normed import normed_convolution  # noqa: E402
@@ -34,11 +36,6 @@ def test_winograd_is_the_convolution(sides):
     found = np.asarray(jax.jit(Winograd(layer))(x))
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() <= 2e-6 * np.abs(expected).max()
-
-
-def quick(make):
-    """A module made in one compiled call, which takes a tenth of the time."""
-    return nnx.jit(make)()
 
 
 def network(variant, monkeypatch):

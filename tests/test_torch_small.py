@@ -104,6 +104,7 @@ def test_losses_and_their_gradients_are_pytorchs(name):
     assert np.max(np.abs(slope - slopes)) < 1e-5 * np.max(np.abs(slopes))
 
 
+@pytest.mark.slow
 def test_training_is_pytorchs():
     count, many, rate = 12, 6, 3e-3
     network, loss, _, theirs, images, target = case("class_object", many)
@@ -125,7 +126,7 @@ def test_training_is_pytorchs():
 
 def test_rate_is_that_of_adam():
     for count in (7, 30, 2000):
-        rise = min(steps.RISE, count // 10)
+        rise = min(steps.WARMUP_STEPS, count // 10)
         assert torch_small.rate(rise, count, 0.5) == 0.5
         assert torch_small.rate(count, count, 0.5) == pytest.approx(0, abs=1e-9)
     assert torch_small.rate(50, 2000, 0.5) == pytest.approx(0.25)

@@ -20,13 +20,13 @@ class Recommendation:
         affinity: scores `(layers, tasks)`.
         low: lower ends of their intervals over pictures, `(layers, tasks)`; None without resamples.
         high: upper ends.
-        first: share of resamples in which each layer is the most similar to the task, `(layers, tasks)`.
+        first_share: share of resamples in which each layer is the most similar to the task, `(layers, tasks)`.
     """
 
     affinity: Affinity
     low: np.ndarray | None = None
     high: np.ndarray | None = None
-    first: np.ndarray | None = None
+    first_share: np.ndarray | None = None
 
     @property
     def scores(self) -> np.ndarray:

@@ -32,7 +32,7 @@ class Plan:
         batch: pictures a step.
         learning_rate: the highest.
         optimiser: 'sgd', see `training.Sgd`, or 'adam'.
-        most: training pictures at most, and half as many to be judged on; all where None.
+        max_pictures: training pictures at most, and half as many to be judged on; all where None.
     """
 
     size: int
@@ -40,7 +40,7 @@ class Plan:
     batch: int = 8
     learning_rate: float = 1e-3
     optimiser: str = "sgd"
-    most: int | None = None
+    max_pictures: int | None = None
 
     def steps(self, pictures: int) -> int:
         """Steps of a whole run; an epoch leaves out what does not fill a batch."""
@@ -48,9 +48,9 @@ class Plan:
 
     def shown(self, folder: Folder) -> Folder:
         """The folder with as many pictures as the plan has use for."""
-        if self.most is None:
+        if self.max_pictures is None:
             return folder
-        train, val = folder.train.part(self.most), folder.val.part(max(1, self.most // 2))
+        train, val = folder.train.part(self.max_pictures), folder.val.part(max(1, self.max_pictures // 2))
         return dataclasses.replace(folder, train=train, val=val)
 
 

@@ -187,7 +187,7 @@ def plan_of(arguments: Namespace, folder: Any, encoder: Any) -> Any:
         batch=arguments.batch,
         learning_rate=arguments.learning_rate,
         optimiser=arguments.optimiser,
-        most=QUICK["pictures"] if arguments.quick else None,
+        max_pictures=QUICK["pictures"] if arguments.quick else None,
     )
 
 
@@ -222,7 +222,7 @@ def _layer_rows(found: Any, kinds: dict[str, str]) -> list[list[Any]]:
     rows = []
     for t, task in enumerate(found.affinity.targets):
         for i, layer in enumerate(found.affinity.names):
-            more = [float(part[i, t]) for part in (found.low, found.high, found.first)]
+            more = [float(part[i, t]) for part in (found.low, found.high, found.first_share)]
             rows.append([task, kinds.get(task, ""), layer, float(found.scores[i, t]), *more])
     return rows
 

@@ -18,9 +18,9 @@ def run_rooms(arguments: Namespace) -> None:
     recipe = world.Recipe(seed=arguments.seed, names=names, size=arguments.size)
     if arguments.steps is not None:
         recipe = dataclasses.replace(recipe, steps=arguments.steps)
-    if arguments.pictures is not None:
-        some, more = max(8, arguments.pictures * 3 // 40), max(8, arguments.pictures // 10)
-        recipe = dataclasses.replace(recipe, learn=arguments.pictures, judge=some, fit=some, test=more)
+    if arguments.images is not None:
+        some, more = max(8, arguments.images * 3 // 40), max(8, arguments.images // 10)
+        recipe = dataclasses.replace(recipe, learn=arguments.images, judge=some, fit=some, test=more)
 
     def tell(text: str) -> None:
         if not arguments.quiet:

@@ -111,7 +111,7 @@ Writes in DIR:
 
 examples:
   jaxsim rooms --out world
-  jaxsim rooms --pictures 400 --steps 100 --task rgb2depth --task rgb2sfnorm --out small_world"""
+  jaxsim rooms --images 400 --steps 100 --task rgb2depth --task rgb2sfnorm --out small_world"""
 
 REPRODUCE = """The experiments of RSA 2019 and DDS 2020 on the built-in world: does each claim hold on other networks,
 tasks and pictures? Experiments, or all:

@@ -239,7 +239,7 @@ def _add_training(command: argparse.ArgumentParser) -> None:
 
 
 def _rooms(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--pictures", type=_count, metavar="N", help="to learn from; default: 6000")
+    command.add_argument("--images", type=_count, metavar="N", help="to learn from; default: 6000")
     command.add_argument("--steps", type=_count, metavar="N", help="gradient steps a task; default: 1500")
     command.add_argument("--task", metavar="NAME", action="append", help="only this task; repeat it for several")
     command.add_argument("--size", choices=SIZES, default="small", help="of the encoders; default: small")

@@ -260,7 +260,7 @@ def render(scene: Scene, resolution: int = 64) -> View:
 
     >>> import jax
     >>> from jaxsim.rooms import render, scenes
-    >>> view = jax.eval_shape(lambda key: render.render(scenes.sample(key), 16), jax.random.key(0))  # what it would be
+    >>> view = jax.eval_shape(lambda key: render.render(scenes.sample(key), 16), jax.random.key(0))  # traced alone
     >>> view.rgb.shape, view.depth.shape
     ((16, 16, 3), (16, 16))
     """

@@ -183,7 +183,7 @@ def sample(key: jax.Array, style: Style = ROOMS) -> Scene:
 
     >>> import jax
     >>> from jaxsim.rooms import scenes
-    >>> scenes.sample(jax.random.key(0)).position.shape
+    >>> jax.eval_shape(scenes.sample, jax.random.key(0)).position.shape  # without the time to compile it
     (10, 3)
     """
     draw = _Draws(key)

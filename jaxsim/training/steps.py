@@ -11,7 +11,7 @@ from flax import nnx
 
 from jaxsim.training.optimisers import Optimiser
 
-RISE = 100
+WARMUP_STEPS = 100
 """Steps over which the learning rate rises, a tenth of the run at most."""
 
 State = dict[str, Any]
@@ -31,7 +31,7 @@ def adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
 
     Without either, all ReLUs of a network died early in the training of one task in forty.
     """
-    rise = min(RISE, steps // 10)
+    rise = min(WARMUP_STEPS, steps // 10)
     rate = optax.warmup_cosine_decay_schedule(0.0 if rise else learning_rate, learning_rate, rise, steps)
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
 
