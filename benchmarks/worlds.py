@@ -49,11 +49,10 @@ def render(results: dict[str, dict]) -> str:
         lines.append(f"| {name} | {' | '.join(cells)} | {np.mean([t[name]['without_self'] for t in tables]):.3f} |")
     lines += ["", f"| experiment | {' | '.join(seeds)} | holds |", rule]
     for name in WANTED:
-        found = [one["outcomes"][name] for one in results.values() if name in one["outcomes"]]
-        if not found:
-            continue
-        holds = f"{sum(one['holds'] for one in found)} of {len(found)}"
-        lines.append(f"| {name} | {' | '.join(one['here'] for one in found)} | {holds} |")
+        found = [one["outcomes"].get(name) for one in results.values()]
+        holds = [one["holds"] for one in found if one]
+        cells = " | ".join(one["here"] if one else "" for one in found)
+        lines.append(f"| {name} | {cells} | {sum(holds)} of {len(holds)} |")
     return "\n".join(lines)
 
 

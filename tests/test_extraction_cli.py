@@ -102,7 +102,7 @@ def test_json_is_alone_on_standard_output_and_quiet_is_quiet(pictures, files, ou
 def test_datasets(tmp_path, files, out, layout, place, flags, count, capsys):
     root = export.LAYOUTS[layout](tmp_path / layout, layouts.SHOWN) / place
     encoder = ("--encoder", files / "two.safetensors", "--size", 8)
-    assert run(root, "--dataset", layout, *flags, *encoder, "--out", out, "--quiet") == 0
+    assert run(root, "--layout", layout, *flags, *encoder, "--out", out, "--quiet") == 0
     features, ids = jaxsim.read_features(out)
     assert features["a"].shape == (count, 2, 2, 6)
     assert len(set(ids)) == count
@@ -162,8 +162,8 @@ def test_bad_input_is_told_in_one_sentence(pictures, files, out, tmp_path, capsy
     assert "has an encoder 'a', and so has another file" in refused(capsys, out, pictures, *again)
     assert "no preprocessing 'odd'" in refused(capsys, out, pictures, *two, "--preprocessing", "odd")
     assert "no encoder 'z'; there are a, b" in refused(capsys, out, pictures, *two, "--preprocessing", "z=unit")
-    assert "--split goes with --dataset voc" in refused(capsys, out, pictures, *two, "--split", "val")
-    assert "holds no VOC2012" in refused(capsys, out, pictures, *two, "--dataset", "voc")
+    assert "--split goes with --layout voc" in refused(capsys, out, pictures, *two, "--split", "val")
+    assert "holds no VOC2012" in refused(capsys, out, pictures, *two, "--layout", "voc")
     whole.Image.fromarray(whole.picture("h", 20, 16)).save(pictures / "h.png")
     assert "'h.png' is of 20 x 16 pixels, the first of 16 x 16: give a size" in refused(capsys, out, pictures, *two)
 

@@ -130,7 +130,7 @@ def opened(root: str | Path, names: Sequence[str] = (), *, layout: str | None = 
         raise FileNotFoundError(f"{root} is not there or is not a folder.")
     if layout is not None and layout not in LAYOUTS:
         raise ValueError(f"There is no dataset layout {layout!r}; there are {', '.join(LAYOUTS)}.")
-    layout = _recognised(root) if layout is None else layout
+    layout = recognised(root) if layout is None else layout
     how, names = LAYOUTS[layout], tuple(dict.fromkeys(names))
     for name in names:
         if name not in KINDS:
@@ -143,8 +143,8 @@ def opened(root: str | Path, names: Sequence[str] = (), *, layout: str | None = 
     return Folder(layout, learn, judge, tuple(_task(name, how, root, learn) for name in names))
 
 
-def _recognised(root: Path) -> str:
-    """The one layout whose marks are there.
+def recognised(root: Path) -> str:
+    """The one layout whose marks are there; 'folder' where there are none.
 
     Raises:
         ValueError: there are marks of several.

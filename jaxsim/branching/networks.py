@@ -138,7 +138,7 @@ def _dense(encoder: models.ResNet) -> models.ResNet:
     """The same weights at `STRIDE`, where the variant can be run so."""
     if encoder.variant != "torchvision" or encoder.output_stride <= STRIDE:
         return encoder
-    arguments = encoder.configuration | {"output_stride": STRIDE}
+    arguments: dict[str, Any] = encoder.configuration | {"output_stride": STRIDE}
     graph = nnx.graphdef(nnx.eval_shape(lambda: models.ResNet(**arguments, rngs=nnx.Rngs(0))))
     return nnx.merge(graph, nnx.state(encoder))
 

@@ -127,11 +127,25 @@ def one_measure(arguments: Namespace) -> tuple[str, Any]:
 
 
 def read_bank(arguments: Namespace) -> dict[str, Any]:
-    """Encoders of tasks by name: those of --bank, or those that come with the package."""
+    """Encoders of tasks by name: those of all --bank files, or those that come with the package.
+
+    Raises:
+        ValueError: two encoders have one name, or a file is damaged.
+    """
     from jaxsim import models
     from jaxsim.rooms import encoders
 
-    return dict(encoders.shipped() if arguments.bank is None else models.from_safetensors(arguments.bank))
+    if arguments.bank is None:
+        note(arguments, "no --bank: compared with the twenty small encoders of the built-in world")
+        return dict(encoders.shipped())
+    bank: dict[str, Any] = {}
+    for path in arguments.bank:
+        found = models.from_safetensors(path)
+        twice = sorted(found.keys() & bank.keys())
+        if twice:
+            raise ValueError(f"--bank {path} has an encoder {twice[0]!r}, and so has another file.")
+        bank |= found
+    return bank
 
 
 def some(bank: dict[str, Any], names: list[str] | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import json
 import math
 from argparse import Namespace
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from jaxsim.cli.output import emit, note, progress, table
@@ -55,20 +56,21 @@ def _pictures(arguments: Namespace) -> Any:
     """The dataset.
 
     Raises:
-        ValueError: a split is given for a layout that has none, or the folder is not of that layout.
+        ValueError: a split is given for a layout that has none, or the folder is not of that layout, or of several.
     """
     from jaxsim import datasets
+    from jaxsim.branching.folders import NYU_FILES, recognised
 
+    place = Path(arguments.images)
+    layout = arguments.layout or ("nyu" if place.suffix == ".mat" else recognised(place))
     split: dict[str, Callable] = {"voc": datasets.voc, "nyud_mt": datasets.nyud_mt, "pascal_mt": datasets.pascal_mt}
-    if arguments.dataset in split:
-        return split[arguments.dataset](arguments.images, arguments.split or "train", ())
+    if layout in split:
+        return split[layout](arguments.images, arguments.split or "train", ())
     if arguments.split is not None:
-        raise ValueError(f"--split goes with --dataset {', '.join(split)}; {arguments.dataset} is read whole.")
-    if arguments.dataset == "nyu":
-        return datasets.nyu(arguments.images, targets=())
-    return (
-        datasets.taskonomy(arguments.images) if arguments.dataset == "taskonomy" else datasets.folder(arguments.images)
-    )
+        raise ValueError(f"--split goes with --layout {', '.join(split)}; {layout} is read whole.")
+    if layout == "nyu":
+        return datasets.nyu(place / NYU_FILES["file"] if place.is_dir() else place, targets=())
+    return datasets.taskonomy(arguments.images) if layout == "taskonomy" else datasets.folder(arguments.images)
 
 
 def _encoders(arguments: Namespace) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -165,8 +165,8 @@ cannot be read may be mended or removed in between. Memory does not grow with th
 
 examples:
   jaxsim features pictures --encoder depth.safetensors --encoder normals.safetensors --out features
-  jaxsim features VOC2012 --dataset voc --split val --encoder resnet50.safetensors --layer "block*" --out voc
-  jaxsim features nyu_depth_v2_labeled.mat --dataset nyu --encoder resnet50.safetensors --pool --out features"""
+  jaxsim features VOC2012 --split val --encoder resnet50.safetensors --layer "block*" --out voc
+  jaxsim features nyu_depth_v2_labeled.mat --encoder resnet50.safetensors --pool --out features"""
 
 _DATA = """DATA is a dataset's folder: VOC2012 (with SBD beside it, if there), PASCAL_MT, the official NYUv2 files,
 NYUD_MT, Taskonomy in any of its layouts, or any pictures where no labels are needed. The layout is detected."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxsim import evaluation, plotting, taxonomy
-from jaxsim.cli.loading import is_matrix, read_affinity, read_measure, read_record
+from jaxsim.cli.loading import is_matrix, read_affinity, read_measure, read_resamples
 from jaxsim.cli.output import emit, note, staged, table
 from jaxsim.cli.scoring import score, write_rows
 from jaxsim.results import Affinity
@@ -28,7 +28,7 @@ def run_taxonomy(arguments: Namespace) -> None:
         linkage = _LINKAGES[arguments.linkage]
         tree = taxonomy.tree(affinity, linkage=linkage, symmetrise=arguments.symmetrise)
         if arguments.support:
-            resamples = read_record(arguments.support, "Resamples")
+            resamples = read_resamples(arguments.support, affinity)
             tree = taxonomy.branch_support(tree, resamples, linkage=linkage)
         text = tree.to_text()
         clusters = tree.clusters(arguments.clusters) if arguments.clusters else []
@@ -97,7 +97,7 @@ def _intervals(arguments: Namespace, diagonal: bool) -> Any:
     import jax
 
     return evaluation.agreement_intervals(
-        read_record(arguments.resamples, "Resamples"),
+        read_resamples(arguments.resamples, read_affinity(arguments.affinity, arguments.affinity_key)),
         read_affinity(arguments.truth, arguments.key),
         diagonal=diagonal,
         key=jax.random.key(arguments.seed),

@@ -134,3 +134,17 @@ def read_record(path: str | Path, kind: str) -> Any:
     if type(record).__name__ != kind:
         raise ValueError(f"{path} holds a record of the kind {type(record).__name__}, not {kind}.")
     return record
+
+
+def read_resamples(path: str | Path, affinity: Affinity) -> Any:
+    """A saved record of resamples, of the same measure as a matrix of our own.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ValueError: it holds no such record, or one of another measure.
+    """
+    found = read_record(path, "Resamples")
+    ours, theirs = affinity.provenance.measure, found.provenance.measure
+    if affinity.images is not None and ours != theirs:
+        raise ValueError(f"{path} holds resamples of {theirs}, and the matrix is of {ours}: give those of one measure.")
+    return found

@@ -166,7 +166,7 @@ def _features(command: argparse.ArgumentParser) -> None:
     text = "layer to take, * being any text; repeat it for several; default: the last one of each encoder"
     command.add_argument("--layer", metavar="NAME", action="append", help=text)
     layouts = ("folder", "voc", "nyu", "taskonomy", "nyud_mt", "pascal_mt")
-    command.add_argument("--dataset", choices=layouts, default="folder", help="layout of IMAGES; default: folder")
+    command.add_argument("--layout", "--dataset", choices=layouts, help="of IMAGES; default: detected")
     command.add_argument("--split", metavar="NAME", help="of voc, nyud_mt or pascal_mt; default: train")
     text = "what encoders are shown, where they should not be shown what they were trained on; see above"
     command.add_argument("--preprocessing", metavar="[ENCODER=]NAME", action="append", help=text)
@@ -213,8 +213,9 @@ def _transfer(command: argparse.ArgumentParser) -> None:
 def _add_folder(command: argparse.ArgumentParser) -> None:
     command.add_argument("data", metavar="DATA", help="a dataset's folder")
     layouts = ("voc", "pascal_mt", "nyu", "nyud_mt", "taskonomy", "folder")
-    command.add_argument("--layout", choices=layouts, help="of DATA; default: found")
-    command.add_argument("--bank", metavar="FILE", help="encoders of tasks; default: the built-in twenty")
+    command.add_argument("--layout", choices=layouts, help="of DATA; default: detected")
+    text = "file of encoders of tasks; repeat it for several files; default: the small ones of the built-in world"
+    command.add_argument("--bank", metavar="FILE", action="append", help=text)
     text = "pictures that similarity is computed on; default: 200"
     command.add_argument("--images", type=_count, metavar="N", help=text)
     command.add_argument("--size", type=_count, metavar="PIXELS", help="side of the pictures, instead of the usual")

@@ -71,7 +71,7 @@ def _text(outcomes: dict[str, reproduce.Outcome]) -> str:
 
 
 def _markdown(rows: list[list[str]]) -> str:
-    columns = [SUMMARY.index(name) for name in ("claim", "source", "paper", "here", "holds")]
+    header = ["claim", "source", "paper", "here", "criterion", "holds"]
+    columns = [SUMMARY.index(name) for name in header]
     lines = [[row[i].replace("|", "\\|") for i in columns] for row in rows]
-    header = ["claim", "source", "paper", "here", "holds"]
     return "".join(f"| {' | '.join(line)} |\n" for line in [header, ["---"] * len(header), *lines])

@@ -192,6 +192,8 @@ def _axes(path: Path, arrays: Mapping[str, np.ndarray], key: str) -> tuple[list[
         with naming(path):
             record = json.loads(str(arrays["record_json"]))
             rows, columns = record["names"], record.get("targets", record["names"])
+    elif "sources" in arrays and "targets" in arrays:
+        rows, columns = arrays["sources"], arrays["targets"]
     else:
         rows = arrays.get("names", arrays.get("tasks"))
         columns = arrays.get("targets", rows)

@@ -16,11 +16,17 @@ INK, GREY = "#222222", "#8a8a8a"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 EDGE = 0.15
+GROUPS = ("2d", "3d", "geometric", "semantic")
 
 
 def colours_of(groups: Iterable[str]) -> dict[str, str]:
-    """A colour a group, in the order in which groups first occur."""
-    return {group: COLOURS[i % len(COLOURS)] for i, group in enumerate(dict.fromkeys(groups))}
+    """A colour a group: Taskonomy's four have their own wherever they occur, others follow in their order."""
+    names = list(dict.fromkeys(groups))
+    known, others = [name for name in GROUPS if name in names], [name for name in names if name not in GROUPS]
+    free = COLOURS[len(GROUPS) :] if known else COLOURS
+    found = {name: COLOURS[GROUPS.index(name)] for name in known}
+    found |= {name: free[i % len(free)] for i, name in enumerate(others)}
+    return {name: found[name] for name in names}
 
 
 def save_figure(figure: "Figure", path: str | Path, *, overwrite: bool = False) -> Path:

@@ -104,8 +104,8 @@ def make(
 
 def rendered(
     count: int, seed: int, look: scenes.Style, resolution: int, wanted: Sequence[tasks.Task]
-) -> Iterator[tuple[render.View, dict[str, np.ndarray]]]:
-    """Views of up to `BATCH` pictures at a time, on the host, with targets by task.
+) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
+    """A `render.View` of up to `BATCH` pictures at a time, in NumPy arrays, with targets by task.
 
     The next batch is rendered while the host makes the targets that are `on_host`.
     """
