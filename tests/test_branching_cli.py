@@ -230,6 +230,7 @@ def test_resnet50_itself_from_pytorchs_file_to_branches_at_64_pixels(place, caps
         (["layers", "nowhere"], "nowhere is not there or is not a folder"),
         (["branch", "voc", "--task", "depth"], "The voc layout has no task 'depth'; it has edge, semantic"),
         (["layers", "voc", "--task", "sounds"], "the bank has no encoder 'sounds'; it has edge2d"),
+        (["layers", "voc", "--bank", "BANK"], "has an encoder 'edge2d', and so has another file"),
         (["layers", "voc", "--name", "other"], "there is no encoder 'other'"),
         (["layers", "voc", "--layer", "conv7"], "no map of features 'conv7'; it has conv1, conv2"),
         (["layers", "voc", "--images", "3"], "Similarity needs at least 8 pictures to learn from; there are 3"),
@@ -240,11 +241,26 @@ def test_resnet50_itself_from_pytorchs_file_to_branches_at_64_pixels(place, caps
         (["transfer", "voc", "--learning-rate", "-1"], "'-1' is not a number above zero"),
         (["layers", "broken"], ".jpg is damaged, truncated or not of its kind"),
     ],
-    ids=["folder", "task", "bank", "name", "layer", "few", "choice", "alone", "measures", "none", "rate", "broken"],
+    ids=[
+        "folder",
+        "task",
+        "bank",
+        "twice",
+        "name",
+        "layer",
+        "few",
+        "choice",
+        "alone",
+        "measures",
+        "none",
+        "rate",
+        "broken",
+    ],
 )
 def test_bad_input_is_one_sentence_and_writes_nothing(bare, capsys, tmp_path, arguments, words):
     command, data, *more = arguments
     out = tmp_path / "out"
+    more = [bare / "bank.safetensors" if word == "BANK" else word for word in more]
     known = {"layers": layers, "branch": branch, "transfer": transfer}[command](bare, data, out, *more)
     assert main([str(part) for part in known]) == 2
     err = capsys.readouterr().err

@@ -114,6 +114,31 @@ def test_same_seed_same_numbers(path, out):
     assert np.abs(found[0] - found[2]).max() > 1e-4
 
 
+def test_resamples_of_another_measure_are_refused(path, tmp_path, features, capsys):
+    few = ["--resamples", "10", "--quiet", "--out"]
+    assert main(["affinity", path, "--measure", "rsa", "--quiet", "--out", str(tmp_path / "rsa")]) == 0
+    assert (
+        main(["bootstrap", path, "--measure", "cka-linear", "--scheme", "bootstrap", *few, str(tmp_path / "cka")]) == 0
+    )
+    ours, theirs = str(tmp_path / "rsa" / "affinity.npz"), str(tmp_path / "cka" / "resamples.npz")
+    truth = matrix(tmp_path / "truth.csv", np.random.default_rng(0).random((6, 6)), tuple(features))
+    capsys.readouterr()
+    for argv in (["taxonomy", ours, "--support", theirs], ["evaluate", ours, truth, "--resamples", theirs]):
+        assert main([*argv, "--out", str(tmp_path / "out")]) == 2
+        assert "holds resamples of cka-linear, and the matrix is of rsa: give those of one" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+
+
+def test_evaluate_reads_the_transfer_of_the_built_in_world(tmp_path, capsys):
+    import jaxsim.rooms
+
+    truth = Path(jaxsim.rooms.__file__).parent / "shipped" / "transfer.npz"
+    with np.load(truth) as stored:
+        names, values = tuple(stored["sources"].tolist()), stored["affinity"]
+    assert main(["evaluate", matrix(tmp_path / "a.csv", values, names), str(truth), "--key", "affinity", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["with_diagonal"]["mean"] == pytest.approx(1)
+
+
 def test_taxonomy_of_features_of_a_record_and_with_support(path, out, capsys):
     assert main(["taxonomy", path, "--clusters", "2", "--out", str(out / "a")]) == 0
     assert files(out / "a") == ["heatmap.png", "taxonomy.npz", "taxonomy.png", "taxonomy.txt"]

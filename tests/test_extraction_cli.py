@@ -102,10 +102,21 @@ def test_json_is_alone_on_standard_output_and_quiet_is_quiet(pictures, files, ou
 def test_datasets(tmp_path, files, out, layout, place, flags, count, capsys):
     root = export.LAYOUTS[layout](tmp_path / layout, layouts.SHOWN) / place
     encoder = ("--encoder", files / "two.safetensors", "--size", 8)
-    assert run(root, "--layout", layout, *flags, *encoder, "--out", out, "--quiet") == 0
+    assert run(root, *flags, *encoder, "--out", out) == 0
+    assert f"{count} pictures" in capsys.readouterr().err
     features, ids = jaxsim.read_features(out)
     assert features["a"].shape == (count, 2, 2, 6)
     assert len(set(ids)) == count
+
+
+def test_labels_are_pictures_only_where_that_is_asked_for(tmp_path, files, out, capsys):
+    root = export.LAYOUTS["voc"](tmp_path / "voc", layouts.SHOWN)
+    few = ("--encoder", files / "two.safetensors", "--size", 8, "--quiet", "--out")
+    assert run(root, *few, out) == 0
+    assert run(root, "--layout", "folder", *few, tmp_path / "all") == 0
+    detected, every = (jaxsim.read_features(place)[1] for place in (out, tmp_path / "all"))
+    assert not [name for name in detected if "Segmentation" in name]
+    assert [name for name in every if "SegmentationClass" in name]
 
 
 def test_preprocessing_by_encoder_and_for_all(pictures, files, out, capsys):

@@ -269,3 +269,13 @@ def test_missing_matplotlib_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.font_manager", None)
     with pytest.raises(ImportError, match=r"jaxsim-similarity\[plot\]"):
         plotting.affinity_heatmap(affinity(3))
+
+
+def test_the_four_groups_keep_their_colours():
+    from jaxsim.plotting.canvas import COLOURS, colours_of
+
+    whole = colours_of(["2d", "3d", "geometric", "semantic"])
+    assert list(whole.values()) == list(COLOURS[:4])
+    assert colours_of(["semantic", "2d", "semantic"]) == {"semantic": COLOURS[3], "2d": COLOURS[0]}
+    assert colours_of(["x", "y", "x"]) == {"x": COLOURS[0], "y": COLOURS[1]}
+    assert len(set(colours_of(["2d", "x", "3d", "y"]).values())) == 4
