@@ -66,7 +66,7 @@ def ready(
 
     Args:
         name: of the encoder, for messages.
-        encoder: an `nnx.Module` with `layers(x)`, compiled here, with its normalisations folded; or a function from
+        encoder: an `nnx.Module` with `layers(x)`, compiled here, ready for inference; or a function from
             batch to arrays by layer, called as it is (with arrays over all devices if `jax.jit` made it).
         preprocessing: of its pictures.
         view: a picture in the preprocessing's frame, `(h, w, 3)`.

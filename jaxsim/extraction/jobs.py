@@ -45,8 +45,8 @@ def extract(
     Features that are not finite are warned of, once a file.
 
     Networks compute in float32, products at the highest precision, with stored statistics of their normalisations,
-    these folded (`models.fold`). Batches are shared out over all devices. The last one is filled up, so each network
-    is compiled once. Pictures are read ahead in threads.
+    made ready by `models.for_inference`. Batches are shared out over all devices. The last one is filled up, so that
+    each network is compiled once. Pictures are read ahead in threads.
 
     Memory: at most 4 `threads` + 3 batches of pictures as the networks are shown them (4 or 1 bytes a number), two of
     features, the encoders, and what one batch takes in two encoders. The number of pictures does not matter.
