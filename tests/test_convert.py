@@ -382,6 +382,7 @@ def test_the_command_refuses_in_one_sentence_and_writes_nothing(checkpoint, tmp_
     assert list(models.from_safetensors(out)) == ["resnet50"]
 
 
+@pytest.mark.slow
 def test_resnet50_itself_through_the_command(tmp_path, capsys):
     torch = pytest.importorskip("torch")
     from benchmarks.torch_resnet import TorchTaskonomy, randomise

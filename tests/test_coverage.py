@@ -9,6 +9,7 @@ from benchmarks.coverage_data import images, world
 from jaxsim import measures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "size"), [(name, 25) for name in coverage_numpy.RESTATED] + [("cka-rbf", 20)])
 def test_restated_scores_are_the_librarys(name, size):
     """Odd and even sizes: the median of all entries counts the diagonal."""

@@ -389,6 +389,7 @@ def test_two_factor_against_rsatoolbox_on_the_same_draws():
         close(getattr(got, name)[:, 0], np.diag(want))
 
 
+@pytest.mark.slow
 def test_two_factor_estimates_the_variance_of_new_images_and_members():
     """Scores a_i + b_u + e_iu averaged over 25 images: the true variance of the group mean is known."""
     images, members = 25, 10
@@ -497,6 +498,7 @@ def world(key, size=12, resamples=60, noise=0.3):
     return true, truth, estimate, values
 
 
+@pytest.mark.slow
 def test_agreement_over_images_is_centred_against_its_bias():
     _, truth, estimate, values = world(jax.random.key(1))
     off = inference.usable_entries(estimate, truth, diagonal=False)
@@ -519,6 +521,7 @@ def test_agreement_over_images_is_centred_against_its_bias():
     close(two.error, np.std(2 * np.asarray(two.values) - second, ddof=1))
 
 
+@pytest.mark.slow
 def test_agreement_over_targets_is_the_error_of_a_mean():
     per_target = RNG.normal(0.6, 0.2, 10)
     keep = np.ones(10, bool)
@@ -535,6 +538,7 @@ def test_agreement_over_targets_is_the_error_of_a_mean():
     close(again.values, np.asarray(got.values)[:7])
 
 
+@pytest.mark.slow
 def test_agreement_over_both_is_wider_than_either():
     _, truth, estimate, values = world(jax.random.key(2), resamples=200)
     images = over_images(values, estimate, truth)

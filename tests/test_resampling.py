@@ -441,6 +441,7 @@ def test_draws_have_the_moments_of_their_distribution():
 # What the resamples are good for
 
 
+@pytest.mark.slow
 def test_the_bootstrap_of_a_debiased_score_stays_near_the_estimate():
     """Drawing rows and recomputing would not: copies of an image agree, and independent features reach 0.5."""
     rng = np.random.default_rng(3)
@@ -455,6 +456,7 @@ def test_the_bootstrap_of_a_debiased_score_stays_near_the_estimate():
     assert abs(float(jnp.mean(r.values[:, 0, 1]) - r.estimate[0, 1])) < 0.02
 
 
+@pytest.mark.slow
 def test_permutation_p_values_are_uniform_for_independent_networks():
     rng = np.random.default_rng(4)
     x = rng.normal(size=(60, 20, 6)).astype("f")

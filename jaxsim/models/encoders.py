@@ -48,10 +48,9 @@ class SmallEncoder(nnx.Module):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from jaxsim import models
-        >>> encoder = models.SmallEncoder(rngs=nnx.Rngs(0))
-        >>> encoder(jnp.zeros((2, 64, 64, 3))).shape
-        (2, 8, 8, 8)
-        >>> [(name, values.shape[1:]) for name, values in encoder.layers(jnp.zeros((2, 64, 64, 3))).items()][-2:]
+        >>> encoder = nnx.eval_shape(lambda: models.SmallEncoder(rngs=nnx.Rngs(0)))  # shapes alone, drawn in no time
+        >>> found = nnx.eval_shape(lambda encoder, x: encoder.layers(x), encoder, jnp.zeros((2, 64, 64, 3)))
+        >>> [(name, values.shape[1:]) for name, values in found.items()][-2:]
         [('conv4', (8, 8, 64)), ('conv5', (8, 8, 8))]
     """
 
