@@ -378,7 +378,7 @@ def test_command_writes_tables_figures_and_a_summary(command, capsys):
     rows = list(csv.DictReader((folder / "summary.csv").read_text().splitlines()))
     assert [row["experiment"] for row in rows] == names
     assert {row["holds"] for row in rows} == {"yes"}
-    assert (folder / "summary.md").read_text().startswith("| claim | source | paper | here | holds |\n| --- |")
+    assert (folder / "summary.md").read_text().startswith("| claim | source | paper | here | criterion | holds |\n| --- |")
     assert "5 of 5 claims hold." in capsys.readouterr().out
 
 
