@@ -294,6 +294,7 @@ def test_layers_are_the_blocks_in_their_order():
     assert networks.layers(resnet("taskonomy"), blocks=False) == {"stem": 4, "block1": 16, "block2": 32, "code": 8}
     assert networks.layers(small()) == {"conv1": 4, "conv2": 8}
     assert networks.layers(small(), ["conv2"]) == {"conv2": 8}
+    assert networks.layers(resnet("taskonomy"), ["block*", "code"]) == {"block1": 16, "block2": 32, "code": 8}
     with pytest.raises(ValueError, match="no map of features 'code'; it has stem, block1, block2"):
         networks.layers(resnet(), ["code"])
 

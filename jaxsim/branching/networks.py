@@ -1,6 +1,7 @@
 """Encoders as branches need them: their layers, what they are shown of a picture, decoders that fit."""
 
 import dataclasses
+import fnmatch
 import hashlib
 import math
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ def layers(encoder: Encoder, wanted: Sequence[str] = (), *, blocks: bool = True)
 
     Args:
         encoder: the encoder.
-        wanted: some of them; none for all.
+        wanted: names of some, `*` being any text; none for all.
         blocks: without `wanted`, leave out what is not a block where the network has blocks.
 
     Raises:
@@ -62,11 +63,11 @@ def layers(encoder: Encoder, wanted: Sequence[str] = (), *, blocks: bool = True)
 
     shapes = nnx.eval_shape(of_picture, encoder, jnp.zeros((1, 64, 64, encoder.channels_in)))
     maps = {name: shapes[name].shape[-1] for name in order if shapes[name].ndim == 4}
-    unknown = [name for name in wanted if name not in maps]
+    unknown = [pattern for pattern in wanted if not fnmatch.filter(maps, pattern)]
     if unknown:
         raise ValueError(f"The encoder has no map of features {unknown[0]!r}; it has {', '.join(maps)}.")
     some = wanted or [name for name in maps if blocks and name.startswith("block")] or list(maps)
-    return {name: maps[name] for name in maps if name in some}
+    return {name: maps[name] for name in maps if any(fnmatch.fnmatchcase(name, pattern) for pattern in some)}
 
 
 class Prepared(nnx.Module):
