@@ -226,7 +226,7 @@ def _add_folder(command: argparse.ArgumentParser) -> None:
 
 def _add_layers(command: argparse.ArgumentParser) -> None:
     command.add_argument("--name", metavar="NAME", help="which encoder of the file")
-    command.add_argument("--layer", metavar="NAME", action="append", help="only this layer, * being any text; repeatable")
+    command.add_argument("--layer", metavar="NAME", action="append", help="only this, * being any text; repeatable")
 
 
 def _add_training(command: argparse.ArgumentParser) -> None:
