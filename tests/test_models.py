@@ -102,10 +102,17 @@ def test_decoders(decoder, shape):
     assert len(np.unique(out)) > 5
 
 
-def test_doubling_repeats_pixels():
-    from jaxsim.models.decoders import doubled
+@pytest.mark.parametrize("shape", [(2, 4, 4, 8), (1, 1, 3, 5)])
+def test_a_convolution_of_doubled_images_needs_no_doubled_images(shape):
+    from jaxsim.models.decoders import on_doubled
 
-    np.testing.assert_array_equal(doubled(CODE), np.asarray(CODE).repeat(2, 1).repeat(2, 2))
+    layer = models.decoders.convolution(shape[-1], 3, precision=jax.lax.Precision.HIGHEST, rngs=rngs())
+    layer.bias[...] = jnp.arange(3.0)
+    x = jax.random.normal(jax.random.key(1), shape)
+    large = np.pad(np.asarray(x, np.float64).repeat(2, 1).repeat(2, 2), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(large, (3, 3), axis=(1, 2))
+    expected = np.einsum("bhwcij,ijck->bhwk", windows, np.asarray(layer.kernel[...], np.float64)) + np.arange(3)
+    np.testing.assert_allclose(on_doubled(layer, x), expected, atol=2e-6)
 
 
 def precisions(jaxpr):

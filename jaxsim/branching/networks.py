@@ -2,19 +2,17 @@
 
 import dataclasses
 import fnmatch
-import hashlib
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from jaxsim import extraction, models
 from jaxsim.branching.tasks import Task
 from jaxsim.extraction import Preprocessing
-from jaxsim.models.weights import Encoder, variables
+from jaxsim.models.weights import Encoder
 
 DEPTH, RATIO = 256, 8
 """Channels of DeepLab's parts: the published number, but no more than an eighth of the encoder's widest layer."""
@@ -142,11 +140,3 @@ def _dense(encoder: models.ResNet) -> models.ResNet:
     arguments: dict[str, Any] = encoder.configuration | {"output_stride": STRIDE}
     graph = nnx.graphdef(nnx.eval_shape(lambda: models.ResNet(**arguments, rngs=nnx.Rngs(0))))
     return nnx.merge(graph, nnx.state(encoder))
-
-
-def digest(encoder: Encoder) -> str:
-    """SHA-256 of an encoder's weights and their names, in hexadecimal."""
-    total = hashlib.sha256()
-    for name, variable in sorted(variables(encoder).items()):
-        total.update(name.encode() + np.asarray(variable[...]).tobytes())
-    return total.hexdigest()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxsim import plotting
-from jaxsim.cli.loading import read_measures
+from jaxsim.cli.loading import read_encoders, read_measures
 from jaxsim.cli.output import check, emit, note, progress, staged, table
 from jaxsim.cli.scoring import write_rows
 
@@ -25,11 +25,12 @@ def run_layers(arguments: Namespace) -> None:
     check(Path(arguments.out), LAYERS_FILES, arguments.overwrite)
     branching, similarity = parts()
     from jaxsim.branching import networks
+    from jaxsim.models.weights import digest
 
     label, measure = one_measure(arguments)
     encoder, name = encoder_of(arguments, arguments.encoder)
-    own = networks.digest(encoder)
-    bank = {task: one for task, one in read_bank(arguments).items() if networks.digest(one) != own}
+    own = digest(encoder)
+    bank = {task: one for task, one in read_bank(arguments).items() if digest(one) != own}
     bank, layers = some(bank, arguments.task), list(networks.layers(encoder, arguments.layer or ()))
     folder = branching.opened(arguments.data, layout=arguments.layout)
     probe = probe_of(arguments, measure)
@@ -132,20 +133,12 @@ def read_bank(arguments: Namespace) -> dict[str, Any]:
     Raises:
         ValueError: two encoders have one name, or a file is damaged.
     """
-    from jaxsim import models
     from jaxsim.rooms import encoders
 
-    if arguments.bank is None:
-        note(arguments, "no --bank: compared with the twenty small encoders of the built-in world")
-        return dict(encoders.shipped())
-    bank: dict[str, Any] = {}
-    for path in arguments.bank:
-        found = models.from_safetensors(path)
-        twice = sorted(found.keys() & bank.keys())
-        if twice:
-            raise ValueError(f"--bank {path} has an encoder {twice[0]!r}, and so has another file.")
-        bank |= found
-    return bank
+    if arguments.bank is not None:
+        return {name: one for file in read_encoders(arguments.bank, "--bank").values() for name, one in file.items()}
+    note(arguments, "no --bank: compared with the twenty small encoders of the built-in world")
+    return encoders.shipped()
 
 
 def some(bank: dict[str, Any], names: list[str] | None) -> dict[str, Any]:
@@ -210,7 +203,7 @@ def recipe_of(what: str, folder: Any, probe: Any, encoders: dict[str, Any], plan
     import dataclasses
     import hashlib
 
-    from jaxsim.branching import networks
+    from jaxsim.models.weights import digest
 
     ids = "\n".join((*folder.train.dataset.ids, "", *folder.val.dataset.ids))
     return {
@@ -220,7 +213,7 @@ def recipe_of(what: str, folder: Any, probe: Any, encoders: dict[str, Any], plan
         "size": probe.side,
         "layout": folder.layout,
         "pictures": hashlib.sha256(ids.encode()).hexdigest(),
-        "encoders": {name: networks.digest(encoder) for name, encoder in encoders.items()},
+        "encoders": {name: digest(encoder) for name, encoder in encoders.items()},
         "plan": None if plan is None else dataclasses.asdict(plan),
     }
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jaxsim.cli.loading import read_encoders
 from jaxsim.cli.output import emit, note, progress, table
 
 
@@ -83,11 +84,7 @@ def _encoders(arguments: Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
 
     encoders: dict[str, Any] = {}
     shown: dict[str, Any] = {}
-    for path in arguments.encoder:
-        found = models.from_safetensors(path)
-        twice = sorted(found.keys() & encoders.keys())
-        if twice:
-            raise ValueError(f"--encoder {path} has an encoder {twice[0]!r}, and so has another file.")
+    for path, found in read_encoders(arguments.encoder, "--encoder").items():
         encoders |= found
         shown |= _of_built_in_world(found, models.safetensors_metadata(path))
     for text in arguments.preprocessing or ():

@@ -148,3 +148,21 @@ def read_resamples(path: str | Path, affinity: Affinity) -> Any:
     if affinity.images is not None and ours != theirs:
         raise ValueError(f"{path} holds resamples of {theirs}, and the matrix is of {ours}: give those of one measure.")
     return found
+
+
+def read_encoders(paths: Sequence[str], flag: str) -> dict[str, dict[str, Any]]:
+    """The encoders of each file by name, no name in two files.
+
+    Raises:
+        ValueError: two encoders have one name, or a file is damaged.
+    """
+    from jaxsim import models
+
+    files: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        found = models.from_safetensors(path)
+        twice = sorted(name for name in found if any(name in other for other in files.values()))
+        if twice:
+            raise ValueError(f"{flag} {path} has an encoder {twice[0]!r}, and so has another file.")
+        files[path] = found
+    return files

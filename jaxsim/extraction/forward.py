@@ -3,7 +3,6 @@
 import dataclasses
 import fnmatch
 import functools
-import hashlib
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from jaxtyping import Array, Float, Num
 
 from jaxsim import inputs, models
 from jaxsim.extraction.preprocessing import Preprocessing
+from jaxsim.models.weights import digest
 
 Run = Callable[[Array], Mapping[str, Any]]
 """From a batch of inputs `(b, h, w, c)` to arrays `(b, ..., k)` by layer."""
@@ -98,7 +98,7 @@ def ready(
 def _module(name, encoder, preprocessing, shape, layers, pool) -> Ready:
     encoder = models.fold(encoder)
     encoder.eval()
-    weights = _sha256(nnx.state(encoder))
+    weights = digest(encoder)
     graph, state = nnx.split(models.for_inference(encoder))
     order: list[str] = []
     given = jax.eval_shape(functools.partial(_layers, graph, order), state, jax.ShapeDtypeStruct(shape, jnp.float32))
@@ -184,14 +184,3 @@ def _pooled(values: Any, pool: bool) -> Any:
 
 def _pooled_shape(shape: Sequence[int], pool: bool) -> tuple[int, ...]:
     return tuple(shape[-1:] if pool else shape)
-
-
-def _sha256(state: Any) -> str:
-    """Of all arrays of a network, in a fixed order."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree.leaves_with_path(state):
-        keys = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        values = np.asarray(jax.random.key_data(leaf) if keys else leaf)
-        digest.update(f"{jax.tree_util.keystr(path)} {values.dtype} {values.shape}".encode())
-        digest.update(values.tobytes())
-    return digest.hexdigest()

@@ -9,6 +9,7 @@ from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxsim.models.decoders import pyramid
 from jaxsim.models.encoders import check_channels, convolution
 from jaxsim.models.normed import Normed, normed_convolution
 
@@ -65,13 +66,10 @@ class DeepLabDecoder(nnx.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w k"]:
         """Class scores, or the target, at the resolution of the features."""
         check_channels(x, self.channels_in, "decoder")
-        parts = [self._part(layer, x) for layer in (self.point, *self.atrous)]
-        pooled = self._part(self.pooled, jnp.mean(x, (1, 2), keepdims=True))
-        parts.append(jnp.broadcast_to(pooled, parts[0].shape))
-        return self.out(self._part(self.project, jnp.concatenate(parts, -1)))
+        joined = self._activated(pyramid(x, [self.point, *self.atrous], self.pooled))
+        return self.out(self._activated(self.project(joined)))
 
-    def _part(self, layer: Normed, x: Array) -> Array:
-        x = layer(x)
+    def _activated(self, x: Array) -> Array:
         return jax.nn.relu(x) if self.activation else x
 
 

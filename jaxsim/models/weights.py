@@ -1,11 +1,13 @@
 """Encoders as one safetensors file: shapes and a SHA-256 per array in its header, and one of that, verified on load."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -133,6 +135,23 @@ def variables(network: nnx.Module) -> dict[str, nnx.Variable]:
     """A network's weights and statistics by their names in a file, without the network's own name."""
     found = [(path, value) for path, value in nnx.iter_graph(network) if isinstance(value, nnx.Variable)]
     return {"/".join(str(part) for part in path if part not in CONTAINERS): value for path, value in found}
+
+
+def digest(network: nnx.Module) -> str:
+    """SHA-256 of all variables of a network with their names, types and shapes, in hexadecimal.
+
+    >>> from flax import nnx
+    >>> first, second = (nnx.Linear(2, 3, rngs=nnx.Rngs(seed)) for seed in (0, 1))
+    >>> digest(first) == digest(nnx.clone(first)), digest(first) == digest(second)
+    (True, False)
+    """
+    total = hashlib.sha256()
+    for name, variable in sorted(variables(network).items()):
+        value = variable[...]
+        keys = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+        values = np.asarray(jax.random.key_data(value) if keys else value)
+        total.update(f"{name} {values.dtype} {values.shape}".encode() + values.tobytes())
+    return total.hexdigest()
 
 
 def without_values(*, network: str = "SmallEncoder", **configuration: Any) -> Encoder:

@@ -34,16 +34,18 @@ def selection(setting: Setting) -> Outcome:
     ]
     shown = sorted(rows, key=lambda row: row[2])
     return Outcome(
-        "selection",
-        "RSA 2019, table 1",
-        "For most targets the source that RSA ranks first is among the five that transfer best.",
-        f"in the top five for more than half of the targets and above chance, permutation p < {judging.LEVEL}",
-        "top 1 / 3 / 5: 7, 14, 16 of 17",
-        f"top 1 / 3 / 5: {hits[1]}, {hits[3]}, {hits[5]} of {count} (top 5 by chance {null.mean():.1f}, p = {p:.3g})",
-        bool(hits[5] > count / 2 and p < judging.LEVEL),
-        ("target", "chosen", "true_rank", "best", "reliability"),
-        tuple(rows),
-        functools.partial(
+        name="selection",
+        source="RSA 2019, table 1",
+        claim="For most targets the source that RSA ranks first is among the five that transfer best.",
+        criterion="in the top five for more than half of the targets and above chance, permutation p < "
+        f"{judging.LEVEL}",
+        paper="top 1 / 3 / 5: 7, 14, 16 of 17",
+        here=f"top 1 / 3 / 5: {hits[1]}, {hits[3]}, {hits[5]} of {count} (top 5 by chance {null.mean():.1f}, p = "
+        f"{p:.3g})",
+        holds=bool(hits[5] > count / 2 and p < judging.LEVEL),
+        header=("target", "chosen", "true_rank", "best", "reliability"),
+        rows=tuple(rows),
+        draw=functools.partial(
             figures.listed,
             [row[0] for row in shown],
             {"source ranked first by RSA": [row[2] for row in shown]},

@@ -42,20 +42,20 @@ def depth(setting: Setting) -> Outcome:
     gap = ("", None, np.nan, np.nan)
     drawn = [*layers, gap, labels]
     return Outcome(
-        "depth",
-        "RSA 2019, figure 5",
-        "First layers are alike whatever the task; with depth tasks part, and the code tells most of transfer.",
-        "different tasks are less similar at the last layer than at the first, and the last layer's mean correlation "
-        "with transfer, without self, is the highest of all layers",
-        "all similarities very high at block 1 and falling with depth, clusters only in the code; low between labels, "
-        "which group by their form (by eye)",
-        f"mean similarity {first[2]:.2f} at {first[0]}, {last[2]:.2f} at {last[0]}, {labels[2]:.2f} of labels; "
+        name="depth",
+        source="RSA 2019, figure 5",
+        claim="First layers are alike whatever the task; with depth tasks part, and the code tells most of transfer.",
+        criterion="different tasks are less similar at the last layer than at the first, and the last layer's mean "
+        "correlation with transfer, without self, is the highest of all layers",
+        paper="all similarities very high at block 1 and falling with depth, clusters only in the code; low between "
+        "labels, which group by their form (by eye)",
+        here=f"mean similarity {first[2]:.2f} at {first[0]}, {last[2]:.2f} at {last[0]}, {labels[2]:.2f} of labels; "
         f"correlation with transfer {first[3]:.2f} at {first[0]}, {last[3]:.2f} at {last[0]}, highest at {best[0]} "
         f"({best[3]:.2f}), {labels[3]:.2f} of labels",
-        bool(last[2] < first[2] and best is last),
-        ("layer", "features", "mean_similarity", "correlation_without_self", "correlation_with_self"),
-        tuple(rows),
-        functools.partial(
+        holds=bool(last[2] < first[2] and best is last),
+        header=("layer", "features", "mean_similarity", "correlation_without_self", "correlation_with_self"),
+        rows=tuple(rows),
+        draw=functools.partial(
             figures.lines,
             [row[0] for row in drawn],
             {
@@ -96,19 +96,20 @@ def layer_types(setting: Setting) -> Outcome:
         group: [float(np.mean(values[np.array(groups) == group, k])) for k in range(len(names))] for group in depths
     }
     return Outcome(
-        "layers",
-        "DDS 2020, figures 3 and 4",
-        "Early layers of one encoder are most similar to low-level tasks, late layers to semantic ones.",
-        f"the layer most similar to a task is on average earlier for {EARLY} than for {LATE} tasks, "
+        name="layers",
+        source="DDS 2020, figures 3 and 4",
+        claim="Early layers of one encoder are most similar to low-level tasks, late layers to semantic ones.",
+        criterion=f"the layer most similar to a task is on average earlier for {EARLY} than for {LATE} tasks, "
         f"permutation p < {judging.LEVEL}",
-        "block 1 of a ResNet-50 trained on ImageNet is nearest to 2D tasks, block 3 to 3D, block 4 to semantic ones",
-        f"most similar layer of {ENCODER}'s {len(names)}, mean: "
+        paper="block 1 of a ResNet-50 trained on ImageNet is nearest to 2D tasks, block 3 to 3D, block 4 to semantic "
+        "ones",
+        here=f"most similar layer of {ENCODER}'s {len(names)}, mean: "
         + ", ".join(f"{group} {value:.1f}" for group, value in depths.items())
         + f" ({EARLY} before {LATE}: p = {p:.3g})",
-        bool(depths[EARLY] < depths[LATE] and p < judging.LEVEL),
-        ("task", "group", *names, "most_similar"),
-        tuple(rows),
-        functools.partial(
+        holds=bool(depths[EARLY] < depths[LATE] and p < judging.LEVEL),
+        header=("task", "group", *names, "most_similar"),
+        rows=tuple(rows),
+        draw=functools.partial(
             figures.lines,
             names,
             means,

@@ -75,17 +75,17 @@ def grid(setting: Setting) -> Outcome:
     alike = evaluation.spearman(scores[True].ravel(), GRID_PAPER.ravel())
     paper_gain = float(np.mean(GRID_PAPER[scored] - GRID_PAPER[plain]))
     return Outcome(
-        "grid",
-        "DDS 2020, table 2",
-        "Z-scoring the features raises the agreement with transfer, whatever the pairwise function.",
-        "self included: higher than with the identity for most of the functions, and on average",
-        f"higher for 6 of 6, by {paper_gain:.3f} on average; best z-score with cosine, .862",
-        f"higher for {raised} of {len(FUNCTIONS)}, by {gain:+.3f} on average; "
-        f"best {first[0]} with {first[1]}, {first[3]:.3f}; rank correlation of all cells with the paper's {alike:.2f}",
-        bool(raised > len(FUNCTIONS) / 2 and gain > 0),
-        ("transform", "function", "paper", "with_self", "without_self"),
-        tuple(rows),
-        functools.partial(
+        name="grid",
+        source="DDS 2020, table 2",
+        claim="Z-scoring the features raises the agreement with transfer, whatever the pairwise function.",
+        criterion="self included: higher than with the identity for most of the functions, and on average",
+        paper=f"higher for 6 of 6, by {paper_gain:.3f} on average; best z-score with cosine, .862",
+        here=f"higher for {raised} of {len(FUNCTIONS)}, by {gain:+.3f} on average; best {first[0]} with {first[1]}, "
+        f"{first[3]:.3f}; rank correlation of all cells with the paper's {alike:.2f}",
+        holds=bool(raised > len(FUNCTIONS) / 2 and gain > 0),
+        header=("transform", "function", "paper", "with_self", "without_self"),
+        rows=tuple(rows),
+        draw=functools.partial(
             figures.cells, scores[True], names, list(FUNCTIONS), "mean correlation with transfer, with self"
         ),
     )
@@ -126,18 +126,18 @@ def methods(setting: Setting) -> Outcome:
     ours = [name for name in score if name.startswith("DDS")]
     ahead_of_all = min(score[name] for name in ours) > max(score[name] for name in score if name not in ours)
     return Outcome(
-        "methods",
-        "DDS 2020, table 3",
-        "DDS predicts transfer better than RSA, CKA and chance.",
-        "self included, both DDS measures correlate more than each of the others, and the best measure's permutation "
-        f"p < {judging.LEVEL}",
-        "DDS .860 (Laplacian) and .862 (cosine), RSA .777",
-        ", ".join(f"{row[0]} {row[2]:.3f}" for row in rows)
+        name="methods",
+        source="DDS 2020, table 3",
+        claim="DDS predicts transfer better than RSA, CKA and chance.",
+        criterion="self included, both DDS measures correlate more than each of the others, and the best measure's "
+        f"permutation p < {judging.LEVEL}",
+        paper="DDS .860 (Laplacian) and .862 (cosine), RSA .777",
+        here=", ".join(f"{row[0]} {row[2]:.3f}" for row in rows)
         + f"; p of the best of {len(names)} = {p_best:.3g}; DDS Laplacian less RSA without self {ahead:+.3f}{span}",
-        bool(ahead_of_all and p_best < judging.LEVEL),
-        ("method", "paper", "with_self", "without_self", "low", "high", "p", "seconds"),
-        tuple(rows),
-        functools.partial(
+        holds=bool(ahead_of_all and p_best < judging.LEVEL),
+        header=("method", "paper", "with_self", "without_self", "low", "high", "p", "seconds"),
+        rows=tuple(rows),
+        draw=functools.partial(
             figures.listed,
             [row[0] for row in rows],
             {

@@ -61,23 +61,24 @@ def new_task(setting: Setting) -> Outcome:
     same = next((row for row in rows if row[0] == NEW_TASK), None)
     kin = "" if same is None else f"; the same task's network {_nth(same[3])} and {_nth(same[5])}"
     return Outcome(
-        "new-task",
-        "RSA 2019, section 6.3, figure 8 and table 2",
-        "For a new task in another world, RSA with a small network trained on it tells which network to transfer from.",
-        f"rank correlation with measured transfer above chance, permutation p < {judging.LEVEL}, and the source ranked "
-        f"first among the {TOP} that transfer best",
-        f"object class first, 4th of 17 by transfer; the same task's network 10th and 6th; rank correlation "
+        name="new-task",
+        source="RSA 2019, section 6.3, figure 8 and table 2",
+        claim="For a new task in another world, RSA with a small network trained on it tells which network to transfer "
+        "from.",
+        criterion=f"rank correlation with measured transfer above chance, permutation p < {judging.LEVEL}, and the "
+        f"source ranked first among the {TOP} that transfer best",
+        paper="object class first, 4th of 17 by transfer; the same task's network 10th and 6th; rank correlation "
         f"{_paper_correlation():.2f} by figure 8's order and the released transfer",
-        f"rank correlation {found:.2f} (p = {p:.3g}); {first[0]} first, {_nth(first[5])} of {len(rows)} by transfer, "
-        f"best {best[0]} ({_nth(best[3])} by RSA){kin}; skill of the small network {net.skill or 0:.2f}, "
+        here=f"rank correlation {found:.2f} (p = {p:.3g}); {first[0]} first, {_nth(first[5])} of {len(rows)} by "
+        f"transfer, best {best[0]} ({_nth(best[3])} by RSA){kin}; skill of the small network {net.skill or 0:.2f}, "
         f"reliability of transfer {float(truth.reliability[0]):.2f}",
-        bool(p < judging.LEVEL and first[5] <= TOP),
-        (
+        holds=bool(p < judging.LEVEL and first[5] <= TOP),
+        header=(
             *("source", "group", "similarity", "rank_by_rsa", "transfer", "rank_by_transfer", "transfer_skill"),
             *("wins_against_scratch", "paper_rank_by_rsa", "paper_transfer"),
         ),
-        tuple(rows),
-        functools.partial(
+        rows=tuple(rows),
+        draw=functools.partial(
             figures.side_by_side,
             [row[0] for row in rows],
             {

@@ -40,16 +40,17 @@ def images(setting: Setting) -> Outcome:
     holds = all(row[1] > 0.99 for row in enough)
     other = len(next(iter(setting.reference.values())))
     return Outcome(
-        "images",
-        "RSA 2019, supplement S3.3",
-        "From 400 pictures on, similarity rankings hardly depend on the number of pictures.",
-        "mean Pearson correlation of the rankings above .99 for every n from 400 on (or at the largest n there is)",
-        "> .99 from 400 on, against 2000 pictures that include the n",
-        ", ".join(f"{row[1]:.3f} at {row[0]}" for row in rows) + f", against {other} other pictures",
-        holds,
-        ("pictures", "mean_correlation", "lowest_draw", "lowest_task", "draws"),
-        tuple(rows),
-        functools.partial(
+        name="images",
+        source="RSA 2019, supplement S3.3",
+        claim="From 400 pictures on, similarity rankings hardly depend on the number of pictures.",
+        criterion="mean Pearson correlation of the rankings above .99 for every n from 400 on (or at the largest n "
+        "there is)",
+        paper="> .99 from 400 on, against 2000 pictures that include the n",
+        here=", ".join(f"{row[1]:.3f} at {row[0]}" for row in rows) + f", against {other} other pictures",
+        holds=holds,
+        header=("pictures", "mean_correlation", "lowest_draw", "lowest_task", "draws"),
+        rows=tuple(rows),
+        draw=functools.partial(
             figures.lines,
             [row[0] for row in rows],
             {
@@ -109,16 +110,16 @@ def subsets(setting: Setting) -> Outcome:
     mean = {(row[0], row[1]): row[3] for row in rows}
     here = "; ".join(f"{n} {w} {m:.2f} +- {s:.2f}" for n, w, _, m, s in sorted(rows))
     return Outcome(
-        "subsets",
-        "DDS 2020, table 4",
-        "Pictures of the world that transfer was measured in predict it better than pictures of another world.",
-        "higher mean correlation over subsets for both measures",
-        "target's pictures .72 +- .05 (cosine), .77 +- .04 (Laplacian); others .53 +- .06, .58 +- .05",
-        f"{here} ({draws} subsets of {size})",
-        all(mean[name, "same world"] > mean[name, "another world"] for name in functions),
-        ("measure", "pictures", "paper", "mean", "standard_deviation"),
-        tuple(rows),
-        functools.partial(
+        name="subsets",
+        source="DDS 2020, table 4",
+        claim="Pictures of the world that transfer was measured in predict it better than pictures of another world.",
+        criterion="higher mean correlation over subsets for both measures",
+        paper="target's pictures .72 +- .05 (cosine), .77 +- .04 (Laplacian); others .53 +- .06, .58 +- .05",
+        here=f"{here} ({draws} subsets of {size})",
+        holds=all(mean[name, "same world"] > mean[name, "another world"] for name in functions),
+        header=("measure", "pictures", "paper", "mean", "standard_deviation"),
+        rows=tuple(rows),
+        draw=functools.partial(
             figures.listed,
             [f"{row[0]}, {row[1]}" for row in sorted(rows)],
             {"mean and standard deviation over subsets": [row[3] for row in sorted(rows)]},

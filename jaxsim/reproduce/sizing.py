@@ -58,23 +58,23 @@ def sizes(setting: Setting) -> Outcome:
     trained, gap = rows[:-1], ("",) + (None,) * 12
     drawn = [*trained, gap, rows[-1]]
     return Outcome(
-        "sizes",
-        "RSA 2019, supplement S3.2",
-        "Networks of other sizes rank other networks as the given one does.",
-        f"mean rank correlation over tasks, with the ranking by the bank's own network, at least {rankings.ALIKE:g} "
-        "for every size",
-        "small against Taskonomy's encoder for Pascal VOC .95 (ranks .96)",
-        ", ".join(f"{row[0]} {row[3]:.2f}" for row in trained)
+        name="sizes",
+        source="RSA 2019, supplement S3.2",
+        claim="Networks of other sizes rank other networks as the given one does.",
+        criterion="mean rank correlation over tasks, with the ranking by the bank's own network, at least "
+        f"{rankings.ALIKE:g} for every size",
+        paper="small against Taskonomy's encoder for Pascal VOC .95 (ranks .96)",
+        here=", ".join(f"{row[0]} {row[3]:.2f}" for row in trained)
         + "; with transfer "
         + ", ".join(f"{row[0]} {row[9]:.2f}" for row in rows)
         + f" ({len(names)} tasks: {', '.join(names)})",
-        bool(min(row[3] for row in trained) >= rankings.ALIKE),
-        (
+        holds=bool(min(row[3] for row in trained) >= rankings.ALIKE),
+        header=(
             *("size", "weights", "paper", "rank_correlation", "low", "high", "lowest_task", "lowest", "correlation"),
             *("transfer_rank_correlation", "transfer_low", "transfer_high", "skill"),
         ),
-        tuple(rows),
-        functools.partial(
+        rows=tuple(rows),
+        draw=functools.partial(
             figures.lines,
             [f"{row[0]}\n{row[1] / 1000:.0f} k" if row[0] else "" for row in drawn],
             {
@@ -137,22 +137,23 @@ def small(setting: Setting) -> Outcome:
     span = "" if low is None else f" ({low:.2f} to {high:.2f} over tasks)"
     shown = sorted(rows, key=lambda row: -row[3])
     return Outcome(
-        "small",
-        "RSA 2019, figure 7, supplement S1 and S3",
-        "A small network ranks the large ones as the large network for its task does.",
-        f"mean rank correlation over tasks at least {rankings.ALIKE:g}, and for most tasks above the mean with the "
-        "rankings by other tasks' networks",
-        "mean .84 (ranks .85) over 14 tasks, 2D above .97 but for segments, 3D above .77; matrices .85 (ranks .88)",
-        f"mean {straight:.2f} (ranks {mean:.2f}{span}), nearer than to other tasks' for {nearer} of {len(rows)}; first "
-        f"choice in the large network's top {' / '.join(map(str, TOP))}: {', '.join(map(str, hits))}, "
+        name="small",
+        source="RSA 2019, figure 7, supplement S1 and S3",
+        claim="A small network ranks the large ones as the large network for its task does.",
+        criterion=f"mean rank correlation over tasks at least {rankings.ALIKE:g}, and for most tasks above the mean "
+        "with the rankings by other tasks' networks",
+        paper="mean .84 (ranks .85) over 14 tasks, 2D above .97 but for segments, 3D above .77; matrices .85 (ranks "
+        ".88)",
+        here=f"mean {straight:.2f} (ranks {mean:.2f}{span}), nearer than to other tasks' for {nearer} of {len(rows)}; "
+        f"first choice in the large network's top {' / '.join(map(str, TOP))}: {', '.join(map(str, hits))}, "
         f"{np.mean([row[7] for row in rows]):.1f} of {TOP[-1]} best shared; {_matrices(nets, setting)}",
-        bool(mean >= rankings.ALIKE and nearer > len(rows) / 2),
-        (
+        holds=bool(mean >= rankings.ALIKE and nearer > len(rows) / 2),
+        header=(
             *("task", "group", "correlation", "rank_correlation", "with_other_tasks", "chosen"),
             *("rank_of_chosen", f"shared_of_{TOP[-1]}", "rank_of_own_task", "transfer_rank_correlation", "skill"),
         ),
-        tuple(rows),
-        functools.partial(
+        rows=tuple(rows),
+        draw=functools.partial(
             figures.listed,
             [row[0] for row in shown],
             {

@@ -44,21 +44,21 @@ def stages(setting: Setting) -> Outcome:
         mean[stage] = (same[0], rows[-1][9])
     early, late = mean[0.1][0], [mean[stage][0] for stage in STAGES if 0.5 <= stage < 1]
     return Outcome(
-        "stages",
-        "RSA 2019, supplement S3.1",
-        "A network from an early stage of training ranks other networks as the fully trained one does.",
-        f"mean Pearson correlation with the last ranking at least {rankings.ALIKE:g} after a tenth of the steps and at "
-        f"least {SETTLED:g} at every stage from one half on",
-        ".88 after a tenth, above .99 from one half on (one network)",
-        f"{early:.2f} after a tenth, {late[0]:.2f} after one half, {mean[0.0][0]:.2f} untrained; rank correlation with "
-        f"transfer {mean[0.1][1]:.2f} after a tenth, {mean[1.0][1]:.2f} at the end ({len(names)} tasks)",
-        bool(early >= rankings.ALIKE and min(late) >= SETTLED),
-        (
+        name="stages",
+        source="RSA 2019, supplement S3.1",
+        claim="A network from an early stage of training ranks other networks as the fully trained one does.",
+        criterion=f"mean Pearson correlation with the last ranking at least {rankings.ALIKE:g} after a tenth of the "
+        f"steps and at least {SETTLED:g} at every stage from one half on",
+        paper=".88 after a tenth, above .99 from one half on (one network)",
+        here=f"{early:.2f} after a tenth, {late[0]:.2f} after one half, {mean[0.0][0]:.2f} untrained; rank correlation "
+        f"with transfer {mean[0.1][1]:.2f} after a tenth, {mean[1.0][1]:.2f} at the end ({len(names)} tasks)",
+        holds=bool(early >= rankings.ALIKE and min(late) >= SETTLED),
+        header=(
             *("share", "step", "paper", "correlation", "low", "high", "lowest_task", "lowest", "rank_correlation"),
             *("transfer_rank_correlation", "transfer_low", "transfer_high", "skill"),
         ),
-        tuple(rows),
-        functools.partial(
+        rows=tuple(rows),
+        draw=functools.partial(
             figures.lines,
             [f"{100 * row[0]:g}" for row in rows],
             {

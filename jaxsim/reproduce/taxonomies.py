@@ -31,16 +31,17 @@ def rsa_matrix(setting: Setting) -> Outcome:
     within, between = values[same & off].mean(), values[~same].mean()
     rows = [(name, groups[name], cut[i] + 1, *affinity.ranking(name)[0]) for i, name in enumerate(affinity.names)]
     return Outcome(
-        "rsa-matrix",
-        "RSA 2019, figure 4",
-        "Clustering tasks by RSA of their encoders groups them into 2D, 3D, geometric and semantic tasks.",
-        f"adjusted Rand index of the cut into {k} above chance, permutation p < {judging.LEVEL}",
-        "2D, 3D and semantic clusters by eye, room layout and vanishing point among the 3D tasks; no index given",
-        f"adjusted Rand index {index:.2f} (p = {p:.3g}); similarity {within:.2f} within groups, {between:.2f} between",
-        p < judging.LEVEL,
-        ("task", "group", "cluster", "most_similar", "similarity"),
-        tuple(rows),
-        functools.partial(figures.grouped_heatmap, affinity, tree, groups),
+        name="rsa-matrix",
+        source="RSA 2019, figure 4",
+        claim="Clustering tasks by RSA of their encoders groups them into 2D, 3D, geometric and semantic tasks.",
+        criterion=f"adjusted Rand index of the cut into {k} above chance, permutation p < {judging.LEVEL}",
+        paper="2D, 3D and semantic clusters by eye, room layout and vanishing point among the 3D tasks; no index given",
+        here=f"adjusted Rand index {index:.2f} (p = {p:.3g}); similarity {within:.2f} within groups, {between:.2f} "
+        "between",
+        holds=p < judging.LEVEL,
+        header=("task", "group", "cluster", "most_similar", "similarity"),
+        rows=tuple(rows),
+        draw=functools.partial(figures.grouped_heatmap, affinity, tree, groups),
     )
 
 
@@ -75,17 +76,17 @@ def trees(setting: Setting) -> Outcome:
         ),
     )
     return Outcome(
-        "trees",
-        "RSA 2019, figure 6",
-        "RSA and measured transfer group the tasks into similar clusters.",
-        f"cophenetic correlation of the two trees above chance, permutation p < {judging.LEVEL}",
-        "similar clusters with few exceptions by eye; matrices correlate .62 (Spearman .65)",
-        f"cophenetic correlation {cophenetic:.2f} (p = {p:.3g}), adjusted Rand index {index:.2f} (p = {index_p:.3g}); "
-        f"matrices correlate {rho:.2f} (Spearman {rank:.2f})",
-        p < judging.LEVEL,
-        ("agreement", "paper", "here", "p"),
-        rows,
-        functools.partial(figures.two_trees, (mine, theirs), ("RSA of codes", "measured transfer"), groups),
+        name="trees",
+        source="RSA 2019, figure 6",
+        claim="RSA and measured transfer group the tasks into similar clusters.",
+        criterion=f"cophenetic correlation of the two trees above chance, permutation p < {judging.LEVEL}",
+        paper="similar clusters with few exceptions by eye; matrices correlate .62 (Spearman .65)",
+        here=f"cophenetic correlation {cophenetic:.2f} (p = {p:.3g}), adjusted Rand index {index:.2f} (p = "
+        f"{index_p:.3g}); matrices correlate {rho:.2f} (Spearman {rank:.2f})",
+        holds=p < judging.LEVEL,
+        header=("agreement", "paper", "here", "p"),
+        rows=rows,
+        draw=functools.partial(figures.two_trees, (mine, theirs), ("RSA of codes", "measured transfer"), groups),
     )
 
 
