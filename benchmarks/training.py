@@ -108,7 +108,7 @@ def _jaxsim(side: str, folder: Path, name: str) -> Callable[[], np.ndarray]:
     loss = encoders.TaskLoss.of(task, target)
     feed = feeds.Drawn({name: {"images": images, "target": target}}, BATCH, jax.random.key(0))
     graph, state = steps.initial(encoders.network(task), LEARNING_RATE, TOTAL)
-    step, done = steps.compiled(graph, loss, feed.inputs(name), LEARNING_RATE, TOTAL), 0
+    step, done = steps.compiled(graph, (loss,), feed.inputs(name), LEARNING_RATE, TOTAL), 0
 
     def run() -> np.ndarray:
         nonlocal state, done

@@ -17,6 +17,7 @@ from flax import nnx  # noqa: E402
 from jaxsim import io, models  # noqa: E402
 from jaxsim.cli import main  # noqa: E402
 from jaxsim.rooms import encoders, furniture, pictures, render, scenes, tasks, transfer, world  # noqa: E402
+from jaxsim.training import steps  # noqa: E402
 
 COUNT, SIDE = 24, 32
 KEYS = jax.random.split(jax.random.key(3), COUNT)
@@ -312,6 +313,24 @@ def test_bad_sets(count, how, message):
 def test_features_of_bad_pictures(rgb):
     with pytest.raises(ValueError, match="pictures must be"):
         encoders.features({}, rgb)
+
+
+@pytest.mark.slow
+def test_tasks_trained_together_end_as_each_alone(monkeypatch, tmp_path):
+    rgb = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), np.uint8)
+    own = (rgb / 255).astype(np.float16)
+    targets = {"autoencoder": own, "inpainting": own, "rgb2sfnorm": own[..., ::-1].copy(), "rgb2depth": own[..., :1]}
+    targets["class_scene"] = (np.arange(20) % 8).astype(np.uint8)
+    made = pictures.Pictures("rooms", 0, rgb, targets)
+    run = {"names": list(targets), "learn": made.part(0, 12), "judge": made.part(12, 20), "steps": 6, "size": "tiny"}
+    alone = encoders.train(**run)
+    monkeypatch.setattr(steps, "stacks_tasks", lambda: True)
+    together = encoders.train(**run, checkpoints=tmp_path)
+    assert [folder.name for folder in tmp_path.iterdir()] == ["together-tiny-0"]
+    assert list(together) == list(alone) == list(targets)
+    for name in targets:
+        np.testing.assert_allclose(together[name].curve, alone[name].curve, rtol=1e-4)
+        assert together[name].skill == pytest.approx(alone[name].skill, abs=1e-3)
 
 
 # Transfer

@@ -342,24 +342,25 @@ def test_checkpoints_of_another_network_are_refused(run):
 
 # Many tasks
 
-TASKS = ("grey", "red", "odd one")
+LOSSES = {"grey": squared_error, "red": absolute_error, "odd one": squared_error}
+TASKS = tuple(LOSSES)
 
 
-def many(**changes):
+def many(loss=LOSSES, **changes):
     networks = {"grey": build(1), "red": build(2), "odd one": build(3, channels=2)}
     data = {
         "grey": DATA,
         "red": {"images": IMAGES, "target": IMAGES[..., :1].copy()},
         "odd one": {"images": IMAGES, "target": IMAGES[..., :2].copy()},
     }
-    return training.fit_many(networks, squared_error, data, **{**SETTINGS, **changes}), networks, data
+    return training.fit_many(networks, loss, data, **{**SETTINGS, **changes}), networks, data
 
 
 def test_each_task_is_as_alone():
     done, networks, data = many()
     assert tuple(done) == TASKS
     for task in TASKS:
-        assert_same(done[task], training.fit(networks[task], squared_error, data[task], **SETTINGS))
+        assert_same(done[task], training.fit(networks[task], LOSSES[task], data[task], **SETTINGS))
 
 
 def test_stacked_tasks_agree_with_single_ones_and_resume(tmp_path, monkeypatch):
@@ -385,14 +386,16 @@ def test_tasks_alike_are_stacked_and_others_are_not(monkeypatch):
 
 
 def test_stacked_gradients_equal_single_ones():
+    losses = (squared_error, absolute_error, squared_error)
     begun = [stepping.initial(build(seed), 1e-3, 10) for seed in (1, 2, 3)]
-    slopes = stepping.gradient(begun[0][0], squared_error, "images")
     batch = {name: jnp.asarray(values[:4]) for name, values in DATA.items()}
+    targets = jnp.stack([batch["target"], 2 * batch["target"], -batch["target"]])
     states = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *(state for _, state in begun))
-    loss, stacked, _ = jax.device_get(jax.jit(jax.vmap(slopes, (0, None)))(states, batch))
-    single = jax.jit(slopes)
+    together = jax.jit(stepping.stacked_gradient(begun[0][0], losses, "images", frozenset({"images"})))
+    loss, stacked, _ = jax.device_get(together(states, batch | {"target": targets}))
     for i, (_, state) in enumerate(begun):
-        expected_loss, expected, _ = single(state, batch)
+        single = jax.jit(stepping.gradient(begun[0][0], losses[i], "images"))
+        expected_loss, expected, _ = single(state, batch | {"target": targets[i]})
         np.testing.assert_allclose(loss[i], expected_loss, rtol=1e-5)
         for a, b in zip(jax.tree.leaves(stacked), jax.tree.leaves(expected), strict=True):
             np.testing.assert_allclose(a[i], b, rtol=1e-5, atol=1e-5)
@@ -406,7 +409,7 @@ def test_equal_tasks_share_one_compiled_step(monkeypatch):
     seen = []
     original = fitting._gather
     monkeypatch.setattr(fitting, "_gather", lambda group, states: seen.append(group) or original(group, states))
-    many()
+    many(squared_error)
     assert [g.tasks for g in seen] == [(task,) for task in TASKS]
     assert seen[0].step is seen[1].step is not seen[2].step
 

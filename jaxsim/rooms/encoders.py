@@ -1,7 +1,7 @@
 """Small encoders trained in the built-in world: one network a task, the shipped set, and features of pictures."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,7 @@ def train(
     checkpoints: str | Path | None = None,
     progress: Callable[[str, Trained], None] | None = None,
 ) -> dict[str, Trained]:
-    """Train one network a task and judge it on other pictures.
+    """Train one network a task, all together on an accelerator, and judge it on other pictures.
 
     Args:
         names: tasks.
@@ -151,33 +151,52 @@ def train(
         ValueError: an unknown task or size, or pictures without a task's targets.
         FloatingPointError: a loss is not finite, naming task and step.
     """
-    done = {}
     for name in names:
-        task = tasks.named(name)
+        tasks.named(name)
         for what, have in (("learn from", learn), ("be judged on", judge)):
             if name not in have.targets:
                 raise ValueError(f"task {name!r} has no targets among the pictures to {what}.")
-        loss = TaskLoss.of(task, learn.targets[name])
-        folder = None if checkpoints is None else Path(checkpoints) / f"{name}-{size}-{seed}"
-        try:
-            fitted = training.fit(
-                network(task, seed, size, learn.rgb.shape[1]),
-                loss,
-                {"images": inputs(task, learn.rgb, seed), "target": learn.targets[name]},
-                steps=steps,
-                batch=min(BATCH, len(learn)),
-                key=jax.random.key(seed),
-                learning_rate=learning_rate,
-                checkpoints=folder,
-                until=until,
-                progress=False,
-            )
-        except FloatingPointError as error:
-            raise FloatingPointError(f"{name}: {error}") from None
-        done[name] = Trained(fitted.network, np.asarray(fitted.curve), *validate(task, fitted.network, loss, judge))
+    fits = {name: TaskLoss.of(tasks.TASKS[name], learn.targets[name]) for name in names}
+    how: dict[str, Any] = {
+        "steps": steps,
+        "batch": min(BATCH, len(learn)),
+        "key": jax.random.key(seed),
+        "learning_rate": learning_rate,
+        "until": until,
+        "progress": False,
+    }
+    done = {}
+    for name, fitted in _fitted(fits, learn, seed, size, None if checkpoints is None else Path(checkpoints), how):
+        value, constant = validate(tasks.TASKS[name], fitted.network, fits[name], judge)
+        done[name] = Trained(fitted.network, np.asarray(fitted.curve), value, constant)
         if progress is not None:
             progress(name, done[name])
     return done
+
+
+def _fitted(
+    fits: Mapping[str, TaskLoss], learn: pictures.Pictures, seed: int, size: str, folder: Path | None, how: dict
+) -> Iterator[tuple[str, training.Fitted]]:
+    """Every task's network: all at once on an accelerator, elsewhere each when it is asked for."""
+
+    def begun(name):
+        return network(tasks.TASKS[name], seed, size, learn.rgb.shape[1])
+
+    def data(name):
+        return {"images": inputs(tasks.TASKS[name], learn.rgb, seed), "target": learn.targets[name]}
+
+    def kept(name):
+        return None if folder is None else folder / f"{name}-{size}-{seed}"
+
+    if len(fits) > 1 and training.steps.stacks_tasks():
+        networks, arrays = {name: begun(name) for name in fits}, {name: data(name) for name in fits}
+        yield from training.fit_many(networks, fits, arrays, checkpoints=kept("together"), **how).items()
+        return
+    for name, loss in fits.items():
+        try:
+            yield name, training.fit(begun(name), loss, data(name), checkpoints=kept(name), **how)
+        except FloatingPointError as error:
+            raise FloatingPointError(f"{name}: {error}") from None
 
 
 def validate(task: tasks.Task, net: models.Network, loss: TaskLoss, judge: pictures.Pictures) -> tuple[float, float]:

@@ -29,8 +29,8 @@ class Feed(Protocol):
         """Which of a batch's arrays the network is called with."""
         ...
 
-    def shared(self, tasks: Sequence[str]) -> tuple[frozenset, tuple]:
-        """Names of the arrays that all these tasks hold as one object, and of all arrays."""
+    def shared(self, tasks: Sequence[str]) -> frozenset:
+        """Names of the arrays that all these tasks hold as one object."""
         ...
 
     def block(self, begin: int, end: int) -> Iterator[Cut]:
@@ -80,11 +80,10 @@ class Drawn:
         """The images' key or place."""
         return self._inputs[task]
 
-    def shared(self, tasks: Sequence[str]) -> tuple[frozenset, tuple]:
+    def shared(self, tasks: Sequence[str]) -> frozenset:
         """Arrays that are one object in all tasks."""
         first = self.arrays[tasks[0]]
-        same = (name for name in first if all(self.arrays[task][name] is first[name] for task in tasks))
-        return frozenset(same), tuple(first)
+        return frozenset(name for name in first if all(self.arrays[task][name] is first[name] for task in tasks))
 
     def block(self, begin: int, end: int) -> Iterator[Cut]:
         """Batches of these steps; the rows of all are drawn together."""

@@ -112,14 +112,16 @@ def fit_many(
     learning_rate: float = 1e-3,
     checkpoints: str | Path | None = None,
     every: int = 250,
+    until: int | None = None,
     log: str | Path | None = None,
     progress: bool = True,
 ) -> dict[str, Fitted]:
     """Train one network per task side by side, each as `fit` would with the same key.
 
-    On accelerators, tasks of equal structure, loss function and shapes take one vmapped step together; on CPU every
-    task takes its own, which is faster there. The two differ by rounding only, which Adam magnifies with the steps.
-    Arrays that several tasks hold as the same object, such as the images, are cut and sent once a step.
+    On accelerators, tasks whose networks and batches have the same shapes take one vmapped step together, each with
+    its own loss; on CPU every task takes its own step, which is faster there. The two differ by rounding only, which
+    Adam magnifies with the steps. Arrays that several tasks hold as the same object, such as the images, are cut and
+    sent once a step.
 
     Args:
         networks: networks by task.
@@ -132,6 +134,7 @@ def fit_many(
         learning_rate: as for `fit`.
         checkpoints: as for `fit`; one checkpoint holds all tasks.
         every: as for `fit`.
+        until: as for `fit`.
         log: CSV file for the curves, `step,<task>,...`.
         progress: as for `fit`.
 
@@ -142,7 +145,7 @@ def fit_many(
         ValueError: as for `fit`, or tasks of networks, losses and data differ.
         FloatingPointError: a loss or gradient is not finite, naming the task and the step.
     """
-    settings = Settings(steps, optimiser, learning_rate, checkpoints, every, log, progress)
+    settings = Settings(steps, optimiser, learning_rate, checkpoints, every, log, progress, until)
     losses = dict(loss) if isinstance(loss, Mapping) else dict.fromkeys(networks, loss)
     for what, given in (("losses", losses), ("data", data)):
         if given.keys() != networks.keys():
@@ -228,26 +231,25 @@ def run(
 
 
 def _grouped(graphs, states, losses, feed: Feed, settings: Settings) -> list[_Group]:
-    """Tasks whose step is the same program, with that program; alone where tasks are not stacked."""
+    """Tasks whose networks and batches are alike, with the program of their step; alone where tasks are not stacked."""
     stacks = stepping.stacks_tasks()
     alike: dict[Any, list[str]] = {}
     for task in graphs:
         leaves, structure = jax.tree.flatten(states[task])
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-        same = (graphs[task], losses[task], structure, shapes, feed.alike(task), None if stacks else task)
+        same = (graphs[task], structure, shapes, feed.alike(task), None if stacks else task)
         alike.setdefault(same, []).append(task)
     groups = []
     for tasks in alike.values():
         first = tasks[0]
-        shared, names = feed.shared(tasks) if stacks and len(tasks) > 1 else (None, ())
+        shared = feed.shared(tasks) if stacks and len(tasks) > 1 else None
         step = stepping.compiled(
             graphs[first],
-            losses[first],
+            tuple(losses[task] for task in tasks),
             feed.inputs(first),
             settings.learning_rate,
             settings.steps,
             shared,
-            names,
             settings.optimiser,
         )
         groups.append(_Group(tuple(tasks), step, shared))

@@ -1,7 +1,7 @@
 """One gradient step as a compiled function of plain dicts, for one task or for a stack of them."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -61,11 +61,8 @@ def gradient(graph: nnx.GraphDef, loss: Callable, inputs: str | int) -> Callable
     """
 
     def value(weights, rest, batch):
-        network = nnx.merge(graph, weights, rest)
-        images = batch[inputs]
-        images = images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
-        scalar = loss(network(images), batch)
-        return scalar, nnx.to_pure_dict(nnx.state(network, nnx.Not(nnx.Param)))
+        prediction, rest = _applied(graph, weights, rest, batch[inputs])
+        return loss(prediction, batch), rest
 
     def of(state, batch):
         (scalar, rest), slopes = jax.value_and_grad(value, has_aux=True)(state["weights"], state["rest"], batch)
@@ -74,15 +71,47 @@ def gradient(graph: nnx.GraphDef, loss: Callable, inputs: str | int) -> Callable
     return of
 
 
+def stacked_gradient(graph: nnx.GraphDef, losses: Sequence[Callable], inputs: str | int, shared: frozenset) -> Callable:
+    """As `gradient` for a stack of tasks: their networks are vmapped, and each prediction goes to its task's loss.
+
+    Args:
+        graph: structure of every task's network.
+        losses: one a task, of (prediction, batch).
+        inputs: which of the batch's arrays are the networks' input.
+        shared: the batch's arrays that all tasks share; the others are stacked.
+    """
+
+    def value(weights, rest, batch):
+        applied = jax.vmap(functools.partial(_applied, graph), in_axes=(0, 0, None if inputs in shared else 0))
+        predictions, rest = applied(weights, rest, batch[inputs])
+        scalars = []
+        for i, loss in enumerate(losses):
+            own = {name: values if name in shared else values[i] for name, values in batch.items()}
+            scalars.append(loss(jax.tree.map(lambda leaf, i=i: leaf[i], predictions), own))
+        return sum(scalars), (jnp.stack(scalars), rest)  # no task's weights move another's loss
+
+    def of(state, batch):
+        (_, (scalars, rest)), slopes = jax.value_and_grad(value, has_aux=True)(state["weights"], state["rest"], batch)
+        return scalars, slopes, rest
+
+    return of
+
+
+def _applied(graph, weights, rest, images):
+    """What the network makes of the images, and its other variables afterwards."""
+    network = nnx.merge(graph, weights, rest)
+    prediction = network(images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images)
+    return prediction, nnx.to_pure_dict(nnx.state(network, nnx.Not(nnx.Param)))
+
+
 @functools.lru_cache(maxsize=128)
 def compiled(
     graph: nnx.GraphDef,
-    loss: Callable,
+    losses: tuple[Callable, ...],
     inputs: str | int,
     learning_rate: float,
     steps: int,
     shared: frozenset | None = None,
-    names: tuple = (),
     optimiser: Optimiser = adam,
 ) -> Callable:
     """The jitted step: (state, batch) to (state, loss), the loss being NaN where its gradient is not finite.
@@ -91,24 +120,29 @@ def compiled(
 
     Args:
         graph: the network's structure.
-        loss: of (prediction, batch).
+        losses: of (prediction, batch), one a task.
         inputs: which of the batch's arrays are the network's input.
         learning_rate: the highest.
         steps: length of the whole run.
         shared: for a stack of tasks, the batch's arrays that all tasks share; None for one task.
-        names: all of the batch's arrays.
         optimiser: of the run.
     """
-    slopes_of, descent = gradient(graph, loss, inputs), optimiser(learning_rate, steps)
+    descent = optimiser(learning_rate, steps)
 
-    def step(state, batch):
-        scalar, slopes, rest = slopes_of(state, batch)
+    def moved(state, scalar, slopes, rest):
         changes, memory = descent.update(slopes, state["optimiser"], state["weights"])
         weights = optax.apply_updates(state["weights"], changes)
         finite = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(slopes)])
         scalar = jnp.where(jnp.all(finite), scalar, jnp.nan)
         return {"weights": weights, "rest": rest, "optimiser": memory}, scalar
 
-    if shared is not None:
-        step = jax.vmap(step, in_axes=(0, {name: None if name in shared else 0 for name in names}))
+    if shared is None:
+        (loss,) = losses
+        slopes_of, move = gradient(graph, loss, inputs), moved
+    else:
+        slopes_of, move = stacked_gradient(graph, losses, inputs, shared), jax.vmap(moved)
+
+    def step(state, batch):
+        return move(state, *slopes_of(state, batch))
+
     return jax.jit(step, donate_argnums=0)

@@ -109,9 +109,9 @@ class _Read:
         del task
         return "images"
 
-    def shared(self, tasks: Sequence[str]) -> tuple[frozenset, tuple]:
+    def shared(self, tasks: Sequence[str]) -> frozenset:
         del tasks
-        return frozenset(), ()
+        return frozenset()
 
     def block(self, begin: int, end: int) -> Iterator[Cut]:
         for step in range(begin, end):
