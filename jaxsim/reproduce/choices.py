@@ -1,6 +1,7 @@
 """Choosing a source: is the one that RSA ranks first among the truly best?"""
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,7 +12,17 @@ from jaxsim.reproduce.outcomes import Outcome
 from jaxsim.reproduce.settings import Setting
 
 PAPER = {1: 7, 3: 14, 5: 16}
-"""Of 17 targets."""
+"""How many first choices are among the best 1, 3 and 5, of 17 targets."""
+
+
+class Choice(NamedTuple):
+    """A row of the table: the source that RSA ranks first for a target, and its rank by transfer; 1 is the best."""
+
+    target: str
+    chosen: str
+    true_rank: int
+    best: str
+    reliability: float | None
 
 
 def selection(setting: Setting) -> Outcome:
@@ -29,10 +40,10 @@ def selection(setting: Setting) -> Outcome:
     p, count = judging.p_value(hits[5], null), len(columns)
     reliability = np.asarray(setting.truth.reliability, dtype=float)
     rows = [
-        (target, affinity.names[chosen[t]], int(ranks[t]), _best(truth, t), finite(float(reliability[t])))
+        Choice(target, affinity.names[chosen[t]], int(ranks[t]), _best(truth, t), finite(float(reliability[t])))
         for t, target in enumerate(truth.targets)
     ]
-    shown = sorted(rows, key=lambda row: row[2])
+    shown = sorted(rows, key=lambda row: row.true_rank)
     return Outcome(
         name="selection",
         source="RSA 2019, table 1",
@@ -43,12 +54,12 @@ def selection(setting: Setting) -> Outcome:
         here=f"top 1 / 3 / 5: {hits[1]}, {hits[3]}, {hits[5]} of {count} (top 5 by chance {null.mean():.1f}, p = "
         f"{p:.3g})",
         holds=bool(hits[5] > count / 2 and p < judging.LEVEL),
-        header=("target", "chosen", "true_rank", "best", "reliability"),
+        header=Choice._fields,
         rows=tuple(rows),
         draw=functools.partial(
             figures.listed,
-            [row[0] for row in shown],
-            {"source ranked first by RSA": [row[2] for row in shown]},
+            [row.target for row in shown],
+            {"source ranked first by RSA": [row.true_rank for row in shown]},
             "its rank by measured transfer (1 is best)",
             marks=(5.5,),
         ),

@@ -1,6 +1,7 @@
 """Depth: how much each layer says of the task and of transfer, and to which tasks it is nearest."""
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,16 @@ ENCODER = "class_object"
 """Whose layers `layer_types` looks at; the paper's was trained on ImageNet's object classes."""
 EARLY, LATE = "2d", "semantic"
 """Groups of tasks that are to be nearest to earlier and to later layers."""
+
+
+class Layer(NamedTuple):
+    """A row of the table of `depth`: features of an image, and means over pairs of tasks and over targets."""
+
+    layer: str
+    features: int | None
+    mean_similarity: float
+    correlation_without_self: float
+    correlation_with_self: float
 
 
 def depth(setting: Setting) -> Outcome:
@@ -35,12 +46,11 @@ def depth(setting: Setting) -> Outcome:
         shapes = {int(np.prod(values.shape[1:])) for values in features.values()}
         size = shapes.pop() if len(shapes) == 1 else None
         scores = [judging.agreement(affinity, setting, diagonal=d).mean for d in (False, True)]
-        rows.append((layer, size, float(np.nanmean(off)), *scores))
+        rows.append(Layer(layer, size, float(np.nanmean(off)), *scores))
     *layers, labels = rows
     first, last = layers[0], layers[-1]
-    best = max(layers, key=lambda row: row[3])
-    gap = ("", None, np.nan, np.nan)
-    drawn = [*layers, gap, labels]
+    best = max(layers, key=lambda row: row.correlation_without_self)
+    drawn = [*layers, Layer("", None, np.nan, np.nan, np.nan), labels]
     return Outcome(
         name="depth",
         source="RSA 2019, figure 5",
@@ -49,23 +59,31 @@ def depth(setting: Setting) -> Outcome:
         "correlation with transfer, without self, is the highest of all layers",
         paper="all similarities very high at block 1 and falling with depth, clusters only in the code; low between "
         "labels, which group by their form (by eye)",
-        here=f"mean similarity {first[2]:.2f} at {first[0]}, {last[2]:.2f} at {last[0]}, {labels[2]:.2f} of labels; "
-        f"correlation with transfer {first[3]:.2f} at {first[0]}, {last[3]:.2f} at {last[0]}, highest at {best[0]} "
-        f"({best[3]:.2f}), {labels[3]:.2f} of labels",
-        holds=bool(last[2] < first[2] and best is last),
-        header=("layer", "features", "mean_similarity", "correlation_without_self", "correlation_with_self"),
+        here="mean similarity "
+        + _along(first, last, labels, "mean_similarity")
+        + "; correlation with transfer "
+        + _along(first, last, labels, "correlation_without_self")
+        + f", highest at {best.layer} ({best.correlation_without_self:.2f})",
+        holds=bool(last.mean_similarity < first.mean_similarity and best is last),
+        header=Layer._fields,
         rows=tuple(rows),
         draw=functools.partial(
             figures.lines,
-            [row[0] for row in drawn],
+            [row.layer for row in drawn],
             {
-                "similarity of different tasks": [row[2] for row in drawn],
-                "correlation with transfer": [row[3] for row in drawn],
+                "similarity of different tasks": [row.mean_similarity for row in drawn],
+                "correlation with transfer": [row.correlation_without_self for row in drawn],
             },
             "layer",
             "mean over tasks",
         ),
     )
+
+
+def _along(first: Layer, last: Layer, labels: Layer, field: str) -> str:
+    """A field at the first and last layer and of the labels, in words."""
+    values = [getattr(row, field) for row in (first, last, labels)]
+    return f"{values[0]:.2f} at {first.layer}, {values[1]:.2f} at {last.layer}, {values[2]:.2f} of labels"
 
 
 def layer_types(setting: Setting) -> Outcome:

@@ -3,7 +3,7 @@
 import functools
 import time
 import warnings
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -52,6 +52,29 @@ METHODS = {
 `GRID_PAPER`, identity with the linear and the RBF kernel."""
 
 
+class Cell(NamedTuple):
+    """A row of the table of `grid`: mean correlation with transfer."""
+
+    transform: str
+    function: str
+    paper: float
+    with_self: float
+    without_self: float
+
+
+class Method(NamedTuple):
+    """A row of the table of `methods`: mean correlation with transfer, its interval and p value without self."""
+
+    method: str
+    paper: float | None
+    with_self: float
+    without_self: float
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    seconds: float | None = None
+
+
 def grid(setting: Setting) -> Outcome:
     """Agreement with transfer of every transform and pairwise function (DDS 2020, table 2)."""
     cells = [(t, f) for t in TRANSFORMS for f in FUNCTIONS]
@@ -64,7 +87,7 @@ def grid(setting: Setting) -> Outcome:
         for diagonal in (True, False)
     }
     rows = [
-        (t, f, float(GRID_PAPER[k]), float(scores[True][k]), float(scores[False][k]))
+        Cell(t, f, float(GRID_PAPER[k]), float(scores[True][k]), float(scores[False][k]))
         for k, (t, f) in zip(np.ndindex(shape), cells, strict=True)
     ]
     names = list(TRANSFORMS)
@@ -80,10 +103,10 @@ def grid(setting: Setting) -> Outcome:
         claim="Z-scoring the features raises the agreement with transfer, whatever the pairwise function.",
         criterion="self included: higher than with the identity for most of the functions, and on average",
         paper=f"higher for 6 of 6, by {paper_gain:.3f} on average; best z-score with cosine, .862",
-        here=f"higher for {raised} of {len(FUNCTIONS)}, by {gain:+.3f} on average; best {first[0]} with {first[1]}, "
-        f"{first[3]:.3f}; rank correlation of all cells with the paper's {alike:.2f}",
+        here=f"higher for {raised} of {len(FUNCTIONS)}, by {gain:+.3f} on average; best {first.transform} with "
+        f"{first.function}, {first.with_self:.3f}; rank correlation of all cells with the paper's {alike:.2f}",
         holds=bool(raised > len(FUNCTIONS) / 2 and gain > 0),
-        header=("transform", "function", "paper", "with_self", "without_self"),
+        header=Cell._fields,
         rows=tuple(rows),
         draw=functools.partial(
             figures.cells, scores[True], names, list(FUNCTIONS), "mean correlation with transfer, with self"
@@ -105,21 +128,21 @@ def methods(setting: Setting) -> Outcome:
     )
     observed, null = judging.relabelled_means(found, setting)
     spans = _intervals(code, setting)
-    rows: list[tuple[Any, ...]] = [
-        (
+    rows = [
+        Method(
             name,
             METHODS[name][1],
             with_self[i].mean,
             without[i].mean,
             *spans[i],
-            judging.p_value(observed[i], null[:, i]),
-            seconds[i],
+            p=judging.p_value(observed[i], null[:, i]),
+            seconds=seconds[i],
         )
         for i, name in enumerate(names)
     ]
-    rows.append(("random", None, *_random(setting, found[0].names), None, None, None, None))
+    rows.append(Method("random", None, *_random(setting, found[0].names)))
     p_best = judging.p_value(observed.max(), null.max(1))
-    score = {row[0]: row[2] for row in rows}
+    score = {row.method: row.with_self for row in rows}
     gains = np.asarray(without[0].per_target) - np.asarray(without[names.index("RSA")].per_target)
     ahead, low, high = judging.over_tasks(gains, setting)
     span = "" if low is None else f" ({low:+.3f} to {high:+.3f} over targets)"
@@ -132,21 +155,21 @@ def methods(setting: Setting) -> Outcome:
         criterion="self included, both DDS measures correlate more than each of the others, and the best measure's "
         f"permutation p < {judging.LEVEL}",
         paper="DDS .860 (Laplacian) and .862 (cosine), RSA .777",
-        here=", ".join(f"{row[0]} {row[2]:.3f}" for row in rows)
+        here=", ".join(f"{name} {value:.3f}" for name, value in score.items())
         + f"; p of the best of {len(names)} = {p_best:.3g}; DDS Laplacian less RSA without self {ahead:+.3f}{span}",
         holds=bool(ahead_of_all and p_best < judging.LEVEL),
-        header=("method", "paper", "with_self", "without_self", "low", "high", "p", "seconds"),
+        header=Method._fields,
         rows=tuple(rows),
         draw=functools.partial(
             figures.listed,
-            [row[0] for row in rows],
+            [row.method for row in rows],
             {
-                "with self": [row[2] for row in rows],
-                "without self": [row[3] for row in rows],
-                "paper, with self": [np.nan if row[1] is None else row[1] for row in rows],
+                "with self": [row.with_self for row in rows],
+                "without self": [row.without_self for row in rows],
+                "paper, with self": [np.nan if row.paper is None else row.paper for row in rows],
             },
             "mean correlation with transfer; lines: 95 % without self,\nover pictures and targets",
-            spans=[(row[4], row[5]) for row in rows],
+            spans=[(row.low, row.high) for row in rows],
         ),
     )
 

@@ -1,6 +1,7 @@
 """A new task in another world: which network to transfer from, told by a small network trained there."""
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +25,21 @@ PAPER_TRANSFER = {
 }
 """Mean IoU of transfer to Pascal VOC (RSA 2019, table 2; all 17 in the notebook released with DDS 2020)."""
 TOP = 5
+
+
+class Source(NamedTuple):
+    """A row of the table: a network of the bank as a source for the new task; rank 1 is the best."""
+
+    source: str
+    group: str
+    similarity: float
+    rank_by_rsa: int
+    transfer: float
+    rank_by_transfer: int
+    transfer_skill: float
+    wins_against_scratch: float
+    paper_rank_by_rsa: int | None
+    paper_transfer: float | None
 
 
 def new_task(setting: Setting) -> Outcome:
@@ -50,16 +66,24 @@ def new_task(setting: Setting) -> Outcome:
     p = judging.p_value(found, null)
     predicted, actual = (1 + np.sum(a[None] > a[:, None], 1) for a in (scores, real))
     rows = [
-        (
-            *(name, setting.grouped[name], float(scores[i]), int(predicted[i]), float(real[i]), int(actual[i])),
-            *(float(skills[i]), float(wins[i]), _paper_rank(name), PAPER_TRANSFER.get(name)),
+        Source(
+            source=name,
+            group=setting.grouped[name],
+            similarity=float(scores[i]),
+            rank_by_rsa=int(predicted[i]),
+            transfer=float(real[i]),
+            rank_by_transfer=int(actual[i]),
+            transfer_skill=float(skills[i]),
+            wins_against_scratch=float(wins[i]),
+            paper_rank_by_rsa=_paper_rank(name),
+            paper_transfer=PAPER_TRANSFER.get(name),
         )
         for i, name in enumerate(sources)
     ]
-    rows.sort(key=lambda row: row[3])
-    first, best = rows[0], min(rows, key=lambda row: row[5])
-    same = next((row for row in rows if row[0] == NEW_TASK), None)
-    kin = "" if same is None else f"; the same task's network {_nth(same[3])} and {_nth(same[5])}"
+    rows.sort(key=lambda row: row.rank_by_rsa)
+    first, best = rows[0], min(rows, key=lambda row: row.rank_by_transfer)
+    same = next((row for row in rows if row.source == NEW_TASK), None)
+    kin = f"; the same task's network {_nth(same.rank_by_rsa)} and {_nth(same.rank_by_transfer)}" if same else ""
     return Outcome(
         name="new-task",
         source="RSA 2019, section 6.3, figure 8 and table 2",
@@ -69,22 +93,20 @@ def new_task(setting: Setting) -> Outcome:
         f"source ranked first among the {TOP} that transfer best",
         paper="object class first, 4th of 17 by transfer; the same task's network 10th and 6th; rank correlation "
         f"{_paper_correlation():.2f} by figure 8's order and the released transfer",
-        here=f"rank correlation {found:.2f} (p = {p:.3g}); {first[0]} first, {_nth(first[5])} of {len(rows)} by "
-        f"transfer, best {best[0]} ({_nth(best[3])} by RSA){kin}; skill of the small network {net.skill or 0:.2f}, "
+        here=f"rank correlation {found:.2f} (p = {p:.3g}); {first.source} first, {_nth(first.rank_by_transfer)} of "
+        f"{len(rows)} by transfer, best {best.source} ({_nth(best.rank_by_rsa)} by RSA){kin}; skill of the small "
+        f"network {net.skill or 0:.2f}, "
         f"reliability of transfer {float(truth.reliability[0]):.2f}",
-        holds=bool(p < judging.LEVEL and first[5] <= TOP),
-        header=(
-            *("source", "group", "similarity", "rank_by_rsa", "transfer", "rank_by_transfer", "transfer_skill"),
-            *("wins_against_scratch", "paper_rank_by_rsa", "paper_transfer"),
-        ),
+        holds=bool(p < judging.LEVEL and first.rank_by_transfer <= TOP),
+        header=Source._fields,
         rows=tuple(rows),
         draw=functools.partial(
             figures.side_by_side,
-            [row[0] for row in rows],
+            [row.source for row in rows],
             {
-                "RSA with the small network": [row[2] for row in rows],
-                "skill of the transfer": [row[6] for row in rows],
-                "paper: mean IoU": [row[9] for row in rows],
+                "RSA with the small network": [row.similarity for row in rows],
+                "skill of the transfer": [row.transfer_skill for row in rows],
+                "paper: mean IoU": [row.paper_transfer for row in rows],
             },
             setting.grouped,
         ),

@@ -1,6 +1,7 @@
 """Which pictures, and how many: stability of rankings, spread over subsets, another world."""
 
 import functools
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -14,10 +15,30 @@ COUNTS = (50, 100, 200, 300, 400, 500)
 DRAWS = 10
 SUBSET = 200
 SUBSET_PAPER = {
-    "dds-cosine": ("0.722 +- 0.049", "0.525 +- 0.057", 0.722),
-    "dds-laplacian": ("0.765 +- 0.038", "0.578 +- 0.050", 0.765),
+    "dds-cosine": ("0.722 +- 0.049", "0.525 +- 0.057"),
+    "dds-laplacian": ("0.765 +- 0.038", "0.578 +- 0.050"),
 }
 """Table 4 of DDS 2020: pictures of the target's data set (Pascal VOC), of another (Taskonomy)."""
+
+
+class Count(NamedTuple):
+    """A row of the table of `images`: correlation of rankings by so many pictures with those by other pictures."""
+
+    pictures: int
+    mean_correlation: float
+    lowest_draw: float
+    lowest_task: float
+    draws: int
+
+
+class Subsets(NamedTuple):
+    """A row of the table of `subsets`: correlation with transfer over subsets of one world's pictures."""
+
+    measure: str
+    pictures: str
+    paper: str
+    mean: float
+    standard_deviation: float
 
 
 def images(setting: Setting) -> Outcome:
@@ -35,9 +56,9 @@ def images(setting: Setting) -> Outcome:
     for n in [n for n in COUNTS if n < most] + [most]:
         correlations = np.array([_rankings(draw, reference.values) for draw in _subsets(code, n, most, setting)])
         each = correlations.mean(1)
-        rows.append((n, float(each.mean()), float(each.min()), float(correlations.min()), len(each)))
-    enough = [row for row in rows if row[0] >= 400] or rows[-1:]
-    holds = all(row[1] > 0.99 for row in enough)
+        rows.append(Count(n, float(each.mean()), float(each.min()), float(correlations.min()), len(each)))
+    enough = [row for row in rows if row.pictures >= 400] or rows[-1:]
+    holds = all(row.mean_correlation > 0.99 for row in enough)
     other = len(next(iter(setting.reference.values())))
     return Outcome(
         name="images",
@@ -46,16 +67,17 @@ def images(setting: Setting) -> Outcome:
         criterion="mean Pearson correlation of the rankings above .99 for every n from 400 on (or at the largest n "
         "there is)",
         paper="> .99 from 400 on, against 2000 pictures that include the n",
-        here=", ".join(f"{row[1]:.3f} at {row[0]}" for row in rows) + f", against {other} other pictures",
+        here=", ".join(f"{row.mean_correlation:.3f} at {row.pictures}" for row in rows)
+        + f", against {other} other pictures",
         holds=holds,
-        header=("pictures", "mean_correlation", "lowest_draw", "lowest_task", "draws"),
+        header=Count._fields,
         rows=tuple(rows),
         draw=functools.partial(
             figures.lines,
-            [row[0] for row in rows],
+            [row.pictures for row in rows],
             {
-                "mean over tasks and draws": [row[1] for row in rows],
-                "lowest task of any draw": [row[3] for row in rows],
+                "mean over tasks and draws": [row.mean_correlation for row in rows],
+                "lowest task of any draw": [row.lowest_task for row in rows],
             },
             "pictures",
             f"correlation with {other} other pictures",
@@ -106,9 +128,10 @@ def subsets(setting: Setting) -> Outcome:
         )
         for name, one in zip(functions, found, strict=True):
             scores = [_mean_agreement(draw, one.names, setting) for draw in np.asarray(one.values)]
-            rows.append((name, where, SUBSET_PAPER[name][place], float(np.mean(scores)), float(np.std(scores, ddof=1))))
-    mean = {(row[0], row[1]): row[3] for row in rows}
-    here = "; ".join(f"{n} {w} {m:.2f} +- {s:.2f}" for n, w, _, m, s in sorted(rows))
+            mean, deviation = float(np.mean(scores)), float(np.std(scores, ddof=1))
+            rows.append(Subsets(name, where, SUBSET_PAPER[name][place], mean, deviation))
+    means, shown = {(row.measure, row.pictures): row.mean for row in rows}, sorted(rows)
+    here = "; ".join(f"{r.measure} {r.pictures} {r.mean:.2f} +- {r.standard_deviation:.2f}" for r in shown)
     return Outcome(
         name="subsets",
         source="DDS 2020, table 4",
@@ -116,15 +139,15 @@ def subsets(setting: Setting) -> Outcome:
         criterion="higher mean correlation over subsets for both measures",
         paper="target's pictures .72 +- .05 (cosine), .77 +- .04 (Laplacian); others .53 +- .06, .58 +- .05",
         here=f"{here} ({draws} subsets of {size})",
-        holds=all(mean[name, "same world"] > mean[name, "another world"] for name in functions),
-        header=("measure", "pictures", "paper", "mean", "standard_deviation"),
+        holds=all(means[name, "same world"] > means[name, "another world"] for name in functions),
+        header=Subsets._fields,
         rows=tuple(rows),
         draw=functools.partial(
             figures.listed,
-            [f"{row[0]}, {row[1]}" for row in sorted(rows)],
-            {"mean and standard deviation over subsets": [row[3] for row in sorted(rows)]},
+            [f"{row.measure}, {row.pictures}" for row in shown],
+            {"mean and standard deviation over subsets": [row.mean for row in shown]},
             "mean correlation with transfer, without self",
-            spans=[(row[3] - row[4], row[3] + row[4]) for row in sorted(rows)],
+            spans=[(row.mean - row.standard_deviation, row.mean + row.standard_deviation) for row in shown],
         ),
     )
 

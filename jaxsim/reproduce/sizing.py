@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,42 @@ PAPER = 0.96
 """Rank correlation of a smaller encoder's ranking with the larger one's, for Pascal VOC."""
 SMALL_PAPER = 0.85
 """Mean rank correlation over 14 tasks."""
-TOP = (1, 3, 5)
+TOP, SHARED = (1, 3, 5), 5
+"""Places of a first choice that are counted, and how many first places two rankings are to share."""
+
+
+class Size(NamedTuple):
+    """A row of the table of `sizes`: means over tasks, with 95 % intervals."""
+
+    size: str
+    weights: int | None = None
+    paper: float | None = None
+    rank_correlation: float | None = None
+    low: float | None = None
+    high: float | None = None
+    lowest_task: str | None = None
+    lowest: float | None = None
+    correlation: float | None = None
+    transfer_rank_correlation: float | None = None
+    transfer_low: float | None = None
+    transfer_high: float | None = None
+    skill: float | None = None
+
+
+class Small(NamedTuple):
+    """A row of the table of `small`: how the small network for a task ranks the bank."""
+
+    task: str
+    group: str
+    correlation: float
+    rank_correlation: float
+    with_other_tasks: float | None
+    chosen: str
+    rank_of_chosen: int
+    shared_of_5: int
+    rank_of_own_task: int
+    transfer_rank_correlation: float
+    skill: float | None
 
 
 def sizes(setting: Setting) -> Outcome:
@@ -38,25 +73,46 @@ def sizes(setting: Setting) -> Outcome:
     names = tuple(name for name in HANDFUL if name in shop.names) or shop.names
     target, truth = rankings.own(setting, names), rankings.transfer(setting, names)
 
-    def agreement(scores: np.ndarray) -> tuple:
-        real = [rankings.alike(scores[:, t], truth[:, t], setting, n).spearman for t, n in enumerate(names)]
-        return judging.over_tasks(real, setting)
+    def agreement(scores: np.ndarray) -> tuple[float, float | None, float | None]:
+        each = [rankings.alike(scores[:, t], truth[:, t], setting, n).spearman for t, n in enumerate(names)]
+        return judging.over_tasks(each, setting)
 
-    rows = []
+    rows, found, real = [], {}, {}
     for size in LADDER_QUICK if setting.quick else LADDER:
         nets = [shop.made(name, size) for name in names]
         scores = rankings.similarities(setting.code, [net.code for net in nets])
         same = [rankings.alike(scores[:, t], target[:, t], setting, n) for t, n in enumerate(names)]
         ranks = [one.spearman for one in same]
         lowest, skill = int(np.argmin(ranks)), float(np.mean(np.array([net.skill for net in nets], dtype=float)))
-        row = (size, weights(nets[0].encoder), PAPER if size == SMALLER else None, *judging.over_tasks(ranks, setting))
-        row = (*row, names[lowest], ranks[lowest], float(np.mean([one.pearson for one in same])))
-        rows.append((*row, *agreement(scores), skill))
-    reference = agreement(target)
-    count = weights(shop.bank[names[0]])
-    rows.append(("bank's own", count, None, None, None, None, None, None, None, *reference, None))
-    trained, gap = rows[:-1], ("",) + (None,) * 12
-    drawn = [*trained, gap, rows[-1]]
+        found[size], low, high = judging.over_tasks(ranks, setting)
+        real[size], real_low, real_high = agreement(scores)
+        rows.append(
+            Size(
+                size=size,
+                weights=weights(nets[0].encoder),
+                paper=PAPER if size == SMALLER else None,
+                rank_correlation=found[size],
+                low=low,
+                high=high,
+                lowest_task=names[lowest],
+                lowest=ranks[lowest],
+                correlation=float(np.mean([one.pearson for one in same])),
+                transfer_rank_correlation=real[size],
+                transfer_low=real_low,
+                transfer_high=real_high,
+                skill=skill,
+            )
+        )
+    bank = "bank's own"
+    real[bank], low, high = agreement(target)
+    own = Size(
+        bank,
+        weights(shop.bank[names[0]]),
+        transfer_rank_correlation=real[bank],
+        transfer_low=low,
+        transfer_high=high,
+    )
+    drawn = [*rows, Size(""), own]
     return Outcome(
         name="sizes",
         source="RSA 2019, supplement S3.2",
@@ -64,32 +120,30 @@ def sizes(setting: Setting) -> Outcome:
         criterion="mean rank correlation over tasks, with the ranking by the bank's own network, at least "
         f"{rankings.ALIKE:g} for every size",
         paper="small against Taskonomy's encoder for Pascal VOC .95 (ranks .96)",
-        here=", ".join(f"{row[0]} {row[3]:.2f}" for row in trained)
-        + "; with transfer "
-        + ", ".join(f"{row[0]} {row[9]:.2f}" for row in rows)
-        + f" ({len(names)} tasks: {', '.join(names)})",
-        holds=bool(min(row[3] for row in trained) >= rankings.ALIKE),
-        header=(
-            *("size", "weights", "paper", "rank_correlation", "low", "high", "lowest_task", "lowest", "correlation"),
-            *("transfer_rank_correlation", "transfer_low", "transfer_high", "skill"),
-        ),
-        rows=tuple(rows),
+        here=_listed(found) + "; with transfer " + _listed(real) + f" ({len(names)} tasks: {', '.join(names)})",
+        holds=bool(min(found.values()) >= rankings.ALIKE),
+        header=Size._fields,
+        rows=(*rows, own),
         draw=functools.partial(
             figures.lines,
-            [f"{row[0]}\n{row[1] / 1000:.0f} k" if row[0] else "" for row in drawn],
+            ["" if row.weights is None else f"{row.size}\n{row.weights / 1000:.0f} k" for row in drawn],
             {
-                "with the bank's own ranking": [row[3] for row in drawn],
-                "with transfer": [row[9] for row in drawn],
-                "paper, with its own": [row[2] for row in drawn],
+                "with the bank's own ranking": [row.rank_correlation for row in drawn],
+                "with transfer": [row.transfer_rank_correlation for row in drawn],
+                "paper, with its own": [row.paper for row in drawn],
             },
             "size and thousands of weights of the encoder",
             "rank correlation (mean, 95 % over tasks)",
             spans={
-                "with the bank's own ranking": [(row[4], row[5]) for row in drawn],
-                "with transfer": [(row[10], row[11]) for row in drawn],
+                "with the bank's own ranking": [(row.low, row.high) for row in drawn],
+                "with transfer": [(row.transfer_low, row.transfer_high) for row in drawn],
             },
         ),
     )
+
+
+def _listed(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.2f}" for name, value in values.items())
 
 
 def weights(encoder: "SmallEncoder") -> int:
@@ -123,19 +177,29 @@ def small(setting: Setting) -> Outcome:
         others = np.array(sources) != name
         mine, theirs = (np.where(others, column[:, t], -np.inf) for column in (scores, target))
         first = int(np.argmax(mine))
-        most = min(TOP[-1], len(sources) - 1)
+        most = min(SHARED, len(sources) - 1)
         both = np.isin(np.argsort(-mine)[:most], np.argsort(-theirs)[:most])
-        real = rankings.alike(scores[:, t], truth[:, t], setting, name).spearman
-        own_rank = 1 + int(np.sum(scores[:, t] > scores[sources.index(name), t]))
-        row = (name, setting.grouped[name], same.pearson, same.spearman, float(np.mean(apart)) if apart else None)
-        row = (*row, sources[first], 1 + int(np.sum(theirs > theirs[first])), int(both.sum()), own_rank)
-        rows.append((*row, real, nets[name].skill))
-    mean, low, high = judging.over_tasks([row[3] for row in rows], setting)
-    straight = judging.over_tasks([row[2] for row in rows], setting)[0]
-    hits = [sum(row[6] <= k for row in rows) for k in TOP]
-    nearer = sum(row[4] is None or row[3] > row[4] for row in rows)
+        rows.append(
+            Small(
+                task=name,
+                group=setting.grouped[name],
+                correlation=same.pearson,
+                rank_correlation=same.spearman,
+                with_other_tasks=float(np.mean(apart)) if apart else None,
+                chosen=sources[first],
+                rank_of_chosen=1 + int(np.sum(theirs > theirs[first])),
+                shared_of_5=int(both.sum()),
+                rank_of_own_task=1 + int(np.sum(scores[:, t] > scores[sources.index(name), t])),
+                transfer_rank_correlation=rankings.alike(scores[:, t], truth[:, t], setting, name).spearman,
+                skill=nets[name].skill,
+            )
+        )
+    mean, low, high = judging.over_tasks([row.rank_correlation for row in rows], setting)
+    straight = judging.over_tasks([row.correlation for row in rows], setting)[0]
+    hits = [sum(row.rank_of_chosen <= k for row in rows) for k in TOP]
+    nearer = sum(row.with_other_tasks is None or row.rank_correlation > row.with_other_tasks for row in rows)
     span = "" if low is None else f" ({low:.2f} to {high:.2f} over tasks)"
-    shown = sorted(rows, key=lambda row: -row[3])
+    shown = sorted(rows, key=lambda row: -row.rank_correlation)
     return Outcome(
         name="small",
         source="RSA 2019, figure 7, supplement S1 and S3",
@@ -146,19 +210,16 @@ def small(setting: Setting) -> Outcome:
         ".88)",
         here=f"mean {straight:.2f} (ranks {mean:.2f}{span}), nearer than to other tasks' for {nearer} of {len(rows)}; "
         f"first choice in the large network's top {' / '.join(map(str, TOP))}: {', '.join(map(str, hits))}, "
-        f"{np.mean([row[7] for row in rows]):.1f} of {TOP[-1]} best shared; {_matrices(nets, setting)}",
+        f"{np.mean([row.shared_of_5 for row in rows]):.1f} of {SHARED} best shared; {_matrices(nets, setting)}",
         holds=bool(mean >= rankings.ALIKE and nearer > len(rows) / 2),
-        header=(
-            *("task", "group", "correlation", "rank_correlation", "with_other_tasks", "chosen"),
-            *("rank_of_chosen", f"shared_of_{TOP[-1]}", "rank_of_own_task", "transfer_rank_correlation", "skill"),
-        ),
+        header=Small._fields,
         rows=tuple(rows),
         draw=functools.partial(
             figures.listed,
-            [row[0] for row in shown],
+            [row.task for row in shown],
             {
-                "with its own task's large network": [row[3] for row in shown],
-                "with other tasks' (mean)": [row[4] for row in shown],
+                "with its own task's large network": [row.rank_correlation for row in shown],
+                "with other tasks' (mean)": [row.with_other_tasks for row in shown],
             },
             f"rank correlation of the small network's ranking; line: paper's mean, {SMALL_PAPER:.2f}",
             marks=(SMALL_PAPER,),

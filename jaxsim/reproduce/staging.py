@@ -1,6 +1,7 @@
 """Training stage: how early a network ranks the bank as it will when fully trained."""
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,24 @@ PAPER = {0.1: 0.88, 0.5: 0.99, 0.75: 0.99}
 """Share of the training and correlation with the end; from a half on the paper says above .99."""
 SETTLED = 0.95
 """Mean correlation from which a ranking counts as settled."""
+
+
+class Stage(NamedTuple):
+    """A row of the table: means over tasks at one stage, with 95 % intervals."""
+
+    share: float
+    step: int
+    paper: float | None
+    correlation: float
+    low: float | None
+    high: float | None
+    lowest_task: str
+    lowest: float
+    rank_correlation: float
+    transfer_rank_correlation: float
+    transfer_low: float | None
+    transfer_high: float | None
+    skill: float | None
 
 
 def stages(setting: Setting) -> Outcome:
@@ -30,7 +49,7 @@ def stages(setting: Setting) -> Outcome:
     scores = rankings.similarities(setting.code, [net.code for each in nets for net in each])
     scores = scores.reshape(len(scores), len(names), len(STAGES))
     truth = rankings.transfer(setting, names)
-    rows, mean = [], {}
+    rows = {}
     for k, stage in enumerate(STAGES):
         last = [rankings.alike(scores[:, t, k], scores[:, t, -1], setting, n) for t, n in enumerate(names)]
         real = [rankings.alike(scores[:, t, k], truth[:, t], setting, n).spearman for t, n in enumerate(names)]
@@ -39,10 +58,10 @@ def stages(setting: Setting) -> Outcome:
         skill = None if None in skills else float(np.mean(np.array(skills, dtype=float)))
         same = judging.over_tasks([one.pearson for one in last], setting)
         ranks = judging.over_tasks([one.spearman for one in last], setting)[0]
-        row = (stage, round(stage * shop.recipe.steps), PAPER.get(stage), *same, names[lowest], last[lowest].pearson)
-        rows.append((*row, ranks, *judging.over_tasks(real, setting), skill))
-        mean[stage] = (same[0], rows[-1][9])
-    early, late = mean[0.1][0], [mean[stage][0] for stage in STAGES if 0.5 <= stage < 1]
+        step, apart = round(stage * shop.recipe.steps), (names[lowest], last[lowest].pearson)
+        agreed = judging.over_tasks(real, setting)
+        rows[stage] = Stage(stage, step, PAPER.get(stage), *same, *apart, ranks, *agreed, skill)
+    early, late = rows[0.1].correlation, [row.correlation for row in rows.values() if 0.5 <= row.share < 1]
     return Outcome(
         name="stages",
         source="RSA 2019, supplement S3.1",
@@ -50,27 +69,25 @@ def stages(setting: Setting) -> Outcome:
         criterion=f"mean Pearson correlation with the last ranking at least {rankings.ALIKE:g} after a tenth of the "
         f"steps and at least {SETTLED:g} at every stage from one half on",
         paper=".88 after a tenth, above .99 from one half on (one network)",
-        here=f"{early:.2f} after a tenth, {late[0]:.2f} after one half, {mean[0.0][0]:.2f} untrained; rank correlation "
-        f"with transfer {mean[0.1][1]:.2f} after a tenth, {mean[1.0][1]:.2f} at the end ({len(names)} tasks)",
+        here=f"{early:.2f} after a tenth, {late[0]:.2f} after one half, {rows[0.0].correlation:.2f} untrained; rank "
+        f"correlation with transfer {rows[0.1].transfer_rank_correlation:.2f} after a tenth, "
+        f"{rows[1.0].transfer_rank_correlation:.2f} at the end ({len(names)} tasks)",
         holds=bool(early >= rankings.ALIKE and min(late) >= SETTLED),
-        header=(
-            *("share", "step", "paper", "correlation", "low", "high", "lowest_task", "lowest", "rank_correlation"),
-            *("transfer_rank_correlation", "transfer_low", "transfer_high", "skill"),
-        ),
-        rows=tuple(rows),
+        header=Stage._fields,
+        rows=tuple(rows.values()),
         draw=functools.partial(
             figures.lines,
-            [f"{100 * row[0]:g}" for row in rows],
+            [f"{100 * stage:g}" for stage in rows],
             {
-                "with the last ranking": [row[3] for row in rows],
-                "with transfer (ranks)": [row[9] for row in rows],
-                "paper, with the last": [row[2] for row in rows],
+                "with the last ranking": [row.correlation for row in rows.values()],
+                "with transfer (ranks)": [row.transfer_rank_correlation for row in rows.values()],
+                "paper, with the last": [row.paper for row in rows.values()],
             },
             "share of the training steps (%)",
             "correlation (mean, 95 % over tasks)",
             spans={
-                "with the last ranking": [(row[4], row[5]) for row in rows],
-                "with transfer (ranks)": [(row[10], row[11]) for row in rows],
+                "with the last ranking": [(row.low, row.high) for row in rows.values()],
+                "with transfer (ranks)": [(row.transfer_low, row.transfer_high) for row in rows.values()],
             },
         ),
     )

@@ -1,6 +1,7 @@
 """Sets of rendered pictures with their targets: made once in batches, kept in a file, reused."""
 
 import dataclasses
+import inspect
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -179,8 +180,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return found, arrays
 
 
-def _description(count, how) -> dict[str, Any]:
-    told = {"seed": 0, "world": "rooms", "resolution": 64, "names": ()} | {
-        k: v for k, v in how.items() if k != "progress"
-    }
-    return {"version": VERSION, "count": count, **told, "names": list(told["names"])}
+def _description(count: int, how: dict[str, Any]) -> dict[str, Any]:
+    """What pictures are asked for, in JSON types."""
+    asked = inspect.signature(make).bind(count, **how)
+    asked.apply_defaults()
+    told = {name: value for name, value in asked.arguments.items() if name != "progress"}
+    return {"version": VERSION, **told, "names": list(told["names"])}
