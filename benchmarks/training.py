@@ -33,7 +33,7 @@ TARGET = 1.0
 """Images/s of jaxsim over PyTorch's better layout, all tasks together."""
 SIDE, BATCH = 64, 32
 LEARNING_RATE, TOTAL = 3e-3, 10_000
-"""Of the run that the timed steps are the beginning of."""
+"""Learning rate and steps of the run that the timed steps are the beginning of."""
 DECODERS = {"image": "SmallDecoder", "embedding": "SmallDecoder", "segmentation": "AsppDecoder"}
 """By the task's kind; VectorHead for all others."""
 

@@ -6,11 +6,12 @@ and reads the off-diagonal entries; `centred_cosine` centres with bias and reads
 
 All of these are inner products after a normalisation of each map by itself. `embed` is that normalisation, so that T
 networks need T embeddings and one matrix product. `prepare` and `weighted` are the same under weights of the images,
-which is how the bootstrap is done. A function of your own on two maps will do as well; it is mapped over pairs.
+which is how the bootstrap is done. A function of your own on two maps will do as well; it is mapped over pairs, unless
+it has the attributes of `Offer`.
 """
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,50 @@ from jaxtyping import Array, Float, Int
 from jaxsim import centering, ranks
 from jaxsim.invariance import CONSTANT, MARGINS, NOTHING
 from jaxsim.linalg import dot, long_dot, sum_of_squares
+
+
+class Offer(NamedTuple):
+    """What a comparator may have beside comparing two maps, and what is taken for it where it has not.
+
+    Attributes:
+        embed: `(n, n) -> (k,)`, such that the score is an inner product of embedded maps.
+        finish: the score from that inner product; by default the product itself.
+        fewest: images needed at least.
+        reads_diagonal: whether it reads the diagonal of a map, so that condensed maps will not do.
+        invariance: what may be added to a map without changing the score, of `jaxsim.invariance`.
+        prepare: what `weighted` takes of a map; by default the embedding.
+        weighted: scores under image weights, for the bootstraps and the jackknife; see `Pearson.weighted`.
+        permuted: index that turns an embedded map into that of the images in another order, for permutations.
+        pool: vector of a map whose mean over a group is the group's best map, for noise ceilings; by default the
+            embedding.
+        again: the embedding of such a mean.
+    """
+
+    embed: Any = None
+    finish: Any = None
+    fewest: int = 2
+    reads_diagonal: bool = False
+    invariance: int = NOTHING
+    prepare: Any = None
+    weighted: Any = None
+    permuted: Any = None
+    pool: Any = None
+    again: Any = None
+
+
+def offer(comparator: Any) -> Offer:
+    """What a comparator has of `Offer`.
+
+    >>> offer(spearman).fewest, offer(lambda a, b: a[0, 1] * b[0, 1]).fewest
+    (3, 2)
+    """
+    own = Offer(**{name: getattr(comparator, name) for name in Offer._fields if hasattr(comparator, name)})
+    embed = own.embed or _unchanged
+    return own._replace(finish=own.finish or _unchanged, prepare=own.prepare or embed, pool=own.pool or embed)
+
+
+def _unchanged(x):
+    return x
 
 
 def condensed(m: Float[Array, "n n ..."]) -> Float[Array, "p ..."]:
@@ -127,11 +172,7 @@ def pair_moments(x, y, weights):
 class _Comparator:
     """A similarity that is an inner product of embedded maps."""
 
-    invariance: ClassVar[int] = NOTHING
     fewest: ClassVar[int] = 3
-    """Images needed at least."""
-    reads_diagonal: ClassVar[bool] = False
-    """Whether it reads the whole matrix instead of the upper triangle."""
 
     def embed(self, m):
         """Vector whose inner product with that of another map is the score."""

@@ -29,7 +29,7 @@ SHORTEST = 16
 """Least squared length of an image, as a share 1 / SHORTEST of the largest, for angles from lengths and distances."""
 
 LONGER = 4
-"""Most that may cancel, of squared differences of lengths and levels, in units of the mean of what is left."""
+"""Largest cancellation allowed, relative to the mean remainder."""
 
 
 def raw_gram(x, where):

@@ -1,5 +1,6 @@
 """Input that cannot be used: one clear sentence that says what and where, raised before anything is computed."""
 
+import dataclasses
 import re
 import zipfile
 
@@ -123,6 +124,11 @@ IDS = {
         affinity(X, ids={k: range(s, s + 12) for k, s in zip(X, (0, 5, 10), strict=True)}, align=True),
         ValueError,
         ["at least 4 images", "2"],
+    ),
+    "of nothing to resample": (
+        resample(js.Jackknife(), against_ids=range(12)),
+        ValueError,
+        ["against_ids", "not given"],
     ),
     "unknown way": (affinity(X, missing="drop"), ValueError, ["missing", "'drop'", "pairwise"]),
     "pairwise without align": (
@@ -299,6 +305,34 @@ def test_an_infinite_map_has_no_score_and_says_so():
     assert np.isnan(found.values).tolist() == [[False, True], [True, True]]
 
 
+CONSTANT = X | {"third": np.ones_like(A)}
+SHIFTED = {k: range(s, s + N) for k, s in zip(X, (0, 0, 10), strict=True)}
+SCORES = js.Affinity(A[:5], None, tuple("abcde"), tuple("abcde"), js.results.Provenance("rsa", "float32", "cpu"))
+FLAT = dataclasses.replace(SCORES, values=np.where(np.arange(5) == 2, 1, A[:5]))
+FEW = js.Resamples(np.stack([A[:5], B[:5]]), A[:5], *(tuple("abcde"),) * 2, SCORES.provenance, "bootstrap", N)
+WARNINGS = {
+    "affinity": affinity(CONSTANT),
+    "affinity of pairs": affinity(X, ids=SHIFTED, align=True, missing="pairwise"),
+    "cross_affinity": lambda: js.cross_affinity(X, CONSTANT, js.CKA_LINEAR),
+    "compare_maps": compare({"first": MAP, "second": np.ones_like(MAP)}),
+    "noise_ceiling": lambda: js.noise_ceiling(CONSTANT, js.CKA_LINEAR),
+    "resample": resample(js.Jackknife(), features=CONSTANT),
+    "resample, a list": resample(js.Jackknife(), [js.CKA_LINEAR], CONSTANT, progress=lambda done, count: None),
+    "evaluate": lambda: js.evaluate(SCORES, FLAT, diagonal=True),
+    "agreement_intervals": lambda: js.agreement_intervals(FEW, FLAT, diagonal=True, key=KEY),
+    "family_wise": lambda: FEW.family_wise(),
+}
+
+
+@pytest.mark.parametrize("name", WARNINGS)
+def test_a_warning_points_at_the_line_that_called(name):
+    call = WARNINGS[name]
+    with pytest.warns((RuntimeWarning, UserWarning)) as caught:
+        call()
+    lines = {line for *_, line in call.__code__.co_lines()}
+    assert {(w.filename, w.lineno in lines) for w in caught} == {(__file__, True)}
+
+
 def test_torch_tensors_that_cannot_be_taken_over():
     torch = pytest.importorskip("torch", reason="torch is not installed (extra: peers)")
     with pytest.raises(TypeError) as error:
@@ -358,6 +392,15 @@ def test_damaged_records_are_named(change, tmp_path):
     with pytest.raises(ValueError, match=r"a\.npz") as error:
         js.load(path)
     assert_one_sentence(error, ["a.npz"])
+
+
+def test_a_transform_of_ones_own_that_keeps_positions():
+    def squares(x):
+        return x * x
+
+    with pytest.raises(ValueError, match="transform") as error:
+        js.affinity({"first": A.reshape(N, 1, D), "second": B}, js.dds(squares, js.pairwise.cosine))
+    assert_one_sentence(error, ["squares", "makes (12, 1, 5) of (12, 1, 5)", "(12, d)"])
 
 
 def test_unwritable_and_existing_output(tmp_path):

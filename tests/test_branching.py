@@ -1,5 +1,6 @@
 """Choosing the layer and the initialisation: recommendations, folders, tasks, branches, the work folder."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -17,14 +18,17 @@ pytest.importorskip("scipy")
 
 from jaxsim import branching, measures, models  # noqa: E402
 from jaxsim.branching import networks  # noqa: E402
+from jaxsim.branching.augmentation import moved  # noqa: E402
 from jaxsim.branching.branches import Branches, likenesses  # noqa: E402
 from jaxsim.branching.folders import Pictures, finished  # noqa: E402
 from jaxsim.branching.initialisations import Transfer  # noqa: E402
 from jaxsim.branching.tasks import KINDS, Task  # noqa: E402
 from jaxsim.branching.work import Work, working  # noqa: E402
-from jaxsim.datasets import Dataset, Example, edges, export  # noqa: E402
+from jaxsim.cli import parser  # noqa: E402
+from jaxsim.datasets import Dataset, Example, edges, export, folder  # noqa: E402
 from jaxsim.datasets.export.pictures import Labelled  # noqa: E402
 from jaxsim.datasets.records import Label, Values  # noqa: E402
+from jaxsim.extraction.storage import Unfinished  # noqa: E402
 
 RNG = np.random.default_rng(0)
 SIDE = 16
@@ -182,6 +186,47 @@ def test_folders_of_several_layouts_and_lists_without_a_split_are_refused(folder
     export.taskonomy(tmp_path / "one", labelled(4))
     with pytest.raises(ValueError, match=r"train_val_test_rooms.csv names no building of split 'val'"):
         branching.opened(tmp_path / "one")
+
+
+def test_the_command_line_offers_what_there_is():
+    assert tuple(branching.LAYOUTS) == parser.LAYOUTS
+    assert set(branching.LAYOUTS) == set(export.LAYOUTS)
+    assert tuple(KINDS) == parser.TASKS
+    assert tuple(models.SIZES) == parser.SIZES
+
+
+def test_a_layout_is_all_in_its_record(folders, tmp_path, monkeypatch):
+    for part in ("train", "val"):
+        shutil.copytree(folders / "folder", tmp_path / part)
+    (tmp_path / "mine.txt").touch()
+    (tmp_path / "VOC2012").mkdir()
+
+    def read(root, split, targets):
+        labels = dict.fromkeys(targets, Label(str, lambda name: Values(np.ones((SIDE, SIDE)), None)))
+        return dataclasses.replace(folder(root / split), labels=labels)
+
+    mine = branching.Layout((("mine.txt",),), {"semantic": "classes"}, read, classes=lambda root: 7, covers=("voc",))
+    monkeypatch.setitem(branching.LAYOUTS, "mine", mine)
+    found = branching.opened(tmp_path, ["edge", "semantic"])
+    assert found.layout == "mine"
+    assert [(task.name, task.channels) for task in found.tasks] == [("edge", 1), ("semantic", 7)]
+    assert len(found.train) == len(found.val) == 12
+    assert found.train[0].targets["semantic"].shape == (SIDE, SIDE)
+
+
+def test_a_task_is_all_in_its_kind(folders, monkeypatch):
+    def leftwards(image):
+        return np.stack([-np.ones(image.shape[:2]), np.zeros(image.shape[:2])], -1)
+
+    kind = dataclasses.replace(KINDS["normals"], channels=2, compute=leftwards)
+    monkeypatch.setitem(KINDS, "flow", kind)
+    found = branching.opened(folders / "folder", ["flow"])
+    assert found.tasks[0].channels == 2
+    example = finished(found.train[0])
+    np.testing.assert_array_equal(example.targets["flow"], leftwards(example.image))
+    np.testing.assert_array_equal(moved(example, flip=True).targets["flow"], -example.targets["flow"])
+    with pytest.raises(ValueError, match="The folder layout has no task 'depth'; it has edge, flow"):
+        branching.opened(folders / "folder", ["depth"])
 
 
 def test_edges_are_cannys_and_none_are_counted_beside_what_is_unknown():
@@ -431,6 +476,31 @@ def test_work_of_another_recipe_or_damaged_work_is_refused(tmp_path):
         Work(tmp_path, {})
 
 
+def test_the_recipe_says_what_results_depend_on(folders, tmp_path):
+    folder, plan = branching.opened(folders / "folder", ["edge"]), branching.Plan(size=SIDE)
+    probe, encoders = branching.Probe(measures.RSA), {"net": small()}
+    given = {"folder": folder, "probe": probe, "encoders": encoders, "plan": plan}
+    found = branching.recipe("mine", **given, layers=["conv1"])
+    Work(tmp_path, found)
+    for same in ({"probe": branching.Probe(measures.DDS_COSINE, resamples=4)}, {"encoders": {"net": small()}}):
+        assert branching.recipe("mine", **given | same, layers=["conv1"]) == found
+    held = dataclasses.replace(folder, val=folder.val.part(1))
+    others = {
+        "images": {"probe": branching.Probe(measures.RSA, 9)},
+        "seed": {"probe": branching.Probe(measures.RSA, seed=1)},
+        "size": {"probe": branching.Probe(measures.RSA, side=8)},
+        "layout": {"folder": dataclasses.replace(folder, layout="voc")},
+        "pictures": {"folder": held},
+        "encoders": {"encoders": {"net": small(1)}},
+        "plan": {"plan": branching.Plan(size=SIDE, epochs=2)},
+        "layers": {"layers": ["conv2"]},
+        "command": {"comparison": "other"},
+    }
+    for what, other in others.items():
+        with pytest.raises(ValueError, match=f"holds work with another {what} "):
+            Work(tmp_path, branching.recipe(**{"comparison": "mine", "layers": ["conv1"]} | given | other))
+
+
 def test_a_full_disk_keeps_what_is_done_and_the_checkpoints(tmp_path, monkeypatch):
     def compute(checkpoints):
         checkpoints.mkdir(parents=True, exist_ok=True)
@@ -457,7 +527,7 @@ def test_what_is_kept_for_the_time_of_a_command_is_not_promised():
         pytest.raises(ValueError, match=r"^a\.png is damaged\.$"),
         working(None, {}) as work,
     ):
-        raise ValueError(f"a.png is damaged. 2 of 4 pictures are done and kept in {work.folder}/bank.part: the same.")
+        raise Unfinished("a.png is damaged.", 2, 4, work.folder / "bank.part")
     with pytest.raises(OSError, match=r"^other\.$"), working(None, {}):
         raise OSError("other.")
 

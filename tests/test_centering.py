@@ -126,7 +126,7 @@ def test_centring_twice_is_centring_once(kind):
 
 @both
 def test_terms_a_i_plus_a_j_are_removed(kind):
-    """Of size 1e3 too, at the cost of the digits that the sum has lost and no more."""
+    """Terms of size 1e3 too, at the cost of the digits that the sum has lost and no more."""
     a = np.random.default_rng(2).normal(size=N)
     for size in (1, 1e3):
         m = (a_map() + size * np.add.outer(a, a)).astype(np.float32)

@@ -1,19 +1,23 @@
 """The command line, run in this process: what it writes, what it says, how it fails."""
 
 import csv
+import errno
 import json
 import resource
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import jaxsim.cli.scoring
 from jaxsim import demo, io, results
-from jaxsim.cli import main
+from jaxsim.cli import judging, main
+from jaxsim.io import folders
 
 pytest.importorskip("matplotlib")
 
@@ -102,6 +106,18 @@ def test_every_scheme_runs(path, out, scheme, more, table):
     assert main(["bootstrap", path, "--scheme", scheme, *more, "--resamples", "20", "--out", str(out)]) == 0
     assert table in files(out)
     assert ("ranking.png" in files(out)) == (scheme != "permutation")
+
+
+def test_two_sets_of_the_same_networks_have_their_images_in_their_own_order(tmp_path, out, features):
+    names, order = list(features)[:2], np.random.default_rng(0).permutation(40)
+    for folder, rows in (("first", np.arange(40)), ("second", order)):
+        held = {f"{n}/{part}": v for n in names for part, v in (("x", features[n][rows]), ("ids", rows.astype(str)))}
+        io.write_npz(tmp_path / f"{folder}.npz", held)
+    sets = [str(tmp_path / f"{n}.npz") for n in ("first", "second")]
+    argv = ["bootstrap", sets[0], "--against", sets[1], "--align", "--scheme", "jackknife", "--measure", "cka-linear"]
+    assert main([*argv, "--out", str(out)]) == 0
+    found = results.load(out / "resamples.npz")
+    np.testing.assert_allclose(np.diag(found.estimate), 1, atol=1e-6)
 
 
 def test_same_seed_same_numbers(path, out):
@@ -196,6 +212,27 @@ def test_evaluate_with_resamples_gives_three_intervals_each_way(path, out, tmp_p
     assert main([*argv, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["intervals"]
     assert [len(one["interval"]) for one in found] == [3, 3]
+
+
+def test_evaluate_reads_each_file_once(path, out, tmp_path, features, capsys, monkeypatch):
+    assert main(["bootstrap", path, "--scheme", "bootstrap", "--resamples", "10", "--out", str(out)]) == 0
+    truth = matrix(tmp_path / "t.csv", np.random.default_rng(0).standard_normal((6, 6)), tuple(features))
+    own = matrix(tmp_path / "a.csv", np.random.default_rng(1).standard_normal((6, 6)), tuple(features))
+    read = []
+    for name in ("read_affinity", "read_resamples"):
+        how = getattr(judging, name)
+        monkeypatch.setattr(judging, name, lambda file, *rest, how=how: read.append(file) or how(file, *rest))
+    assert main(["evaluate", own, truth, "--resamples", str(out / "resamples.npz")]) == 0
+    assert read == [own, truth, str(out / "resamples.npz")]
+
+
+def test_rooms_prints_the_skills_of_what_it_built(out, capsys, monkeypatch):
+    pytest.importorskip("flax")
+    from jaxsim.rooms import world
+
+    monkeypatch.setattr(world, "build", lambda *_: {"edge2d": 0.7412})
+    assert main(["rooms", "--out", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["skill"] == {"edge2d": 0.7412}
 
 
 def test_measures_lists_every_name_and_its_parts(capsys):
@@ -325,6 +362,24 @@ def test_bad_usage(argv, words, path, out, capsys):
     assert not out.exists()
 
 
+def test_a_command_that_lacks_an_extra_says_which(tmp_path):
+    code = "import sys; sys.modules['flax'] = None; from jaxsim.cli import main; sys.exit(main(sys.argv[1:]))"
+    argv = [sys.executable, "-c", code, "reproduce", "--out", str(tmp_path / "out")]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr == 'jaxsim: error: the experiments need flax: pip install "jaxsim-similarity[nn]".\n'
+
+
+def test_an_extra_that_lacks_a_part_is_told_once_it_is_needed(tmp_path, monkeypatch, capsys):
+    world = pytest.importorskip("jaxsim.rooms.world", reason="the built-in world needs the nn extra")
+    from jaxsim.rooms.targets import segments
+
+    view: Any = types.SimpleNamespace(rgb=np.zeros((8, 8, 3)))
+    monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
+    monkeypatch.setattr(world, "build", lambda *_: segments.segment2d(view))
+    refused(["rooms", "--out", str(tmp_path / "out")], capsys, 'need scikit-image: pip install "jaxsim-similarity[nn]"')
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_features_that_are_not_finite_spoil_their_network_alone(tmp_path, features, out, capsys, bad):
     spoilt = {n: np.array(x) for n, x in features.items()}
@@ -412,6 +467,15 @@ def test_a_full_disk_leaves_everything_as_it_was(path, out, capsys, limit):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert capsys.readouterr().err == f"jaxsim: error: --out {out} could not be written: file too large.\n"
     assert {p.name: p.read_text() for p in out.iterdir()} == {"affinity.npz": "precious", "notes.txt": "precious"}
+
+
+def test_a_disk_that_is_full_elsewhere_is_not_told_of_out(monkeypatch, path, out, capsys):
+    def full(*_):
+        raise folders.unwritable("work/a.json", OSError(errno.ENOSPC, "No space left on device"))
+
+    monkeypatch.setattr(jaxsim.cli.scoring, "save_affinity", full)
+    assert main(["affinity", path, "--out", str(out), "--quiet"]) == 2
+    assert capsys.readouterr().err == "jaxsim: error: work/a.json could not be written: no space left on device.\n"
 
 
 def test_a_loss_that_is_not_finite_is_one_sentence(monkeypatch, path, out, capsys):

@@ -200,6 +200,20 @@ def test_all_that_is_wrong_is_in_one_message():
     assert str(caught.value) == message
 
 
+def test_a_message_names_the_first_five_of_each_kind_and_the_exception_has_them_all():
+    arrays = exported(network("resnet50"), TORCHVISION)
+    lost = [name for name in arrays if name.startswith("layer2")]
+    more = {f"layer9.{i}.weight": np.ones(1) for i in range(30)}
+    kept = {name: values for name, values in arrays.items() if name not in lost} | more
+    with pytest.raises(convert.Misfit) as caught:
+        convert.fill(network("resnet50"), kept, [TORCHVISION], source="m")
+    assert str(caught.value).endswith(f"; unknown {', '.join(list(more)[:5])} and 25 more.")
+    assert f" and {len(lost) - 5} more; unknown" in str(caught.value)
+    assert str(caught.value).count("layer") == 10
+    assert set(caught.value.problems["missing"]) == set(lost)
+    assert caught.value.problems["unknown"] == tuple(more)
+
+
 def test_networks_that_no_checkpoint_is_of():
     arrays = exported(network("resnet50"), TORCHVISION)
     for made in (models.fold(network("resnet50")), quick(lambda: models.SmallEncoder((2,), (1,), rngs=nnx.Rngs(0)))):
@@ -369,7 +383,7 @@ def test_the_command_refuses_in_one_sentence_and_writes_nothing(checkpoint, tmp_
         ([str(tmp_path / "o.npz")], "must be a file that ends in .safetensors"),
         ([str(out), "--name", "a/b"], "unknown compress1"),
         ([str(out), "--leave-out", "compress*", "--name", "a/b"], "'a/b' cannot name an encoder"),
-        ([str(checkpoint / "o.safetensors")], "is a file, not a directory"),
+        ([str(checkpoint / "o.safetensors")], "is a file."),
     ):
         assert main([*argv, *rest]) == 2
         error = capsys.readouterr().err

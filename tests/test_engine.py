@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import typing
 import warnings
 
 import jax
@@ -440,6 +441,38 @@ def test_functions_of_ones_own(sizes):
     assert looped.provenance.measure.endswith("test_engine.squares:test_engine.chebyshev:test_engine.mean_gap")
 
 
+class Embeds:
+    """The cosine, told of by its embedding alone."""
+
+    def embed(self, m):
+        return js.compare.cosine.embed(m)
+
+    def __call__(self, a, b):
+        return jnp.sum(self.embed(a) * self.embed(b))
+
+
+def plain_cosine(a, b):
+    return js.compare.cosine(a, b)
+
+
+@pytest.mark.parametrize("own", [Embeds(), plain_cosine], ids=["embed", "function"])
+def test_a_comparator_that_offers_little(own, compared):
+    """Scores whole and in blocks, of condensed maps, of two images; a sentence where something else is needed."""
+    found = js.compare_maps(MAPS, own)
+    np.testing.assert_allclose(found.values, compared["cosine"].values, rtol=0, atol=5e-7)
+    budget = tight(js.measures.of_maps(own), 1)
+    cut = js.compare_maps({k: m[TRIANGLE] for k, m in MAPS.items()}, own, memory=budget)
+    np.testing.assert_allclose(cut.values, found.values, rtol=0, atol=3e-7)
+    np.testing.assert_allclose(js.compare_maps({"a": [2.0], "b": [3.0]}, own).values, 1)
+    given = js.Maps(np.stack(list(MAPS.values())), tuple(MAPS), found.provenance)
+    with pytest.raises(TypeError, match="noise ceiling needs one of js.compare"):
+        js.noise_ceiling(given, own)
+    with pytest.raises(TypeError, match="no weighted form"):
+        js.resample(given, own, js.Jackknife())
+    with pytest.raises(TypeError, match="no permuted form"):
+        js.resample(given, own, js.Permutation(), resamples=2, key=jax.random.key(0))
+
+
 def plain_spearman(a, b):
     return js.compare.spearman(a, b)
 
@@ -562,6 +595,18 @@ def test_an_undefined_target_is_not_blamed_on_the_sources():
     assert np.isnan(found.values).all()
     assert [n for n, _ in found.undefined] == ["target"]
     assert ["'target'" in str(w.message) for w in caught] == [True]
+
+
+# What an editor knows
+
+
+@pytest.mark.parametrize(
+    ("verb", "record"),
+    [(js.affinity, js.Affinity), (js.cross_affinity, js.Affinity), (js.compare_maps, js.Affinity)]
+    + [(js.resample, js.Resamples)],
+)
+def test_one_measure_gives_a_record_and_several_a_list(verb, record):
+    assert [typing.get_type_hints(o)["return"] for o in typing.get_overloads(verb)] == [record, list[record]]
 
 
 # One device call

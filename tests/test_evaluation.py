@@ -2,7 +2,6 @@
 
 import os
 import re
-import types
 from pathlib import Path
 
 import jax
@@ -263,21 +262,16 @@ def test_load_truth_from_csv(tmp_path):
 # Intervals
 
 
-def resampled(names="abcdef", seed=0, noise=0.3, scheme="Bootstrap()", draws=200):
-    """What `agreement_intervals` needs of a record of resamples, and a truth that holds one more network."""
+def resampled(names="abcdef", seed=0, noise=0.3, kind="bootstrap", draws=200):
+    """A record of resamples, and a truth that holds one more network."""
     rng = np.random.default_rng(seed)
     count = len(names)
     truth = rng.normal(size=(count + 1, count + 1))
     estimate = truth[:count, :count] + rng.normal(0, noise, (count, count))
     values = estimate + rng.normal(0, noise, (draws, count, count))
-    given = results.Provenance(measure="rsa", dtype="float32", device="cpu", scheme=scheme)
-    r = types.SimpleNamespace(
-        values=values.astype(np.float32),
-        estimate=estimate.astype(np.float32),
-        names=tuple(names),
-        targets=tuple(names),
-        provenance=given,
-    )
+    given = results.Provenance(measure="rsa", dtype="float32", device="cpu")
+    arrays = values.astype(np.float32), estimate.astype(np.float32)
+    r = results.Resamples(*arrays, tuple(names), tuple(names), given, kind, 50)
     moved = rng.permutation(count + 1)
     return r, frame(truth, [*names, "zz"]).iloc[moved, moved], truth[:count, :count]
 
@@ -335,9 +329,11 @@ def test_intervals_save_load_and_table(tmp_path):
 def test_intervals_refuse():
     r, truth, _ = resampled()
     ask = {"diagonal": True, "key": jax.random.key(0)}
-    for scheme in ("Subsample(size=200)", "Jackknife()", "Permutation()"):
-        with pytest.raises(ValueError, match=re.escape(f"not resamples made by {scheme}")):
-            evaluation.agreement_intervals(resampled(scheme=scheme)[0], truth, **ask)
+    for kind in ("half-samples", "subsample", "jackknife", "permutation", "parametric bootstrap"):
+        with pytest.raises(ValueError, match=f"not resamples made by {kind}"):
+            evaluation.agreement_intervals(resampled(kind=kind)[0], truth, **ask)
+    with pytest.raises(TypeError, match="not ndarray"):
+        evaluation.agreement_intervals(r.values, truth, **ask)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="evaluation.spearman or evaluation.pearson"):
         evaluation.agreement_intervals(r, truth, **ask, correlation=lambda x, y: 0.0)
     with pytest.raises(ValueError, match="lacks the sources c"):

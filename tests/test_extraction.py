@@ -252,6 +252,10 @@ def refused(error, match, tmp_path, *arguments, **rest):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("out")]
 
 
+def at_odds(x):
+    raise ValueError("Encoder and decoder disagree")
+
+
 def not_of_arrays(x):
     return [x]
 
@@ -270,6 +274,7 @@ def of_text(x):
         ({}, ValueError, "There are no encoders"),
         ({"a": 3}, TypeError, "Encoder 'a' is of type int, neither a network nor a function"),
         ({"a": not_of_arrays}, TypeError, "Encoder 'a' gives a list and not arrays by the name"),
+        ({"a": at_odds}, ValueError, "Encoder 'a' does not take pictures of .*: Encoder and decoder disagree"),
         ({"a": too_few}, ValueError, "Encoder 'a' gave layer 'code' of shape .1, 3. for 3 pictures"),
         ({"a": of_text}, ValueError, "Encoder 'a' does not take .*features must be real numbers"),
         ({"a": lambda x: {"x": x}, "a/b": lambda x: {"x": x}}, ValueError, "'a/b', .* cannot be the name of a file"),

@@ -15,7 +15,7 @@ import test_extraction as whole  # noqa: E402
 
 import jaxsim  # noqa: E402
 import jaxsim.cli.extracting  # noqa: E402
-from jaxsim import extraction, models  # noqa: E402
+from jaxsim import branching, datasets, extraction, models  # noqa: E402
 from jaxsim.cli import guide, main, parser  # noqa: E402
 from jaxsim.datasets import export  # noqa: E402
 from jaxsim.extraction import forward, storage  # noqa: E402
@@ -109,6 +109,21 @@ def test_datasets(tmp_path, files, out, layout, place, flags, count, capsys):
     assert len(set(ids)) == count
 
 
+def test_a_new_layout_is_read_as_its_record_says(pictures, files, out, tmp_path, monkeypatch):
+    def read(root, split, targets):
+        assert targets == ()
+        return datasets.folder(root / split)
+
+    mine = branching.Layout(marks=(("pictures",),), targets={}, read=read, split="pictures")
+    monkeypatch.setitem(branching.LAYOUTS, "mine", mine)
+    shutil.copytree(pictures, tmp_path / "val")
+    (tmp_path / "val" / "a.png").unlink()
+    few = (tmp_path, "--encoder", files / "two.safetensors", "--quiet", "--out")
+    assert run(*few, out) == 0
+    assert run(*few, tmp_path / "held out", "--split", "val") == 0
+    assert [len(jaxsim.read_features(place)[1]) for place in (out, tmp_path / "held out")] == [7, 6]
+
+
 def test_labels_are_pictures_only_where_that_is_asked_for(tmp_path, files, out, capsys):
     root = export.LAYOUTS["voc"](tmp_path / "voc", layouts.SHOWN)
     few = ("--encoder", files / "two.safetensors", "--size", 8, "--quiet", "--out")
@@ -173,7 +188,9 @@ def test_bad_input_is_told_in_one_sentence(pictures, files, out, tmp_path, capsy
     assert "has an encoder 'a', and so has another file" in refused(capsys, out, pictures, *again)
     assert "no preprocessing 'odd'" in refused(capsys, out, pictures, *two, "--preprocessing", "odd")
     assert "no encoder 'z'; there are a, b" in refused(capsys, out, pictures, *two, "--preprocessing", "z=unit")
-    assert "--split goes with --layout voc" in refused(capsys, out, pictures, *two, "--split", "val")
+    assert "--split goes with --layout nyud_mt, pascal_mt, voc; folder is read whole" in refused(
+        capsys, out, pictures, *two, "--split", "val"
+    )
     assert "holds no VOC2012" in refused(capsys, out, pictures, *two, "--layout", "voc")
     whole.Image.fromarray(whole.picture("h", 20, 16)).save(pictures / "h.png")
     assert "'h.png' is of 20 x 16 pixels, the first of 16 x 16: give a size" in refused(capsys, out, pictures, *two)

@@ -100,7 +100,7 @@ LAYERS = [
     ["inputs"],
     ["results"],
     ["io", "inference"],
-    ["measures"],
+    ["measures", "extras"],
     ["compare", "centering", "pairwise", "transforms", "ranks", "invariance", "linalg"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

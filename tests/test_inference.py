@@ -1,6 +1,7 @@
 """Inference on resampled scores: SciPy, NumPy loops and rsatoolbox as float64 oracles."""
 
 import jax
+import jax.monitoring
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,6 +16,11 @@ JACKKNIFE = RNG.gamma(2.0, 0.02, (25, 4, 3))
 TRUTH = RNG.normal(size=(4, 3))
 SPEARMAN = inference.masked_spearman
 KEY = 3
+
+COMPILED = []
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, _, **what: COMPILED.append(what.get("fun_name")) if "backend_compile" in event else None
+)
 
 
 @pytest.fixture(autouse=True)
@@ -339,6 +345,21 @@ def test_rank_stability_against_scipy(ties):
     ]
     close(inference.rank_stability(values, estimate, ~off), want)
     close(inference.rank_stability(np.stack([estimate] * 2), estimate), 1.0)
+
+
+SCANS = {
+    "rank_distribution": inference.rank_distribution,
+    "rank_stability": lambda v: inference.rank_stability(v, ESTIMATE),
+    "agreement_over_images": lambda v: inference.agreement_over_images(v, ESTIMATE, TRUTH, SPEARMAN),
+}
+
+
+@pytest.mark.parametrize("name", SCANS)
+def test_a_second_call_compiles_nothing(name):
+    SCANS[name](VALUES)
+    COMPILED.clear()
+    SCANS[name](VALUES + 1)
+    assert COMPILED == []
 
 
 def test_one_source_and_one_resample():

@@ -1,5 +1,6 @@
 """Pictures: what they show, that nothing is clipped or overlaps, and what they refuse."""
 
+import dataclasses
 import functools
 import sys
 
@@ -8,7 +9,7 @@ import pytest
 
 from jaxsim import plotting, taxonomy
 from jaxsim.evaluation import evaluate
-from jaxsim.results import Affinity, Provenance
+from jaxsim.results import Affinity, Provenance, Resamples
 
 pytest.importorskip("matplotlib")
 
@@ -31,17 +32,10 @@ def rectangle(rows, columns):
     return Affinity(scores, np.full(scores.shape, 9), names, targets, Provenance("", "float64", "cpu"))
 
 
-class Resampled:
-    """The part of a Resamples record that a ranking reads."""
-
-    def __init__(self, base, count=200):
-        noise = 0.05 * np.random.default_rng(1).standard_normal((count, *base.values.shape))
-        self.values, self.estimate = base.values + noise, base.values
-        self.kind = "bayesian bootstrap"
-        self.names, self.targets, self.provenance = base.names, base.targets, base.provenance
-
-    def interval(self, level):
-        return np.quantile(self.values, [(1 - level) / 2, (1 + level) / 2], axis=0)
+def resampled(base, count=200):
+    values = base.values + 0.05 * np.random.default_rng(1).standard_normal((count, *base.values.shape))
+    given = (base.names, base.targets, base.provenance, "bayesian bootstrap", 50)
+    return Resamples(values, base.values, *given, against=base.against)
 
 
 def with_support(count):
@@ -92,8 +86,8 @@ FIGURES = {
     "heatmap 3 x 30": lambda: plotting.affinity_heatmap(rectangle(3, 30)),
     "heatmap 30 x 3": lambda: plotting.affinity_heatmap(rectangle(30, 3)),
     "heatmap of long names": lambda: plotting.affinity_heatmap(affinity(3, names=(LONG, LONG + "2", "c"))),
-    **{f"ranking {n}": (lambda n=n: plotting.ranking(Resampled(affinity(n)), "net_01")) for n in (2, 8, 60)},
-    "ranking of long names": lambda: plotting.ranking(Resampled(affinity(3, names=("a", LONG, "c"))), "a"),
+    **{f"ranking {n}": (lambda n=n: plotting.ranking(resampled(affinity(n)), "net_01")) for n in (2, 8, 60)},
+    "ranking of long names": lambda: plotting.ranking(resampled(affinity(3, names=("a", LONG, "c"))), "a"),
     **{f"dendrogram {n}": (lambda n=n: plotting.dendrogram(taxonomy.tree(affinity(n)))) for n in (2, 9, 100)},
     "dendrogram with support": lambda: plotting.dendrogram(with_support(15)),
     "correlations": lambda: plotting.column_correlations(agreements(("RSA", "CKA", "DDS"))),
@@ -148,6 +142,11 @@ def test_scores_are_printed_in_small_matrices_only(count, printed):
     assert {t.get_text() for t in axes.texts} <= {f"{v:.2f}" for v in base.values.ravel()}
 
 
+def test_a_notebook_shows_a_figure_without_pyplot():
+    shown = plotting.pictures(np.zeros((2, 8, 8, 3), np.uint8))._repr_png_()
+    assert shown.startswith(b"\x89PNG")
+
+
 def test_heatmap_is_in_the_order_of_the_tree():
     base = affinity(9)
     tree = taxonomy.tree(base)
@@ -186,13 +185,21 @@ def test_undefined_scores_are_grey_and_said_so():
 
 def test_ranking_is_sorted_and_leaves_the_target_out():
     base = affinity(7)
-    axes = plotting.ranking(Resampled(base), "net_03", level=0.8).axes[0]
+    axes = plotting.ranking(resampled(base), "net_03", level=0.8).axes[0]
     names = [t.get_text() for t in axes.get_yticklabels()]
     assert names == [name for name, _ in base.ranking("net_03")]
     assert "80 % intervals: bayesian bootstrap, 200 resamples" in axes.get_xlabel()
     shares = [t.get_text() for t in axes.texts[:-1]]
     assert len(shares) == 6
     assert shares[0] != "0 %"
+
+
+def test_ranking_of_two_sets_keeps_a_source_of_the_targets_name():
+    base = dataclasses.replace(affinity(7), against=True)
+    axes = plotting.ranking(resampled(base), "net_03").axes[0]
+    names = [t.get_text() for t in axes.get_yticklabels()]
+    assert names == [name for name, _ in base.ranking("net_03")]
+    assert names[0] == "net_03"
 
 
 def test_support_is_printed_for_every_branch_but_the_root():
@@ -221,7 +228,7 @@ def test_mean_is_the_last_line_of_the_correlations():
             ValueError,
             "different networks",
         ),
-        (lambda: plotting.ranking(Resampled(affinity(3)), "depth"), KeyError, "depth"),
+        (lambda: plotting.ranking(resampled(affinity(3)), "depth"), KeyError, "depth"),
         (lambda: plotting.column_correlations({}), ValueError, "no agreement"),
     ],
 )

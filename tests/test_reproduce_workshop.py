@@ -247,6 +247,7 @@ def test_means_over_tasks():
     assert mean == pytest.approx(0.4)
     assert low < 0.2
     assert high > 0.6
+    assert judging.over_tasks([0.7, 1.0, 1.0, 0.98], setting(own))[2] == 1
     assert judging.over_tasks([0.3, np.nan], setting(own)) == (0.3, None, None)
     assert np.isnan(judging.over_tasks([np.nan], setting(own))[0])
 

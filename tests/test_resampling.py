@@ -524,6 +524,21 @@ def test_resampling_aligns_by_id():
     np.testing.assert_allclose(found.values, js.resample(x, js.CKA_LINEAR, js.Jackknife()).values, rtol=0, atol=3e-7)
 
 
+def test_two_sets_with_labels_of_their_own_align():
+    """Networks of one name may have their images in different orders in the two sets."""
+    x, order = networks(24), np.random.default_rng(0).permutation(24)
+    turned = {name: v[order] for name, v in x.items()}
+    ids = {"ids": range(24), "against_ids": order}
+    with pytest.raises(ValueError, match="align=True"):
+        js.resample(x, js.CKA_LINEAR, js.Jackknife(), against=turned, **ids)
+    found = js.resample(x, js.CKA_LINEAR, js.Jackknife(), against=turned, align=True, **ids)
+    want = js.resample(x, js.CKA_LINEAR, js.Jackknife())
+    np.testing.assert_allclose(found.values, want.values, rtol=0, atol=3e-7)
+    rows, columns = js.maps(x, js.CKA_LINEAR), js.maps(turned, js.CKA_LINEAR)
+    of_maps = js.compare_maps(rows, js.compare.u_centred_cosine, against=columns, align=True, **ids)
+    np.testing.assert_allclose(of_maps.values, want.estimate, rtol=0, atol=2e-6)
+
+
 def plain_pearson(a, b):
     return js.compare.pearson(a, b)
 
@@ -539,6 +554,26 @@ def test_a_comparator_of_ones_own_is_subsampled_and_not_weighted():
     for b, images in enumerate(drawn(schemes.subset, 24, 2, size=12)):
         want = o.affinity([v[images] for v in x.values()], theirs)
         np.testing.assert_allclose(found.values[b], want, rtol=0, atol=ACCURACY)
+
+
+class Offers:
+    """The cosine with all that `prepare` and `pool` do not need: both are its embedding."""
+
+    embed, weighted, permuted, again = (
+        getattr(js.compare.cosine, n) for n in ("embed", "weighted", "permuted", "again")
+    )
+
+    def __call__(self, a, b):
+        return js.compare.cosine(a, b)
+
+
+def test_a_comparator_of_ones_own_that_offers_enough_is_weighted_permuted_and_pooled():
+    made, own = js.maps(networks(12), js.RSA), Offers()
+    for scheme, rest in ((js.Jackknife(), {}), (js.Permutation(), {"resamples": 2, "key": KEY})):
+        found, want = (js.resample(made, g, scheme, **rest) for g in (own, js.compare.cosine))
+        np.testing.assert_allclose(found.values, want.values, rtol=0, atol=3e-7)
+    bounds = (js.noise_ceiling(made, g) for g in (own, js.compare.cosine))
+    np.testing.assert_allclose(*bounds, rtol=0, atol=3e-7)
 
 
 def test_subsets_without_the_full_sample_are_the_same_subsets():

@@ -359,6 +359,14 @@ def test_ranking_is_best_first_with_the_undefined_last():
         AFFINITY.ranking("nobody")
 
 
+def test_resamples_rank_by_the_full_sample_as_the_matrix_does():
+    r = dataclasses.replace(resamples("bootstrap"), estimate=AFFINITY.values)
+    for against in (False, True):
+        ours, theirs = (dataclasses.replace(one, against=against).ranking("b") for one in (r, AFFINITY))
+        assert ours == theirs
+        assert ("b" in dict(ours)) == against
+
+
 # Tables
 
 

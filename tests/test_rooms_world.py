@@ -258,12 +258,12 @@ def test_shipped_encoders_of_another_version_of_the_world_are_refused(monkeypatc
 def test_a_world_of_another_version_or_damaged_is_refused(tmp_path, capsys):
     path, argv = tmp_path / "encoders.safetensors", ["reproduce", "trees", "--world", str(tmp_path), "--out"]
     encoder = models.SmallEncoder((4,), (2,), rngs=nnx.Rngs(0))
-    for version, words in ((1, "is of version 1 of the world, and this is version"), (None, "is of version None")):
+    for version in (1, None):
         models.to_safetensors(
             {"a": encoder}, path, {} if version is None else {"world_version": version}, overwrite=True
         )
         assert main([*argv, str(tmp_path / "out"), "--quiet"]) == 2
-        assert f"{path} {words}" in capsys.readouterr().err
+        assert f"{path} was made for version {version} of the world" in capsys.readouterr().err
     path.write_bytes(path.read_bytes()[:100])
     assert main([*argv, str(tmp_path / "out"), "--quiet"]) == 2
     assert "encoders.safetensors is damaged" in capsys.readouterr().err

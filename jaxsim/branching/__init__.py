@@ -4,11 +4,12 @@ Needs the `nn` extra; `import jaxsim` leaves this package out.
 """
 
 from jaxsim.branching.augmentation import Augment
-from jaxsim.branching.branches import Branches
+from jaxsim.branching.branches import Branches, compare_layers
 from jaxsim.branching.choosing import Recommendation, recommend
-from jaxsim.branching.folders import LAYOUTS, Folder, opened
-from jaxsim.branching.initialisations import Transfer
+from jaxsim.branching.folders import LAYOUTS, Folder, Layout, Pictures, opened
+from jaxsim.branching.initialisations import Transfer, compare_initialisations
 from jaxsim.branching.networks import branch
+from jaxsim.branching.recipes import recipe
 from jaxsim.branching.running import Plan, judged, trained
 from jaxsim.branching.similarity import Probe
 from jaxsim.branching.tasks import KINDS, Task
@@ -20,14 +21,19 @@ __all__ = [
     "Augment",
     "Branches",
     "Folder",
+    "Layout",
+    "Pictures",
     "Plan",
     "Probe",
     "Recommendation",
     "Task",
     "Transfer",
     "branch",
+    "compare_initialisations",
+    "compare_layers",
     "judged",
     "opened",
+    "recipe",
     "recommend",
     "trained",
     "working",

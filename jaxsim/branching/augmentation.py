@@ -5,15 +5,9 @@ import dataclasses
 import numpy as np
 from PIL import Image
 
+from jaxsim.branching.tasks import KINDS
 from jaxsim.datasets.records import Example
 from jaxsim.datasets.shaping import resampled
-
-VECTORS = ("normals",)
-"""Targets whose values are directions: x to the right, y down, z along the optical axis, towards the viewer or away.
-
-So are the normals of PASCAL_MT, NYUD_MT and Rooms. Those of Taskonomy are taken to be so, which nobody has checked on
-its own files.
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +77,8 @@ def moved(
         return np.where(where, values[down, across], fill).astype(values.dtype)
 
     found = resampled(example, np.asarray(picture), move)
-    turned = {name: _turned(found.targets[name], turn * [sign, 1.0]) for name in VECTORS if name in found.targets}
+    vectors = [name for name in found.targets if name in KINDS and KINDS[name].vectors]
+    turned = {name: _turned(found.targets[name], turn * [sign, 1.0]) for name in vectors}
     return dataclasses.replace(found, targets=found.targets | turned)
 
 

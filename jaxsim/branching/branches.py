@@ -70,7 +70,7 @@ class Branches:
         return found
 
 
-def compare(
+def compare_layers(
     encoders: Sequence[Encoder],
     bank: Mapping[str, Encoder],
     folder: Folder,
@@ -91,7 +91,7 @@ def compare(
         folder: with the tasks.
         plan: of the training.
         probe: of the similarity; on pictures to learn from, without their targets.
-        work: keeps what is done.
+        work: keeps what is done; of a `recipe` with `layers`.
         name: of the encoders; of Taskonomy's networks that of their task.
         layers: names; all blocks by default.
         seeds: branches trained from each layer of each encoder.

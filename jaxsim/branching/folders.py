@@ -1,7 +1,7 @@
 """A folder in any of the datasets' layouts as pictures to learn from and pictures to be judged on."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,16 +9,18 @@ import numpy as np
 
 from jaxsim import datasets
 from jaxsim.branching.tasks import KINDS, Task
-from jaxsim.datasets import edges, encodings, nyuv2, pascal
+from jaxsim.datasets import encodings, nyuv2, pascal
 from jaxsim.datasets.records import Dataset, Example
 
 BORDER = 2
-"""Pixels beside unknown ones at which no edge counts."""
+"""Pixels beside unknown ones at which nothing computed from the picture counts."""
 HELD_OUT = 4
 """Where nothing says which pictures are held out, every so many are."""
 NYU_WEIGHT = 0.8
-"""Of pixels on an edge in NYUv2 (Maninis et al. 2019)."""
-NYU_FILES = {"file": "nyu_depth_v2_labeled.mat", "splits": "splits.mat", "classes": "classMapping40.mat"}
+"""Weight of pixels on an edge in NYUv2 (Maninis et al. 2019)."""
+NYU_EPOCHS = 200
+"""Passes over NYUv2's pictures (DDS 2020, section 5.2)."""
+NYU_FILE, NYU_SPLITS, NYU_CLASSES = "nyu_depth_v2_labeled.mat", "splits.mat", "classMapping40.mat"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +30,12 @@ class Pictures:
     Attributes:
         dataset: with the layout's own targets.
         targets: pairs of a task and the layout's target.
-        edges: whether the task 'edge' is among them; its target is made by `finished`.
+        computed: tasks whose target is computed from the picture, by `finished`.
     """
 
     dataset: Dataset
     targets: tuple[tuple[str, str], ...] = ()
-    edges: bool = False
+    computed: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -44,9 +46,9 @@ class Pictures:
         found = self.dataset[index]
         targets = {task: found.targets[target] for task, target in self.targets}
         masks = {task: found.masks[target] for task, target in self.targets if target in found.masks}
-        if self.edges:
+        for task in self.computed:
             shape = found.image.shape[:2]
-            targets["edge"], masks["edge"] = np.zeros(shape, np.float32), np.ones(shape, bool)
+            targets[task], masks[task] = np.zeros(shape, np.float32), np.ones(shape, bool)
         return Example(found.id, found.image, targets, masks)
 
     def batches(self, batch: int, **how: Any) -> Any:
@@ -59,15 +61,16 @@ class Pictures:
 
 
 def finished(example: Example) -> Example:
-    """The example with Canny's edges of its picture at its present size, if it is to have any."""
-    if "edge" not in example.targets:
-        return example
-    known = example.masks["edge"]
-    for axis in (0, 1):
-        for by in (*range(-BORDER, 0), *range(1, BORDER + 1)):
-            known = known & _shifted(example.masks["edge"], by, axis)
-    targets = example.targets | {"edge": edges.canny(example.image)}
-    return dataclasses.replace(example, targets=targets, masks=example.masks | {"edge": known})
+    """The example with the targets that are computed from its picture at its present size, if it is to have any."""
+    for name, kind in KINDS.items():
+        if kind.compute is not None and name in example.targets:
+            known = example.masks[name]
+            for axis in (0, 1):
+                for by in (*range(-BORDER, 0), *range(1, BORDER + 1)):
+                    known = known & _shifted(example.masks[name], by, axis)
+            targets, masks = example.targets | {name: kind.compute(example.image)}, example.masks | {name: known}
+            example = dataclasses.replace(example, targets=targets, masks=masks)
+    return example
 
 
 def _shifted(mask: np.ndarray, by: int, axis: int) -> np.ndarray:
@@ -97,15 +100,35 @@ class Folder:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Layout:
-    """How a layout is known and read: marks are files or folders, all of which are there."""
+class Layout:
+    """How a layout is known and read, and how branches are trained on it.
+
+    Attributes:
+        marks: files or folders by which it is known; of one of these sets all are there.
+        targets: the layout's target of each task that it has labels of.
+        read: from the folder, a split and targets to pictures; without splits it reads them all.
+        split: which one is read where none is named; None for a layout without splits.
+        parts: from the folder and targets to pictures to learn from and to be judged on; by default the splits 'train'
+            and 'val'.
+        classes: from the folder to the number of classes of pixels.
+        unlabelled: classes that mark unknown pixels.
+        weight: of pixels on an edge.
+        epochs: passes over the training pictures in DDS 2020 (section 5.2).
+        suffix: of a file that may stand for the folder where pictures are read without targets.
+        covers: layouts whose marks stand in its folders too.
+    """
 
     marks: tuple[tuple[str, ...], ...]
-    targets: dict[str, str]
-    read: Callable[[Path, tuple[str, ...]], tuple[Dataset, Dataset]]
-    classes: int = 0
-    weight: float = 0.95
+    targets: Mapping[str, str]
+    read: Callable[[Path, Any, tuple[str, ...]], Dataset]
+    split: str | None = None
+    parts: Callable[[Path, tuple[str, ...]], tuple[Dataset, Dataset]] | None = None
+    classes: Callable[[Path], int] = lambda root: 0
     unlabelled: tuple[int, ...] = ()
+    weight: float = 0.95
+    epochs: int = 60
+    suffix: str | None = None
+    covers: tuple[str, ...] = ()
 
 
 def opened(root: str | Path, names: Sequence[str] = (), *, layout: str | None = None) -> Folder:
@@ -135,37 +158,41 @@ def opened(root: str | Path, names: Sequence[str] = (), *, layout: str | None = 
     for name in names:
         if name not in KINDS:
             raise ValueError(f"There is no task {name!r}; there are {', '.join(KINDS)}.")
-        if name != "edge" and name not in how.targets:
-            raise ValueError(f"The {layout} layout has no task {name!r}; it has {', '.join(('edge', *how.targets))}.")
-    pairs = tuple((name, how.targets[name]) for name in names if name != "edge")
-    train, val = how.read(root, tuple(target for _, target in pairs))
-    learn, judge = (Pictures(part, pairs, "edge" in names) for part in (train, val))
+        if name not in (has := (*(task for task, kind in KINDS.items() if kind.compute), *how.targets)):
+            raise ValueError(f"The {layout} layout has no task {name!r}; it has {', '.join(has)}.")
+    computed = tuple(name for name in names if KINDS[name].compute)
+    pairs = tuple((name, how.targets[name]) for name in names if name not in computed)
+    wanted = tuple(target for _, target in pairs)
+    parts = how.parts(root, wanted) if how.parts else (how.read(root, part, wanted) for part in ("train", "val"))
+    learn, judge = (Pictures(part, pairs, computed) for part in parts)
     return Folder(layout, learn, judge, tuple(_task(name, how, root, learn) for name in names))
 
 
 def recognised(root: Path) -> str:
-    """The one layout whose marks are there; 'folder' where there are none.
+    """The one layout whose marks are there, or whose file this is; 'folder' where there are none.
 
     Raises:
         ValueError: there are marks of several.
     """
+    if not root.is_dir():
+        return next((name for name, how in LAYOUTS.items() if how.suffix == root.suffix), "folder")
     found = [
         name for name, how in LAYOUTS.items() if any(all(any(root.glob(mark)) for mark in marks) for marks in how.marks)
     ]
-    if "pascal_mt" in found:
-        found = [name for name in found if name != "voc"]  # whose lists stand in PASCAL_MT's folder too
+    covered = {name for other in found for name in LAYOUTS[other].covers}
+    found = [name for name in found if name not in covered]
     if len(found) > 1:
         raise ValueError(f"{root} mixes the layouts {' and '.join(found)}: say which with layout (--layout).")
     return next(iter(found), "folder")
 
 
-def _task(name: str, how: _Layout, root: Path, pictures: Pictures) -> Task:
-    if name == "semantic":
-        whole = how.read is _nyu and not (root / NYU_FILES["classes"]).exists()
-        return Task(name, nyuv2.ALL_CLASSES if whole else how.classes, unlabelled=how.unlabelled)
-    if name in ("object", "scene"):
+def _task(name: str, how: Layout, root: Path, pictures: Pictures) -> Task:
+    kind = KINDS[name]
+    if kind.whole:
         return Task(name, len(pictures[0].targets[name]))
-    return Task(name, 3 if name == "normals" else 1, how.weight)
+    if kind.channels is None:
+        return Task(name, how.classes(root), unlabelled=how.unlabelled)
+    return Task(name, kind.channels, how.weight)
 
 
 def _split(dataset: Dataset) -> tuple[Dataset, Dataset]:
@@ -178,7 +205,7 @@ def _split(dataset: Dataset) -> tuple[Dataset, Dataset]:
     return dataset.select([name for name in dataset.ids if name not in kept]), dataset.select(held)
 
 
-def _voc(root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
+def _voc_parts(root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
     sbd = next(
         (place for place in (root / "benchmark_RELEASE", root.parent / "benchmark_RELEASE") if place.is_dir()), None
     )
@@ -188,24 +215,29 @@ def _voc(root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
     return datasets.voc(root, "trainaug" if more else "train", targets, sbd=sbd), datasets.voc(root, "val", targets)
 
 
-def _pascal_mt(root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
-    return datasets.pascal_mt(root, "train", targets), datasets.pascal_mt(root, "val", targets)
+def _nyu(root: Path, split: str | None, targets: tuple[str, ...]) -> Dataset:
+    """Pictures of the folder, or of the file itself."""
+    file = root / NYU_FILE if root.is_dir() else root
+    classes = root / NYU_CLASSES if (root / NYU_CLASSES).exists() and targets else None
+    return datasets.nyu(file, split, targets, splits=root / NYU_SPLITS, classes=classes)
 
 
-def _nyud_mt(root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
-    return datasets.nyud_mt(root, "train", targets), datasets.nyud_mt(root, "val", targets)
+def _nyu_parts(root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
+    if not (root / NYU_SPLITS).exists():
+        return _split(_nyu(root, None, targets))
+    return _nyu(root, "train", targets), _nyu(root, "test", targets)
 
 
-def _nyu(root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
-    there: dict[str, Any] = {name: root / file for name, file in NYU_FILES.items() if (root / file).exists()}
-    file = there.pop("file", root / NYU_FILES["file"])
-    if "splits" not in there:
-        return _split(datasets.nyu(file, None, targets, **there))
-    train, val = (datasets.nyu(file, part, targets, **there) for part in ("train", "test"))
-    return train, val
+def _nyu_classes(root: Path) -> int:
+    return nyuv2.MT_CLASSES if (root / NYU_CLASSES).exists() else nyuv2.ALL_CLASSES
 
 
-def _taskonomy(root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
+def _taskonomy(root: Path, split: str | None, targets: tuple[str, ...]) -> Dataset:
+    del split
+    return datasets.taskonomy(root, targets)
+
+
+def _taskonomy_parts(root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
     lists = sorted(root.glob("train_val_test_*.csv"))
     if len(lists) > 1:
         raise ValueError(f"{root} holds {len(lists)} lists of splits; leave one: {', '.join(p.name for p in lists)}.")
@@ -221,52 +253,66 @@ def _taskonomy(root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
     return whole.select(train), whole.select([name for name in whole.ids if name not in set(train)])
 
 
-def _folder(root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
-    del targets
-    return _split(datasets.folder(root))
+def _folder(root: Path, split: str | None, targets: tuple[str, ...]) -> Dataset:
+    del split, targets
+    return datasets.folder(root)
 
 
-LAYOUTS: dict[str, _Layout] = {
-    "nyu": _Layout(
-        (("nyu_depth_v2_labeled.mat",),),
-        {"semantic": "semantic", "depth": "depth"},
-        _nyu,
-        nyuv2.MT_CLASSES,
-        NYU_WEIGHT,
+def _folder_parts(root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
+    return _split(_folder(root, None, targets))
+
+
+LAYOUTS: dict[str, Layout] = {
+    "nyu": Layout(
+        marks=((NYU_FILE,),),
+        targets={"semantic": "semantic", "depth": "depth"},
+        read=_nyu,
+        parts=_nyu_parts,
+        classes=_nyu_classes,
         unlabelled=(0,),
+        weight=NYU_WEIGHT,
+        epochs=NYU_EPOCHS,
+        suffix=".mat",
     ),
-    "nyud_mt": _Layout(
-        (("gt_sets", "images"),),
-        {"semantic": "semantic", "depth": "depth", "normals": "normals"},
-        _nyud_mt,
-        nyuv2.MT_CLASSES,
-        NYU_WEIGHT,
+    "nyud_mt": Layout(
+        marks=(("gt_sets", "images"),),
+        targets={"semantic": "semantic", "depth": "depth", "normals": "normals"},
+        read=datasets.nyud_mt,
+        split="train",
+        classes=lambda root: nyuv2.MT_CLASSES,
+        weight=NYU_WEIGHT,
+        epochs=NYU_EPOCHS,
     ),
-    "pascal_mt": _Layout(
-        (("JPEGImages", "semseg"), ("JPEGImages", "normals_distill")),
-        {"semantic": "semantic", "normals": "normals"},
-        _pascal_mt,
-        pascal.CLASSES,
+    "pascal_mt": Layout(
+        marks=(("JPEGImages", "semseg"), ("JPEGImages", "normals_distill")),
+        targets={"semantic": "semantic", "normals": "normals"},
+        read=datasets.pascal_mt,
+        split="train",
+        classes=lambda root: pascal.CLASSES,
+        covers=("voc",),
     ),
-    "voc": _Layout(
-        (("JPEGImages", "ImageSets/Segmentation"), ("VOC2012",), ("VOCdevkit/VOC2012",)),
-        {"semantic": "semantic"},
-        _voc,
-        pascal.CLASSES,
+    "voc": Layout(
+        marks=(("JPEGImages", "ImageSets/Segmentation"), ("VOC2012",), ("VOCdevkit/VOC2012",)),
+        targets={"semantic": "semantic"},
+        read=datasets.voc,
+        split="train",
+        parts=_voc_parts,
+        classes=lambda root: pascal.CLASSES,
     ),
-    "taskonomy": _Layout(
-        (("rgb/*",), ("*_rgb",)),
-        {
+    "taskonomy": Layout(
+        marks=(("rgb/*",), ("*_rgb",)),
+        targets={
             "semantic": "segment_semantic",
             "depth": "depth_zbuffer",
             "normals": "normal",
             "object": "class_object",
             "scene": "class_scene",
         },
-        _taskonomy,
-        encodings.CLASSES,
+        read=_taskonomy,
+        parts=_taskonomy_parts,
+        classes=lambda root: encodings.CLASSES,
         unlabelled=(0,),
     ),
-    "folder": _Layout((), {}, _folder),
+    "folder": Layout(marks=(), targets={}, read=_folder, parts=_folder_parts),
 }
 """Layouts by name, in the order in which they are looked for; a folder of any pictures is the last."""

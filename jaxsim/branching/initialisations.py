@@ -71,7 +71,7 @@ class Transfer:
         return found, evaluation.pearson(scores, real), float(inference.permutation_p(np.array(null), found))
 
 
-def compare(
+def compare_initialisations(
     bank: Mapping[str, Encoder],
     folder: Folder,
     plan: Plan,
@@ -94,7 +94,7 @@ def compare(
         plan: of the training, the small network's too.
         measures: of similarity, by name.
         probe: which pictures similarity is computed on.
-        work: keeps what is done.
+        work: keeps what is done; of a `recipe` with `task` and `small`.
         size: of the small network, a name in `models.SIZES`.
         seeds: runs from each initialisation.
         progress: called with the networks trained and their number.

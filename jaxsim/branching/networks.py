@@ -1,17 +1,16 @@
 """Encoders as branches need them: their layers, what they are shown of a picture, decoders that fit."""
 
 import dataclasses
-import fnmatch
 import math
 from collections.abc import Sequence
 from typing import Any
 
-import jax.numpy as jnp
 from flax import nnx
 
 from jaxsim import extraction, models
 from jaxsim.branching.tasks import Task
 from jaxsim.extraction import Preprocessing
+from jaxsim.extraction.preprocessing import of_rooms
 from jaxsim.models.weights import Encoder
 
 DEPTH, RATIO = 256, 8
@@ -36,8 +35,7 @@ def shown(name: str, encoder: Encoder, pixels: int | None = None) -> Preprocessi
         ValueError: a network of Taskonomy bears the name of no task.
     """
     if isinstance(encoder, models.SmallEncoder):
-        found = extraction.NAMED["grey" if name == "colorization" else "unit"]
-        return found.at(pixels or side(encoder))
+        return of_rooms(name).at(pixels or side(encoder))
     return extraction.preprocessing_of(name, encoder).at(pixels)
 
 
@@ -52,20 +50,12 @@ def layers(encoder: Encoder, wanted: Sequence[str] = (), *, blocks: bool = True)
     Raises:
         ValueError: there is no such layer, or it is no map.
     """
-    order: list[str] = []
-
-    def of_picture(network: Encoder, x: Any) -> dict[str, Any]:
-        values = network.layers(x)
-        order[:] = values
-        return values
-
-    shapes = nnx.eval_shape(of_picture, encoder, jnp.zeros((1, 64, 64, encoder.channels_in)))
-    maps = {name: shapes[name].shape[-1] for name in order if shapes[name].ndim == 4}
-    unknown = [pattern for pattern in wanted if not fnmatch.filter(maps, pattern)]
-    if unknown:
+    shapes = models.layer_shapes(encoder, (1, 64, 64, encoder.channels_in))
+    maps = {name: shape[-1] for name, shape in shapes.items() if len(shape) == 4}
+    if unknown := [pattern for pattern in wanted if not models.matching(maps, [pattern])]:
         raise ValueError(f"The encoder has no map of features {unknown[0]!r}; it has {', '.join(maps)}.")
-    some = wanted or [name for name in maps if blocks and name.startswith("block")] or list(maps)
-    return {name: maps[name] for name in maps if any(fnmatch.fnmatchcase(name, pattern) for pattern in some)}
+    chosen = models.matching(maps, wanted or (["block*"] if blocks else [])) or maps
+    return {name: maps[name] for name in chosen}
 
 
 class Prepared(nnx.Module):
@@ -117,6 +107,7 @@ def branch(
         ValueError: there is no such layer, or a network of Taskonomy bears the name of no task.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> from jaxsim.branching.tasks import Task
         >>> net = branch(models.SmallEncoder((4, 8), (2, 2), rngs=nnx.Rngs(0)), "conv1", Task("normals", 3))
         >>> nnx.eval_shape(lambda network, x: network(x), net, jnp.zeros((2, 16, 24, 3))).shape

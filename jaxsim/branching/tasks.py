@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxsim.datasets import edges
 from jaxsim.rooms.losses import divergence
 from jaxsim.training import losses, metrics
 
@@ -24,6 +25,12 @@ class Kind:
         higher: whether more of it is better.
         likes: tasks of Taskonomy whose encoders say what this one needs, the first that there is.
         scale: of the loss (Maninis et al. 2019, released configurations).
+        channels: of the prediction; None where the dataset says, one a class.
+        whole: a class is of the whole picture and not of each pixel, and its target a share of every class.
+        compute: from a picture `(h, w, 3)` uint8 to the target `(h, w)`; None where a dataset stores it.
+        vectors: values are directions: x to the right, y down, z along the optical axis, towards the viewer or away.
+            They turn with the picture. So are the normals of PASCAL_MT, NYUD_MT and Rooms. Those of Taskonomy are taken
+            to be so, which nobody has checked on its own files.
     """
 
     loss: Callable[[Any, Any, Any, float], jax.Array]
@@ -34,6 +41,10 @@ class Kind:
     higher: bool
     likes: tuple[str, ...]
     scale: float = 1.0
+    channels: int | None = None
+    whole: bool = False
+    compute: Callable[[Any], Any] | None = None
+    vectors: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,23 +138,17 @@ def _edges(task: Task, images: int) -> metrics.EdgeError:
 
 
 _WHOLE = (_shares, _likeliest_of_all, _overlap, "accuracy", "accuracy", True)
+_EDGE = (_edge, _chance, _edges, "mae", "edges, MAE", False)
+_DEPTH = (_depth, _first, _metres, "log_rmse", "depth, log RMSE", False)
+_NORMALS = (_normals, _same, _angles, "mean", "normals, mean degrees", False)
+_PIXELS = (_semantic, _likeliest, _overlap, "miou", "classes of pixels, mIoU", True)
 KINDS: dict[str, Kind] = {
-    "edge": Kind(_edge, _chance, _edges, "mae", "edges, MAE", False, ("edge2d", "edge_texture"), scale=50),
-    "depth": Kind(_depth, _first, _metres, "log_rmse", "depth, log RMSE", False, ("rgb2depth", "depth_zbuffer")),
-    "normals": Kind(
-        _normals, _same, _angles, "mean", "normals, mean degrees", False, ("rgb2sfnorm", "normal"), scale=10
-    ),
-    "semantic": Kind(
-        _semantic,
-        _likeliest,
-        _overlap,
-        "miou",
-        "classes of pixels, mIoU",
-        True,
-        ("segmentsemantic", "segment_semantic"),
-    ),
-    "object": Kind(*_WHOLE, ("class_object", "class_1000")),
-    "scene": Kind(*_WHOLE, ("class_scene", "class_places")),
+    "edge": Kind(*_EDGE, ("edge2d", "edge_texture"), scale=50, channels=1, compute=edges.canny),
+    "depth": Kind(*_DEPTH, ("rgb2depth", "depth_zbuffer"), channels=1),
+    "normals": Kind(*_NORMALS, ("rgb2sfnorm", "normal"), scale=10, channels=3, vectors=True),
+    "semantic": Kind(*_PIXELS, ("segmentsemantic", "segment_semantic")),
+    "object": Kind(*_WHOLE, ("class_object", "class_1000"), whole=True),
+    "scene": Kind(*_WHOLE, ("class_scene", "class_places"), whole=True),
 }
 """Tasks by name. 'edge' is Canny's edges of the picture (DDS 2020); 'object' and 'scene' are shares of classes in the
 whole picture, judged by the likeliest alone. 'depth' is judged by the error over known pixels alone; what ASTMT's code

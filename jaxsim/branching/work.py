@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -11,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxsim.extraction.storage import Unfinished
 from jaxsim.io.arrays import read_npz
-from jaxsim.io.objects import finite, read_json
+from jaxsim.io.objects import differing, finite, read_json
 from jaxsim.io.writing import write_npz, write_text
 
 
@@ -40,10 +40,10 @@ class Work:
             write_text(path, json.dumps(wanted, indent=1) + "\n")
             return
         found = read_json(path)
-        odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-        if odd:
+        if odd := differing(found, wanted):
+            name = min(odd)
             raise ValueError(
-                f"{self.folder} holds work with another {odd[0]} ({found.get(odd[0])}, here {wanted.get(odd[0])}); "
+                f"{self.folder} holds work with another {name} ({found.get(name)}, here {wanted.get(name)}); "
                 "give another --work folder or the same settings."
             )
 
@@ -79,9 +79,6 @@ def working(folder: str | Path | None, recipe: Mapping[str, Any]) -> Iterator[Wo
     with tempfile.TemporaryDirectory(prefix="jaxsim-") as temporary:
         try:
             yield Work(temporary, recipe)
-        except (ValueError, OSError) as error:
-            kept = rf"\. \d+ of \d+ pictures are done and kept in {re.escape(temporary)}.*"  # but not after the block
-            told = re.sub(kept, ".", str(error))
-            if told == str(error):
-                raise
-            raise (OSError if isinstance(error, OSError) else ValueError)(told) from error
+        except Unfinished as error:
+            error.args = (error.reason,)  # what is done is not kept after the block
+            raise

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 from jaxsim.cli.parser import build_parser
+from jaxsim.extras import MissingExtra
 
 OK, USAGE, INTERRUPTED = 0, 2, 130
 
@@ -32,11 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-    except ImportError as error:
-        if "pip install" not in str(error):
-            raise
-        return _stop(f"error: {_sentence(error)}", USAGE)
-    except (ValueError, TypeError, OSError, FloatingPointError) as error:
+    except (ValueError, TypeError, OSError, FloatingPointError, MissingExtra) as error:
         return _stop(f"error: {_sentence(error)}", USAGE)
     return OK
 
@@ -51,12 +48,8 @@ def _sentence(error: Exception) -> str:
         return f"{error.filename}: {error.strerror.lower()}."
     if isinstance(error, FloatingPointError):
         return f"{str(error).rstrip('.')}."
-    return _flags(" ".join(str(error).split())) or type(error).__name__
-
-
-def _flags(text: str) -> str:
-    """The text with the options of Python calls as flags of this command: `pass align=True` to `give --align`."""
-    return re.sub(r"pass (\w+)=True", lambda found: f"give --{found[1]}", text)
+    text = " ".join(str(error).split()) or type(error).__name__
+    return re.sub(r"pass (\w+)=True", r"give --\1", text)  # an option of a Python call as a flag of this command
 
 
 @contextlib.contextmanager
@@ -72,7 +65,7 @@ def _warnings_as_lines(quiet: bool) -> Iterator[None]:
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    sys.stderr.write(f"jaxsim: warning: {_flags(' '.join(str(message).split()))}\n")
+    sys.stderr.write(f"jaxsim: warning: {' '.join(str(message).split())}\n")
 
 
 @contextlib.contextmanager

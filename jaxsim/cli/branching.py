@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxsim import plotting
-from jaxsim.cli.loading import read_encoders, read_measures
+from jaxsim import extras, plotting
+from jaxsim.cli.loading import read_encoders, read_measure
 from jaxsim.cli.output import check, emit, note, progress, staged, table
 from jaxsim.cli.scoring import write_rows
 
@@ -15,8 +15,6 @@ LAYERS_FILES = ("layers.csv", "recommendation.csv", "layers.npz", "layers.png")
 BRANCH_FILES = ("branches.csv", "runs.csv", "similarity.csv")
 ENCODER = "class_object"
 """Whose layers are compared where none is named: the shipped one of object classes, as in DDS 2020."""
-EPOCHS = {"nyu": 200, "others": 60}
-"""Of NYUv2 in any layout, and of other datasets."""
 QUICK = {"images": 48, "resamples": 20, "epochs": 2, "pictures": 64}
 
 
@@ -27,7 +25,7 @@ def run_layers(arguments: Namespace) -> None:
     from jaxsim.branching import networks
     from jaxsim.models.weights import digest
 
-    label, measure = one_measure(arguments)
+    label, measure = read_measure(arguments.measure or ["dds-laplacian"])
     encoder, name = encoder_of(arguments, arguments.encoder)
     own = digest(encoder)
     bank = {task: one for task, one in read_bank(arguments).items() if digest(one) != own}
@@ -35,7 +33,7 @@ def run_layers(arguments: Namespace) -> None:
     folder = branching.opened(arguments.data, layout=arguments.layout)
     probe = probe_of(arguments, measure)
     pictures = probe.pictures(folder.train)
-    recipe = recipe_of("layers", folder, probe, {name: encoder} | bank)
+    recipe = branching.recipe("layers", folder, probe, {name: encoder} | bank)
     note(arguments, f"{len(pictures)} pictures ({folder.layout}); layers of {name}, {len(bank)} encoders of tasks")
     with staged(arguments.out, LAYERS_FILES, overwrite=arguments.overwrite) as out:
         with branching.working(arguments.work, recipe) as work:
@@ -66,7 +64,7 @@ def run_branch(arguments: Namespace) -> None:
     branching, _ = parts()
     from jaxsim.branching import branches, networks
 
-    label, measure = one_measure(arguments)
+    label, measure = read_measure(arguments.measure or ["dds-laplacian"])
     pairs = [encoder_of(arguments, path) for path in (arguments.encoder or [None])]
     bank = read_bank(arguments)
     folder = branching.opened(arguments.data, arguments.task, layout=arguments.layout)
@@ -75,13 +73,13 @@ def run_branch(arguments: Namespace) -> None:
     like = branches.likenesses(folder.tasks, bank)
     used = {f"{name} {i}": encoder for i, (encoder, name) in enumerate(pairs)} | {n: bank[n] for n in like.values()}
     layers = list(networks.layers(pairs[0][0], arguments.layer or ()))
-    recipe = recipe_of("branch", folder, probe, used, plan) | {"layers": layers}
+    recipe = branching.recipe("branch", folder, probe, used, plan, layers=layers)
     without = [task.name for task in folder.tasks if task.name not in like]
     if without:
         note(arguments, f"no encoder of a task like {', '.join(without)}: nothing is recommended for it")
     with staged(arguments.out, BRANCH_FILES, overwrite=arguments.overwrite) as out:
         with branching.working(arguments.work, recipe) as work:
-            found = branches.compare(
+            found = branching.compare_layers(
                 [encoder for encoder, _ in pairs],
                 bank,
                 folder,
@@ -109,22 +107,12 @@ def parts() -> tuple[Any, Any]:
     """The packages that need the `nn` extra.
 
     Raises:
-        ImportError: it is not installed.
+        MissingExtra: it is not installed.
     """
-    try:
+    with extras.needed("branches need"):
         from jaxsim import branching
         from jaxsim.branching import similarity
-    except ImportError as error:
-        raise ImportError(f"branches need {error.name}: pip install 'jaxsim-similarity[nn]'.") from error
     return branching, similarity
-
-
-def one_measure(arguments: Namespace) -> tuple[str, Any]:
-    """The measure asked for, DDS with the Laplacian kernel by default."""
-    chosen = read_measures(arguments.measure or ["dds-laplacian"])
-    if len(chosen) > 1:
-        raise ValueError(f"this command takes one --measure, not {len(chosen)}.")
-    return next(iter(chosen.items()))
 
 
 def read_bank(arguments: Namespace) -> dict[str, Any]:
@@ -184,38 +172,16 @@ def probe_of(arguments: Namespace, measure: Any) -> Any:
 
 def plan_of(arguments: Namespace, folder: Any, encoder: Any) -> Any:
     """How branches are trained, as long as in DDS 2020 where nothing else is asked for."""
-    from jaxsim.branching import Plan, networks
-
-    epochs = QUICK["epochs"] if arguments.quick else EPOCHS["nyu" if folder.layout.startswith("nyu") else "others"]
+    from jaxsim.branching import LAYOUTS, Plan, networks
 
     return Plan(
         size=arguments.size or networks.side(encoder),
-        epochs=arguments.epochs or epochs,
+        epochs=arguments.epochs or (QUICK["epochs"] if arguments.quick else LAYOUTS[folder.layout].epochs),
         batch=arguments.batch,
         learning_rate=arguments.learning_rate,
         optimiser=arguments.optimiser,
         max_pictures=QUICK["pictures"] if arguments.quick else None,
     )
-
-
-def recipe_of(what: str, folder: Any, probe: Any, encoders: dict[str, Any], plan: Any = None) -> dict[str, Any]:
-    """What a work folder's contents depend on, as JSON types; similarity is computed anew each time."""
-    import dataclasses
-    import hashlib
-
-    from jaxsim.models.weights import digest
-
-    ids = "\n".join((*folder.train.dataset.ids, "", *folder.val.dataset.ids))
-    return {
-        "command": what,
-        "images": probe.count,
-        "seed": probe.seed,
-        "size": probe.side,
-        "layout": folder.layout,
-        "pictures": hashlib.sha256(ids.encode()).hexdigest(),
-        "encoders": {name: digest(encoder) for name, encoder in encoders.items()},
-        "plan": None if plan is None else dataclasses.asdict(plan),
-    }
 
 
 def groups() -> dict[str, str]:

@@ -5,15 +5,14 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+from jaxsim import extras
 from jaxsim.cli.output import emit, note
 
 
 def run_rooms(arguments: Namespace) -> None:
     """Render, train and measure into a folder that a killed run goes on from."""
-    try:
+    with extras.needed("the built-in world needs"):
         from jaxsim.rooms import tasks, world
-    except ImportError as error:
-        raise ImportError(f"the built-in world needs {error.name}: pip install 'jaxsim-similarity[nn]'.") from error
     names = tuple(tasks.named(n).name for n in arguments.task or tasks.TASKS)
     recipe = world.Recipe(seed=arguments.seed, names=names, size=arguments.size)
     if arguments.steps is not None:
@@ -27,11 +26,11 @@ def run_rooms(arguments: Namespace) -> None:
             ending = "\r" if text.endswith("pictures") else "\n"
             sys.stderr.write(f"jaxsim: {text}{ending}")
 
-    world.build(arguments.out, recipe, tell)
-    folder = Path(arguments.out)
-    rows = (folder / "training.csv").read_text().splitlines()[1:]
-    skills = {row.split(",")[0]: float(row.split(",")[-1]) for row in rows}
-    files = [str(folder / name) for name in ("encoders.safetensors", "transfer.npz", "training.csv", "recipe.json")]
+    skills = world.build(arguments.out, recipe, tell)
+    files = [
+        str(Path(arguments.out) / name)
+        for name in ("encoders.safetensors", "transfer.npz", "training.csv", "recipe.json")
+    ]
     text = "\n".join(f"{name:18} skill {skill:6.3f}" for name, skill in skills.items()) + "\n"
     emit(arguments, text, {"skill": skills, "files": files})
     note(arguments, f"wrote {', '.join(files)}")

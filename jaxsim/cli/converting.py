@@ -5,6 +5,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from jaxsim import extras
 from jaxsim.cli.output import check, emit, note, table
 
 
@@ -14,10 +15,8 @@ def run_convert(arguments: Namespace) -> None:
     if out.suffix != ".safetensors":
         raise ValueError(f"--out {out} must be a file that ends in .safetensors.")
     check(out.parent, [out.name], arguments.overwrite)
-    try:
+    with extras.needed("converting needs"):
         from jaxsim import models
-    except ImportError as error:
-        raise ImportError(f"converting needs {error.name}: pip install 'jaxsim-similarity[nn]'.") from error
     checkpoint, name = Path(arguments.checkpoint), arguments.name or arguments.network
     found = models.from_checkpoint(checkpoint, arguments.network, leave_out=arguments.leave_out or ())
     origin = {"network": arguments.network, "checkpoint": checkpoint.name, "names_of": found.naming}

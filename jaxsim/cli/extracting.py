@@ -3,21 +3,19 @@
 import json
 import math
 from argparse import Namespace
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jaxsim import extras
 from jaxsim.cli.loading import read_encoders
 from jaxsim.cli.output import emit, note, progress, table
 
 
 def run_features(arguments: Namespace) -> None:
     """Take features; a stopped run goes on where it was."""
-    try:
+    with extras.needed("taking features needs"):
         from jaxsim import extraction
         from jaxsim.extraction.storage import MARK, part_of
-    except ImportError as error:
-        raise ImportError(f"taking features needs {error.name}: pip install 'jaxsim-similarity[nn]'.") from error
     pictures = _pictures(arguments)
     encoders, shown = _encoders(arguments)
     note(arguments, f"{len(pictures)} pictures ({pictures.layout}); {len(encoders)} encoders")
@@ -59,19 +57,15 @@ def _pictures(arguments: Namespace) -> Any:
     Raises:
         ValueError: a split is given for a layout that has none, or the folder is not of that layout, or of several.
     """
-    from jaxsim import datasets
-    from jaxsim.branching.folders import NYU_FILES, recognised
+    from jaxsim.branching.folders import LAYOUTS, recognised
 
     place = Path(arguments.images)
-    layout = arguments.layout or ("nyu" if place.suffix == ".mat" else recognised(place))
-    split: dict[str, Callable] = {"voc": datasets.voc, "nyud_mt": datasets.nyud_mt, "pascal_mt": datasets.pascal_mt}
-    if layout in split:
-        return split[layout](arguments.images, arguments.split or "train", ())
-    if arguments.split is not None:
-        raise ValueError(f"--split goes with --layout {', '.join(split)}; {layout} is read whole.")
-    if layout == "nyu":
-        return datasets.nyu(place / NYU_FILES["file"] if place.is_dir() else place, targets=())
-    return datasets.taskonomy(arguments.images) if layout == "taskonomy" else datasets.folder(arguments.images)
+    layout = arguments.layout or recognised(place)
+    how = LAYOUTS[layout]
+    if arguments.split is not None and how.split is None:
+        several = ", ".join(name for name, one in LAYOUTS.items() if one.split is not None)
+        raise ValueError(f"--split goes with --layout {several}; {layout} is read whole.")
+    return how.read(place, arguments.split or how.split, ())
 
 
 def _encoders(arguments: Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -99,9 +93,9 @@ def _encoders(arguments: Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _of_built_in_world(encoders: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
     """What encoders of `jaxsim rooms` were trained on: pictures of one size, grey for colorization."""
-    from jaxsim.extraction import NAMED
+    from jaxsim.extraction.preprocessing import of_rooms
 
     if "world_version" not in metadata:
         return {}
     size = metadata.get("recipe", {}).get("resolution")
-    return {name: NAMED["grey" if name == "colorization" else "unit"].at(size) for name in encoders}
+    return {name: of_rooms(name).at(size) for name in encoders}

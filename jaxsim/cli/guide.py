@@ -130,7 +130,7 @@ examples:
   jaxsim reproduce stages sizes --work work --out reproduced"""
 
 CONVERT = """Convert a checkpoint of a public network to a file of this package, which `jaxsim.models.from_safetensors`
-reads. Every tensor is used, or left out for a reason that is shown, or named in an error; nothing is written then.
+reads. Every tensor is used, or left out for a reason that is shown; else an error says which, and nothing is written.
 
 networks (--network):
   resnet50             ResNet-50 with the names of torchvision, which timm and the Places networks keep

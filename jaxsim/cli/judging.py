@@ -62,8 +62,13 @@ def run_evaluate(arguments: Namespace) -> None:
     names = ["agreement.csv", "agreement.npz", "agreement.png"]
     names += ["intervals.csv"] if arguments.resamples else []
     with _output(arguments, names) as folder:
-        whole, without = (_agreement(arguments, diagonal) for diagonal in (True, False))
-        intervals = [_intervals(arguments, d) for d in (True, False)] if arguments.resamples else []
+        affinity = read_affinity(arguments.affinity, arguments.affinity_key)
+        truth = read_affinity(arguments.truth, arguments.key)
+        whole, without = (
+            evaluation.evaluate(affinity, truth, diagonal=diagonal, subset=arguments.subset)
+            for diagonal in (True, False)
+        )
+        intervals = _intervals(arguments, affinity, truth) if arguments.resamples else []
         if folder is not None:
             write_rows(folder / "agreement.csv", *_lines(whole, without))
             without.save(folder / "agreement.npz")
@@ -87,23 +92,13 @@ def _output(arguments: Namespace, names: list[str]) -> contextlib.AbstractContex
     return staged(arguments.out, names, overwrite=arguments.overwrite)
 
 
-def _agreement(arguments: Namespace, diagonal: bool) -> Any:
-    affinity = read_affinity(arguments.affinity, arguments.affinity_key)
-    truth = read_affinity(arguments.truth, arguments.key)
-    return evaluation.evaluate(affinity, truth, diagonal=diagonal, subset=arguments.subset)
-
-
-def _intervals(arguments: Namespace, diagonal: bool) -> Any:
+def _intervals(arguments: Namespace, affinity: Affinity, truth: Affinity) -> list[Any]:
+    """With and without the diagonal."""
     import jax
 
-    return evaluation.agreement_intervals(
-        read_resamples(arguments.resamples, read_affinity(arguments.affinity, arguments.affinity_key)),
-        read_affinity(arguments.truth, arguments.key),
-        diagonal=diagonal,
-        key=jax.random.key(arguments.seed),
-        level=arguments.level,
-        subset=arguments.subset,
-    )
+    resamples, key = read_resamples(arguments.resamples, affinity), jax.random.key(arguments.seed)
+    how = {"key": key, "level": arguments.level, "subset": arguments.subset}
+    return [evaluation.agreement_intervals(resamples, truth, diagonal=diagonal, **how) for diagonal in (True, False)]
 
 
 def _interval_lines(intervals: list[Any]) -> tuple[list[str], list[list[Any]]]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxsim.io import folders
 from jaxsim.io.objects import finite
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -34,45 +35,37 @@ def staged(folder: str | Path, names: Sequence[str], *, overwrite: bool) -> Iter
         FileExistsError: a file is there and `overwrite` is False.
         OSError: `folder` is a file, or cannot be written, or the disk is full.
     """
-    folder = Path(folder)
-    check(folder, names, overwrite)
-    near = next(p for p in (folder, *folder.absolute().parents) if p.is_dir())
-    try:
+    folder, what = Path(folder), f"--out {folder}"
+    near = check(folder, names, overwrite)
+    with folders.one_sentence(what):
         temporary = Path(tempfile.mkdtemp(prefix=".jaxsim-", dir=near))
-    except OSError as error:
-        raise _unwritable(folder, error) from error
     try:
         yield temporary
         for name in names:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             os.replace(temporary / name, folder / name)
     except OSError as error:
-        if str(temporary) in f"{error.filename} {error}" or (error.errno in FULL and error.filename is None):
-            raise _unwritable(folder, error) from error
+        nameless = error.strerror is not None and error.filename is None  # the system's own, of no file
+        if str(temporary) in f"{error.filename} {error}" or (nameless and error.errno in FULL):
+            raise folders.unwritable(what, error) from error
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _unwritable(folder: Path, error: OSError) -> OSError:
-    reason = error.strerror or str(error).rpartition("could not be written: ")[2].rstrip(".")
-    return OSError(f"--out {folder} could not be written: {reason.lower()}.")
+def check(folder: Path, names: Sequence[str], overwrite: bool) -> Path:
+    """Refuse an output folder that is a file, cannot be written, or holds one of the files already.
 
-
-def check(folder: Path, names: Sequence[str], overwrite: bool) -> None:
-    """Refuse an output folder that is a file, cannot be written, or holds one of the files already."""
-    for part in (folder, *folder.absolute().parents):
-        if part.exists() and not part.is_dir():
-            raise NotADirectoryError(f"--out {folder}: {part} is a file, not a directory.")
-    near = next(p for p in (folder, *folder.absolute().parents) if p.is_dir())
-    if not os.access(near, os.W_OK | os.X_OK):
-        raise PermissionError(f"--out {folder}: the directory {near} cannot be written.")
+    Gives the nearest folder on the way to it that is there.
+    """
+    near = folders.check(folder, f"--out {folder}")
     there = [name for name in names if os.path.lexists(folder / name)]
     if there and not overwrite:
         raise FileExistsError(f"{folder / there[0]} already exists; give --overwrite to replace it.")
     for name in there:
         if (folder / name).is_dir():
             raise IsADirectoryError(f"{folder / name} is a directory and cannot be replaced by a file.")
+    return near
 
 
 def emit(arguments: Any, text: str, values: dict[str, Any]) -> None:

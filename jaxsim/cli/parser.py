@@ -8,7 +8,11 @@ from typing import Any, NoReturn
 from jaxsim.cli import guide
 
 SIZES = ("tiny", "small", "paper", "wide", "deep", "large")
-"""Of small encoders; those of `models.SIZES`, which is not imported for help."""
+"""Sizes of small encoders; those of `models.SIZES`. Help and usage errors import none of what is listed here."""
+LAYOUTS = ("nyu", "nyud_mt", "pascal_mt", "voc", "taskonomy", "folder")
+"""Layouts of datasets; those of `branching.LAYOUTS`."""
+TASKS = ("edge", "depth", "normals", "semantic", "object", "scene")
+"""Tasks to branch for; those of `branching.KINDS`."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -165,8 +169,7 @@ def _features(command: argparse.ArgumentParser) -> None:
     command.add_argument("--encoder", metavar="FILE", action="append", required=True, help=text)
     text = "layer to take, * being any text; repeat it for several; default: the last one of each encoder"
     command.add_argument("--layer", metavar="NAME", action="append", help=text)
-    layouts = ("folder", "voc", "nyu", "taskonomy", "nyud_mt", "pascal_mt")
-    command.add_argument("--layout", "--dataset", choices=layouts, help="of IMAGES; default: detected")
+    command.add_argument("--layout", "--dataset", choices=LAYOUTS, help="of IMAGES; default: detected")
     command.add_argument("--split", metavar="NAME", help="of voc, nyud_mt or pascal_mt; default: train")
     text = "what encoders are shown, where they should not be shown what they were trained on; see above"
     command.add_argument("--preprocessing", metavar="[ENCODER=]NAME", action="append", help=text)
@@ -191,9 +194,8 @@ def _branch(command: argparse.ArgumentParser) -> None:
     text = "the encoder, default: the built-in one of object classes; repeat it for seeds of one encoder"
     command.add_argument("--encoder", metavar="FILE", action="append", help=text)
     _add_layers(command)
-    tasks = ("edge", "depth", "normals", "semantic", "object", "scene")
     text = "to train branches for; repeat it for several"
-    command.add_argument("--task", choices=tasks, action="append", required=True, help=text)
+    command.add_argument("--task", choices=TASKS, action="append", required=True, help=text)
     _add_measure(command, several=False, default="dds-laplacian")
     _add_training(command)
     _add_output(command)
@@ -201,8 +203,7 @@ def _branch(command: argparse.ArgumentParser) -> None:
 
 def _transfer(command: argparse.ArgumentParser) -> None:
     _add_folder(command)
-    tasks = ("edge", "depth", "normals", "semantic", "object", "scene")
-    command.add_argument("--task", choices=tasks, default="semantic", help="the new task; default: semantic")
+    command.add_argument("--task", choices=TASKS, default="semantic", help="the new task; default: semantic")
     command.add_argument("--init", metavar="NAME", action="append", help="only this encoder of the bank; repeatable")
     command.add_argument("--small", choices=SIZES, default="small", help="the small network; default: small")
     _add_measure(command, default="rsa and dds-laplacian")
@@ -212,8 +213,7 @@ def _transfer(command: argparse.ArgumentParser) -> None:
 
 def _add_folder(command: argparse.ArgumentParser) -> None:
     command.add_argument("data", metavar="DATA", help="a dataset's folder")
-    layouts = ("voc", "pascal_mt", "nyu", "nyud_mt", "taskonomy", "folder")
-    command.add_argument("--layout", choices=layouts, help="of DATA; default: detected")
+    command.add_argument("--layout", choices=LAYOUTS, help="of DATA; default: detected")
     text = "file of encoders of tasks; repeat it for several files; default: the small ones of the built-in world"
     command.add_argument("--bank", metavar="FILE", action="append", help=text)
     text = "pictures that similarity is computed on; default: 200"

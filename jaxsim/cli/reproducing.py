@@ -5,7 +5,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from jaxsim import io, plotting, reproduce
+from jaxsim import extras, io, plotting, reproduce
 from jaxsim.cli.output import check, emit, note, progress, staged, table
 from jaxsim.cli.scoring import write_rows
 from jaxsim.reproduce.catalogue import SUMMARY, chosen
@@ -38,17 +38,13 @@ def _setting(arguments: Namespace, parts: set[str]) -> reproduce.Setting:
         FileNotFoundError: the folder lacks its files.
         ValueError: it was made for another version of the world, or its files are damaged.
     """
+    with extras.needed("the experiments need"):
+        from jaxsim.rooms import encoders, world
     given: dict[str, Any] = {}
     if arguments.world is not None:
-        from jaxsim import models
-        from jaxsim.rooms import pictures, world
-
         folder = Path(arguments.world)
         path = folder / "encoders.safetensors"
-        version = models.safetensors_metadata(path).get("world_version")
-        if version != pictures.VERSION:
-            raise ValueError(f"{path} is of version {version} of the world, and this is version {pictures.VERSION}.")
-        given["encoders"] = models.from_safetensors(path)
+        given["encoders"] = encoders.load(path)
         given["truth"] = world.load_truth(folder / "transfer.npz")
         given["recipe"] = reproduce.recipe_of(path)
     given |= {"parts": parts, "seed": arguments.seed, "work": arguments.work}

@@ -154,27 +154,12 @@ def resampled(arguments: Namespace, chosen: Mapping[str, Any], scheme: Any) -> l
         resamples=_count(arguments),
         key=jax.random.key(arguments.seed),
         against=others,
-        ids=_joint_ids(features, ids, others, other_ids),
+        ids=ids,
+        against_ids=other_ids,
         align=arguments.align,
         memory=memory(arguments),
         progress=progress(arguments, "resamples"),
     )
-
-
-def _joint_ids(features: Mapping[str, Any], ids: Any, others: Mapping[str, Any] | None, other_ids: Any) -> Any:
-    """Image ids of both sets by name."""
-    if others is None or (ids is None and other_ids is None):
-        return ids
-    if ids is None or other_ids is None:
-        raise ValueError("one of FEATURES and --against has image ids and the other has none.")
-    first, second = (
-        own if isinstance(own, Mapping) else dict.fromkeys(names, own)
-        for names, own in ((features, ids), (others, other_ids))
-    )
-    odd = [name for name in first.keys() & second.keys() if first[name] != second[name]]
-    if odd:
-        raise ValueError(f"{odd[0]} is in FEATURES and in --against with different image ids; rename one.")
-    return {**first, **second}
 
 
 def pairs(resamples: Any, level: float, permuted: bool = False) -> tuple[list[str], list[list[Any]]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsim import demo, engine, io, plotting, resampling, taxonomy
+from jaxsim import demo, engine, extras, io, plotting, resampling, taxonomy
 from jaxsim.cli.loading import read_measure
 from jaxsim.cli.output import emit, note, progress, staged, table
 from jaxsim.cli.scoring import pairs, save_affinity, write_rows
@@ -66,12 +66,8 @@ def _made_up(arguments: Namespace) -> tuple[dict[str, np.ndarray], dict[str, str
 
 def _rooms(arguments: Namespace, folder: Path) -> tuple[dict[str, np.ndarray], dict[str, str], str]:
     """Features that the shipped encoders have of fresh pictures; the first pictures as one PNG."""
-    try:
+    with extras.needed("the built-in world needs", install=f"{extras.NN}, or give --made-up"):
         from jaxsim.rooms import encoders, pictures, tasks
-    except ImportError as error:
-        raise ImportError(
-            f"the built-in world needs {error.name}: pip install 'jaxsim-similarity[nn]', or give --made-up."
-        ) from error
     shipped = encoders.shipped()
     made = pictures.make(arguments.images, seed=SEED + arguments.seed, progress=progress(arguments, "pictures"))
     plotting.save_figure(plotting.pictures(made.rgb[:48]), folder / "pictures.png")

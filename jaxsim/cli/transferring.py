@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxsim import plotting
-from jaxsim.cli.branching import parts, plan_of, probe_of, read_bank, recipe_of, some
+from jaxsim.cli.branching import parts, plan_of, probe_of, read_bank, some
 from jaxsim.cli.loading import read_measures
 from jaxsim.cli.output import check, emit, note, progress, staged, table
 from jaxsim.cli.scoring import write_rows
@@ -19,18 +19,18 @@ def run_transfer(arguments: Namespace) -> None:
     """The Pascal experiment of the papers on any folder."""
     check(Path(arguments.out), FILES, arguments.overwrite)
     branching, _ = parts()
-    from jaxsim.branching import figures, initialisations
+    from jaxsim.branching import figures
 
     chosen = read_measures(arguments.measure or ["rsa", "dds-laplacian"])
     bank = some(read_bank(arguments), arguments.init)
     folder = branching.opened(arguments.data, [arguments.task], layout=arguments.layout)
     plan = plan_of(arguments, folder, next(iter(bank.values())))
     folder, probe = plan.shown(folder), probe_of(arguments, next(iter(chosen.values())))
-    recipe = recipe_of("transfer", folder, probe, bank, plan) | {"task": arguments.task, "small": arguments.small}
+    recipe = branching.recipe("transfer", folder, probe, bank, plan, task=arguments.task, small=arguments.small)
     note(arguments, f"{len(folder.train)} pictures to learn from, {len(folder.val)} to be judged on ({folder.layout})")
     with staged(arguments.out, FILES, overwrite=arguments.overwrite) as out:
         with branching.working(arguments.work, recipe) as work:
-            found = initialisations.compare(
+            found = branching.compare_initialisations(
                 bank,
                 folder,
                 plan,

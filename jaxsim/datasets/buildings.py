@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from jaxsim.datasets import decoding, files
 from jaxsim.datasets.encodings import DOMAINS
-from jaxsim.datasets.records import Dataset, Label, Values, chosen, few
+from jaxsim.datasets.records import Dataset, Label, Values, chosen
+from jaxsim.io.wording import few
 
 FILE = re.compile(r"(point_(\d+)_view_(\d+))_domain_(\w+)(\.(?:png|npy|json))")
 LAYOUTS = {

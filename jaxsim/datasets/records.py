@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxsim.io.wording import few
+
 
 class Values(NamedTuple):
     """What a label file says of one picture.
@@ -133,16 +135,6 @@ class Dataset:
 
 def _size(array: np.ndarray) -> str:
     return f"{array.shape[0]} x {array.shape[1]}"
-
-
-def few(names: Sequence[str], shown: int = 3) -> str:
-    """The first names, and how many more there are.
-
-    >>> few(["a", "b", "c", "d", "e"])
-    'a, b, c and 2 more'
-    """
-    rest = len(names) - shown
-    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def chosen(layout: str, wanted: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxsim import inputs
-from jaxsim.engine.checks import check, listed, listed_comparators, undefined_networks, warn_undefined
+from jaxsim import compare, inputs
+from jaxsim.engine.checks import check, listed, listed_comparators, say_undefined, undefined_networks, warn_undefined
 from jaxsim.engine.program import read_maps
 from jaxsim.engine.shapes import buckets
 from jaxsim.inference import NoiseCeiling
@@ -46,7 +46,8 @@ def noise_ceiling(group: Any, measure: Any, *, ids: Any = None, align: bool = Fa
     (measure, *more), _ = (listed_comparators if ready else listed)(measure)
     if more:
         raise TypeError("a noise ceiling is of one measure, not of a list.")
-    if not hasattr(measure.compare, "pool"):
+    own = compare.offer(measure.compare)
+    if own.embed is None or own.again is None:
         raise TypeError(f"{measure} compares with a function of your own; a noise ceiling needs one of js.compare.")
     nets = inputs.square_maps(group, ids) if ready else inputs.networks(group, ids)
     nets = inputs.same_images(nets, align=align)[0]
@@ -56,18 +57,18 @@ def noise_ceiling(group: Any, measure: Any, *, ids: Any = None, align: bool = Fa
     parts, rows = buckets(nets, [measure])
     found, bad = ceiling_call(measure, parts)
     undefined = undefined_networks(nets, None, np.asarray(bad)[np.asarray(rows)], None)
-    warn_undefined(measure, undefined, nets.images, level=2)
+    warn_undefined(say_undefined(measure, undefined, nets.images))
     return found
 
 
 @jax.jit
 def ceiling_call(measure, parts) -> tuple[NoiseCeiling, jax.Array]:
     """The one device call of `noise_ceiling`: the bounds, and the undefined images of the members."""
-    read = read_maps([measure], parts, lambda m, k: (m.compare.embed(k), m.compare.pool(k)))
+    own = compare.offer(measure.compare)
+    read = read_maps([measure], parts, lambda _, m: (own.embed(m), own.pool(m)))
     z, pools = read.z[0]
     total, count = jnp.sum(pools, 0), pools.shape[0]
-    upper = dot(z, measure.compare.again(total / count))
-    others = lax.map(lambda pool: measure.compare.again((total - pool) / (count - 1)), pools)
-    finish = measure.compare.finish
-    bounds = NoiseCeiling(jnp.mean(finish(jnp.sum(z * others, 1))), jnp.mean(finish(upper)))
+    upper = dot(z, own.again(total / count))
+    others = lax.map(lambda pool: own.again((total - pool) / (count - 1)), pools)
+    bounds = NoiseCeiling(jnp.mean(own.finish(jnp.sum(z * others, 1))), jnp.mean(own.finish(upper)))
     return bounds, read.undefined[0]

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsim import compare
 from jaxsim.inputs import Networks
 from jaxsim.measures import Measure, of_maps, part_name
 from jaxsim.results import UndefinedScores
@@ -27,13 +28,13 @@ def listed(measure: Any) -> tuple[tuple[Measure, ...], bool]:
     return measures, several
 
 
-def listed_comparators(compare: Any) -> tuple[tuple[Measure, ...], bool]:
+def listed_comparators(given: Any) -> tuple[tuple[Measure, ...], bool]:
     """Comparators of ready-made maps as measures, and whether they came as a list.
 
     Raises:
         TypeError: there is none, or something else, such as a measure of features.
     """
-    comparators, several = _as_tuple(compare)
+    comparators, several = _as_tuple(given)
     odd = [c for c in comparators if isinstance(c, Measure) or not callable(c)]
     if odd or not comparators:
         what = "an empty list"
@@ -50,13 +51,24 @@ def check_condensed(measures: Sequence[Measure], nets: Networks) -> None:
         ValueError: a map was given condensed.
     """
     for m in measures:
-        if nets.condensed and getattr(m.compare, "reads_diagonal", False):
+        if nets.condensed and compare.offer(m.compare).reads_diagonal:
             raise ValueError(f"{m} reads the diagonal, which condensed maps lack; give full (n, n) maps.")
 
 
 def _as_tuple(value: Any) -> tuple[tuple[Any, ...], bool]:
     several = isinstance(value, Sequence) and not isinstance(value, str)
     return (tuple(value) if several else (value,)), several
+
+
+def ids_against(against: Any, ids: Any, against_ids: Any) -> Any:
+    """Labels of the images of the columns' networks: `against_ids`, or `ids` where that is None.
+
+    Raises:
+        ValueError: there are labels and no such networks.
+    """
+    if against is None and against_ids is not None:
+        raise ValueError("against_ids labels the images of against, which is not given.")
+    return ids if against_ids is None else against_ids
 
 
 def undefined_networks(x: Networks, y: Networks | None, bad_x, bad_y) -> dict[str, int]:
@@ -66,20 +78,28 @@ def undefined_networks(x: Networks, y: Networks | None, bad_x, bad_y) -> dict[st
     return {name: int(count) for name, count in counts if count >= 0}
 
 
-def warn_undefined(measure: Measure, undefined: dict[str, int], images: int, level: int) -> None:
-    """Say on the host which networks have no scores, and why."""
+def say_undefined(measure: Measure, undefined: dict[str, int], images: int) -> list[str]:
+    """Which networks have no scores, and why: a sentence each."""
+    said = []
     for name, count in undefined.items():
         why = (
             f"{count} of its {images} images have NaN, infinite, zero or constant features"
             if count
             else "its map is constant, so that there is nothing to compare"
         )
-        warnings.warn(f"network {name!r} has no {measure} scores (NaN): {why}.", UndefinedScores, stacklevel=level + 1)
+        said.append(f"network {name!r} has no {measure} scores (NaN): {why}.")
+    return said
+
+
+def warn_undefined(sentences: Sequence[str]) -> None:
+    """Warn on the host, at the line that called the public verb that calls this."""
+    for sentence in sentences:
+        warnings.warn(sentence, UndefinedScores, stacklevel=3)
 
 
 def fewest_images(measure: Measure) -> int:
     """Images that the measure's comparator needs at least."""
-    return getattr(measure.compare, "fewest", 2)
+    return compare.offer(measure.compare).fewest
 
 
 def check(measures: Sequence[Measure], nets: Networks) -> None:
@@ -100,7 +120,7 @@ def _check_parts(measure, shape, name):
     n = shape[0]
     x = jax.ShapeDtypeStruct(shape, jnp.float32)
     steps = [
-        ("transform", measure.transform, 1, lambda s: len(s) >= 2 and s[0] == n, f"({n}, d)"),
+        ("transform", measure.transform, 1, lambda s: len(s) == 2 and s[0] == n, f"({n}, d)"),
         ("pairwise", measure.pairwise, 1, lambda s: s == (n, n), f"({n}, {n})"),
         ("compare", measure.compare, 2, lambda s: s == (), "()"),
     ]

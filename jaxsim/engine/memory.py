@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jax
 
-from jaxsim.engine.program import has_embedding
+from jaxsim import compare
 from jaxsim.inputs import Networks
 from jaxsim.measures import Measure
 
@@ -28,7 +28,8 @@ def default_budget() -> float:
 
 def map_bytes(measures: tuple[Measure, ...], images: int, itemsize: int) -> int:
     """Bytes that one network's embedded maps take."""
-    whole = [not has_embedding(m) or m.compare.reads_diagonal for m in measures]
+    offers = [compare.offer(m.compare) for m in measures]
+    whole = [own.embed is None or own.reads_diagonal for own in offers]
     return sum((images**2 if w else images * (images - 1) // 2) * itemsize for w in whole)
 
 

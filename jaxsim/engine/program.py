@@ -52,7 +52,7 @@ class _Shared:
         k, x, where = self.features(measure.transform)
         if not hasattr(measure.pairwise, "stable"):
             return measure.pairwise(x)
-        product, finish = measure.pairwise.stable(getattr(measure.compare, "invariance", compare.NOTHING))
+        product, finish = measure.pairwise.stable(compare.offer(measure.compare).invariance)
         if product is pairwise.cityblock_sums and measure.transform in (transforms.identity, transforms.center):
             k = -1  # a shift of all images changes no difference
         if (k, product) not in self.products:
@@ -94,20 +94,17 @@ def _at_once(bucket: Bucket) -> int | None:
     return max(1, int(WORKING_BYTES // (8 * n * (n + np.prod(shape)))))
 
 
-def has_embedding(measure: Measure) -> bool:
-    """Whether the comparator is an inner product of embedded maps."""
-    return hasattr(measure.compare, "embed")
-
-
 def embed(measure: Measure, m: jax.Array) -> jax.Array:
     """The map as the comparator compares it."""
-    return measure.compare.embed(m) if has_embedding(measure) else m
+    own = compare.offer(measure.compare).embed
+    return m if own is None else own(m)
 
 
 def score(measure: Measure, a: jax.Array, b: jax.Array) -> jax.Array:
     """`(S, T)` scores of embedded maps: one matrix product, or a loop over pairs for a comparator of your own."""
-    if has_embedding(measure):
-        return measure.compare.finish(long_dot(a, b))
+    own = compare.offer(measure.compare)
+    if own.embed is not None:
+        return own.finish(long_dot(a, b))
     return lax.map(lambda u: lax.map(lambda v: measure.compare(u, v), b), a)
 
 

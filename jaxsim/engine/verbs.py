@@ -1,9 +1,8 @@
 """The public verbs on features and on ready-made maps."""
 
 import itertools
-import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, overload
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +14,10 @@ from jaxsim.engine.checks import (
     check,
     check_condensed,
     fewest_images,
+    ids_against,
     listed,
     listed_comparators,
+    say_undefined,
     undefined_networks,
     warn_undefined,
 )
@@ -24,9 +25,29 @@ from jaxsim.engine.program import affinity_call, maps_call
 from jaxsim.engine.shapes import buckets
 from jaxsim.inputs import Networks
 from jaxsim.measures import Measure
-from jaxsim.results import Affinity, Maps, Provenance, UndefinedScores
+from jaxsim.results import Affinity, Maps, Provenance
 
 
+@overload
+def affinity(
+    features: Any,
+    measure: Measure,
+    *,
+    ids: Any = ...,
+    align: bool = ...,
+    missing: str = ...,
+    memory: float | None = ...,
+) -> Affinity: ...
+@overload
+def affinity(
+    features: Any,
+    measure: Sequence[Measure],
+    *,
+    ids: Any = ...,
+    align: bool = ...,
+    missing: str = ...,
+    memory: float | None = ...,
+) -> list[Affinity]: ...
 def affinity(
     features: Any,
     measure: Measure | Sequence[Measure],
@@ -35,7 +56,7 @@ def affinity(
     align: bool = False,
     missing: str = "shared",
     memory: float | None = None,
-) -> Any:
+) -> Affinity | list[Affinity]:
     """Similarity of every network with every other over the same n images.
 
     Args:
@@ -65,10 +86,35 @@ def affinity(
     if len(nets.names) < 2:
         raise ValueError(f"affinity compares networks with each other; there is only {''.join(nets.names)!r}.")
     measures, several = listed(measure)
-    found = _run(measures, nets, None, align, missing, memory)
+    found, undefined = _run(measures, nets, None, align, missing, memory)
+    warn_undefined(undefined)
     return found if several else found[0]
 
 
+@overload
+def cross_affinity(
+    xs: Any,
+    ys: Any,
+    measure: Measure,
+    *,
+    ids: Any = ...,
+    ids_ys: Any = ...,
+    align: bool = ...,
+    missing: str = ...,
+    memory: float | None = ...,
+) -> Affinity: ...
+@overload
+def cross_affinity(
+    xs: Any,
+    ys: Any,
+    measure: Sequence[Measure],
+    *,
+    ids: Any = ...,
+    ids_ys: Any = ...,
+    align: bool = ...,
+    missing: str = ...,
+    memory: float | None = ...,
+) -> list[Affinity]: ...
 def cross_affinity(
     xs: Any,
     ys: Any,
@@ -79,7 +125,7 @@ def cross_affinity(
     align: bool = False,
     missing: str = "shared",
     memory: float | None = None,
-) -> Any:
+) -> Affinity | list[Affinity]:
     """Similarity of S networks with T others (layers with networks, networks with brain regions): `(S, T)`.
 
     The square matrix of all S + T is never formed. Arguments as for `affinity`; `ids_ys` labels the images of `ys`
@@ -93,7 +139,8 @@ def cross_affinity(
     x = inputs.networks(xs, ids, "xs")
     y = inputs.networks(ys, ids if ids_ys is None else ids_ys, "ys")
     measures, several = listed(measure)
-    found = _run(measures, x, y, align, missing, memory)
+    found, undefined = _run(measures, x, y, align, missing, memory)
+    warn_undefined(undefined)
     return found if several else found[0]
 
 
@@ -111,15 +158,38 @@ def maps(features: Any, measure: Measure, *, ids: Any = None, align: bool = Fals
     return Maps(values, nets.names, Provenance.now(str(measure), values), nets.ids[0] if nets.ids else None)
 
 
+@overload
+def compare_maps(
+    maps: Any,
+    compare: Callable,
+    *,
+    against: Any = ...,
+    ids: Any = ...,
+    against_ids: Any = ...,
+    align: bool = ...,
+    memory: float | None = ...,
+) -> Affinity: ...
+@overload
+def compare_maps(
+    maps: Any,
+    compare: Sequence[Callable],
+    *,
+    against: Any = ...,
+    ids: Any = ...,
+    against_ids: Any = ...,
+    align: bool = ...,
+    memory: float | None = ...,
+) -> list[Affinity]: ...
 def compare_maps(
     maps: Any,
     compare: Callable | Sequence[Callable],
     *,
     against: Any = None,
     ids: Any = None,
+    against_ids: Any = None,
     align: bool = False,
     memory: float | None = None,
-) -> Any:
+) -> Affinity | list[Affinity]:
     """Similarity of ready-made maps.
 
     Args:
@@ -128,6 +198,7 @@ def compare_maps(
         compare: comparator such as `js.compare.spearman`, or a list of them.
         against: other maps for the columns; None compares `maps` with themselves.
         ids: labels of the images, as for `affinity`; rows and columns of a map are aligned together.
+        against_ids: labels of the images of `against` where that needs saying; `ids` if None.
         align: match images by id.
         memory: as for `affinity`.
 
@@ -136,16 +207,18 @@ def compare_maps(
     [[1.0, 1.0], [1.0, 1.0]]
     """
     x = inputs.square_maps(maps, ids)
-    y = None if against is None else inputs.square_maps(against, ids)
+    against_ids = ids_against(against, ids, against_ids)
+    y = None if against is None else inputs.square_maps(against, against_ids)
     measures, several = listed_comparators(compare)
     for nets in (x,) if y is None else (x, y):
         check_condensed(measures, nets)
-    found = _run(measures, x, y, align, "shared", memory)
+    found, undefined = _run(measures, x, y, align, "shared", memory)
+    warn_undefined(undefined)
     return found if several else found[0]
 
 
-def _run(measures, x, y, align, missing, memory) -> list[Affinity]:
-    """Scores of each measure."""
+def _run(measures, x, y, align, missing, memory) -> tuple[list[Affinity], list[str]]:
+    """Scores of each measure, and a sentence on every network without any."""
     if missing not in inputs.MISSING:
         raise ValueError(f"missing must be one of {', '.join(inputs.MISSING)}, not {missing!r}.")
     if align and missing == "pairwise" and x.ids is not None:
@@ -154,18 +227,18 @@ def _run(measures, x, y, align, missing, memory) -> list[Affinity]:
     return _scores(measures, x, rest[0] if rest else None, memory)
 
 
-def _scores(measures, x, y, memory) -> list[Affinity]:
+def _scores(measures, x, y, memory) -> tuple[list[Affinity], list[str]]:
     for nets in (x,) if y is None else (x, y):
         check(measures, nets)
-    made = []
+    made, said = [], []
     for m, (values, bad_x, bad_y) in zip(measures, _in_blocks(measures, x, y, memory), strict=True):
         images = np.full(values.shape, x.images)
         undefined = undefined_networks(x, y, bad_x, bad_y)
-        warn_undefined(m, undefined, x.images, level=5)
+        said += say_undefined(m, undefined, x.images)
         targets = x.names if y is None else y.names
         provenance = Provenance.now(str(m), values)
         made.append(Affinity(values, images, x.names, targets, provenance, tuple(undefined.items()), y is not None))
-    return made
+    return made, said
 
 
 def _in_blocks(measures, x, y, memory):
@@ -208,7 +281,7 @@ def _device_inputs(measures, x, y):
     return parts_x, parts_y, rows, columns
 
 
-def _pairwise(measures, x, y, memory) -> list[Affinity]:
+def _pairwise(measures, x, y, memory) -> tuple[list[Affinity], list[str]]:
     """Every pair on the images that both have; pairs with the same images are computed together."""
     columns = x if y is None else y
     if columns.ids is None:
@@ -216,17 +289,19 @@ def _pairwise(measures, x, y, memory) -> list[Affinity]:
     shape = (len(x.names), len(columns.names))
     values = [np.full(shape, np.nan, np.float64) for _ in measures]
     images, undefined = np.zeros(shape, int), [{} for _ in measures]
-    fewest = max(fewest_images(m) for m in measures)
+    fewest, said = max(fewest_images(m) for m in measures), []
     for shared, pairs in _pairs_by_images(x, columns, y is None).items():
         rows, cols = (sorted({p[k] for p in pairs}) for k in (0, 1))
         places = tuple(np.transpose(pairs))
         images[places] = len(shared)
         if len(shared) < fewest:
             a, b = x.names[pairs[0][0]], columns.names[pairs[0][1]]
-            text = f"networks {a!r} and {b!r} share {len(shared)} images, and it takes {fewest}: their scores are NaN."
-            warnings.warn(text, UndefinedScores, stacklevel=4)
+            said.append(
+                f"networks {a!r} and {b!r} share {len(shared)} images, and it takes {fewest}: their scores are NaN."
+            )
             continue
-        found = _scores(measures, x.select(rows, shared), columns.select(cols, shared), memory)
+        found, more = _scores(measures, x.select(rows, shared), columns.select(cols, shared), memory)
+        said += more
         for k, one in enumerate(found):
             values[k][places] = np.asarray(one.values)[
                 np.searchsorted(rows, places[0]), np.searchsorted(cols, places[1])
@@ -236,7 +311,7 @@ def _pairwise(measures, x, y, memory) -> list[Affinity]:
         for matrix in (*values, images):
             matrix[:] = np.triu(matrix) + np.triu(matrix, 1).T
     records = zip(measures, values, undefined, strict=True)
-    return [_pairwise_record(m, v, images, x, columns, u) for m, v, u in records]
+    return [_pairwise_record(m, v, images, x, columns, u) for m, v, u in records], said
 
 
 def _pairs_by_images(x, columns, square):

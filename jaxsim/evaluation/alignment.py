@@ -71,11 +71,11 @@ def _shared(kind, mine, truth, theirs, subset) -> tuple[str, ...]:
     return tuple(n for n in mine if n in known)
 
 
-def warn_undefined(targets: tuple[str, ...], defined: np.ndarray, stacklevel: int = 3) -> tuple[str, ...]:
+def warn_undefined(targets: tuple[str, ...], defined: np.ndarray) -> tuple[str, ...]:
     """Name the targets whose correlation is undefined in a warning; the same sentence as a note, if any."""
     lost = [t for t, fine in zip(targets, defined, strict=True) if not fine]
     if not lost:
         return ()
     note = f"The correlation is undefined for {len(lost)} of {len(targets)} targets: {', '.join(lost)}."
-    warnings.warn(note, RuntimeWarning, stacklevel=stacklevel)
+    warnings.warn(note, RuntimeWarning, stacklevel=3)
     return (note,)

@@ -11,7 +11,7 @@ from jaxsim import inference
 from jaxsim.evaluation.alignment import align, warn_undefined
 from jaxsim.evaluation.correlation import Correlation, pearson, spearman
 from jaxsim.evaluation.truth import as_affinity
-from jaxsim.results import Affinity, Provenance, Saved, record
+from jaxsim.results import BOOTSTRAPS, Affinity, Provenance, Resamples, Saved, record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +72,7 @@ class AgreementIntervals(Saved):
 
 
 def agreement_intervals(
-    resamples: Any,
+    resamples: Resamples,
     truth: "Affinity | pd.DataFrame",
     *,
     diagonal: bool,
@@ -88,8 +88,7 @@ def agreement_intervals(
     over targets resamples columns at the full-sample scores. The third does both.
 
     Args:
-        resamples: a record of bootstrap scores: `values` `(B, S, T)`, `estimate` `(S, T)`, `names`,
-            `targets`, `provenance`, and `scheme`.
+        resamples: scores under `js.Bootstrap()` or `js.BayesianBootstrap()`.
         truth: measured transfer, higher is better; aligned by name.
         diagonal: whether a target's own network counts as a source.
         key: typed random key, for the draws of targets.
@@ -104,14 +103,13 @@ def agreement_intervals(
     Raises:
         ValueError: the truth lacks networks; the scheme is no bootstrap; no target or no resample is defined;
             another correlation; level outside (0, 1).
-        TypeError: the key is not a typed key.
+        TypeError: there is no record of resamples, or the key is not a typed key.
 
     Example:
-        >>> import types
         >>> s = jax.random.normal(jax.random.key(0), (6, 6))
         >>> values = s + 0.3 * jax.random.normal(jax.random.key(1), (200, 6, 6))
-        >>> names, given = tuple("abcdef"), Provenance("rsa", "float32", "cpu", scheme="Bootstrap()")
-        >>> r = types.SimpleNamespace(values=values, estimate=s, names=names, targets=names, provenance=given)
+        >>> names, given = tuple("abcdef"), Provenance("rsa", "float32", "cpu")
+        >>> r = Resamples(values, s, names, names, given, "bootstrap", images=50)
         >>> truth = Affinity(s, None, names, names, given)
         >>> found = agreement_intervals(r, truth, diagonal=False, key=jax.random.key(2))
         >>> found.over, found.interval.shape, bool(found.bias[0] < 0)
@@ -177,8 +175,9 @@ def _finite_resamples(values, used):
 
 
 def _refuse_other_schemes(resamples):
-    scheme = str(getattr(resamples, "scheme", None) or resamples.provenance.scheme or "bootstrap")
-    if "bootstrap" not in scheme.lower():
+    if not isinstance(resamples, Resamples):
+        raise TypeError(f"resamples must be the record that js.resample gives, not {type(resamples).__name__}.")
+    if resamples.kind not in BOOTSTRAPS:
         raise ValueError(
-            f"Agreement intervals need bootstrapped images, js.Bootstrap(), not resamples made by {scheme}."
+            f"Agreement intervals need bootstrapped images, js.Bootstrap(), not resamples made by {resamples.kind}."
         )

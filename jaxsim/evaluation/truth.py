@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxsim import io
-from jaxsim.results import Affinity, Provenance
+from jaxsim.results import Affinity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,18 +28,12 @@ def as_affinity(table: "Affinity | pd.DataFrame", what: str) -> Affinity:
             kind = type(table).__name__
             raise TypeError(f"{what} must be an Affinity or a pandas DataFrame with names, not {kind}.")
         names, targets = tuple(map(str, table.index)), tuple(map(str, table.columns))
-        table = _given(table.to_numpy(dtype=np.float64), names, targets, measure=what)
+        table = Affinity.of(table.to_numpy(dtype=np.float64), names, targets, measure=what)
     for labels in (table.names, table.targets):
         twice = sorted({n for n in labels if labels.count(n) > 1})
         if twice:
             raise ValueError(f"{what} has more than one row or column named {', '.join(twice)}.")
     return table
-
-
-def _given(values, names, targets, measure) -> Affinity:
-    notes = ("given, not computed here: the number of images is not known",)
-    provenance = Provenance(measure=measure, dtype=str(values.dtype), device="host", notes=notes)
-    return Affinity(values=values, images=None, names=names, targets=targets, provenance=provenance)
 
 
 def load_truth(path: str | Path, key: str | None = None) -> Affinity:
@@ -65,4 +59,4 @@ def load_truth(path: str | Path, key: str | None = None) -> Affinity:
     """
     values, names, targets = io.read_matrix(path, key)
     name = Path(path).name if key is None else f"{Path(path).name}: {key}"
-    return as_affinity(_given(np.asarray(values), tuple(names), tuple(targets), name), str(path))
+    return as_affinity(Affinity.of(values, names, targets, measure=name), str(path))

@@ -1,4 +1,4 @@
-"""Npy files written row by row, and the file system's faults, locks and flushing."""
+"""Npy files written row by row, and the lock that keeps other processes from them."""
 
 import contextlib
 import io
@@ -14,7 +14,7 @@ DTYPE = np.dtype("<f4")
 
 
 def row_bytes(shape: Sequence[int]) -> int:
-    """Of one row of that shape."""
+    """Bytes of one row of that shape."""
     return math.prod(shape) * DTYPE.itemsize
 
 
@@ -26,7 +26,7 @@ def npy(array: np.ndarray) -> bytes:
 
 
 def header(count: int, shape: Sequence[int]) -> bytes:
-    """Of an npy file of `count` rows; its length does not depend on `count`."""
+    """Header of an npy file of `count` rows; its length does not depend on `count`."""
     text = io.BytesIO()
     what = {"descr": DTYPE.str, "fortran_order": False, "shape": (count, *shape)}
     np.lib.format.write_array_header_1_0(text, what)
@@ -50,24 +50,6 @@ def write_all(file: BinaryIO, content: memoryview) -> None:
         left = left[file.write(left) :]
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write a file in a folder that no one reads yet, and flush it to the disk."""
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def flush(folder: Path) -> None:
-    """Bring the folder's own entries to the disk, where the system can."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 @contextlib.contextmanager
 def alone(part: Path) -> Iterator[None]:
     """Keep other processes out while the block runs; the lock ends with the process, however that ends."""
@@ -85,15 +67,3 @@ def alone(part: Path) -> Iterator[None]:
         yield
     finally:
         os.close(folder)
-
-
-@contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Turn errors of the system inside the block into one sentence that names `path`."""
-    try:
-        yield
-    except OSError as error:
-        if error.strerror is None:
-            raise
-        kind = type(OSError(error.errno, ""))
-        raise kind(f"{path} could not be written: {error.strerror[:1].lower() + error.strerror[1:]}.") from error

@@ -1,10 +1,10 @@
 """Encoders made ready to run: compiled over all devices, at full precision, the chosen layers alone."""
 
+import contextlib
 import dataclasses
-import fnmatch
 import functools
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -80,16 +80,20 @@ def ready(
     """
     views = jax.ShapeDtypeStruct((batch, *view.shape), view.dtype)
     shape = jax.eval_shape(functools.partial(prepare, preprocessing), views).shape
+    if isinstance(encoder, nnx.Module):
+        return _module(name, encoder, preprocessing, shape, layers, pool)
+    if not callable(encoder):
+        raise TypeError(f"Encoder {name!r} is of type {type(encoder).__name__}, neither a network nor a function.")
+    first = jnp.broadcast_to(prepare(preprocessing, jnp.asarray(view)[None]), shape)
+    return _function(name, encoder, preprocessing, first, layers, pool)
+
+
+@contextlib.contextmanager
+def _shown(name: str, shape: Sequence[int]) -> Iterator[None]:
+    """Errors of the encoder's own as one sentence that says what it was shown."""
     try:
-        if isinstance(encoder, nnx.Module):
-            return _module(name, encoder, preprocessing, shape, layers, pool)
-        if not callable(encoder):
-            raise TypeError(f"Encoder {name!r} is of type {type(encoder).__name__}, neither a network nor a function.")
-        first = jnp.broadcast_to(prepare(preprocessing, jnp.asarray(view)[None]), shape)
-        return _function(name, encoder, preprocessing, first, layers, pool)
+        yield
     except (ValueError, TypeError) as error:
-        if str(error).startswith("Encoder "):
-            raise
         reason = textwrap.shorten(str(error).split("\n")[0], 300)
         size = " x ".join(map(str, shape[1:]))
         raise ValueError(f"Encoder {name!r} does not take pictures of {size}, as it is shown them: {reason}") from error
@@ -99,23 +103,14 @@ def _module(name, encoder, preprocessing, shape, layers, pool) -> Ready:
     encoder = models.fold(encoder)
     encoder.eval()
     weights = digest(encoder)
-    graph, state = nnx.split(models.for_inference(encoder))
-    order: list[str] = []
-    given = jax.eval_shape(functools.partial(_layers, graph, order), state, jax.ShapeDtypeStruct(shape, jnp.float32))
-    wanted = chosen(name, order, layers)
-    shapes = {layer: _pooled_shape(given[layer].shape[1:], pool) for layer in wanted}
+    network = models.for_inference(encoder)
+    with _shown(name, shape):
+        given = models.layer_shapes(network, shape)
+    wanted = chosen(name, list(given), layers)
+    shapes = {layer: _pooled_shape(given[layer][1:], pool) for layer in wanted}
+    graph, state = nnx.split(network)
     run = functools.partial(_forward(), graph, jax.device_put(state, over_devices()[1]), wanted, pool)
     return Ready(preprocessing, run, shapes, weights)
-
-
-def _layers(graph: Any, order: list[str], state: Any, x: Array) -> dict[str, Array]:
-    """All layers; their order, which a traced dict does not keep, goes to `order`."""
-    network = nnx.merge(graph, state)
-    values = network.layers(x) if hasattr(network, "layers") else network(x)
-    if not isinstance(values, Mapping):
-        raise TypeError(f"it gives a {type(values).__name__} and not arrays by the name of their layer.")
-    order[:] = values
-    return dict(values)
 
 
 @functools.cache
@@ -126,7 +121,7 @@ def _forward() -> Callable:
 
 def _features(graph: Any, state: Any, layers: tuple[str, ...], pool: bool, x: Array) -> dict[str, Array]:
     with jax.default_matmul_precision("highest"):
-        values = _layers(graph, [], state, x)
+        values = models.all_layers(nnx.merge(graph, state), x)
     return {layer: _pooled(values[layer].astype(jnp.float32), pool) for layer in layers}
 
 
@@ -150,11 +145,12 @@ def _chosen_of_function(name, encoder, place, layers, pool, x) -> dict[str, Arra
 
 def _called(name: str, encoder: Any, place: Any, x: Array) -> dict[str, np.ndarray]:
     """What a function gives for a batch, as arrays of our own: another library may use its memory again."""
-    with jax.default_matmul_precision("highest"):
+    with _shown(name, x.shape), jax.default_matmul_precision("highest"):
         values = encoder(jax.device_put(x, place))
     if not isinstance(values, Mapping):
         raise TypeError(f"Encoder {name!r} gives a {type(values).__name__} and not arrays by the name of their layer.")
-    found = inputs.networks(values, what=f"what encoder {name!r} gives")
+    with _shown(name, x.shape):
+        found = inputs.networks(values, what=f"what encoder {name!r} gives")
     arrays = {layer: np.array(array, np.float32) for layer, array in zip(found.names, found.arrays, strict=True)}
     for layer, array in arrays.items():
         if len(array) != len(x):
@@ -171,10 +167,9 @@ def chosen(name: str, there: Sequence[str], wanted: Sequence[str]) -> tuple[str,
     >>> chosen("net", ["stem", "block1", "block2", "code"], ["block*"])
     ('block1', 'block2')
     """
-    for pattern in wanted:
-        if not fnmatch.filter(there, pattern):
-            raise ValueError(f"Encoder {name!r} has no layer {pattern!r}; there are {', '.join(there)}.")
-    return tuple(layer for layer in there if any(fnmatch.fnmatchcase(layer, p) for p in wanted or there[-1:]))
+    if unknown := [pattern for pattern in wanted if not models.matching(there, [pattern])]:
+        raise ValueError(f"Encoder {name!r} has no layer {unknown[0]!r}; there are {', '.join(there)}.")
+    return models.matching(there, wanted) or tuple(there[-1:])
 
 
 def _pooled(values: Any, pool: bool) -> Any:

@@ -18,7 +18,7 @@ from jaxsim.extraction.preprocessing import Preprocessing, named, preprocessing_
 NO_PICTURE = np.zeros((1, 1, 3), np.uint8)
 """Stands for the picture where only views of it are used."""
 FAULTS = (ValueError, OSError, jax.errors.JaxRuntimeError)
-"""Of pictures, encoders, disk and device: what is computed before one of them is kept."""
+"""Errors after which finished batches are kept."""
 
 
 def extract(
@@ -214,7 +214,10 @@ Item = TypeVar("Item")
 
 
 def _one_behind(items: Iterator[Item]) -> Iterator[Item]:
-    """The items, each when the next is under way; those before an error come before it."""
+    """Yield each item only after the next has been requested, so that the device works ahead.
+
+    On failure yield what is pending, then raise.
+    """
     waiting: list[Item] = []
     failure = None
     while True:
@@ -261,6 +264,5 @@ def _with_what_is_kept(error: Exception, store: storage.Store, out: str | Path, 
             return error
         text = f"A batch of {batch} does not fit in the device's memory: give a smaller one."
     if store.done:
-        kept = f"{store.done} of {len(store.ids)} pictures are done and kept in {storage.part_of(out)}"
-        text = f"{text.rstrip('. ')}. {kept}: the same command goes on there once this is mended."
+        return storage.Unfinished(text, store.done, len(store.ids), storage.part_of(out))
     return OSError(text) if isinstance(error, OSError) else ValueError(text)

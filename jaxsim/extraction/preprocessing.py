@@ -162,6 +162,17 @@ def named(name: str) -> Preprocessing:
     return NAMED[name]
 
 
+def of_rooms(name: str) -> Preprocessing:
+    """What the small encoder of that name was trained on in the built-in world: grey pictures for colorization.
+
+    >>> of_rooms("colorization") == GREY, of_rooms("edge2d") == UNIT
+    (True, True)
+    """
+    from jaxsim.rooms.encoders import sees_grey
+
+    return GREY if sees_grey(name) else UNIT
+
+
 def preprocessing_of(name: str, encoder: Any) -> Preprocessing:
     """What an encoder wants to be shown: its own attribute `preprocessing`, else what its kind was trained on.
 

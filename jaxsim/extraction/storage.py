@@ -14,6 +14,8 @@ import numpy as np
 
 from jaxsim import io
 from jaxsim.extraction import files
+from jaxsim.io import folders
+from jaxsim.io.objects import differing
 
 MARK = "features.json"
 IDS = "image_ids.npy"
@@ -21,6 +23,22 @@ SECONDS = 5.0
 """Between two times that what is there is flushed to the disk and noted down: what a kill can cost."""
 PARTS = ("job.json", "done.json", "unfinished", "replaced")
 """What `OUT.part` holds; hidden files beside it are what a kill has left."""
+
+
+class Unfinished(OSError, ValueError):
+    """Taking features has stopped, and what is done is kept.
+
+    Attributes:
+        reason: what has stopped it, in one sentence.
+
+    >>> Unfinished("a.png is damaged.", 2, 4, Path("out.part")).reason
+    'a.png is damaged.'
+    """
+
+    def __init__(self, reason: str, done: int, count: int, part: Path):
+        self.reason = f"{reason.rstrip('. ')}."
+        kept = f"{done} of {count} pictures are done and kept in {part}"
+        super().__init__(f"{self.reason} {kept}: the same command goes on there once this is mended.")
 
 
 class Store:
@@ -33,7 +51,7 @@ class Store:
     def __init__(self, part: Path, ids: Sequence[str], rows: Mapping[str, tuple[int, ...]], done: int):
         self.part, self.ids, self.rows, self.done = part, tuple(ids), dict(rows), done
         self._files = {name: files.opened_at(_file(part, name), done, len(ids), shape) for name, shape in rows.items()}
-        files.flush(part / "unfinished")
+        folders.flush(part / "unfinished")
         self._noted = time.monotonic()
 
     def append(self, values: Mapping[str, np.ndarray]) -> None:
@@ -48,7 +66,7 @@ class Store:
             if arrays[name].shape[1:] != shape:
                 raise ValueError(f"{name} has features of shape {arrays[name].shape[1:]}; {shape} was announced.")
         for name, array in arrays.items():
-            with files.naming(_file(self.part, name)):
+            with folders.one_sentence(_file(self.part, name)):
                 files.write_all(self._files[name], array.data)
         self.done += len(next(iter(arrays.values())))
         if time.monotonic() - self._noted >= SECONDS:
@@ -96,19 +114,19 @@ def opened(
     out = Path(os.path.realpath(out))
     check(out, overwrite)
     part = part_of(out)
-    with files.naming(out):
+    with folders.one_sentence(out):
         part.mkdir(parents=True, exist_ok=True)
     with files.alone(part):
         done = _resumed(part, json.loads(json.dumps(job)), ids, rows, overwrite)
         store = None
         try:
-            with files.naming(out):
+            with folders.one_sentence(out):
                 _check_space(part, rows, len(ids) - done)
                 store = Store(part, ids, rows, done)
             yield store
             if store.done != len(ids):
                 raise ValueError(f"Features of {store.done} pictures were written where {len(ids)} were announced.")
-            with files.naming(out):
+            with folders.one_sentence(out):
                 store.commit()
         except BaseException:
             with contextlib.suppress(OSError):
@@ -120,7 +138,7 @@ def opened(
         finally:
             if store is not None:
                 store.close()
-        with files.naming(out):
+        with folders.one_sentence(out):
             _publish(out, part, job, ids)
 
 
@@ -141,12 +159,7 @@ def check(out: str | Path, overwrite: bool) -> None:
         OSError: it cannot be written.
     """
     out = Path(os.path.realpath(out))
-    for place in (out, *out.parents):
-        if place.exists() and not place.is_dir():
-            raise NotADirectoryError(f"{out} could not be written: {place} is a file.")
-    near = next(place for place in out.parents if place.is_dir())
-    if not os.access(near, os.W_OK | os.X_OK):
-        raise PermissionError(f"{out} could not be written: the folder {near} cannot be written.")
+    folders.check(out.parent if out.is_dir() else out, out)
     if not out.is_dir() or not any(out.iterdir()):
         return
     strange = [path.name for path in out.iterdir() if path.suffix != ".npy" and path.name != MARK]
@@ -172,12 +185,12 @@ def _resumed(part: Path, job: Any, ids: Sequence[str], rows: Mapping[str, tuple[
             raise FileExistsError(f"{part}, where features are kept until they are complete, holds other things.")
         for left in part.iterdir():
             shutil.rmtree(left) if left.is_dir() else left.unlink()
-        with files.naming(part):
+        with folders.one_sentence(part):
             _write_json(part / "job.json", {"job": job, "ids": list(ids)})
             _note_done(part, 0)
             (part / "unfinished").mkdir()
         return 0
-    with files.naming(part):
+    with folders.one_sentence(part):
         _write_json(part / "job.json", {"job": job, "ids": list(ids)})
     return done
 
@@ -195,8 +208,7 @@ def _done(part: Path, job: Any, ids: Sequence[str], rows: Mapping[str, tuple[int
             raise ValueError(f"{done} pictures of {len(before)}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{part} is damaged, its records cannot be read; {again}.") from error
-    other = [name for name in {**theirs, **job} if theirs.get(name) != job.get(name)]
-    if other:
+    if other := differing(theirs, job):
         raise FileExistsError(f"{part} is left of a job that differs in {' and '.join(other)}; {again}.")
     if before[:done] != list(ids[:done]):
         raise FileExistsError(f"{part} is left of a job on other pictures; {again}.")
@@ -229,8 +241,8 @@ def _write_json(path: Path, content: Any) -> None:
 def _publish(out: Path, part: Path, job: Mapping[str, Any], ids: Sequence[str]) -> None:
     """Put the complete features in place of `out` by renaming their folder."""
     whole = part / "unfinished"
-    files.write(whole / IDS, files.npy(np.asarray(ids, dtype=np.str_)))
-    files.write(whole / MARK, (json.dumps({"pictures": len(ids)} | dict(job), indent=1) + "\n").encode())
+    folders.write(whole / IDS, files.npy(np.asarray(ids, dtype=np.str_)))
+    folders.write(whole / MARK, (json.dumps({"pictures": len(ids)} | dict(job), indent=1) + "\n").encode())
     replaces = out.is_dir() and any(out.iterdir())
     if replaces:
         out.rename(part / "replaced")
@@ -240,5 +252,5 @@ def _publish(out: Path, part: Path, job: Mapping[str, Any], ids: Sequence[str]) 
         if replaces:
             (part / "replaced").rename(out)
         raise
-    files.flush(out.parent)
+    folders.flush(out.parent)
     shutil.rmtree(part, ignore_errors=True)

@@ -5,6 +5,7 @@ plain percentile interval over images misses the truth: the bias is reported, an
 it.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -211,6 +212,7 @@ def _corrected(estimate, values, mean, error, level: float) -> Agreement:
     return Agreement(estimate, values, bias, estimate - bias, error, interval, percentile_interval(values, level))
 
 
+@functools.partial(jax.jit, static_argnames=("correlation", "nested"))
 def _two_levels(values, estimate, truth, correlation, mask, nested: int) -> tuple[jax.Array, jax.Array]:
     """Agreement per target of each resample, `(B, T)`, and its mean over resamples of that resample."""
     if nested < 1:

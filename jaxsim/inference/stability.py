@@ -49,15 +49,7 @@ def rank_distribution(values: ArrayLike, exclude: ArrayLike | None = None) -> ja
         >>> rank_distribution(jnp.array([[[1.0], [2.0]], [[3.0], [3.0]]]))[:, :, 0].tolist()
         [[0.25, 0.75], [0.75, 0.25]]
     """
-    values, usable = _competing(values, exclude)
-    shares = jax.vmap(_rank_shares, in_axes=1, out_axes=2)
-    sources, targets = usable.shape
-
-    def add(total: jax.Array, scores: jax.Array) -> tuple[jax.Array, None]:
-        return total + shares(scores, usable), None
-
-    total, _ = jax.lax.scan(add, jnp.zeros((sources, sources, targets), values.dtype), values)
-    return jnp.where(usable[:, None, :], total / values.shape[0], jnp.nan)
+    return _mean_shares(*_competing(values, exclude))
 
 
 def rank_stability(values: ArrayLike, estimate: ArrayLike, exclude: ArrayLike | None = None) -> jax.Array:
@@ -77,9 +69,7 @@ def rank_stability(values: ArrayLike, estimate: ArrayLike, exclude: ArrayLike | 
     """
     values, estimate = checks.pair(values, estimate)
     values, usable = _competing(values, exclude)
-    usable = usable & ~jnp.isnan(estimate)
-    per_target = jax.vmap(masked_spearman, in_axes=1)
-    return jnp.mean(jax.lax.map(lambda scores: per_target(scores, estimate, usable), values), axis=0)
+    return _mean_spearman(values, estimate, usable & ~jnp.isnan(estimate))
 
 
 def _competing(values: ArrayLike, exclude: ArrayLike | None) -> tuple[jax.Array, jax.Array]:
@@ -87,6 +77,26 @@ def _competing(values: ArrayLike, exclude: ArrayLike | None) -> tuple[jax.Array,
     checks.rank_of(values, 3, "values", "(B, S, T)")
     excluded = checks.mask_of(exclude, values.shape[1:], False, "exclude")
     return values, ~excluded & ~jnp.isnan(values).any(axis=0)
+
+
+@jax.jit
+def _mean_shares(values: jax.Array, usable: jax.Array) -> jax.Array:
+    """`rank_distribution` of checked arrays, one resample in memory at a time."""
+    shares = jax.vmap(_rank_shares, in_axes=1, out_axes=2)
+    sources, targets = usable.shape
+
+    def add(total: jax.Array, scores: jax.Array) -> tuple[jax.Array, None]:
+        return total + shares(scores, usable), None
+
+    total, _ = jax.lax.scan(add, jnp.zeros((sources, sources, targets), values.dtype), values)
+    return jnp.where(usable[:, None, :], total / values.shape[0], jnp.nan)
+
+
+@jax.jit
+def _mean_spearman(values: jax.Array, estimate: jax.Array, usable: jax.Array) -> jax.Array:
+    """`rank_stability` of checked arrays, one resample in memory at a time."""
+    per_target = jax.vmap(masked_spearman, in_axes=1)
+    return jnp.mean(jax.lax.map(lambda scores: per_target(scores, estimate, usable), values), axis=0)
 
 
 def _rank_shares(scores: jax.Array, usable: jax.Array) -> jax.Array:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from jaxsim.io.pickles import load_pickle
+from jaxsim.io.pickles import Refused, load_pickle
 
 _DAMAGED = (
     zipfile.BadZipFile,
@@ -46,11 +46,11 @@ def naming(path: str | Path) -> Iterator[None]:
         raise FileNotFoundError(f"{path} is not there or is not a file.")
     try:
         yield
+    except Refused:
+        raise
     except PermissionError as error:
         raise PermissionError(f"{path} could not be read: permission denied.") from error
     except _DAMAGED as error:
-        if str(error).startswith(str(path)):
-            raise
         reason = str(error).strip("'\" .").replace("\n", " ") or type(error).__name__
         raise ValueError(f"{path} is damaged, truncated or not of its kind: {reason}.") from error
 
@@ -144,7 +144,7 @@ def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, *, objects: boo
         if dtype.hasobject and objects:
             return _objects(stream, dtype, f"{archive.filename}, entry {info.filename}")  # type: ignore[arg-type]
         if dtype.hasobject:
-            raise ValueError(f"{archive.filename} holds a pickle as {info.filename!r}, which is not read.")
+            raise Refused(f"{archive.filename} holds a pickle as {info.filename!r}, which is not read.")
         if stream.tell() + math.prod(shape) * dtype.itemsize != info.file_size:
             raise ValueError(f"entry {info.filename!r} is not as long as its shape {shape} says")
     with archive.open(info) as stream:

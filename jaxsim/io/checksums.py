@@ -8,7 +8,7 @@ import numpy as np
 
 
 def sha256(values: np.ndarray) -> str:
-    """Of an array's bytes in C order; its shape and type do not count.
+    """SHA-256 of an array's bytes in C order; its shape and type do not count.
 
     >>> sha256(np.zeros(2, np.int8))[:8]
     '96a296d2'
@@ -17,7 +17,7 @@ def sha256(values: np.ndarray) -> str:
 
 
 def sha256_of_json(content: Any) -> str:
-    """Of JSON values, whatever the order of their keys.
+    """SHA-256 of JSON values, whatever the order of their keys.
 
     >>> sha256_of_json({"a": 1, "b": [2]}) == sha256_of_json({"b": [2], "a": 1})
     True

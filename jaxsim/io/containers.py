@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxsim import extras
 from jaxsim.io.arrays import naming
 
 _SAFETENSORS = {
@@ -85,11 +86,8 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
         FileNotFoundError: the file is not there.
         ValueError: the file is truncated or damaged.
     """
-    try:
+    with extras.needed(f"{path} needs", install=extras.FILES):
         import h5py
-    except ImportError as error:
-        message = f'{path} needs h5py: pip install "jaxsim-similarity[files]".'
-        raise ImportError(message) from error
     found: dict[str, np.ndarray] = {}
 
     def visit(name: str, item: Any) -> None:

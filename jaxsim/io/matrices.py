@@ -149,11 +149,11 @@ def _task_order(tasks: set[str]) -> list[str]:
 
 
 def _from_csv(path: Path) -> Named:
-    with naming(path), open(path, encoding="utf-8-sig", newline="") as file:
-        try:
+    try:
+        with naming(path), open(path, encoding="utf-8-sig", newline="") as file:
             rows = [row for row in csv.reader(file, strict=True) if row]
-        except csv.Error as error:
-            raise ValueError(f"{path} is not a CSV table: {error}.") from error
+    except csv.Error as error:
+        raise ValueError(f"{path} is not a CSV table: {error}.") from error
     if len(rows) < 2 or len(rows[0]) < 2:
         raise ValueError(f"{path} has no table with names in its first row and first column.")
     targets, names = rows[0][1:], [row[0] for row in rows[1:]]

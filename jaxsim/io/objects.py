@@ -1,7 +1,8 @@
-"""JSON: objects read from files that may be damaged, and values made fit for it."""
+"""JSON: objects read from files that may be damaged, compared with others, and values made fit for it."""
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,15 @@ def read_json(path: str | Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"{path} is damaged: it holds no JSON object.")
     return found
+
+
+def differing(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """Keys, of either object of JSON, whose values differ; one that is not there counts as null.
+
+    >>> differing({"seed": 1, "size": 8}, {"seed": 1, "size": 9, "steps": 5})
+    ['size', 'steps']
+    """
+    return [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
 
 
 def finite(value: Any) -> Any:

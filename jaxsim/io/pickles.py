@@ -34,6 +34,10 @@ _DAMAGED = (
 )
 
 
+class Refused(ValueError):
+    """A file that is not read; the message names it."""
+
+
 class _Call:
     """A function that a pickle may call, but whose attributes it cannot set."""
 
@@ -189,7 +193,7 @@ def load_pickle(source: str | Path | BinaryIO, *, name: str | None = None) -> An
 
     Raises:
         FileNotFoundError: the file is not there.
-        ValueError: the pickle asks for anything else, naming it, or is damaged.
+        Refused: the pickle asks for anything else, naming it, or is damaged.
 
     Example:
         >>> from io import BytesIO
@@ -197,7 +201,7 @@ def load_pickle(source: str | Path | BinaryIO, *, name: str | None = None) -> An
         {'a__b': np.float64(0.5)}
         >>> load_pickle(BytesIO(pickle.dumps(print)), name="x.pkl")
         Traceback (most recent call last):
-        ValueError: x.pkl was not unpickled: it asks for builtins.print, which is not on the safe list.
+        jaxsim.io.pickles.Refused: x.pkl was not unpickled: it asks for builtins.print, which is not on the safe list.
     """
     if isinstance(source, str | Path):
         if not Path(source).is_file():
@@ -209,7 +213,7 @@ def load_pickle(source: str | Path | BinaryIO, *, name: str | None = None) -> An
         return _plain(_Unpickler(source, encoding="latin1").load(), {})
     except _DAMAGED as error:
         reason = str(error).rstrip(".").replace("\n", " ") or type(error).__name__
-        raise ValueError(f"{name} was not unpickled: {reason}.") from error
+        raise Refused(f"{name} was not unpickled: {reason}.") from error
 
 
 def _plain(value: Any, seen: dict[int, tuple[Any, Any]]) -> Any:

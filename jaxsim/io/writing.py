@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxsim.io.folders import flush, unwritable
+
 
 @contextlib.contextmanager
 def atomic(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
@@ -44,7 +46,7 @@ def atomic(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
-        _flush(temporary)
+        flush(temporary)
         _publish(temporary, target, overwrite)
     except OSError as error:
         raise _one_sentence(error, path, target, temporary) from error
@@ -68,14 +70,6 @@ def _exists(path: str | Path) -> FileExistsError:
     )
 
 
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _publish(temporary: Path, target: Path, overwrite: bool) -> None:
     """Rename `temporary` to `target`; without `overwrite` fail where `target` has appeared meanwhile."""
     if not overwrite:
@@ -91,12 +85,7 @@ def _publish(temporary: Path, target: Path, overwrite: bool) -> None:
             os.replace(temporary, target)
     else:
         os.replace(temporary, target)
-    with contextlib.suppress(OSError):  # folders cannot be flushed everywhere; the file itself has been
-        descriptor = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    flush(target.parent)
 
 
 def _one_sentence(error: OSError, path: str | Path, target: Path, temporary: Path) -> OSError:
@@ -106,8 +95,7 @@ def _one_sentence(error: OSError, path: str | Path, target: Path, temporary: Pat
         return error
     if isinstance(error, FileExistsError | NotADirectoryError):
         return NotADirectoryError(f"{path} could not be written: part of its folder's path is a file.")
-    kind = type(OSError(error.errno, ""))
-    return kind(f"{path} could not be written: {error.strerror.lower()}.")
+    return unwritable(path, error)
 
 
 def write_text(path: str | Path, text: str, *, overwrite: bool = False) -> Path:

@@ -9,7 +9,7 @@ from jaxsim.models.decoders import AsppDecoder, SmallDecoder, VectorHead
 from jaxsim.models.deeplab import Branch, DeepLabDecoder
 from jaxsim.models.encoders import SIZES, SmallEncoder, check_size
 from jaxsim.models.inference import compiler_options, for_inference
-from jaxsim.models.networks import Network
+from jaxsim.models.networks import Network, all_layers, layer_shapes, matching
 from jaxsim.models.normed import fold
 from jaxsim.models.resnet import NETWORKS, ResNet
 from jaxsim.models.taskonomy import TaskonomyDecoder, TaskonomyHead
@@ -29,12 +29,15 @@ __all__ = [
     "TaskonomyDecoder",
     "TaskonomyHead",
     "VectorHead",
+    "all_layers",
     "check_size",
     "compiler_options",
     "fold",
     "for_inference",
     "from_checkpoint",
     "from_safetensors",
+    "layer_shapes",
+    "matching",
     "safetensors_metadata",
     "to_safetensors",
 ]

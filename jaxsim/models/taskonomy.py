@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, int], ...] = (
 )
 """Hidden layers of the decoder with their channels; a `deconv` is a transposed convolution that doubles the side."""
 SLOPE = 0.2
-"""Of the leaky ReLU, below zero."""
+"""Slope of the leaky ReLU below zero."""
 
 
 class TaskonomyDecoder(nnx.Module):

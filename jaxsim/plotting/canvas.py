@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxsim import io
+from jaxsim import extras, io
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,13 +47,10 @@ def save_figure(figure: "Figure", path: str | Path, *, overwrite: bool = False) 
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure of that size in inches."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        message = 'Plots need matplotlib: pip install "jaxsim-similarity[plot]".'
-        raise ImportError(message) from error
-    return Figure(figsize=(width, height), dpi=150)
+    """An empty figure of that size in inches, which shows itself in a notebook."""
+    with extras.needed("Plots need", "matplotlib", install=extras.PLOT):
+        from jaxsim.plotting.shown import ShownFigure
+    return ShownFigure(figsize=(width, height), dpi=150)
 
 
 def place(figure: "Figure", left: float, bottom: float, width: float, height: float) -> "Axes":
@@ -64,12 +61,9 @@ def place(figure: "Figure", left: float, bottom: float, width: float, height: fl
 
 def text_width(labels: Sequence[str], size: float) -> float:
     """Inches that the longest label takes in the default font at `size` points."""
-    try:
+    with extras.needed("Plots need", "matplotlib", install=extras.PLOT):
         from matplotlib.backends.backend_agg import RendererAgg
         from matplotlib.font_manager import FontProperties
-    except ImportError as error:
-        message = 'Plots need matplotlib: pip install "jaxsim-similarity[plot]".'
-        raise ImportError(message) from error
     renderer, font = RendererAgg(1, 1, 72), FontProperties(size=size)
     widths = [renderer.get_text_width_height_descent(s, font, ismath=False)[0] for s in labels]
     return max(widths, default=0.0) / 72

@@ -23,7 +23,7 @@ def ranking(resamples: "Resamples", target: str, level: float = 0.95) -> "Figure
 
     Args:
         resamples: resampled scores with their estimate.
-        target: name of a column; a source of the same name is left out.
+        target: name of a column; the target itself is left out.
         level: coverage of the intervals, between 0 and 1.
 
     Raises:
@@ -31,14 +31,11 @@ def ranking(resamples: "Resamples", target: str, level: float = 0.95) -> "Figure
         ValueError: the scheme gives no interval, or `level` is not between 0 and 1.
         ImportError: matplotlib is not installed.
     """
-    if target not in resamples.targets:
-        raise KeyError(f"no target is named {target!r}; there are {', '.join(resamples.targets)}")
-    column = resamples.targets.index(target)
+    names = [name for name, _ in resamples.ranking(target)]
+    order, column = [resamples.names.index(name) for name in names], resamples.targets.index(target)
     low, high = (np.asarray(v)[:, column] for v in resamples.interval(level))
     estimate = np.asarray(resamples.estimate, dtype=float)[:, column]
-    others = [i for i, name in enumerate(resamples.names) if name != target]
-    order = sorted(others, key=lambda i: (np.isnan(estimate[i]), -estimate[i]))
-    figure, axes = listing([resamples.names[i] for i in order], 3.6, right=0.95, above=0.42)
+    figure, axes = listing(names, 3.6, right=0.95, above=0.42)
     places = np.arange(len(order))
     axes.hlines(places, low[order], high[order], color=COLOURS[0], linewidth=1.6, alpha=0.5)
     size = 4.5 if len(order) < 40 else 3.5

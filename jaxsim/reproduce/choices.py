@@ -30,7 +30,7 @@ def selection(setting: Setting) -> Outcome:
 
     The p value is of relabelling the networks of the RSA matrix, rows and columns together.
     """
-    affinity, truth = engine.affinity(setting.code, measures.RSA), judging.measured(setting)
+    affinity, truth = engine.affinity(setting.code, measures.RSA), setting.truth.matrix()
     values = np.asarray(affinity.values, dtype=float)
     columns = np.array([affinity.names.index(name) for name in truth.targets])
     chosen, ranks = _picks(values, truth.values, columns)

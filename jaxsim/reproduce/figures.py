@@ -20,7 +20,7 @@ from jaxsim.plotting.canvas import (
     text_width,
 )
 from jaxsim.plotting.trees import draw_tree
-from jaxsim.results import Affinity, Provenance
+from jaxsim.results import Affinity
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -194,5 +194,4 @@ def side_by_side(
 
 def cells(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], what: str) -> "Figure":
     """A table of numbers as a heat map."""
-    given = Provenance(measure=what, dtype=str(values.dtype), device="host")
-    return affinity_heatmap(Affinity(values, None, tuple(rows), tuple(columns), given, against=True))
+    return affinity_heatmap(Affinity.of(values, rows, columns, measure=what, against=True))

@@ -9,7 +9,7 @@ import numpy as np
 from jaxsim import evaluation, inference
 from jaxsim.evaluation import spearman
 from jaxsim.reproduce.settings import Setting
-from jaxsim.results import Affinity, Provenance
+from jaxsim.results import Affinity
 
 LEVEL = 0.05
 """Below which a p value counts as more than chance."""
@@ -20,23 +20,14 @@ def permutations(setting: Setting) -> int:
     return 199 if setting.quick else 999
 
 
-def measured(setting: Setting) -> Affinity:
-    """Measured transfer affinity `(S, T)` as a labelled matrix."""
-    truth = setting.truth
-    values = np.asarray(truth.affinity, dtype=np.float64)
-    given = Provenance(measure="transfer affinity", dtype=str(values.dtype), device="host")
-    return Affinity(values, None, tuple(truth.sources), tuple(truth.targets), given)
-
-
 def labelled(values: np.ndarray, names: Sequence[str], measure: str) -> Affinity:
     """A square matrix of scores as a record."""
-    given = Provenance(measure=measure, dtype=str(values.dtype), device="host")
-    return Affinity(values, None, tuple(names), tuple(names), given)
+    return Affinity.of(values, names, measure=measure)
 
 
 def agreement(affinity: Affinity, setting: Setting, *, diagonal: bool) -> evaluation.Agreement:
     """Spearman correlation of each target's column with measured transfer."""
-    return evaluation.evaluate(affinity, measured(setting), diagonal=diagonal, subset=True)
+    return evaluation.evaluate(affinity, setting.truth.matrix(), diagonal=diagonal, subset=True)
 
 
 def relabellings(setting: Setting, count: int) -> list[np.ndarray]:
@@ -51,14 +42,17 @@ def p_value(observed: float, null: np.ndarray) -> float:
 
 
 def over_tasks(values: Sequence[float] | np.ndarray, setting: Setting) -> tuple[float, float | None, float | None]:
-    """Mean over tasks of the values that are defined, and its 95 % interval over tasks; None for a single task's."""
+    """Mean over tasks of the correlations that are defined, and its 95 % interval over tasks; None for a single task's.
+
+    The interval ends at -1 and 1.
+    """
     each = np.asarray(values, dtype=float)
     each = each[np.isfinite(each)]
     if len(each) < 2:
         return (float(each[0]) if len(each) else float("nan")), None, None
     key = jax.random.fold_in(jax.random.key(setting.seed), 1)
     found = inference.agreement_over_targets(jnp.asarray(each, jnp.float32), key=key, resamples=999)
-    low, high = np.asarray(found.interval)
+    low, high = np.clip(np.asarray(found.interval), -1, 1)
     return float(each.mean()), float(low), float(high)
 
 
@@ -71,7 +65,7 @@ def relabelled_means(affinities: Sequence[Affinity], setting: Setting) -> tuple[
     Returns:
         `(k,)` and `(B, k)`.
     """
-    truth = measured(setting)
+    truth = setting.truth.matrix()
     targets = [truth.names.index(name) for name in truth.targets]
     own = np.asarray(truth.names)[:, None] == np.asarray(truth.targets)[None, :]
     goal = _standard_ranks(truth.values, ~own)

@@ -189,7 +189,7 @@ def _intervals(code, setting):
     wanted = [measure for measure, _ in METHODS.values()]
     count = 50 if setting.quick else 200
     made = resampling.resample(code, wanted, resampling.Bootstrap(), resamples=count, key=first)
-    truth = judging.measured(setting)
+    truth = setting.truth.matrix()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The correlation is undefined")
         found = [evaluation.agreement_intervals(r, truth, diagonal=False, key=second, subset=True) for r in made]

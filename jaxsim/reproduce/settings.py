@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jaxsim.rooms.world import Recipe
 
 SEED = 2_000_000
-"""Of the pictures; training uses seeds near 0 and measured transfer seeds near 1 000 000."""
+"""Seed of the pictures; training uses seeds near 0 and measured transfer seeds near 1 000 000."""
 PICTURES, PICTURES_QUICK = 500, 300
 REFERENCE = 2000
 """Other pictures, for `images`; as many as the rest in a quick setting."""

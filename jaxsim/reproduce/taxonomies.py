@@ -50,7 +50,7 @@ def trees(setting: Setting) -> Outcome:
 
     The p value of the cophenetic agreement is of relabelling the networks of one tree.
     """
-    affinity, truth = engine.affinity(setting.code, measures.RSA), judging.measured(setting)
+    affinity, truth = engine.affinity(setting.code, measures.RSA), setting.truth.matrix()
     mine = taxonomy.tree(affinity)
     theirs = taxonomy.tree(truth, linkage=taxonomy.transfer_linkage)
     groups = setting.grouped

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from jaxsim.rooms.world import Recipe
 
 SEED = 3_000_000
-"""Of the pictures that these networks learn from; the experiments' own pictures use seeds near 2 000 000."""
+"""Seed of the pictures that these networks learn from; the experiments' own pictures use seeds near 2 000 000."""
 STAGES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 """Shares of the steps after which a network of the `STAGED` size is kept; 0 is untrained."""
 STAGED = "small"
@@ -162,7 +161,8 @@ class Workshop:
             checkpoints=folder,
         )[task]
         if kept is not None:
-            models.to_safetensors({task: done.network.encoder}, kept, {"skill": done.skill})
+            what = {task: done.network.encoder}
+            models.to_safetensors(what, kept, {"skill": done.skill}, overwrite=True)  # another process may be as far
         return done.network.encoder, done.skill
 
     def _code(self, task, encoder, world) -> np.ndarray:
@@ -215,8 +215,7 @@ def recipe_of(path: str | Path | None = None) -> "Recipe":
     from jaxsim import models
     from jaxsim.rooms import encoders, world
 
-    path = Path(str(resources.files("jaxsim.rooms") / encoders.SHIPPED)) if path is None else path
-    told = models.safetensors_metadata(path).get("recipe", {})
+    told = models.safetensors_metadata(encoders.shipped_file() if path is None else path).get("recipe", {})
     known: dict[str, Any] = {f.name: told[f.name] for f in dataclasses.fields(world.Recipe) if f.name in told}
     if "names" in known:
         known["names"] = tuple(known["names"])

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxsim import compare
 from jaxsim.engine.program import embed, read_maps, score
 from jaxsim.engine.shapes import Bucket
 from jaxsim.measures import Measure
@@ -92,7 +93,7 @@ def _take(parts, images):
 
 def keep_prepared(measure, m):
     """What the comparator keeps of a map for all weightings."""
-    return measure.compare.prepare(m)
+    return compare.offer(measure.compare).prepare(m)
 
 
 class Path(NamedTuple):

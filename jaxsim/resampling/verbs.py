@@ -1,14 +1,23 @@
 """The public verb: scores of all networks on the full sample and on B resamples of the images."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsim import inputs
-from jaxsim.engine.checks import check, fewest_images, listed, listed_comparators, undefined_networks, warn_undefined
+from jaxsim import compare, inputs
+from jaxsim.engine.checks import (
+    check,
+    fewest_images,
+    ids_against,
+    listed,
+    listed_comparators,
+    say_undefined,
+    undefined_networks,
+    warn_undefined,
+)
 from jaxsim.engine.memory import default_budget
 from jaxsim.engine.program import embed
 from jaxsim.engine.shapes import buckets
@@ -42,20 +51,53 @@ WEIGHTINGS_AT_ONCE = 8
 NOT_REFITTED = "maps, transforms and bandwidths are those of the full sample"
 
 
+@overload
 def resample(
     features: Any,
-    measure: Measure | Sequence[Measure],
+    measure: Measure | Callable,
+    scheme: Scheme,
+    *,
+    resamples: int | None = ...,
+    key: jax.Array | None = ...,
+    against: Any = ...,
+    ids: Any = ...,
+    against_ids: Any = ...,
+    align: bool = ...,
+    progress: Callable[[int, int], None] | None = ...,
+    memory: float | None = ...,
+    estimate: bool = ...,
+) -> Resamples: ...
+@overload
+def resample(
+    features: Any,
+    measure: Sequence[Measure | Callable],
+    scheme: Scheme,
+    *,
+    resamples: int | None = ...,
+    key: jax.Array | None = ...,
+    against: Any = ...,
+    ids: Any = ...,
+    against_ids: Any = ...,
+    align: bool = ...,
+    progress: Callable[[int, int], None] | None = ...,
+    memory: float | None = ...,
+    estimate: bool = ...,
+) -> list[Resamples]: ...
+def resample(
+    features: Any,
+    measure: Measure | Callable | Sequence[Measure | Callable],
     scheme: Scheme,
     *,
     resamples: int | None = None,
     key: jax.Array | None = None,
     against: Any = None,
     ids: Any = None,
+    against_ids: Any = None,
     align: bool = False,
     progress: Callable[[int, int], None] | None = None,
     memory: float | None = None,
     estimate: bool = True,
-) -> Any:
+) -> Resamples | list[Resamples]:
     """Scores of all networks on the full sample and on B resamples of the images, in one device call.
 
     Args:
@@ -67,6 +109,7 @@ def resample(
         key: typed random key; resample b is folded in from b, so numbers do not depend on chunks or devices.
         against: networks of the columns, `(B, S, T)`; None compares `features` with themselves.
         ids: image labels, as for `js.affinity`.
+        against_ids: labels of the images of `against` where that needs saying; `ids` if None.
         align: match images by id.
         progress: called with (done, B) between chunks; asking for it cuts the work into several device calls.
         memory: budget in bytes for what is held per chunk of resamples.
@@ -86,7 +129,7 @@ def resample(
     >>> R.values.shape, R.interval(0.95).shape
     ((50, 3, 3), (2, 3, 3))
     """
-    x, y, measures, several = _read(features, against, ids, measure)
+    x, y, measures, several = _read(features, against, ids, ids_against(against, ids, against_ids), measure)
     x, *rest = inputs.same_images(*([x] if y is None else [x, y]), align=align)
     y = rest[0] if rest else None
     for nets in (x, *rest):
@@ -98,16 +141,16 @@ def resample(
     made = []
     for k, m in enumerate(measures):
         undefined = undefined_networks(x, y, bad_x[k], bad_y[k])
-        warn_undefined(m, undefined, x.images, level=3)
+        warn_undefined(say_undefined(m, undefined, x.images))
         made.append(_record(m, values[k], full[k], x, y, scheme, key, path, undefined))
     return made if several else made[0]
 
 
-def _read(features, against, ids, measure):
+def _read(features, against, ids, against_ids, measure):
     if not isinstance(features, Maps):
-        y = None if against is None else inputs.networks(against, ids, "against")
+        y = None if against is None else inputs.networks(against, against_ids, "against")
         return inputs.networks(features, ids), y, *listed(measure)
-    y = None if against is None else inputs.square_maps(against, ids)
+    y = None if against is None else inputs.square_maps(against, against_ids)
     return inputs.square_maps(features, ids), y, *listed_comparators(measure)
 
 
@@ -168,7 +211,8 @@ def _explicit_weights(scheme, n):
 def _check_comparators(measures, path):
     needed = {weighted_scores: "weighted", permuted_scores: "permuted"}.get(path.scores)
     for m in measures:
-        if needed and not hasattr(m.compare, needed):
+        own = compare.offer(m.compare)
+        if needed and (getattr(own, needed) is None or needed == "permuted" and own.embed is None):
             raise TypeError(f"{m} compares with a function that has no {needed} form; use Subsample, which refits.")
 
 

@@ -1,5 +1,6 @@
 """Records of matrices: scores of networks with networks, and maps of images."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,35 @@ def _frame(values, rows, columns):
     return pd.DataFrame(np.asarray(values), index=list(rows), columns=list(columns))
 
 
+class Scores(Saved):
+    """What the labels of rows (sources) and columns (targets) say, for every record of scores."""
+
+    names: tuple[str, ...]
+    targets: tuple[str, ...]
+    against: bool
+    _full_sample = "values"
+    """Name of the array `(S, T)` of full-sample scores."""
+
+    @property
+    def square(self) -> bool:
+        """Whether rows and columns are the same networks."""
+        return self.names == self.targets and not self.against
+
+    def ranking(self, target: str) -> list[tuple[str, float]]:
+        """Sources by similarity to `target` in the full sample, best first, the target itself left out.
+
+        Raises:
+            KeyError: no column has that name.
+        """
+        if target not in self.targets:
+            raise KeyError(f"no target is named {target!r}; there are {', '.join(self.targets)}")
+        column = np.asarray(getattr(self, self._full_sample))[:, self.targets.index(target)]
+        pairs = [(n, float(v)) for n, v in zip(self.names, column, strict=True) if n != target or self.against]
+        return sorted(pairs, key=lambda p: (np.isnan(p[1]), -p[1]))
+
+
 @record(arrays=("values", "images"))
-class Affinity(Saved):
+class Affinity(Scores):
     """Similarity scores of networks with networks.
 
     Attributes:
@@ -40,22 +68,41 @@ class Affinity(Saved):
     """Whether the columns are another set of networks, even if their names are the same."""
     _optional = ("images",)
 
-    @property
-    def square(self) -> bool:
-        """Whether rows and columns are the same networks."""
-        return self.names == self.targets and not self.against
+    @classmethod
+    def of(
+        cls,
+        values: Any,
+        names: Sequence[str],
+        targets: Sequence[str] | None = None,
+        *,
+        measure: str,
+        against: bool = False,
+    ) -> "Affinity":
+        """Numbers that were made elsewhere, such as measured transfer, as a record on the host.
 
-    def ranking(self, target: str) -> list[tuple[str, float]]:
-        """Sources by similarity to `target`, best first, the target itself left out.
+        Args:
+            values: `(S, T)`, higher is more similar.
+            names: of the rows.
+            targets: names of the columns; those of the rows by default.
+            measure: what the numbers are.
+            against: whether the columns are another set of networks, even if their names are the same.
 
         Raises:
-            KeyError: no column has that name.
+            ValueError: the values are not one for each name and target.
+
+        Example:
+            >>> import jaxsim as js
+            >>> wins = js.Affinity.of([[0.5, 0.8], [0.2, 0.5]], ["edges", "depth"], measure="win rate")
+            >>> wins.ranking("depth")
+            [('edges', 0.8)]
         """
-        if target not in self.targets:
-            raise KeyError(f"no target is named {target!r}; there are {', '.join(self.targets)}")
-        column = np.asarray(self.values)[:, self.targets.index(target)]
-        pairs = [(n, float(v)) for n, v in zip(self.names, column, strict=True) if n != target or self.against]
-        return sorted(pairs, key=lambda p: (np.isnan(p[1]), -p[1]))
+        values, names = np.asarray(values), tuple(names)
+        targets = names if targets is None else tuple(targets)
+        if values.shape != (len(names), len(targets)):
+            raise ValueError(f"Values of shape {values.shape} are not {len(names)} names by {len(targets)} targets.")
+        notes = ("given, not computed here: the number of images is not known",)
+        given = Provenance(measure=measure, dtype=str(values.dtype), device="host", notes=notes)
+        return cls(values, None, names, targets, given, against=against)
 
     def to_pandas(self):
         """A DataFrame with sources as rows and targets as columns."""

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsim import inference
-from jaxsim.results.saved import Provenance, Saved, record
+from jaxsim.results.matrices import Scores
+from jaxsim.results.saved import Provenance, record
 
 BOOTSTRAPS = ("bootstrap", "bayesian bootstrap")
 
@@ -20,7 +21,7 @@ class FewResamples(UserWarning):
 
 
 @record(arrays=("values", "estimate"))
-class Resamples(Saved):
+class Resamples(Scores):
     """Scores on B resamples of the images beside those of the full sample.
 
     Attributes:
@@ -46,11 +47,7 @@ class Resamples(Saved):
     undefined: tuple[tuple[str, int], ...] = ()
     against: bool = False
     """Whether the columns are another set of networks, even if their names are the same."""
-
-    @property
-    def square(self) -> bool:
-        """Whether rows and columns are the same networks."""
-        return self.names == self.targets and not self.against
+    _full_sample = "estimate"
 
     def spread(self) -> jax.Array:
         """Standard deviation over resamples `(S, T)`; DDS 2020, Table 4 reports this number for subsampling."""

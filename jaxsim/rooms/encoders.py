@@ -1,6 +1,7 @@
 """Small encoders trained in the built-in world: one network a task, the shipped set, and features of pictures."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -13,6 +14,7 @@ from flax import nnx
 
 from jaxsim import models, training
 from jaxsim.rooms import losses, pictures, tasks
+from jaxsim.training import steps as stepping
 
 SHIPPED = "shipped/encoders.safetensors"
 """The trained encoders that come with the package, beside this module."""
@@ -188,7 +190,7 @@ def _fitted(
     def kept(name):
         return None if folder is None else folder / f"{name}-{size}-{seed}"
 
-    if len(fits) > 1 and training.steps.stacks_tasks():
+    if len(fits) > 1 and stepping.stacks_tasks():
         networks, arrays = {name: begun(name) for name in fits}, {name: data(name) for name in fits}
         yield from training.fit_many(networks, fits, arrays, checkpoints=kept("together"), **how).items()
         return
@@ -215,12 +217,22 @@ def _predict(net, x):
 
 
 def shipped() -> dict[str, models.SmallEncoder]:
-    """The twenty trained encoders that come with the package, checked against their checksums.
+    """The twenty trained encoders that come with the package; see `load`."""
+    return load(shipped_file())
+
+
+def shipped_file() -> Path:
+    """Where the encoders that come with the package are."""
+    return Path(str(resources.files("jaxsim.rooms") / SHIPPED))
+
+
+def load(path: str | Path) -> dict[str, models.SmallEncoder]:
+    """The encoders of a world that `world.build` made, by task, checked against their checksums.
 
     Raises:
+        FileNotFoundError: the file is not there.
         ValueError: the file was altered, or is of another version of the world.
     """
-    path = Path(str(resources.files("jaxsim.rooms") / SHIPPED))
     version = models.safetensors_metadata(path).get("world_version")
     if version != pictures.VERSION:
         raise ValueError(f"{path} was made for version {version} of the world, and this is version {pictures.VERSION}.")
@@ -246,24 +258,29 @@ def features(
         raise ValueError(f"pictures must be (n, h, w, 3) uint8 with n > 0, not {rgb.shape} {rgb.dtype}.")
     found: dict[str, Any] = {}
     for name, encoder in encoders.items():
-        task = tasks.TASKS.get(name)
-        grey = task is not None and task.corrupt is tasks.image.decoloured
-        seen = inputs(task, rgb) if task is not None and grey else rgb
+        seen = inputs(tasks.TASKS[name], rgb) if sees_grey(name) else rgb
         found[name] = _extract(encoder, seen, layer, name)
     return found
 
 
-@nnx.jit
-def _layers(encoder, x):
-    return encoder.layers(x.astype(jnp.float32) / 255)
+def sees_grey(name: str) -> bool:
+    """Whether the network of that name is shown grey pictures when its features are taken: that of colorization.
+
+    >>> sees_grey("colorization"), sees_grey("edge2d"), sees_grey("mine")
+    (True, False, False)
+    """
+    return name in tasks.TASKS and tasks.TASKS[name].corrupt is tasks.image.decoloured
+
+
+@functools.partial(nnx.jit, static_argnames="layer")
+def _layer(encoder, x, layer):
+    return encoder.layers(x.astype(jnp.float32) / 255, layer)[layer]
 
 
 def _extract(encoder, rgb, layer, name):
-    parts = []
-    for start in range(0, len(rgb), 256):
-        values = _layers(encoder, jnp.asarray(rgb[start : start + 256]))
-        wanted = layer or f"conv{len(encoder.widths)}"
-        if wanted not in values:
-            raise ValueError(f"encoder {name!r} has no layer {wanted!r}; it has {', '.join(sorted(values))}.")
-        parts.append(np.asarray(values[wanted]))
-    return np.concatenate(parts)
+    names = list(models.layer_shapes(encoder, (1, *rgb.shape[1:])))
+    wanted = layer or names[-1]
+    if wanted not in names:
+        raise ValueError(f"encoder {name!r} has no layer {wanted!r}; it has {', '.join(names)}.")
+    parts = [rgb[start : start + 256] for start in range(0, len(rgb), 256)]
+    return np.concatenate([np.asarray(_layer(encoder, jnp.asarray(part), wanted)) for part in parts])

@@ -11,11 +11,12 @@ import jax
 import numpy as np
 
 from jaxsim.io.arrays import read_npz
+from jaxsim.io.objects import differing
 from jaxsim.io.writing import write_npz
 from jaxsim.rooms import render, scenes, tasks
 
 VERSION = 2
-"""Of the world: the same version, style, seed and resolution give the same pixels."""
+"""Version of the world: the same version, style, seed and resolution give the same pixels."""
 BATCH = 32
 
 
@@ -157,8 +158,8 @@ def cached(path: str | Path | None, count: int, **how: Any) -> Pictures:
         return made
     found, arrays = _read(Path(path))
     if found != wanted:
-        differing = [k for k in wanted if found.get(k) != wanted[k]]
-        words = ", ".join(f"{k} {found.get(k)!r} where {wanted[k]!r} is asked for" for k in differing)
+        differ = differing(found, wanted)
+        words = ", ".join(f"{k} {found.get(k)!r} where {wanted.get(k)!r} is asked for" for k in differ)
         raise ValueError(f"{path} holds another set of pictures: {words}.")
     if arrays.keys() != {"rgb", *(f"target/{name}" for name in wanted["names"])} or {*map(len, arrays.values())} != {
         count

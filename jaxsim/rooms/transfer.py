@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from jaxsim.evaluation import spearman
+from jaxsim.results import Affinity
 
 UNITS = 384
 """Random units of the readout."""
@@ -19,6 +20,9 @@ PENALTIES = np.logspace(-5, 1, 13)
 """Ridge penalties tried, as shares of the mean eigenvalue."""
 LEAST_WIN = 0.001
 """Win rates are kept this far from 0 and 1, as Taskonomy does."""
+
+MATRICES = ("affinity", "wins_scratch", "wins_full", "skill")
+"""The fields of `Truth` that have a row a source and a column a target."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +49,23 @@ class Truth:
     wins_full: np.ndarray
     skill: np.ndarray
     reliability: np.ndarray
+
+    def matrix(self, what: str = "affinity") -> Affinity:
+        """One of the matrices `(S, T)` with its names, for `evaluate`, trees and plots.
+
+        Args:
+            what: 'affinity', 'wins_scratch', 'wins_full' or 'skill'.
+
+        Raises:
+            ValueError: there is no matrix of that name.
+
+        >>> from jaxsim.rooms import world
+        >>> world.load_truth().matrix().ranking("rgb2depth")[0][0]
+        'rgb2mist'
+        """
+        if what not in MATRICES:
+            raise ValueError(f"There is no matrix {what!r}; there are {', '.join(MATRICES)}.")
+        return Affinity.of(getattr(self, what), self.sources, self.targets, measure=f"measured transfer, {what}")
 
 
 def units(codes: np.ndarray, seed: int = 0) -> np.ndarray:

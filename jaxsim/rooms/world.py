@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxsim import models
 from jaxsim.io.arrays import read_npz
-from jaxsim.io.objects import read_json
+from jaxsim.io.objects import differing, read_json
 from jaxsim.io.writing import write_npz, write_text
 from jaxsim.rooms import encoders, pictures, tasks, transfer
 from jaxsim.rooms.targets import image
@@ -98,11 +98,16 @@ def measure_transfer(
     return transfer.measure({n: codes(n, e) for n, e in sources.items()}, codes("scratch", scratch), targets, progress)
 
 
-def build(out: str | Path, recipe: Recipe = Recipe(), progress: Callable[[str], None] = lambda text: None) -> None:
+def build(
+    out: str | Path, recipe: Recipe = Recipe(), progress: Callable[[str], None] = lambda text: None
+) -> dict[str, float]:
     """Make the pictures, train the encoders and measure transfer; what is already in the folder is used again.
 
     Writes `encoders.safetensors`, `transfer.npz`, `training.csv` (validation losses and skills) and `recipe.json`,
     and keeps pictures and checkpoints beside them.
+
+    Returns:
+        The validation skill of each task's network, to four places.
 
     Raises:
         ValueError: the folder holds a world of another recipe, or something in the recipe is not possible.
@@ -135,8 +140,8 @@ def build(out: str | Path, recipe: Recipe = Recipe(), progress: Callable[[str], 
     rows = ["task,validation_loss,constant_loss,skill"]
     rows += [f"{name},{r.loss:.6g},{r.constant:.6g},{r.skill:.4f}" for name, r in done.items()]
     write_text(out / "training.csv", "\n".join(rows) + "\n", overwrite=True)
-    metadata = {"world_version": pictures.VERSION, "recipe": dataclasses.asdict(recipe)}
-    metadata["skill"] = {name: round(r.skill, 4) for name, r in done.items()}
+    skills = {name: round(r.skill, 4) for name, r in done.items()}
+    metadata = {"world_version": pictures.VERSION, "recipe": dataclasses.asdict(recipe), "skill": skills}
     found = {name: r.network.encoder for name, r in done.items()}
     models.to_safetensors(found, out / "encoders.safetensors", metadata, overwrite=True)
     seed = recipe.seed + TRANSFER_SEED
@@ -145,6 +150,7 @@ def build(out: str | Path, recipe: Recipe = Recipe(), progress: Callable[[str], 
     scratch = encoders.network(tasks.TASKS["autoencoder"], recipe.seed + 1, recipe.size, recipe.resolution).encoder
     truth = measure_transfer(found, scratch, fit, test, lambda name: progress(f"transfer from {name}"))
     save_truth(truth, out / "transfer.npz", overwrite=True)
+    return skills
 
 
 def _check_recipe(path, recipe):
@@ -154,8 +160,8 @@ def _check_recipe(path, recipe):
         return
     found = read_json(path)
     if found != wanted:
-        differing = ", ".join(k for k in wanted if found.get(k) != wanted[k])
-        raise ValueError(f"{path.parent} holds a world of another recipe ({differing}); give another folder.")
+        words = ", ".join(differing(found, wanted))
+        raise ValueError(f"{path.parent} holds a world of another recipe ({words}); give another folder.")
 
 
 def save_truth(truth: transfer.Truth, path: str | Path, *, overwrite: bool = False) -> Path:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from jaxsim import extras
+
 _ROUNDING = 1e-5
 
 
@@ -63,8 +65,5 @@ transfer_linkage = Linkage("average linkage, Euclidean distance of rows (Taskono
 
 
 def _scipy(module: str):
-    try:
+    with extras.needed("Trees need", "SciPy, which is not installed", install=extras.TAXONOMY):
         return importlib.import_module(f"scipy.{module}")
-    except ImportError as error:
-        message = 'Trees need SciPy, which is not installed: pip install "jaxsim-similarity[taxonomy]".'
-        raise ImportError(message) from error

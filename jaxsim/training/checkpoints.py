@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import re
-import secrets
 import shutil
 import textwrap
 import warnings
@@ -16,13 +15,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxsim.io import folders
 from jaxsim.io.checksums import sha256, sha256_of_json
+from jaxsim.io.objects import differing
 
 KEPT = 3
 """How many of the newest checkpoints stay."""
 
 _NAME = re.compile(r"step_(\d{8,})")
-_PART = ".part"
 _SYSTEM = re.compile(r"os_error_code='(\d+)'")
 """How the storage library says which error of the system it met."""
 
@@ -48,23 +48,12 @@ def save(folder: Path, step: int, tree: Any, run: dict[str, Any], feed: Any = No
     content = {"step": step, "run": run, "sha256": {name: sha256(values) for name, values in arrays.items()}}
     content |= {} if feed is None else {"feed": feed}
     target = folder / f"step_{step:08d}"
-    partial = folder / f".{secrets.token_hex(8)}{_PART}"
-    try:
-        partial.mkdir(parents=True)
+    record = json.dumps({"content": content, "sha256": sha256_of_json(content)}, indent=1)
+    with folders.whole(target, f"checkpoint {target}") as partial:
         _write_arrays(partial / "arrays", arrays)
-        with open(partial / "checksums.json", "w", encoding="utf-8") as file:
-            json.dump({"content": content, "sha256": sha256_of_json(content)}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
+        folders.write(partial / "checksums.json", record.encode())
         if target.exists():
             _remove(target)
-        partial.rename(target)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower().rstrip(".")
-        message = f"checkpoint {target} could not be written: {reason}."
-        raise (type(OSError(error.errno, "")) if error.errno else OSError)(message) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     for old in _found(folder)[:-KEPT]:
         _remove(old)
     return target
@@ -113,7 +102,7 @@ def restore(folder: Path, template_of: Any, run: dict[str, Any]) -> tuple[int, A
     Raises:
         ValueError: all checkpoints are damaged, or they were written by a run with other settings.
     """
-    for partial in folder.glob(f".*{_PART}"):
+    for partial in folder.glob(f".*{folders.PART}"):
         shutil.rmtree(partial, ignore_errors=True)
     found, reasons = _found(folder)[::-1], []
     for path in found:
@@ -162,8 +151,7 @@ def _checksums(path: Path) -> dict[str, Any]:
 
 def _check_run(path: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
     ours = json.loads(json.dumps(ours))
-    different = [name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)]
-    if different:
+    if different := differing(theirs, ours):
         name = min(different)
         here, there = (textwrap.shorten(str(run.get(name)), 100) for run in (ours, theirs))
         raise ValueError(
@@ -180,7 +168,7 @@ def _found(folder: Path) -> list[Path]:
 
 def _remove(path: Path) -> None:
     """Take the name away first, so that no half-removed checkpoint is ever found."""
-    doomed = path.with_name(f".{secrets.token_hex(8)}{_PART}")
+    doomed = folders.hidden(path)
     path.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)
 

@@ -11,8 +11,8 @@ import numpy as np
 from jaxsim.training import batches
 
 Cut = Callable[[Sequence[str], frozenset | None], Any]
-"""Gives the batch of one step for tasks: of the first where the second argument is None, else of all of them stacked,
-the arrays named in it once."""
+"""One step's batch for these tasks: with `shared=None` the first task's; otherwise all tasks' stacked, arrays in
+`shared` unstacked."""
 
 
 class Feed(Protocol):

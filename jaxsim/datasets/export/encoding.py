@@ -1,10 +1,9 @@
 """Writing pictures, label maps and MATLAB arrays into a folder that appears whole or not at all."""
 
 import contextlib
+import errno
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from scipy.io import savemat
+
+from jaxsim.io.folders import whole
 
 JPEG_QUALITY = 95
 
@@ -27,28 +28,15 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if os.path.lexists(path):
         raise FileExistsError(f"{path} already exists; give another folder.")
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        temporary.rename(path)
-    except (OSError, RuntimeError) as error:
-        reason = _reason(error)
-        if reason is None:
+    with whole(path, path) as folder:
+        try:
+            yield folder
+        except (OSError, RuntimeError) as error:  # also where h5py or Pillow tell it in their own words
+            if code := re.search(r"errno = (\d+)", str(error)):
+                raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+            if str(error).startswith("encoder error"):
+                raise OSError(errno.EIO, "a picture could not be saved whole") from error
             raise
-        raise OSError(f"{path} could not be written: {reason.lower()}.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _reason(error: OSError | RuntimeError) -> str | None:
-    """What the system said, also where h5py or Pillow tell it in their own words; None of other errors."""
-    code = re.search(r"errno = (\d+)", str(error))
-    if code is not None:
-        return os.strerror(int(code[1]))
-    if str(error).startswith("encoder error"):
-        return "a picture could not be saved whole"
-    return error.strerror if isinstance(error, OSError) else None
 
 
 def folders(root: Path, names: Sequence[str]) -> list[Path]:

@@ -34,7 +34,7 @@ NUMBERS = {
 """Numbers, among NYUv2's 894 classes and among the forty, of the classes nearest to those of Rooms."""
 ALL, FORTY = (np.array([NUMBERS[name][k] for name in CLASSES]) for k in (0, 1))
 OTHER = 40
-"""Of the forty, the one for what no other names."""
+"""The one of the forty classes for what no other names."""
 MATLAB = (b"MATLAB 7.3 MAT-file".ljust(116) + bytes(8) + b"\x00\x02IM").ljust(512, b"\0")
 """Its own header in front of the HDF5 data."""
 

@@ -11,12 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxsim.io.wording import few
 from jaxsim.models.convert.naming import NAMINGS, Naming
 from jaxsim.models.convert.reading import read_checkpoint
 from jaxsim.models.resnet import NETWORKS, ResNet
 from jaxsim.models.weights import variables
 
 STEM = "stem/linear/kernel"
+SHOWN = 5
+"""Tensors of each kind that an error names."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +41,19 @@ class Conversion:
     left_out: Mapping[str, tuple[str, ...]]
     cast: Mapping[str, str]
     notes: tuple[str, ...]
+
+
+class Misfit(ValueError):
+    """A checkpoint does not fit a network; the message names the first tensors of each kind.
+
+    Attributes:
+        problems: all tensors by what is wrong with them: 'missing', 'unknown', 'of another shape', ...
+    """
+
+    def __init__(self, source: str, naming: str, problems: Mapping[str, Sequence[str]]):
+        self.problems = {kind: tuple(names) for kind, names in problems.items() if names}
+        found = "; ".join(f"{kind} {few(names, SHOWN)}" for kind, names in self.problems.items())
+        super().__init__(f"{source} does not fit the names of {naming}: {found}.")
 
 
 def from_checkpoint(path: str | Path, network: str = "resnet50", *, leave_out: Sequence[str] = ()) -> Conversion:
@@ -90,8 +106,9 @@ def fill(
         The network, and what became of every tensor.
 
     Raises:
-        ValueError: tensors are missing, unknown, of another shape or type, not finite, or variances below zero: the
-            message names all of them, and the network stays as it was. Or the network is not one of these families.
+        Misfit: tensors are missing, unknown, of another shape or type, not finite, or variances below zero; the network
+            stays as it was.
+        ValueError: the network is not one of these families.
 
     Example:
         >>> import numpy as np
@@ -105,7 +122,7 @@ def fill(
         >>> convert.fill(head, tensors, convert.NAMINGS["taskonomy-head"], source="class_places")
         Traceback (most recent call last):
         ...
-        ValueError: class_places does not fit the names of Taskonomy's task bank, head:
+        jaxsim.models.convert.matching.Misfit: class_places does not fit the names of Taskonomy's task bank, head:
         missing three_layer_fc_network/fc0/BatchNorm/moving_variance, three_layer_fc_network/fc2/biases;
         unknown three_layer_fc_network/fc2/b;
         of another shape three_layer_fc_network/fc0/weights (4, 3), not (3, 4): its axes are in another order.
@@ -125,8 +142,8 @@ def fill(
         kind, text = _problem(name, there, naming.shape(slots[name].shape))
         if kind:
             problems.setdefault(kind, []).append(keys[name] + text)
-    if found := [f"{kind} {', '.join(names)}" for kind, names in problems.items() if names]:
-        raise ValueError(f"{source} does not fit the names of {naming.label}: {'; '.join(found)}.")
+    if any(problems.values()):
+        raise Misfit(source, naming.label, problems)
     for name, slot in slots.items():
         slot.set_value(jnp.asarray(naming.values(values[name], slot.shape).astype(np.float32)))
     cast = {keys[name]: str(there.dtype) for name, there in values.items() if there.dtype != np.float32}

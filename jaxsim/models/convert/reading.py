@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsim import extras
 from jaxsim.io.containers import read_safetensors
 from jaxsim.models.convert.bundle import Bundle, bundle_prefix
 
@@ -58,11 +59,9 @@ def read_checkpoint(path: str | Path) -> Mapping[str, np.ndarray]:
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
     with open(path, "rb") as file:
         _check_file(path, file)
-        try:
+        there = "torch, or convert it there with safetensors.torch.save_file"
+        with extras.needed(f"{path} needs", "PyTorch", install=there):
             import torch
-        except ImportError as error:
-            message = f"{path} needs PyTorch: pip install torch, or convert it there with safetensors.torch.save_file."
-            raise ImportError(message) from error
         try:
             whole = torch.load(file, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:

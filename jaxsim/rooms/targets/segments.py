@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int
 
+from jaxsim import extras
+
 if TYPE_CHECKING:
     from jaxsim.rooms.render import View
 
@@ -40,12 +42,8 @@ def segment25d(view: "View") -> Int[np.ndarray, "h w"]:
 
 
 def _segments(features, coarseness):
-    try:
+    with extras.needed("Segments need", "scikit-image"):
         from skimage.segmentation import felzenszwalb
-    except ImportError as error:
-        raise ImportError(
-            "Segments need scikit-image, which is not installed; install jaxsim-similarity[nn]."
-        ) from error
     height, width = features.shape[:2]
     found = felzenszwalb(
         features.astype(np.float64),

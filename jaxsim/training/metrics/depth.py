@@ -96,6 +96,6 @@ def _log_ratio(a, b):
 
 
 def _root_mean_square(errors, counted):
-    """Of each image `(b, h, w)`; NaN of no pixels."""
+    """Root mean square of each image `(b, h, w)`; NaN of no pixels."""
     squares = summed(jnp.where(counted, errors, 0).reshape(len(errors), -1) ** 2)
     return jnp.sqrt((squares.high + squares.low) / jnp.sum(counted, (1, 2)))

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 from jaxsim.training.metrics.totals import Total, added, check, counted_up, share, summed, value, wide, zero
 
 BINS = 18000
-"""Of the histogram of angles, for the median: 0.01 degree each."""
+"""Bins of the histogram of angles, for the median: 0.01 degree each."""
 WITHIN = (11.25, 22.5, 30.0)
 
 
