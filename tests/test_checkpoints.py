@@ -55,6 +55,18 @@ def test_a_flipped_byte_is_named_and_the_checkpoint_before_is_used(run):
     same(found, 3)
 
 
+def test_a_flipped_byte_of_the_arrays_is_found_by_their_checksums(run):
+    """The storage library itself reads the file of values without complaint."""
+    file = max((run / "step_00000006" / "arrays").rglob("d/*"), key=lambda file: file.stat().st_size)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 16
+    file.write_bytes(data)
+    with pytest.warns(
+        RuntimeWarning, match=r"step_00000006 is damaged \(array 'net\.[ab]' differs from its checksum\)"
+    ):
+        assert restored(run)[0] == 3
+
+
 @pytest.mark.parametrize("part", ["step", "run", "sha256"])
 def test_a_change_of_the_record_is_named(run, part):
     path = run / "step_00000006" / "checksums.json"

@@ -39,6 +39,13 @@ def test_recipe_for_a_torch_network_runs(tmp_path, monkeypatch):
     assert len(ids) == 3
 
 
+def test_the_built_in_world_in_a_few_lines_runs(capsys):
+    pytest.importorskip("flax", reason="the nn extra is not installed")
+    block = next(block for block in BLOCKS if "rooms import" in block)
+    exec(block.replace("pictures.make(100", "pictures.make(40"), {})
+    assert 0.5 < float(capsys.readouterr().out) < 0.9
+
+
 def test_commands_are_valid_usage():
     commands = [line.partition("#")[0] for line in README.splitlines() if line.startswith("jaxsim ")]
     assert len(commands) >= 10

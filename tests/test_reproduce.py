@@ -5,15 +5,15 @@ import csv
 import dataclasses
 import functools
 import json
+import re
+import types
 
 import numpy as np
 import pytest
 
 from jaxsim import engine, measures, reproduce
-from jaxsim.reproduce import catalogue, judging, layers, measuring, sampling
+from jaxsim.reproduce import catalogue, judging, layers, measuring, rankings, sampling
 from jaxsim.rooms.transfer import Truth
-
-pytestmark = pytest.mark.slow
 
 NAMES = tuple("abcdefghijkl")
 GROUPS = {name: ("2d", "3d", "geometric", "semantic")[i // 3] for i, name in enumerate(NAMES)}
@@ -66,6 +66,7 @@ def column(found, name):
 # Every experiment
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["true", "shuffled"])
 @pytest.mark.parametrize("name", ["rsa-matrix", "depth", "trees", "selection", "subsets"])
 def test_outcomes_are_whole(name, kind):
@@ -77,12 +78,14 @@ def test_outcomes_are_whole(name, kind):
     json.dumps(found.to_json(), allow_nan=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["depth", "trees", "selection"])
 def test_claims_about_transfer_hold_for_true_and_not_for_shuffled(name):
     assert outcome(name, "true").holds is True
     assert outcome(name, "shuffled").holds is False
 
 
+@pytest.mark.slow
 def test_rsa_matrix_finds_the_groups_and_only_them():
     found = outcome("rsa-matrix", "true")
     assert found.holds
@@ -91,6 +94,7 @@ def test_rsa_matrix_finds_the_groups_and_only_them():
     assert not reproduce.rsa_matrix(other).holds
 
 
+@pytest.mark.slow
 def test_depth_agrees_wholly_where_truth_is_the_last_layer():
     found = outcome("depth", "true")
     assert column(found, "layer") == ["conv1", "conv2", "conv3", "labels"]
@@ -99,6 +103,7 @@ def test_depth_agrees_wholly_where_truth_is_the_last_layer():
     assert column(found, "features") == [32, 32, 32, 32]
 
 
+@pytest.mark.slow
 def test_labels_are_no_layer():
     setting = made("true")
     layers = dict.fromkeys(("conv1", "conv2"), setting.features["conv1"])
@@ -109,6 +114,7 @@ def test_labels_are_no_layer():
     assert column(reproduce.depth(dataclasses.replace(setting, labels=wide)), "features")[-1] is None
 
 
+@pytest.mark.slow
 def test_trees_of_one_matrix_agree():
     found = outcome("trees", "true")
     values = dict(zip(column(found, "agreement"), column(found, "here"), strict=True))
@@ -116,6 +122,7 @@ def test_trees_of_one_matrix_agree():
     assert values["adjusted Rand index of cuts into 4"] == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_selection_counts_true_ranks():
     assert column(outcome("selection", "true"), "true_rank") == [1] * len(NAMES)
     opposite = dataclasses.replace(made("true"), truth=truth(-similarity()))
@@ -124,6 +131,7 @@ def test_selection_counts_true_ranks():
     assert not found.holds
 
 
+@pytest.mark.slow
 def test_selection_takes_fewer_targets_in_another_order():
     targets = ("k", "b")
     values = similarity()[:, [10, 1]]
@@ -132,6 +140,7 @@ def test_selection_takes_fewer_targets_in_another_order():
     assert column(found, "true_rank") == [1, 1]
 
 
+@pytest.mark.slow
 def test_images_agree_more_the_more_there_are(monkeypatch):
     monkeypatch.setattr(sampling, "COUNTS", (20,))
     found = reproduce.images(made("true"))
@@ -146,6 +155,7 @@ def test_images_agree_more_the_more_there_are(monkeypatch):
     assert not reproduce.images(dataclasses.replace(made("true"), reference=noise)).holds
 
 
+@pytest.mark.slow
 def test_subsets_prefer_pictures_that_show_the_groups():
     found = outcome("subsets", "true")
     assert found.holds
@@ -178,6 +188,7 @@ def test_the_papers_grid_stands_in_the_order_of_ours():
     assert np.argmax(measuring.GRID_PAPER.mean(1)) == rows.index("z-score")
 
 
+@pytest.mark.slow
 def test_grid_scores_the_cell_that_is_the_truth_highest(few):
     values = similarity(measures.DDS_LAPLACIAN)
     found = reproduce.grid(dataclasses.replace(made("true"), truth=truth(values)))
@@ -190,6 +201,7 @@ def test_grid_scores_the_cell_that_is_the_truth_highest(few):
     assert texts == [f"{v[1]:.2f}" for v in cells.values()]
 
 
+@pytest.mark.slow
 def test_methods_put_the_true_measure_first(few):
     values = similarity(measures.DDS_LAPLACIAN)
     found = reproduce.methods(dataclasses.replace(made("true"), truth=truth(values)))
@@ -208,6 +220,7 @@ def test_methods_put_the_true_measure_first(few):
 # Permutation tests
 
 
+@pytest.mark.slow
 def test_relabelled_means_begin_with_the_agreement_itself():
     setting = made("shuffled")
     found = [engine.affinity(setting.code, m) for m in (measures.RSA, measures.DDS_LAPLACIAN)]
@@ -221,6 +234,7 @@ def test_relabelled_means_begin_with_the_agreement_itself():
     assert abs(null.mean()) < 0.05
 
 
+@pytest.mark.slow
 def test_p_values_of_unrelated_matrices_are_spread_evenly():
     rng, p = np.random.default_rng(0), []
     for seed in range(40):
@@ -235,6 +249,7 @@ def test_p_values_of_unrelated_matrices_are_spread_evenly():
 # Layers of one encoder
 
 
+@pytest.mark.slow
 def test_layers_find_the_tasks_they_were_made_of(monkeypatch):
     """Early layers hold what half of the tasks share, late ones what the other half share; and the other way round."""
     monkeypatch.setattr(layers, "ENCODER", "l")
@@ -265,9 +280,118 @@ def test_layers_find_the_tasks_they_were_made_of(monkeypatch):
         reproduce.layer_types(dataclasses.replace(setting("a", "g"), groups=dict.fromkeys(names, "2d")))
 
 
+# Every condition of a criterion alone, with made-up similarities
+
+
+def unseen(affinity, names=NAMES, groups=GROUPS, value=0.0, **rest):
+    """A setting whose features are all one value, with measured transfer of every network to every other."""
+    code = {name: np.full((4, 1), value) for name in names}
+    return reproduce.Setting({"conv1": code, "conv2": code}, truth(affinity, names, names), groups, quick=True, **rest)
+
+
+def p_of(found):
+    return float(re.search(r"p = ([\d.e-]+)", found.here)[1])
+
+
+def symmetric(seed, n=12):
+    values = np.random.default_rng(seed).uniform(size=(n, n))
+    return values + values.T + 2 * np.eye(n)
+
+
+@pytest.mark.parametrize(
+    ("n", "hits", "chance", "holds"), [(40, 30, False, True), (40, 16, False, False), (12, 8, True, False)]
+)
+def test_selection_needs_more_than_half_and_more_than_chance(monkeypatch, n, hits, chance, holds):
+    """Networks come in pairs; the partner transfers best to the first `hits` of them and worst to the others."""
+    names, partner = tuple(f"n{i}" for i in range(n)), np.arange(n) ^ 1
+    similar, affinity = symmetric(0, n) / 10, np.random.default_rng(1).uniform(size=(n, n))
+    similar[np.arange(n), partner] = 1
+    affinity[partner, np.arange(n)] = np.where(np.arange(n) < hits, 2, -1)
+    monkeypatch.setattr(engine, "affinity", lambda code, measure: judging.labelled(similar, names, "made up"))
+    found = reproduce.selection(unseen(affinity, names, dict.fromkeys(names, "2d")))
+    assert column(found, "true_rank") == [1] * hits + [n - 1] * (n - hits)
+    assert (p_of(found) >= judging.LEVEL) == chance
+    assert found.holds is holds
+
+
+@pytest.mark.parametrize(("each", "p"), [(2, 1 / 6), (4, 1 / 70)])
+def test_layers_need_more_than_the_order_of_the_groups(monkeypatch, each, p):
+    """Early tasks are nearest to the first layer and late ones to the second, as in one exchange of all there are."""
+    groups = {f"{group}{i}": group for group in ("2d", "semantic") for i in range(each)} | {"class_object": "semantic"}
+    values = np.repeat([[1.0, 0.0], [0.0, 1.0]], each, axis=1)
+    monkeypatch.setattr(engine, "cross_affinity", lambda seen, codes, measure: types.SimpleNamespace(values=values))
+    found = reproduce.layer_types(unseen(np.eye(len(groups)), tuple(groups), groups))
+    assert column(found, "most_similar") == ["conv1"] * each + ["conv2"] * each
+    assert p_of(found) == pytest.approx(p, rel=0.01)
+    assert found.holds is (p < judging.LEVEL)
+
+
+@pytest.mark.parametrize(("best", "p_first", "holds"), [(0, 1 / 200, False), (1, 1.0, True)])
+def test_methods_take_the_p_value_of_the_best_measure(monkeypatch, best, p_first, holds):
+    """The first measure is above chance and the best of all is not; and the other way round."""
+    observed, null = np.full(len(measuring.METHODS), 0.1), np.full((199, len(measuring.METHODS)), 0.05)
+    observed[best] = 0.5
+    null[:, 0 if best else -1] = 0.3 if best else 0.9
+    values, dds = symmetric(0), (measures.DDS_LAPLACIAN, measures.DDS_COSINE)
+    of = {True: values, False: symmetric(1)}
+    monkeypatch.setattr(engine, "affinity", lambda code, m: judging.labelled(of[m in dds], NAMES, "made up"))
+    monkeypatch.setattr(judging, "relabelled_means", lambda affinities, setting: (observed, null))
+    monkeypatch.setattr(judging, "over_tasks", lambda values, setting: (0.0, None, None))
+    monkeypatch.setattr(measuring, "_intervals", lambda code, setting: [(0.0, 1.0)] * len(measuring.METHODS))
+    found = reproduce.methods(unseen(values))
+    assert column(found, "with_self")[:2] == pytest.approx([1, 1])
+    assert column(found, "p")[0] == pytest.approx(p_first)
+    assert found.holds is holds
+
+
+def test_subsets_leave_self_out(monkeypatch):
+    """Other networks are ranked as transfer ranks them here and the other way round elsewhere; self disagrees."""
+    values = symmetric(0)
+
+    def resample(code, wanted, *scheme, **how):
+        drawn = np.where(np.eye(12) > 0, -9 * code["a"][0, 0], code["a"][0, 0] * values)
+        return [types.SimpleNamespace(values=drawn[None].repeat(3, 0), names=NAMES)] * len(wanted)
+
+    monkeypatch.setattr(sampling.resampling, "resample", resample)
+    elsewhere = unseen(values, value=-1.0).code
+    found = reproduce.subsets(unseen(values, value=1.0, elsewhere=elsewhere))
+    assert column(found, "mean") == pytest.approx([1, 1, -1, -1])
+    assert column(found, "standard_deviation") == pytest.approx([0] * 4)
+    assert found.holds
+
+
+@pytest.mark.parametrize(
+    ("transfer", "chance", "first", "holds"),
+    [
+        ([12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1], False, 1, True),
+        ([8, 12, 11, 10, 9, 7, 6, 5, 4, 3, 2, 1], False, 5, True),
+        ([7, 12, 11, 10, 9, 8, 6, 5, 4, 3, 2, 1], False, 6, False),
+        ([12, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], True, 1, False),
+    ],
+)
+def test_new_task_needs_more_than_chance_and_a_good_first_choice(monkeypatch, transfer, chance, first, holds):
+    """Similarity falls from 'a' to 'l' by pictures of the other world, and rises by those of the home world."""
+    one = truth(np.array(transfer)[:, None], NAMES, ("new",))
+    shop = types.SimpleNamespace(
+        names=(), transfer=lambda: dataclasses.replace(one, skill=one.affinity, wins_scratch=one.affinity)
+    )
+    shop.made = lambda task, world: types.SimpleNamespace(code=None, skill=0.5)
+    home, elsewhere = ({n: np.full((4, 1), sign * i) for i, n in enumerate(NAMES)} for sign in (1.0, -1.0))
+    setting = reproduce.Setting(
+        {"conv1": home}, truth(np.eye(12)), GROUPS, elsewhere=elsewhere, workshop=shop, quick=True
+    )
+    monkeypatch.setattr(rankings, "similarities", lambda bank, codes: np.array([x[0] for x in bank.values()]))
+    found = reproduce.new_task(setting)
+    assert column(found, "source") == list(NAMES)
+    assert (p_of(found) >= judging.LEVEL) == chance
+    assert column(found, "rank_by_transfer")[0] == first
+    assert found.holds is holds
+
+
 # Names, settings and what is refused
 
 
+@pytest.mark.slow
 def test_run_takes_names_in_any_order_and_tells_progress():
     told = []
     found = reproduce.run(made("true"), ["trees", "rsa-matrix"], told.append)
@@ -277,6 +401,7 @@ def test_run_takes_names_in_any_order_and_tells_progress():
     assert rows[0][-1] == "yes"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
@@ -300,6 +425,7 @@ def test_settings_that_lack_something_are_refused(name, change, message):
         reproduce.EXPERIMENTS[name].run(dataclasses.replace(made("true"), **change))
 
 
+@pytest.mark.slow
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="No experiment is called 'tree'"):
         reproduce.run(made("true"), ["tree"])
@@ -307,6 +433,7 @@ def test_unknown_names_are_refused():
         reproduce.setting(parts=["colours"])
 
 
+@pytest.mark.slow
 def test_setting_of_the_world(monkeypatch, tmp_path):
     nnx = pytest.importorskip("flax.nnx")
     from jaxsim import models
@@ -329,6 +456,11 @@ def test_setting_of_the_world(monkeypatch, tmp_path):
     encoders = {n: models.SmallEncoder(**sizes, rngs=nnx.Rngs(i)) for i, n in enumerate(names)}
     told = []
     given = {"encoders": encoders, "truth": truth(np.eye(3), names, names)}
+    with pytest.raises(ValueError, match="need 4 at least; this world has 3: edge2d, rgb2depth, colorization"):
+        reproduce.setting(True, **given)
+    with pytest.raises(ValueError, match="belong together"):
+        reproduce.setting(True, encoders=encoders)
+    monkeypatch.setattr(settings, "FEWEST", 3)
     found = reproduce.setting(True, **given, progress=lambda what: lambda *now: told.append((what, *now)))
     assert list(found.features) == ["conv1", "conv2"]
     assert found.features["conv1"]["edge2d"].shape == (12, 8, 8, 4)
@@ -369,6 +501,7 @@ def command(monkeypatch, tmp_path):
     return call
 
 
+@pytest.mark.slow
 def test_command_writes_tables_figures_and_a_summary(command, capsys):
     names = ["rsa-matrix", "depth", "trees", "selection", "subsets"]
     folder = command(*names)
@@ -378,11 +511,16 @@ def test_command_writes_tables_figures_and_a_summary(command, capsys):
     rows = list(csv.DictReader((folder / "summary.csv").read_text().splitlines()))
     assert [row["experiment"] for row in rows] == names
     assert {row["holds"] for row in rows} == {"yes"}
-    header, rule, *_ = (folder / "summary.md").read_text().splitlines()
-    assert (header, rule) == ("| claim | source | paper | here | criterion | holds |", "| --- " * 6 + "|")
-    assert "5 of 5 claims hold." in capsys.readouterr().out
+    first, _, header, rule, *_ = (folder / "summary.md").read_text().splitlines()
+    assert "not a verdict" in first
+    columns = "| experiment | claim | source | paper | here | criterion | holds |"
+    assert (header, rule) == (columns, "| --- " * 7 + "|")
+    printed = capsys.readouterr().out
+    assert "5 of 5 claims hold." in printed
+    assert first in printed
 
 
+@pytest.mark.slow
 def test_command_prints_json_and_spares_what_is_there(command, capsys):
     command("trees", json=True)
     printed = json.loads(capsys.readouterr().out)

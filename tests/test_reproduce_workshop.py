@@ -432,6 +432,7 @@ def test_the_recipe_is_the_files(tmp_path, bank):
 def test_a_setting_has_a_workshop_of_the_recipe(made_up, bank, monkeypatch):
     from jaxsim.reproduce import settings
 
+    monkeypatch.setattr(settings, "FEWEST", 1)
     monkeypatch.setattr(settings, "PICTURES_QUICK", 9)
     monkeypatch.setattr(settings, "PICTURES", 9)
 

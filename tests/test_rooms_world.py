@@ -14,7 +14,7 @@ pytest.importorskip("flax", reason="the built-in world needs the nn extra")
 
 from flax import nnx  # noqa: E402
 
-from jaxsim import io, models  # noqa: E402
+from jaxsim import io, models, training  # noqa: E402
 from jaxsim.cli import main  # noqa: E402
 from jaxsim.rooms import encoders, furniture, pictures, render, scenes, tasks, transfer, world  # noqa: E402
 from jaxsim.training import steps  # noqa: E402
@@ -333,7 +333,92 @@ def test_tasks_trained_together_end_as_each_alone(monkeypatch, tmp_path):
         assert together[name].skill == pytest.approx(alone[name].skill, abs=1e-3)
 
 
+# What networks are shown
+
+SEEN = {"autoencoder": "clean", "denoise": "noisy", "inpainting": "masked", "colorization": "grey"}
+
+
+def sees(kind, seen, rgb):
+    """By hand, that these are what networks of the kind see of the pictures."""
+    seen, rgb, middle = seen.astype(float), rgb.astype(float), slice(4, 12)
+    if kind == "noisy":
+        away = (seen - rgb)[(rgb > 100) & (rgb < 155)]
+        assert away.std() == pytest.approx(25.5, rel=0.1)
+    if kind == "grey":
+        expected = np.broadcast_to((rgb @ [0.299, 0.587, 0.114])[..., None], rgb.shape)
+        assert np.abs(seen - expected).max() < 0.51
+    if kind == "masked":
+        assert (seen[:, middle, middle] == 128).all()
+        rgb[:, middle, middle] = 128
+    if kind in ("clean", "masked"):
+        np.testing.assert_array_equal(seen, rgb)
+
+
+def shown_of(names, seed):
+    """The same pictures whatever the seed, 16 x 16."""
+    rgb = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), np.uint8)
+    return pictures.Pictures(
+        "rooms", seed, rgb, {name: (rgb[..., : tasks.TASKS[name].channels] / 255).astype("f2") for name in names}
+    )
+
+
+@pytest.fixture
+def features_are_pictures(monkeypatch):
+    monkeypatch.setattr(encoders, "_extract", lambda encoder, rgb, layer, name: rgb)
+
+
+@pytest.mark.usefixtures("features_are_pictures")
+def test_features_of_colorization_are_of_grey_pictures():
+    rgb = shown_of((), 0).rgb
+    found = encoders.features(dict.fromkeys(("colorization", "denoise", "mine")), rgb)
+    sees("grey", found["colorization"], rgb)
+    sees("clean", found["denoise"], rgb)
+    sees("clean", found["mine"], rgb)
+
+
+@pytest.mark.usefixtures("features_are_pictures")
+def test_transfer_to_a_task_shows_encoders_what_its_networks_see(monkeypatch):
+    monkeypatch.setattr(transfer, "measure", lambda *given: given)
+    fit, test = (shown_of(SEEN, seed) for seed in (1, 2))
+    codes, scratch, targets, _ = world.measure_transfer({"mine": None}, None, fit, test)
+    assert {name: kind for name, (kind, *_) in targets.items()} == SEEN
+    for shown in (codes["mine"], scratch):
+        assert set(shown) == set(SEEN.values())
+        for kind, (first, second) in shown.items():
+            sees(kind, first, fit.rgb)
+            sees(kind, second, test.rgb)
+            assert np.array_equal(first, second) == (kind != "noisy")
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_networks_learn_and_are_validated_on_what_their_task_shows(monkeypatch, name):
+    seen = {}
+
+    def fit(net, loss, data, **how):
+        seen["learn"] = data["images"]
+        return training.Fitted(net, np.zeros(1))
+
+    def predict(net, x):
+        seen["judge"] = np.round(np.asarray(x) * 255)
+        return x[..., : tasks.TASKS[name].channels]
+
+    monkeypatch.setattr(encoders, "network", lambda *how: None)
+    monkeypatch.setattr(training, "fit", fit)
+    monkeypatch.setattr(encoders, "_predict", predict)
+    learn, judge = (shown_of([name], seed) for seed in (1, 2))
+    encoders.train([name], learn, judge, seed=1)
+    sees(SEEN[name], seen["learn"], learn.rgb)
+    sees(SEEN[name], seen["judge"], judge.rgb)
+    assert np.array_equal(seen["learn"], seen["judge"]) == (name != "denoise")
+
+
 # Transfer
+
+
+def test_boundaries_of_segments_are_found_in_both_directions():
+    halves = np.array([[0, 0, 1, 1]] * 4, np.uint8)
+    found = world.readable(tasks.TASKS["segment2d"], np.stack([halves, halves.T]))
+    np.testing.assert_array_equal(found[..., 0], [[[0.5, 0], [0.5, 0]], [[0.5, 0.5], [0, 0]]])
 
 
 def test_eigenvector_of_consistent_ratios():
@@ -361,6 +446,48 @@ def test_a_code_that_holds_the_target_wins():
     assert truth.skill[2, 0] < 0.1
     assert truth.wins_scratch[0, 0] == 1
     assert truth.reliability[0] > 0.9
+
+
+def test_wins_are_against_scratch_and_against_the_targets_own_encoder(monkeypatch):
+    """Losses of sources 'a' and 'b' and of scratch, by hand, told by their codes and by the width of the target."""
+    losses = {
+        (1, 1): [4, 4, 4, 4, 4, 4, 4, 4],  # a for its own target
+        (2, 1): [3, 3, 3, 3, 4, 4, 5, 5],
+        (0, 1): [5, 5, 5, 5, 5, 5, 2, 2],
+        (1, 2): [9, 9, 9, 9, 9, 1, 2, 2],
+        (2, 2): [2, 2, 2, 2, 2, 2, 2, 2],  # b for its own
+        (0, 2): [3, 3, 3, 3, 1, 1, 1, 1],
+    }
+
+    class Known:
+        def __init__(self, train, test):
+            self.who = int(train[0, 0, 0, 0])
+
+        def losses(self, train, test):
+            return np.array(losses[self.who, train.shape[1]], float)
+
+    monkeypatch.setattr(transfer, "Readout", Known)
+    codes = [{"clean": (code, code)} for code in (np.full((8, 1, 1, 1), who) for who in range(3))]
+    targets = {name: ("clean", *np.random.default_rng(k).normal(size=(2, 8, k))) for k, name in ((1, "a"), (2, "b"))}
+    truth = transfer.measure({"a": codes[1], "b": codes[2]}, codes[0], targets)
+    np.testing.assert_allclose(truth.wins_full, [[1 / 2, 4 / 16], [10 / 16, 1 / 2]])
+    np.testing.assert_allclose(truth.wins_scratch, [[6 / 8, 0], [6 / 8, 4 / 8]])
+
+
+def test_reliability_is_corrected_to_the_full_number_of_images():
+    """Halves that exchange the two best of four sources correlate 1 - 6 x 2 / (4 x 15) = 0.8: 2 x 0.8 / 1.8."""
+    even, odd = [1.0, 2, 3, 4], [2.0, 1, 3, 4]
+    losses = np.array([even, odd] * 4).T[:, None]
+    np.testing.assert_allclose(transfer.reliability(losses), [1.6 / 1.8])
+
+
+def test_the_penalty_is_chosen_on_images_that_were_not_fitted(monkeypatch):
+    """Of a target that the code says nothing of, the largest penalty predicts held-out images best."""
+    code, target = (np.random.default_rng(k).normal(size=(48, k, k, 1)).astype(np.float32) for k in (2, 32))
+    readout = transfer.Readout(code[:40], code[40:])
+    found = readout.losses(target[:40], target[40:])
+    monkeypatch.setattr(transfer, "PENALTIES", transfer.PENALTIES[-1:])
+    np.testing.assert_array_equal(found, readout.losses(target[:40], target[40:]))
 
 
 def test_transfer_refuses_unequal_numbers_of_images():

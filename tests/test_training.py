@@ -2,7 +2,6 @@
 
 import csv
 import functools
-import json
 import os
 import signal
 import subprocess
@@ -21,6 +20,7 @@ optax = pytest.importorskip("optax")
 pytest.importorskip("orbax.checkpoint")
 
 from jaxsim import models, training  # noqa: E402
+from jaxsim.io import folders  # noqa: E402
 from jaxsim.training import batches, checkpoints, fitting  # noqa: E402
 from jaxsim.training import steps as stepping  # noqa: E402
 
@@ -160,7 +160,7 @@ class Stopped(BaseException):
 
 
 @pytest.mark.parametrize("saves", [0, 1, 2])
-@pytest.mark.parametrize("during", ["json", "rename", "after"])
+@pytest.mark.parametrize("during", ["checksums", "rename", "after"])
 def test_a_stop_around_a_save_resumes_to_the_same_bits(tmp_path, monkeypatch, reference, saves, during):
     count = iter(range(100))
 
@@ -178,8 +178,8 @@ def test_a_stop_around_a_save_resumes_to_the_same_bits(tmp_path, monkeypatch, re
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints.shutil, "rmtree", lambda *a, **k: None)  # a killed process cleans nothing up
-        if during == "json":
-            patch.setattr(checkpoints.json, "dump", stop_at(json.dump))
+        if during == "checksums":
+            patch.setattr(folders, "write", stop_at(folders.write))
         elif during == "rename":
             patch.setattr(Path, "rename", stop_at(Path.rename))
         else:
@@ -338,6 +338,23 @@ def test_checkpoints_of_another_run_are_refused(run, changes, words):
 def test_checkpoints_of_another_network_are_refused(run):
     with pytest.raises(ValueError, match="another run: its network is"):
         training.fit(build(channels=2), squared_error, DATA, **SETTINGS, checkpoints=run)
+
+
+def test_checkpoints_of_other_data_or_another_loss_are_refused(run):
+    with pytest.raises(ValueError, match="another run: its data is"):
+        training.fit(build(), squared_error, DATA | {"target": -DATA["target"]}, **SETTINGS, checkpoints=run)
+    with pytest.raises(ValueError, match="another run: its loss is .*squared_error.* here it is .*absolute_error"):
+        training.fit(build(), absolute_error, DATA, **SETTINGS, checkpoints=run)
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    pytest.importorskip("fcntl", reason="locks need a POSIX system")
+    with (
+        checkpoints.held(tmp_path / "run"),
+        pytest.raises(ValueError, match=f"Another process trains in {tmp_path / 'run'}"),
+    ):
+        fitted(checkpoints=tmp_path / "run")
+    fitted(checkpoints=tmp_path / "run")
 
 
 # Many tasks

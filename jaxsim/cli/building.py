@@ -1,12 +1,12 @@
 """The command `rooms`: make the built-in world from nothing, pictures, encoders and measured transfer."""
 
 import dataclasses
-import sys
+import functools
 from argparse import Namespace
 from pathlib import Path
 
 from jaxsim import extras
-from jaxsim.cli.output import emit, note
+from jaxsim.cli.output import emit, note, progress
 
 
 def run_rooms(arguments: Namespace) -> None:
@@ -21,12 +21,12 @@ def run_rooms(arguments: Namespace) -> None:
         some, more = max(8, arguments.images * 3 // 40), max(8, arguments.images // 10)
         recipe = dataclasses.replace(recipe, learn=arguments.images, judge=some, fit=some, test=more)
 
-    def tell(text: str) -> None:
-        if not arguments.quiet:
-            ending = "\r" if text.endswith("pictures") else "\n"
-            sys.stderr.write(f"jaxsim: {text}{ending}")
-
-    skills = world.build(arguments.out, recipe, tell)
+    skills = world.build(
+        arguments.out,
+        recipe,
+        progress=functools.partial(progress, arguments),
+        tell=functools.partial(note, arguments),
+    )
     files = [
         str(Path(arguments.out) / name)
         for name in ("encoders.safetensors", "transfer.npz", "training.csv", "recipe.json")

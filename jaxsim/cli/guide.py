@@ -61,7 +61,8 @@ EVALUATE = """Agreement of an affinity matrix with measured transfer, target by 
 with and without the target itself as a source, and whether the source predicted best is among the truly best.
 
 AFFINITY and TRUTH are matrices with sources as rows, targets as columns and higher meaning better: a file of
-`jaxsim affinity`, a CSV or npz matrix with names, or a pickle released with Taskonomy. Names align the two.
+`jaxsim affinity`, a CSV or npz matrix with names, or a pickle released with Taskonomy; TRUTH may be `rooms`, the
+transfer measured in the built-in world. Names align the two.
 
 With --resamples, from `jaxsim bootstrap --scheme bootstrap`, it adds intervals of the mean: over images (bias
 shown and corrected), over targets, and over both; each says what it conditions on.
@@ -71,6 +72,7 @@ agreement.png (the correlations per target) and with --resamples intervals.csv.
 
 examples:
   jaxsim evaluate results/affinity.npz transfer.csv
+  jaxsim evaluate demo/affinity.npz rooms
   jaxsim evaluate results/affinity.npz transfer.csv --resamples results/resamples.npz --out agreement
   jaxsim evaluate results/affinity.npz matrices.npz --key affinity --subset --out agreement
   jaxsim evaluate results/affinity.csv all_affinities.pkl --json"""
@@ -130,7 +132,8 @@ examples:
   jaxsim reproduce stages sizes --work work --out reproduced"""
 
 CONVERT = """Convert a checkpoint of a public network to a file of this package, which `jaxsim.models.from_safetensors`
-reads. Every tensor is used, or left out for a reason that is shown; else an error says which, and nothing is written.
+reads. Every tensor is used, or left out for a reason that is shown; else nothing is written, and an error names
+those that do not fit.
 
 networks (--network):
   resnet50             ResNet-50 with the names of torchvision, which timm and the Places networks keep

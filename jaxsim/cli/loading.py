@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from jaxsim import io, measures, results
+from jaxsim import extras, io, measures, results
 from jaxsim.evaluation import load_truth
 from jaxsim.results import Affinity
 
+BUILT_IN = "rooms"
+"""Stands for the measured transfer that comes with the package, where a file of a matrix is asked for."""
 _MATRIX_FILES = (".csv", ".pkl", ".pickle")
 
 
@@ -110,12 +112,16 @@ def is_matrix(path: str | Path, key: str | None) -> bool:
 
 
 def read_affinity(path: str | Path, key: str | None = None) -> Affinity:
-    """An affinity matrix: the record that `jaxsim affinity` saved, or any matrix with names.
+    """An affinity matrix: the record that `jaxsim affinity` saved, any matrix with names, or `BUILT_IN`.
 
     Raises:
         FileNotFoundError: nothing is there.
         ValueError: it holds another record, or no matrix with names.
     """
+    if str(path) == BUILT_IN and not Path(path).is_file():
+        with extras.needed("the built-in world needs"):
+            from jaxsim.rooms import world
+        return world.load_truth().matrix(key or "affinity")
     if Path(path).suffix.lower() != ".npz" or key is not None or not is_matrix(path, key):
         return load_truth(path, key)
     return read_record(path, "Affinity")

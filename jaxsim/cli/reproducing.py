@@ -10,6 +10,8 @@ from jaxsim.cli.output import check, emit, note, progress, staged, table
 from jaxsim.cli.scoring import write_rows
 from jaxsim.reproduce.catalogue import SUMMARY, chosen
 
+QUICK = "With --quick: 300 pictures, few resamples, networks of four tasks and 150 steps. A first look, not a verdict."
+
 
 def run_reproduce(arguments: Namespace) -> None:
     """Run the experiments chosen, with a table and a figure each and a summary of all."""
@@ -24,10 +26,15 @@ def run_reproduce(arguments: Namespace) -> None:
             plotting.save_figure(outcome.draw(), folder / f"{name}.png")
         rows = reproduce.summary(list(outcomes.values()))
         write_rows(folder / "summary.csv", list(SUMMARY), [list(row) for row in rows])
-        io.write_text(folder / "summary.md", _markdown(rows))
+        heading = f"{QUICK}\n\n" if arguments.quick else ""
+        io.write_text(folder / "summary.md", heading + _markdown(rows))
     files = [str(Path(arguments.out) / name) for name in names]
     values = {"experiments": [outcome.to_json() for outcome in outcomes.values()], "quick": arguments.quick}
-    emit(arguments, _text(outcomes), values | {"seed": arguments.seed, "files": files})
+    emit(
+        arguments,
+        (f"{QUICK}\n\n" if arguments.quick else "") + _text(outcomes),
+        values | {"seed": arguments.seed, "files": files},
+    )
     note(arguments, f"wrote {', '.join(names)} in {arguments.out}")
 
 
@@ -67,7 +74,7 @@ def _text(outcomes: dict[str, reproduce.Outcome]) -> str:
 
 
 def _markdown(rows: list[list[str]]) -> str:
-    header = ["claim", "source", "paper", "here", "criterion", "holds"]
+    header = ["experiment", "claim", "source", "paper", "here", "criterion", "holds"]
     columns = [SUMMARY.index(name) for name in header]
     lines = [[row[i].replace("|", "\\|") for i in columns] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in [header, ["---"] * len(header), *lines])

@@ -26,7 +26,8 @@ def as_affinity(table: "Affinity | pd.DataFrame", what: str) -> Affinity:
     if not isinstance(table, Affinity):
         if not all(hasattr(table, name) for name in ("index", "columns", "to_numpy")):
             kind = type(table).__name__
-            raise TypeError(f"{what} must be an Affinity or a pandas DataFrame with names, not {kind}.")
+            known = f"{what} must be an Affinity or a pandas DataFrame with names, not {kind}"
+            raise TypeError(known + (": give its matrix()." if hasattr(table, "matrix") else "."))
         names, targets = tuple(map(str, table.index)), tuple(map(str, table.columns))
         table = Affinity.of(table.to_numpy(dtype=np.float64), names, targets, measure=what)
     for labels in (table.names, table.targets):

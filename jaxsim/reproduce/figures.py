@@ -109,11 +109,11 @@ def lines(
         axes.axhline(level, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
         axes.annotate(
             f"{level:g}",
-            (1, level),
+            (0, level),
             xycoords=axes.get_yaxis_transform(),
-            xytext=(0, 1),
+            xytext=(2, 1),
             textcoords="offset points",
-            ha="right",
+            ha="left",
             va="bottom",
             fontsize=8,
             color=GREY,

@@ -19,6 +19,8 @@ SEED = 2_000_000
 PICTURES, PICTURES_QUICK = 500, 300
 REFERENCE = 2000
 """Other pictures, for `images`; as many as the rest in a quick setting."""
+FEWEST = 4
+"""Networks without which rankings and trees say nothing."""
 PARTS = ("layers", "labels", "reference", "elsewhere", "workshop")
 QUICK = {"learn": 600, "judge": 60, "steps": 150, "fit": 100, "test": 150}
 """Amounts of a workshop's recipe for a first look."""
@@ -104,7 +106,7 @@ def setting(
         quick: 300 pictures instead of 500, 300 others instead of 2000, fewer resamples in the experiments, and networks
             trained for four tasks only, in 150 steps.
         encoders: by task; those that come with the package by default.
-        truth: measured transfer of these encoders; the one that comes with the package by default.
+        truth: measured transfer of these encoders, if they are given; that of the shipped ones by default.
         recipe: how much the encoders learnt from and for how long, and with what seed; those of the package by default,
             `Recipe()` where encoders are given.
         parts: what to make besides codes, see `Setting`; all by default.
@@ -113,8 +115,8 @@ def setting(
         progress: called with a few words, gives a function of what is done and how much there is, or None.
 
     Raises:
-        ValueError: an unknown part; encoders that the truth lacks or the other way round; a damaged file, or one of
-            other pictures in `work`.
+        ValueError: an unknown part; fewer than four encoders; encoders without truth or the other way round, or of
+            different networks; a damaged file, or one of other pictures in `work`.
         ImportError: the `nn` extra is not installed.
     """
     from jaxsim.rooms import encoders as networks
@@ -123,12 +125,19 @@ def setting(
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         raise ValueError(f"A setting has no part {unknown[0]!r}; there are {', '.join(PARTS)}.")
+    if (encoders is None) != (truth is None):
+        raise ValueError("Encoders and their measured transfer belong together: give both, or neither for the shipped.")
     if encoders is None:
         encoders, recipe = networks.shipped(), recipe or recipe_of()
     truth = world.load_truth() if truth is None else truth
     if set(encoders) != set(truth.sources):
         odd = ", ".join(sorted(set(encoders) ^ set(truth.sources)))
         raise ValueError(f"The encoders and the measured transfer are of different networks; in one only: {odd}.")
+    if len(truth.sources) < FEWEST:
+        raise ValueError(
+            f"The experiments compare rankings of networks and need {FEWEST} at least; this world has "
+            f"{len(truth.sources)}: {', '.join(truth.sources)}."
+        )
     count = PICTURES_QUICK if quick else PICTURES
     folder = None if work is None else Path(work) / f"version-{pictures.VERSION}"
     report = None if progress is None else progress("pictures")

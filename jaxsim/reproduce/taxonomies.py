@@ -15,12 +15,15 @@ def rsa_matrix(setting: Setting) -> Outcome:
     """RSA of all encoders' codes, its average-linkage tree, and how far the tree finds the groups (RSA 2019, fig. 4).
 
     Raises:
-        ValueError: features and truth are of different networks, or a task has no group.
+        ValueError: features and truth are of different networks, a task has no group, or the groups are too few or as
+            many as the tasks.
     """
     affinity = engine.affinity(setting.code, measures.RSA)
     tree = taxonomy.tree(affinity)
     groups = setting.grouped
     k = len(set(groups.values()))
+    if not 1 < k < len(groups):
+        raise ValueError("rsa-matrix needs tasks of two groups at least, and of one group two.")
     index = taxonomy.cluster_agreement(tree, groups, k)
     p = taxonomy.cluster_agreement_p(
         tree, groups, k, key=jax.random.key(setting.seed), permutations=judging.permutations(setting)

@@ -248,12 +248,13 @@ def features(
 
     Args:
         encoders: by the name of their task.
-        rgb: pictures.
+        rgb: pictures; the shipped encoders were trained on 64 x 64.
         layer: name of the layer, such as 'conv2'; the code by default.
 
     Raises:
         ValueError: the pictures are of another shape or type, there are none, or an encoder has no such layer.
     """
+    rgb = np.asarray(rgb)
     if rgb.ndim != 4 or rgb.shape[-1] != 3 or rgb.dtype != np.uint8 or not len(rgb):
         raise ValueError(f"pictures must be (n, h, w, 3) uint8 with n > 0, not {rgb.shape} {rgb.dtype}.")
     found: dict[str, Any] = {}

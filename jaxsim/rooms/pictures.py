@@ -1,5 +1,6 @@
 """Sets of rendered pictures with their targets: made once in batches, kept in a file, reused."""
 
+import contextlib
 import dataclasses
 import inspect
 import json
@@ -20,7 +21,7 @@ VERSION = 2
 BATCH = 32
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Pictures:
     """Pictures of one world and their targets.
 
@@ -28,7 +29,8 @@ class Pictures:
         world: name of its style.
         seed: of the scenes.
         rgb: `(n, h, w, 3)` uint8.
-        targets: one array `(n, ...)` a task: float16 where real, uint8 where class or segment numbers.
+        targets: one array `(n, ...)` a task, in the units of its function in `rooms.targets`: float16 where real, uint8
+            where class or segment numbers. Depths are logarithms there; metres are in `render.View`.
     """
 
     world: str
@@ -39,6 +41,11 @@ class Pictures:
     def __len__(self) -> int:
         """Number of pictures."""
         return len(self.rgb)
+
+    def __repr__(self) -> str:
+        """What the set is of, in a line."""
+        n, height, width, _ = self.rgb.shape
+        return f"Pictures({n} of {self.world!r}, seed {self.seed}, {height} x {width}, targets of {len(self.targets)})"
 
     def part(self, start: int, stop: int) -> "Pictures":
         """Pictures `start` to `stop`."""
@@ -81,6 +88,7 @@ def make(
 
     Raises:
         ValueError: no pictures are asked for, or an unknown world or task, or another resolution.
+        TypeError: the names are one text.
 
     >>> from jaxsim.rooms import pictures
     >>> made = pictures.make(2, resolution=16, names=["rgb2depth"])
@@ -91,6 +99,8 @@ def make(
         raise ValueError(f"{count} pictures were asked for; at least one is needed.")
     if resolution < 8 or resolution % 8:
         raise ValueError(f"a resolution of {resolution} pixels was asked for; it must be a multiple of 8.")
+    if isinstance(names, str):
+        raise TypeError(f"names must be a sequence of tasks, not the text {names!r}: give [{names!r}].")
     wanted, look = [tasks.named(n) for n in names], style(world)
     rgb, targets = [], {task.name: [] for task in wanted}
     done = 0
@@ -154,8 +164,9 @@ def cached(path: str | Path | None, count: int, **how: Any) -> Pictures:
     if not Path(path).exists():
         made = make(count, **how)
         arrays = {"rgb": made.rgb} | {f"target/{k}": v for k, v in made.targets.items()}
-        write_npz(path, arrays | {"description": np.array(json.dumps(wanted))})
-        return made
+        with contextlib.suppress(FileExistsError):  # another process was faster: its set is read below
+            write_npz(path, arrays | {"description": np.array(json.dumps(wanted))})
+            return made
     found, arrays = _read(Path(path))
     if found != wanted:
         differ = differing(found, wanted)

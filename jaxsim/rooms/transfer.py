@@ -25,7 +25,7 @@ MATRICES = ("affinity", "wins_scratch", "wins_full", "skill")
 """The fields of `Truth` that have a row a source and a column a target."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Truth:
     """Measured transfer.
 
@@ -49,6 +49,11 @@ class Truth:
     wins_full: np.ndarray
     skill: np.ndarray
     reliability: np.ndarray
+
+    def __repr__(self) -> str:
+        """How much was measured, in a line."""
+        sources, targets, images = self.losses.shape
+        return f"Truth({sources} sources to {targets} targets, {images} images)"
 
     def matrix(self, what: str = "affinity") -> Affinity:
         """One of the matrices `(S, T)` with its names, for `evaluate`, trees and plots.

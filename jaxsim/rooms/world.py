@@ -26,7 +26,8 @@ class Recipe:
     """How much of everything a world takes; the default is what is shipped.
 
     Attributes:
-        seed: of the training pictures and networks.
+        seed: of the training pictures and networks; validation takes the next one, so seeds of worlds to be compared
+            should be further apart.
         learn: pictures to learn from.
         judge: pictures for validation losses.
         steps: gradient steps of 32 pictures.
@@ -99,12 +100,22 @@ def measure_transfer(
 
 
 def build(
-    out: str | Path, recipe: Recipe = Recipe(), progress: Callable[[str], None] = lambda text: None
+    out: str | Path,
+    recipe: Recipe = Recipe(),
+    *,
+    progress: Callable[[str], Callable[[int, int], None] | None] = lambda what: None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> dict[str, float]:
     """Make the pictures, train the encoders and measure transfer; what is already in the folder is used again.
 
     Writes `encoders.safetensors`, `transfer.npz`, `training.csv` (validation losses and skills) and `recipe.json`,
     and keeps pictures and checkpoints beside them.
+
+    Args:
+        out: the folder; made if missing.
+        recipe: what to make.
+        progress: called with a few words, gives a function of what is done and how much there is, or None.
+        tell: called with a sentence whenever a network is trained or its transfer measured.
 
     Returns:
         The validation skill of each task's network, to four places.
@@ -118,15 +129,11 @@ def build(
     _check_recipe(out / "recipe.json", recipe)
     how = {"resolution": recipe.resolution, "names": recipe.names}
 
-    def told(what):
-        return lambda done, count: progress(f"{what}: {done} of {count} pictures")
+    def made(name, count, seed, what):
+        return pictures.cached(out / name, count, seed=seed, progress=progress(f"pictures for {what}"), **how)
 
-    learn = pictures.cached(out / "learn.npz", recipe.learn, seed=recipe.seed, progress=told("training"), **how)
-    judge = pictures.cached(out / "judge.npz", recipe.judge, seed=recipe.seed + 1, progress=told("validation"), **how)
-
-    def trained(name, result):
-        progress(f"{name}: skill {result.skill:.3f}")
-
+    learn = made("learn.npz", recipe.learn, recipe.seed, "training")
+    judge = made("judge.npz", recipe.judge, recipe.seed + 1, "validation")
     done = encoders.train(
         recipe.names,
         learn,
@@ -135,7 +142,7 @@ def build(
         seed=recipe.seed,
         size=recipe.size,
         checkpoints=out / "checkpoints",
-        progress=trained,
+        progress=lambda name, result: tell(f"{name}: skill {result.skill:.3f}"),
     )
     rows = ["task,validation_loss,constant_loss,skill"]
     rows += [f"{name},{r.loss:.6g},{r.constant:.6g},{r.skill:.4f}" for name, r in done.items()]
@@ -145,10 +152,10 @@ def build(
     found = {name: r.network.encoder for name, r in done.items()}
     models.to_safetensors(found, out / "encoders.safetensors", metadata, overwrite=True)
     seed = recipe.seed + TRANSFER_SEED
-    fit = pictures.cached(out / "fit.npz", recipe.fit, seed=seed, progress=told("readout"), **how)
-    test = pictures.cached(out / "test.npz", recipe.test, seed=seed + 1, progress=told("transfer"), **how)
+    fit = made("fit.npz", recipe.fit, seed, "the readout")
+    test = made("test.npz", recipe.test, seed + 1, "transfer")
     scratch = encoders.network(tasks.TASKS["autoencoder"], recipe.seed + 1, recipe.size, recipe.resolution).encoder
-    truth = measure_transfer(found, scratch, fit, test, lambda name: progress(f"transfer from {name}"))
+    truth = measure_transfer(found, scratch, fit, test, lambda name: tell(f"measured transfer from {name}"))
     save_truth(truth, out / "transfer.npz", overwrite=True)
     return skills
 

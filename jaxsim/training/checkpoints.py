@@ -15,6 +15,11 @@ from typing import Any
 import jax
 import numpy as np
 
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None
+
 from jaxsim.io import folders
 from jaxsim.io.checksums import sha256, sha256_of_json
 from jaxsim.io.objects import differing
@@ -117,6 +122,32 @@ def restore(folder: Path, template_of: Any, run: dict[str, Any]) -> tuple[int, A
     if found:
         raise ValueError(f"No checkpoint in {folder} can be used: {'; '.join(reasons)}. Remove them to start anew.")
     return None
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in a folder until the block ends; one that is killed lets go by itself.
+
+    Raises:
+        ValueError: another process trains there.
+    """
+    with contextlib.suppress(OSError):  # where it cannot be made, `save` will say so
+        folder.mkdir(parents=True, exist_ok=True)
+    if fcntl is None or not folder.is_dir():
+        yield
+        return
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(place)
+        raise ValueError(f"Another process trains in {folder}: wait for it, or give another folder.") from None
+    except OSError:  # the file system has no locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(place)
 
 
 def _read(path: Path, template_of: Any, run: dict[str, Any]) -> tuple[int, Any, Any]:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsim.io.checksums import sha256
 from jaxsim.training import batches
 
 Cut = Callable[[Sequence[str], frozenset | None], Any]
@@ -114,8 +115,12 @@ class Drawn:
         return {name: stacked(name) if name in apart else rows(values) for name, values in first.items()}
 
     def settings(self) -> dict[str, Any]:
-        """Batch, key, and shapes of the data."""
-        shapes = {t: {str(n): [str(v.dtype), *v.shape] for n, v in arrays.items()} for t, arrays in self.arrays.items()}
+        """Batch, key, and of the data shapes and a SHA-256 of each array."""
+        sums = {id(v): sha256(v) for arrays in self.arrays.values() for v in arrays.values()}
+        shapes = {
+            task: {str(name): [str(v.dtype), *v.shape, sums[id(v)]] for name, v in arrays.items()}
+            for task, arrays in self.arrays.items()
+        }
         key = [str(jax.random.key_impl(self._key)), *np.ravel(jax.random.key_data(self._key)).tolist()]
         return {"batch": self._batch, "key": key, "data": shapes}
 

@@ -1,5 +1,6 @@
 """The training loop, for one network and for many."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -69,7 +70,7 @@ def fit(
         key: typed random key.
         optimiser: `adam`, an `Sgd`, or any function of (learning_rate, steps).
         learning_rate: the highest.
-        checkpoints: folder for checkpoints, None for none. They are tied to the settings above.
+        checkpoints: folder for checkpoints, None for none. They are tied to the settings above, the data and the loss.
         every: steps between checkpoints, rewrites of the log and progress lines.
         until: stop after this step of the run, as a kill there would; a later call with the same checkpoints goes
             on, so that stages of one run are consecutive calls.
@@ -178,10 +179,11 @@ class Settings:
         if not 1 <= self.last <= self.steps:
             raise ValueError(f"until must be from 1 to the {self.steps} steps of the run, not {self.until}.")
 
-    def as_json(self, feed: Feed, states: Mapping[str, Any]) -> dict[str, Any]:
+    def as_json(self, feed: Feed, states: Mapping[str, Any], losses: Mapping[str, Loss]) -> dict[str, Any]:
         """What a checkpoint's run must have in common with this one."""
         sizes = {task: [list(leaf.shape) for leaf in jax.tree.leaves(state)] for task, state in states.items()}
         own = {"steps": self.steps, "learning rate": float(self.learning_rate), "network": sizes}
+        own["loss"] = {task: words(loss) for task, loss in losses.items()}
         other = {} if self.optimiser is adam else {"optimiser": words(self.optimiser)}
         return own | other | feed.settings()
 
@@ -202,15 +204,22 @@ class _Group:
 def run(
     networks: Mapping[str, nnx.Module], losses: Mapping[str, Loss], feed: Feed, settings: Settings
 ) -> dict[str, Fitted]:
-    """The loop that all training goes through; see `fit`."""
+    """The loop that all training goes through, alone in its folder of checkpoints; see `fit`."""
     settings.check()
+    alone = contextlib.nullcontext() if settings.checkpoints is None else storage.held(Path(settings.checkpoints))
+    with alone:
+        return _run(networks, losses, feed, settings)
+
+
+def _run(networks, losses, feed: Feed, settings: Settings) -> dict[str, Fitted]:
     begun = {
         task: stepping.initial(network, settings.learning_rate, settings.steps, settings.optimiser)
         for task, network in networks.items()
     }
     graphs, states = {t: g for t, (g, _) in begun.items()}, {t: s for t, (_, s) in begun.items()}
     groups = _grouped(graphs, states, losses, feed, settings)
-    done, states, curves = _resumed(states, settings, feed)
+    told = {} if settings.checkpoints is None else settings.as_json(feed, states, losses)
+    done, states, curves = _resumed(states, settings, feed, told)
     held = [_gather(group, states) for group in groups]
     tasks, curves, progress = tuple(networks), [curves], reports.Progress(settings.steps)
     since = done
@@ -221,7 +230,7 @@ def run(
         curves, done = [*curves, block], end
         if done % settings.every == 0 or done == settings.last:
             curves = [np.concatenate(curves)]
-            _record(groups, held, curves[0], tasks, feed, settings, done)
+            _record(groups, held, curves[0], tasks, feed, settings, done, told)
             if settings.progress:
                 progress.report(done, curves[0][since:], feed.images)
             since = done
@@ -287,7 +296,7 @@ def _block(groups, held, feed: Feed, begin: int, end: int, tasks) -> tuple[list[
     return held, np.stack([columns[task] for task in tasks], 1)
 
 
-def _resumed(states, settings: Settings, feed: Feed) -> tuple[int, Any, np.ndarray]:
+def _resumed(states, settings: Settings, feed: Feed, told: dict[str, Any]) -> tuple[int, Any, np.ndarray]:
     """Where to begin: the last good checkpoint, or step 0."""
     none = np.zeros((0, len(states)), np.float32)
     if settings.checkpoints is None:
@@ -297,7 +306,7 @@ def _resumed(states, settings: Settings, feed: Feed) -> tuple[int, Any, np.ndarr
     def template(step):
         return {"states": states, "losses": np.zeros((step, len(states)), np.float32)}
 
-    found = storage.restore(folder, template, settings.as_json(feed, states))
+    found = storage.restore(folder, template, told)
     if found is None:
         return 0, states, none
     step, tree, place = found
@@ -308,13 +317,13 @@ def _resumed(states, settings: Settings, feed: Feed) -> tuple[int, Any, np.ndarr
     return step, jax.tree.map(jnp.array, tree["states"]), tree["losses"]
 
 
-def _record(groups, held, curves, tasks, feed: Feed, settings: Settings, done: int) -> None:
+def _record(groups, held, curves, tasks, feed: Feed, settings: Settings, done: int, told: dict[str, Any]) -> None:
     """Write the checkpoint, then the log."""
     if settings.checkpoints is not None:
         states = _scatter(groups, held)
         tree = {"states": states, "losses": curves}
         place = feed.state()
         more = {} if place is None else {"feed": place}
-        storage.save(Path(settings.checkpoints), done, tree, settings.as_json(feed, states), **more)
+        storage.save(Path(settings.checkpoints), done, tree, told, **more)
     if settings.log is not None:
         reports.write_curves(settings.log, tasks, curves)

@@ -1,6 +1,7 @@
 """Optimisers as functions of what a run says of itself: its first learning rate and its number of steps."""
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -63,6 +64,10 @@ class Sgd:
         return rate
 
 
-def words(optimiser: Optimiser) -> str:
-    """What a checkpoint says of the optimiser."""
-    return getattr(optimiser, "__qualname__", None) or repr(optimiser)
+def words(function: Callable) -> str:
+    """What a checkpoint says of an optimiser or a loss: a function's name, or a record with its fields.
+
+    >>> words(optax.adam), words(Sgd())[:4]
+    ('adam', 'Sgd(')
+    """
+    return getattr(function, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(function))
