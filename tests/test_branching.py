@@ -561,6 +561,7 @@ def coloured(count=6):
     return Pictures(Dataset("made up", ids, image, {"metres": Label(str, depth)}), (("depth", "metres"),))
 
 
+@pytest.mark.slow
 def test_training_goes_through_the_loader_and_judging_counts_every_picture():
     class Red(nnx.Module):
         def __init__(self):

@@ -97,8 +97,8 @@ def test_bootstrap_writes_resamples_intervals_and_ranking(path, out, capsys):
     ("scheme", "more", "table"),
     [
         ("bayesian", [], "intervals.csv"),
-        ("subsample", ["--size", "25"], "intervals.csv"),
-        ("jackknife", [], "intervals.csv"),
+        pytest.param("subsample", ["--size", "25"], "intervals.csv", marks=pytest.mark.slow),
+        pytest.param("jackknife", [], "intervals.csv", marks=pytest.mark.slow),
         ("permutation", [], "p_values.csv"),
     ],
 )
@@ -196,6 +196,7 @@ def test_evaluate_prints_both_correlations_and_writes_them_where_asked(tmp_path,
     assert len((out / "agreement.csv").read_text().splitlines()) == 8
 
 
+@pytest.mark.slow
 def test_evaluate_with_resamples_gives_three_intervals_each_way(path, out, tmp_path, features, capsys):
     assert main(["bootstrap", path, "--scheme", "bootstrap", "--resamples", "30", "--out", str(out)]) == 0
     assert main(["affinity", path, "--out", str(out)]) == 0
@@ -230,7 +231,7 @@ def test_rooms_prints_the_skills_of_what_it_built(out, capsys, monkeypatch):
     pytest.importorskip("flax")
     from jaxsim.rooms import world
 
-    monkeypatch.setattr(world, "build", lambda *_: {"edge2d": 0.7412})
+    monkeypatch.setattr(world, "build", lambda *_, **__: {"edge2d": 0.7412})
     assert main(["rooms", "--out", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["skill"] == {"edge2d": 0.7412}
 
@@ -376,7 +377,7 @@ def test_an_extra_that_lacks_a_part_is_told_once_it_is_needed(tmp_path, monkeypa
 
     view: Any = types.SimpleNamespace(rgb=np.zeros((8, 8, 3)))
     monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
-    monkeypatch.setattr(world, "build", lambda *_: segments.segment2d(view))
+    monkeypatch.setattr(world, "build", lambda *_, **__: segments.segment2d(view))
     refused(["rooms", "--out", str(tmp_path / "out")], capsys, 'need scikit-image: pip install "jaxsim-similarity[nn]"')
 
 

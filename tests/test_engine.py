@@ -65,8 +65,12 @@ FLAT = [cell("center", "linear"), cell("zscore", "laplacian"), cell("layer_norm"
 
 @pytest.mark.parametrize(
     ("sizes", "cells"),
-    [([(2, 2, 4)] * 3, TABLE), (RAGGED, POSITIONS), (RAGGED[:3], POSITIONS[-3:]), (RAGGED, FLAT)],
-    ids=["one shape, all cells", "padded positions", "three shapes kept", "padded columns"],
+    [
+        pytest.param([(2, 2, 4)] * 3, TABLE, id="one shape, all cells"),
+        pytest.param(RAGGED, POSITIONS, id="padded positions"),
+        pytest.param(RAGGED[:3], POSITIONS[-3:], id="three shapes kept", marks=pytest.mark.slow),
+        pytest.param(RAGGED, FLAT, id="padded columns", marks=pytest.mark.slow),
+    ],
 )
 def test_affinity_is_the_oracle(sizes, cells):
     features = signals(sizes)

@@ -187,6 +187,7 @@ def test_deeplab_is_pytorchs(activation):
     close(jitted(models.fold(decoder), x), np.moveaxis(expected.numpy(), 1, -1))
 
 
+@pytest.mark.slow
 def test_branches_tile_their_layer_and_enlarge_edge_on_edge():
     torch = pytest.importorskip("torch")
     encoder = statistics(quick(lambda: models.ResNet((1, 1, 1, 1), 2, rngs=rngs())))

@@ -114,6 +114,7 @@ def test_layers_stop_where_they_are_told_to():
         network.layers(images(32, 32), last="block5")
 
 
+@pytest.mark.slow
 def test_training_normalises_by_the_batch_and_keeps_averages_as_pytorch_does():
     peer, network = pair("taskonomy", SMALL)
     peer, network = randomise(TorchTaskonomy(*SMALL)).train(), nnx.clone(network)

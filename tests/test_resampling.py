@@ -325,6 +325,7 @@ def test_same_key_same_numbers_whatever_the_chunks(change, twenty):
     assert found.values.shape[0] == settings.get("resamples", 20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", [js.Subsample(size=12), js.Permutation()], ids=["subsample", "permutation"])
 def test_progress_changes_no_number_of_the_other_schemes(scheme):
     x, told = networks(24), []
@@ -576,6 +577,7 @@ def test_a_comparator_of_ones_own_that_offers_enough_is_weighted_permuted_and_po
     np.testing.assert_allclose(*bounds, rtol=0, atol=3e-7)
 
 
+@pytest.mark.slow
 def test_subsets_without_the_full_sample_are_the_same_subsets():
     x = networks(24)
     whole, alone = (

@@ -67,7 +67,7 @@ class Sgd:
 def words(function: Callable) -> str:
     """What a checkpoint says of an optimiser or a loss: a function's name, or a record with its fields.
 
-    >>> words(optax.adam), words(Sgd())[:4]
+    >>> words(optax.adam), words(Sgd(epochs=2))[:4]
     ('adam', 'Sgd(')
     """
     return getattr(function, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(function))
