@@ -19,4 +19,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """What `__getattr__` knows, for completion."""
-    return [*globals(), *MODULES]
+    return sorted({*globals(), *MODULES})
