@@ -316,7 +316,7 @@ def loop_ranks(values, exclude):
         usable = np.flatnonzero(~exclude[:, t])
         out[usable, :, t] = 0
         for column in -values[:, usable, t]:
-            low, high = stats.rankdata(column, "min"), stats.rankdata(column, "max")
+            low, high = (stats.rankdata(column, how).astype(int) for how in ("min", "max"))
             for s, a, b in zip(usable, low, high, strict=True):
                 out[s, a - 1 : b, t] += 1 / (b - a + 1) / resamples
     return out
