@@ -13,6 +13,7 @@ import pytest
 
 from jaxsim import engine, measures, reproduce
 from jaxsim.reproduce import catalogue, judging, layers, measuring, rankings, sampling
+from jaxsim.results import Affinity
 from jaxsim.rooms.transfer import Truth
 
 NAMES = tuple("abcdefghijkl")
@@ -229,7 +230,7 @@ def test_relabelled_means_begin_with_the_agreement_itself():
     np.testing.assert_allclose(observed, expected, atol=1e-12)
     assert null.shape == (199, 2)
     order = judging.relabellings(setting, len(NAMES))[3]
-    moved = judging.labelled(np.asarray(found[1].values)[np.ix_(order, order)], NAMES, "moved")
+    moved = Affinity.of(np.asarray(found[1].values)[np.ix_(order, order)], NAMES, measure="moved")
     assert null[3, 1] == pytest.approx(judging.agreement(moved, setting, diagonal=False).mean)
     assert abs(null.mean()) < 0.05
 
@@ -240,7 +241,7 @@ def test_p_values_of_unrelated_matrices_are_spread_evenly():
     for seed in range(40):
         both = [(a + a.T) / 2 for a in rng.normal(size=(2, len(NAMES), len(NAMES)))]
         setting = dataclasses.replace(made("true"), truth=truth(both[0]), seed=seed)
-        observed, null = judging.relabelled_means([judging.labelled(both[1], NAMES, "noise")], setting)
+        observed, null = judging.relabelled_means([Affinity.of(both[1], NAMES, measure="noise")], setting)
         p.append(judging.p_value(observed[0], null[:, 0]))
     assert 0.35 < np.mean(p) < 0.65
     assert np.mean(np.array(p) < 0.1) < 0.25
@@ -307,7 +308,7 @@ def test_selection_needs_more_than_half_and_more_than_chance(monkeypatch, n, hit
     similar, affinity = symmetric(0, n) / 10, np.random.default_rng(1).uniform(size=(n, n))
     similar[np.arange(n), partner] = 1
     affinity[partner, np.arange(n)] = np.where(np.arange(n) < hits, 2, -1)
-    monkeypatch.setattr(engine, "affinity", lambda code, measure: judging.labelled(similar, names, "made up"))
+    monkeypatch.setattr(engine, "affinity", lambda code, measure: Affinity.of(similar, names, measure="made up"))
     found = reproduce.selection(unseen(affinity, names, dict.fromkeys(names, "2d")))
     assert column(found, "true_rank") == [1] * hits + [n - 1] * (n - hits)
     assert (p_of(found) >= judging.LEVEL) == chance
@@ -334,7 +335,7 @@ def test_methods_take_the_p_value_of_the_best_measure(monkeypatch, best, p_first
     null[:, 0 if best else -1] = 0.3 if best else 0.9
     values, dds = symmetric(0), (measures.DDS_LAPLACIAN, measures.DDS_COSINE)
     of = {True: values, False: symmetric(1)}
-    monkeypatch.setattr(engine, "affinity", lambda code, m: judging.labelled(of[m in dds], NAMES, "made up"))
+    monkeypatch.setattr(engine, "affinity", lambda code, m: Affinity.of(of[m in dds], NAMES, measure="made up"))
     monkeypatch.setattr(judging, "relabelled_means", lambda affinities, setting: (observed, null))
     monkeypatch.setattr(judging, "over_tasks", lambda values, setting: (0.0, None, None))
     monkeypatch.setattr(measuring, "_intervals", lambda code, setting: [(0.0, 1.0)] * len(measuring.METHODS))

@@ -8,9 +8,13 @@ from typing import Any
 from jaxsim import extras, io, plotting, reproduce
 from jaxsim.cli.output import check, emit, note, progress, staged, table
 from jaxsim.cli.scoring import write_rows
+from jaxsim.reproduce import settings
 from jaxsim.reproduce.catalogue import SUMMARY, chosen
 
-QUICK = "With --quick: 300 pictures, few resamples, networks of four tasks and 150 steps. A first look, not a verdict."
+QUICK = (
+    f"With --quick: {settings.PICTURES_QUICK} pictures, few resamples, networks of {len(settings.TARGETS_QUICK)} tasks "
+    f"and {settings.QUICK['steps']} steps. A first look, not a verdict."
+)
 
 
 def run_reproduce(arguments: Namespace) -> None:

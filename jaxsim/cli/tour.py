@@ -12,8 +12,6 @@ from jaxsim.cli.output import emit, note, progress, staged, table
 from jaxsim.cli.scoring import pairs, save_affinity, write_rows
 from jaxsim.reproduce.settings import SEED
 
-TOP = 5
-"""How many of the best sources a first choice may be among."""
 _FILES = (
     "features.npz",
     "affinity.npz",
@@ -94,14 +92,12 @@ def _transfer(affinity: Any) -> list[str]:
     """How well the matrix tells measured transfer, in lines."""
     from jaxsim.rooms import world
 
-    truth = world.load_truth().matrix()
-    agreement = evaluation.evaluate(affinity, truth, diagonal=False)
-    best = {target: [name for name, _ in truth.ranking(target)[:TOP]] for target in truth.targets}
-    hits = sum(affinity.ranking(target)[0][0] in best[target] for target in truth.targets)
+    agreement = evaluation.evaluate(affinity, world.load_truth().matrix(), diagonal=False)
+    most, hits = agreement.top[-1], np.asarray(agreement.top_k_hits)[:, -1]
     return [
         "",
         f"Against measured transfer, self left out: mean Spearman correlation over targets {agreement.mean:.2f};",
-        f"the first choice is among the {TOP} best sources for {hits} of {len(best)} targets.",
+        f"the first choice is among the {most} best sources for {hits.sum():g} of {len(hits)} targets.",
     ]
 
 

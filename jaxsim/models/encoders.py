@@ -89,6 +89,11 @@ class SmallEncoder(nnx.Module):
         """What makes an encoder of the same shape again, as arguments of the class."""
         return {"widths": self.widths, "strides": self.strides, "channels_in": self.channels_in}
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The layers, first to last: `conv1` and so on."""
+        return tuple(f"conv{i}" for i in range(1, len(self.widths) + 1))
+
     def layers(self, x: Float[Array, "b h w c"], last: str | None = None) -> dict[str, Float[Array, "b _ _ _"]]:
         """Values of every layer, from `conv1` to `last`, after its ReLU; the very last is the code, which has none.
 
@@ -97,15 +102,15 @@ class SmallEncoder(nnx.Module):
         """
         check_channels(x, self.channels_in, "encoder")
         values: dict[str, Array] = {}
-        for name in layers_until([f"conv{i}" for i in range(1, len(self.widths) + 1)], last):
+        for name in layers_until(self.names, last):
             x = self.convolutions[name](x)
-            x = jax.nn.relu(x) if name != f"conv{len(self.widths)}" else x
+            x = jax.nn.relu(x) if name != self.names[-1] else x
             values[name] = x
         return values
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ k"]:
         """The code of the images."""
-        return self.layers(x)[f"conv{len(self.widths)}"]
+        return self.layers(x)[self.names[-1]]
 
 
 def check_size(name: str) -> None:

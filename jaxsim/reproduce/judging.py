@@ -20,11 +20,6 @@ def permutations(setting: Setting) -> int:
     return 199 if setting.quick else 999
 
 
-def labelled(values: np.ndarray, names: Sequence[str], measure: str) -> Affinity:
-    """A square matrix of scores as a record."""
-    return Affinity.of(values, names, measure=measure)
-
-
 def agreement(affinity: Affinity, setting: Setting, *, diagonal: bool) -> evaluation.Agreement:
     """Spearman correlation of each target's column with measured transfer."""
     return evaluation.evaluate(affinity, setting.truth.matrix(), diagonal=diagonal, subset=True)

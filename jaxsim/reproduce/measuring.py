@@ -12,6 +12,7 @@ from jaxsim import engine, evaluation, measures, pairwise, resampling, transform
 from jaxsim.reproduce import figures, judging
 from jaxsim.reproduce.outcomes import Outcome
 from jaxsim.reproduce.settings import Setting
+from jaxsim.results import Affinity
 
 TRANSFORMS = {
     "identity": transforms.identity,
@@ -203,6 +204,6 @@ def _random(setting, names):
         values = rng.uniform(size=(len(names),) * 2)
         values = (values + values.T) / 2
         np.fill_diagonal(values, 1.0)
-        made = judging.labelled(values, names, "random")
+        made = Affinity.of(values, names, measure="random")
         draws.append([judging.agreement(made, setting, diagonal=d).mean for d in (True, False)])
     return tuple(float(v) for v in np.mean(draws, 0))

@@ -10,6 +10,7 @@ from jaxsim import engine, evaluation, measures, resampling
 from jaxsim.reproduce import figures, judging
 from jaxsim.reproduce.outcomes import Outcome
 from jaxsim.reproduce.settings import Setting
+from jaxsim.results import Affinity
 
 COUNTS = (50, 100, 200, 300, 400, 500)
 DRAWS = 10
@@ -153,4 +154,4 @@ def subsets(setting: Setting) -> Outcome:
 
 
 def _mean_agreement(values, names, setting) -> float:
-    return judging.agreement(judging.labelled(np.asarray(values), names, "dds"), setting, diagonal=False).mean
+    return judging.agreement(Affinity.of(values, names, measure="dds"), setting, diagonal=False).mean

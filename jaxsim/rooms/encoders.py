@@ -279,9 +279,8 @@ def _layer(encoder, x, layer):
 
 
 def _extract(encoder, rgb, layer, name):
-    names = list(models.layer_shapes(encoder, (1, *rgb.shape[1:])))
-    wanted = layer or names[-1]
-    if wanted not in names:
-        raise ValueError(f"encoder {name!r} has no layer {wanted!r}; it has {', '.join(names)}.")
+    wanted = layer or encoder.names[-1]
+    if wanted not in encoder.names:
+        raise ValueError(f"encoder {name!r} has no layer {wanted!r}; it has {', '.join(encoder.names)}.")
     parts = [rgb[start : start + 256] for start in range(0, len(rgb), 256)]
     return np.concatenate([np.asarray(_layer(encoder, jnp.asarray(part), wanted)) for part in parts])
