@@ -19,14 +19,14 @@ SHIFT_INVARIANT = tuple(
 
 
 def oracle_rows(x: np.ndarray, norm: str) -> dict[str, np.ndarray]:
-    """Unit, U-centred float64 maps of one network, flat, by function."""
-    flat, rows = published.normalise(x, norm), {}
+    """Unit, U-centered float64 maps of one network, flat, by function."""
+    flat, rows = published.normalize(x, norm), {}
     for f in published.FUNCTIONS:
         if f == "laplacian":
             m = np.exp(squareform(pdist(flat, "cityblock")) / -flat.shape[1])
         else:
             m = published.pairwise_map(flat, f)
-        m = published.u_centre(m).ravel()
+        m = published.u_center(m).ravel()
         rows[f] = m / np.linalg.norm(m)
     return rows
 

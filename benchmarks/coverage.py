@@ -22,7 +22,7 @@ from jaxsim import measures
 
 MEASURES = (
     "rsa",
-    "rsa-uncentred",
+    "rsa-uncentered",
     "cka-linear",
     "cka-rbf",
     "dds-laplacian",

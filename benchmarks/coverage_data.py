@@ -19,8 +19,8 @@ CAUSES, WIDTH, CLUSTERS = 10, 48, 8
 class World(NamedTuple):
     """Fixed weights of all networks: what the population is made of."""
 
-    centres: jax.Array
-    other_centres: jax.Array
+    centers: jax.Array
+    other_centers: jax.Array
     first: jax.Array
     second: jax.Array
     biases: jax.Array
@@ -41,12 +41,12 @@ def world(seed: int = 0) -> World:
     )
 
 
-def causes(key: jax.Array, centres: jax.Array, n: int) -> jax.Array:
-    """`(n, CAUSES)`: a cluster's centre plus noise whose spread differs between images, skewed."""
+def causes(key: jax.Array, centers: jax.Array, n: int) -> jax.Array:
+    """`(n, CAUSES)`: a cluster's center plus noise whose spread differs between images, skewed."""
     a, b, c = jax.random.split(key, 3)
     cluster = jax.random.randint(a, (n,), 0, CLUSTERS)
     spread = jnp.exp(0.3 * jax.random.normal(b, (n, 1)))
-    return centres[cluster] + spread * jax.random.normal(c, (n, CAUSES))
+    return centers[cluster] + spread * jax.random.normal(c, (n, CAUSES))
 
 
 def mix(shared: jax.Array, own: jax.Array, thetas: jax.Array, w: World) -> jax.Array:
@@ -61,4 +61,4 @@ def mix(shared: jax.Array, own: jax.Array, thetas: jax.Array, w: World) -> jax.A
 def images(key: jax.Array, n: int, thetas: jax.Array, w: World) -> jax.Array:
     """Features `(1 + K, n, WIDTH)` of network X and of Y at K angles, on n images."""
     a, b = jax.random.split(key)
-    return mix(causes(a, w.centres, n), causes(b, w.other_centres, n), thetas, w)
+    return mix(causes(a, w.centers, n), causes(b, w.other_centers, n), thetas, w)

@@ -1,4 +1,4 @@
-"""Realised family-wise error and false-discovery rates of tests on T = 20 sources of one target.
+"""Realized family-wise error and false-discovery rates of tests on T = 20 sources of one target.
 
 All 190 differences between the sources' scores with the target are tested at 0.05. Sources are the same network on
 causes of their own, drawn independently, so that their true scores are equal by symmetry: in `all equal` every
@@ -16,7 +16,7 @@ from jax import lax
 
 from benchmarks.coverage_data import causes, mix, world
 from benchmarks.coverage_schemes import scores, weighted
-from jaxsim import inference, measures
+from jaxsim import measures, statistics
 from jaxsim.resampling import schemes
 
 SOURCES, RESAMPLES, LEVEL, AT_ONCE = 20, 1000, 0.05, 20
@@ -29,8 +29,8 @@ def _networks(key, n, thetas):
     """Features `(1 + SOURCES, n, WIDTH)`, every source with causes of its own."""
     w = world()
     keys = jax.random.split(key, SOURCES + 1)
-    shared = causes(keys[0], w.centres, n)
-    own = jax.vmap(lambda k: causes(k, w.other_centres, n))(keys[1:])
+    shared = causes(keys[0], w.centers, n)
+    own = jax.vmap(lambda k: causes(k, w.other_centers, n))(keys[1:])
     return mix(shared, own, thetas, w)
 
 
@@ -43,9 +43,9 @@ def _family(m, n, keys, thetas):
         features = _networks(a, n, thetas)
         maps = lax.map(lambda x: m.pairwise(m.transform(x)), features)
         w = jax.vmap(lambda k: schemes.bootstrap_counts(k, 0, plan))(jax.random.split(b, RESAMPLES)).T
-        values = inference.pair_differences(weighted(m, maps, w))
-        tests = inference.family_wise(values, inference.pair_differences(scores(m, features)))
-        found = inference.false_discovery(tests.unadjusted), inference.benjamini_yekutieli(tests.unadjusted)
+        values = statistics.pair_differences(weighted(m, maps, w))
+        tests = statistics.family_wise(values, statistics.pair_differences(scores(m, features)))
+        found = statistics.false_discovery(tests.unadjusted), statistics.benjamini_yekutieli(tests.unadjusted)
         return jnp.stack([tests.single_step, tests.step_down, *found]) <= LEVEL
 
     return lax.map(one, keys)

@@ -1,7 +1,7 @@
 """Scores of whole data sets and of their half-samples in NumPy and SciPy, for the coverage table on a CPU.
 
 The simulated data sets are small and many: per map NumPy is several times faster here than XLA's CPU code. What no
-resample changes (distances of images that are not normalised together) is computed once. `tests/test_coverage.py`
+resample changes (distances of images that are not normalized together) is computed once. `tests/test_coverage.py`
 holds every restated measure to the library's own score of the same images.
 """
 
@@ -22,9 +22,9 @@ def scores(name: str, features: np.ndarray, subsets: np.ndarray) -> np.ndarray:
     return np.array([comparator(of(s)) for s in subsets], np.float32)
 
 
-def _pearson(features: np.ndarray, centre: bool) -> Maps:
-    """Correlation distances, 1 - r; without centring no other image matters."""
-    if not centre:
+def _pearson(features: np.ndarray, center: bool) -> Maps:
+    """Correlation distances, 1 - r; without centering no other image matters."""
+    if not center:
         return _part_of(np.stack([1 - _cosines(x) for x in features]))
 
     def of(subset):
@@ -90,7 +90,7 @@ def _spearman(maps: np.ndarray) -> np.ndarray:
     return z[1:] @ z[0]
 
 
-def _u_centred_cosine(maps: np.ndarray) -> np.ndarray:
+def _u_centered_cosine(maps: np.ndarray) -> np.ndarray:
     """Cosine of the unbiased HSIC (Song et al. 2012, eq. 5), from condensed maps."""
     k = np.stack([squareform(m, checks=False) for m in maps.astype(float) - maps.mean(1, keepdims=True)])
     n, rows = k.shape[1], k.sum(2)
@@ -114,10 +114,10 @@ def _upper(n):
 
 
 RESTATED = {
-    "rsa": (functools.partial(_pearson, centre=True), _spearman),
-    "rsa-uncentred": (functools.partial(_pearson, centre=False), _spearman),
-    "cka-rbf": (_rbf, _u_centred_cosine),
-    "dds-laplacian": (_laplacian, _u_centred_cosine),
-    "distance-correlation-unbiased": (_euclidean, _u_centred_cosine),
+    "rsa": (functools.partial(_pearson, center=True), _spearman),
+    "rsa-uncentered": (functools.partial(_pearson, center=False), _spearman),
+    "cka-rbf": (_rbf, _u_centered_cosine),
+    "dds-laplacian": (_laplacian, _u_centered_cosine),
+    "distance-correlation-unbiased": (_euclidean, _u_centered_cosine),
 }
 """Maps and comparator of each measure restated here, by its name in `jaxsim.measures.NAMED`."""

@@ -15,7 +15,7 @@ from scipy import stats
 
 from benchmarks import coverage_numpy
 from benchmarks.coverage_data import images, world
-from jaxsim import centering, compare, inference
+from jaxsim import centering, compare, statistics
 from jaxsim.linalg import dot
 from jaxsim.measures import Measure
 from jaxsim.resampling import schemes
@@ -49,7 +49,7 @@ def large(m: Measure, key: jax.Array, n: int, thetas: jax.Array) -> np.ndarray:
 
 def weighted(m: Measure, maps: jax.Array, w: jax.Array, at_once: int = 16) -> jax.Array:
     """Scores `(B, K)` under image weights `(n, B)`."""
-    if isinstance(m.compare, compare.UCentredCosine):
+    if isinstance(m.compare, compare.UCenteredCosine):
         return _quadratic(m, maps, w)
     z = jax.vmap(m.compare.prepare)(maps)
     x, y = jax.tree.map(lambda a: a[:1], z), jax.tree.map(lambda a: a[1:], z)
@@ -59,7 +59,7 @@ def weighted(m: Measure, maps: jax.Array, w: jax.Array, at_once: int = 16) -> ja
 
 
 def _quadratic(m, maps, w):
-    """`compare.UCentredCosine.weighted` as quadratic forms w' (K * L) w: faster for few networks, equal to rounding."""
+    """`compare.UCenteredCosine.weighted` as quadratic forms w' (K * L) w: faster for few networks."""
     z = jax.vmap(m.compare.prepare)(maps)
     rows = dot(z, w)
     fit = jax.vmap(centering.fit_margins, (0, None))(rows, w)
@@ -147,15 +147,15 @@ def half_intervals(found: dict) -> tuple[dict, dict]:
     estimate, values = found["estimate"], found["halves"]
     stretch = stats.t.ppf(0.975, values.shape[1] // 2 - 1) / stats.norm.ppf(0.975)
     none, quarter, half, full = (half_error(values, share) for share in (0, 0.25, 0.5, 1))
-    plain = np.asarray(inference.subsample_error(jnp.moveaxis(values, 1, 0), 1, 2))
+    plain = np.asarray(statistics.subsample_error(jnp.moveaxis(values, 1, 0), 1, 2))
     intervals = {
-        "half-samples, Fisher t": inference.fisher_interval(estimate, stretch * none),
-        "half-samples, Fisher": inference.fisher_interval(estimate, none),
-        "half-samples, t": inference.normal_interval(estimate, stretch * none),
-        "half-samples less even / 4, Fisher t": inference.fisher_interval(estimate, stretch * quarter),
-        "half-samples less even / 2, Fisher t": inference.fisher_interval(estimate, stretch * half),
-        "half-samples less even, Fisher t": inference.fisher_interval(estimate, stretch * full),
-        "subsample n/2, normal": inference.normal_interval(estimate, plain),
+        "half-samples, Fisher t": statistics.fisher_interval(estimate, stretch * none),
+        "half-samples, Fisher": statistics.fisher_interval(estimate, none),
+        "half-samples, t": statistics.normal_interval(estimate, stretch * none),
+        "half-samples less even / 4, Fisher t": statistics.fisher_interval(estimate, stretch * quarter),
+        "half-samples less even / 2, Fisher t": statistics.fisher_interval(estimate, stretch * half),
+        "half-samples less even, Fisher t": statistics.fisher_interval(estimate, stretch * full),
+        "subsample n/2, normal": statistics.normal_interval(estimate, plain),
     }
     errors = {"half-samples": none, "half-samples less even": full, "subsample n/2": plain}
     return intervals, errors
@@ -165,21 +165,21 @@ def weight_intervals(found: dict) -> tuple[dict, dict]:
     """Intervals of one call of `weights`."""
     s = jnp.asarray(found["estimate"])
     boot, bayes, jack = (jnp.moveaxis(found[k], 1, 0) for k in ("bootstrap", "bayesian", "jackknife"))
-    error = inference.jackknife_error(jack)
+    error = statistics.jackknife_error(jack)
     stretch = stats.t.ppf(0.975, jack.shape[0] - 1) / stats.norm.ppf(0.975)
     intervals = {
-        "bootstrap, percentile": inference.percentile_interval(boot),
-        "bootstrap, basic": inference.basic_interval(boot, s),
-        "bootstrap, BCa": inference.bca_interval(boot, s, jack),
-        "bootstrap, normal": inference.normal_interval(s, inference.bootstrap_error(boot)),
-        "Bayesian bootstrap, percentile": inference.percentile_interval(bayes),
-        "jackknife, normal": inference.normal_interval(s, error),
-        "jackknife, Fisher": inference.fisher_interval(s, error),
-        "jackknife, t": inference.normal_interval(s, stretch * error),
+        "bootstrap, percentile": statistics.percentile_interval(boot),
+        "bootstrap, basic": statistics.basic_interval(boot, s),
+        "bootstrap, BCa": statistics.bca_interval(boot, s, jack),
+        "bootstrap, normal": statistics.normal_interval(s, statistics.bootstrap_error(boot)),
+        "Bayesian bootstrap, percentile": statistics.percentile_interval(bayes),
+        "jackknife, normal": statistics.normal_interval(s, error),
+        "jackknife, Fisher": statistics.fisher_interval(s, error),
+        "jackknife, t": statistics.normal_interval(s, stretch * error),
     }
     errors = {
-        "bootstrap": inference.bootstrap_error(boot),
-        "Bayesian bootstrap": inference.bootstrap_error(bayes),
+        "bootstrap": statistics.bootstrap_error(boot),
+        "Bayesian bootstrap": statistics.bootstrap_error(bayes),
         "jackknife": error,
     }
     return intervals, errors

@@ -27,7 +27,7 @@ SEED = 0
 
 
 def pictures(folder: Path, count: int, pixels: int, kind: str) -> Path:
-    """Files of smooth colour with some grain, about as large as photographs are."""
+    """Files of smooth color with some grain, about as large as photographs are."""
     from PIL import Image
 
     rng = np.random.default_rng(SEED)
@@ -46,7 +46,7 @@ def encoder(network: str):
     import jax.numpy as jnp
     from flax import nnx
 
-    from jaxsim import models
+    from jaxsim.vision import models
 
     def make():
         if network in models.SIZES:
@@ -60,7 +60,8 @@ def encoder(network: str):
 
 def from_files(folder: Path, network, shown, batch: int, starts: list[float]) -> tuple[float, np.ndarray]:
     """Seconds after the first batch, and the features, of the whole job."""
-    from jaxsim import extraction, io
+    from jaxsim import io
+    from jaxsim.vision import extraction
 
     times = []
     with tempfile.TemporaryDirectory() as place:
@@ -81,7 +82,7 @@ def from_memory(views: np.ndarray, ready, batch: int) -> tuple[float, np.ndarray
     """The same of pictures in memory, one batch behind the device too."""
     import jax
 
-    from jaxsim.extraction import forward
+    from jaxsim.vision.extraction import forward
 
     found, waiting, times = [], None, []
     for start in [*range(0, len(views), batch), None]:
@@ -98,8 +99,8 @@ def from_memory(views: np.ndarray, ready, batch: int) -> tuple[float, np.ndarray
 
 def measure(network: str, count: int, pixels: int, side: int | None, batch: int, kind: str, repeats: int) -> dict:
     """Rates of both sides, their agreement, and the memory that the job takes."""
-    from jaxsim import datasets, extraction
-    from jaxsim.extraction import forward
+    from jaxsim.vision import datasets, extraction
+    from jaxsim.vision.extraction import forward
 
     with tempfile.TemporaryDirectory() as place:
         folder = pictures(Path(place) / "pictures", count, pixels, kind)

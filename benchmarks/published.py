@@ -1,6 +1,6 @@
 """Baseline (a): the published way of working, restated from its definitions.
 
-For every pair of networks both are normalised, both maps are built and both are centred again, in float64,
+For every pair of networks both are normalized, both maps are built and both are centered again, in float64,
 with NumPy and scikit-learn. Nothing is shared between pairs. The functions for one network also serve as the
 float64 oracle, where each map is built once.
 
@@ -15,12 +15,12 @@ from sklearn.metrics import pairwise
 from sklearn.preprocessing import StandardScaler
 
 NORMS = ("identity", "center", "zscore", "batch_norm", "instance_norm", "layer_norm", "group_norm")
-FUNCTIONS = ("linear", "laplacian", "rbf", "pearson", "euclidean", "cosine")
+FUNCTIONS = ("linear", "laplacian", "rbf", "correlation", "euclidean", "cosine")
 CELLS = tuple((norm, f) for norm in NORMS for f in FUNCTIONS)
 EPS = 1e-9
 
 
-def normalise(x: np.ndarray, norm: str) -> np.ndarray:
+def normalize(x: np.ndarray, norm: str) -> np.ndarray:
     """Transform features `(n, h, w, c)`; returns `(n, d)` float64."""
     x = x.astype(np.float64)
     flat = x.reshape(len(x), -1)
@@ -31,13 +31,13 @@ def normalise(x: np.ndarray, norm: str) -> np.ndarray:
     if norm == "zscore":
         return StandardScaler().fit_transform(flat)
     if norm == "batch_norm":
-        return _standardise(x, (0, 1, 2)).reshape(len(x), -1)
+        return _standardize(x, (0, 1, 2)).reshape(len(x), -1)
     groups = {"instance_norm": x.shape[-1], "layer_norm": 1, "group_norm": 2}[norm]
     parts = x.reshape(*x.shape[:3], groups, -1)
-    return _standardise(parts, (1, 2, 4)).reshape(len(x), -1)
+    return _standardize(parts, (1, 2, 4)).reshape(len(x), -1)
 
 
-def _standardise(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+def _standardize(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     mean, var = x.mean(axis=axes, keepdims=True), x.var(axis=axes, keepdims=True)
     return (x - mean) / np.sqrt(var + EPS)
 
@@ -51,15 +51,15 @@ def pairwise_map(x: np.ndarray, function: str) -> np.ndarray:
     if function == "rbf":
         squared = pairwise.euclidean_distances(x, squared=True)
         return np.exp(-squared / (2 * 0.5**2 * np.median(squared)))
-    if function == "pearson":
+    if function == "correlation":
         return 1 - np.corrcoef(x)
     if function == "euclidean":
         return pairwise.euclidean_distances(x)
     return pairwise.cosine_distances(x)
 
 
-def u_centre(m: np.ndarray) -> np.ndarray:
-    """Unbiased centring of a map (Szekely & Rizzo 2014): off-diagonal rows then sum to zero."""
+def u_center(m: np.ndarray) -> np.ndarray:
+    """Unbiased centering of a map (Szekely & Rizzo 2014): off-diagonal rows then sum to zero."""
     m, n = m.copy(), len(m)
     np.fill_diagonal(m, 0)
     rows = m.sum(axis=0) / (n - 2)
@@ -70,16 +70,16 @@ def u_centre(m: np.ndarray) -> np.ndarray:
 
 
 def dds(x: np.ndarray, y: np.ndarray, norm: str, function: str) -> float:
-    """Duality diagram similarity of two networks: cosine of their unbiasedly centred maps."""
-    k = u_centre(pairwise_map(normalise(x, norm), function))
-    m = u_centre(pairwise_map(normalise(y, norm), function))
+    """Duality diagram similarity of two networks: cosine of their unbiasedly centered maps."""
+    k = u_center(pairwise_map(normalize(x, norm), function))
+    m = u_center(pairwise_map(normalize(y, norm), function))
     return float(np.sum(k * m) / (np.linalg.norm(k) * np.linalg.norm(m)))
 
 
 def rsa(x: np.ndarray, y: np.ndarray) -> float:
-    """Spearman correlation of the upper triangles of Pearson dissimilarity matrices of centred features."""
-    k = pairwise_map(normalise(x, "center"), "pearson")
-    m = pairwise_map(normalise(y, "center"), "pearson")
+    """Spearman correlation of the upper triangles of Pearson dissimilarity matrices of centered features."""
+    k = pairwise_map(normalize(x, "center"), "correlation")
+    m = pairwise_map(normalize(y, "center"), "correlation")
     upper = np.triu_indices(len(k), 1)
     return float(np.corrcoef(stats.rankdata(k[upper]), stats.rankdata(m[upper]))[0, 1])
 
@@ -110,7 +110,7 @@ def subset_protocol(sources: np.ndarray, target: np.ndarray, indices: np.ndarray
 
 def oracle(features: np.ndarray, norm: str, function: str) -> np.ndarray:
     """Float64 scores of one cell with each map built once: what float32 is checked against."""
-    maps = [u_centre(pairwise_map(normalise(x, norm), function)).ravel() for x in features]
+    maps = [u_center(pairwise_map(normalize(x, norm), function)).ravel() for x in features]
     z = np.stack([m / np.linalg.norm(m) for m in maps])
     return np.matmul(z, z.T)
 
@@ -118,6 +118,6 @@ def oracle(features: np.ndarray, norm: str, function: str) -> np.ndarray:
 def rsa_oracle(features: np.ndarray) -> np.ndarray:
     """Float64 RSA scores with each map built and ranked once."""
     upper = np.triu_indices(features.shape[1], 1)
-    maps = [pairwise_map(normalise(x, "center"), "pearson")[upper] for x in features]
+    maps = [pairwise_map(normalize(x, "center"), "correlation")[upper] for x in features]
     ranks = np.stack([stats.rankdata(m) for m in maps])
     return np.corrcoef(ranks)

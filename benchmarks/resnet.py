@@ -2,7 +2,7 @@
 
 Every contender is a process of its own with two threads, started once; they run in turn, one batch at a time, while the
 others wait idle (`OMP_WAIT_POLICY=PASSIVE`). All have the same random weights and images. PyTorch runs eagerly in both
-memory layouts, of which the better counts; with normalisation as it is, and fused into the convolutions.
+memory layouts, of which the better counts; with normalization as it is, and fused into the convolutions.
 """
 
 import argparse
@@ -34,10 +34,10 @@ def prepare(folder: Path, network: str, batch: int, side: int) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from benchmarks.torch_resnet import TorchResNet, TorchTaskonomy, randomise
+    from benchmarks.torch_resnet import TorchResNet, TorchTaskonomy, randomize
 
     torch.set_num_threads(1)
-    peer = randomise(TorchResNet() if network == "resnet50" else TorchTaskonomy())
+    peer = randomize(TorchResNet() if network == "resnet50" else TorchTaskonomy())
     save_file(peer.state_dict(), folder / "weights.safetensors")
     np.save(folder / "images.npy", np.random.default_rng(0).uniform(-1, 1, (batch, side, side, 3)).astype(np.float32))
 
@@ -60,7 +60,7 @@ def _jaxsim(name: str, folder: Path, network: str, images: np.ndarray) -> Callab
     import jax
     from flax import nnx
 
-    from jaxsim import models
+    from jaxsim.vision import models
 
     encoder = models.from_checkpoint(folder / "weights.safetensors", network).network
     if name != "jaxsim":

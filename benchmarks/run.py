@@ -18,9 +18,9 @@ import numpy as np
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from benchmarks import accuracy, data, peers, table, timing  # noqa: E402
-from benchmarks.cases import QUICK, Case, Sizes  # noqa: E402
-from benchmarks.cases_rsa import CASES, torch_cka  # noqa: E402
+from benchmarks import accuracy, data, peers, table, timing
+from benchmarks.cases import QUICK, Case, Sizes
+from benchmarks.cases_rsa import CASES, torch_cka
 
 PROBES = ("startup", "compilations", "accuracy")
 HERE = Path(__file__).parent

@@ -27,7 +27,7 @@ def over_cores(work, items) -> list:
         return list(pool.map(work, items))
 
 
-def normalise(x: np.ndarray, norm: str) -> np.ndarray:
+def normalize(x: np.ndarray, norm: str) -> np.ndarray:
     """Transform features `(n, h, w, c)` float32; returns `(n, d)` float32."""
     flat = x.reshape(len(x), -1)
     if norm == "identity":
@@ -111,7 +111,7 @@ def from_gram(gram: np.ndarray, means: np.ndarray, d: int) -> dict[str, np.ndarr
     return {
         "linear": gram.copy(),
         "rbf": rbf,
-        "pearson": -_correlation(rows),
+        "correlation": -_correlation(rows),
         "euclidean": np.sqrt(squared),
         "cosine": -_correlation(gram),
     }
@@ -142,7 +142,7 @@ def upper(n: int) -> np.ndarray:
 
 
 def unit(m: np.ndarray) -> np.ndarray:
-    """U-centre a map in place and scale it to norm 1, flat."""
+    """U-center a map in place and scale it to norm 1, flat."""
     n = len(m)
     np.fill_diagonal(m, 0)
     rows = m.sum(axis=0) / np.float32(n - 2)
@@ -156,7 +156,7 @@ def unit(m: np.ndarray) -> np.ndarray:
 
 
 def six_maps(flat: np.ndarray, laplacian: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Unit, U-centred rows of the six functions for normalised features `(n, d)`."""
+    """Unit, U-centered rows of the six functions for normalized features `(n, d)`."""
     maps = from_gram(np.matmul(flat, flat.T), flat.mean(axis=1), flat.shape[1])
     if laplacian is None:
         l1 = cityblock(flat)
@@ -165,15 +165,15 @@ def six_maps(flat: np.ndarray, laplacian: np.ndarray | None = None) -> dict[str,
 
 
 def grid(features: np.ndarray, norms: tuple[str, ...]) -> dict[tuple[str, str], np.ndarray]:
-    """All cells `(norm, function)` for networks `(T, n, h, w, c)`; identity and centring share the L1 map."""
+    """All cells `(norm, function)` for networks `(T, n, h, w, c)`; identity and centering share the L1 map."""
     upper(features.shape[1])
 
     def one(x):
         rows, shared = {}, None
         for norm in norms:
-            centred = norm in ("identity", "center")
-            maps = six_maps(normalise(x, norm), shared if centred else None)
-            shared = maps["laplacian"] if centred else shared
+            centered = norm in ("identity", "center")
+            maps = six_maps(normalize(x, norm), shared if centered else None)
+            shared = maps["laplacian"] if centered else shared
             rows |= {(norm, f): row for f, row in maps.items()}
         return rows
 

@@ -10,10 +10,10 @@ import numpy as np
 from benchmarks.strongest import over_cores, upper
 
 
-def condensed_pearson(x: np.ndarray, centre: bool = True) -> np.ndarray:
+def condensed_pearson(x: np.ndarray, center: bool = True) -> np.ndarray:
     """Upper triangle of the Pearson dissimilarities of `(n, ...)`, images as rows."""
     flat = x.reshape(len(x), -1)
-    flat = flat - flat.mean(axis=0) if centre else flat.copy()
+    flat = flat - flat.mean(axis=0) if center else flat.copy()
     flat -= flat.mean(axis=1, keepdims=True)
     gram = np.matmul(flat, flat.T)
     scale = 1 / np.sqrt(np.diagonal(gram))
@@ -57,7 +57,7 @@ def rsa(features: np.ndarray) -> np.ndarray:
     return inner(np.stack(over_cores(one, features)))
 
 
-def rsa_bootstrap(features: np.ndarray, weights: np.ndarray, centre: bool = False) -> np.ndarray:
+def rsa_bootstrap(features: np.ndarray, weights: np.ndarray, center: bool = False) -> np.ndarray:
     """RSA scores under image weights `(B, n)`, pairs of copies of one image left out; `(B, T, T)`.
 
     A pair of images i, j counts `w_i w_j` times; its mid-rank is the weight before it plus half its own.
@@ -66,7 +66,7 @@ def rsa_bootstrap(features: np.ndarray, weights: np.ndarray, centre: bool = Fals
     n = features.shape[1]
     rows, columns = np.triu_indices(n, 1)
     upper(n)
-    orders = over_cores(lambda x: np.argsort(condensed_pearson(x, centre)).astype(np.int32), features)
+    orders = over_cores(lambda x: np.argsort(condensed_pearson(x, center)).astype(np.int32), features)
 
     def one(w):
         pair = (w[rows] * w[columns]).astype(np.float32)
@@ -90,7 +90,7 @@ def cka_linear(features: np.ndarray) -> np.ndarray:
     """Unbiased linear CKA of networks `(T, n, ...)`.
 
     `<U(K), U(L)> = <K0, L0> - 2 r.s / (n - 2) + sum(r) sum(s) / ((n - 1)(n - 2))`, where K0 and L0 have zero
-    diagonals and row sums r and s: centring never passes over the maps.
+    diagonals and row sums r and s: centering never passes over the maps.
     """
     count, n = features.shape[:2]
     maps = np.empty((count, n, n), np.float32)

@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class Bottleneck(nn.Module):
-    """One unit; `downsample` is a 1x1 convolution with normalisation, a subsampling or None."""
+    """One unit; `downsample` is a 1x1 convolution with normalization, a subsampling or None."""
 
     def __init__(self, inputs: int, planes: int, stride: int, dilation: int, downsample: nn.Module | None):
         super().__init__()
@@ -109,7 +109,7 @@ class TorchTaskonomy(TorchResNet):
         return functional.relu(self.compress_bn(self.compress1(x)))
 
 
-def randomise(network: nn.Module, seed: int = 0) -> nn.Module:
+def randomize(network: nn.Module, seed: int = 0) -> nn.Module:
     """Random weights and statistics of plausible size, so that activations neither vanish nor explode."""
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
@@ -127,7 +127,7 @@ def randomise(network: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def folded(network: nn.Module) -> nn.Module:
-    """The network with each normalisation fused into the convolution before it, by PyTorch's own function."""
+    """The network with each normalization fused into the convolution before it, by PyTorch's own function."""
     for parent in list(network.modules()):
         children = list(parent.named_children())
         for (name, first), (after, second) in zip(children, children[1:], strict=False):

@@ -1,7 +1,7 @@
 """The small networks of the rooms, their losses and their training in PyTorch: peer and oracle of `rooms.encoders`.
 
-Written from the docstrings of `jaxsim.models` and `jaxsim.rooms.losses`; PyTorch does every computation. Networks take
-`(b, 3, h, w)`, of either memory layout.
+Written from the docstrings of `jaxsim.vision.models` and `jaxsim.studies.rooms.losses`; PyTorch does every
+computation. Networks take `(b, 3, h, w)`, of either memory layout.
 """
 
 import functools
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Networks, with the names of parts that `jaxsim.models` uses
+# Networks, with the names of parts that `jaxsim.vision.models` uses
 
 
 class Same(nn.Conv2d):
@@ -175,7 +175,7 @@ class Pairs:
 
 
 def loss_named(name: str, weights: Sequence[float] = (), pairs: np.ndarray | None = None) -> Callable[..., Tensor]:
-    """The loss of this name in `jaxsim.rooms.losses`; weights of its classes or its pairs `(2, count)`, if any."""
+    """The loss of this name in `jaxsim.studies.rooms.losses`; `weights` of its classes, `pairs (2, count)`."""
     if pairs is not None:
         return Pairs(pairs[0], pairs[1])
     if name == "balanced_cross_entropy":
@@ -229,18 +229,18 @@ class Training:
         self.images, self.targets = _laid(images, last), _laid(targets, last)
         self.done, self.steps, self.learning_rate = 0, steps, learning_rate
         self.parameters = list(network.parameters())
-        self.optimiser = torch.optim.Adam(self.parameters, learning_rate, fused=True)
+        self.optimizer = torch.optim.Adam(self.parameters, learning_rate, fused=True)
 
     def step(self, rows: Tensor) -> Tensor:
         """One step on these rows; the loss before it."""
         images = self.images[rows].float().div_(255)
         value = self.loss(self.network(images), self.targets[rows])
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         value.backward()
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = rate(self.done, self.steps, self.learning_rate)
-        self.optimiser.step()
+        self.optimizer.step()
         self.done += 1
         return value.detach()
 

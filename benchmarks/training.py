@@ -47,8 +47,8 @@ def prepare(folder: Path, names: Sequence[str], pictures: int, steps: int) -> No
     import jax.numpy as jnp
     from safetensors.numpy import save_file
 
-    from jaxsim.rooms import encoders, losses, tasks
-    from jaxsim.training import batches
+    from jaxsim.studies.rooms import encoders, losses, tasks
+    from jaxsim.vision.training import batches
 
     rng = np.random.default_rng(0)
     np.save(folder / "images.npy", rng.integers(0, 256, (pictures, SIDE, SIDE, 3), np.uint8))
@@ -83,7 +83,7 @@ def loss_name(task: Any) -> str:
 
 def weights_of(network: Any) -> dict[str, np.ndarray]:
     """A network's arrays by name, such as `encoder/conv1/kernel`."""
-    from jaxsim.models.weights import variables
+    from jaxsim.vision.models.weights import variables
 
     return {name: np.asarray(variable[...]) for name, variable in variables(network).items()}
 
@@ -100,8 +100,8 @@ def worker(side: str, folder: Path) -> None:
 def _jaxsim(side: str, folder: Path, name: str) -> Callable[[], np.ndarray]:
     import jax
 
-    from jaxsim.rooms import encoders, tasks
-    from jaxsim.training import feeds, steps
+    from jaxsim.studies.rooms import encoders, tasks
+    from jaxsim.vision.training import feeds, steps
 
     images, target, count = np.load(folder / "images.npy"), np.load(folder / f"{name}.npy"), _count(folder)
     task = tasks.named(name)
@@ -258,7 +258,7 @@ def main() -> int:
     os.environ["JAX_PLATFORMS"] = "cpu"
     from benchmarks.run import write
     from benchmarks.timing import machine
-    from jaxsim.rooms import tasks
+    from jaxsim.studies.rooms import tasks
 
     names = [tasks.named(name).name for name in given.tasks or tasks.TASKS]
     found = compare(names, given.pictures, given.steps, given.rounds)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxsim import reproduce
-from jaxsim.rooms import encoders, world
+from jaxsim.studies import reproduce
+from jaxsim.studies.rooms import encoders, world
 
 WANTED = ("rsa-matrix", "trees", "selection", "grid", "methods", "layers", "depth", "images", "subsets")
 """Experiments that train no network."""

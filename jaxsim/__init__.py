@@ -2,10 +2,10 @@
 
 from jaxsim import compare as compare
 from jaxsim import demo as demo
-from jaxsim import inference as inference
 from jaxsim import measures as measures
 from jaxsim import pairwise as pairwise
 from jaxsim import plotting as plotting
+from jaxsim import statistics as statistics
 from jaxsim import taxonomy as taxonomy
 from jaxsim import transforms as transforms
 from jaxsim.engine import affinity as affinity
@@ -26,7 +26,7 @@ from jaxsim.measures import DDS_LAPLACIAN as DDS_LAPLACIAN
 from jaxsim.measures import DISTANCE_CORRELATION as DISTANCE_CORRELATION
 from jaxsim.measures import DISTANCE_CORRELATION_UNBIASED as DISTANCE_CORRELATION_UNBIASED
 from jaxsim.measures import RSA as RSA
-from jaxsim.measures import RSA_UNCENTRED as RSA_UNCENTRED
+from jaxsim.measures import RSA_UNCENTERED as RSA_UNCENTERED
 from jaxsim.measures import RV as RV
 from jaxsim.measures import Measure as Measure
 from jaxsim.measures import dds as dds

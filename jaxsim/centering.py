@@ -1,9 +1,9 @@
-"""Centring of pairwise maps, plain and under image weights: (n, n) -> (n, n).
+"""Centering of pairwise maps, plain and under image weights: (n, n) -> (n, n).
 
-Unbiased (U-)centring (Szekely and Rizzo 2014) removes the least-squares fit of a_i + a_j from the off-diagonal
-entries and sets the diagonal to zero; biased centring is H K H with H = I - 11'/n, diagonal kept.
+Unbiased (U-)centering (Szekely and Rizzo 2014) removes the least-squares fit of a_i + a_j from the off-diagonal
+entries and sets the diagonal to zero; biased centering is H K H with H = I - 11'/n, diagonal kept.
 With weights w an image counts w_i times and a pair of images w_i w_j times; the copies of one image form no pair in
-unbiased centring and w_i^2 pairs in biased centring.
+unbiased centering and w_i^2 pairs in biased centering.
 """
 
 import jax.numpy as jnp

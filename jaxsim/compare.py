@@ -1,10 +1,10 @@
 """Comparators of two pairwise maps, g of the duality diagram: (n, n), (n, n) -> (). All are similarities.
 
-`pearson spearman rho_a cosine` read the upper triangle without the diagonal. `u_centred_cosine` centres without bias
-and reads the off-diagonal entries; `centred_cosine` centres with bias and reads the whole matrix.
-`compare.pearson` is a similarity; `pairwise.pearson` is the distance 1 - r.
+`pearson spearman rho_a cosine` read the upper triangle without the diagonal. `u_centered_cosine` centers without bias
+and reads the off-diagonal entries; `centered_cosine` centers with bias and reads the whole matrix.
+`compare.pearson` is a similarity; `pairwise.correlation` is the distance 1 - r.
 
-All of these are inner products after a normalisation of each map by itself. `embed` is that normalisation, so that T
+All of these are inner products after a normalization of each map by itself. `embed` is that normalization, so that T
 networks need T embeddings and one matrix product. `prepare` and `weighted` are the same under weights of the images,
 which is how the bootstrap is done. A function of your own on two maps will do as well; it is mapped over pairs, unless
 it has the attributes of `Offer`.
@@ -124,9 +124,9 @@ def _length(size, scale, w, fewest):
     return jnp.sqrt(jnp.where(real, size, jnp.nan))
 
 
-def _centred_unit(v):
-    centred = v - jnp.mean(v)
-    return _unit(centred - jnp.mean(centred), v)
+def _centered_unit(v):
+    centered = v - jnp.mean(v)
+    return _unit(centered - jnp.mean(centered), v)
 
 
 def _all_pairs(x, y):
@@ -232,7 +232,7 @@ class Pearson(_Comparator):
 
     def embed(self, m):
         """Upper triangle at mean 0 and length 1."""
-        return _centred_unit(condensed(m))
+        return _centered_unit(condensed(m))
 
     def weighted(self, x, y, w):
         """`(b, S, T)` with pair weights w_i w_j."""
@@ -255,7 +255,7 @@ class Pearson(_Comparator):
 @register_static
 @dataclasses.dataclass(frozen=True)
 class Cosine(_Comparator):
-    """Cosine of the upper triangles, not centred; a similarity."""
+    """Cosine of the upper triangles, not centered; a similarity."""
 
     def embed(self, m):
         """Upper triangle at length 1."""
@@ -281,7 +281,7 @@ class _Ranked(_Comparator):
         raise NotImplementedError
 
     def embed(self, m):
-        """Centred ranks, scaled."""
+        """Centered ranks, scaled."""
         r = self.pool(m)
         return self.of_ranks(r / r.size)
 
@@ -298,7 +298,7 @@ class _Ranked(_Comparator):
         return ranks.sort_pairs(condensed(m), *_pairs(m.shape[0]))
 
     def relate(self, products, size_x, size_y, total):
-        """Scores `(S, T)` from inner products of centred ranks over the number of pairs `total`, and their squares."""
+        """Scores `(S, T)` from inner products of centered ranks over the number of pairs `total`, and their squares."""
         raise NotImplementedError
 
     def weighted(self, x, y, w):
@@ -334,8 +334,8 @@ class Spearman(_Ranked):
     """
 
     def of_ranks(self, r):
-        """Centred, at length 1."""
-        return _centred_unit(r)
+        """Centered, at length 1."""
+        return _centered_unit(r)
 
     def relate(self, products, size_x, size_y, total):
         """Divided by the lengths."""
@@ -352,7 +352,7 @@ class RhoA(_Ranked):
     """
 
     def of_ranks(self, r):
-        """Centred, times sqrt(12 p^2 / (p^3 - p)) for p pairs."""
+        """Centered, times sqrt(12 p^2 / (p^3 - p)) for p pairs."""
         return (r - jnp.mean(r)) * jnp.sqrt(12 / (r.size - 1 / r.size))
 
     def relate(self, products, size_x, size_y, total):
@@ -362,8 +362,8 @@ class RhoA(_Ranked):
 
 @register_static
 @dataclasses.dataclass(frozen=True)
-class UCentredCosine(_Comparator):
-    """Cosine of the U-centred maps over the off-diagonal entries; equal to their Pearson correlation there.
+class UCenteredCosine(_Comparator):
+    """Cosine of the U-centered maps over the off-diagonal entries; equal to their Pearson correlation there.
 
     The unbiased comparator of DDS 2020 (section 4) and of unbiased CKA; may be negative. Needs n >= 4 images.
     """
@@ -372,13 +372,13 @@ class UCentredCosine(_Comparator):
     fewest: ClassVar[int] = 4
 
     def embed(self, m):
-        """U-centred upper triangle at length 1."""
+        """U-centered upper triangle at length 1."""
         return _unit(condensed(centering.unbiased(m)), condensed(m))
 
     def prepare(self, m):
-        """U-centred map at length 1; the weighted fit removes what the weights make of the margins."""
-        centred = centering.unbiased(m)
-        return _unit(centred, centering.off_diagonal(m))
+        """U-centered map at length 1; the weighted fit removes what the weights make of the margins."""
+        centered = centering.unbiased(m)
+        return _unit(centered, centering.off_diagonal(m))
 
     def weighted(self, x, y, w):
         """`(b, S, T)`: sum of w_i w_j K_ij L_ij less 2 sum of w_i a_i s_i, a the margins of K, s = L w."""
@@ -404,8 +404,8 @@ class UCentredCosine(_Comparator):
 
 @register_static
 @dataclasses.dataclass(frozen=True)
-class CentredCosine(_Comparator):
-    """Cosine of the biased-centred maps over all entries, diagonal included: biased CKA (Kornblith et al. 2019)."""
+class CenteredCosine(_Comparator):
+    """Cosine of the biased-centered maps over all entries, diagonal included: biased CKA (Kornblith et al. 2019)."""
 
     invariance: ClassVar[int] = MARGINS
     reads_diagonal: ClassVar[bool] = True
@@ -430,14 +430,14 @@ class CentredCosine(_Comparator):
         flat_y, rows_y, mean_y = (None, rows_x, mean_x) if y is None else self._parts(y, shares)
         s, t = _all_pairs(flat_x, flat_y)
 
-        def centred(second, ra, ma, rb, mb):
+        def centered(second, ra, ma, rb, mb):
             return second - 2 * jnp.sum(shares * ra * rb, 1) + ma * mb
 
-        cross = centred(pair_moments(flat_x, flat_y, weights), rows_x[s], mean_x[s], rows_y[t], mean_y[t])
+        cross = centered(pair_moments(flat_x, flat_y, weights), rows_x[s], mean_x[s], rows_y[t], mean_y[t])
 
         def length(flat, rows, mean):
             second = dot(flat**2, weights)
-            return _length(centred(second, rows, mean, rows, mean), second, w, 2)
+            return _length(centered(second, rows, mean, rows, mean), second, w, 2)
 
         length_x = length(flat_x, rows_x, mean_x)
         length_y = length_x if flat_y is None else length(flat_y, rows_y, mean_y)
@@ -450,8 +450,8 @@ class CentredCosine(_Comparator):
 
 @register_static
 @dataclasses.dataclass(frozen=True)
-class RootCentredCosine(CentredCosine):
-    """Square root of `CentredCosine`: distance correlation where the maps are Euclidean distances.
+class RootCenteredCosine(CenteredCosine):
+    """Square root of `CenteredCosine`: distance correlation where the maps are Euclidean distances.
 
     Szekely, Rizzo and Bakirov 2007, definition 3.
     """
@@ -465,6 +465,6 @@ pearson = Pearson()
 spearman = Spearman()
 rho_a = RhoA()
 cosine = Cosine()
-u_centred_cosine = UCentredCosine()
-centred_cosine = CentredCosine()
-root_centred_cosine = RootCentredCosine()
+u_centered_cosine = UCenteredCosine()
+centered_cosine = CenteredCosine()
+root_centered_cosine = RootCenteredCosine()

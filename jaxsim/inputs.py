@@ -1,4 +1,4 @@
-"""What comes in: features and maps of named networks over labelled images, checked once at the public verb."""
+"""What comes in: features and maps of named networks over labeled images, checked once at the public verb."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -159,12 +159,12 @@ def same_images(*groups: Networks, align: bool = False) -> list[Networks]:
 
     Raises:
         ValueError: ids differ or stand in another order and `align` is False; no image is shared; only some
-            groups have ids; unlabelled groups differ in n.
+            groups have ids; unlabeled groups differ in n.
     """
-    labelled = [g.ids is not None for g in groups]
-    if any(labelled) and not all(labelled):
+    labeled = [g.ids is not None for g in groups]
+    if any(labeled) and not all(labeled):
         raise ValueError("one set of networks has image ids and the other has none; give ids for both or neither.")
-    if not all(labelled):
+    if not all(labeled):
         if len({g.images for g in groups}) > 1:
             raise ValueError(f"the two sets of networks have {groups[0].images} and {groups[1].images} images.")
         return list(groups)

@@ -45,7 +45,7 @@ def gram(x: jax.Array) -> jax.Array:
 
 
 def _by_axis(reduce, x, axis):
-    """Mean, largest or smallest over `axis`, axes kept; one axis at a time, as a CPU does not vectorise several."""
+    """Mean, largest or smallest over `axis`, axes kept; one axis at a time, as a CPU does not vectorize several."""
     for one in sorted(axis) if isinstance(axis, tuple) else (axis,):
         x = reduce(x, one, keepdims=True)
     return x

@@ -21,7 +21,7 @@ class Measure:
 
     >>> import jax, jaxsim as js
     >>> x = jax.random.normal(jax.random.key(0), (10, 3))
-    >>> measure = js.Measure(js.transforms.center, js.pairwise.pearson, js.compare.spearman)
+    >>> measure = js.Measure(js.transforms.center, js.pairwise.correlation, js.compare.spearman)
     >>> measure == js.RSA, round(float(measure(x, 2 * x)), 5)
     (True, 1.0)
     """
@@ -41,9 +41,9 @@ class Measure:
     def __str__(self) -> str:
         """The name in NAMED if there is one, else the parts."""
         if self.pairwise is given:
-            return part_name(self.compare)
+            return name_of(self.compare)
         name = next((n for n, m in NAMED.items() if _same(m, self)), None)
-        return name or ":".join(part_name(p) for p in (self.transform, self.pairwise, self.compare))
+        return name or ":".join(name_of(p) for p in (self.transform, self.pairwise, self.compare))
 
     def tree_flatten(self):
         """Parts that hold arrays are children; the others are static."""
@@ -60,13 +60,13 @@ class Measure:
 
 
 def dds(transform: Callable, pairwise: Callable) -> Measure:
-    """Any cell of DDS 2020, Table 2: unbiased centring and cosine after `transform` and `pairwise`.
+    """Any cell of DDS 2020, Table 2: unbiased centering and cosine after `transform` and `pairwise`.
 
     >>> import jaxsim as js
     >>> str(js.dds(js.transforms.zscore, js.pairwise.laplacian))
     'dds-laplacian'
     """
-    return Measure(transform, pairwise, compare.u_centred_cosine)
+    return Measure(transform, pairwise, compare.u_centered_cosine)
 
 
 def given(x):
@@ -81,32 +81,32 @@ def of_maps(compare: Callable) -> Measure:
 
 _t, _f, _g = transforms, pairwise, compare
 
-RSA = Measure(_t.center, _f.pearson, _g.spearman)
+RSA = Measure(_t.center, _f.correlation, _g.spearman)
 """Dwivedi and Roig 2019."""
-RSA_UNCENTRED = Measure(_t.identity, _f.pearson, _g.spearman)
+RSA_UNCENTERED = Measure(_t.identity, _f.correlation, _g.spearman)
 """Kriegeskorte et al. 2008; rsatoolbox with 'correlation' and 'spearman'."""
-CKA_LINEAR = Measure(_t.identity, _f.linear, _g.u_centred_cosine)
+CKA_LINEAR = Measure(_t.identity, _f.linear, _g.u_centered_cosine)
 """Unbiased linear CKA: Song et al. 2012; Kornblith et al. 2019; DDS 2020."""
-CKA_RBF = Measure(_t.identity, _f.rbf, _g.u_centred_cosine)
+CKA_RBF = Measure(_t.identity, _f.rbf, _g.u_centered_cosine)
 """Unbiased CKA with an RBF kernel of sigma = 0.5 of the root of the median squared distance."""
-CKA_LINEAR_BIASED = Measure(_t.identity, _f.linear, _g.centred_cosine)
+CKA_LINEAR_BIASED = Measure(_t.identity, _f.linear, _g.centered_cosine)
 """Kornblith et al. 2019; near 1 for any features once d exceeds n."""
-CKA_RBF_BIASED = Measure(_t.identity, _f.rbf, _g.centred_cosine)
+CKA_RBF_BIASED = Measure(_t.identity, _f.rbf, _g.centered_cosine)
 """Kornblith et al. 2019."""
 DDS_LAPLACIAN = dds(_t.zscore, _f.laplacian)
 """DDS 2020, Table 2: z-score with the Laplacian kernel."""
 DDS_COSINE = dds(_t.zscore, _f.cosine)
 """DDS 2020, Table 2: z-score with cosine distance."""
-RV = Measure(_t.center, _f.linear, _g.centred_cosine)
+RV = Measure(_t.center, _f.linear, _g.centered_cosine)
 """RV coefficient: Robert and Escoufier 1976. The same number as CKA_LINEAR_BIASED."""
-DISTANCE_CORRELATION = Measure(_t.identity, _f.euclidean, _g.root_centred_cosine)
+DISTANCE_CORRELATION = Measure(_t.identity, _f.euclidean, _g.root_centered_cosine)
 """Szekely, Rizzo and Bakirov 2007."""
-DISTANCE_CORRELATION_UNBIASED = Measure(_t.identity, _f.euclidean, _g.u_centred_cosine)
+DISTANCE_CORRELATION_UNBIASED = Measure(_t.identity, _f.euclidean, _g.u_centered_cosine)
 """Bias-corrected and squared: Szekely and Rizzo 2013."""
 
 NAMED = {
     "rsa": RSA,
-    "rsa-uncentred": RSA_UNCENTRED,
+    "rsa-uncentered": RSA_UNCENTERED,
     "cka-linear": CKA_LINEAR,
     "cka-rbf": CKA_RBF,
     "cka-linear-biased": CKA_LINEAR_BIASED,
@@ -121,7 +121,7 @@ NAMED = {
 
 SOURCES = {
     "rsa": "Dwivedi and Roig 2019",
-    "rsa-uncentred": "Kriegeskorte et al. 2008",
+    "rsa-uncentered": "Kriegeskorte et al. 2008",
     "cka-linear": "Kornblith et al. 2019; Song et al. 2012",
     "cka-rbf": "Kornblith et al. 2019; Song et al. 2012",
     "cka-linear-biased": "Kornblith et al. 2019",
@@ -134,7 +134,7 @@ SOURCES = {
 }
 
 
-def part_name(part: Any) -> str:
+def name_of(part: Any) -> str:
     """A part's name here, or the qualified name of a function of your own."""
     for module in (transforms, pairwise, compare):
         for name, value in vars(module).items():
@@ -158,7 +158,7 @@ def by_name(name: str) -> Measure:
     if name in NAMED:
         return NAMED[name]
     modules = (transforms, pairwise, compare)
-    parts = [*name[4:].split(","), "u-centred-cosine"] if name.startswith("dds:") else name.split(":")
+    parts = [*name[4:].split(","), "u-centered-cosine"] if name.startswith("dds:") else name.split(":")
     if len(parts) != 3:
         near = ", ".join(difflib.get_close_matches(name, NAMED, 3))
         hint = f"did you mean {near}?" if near else f"there are {', '.join(NAMED)}, and cells as dds:zscore,laplacian."

@@ -1,7 +1,7 @@
 """Distances and kernels between images, f of the duality diagram (DDS 2020, Table 1): (n, d) -> (n, n).
 
-`pearson euclidean cosine cityblock` are distances (0 on the diagonal, larger is less similar); `linear rbf laplacian`
-are kernels (larger is more similar). `pairwise.pearson` is the distance 1 - r; `compare.pearson` is a similarity.
+`correlation euclidean cosine cityblock` are distances (0 on the diagonal, larger is less similar); `linear rbf
+laplacian` are kernels (larger is more similar).
 
 Each value is a *product*, the one expensive contraction, and a cheap *finish*; values that name the same product
 share it when the engine computes them together. `where`, of shape `(d,)`, marks the real columns of features padded
@@ -47,8 +47,8 @@ class Geometry(NamedTuple):
             terms a_i + a_j and keep its digits.
         offset: a number near all features, `()`.
         mean: mean over the images less the offset, `(d,)`.
-        along: inner product of every centred image with `mean`, `(n,)`.
-        level: sum of every centred image, `(n,)`.
+        along: inner product of every centered image with `mean`, `(n,)`.
+        level: sum of every centered image, `(n,)`.
     """
 
     x: jax.Array
@@ -62,24 +62,24 @@ class Geometry(NamedTuple):
 
 def geometry(x, where):
     """`Geometry` of features `(n, d)`."""
-    centred = remove_mean(x, 0)
+    centered = remove_mean(x, 0)
     offset = masked_mean(x[0], 0, where)[0]
     mean = jnp.mean(x - offset, 0)
     mean = mean if where is None else jnp.where(where, mean, 0)
-    along, level = dot(centred, jnp.stack([mean, jnp.ones_like(mean)], 1)).T
-    return Geometry(x, where, gram(centred), offset, mean, along, level)
+    along, level = dot(centered, jnp.stack([mean, jnp.ones_like(mean)], 1)).T
+    return Geometry(x, where, gram(centered), offset, mean, along, level)
 
 
-def _gap(g: Geometry, rows_centred: bool):
+def _gap(g: Geometry, rows_centered: bool):
     """1 - cos of all pairs of rows, or 1 - Pearson; NaN for a row that is zero, or constant to within rounding.
 
     With r = |x_i|, 2 r_i r_j (1 - cos_ij) = |x_i - x_j|^2 - (r_i - r_j)^2, and both differences follow from the
-    centred features. Where some image is much shorter than others, or images differ in length more than in angle, that
+    centered features. Where some image is much shorter than others, or images differ in length more than in angle, that
     would cost digits, and the angles are taken from a product of the unit vectors.
     """
     squared, own, count = _squared_distances(g.products), jnp.diagonal(g.products), width(g.x, g.where)
     sum_of_mean, apart = jnp.sum(g.mean), jnp.zeros_like(squared)
-    if rows_centred:
+    if rows_centered:
         apart = (g.level[:, None] - g.level[None, :]) ** 2 / count
         squared = jnp.maximum(squared - apart, 0)
         growth = own - g.level**2 / count + 2 * (g.along - g.level * (sum_of_mean / count))
@@ -101,7 +101,7 @@ def _gap(g: Geometry, rows_centred: bool):
 
     def from_directions():
         rows = g.x / _power_of_two(lax.stop_gradient(jnp.max(jnp.abs(g.x), 1, keepdims=True)))
-        return _unit_gap_of_centred_rows(rows, g.where) if rows_centred else _unit_gap(rows)
+        return _unit_gap_of_centered_rows(rows, g.where) if rows_centered else _unit_gap(rows)
 
     return lax.cond(even & (jnp.min(size) > tiny) & jnp.isfinite(largest), from_lengths, from_directions)
 
@@ -117,7 +117,7 @@ def _power_of_two(v):
 def _unit_gap(x):
     """1 - cos of all pairs of rows, as half the squared distance of the unit vectors; NaN for a zero row.
 
-    Centring the unit vectors first keeps the digits where all images point one way.
+    Centering the unit vectors first keeps the digits where all images point one way.
     """
     norm = safe_sqrt(jnp.sum(x * x, 1))
     zero = norm == 0
@@ -125,13 +125,13 @@ def _unit_gap(x):
     return jnp.where(zero[:, None] | zero[None, :], jnp.nan, gap)
 
 
-def _unit_gap_of_centred_rows(x, where):
+def _unit_gap_of_centered_rows(x, where):
     """1 - Pearson of all pairs of rows; NaN for a row that is constant to within rounding."""
-    centred = remove_mean(x, 1, None if where is None else where[None])
+    centered = remove_mean(x, 1, None if where is None else where[None])
     size = jnp.sum(x * x, 1, keepdims=True)
-    left = jnp.sum(centred * centred, 1, keepdims=True)
+    left = jnp.sum(centered * centered, 1, keepdims=True)
     constant = left <= (4 * jnp.finfo(x.dtype).eps) ** 2 * size
-    return _unit_gap(jnp.where(constant, 0, centred))
+    return _unit_gap(jnp.where(constant, 0, centered))
 
 
 def cityblock_sums(x, where):
@@ -193,7 +193,7 @@ class Linear(_Pairwise):
         return product
 
     def stable(self, invariance):
-        """Features centred first where terms a_i + a_j do not matter."""
+        """Features centered first where terms a_i + a_j do not matter."""
         return (geometry, _products) if invariance >= MARGINS else (raw_gram, self.finish)
 
 
@@ -294,25 +294,25 @@ class Cosine(_Pairwise):
 
     def finish(self, product, width):
         """The gap of the rows."""
-        return _gap(product, rows_centred=False)
+        return _gap(product, rows_centered=False)
 
 
 @register_static
 @dataclasses.dataclass(frozen=True)
-class Pearson(_Pairwise):
+class Correlation(_Pairwise):
     """Pearson distance 1 - r of the feature vectors of two images; NaN for an image whose features are constant."""
 
     product: ClassVar[Callable] = staticmethod(geometry)
 
     def finish(self, product, width):
-        """The gap of the centred rows."""
-        return _gap(product, rows_centred=True)
+        """The gap of the centered rows."""
+        return _gap(product, rows_centered=True)
 
 
 linear = Linear()
 rbf = Rbf()
 laplacian = Laplacian()
-pearson = Pearson()
+correlation = Correlation()
 euclidean = Euclidean()
 squared_euclidean = SquaredEuclidean()
 cosine = Cosine()

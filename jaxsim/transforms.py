@@ -70,9 +70,9 @@ class ZScore:
 
     def __call__(self, x: Float[Array, "n ..."], where: Bool[Array, "..."] | None = None):
         """`(n, ..., c) -> (n, d)`."""
-        centred = remove_mean(x, 0, where)
-        variance = jnp.mean(centred**2, 0, keepdims=True)
-        return flatten(centred / jnp.sqrt(jnp.where(variance > 0, variance, 1)))
+        centered = remove_mean(x, 0, where)
+        variance = jnp.mean(centered**2, 0, keepdims=True)
+        return flatten(centered / jnp.sqrt(jnp.where(variance > 0, variance, 1)))
 
 
 @register_static
@@ -158,8 +158,8 @@ class Duality:
 
     >>> import jax.numpy as jnp, jaxsim as js
     >>> x = jnp.arange(8.0).reshape(4, 2)
-    >>> centring = jnp.eye(4) - 1 / 4
-    >>> bool(jnp.allclose(js.transforms.Duality(d=centring)(x), js.transforms.center(x)))
+    >>> centering = jnp.eye(4) - 1 / 4
+    >>> bool(jnp.allclose(js.transforms.Duality(d=centering)(x), js.transforms.center(x)))
     True
     """
 

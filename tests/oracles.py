@@ -37,7 +37,7 @@ def zscore(x):
     return out
 
 
-def _normalise(x, axes):
+def _normalize(x, axes):
     return (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + EPS)
 
 
@@ -47,15 +47,15 @@ def _channels_last(x):
 
 
 def batch_norm(x):
-    return flatten(_normalise(_channels_last(x), (0, 1)))
+    return flatten(_normalize(_channels_last(x), (0, 1)))
 
 
 def instance_norm(x):
-    return flatten(_normalise(_channels_last(x), (1,)))
+    return flatten(_normalize(_channels_last(x), (1,)))
 
 
 def layer_norm(x):
-    return flatten(_normalise(_channels_last(x), (1, 2)))
+    return flatten(_normalize(_channels_last(x), (1, 2)))
 
 
 def group_norm(x, groups=2):
@@ -63,7 +63,7 @@ def group_norm(x, groups=2):
     size = x.shape[-1] // groups
     if size * groups != x.shape[-1]:
         raise ValueError(f"{x.shape[-1]} channels cannot be cut into {groups} equal groups")
-    parts = [_normalise(x[..., g * size : (g + 1) * size], (1, 2)) for g in range(groups)]
+    parts = [_normalize(x[..., g * size : (g + 1) * size], (1, 2)) for g in range(groups)]
     return flatten(np.concatenate(parts, -1))
 
 
@@ -122,7 +122,7 @@ def laplacian(x):
 
 
 DISTANCES = {
-    "pearson": pearson_distance,
+    "correlation": pearson_distance,
     "euclidean": euclidean,
     "cosine": cosine_distance,
     "cityblock": cityblock,
@@ -131,8 +131,8 @@ KERNELS = {"linear": linear, "rbf": rbf, "laplacian": laplacian}
 PAIRWISE = DISTANCES | KERNELS
 
 
-# Centring of a map: (n, n) -> (n, n).
-def biased_centre(k, w=None):
+# Centering of a map: (n, n) -> (n, n).
+def biased_center(k, w=None):
     """H K H^T with H = I - 1 w^T / sum w."""
     n = len(k)
     w = np.ones(n) if w is None else np.asarray(w, np.float64)
@@ -140,11 +140,11 @@ def biased_centre(k, w=None):
     return h @ k @ h.T
 
 
-def u_centre(k):
+def u_center(k):
     """Szekely and Rizzo 2014, definition 2."""
     n = len(k)
     if n < 4:
-        raise ValueError(f"U-centring needs 4 images or more, got {n}")
+        raise ValueError(f"U-centering needs 4 images or more, got {n}")
     k = np.where(np.eye(n, dtype=bool), 0.0, k)
     rows = k.sum(1)
     out = k - rows[:, None] / (n - 2) - rows[None, :] / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
@@ -152,7 +152,7 @@ def u_centre(k):
     return out
 
 
-def u_centre_least_squares(k, w):
+def u_center_least_squares(k, w):
     """Residual of the least-squares fit of a_i + a_j to the off-diagonal, with pair weights w_i w_j."""
     n = len(k)
     i, j = np.triu_indices(n, 1)
@@ -224,22 +224,22 @@ def _on_triangle(of_vectors):
 pearson, spearman, rho_a, cosine = (_on_triangle(VECTOR_COMPARE[n]) for n in VECTOR_COMPARE)
 
 
-def u_centred_cosine(a, b, w=None):
+def u_centered_cosine(a, b, w=None):
     if w is None:
-        return cosine_of(u_centre(a).ravel(), u_centre(b).ravel())
+        return cosine_of(u_center(a).ravel(), u_center(b).ravel())
     pairs = np.outer(w, w).ravel()
-    return cosine_of(u_centre_least_squares(a, w).ravel(), u_centre_least_squares(b, w).ravel(), pairs)
+    return cosine_of(u_center_least_squares(a, w).ravel(), u_center_least_squares(b, w).ravel(), pairs)
 
 
-def centred_cosine(a, b, w=None):
-    """Cosine of the doubly centred maps, diagonal included (the biased, or V, statistic)."""
+def centered_cosine(a, b, w=None):
+    """Cosine of the doubly centered maps, diagonal included (the biased, or V, statistic)."""
     pairs = None if w is None else np.outer(w, w).ravel()
-    return cosine_of(biased_centre(a, w).ravel(), biased_centre(b, w).ravel(), pairs)
+    return cosine_of(biased_center(a, w).ravel(), biased_center(b, w).ravel(), pairs)
 
 
-def root_centred_cosine(a, b, w=None):
+def root_centered_cosine(a, b, w=None):
     """Applied to Euclidean distances: the distance correlation of Szekely, Rizzo and Bakirov 2007."""
-    return np.sqrt(max(centred_cosine(a, b, w), 0.0))
+    return np.sqrt(max(centered_cosine(a, b, w), 0.0))
 
 
 COMPARE = {
@@ -247,9 +247,9 @@ COMPARE = {
     "spearman": spearman,
     "rho_a": rho_a,
     "cosine": cosine,
-    "u_centred_cosine": u_centred_cosine,
-    "centred_cosine": centred_cosine,
-    "root_centred_cosine": root_centred_cosine,
+    "u_centered_cosine": u_centered_cosine,
+    "centered_cosine": centered_cosine,
+    "root_centered_cosine": root_centered_cosine,
 }
 
 
@@ -267,17 +267,17 @@ class Measure(NamedTuple):
 
 
 def dds(transform, pairwise):
-    return Measure(transform, pairwise, u_centred_cosine)
+    return Measure(transform, pairwise, u_centered_cosine)
 
 
 RSA = Measure(center, pearson_distance, spearman)
-RSA_UNCENTRED = Measure(identity, pearson_distance, spearman)
+RSA_UNCENTERED = Measure(identity, pearson_distance, spearman)
 CKA_LINEAR, CKA_RBF = dds(identity, linear), dds(identity, rbf)
-CKA_LINEAR_BIASED = Measure(identity, linear, centred_cosine)
-CKA_RBF_BIASED = Measure(identity, rbf, centred_cosine)
+CKA_LINEAR_BIASED = Measure(identity, linear, centered_cosine)
+CKA_RBF_BIASED = Measure(identity, rbf, centered_cosine)
 RV = CKA_LINEAR_BIASED
-RV_MODIFIED = Measure(center, linear, cosine)  # Smilde et al. 2009: diagonals left out after centring
-DISTANCE_CORRELATION = Measure(identity, euclidean, root_centred_cosine)
+RV_MODIFIED = Measure(center, linear, cosine)  # Smilde et al. 2009: diagonals left out after centering
+DISTANCE_CORRELATION = Measure(identity, euclidean, root_centered_cosine)
 DISTANCE_CORRELATION_UNBIASED = dds(identity, euclidean)  # squared, may be negative; Szekely and Rizzo 2013
 DDS_LAPLACIAN, DDS_COSINE = dds(zscore, laplacian), dds(zscore, cosine_distance)
 DDS_TABLE = {(t, f): dds(TRANSFORMS[t], PAIRWISE[f]) for t in TRANSFORMS for f in PAIRWISE}
@@ -337,7 +337,7 @@ def bootstrap(maps, indices, of_vectors):
 
 
 def pool(vectors, name):
-    """The group's map that a noise ceiling takes as best: a mean after the comparator's own normalisation."""
+    """The group's map that a noise ceiling takes as best: a mean after the comparator's own normalization."""
     vectors = np.asarray(vectors, np.float64)
     if name in ("spearman", "rho_a"):
         return np.mean([ranks(v) for v in vectors], 0)

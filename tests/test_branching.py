@@ -1,4 +1,4 @@
-"""Choosing the layer and the initialisation: recommendations, folders, tasks, branches, the work folder."""
+"""Choosing the layer and the initialization: recommendations, folders, tasks, branches, the work folder."""
 
 import dataclasses
 import errno
@@ -16,19 +16,22 @@ pytest.importorskip("grain")
 pytest.importorskip("skimage")
 pytest.importorskip("scipy")
 
-from jaxsim import branching, measures, models  # noqa: E402
-from jaxsim.branching import networks  # noqa: E402
-from jaxsim.branching.augmentation import moved  # noqa: E402
-from jaxsim.branching.branches import Branches, likenesses  # noqa: E402
-from jaxsim.branching.folders import Pictures, finished  # noqa: E402
-from jaxsim.branching.initialisations import Transfer  # noqa: E402
-from jaxsim.branching.tasks import KINDS, Task  # noqa: E402
-from jaxsim.branching.work import Work, working  # noqa: E402
-from jaxsim.cli import parser  # noqa: E402
-from jaxsim.datasets import Dataset, Example, edges, export, folder  # noqa: E402
-from jaxsim.datasets.export.pictures import Labelled  # noqa: E402
-from jaxsim.datasets.records import Label, Values  # noqa: E402
-from jaxsim.extraction.storage import Unfinished  # noqa: E402
+from jaxsim import measures
+from jaxsim.cli import parser
+from jaxsim.studies import branching
+from jaxsim.studies.branching import networks
+from jaxsim.studies.branching.augmentation import moved
+from jaxsim.studies.branching.branches import Branches, likenesses
+from jaxsim.studies.branching.cache import Work, working
+from jaxsim.studies.branching.data import Pictures, finished
+from jaxsim.studies.branching.initializations import Transfer
+from jaxsim.studies.branching.tasks import KINDS, Task
+from jaxsim.studies.rooms import export
+from jaxsim.studies.rooms.export.labeled_pictures import Labeled
+from jaxsim.vision import models
+from jaxsim.vision.datasets import Dataset, Example, canny, folder
+from jaxsim.vision.datasets.records import Label, Values
+from jaxsim.vision.extraction.storage import Unfinished
 
 RNG = np.random.default_rng(0)
 SIDE = 16
@@ -89,7 +92,7 @@ def test_tasks_whose_scores_are_not_known_get_no_recommendation():
 # Folders
 
 
-def labelled(count, side=SIDE):
+def labeled(count, side=SIDE):
     """Pictures with labels in a moment, without rendering."""
     rng = np.random.default_rng(1)
     for _ in range(count):
@@ -100,7 +103,7 @@ def labelled(count, side=SIDE):
         shares = np.eye(16, dtype=np.float32)[rng.integers(16)]
         more = {"class_object": shares, "class_scene": np.array(rng.integers(8))}
         rgb = rng.integers(0, 256, (side, side, 3)).astype(np.uint8)
-        yield Labelled(rgb, depth, depth, normals.astype(np.float32), semantic, semantic // 3, more)
+        yield Labeled(rgb, depth, depth, normals.astype(np.float32), semantic, semantic // 3, more)
 
 
 TASKS = {
@@ -117,12 +120,12 @@ TASKS = {
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("folders")
     for layout in TASKS:
-        export.LAYOUTS[layout](root / layout, labelled(12))
+        export.LAYOUTS[layout](root / layout, labeled(12))
     return root
 
 
 @pytest.mark.parametrize("layout", TASKS)
-def test_every_layout_is_recognised_and_gives_all_its_tasks(folders, layout):
+def test_every_layout_is_recognized_and_gives_all_its_tasks(folders, layout):
     found = branching.opened(folders / layout, TASKS[layout])
     assert found.layout == layout
     assert tuple(task.name for task in found.tasks) == TASKS[layout]
@@ -149,12 +152,12 @@ def test_what_is_held_out_follows_the_lists(folders):
 
 
 def test_taskonomy_without_a_list_holds_out_buildings_or_pictures(tmp_path):
-    export.taskonomy(tmp_path / "many", labelled(16), "tiny")
+    export.taskonomy(tmp_path / "many", labeled(16), "tiny")
     (tmp_path / "many" / "train_val_test_rooms.csv").unlink()
     found = branching.opened(tmp_path / "many")
     assert {name.split("/")[0] for name in found.val.dataset.ids} == {"room003"}
     assert len(found.train) == 12
-    export.taskonomy(tmp_path / "one", labelled(8), "sample")
+    export.taskonomy(tmp_path / "one", labeled(8), "sample")
     (tmp_path / "one" / "train_val_test_rooms.csv").unlink()
     assert [
         len(part) for part in (branching.opened(tmp_path / "one").train, branching.opened(tmp_path / "one").val)
@@ -165,7 +168,7 @@ def test_taskonomy_without_a_list_holds_out_buildings_or_pictures(tmp_path):
     ("layout", "how", "error", "words"),
     [
         ("voc", {"names": ["depth"]}, ValueError, "The voc layout has no task 'depth'; it has edge, semantic"),
-        ("voc", {"names": ["colour"]}, ValueError, "There is no task 'colour'"),
+        ("voc", {"names": ["color"]}, ValueError, "There is no task 'color'"),
         ("voc", {"layout": "kitti"}, ValueError, "no dataset layout 'kitti'"),
         ("folder", {"names": ["semantic"]}, ValueError, "The folder layout has no task 'semantic'; it has edge"),
         ("nowhere", {}, FileNotFoundError, "nowhere is not there or is not a folder"),
@@ -183,7 +186,7 @@ def test_folders_of_several_layouts_and_lists_without_a_split_are_refused(folder
     with pytest.raises(ValueError, match=r"mixed mixes the layouts nyud_mt and voc: say which with layout"):
         branching.opened(tmp_path / "mixed")
     assert branching.opened(tmp_path / "mixed", layout="nyud_mt").layout == "nyud_mt"
-    export.taskonomy(tmp_path / "one", labelled(4))
+    export.taskonomy(tmp_path / "one", labeled(4))
     with pytest.raises(ValueError, match=r"train_val_test_rooms.csv names no building of split 'val'"):
         branching.opened(tmp_path / "one")
 
@@ -235,7 +238,7 @@ def test_edges_are_cannys_and_none_are_counted_beside_what_is_unknown():
     mask = np.ones((20, 20), bool)
     mask[:5] = False
     found = finished(Example("a", image, {"edge": np.zeros((20, 20))}, {"edge": mask}))
-    np.testing.assert_array_equal(found.targets["edge"], edges.canny(image))
+    np.testing.assert_array_equal(found.targets["edge"], canny.canny(image))
     assert found.targets["edge"].sum() > 15
     np.testing.assert_array_equal(found.masks["edge"], np.arange(20)[:, None].repeat(20, 1) >= 7)
     plain = Example("a", image, {}, {})
@@ -294,7 +297,7 @@ def test_losses_have_the_published_scales_and_a_class_that_is_unknown_everywhere
     edge = {"target": jnp.zeros((1, 2, 2)), "mask": ones}
     assert float(Task("edge", 1, 0.8)(jnp.zeros((1, 2, 2, 1)), edge)) == pytest.approx(50 * 0.2 * np.log(2), rel=1e-6)
     actual = np.array([[[0, 1, 2, 2]]])
-    for task, expected in ((Task("semantic", 3, unlabelled=(0,)), 1.0), (Task("semantic", 3), 2 / 3)):
+    for task, expected in ((Task("semantic", 3, unlabeled=(0,)), 1.0), (Task("semantic", 3), 2 / 3)):
         metric = task.kind.metric(task, 1)
         found = metric.result(metric.update(metric.start(), actual, actual, actual > 0))
         assert found["miou"] == pytest.approx(expected)
@@ -304,12 +307,12 @@ def test_losses_have_the_published_scales_and_a_class_that_is_unknown_everywhere
 def test_right_classes_are_a_perfect_result_in_every_layout(folders, layout):
     folder = branching.opened(folders / layout, ["semantic"])
     task = folder.tasks[0]
-    assert task.unlabelled == ((0,) if layout in ("nyu", "taskonomy") else ())
+    assert task.unlabeled == ((0,) if layout in ("nyu", "taskonomy") else ())
     for example in (*folder.train, *folder.val):
         known = example.targets["semantic"][example.masks["semantic"]]
-        assert not np.isin(known, task.unlabelled).any()
+        assert not np.isin(known, task.unlabeled).any()
     metric = task.kind.metric(task, 1)
-    every = np.setdiff1d(np.arange(task.channels), task.unlabelled)
+    every = np.setdiff1d(np.arange(task.channels), task.unlabeled)
     assert metric.result(metric.update(metric.start(), every, every))["miou"] == 1
 
 
@@ -547,7 +550,7 @@ def test_a_failed_computation_leaves_no_result(tmp_path):
 # Training
 
 
-def coloured(count=6):
+def colored(count=6):
     """A dataset whose depth is its picture's red."""
 
     def image(name):
@@ -558,7 +561,7 @@ def coloured(count=6):
         return Values(1 + image(name)[..., 0].astype(np.float32) / 255, np.ones((SIDE, SIDE), bool))
 
     ids = tuple(map(str, range(count)))
-    return Pictures(Dataset("made up", ids, image, {"metres": Label(str, depth)}), (("depth", "metres"),))
+    return Pictures(Dataset("made up", ids, image, {"meters": Label(str, depth)}), (("depth", "meters"),))
 
 
 @pytest.mark.slow
@@ -571,7 +574,7 @@ def test_training_goes_through_the_loader_and_judging_counts_every_picture():
         def __call__(self, x):
             return self.bias[...] + self.slope[...] * x[..., :1]
 
-    pictures, task = coloured(), Task("depth", 1)
+    pictures, task = colored(), Task("depth", 1)
     plan = branching.Plan(size=SIDE, epochs=40, batch=4, learning_rate=0.02)
     assert plan.steps(6) == 40
     done = branching.trained(Red(), task, pictures, plan)
@@ -583,7 +586,7 @@ def test_training_goes_through_the_loader_and_judging_counts_every_picture():
     assert before["log_rmse"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_an_unknown_optimiser_is_named():
-    plan = branching.Plan(size=SIDE, optimiser="lion")
-    with pytest.raises(ValueError, match="no optimiser 'lion'; there are sgd, adam"):
-        branching.trained(small(), Task("depth", 1), coloured(), plan)
+def test_an_unknown_optimizer_is_named():
+    plan = branching.Plan(size=SIDE, optimizer="lion")
+    with pytest.raises(ValueError, match="no optimizer 'lion'; there are sgd, adam"):
+        branching.trained(small(), Task("depth", 1), colored(), plan)

@@ -12,11 +12,11 @@ pytest.importorskip("skimage")
 pytest.importorskip("orbax.checkpoint")
 pytest.importorskip("matplotlib")
 
-import jaxsim  # noqa: E402
-from jaxsim import models, training  # noqa: E402
-from jaxsim.branching import running  # noqa: E402
-from jaxsim.cli import main  # noqa: E402
-from jaxsim.datasets import export  # noqa: E402
+import jaxsim
+from jaxsim.cli import main
+from jaxsim.studies.branching import training_runs
+from jaxsim.studies.rooms import export
+from jaxsim.vision import models, training
 
 BANK = ("edge2d", "rgb2depth", "segmentsemantic")
 SMALL = ["--size", "32", "--images", "8"]
@@ -120,7 +120,7 @@ def test_branches_of_an_encoder_on_every_layout(place, capsys, tmp_path, layout)
 @pytest.mark.slow
 def test_seeds_are_averaged_work_is_taken_up_and_the_table_is_that_of_the_paper(place, capsys, tmp_path, monkeypatch):
     out, work, calls = tmp_path / "out", tmp_path / "work", []
-    trained = running.trained
+    trained = training_runs.trained
 
     def counted(*arguments, **keywords):
         calls.append(keywords["seed"])
@@ -161,7 +161,7 @@ def test_transfer_to_a_new_task_on_every_layout(place, capsys, tmp_path, layout,
     code, found, err = run(capsys, *transfer(place, layout, out, "--task", task, "--init", "edge2d", "--init", BANK[1]))
     assert code == 0, err
     table = rows(out / "transfer.csv")
-    assert {row["initialisation"] for row in table} == {"edge2d", "rgb2depth"}
+    assert {row["initialization"] for row in table} == {"edge2d", "rgb2depth"}
     assert [row["rank"] for row in table] in (["1", "2"], ["1", "1"])
     measured = [float(row[found["metric"]]) for row in table]
     assert measured == sorted(measured, reverse=task == "semantic")
@@ -196,9 +196,9 @@ def test_a_resnet_branches_through_deeplab_with_running_statistics(place, capsys
 def test_resnet50_itself_from_pytorchs_file_to_branches_at_64_pixels(place, capsys, tmp_path):
     """A path test: random weights, pictures far smaller than its own, two pictures a step; the numbers mean nothing."""
     torch = pytest.importorskip("torch")
-    from benchmarks.torch_resnet import TorchResNet, randomise
+    from benchmarks.torch_resnet import TorchResNet, randomize
 
-    torch.save(randomise(TorchResNet(classes=1000)).state_dict(), tmp_path / "resnet50.pth")
+    torch.save(randomize(TorchResNet(classes=1000)).state_dict(), tmp_path / "resnet50.pth")
     weights, data = tmp_path / "resnet50.safetensors", tmp_path / "voc"
     export.world(data, "voc", 12, resolution=64)
     code, _, err = run(capsys, "convert", tmp_path / "resnet50.pth", "--network", "resnet50", "--out", weights)
@@ -234,8 +234,8 @@ def test_resnet50_itself_from_pytorchs_file_to_branches_at_64_pixels(place, caps
         (["layers", "voc", "--name", "other"], "there is no encoder 'other'"),
         (["layers", "voc", "--layer", "conv7"], "no map of features 'conv7'; it has conv1, conv2"),
         (["layers", "voc", "--images", "3"], "Similarity needs at least 8 pictures to learn from; there are 3"),
-        (["branch", "voc", "--task", "colour"], "invalid choice: 'colour'"),
-        (["transfer", "voc", "--init", "edge2d"], "It takes several initialisations and one task, not 1 and 1"),
+        (["branch", "voc", "--task", "color"], "invalid choice: 'color'"),
+        (["transfer", "voc", "--init", "edge2d"], "It takes several initializations and one task, not 1 and 1"),
         (["layers", "voc", "--measure", "rsa", "--measure", "rv"], "takes one --measure, not 2"),
         (["branch", "voc", "--task", "edge", "--epochs", "0"], "'0' is not a whole number above zero"),
         (["transfer", "voc", "--learning-rate", "-1"], "'-1' is not a number above zero"),
@@ -272,11 +272,11 @@ def test_bad_input_is_one_sentence_and_writes_nothing(bare, capsys, tmp_path, ar
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory):
     """As `place`, with VOC's layout alone, of pictures that are not rendered."""
-    from test_branching import labelled
+    from test_branching import labeled
 
     root = tmp_path_factory.mktemp("bare")
     for name in ("voc", "broken"):
-        export.voc(root / name, labelled(12))
+        export.voc(root / name, labeled(12))
     for picture in (root / "broken").rglob("*.jpg"):
         picture.write_bytes(picture.read_bytes()[:200])
     models.to_safetensors({name: small(i) for i, name in enumerate(BANK)}, root / "bank.safetensors")

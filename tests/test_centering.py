@@ -1,4 +1,4 @@
-"""Biased and unbiased centring, plain and under weights, against the formulas and against least squares."""
+"""Biased and unbiased centering, plain and under weights, against the formulas and against least squares."""
 
 import functools
 
@@ -12,7 +12,7 @@ from jaxsim import centering, pairwise
 
 N = 9
 KERNELS = ["linear", "rbf", "laplacian"]
-ORACLES = {"biased": o.biased_centre, "unbiased": lambda m, w=None: o.u_centre_least_squares(m, _ones(w))}
+ORACLES = {"biased": o.biased_center, "unbiased": lambda m, w=None: o.u_center_least_squares(m, _ones(w))}
 both = pytest.mark.parametrize("kind", ORACLES)
 
 
@@ -66,7 +66,7 @@ def test_plain(kind):
 
 
 def test_unbiased_is_szekely_and_rizzo():
-    close(centering.unbiased(jnp.asarray(a_map())), o.u_centre(a_map().astype(float)))
+    close(centering.unbiased(jnp.asarray(a_map())), o.u_center(a_map().astype(float)))
 
 
 @both
@@ -94,7 +94,7 @@ def test_an_image_that_is_half_of_the_sample(heavy, x64):
     """The closed form divides by W - 2 w_i; the least-squares fit is as well defined there as anywhere."""
     w = np.array([heavy, 1, 1, 1, 1, 0, 0, 0, 0])
     got = centering.unbiased(jnp.asarray(a_map(), np.float64), jnp.asarray(w))
-    close(got[:5, :5], o.u_centre_least_squares(a_map().astype(float), w)[:5, :5], 1e-9)
+    close(got[:5, :5], o.u_center_least_squares(a_map().astype(float), w)[:5, :5], 1e-9)
 
 
 @both
@@ -103,15 +103,15 @@ def test_weights_of_one_are_no_weights(kind):
 
 
 @pytest.mark.parametrize("b", range(1, 4))
-def test_counts_in_biased_centring_are_copies(b):
+def test_counts_in_biased_centering_are_copies(b):
     w = weightings()[b].astype(int)
     index = o.index_of(w)
-    want = o.biased_centre(a_map().astype(float)[np.ix_(index, index)])
+    want = o.biased_center(a_map().astype(float)[np.ix_(index, index)])
     close(weighted(np.float64)["biased"][b][np.ix_(index, index)], want, 1e-12)
 
 
 @both
-def test_margins_of_a_centred_map_vanish(kind):
+def test_margins_of_a_centered_map_vanish(kind):
     m = np.asarray(value(kind)(jnp.asarray(a_map())))
     np.testing.assert_allclose(m.sum(0), 0, atol=3e-5)
     if kind == "unbiased":
@@ -119,7 +119,7 @@ def test_margins_of_a_centred_map_vanish(kind):
 
 
 @both
-def test_centring_twice_is_centring_once(kind):
+def test_centering_twice_is_centering_once(kind):
     once = jax.jit(value(kind))(a_map())
     close(jax.jit(value(kind))(once), once, 3e-6)
 
@@ -143,7 +143,7 @@ def test_a_constant_costs_only_its_own_rounding(size):
         np.testing.assert_allclose(got, ORACLES[kind](m.astype(float)), rtol=0, atol=2e-7 * max(size, 10))
 
 
-def test_the_diagonal_counts_in_biased_centring_alone():
+def test_the_diagonal_counts_in_biased_centering_alone():
     m = a_map()
     other = m + np.diag(np.arange(N, dtype=np.float32))
     close(centering.unbiased(jnp.asarray(other)), centering.unbiased(jnp.asarray(m)), 0)
@@ -167,8 +167,8 @@ def test_margins_with_trailing_axes_are_those_one_by_one():
 
 # Kernels and distances of features.
 @pytest.mark.parametrize("name", [*KERNELS, "squared_euclidean", "euclidean", "cityblock"])
-def test_centring_the_features_changes_no_centred_map(name):
-    """Unbiased centring of the map makes centring of the features needless: linear by algebra, the rest by shift."""
+def test_centering_the_features_changes_no_centered_map(name):
+    """Unbiased centering of the map makes centering of the features needless: linear by algebra, the rest by shift."""
     x = features().astype(np.float32) + 2
 
     @jax.jit
@@ -180,7 +180,7 @@ def test_centring_the_features_changes_no_centred_map(name):
     close(*run(x), 3e-6)
 
 
-def test_squared_distances_are_minus_two_linear_kernels_once_centred():
+def test_squared_distances_are_minus_two_linear_kernels_once_centered():
     x = features().astype(np.float32)
     for kind in ORACLES:
         s, k = (value(kind)(f(jnp.asarray(x))) for f in (pairwise.squared_euclidean, pairwise.linear))

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("orbax.checkpoint", reason="checkpoints need the nn extra")
 
-from jaxsim.training import checkpoints  # noqa: E402
+from jaxsim.vision.training import checkpoints
 
 RUN = {"steps": 9}
 

@@ -146,9 +146,9 @@ def test_resamples_of_another_measure_are_refused(path, tmp_path, features, caps
 
 
 def test_evaluate_reads_the_transfer_of_the_built_in_world(tmp_path, capsys):
-    import jaxsim.rooms
+    import jaxsim.studies.rooms
 
-    truth = Path(jaxsim.rooms.__file__).parent / "shipped" / "transfer.npz"
+    truth = Path(jaxsim.studies.rooms.__file__).parent / "shipped" / "transfer.npz"
     with np.load(truth) as stored:
         names, values = tuple(stored["sources"].tolist()), stored["affinity"]
     assert main(["evaluate", matrix(tmp_path / "a.csv", values, names), str(truth), "--key", "affinity", "--json"]) == 0
@@ -173,8 +173,8 @@ def test_taxonomy_of_features_of_a_record_and_with_support(path, out, capsys):
 def test_taxonomy_of_an_asymmetric_matrix_names_the_flag(tmp_path, out, capsys):
     scores = matrix(tmp_path / "m.csv", [[1, 0.2, 0.1], [0.4, 1, 0.3], [0.2, 0.1, 1]], ("a", "b", "c"))
     assert main(["taxonomy", scores, "--out", str(out)]) == 2
-    assert "--symmetrise" in capsys.readouterr().err
-    assert main(["taxonomy", scores, "--symmetrise", "--out", str(out)]) == 0
+    assert "--symmetrize" in capsys.readouterr().err
+    assert main(["taxonomy", scores, "--symmetrize", "--out", str(out)]) == 0
     assert main(["taxonomy", scores, "--linkage", "transfer", "--out", str(out), "--overwrite"]) == 0
 
 
@@ -229,7 +229,7 @@ def test_evaluate_reads_each_file_once(path, out, tmp_path, features, capsys, mo
 
 def test_rooms_prints_the_skills_of_what_it_built(out, capsys, monkeypatch):
     pytest.importorskip("flax")
-    from jaxsim.rooms import world
+    from jaxsim.studies.rooms import world
 
     monkeypatch.setattr(world, "build", lambda *_, **__: {"edge2d": 0.7412})
     assert main(["rooms", "--out", str(out), "--json"]) == 0
@@ -242,7 +242,7 @@ def test_measures_lists_every_name_and_its_parts(capsys):
     assert main(["measures", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)["measures"]
     names = {row["name"] for row in listed}
-    assert {"rsa", "rsa-uncentred", "cka-linear", "cka-rbf", "dds-laplacian", "dds-cosine"} <= names
+    assert {"rsa", "rsa-uncentered", "cka-linear", "cka-rbf", "dds-laplacian", "dds-cosine"} <= names
     assert all(row["name"] in printed for row in listed)
     assert all(set(row) == {"name", "transform", "pairwise", "compare", "source"} for row in listed)
 
@@ -372,8 +372,8 @@ def test_a_command_that_lacks_an_extra_says_which(tmp_path):
 
 
 def test_an_extra_that_lacks_a_part_is_told_once_it_is_needed(tmp_path, monkeypatch, capsys):
-    world = pytest.importorskip("jaxsim.rooms.world", reason="the built-in world needs the nn extra")
-    from jaxsim.rooms.targets import segments
+    world = pytest.importorskip("jaxsim.studies.rooms.world", reason="the built-in world needs the nn extra")
+    from jaxsim.studies.rooms.targets import segments
 
     view: Any = types.SimpleNamespace(rgb=np.zeros((8, 8, 3)))
     monkeypatch.setitem(sys.modules, "skimage.segmentation", None)

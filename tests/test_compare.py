@@ -1,4 +1,4 @@
-"""Every comparator x every behaviour: oracle, jit, vmap, embedding, weights, permutation, ties, NaN, gradients."""
+"""Every comparator x every behavior: oracle, jit, vmap, embedding, weights, permutation, ties, NaN, gradients."""
 
 import functools
 import itertools
@@ -15,8 +15,8 @@ from jaxsim.linalg import dot
 
 N, T = 9, 4
 NAMES = list(o.COMPARE)
-PAIRS = ["pearson", "spearman", "rho_a", "cosine", "u_centred_cosine"]  # read no pair of an image with itself
-CENTRED = ["u_centred_cosine", "centred_cosine", "root_centred_cosine"]
+PAIRS = ["pearson", "spearman", "rho_a", "cosine", "u_centered_cosine"]  # read no pair of an image with itself
+CENTERED = ["u_centered_cosine", "centered_cosine", "root_centered_cosine"]
 RANKED = ["spearman", "rho_a"]
 every = pytest.mark.parametrize("name", NAMES)
 QUICK = {"xla_backend_optimization_level": 0}
@@ -84,7 +84,7 @@ def test_scores_of_ranks_are_scipys(name):
     np.testing.assert_allclose(found()[name][0][0, 1], want, rtol=0, atol=SCORE)
 
 
-@pytest.mark.parametrize("name", ["spearman", "u_centred_cosine", "centred_cosine"])
+@pytest.mark.parametrize("name", ["spearman", "u_centered_cosine", "centered_cosine"])
 def test_jit_is_eager(name):
     a, b = (jnp.asarray(m) for m in maps()[:2])
     np.testing.assert_allclose(value(name)(a, b), found()[name][0][0, 1], rtol=0, atol=SCORE)
@@ -144,7 +144,7 @@ def test_scale_of_a_map(name):
         np.testing.assert_allclose(got, found()[name][0][0, 1], rtol=0, atol=SCORE)
 
 
-@pytest.mark.parametrize("name", ["pearson", *CENTRED])
+@pytest.mark.parametrize("name", ["pearson", *CENTERED])
 def test_a_large_constant_costs_only_the_digits_of_the_map(name):
     a, b = ((m + 1e3).astype(np.float32) for m in maps(200, ties=False)[:2])
     np.testing.assert_allclose(one_pair(a, b)[name], scores(name, [a, b])[0, 1], rtol=0, atol=SCORE)
@@ -162,7 +162,7 @@ def test_a_constant_map_has_no_score(name):
         assert np.isnan(of_zeros)
 
 
-@pytest.mark.parametrize("name", CENTRED)
+@pytest.mark.parametrize("name", CENTERED)
 def test_a_map_of_margins_has_no_score(name):
     a = np.random.default_rng(2).uniform(size=N)
     assert np.isnan(one_pair(maps()[0], np.add.outer(a, a).astype(np.float32))[name])
@@ -218,7 +218,7 @@ def test_permuted_is_the_place_of_permuted_pairs(name, n):
     assert not np.array_equal(order, np.arange(n))
     i, j = np.indices((n, n))
     code = jnp.asarray(np.minimum(i, j) * n + np.maximum(i, j))
-    read = jnp.ravel if "centred_cosine" in name and name != "u_centred_cosine" else compare.condensed
+    read = jnp.ravel if "centered_cosine" in name and name != "u_centered_cosine" else compare.condensed
     index = np.asarray(value(name).permuted(jnp.asarray(order)))
     assert sorted(index) == list(range(index.size))
     np.testing.assert_array_equal(read(code)[index], read(code[order][:, order]))
@@ -298,9 +298,9 @@ def test_an_image_that_is_half_of_the_sample_has_margins_too():
     """The closed form divides by W - 2 w_i; at zero the least-squares fit is as good as anywhere."""
     w = weightings()
     w[:2] = [4, 1, 1, 1, 1, 0, 0, 0, 0], [4.001, 1, 1, 1, 1, 0, 0, 0, 0]
-    got = all_weighted(maps(), w.T.astype(np.float32))["u_centred_cosine"]
+    got = all_weighted(maps(), w.T.astype(np.float32))["u_centered_cosine"]
     for b in range(2):
-        np.testing.assert_allclose(got[b], scores("u_centred_cosine", maps(), w[b]), rtol=0, atol=1e-4)
+        np.testing.assert_allclose(got[b], scores("u_centered_cosine", maps(), w[b]), rtol=0, atol=1e-4)
 
 
 @every
@@ -326,7 +326,7 @@ def test_counts_are_copies_of_images_without_pairs_of_copies(name, b):
     np.testing.assert_allclose(weighted()[name][b], want, rtol=0, atol=5 * SCORE)
 
 
-@pytest.mark.parametrize("name", ["centred_cosine", "root_centred_cosine"])
+@pytest.mark.parametrize("name", ["centered_cosine", "root_centered_cosine"])
 @pytest.mark.parametrize("b", [2, 3, 4])
 def test_counts_are_copies_of_images_pairs_of_copies_included(name, b):
     index = o.index_of(weightings()[b].astype(int))

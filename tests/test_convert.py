@@ -13,14 +13,13 @@ import pytest
 nnx = pytest.importorskip("flax.nnx")
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
 
-from test_convert_bundle import write_bundle  # noqa: E402
-from test_models import quick  # noqa: E402
+from test_convert_bundle import write_bundle
+from test_models import quick
 
-from jaxsim import models  # noqa: E402
-from jaxsim.cli import main  # noqa: E402
-from jaxsim.models import convert, resnet  # noqa: E402
-from jaxsim.models.convert import matching  # noqa: E402
-from jaxsim.models.weights import variables  # noqa: E402
+from jaxsim.cli import main
+from jaxsim.vision import models
+from jaxsim.vision.models import convert, resnet
+from jaxsim.vision.models.weights import variables
 
 SHAPE = {"depths": (2, 1, 1, 1), "width": 4}
 TINY = {name: SHAPE | dict(arguments) for name, arguments in resnet.NETWORKS.items()}
@@ -113,7 +112,7 @@ def test_every_family_comes_back_bit_for_bit(tiny, tmp_path, name, naming, prefi
     rest |= {f"{prefix}fc.weight": "classifier", f"{prefix}fc.bias": "classifier"} if naming is TORCHVISION else {}
     if naming is TASKBANK:
         rest |= {"decoder/conv2/weights": "decoder", "three_layer_fc_network/fc0/weights": "head"}
-        rest |= {f"{prefix}encoder/conv1/weights/Adam_1": "state of the optimiser"}
+        rest |= {f"{prefix}encoder/conv1/weights/Adam_1": "state of the optimizer"}
         rest |= {"beta1_power": "counts of training steps", "discriminator/c/weights": "discriminator of the training"}
         path = write_bundle(tmp_path / "model.permanent-ckpt", arrays | dict.fromkeys(rest, np.ones(2, np.float32)))
     else:
@@ -127,7 +126,7 @@ def test_every_family_comes_back_bit_for_bit(tiny, tmp_path, name, naming, prefi
     assert not found.cast
 
 
-def test_a_grey_network_keeps_its_one_channel(tiny, tmp_path):
+def test_a_gray_network_keeps_its_one_channel(tiny, tmp_path):
     made = network("resnet50-taskonomy", channels_in=1)
     for naming in (VISUAL_PRIOR, TASKBANK):
         path = tmp_path / f"{naming.outputs_first}.safetensors"
@@ -249,9 +248,9 @@ def saved(torch, tmp_path, values, **rest):
 @pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
 def test_state_dicts_of_pytorch_alone_or_in_a_training_run(tiny, tmp_path, wrapper):
     torch = pytest.importorskip("torch")
-    from benchmarks.torch_resnet import TorchResNet, randomise
+    from benchmarks.torch_resnet import TorchResNet, randomize
 
-    peer = randomise(TorchResNet(**SHAPE, classes=3))
+    peer = randomize(TorchResNet(**SHAPE, classes=3))
     weights = peer.state_dict()
     whole = weights if wrapper is None else {wrapper: weights, "epoch": 3, "optimizer": {"lr": 0.1}}
     old = {"_use_new_zipfile_serialization": wrapper != "model"}  # as PyTorch saved before 1.6
@@ -331,7 +330,7 @@ def test_without_pytorch_the_way_out_is_told(tmp_path, monkeypatch, capsys):
 
 
 def test_converting_other_formats_does_not_import_pytorch():
-    code = "import sys; from jaxsim import models; from jaxsim.models import convert; print('torch' in sys.modules)"
+    code = "import sys; from jaxsim.vision.models import convert; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.split() == ["False"]
 
@@ -399,9 +398,9 @@ def test_the_command_refuses_in_one_sentence_and_writes_nothing(checkpoint, tmp_
 @pytest.mark.slow
 def test_resnet50_itself_through_the_command(tmp_path, capsys):
     torch = pytest.importorskip("torch")
-    from benchmarks.torch_resnet import TorchTaskonomy, randomise
+    from benchmarks.torch_resnet import TorchTaskonomy, randomize
 
-    peer = randomise(TorchTaskonomy())
+    peer = randomize(TorchTaskonomy())
     out = tmp_path / "o.safetensors"
     argv = ["convert", str(saved(torch, tmp_path, peer.state_dict())), "--network", "resnet50-taskonomy"]
     assert main([*argv, "--out", str(out)]) == 0

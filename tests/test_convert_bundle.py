@@ -11,8 +11,8 @@ import pytest
 
 pytest.importorskip("flax.nnx")
 
-from jaxsim.models.convert.bundle import Bundle, bundle_prefix  # noqa: E402
-from jaxsim.models.convert.checksums import crc32c, unmasked  # noqa: E402
+from jaxsim.vision.models.convert.crc32c import crc32c, unmasked
+from jaxsim.vision.models.convert.tensorflow_checkpoint import Bundle, bundle_prefix
 
 INDEX = """
 AAAGCAEaAggBAAUPZW1wdHkIAhIGEgASAggDNdjqgqIBGw9uY29kZXIvY29udjEvQmF0Y2hOb3JtL2JldGEIARIEEgIIAigINT0z

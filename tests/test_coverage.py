@@ -19,6 +19,6 @@ def test_restated_scores_are_the_librarys(name, size):
     m = measures.NAMED[name]
     wanted = [[m(features[0, s], y) for y in features[1:, s]] for s in subsets]
     assert found.shape == (3, 2)
-    # two distances within float32's spacing may swap ranks: 3 (n pairs)^-2 for one swap of neighbours
+    # two distances within float32's spacing may swap ranks: 3 (n pairs)^-2 for one swap of neighbors
     atol = 1e-4 if measures.NAMED[name].compare == measures.RSA.compare else 3e-6
     np.testing.assert_allclose(found, wanted, atol=atol)

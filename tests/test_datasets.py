@@ -10,16 +10,22 @@ import pytest
 pytest.importorskip("flax", reason="datasets need the nn extra")
 pytest.importorskip("PIL", reason="datasets need the nn extra")
 
-from PIL import Image  # noqa: E402
-from scipy.io import loadmat, savemat  # noqa: E402
+from PIL import Image
+from scipy.io import loadmat, savemat
 
-from jaxsim import datasets  # noqa: E402
-from jaxsim.datasets import context, encodings, export  # noqa: E402
-from jaxsim.datasets.export.buildings import TASKS  # noqa: E402
-from jaxsim.datasets.export.nyuv2 import ALL, FORTY  # noqa: E402
-from jaxsim.rooms import furniture, pictures, render, scenes  # noqa: E402
-from jaxsim.rooms import tasks as rooms_tasks  # noqa: E402
-from jaxsim.rooms.targets import geometry, image  # noqa: E402
+from jaxsim.studies.rooms import (
+    export,
+    furniture,
+    pictures,
+    render,
+    scenes,
+)
+from jaxsim.studies.rooms import tasks as rooms_tasks
+from jaxsim.studies.rooms.export.nyuv2_layout import ALL, FORTY
+from jaxsim.studies.rooms.export.taskonomy_layout import TASKS
+from jaxsim.studies.rooms.targets import geometry, image
+from jaxsim.vision import datasets
+from jaxsim.vision.datasets import pascal_mt_layout, taskonomy_encodings
 
 HEIGHT, WIDTH, COUNT = 20, 60, 9
 
@@ -45,7 +51,7 @@ def made_up(number, height=HEIGHT, width=WIDTH):
     semantic = blocks(len(furniture.CLASSES))
     rgb = rng.integers(0, 256, (height // 4, width // 4, 3)).astype(np.uint8)
     rgb = np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR))
-    return export.Labelled(rgb, depth, 1.1 * depth, normals, semantic, 40 + blocks(5), targets)
+    return export.Labeled(rgb, depth, 1.1 * depth, normals, semantic, 40 + blocks(5), targets)
 
 
 SHOWN = [made_up(k) for k in range(COUNT)]
@@ -74,12 +80,12 @@ def numbers(dataset):
     return [number_of(name) for name in dataset.ids]
 
 
-def voc_oracle(picture, unlabelled=True):
+def voc_oracle(picture, unlabeled=True):
     """VOC classes by a loop over pixels; a hundredth of 60 pixels is one."""
     objects = np.where(picture.semantic >= 3, picture.semantic - 2, 0)
     thing = np.where(objects > 0, picture.instance, -1)
     out = objects.copy()
-    for row, column in np.ndindex(*out.shape) if unlabelled else ():
+    for row, column in np.ndindex(*out.shape) if unlabeled else ():
         for down, right in ((-1, 0), (1, 0), (0, -1), (0, 1)):
             r, c = row + down, column + right
             if 0 <= r < HEIGHT and 0 <= c < WIDTH and thing[r, c] != thing[row, column]:
@@ -144,13 +150,13 @@ def test_trainaug_is_train_and_sbd_less_val_with_masks_of_voc_first(made, from_s
     assert set(found.ids) == (voc["train"] | sbd["train"] | sbd["val"]) - voc["val"]
     assert len(found.ids) == len(set(found.ids)) == 7
     for k, example in zip(numbers(found), found, strict=True):
-        expected = voc_oracle(SHOWN[k], unlabelled=k % 4 != 2)
+        expected = voc_oracle(SHOWN[k], unlabeled=k % 4 != 2)
         np.testing.assert_array_equal(example.targets["semantic"], expected)
 
 
 def test_sbd_is_written_as_it_is_published(made):
     truth = loadmat(made / "voc/benchmark_RELEASE/dataset/cls/2012_000002.mat")["GTcls"][0][0]
-    np.testing.assert_array_equal(truth[1], voc_oracle(SHOWN[2], unlabelled=False))
+    np.testing.assert_array_equal(truth[1], voc_oracle(SHOWN[2], unlabeled=False))
     assert truth.dtype.names == ("Boundaries", "Segmentation", "CategoriesPresent")
 
 
@@ -197,11 +203,11 @@ def test_pascal_mt_takes_the_mask_of_voc_where_both_are(copied):
 
 
 def test_classes_of_known_normals_are_those_both_datasets_name():
-    assert len(context.NORMALS_KNOWN) == 170
+    assert len(pascal_mt_layout.NORMALS_KNOWN) == 170
     by_name = {"wall": 440, "floor": 158, "bed": 18, "toilet": 408, "sink": 357, "tvmonitor": 427, "bicycle": 23}
     absent = {"unknown": 431, "fridge": 170, "sky": 360, "tree": 419, "aeroplane": 2}
-    assert set(by_name.values()) <= context.NORMALS_KNOWN
-    assert set(absent.values()) - context.NORMALS_KNOWN == {431, 170, 360, 2}
+    assert set(by_name.values()) <= pascal_mt_layout.NORMALS_KNOWN
+    assert set(absent.values()) - pascal_mt_layout.NORMALS_KNOWN == {431, 170, 360, 2}
 
 
 # NYUv2
@@ -245,7 +251,7 @@ def test_the_official_nyu_file_is_written_as_it_is_published(made):
     assert loadmat(made / "nyu" / "splits.mat")["testNdxs"].tolist() == [[4], [8]]
 
 
-def test_unlabelled_pixels_and_missing_depth_of_nyu_are_masked(copied):
+def test_unlabeled_pixels_and_missing_depth_of_nyu_are_masked(copied):
     path = copied("nyu") / "nyu_depth_v2_labeled.mat"
     with h5py.File(path, "r+") as file:
         file["labels"][0, 5, 3], file["depths"][0, 7, 2], file["depths"][0, 8, 2] = 0, 0, np.nan
@@ -254,7 +260,7 @@ def test_unlabelled_pixels_and_missing_depth_of_nyu_are_masked(copied):
     assert [tuple(p) for p in np.argwhere(~example.masks["depth"])] == [(2, 7), (2, 8)]
 
 
-def test_grey_normals_of_nyud_mt_are_unknown(made, tmp_path):
+def test_gray_normals_of_nyud_mt_are_unknown(made, tmp_path):
     root = shutil.copytree(made / "nyud_mt", tmp_path / "nyud_mt")
     first = sorted(root.glob("normals/*.jpg"))[0]
     values = np.asarray(Image.open(first)).copy()
@@ -312,7 +318,7 @@ DEEP = {
 @pytest.mark.parametrize("layout", ["original", "omnitools", "tiny", "sample"])
 def test_taskonomy_comes_back_from_every_layout(tmp_path, layout):
     export.taskonomy(tmp_path / "world", SHOWN, layout)
-    found = datasets.taskonomy(tmp_path / "world", tuple(encodings.DOMAINS))
+    found = datasets.taskonomy(tmp_path / "world", tuple(taskonomy_encodings.DOMAINS))
     assert found.layout == f"Taskonomy ({layout})"
     assert len(found) == COUNT
     if layout == "sample":
@@ -329,11 +335,11 @@ def test_taskonomy_comes_back_from_every_layout(tmp_path, layout):
 def check_taskonomy(shown, example):
     np.testing.assert_array_equal(example.image, shown.rgb)
     targets, masks = example.targets, example.masks
-    for name, metres in (("depth_zbuffer", shown.depth), ("depth_euclidean", shown.distance)):
-        known = np.round(metres * 512) < 65535
+    for name, meters in (("depth_zbuffer", shown.depth), ("depth_euclidean", shown.distance)):
+        known = np.round(meters * 512) < 65535
         np.testing.assert_array_equal(masks[name], known)
         assert not known.all()
-        assert np.abs(targets[name] - metres)[known].max() <= 1 / 1024
+        assert np.abs(targets[name] - meters)[known].max() <= 1 / 1024
     assert np.abs(targets["normal"] - shown.normals).max() <= 1 / 254 + 1e-6
     objects = np.where(shown.semantic >= 3, shown.semantic - 1, 1)
     np.testing.assert_array_equal(targets["segment_semantic"], objects)
@@ -424,23 +430,26 @@ def test_taskonomy_splits_have_lone_carriage_returns(made):
 
 def test_training_targets_of_taskonomy_by_hand():
     def one(domain, value):
-        return float(np.ravel(encodings.as_trained(domain, np.full((3, 3), value)).values)[0])
+        return float(np.ravel(taskonomy_encodings.as_trained(domain, np.full((3, 3), value)).values)[0])
 
     assert one("depth_zbuffer", 2.0) == pytest.approx(np.log(1025) / np.log(65536))
-    assert encodings.as_trained("depth_euclidean", np.array([64499, 64500]) / 512).mask.tolist() == [True, False]
+    assert taskonomy_encodings.as_trained("depth_euclidean", np.array([64499, 64500]) / 512).mask.tolist() == [
+        True,
+        False,
+    ]
     assert [one("keypoints2d", v) for v in (0, 0.0025, 0.1)] == [-1, 0, 1]
     assert one("edge_occlusion", 0.0125) == pytest.approx(3)
     assert one("reshading", 0.75) == one("keypoints3d", 0.75) == 0.5
     assert one("normal", 1.0) == pytest.approx(2 * 254 / 255 - 1)
     bytes_ = np.array([[[155.494, 98.442]]])
-    curved = encodings.as_trained("principal_curvature", (bytes_ - 127) / 127).values
+    curved = taskonomy_encodings.as_trained("principal_curvature", (bytes_ - 127) / 127).values
     np.testing.assert_allclose(curved, [[[1, -1]]], atol=1e-9)
     spike = np.zeros((65, 65))
     spike[32, 32] = 0.00625
-    blurred = encodings.as_trained("edge_occlusion", spike).values + 1
+    blurred = taskonomy_encodings.as_trained("edge_occlusion", spike).values + 1
     assert blurred[32, 32] == pytest.approx(2 / (2 * np.pi * 16), rel=1e-3)
     with pytest.raises(ValueError, match="segment_semantic"):
-        encodings.as_trained("segment_semantic", spike)
+        taskonomy_encodings.as_trained("segment_semantic", spike)
 
 
 # The built-in world
@@ -480,5 +489,5 @@ def test_rooms_come_back_in_their_units(rendered):
 
 
 def test_every_domain_of_a_task_names_one_of_rooms():
-    assert set(TASKS) <= set(encodings.DOMAINS)
+    assert set(TASKS) <= set(taskonomy_encodings.DOMAINS)
     assert set(TASKS.values()) <= set(rooms_tasks.TASKS)

@@ -11,12 +11,12 @@ import pytest
 pytest.importorskip("flax", reason="datasets need the nn extra")
 pytest.importorskip("PIL", reason="datasets need the nn extra")
 
-import test_datasets as whole  # noqa: E402
-from PIL import Image  # noqa: E402
-from scipy.io import savemat  # noqa: E402
+import test_datasets as whole
+from PIL import Image
+from scipy.io import savemat
 
-from jaxsim import datasets  # noqa: E402
-from jaxsim.datasets import export  # noqa: E402
+from jaxsim.studies.rooms import export
+from jaxsim.vision import datasets
 
 HEIGHT, WIDTH, COUNT, SHOWN = whole.HEIGHT, whole.WIDTH, whole.COUNT, whole.SHOWN
 made, copied = whole.made, whole.copied
@@ -350,28 +350,28 @@ def test_sbd_files_of_other_content_are_refused(copied):
         datasets.voc(root, "train").select(["2012_000000", "2012_000003"])
 
 
-GREY = np.arange(256).reshape(16, 16)
+GRAY = np.arange(256).reshape(16, 16)
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
 def test_pictures_of_more_than_8_bits_are_refused_and_not_clipped(tmp_path, dtype):
-    Image.fromarray((GREY * 257).astype(dtype)).save(tmp_path / "deep.tiff")
+    Image.fromarray((GRAY * 257).astype(dtype)).save(tmp_path / "deep.tiff")
     with pytest.raises(
         ValueError, match=r"deep.tiff is damaged, .*: it is a picture of mode .* where 8 bits a channel"
     ):
         datasets.folder(tmp_path)[0]
 
 
-def test_every_kind_of_8_bit_picture_is_read_in_colour(tmp_path):
-    grey = Image.fromarray(GREY.astype(np.uint8))
-    colour = Image.merge("RGB", [grey, grey, grey])
-    kinds = {"grey": grey, "alpha": grey.convert("LA"), "rgba": colour.convert("RGBA"), "palette": grey.convert("P")}
+def test_every_kind_of_8_bit_picture_is_read_in_color(tmp_path):
+    gray = Image.fromarray(GRAY.astype(np.uint8))
+    color = Image.merge("RGB", [gray, gray, gray])
+    kinds = {"gray": gray, "alpha": gray.convert("LA"), "rgba": color.convert("RGBA"), "palette": gray.convert("P")}
     for name, picture in kinds.items():
         picture.save(tmp_path / f"{name}.png")
     kinds["palette"].save(tmp_path / "transparent.png", transparency=bytes(range(256)))
-    colour.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100)
+    color.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100)
     for example in datasets.folder(tmp_path):
-        np.testing.assert_allclose(example.image.astype(int), np.stack([GREY] * 3, -1), atol=4, err_msg=example.id)
+        np.testing.assert_allclose(example.image.astype(int), np.stack([GRAY] * 3, -1), atol=4, err_msg=example.id)
 
 
 def test_odd_things_in_a_folder_of_pictures(tmp_path, monkeypatch):

@@ -10,12 +10,12 @@ import pytest
 pytest.importorskip("grain", reason="datasets need the nn extra")
 pytest.importorskip("PIL", reason="datasets need the nn extra")
 
-from PIL import Image  # noqa: E402
+from PIL import Image
 
-from jaxsim.datasets import Dataset, Example, batches, folder  # noqa: E402
-from jaxsim.datasets.edges import canny  # noqa: E402
-from jaxsim.datasets.records import Label, Values  # noqa: E402
-from jaxsim.datasets.shaping import fit, stretch  # noqa: E402
+from jaxsim.vision.datasets import Dataset, Example, batches, folder
+from jaxsim.vision.datasets.canny import canny
+from jaxsim.vision.datasets.records import Label, Values
+from jaxsim.vision.datasets.sizes import fit, stretch
 
 NAMES = tuple("abcdefg")
 
@@ -168,7 +168,7 @@ def example(height, width):
 @pytest.mark.parametrize(
     ("height", "width", "size"), [(12, 20, (6, 6)), (20, 12, (10, 15)), (9, 9, (18, 18)), (7, 3, (2, 4))]
 )
-def test_fit_takes_the_centre_and_the_nearest_pixels(height, width, size):
+def test_fit_takes_the_center_and_the_nearest_pixels(height, width, size):
     given = example(height, width)
     found = fit(given, size)
     tall, broad = min(height, width * size[0] // size[1]), min(width, height * size[1] // size[0])
@@ -207,8 +207,8 @@ def test_stretch_keeps_the_whole_picture():
 
 def test_batches_are_resized_as_asked():
     wide = Dataset("made up", ("a",), lambda name: np.tile(np.arange(12, dtype=np.uint8)[:, None], (6, 1, 3)), {})
-    whole, centre = (next(iter(batches(wide, 1, size=6, resize=how))).images[0, 0, :, 0] for how in (stretch, fit))
-    assert centre.tolist() == [3, 4, 5, 6, 7, 8]
+    whole, center = (next(iter(batches(wide, 1, size=6, resize=how))).images[0, 0, :, 0] for how in (stretch, fit))
+    assert center.tolist() == [3, 4, 5, 6, 7, 8]
     assert np.ptp(whole) >= 9
 
 

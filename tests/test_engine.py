@@ -47,7 +47,7 @@ def signals(sizes, seed=0):
 FOUR = signals([D] * 4)
 
 
-def cell(transform, pairwise, compare="u_centred_cosine"):
+def cell(transform, pairwise, compare="u_centered_cosine"):
     ours = js.Measure(*(getattr(m, p) for m, p in zip(MODULES, (transform, pairwise, compare), strict=True)))
     return ours, o.Measure(o.TRANSFORMS[transform], o.PAIRWISE[pairwise], o.COMPARE[compare])
 
@@ -55,11 +55,11 @@ def cell(transform, pairwise, compare="u_centred_cosine"):
 MODULES = (js.transforms, js.pairwise, js.compare)
 TABLE = [cell(t, f) for t in o.TRANSFORMS for f in o.PAIRWISE]
 POSITIONS = [cell(t, "linear") for t in o.TRANSFORMS] + [
-    cell("mean_pool", "pearson"),
+    cell("mean_pool", "correlation"),
     cell("group_norm", "laplacian"),
 ]
 FLAT = [cell("center", "linear"), cell("zscore", "laplacian"), cell("layer_norm", "euclidean")] + [
-    cell("identity", "pearson", "spearman")
+    cell("identity", "correlation", "spearman")
 ]
 
 
@@ -482,25 +482,25 @@ def plain_spearman(a, b):
 
 
 def test_the_pair_loop_is_the_embedding(named):
-    looped = js.affinity(FOUR, js.Measure(js.transforms.center, js.pairwise.pearson, plain_spearman))
+    looped = js.affinity(FOUR, js.Measure(js.transforms.center, js.pairwise.correlation, plain_spearman))
     np.testing.assert_allclose(looped.values, named["RSA"].values, rtol=0, atol=ACCURACY)
     crossed = js.cross_affinity(
-        FOUR, {"t": FOUR["net3"]}, js.Measure(js.transforms.center, js.pairwise.pearson, plain_spearman)
+        FOUR, {"t": FOUR["net3"]}, js.Measure(js.transforms.center, js.pairwise.correlation, plain_spearman)
     )
     np.testing.assert_allclose(crossed.values, named["RSA"].values[:, 3:], rtol=0, atol=ACCURACY)
 
 
 def test_the_general_form_of_the_duality_diagram():
-    """D X Q with the centring matrix and a random metric; new matrices of one shape compile nothing new."""
+    """D X Q with the centering matrix and a random metric; new matrices of one shape compile nothing new."""
     rng = np.random.default_rng(5)
-    centring = np.eye(N) - 1 / N
+    centering = np.eye(N) - 1 / N
     for k in range(2):
         q = rng.normal(size=(D, 6)).astype(np.float32)
-        measure = js.dds(js.transforms.Duality(jnp.asarray(q), jnp.asarray(centring)), js.pairwise.linear)
+        measure = js.dds(js.transforms.Duality(jnp.asarray(q), jnp.asarray(centering)), js.pairwise.linear)
         EVENTS.clear()
         found = js.affinity(FOUR, measure)
         assert k == 0 or not [e for e in events("backend_compile") if "affinity_call" in e["fun_name"]]
-        want = o.affinity([o.duality(x, q, centring) for x in FOUR.values()], o.CKA_LINEAR)
+        want = o.affinity([o.duality(x, q, centering) for x in FOUR.values()], o.CKA_LINEAR)
         np.testing.assert_allclose(found.values, want, rtol=0, atol=ACCURACY)
 
 
@@ -527,7 +527,7 @@ def one_feature_of(value):
 
 PLAIN = {
     "cosine": js.Measure(js.transforms.identity, js.pairwise.cosine, js.compare.pearson),
-    "rsa-uncentred": js.RSA_UNCENTRED,
+    "rsa-uncentered": js.RSA_UNCENTERED,
     "rsa": js.RSA,
     "cka-linear": js.CKA_LINEAR,
     "cka-rbf": js.CKA_RBF,
@@ -539,8 +539,8 @@ SPOILT = {
     "one NaN": (one_feature_of(np.nan), tuple(PLAIN), 1),
     "one infinity": (one_feature_of(np.inf), tuple(PLAIN), 1),
     "a NaN image": (one_image_of(np.nan), tuple(PLAIN), 1),
-    "a constant image": (one_image_of(2.0), ("rsa-uncentred",), 1),
-    "a zero image": (one_image_of(0.0), ("cosine", "rsa-uncentred"), 1),
+    "a constant image": (one_image_of(2.0), ("rsa-uncentered",), 1),
+    "a zero image": (one_image_of(0.0), ("cosine", "rsa-uncentered"), 1),
     "all constant": (lambda x: np.full_like(x, 3), tuple(PLAIN), None),
 }
 
@@ -583,7 +583,7 @@ def test_the_images_without_a_value_are_counted(how):
     assert counts == dict.fromkeys(lost, images)
 
 
-@pytest.mark.parametrize("pairwise", ["cosine", "pearson"])
+@pytest.mark.parametrize("pairwise", ["cosine", "correlation"])
 def test_an_image_without_a_distance_spoils_its_own_row_alone(pairwise):
     x = one_image_of(0.0)(FOUR["net0"])
     measure = js.Measure(js.transforms.identity, getattr(js.pairwise, pairwise), js.compare.spearman)
@@ -636,7 +636,7 @@ def test_the_array_core_is_one_call_that_traces_once_and_moves_nothing(sizes):
 
 def test_a_second_affinity_compiles_nothing():
     js.affinity(FOUR, js.CKA_LINEAR)
-    fresh = js.Measure(js.transforms.Identity(), js.pairwise.Linear(), js.compare.UCentredCosine())
+    fresh = js.Measure(js.transforms.Identity(), js.pairwise.Linear(), js.compare.UCenteredCosine())
     EVENTS.clear()
     js.affinity(signals([D] * 4, seed=9), fresh)
     assert events("backend_compile") == []
@@ -653,16 +653,16 @@ def test_noise_ceilings(name):
     """From features and from their maps; the best possible map lies between the bounds of its group."""
     comparator = getattr(js.compare, name)
     want = o.noise_ceiling([o.RSA.map(x) for x in FOUR.values()], name)
-    found = js.noise_ceiling(FOUR, js.Measure(js.transforms.center, js.pairwise.pearson, comparator))
+    found = js.noise_ceiling(FOUR, js.Measure(js.transforms.center, js.pairwise.correlation, comparator))
     np.testing.assert_allclose(found, want, rtol=0, atol=ACCURACY)
     made = js.Maps(np.stack(list(MAPS.values())), tuple(FOUR), js.results.Provenance.now("rsa", jnp.zeros(1)))
     np.testing.assert_allclose(js.noise_ceiling(made, comparator), want, rtol=0, atol=ACCURACY)
     assert want[0] < want[1] - 1e-3
 
 
-def test_the_noise_ceiling_of_centred_maps_comes_from_their_scores(named):
+def test_the_noise_ceiling_of_centered_maps_comes_from_their_scores(named):
     found = js.noise_ceiling(FOUR, js.CKA_LINEAR)
-    want = js.inference.noise_ceiling_from_scores(named["CKA_LINEAR"].values)
+    want = js.statistics.noise_ceiling_from_scores(named["CKA_LINEAR"].values)
     np.testing.assert_allclose(found, want, rtol=0, atol=ACCURACY)
 
 

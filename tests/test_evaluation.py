@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from jaxsim import evaluation, inference, results
+from jaxsim import evaluation, results, statistics
 
 DATA = Path(os.environ.get("JAXSIM_DATA", Path(__file__).parents[2] / "shared" / "data"))
 TRANSFER = DATA / "taskonomy_transfer"
@@ -286,7 +286,7 @@ def test_intervals_are_those_of_inference_on_aligned_matrices(correlation, diago
     assert float(out.estimate) == pytest.approx(e.mean, abs=1e-6)
     masked = getattr(inference, f"masked_{correlation.__name__}")
     mask = np.ones((6, 6), bool) if diagonal else ~np.eye(6, dtype=bool)
-    images = inference.agreement_over_images(r.values, r.estimate, plain.astype(np.float32), masked, mask)
+    images = statistics.agreement_over_images(r.values, r.estimate, plain.astype(np.float32), masked, mask)
     np.testing.assert_allclose(out.interval[0], images.interval, atol=1e-5)
     np.testing.assert_allclose(out.draws[0], images.values, atol=1e-5)
     assert out.bias[0] < 0 < out.error.min()

@@ -16,10 +16,10 @@ nnx = pytest.importorskip("flax.nnx")
 Image = pytest.importorskip("PIL.Image")
 pytest.importorskip("grain", reason="datasets need the nn extra")
 
-import jaxsim  # noqa: E402
-from jaxsim import extraction, models  # noqa: E402
-from jaxsim.datasets import Dataset  # noqa: E402
-from jaxsim.extraction import Preprocessing, extract, forward  # noqa: E402
+import jaxsim
+from jaxsim.vision import extraction, models
+from jaxsim.vision.datasets import Dataset
+from jaxsim.vision.extraction import Preprocessing, extract, forward
 
 
 def quick(make, seed=0):
@@ -132,11 +132,11 @@ def test_one_program_serves_all_batches_and_encoders_of_one_shape(tmp_path):
 
 
 def test_the_built_in_world_sees_what_it_was_trained_on(tmp_path):
-    from jaxsim.rooms import encoders
+    from jaxsim.studies.rooms import encoders
 
     shipped = {name: encoder for name, encoder in encoders.shipped().items() if name in ("colorization", "edge2d")}
     data = made_up(3, functools.partial(picture, height=32, width=32))
-    out = extract(data, shipped, tmp_path / "f", preprocessing={"colorization": "grey"})
+    out = extract(data, shipped, tmp_path / "f", preprocessing={"colorization": "gray"})
     features, _ = jaxsim.read_features(out)
     for name, expected in encoders.features(shipped, images_of(data)).items():
         np.testing.assert_allclose(features[name], expected, rtol=1e-4, atol=1e-5)
@@ -181,7 +181,7 @@ TWO_DEVICES = """
 import sys; sys.path.insert(0, {tests!r})
 import jax, numpy as np
 from test_extraction import made_up, small, resnet, extract
-from jaxsim.extraction import forward
+from jaxsim.vision.extraction import forward
 seen = []
 def shares(x):
     return {{"code": x.mean((1, 2))}}

@@ -10,16 +10,17 @@ import pytest
 pytest.importorskip("flax", reason="extraction needs the nn extra")
 pytest.importorskip("grain", reason="datasets need the nn extra")
 
-import test_datasets as layouts  # noqa: E402
-import test_extraction as whole  # noqa: E402
+import test_datasets as layouts
+import test_extraction as whole
 
-import jaxsim  # noqa: E402
-import jaxsim.cli.extracting  # noqa: E402
-from jaxsim import branching, datasets, extraction, models  # noqa: E402
-from jaxsim.cli import guide, main, parser  # noqa: E402
-from jaxsim.datasets import export  # noqa: E402
-from jaxsim.extraction import forward, storage  # noqa: E402
-from jaxsim.models.weights import variables  # noqa: E402
+import jaxsim
+import jaxsim.cli.extracting
+from jaxsim.cli import guide, main, parser
+from jaxsim.studies import branching
+from jaxsim.studies.rooms import export
+from jaxsim.vision import datasets, extraction, models
+from jaxsim.vision.extraction import forward, storage
+from jaxsim.vision.models.weights import variables
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def files(tmp_path_factory):
     root, small = tmp_path_factory.mktemp("encoders"), whole.small
     models.to_safetensors({"a": small(1), "b": small(2)}, root / "two.safetensors")
     models.to_safetensors({"a": small(3)}, root / "same.safetensors")
-    models.to_safetensors({"grey": small(1, channels_in=1)}, root / "grey.safetensors")
+    models.to_safetensors({"gray": small(1, channels_in=1)}, root / "gray.safetensors")
     models.to_safetensors({"depth": whole.resnet("taskonomy")}, root / "depth.safetensors")
     world = {"world_version": 1, "recipe": {"resolution": 12}}
     models.to_safetensors({"colorization": small(1), "edge2d": small(1)}, root / "world.safetensors", world)
@@ -151,7 +152,7 @@ def test_encoders_of_the_built_in_world(pictures, files, out):
     assert run(pictures, "--encoder", files / "world.safetensors", "--out", out, "--quiet") == 0
     features, _ = jaxsim.read_features(out)
     images = np.stack([extraction.UNIT.at(12).frame(whole.picture(name)) for name in "abcdefg"])
-    for name, own in (("colorization", "grey"), ("edge2d", "unit")):
+    for name, own in (("colorization", "gray"), ("edge2d", "unit")):
         expected = whole.small(1)(forward.prepare(extraction.NAMED[own], images))
         np.testing.assert_allclose(features[name], expected, rtol=1e-5)
     shutil.rmtree(out)
@@ -181,8 +182,8 @@ def test_bad_input_is_told_in_one_sentence(pictures, files, out, tmp_path, capsy
     assert "'a' has no layer 'block1'; there are conv1, conv2" in refused(
         capsys, out, pictures, *two, "--layer", "block1"
     )
-    assert "'grey' does not take pictures of 16 x 16 x 3" in refused(
-        capsys, out, pictures, "--encoder", files / "grey.safetensors"
+    assert "'gray' does not take pictures of 16 x 16 x 3" in refused(
+        capsys, out, pictures, "--encoder", files / "gray.safetensors"
     )
     again = (*two, "--encoder", files / "same.safetensors")
     assert "has an encoder 'a', and so has another file" in refused(capsys, out, pictures, *again)

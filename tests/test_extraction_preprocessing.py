@@ -10,14 +10,14 @@ pytest.importorskip("PIL", reason="extraction needs the nn extra")
 color = pytest.importorskip("skimage.color")
 transform = pytest.importorskip("skimage.transform")
 
-from flax import nnx  # noqa: E402
+from flax import nnx
 
-from jaxsim import extraction, models  # noqa: E402
-from jaxsim.datasets import Example  # noqa: E402
-from jaxsim.datasets.shaping import fit  # noqa: E402
-from jaxsim.extraction import AsIs, Fitted, ShortSide, Square  # noqa: E402
-from jaxsim.extraction.forward import prepare  # noqa: E402
-from jaxsim.extraction.preprocessing import NAMED, SYNONYMS, grey, lightness, named  # noqa: E402
+from jaxsim.vision import extraction, models
+from jaxsim.vision.datasets import Example
+from jaxsim.vision.datasets.sizes import fit
+from jaxsim.vision.extraction import AsIs, Fitted, ShortSide, Square
+from jaxsim.vision.extraction.forward import prepare
+from jaxsim.vision.extraction.preprocessing import NAMED, SYNONYMS, gray, lightness, named
 
 
 def picture(height, width, seed=0):
@@ -27,7 +27,7 @@ def picture(height, width, seed=0):
 # Frames
 
 
-def centre(image):
+def center(image):
     height, width = image.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -37,10 +37,10 @@ def centre(image):
 @pytest.mark.parametrize(
     ("height", "width", "side"), [(64, 64, 32), (37, 53, 16), (53, 37, 16), (9, 12, 20), (8, 8, 8), (5, 3, 1)]
 )
-def test_square_is_plain_bilinear_between_pixel_centres(height, width, side):
+def test_square_is_plain_bilinear_between_pixel_centers(height, width, side):
     image = picture(height, width)
     expected = transform.resize(
-        centre(image).astype(float), (side, side), order=1, mode="edge", anti_aliasing=False, preserve_range=True
+        center(image).astype(float), (side, side), order=1, mode="edge", anti_aliasing=False, preserve_range=True
     )
     found = Square(side)(image)
     assert found.dtype == np.float32
@@ -48,7 +48,7 @@ def test_square_is_plain_bilinear_between_pixel_centres(height, width, side):
 
 
 def weights(have, want):
-    """A triangle as wide as a pixel of the result, at its centre, `(want, have)`."""
+    """A triangle as wide as a pixel of the result, at its center, `(want, have)`."""
     step = have / want
     middle, places = (np.arange(want)[:, None] + 0.5) * step, np.arange(have) + 0.5
     w = np.maximum(0, 1 - np.abs(places - middle) / max(step, 1))
@@ -59,7 +59,7 @@ def weights(have, want):
     ("height", "width", "side", "short", "resized"),
     [(40, 60, 14, 16, (16, 24)), (60, 40, 14, 16, (24, 16)), (33, 47, 9, 12, (12, 17)), (10, 13, 14, 16, (16, 20))],
 )
-def test_short_side_widens_the_filter_and_cuts_the_centre(height, width, side, short, resized):
+def test_short_side_widens_the_filter_and_cuts_the_center(height, width, side, short, resized):
     image = picture(height, width)
     rows, columns = weights(height, resized[0]), weights(width, resized[1])
     expected = np.einsum("ih,hwc,jw->ijc", rows, image.astype(float), columns)
@@ -81,7 +81,7 @@ def test_frames_at_another_size():
             frame.at((4, 5))
 
 
-# Colours and ranges
+# Colors and ranges
 
 LOW = ["autoencoder", "curvature", "denoise", "edge2d", "edge3d", "keypoint2d", "keypoint3d"]
 LOW += ["reshade", "rgb2depth", "rgb2mist", "rgb2sfnorm", "segment25d", "segment2d", "room_layout"]
@@ -145,15 +145,15 @@ def test_imagenet():
     np.testing.assert_allclose(np.asarray(prepare(small, framed[None]))[0], expected, atol=2e-6)
 
 
-def test_grey_is_what_colorization_of_the_built_in_world_was_trained_on():
-    from jaxsim.rooms import encoders, tasks
+def test_gray_is_what_colorization_of_the_built_in_world_was_trained_on():
+    from jaxsim.studies.rooms import encoders, tasks
 
     image = picture(16, 16)
     expected = encoders.inputs(tasks.named("colorization"), image[None])
     luminance = image.astype(float) @ [0.299, 0.587, 0.114]
     np.testing.assert_allclose(expected, np.repeat(luminance[None, ..., None], 3, -1), atol=0.51)
-    assert NAMED["grey"].colours is grey
-    found = prepare(NAMED["grey"], image[None])
+    assert NAMED["gray"].colors is gray
+    found = prepare(NAMED["gray"], image[None])
     np.testing.assert_allclose(np.asarray(found) * 255, expected, atol=1e-3)
     np.testing.assert_allclose(np.asarray(prepare(extraction.UNIT, image[None])) * 255, image[None], atol=1e-4)
 
@@ -184,5 +184,5 @@ def test_an_attribute_of_the_encoder_comes_first():
     assert extraction.preprocessing_of("own", own) == extraction.IMAGENET
     own.preprocessing = extraction.Preprocessing(mean=(0.5,))
     assert extraction.preprocessing_of("own", own).mean == (0.5,)
-    with pytest.raises(ValueError, match="no preprocessing 'fancy'; there are unit, grey, imagenet, autoencoder"):
+    with pytest.raises(ValueError, match="no preprocessing 'fancy'; there are unit, gray, imagenet, autoencoder"):
         named("fancy")

@@ -15,11 +15,11 @@ import pytest
 pytest.importorskip("flax", reason="extraction needs the nn extra")
 pytest.importorskip("grain", reason="datasets need the nn extra")
 
-import test_extraction as whole  # noqa: E402
+import test_extraction as whole
 
-import jaxsim  # noqa: E402
-from jaxsim.datasets import folder  # noqa: E402
-from jaxsim.extraction import extract, storage  # noqa: E402
+import jaxsim
+from jaxsim.vision.datasets import folder
+from jaxsim.vision.extraction import extract, storage
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 IDS = ("a", "b é\nc", "d", "e", "f")
@@ -101,7 +101,7 @@ KILLS = """
 import os, signal, sys; sys.path.insert(0, {tests!r})
 from pathlib import Path
 import test_extraction_storage as t
-from jaxsim.extraction import storage
+from jaxsim.vision.extraction import storage
 storage.SECONDS = 0.0
 os.fsync = int  # a kill does not lose what the system has been given, and flushing takes long
 STEPS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate", "shutil.rmtree")

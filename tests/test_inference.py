@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxsim import inference
+from jaxsim import statistics
 
 RNG = np.random.default_rng(7)
 VALUES = RNG.normal(0.3, 0.1, (40, 4, 3))
 ESTIMATE = RNG.normal(0.3, 0.03, (4, 3))
 JACKKNIFE = RNG.gamma(2.0, 0.02, (25, 4, 3))
 TRUTH = RNG.normal(size=(4, 3))
-SPEARMAN = inference.masked_spearman
+SPEARMAN = statistics.masked_spearman
 KEY = 3
 
 COMPILED = []
@@ -35,32 +35,32 @@ def close(got, want, atol=1e-12):
 
 
 def over_images(values, estimate, truth, mask=None, nested=8):
-    run = jax.jit(inference.agreement_over_images, static_argnames=("correlation", "nested"))
+    run = jax.jit(statistics.agreement_over_images, static_argnames=("correlation", "nested"))
     return run(values, estimate, truth, correlation=SPEARMAN, mask=mask, nested=nested)
 
 
 def two_factor(values, estimate, groups, **rest):
-    run = jax.jit(inference.two_factor, static_argnames=("groups", "resamples", "images"))
+    run = jax.jit(statistics.two_factor, static_argnames=("groups", "resamples", "images"))
     return run(values, estimate, groups=groups, **rest)
 
 
 # One row per function that works entry by entry: name, function of (values, estimate, jackknife).
 ENTRYWISE = {
-    "spread": lambda v, s, j: inference.spread(v),
-    "bootstrap_error": lambda v, s, j: inference.bootstrap_error(v),
-    "subsample_error": lambda v, s, j: inference.subsample_error(v, 20, 100),
-    "jackknife_error": lambda v, s, j: inference.jackknife_error(v),
-    "percentile": lambda v, s, j: inference.percentile_interval(v, 0.9),
-    "basic": lambda v, s, j: inference.basic_interval(v, s, 0.9),
-    "normal": lambda v, s, j: inference.normal_interval(s, inference.spread(v)),
-    "fisher": lambda v, s, j: inference.fisher_interval(s, inference.spread(v)),
-    "bca": lambda v, s, j: inference.bca_interval(v, s, j),
-    "permutation_p": lambda v, s, j: inference.permutation_p(v, s),
-    "permutation_p_two_sided": lambda v, s, j: inference.permutation_p_two_sided(v, s),
-    "family_wise": lambda v, s, j: jnp.stack(inference.family_wise(v, s)),
-    "simultaneous": lambda v, s, j: inference.simultaneous_interval(v, s, 0.9),
-    "first_share": lambda v, s, j: inference.first_share(v),
-    "rank_distribution": lambda v, s, j: jnp.moveaxis(inference.rank_distribution(v), 1, 0),
+    "spread": lambda v, s, j: statistics.spread(v),
+    "bootstrap_error": lambda v, s, j: statistics.bootstrap_error(v),
+    "subsample_error": lambda v, s, j: statistics.subsample_error(v, 20, 100),
+    "jackknife_error": lambda v, s, j: statistics.jackknife_error(v),
+    "percentile": lambda v, s, j: statistics.percentile_interval(v, 0.9),
+    "basic": lambda v, s, j: statistics.basic_interval(v, s, 0.9),
+    "normal": lambda v, s, j: statistics.normal_interval(s, statistics.spread(v)),
+    "fisher": lambda v, s, j: statistics.fisher_interval(s, statistics.spread(v)),
+    "bca": lambda v, s, j: statistics.bca_interval(v, s, j),
+    "permutation_p": lambda v, s, j: statistics.permutation_p(v, s),
+    "permutation_p_two_sided": lambda v, s, j: statistics.permutation_p_two_sided(v, s),
+    "family_wise": lambda v, s, j: jnp.stack(statistics.family_wise(v, s)),
+    "simultaneous": lambda v, s, j: statistics.simultaneous_interval(v, s, 0.9),
+    "first_share": lambda v, s, j: statistics.first_share(v),
+    "rank_distribution": lambda v, s, j: jnp.moveaxis(statistics.rank_distribution(v), 1, 0),
 }
 entrywise = pytest.mark.parametrize("name", ENTRYWISE)
 
@@ -91,39 +91,39 @@ def test_jit_and_dtype(name, dtype):
 
 def test_standard_errors():
     sd = VALUES.std(axis=0, ddof=1)
-    close(inference.bootstrap_error(VALUES), sd)
-    close(inference.subsample_error(VALUES, 20, 100), sd * 0.5)
+    close(statistics.bootstrap_error(VALUES), sd)
+    close(statistics.subsample_error(VALUES, 20, 100), sd * 0.5)
     deviations = VALUES - VALUES.mean(axis=0)
-    close(inference.jackknife_error(VALUES), np.sqrt(39 / 40 * (deviations**2).sum(axis=0)))
+    close(statistics.jackknife_error(VALUES), np.sqrt(39 / 40 * (deviations**2).sum(axis=0)))
 
 
 def test_subsample_error_is_the_standard_error_of_a_mean():
     x = RNG.normal(size=60)
     subsets = np.array([RNG.permutation(60)[:20] for _ in range(4000)])
-    got = float(inference.subsample_error(x[subsets].mean(axis=1), 20, 60))
+    got = float(statistics.subsample_error(x[subsets].mean(axis=1), 20, 60))
     assert got == pytest.approx(x.std(ddof=1) / np.sqrt(60), rel=0.04)  # sd of an sd of 4000 draws: 1.1 %
 
 
 def test_spread_of_one_number_is_exactly_zero():
     with jax.enable_x64(False):
-        assert float(inference.spread(jnp.full((1000,), 0.1, jnp.float32))) == 0.0
+        assert float(statistics.spread(jnp.full((1000,), 0.1, jnp.float32))) == 0.0
 
 
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.999])
 def test_percentile_and_basic(level):
     want = np.quantile(VALUES, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    close(inference.percentile_interval(VALUES, level), want)
-    close(inference.basic_interval(VALUES, ESTIMATE, level), 2 * ESTIMATE - want[::-1])
+    close(statistics.percentile_interval(VALUES, level), want)
+    close(statistics.basic_interval(VALUES, ESTIMATE, level), 2 * ESTIMATE - want[::-1])
 
 
 def test_normal_and_fisher():
     error = VALUES.std(axis=0, ddof=1)
     z = stats.norm.ppf(0.95)
-    close(inference.normal_interval(ESTIMATE, error, 0.9), [ESTIMATE - z * error, ESTIMATE + z * error])
-    centre, step = np.arctanh(ESTIMATE), z * error / (1 - ESTIMATE**2)
-    close(inference.fisher_interval(ESTIMATE, error, 0.9), np.tanh([centre - step, centre + step]))
+    close(statistics.normal_interval(ESTIMATE, error, 0.9), [ESTIMATE - z * error, ESTIMATE + z * error])
+    center, step = np.arctanh(ESTIMATE), z * error / (1 - ESTIMATE**2)
+    close(statistics.fisher_interval(ESTIMATE, error, 0.9), np.tanh([center - step, center + step]))
     scores = jnp.array([-1.0, 0.0, 1.0, 1.2, jnp.nan])
-    got = np.asarray(inference.fisher_interval(scores, jnp.full(5, 0.1)))
+    got = np.asarray(statistics.fisher_interval(scores, jnp.full(5, 0.1)))
     np.testing.assert_array_equal(np.isnan(got).all(axis=0), [True, False, True, True, True])
 
 
@@ -133,7 +133,7 @@ def test_bca_against_scipy():
         (data,), lambda x, axis: np.var(x, axis=axis), axis=0, method="BCa", n_resamples=999, rng=RNG
     )
     leave_out = np.array([np.delete(data, i, axis=0).var(axis=0) for i in range(30)])
-    got = inference.bca_interval(np.moveaxis(found.bootstrap_distribution, -1, 0), data.var(axis=0), leave_out)
+    got = statistics.bca_interval(np.moveaxis(found.bootstrap_distribution, -1, 0), data.var(axis=0), leave_out)
     close(got, np.stack(found.confidence_interval), atol=1e-10)
 
 
@@ -146,20 +146,20 @@ def test_bca_counts_ties_by_half_and_says_nan_where_undefined():
     a = (d**3).sum() / (6 * (d**2).sum() ** 1.5)
     shift = z0 + stats.norm.ppf([0.025, 0.975])
     want = np.quantile(values, stats.norm.cdf(z0 + shift / (1 - a * shift)))
-    close(inference.bca_interval(values, 1.0, jackknife), want, atol=1e-9)
-    outside = inference.bca_interval(values, -9.0, jackknife)
-    degenerate = inference.bca_interval(values, 1.0, np.full(3, 0.1))
+    close(statistics.bca_interval(values, 1.0, jackknife), want, atol=1e-9)
+    outside = statistics.bca_interval(values, -9.0, jackknife)
+    degenerate = statistics.bca_interval(values, 1.0, np.full(3, 0.1))
     assert np.isnan(outside).all()
     assert np.isnan(degenerate).all()
 
 
 def test_permutation_p_counts_ties_and_itself():
     null = np.array([0.0, 0.1, 0.2, 0.3])
-    close(inference.permutation_p(null, 0.2), 3 / 5)
-    close(inference.permutation_p(null, 0.2 * (1 + 1e-15)), 3 / 5)
-    close(inference.permutation_p(null, 1.0), 1 / 5)
-    close(inference.permutation_p_two_sided(null, -1.0), 2 / 5)
-    close(inference.permutation_p_two_sided(null, 0.15), 1.0)
+    close(statistics.permutation_p(null, 0.2), 3 / 5)
+    close(statistics.permutation_p(null, 0.2 * (1 + 1e-15)), 3 / 5)
+    close(statistics.permutation_p(null, 1.0), 1 / 5)
+    close(statistics.permutation_p_two_sided(null, -1.0), 2 / 5)
+    close(statistics.permutation_p_two_sided(null, 0.15), 1.0)
 
 
 def test_permutation_p_against_scipy():
@@ -170,8 +170,8 @@ def test_permutation_p_against_scipy():
         return stats.pearsonr(one, y).statistic
 
     for alternative, function in (
-        ("greater", inference.permutation_p),
-        ("two-sided", inference.permutation_p_two_sided),
+        ("greater", statistics.permutation_p),
+        ("two-sided", statistics.permutation_p_two_sided),
     ):
         found = stats.permutation_test(
             (x,),
@@ -186,22 +186,22 @@ def test_permutation_p_against_scipy():
 
 
 def test_differences():
-    close(inference.difference(VALUES, (0, 1), (3, 2)), VALUES[:, 0, 1] - VALUES[:, 3, 2])
-    close(inference.column_differences(ESTIMATE)[1, 3], ESTIMATE[1] - ESTIMATE[3])
-    assert inference.column_differences(VALUES).shape == (40, 4, 4, 3)
+    close(statistics.difference(VALUES, (0, 1), (3, 2)), VALUES[:, 0, 1] - VALUES[:, 3, 2])
+    close(statistics.column_differences(ESTIMATE)[1, 3], ESTIMATE[1] - ESTIMATE[3])
+    assert statistics.column_differences(VALUES).shape == (40, 4, 4, 3)
     entries = ((0, 1), (3, 2), (2, 0))
-    flat = inference.select(VALUES, entries)
+    flat = statistics.select(VALUES, entries)
     close(flat, np.stack([VALUES[:, i, j] for i, j in entries], axis=1))
-    got = inference.pair_differences(flat)
-    want = [np.asarray(flat)[:, a] - np.asarray(flat)[:, b] for a, b in inference.pairs(3)]
+    got = statistics.pair_differences(flat)
+    want = [np.asarray(flat)[:, a] - np.asarray(flat)[:, b] for a, b in statistics.pairs(3)]
     close(got, np.stack(want, axis=1))
-    assert inference.select(VALUES, ()).shape == (40, 0)
+    assert statistics.select(VALUES, ()).shape == (40, 0)
 
 
 @pytest.mark.parametrize("entry", [(4, 0), (0, 3), (-1, 0)])
 def test_entries_outside_the_matrix_are_refused(entry):
     with pytest.raises(IndexError, match=r"outside scores of shape \(4, 3\)"):
-        inference.difference(VALUES, entry, (0, 0))
+        statistics.difference(VALUES, entry, (0, 0))
 
 
 def loop_family(values, estimate, null):
@@ -221,7 +221,7 @@ def loop_family(values, estimate, null):
 def test_family_wise_against_its_definition():
     values, estimate = VALUES.reshape(40, -1), ESTIMATE.ravel()
     null = RNG.uniform(0.1, 0.5, estimate.shape)
-    got = inference.family_wise(values, estimate, null)
+    got = statistics.family_wise(values, estimate, null)
     for one, want in zip(got[1:], loop_family(values, estimate, null), strict=True):
         close(one, want)
     assert np.all(np.asarray(got.step_down) <= np.asarray(got.single_step))
@@ -232,9 +232,9 @@ def test_family_wise_leaves_undefined_and_constant_scores_out():
     values, estimate = VALUES.reshape(40, -1).copy(), ESTIMATE.ravel().copy()
     values[:, 2], estimate[2] = 1.0, 1.0
     values[3, 5] = np.nan
-    got = inference.family_wise(values, estimate, 0.2)
+    got = statistics.family_wise(values, estimate, 0.2)
     kept = np.setdiff1d(np.arange(12), [2, 5])
-    want = inference.family_wise(values[:, kept], estimate[kept], 0.2)
+    want = statistics.family_wise(values[:, kept], estimate[kept], 0.2)
     for one, other in zip(got[1:], want[1:], strict=True):
         close(np.asarray(one)[kept], np.asarray(other))
         assert np.isnan(np.asarray(one)[[2, 5]]).all()
@@ -242,32 +242,32 @@ def test_family_wise_leaves_undefined_and_constant_scores_out():
 
 def test_family_wise_takes_a_corrected_error():
     values, estimate = VALUES.reshape(40, -1), ESTIMATE.ravel()
-    halved = inference.family_wise(values, estimate, error=values.std(axis=0, ddof=1) / 2)
-    close(halved.statistic, 2 * np.asarray(inference.family_wise(values, estimate).statistic))
+    halved = statistics.family_wise(values, estimate, error=values.std(axis=0, ddof=1) / 2)
+    close(halved.statistic, 2 * np.asarray(statistics.family_wise(values, estimate).statistic))
 
 
 @pytest.mark.parametrize(("resamples", "level"), [(19, 0.95), (99, 0.9), (200, 0.95), (199, 0.9)])
 def test_simultaneous_interval_agrees_with_the_test(resamples, level):
     values = RNG.normal(size=(resamples, 5))
-    low, high = np.asarray(inference.simultaneous_interval(values, np.zeros(5), level))
+    low, high = np.asarray(statistics.simultaneous_interval(values, np.zeros(5), level))
     for factor, inside in ((1 - 1e-9, True), (1 + 1e-9, False)):
-        p = np.asarray(inference.family_wise(values, np.zeros(5), factor * high).single_step)
+        p = np.asarray(statistics.family_wise(values, np.zeros(5), factor * high).single_step)
         assert np.all((p > 1 - level + 1e-9) == inside), (p, low, high)
 
 
 def test_simultaneous_interval_says_when_resamples_do_not_suffice():
-    assert np.isnan(inference.simultaneous_interval(VALUES[:18], ESTIMATE, 0.95)).all()
+    assert np.isnan(statistics.simultaneous_interval(VALUES[:18], ESTIMATE, 0.95)).all()
 
 
 def test_family_wise_error_under_the_null():
-    """Ten correlated means that are all zero: the realised error of 500 data sets, 5 % nominal."""
+    """Ten correlated means that are all zero: the realized error of 500 data sets, 5 % nominal."""
 
     def one(key):
         a, b, c = jax.random.split(key, 3)
         x = jax.random.normal(a, (80, 10)) + jax.random.normal(b, (80, 1))
         counts = jax.vmap(lambda i: jnp.zeros(80).at[i].add(1.0))(jax.random.randint(c, (199, 80), 0, 80))
         means = jnp.einsum("bn,nh->bh", counts, x, precision="highest") / 80
-        tests = inference.family_wise(means, x.mean(axis=0))
+        tests = statistics.family_wise(means, x.mean(axis=0))
         return jnp.stack([p.min() <= 0.05 for p in tests[1:]])
 
     with jax.numpy_rank_promotion("allow"):
@@ -282,8 +282,8 @@ def test_family_wise_error_under_the_null():
 @pytest.mark.parametrize("family", [RNG.uniform(size=30) ** 2, np.array([0.01, 0.01, 0.2, 1.0, 0.0]), [0.3]])
 def test_false_discovery_against_scipy(family):
     family = np.asarray(family)
-    close(inference.false_discovery(family), stats.false_discovery_control(family))
-    close(inference.benjamini_yekutieli(family), stats.false_discovery_control(family, method="by"))
+    close(statistics.false_discovery(family), stats.false_discovery_control(family))
+    close(statistics.benjamini_yekutieli(family), stats.false_discovery_control(family, method="by"))
 
 
 def test_false_discovery_does_not_count_nan():
@@ -291,21 +291,21 @@ def test_false_discovery_does_not_count_nan():
     holes = family.copy()
     holes[1, 2], holes[0, 0], holes[2, 3] = np.nan, 1.5, -0.1
     kept = np.isfinite(holes) & (holes >= 0) & (holes <= 1)
-    for function, method in ((inference.false_discovery, "bh"), (inference.benjamini_yekutieli, "by")):
+    for function, method in ((statistics.false_discovery, "bh"), (statistics.benjamini_yekutieli, "by")):
         got = np.asarray(function(holes))
         close(got[kept], stats.false_discovery_control(holes[kept], method=method))
         assert np.isnan(got[~kept]).all()
 
 
 def test_what_resamples_support():
-    assert inference.smallest_p(99) == 0.01
+    assert statistics.smallest_p(99) == 0.01
     for level, hypotheses in ((0.05, 1), (0.05, 190), (0.01, 3), (0.1, 7), (0.5, 1)):
-        needed = inference.resamples_needed(level, hypotheses)
-        assert inference.supports(needed, hypotheses, level)
-        assert inference.smallest_p(needed) * hypotheses <= level * (1 + 1e-9)
+        needed = statistics.resamples_needed(level, hypotheses)
+        assert statistics.supports(needed, hypotheses, level)
+        assert statistics.smallest_p(needed) * hypotheses <= level * (1 + 1e-9)
         if needed > 1:
-            assert inference.smallest_p(needed - 1) * hypotheses > level
-            assert not inference.supports(needed - 1, hypotheses, level)
+            assert statistics.smallest_p(needed - 1) * hypotheses > level
+            assert not statistics.supports(needed - 1, hypotheses, level)
 
 
 def loop_ranks(values, exclude):
@@ -327,11 +327,11 @@ def test_rank_distribution_and_first_share(ties):
     values = RNG.integers(0, 3, (30, 5, 5)).astype(float) if ties else RNG.normal(size=(30, 5, 5))
     exclude = np.eye(5, dtype=bool)
     want = loop_ranks(values, exclude)
-    got = inference.rank_distribution(values, exclude)
+    got = statistics.rank_distribution(values, exclude)
     close(got, want)
     close(np.nansum(got, axis=1), 1.0 * ~exclude)
-    close(inference.first_share(values, exclude), want[:, 0])
-    close(inference.first_share(values), loop_ranks(values, np.zeros((5, 5), bool))[:, 0])
+    close(statistics.first_share(values, exclude), want[:, 0])
+    close(statistics.first_share(values), loop_ranks(values, np.zeros((5, 5), bool))[:, 0])
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -343,14 +343,14 @@ def test_rank_stability_against_scipy(ties):
     want = [
         np.mean([stats.spearmanr(v[off[:, t], t], estimate[off[:, t], t]).statistic for v in values]) for t in range(6)
     ]
-    close(inference.rank_stability(values, estimate, ~off), want)
-    close(inference.rank_stability(np.stack([estimate] * 2), estimate), 1.0)
+    close(statistics.rank_stability(values, estimate, ~off), want)
+    close(statistics.rank_stability(np.stack([estimate] * 2), estimate), 1.0)
 
 
 SCANS = {
-    "rank_distribution": inference.rank_distribution,
-    "rank_stability": lambda v: inference.rank_stability(v, ESTIMATE),
-    "agreement_over_images": lambda v: inference.agreement_over_images(v, ESTIMATE, TRUTH, SPEARMAN),
+    "rank_distribution": statistics.rank_distribution,
+    "rank_stability": lambda v: statistics.rank_stability(v, ESTIMATE),
+    "agreement_over_images": lambda v: statistics.agreement_over_images(v, ESTIMATE, TRUTH, SPEARMAN),
 }
 
 
@@ -364,17 +364,17 @@ def test_a_second_call_compiles_nothing(name):
 
 def test_one_source_and_one_resample():
     one = np.array([[[0.4, 0.2]]])
-    assert np.isnan(inference.spread(one)).all()
-    close(inference.percentile_interval(one), np.broadcast_to(one, (2, 1, 2)))
-    close(inference.permutation_p(one, one[0]), 1.0)
-    close(inference.first_share(one), [[1.0, 1.0]])
-    close(inference.rank_distribution(one), [[[1.0, 1.0]]])
-    close(inference.column_differences(one), np.zeros((1, 1, 1, 2)))
-    assert np.isnan(inference.rank_stability(one, one[0])).all()
-    tests = jax.jit(inference.family_wise)(one, one[0])
+    assert np.isnan(statistics.spread(one)).all()
+    close(statistics.percentile_interval(one), np.broadcast_to(one, (2, 1, 2)))
+    close(statistics.permutation_p(one, one[0]), 1.0)
+    close(statistics.first_share(one), [[1.0, 1.0]])
+    close(statistics.rank_distribution(one), [[[1.0, 1.0]]])
+    close(statistics.column_differences(one), np.zeros((1, 1, 1, 2)))
+    assert np.isnan(statistics.rank_stability(one, one[0])).all()
+    tests = jax.jit(statistics.family_wise)(one, one[0])
     assert np.isnan(tests.step_down).all()
-    assert np.isnan(inference.target_agreement(one, one[0], SPEARMAN)).all()
-    assert np.isnan(jax.jit(inference.bca_interval)(one, one[0], one)).all()
+    assert np.isnan(statistics.target_agreement(one, one[0], SPEARMAN)).all()
+    assert np.isnan(jax.jit(statistics.bca_interval)(one, one[0], one)).all()
     images = over_images(VALUES[:1], ESTIMATE, TRUTH)
     assert np.isfinite(images.estimate)
     assert np.isnan(images.interval).all()
@@ -386,8 +386,8 @@ def test_corrected_variance_against_rsatoolbox():
         members, images = RNG.uniform(0.5, 1.5, (2, 20))
         both = factor * (members + images) * RNG.uniform(1.0, 1.5, 20)
         stacked = np.stack([both, members, images])
-        close(inference.corrected_variance(both, members, images), util._dual_bootstrap(stacked.copy()))
-        got = inference.corrected_variance(both, members, images, members_count=5, images_count=12)
+        close(statistics.corrected_variance(both, members, images), util._dual_bootstrap(stacked.copy()))
+        got = statistics.corrected_variance(both, members, images, members_count=5, images_count=12)
         close(got, util._dual_bootstrap(stacked.copy(), n_rdm=5, n_pattern=12))
 
 
@@ -395,7 +395,7 @@ def test_two_factor_against_rsatoolbox_on_the_same_draws():
     util = pytest.importorskip("rsatoolbox.util.inference_util", exc_type=ImportError)
     values, estimate = RNG.normal(size=(50, 3, 6)), RNG.normal(size=(3, 6))
     got = two_factor(values, estimate, (0,) * 6, key=jax.random.key(KEY), images=40)
-    weights = np.asarray(inference.groups.member_weights(jax.random.fold_in(jax.random.key(KEY), 0), 50, 6, float))
+    weights = np.asarray(statistics.groups.member_weights(jax.random.fold_in(jax.random.key(KEY), 0), 50, 6, float))
     close(weights.sum(axis=1), 1.0)
     close(weights * 6, np.round(weights * 6))
     bootstraps = [
@@ -421,7 +421,7 @@ def test_two_factor_estimates_the_variance_of_new_images_and_members():
         x = 0.5 * jax.random.normal(a, (images, 1)) + 0.1 * jax.random.normal(b, (1, members))
         x = x + jax.random.normal(e, (images, members))
         index = jax.random.randint(draw, (200, images), 0, images)
-        out = inference.two_factor(
+        out = statistics.two_factor(
             x[index].mean(axis=1)[:, None], x.mean(axis=0)[None], (0,) * members, key=k, images=images
         )
         return out.corrected[0, 0], out.both[0, 0]
@@ -448,7 +448,7 @@ def test_two_factor_keeps_groups_apart():
 
 def test_contractions_ask_for_full_precision():
     def run(values, estimate, key):
-        return inference.two_factor(values, estimate, (0, 0, 1, 1), key=key)
+        return statistics.two_factor(values, estimate, (0, 0, 1, 1), key=key)
 
     text = str(jax.make_jaxpr(run)(jnp.ones((3, 2, 4)), jnp.ones((2, 4)), jax.random.key(KEY)))
     assert text.count("dot_general[") == text.count("HIGHEST, Precision.HIGHEST") + text.count(
@@ -465,49 +465,49 @@ def test_noise_ceiling_against_rsatoolbox(method, members):
 
     rdms = rsatoolbox.rdm.RDMs(RNG.uniform(size=(1, 45)) + 0.5 * RNG.uniform(size=(members, 45)))
     scores = rsatoolbox.rdm.compare(rdms, rdms, method=method)
-    got = inference.noise_ceiling_from_scores(scores)
+    got = statistics.noise_ceiling_from_scores(scores)
     close(np.stack(got), boot_noise_ceiling(rdms, method=method), atol=1e-10)
 
 
 def test_noise_ceiling_of_one_member_and_of_many_matrices():
-    low, high = inference.noise_ceiling_from_scores(np.ones((1, 1)))
+    low, high = statistics.noise_ceiling_from_scores(np.ones((1, 1)))
     assert np.isnan(low)
     close(high, 1.0)
     batch = np.stack([np.ones((3, 3)), np.eye(3)])
-    low, high = inference.noise_ceiling_from_scores(batch)
+    low, high = statistics.noise_ceiling_from_scores(batch)
     close(low, [1.0, 0.0])
     close(high, [1.0, 1 / np.sqrt(3)])
 
 
 @pytest.mark.parametrize(
-    ("function", "oracle"), [(SPEARMAN, stats.spearmanr), (inference.masked_pearson, stats.pearsonr)]
+    ("function", "oracle"), [(SPEARMAN, stats.spearmanr), (statistics.masked_pearson, stats.pearsonr)]
 )
 @pytest.mark.parametrize("ties", [False, True])
 def test_agreement_against_scipy(function, oracle, ties):
     scores, truth = RNG.normal(size=(2, 7, 5)) * 1e-9, RNG.normal(size=(7, 5))
     if ties:
         scores, truth = np.round(scores * 2e9), np.round(truth * 2)
-    mask = np.array(inference.usable_entries(scores[0], truth, diagonal=False))
+    mask = np.array(statistics.usable_entries(scores[0], truth, diagonal=False))
     mask[:, 3] = False
     holes = np.where(mask, truth, np.nan)
     want = [[oracle(s[m, t], truth[m, t]).statistic for t, m in enumerate(mask.T) if m.any()] for s in scores]
-    got = np.asarray(inference.target_agreement(scores, holes, function, mask))
+    got = np.asarray(statistics.target_agreement(scores, holes, function, mask))
     close(np.delete(got, 3, axis=1), want, atol=1e-10)
     assert np.isnan(got[:, 3]).all()
-    close(inference.column_agreement(scores, holes, function, mask), np.mean(want, axis=1), atol=1e-10)
+    close(statistics.column_agreement(scores, holes, function, mask), np.mean(want, axis=1), atol=1e-10)
 
 
 def test_agreement_is_nan_only_where_undefined():
     scores, truth = VALUES[0].copy(), TRUTH.copy()
     scores[0, 1], truth[:, 2] = np.nan, 0.7
-    got = np.asarray(inference.target_agreement(scores, truth, SPEARMAN))
+    got = np.asarray(statistics.target_agreement(scores, truth, SPEARMAN))
     np.testing.assert_array_equal(np.isnan(got), [False, True, True])
-    assert np.isnan(inference.column_agreement(scores, truth, SPEARMAN))
+    assert np.isnan(statistics.column_agreement(scores, truth, SPEARMAN))
 
 
 def test_average_ranks_against_scipy():
     x = np.round(RNG.normal(size=40) * 3)
-    close(inference.average_ranks(jnp.asarray(x), jnp.ones(40, bool)), stats.rankdata(x))
+    close(statistics.average_ranks(jnp.asarray(x), jnp.ones(40, bool)), stats.rankdata(x))
 
 
 def world(key, size=12, resamples=60, noise=0.3):
@@ -520,18 +520,18 @@ def world(key, size=12, resamples=60, noise=0.3):
 
 
 @pytest.mark.slow
-def test_agreement_over_images_is_centred_against_its_bias():
+def test_agreement_over_images_is_centered_against_its_bias():
     _, truth, estimate, values = world(jax.random.key(1))
-    off = inference.usable_entries(estimate, truth, diagonal=False)
+    off = statistics.usable_entries(estimate, truth, diagonal=False)
     got = over_images(values, estimate, truth, off)
-    close(got.values, np.asarray(inference.column_agreement(values, truth, SPEARMAN, off)))
-    close(got.estimate, inference.column_agreement(estimate, truth, SPEARMAN, off))
+    close(got.values, np.asarray(statistics.column_agreement(values, truth, SPEARMAN, off)))
+    close(got.estimate, statistics.column_agreement(estimate, truth, SPEARMAN, off))
     close(got.bias, np.mean(got.values) - got.estimate)
     close(np.mean(got.interval), got.estimate - got.bias)
     close(got.percentile, np.quantile(got.values, [0.025, 0.975]))
     second = np.mean(
         [
-            inference.column_agreement(
+            statistics.column_agreement(
                 np.asarray(values) + np.roll(values, k, axis=0) - np.asarray(estimate), truth, SPEARMAN, off
             )
             for k in (1, 2)
@@ -548,14 +548,14 @@ def test_agreement_over_targets_is_the_error_of_a_mean():
     keep = np.ones(10, bool)
     keep[4] = False
     holes = np.where(keep, per_target, np.nan)
-    got = inference.agreement_over_targets(holes, key=jax.random.key(KEY), resamples=4000, keep=keep)
+    got = statistics.agreement_over_targets(holes, key=jax.random.key(KEY), resamples=4000, keep=keep)
     close(got.estimate, per_target[keep].mean())
     assert float(got.error) == pytest.approx(stats.sem(per_target[keep]), rel=0.05)
     wider = np.sqrt(9 / 8) * stats.t.ppf(0.975, 8) / stats.norm.ppf(0.975)
     expected = got.estimate + wider * (np.asarray(got.percentile) - np.asarray(got.estimate))
     assert np.allclose(got.interval, expected, rtol=0, atol=1e-5)
-    assert np.isnan(inference.agreement_over_targets(holes, key=jax.random.key(KEY), resamples=9).estimate)
-    again = inference.agreement_over_targets(holes, key=jax.random.key(KEY), resamples=7, keep=keep)
+    assert np.isnan(statistics.agreement_over_targets(holes, key=jax.random.key(KEY), resamples=9).estimate)
+    again = statistics.agreement_over_targets(holes, key=jax.random.key(KEY), resamples=7, keep=keep)
     close(again.values, np.asarray(got.values)[:7])
 
 
@@ -563,9 +563,9 @@ def test_agreement_over_targets_is_the_error_of_a_mean():
 def test_agreement_over_both_is_wider_than_either():
     _, truth, estimate, values = world(jax.random.key(2), resamples=200)
     images = over_images(values, estimate, truth)
-    per_target = inference.target_agreement(estimate, truth, SPEARMAN)
-    targets = inference.agreement_over_targets(per_target, key=jax.random.key(KEY), resamples=2000)
-    run = jax.jit(inference.agreement_over_both, static_argnames="correlation")
+    per_target = statistics.target_agreement(estimate, truth, SPEARMAN)
+    targets = statistics.agreement_over_targets(per_target, key=jax.random.key(KEY), resamples=2000)
+    run = jax.jit(statistics.agreement_over_both, static_argnames="correlation")
     both = run(values, estimate, truth, correlation=SPEARMAN, key=jax.random.key(KEY))
     close(both.corrected, images.corrected)
     assert float(both.error) >= float(images.error)
@@ -576,8 +576,8 @@ def test_agreement_over_both_is_wider_than_either():
 def test_coverage_of_the_agreement_over_images():
     def one(key):
         true, truth, estimate, values = world(key, size=17, resamples=200)
-        target = inference.column_agreement(true, truth, SPEARMAN)
-        out = inference.agreement_over_images(values, estimate, truth, SPEARMAN)
+        target = statistics.column_agreement(true, truth, SPEARMAN)
+        out = statistics.agreement_over_images(values, estimate, truth, SPEARMAN)
         return jnp.stack([(i[0] <= target) & (target <= i[1]) for i in (out.interval, out.percentile)])
 
     run = jax.jit(lambda keys: jax.lax.map(one, keys))
@@ -588,43 +588,43 @@ def test_coverage_of_the_agreement_over_images():
 
 
 WRONG = {
-    "no resamples": (lambda: inference.spread(np.zeros((0, 2))), ValueError, "at least one resample"),
-    "integers": (lambda: inference.spread(np.zeros((3, 2), int)), TypeError, "int64"),
-    "estimate": (lambda: inference.basic_interval(VALUES, TRUTH[:2]), ValueError, r"\(2, 3\).*\(4, 3\)"),
-    "error": (lambda: inference.normal_interval(ESTIMATE, TRUTH[:2]), ValueError, r"\(4, 3\).*\(2, 3\)"),
+    "no resamples": (lambda: statistics.spread(np.zeros((0, 2))), ValueError, "at least one resample"),
+    "integers": (lambda: statistics.spread(np.zeros((3, 2), int)), TypeError, "int64"),
+    "estimate": (lambda: statistics.basic_interval(VALUES, TRUTH[:2]), ValueError, r"\(2, 3\).*\(4, 3\)"),
+    "error": (lambda: statistics.normal_interval(ESTIMATE, TRUTH[:2]), ValueError, r"\(4, 3\).*\(2, 3\)"),
     "jackknife": (
-        lambda: inference.bca_interval(VALUES, ESTIMATE, JACKKNIFE[:, :2]),
+        lambda: statistics.bca_interval(VALUES, ESTIMATE, JACKKNIFE[:, :2]),
         ValueError,
         r"jackknife.*\(25, 2, 3\)",
     ),
-    "level": (lambda: inference.percentile_interval(VALUES, 95), ValueError, "strictly between 0 and 1"),
-    "subset": (lambda: inference.subsample_error(VALUES, 100, 100), ValueError, "0 < m < n"),
-    "null": (lambda: inference.family_wise(VALUES, ESTIMATE, TRUTH[:2]), ValueError, r"null \(2, 3\)"),
-    "p": (lambda: inference.smallest_p(0), ValueError, "at least one"),
-    "hypotheses": (lambda: inference.resamples_needed(0.05, 0), ValueError, "at least 1"),
-    "flat ranks": (lambda: inference.first_share(VALUES[:, 0]), ValueError, r"\(B, S, T\)"),
-    "exclude": (lambda: inference.first_share(VALUES, np.eye(4, dtype=bool)), ValueError, r"\(4, 4\)"),
-    "mask": (lambda: inference.column_agreement(ESTIMATE, TRUTH, SPEARMAN, TRUTH), TypeError, "boolean"),
-    "truth": (lambda: inference.column_agreement(ESTIMATE, TRUTH.T, SPEARMAN), ValueError, r"\(3, 4\)"),
-    "vector": (lambda: inference.column_differences(TRUTH[0]), ValueError, r"\(\.\.\., S, T\)"),
-    "square": (lambda: inference.noise_ceiling_from_scores(TRUTH), ValueError, r"\(\.\.\., U, U\)"),
+    "level": (lambda: statistics.percentile_interval(VALUES, 95), ValueError, "strictly between 0 and 1"),
+    "subset": (lambda: statistics.subsample_error(VALUES, 100, 100), ValueError, "0 < m < n"),
+    "null": (lambda: statistics.family_wise(VALUES, ESTIMATE, TRUTH[:2]), ValueError, r"null \(2, 3\)"),
+    "p": (lambda: statistics.smallest_p(0), ValueError, "at least one"),
+    "hypotheses": (lambda: statistics.resamples_needed(0.05, 0), ValueError, "at least 1"),
+    "flat ranks": (lambda: statistics.first_share(VALUES[:, 0]), ValueError, r"\(B, S, T\)"),
+    "exclude": (lambda: statistics.first_share(VALUES, np.eye(4, dtype=bool)), ValueError, r"\(4, 4\)"),
+    "mask": (lambda: statistics.column_agreement(ESTIMATE, TRUTH, SPEARMAN, TRUTH), TypeError, "boolean"),
+    "truth": (lambda: statistics.column_agreement(ESTIMATE, TRUTH.T, SPEARMAN), ValueError, r"\(3, 4\)"),
+    "vector": (lambda: statistics.column_differences(TRUTH[0]), ValueError, r"\(\.\.\., S, T\)"),
+    "square": (lambda: statistics.noise_ceiling_from_scores(TRUTH), ValueError, r"\(\.\.\., U, U\)"),
     "groups": (
-        lambda: inference.two_factor(VALUES, ESTIMATE, (0, 1), key=jax.random.key(0)),
+        lambda: statistics.two_factor(VALUES, ESTIMATE, (0, 1), key=jax.random.key(0)),
         ValueError,
         "2 members, and the scores have 3",
     ),
     "empty group": (
-        lambda: inference.two_factor(VALUES, ESTIMATE, (0, 2, 2), key=jax.random.key(0)),
+        lambda: statistics.two_factor(VALUES, ESTIMATE, (0, 2, 2), key=jax.random.key(0)),
         ValueError,
         "every number from 0",
     ),
     "key": (
-        lambda: inference.two_factor(VALUES, ESTIMATE, (0, 0, 0), key=jnp.zeros(2, jnp.uint32)),
+        lambda: statistics.two_factor(VALUES, ESTIMATE, (0, 0, 0), key=jnp.zeros(2, jnp.uint32)),
         TypeError,
         "typed random key",
     ),
     "nested": (
-        lambda: inference.agreement_over_images(VALUES, ESTIMATE, TRUTH, SPEARMAN, nested=0),
+        lambda: statistics.agreement_over_images(VALUES, ESTIMATE, TRUTH, SPEARMAN, nested=0),
         ValueError,
         "nested",
     ),

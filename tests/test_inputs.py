@@ -152,7 +152,7 @@ def test_pairwise_keeps_track_of_a_network_without_scores():
 
 
 @pytest.mark.parametrize("side", ["xs", "ys"])
-def test_two_sets_are_both_labelled_or_neither(side):
+def test_two_sets_are_both_labeled_or_neither(side):
     xs, ys = inputs.networks({"a": X["a"]}, IDS), inputs.networks({"b": X["b"]})
     pair = (xs, ys) if side == "xs" else (ys, xs)
     with pytest.raises(ValueError, match="give ids for both or neither"):
@@ -173,7 +173,7 @@ def test_maps_are_aligned_along_both_axes():
     made = {k: o.linear(x) for k, x in X.items()}
     made["b"] = made["b"][TURNED][:, TURNED]
     ids = dict.fromkeys(X, IDS) | {"b": [IDS[k] for k in TURNED]}
-    found = js.compare_maps(made, js.compare.u_centred_cosine, ids=ids, align=True)
+    found = js.compare_maps(made, js.compare.u_centered_cosine, ids=ids, align=True)
     want = o.affinity(list(X.values()), o.CKA_LINEAR)
     np.testing.assert_allclose(found.values, want, rtol=0, atol=2e-6)
 

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 import jaxsim as js
 from jaxsim import measures, pairwise, transforms
 
-CELLS = ["identity,pearson", "identity,cosine", "identity,laplacian", "identity,cityblock", "center,cosine"]
+CELLS = ["identity,correlation", "identity,cosine", "identity,laplacian", "identity,cityblock", "center,cosine"]
 MEASURES = measures.NAMED | {f"dds:{cell}": measures.by_name(f"dds:{cell}") for cell in CELLS}
 EVERY = set(MEASURES)
 LINEAR = {"cka-linear", "cka-linear-biased", "rv"}
 RADIAL = {"cka-rbf", "cka-rbf-biased", "distance-correlation", "distance-correlation-unbiased"}
 ZSCORED = {"dds-laplacian", "dds-cosine"}
-DIRECTIONS = {"rsa-uncentred", "dds:identity,pearson", "dds:identity,cosine"}  # of raw feature vectors
-RANKS = {"rsa", "rsa-uncentred"}
+DIRECTIONS = {"rsa-uncentered", "dds:identity,correlation", "dds:identity,cosine"}  # of raw feature vectors
+RANKS = {"rsa", "rsa-uncentered"}
 
 SHAPES = [(7, 5), (12, 16)]
 DTYPES = ["float16", "float32", "float64", "int8", "int32", "bool"]
@@ -92,7 +92,7 @@ BLIND = {
     shift: EVERY - DIRECTIONS,
     scale_of_every_feature: ZSCORED,
     scale_of_every_image: DIRECTIONS,
-    offset_of_every_image: {"rsa", "rsa-uncentred", "dds:identity,pearson"},
+    offset_of_every_image: {"rsa", "rsa-uncentered", "dds:identity,correlation"},
     invertible: set(),
 }
 changes = pytest.mark.parametrize("change", BLIND, ids=lambda c: c.__name__)
@@ -208,7 +208,7 @@ def test_biased_scores_are_not_negative_and_unbiased_ones_may_be():
 def test_a_measure_by_itself_takes_every_dtype_that_the_engine_takes(dtype):
     """As `js.affinity` does: integers and booleans count as float32."""
     x, y = features({"shape": (12, 16), "dtype": dtype, "scale": 1.0, "seed": 2})
-    for kernel in (pairwise.linear, pairwise.pearson):
+    for kernel in (pairwise.linear, pairwise.correlation):
         measure = js.dds(transforms.identity, kernel)
         want = js.affinity({"x": x, "y": y}, measure).values[0, 1]
         np.testing.assert_allclose(measure(x, y), want, rtol=0, atol=2e-3 if dtype == "float16" else 2e-5)

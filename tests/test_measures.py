@@ -21,7 +21,7 @@ SCORE = 2e-6
 """Largest error of a float32 score."""
 ORACLES = {
     "rsa": o.RSA,
-    "rsa-uncentred": o.RSA_UNCENTRED,
+    "rsa-uncentered": o.RSA_UNCENTERED,
     "cka-linear": o.CKA_LINEAR,
     "cka-rbf": o.CKA_RBF,
     "cka-linear-biased": o.CKA_LINEAR_BIASED,
@@ -64,7 +64,7 @@ def cells(x, y):
         for t, m in zip([*names, "mean_pool"], jnp.concatenate([kernel(wide), kernel(pooled)]), strict=True):
             found[t, f] = m
     a, b = (jnp.stack([m[k] for m in found.values()]) for k in (0, 1))
-    return dict(zip(found, jax.vmap(compare.u_centred_cosine)(a, b), strict=True))
+    return dict(zip(found, jax.vmap(compare.u_centered_cosine)(a, b), strict=True))
 
 
 named = jax.jit(_named)
@@ -179,7 +179,7 @@ def test_cell_by_name(cell):
     t, f = cell
     measure = js.dds(getattr(transforms, t), getattr(pairwise, f))
     assert measures.by_name(f"dds:{t},{f}".replace("_", "-")) == measure
-    assert measures.by_name(f"{t}:{f}:u_centred_cosine".replace("_", "-")) == measure
+    assert measures.by_name(f"{t}:{f}:u_centered_cosine".replace("_", "-")) == measure
     assert measures.by_name(str(measure)) == measure
 
 
@@ -189,7 +189,7 @@ def test_cell_by_name(cell):
         ("rsaa", "did you mean rsa"),
         ("dds:zscore,laplace", "'laplace' is not one of the pairwise"),
         ("dds:whiten,rbf", "'whiten' is not one of the transforms"),
-        ("center:pearson:kendall", "'kendall' is not one of the compare"),
+        ("center:correlation:kendall", "'kendall' is not one of the compare"),
         ("dds:zscore", "no measure is named"),
         ("qqqqq", "there are rsa, .*, and cells as dds:zscore,laplacian"),
     ],
@@ -201,7 +201,7 @@ def test_unknown_names(name, message):
 
 def test_measures_are_static_but_for_their_arrays():
     assert not jax.tree.leaves(list(measures.NAMED.values()))
-    with_matrix = js.Measure(transforms.Duality(q=jnp.eye(3)), pairwise.linear, compare.u_centred_cosine)
+    with_matrix = js.Measure(transforms.Duality(q=jnp.eye(3)), pairwise.linear, compare.u_centered_cosine)
     assert len(jax.tree.leaves(with_matrix)) == 1
     back = jax.tree.map(lambda a: 2 * a, with_matrix)
     assert back.pairwise is pairwise.linear
@@ -233,7 +233,7 @@ def test_duality_as_a_measure():
     def run(x, y):
         forms = [transforms.Duality(jnp.diag(1 / jnp.std(a, 0)), jnp.eye(N) - 1 / N) for a in (x, y)]
         maps = [pairwise.linear(form(a)) for form, a in zip(forms, (x, y), strict=True)]
-        return compare.u_centred_cosine(*maps), js.dds(transforms.zscore, pairwise.linear)(x, y)
+        return compare.u_centered_cosine(*maps), js.dds(transforms.zscore, pairwise.linear)(x, y)
 
     with jax.enable_x64(True):
         parts, whole = run(x, y)
@@ -259,14 +259,14 @@ def _cka_song(x, y):
 
 
 def _cka_features(x, y):
-    """No n x n array: sums of squares of cross-products of centred features, less the diagonal's part."""
+    """No n x n array: sums of squares of cross-products of centered features, less the diagonal's part."""
     x, y = transforms.center(x), transforms.center(y)
 
     def hsic(a, b):
         n = a.shape[0]
         da, db = jnp.sum(a * a, 1), jnp.sum(b * b, 1)
         cross = jnp.einsum("ni,nj->ij", a, b, precision="highest")
-        ra = -da  # a centred: the rows of its Gram matrix sum to zero
+        ra = -da  # a centered: the rows of its Gram matrix sum to zero
         rb = -db
         whole = jnp.sum(cross**2) - jnp.sum(da * db)
         return whole + jnp.sum(ra) * jnp.sum(rb) / ((n - 1) * (n - 2)) - 2 * jnp.sum(ra * rb) / (n - 2)
@@ -293,38 +293,38 @@ def _rv(x, y):
 
 
 def _squared_dcor_unbiased(x, y):
-    """Szekely and Rizzo 2014: R* from U-centred distances, mean over n (n - 3) of the products."""
+    """Szekely and Rizzo 2014: R* from U-centered distances, mean over n (n - 3) of the products."""
     a, b = (centering.unbiased(pairwise.euclidean(_flat(f))) for f in (x, y))
     return jnp.sum(a * b) / jnp.sqrt(jnp.sum(a * a) * jnp.sum(b * b))
 
 
 def _pearson_of_ranks(x, y):
-    """Spearman is Pearson of the ranks, and no centring but that of one mean: RSA with its comparator spelt out."""
-    a, b = (compare.condensed(pairwise.pearson(transforms.center(f))) for f in (x, y))
+    """Spearman is Pearson of the ranks, and no centering but that of one mean: RSA with its comparator spelled out."""
+    a, b = (compare.condensed(pairwise.correlation(transforms.center(f))) for f in (x, y))
     ranks = [js.ranks.average(v) for v in (a, b)]
     u, v = (r - jnp.mean(r) for r in ranks)
     return jnp.sum(u * v) / jnp.sqrt(jnp.sum(u * u) * jnp.sum(v * v))
 
 
-def _cell(t, f, g=compare.u_centred_cosine):
+def _cell(t, f, g=compare.u_centered_cosine):
     return js.Measure(getattr(transforms, t), getattr(pairwise, f), g)
 
 
 IDENTITIES = {
     "RSA is DDS (center, pearson) with g = spearman": (js.RSA, _pearson_of_ranks),
-    "RSA_UNCENTRED is DDS (identity, pearson) with g = spearman": (
-        js.RSA_UNCENTRED,
-        _cell("identity", "pearson", compare.spearman),
+    "RSA_UNCENTERED is DDS (identity, pearson) with g = spearman": (
+        js.RSA_UNCENTERED,
+        _cell("identity", "correlation", compare.spearman),
     ),
     "CKA_LINEAR is dds(identity, linear)": (js.CKA_LINEAR, js.dds(transforms.identity, pairwise.linear)),
     "CKA_RBF is dds(identity, rbf)": (js.CKA_RBF, js.dds(transforms.identity, pairwise.rbf)),
-    "Song's HSIC ratio is U-centred cosine": (js.CKA_LINEAR, _cka_song),
-    "feature-space HSIC ratio is U-centred cosine": (js.CKA_LINEAR, _cka_features),
-    "U-centred cosine is Pearson over the off-diagonals of U-centred maps (linear)": (
+    "Song's HSIC ratio is U-centered cosine": (js.CKA_LINEAR, _cka_song),
+    "feature-space HSIC ratio is U-centered cosine": (js.CKA_LINEAR, _cka_features),
+    "U-centered cosine is Pearson over the off-diagonals of U-centered maps (linear)": (
         js.CKA_LINEAR,
         _pearson_off_diagonal(js.CKA_LINEAR),
     ),
-    "U-centred cosine is Pearson over the off-diagonals of U-centred maps (laplacian)": (
+    "U-centered cosine is Pearson over the off-diagonals of U-centered maps (laplacian)": (
         js.DDS_LAPLACIAN,
         _pearson_off_diagonal(js.DDS_LAPLACIAN),
     ),
@@ -343,10 +343,10 @@ IDENTITIES = {
         _cell("identity", "cityblock"),
     ),
     "squared Euclidean distance is the linear kernel": (_cell("identity", "squared_euclidean"), js.CKA_LINEAR),
-    "Pearson is cosine after layer_norm": (_cell("layer_norm", "pearson"), _cell("layer_norm", "cosine")),
-    "Pearson is cosine after instance_norm": (_cell("instance_norm", "pearson"), _cell("instance_norm", "cosine")),
-    "Pearson is cosine after group_norm": (_cell("group_norm", "pearson"), _cell("group_norm", "cosine")),
-    "Pearson before layer_norm is cosine after it": (_cell("identity", "pearson"), _cell("layer_norm", "cosine")),
+    "Pearson is cosine after layer_norm": (_cell("layer_norm", "correlation"), _cell("layer_norm", "cosine")),
+    "Pearson is cosine after instance_norm": (_cell("instance_norm", "correlation"), _cell("instance_norm", "cosine")),
+    "Pearson is cosine after group_norm": (_cell("group_norm", "correlation"), _cell("group_norm", "cosine")),
+    "Pearson before layer_norm is cosine after it": (_cell("identity", "correlation"), _cell("layer_norm", "cosine")),
     "cosine after layer_norm is the linear kernel after it": (
         _cell("layer_norm", "cosine"),
         _cell("layer_norm", "linear"),
@@ -359,18 +359,18 @@ IDENTITIES = {
     ),
     "distance correlation squared is biased CKA of Euclidean distances": (
         lambda x, y: js.DISTANCE_CORRELATION(x, y) ** 2,
-        _cell("identity", "euclidean", compare.centred_cosine),
+        _cell("identity", "euclidean", compare.centered_cosine),
     ),
 }
 DIFFERENT = {
-    "Pearson of raw off-diagonals is not U-centred cosine": (
+    "Pearson of raw off-diagonals is not U-centered cosine": (
         _cell("identity", "linear", compare.pearson),
         js.CKA_LINEAR,
     ),
-    "Pearson is not cosine without a norm per image": (_cell("zscore", "pearson"), _cell("zscore", "cosine")),
-    "Pearson is not cosine after batch_norm": (_cell("batch_norm", "pearson"), _cell("batch_norm", "cosine")),
-    "centring matters to cosine": (_cell("center", "cosine"), _cell("identity", "cosine")),
-    "centring matters to Pearson": (js.RSA, js.RSA_UNCENTRED),
+    "Pearson is not cosine without a norm per image": (_cell("zscore", "correlation"), _cell("zscore", "cosine")),
+    "Pearson is not cosine after batch_norm": (_cell("batch_norm", "correlation"), _cell("batch_norm", "cosine")),
+    "centering matters to cosine": (_cell("center", "cosine"), _cell("identity", "cosine")),
+    "centering matters to Pearson": (js.RSA, js.RSA_UNCENTERED),
     "biased and unbiased CKA differ": (js.CKA_LINEAR, js.CKA_LINEAR_BIASED),
     "distance correlation is not its unbiased square": (js.DISTANCE_CORRELATION, js.DISTANCE_CORRELATION_UNBIASED),
 }

@@ -7,10 +7,10 @@ import pytest
 
 pytest.importorskip("flax", reason="training needs the nn extra")
 
-from sklearn.metrics import confusion_matrix, jaccard_score  # noqa: E402
+from sklearn.metrics import confusion_matrix, jaccard_score
 
-from jaxsim.training.metrics import AngularError, DepthError, EdgeError, MeanIoU, angles  # noqa: E402
-from jaxsim.training.metrics.totals import added, counted_up, summed, value, zero  # noqa: E402
+from jaxsim.vision.training.metrics import AngularError, DepthError, EdgeError, MeanIoU, angles
+from jaxsim.vision.training.metrics.totals import added, counted_up, summed, value, zero
 
 RNG = np.random.default_rng(0)
 
@@ -43,7 +43,7 @@ def test_sums_of_many_floats_are_those_of_float64():
 # Intersection over union
 
 
-def labelled(classes, shape=(3, 20, 30)):
+def labeled(classes, shape=(3, 20, 30)):
     predicted, actual = RNG.integers(0, classes, (2, *shape))
     agree = RNG.random(shape) < 0.5
     actual = np.where(agree, predicted, actual)
@@ -51,7 +51,7 @@ def labelled(classes, shape=(3, 20, 30)):
 
 
 def test_iou_is_that_of_scikit_learn():
-    batches = [labelled(21) for _ in range(3)]
+    batches = [labeled(21) for _ in range(3)]
     predicted, actual = (np.concatenate(parts).ravel() for parts in zip(*batches, strict=True))
     kept = actual != 255
     table = confusion_matrix(actual[kept], predicted[kept], labels=range(21))
@@ -72,14 +72,14 @@ def test_absent_classes_count_zero_in_one_mean_and_not_in_the_other():
 
 
 def test_a_mask_leaves_pixels_out_as_255_does():
-    predicted, actual = labelled(5)
+    predicted, actual = labeled(5)
     metric = MeanIoU(5)
     by_mask = metric.result(run(metric, (predicted, np.where(actual == 255, 0, actual), actual != 255)))
     assert by_mask["miou"] == metric.result(run(metric, (predicted, actual)))["miou"]
 
 
 def test_batches_and_bytes_change_nothing():
-    predicted, actual = labelled(7, (4, 9, 9))
+    predicted, actual = labeled(7, (4, 9, 9))
     metric = MeanIoU(7)
     whole = metric.result(run(metric, (predicted, actual)))
     parts = run(metric, *[(predicted[k : k + 2].astype(np.uint8), actual[k : k + 2].astype(np.uint8)) for k in (0, 2)])
@@ -177,7 +177,7 @@ def test_depth_errors_are_means_and_medians_over_images():
     assert found["log_rmse"] == pytest.approx(np.median(logs), rel=1e-6)
 
 
-def test_released_depth_errors_count_unknown_pixels_as_a_nanometre():
+def test_released_depth_errors_count_unknown_pixels_as_a_nanometer():
     predicted, actual = depths()
     actual[1, :4], predicted[2, 0] = 0, -1
     filled = np.where(actual == 0, 1e-9, actual.astype(np.float64))

@@ -12,8 +12,8 @@ import pytest
 nnx = pytest.importorskip("flax.nnx")
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
 
-from jaxsim import models  # noqa: E402
-from jaxsim.models.weights import HEADER, WHOLE, variables  # noqa: E402
+from jaxsim.vision import models
+from jaxsim.vision.models.weights import HEADER, WHOLE, variables
 
 
 def rngs(seed=0):
@@ -104,7 +104,7 @@ def test_decoders(decoder, shape):
 
 @pytest.mark.parametrize("shape", [(2, 4, 4, 8), (1, 1, 3, 5)])
 def test_a_convolution_of_doubled_images_needs_no_doubled_images(shape):
-    from jaxsim.models.decoders import on_doubled
+    from jaxsim.vision.models.decoders import on_doubled
 
     layer = models.decoders.convolution(shape[-1], 3, precision=jax.lax.Precision.HIGHEST, rngs=rngs())
     layer.bias[...] = jnp.arange(3.0)

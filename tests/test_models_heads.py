@@ -9,11 +9,11 @@ import pytest
 
 nnx = pytest.importorskip("flax.nnx")
 
-from test_models import precisions, quick  # noqa: E402
+from test_models import precisions, quick
 
-from jaxsim import models  # noqa: E402
-from jaxsim.models import convert  # noqa: E402
-from jaxsim.models.deeplab import tile_channels  # noqa: E402
+from jaxsim.vision import models
+from jaxsim.vision.models import convert
+from jaxsim.vision.models.deeplab import tile_channels
 
 RANDOM = np.random.default_rng(5)
 
@@ -23,7 +23,7 @@ def rngs():
 
 
 def statistics(network):
-    """The network with random scales, shifts, means and variances in its normalisations."""
+    """The network with random scales, shifts, means and variances in its normalizations."""
     for path, slot in nnx.iter_graph(network):
         if isinstance(slot, nnx.Variable) and path[-2] == "norm":
             low, high = (0.5, 1.5) if path[-1] in ("scale", "var") else (-0.5, 0.5)
@@ -45,7 +45,7 @@ def jitted(network, x):
 def port_of_the_decoder(channels_out):
     """The decoder as its PyTorch port has it: 3x3 layers and transposed ones between a padding and a cut."""
     torch = pytest.importorskip("torch")
-    from benchmarks.torch_resnet import randomise
+    from benchmarks.torch_resnet import randomize
 
     nn = torch.nn
 
@@ -64,7 +64,7 @@ def port_of_the_decoder(channels_out):
     names = [f"{'deconv' if i in (8, 10, 12, 14) else 'conv'}{i}" for i in range(2, 15)]
     layers = {n: layer(n, a, b) for n, a, b in zip(names, (8, *widths), widths, strict=False)}
     layers["decoder_output"] = nn.Sequential(nn.Conv2d(16, channels_out, 3, padding=1), nn.Tanh())
-    return torch, randomise(nn.Sequential(OrderedDict(layers)))
+    return torch, randomize(nn.Sequential(OrderedDict(layers)))
 
 
 def test_taskonomys_decoder_is_its_ports_and_converts():
@@ -116,7 +116,7 @@ def test_transposed_convolution_is_the_gradient_of_a_same_convolution():
     np.testing.assert_allclose(layer(x), pull(x)[0], rtol=1e-4, atol=1e-4)
 
 
-def test_head_flattens_with_channels_last_normalises_and_drops_half():
+def test_head_flattens_with_channels_last_normalizes_and_drops_half():
     head = statistics(quick(lambda: models.TaskonomyHead(5, features_in=24, hidden=400, rngs=rngs())))
     x = RANDOM.normal(size=(3, 2, 3, 4)).astype(np.float32)
     norm = {part: np.asarray(getattr(head.hidden.norm, part)[...], float) for part in ("scale", "bias", "mean", "var")}
@@ -149,7 +149,7 @@ def test_heads_of_the_task_bank_convert():
         head.hidden.norm.var[...], arrays[f"{first}/BatchNorm/moving_variance"].astype(np.float32)
     )
     assert found.left_out == {
-        "state of the optimiser": (f"{first}/weights/Adam",),
+        "state of the optimizer": (f"{first}/weights/Adam",),
         "counts of training steps": ("global_step",),
         "encoder": ("feedforward/compress1/weights",),
     }

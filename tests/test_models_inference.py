@@ -7,12 +7,12 @@ import pytest
 
 nnx = pytest.importorskip("flax.nnx")
 
-from test_models import quick  # noqa: E402
+from test_models import quick
 
-from jaxsim import models  # noqa: E402
-from jaxsim.models import inference  # noqa: E402
-from jaxsim.models.normed import normed_convolution  # noqa: E402
-from jaxsim.models.winograd import Winograd  # noqa: E402
+from jaxsim.vision import models
+from jaxsim.vision.models import deploy
+from jaxsim.vision.models.batchnorm import normed_convolution
+from jaxsim.vision.models.winograd import Winograd
 
 HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -95,4 +95,4 @@ def test_small_layers_and_other_devices_keep_their_convolutions(monkeypatch):
 
 def test_options_that_the_compiler_does_not_know_are_left_out(monkeypatch):
     monkeypatch.setattr(inference, "FUSED", {"xla_no_such_option": "1"})
-    assert inference.compiler_options.__wrapped__() == {}
+    assert deploy.compiler_options.__wrapped__() == {}

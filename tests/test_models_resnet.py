@@ -10,11 +10,11 @@ import pytest
 nnx = pytest.importorskip("flax.nnx")
 torch = pytest.importorskip("torch")
 
-from test_models import change, precisions  # noqa: E402
+from test_models import change, precisions
 
-from benchmarks.torch_resnet import TorchResNet, TorchTaskonomy, randomise  # noqa: E402
-from jaxsim import models  # noqa: E402
-from jaxsim.models import convert  # noqa: E402
+from benchmarks.torch_resnet import TorchResNet, TorchTaskonomy, randomize
+from jaxsim.vision import models
+from jaxsim.vision.models import convert
 
 PEERS = {"torchvision": TorchResNet, "taskonomy": TorchTaskonomy}
 FAMILY = {"torchvision": "resnet50", "taskonomy": "resnet50-taskonomy"}
@@ -25,7 +25,7 @@ LAYERS = ["stem", "block1", "block2", "block3", "block4", "code"]
 @functools.cache
 def pair(variant, shape, dilated=0):
     """The same network in PyTorch and here, weights converted by name."""
-    peer = randomise(PEERS[variant](*shape, **({"dilated": dilated} if dilated else {})))
+    peer = randomize(PEERS[variant](*shape, **({"dilated": dilated} if dilated else {})))
     arrays = {key: value.numpy() for key, value in peer.state_dict().items()}
     stride = 32 // 2**dilated
     empty = nnx.eval_shape(lambda: models.ResNet(*shape, variant=variant, output_stride=stride, rngs=nnx.Rngs(0)))
@@ -115,9 +115,9 @@ def test_layers_stop_where_they_are_told_to():
 
 
 @pytest.mark.slow
-def test_training_normalises_by_the_batch_and_keeps_averages_as_pytorch_does():
+def test_training_normalizes_by_the_batch_and_keeps_averages_as_pytorch_does():
     peer, network = pair("taskonomy", SMALL)
-    peer, network = randomise(TorchTaskonomy(*SMALL)).train(), nnx.clone(network)
+    peer, network = randomize(TorchTaskonomy(*SMALL)).train(), nnx.clone(network)
     network.train()
     x = images(32, 32, n=3)
     with torch.no_grad():

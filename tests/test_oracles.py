@@ -47,7 +47,7 @@ def _moments(x, axes):
 
 
 def _per_image(x, channels):
-    """Normalise every image by itself over the positions and each set of channels, by explicit loops."""
+    """Normalize every image by itself over the positions and each set of channels, by explicit loops."""
     out = np.empty_like(x)
     for i, c in itertools.product(range(len(x)), channels):
         part = x[i][..., c]
@@ -104,7 +104,7 @@ def _rbf(x):
 
 
 PAIRED = {
-    "pearson": lambda x: squareform(pdist(x, "correlation")),
+    "correlation": lambda x: squareform(pdist(x, "correlation")),
     "euclidean": lambda x: squareform(pdist(x)),
     "cosine": lambda x: squareform(pdist(x, "cosine")),
     "cityblock": lambda x: squareform(pdist(x, "cityblock")),
@@ -119,7 +119,7 @@ def test_pairwise(name, flat):
     np.testing.assert_allclose(o.PAIRWISE[name](flat), PAIRED[name](flat), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["pearson", "cosine"])
+@pytest.mark.parametrize("name", ["correlation", "cosine"])
 def test_undefined_rows_are_nan_and_no_others(name, flat):
     flat[4] = 0.0
     undefined = np.isnan(o.PAIRWISE[name](flat))
@@ -128,29 +128,29 @@ def test_undefined_rows_are_nan_and_no_others(name, flat):
     assert undefined.sum() == 2 * N - 1
 
 
-# Centring.
-def test_biased_centring(flat):
+# Centering.
+def test_biased_centering(flat):
     k = o.linear(flat)
-    np.testing.assert_allclose(o.biased_centre(k), preprocessing.KernelCenterer().fit_transform(k), atol=1e-10)
+    np.testing.assert_allclose(o.biased_center(k), preprocessing.KernelCenterer().fit_transform(k), atol=1e-10)
 
 
-def test_weighted_biased_centring_is_that_of_the_expanded_map(flat, w):
+def test_weighted_biased_centering_is_that_of_the_expanded_map(flat, w):
     k, index = o.linear(flat), o.index_of(w)
-    expanded = o.biased_centre(k[np.ix_(index, index)])
-    np.testing.assert_allclose(o.biased_centre(k, w)[np.ix_(index, index)], expanded, atol=1e-10)
+    expanded = o.biased_center(k[np.ix_(index, index)])
+    np.testing.assert_allclose(o.biased_center(k, w)[np.ix_(index, index)], expanded, atol=1e-10)
 
 
-def test_u_centring_has_zero_rows_and_is_idempotent(flat):
-    k = o.u_centre(o.euclidean(flat))
+def test_u_centering_has_zero_rows_and_is_idempotent(flat):
+    k = o.u_center(o.euclidean(flat))
     np.testing.assert_allclose(k.sum(0), 0, atol=1e-11)
-    np.testing.assert_allclose(o.u_centre(k), k, atol=1e-12)
+    np.testing.assert_allclose(o.u_center(k), k, atol=1e-12)
     with pytest.raises(ValueError, match="4 images or more, got 3"):
-        o.u_centre(np.ones((3, 3)))
+        o.u_center(np.ones((3, 3)))
 
 
-def test_u_centring_is_the_unweighted_least_squares_residual(flat):
+def test_u_centering_is_the_unweighted_least_squares_residual(flat):
     k = o.euclidean(flat)
-    np.testing.assert_allclose(o.u_centre(k), o.u_centre_least_squares(k, np.ones(N)), atol=1e-11)
+    np.testing.assert_allclose(o.u_center(k), o.u_center_least_squares(k, np.ones(N)), atol=1e-11)
 
 
 def _closed_form(k, w):
@@ -170,10 +170,10 @@ def test_weighted_least_squares_against_the_closed_form(kind, maps, w, rng):
     residual = k - a[:, None] - a[None, :]
     np.fill_diagonal(residual, 0)
     seen = np.outer(w, w) > 0
-    np.testing.assert_allclose(residual[seen], o.u_centre_least_squares(k, w)[seen], atol=1e-9)
+    np.testing.assert_allclose(residual[seen], o.u_center_least_squares(k, w)[seen], atol=1e-9)
     k0, m0 = (np.where(np.eye(N, dtype=bool), 0.0, v) for v in (k, m))
     inner = (np.outer(w, w) * k0 * m0).sum() - 2 * (w * a * (m0 @ w)).sum()
-    other = o.u_centre_least_squares(m, w)
+    other = o.u_center_least_squares(m, w)
     assert inner == pytest.approx((np.outer(w, w) * residual * other).sum(), abs=1e-8)
 
 
@@ -186,7 +186,7 @@ def test_weighted_least_squares_is_that_of_the_copies_of_each_image(maps, w):
     design[np.arange(len(i)), i] = design[np.arange(len(i)), j] = 1.0
     y = k[index[i], index[j]]
     copies = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
-    np.testing.assert_allclose(o.u_centre_least_squares(k, w)[index[i], index[j]], copies, atol=1e-9)
+    np.testing.assert_allclose(o.u_center_least_squares(k, w)[index[i], index[j]], copies, atol=1e-9)
 
 
 # Comparators.
@@ -237,14 +237,14 @@ def test_ranks(rng):
 def test_biased_cosine_with_counts_is_that_of_the_expanded_map(maps, w):
     index = o.index_of(w)
     expanded = [m[np.ix_(index, index)] for m in maps]
-    assert o.centred_cosine(*maps, w) == pytest.approx(o.centred_cosine(*expanded), abs=1e-12)
+    assert o.centered_cosine(*maps, w) == pytest.approx(o.centered_cosine(*expanded), abs=1e-12)
 
 
 # Measures and the identities between them.
 def test_three_forms_of_the_unbiased_hsic(rng, flat):
     y = flat @ rng.normal(size=(40, 5)) + 1.0
     k, m = o.linear(flat), o.linear(y)
-    inner = (o.u_centre(k) * o.u_centre(m)).sum() / (N * (N - 3))
+    inner = (o.u_center(k) * o.u_center(m)).sum() / (N * (N - 3))
     assert o.hsic_song(k, m) == pytest.approx(inner, rel=1e-12)
     assert o.hsic_features(flat, y) == pytest.approx(inner, rel=1e-10)
     assert o.ratio(o.hsic_features, flat, y) == pytest.approx(o.CKA_LINEAR(flat, y), abs=1e-12)
@@ -264,15 +264,15 @@ def test_distance_correlation_of_a_line_is_one_and_of_independent_data_is_small(
     assert abs(o.DISTANCE_CORRELATION_UNBIASED(x, y)) < 0.1
 
 
-def test_u_centred_cosine_is_pearson_of_the_u_centred_maps_and_not_of_the_raw_ones(maps):
-    centred = [o.u_centre(m) for m in maps]
-    score = o.u_centred_cosine(*maps)
-    assert score == pytest.approx(o.pearson(*centred), abs=1e-12)
+def test_u_centered_cosine_is_pearson_of_the_u_centered_maps_and_not_of_the_raw_ones(maps):
+    centered = [o.u_center(m) for m in maps]
+    score = o.u_centered_cosine(*maps)
+    assert score == pytest.approx(o.pearson(*centered), abs=1e-12)
     assert abs(score - o.pearson(*maps)) > 1e-3
 
 
 @pytest.mark.parametrize("f", ["linear", "rbf", "laplacian", "euclidean"])
-def test_dds_ignores_centring_under_shift_invariant_maps(f, x):
+def test_dds_ignores_centering_under_shift_invariant_maps(f, x):
     y = np.tanh(x[..., ::2]) + x[..., :3]
     a, b = (o.DDS_TABLE[t, f](x, y) for t in ("identity", "center"))
     assert a == pytest.approx(b, abs=1e-10)
@@ -281,7 +281,7 @@ def test_dds_ignores_centring_under_shift_invariant_maps(f, x):
 @pytest.mark.parametrize("t", ["layer_norm", "instance_norm", "group_norm"])
 def test_pearson_and_cosine_distances_agree_on_rows_of_zero_mean(t, x):
     y = np.tanh(x[..., ::2])[..., [0, 1, 2, 0]]
-    assert o.DDS_TABLE[t, "pearson"](x, y) == pytest.approx(o.DDS_TABLE[t, "cosine"](x, y), abs=1e-10)
+    assert o.DDS_TABLE[t, "correlation"](x, y) == pytest.approx(o.DDS_TABLE[t, "cosine"](x, y), abs=1e-10)
 
 
 def test_affine_invariance_that_spearman_has_and_cosine_has_not(maps):
@@ -303,12 +303,12 @@ def test_unbiased_cosine_under_counts_has_the_mean_of_the_full_sample(rng):
     """Zero similarity stays zero under resampling; indexing and recomputing would report the biased value."""
     x, y = rng.normal(size=(2, 30, 100))
     k, m = o.linear(x), o.linear(y)
-    full = o.u_centred_cosine(k, m)
+    full = o.u_centered_cosine(k, m)
     counts = rng.multinomial(30, np.ones(30) / 30, size=40)
-    weighted = np.mean([o.u_centred_cosine(k, m, w) for w in counts])
+    weighted = np.mean([o.u_centered_cosine(k, m, w) for w in counts])
     naive = [np.ix_(o.index_of(w), o.index_of(w)) for w in counts]
     assert abs(weighted - full) < 0.05
-    assert np.mean([o.u_centred_cosine(k[i], m[i]) for i in naive]) > 0.5
+    assert np.mean([o.u_centered_cosine(k[i], m[i]) for i in naive]) > 0.5
 
 
 def test_noise_ceiling_orders_its_bounds(rng):

@@ -1,4 +1,4 @@
-"""Every distance and kernel x every behaviour: oracle, jit, vmap, dtype, padding, ties, NaN, offsets, gradients."""
+"""Every distance and kernel x every behavior: oracle, jit, vmap, dtype, padding, ties, NaN, offsets, gradients."""
 
 import functools
 
@@ -14,7 +14,7 @@ from jaxsim.centering import off_diagonal
 N, D = 11, 13
 ORACLES = o.PAIRWISE | {"squared_euclidean": o.squared_euclidean}
 NAMES = list(ORACLES)
-DISTANCES = ["pearson", "euclidean", "squared_euclidean", "cosine", "cityblock"]
+DISTANCES = ["correlation", "euclidean", "squared_euclidean", "cosine", "cityblock"]
 SHIFTED = ["euclidean", "squared_euclidean", "rbf", "laplacian", "cityblock"]  # a shift of all images changes nothing
 every = pytest.mark.parametrize("name", NAMES)
 QUICK = {"xla_backend_optimization_level": 0}
@@ -98,7 +98,7 @@ def test_symmetric_with_its_diagonal(name):
     np.testing.assert_array_equal(m, m.T)
     if name != "linear":
         level = 0 if name in DISTANCES else 1
-        np.testing.assert_allclose(np.diag(m), level, atol=0 if name not in ("pearson", "cosine") else 1e-7)
+        np.testing.assert_allclose(np.diag(m), level, atol=0 if name not in ("correlation", "cosine") else 1e-7)
 
 
 @every
@@ -130,7 +130,7 @@ def test_padding_counts_nowhere(name):
 @pytest.mark.parametrize("d", [1, 8, 16])
 def test_widths(name, d):
     """One feature, one block of the city-block sums, and two; Pearson and cosine need at least two features."""
-    if d == 1 and name in ("pearson", "cosine"):
+    if d == 1 and name in ("correlation", "cosine"):
         pytest.skip("a single feature has no direction")
     x = features(d=d)
     close(_jitted_at(d)[name], ORACLES[name](x), 3e-6)
@@ -168,7 +168,7 @@ def degenerate():
 def test_degenerate_images(name):
     x, found = degenerate()
     got = np.asarray(found[name])
-    lost = {"pearson": [7, 8], "cosine": [8]}.get(name, [])
+    lost = {"correlation": [7, 8], "cosine": [8]}.get(name, [])
     keep = np.delete(np.arange(N), lost)
     assert np.isnan(got[lost]).all()
     assert np.isnan(got[:, lost]).all()
@@ -176,10 +176,10 @@ def test_degenerate_images(name):
 
 
 @pytest.mark.parametrize("level", [0.1, 1.0, 1e3])
-def test_pearson_of_a_constant_image_is_undefined(level):
+def test_correlation_of_a_constant_image_is_undefined(level):
     x = features()
     x[3] = level
-    got = np.asarray(all_jitted(x)["pearson"])
+    got = np.asarray(all_jitted(x)["correlation"])
     assert np.isnan(got[3]).all()
     assert np.isfinite(np.delete(np.delete(got, 3, 0), 3, 1)).all()
 
@@ -214,7 +214,7 @@ def _mapped_with_nan(data):
     return all_mapped(np.frombuffer(data, np.float32).reshape(3, N, D))
 
 
-@pytest.mark.parametrize("name", ["pearson", "linear", "laplacian", "cityblock", "cosine"])
+@pytest.mark.parametrize("name", ["correlation", "linear", "laplacian", "cityblock", "cosine"])
 def test_nan_of_one_image_is_seen_in_its_pairs(name):
     x = features()
     x[4, 6] = np.nan
@@ -232,7 +232,7 @@ def test_large_mean(name):
     close(all_jitted(x)[name], ORACLES[name](x.astype(np.float64)), 5e-6)
 
 
-@pytest.mark.parametrize("name", ["pearson", "cosine"])
+@pytest.mark.parametrize("name", ["correlation", "cosine"])
 def test_nearly_parallel_images(name):
     """Gaps of 1e-6 keep their relative digits: one minus a rounded cosine would be off by a tenth."""
     x = np.random.default_rng(4).normal(size=D) * 3 + 1e-3 * np.random.default_rng(5).normal(size=(N, D))
@@ -360,7 +360,7 @@ def test_diagonal_of_the_linear_kernel_is_read_by_nobody_who_drops_it():
 
 def _gap_oracle(name, x):
     z = x.astype(np.float64)
-    z = z - z.mean(1, keepdims=True) if name == "pearson" else z
+    z = z - z.mean(1, keepdims=True) if name == "correlation" else z
     z = z / np.linalg.norm(z, axis=1, keepdims=True)
     return ((z[:, None] - z[None]) ** 2).sum(-1) / 2
 
@@ -373,7 +373,7 @@ def _jitted(name):
 @pytest.mark.parametrize("d", [8, 64, 300])
 @pytest.mark.parametrize("spread", [0.0, 0.7, 3.0])
 @pytest.mark.parametrize("offset", [0.0, 1e3, 1e4])
-@pytest.mark.parametrize("name", ["cosine", "pearson"])
+@pytest.mark.parametrize("name", ["cosine", "correlation"])
 def test_angles_from_lengths_and_from_directions(name, offset, spread, d):
     """Both ways to an angle, chosen by how unequal the images' lengths are, keep the digits of the oracle."""
     rng = np.random.default_rng(5)
@@ -385,7 +385,7 @@ def test_angles_from_lengths_and_from_directions(name, offset, spread, d):
 
 
 @pytest.mark.parametrize("noise", [1e-1, 1e-2, 1e-3])
-@pytest.mark.parametrize("name", ["cosine", "pearson"])
+@pytest.mark.parametrize("name", ["cosine", "correlation"])
 def test_nearly_parallel_images_of_unequal_length(name, noise):
     """Where lengths differ more than angles, the angles keep their digits."""
     rng = np.random.default_rng(6)
@@ -394,17 +394,17 @@ def test_nearly_parallel_images_of_unequal_length(name, noise):
     expected = _gap_oracle(name, x)
     found = np.asarray(_jitted(name)(x), np.float64)
     # subtracting the rows' means rounds every feature once
-    rounding = 0.2 * np.finfo(np.float32).eps / noise if name == "pearson" else 0
+    rounding = 0.2 * np.finfo(np.float32).eps / noise if name == "correlation" else 0
     assert np.abs(found - expected).max() <= (4e-6 + rounding) * expected.mean()
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1e-12, 1e12, 1e17])
-@pytest.mark.parametrize("name", ["cosine", "pearson"])
+@pytest.mark.parametrize("name", ["cosine", "correlation"])
 def test_angles_do_not_depend_on_scale(name, scale):
     x = features(3)
     assert np.allclose(_jitted(name)(x * np.float32(scale)), _jitted(name)(x), atol=2e-6)
 
 
-@pytest.mark.parametrize("name", ["cosine", "pearson"])
+@pytest.mark.parametrize("name", ["cosine", "correlation"])
 def test_zero_features_have_no_angles(name):
     assert np.isnan(_jitted(name)(np.zeros((5, 7), np.float32))).all()

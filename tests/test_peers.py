@@ -90,7 +90,7 @@ def as_float32(arrays):
 
 @pytest.fixture(scope="module")
 def rdm92():
-    """The 95 maps of the 92 images: human IT, models, judgements, AlexNet layers."""
+    """The 95 maps of the 92 images: human IT, models, judgments, AlexNet layers."""
     folder = DATA / "rdm92"
     if not folder.is_dir():
         pytest.skip(f"the 92-image maps are absent: no folder {folder} (set JAXSIM_DATA)")
@@ -98,7 +98,7 @@ def rdm92():
     tables = {
         "brain": loadmat(folder / "92_brainRDMs.mat")["RDMs"],
         "model": loadmat(folder / "92_modelRDMs.mat")["Models"],
-        "behaviour": loadmat(folder / "92_behavRDMs.mat")["rdms_behav_92"],
+        "behavior": loadmat(folder / "92_behavRDMs.mat")["rdms_behav_92"],
         "alexnet": loadmat(folder / "modelRDMs_A2020.mat")["modelRDMs"],
     }
     maps = {name: [np.asarray(row["RDM"], np.float64) for row in t.ravel()] for name, t in tables.items()}
@@ -117,7 +117,7 @@ def maps(request):
     if request.param == "random":
         return as_float32(np.round(o.euclidean(x), 1) for x in random_features())
     groups = request.getfixturevalue("rdm92")
-    return groups["brain"] + groups["model"] + groups["behaviour"] + groups["alexnet"][::9]
+    return groups["brain"] + groups["model"] + groups["behavior"] + groups["alexnet"][::9]
 
 
 @pytest.fixture(params=["random", "rdm92"])
@@ -129,7 +129,7 @@ def features(request):
     return [
         groups["brain"][0],
         groups["brain"][3],
-        groups["behaviour"][0],
+        groups["behavior"][0],
         groups["model"][2],
         groups["alexnet"][20],
     ]
@@ -164,7 +164,7 @@ def test_rsatoolbox_comparison(name, maps, ours, rsatoolbox):
 
 def test_rsatoolbox_correlation_distance(features, ours, rsatoolbox):
     want = calc_rdm(rsatoolbox, features, "correlation").dissimilarities
-    assert_same(off_diagonal(ours.maps(features, "identity", "pearson")), want, ours)
+    assert_same(off_diagonal(ours.maps(features, "identity", "correlation")), want, ours)
 
 
 @pytest.mark.parametrize("name", TRIANGLE)
@@ -175,15 +175,15 @@ def test_rsatoolbox_rsa(transform, name, features, ours, rsatoolbox):
     rdms = calc_rdm(rsatoolbox, given, "correlation")
     want = rsatoolbox.rdm.compare(rdms, rdms, method=TRIANGLE[name])
     # one map holds two distances 1.3 float32 spacings apart, which change places (in float64 scores agree to 1e-15);
-    # a swap of neighbours among p moves a rank correlation by at most 12 / p^2
+    # a swap of neighbors among p moves a rank correlation by at most 12 / p^2
     pairs = len(features[0]) * (len(features[0]) - 1) / 2
     swaps = 12 / pairs**2 if name in ("spearman", "rho_a") and isinstance(ours, Jaxsim) else 0
     np.testing.assert_allclose(
-        ours.affinity(features, transform, "pearson", name), want, rtol=0, atol=ours.tolerance + swaps
+        ours.affinity(features, transform, "correlation", name), want, rtol=0, atol=ours.tolerance + swaps
     )
 
 
-def test_rsatoolbox_does_not_centre_the_features(rsatoolbox):
+def test_rsatoolbox_does_not_center_the_features(rsatoolbox):
     features = random_features()
     rdms = calc_rdm(rsatoolbox, features, "correlation")
     theirs = rsatoolbox.rdm.compare(rdms, rdms, method="spearman")
@@ -205,7 +205,7 @@ def test_rsatoolbox_whitened_cosine_is_biased_linear_cka(features, ours, rsatool
     """Its `cosine_cov` of squared Euclidean RDMs, under noise of identity covariance."""
     rdms = calc_rdm(rsatoolbox, features, "euclidean")
     want = rsatoolbox.rdm.compare(rdms, rdms, method="cosine_cov")
-    assert_same(ours.affinity(features, "identity", "linear", "centred_cosine"), want, ours)
+    assert_same(ours.affinity(features, "identity", "linear", "centered_cosine"), want, ours)
 
 
 @pytest.mark.parametrize("name", TRIANGLE)
@@ -275,11 +275,11 @@ def test_sklearn_rbf_default_bandwidth_is_one_over_the_columns(features):
 
 @pytest.mark.parametrize("kernel", ["linear", "rbf", "laplacian"])
 def test_sklearn_kernel_centerer_gives_the_biased_cka(kernel, features, ours):
-    centre, pairwise = peer("sklearn.preprocessing").KernelCenterer, peer("sklearn.metrics.pairwise")
+    center, pairwise = peer("sklearn.preprocessing").KernelCenterer, peer("sklearn.metrics.pairwise")
     build = _sklearn_rbf if kernel == "rbf" else getattr(pairwise, f"{kernel}_kernel")
-    rows = [centre().fit_transform(build(x)).ravel() for x in features]
+    rows = [center().fit_transform(build(x)).ravel() for x in features]
     want = [[a @ b / np.sqrt((a @ a) * (b @ b)) for b in rows] for a in rows]
-    assert_same(ours.affinity(features, "identity", kernel, "centred_cosine"), np.array(want), ours)
+    assert_same(ours.affinity(features, "identity", kernel, "centered_cosine"), np.array(want), ours)
 
 
 # dcor.
@@ -290,9 +290,9 @@ def _table(function, items):
 @pytest.mark.parametrize(
     ("function", "compare"),
     [
-        ("u_distance_correlation_sqr", "u_centred_cosine"),
-        ("distance_correlation_sqr", "centred_cosine"),
-        ("distance_correlation", "root_centred_cosine"),
+        ("u_distance_correlation_sqr", "u_centered_cosine"),
+        ("distance_correlation_sqr", "centered_cosine"),
+        ("distance_correlation", "root_centered_cosine"),
     ],
 )
 def test_dcor(function, compare, features, ours):
@@ -300,11 +300,11 @@ def test_dcor(function, compare, features, ours):
     assert_same(ours.affinity(features, "identity", "euclidean", compare), want, ours)
 
 
-def test_dcor_u_centring_of_ready_made_maps(maps, ours):
+def test_dcor_u_centering_of_ready_made_maps(maps, ours):
     dcor = peer("dcor")
-    centred = [dcor.u_centered(m) for m in maps]
-    want = _table(lambda a, b: dcor.u_product(a, b) / np.sqrt(dcor.u_product(a, a) * dcor.u_product(b, b)), centred)
-    assert_same(ours.compare(maps, "u_centred_cosine"), want, ours)
+    centered = [dcor.u_centered(m) for m in maps]
+    want = _table(lambda a, b: dcor.u_product(a, b) / np.sqrt(dcor.u_product(a, a) * dcor.u_product(b, b)), centered)
+    assert_same(ours.compare(maps, "u_centered_cosine"), want, ours)
 
 
 def test_dcor_distance_correlation_is_a_root_and_the_unbiased_one_is_not():
@@ -318,18 +318,18 @@ def test_dcor_distance_correlation_is_a_root_and_the_unbiased_one_is_not():
 
 
 # hoggorm.
-def test_hoggorm_rv_of_centred_features(features, ours):
+def test_hoggorm_rv_of_centered_features(features, ours):
     want = peer("hoggorm").RVcoeff([o.center(x) for x in features])
-    assert_same(ours.affinity(features, "identity", "linear", "centred_cosine"), want, ours)
+    assert_same(ours.affinity(features, "identity", "linear", "centered_cosine"), want, ours)
 
 
-def test_hoggorm_modified_rv_leaves_the_diagonal_out_after_centring(features, ours):
+def test_hoggorm_modified_rv_leaves_the_diagonal_out_after_centering(features, ours):
     want = peer("hoggorm").RV2coeff([o.center(x) for x in features])
     assert_same(ours.affinity(features, "center", "linear", "cosine"), want, ours)
     assert np.abs(want - o.affinity(features, o.CKA_LINEAR)).max() > 1e-4  # unbiased CKA is a third number
 
 
-def test_hoggorm_does_not_centre_by_itself(features):
+def test_hoggorm_does_not_center_by_itself(features):
     raw = peer("hoggorm").RVcoeff([x + 1.0 for x in features])
     assert np.abs(raw - o.affinity(features, o.RV)).max() > 1e-2
 
@@ -349,14 +349,14 @@ def test_pytorch_cka_of_features(features, ours, cka, torch):
     tensors = [torch.from_numpy(x) for x in features]
     want = _table(lambda a, b: cka.cka_from_features(a, b).item(), tensors)
     assert want.min() > 0.01  # so that nothing was clamped
-    assert_same(ours.affinity(features, "identity", "linear", "u_centred_cosine"), want, ours)
+    assert_same(ours.affinity(features, "identity", "linear", "u_centered_cosine"), want, ours)
 
 
 def test_pytorch_cka_hsic_of_ready_made_maps(maps, ours, cka, torch):
     stack = torch.from_numpy(np.stack(maps))
     cross, own, _ = cka.hsic(stack, stack)
     want = (cross / torch.sqrt(torch.outer(own, own))).numpy()
-    assert_same(ours.compare(maps, "u_centred_cosine"), want, ours)
+    assert_same(ours.compare(maps, "u_centered_cosine"), want, ours)
 
 
 def independent_pair():
@@ -369,7 +369,7 @@ def independent_pair():
 def test_pytorch_cka_clamps_negative_scores_to_zero(ours, cka, torch):
     x, y = independent_pair()
     assert cka.cka_from_features(torch.from_numpy(x), torch.from_numpy(y)).item() == 0.0
-    assert ours.affinity([x, y], "identity", "linear", "u_centred_cosine")[0, 1] < -0.1
+    assert ours.affinity([x, y], "identity", "linear", "u_centered_cosine")[0, 1] < -0.1
 
 
 def test_pytorch_cka_gives_zero_for_constant_features(cka, torch):
@@ -431,7 +431,7 @@ def torch_cka_score(torch, x, y, batch):
 
 def test_torch_cka_of_one_batch(features, ours, float64_torch):
     want = _table(lambda a, b: torch_cka_score(float64_torch, a, b, len(a)), features[:3])
-    assert_same(ours.affinity(features[:3], "identity", "linear", "u_centred_cosine"), want, ours)
+    assert_same(ours.affinity(features[:3], "identity", "linear", "u_centered_cosine"), want, ours)
 
 
 def test_torch_cka_returns_negative_scores(float64_torch):

@@ -158,7 +158,7 @@ def test_heatmap_is_in_the_order_of_the_tree():
     np.testing.assert_allclose(shown, base.values[np.ix_(tree.order, tree.order)])
 
 
-def test_colours_span_the_scores_of_different_networks_and_the_bar_names_the_measure():
+def test_colors_span_the_scores_of_different_networks_and_the_bar_names_the_measure():
     base = affinity(6, measure="CKA linear")
     image, bar = plotting.affinity_heatmap(base).axes[0].images[0], plotting.affinity_heatmap(base).axes[1]
     off = base.values[~np.eye(6, dtype=bool)]
@@ -173,7 +173,7 @@ def test_zero_is_white_where_negative_scores_matter():
     assert image.cmap(image.norm(image.get_clim()[0]))[2] > image.cmap(image.norm(image.get_clim()[0]))[0]
 
 
-def test_undefined_scores_are_grey_and_said_so():
+def test_undefined_scores_are_gray_and_said_so():
     base = affinity(4)
     base.values[0, 1] = base.values[1, 0] = np.nan
     axes, bar = plotting.affinity_heatmap(base).axes
@@ -278,11 +278,11 @@ def test_missing_matplotlib_is_one_sentence(monkeypatch):
         plotting.affinity_heatmap(affinity(3))
 
 
-def test_the_four_groups_keep_their_colours():
-    from jaxsim.plotting.canvas import COLOURS, colours_of
+def test_the_four_groups_keep_their_colors():
+    from jaxsim.plotting.canvas import COLORS, colors_of
 
-    whole = colours_of(["2d", "3d", "geometric", "semantic"])
-    assert list(whole.values()) == list(COLOURS[:4])
-    assert colours_of(["semantic", "2d", "semantic"]) == {"semantic": COLOURS[3], "2d": COLOURS[0]}
-    assert colours_of(["x", "y", "x"]) == {"x": COLOURS[0], "y": COLOURS[1]}
-    assert len(set(colours_of(["2d", "x", "3d", "y"]).values())) == 4
+    whole = colors_of(["2d", "3d", "geometric", "semantic"])
+    assert list(whole.values()) == list(COLORS[:4])
+    assert colors_of(["semantic", "2d", "semantic"]) == {"semantic": COLORS[3], "2d": COLORS[0]}
+    assert colors_of(["x", "y", "x"]) == {"x": COLORS[0], "y": COLORS[1]}
+    assert len(set(colors_of(["2d", "x", "3d", "y"]).values())) == 4

@@ -23,8 +23,8 @@ MAP = jax.ShapeDtypeStruct((N, N), jnp.float32)
 STACK = jax.ShapeDtypeStruct((3, N, N), jnp.float32)
 WEIGHTS = jax.ShapeDtypeStruct((N, 5), jnp.float32)
 TRANSFORMS = ["identity", "center", "zscore", "batch_norm", "instance_norm", "layer_norm", "group_norm", "mean_pool"]
-PAIRWISE = ["linear", "rbf", "laplacian", "pearson", "euclidean", "squared_euclidean", "cosine", "cityblock"]
-COMPARE = ["pearson", "spearman", "rho_a", "cosine", "u_centred_cosine", "centred_cosine", "root_centred_cosine"]
+PAIRWISE = ["linear", "rbf", "laplacian", "correlation", "euclidean", "squared_euclidean", "cosine", "cityblock"]
+COMPARE = ["pearson", "spearman", "rho_a", "cosine", "u_centered_cosine", "centered_cosine", "root_centered_cosine"]
 
 
 def inner(value):

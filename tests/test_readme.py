@@ -59,7 +59,7 @@ def test_table_of_measures_is_true():
     for value, name, *parts in rows:
         measure = getattr(js, value)
         assert [
-            measures.part_name(p).replace("-", "_") for p in (measure.transform, measure.pairwise, measure.compare)
+            measures.name_of(p).replace("-", "_") for p in (measure.transform, measure.pairwise, measure.compare)
         ] == parts
         if name:
             assert measures.by_name(name) == measure

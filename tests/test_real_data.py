@@ -36,8 +36,8 @@ def affinities(features):
 
 
 @pytest.fixture(scope="module")
-def uncentred(features):
-    return js.affinity(features[0], js.RSA_UNCENTRED)
+def uncentered(features):
+    return js.affinity(features[0], js.RSA_UNCENTERED)
 
 
 def similarity(affinity, first, second):
@@ -90,14 +90,14 @@ def test_imagenet_networks_group(name, affinities, groups):
         (["imagenet_mnv2"], ["pascal_seg_mnv2"], 0.35, 0.55),
     ],
 )
-def test_known_values_without_centring(first, second, low, high, uncentred):
-    (found,) = similarity(uncentred, first, second)
+def test_known_values_without_centering(first, second, low, high, uncentered):
+    (found,) = similarity(uncentered, first, second)
     assert low < found < high
 
 
-def test_pose_is_like_nothing_else(uncentred, affinities, groups):
-    others = [n for n in uncentred.names if n not in groups["pose"]]
-    assert max(similarity(uncentred, groups["pose"], others)) < 0.4
+def test_pose_is_like_nothing_else(uncentered, affinities, groups):
+    others = [n for n in uncentered.names if n not in groups["pose"]]
+    assert max(similarity(uncentered, groups["pose"], others)) < 0.4
     for a in affinities.values():
         assert all(a.ranking(n)[0][0] not in groups["pose"] for n in others)
 

@@ -11,10 +11,11 @@ import types
 import numpy as np
 import pytest
 
-from jaxsim import engine, measures, reproduce
-from jaxsim.reproduce import catalogue, judging, layers, measuring, rankings, sampling
+from jaxsim import engine, measures
 from jaxsim.results import Affinity
-from jaxsim.rooms.transfer import Truth
+from jaxsim.studies import reproduce
+from jaxsim.studies.reproduce import catalog, image_subsets, layers, measure_comparison, rankings, statistics
+from jaxsim.studies.rooms.transfer import Truth
 
 NAMES = tuple("abcdefghijkl")
 GROUPS = {name: ("2d", "3d", "geometric", "semantic")[i // 3] for i, name in enumerate(NAMES)}
@@ -171,22 +172,22 @@ def test_subsets_prefer_pictures_that_show_the_groups():
 @pytest.fixture
 def few(monkeypatch):
     """A grid of two transforms and two functions, and two methods: compiling all takes long."""
-    monkeypatch.setattr(measuring, "TRANSFORMS", {k: measuring.TRANSFORMS[k] for k in ("identity", "z-score")})
-    monkeypatch.setattr(measuring, "FUNCTIONS", {k: measuring.FUNCTIONS[k] for k in ("laplacian", "cosine")})
+    monkeypatch.setattr(measuring, "TRANSFORMS", {k: measure_comparison.TRANSFORMS[k] for k in ("identity", "z-score")})
+    monkeypatch.setattr(measuring, "FUNCTIONS", {k: measure_comparison.FUNCTIONS[k] for k in ("laplacian", "cosine")})
     monkeypatch.setattr(measuring, "GRID_PAPER", np.array([[0.6, 0.7], [0.8, 0.9]]))
-    monkeypatch.setattr(measuring, "METHODS", {k: measuring.METHODS[k] for k in ("DDS, Laplacian", "RSA")})
+    monkeypatch.setattr(measuring, "METHODS", {k: measure_comparison.METHODS[k] for k in ("DDS, Laplacian", "RSA")})
 
 
 def test_the_papers_grid_stands_in_the_order_of_ours():
-    rows, columns = list(measuring.TRANSFORMS), list(measuring.FUNCTIONS)
-    assert measuring.GRID_PAPER.shape == (7, 6) == (len(rows), len(columns))
+    rows, columns = list(measure_comparison.TRANSFORMS), list(measure_comparison.FUNCTIONS)
+    assert measure_comparison.GRID_PAPER.shape == (7, 6) == (len(rows), len(columns))
     for row, column_, value in (
         ("z-score", "cosine", 0.862),
-        ("centring", "pearson", 0.749),
+        ("centering", "correlation", 0.749),
         ("batch norm", "rbf", 0.851),
     ):
-        assert measuring.GRID_PAPER[rows.index(row), columns.index(column_)] == value
-    assert np.argmax(measuring.GRID_PAPER.mean(1)) == rows.index("z-score")
+        assert measure_comparison.GRID_PAPER[rows.index(row), columns.index(column_)] == value
+    assert np.argmax(measure_comparison.GRID_PAPER.mean(1)) == rows.index("z-score")
 
 
 @pytest.mark.slow
@@ -222,16 +223,16 @@ def test_methods_put_the_true_measure_first(few):
 
 
 @pytest.mark.slow
-def test_relabelled_means_begin_with_the_agreement_itself():
+def test_relabeled_means_begin_with_the_agreement_itself():
     setting = made("shuffled")
     found = [engine.affinity(setting.code, m) for m in (measures.RSA, measures.DDS_LAPLACIAN)]
-    observed, null = judging.relabelled_means(found, setting)
-    expected = [judging.agreement(a, setting, diagonal=False).mean for a in found]
+    observed, null = statistics.relabeled_means(found, setting)
+    expected = [statistics.agreement(a, setting, diagonal=False).mean for a in found]
     np.testing.assert_allclose(observed, expected, atol=1e-12)
     assert null.shape == (199, 2)
-    order = judging.relabellings(setting, len(NAMES))[3]
-    moved = Affinity.of(np.asarray(found[1].values)[np.ix_(order, order)], NAMES, measure="moved")
-    assert null[3, 1] == pytest.approx(judging.agreement(moved, setting, diagonal=False).mean)
+    order = statistics.relabelings(setting, len(NAMES))[3]
+    moved = Affinity.from_array(np.asarray(found[1].values)[np.ix_(order, order)], NAMES, measure="moved")
+    assert null[3, 1] == pytest.approx(statistics.agreement(moved, setting, diagonal=False).mean)
     assert abs(null.mean()) < 0.05
 
 
@@ -241,8 +242,8 @@ def test_p_values_of_unrelated_matrices_are_spread_evenly():
     for seed in range(40):
         both = [(a + a.T) / 2 for a in rng.normal(size=(2, len(NAMES), len(NAMES)))]
         setting = dataclasses.replace(made("true"), truth=truth(both[0]), seed=seed)
-        observed, null = judging.relabelled_means([Affinity.of(both[1], NAMES, measure="noise")], setting)
-        p.append(judging.p_value(observed[0], null[:, 0]))
+        observed, null = statistics.relabeled_means([Affinity.from_array(both[1], NAMES, measure="noise")], setting)
+        p.append(statistics.p_value(observed[0], null[:, 0]))
     assert 0.35 < np.mean(p) < 0.65
     assert np.mean(np.array(p) < 0.1) < 0.25
 
@@ -308,10 +309,12 @@ def test_selection_needs_more_than_half_and_more_than_chance(monkeypatch, n, hit
     similar, affinity = symmetric(0, n) / 10, np.random.default_rng(1).uniform(size=(n, n))
     similar[np.arange(n), partner] = 1
     affinity[partner, np.arange(n)] = np.where(np.arange(n) < hits, 2, -1)
-    monkeypatch.setattr(engine, "affinity", lambda code, measure: Affinity.of(similar, names, measure="made up"))
+    monkeypatch.setattr(
+        engine, "affinity", lambda code, measure: Affinity.from_array(similar, names, measure="made up")
+    )
     found = reproduce.selection(unseen(affinity, names, dict.fromkeys(names, "2d")))
     assert column(found, "true_rank") == [1] * hits + [n - 1] * (n - hits)
-    assert (p_of(found) >= judging.LEVEL) == chance
+    assert (p_of(found) >= statistics.LEVEL) == chance
     assert found.holds is holds
 
 
@@ -324,21 +327,24 @@ def test_layers_need_more_than_the_order_of_the_groups(monkeypatch, each, p):
     found = reproduce.layer_types(unseen(np.eye(len(groups)), tuple(groups), groups))
     assert column(found, "most_similar") == ["conv1"] * each + ["conv2"] * each
     assert p_of(found) == pytest.approx(p, rel=0.01)
-    assert found.holds is (p < judging.LEVEL)
+    assert found.holds is (p < statistics.LEVEL)
 
 
 @pytest.mark.parametrize(("best", "p_first", "holds"), [(0, 1 / 200, False), (1, 1.0, True)])
 def test_methods_take_the_p_value_of_the_best_measure(monkeypatch, best, p_first, holds):
     """The first measure is above chance and the best of all is not; and the other way round."""
-    observed, null = np.full(len(measuring.METHODS), 0.1), np.full((199, len(measuring.METHODS)), 0.05)
+    observed, null = (
+        np.full(len(measure_comparison.METHODS), 0.1),
+        np.full((199, len(measure_comparison.METHODS)), 0.05),
+    )
     observed[best] = 0.5
     null[:, 0 if best else -1] = 0.3 if best else 0.9
     values, dds = symmetric(0), (measures.DDS_LAPLACIAN, measures.DDS_COSINE)
     of = {True: values, False: symmetric(1)}
-    monkeypatch.setattr(engine, "affinity", lambda code, m: Affinity.of(of[m in dds], NAMES, measure="made up"))
-    monkeypatch.setattr(judging, "relabelled_means", lambda affinities, setting: (observed, null))
+    monkeypatch.setattr(engine, "affinity", lambda code, m: Affinity.from_array(of[m in dds], NAMES, measure="made up"))
+    monkeypatch.setattr(judging, "relabeled_means", lambda affinities, setting: (observed, null))
     monkeypatch.setattr(judging, "over_tasks", lambda values, setting: (0.0, None, None))
-    monkeypatch.setattr(measuring, "_intervals", lambda code, setting: [(0.0, 1.0)] * len(measuring.METHODS))
+    monkeypatch.setattr(measuring, "_intervals", lambda code, setting: [(0.0, 1.0)] * len(measure_comparison.METHODS))
     found = reproduce.methods(unseen(values))
     assert column(found, "with_self")[:2] == pytest.approx([1, 1])
     assert column(found, "p")[0] == pytest.approx(p_first)
@@ -353,7 +359,7 @@ def test_subsets_leave_self_out(monkeypatch):
         drawn = np.where(np.eye(12) > 0, -9 * code["a"][0, 0], code["a"][0, 0] * values)
         return [types.SimpleNamespace(values=drawn[None].repeat(3, 0), names=NAMES)] * len(wanted)
 
-    monkeypatch.setattr(sampling.resampling, "resample", resample)
+    monkeypatch.setattr(image_subsets.resampling, "resample", resample)
     elsewhere = unseen(values, value=-1.0).code
     found = reproduce.subsets(unseen(values, value=1.0, elsewhere=elsewhere))
     assert column(found, "mean") == pytest.approx([1, 1, -1, -1])
@@ -384,7 +390,7 @@ def test_new_task_needs_more_than_chance_and_a_good_first_choice(monkeypatch, tr
     monkeypatch.setattr(rankings, "similarities", lambda bank, codes: np.array([x[0] for x in bank.values()]))
     found = reproduce.new_task(setting)
     assert column(found, "source") == list(NAMES)
-    assert (p_of(found) >= judging.LEVEL) == chance
+    assert (p_of(found) >= statistics.LEVEL) == chance
     assert column(found, "rank_by_transfer")[0] == first
     assert found.holds is holds
 
@@ -398,7 +404,7 @@ def test_run_takes_names_in_any_order_and_tells_progress():
     found = reproduce.run(made("true"), ["trees", "rsa-matrix"], told.append)
     assert list(found) == told == ["rsa-matrix", "trees"]
     rows = reproduce.summary(list(found.values()))
-    assert [len(row) for row in rows] == [len(catalogue.SUMMARY)] * 2
+    assert [len(row) for row in rows] == [len(catalog.SUMMARY)] * 2
     assert rows[0][-1] == "yes"
 
 
@@ -430,16 +436,16 @@ def test_settings_that_lack_something_are_refused(name, change, message):
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="No experiment is called 'tree'"):
         reproduce.run(made("true"), ["tree"])
-    with pytest.raises(ValueError, match="no part 'colours'"):
-        reproduce.setting(parts=["colours"])
+    with pytest.raises(ValueError, match="no part 'colors'"):
+        reproduce.setting(parts=["colors"])
 
 
 @pytest.mark.slow
 def test_setting_of_the_world(monkeypatch, tmp_path):
     nnx = pytest.importorskip("flax.nnx")
-    from jaxsim import models
-    from jaxsim.reproduce import settings
-    from jaxsim.rooms import pictures
+    from jaxsim.studies.reproduce import settings
+    from jaxsim.studies.rooms import pictures
+    from jaxsim.vision import models
 
     seen = []
 

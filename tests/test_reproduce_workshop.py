@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from test_reproduce import GROUPS, NAMES, column, features, truth
 
-from jaxsim import engine, measures, models, reproduce, training
-from jaxsim.reproduce import judging, rankings, sizing, staging
-from jaxsim.reproduce.workshop import STAGES, Made, Workshop, recipe_of
+from jaxsim import engine, measures
+from jaxsim.studies import reproduce
+from jaxsim.studies.reproduce import model_sizes, rankings, statistics, training_stages
+from jaxsim.studies.reproduce.model_cache import STAGES, TrainedEncoder, Workshop, recipe_of
+from jaxsim.vision import models, training
 
 pytest.importorskip("flax", reason="the built-in world needs the nn extra")
 
-from jaxsim.rooms import encoders, pictures, tasks, world  # noqa: E402
+from jaxsim.studies.rooms import encoders, pictures, tasks, world
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +43,7 @@ class Known:
         self.bank = dict.fromkeys(NAMES, ENCODER)
 
     def made(self, task, size="small", *, world="rooms", stage=1.0):
-        return Made(ENCODER, self.code(task, size, stage), 0.5 if stage else None)
+        return TrainedEncoder(ENCODER, self.code(task, size, stage), 0.5 if stage else None)
 
     def transfer(self):
         return self.found
@@ -160,7 +162,7 @@ def test_weights_are_those_of_the_network():
     from flax import nnx
 
     encoder = nnx.eval_shape(lambda: models.SmallEncoder.named("tiny", rngs=nnx.Rngs(0)))
-    assert sizing.weights(encoder) == sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(encoder)))
+    assert model_sizes.weights(encoder) == sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(encoder)))
 
 
 # Small against large
@@ -221,13 +223,13 @@ def test_new_task_needs_a_good_first_choice_as_well():
 
 
 def test_the_papers_order_and_transfer():
-    from jaxsim.reproduce import novelty
+    from jaxsim.studies.reproduce import new_tasks
 
-    assert set(novelty.PAPER_ORDER) == set(tasks.TASKS)
-    assert len(novelty.PAPER_ORDER) == 20
-    assert set(tasks.TASKS) - set(novelty.PAPER_TRANSFER) == {"denoise", "colorization", "inpainting"}
-    better = sum(value > novelty.PAPER_TRANSFER["class_object"] for value in novelty.PAPER_TRANSFER.values())
-    assert (novelty.PAPER_ORDER[0], better) == ("class_object", 3)
+    assert set(new_tasks.PAPER_ORDER) == set(tasks.TASKS)
+    assert len(new_tasks.PAPER_ORDER) == 20
+    assert set(tasks.TASKS) - set(new_tasks.PAPER_TRANSFER) == {"denoise", "colorization", "inpainting"}
+    better = sum(value > new_tasks.PAPER_TRANSFER["class_object"] for value in new_tasks.PAPER_TRANSFER.values())
+    assert (new_tasks.PAPER_ORDER[0], better) == ("class_object", 3)
 
 
 @pytest.mark.parametrize(
@@ -243,18 +245,18 @@ def test_what_is_lacking_is_named(name, change, message):
 
 
 def test_means_over_tasks():
-    mean, low, high = judging.over_tasks([0.2, 0.4, np.nan, 0.6], setting(own))
+    mean, low, high = statistics.over_tasks([0.2, 0.4, np.nan, 0.6], setting(own))
     assert mean == pytest.approx(0.4)
     assert low < 0.2
     assert high > 0.6
-    assert judging.over_tasks([0.7, 1.0, 1.0, 0.98], setting(own))[2] == 1
-    assert judging.over_tasks([0.3, np.nan], setting(own)) == (0.3, None, None)
-    assert np.isnan(judging.over_tasks([np.nan], setting(own))[0])
+    assert statistics.over_tasks([0.7, 1.0, 1.0, 0.98], setting(own))[2] == 1
+    assert statistics.over_tasks([0.3, np.nan], setting(own)) == (0.3, None, None)
+    assert np.isnan(statistics.over_tasks([np.nan], setting(own))[0])
 
 
 def test_thresholds_are_below_the_papers_numbers():
-    assert min(staging.PAPER[0.1], sizing.PAPER, sizing.SMALL_PAPER) > rankings.ALIKE
-    assert staging.PAPER[0.5] > staging.SETTLED
+    assert min(training_stages.PAPER[0.1], model_sizes.PAPER, model_sizes.SMALL_PAPER) > rankings.ALIKE
+    assert training_stages.PAPER[0.5] > training_stages.SETTLED
 
 
 # The workshop
@@ -273,8 +275,8 @@ def made_up(monkeypatch):
         asked.append((world, seed, count, tuple(names)))
         rng = np.random.default_rng(seed)
         rgb = rng.integers(0, 256, (count, resolution, resolution, 3), np.uint8)
-        grey = rgb.mean(-1, keepdims=True) / 255
-        targets = {"autoencoder": rgb / 255, "rgb2depth": grey, "segmentsemantic": (grey[..., 0] * 4).astype(np.uint8)}
+        gray = rgb.mean(-1, keepdims=True) / 255
+        targets = {"autoencoder": rgb / 255, "rgb2depth": gray, "segmentsemantic": (gray[..., 0] * 4).astype(np.uint8)}
         kept = {n: targets[n] if n == "segmentsemantic" else targets[n].astype(np.float16) for n in names}
         return pictures.Pictures(world, seed, rgb, kept)
 
@@ -317,7 +319,7 @@ def test_a_network_is_trained_once_and_kept_at_every_stage(made_up, trained, ban
     )["rgb2depth"]
     same(
         stages[-1],
-        Made(
+        TrainedEncoder(
             None,
             encoders.features({"rgb2depth": whole_run.network.encoder}, SHOWN["rooms"])["rgb2depth"],
             whole_run.skill,
@@ -430,7 +432,7 @@ def test_the_recipe_is_the_files(tmp_path, bank):
 
 
 def test_a_setting_has_a_workshop_of_the_recipe(made_up, bank, monkeypatch):
-    from jaxsim.reproduce import settings
+    from jaxsim.studies.reproduce import settings
 
     monkeypatch.setattr(settings, "FEWEST", 1)
     monkeypatch.setattr(settings, "PICTURES_QUICK", 9)

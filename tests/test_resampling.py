@@ -29,14 +29,14 @@ def networks(n, count=3, seed=0):
 
 
 CELLS = {
-    "RSA": ("center", "pearson", "spearman"),
-    "CKA_LINEAR": ("identity", "linear", "u_centred_cosine"),
-    "DDS_LAPLACIAN": ("zscore", "laplacian", "u_centred_cosine"),
-    "CKA_RBF_BIASED": ("identity", "rbf", "centred_cosine"),
-    "DISTANCE_CORRELATION": ("identity", "euclidean", "root_centred_cosine"),
+    "RSA": ("center", "correlation", "spearman"),
+    "CKA_LINEAR": ("identity", "linear", "u_centered_cosine"),
+    "DDS_LAPLACIAN": ("zscore", "laplacian", "u_centered_cosine"),
+    "CKA_RBF_BIASED": ("identity", "rbf", "centered_cosine"),
+    "DISTANCE_CORRELATION": ("identity", "euclidean", "root_centered_cosine"),
     "pearson": ("zscore", "euclidean", "pearson"),
     "cosine": ("zscore", "euclidean", "cosine"),
-    "rho_a": ("center", "pearson", "rho_a"),
+    "rho_a": ("center", "correlation", "rho_a"),
 }
 MODULES = (js.transforms, js.pairwise, js.compare)
 OURS = [js.Measure(*(getattr(m, p) for m, p in zip(MODULES, c, strict=True))) for c in CELLS.values()]
@@ -218,7 +218,7 @@ def test_counts_give_what_rsatoolbox_gives_for_its_own_draw():
     want = toolbox.rdm.compare(sample, sample, method="spearman")
     counts = np.bincount(index, minlength=24)[None]
     assert counts.max() > 1
-    found = js.resample(x, js.RSA_UNCENTRED, js.Bootstrap(weights=counts))
+    found = js.resample(x, js.RSA_UNCENTERED, js.Bootstrap(weights=counts))
     np.testing.assert_allclose(found.values[0], want, rtol=0, atol=1e-6)
 
 
@@ -451,8 +451,8 @@ def test_the_bootstrap_of_a_debiased_score_stays_near_the_estimate():
     r = js.resample(x, js.CKA_LINEAR, js.Bootstrap(), resamples=200, key=KEY)
     counts = drawn(schemes.bootstrap_counts, n, 5)
     rows = [np.repeat(np.arange(n), w.astype(int)) for w in counts]
-    artefact = np.mean([o.CKA_LINEAR(x["x"][r], x["y"][r]) for r in rows])
-    assert artefact > 0.4
+    artifact = np.mean([o.CKA_LINEAR(x["x"][r], x["y"][r]) for r in rows])
+    assert artifact > 0.4
     assert abs(float(r.estimate[0, 1])) < 0.05
     assert abs(float(jnp.mean(r.values[:, 0, 1]) - r.estimate[0, 1])) < 0.02
 
@@ -536,7 +536,7 @@ def test_two_sets_with_labels_of_their_own_align():
     want = js.resample(x, js.CKA_LINEAR, js.Jackknife())
     np.testing.assert_allclose(found.values, want.values, rtol=0, atol=3e-7)
     rows, columns = js.maps(x, js.CKA_LINEAR), js.maps(turned, js.CKA_LINEAR)
-    of_maps = js.compare_maps(rows, js.compare.u_centred_cosine, against=columns, align=True, **ids)
+    of_maps = js.compare_maps(rows, js.compare.u_centered_cosine, against=columns, align=True, **ids)
     np.testing.assert_allclose(of_maps.values, want.estimate, rtol=0, atol=2e-6)
 
 
@@ -545,7 +545,7 @@ def plain_pearson(a, b):
 
 
 def test_a_comparator_of_ones_own_is_subsampled_and_not_weighted():
-    own = js.Measure(js.transforms.center, js.pairwise.pearson, plain_pearson)
+    own = js.Measure(js.transforms.center, js.pairwise.correlation, plain_pearson)
     for scheme in (js.Bootstrap(), js.Permutation()):
         with pytest.raises(TypeError, match="use Subsample"):
             js.resample(networks(24), own, scheme, resamples=2, key=KEY)

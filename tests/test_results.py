@@ -147,7 +147,7 @@ def test_the_stretch_is_the_ratio_of_two_quantiles(degrees, level):
     stats = pytest.importorskip("scipy.stats", reason="scipy is not installed (extra: taxonomy)")
     tail = (1 + level) / 2
     want = stats.t.ppf(tail, degrees) / stats.norm.ppf(tail)
-    assert js.inference.student_stretch(degrees, level) == pytest.approx(want, rel=1e-5)
+    assert js.statistics.student_stretch(degrees, level) == pytest.approx(want, rel=1e-5)
 
 
 def test_an_odd_number_of_halves_is_refused():
@@ -257,7 +257,7 @@ def test_two_factor_takes_any_labels_of_the_targets():
     r = resamples("bootstrap")
     key = jax.random.key(1)
     found = quick(lambda r: r.two_factor(("late", "early", "late"), key=key), r)
-    same = quick(lambda r: js.inference.two_factor(r.values, r.estimate, (0, 1, 0), key=key, images=N), r)
+    same = quick(lambda r: js.statistics.two_factor(r.values, r.estimate, (0, 1, 0), key=key, images=N), r)
     for one, other in zip(found, same, strict=True):
         np.testing.assert_array_equal(one, other)
     late = np.asarray(r.values, np.float64)[:, :, [0, 2]].mean(2)

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsim.rooms import losses, tasks
-from jaxsim.rooms.furniture import CLASSES, OBJECTS, SCENES
-from jaxsim.rooms.targets import filters, geometry, image, segments, vectors
-from jaxsim.rooms.tasks import TASKS
+from jaxsim.studies.rooms import losses, tasks
+from jaxsim.studies.rooms.furniture import CLASSES, OBJECTS, SCENES
+from jaxsim.studies.rooms.targets import filters, geometry, image, segments, vectors
+from jaxsim.studies.rooms.tasks import TASKS
+from jaxsim.vision.extraction import corruptions
 
 JUDGED = ["inpainting", "rgb2depth", "curvature", "segment25d", "room_layout"]
 JUDGED += ["segmentsemantic", "class_object", "class_scene"]  # every kind of loss once
@@ -84,9 +85,9 @@ def cast(size=64, axes=ASKEW, balls=(), boxes=(), room=(5, 3, 7), center=(0.2, 0
         n = (rays * t[..., None] - middle) / radius
         keep(t, n, root > 0, np.full_like(instance, 50 + k), np.full_like(semantic, 8 + k % 11))
     points = rays * depth[..., None]
-    colours = np.random.default_rng(seed).random((64, 3))[instance]
+    colors = np.random.default_rng(seed).random((64, 3))[instance]
     shade = 0.5 + 0.5 * np.abs(np.sum(normals * points, -1)) / np.linalg.norm(points, axis=-1)
-    real = (colours * shade[..., None], depth, np.linalg.norm(points, axis=-1), points, normals)
+    real = (colors * shade[..., None], depth, np.linalg.norm(points, axis=-1), points, normals)
     whole = (semantic.astype(np.int32), instance.astype(np.int32))
     rest = (axes, axes.T @ np.asarray(center), np.asarray(room))
     return View(
@@ -212,12 +213,12 @@ def test_shift_repeats_the_edge(by, axis):
 
 
 # Pictures.
-def test_grey_and_colour_make_the_picture():
+def test_gray_and_color_make_the_picture():
     one = jax.tree.map(lambda a: a[0], views())
-    colour = np.asarray(image.colorization(one)) * image.CHROMA_UNIT
-    grey = np.asarray(image.decoloured(one.rgb))[..., 0]
-    np.testing.assert_allclose(grey + colour[..., 0], one.rgb[..., 2], atol=1e-6)
-    np.testing.assert_allclose(grey + colour[..., 1], one.rgb[..., 0], atol=1e-6)
+    color = np.asarray(image.colorization(one)) * image.CHROMA_UNIT
+    gray = np.asarray(corruptions.decolored(one.rgb))[..., 0]
+    np.testing.assert_allclose(gray + color[..., 0], one.rgb[..., 2], atol=1e-6)
+    np.testing.assert_allclose(gray + color[..., 1], one.rgb[..., 0], atol=1e-6)
     np.testing.assert_allclose(image.colorization(picture(np.full((64, 64), 0.3))), 0, atol=1e-5)
 
 
@@ -233,7 +234,7 @@ def test_inpainting_hides_a_quarter():
     rgb = views().rgb[0]
     seen = np.asarray(TASKS["inpainting"].corrupt(rgb, jax.random.key(0)))
     assert (seen[16:48, 16:48] == 0.5).all()
-    outside = np.asarray(image.hidden(64, 64))[..., 0] == 0
+    outside = np.asarray(corruptions.hidden(64, 64))[..., 0] == 0
     np.testing.assert_array_equal(seen[outside], np.asarray(rgb)[outside])
     assert outside.mean() == 0.75
 
@@ -363,16 +364,16 @@ def test_a_plane_has_no_features(name):
 
 
 # Segments.
-def test_segments_of_colours_and_of_planes():
+def test_segments_of_colors_and_of_planes():
     view = cast(axes=turned(), boxes=[((0.0, 0.0, 2.5), (1.0, 1.0, 1.0))], center=(0.0, 0.0, 0.0), room=(8.0, 8.0, 6.0))
-    grey = view._replace(rgb=np.full((64, 64, 3), 0.5, np.float32))
-    assert len(np.unique(segments.segment2d(grey))) == 1
+    gray = view._replace(rgb=np.full((64, 64, 3), 0.5, np.float32))
+    assert len(np.unique(segments.segment2d(gray))) == 1
     flat = view._replace(
         normals=np.broadcast_to(np.float32([0, 0, -1]), (64, 64, 3)), points=np.ones((64, 64, 3), np.float32)
     )
     assert len(np.unique(segments.segment25d(flat))) == 1
     assert len(np.unique(segments.segment2d(flat))) >= 2
-    planes = segments.segment25d(grey)
+    planes = segments.segment25d(gray)
     assert planes.dtype == np.int32
     assert len(np.unique(planes[28:36, 28:36])) == 1  # the front of the box
     assert len(np.unique(planes[24:40, 2])) == 1  # the wall behind it, which is parallel
@@ -509,7 +510,7 @@ def test_pairs_by_hand():
 
 def test_inpainting_counts_the_hidden_half():
     truth = jnp.zeros((2, 64, 64, 3))
-    wrong = image.hidden(64, 64) * jnp.ones((2, 64, 64, 3))
+    wrong = corruptions.hidden(64, 64) * jnp.ones((2, 64, 64, 3))
     assert float(TASKS["inpainting"].loss(wrong, truth)) == pytest.approx(0.5)
 
 
@@ -522,13 +523,13 @@ def test_class_weights_balance():
         assert w[2] == 0
 
 
-def test_standardise_gives_unit_variance():
+def test_standardize_gives_unit_variance():
     targets = target("room_layout")
-    mean, sd = losses.standardise(targets)
+    mean, sd = losses.standardize(targets)
     scaled = (targets - mean) / sd
     np.testing.assert_allclose(scaled.mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(scaled.std(0), 1, atol=1e-4)
-    mean, sd = losses.standardise(target("rgb2sfnorm"))
+    mean, sd = losses.standardize(target("rgb2sfnorm"))
     assert mean.shape == sd.shape == (3,)
 
 

@@ -12,12 +12,13 @@ import pytest
 
 pytest.importorskip("flax", reason="the built-in world needs the nn extra")
 
-from flax import nnx  # noqa: E402
+from flax import nnx
 
-from jaxsim import io, models, training  # noqa: E402
-from jaxsim.cli import main  # noqa: E402
-from jaxsim.rooms import encoders, furniture, pictures, render, scenes, tasks, transfer, world  # noqa: E402
-from jaxsim.training import steps  # noqa: E402
+from jaxsim import io
+from jaxsim.cli import main
+from jaxsim.studies.rooms import encoders, furniture, pictures, render, scenes, tasks, transfer, world
+from jaxsim.vision import models, training
+from jaxsim.vision.training import steps
 
 COUNT, SIDE = 24, 32
 KEYS = jax.random.split(jax.random.key(3), COUNT)
@@ -80,7 +81,7 @@ def test_normals_are_those_of_the_surfaces(views, rooms):
 
 
 def test_normals_agree_with_depth(views):
-    """Of two neighbouring pixels with one normal on one object, the step between their points lies in the surface."""
+    """Of two neighboring pixels with one normal on one object, the step between their points lies in the surface."""
     step = views.points[:, :, 1:] - views.points[:, :, :-1]
     normal = views.normals[:, :, 1:]
     same = (views.instance[:, :, 1:] == views.instance[:, :, :-1]) & (views.instance[:, :, 1:] < 6)
@@ -143,8 +144,8 @@ def test_standing_objects_do_not_overlap(rooms):
 def test_a_ball_is_met_where_it_should_be():
     """Rays against one ellipsoid, from the closed form."""
     origin, direction = np.zeros((3, 1), np.float32), np.array([[0.0, 0.1], [0.0, 0.0], [1.0, 1.0]], np.float32)
-    centre, half = np.array([0.0, 0.0, 5.0], np.float32), np.full(3, 2.0, np.float32)
-    enter, leave = render._ellipsoid(centre, half, origin, direction)
+    center, half = np.array([0.0, 0.0, 5.0], np.float32), np.full(3, 2.0, np.float32)
+    enter, leave = render._ellipsoid(center, half, origin, direction)
     aside = 0.1
     a, b, c = 1 + aside**2, -5.0, 21.0
     expected = (-b - np.sqrt(b * b - a * c)) / a
@@ -335,7 +336,7 @@ def test_tasks_trained_together_end_as_each_alone(monkeypatch, tmp_path):
 
 # What networks are shown
 
-SEEN = {"autoencoder": "clean", "denoise": "noisy", "inpainting": "masked", "colorization": "grey"}
+SEEN = {"autoencoder": "clean", "denoise": "noisy", "inpainting": "masked", "colorization": "gray"}
 
 
 def sees(kind, seen, rgb):
@@ -344,7 +345,7 @@ def sees(kind, seen, rgb):
     if kind == "noisy":
         away = (seen - rgb)[(rgb > 100) & (rgb < 155)]
         assert away.std() == pytest.approx(25.5, rel=0.1)
-    if kind == "grey":
+    if kind == "gray":
         expected = np.broadcast_to((rgb @ [0.299, 0.587, 0.114])[..., None], rgb.shape)
         assert np.abs(seen - expected).max() < 0.51
     if kind == "masked":
@@ -368,10 +369,10 @@ def features_are_pictures(monkeypatch):
 
 
 @pytest.mark.usefixtures("features_are_pictures")
-def test_features_of_colorization_are_of_grey_pictures():
+def test_features_of_colorization_are_of_gray_pictures():
     rgb = shown_of((), 0).rgb
     found = encoders.features(dict.fromkeys(("colorization", "denoise", "mine")), rgb)
-    sees("grey", found["colorization"], rgb)
+    sees("gray", found["colorization"], rgb)
     sees("clean", found["denoise"], rgb)
     sees("clean", found["mine"], rgb)
 

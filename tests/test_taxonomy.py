@@ -120,7 +120,7 @@ def test_negative_affinities_give_distances_up_to_two():
 ASYMMETRIC = np.array([[0.5, 0.4, 0.1], [0.2, 0.6, 0.1], [0.1, 0.1, 0.3]])
 REFUSED = [
     (np.array([[1, np.nan, 0], [np.nan, 1, 0], [0, 0, 1]]), "2 affinities are not finite"),
-    (ASYMMETRIC, "symmetrise=True"),
+    (ASYMMETRIC, "symmetrize=True"),
     (np.array([[1, 3.0], [3.0, 1]]), "at most 1, but one is 3"),
     (np.zeros((0, 0)), "at least one network"),
 ]
@@ -144,17 +144,17 @@ def test_rectangular_matrices():
     with pytest.raises(ValueError, match=re.escape("not one of shape (4, 6)")):
         taxonomy.tree(table)
     with pytest.raises(ValueError, match="same networks as rows and as columns"):
-        taxonomy.tree(table, symmetrise=True, linkage=taxonomy.transfer_linkage)
+        taxonomy.tree(table, symmetrize=True, linkage=taxonomy.transfer_linkage)
     t = taxonomy.tree(table, linkage=taxonomy.transfer_linkage)
     assert sorted(t.names[i] for i in t.order) == list("abcd")
 
 
-def test_symmetrise_uses_the_mean_with_the_transpose():
-    t = taxonomy.tree(frame(ASYMMETRIC), symmetrise=True)
+def test_symmetrize_uses_the_mean_with_the_transpose():
+    t = taxonomy.tree(frame(ASYMMETRIC), symmetrize=True)
     expected = taxonomy.tree(frame((ASYMMETRIC + ASYMMETRIC.T) / 2))
     np.testing.assert_allclose(t.merges, expected.merges)
-    assert t.symmetrised
-    assert not expected.symmetrised
+    assert t.symmetrized
+    assert not expected.symmetrized
 
 
 def test_newick_path_lengths_are_cophenetic_distances_and_names_are_quoted():
@@ -247,8 +247,8 @@ def test_cluster_agreement_names_networks_without_a_group():
         taxonomy.cluster_agreement(taxonomy.tree(HAND), {"a": 1, "b": 1}, 2)
 
 
-def test_permutation_p_is_exact_where_all_relabellings_are_few():
-    """Two pairs of four: one relabelling in three gives the same partition."""
+def test_permutation_p_is_exact_where_all_relabelings_are_few():
+    """Two pairs of four: one relabeling in three gives the same partition."""
     t, groups = taxonomy.tree(HAND), {"a": 0, "b": 0, "c": 1, "d": 1}
     p = taxonomy.cluster_agreement_p(t, groups, 2, key=jax.random.key(0), permutations=3000)
     assert p == pytest.approx(1 / 3, abs=0.03)
@@ -289,12 +289,12 @@ def clades(t):
     return [frozenset(m.split(", ")) for m in t.to_pandas()["members"]]
 
 
-def test_support_aligns_by_name_and_symmetrises_as_the_tree():
+def test_support_aligns_by_name_and_symmetrizes_as_the_tree():
     class Draws:
         names = tuple("dcba")
         values = HAND.to_numpy()[None, ::-1, ::-1] + np.triu(np.full((4, 4), 0.01), 1)
 
-    base = taxonomy.tree(HAND, symmetrise=True)
+    base = taxonomy.tree(HAND, symmetrize=True)
     assert taxonomy.branch_support(base, Draws()).support.tolist() == [1.0, 1.0, 1.0]
 
 
@@ -331,7 +331,7 @@ def transfer():
 def test_average_tree_of_real_transfer_holds_the_task_groups(transfer):
     """All four groups are branches, but for edge2d, which stands alone."""
     groups = {name: group for group, names in GROUPS.items() for name in names.split()}
-    t = taxonomy.tree(transfer, symmetrise=True)
+    t = taxonomy.tree(transfer, symmetrize=True)
     expected = [set(names.split()) - {"edge2d"} for names in GROUPS.values()] + [{"edge2d"}]
     assert sorted(map(sorted, t.clusters(5))) == sorted(map(sorted, expected))
     assert taxonomy.cluster_agreement(t, groups, 5) == pytest.approx(0.927, abs=5e-4)
@@ -342,4 +342,4 @@ def test_authors_tree_of_real_transfer_differs(transfer):
     groups = {name: group for group, names in GROUPS.items() for name in names.split()}
     t = taxonomy.tree(transfer, linkage=taxonomy.authors_linkage)
     assert taxonomy.cluster_agreement(t, groups, 4) == pytest.approx(0.485, abs=5e-4)
-    assert 0 < taxonomy.cophenetic_agreement(t, taxonomy.tree(transfer, symmetrise=True)) < 0.9
+    assert 0 < taxonomy.cophenetic_agreement(t, taxonomy.tree(transfer, symmetrize=True)) < 0.9

@@ -12,11 +12,11 @@ import pytest
 nnx = pytest.importorskip("flax.nnx")
 torch = pytest.importorskip("torch")
 
-from benchmarks import torch_small, turns  # noqa: E402
-from benchmarks.training import loss_name, random_targets, summary, weights_of  # noqa: E402
-from jaxsim import training  # noqa: E402
-from jaxsim.rooms import encoders, losses, tasks  # noqa: E402
-from jaxsim.training import batches, steps  # noqa: E402
+from benchmarks import torch_small, turns
+from benchmarks.training import loss_name, random_targets, summary, weights_of
+from jaxsim.studies.rooms import encoders, losses, tasks
+from jaxsim.vision import training
+from jaxsim.vision.training import batches, steps
 
 KINDS = ["rgb2sfnorm", "segmentsemantic", "vanishing_point"]
 """A task of each decoder."""

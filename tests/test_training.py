@@ -19,10 +19,10 @@ nnx = pytest.importorskip("flax.nnx")
 optax = pytest.importorskip("optax")
 pytest.importorskip("orbax.checkpoint")
 
-from jaxsim import models, training  # noqa: E402
-from jaxsim.io import folders  # noqa: E402
-from jaxsim.training import batches, checkpoints, fitting  # noqa: E402
-from jaxsim.training import steps as stepping  # noqa: E402
+from jaxsim.io import folders
+from jaxsim.vision import models, training
+from jaxsim.vision.training import batches, checkpoints, loop
+from jaxsim.vision.training import steps as stepping
 
 pytestmark = pytest.mark.slow
 
@@ -57,11 +57,11 @@ def absolute_error(prediction, batch):
     return jnp.mean(jnp.abs(prediction - batch["target"]))
 
 
-def grey(images):
+def gray(images):
     return {"images": images, "target": images.mean(-1, keepdims=True)}
 
 
-DATA = grey(IMAGES)
+DATA = gray(IMAGES)
 SETTINGS = {"steps": 12, "batch": 4, "key": KEY, "every": 3, "progress": False}
 
 
@@ -98,13 +98,13 @@ def test_against_a_plain_loop_of_optax(reference):
     network = build()
     graph, state = nnx.split(network)
     rate = optax.warmup_cosine_decay_schedule(0, 1e-3, 1, 12)
-    optimiser = optax.chain(optax.clip_by_global_norm(1), optax.adam(rate))
-    memory, curve = optimiser.init(state), []
+    optimizer = optax.chain(optax.clip_by_global_norm(1), optax.adam(rate))
+    memory, curve = optimizer.init(state), []
 
     @jax.jit
     def step(state, memory, batch):
         loss, slopes = jax.value_and_grad(lambda s: squared_error(nnx.merge(graph, s)(batch["images"]), batch))(state)
-        changes, memory = optimiser.update(slopes, memory, state)
+        changes, memory = optimizer.update(slopes, memory, state)
         return optax.apply_updates(state, changes), memory, loss
 
     for s in range(12):
@@ -133,7 +133,7 @@ def test_tuples_and_bytes_are_as_dicts_and_fractions():
     np.testing.assert_allclose(a.curve, b.curve, rtol=1e-5)
 
 
-class Normalised(nnx.Module):
+class Normalized(nnx.Module):
     def __init__(self):
         self.norm = nnx.BatchNorm(3, momentum=0.5, rngs=nnx.Rngs(0))
 
@@ -142,7 +142,7 @@ class Normalised(nnx.Module):
 
 
 def test_batch_statistics_are_updated():
-    done = training.fit(Normalised(), squared_error, DATA, **SETTINGS)
+    done = training.fit(Normalized(), squared_error, DATA, **SETTINGS)
     np.testing.assert_allclose(done.network.norm.mean[...], IMAGES.mean((0, 1, 2)), atol=0.02)
 
 
@@ -359,14 +359,14 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path):
 
 # Many tasks
 
-LOSSES = {"grey": squared_error, "red": absolute_error, "odd one": squared_error}
+LOSSES = {"gray": squared_error, "red": absolute_error, "odd one": squared_error}
 TASKS = tuple(LOSSES)
 
 
 def many(loss=LOSSES, **changes):
-    networks = {"grey": build(1), "red": build(2), "odd one": build(3, channels=2)}
+    networks = {"gray": build(1), "red": build(2), "odd one": build(3, channels=2)}
     data = {
-        "grey": DATA,
+        "gray": DATA,
         "red": {"images": IMAGES, "target": IMAGES[..., :1].copy()},
         "odd one": {"images": IMAGES, "target": IMAGES[..., :2].copy()},
     }
@@ -394,11 +394,11 @@ def test_stacked_tasks_agree_with_single_ones_and_resume(tmp_path, monkeypatch):
 
 def test_tasks_alike_are_stacked_and_others_are_not(monkeypatch):
     seen = []
-    original = fitting._gather
+    original = loop._gather
     monkeypatch.setattr(stepping, "stacks_tasks", lambda: True)
     monkeypatch.setattr(fitting, "_gather", lambda group, states: seen.append(group) or original(group, states))
     many()
-    assert [(g.tasks, g.stacked) for g in seen] == [(("grey", "red"), True), (("odd one",), False)]
+    assert [(g.tasks, g.stacked) for g in seen] == [(("gray", "red"), True), (("odd one",), False)]
     assert seen[0].shared == {"images"}
 
 
@@ -424,7 +424,7 @@ def test_the_backend_decides_in_one_place():
 
 def test_equal_tasks_share_one_compiled_step(monkeypatch):
     seen = []
-    original = fitting._gather
+    original = loop._gather
     monkeypatch.setattr(fitting, "_gather", lambda group, states: seen.append(group) or original(group, states))
     many(squared_error)
     assert [g.tasks for g in seen] == [(task,) for task in TASKS]

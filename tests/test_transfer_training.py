@@ -15,10 +15,10 @@ nnx = pytest.importorskip("flax.nnx")
 grain = pytest.importorskip("grain")
 pytest.importorskip("orbax.checkpoint")
 
-from jaxsim import training  # noqa: E402
-from jaxsim.branching.augmentation import Augment, moved  # noqa: E402
-from jaxsim.datasets import Example  # noqa: E402
-from jaxsim.training import checkpoints, losses  # noqa: E402
+from jaxsim.studies.branching.augmentation import Augment, moved
+from jaxsim.vision import training
+from jaxsim.vision.datasets import Example
+from jaxsim.vision.training import checkpoints, losses
 
 RNG = np.random.default_rng(0)
 
@@ -59,7 +59,7 @@ def test_losses_of_nothing_known_are_zero_with_gradients_of_zero():
 
 
 def test_normals_are_the_sources(torch):
-    """Unknown components are put to 0 before the prediction is normalised; the mean is over known components.
+    """Unknown components are put to 0 before the prediction is normalized; the mean is over known components.
 
     Targets are brought to length 1 there when pictures are resized.
     """
@@ -102,18 +102,18 @@ def test_edges_are_balanced(torch, weight):
     )
 
 
-# Optimiser
+# Optimizer
 
 
 def test_the_schedule_is_torchs_polynomial_of_epochs(torch):
     weight = torch.nn.Parameter(torch.zeros(1))
-    optimiser = torch.optim.SGD([weight], lr=0.02)
-    schedule = torch.optim.lr_scheduler.PolynomialLR(optimiser, total_iters=6, power=0.9)
+    optimizer = torch.optim.SGD([weight], lr=0.02)
+    schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=6, power=0.9)
     rate, found, expected = training.Sgd(epochs=6).schedule(0.02, 18), [], []
     for epoch in range(6):
-        expected += [optimiser.param_groups[0]["lr"]] * 3
+        expected += [optimizer.param_groups[0]["lr"]] * 3
         found += [float(rate(3 * epoch + i)) for i in range(3)]
-        optimiser.step()
+        optimizer.step()
         schedule.step()
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert float(rate(18)) == 0
@@ -135,7 +135,7 @@ def stream(x=X, y=Y, batch=4, seed=0):
 
 
 class Dense(nnx.Module):
-    """A linear layer, batch normalisation, a linear layer."""
+    """A linear layer, batch normalization, a linear layer."""
 
     def __init__(self):
         rngs = nnx.Rngs(0)
@@ -147,29 +147,29 @@ class Dense(nnx.Module):
         return self.last(self.norm(self.first(x)))
 
 
-def test_sgd_is_torchs_over_many_steps_with_batch_normalisation(torch):
+def test_sgd_is_torchs_over_many_steps_with_batch_normalization(torch):
     network = Dense()
     theirs = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 2))
     with torch.no_grad():
         for ours, layer in ((network.first, theirs[0]), (network.last, theirs[2])):
             layer.weight.copy_(torch.tensor(np.asarray(ours.kernel[...]).T))
             layer.bias.copy_(torch.tensor(np.asarray(ours.bias[...])))
-    optimiser = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.PolynomialLR(optimiser, total_iters=5, power=0.9)
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=5, power=0.9)
     reader, curve, mean = iter(stream()), [], np.zeros(3)
     for step in range(15):
         batch = next(reader)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = torch.nn.functional.mse_loss(theirs(torch.tensor(batch["images"])), torch.tensor(batch["target"]))
         mean = 0.9 * mean + 0.1 * theirs[0](torch.tensor(batch["images"])).detach().numpy().mean(0)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         curve.append(float(loss.detach()))
         if step % 3 == 2:
             schedule.step()
     recipe = training.Sgd(epochs=5, weight_decay=0.01)
     done = training.fit_stream(
-        network, squared_error, stream(), steps=15, optimiser=recipe, learning_rate=0.1, progress=False
+        network, squared_error, stream(), steps=15, optimizer=recipe, learning_rate=0.1, progress=False
     )
     np.testing.assert_allclose(done.curve, curve, rtol=1e-4)
     np.testing.assert_allclose(
@@ -188,7 +188,7 @@ STEPS = 24
 
 
 def fitted(folder=None, **changes):
-    how = {"steps": STEPS, "optimiser": training.Sgd(epochs=8), "learning_rate": 0.1, "every": 3, "progress": False}
+    how = {"steps": STEPS, "optimizer": training.Sgd(epochs=8), "learning_rate": 0.1, "every": 3, "progress": False}
     return training.fit_stream(
         Dense(), squared_error, changes.pop("stream", stream()), checkpoints=folder, **how | changes
     )
@@ -248,7 +248,7 @@ sys.path.insert(0, {tests!r})
 import test_transfer_training as t
 t.fitted({folder!r}, **t.LONG)
 """
-LONG = {"steps": 600, "every": 40, "optimiser": training.Sgd(epochs=100)}
+LONG = {"steps": 600, "every": 40, "optimizer": training.Sgd(epochs=100)}
 
 
 @pytest.mark.slow
@@ -274,8 +274,8 @@ def test_a_killed_process_resumes_to_the_same_bits(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"optimiser": training.Sgd(epochs=4)}, "its optimiser is Sgd"),
-        ({"optimiser": training.adam}, "its network is"),
+        ({"optimizer": training.Sgd(epochs=4)}, "its optimizer is Sgd"),
+        ({"optimizer": training.adam}, "its network is"),
         ({"learning_rate": 0.2}, "its learning rate is 0.1"),
     ],
 )

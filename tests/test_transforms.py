@@ -1,4 +1,4 @@
-"""Every transform x every behaviour: oracle, jit, vmap, dtype, padding, constants, NaN, offsets, gradients."""
+"""Every transform x every behavior: oracle, jit, vmap, dtype, padding, constants, NaN, offsets, gradients."""
 
 import functools
 
@@ -21,7 +21,7 @@ table = pytest.mark.parametrize(("name", "kind"), CASES)
 QUICK = {"xla_backend_optimization_level": 0}
 """Compiles in half the time."""
 FLOAT32 = 3e-6
-"""Largest error of a normalised feature, relative to the largest feature."""
+"""Largest error of a normalized feature, relative to the largest feature."""
 
 
 def features(kind="image", seed=0):
@@ -216,13 +216,13 @@ def test_constants_become_zero_compiled_too(name, level):
     """Fused loops may round x - mean in two ways, so that a second subtraction finds nothing left to remove."""
     x = np.random.default_rng(0).normal(size=(N, 7, 8)).astype(np.float32)
     x[3], x[..., 1] = level, level
-    for got in normalised(x)[name]:
+    for got in normalized(x)[name]:
         got = np.asarray(got).reshape(N, -1, got.shape[1] // 7)[:, :7, :8]
         np.testing.assert_allclose(got[..., 1] if name in COLUMNS else got[3], 0, atol=1e-6)
 
 
 @jax.jit
-def normalised(x):
+def normalized(x):
     where = np.pad(np.ones((7, 8), bool), ((0, 0), (0, 2)))
     names = [*COLUMNS, "instance_norm", "layer_norm", "group_norm"]
     wider = jnp.pad(x, ((0, 0), (0, 0), (0, 2)))
@@ -279,12 +279,12 @@ def test_gradient_is_finite_and_right(name):
 def matrix_forms():
     x = features().astype(np.float64)
     flat = x.reshape(N, -1)
-    centring = np.eye(N) - 1 / N
+    centering = np.eye(N) - 1 / N
     pool = np.tile(np.eye(4), (6, 1)) / 6
     return {
         "identity": (x, None, None),
-        "center": (x, None, centring),
-        "zscore": (x, np.diag(1 / flat.std(0)), centring),
+        "center": (x, None, centering),
+        "zscore": (x, np.diag(1 / flat.std(0)), centering),
         "mean_pool": (x, pool, None),
     }
 

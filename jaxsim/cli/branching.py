@@ -22,8 +22,8 @@ def run_layers(arguments: Namespace) -> None:
     """Similarity of every layer of one encoder with encoders of tasks, and the layer to branch from for each."""
     check(Path(arguments.out), LAYERS_FILES, arguments.overwrite)
     branching, similarity = parts()
-    from jaxsim.branching import networks
-    from jaxsim.models.weights import digest
+    from jaxsim.studies.branching import networks
+    from jaxsim.vision.models.weights import digest
 
     label, measure = read_measure(arguments.measure or ["dds-laplacian"])
     encoder, name = encoder_of(arguments, arguments.encoder)
@@ -62,7 +62,7 @@ def run_branch(arguments: Namespace) -> None:
     """Train a branch from every layer for every task, beside the recommendation."""
     check(Path(arguments.out), BRANCH_FILES, arguments.overwrite)
     branching, _ = parts()
-    from jaxsim.branching import branches, networks
+    from jaxsim.studies.branching import branches, networks
 
     label, measure = read_measure(arguments.measure or ["dds-laplacian"])
     pairs = [encoder_of(arguments, path) for path in (arguments.encoder or [None])]
@@ -110,8 +110,8 @@ def parts() -> tuple[Any, Any]:
         MissingExtra: it is not installed.
     """
     with extras.needed("branches need"):
-        from jaxsim import branching
-        from jaxsim.branching import similarity
+        from jaxsim.studies import branching
+        from jaxsim.studies.branching import similarity
     return branching, similarity
 
 
@@ -121,7 +121,7 @@ def read_bank(arguments: Namespace) -> dict[str, Any]:
     Raises:
         ValueError: two encoders have one name, or a file is damaged.
     """
-    from jaxsim.rooms import encoders
+    from jaxsim.studies.rooms import encoders
 
     if arguments.bank is not None:
         return {name: one for file in read_encoders(arguments.bank, "--bank").values() for name, one in file.items()}
@@ -149,8 +149,8 @@ def encoder_of(arguments: Namespace, path: str | None) -> tuple[Any, str]:
     Raises:
         ValueError: the file holds several and --name does not say which, or none of that name.
     """
-    from jaxsim import models
-    from jaxsim.rooms import encoders
+    from jaxsim.studies.rooms import encoders
+    from jaxsim.vision import models
 
     found = encoders.shipped() if path is None else models.from_safetensors(path)
     name = arguments.name or (ENCODER if path is None else next(iter(found)) if len(found) == 1 else None)
@@ -163,7 +163,7 @@ def encoder_of(arguments: Namespace, path: str | None) -> tuple[Any, str]:
 
 def probe_of(arguments: Namespace, measure: Any) -> Any:
     """Which pictures similarity is computed on."""
-    from jaxsim.branching import Probe
+    from jaxsim.studies.branching import Probe
 
     count = arguments.images or (QUICK["images"] if arguments.quick else 200)
     resamples = getattr(arguments, "resamples", None) or (QUICK["resamples"] if arguments.quick else 100)
@@ -172,21 +172,21 @@ def probe_of(arguments: Namespace, measure: Any) -> Any:
 
 def plan_of(arguments: Namespace, folder: Any, encoder: Any) -> Any:
     """How branches are trained, as long as in DDS 2020 where nothing else is asked for."""
-    from jaxsim.branching import LAYOUTS, Plan, networks
+    from jaxsim.studies.branching import LAYOUTS, Plan, networks
 
     return Plan(
         size=arguments.size or networks.side(encoder),
         epochs=arguments.epochs or (QUICK["epochs"] if arguments.quick else LAYOUTS[folder.layout].epochs),
         batch=arguments.batch,
         learning_rate=arguments.learning_rate,
-        optimiser=arguments.optimiser,
+        optimizer=arguments.optimizer,
         max_pictures=QUICK["pictures"] if arguments.quick else None,
     )
 
 
 def groups() -> dict[str, str]:
     """Group of each of Taskonomy's tasks."""
-    from jaxsim.rooms import tasks
+    from jaxsim.studies.rooms import tasks
 
     return {name: task.group for name, task in tasks.TASKS.items()}
 

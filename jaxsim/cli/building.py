@@ -12,7 +12,7 @@ from jaxsim.cli.output import emit, note, progress
 def run_rooms(arguments: Namespace) -> None:
     """Render, train and measure into a folder that a killed run goes on from."""
     with extras.needed("the built-in world needs"):
-        from jaxsim.rooms import tasks, world
+        from jaxsim.studies.rooms import tasks, world
     names = tuple(tasks.named(n).name for n in arguments.task or tasks.TASKS)
     recipe = world.Recipe(seed=arguments.seed, names=names, size=arguments.size)
     if arguments.steps is not None:

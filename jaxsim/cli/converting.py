@@ -16,7 +16,7 @@ def run_convert(arguments: Namespace) -> None:
         raise ValueError(f"--out {out} must be a file that ends in .safetensors.")
     check(out.parent, [out.name], arguments.overwrite)
     with extras.needed("converting needs"):
-        from jaxsim import models
+        from jaxsim.vision import models
     checkpoint, name = Path(arguments.checkpoint), arguments.name or arguments.network
     found = models.from_checkpoint(checkpoint, arguments.network, leave_out=arguments.leave_out or ())
     origin = {"network": arguments.network, "checkpoint": checkpoint.name, "names_of": found.naming}
@@ -30,7 +30,7 @@ def run_convert(arguments: Namespace) -> None:
 
 def _layers(found: Any) -> dict[str, dict[str, int]]:
     """Tensors and numbers in each layer."""
-    from jaxsim.models.weights import variables
+    from jaxsim.vision.models.weights import variables
 
     sizes = {name: math.prod(slot.shape) for name, slot in variables(found.network).items()}
     layers = sorted({name.split("/")[0] for name in sizes}, key=lambda layer: (layer == "code", layer != "stem", layer))

@@ -14,8 +14,8 @@ from jaxsim.cli.output import emit, note, progress, table
 def run_features(arguments: Namespace) -> None:
     """Take features; a stopped run goes on where it was."""
     with extras.needed("taking features needs"):
-        from jaxsim import extraction
-        from jaxsim.extraction.storage import MARK, part_of
+        from jaxsim.vision import extraction
+        from jaxsim.vision.extraction.storage import MARK, part_of
     pictures = _pictures(arguments)
     encoders, shown = _encoders(arguments)
     note(arguments, f"{len(pictures)} pictures ({pictures.layout}); {len(encoders)} encoders")
@@ -57,10 +57,10 @@ def _pictures(arguments: Namespace) -> Any:
     Raises:
         ValueError: a split is given for a layout that has none, or the folder is not of that layout, or of several.
     """
-    from jaxsim.branching.folders import LAYOUTS, recognised
+    from jaxsim.studies.branching.data import LAYOUTS, recognized
 
     place = Path(arguments.images)
-    layout = arguments.layout or recognised(place)
+    layout = arguments.layout or recognized(place)
     how = LAYOUTS[layout]
     if arguments.split is not None and how.split is None:
         several = ", ".join(name for name, one in LAYOUTS.items() if one.split is not None)
@@ -74,7 +74,7 @@ def _encoders(arguments: Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         ValueError: two encoders have one name, or --preprocessing names none.
     """
-    from jaxsim import models
+    from jaxsim.vision import models
 
     encoders: dict[str, Any] = {}
     shown: dict[str, Any] = {}
@@ -92,10 +92,10 @@ def _encoders(arguments: Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _of_built_in_world(encoders: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
-    """What encoders of `jaxsim rooms` were trained on: pictures of one size, grey for colorization."""
-    from jaxsim.extraction.preprocessing import of_rooms
+    """What encoders of `jaxsim rooms` were trained on: pictures of one size, gray for colorization."""
+    from jaxsim.studies.rooms.encoders import preprocessing_of
 
     if "world_version" not in metadata:
         return {}
     size = metadata.get("recipe", {}).get("resolution")
-    return {name: of_rooms(name).at(size) for name in encoders}
+    return {name: preprocessing_of(name).at(size) for name in encoders}

@@ -131,9 +131,9 @@ examples:
   jaxsim reproduce grid methods --out reproduced
   jaxsim reproduce stages sizes --work work --out reproduced"""
 
-CONVERT = """Convert a checkpoint of a public network to a file of this package, which `jaxsim.models.from_safetensors`
-reads. Every tensor is used, or left out for a reason that is shown; else nothing is written, and an error names
-those that do not fit.
+CONVERT = """Convert a checkpoint of a public network to a safetensors file for
+`jaxsim.vision.models.from_safetensors`. Every tensor is used, or left out for a reason that is shown; else nothing is
+written, and an error names those that do not fit.
 
 networks (--network):
   resnet50             ResNet-50 with the names of torchvision, which timm and the Places networks keep
@@ -153,11 +153,11 @@ examples:
 FEATURES = """Take the features that encoders have of pictures, for the commands that compare them.
 
 Encoders are files of `jaxsim convert` or `jaxsim rooms`. Each is shown what it was trained on, by its kind:
-  ResNet-50 of torchvision   imagenet: short side to 256 pixels, centre of 224, ImageNet's mean and deviation
-  networks of Taskonomy      centre square of 256 pixels in [-1, 1] and, by the name of the encoder, which must be
-                             that of its task: low saturation, the lightness alone, or the centre hidden
+  ResNet-50 of torchvision   imagenet: short side to 256 pixels, center of 224, ImageNet's mean and deviation
+  networks of Taskonomy      center square of 256 pixels in [-1, 1] and, by the name of the encoder, which must be
+                             that of its task: low saturation, the lightness alone, or the center hidden
   small encoders             unit: pictures in [0, 1] at their own size, or that of --size; those of the built-in
-                             world at the size they were trained on, grey for colorization
+                             world at the size they were trained on, gray for colorization
 --preprocessing rgb2depth gives another for all encoders, --preprocessing ENCODER=rgb2depth for one.
 
 Writes the folder DIR, complete or not at all:
@@ -210,16 +210,16 @@ Writes in DIR:
 examples:
   jaxsim branch NYUD_MT --task edge --task depth --task semantic --quick --out branches
   jaxsim branch rooms --task edge --task depth --task semantic --task scene --encoder a.safetensors
-    --encoder b.safetensors --optimiser adam --learning-rate 3e-3 --epochs 10 --work work --out branches"""
+    --encoder b.safetensors --optimizer adam --learning-rate 3e-3 --epochs 10 --work work --out branches"""
 
-TRANSFER = f"""Which network to start from for a new task: train a small network on it, rank all initialisations by
+TRANSFER = f"""Which network to start from for a new task: train a small network on it, rank all initializations by
 similarity with that, fine-tune from each, and correlate (the Pascal experiment of RSA 2019 and DDS 2020).
 
 {_DATA}
-Initialisations are the encoders of --bank, or the built-in ones; training is as in `jaxsim branch`.
+Initializations are the encoders of --bank, or the built-in ones; training is as in `jaxsim branch`.
 
 Writes in DIR:
-  transfer.csv      a row an initialisation: its metric after fine-tuning, its similarity, its ranks
+  transfer.csv      a row an initialization: its metric after fine-tuning, its similarity, its ranks
   runs.csv          the metric of every run
   correlation.csv   rank and linear correlation of similarity with the metric; p of no relation
   transfer.png      metric over similarity

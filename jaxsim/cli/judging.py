@@ -26,7 +26,7 @@ def run_taxonomy(arguments: Namespace) -> None:
     with staged(arguments.out, names, overwrite=arguments.overwrite) as folder:
         affinity = _matrix(arguments)
         linkage = _LINKAGES[arguments.linkage]
-        tree = taxonomy.tree(affinity, linkage=linkage, symmetrise=arguments.symmetrise)
+        tree = taxonomy.tree(affinity, linkage=linkage, symmetrize=arguments.symmetrize)
         if arguments.support:
             resamples = read_resamples(arguments.support, affinity)
             tree = taxonomy.branch_support(tree, resamples, linkage=linkage)

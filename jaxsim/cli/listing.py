@@ -15,4 +15,4 @@ def run_measures(arguments: Namespace) -> None:
 
 
 def _parts(measure: Any) -> list[str]:
-    return [measures.part_name(part) for part in (measure.transform, measure.pairwise, measure.compare)]
+    return [measures.name_of(part) for part in (measure.transform, measure.pairwise, measure.compare)]

@@ -120,7 +120,7 @@ def read_affinity(path: str | Path, key: str | None = None) -> Affinity:
     """
     if str(path) == BUILT_IN and not Path(path).is_file():
         with extras.needed("the built-in world needs"):
-            from jaxsim.rooms import world
+            from jaxsim.studies.rooms import world
         return world.load_truth().matrix(key or "affinity")
     if Path(path).suffix.lower() != ".npz" or key is not None or not is_matrix(path, key):
         return load_truth(path, key)
@@ -162,7 +162,7 @@ def read_encoders(paths: Sequence[str], flag: str) -> dict[str, dict[str, Any]]:
     Raises:
         ValueError: two encoders have one name, or a file is damaged.
     """
-    from jaxsim import models
+    from jaxsim.vision import models
 
     files: dict[str, dict[str, Any]] = {}
     for path in paths:

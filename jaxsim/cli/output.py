@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsim.io import folders
-from jaxsim.io.objects import finite
+from jaxsim.io.json_files import finite
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What a system says of a disk that takes no more."""

@@ -107,7 +107,7 @@ def _taxonomy(command: argparse.ArgumentParser) -> None:
         "as the code of RSA; transfer: average linkage, Euclidean distance of rows, as Taskonomy"
     )
     command.add_argument("--linkage", choices=linkages, default="average", help=text)
-    command.add_argument("--symmetrise", action="store_true", help="use (S + S^T) / 2")
+    command.add_argument("--symmetrize", action="store_true", help="use (S + S^T) / 2")
     command.add_argument("--clusters", type=_count, metavar="K", help="also list K clusters")
     _add_computing(command)
     _add_output(command)
@@ -235,7 +235,7 @@ def _add_training(command: argparse.ArgumentParser) -> None:
     group.add_argument("--batch", type=_count, default=8, metavar="N", help="pictures a step; default: 8")
     text = "the highest; default: 0.001"
     group.add_argument("--learning-rate", type=_positive, default=1e-3, metavar="R", help=text)
-    group.add_argument("--optimiser", choices=("sgd", "adam"), default="sgd", help="default: sgd")
+    group.add_argument("--optimizer", choices=("sgd", "adam"), default="sgd", help="default: sgd")
     group.add_argument("--seeds", type=_count, default=1, metavar="K", help="runs of each network; default: 1")
 
 

@@ -5,11 +5,12 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from jaxsim import extras, io, plotting, reproduce
+from jaxsim import extras, io, plotting
 from jaxsim.cli.output import check, emit, note, progress, staged, table
 from jaxsim.cli.scoring import write_rows
-from jaxsim.reproduce import settings
-from jaxsim.reproduce.catalogue import SUMMARY, chosen
+from jaxsim.studies import reproduce
+from jaxsim.studies.reproduce import settings
+from jaxsim.studies.reproduce.catalog import SUMMARY, chosen
 
 QUICK = (
     f"With --quick: {settings.PICTURES_QUICK} pictures, few resamples, networks of {len(settings.TARGETS_QUICK)} tasks "
@@ -50,7 +51,7 @@ def _setting(arguments: Namespace, parts: set[str]) -> reproduce.Setting:
         ValueError: it was made for another version of the world, or its files are damaged.
     """
     with extras.needed("the experiments need"):
-        from jaxsim.rooms import encoders, world
+        from jaxsim.studies.rooms import encoders, world
     given: dict[str, Any] = {}
     if arguments.world is not None:
         folder = Path(arguments.world)

@@ -10,7 +10,7 @@ from jaxsim import demo, engine, evaluation, extras, io, plotting, resampling, t
 from jaxsim.cli.loading import read_measure
 from jaxsim.cli.output import emit, note, progress, staged, table
 from jaxsim.cli.scoring import pairs, save_affinity, write_rows
-from jaxsim.reproduce.settings import SEED
+from jaxsim.studies.reproduce.settings import SEED
 
 _FILES = (
     "features.npz",
@@ -67,7 +67,7 @@ def _made_up(arguments: Namespace) -> tuple[dict[str, np.ndarray], dict[str, str
 def _rooms(arguments: Namespace, folder: Path) -> tuple[dict[str, np.ndarray], dict[str, str], str]:
     """Features that the shipped encoders have of fresh pictures; the first pictures as one PNG."""
     with extras.needed("the built-in world needs", install=f"{extras.NN}, or give --made-up"):
-        from jaxsim.rooms import encoders, pictures, tasks
+        from jaxsim.studies.rooms import encoders, pictures, tasks
     shipped = encoders.shipped()
     made = pictures.make(arguments.images, seed=SEED + arguments.seed, progress=progress(arguments, "pictures"))
     plotting.save_figure(plotting.pictures(made.rgb[:48]), folder / "pictures.png")
@@ -90,7 +90,7 @@ def _agreement(tree: Any, groups: dict[str, str]) -> float:
 
 def _transfer(affinity: Any) -> list[str]:
     """How well the matrix tells measured transfer, in lines."""
-    from jaxsim.rooms import world
+    from jaxsim.studies.rooms import world
 
     agreement = evaluation.evaluate(affinity, world.load_truth().matrix(), diagonal=False)
     most, hits = agreement.top[-1], np.asarray(agreement.top_k_hits)[:, -1]

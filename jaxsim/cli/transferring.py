@@ -1,4 +1,4 @@
-"""The command `transfer`: rank initialisations for a new task by similarity, fine-tune from each, correlate."""
+"""The command `transfer`: rank initializations for a new task by similarity, fine-tune from each, correlate."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -19,7 +19,7 @@ def run_transfer(arguments: Namespace) -> None:
     """The Pascal experiment of the papers on any folder."""
     check(Path(arguments.out), FILES, arguments.overwrite)
     branching, _ = parts()
-    from jaxsim.branching import figures
+    from jaxsim.studies.branching import figures
 
     chosen = read_measures(arguments.measure or ["rsa", "dds-laplacian"])
     bank = some(read_bank(arguments), arguments.init)
@@ -30,7 +30,7 @@ def run_transfer(arguments: Namespace) -> None:
     note(arguments, f"{len(folder.train)} pictures to learn from, {len(folder.val)} to be judged on ({folder.layout})")
     with staged(arguments.out, FILES, overwrite=arguments.overwrite) as out:
         with branching.working(arguments.work, recipe) as work:
-            found = branching.compare_initialisations(
+            found = branching.compare_initializations(
                 bank,
                 folder,
                 plan,
@@ -44,7 +44,7 @@ def run_transfer(arguments: Namespace) -> None:
         header, rows = _rows(found)
         write_rows(out / "transfer.csv", header, rows)
         runs = [[s, found.names[i], float(value)] for (s, i), value in np.ndenumerate(found.values)]
-        write_rows(out / "runs.csv", ["run", "initialisation", found.task.kind.measured], runs)
+        write_rows(out / "runs.csv", ["run", "initialization", found.task.kind.measured], runs)
         agreement = [[label, *found.correlation(label)] for label in found.scores]
         write_rows(out / "correlation.csv", ["measure", "spearman", "pearson", "p"], agreement)
         plotting.save_figure(figures.scatter(found), out / "transfer.png")
@@ -53,7 +53,7 @@ def run_transfer(arguments: Namespace) -> None:
     values |= {"rows": [dict(zip(header, row, strict=True)) for row in rows], "files": paths}
     values["correlation"] = {row[0]: dict(zip(("spearman", "pearson", "p"), row[1:], strict=True)) for row in agreement}
     text = [
-        f"{found.task.kind.label}, from {len(found.names)} initialisations; {found.small:.3f} the small network",
+        f"{found.task.kind.label}, from {len(found.names)} initializations; {found.small:.3f} the small network",
         "",
         table(header, rows),
         "",
@@ -64,9 +64,9 @@ def run_transfer(arguments: Namespace) -> None:
 
 
 def _rows(found: Any) -> tuple[list[str], list[list[Any]]]:
-    """A row an initialisation, the best first."""
+    """A row an initialization, the best first."""
     measured = found.task.kind.measured
-    header = ["initialisation", measured, "rank"]
+    header = ["initialization", measured, "rank"]
     for label in found.scores:
         header += [label, f"{label} rank"]
     rows = []

@@ -11,16 +11,16 @@ from jaxsim import compare, inputs
 from jaxsim.engine.checks import check, listed, listed_comparators, say_undefined, undefined_networks, warn_undefined
 from jaxsim.engine.program import read_maps
 from jaxsim.engine.shapes import buckets
-from jaxsim.inference import NoiseCeiling
 from jaxsim.linalg import dot
 from jaxsim.results import Maps
+from jaxsim.statistics import NoiseCeiling
 
 
 def noise_ceiling(group: Any, measure: Any, *, ids: Any = None, align: bool = False) -> NoiseCeiling:
     """Range of the mean score that the best possible network could have with the members of a group.
 
     Upper bound: every member against the mean of all maps, itself included; lower bound: against the mean of the others
-    (Nili et al. 2014). Maps are averaged after the comparator's normalisation: ranks for rank correlations, maps at
+    (Nili et al. 2014). Maps are averaged after the comparator's normalization: ranks for rank correlations, maps at
     mean 0 and length 1 for Pearson, at length 1 for the cosine.
 
     Args:

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxsim import compare
 from jaxsim.inputs import Networks
-from jaxsim.measures import Measure, of_maps, part_name
+from jaxsim.measures import Measure, name_of, of_maps
 from jaxsim.results import UndefinedScores
 
 
@@ -132,12 +132,10 @@ def _check_parts(measure, shape, name):
         except ValueError as error:
             raise ValueError(f"network {name!r}: {_first_line(error)}") from None
         except (TypeError, jax.errors.JAXTypeError) as error:
-            raise TypeError(
-                f"{role} {part_name(part)} fails on {tuple(x.shape)} arrays: {_first_line(error)}"
-            ) from None
+            raise TypeError(f"{role} {name_of(part)} fails on {tuple(x.shape)} arrays: {_first_line(error)}") from None
         if not hasattr(found, "shape") or not fits(found.shape):
             shown = getattr(found, "shape", type(found).__name__)
-            raise ValueError(f"{role} {part_name(part)} makes {shown} of {tuple(x.shape)}; it must make {wanted}.")
+            raise ValueError(f"{role} {name_of(part)} makes {shown} of {tuple(x.shape)}; it must make {wanted}.")
         x = found
 
 

@@ -1,6 +1,6 @@
 """Linear CKA from d x d products instead of n x n maps, where that is less work (Kornblith et al. 2019, section 3).
 
-With centred columns, K = X X' and k_i = |x_i|^2, sum_ij K_ij L_ij = |X'Y|^2 (Frobenius), and the U-centred inner
+With centered columns, K = X X' and k_i = |x_i|^2, sum_ij K_ij L_ij = |X'Y|^2 (Frobenius), and the U-centered inner
 product is |X'Y|^2 - n / (n - 2) k . l + sum(k) sum(l) / ((n - 1) (n - 2)): Song et al. 2012 with zero column sums.
 """
 
@@ -20,7 +20,10 @@ from jaxsim.transforms import MeanPool
 
 def is_cheaper(measure: Measure, x: Sequence[Bucket], y: Sequence[Bucket] | None) -> bool:
     """Whether the measure has this form and it takes fewer operations for these networks."""
-    if measure.pairwise != pairwise.linear or measure.compare not in (compare.u_centred_cosine, compare.centred_cosine):
+    if measure.pairwise != pairwise.linear or measure.compare not in (
+        compare.u_centered_cosine,
+        compare.centered_cosine,
+    ):
         return False
     images = x[0].shape[0]
     widths = [_width(measure, b) for b in [*x, *(y or ())]]
@@ -36,9 +39,9 @@ def _width(measure, bucket):
 
 def scores(measure: Measure, x: Sequence[Bucket], y: Sequence[Bucket] | None) -> tuple[jax.Array, jax.Array, jax.Array]:
     """`(S, T)` scores, and what `Embedded.undefined` says of rows and columns, in the order of the buckets."""
-    a = [_centred(measure, b) for b in x]
-    b = a if y is None else [_centred(measure, part) for part in y]
-    unbiased = measure.compare == compare.u_centred_cosine
+    a = [_centered(measure, b) for b in x]
+    b = a if y is None else [_centered(measure, part) for part in y]
+    unbiased = measure.compare == compare.u_centered_cosine
     products = jnp.block([[_products(u, v, unbiased) for v in b] for u in a])
     length_x = jnp.concatenate([_lengths(u, unbiased) for u in a])
     length_y = length_x if y is None else jnp.concatenate([_lengths(v, unbiased) for v in b])
@@ -49,7 +52,7 @@ def scores(measure: Measure, x: Sequence[Bucket], y: Sequence[Bucket] | None) ->
     return found, undefined_x, _undefined(y, length_y)
 
 
-def _centred(measure, bucket):
+def _centered(measure, bucket):
     def one(x_where):
         x, where = x_where
         z = remove_mean(measure.transform(x) if where is None else measure.transform(x, where), 0)
@@ -61,7 +64,7 @@ def _centred(measure, bucket):
 
 
 def _products(u, v, unbiased):
-    """Centred inner products of the kernels of `(S, n, d)` and `(T, n, e)`: `(S, T)`."""
+    """Centered inner products of the kernels of `(S, n, d)` and `(T, n, e)`: `(S, T)`."""
     side_by_side = [jnp.moveaxis(z, 0, 1).reshape(z.shape[1], -1) for z in (u, v)]
     blocks = dot(side_by_side[0].T, side_by_side[1]).reshape(u.shape[0], u.shape[2], v.shape[0], v.shape[2])
     return _corrected(jnp.sum(blocks**2, (1, 3)), jnp.sum(u**2, 2), jnp.sum(v**2, 2), unbiased)

@@ -1,4 +1,4 @@
-"""Two labelled matrices brought onto the same sources and targets by name, and which entries count."""
+"""Two labeled matrices brought onto the same sources and targets by name, and which entries count."""
 
 import warnings
 from typing import NamedTuple

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from jaxsim import inference
+from jaxsim import statistics
 from jaxsim.evaluation.alignment import align, warn_undefined
 from jaxsim.evaluation.correlation import Correlation, pearson, spearman
 from jaxsim.evaluation.truth import as_affinity
@@ -16,7 +16,7 @@ from jaxsim.results import BOOTSTRAPS, Affinity, Provenance, Resamples, Saved, r
 if TYPE_CHECKING:
     import pandas as pd
 
-_MASKED = {spearman: inference.masked_spearman, pearson: inference.masked_pearson}
+_MASKED = {spearman: statistics.masked_spearman, pearson: statistics.masked_pearson}
 _STACKED = ("corrected", "bias", "error", "interval", "percentile")
 
 
@@ -26,7 +26,7 @@ class AgreementIntervals(Saved):
 
     Attributes:
         estimate: `()` mean over targets of the correlation, of the full-sample scores.
-        corrected: `(3,)` centre of each interval: the estimate less its bias where images are resampled.
+        corrected: `(3,)` center of each interval: the estimate less its bias where images are resampled.
         bias: `(3,)` mean of the draws minus the estimate; shown, not corrected, over targets.
         error: `(3,)` standard error of `corrected`.
         interval: `(3, 2)` lower and upper end.
@@ -83,8 +83,8 @@ def agreement_intervals(
 ) -> AgreementIntervals:
     """Intervals for the mean agreement with transfer, as `evaluate` defines it, from bootstrapped images.
 
-    Resampling images adds noise to the scores and pulls any correlation with them towards zero: the interval
-    over images is corrected for that bias, which is shown (`inference.agreement_over_images`). The interval
+    Resampling images adds noise to the scores and pulls any correlation with them toward zero: the interval
+    over images is corrected for that bias, which is shown (`statistics.agreement_over_images`). The interval
     over targets resamples columns at the full-sample scores. The third does both.
 
     Args:
@@ -138,7 +138,7 @@ def agreement_intervals(
         draws=np.stack([one.values for one in three]),
         **stacked,
         over=("images", "targets", "images and targets"),
-        conditions=(inference.OVER_IMAGES, inference.OVER_TARGETS, inference.OVER_BOTH),
+        conditions=(statistics.OVER_IMAGES, statistics.OVER_TARGETS, statistics.OVER_BOTH),
         level=float(level),
         targets=tuple(t for t, fine in zip(both.targets, defined, strict=True) if fine),
         diagonal=bool(diagonal),
@@ -153,13 +153,13 @@ def agreement_intervals(
 def _three(values, estimate, truth, used, key, *, correlation, level):
     """The three agreements in one device call; over targets with as many draws as there are resamples."""
     rest = (values, estimate, truth, correlation, used)
-    images = inference.agreement_over_images(*rest, level=level)
-    per_target = inference.target_agreement(estimate, truth, correlation, used)
+    images = statistics.agreement_over_images(*rest, level=level)
+    per_target = statistics.target_agreement(estimate, truth, correlation, used)
     first, second = jax.random.split(key)
-    targets = inference.agreement_over_targets(
+    targets = statistics.agreement_over_targets(
         per_target, key=first, resamples=values.shape[0], keep=used.any(axis=0), level=level
     )
-    return images, targets, inference.agreement_over_both(*rest, key=second, level=level)
+    return images, targets, statistics.agreement_over_both(*rest, key=second, level=level)
 
 
 def _finite_resamples(values, used):

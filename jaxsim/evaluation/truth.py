@@ -1,4 +1,4 @@
-"""Measured transfer as a labelled matrix: from a file, from a DataFrame."""
+"""Measured transfer as a labeled matrix: from a file, from a DataFrame."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def as_affinity(table: "Affinity | pd.DataFrame", what: str) -> Affinity:
-    """A labelled matrix as a record: an `Affinity` as it is, a DataFrame with its labels as names.
+    """A labeled matrix as a record: an `Affinity` as it is, a DataFrame with its labels as names.
 
     Args:
         table: an `Affinity`, or a pandas DataFrame with sources as rows and targets as columns.
@@ -29,7 +29,7 @@ def as_affinity(table: "Affinity | pd.DataFrame", what: str) -> Affinity:
             known = f"{what} must be an Affinity or a pandas DataFrame with names, not {kind}"
             raise TypeError(known + (": give its matrix()." if hasattr(table, "matrix") else "."))
         names, targets = tuple(map(str, table.index)), tuple(map(str, table.columns))
-        table = Affinity.of(table.to_numpy(dtype=np.float64), names, targets, measure=what)
+        table = Affinity.from_array(table.to_numpy(dtype=np.float64), names, targets, measure=what)
     for labels in (table.names, table.targets):
         twice = sorted({n for n in labels if labels.count(n) > 1})
         if twice:
@@ -60,4 +60,4 @@ def load_truth(path: str | Path, key: str | None = None) -> Affinity:
     """
     values, names, targets = io.read_matrix(path, key)
     name = Path(path).name if key is None else f"{Path(path).name}: {key}"
-    return as_affinity(Affinity.of(values, names, targets, measure=name), str(path))
+    return as_affinity(Affinity.from_array(values, names, targets, measure=name), str(path))

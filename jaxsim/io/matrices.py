@@ -1,4 +1,4 @@
-"""Matrices of sources by targets with their names: transfer ground truth in, labelled CSV out."""
+"""Matrices of sources by targets with their names: transfer ground truth in, labeled CSV out."""
 
 import csv
 import json
@@ -34,7 +34,7 @@ TASKONOMY_17 = (
 )
 """The 17 Taskonomy tasks that DDS compares, in the order of its code (Dwivedi et al. 2020)."""
 
-Labelled = tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]
+Labeled = tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]
 Named = tuple[np.ndarray, list[str], list[str]]
 
 
@@ -70,7 +70,7 @@ def write_csv_matrix(
     return write_text(path, text.getvalue(), overwrite=overwrite)
 
 
-def read_matrix(path: str | Path, key: str | None = None) -> Labelled:
+def read_matrix(path: str | Path, key: str | None = None) -> Labeled:
     """Read a matrix of sources (rows) by targets (columns), such as measured transfer.
 
     What `path` may be:
@@ -111,7 +111,7 @@ def read_matrix(path: str | Path, key: str | None = None) -> Labelled:
     return _checked(path, *(_from_csv(path) if suffix == ".csv" else _from_pickle(path)))
 
 
-def _checked(path: Path, values: np.ndarray, names: Iterable[str], targets: Iterable[str]) -> Labelled:
+def _checked(path: Path, values: np.ndarray, names: Iterable[str], targets: Iterable[str]) -> Labeled:
     names, targets = tuple(names), tuple(targets)
     for axis, labels in (("rows", names), ("columns", targets)):
         twice = sorted({label for label in labels if labels.count(label) > 1})

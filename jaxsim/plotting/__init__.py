@@ -6,8 +6,8 @@ nothing is clipped.
 """
 
 from jaxsim.plotting.canvas import save_figure as save_figure
+from jaxsim.plotting.contact_sheets import pictures as pictures
 from jaxsim.plotting.matrices import affinity_heatmap as affinity_heatmap
 from jaxsim.plotting.scores import column_correlations as column_correlations
 from jaxsim.plotting.scores import ranking as ranking
-from jaxsim.plotting.sheets import pictures as pictures
 from jaxsim.plotting.trees import dendrogram as dendrogram

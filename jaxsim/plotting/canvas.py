@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, GREY = "#222222", "#8a8a8a"
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+INK, GRAY = "#222222", "#8a8a8a"
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 EDGE = 0.15
 GROUPS = ("2d", "3d", "geometric", "semantic")
 
 
-def colours_of(groups: Iterable[str]) -> dict[str, str]:
-    """A colour a group: Taskonomy's four have their own wherever they occur, others follow in their order."""
+def colors_of(groups: Iterable[str]) -> dict[str, str]:
+    """A color a group: Taskonomy's four have their own wherever they occur, others follow in their order."""
     names = list(dict.fromkeys(groups))
     known, others = [name for name in GROUPS if name in names], [name for name in names if name not in GROUPS]
-    free = COLOURS[len(GROUPS) :] if known else COLOURS
-    found = {name: COLOURS[GROUPS.index(name)] for name in known}
+    free = COLORS[len(GROUPS) :] if known else COLORS
+    found = {name: COLORS[GROUPS.index(name)] for name in known}
     found |= {name: free[i % len(free)] for i, name in enumerate(others)}
     return {name: found[name] for name in names}
 
@@ -73,7 +73,7 @@ def bare(axes: "Axes", keep: Sequence[str] = ()) -> None:
     """Remove the frame of the axes but for the sides named."""
     for side, spine in axes.spines.items():
         spine.set_visible(side in keep)
-        spine.set_color(GREY)
+        spine.set_color(GRAY)
 
 
 def listing(names: Sequence[str], width: float, *, above: float = EDGE, right: float = EDGE) -> tuple["Figure", "Axes"]:

@@ -1,11 +1,11 @@
-"""Affinity matrices as coloured cells."""
+"""Affinity matrices as colored cells."""
 
 import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsim.plotting.canvas import EDGE, GREY, INK, bare, new_figure, place, text_width
+from jaxsim.plotting.canvas import EDGE, GRAY, INK, bare, new_figure, place, text_width
 from jaxsim.plotting.trees import draw_tree
 from jaxsim.results import Affinity
 
@@ -22,9 +22,9 @@ _UNDEFINED = "0.82"
 def affinity_heatmap(affinity: Affinity, tree: "Tree | None" = None) -> "Figure":
     """Draw an affinity matrix, in the order of a tree where one is given, with its dendrogram above.
 
-    The colours span the scores between different networks; the diagonal may lie beyond (the colour bar then
+    The colors span the scores between different networks; the diagonal may lie beyond (the color bar then
     ends in an arrow). Scores that go far below zero get a diverging map with white at zero. Undefined scores
-    are grey. Up to 12 x 12 scores are printed in their cells.
+    are gray. Up to 12 x 12 scores are printed in their cells.
 
     Args:
         affinity: `(T, T)`, or `(S, T)` for two sets.
@@ -86,7 +86,7 @@ def _text_size(count: int) -> tuple[float, float]:
 
 
 def _limits(values: np.ndarray, same: np.ndarray) -> tuple[float, float, str]:
-    """The lowest and highest colour, from pairs not the `same`, and where the bar ends in arrows."""
+    """The lowest and highest color, from pairs not the `same`, and where the bar ends in arrows."""
     off = values[~same & np.isfinite(values)]
     every = values[np.isfinite(values)]
     if every.size == 0:
@@ -99,7 +99,7 @@ def _limits(values: np.ndarray, same: np.ndarray) -> tuple[float, float, str]:
     return float(low), float(high), arrows[beyond]
 
 
-def _colours(low: float, high: float) -> Any:
+def _colors(low: float, high: float) -> Any:
     """Viridis, or where scores go far below zero a diverging map with white at zero, cut to `low`..`high`."""
     import matplotlib
     from matplotlib.colors import ListedColormap
@@ -113,9 +113,9 @@ def _colours(low: float, high: float) -> Any:
 
 def _draw_cells(axes: "Axes", values: np.ndarray, same: np.ndarray) -> Any:
     low, high, arrows = _limits(values, same)
-    colours = _colours(low, high)
-    colours.colorbar_extend = arrows
-    image = axes.imshow(values, cmap=colours, vmin=low, vmax=high, aspect="auto", interpolation="nearest")
+    colors = _colors(low, high)
+    colors.colorbar_extend = arrows
+    image = axes.imshow(values, cmap=colors, vmin=low, vmax=high, aspect="auto", interpolation="nearest")
     rows, columns = values.shape
     if max(rows, columns) <= 40:
         axes.set_xticks(np.arange(columns - 1) + 0.5, minor=True)
@@ -133,8 +133,8 @@ def _print_scores(axes: "Axes", image: Any, values: np.ndarray) -> None:
         red, green, blue, _ = image.cmap(image.norm(value))
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
         text = f"{value:.2f}".replace("-", "\N{MINUS SIGN}") if np.isfinite(value) else "n/a"
-        colour = "white" if dark and np.isfinite(value) else INK
-        axes.text(column, row, text, ha="center", va="center", fontsize=7.5, color=colour)
+        color = "white" if dark and np.isfinite(value) else INK
+        axes.text(column, row, text, ha="center", va="center", fontsize=7.5, color=color)
 
 
 def _label(axes: "Axes", rows: list[str], columns: list[str], font: float) -> None:
@@ -147,9 +147,9 @@ def _draw_bar(bar: "Axes", image: Any, measure: str, *, undefined: bool) -> None
     assert figure is not None
     drawn = figure.colorbar(image, cax=bar, extend=image.cmap.colorbar_extend)
     drawn.outline.set_visible(False)
-    bar.tick_params(labelsize=8, length=2, color=GREY, labelcolor=INK)
+    bar.tick_params(labelsize=8, length=2, color=GRAY, labelcolor=INK)
     height = bar.get_position().height * figure.get_figure(root=True).get_size_inches()[1]
     text = textwrap.fill(measure or "similarity", max(int(height / 0.072), 12))
     bar.set_ylabel(text, fontsize=8, color=INK, parse_math=False)
     if undefined:
-        bar.set_title("grey:\nundefined", fontsize=7, color=GREY, loc="left")
+        bar.set_title("gray:\nundefined", fontsize=7, color=GRAY, loc="left")

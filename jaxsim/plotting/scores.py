@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsim import inference
-from jaxsim.plotting.canvas import COLOURS, GREY, INK, MARKERS, listing
+from jaxsim import statistics
+from jaxsim.plotting.canvas import COLORS, GRAY, INK, MARKERS, listing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,9 +37,9 @@ def ranking(resamples: "Resamples", target: str, level: float = 0.95) -> "Figure
     estimate = np.asarray(resamples.estimate, dtype=float)[:, column]
     figure, axes = listing(names, 3.6, right=0.95, above=0.42)
     places = np.arange(len(order))
-    axes.hlines(places, low[order], high[order], color=COLOURS[0], linewidth=1.6, alpha=0.5)
+    axes.hlines(places, low[order], high[order], color=COLORS[0], linewidth=1.6, alpha=0.5)
     size = 4.5 if len(order) < 40 else 3.5
-    axes.plot(estimate[order], places, "o", color=COLOURS[0], markersize=size)
+    axes.plot(estimate[order], places, "o", color=COLORS[0], markersize=size)
     _mark_zero(axes)
     _print_shares(axes, _share_first(resamples, order, column))
     axes.set_title(f"sources for {target}", fontsize=9, loc="left", color=INK, parse_math=False)
@@ -71,11 +71,11 @@ def column_correlations(agreements: "Mapping[str, Agreement]") -> "Figure":
     order = np.argsort(-np.nan_to_num(scores, nan=-1.0).mean(axis=0), kind="stable")
     above = 0.2 + 0.19 * -(-len(agreements) // _LEGEND_COLUMNS)
     figure, axes = listing([targets[i] for i in order] + ["mean"], 3.8, right=0.3, above=above)
-    axes.axhline(len(order) - 0.5, color=GREY, linewidth=0.6)
+    axes.axhline(len(order) - 0.5, color=GRAY, linewidth=0.6)
     shifts = np.linspace(-0.22, 0.22, len(agreements)) if len(agreements) > 1 else np.zeros(1)
     for i, (label, agreement) in enumerate(agreements.items()):
         line = np.append(scores[i, order], float(agreement.mean))
-        style: dict[str, Any] = {"marker": MARKERS[i % len(MARKERS)], "color": COLOURS[i % len(COLOURS)]}
+        style: dict[str, Any] = {"marker": MARKERS[i % len(MARKERS)], "color": COLORS[i % len(COLORS)]}
         axes.plot(line, np.arange(len(line)) + shifts[i], linestyle="", markersize=4.5, label=label, **style)
     _mark_zero(axes)
     axes.set_xlabel("correlation with transfer, per target", fontsize=8, color=INK)
@@ -85,7 +85,7 @@ def column_correlations(agreements: "Mapping[str, Agreement]") -> "Figure":
 
 def _share_first(resamples: "Resamples", order: list[int], column: int) -> np.ndarray:
     values = np.asarray(resamples.values)[:, order, column, None]
-    return np.asarray(inference.first_share(values))[:, 0]
+    return np.asarray(statistics.first_share(values))[:, 0]
 
 
 def _share_text(share: float) -> str:
@@ -99,16 +99,16 @@ def _share_text(share: float) -> str:
 def _mark_zero(axes: "Axes") -> None:
     low, high = axes.get_xlim()
     if low < 0 < high:
-        axes.axvline(0, color=GREY, linewidth=0.6, zorder=0)
+        axes.axvline(0, color=GRAY, linewidth=0.6, zorder=0)
 
 
 def _print_shares(axes: "Axes", shares: np.ndarray) -> None:
     across, size = axes.get_yaxis_transform(), axes.yaxis.get_ticklabels()[0].get_fontsize()
     for where, share in enumerate(shares):
         text = _share_text(share)
-        colour = INK if share else GREY
-        axes.text(1.2, where, text, transform=across, ha="right", va="center_baseline", fontsize=size, color=colour)
-    axes.text(1.2, -0.75, "ranks first", transform=across, ha="right", va="bottom", fontsize=8, color=GREY)
+        color = INK if share else GRAY
+        axes.text(1.2, where, text, transform=across, ha="right", va="center_baseline", fontsize=size, color=color)
+    axes.text(1.2, -0.75, "ranks first", transform=across, ha="right", va="bottom", fontsize=8, color=GRAY)
 
 
 def _legend(axes: "Axes") -> None:

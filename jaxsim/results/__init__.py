@@ -1,4 +1,4 @@
-"""Labelled records that every verb returns."""
+"""Labeled records that every verb returns."""
 
 from jaxsim.results.matrices import Affinity, Maps, UndefinedScores
 from jaxsim.results.resamples import BOOTSTRAPS, FewResamples, Resamples

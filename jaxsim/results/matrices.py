@@ -69,7 +69,7 @@ class Affinity(Scores):
     _optional = ("images",)
 
     @classmethod
-    def of(
+    def from_array(
         cls,
         values: Any,
         names: Sequence[str],
@@ -92,7 +92,7 @@ class Affinity(Scores):
 
         Example:
             >>> import jaxsim as js
-            >>> wins = js.Affinity.of([[0.5, 0.8], [0.2, 0.5]], ["edges", "depth"], measure="win rate")
+            >>> wins = js.Affinity.from_array([[0.5, 0.8], [0.2, 0.5]], ["edges", "depth"], measure="win rate")
             >>> wins.ranking("depth")
             [('edges', 0.8)]
         """

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsim import inference
+from jaxsim import statistics
 from jaxsim.results.matrices import Scores
 from jaxsim.results.saved import Provenance, record
 
@@ -51,7 +51,7 @@ class Resamples(Scores):
 
     def spread(self) -> jax.Array:
         """Standard deviation over resamples `(S, T)`; DDS 2020, Table 4 reports this number for subsampling."""
-        return inference.spread(self.values)
+        return statistics.spread(self.values)
 
     def standard_error(self) -> jax.Array:
         """Standard error of the estimate `(S, T)`, the spread scaled as the scheme demands.
@@ -61,12 +61,12 @@ class Resamples(Scores):
         """
         self._refuse("standard error", "permutation")
         if self.kind == "subsample":
-            return inference.subsample_error(self.values, self.size or self.images, self.images)
+            return statistics.subsample_error(self.values, self.size or self.images, self.images)
         if self.kind == "half-samples":
-            return inference.half_sample_error(self.values, self.size or 0, self.images)
+            return statistics.half_sample_error(self.values, self.size or 0, self.images)
         if self.kind == "jackknife":
-            return inference.jackknife_error(self.values)
-        return inference.bootstrap_error(self.values)
+            return statistics.jackknife_error(self.values)
+        return statistics.bootstrap_error(self.values)
 
     def interval(self, level: float = 0.95) -> jax.Array:
         """Confidence interval `(2, S, T)`.
@@ -79,12 +79,12 @@ class Resamples(Scores):
         """
         if self.kind == "half-samples":
             error = self.standard_error() * self._stretch(level)
-            fisher = inference.fisher_interval(self.estimate, error, level)
+            fisher = statistics.fisher_interval(self.estimate, error, level)
             sure = jnp.abs(self.estimate) >= 1 - 8 * jnp.finfo(self.estimate.dtype).eps
             return jnp.where(sure, self.estimate, fisher)
         if self.kind in ("subsample", "jackknife", "permutation"):
-            return inference.normal_interval(self.estimate, self.standard_error(), level)
-        return inference.percentile_interval(self.values, level)
+            return statistics.normal_interval(self.estimate, self.standard_error(), level)
+        return statistics.percentile_interval(self.values, level)
 
     def bca_interval(self, jackknife: "Resamples", level: float = 0.95) -> jax.Array:
         """Bias-corrected and accelerated interval `(2, S, T)` (Efron 1987) with the acceleration of a jackknife.
@@ -98,7 +98,7 @@ class Resamples(Scores):
         ours, theirs = self.provenance.measure, jackknife.provenance.measure
         if ours != theirs:
             raise ValueError(f"a BCa interval needs a jackknife of the same measure: this is {ours}, that {theirs}.")
-        return inference.bca_interval(self.values, self.estimate, jackknife.values, level)
+        return statistics.bca_interval(self.values, self.estimate, jackknife.values, level)
 
     def p_value(self) -> jax.Array:
         """Share of permutations at least as similar, `(1 + #) / (B + 1)`: `(S, T)`, one-sided.
@@ -108,17 +108,17 @@ class Resamples(Scores):
         """
         if self.kind != "permutation":
             raise ValueError(f"p-values come from js.Permutation(), not from {self.kind}.")
-        return inference.permutation_p(self.values, self.estimate)
+        return statistics.permutation_p(self.values, self.estimate)
 
     def first_share(self) -> jax.Array:
         """Share of resamples in which each source ranks first for each target `(S, T)`; self left out."""
         self._refuse("share of first ranks", "permutation")
-        return inference.first_share(self.values, self._self_entries())
+        return statistics.first_share(self.values, self._self_entries())
 
     def rank_stability(self) -> jax.Array:
         """Mean Spearman correlation of the sources' order in a resample with the full sample's, `(T,)`."""
         self._refuse("rank stability", "permutation")
-        return inference.rank_stability(self.values, self.estimate, self._self_entries())
+        return statistics.rank_stability(self.values, self.estimate, self._self_entries())
 
     def difference(self, first: tuple[str, str], second: tuple[str, str], level: float = 0.95) -> dict[str, float]:
         """Difference of two entries (source, target) in the same resamples, with its error and interval."""
@@ -126,19 +126,19 @@ class Resamples(Scores):
         entries = [(self._place(s, self.names), self._place(t, self.targets)) for s, t in (first, second)]
         pair = dataclasses.replace(
             self,
-            values=inference.difference(self.values, *entries)[:, None, None],
-            estimate=inference.difference(self.estimate, *entries)[None, None],
+            values=statistics.difference(self.values, *entries)[:, None, None],
+            estimate=statistics.difference(self.estimate, *entries)[None, None],
         )
         error = pair.standard_error()
         if self.kind in BOOTSTRAPS:
-            interval = inference.percentile_interval(pair.values, level)
+            interval = statistics.percentile_interval(pair.values, level)
         else:
-            interval = inference.normal_interval(pair.estimate, error * self._stretch(level), level)
+            interval = statistics.normal_interval(pair.estimate, error * self._stretch(level), level)
         low, high = np.asarray(interval)[:, 0, 0].tolist()
         error = float(error[0, 0])
         return {"difference": float(pair.estimate[0, 0]), "error": error, "low": low, "high": high}
 
-    def family_wise(self, null: float = 0.0) -> inference.FamilyWise:
+    def family_wise(self, null: float = 0.0) -> statistics.FamilyWise:
         """Tests of all entries against `null`, adjusted for their number by the largest |t|; arrays `(S, T)`.
 
         Each pair of a square matrix is one hypothesis, and the diagonal none (NaN). A debiased score of exactly zero is
@@ -149,8 +149,8 @@ class Resamples(Scores):
         """
         self._refuse_all_but_bootstraps("max-t test")
         self._warn_if_few(1)
-        tests = inference.family_wise(self._family(self.values), self._family(self.estimate), null)
-        return inference.FamilyWise(*(self._matrix(field) for field in tests))
+        tests = statistics.family_wise(self._family(self.values), self._family(self.estimate), null)
+        return statistics.FamilyWise(*(self._matrix(field) for field in tests))
 
     def false_discovery(self, null: float = 0.0) -> jax.Array:
         """Benjamini-Hochberg adjusted p-values of all entries against `null`, or against no similarity, `(S, T)`.
@@ -164,11 +164,11 @@ class Resamples(Scores):
             p = self._family(self.p_value())
         else:
             self._refuse_all_but_bootstraps("false discovery rate")
-            p = inference.family_wise(self._family(self.values), self._family(self.estimate), null).unadjusted
+            p = statistics.family_wise(self._family(self.values), self._family(self.estimate), null).unadjusted
         self._warn_if_few(p.size)
-        return self._matrix(inference.false_discovery(p))
+        return self._matrix(statistics.false_discovery(p))
 
-    def compare_sources(self, target: str) -> inference.FamilyWise:
+    def compare_sources(self, target: str) -> statistics.FamilyWise:
         """Paired tests that two sources are equally similar to `target`, over all pairs of sources; arrays `(S, S)`.
 
         Entry (a, b) has the statistic of a less b. The target itself takes no part.
@@ -181,19 +181,19 @@ class Resamples(Scores):
         t, count = self._place(target, self.targets), len(self.names)
         self._warn_if_few(1)
         pairs = [
-            (a, b) for a, b in inference.pairs(count) if self.against or target not in (self.names[a], self.names[b])
+            (a, b) for a, b in statistics.pairs(count) if self.against or target not in (self.names[a], self.names[b])
         ]
         if not pairs:
             raise ValueError(f"comparing sources of {target!r} takes two of them, itself left out.")
         a, b = np.asarray(pairs).T
         values, estimate = (v[..., a, t] - v[..., b, t] for v in (self.values, self.estimate))
-        tests = inference.family_wise(values, estimate)
+        tests = statistics.family_wise(values, estimate)
         blank = jnp.full((count, count), jnp.nan, values.dtype)
         signs = (-1, 1, 1, 1)
         made = (blank.at[a, b].set(f).at[b, a].set(k * f) for f, k in zip(tests, signs, strict=True))
-        return inference.FamilyWise(*made)
+        return statistics.FamilyWise(*made)
 
-    def two_factor(self, groups: Sequence[Any], *, key: jax.Array) -> inference.TwoFactor:
+    def two_factor(self, groups: Sequence[Any], *, key: jax.Array) -> statistics.TwoFactor:
         """Mean score of each source with each group of targets, and its variance over images and members together.
 
         For brain regions of several subjects, or networks of several seeds: members are resampled beside the images,
@@ -209,7 +209,7 @@ class Resamples(Scores):
         self._refuse_all_but_bootstraps("two-factor variance")
         labels = list(dict.fromkeys(groups))
         codes = [labels.index(g) for g in groups]
-        return inference.two_factor(self.values, self.estimate, codes, key=key, images=self.images)
+        return statistics.two_factor(self.values, self.estimate, codes, key=key, images=self.images)
 
     def to_xarray(self):
         """A DataArray with dimensions `resample`, `source` and `target`."""
@@ -248,8 +248,8 @@ class Resamples(Scores):
 
     def _warn_if_few(self, hypotheses, level=0.05):
         count = self.values.shape[0]
-        if not inference.supports(count, hypotheses, level):
-            need = inference.resamples_needed(level, hypotheses)
+        if not statistics.supports(count, hypotheses, level):
+            need = statistics.resamples_needed(level, hypotheses)
             text = f"{count} resamples cannot reject any of {hypotheses} hypotheses at {level}; it takes {need}."
             warnings.warn(text, FewResamples, stacklevel=3)
 
@@ -260,7 +260,7 @@ class Resamples(Scores):
 
     def _stretch(self, level):
         """What the small number of half-samples adds to the width of an interval."""
-        return inference.student_stretch(self.values.shape[0] // 2 - 1, level) if self.kind == "half-samples" else 1.0
+        return statistics.student_stretch(self.values.shape[0] // 2 - 1, level) if self.kind == "half-samples" else 1.0
 
     def _refuse_all_but_bootstraps(self, what):
         if self.kind not in BOOTSTRAPS:

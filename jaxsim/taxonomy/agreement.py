@@ -61,7 +61,7 @@ def cluster_agreement(first: Tree, second: "Tree | Mapping[str, object]", k: int
 def cluster_agreement_p(
     first: Tree, second: "Tree | Mapping[str, object]", k: int, *, key: jax.Array, permutations: int = 999
 ) -> float:
-    """Permutation p value of `cluster_agreement`: (1 + #) / (B + 1), # the relabellings that agree no less.
+    """Permutation p value of `cluster_agreement`: (1 + #) / (B + 1), # the relabelings that agree no less.
 
     The names of the second grouping are shuffled B times: the null is that groups are unrelated to the tree.
 
@@ -92,7 +92,7 @@ def cluster_agreement_p(
 
 
 def _labels(first, second, k):
-    """Two integer labellings of the first tree's networks."""
+    """Two integer labelings of the first tree's networks."""
     if isinstance(second, Tree):
         groups = np.asarray(second.cut(k))[positions(second, first.names)]
     else:
@@ -111,9 +111,9 @@ def positions(tree_, names):
     return [tree_.names.index(n) for n in names]
 
 
-def _adjusted_rand(a, labellings):
-    """Adjusted Rand index of labels `(T,)` with each of `(B, T)` labellings."""
-    table = np.einsum("ti,btj->bij", _one_hot(a), _one_hot(labellings))
+def _adjusted_rand(a, labelings):
+    """Adjusted Rand index of labels `(T,)` with each of `(B, T)` labelings."""
+    table = np.einsum("ti,btj->bij", _one_hot(a), _one_hot(labelings))
     both = _pairs(table).sum((1, 2))
     rows, columns = _pairs(table.sum(2)).sum(1), _pairs(table.sum(1)).sum(1)
     chance = rows * columns / max(_pairs(np.float64(a.size)), 1.0)

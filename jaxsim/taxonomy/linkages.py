@@ -23,7 +23,7 @@ def one_minus(values: np.ndarray) -> np.ndarray:
     if values.shape[0] != values.shape[1]:
         raise ValueError(f"1 - S needs a square affinity matrix, not one of shape {values.shape}.")
     if np.max(np.abs(values - values.T), initial=0.0) > _ROUNDING:
-        raise ValueError("1 - S needs a symmetric matrix; pass symmetrise=True to use (S + S^T) / 2.")
+        raise ValueError("1 - S needs a symmetric matrix; pass symmetrize=True to use (S + S^T) / 2.")
     distances = 1.0 - ((values + values.T) / 2)[np.triu_indices(len(values), 1)]
     if np.min(distances, initial=0.0) < -_ROUNDING:
         raise ValueError(f"1 - S needs similarities of at most 1, but one is {1 - np.min(distances):.4g}.")

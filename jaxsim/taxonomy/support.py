@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxsim.taxonomy.agreement import positions
 from jaxsim.taxonomy.linkages import Linkage, average_linkage
-from jaxsim.taxonomy.trees import Tree, symmetrised
+from jaxsim.taxonomy.trees import Tree, symmetrized
 
 
 def branch_support(base: Tree, resamples: Any, *, linkage: Linkage = average_linkage) -> Tree:
@@ -54,7 +54,7 @@ def branch_support(base: Tree, resamples: Any, *, linkage: Linkage = average_lin
     if not defined.all():
         notes += (f"{int(np.sum(~defined))} of {len(values)} resamples hold NaN and are left out of support",)
         warnings.warn(notes[-1] + ".", RuntimeWarning, stacklevel=2)
-    values = symmetrised(values, True) if base.symmetrised else values
+    values = symmetrized(values, True) if base.symmetrized else values
     clades = _clades(base.merges)
     counts = dict.fromkeys(clades, 0)
     for one in values[defined]:

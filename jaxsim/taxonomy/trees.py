@@ -1,4 +1,4 @@
-"""The tree of a set of networks: a labelled record, and the verb that makes it from affinities."""
+"""The tree of a set of networks: a labeled record, and the verb that makes it from affinities."""
 
 import re
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ class Tree(Saved):
         support: `(T - 1,)` share of resamples whose tree holds each merge's set of leaves, or None.
         names: the networks, in the order of the affinity matrix.
         convention: how distances and merges were made.
-        symmetrised: whether the affinity was averaged with its transpose first.
+        symmetrized: whether the affinity was averaged with its transpose first.
         provenance: where the affinity comes from.
         notes: what the reader must know of the support.
     """
@@ -33,13 +33,13 @@ class Tree(Saved):
     _optional = ("support",)
     names: tuple[str, ...]
     convention: str
-    symmetrised: bool
+    symmetrized: bool
     provenance: Provenance
     notes: tuple[str, ...] = ()
 
     @property
     def order(self) -> tuple[int, ...]:
-        """Positions in `names` of the leaves from left to right: neighbours are similar."""
+        """Positions in `names` of the leaves from left to right: neighbors are similar."""
         return _members(self.merges)[-1]
 
     def cut(self, k: int) -> tuple[int, ...]:
@@ -129,7 +129,7 @@ def tree(
     affinity: "Affinity | pd.DataFrame",
     *,
     linkage: Linkage = average_linkage,
-    symmetrise: bool = False,
+    symmetrize: bool = False,
 ) -> Tree:
     """Cluster networks by their affinities.
 
@@ -146,7 +146,7 @@ def tree(
     Args:
         affinity: `(T, T)`, or `(S, T)` for conventions on rows; higher is more similar.
         linkage: the convention; any `Linkage`.
-        symmetrise: use (S + S^T) / 2, as an asymmetric matrix needs under `average_linkage`.
+        symmetrize: use (S + S^T) / 2, as an asymmetric matrix needs under `average_linkage`.
 
     Raises:
         ValueError: no network, an undefined score, or a matrix that does not suit the convention.
@@ -165,10 +165,10 @@ def tree(
     affinity = as_affinity(affinity, "the affinity")
     values = np.asarray(affinity.values, dtype=np.float64)
     _refuse_undefined(values, affinity.names)
-    if symmetrise:
-        values = symmetrised(values, affinity.square)
+    if symmetrize:
+        values = symmetrized(values, affinity.square)
     merges = linkage.merges(values, ordered=True)
-    return Tree(merges, None, affinity.names, linkage.name, symmetrise, affinity.provenance)
+    return Tree(merges, None, affinity.names, linkage.name, symmetrize, affinity.provenance)
 
 
 def _refuse_undefined(values, names):
@@ -180,8 +180,8 @@ def _refuse_undefined(values, names):
         raise ValueError(f"{int(bad.sum())} affinities are not finite, most of them of {worst}: leave it out.")
 
 
-def symmetrised(values: np.ndarray, square: bool) -> np.ndarray:
+def symmetrized(values: np.ndarray, square: bool) -> np.ndarray:
     """`(S + S^T) / 2` over the last two axes."""
     if not square:
-        raise ValueError("symmetrise=True needs the same networks as rows and as columns, in the same order.")
+        raise ValueError("symmetrize=True needs the same networks as rows and as columns, in the same order.")
     return (values + np.swapaxes(values, -1, -2)) / 2

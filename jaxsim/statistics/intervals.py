@@ -1,0 +1,261 @@
+"""Standard errors and intervals of resampled scores, entry by entry.
+
+`values` has shape `(B, ...)`, B resamples of scores, and `estimate` the shape `(...)` of the full-sample
+scores; mostly `(B, S, T)` and `(S, T)`. An entry that is NaN in any resample, or in the estimate, comes out
+as NaN, and no other entry does. Results keep the dtype of `values`.
+"""
+
+import math
+import statistics
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import ndtr, ndtri
+from jax.typing import ArrayLike
+
+from jaxsim.statistics import checks
+
+
+def spread(values: ArrayLike) -> jax.Array:
+    """Standard deviation over the resamples.
+
+    `sqrt(sum_b (v_b - mean v)^2 / (B - 1))`, shape `(...)`, in the units of the scores. NaN for a single
+    resample; exactly 0 where all resamples are the same number.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> round(float(spread(jnp.array([[1.0], [2.0], [3.0]]))[0]), 6)
+        1.0
+    """
+    values = checks.resampled(values)
+    same = (jnp.max(values, axis=0) == values[0]) & (jnp.min(values, axis=0) == values[0])
+    constant = same & jnp.isfinite(values[0]) & (values.shape[0] > 1)
+    return jnp.where(constant, 0, jnp.std(values, axis=0, ddof=1))
+
+
+def bootstrap_error(values: ArrayLike) -> jax.Array:
+    """Standard error from a bootstrap over images: the spread itself (Efron 1979).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> round(float(bootstrap_error(jnp.array([[0.0], [2.0]]))[0]), 6)
+        1.414214
+    """
+    return spread(values)
+
+
+def subsample_error(values: ArrayLike, m: int, n: int) -> jax.Array:
+    """Standard error at n images from subsets of m of them, drawn without replacement.
+
+    `spread * sqrt(m / (n - m))`: subsets of one sample vary with variance proportional to `1/m - 1/n`, and
+    the estimate with `1/n` (Politis & Romano 1994, with the correction for a finite population).
+
+    Raises:
+        ValueError: not `0 < m < n`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> round(float(subsample_error(jnp.array([[0.0], [2.0]]), m=20, n=100)[0]), 6)
+        0.707107
+    """
+    if not 0 < m < n:
+        raise ValueError(f"a subset of m = {m} images out of n = {n} gives no standard error: it needs 0 < m < n.")
+    return spread(values) * math.sqrt(m / (n - m))
+
+
+def jackknife_error(values: ArrayLike) -> jax.Array:
+    """Standard error from the n scores that leave out one image each.
+
+    `sqrt((n - 1) / n * sum_i (v_i - mean v)^2)` (Tukey 1958), n = `values.shape[0]`. NaN for a single value.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> round(float(jackknife_error(jnp.array([[1.0], [2.0], [3.0]]))[0]), 6)
+        1.154701
+    """
+    values = checks.resampled(values)
+    n = values.shape[0]
+    return spread(values) * ((n - 1) / math.sqrt(n))
+
+
+def half_sample_error(values: ArrayLike, m: int, n: int) -> jax.Array:
+    """Standard error at n images from R random halves of m images, each followed by the other half.
+
+    `sqrt(mean_r (v_2r - v_2r+1)^2) / 2 sqrt(2 m / n)` (McCarthy 1969): the halves are independent samples with twice
+    the variance of the whole, and 2 m < n where an image was left over. It has about R degrees of freedom or fewer.
+
+    Raises:
+        ValueError: the number of values is odd.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> round(float(half_sample_error(jnp.array([0.5, 0.3, 0.4, 0.6]), 10, 20)), 4)
+        0.1
+    """
+    values = checks.resampled(values)
+    if values.shape[0] % 2:
+        raise ValueError(f"half-samples come in pairs, and there are {values.shape[0]} values.")
+    gap = values[0::2] - values[1::2]
+    return jnp.sqrt(jnp.mean(gap * gap, axis=0) * (m / (2 * n)))
+
+
+def student_stretch(degrees: int, level: float = 0.95) -> float:
+    """Ratio of the quantiles of Student's t and of the normal distribution for an interval of that level.
+
+    With t = sqrt(degrees) tan(a), the level is the share of the integral of cos(a)^(degrees - 1) up to a.
+
+    Example:
+        >>> round(student_stretch(49) * 1.959964, 4)
+        2.0096
+    """
+    if degrees < 1:
+        return math.nan
+    angle = np.linspace(0, math.pi / 2, 20001)
+    middle = (angle[1:] + angle[:-1]) / 2
+    share = np.concatenate([[0], np.cumsum(np.cos(middle) ** (degrees - 1))])
+    t = math.sqrt(degrees) * math.tan(np.interp(checks.probability(level) * share[-1], share, angle))
+    return t / _normal_quantile(level)
+
+
+def percentile_interval(values: ArrayLike, level: float = 0.95) -> jax.Array:
+    """Interval between the two outer quantiles of the resamples, shape `(2, ...)`.
+
+    Quantiles interpolate linearly between order statistics, as `numpy.quantile` does. For the bootstrap.
+
+    Raises:
+        ValueError: level is not strictly between 0 and 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> percentile_interval(jnp.arange(101.0), 0.9).tolist()
+        [5.0, 95.0]
+    """
+    values, tail = checks.resampled(values), (1 - checks.probability(level)) / 2
+    return jnp.stack([_quantile(values, tail), _quantile(values, 1 - tail)])
+
+
+def basic_interval(values: ArrayLike, estimate: ArrayLike, level: float = 0.95) -> jax.Array:
+    """Percentile interval reflected about the estimate, `2 estimate - (upper, lower)`, shape `(2, ...)`.
+
+    It moves against the bias of the resamples instead of with it (Davison & Hinkley 1997, eq. 5.6), and may
+    leave the range of the score.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> basic_interval(jnp.arange(101.0), jnp.array(60.0), 0.9).tolist()
+        [25.0, 115.0]
+    """
+    values, estimate = checks.pair(values, estimate)
+    return (2 * estimate)[None] - percentile_interval(values, level)[::-1]
+
+
+def normal_interval(estimate: ArrayLike, error: ArrayLike, level: float = 0.95) -> jax.Array:
+    """`estimate -+ z error` with z the normal quantile, shape `(2, ...)`; for subsampling and the jackknife.
+
+    Raises:
+        ValueError: the two shapes differ, or level is not strictly between 0 and 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> [round(float(v), 4) for v in normal_interval(jnp.array(0.5), jnp.array(0.1))]
+        [0.304, 0.696]
+    """
+    estimate, error = _with_error(estimate, error)
+    step = _normal_quantile(level) * error
+    return jnp.stack([estimate - step, estimate + step])
+
+
+def fisher_interval(estimate: ArrayLike, error: ArrayLike, level: float = 0.95) -> jax.Array:
+    """Normal interval on Fisher's scale, `tanh(atanh s -+ z error / (1 - s^2))`, shape `(2, ...)`.
+
+    The error on that scale follows by the delta method. NaN where the score is not strictly between -1 and 1:
+    there is no such scale there.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> [round(float(v), 4) for v in fisher_interval(jnp.array(0.5), jnp.array(0.1))]
+        [0.2803, 0.6699]
+    """
+    estimate, error = _with_error(estimate, error)
+    inside = jnp.abs(estimate) < 1
+    score = jnp.where(inside, estimate, 0)
+    step = _normal_quantile(level) * error / (1 - score * score)
+    ends = jnp.tanh(jnp.stack([jnp.arctanh(score) - step, jnp.arctanh(score) + step]))
+    return jnp.where(inside[None], ends, jnp.nan)
+
+
+def bca_interval(values: ArrayLike, estimate: ArrayLike, jackknife: ArrayLike, level: float = 0.95) -> jax.Array:
+    """Bias-corrected and accelerated percentile interval (Efron 1987), shape `(2, ...)`.
+
+    `z0 = ndtri((#{v < s} + #{v = s} / 2) / B)`; with `d_i = mean_j s_(j) - s_(i)` over the scores `s_(i)`
+    that leave out image i, `a = sum d^3 / (6 (sum d^2)^1.5)`; each end is the quantile of the resamples at
+    `ndtr(z0 + (z0 + z) / (1 - a (z0 + z)))`, z the two normal quantiles of the level.
+
+    NaN where the interval does not exist: every resample lies on one side of the estimate (z0 is infinite),
+    all jackknife scores are equal (a is 0/0), or the correction is so large that `1 - a (z0 + z)` is not
+    positive.
+
+    Args:
+        values: `(B, ...)` bootstrap scores.
+        estimate: `(...)`.
+        jackknife: `(n, ...)` scores that leave out one image each.
+        level: confidence level.
+
+    Raises:
+        ValueError: the shapes do not fit, or level is not strictly between 0 and 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> ends = bca_interval(jnp.arange(101.0), jnp.array(50.0), jnp.array([1.0, 2.0, 3.0]), 0.9)
+        >>> [round(float(v), 2) for v in ends]
+        [5.0, 95.0]
+    """
+    values, estimate = checks.pair(values, estimate)
+    jackknife = checks.resampled(jackknife)
+    if jackknife.shape[1:] != estimate.shape:
+        raise ValueError(f"jackknife has shape {jackknife.shape}, and needs (n, ...) of estimate's {estimate.shape}.")
+    z = _normal_quantile(level)
+    less = jnp.mean(values < estimate[None], axis=0, dtype=values.dtype)
+    equal = jnp.mean(values == estimate[None], axis=0, dtype=values.dtype)
+    bias = ndtri(less + equal / 2)
+    acceleration = _acceleration(jackknife.astype(values.dtype))
+    ends = []
+    for shift in (bias - z, bias + z):
+        slope = 1 - acceleration * shift
+        valid = jnp.isfinite(bias) & (slope > 0) & jnp.isfinite(estimate)
+        tail = ndtr(bias + shift / jnp.where(valid, slope, 1))
+        ends.append(jnp.where(valid, _quantile(values, jnp.where(valid, tail, 0.5)), jnp.nan))
+    ends = jnp.stack(ends)
+    return jnp.where(jnp.isnan(ends).any(axis=0)[None], jnp.nan, ends)
+
+
+def _acceleration(jackknife: jax.Array) -> jax.Array:
+    same = jnp.max(jackknife, axis=0) == jnp.min(jackknife, axis=0)
+    d = jnp.mean(jackknife, axis=0)[None] - jackknife
+    scale = jnp.max(jnp.abs(d), axis=0)
+    d = d / jnp.where(scale > 0, scale, 1)[None]
+    square, cube = jnp.sum(d * d, axis=0), jnp.sum(d * d * d, axis=0)
+    return jnp.where(same, jnp.nan, cube / (6 * square**1.5))
+
+
+def _quantile(values: jax.Array, probability: ArrayLike) -> jax.Array:
+    """Linear quantile over the first axis, one probability or one per entry; NaN where a resample is NaN."""
+    last = values.shape[0] - 1
+    position = jnp.broadcast_to(jnp.asarray(probability, values.dtype) * last, values.shape[1:])
+    below = jnp.clip(jnp.floor(position), 0, last)
+    ordered, index = jnp.sort(values, axis=0), below.astype(jnp.int32)[None]
+    low = jnp.take_along_axis(ordered, index, axis=0)[0]
+    high = jnp.take_along_axis(ordered, jnp.minimum(index + 1, last), axis=0)[0]
+    return jnp.where(jnp.isnan(values).any(axis=0), jnp.nan, low + (high - low) * (position - below))
+
+
+def _normal_quantile(level: float) -> float:
+    return statistics.NormalDist().inv_cdf((1 + checks.probability(level)) / 2)
+
+
+def _with_error(estimate: ArrayLike, error: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    estimate, error = checks.floating(estimate, "estimate"), checks.floating(error, "error")
+    if estimate.shape != error.shape:
+        raise ValueError(f"estimate has shape {estimate.shape} and error {error.shape}: they must be the same.")
+    return estimate, error.astype(estimate.dtype)

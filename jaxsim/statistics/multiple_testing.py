@@ -1,0 +1,218 @@
+"""Tests of many scores at once: family-wise error, false discovery rate, and what B resamples can support."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxsim.statistics import checks
+from jaxsim.statistics.intervals import spread
+
+
+class FamilyWise(NamedTuple):
+    """Two-sided tests of a family of hypotheses, each array of the family's shape.
+
+    Attributes:
+        statistic: `(estimate - null) / error`.
+        unadjusted: p-value of each hypothesis alone.
+        single_step: adjusted by the largest |t| of the whole family.
+        step_down: adjusted by the largest |t| of the hypotheses no more extreme; never above `single_step`.
+    """
+
+    statistic: jax.Array
+    unadjusted: jax.Array
+    single_step: jax.Array
+    step_down: jax.Array
+
+
+def family_wise(
+    values: ArrayLike, estimate: ArrayLike, null: ArrayLike = 0.0, error: ArrayLike | None = None
+) -> FamilyWise:
+    """Studentized max-|t| adjusted p-values (Westfall & Young 1993; Romano & Wolf 2005, Algorithm 4.1).
+
+    `t_h = (s_h - null_h) / error_h`, `t*_bh = (v_bh - s_h) / spread_h`, and single step `p_h = (1 + #{b:
+    max_k |t*_bk| >= |t_h|}) / (B + 1)`. Step down, the maximum runs over hypotheses whose |t| is not larger
+    than that of h, and p-values do not decrease with falling |t|. Dependence between scores is kept.
+
+    Resamples are centered on the estimate, not on their own mean: they stand to the estimate as the estimate
+    to the truth, so a bias that they share with it is part of the null distribution. Centering on the mean
+    would take that bias out of t* and leave it in t, and reject too often. The error, where given, replaces
+    the spread in t alone (one scaled for subsampling, or corrected for two factors); t* is studentized by the
+    resamples' own spread.
+
+    A hypothesis whose score or any resample is NaN, or whose error or spread is zero, gets NaN and is not
+    counted. Count each hypothesis once: a flat family from `select`, without the diagonal, whose scores are 1
+    up to rounding.
+
+    Args:
+        values: `(B, ...)` bootstrap scores or differences.
+        estimate: `(...)`.
+        null: value under the hypothesis, a number or `(...)`.
+        error: `(...)` standard errors of the estimate; None takes the spread.
+
+    Raises:
+        ValueError: the shapes do not fit.
+
+    Example:
+        >>> import jax
+        >>> values = jax.random.normal(jax.random.key(0), (99, 3)) + jax.numpy.array([0.0, 0.0, 9.0])
+        >>> tests = family_wise(values, jax.numpy.array([0.0, 0.0, 9.0]))
+        >>> [round(float(p), 2) for p in tests.step_down]
+        [1.0, 1.0, 0.01]
+    """
+    values, estimate = checks.pair(values, estimate)
+    statistic, stars = _studentize(values, estimate, null, error)
+    size, stars = jnp.abs(statistic).ravel(), jnp.abs(stars).reshape(values.shape[0], -1)
+    valid = jnp.isfinite(size)
+    size, stars = jnp.where(valid, size, -1), jnp.where(valid[None], stars, -jnp.inf)
+    order = jnp.argsort(-size, stable=True)
+    largest = jax.lax.cummax(stars[:, order], axis=1, reverse=True)
+    stepped = jax.lax.cummax(_tail(largest, size[order]))
+    stepped = jnp.zeros_like(stepped).at[order].set(stepped)
+    overall = jnp.broadcast_to(jnp.max(stars, axis=1, initial=-jnp.inf)[:, None], stars.shape)
+
+    def shaped(p: jax.Array) -> jax.Array:
+        return jnp.where(valid, p, jnp.nan).reshape(estimate.shape)
+
+    return FamilyWise(statistic, *map(shaped, (_tail(stars, size), _tail(overall, size), stepped)))
+
+
+def simultaneous_interval(
+    values: ArrayLike, estimate: ArrayLike, level: float = 0.95, error: ArrayLike | None = None
+) -> jax.Array:
+    """Intervals that all cover at once with probability `level`: `estimate -+ c error`, shape `(2, ...)`.
+
+    c is the k-th largest of the B values `max_h |t*_bh|` of `family_wise`, `k = floor((1 - level) (B + 1))`:
+    a null value lies outside exactly where its single-step p-value is at most `1 - level`. All NaN when k is
+    0: B resamples cannot support the level. NaN entries as in `family_wise`.
+
+    Raises:
+        ValueError: the shapes do not fit, or level is not strictly between 0 and 1.
+
+    Example:
+        >>> import jax
+        >>> values = jax.random.normal(jax.random.key(0), (999, 4))
+        >>> low, high = simultaneous_interval(values, jax.numpy.zeros(4))
+        >>> bool((high > 2.2).all()), bool((high < 2.8).all())
+        (True, True)
+    """
+    values, estimate = checks.pair(values, estimate)
+    order = _reachable(1 - checks.probability(level), values.shape[0])
+    statistic, stars = _studentize(values, estimate, 0.0, error)
+    valid = jnp.isfinite(statistic)
+    stars = jnp.where(valid[None], jnp.abs(stars), -jnp.inf).reshape(values.shape[0], -1)
+    largest = jnp.max(stars, axis=1, initial=-jnp.inf)
+    critical = jnp.sort(largest)[values.shape[0] - order] if order else jnp.nan
+    error = spread(values) if error is None else checks.floating(error, "error").astype(values.dtype)
+    step = jnp.where(valid, critical * error, jnp.nan)
+    return jnp.stack([estimate - step, estimate + step])
+
+
+def false_discovery(p: ArrayLike) -> jax.Array:
+    """Benjamini-Hochberg adjusted p-values of a family of any shape.
+
+    `q_(i) = min_{j >= i} min(1, m p_(j) / j)` (Benjamini & Hochberg 1995), valid under independence or
+    positive regression dependence. NaN, and numbers outside [0, 1], give NaN and are not counted in m.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> [round(float(q), 4) for q in false_discovery(jnp.array([0.01, 0.04, jnp.nan, 0.03]))]
+        [0.03, 0.04, nan, 0.04]
+    """
+    return _step_up(checks.floating(p, "p"), dependent=False)
+
+
+def benjamini_yekutieli(p: ArrayLike) -> jax.Array:
+    """Adjusted p-values that control the false discovery rate under any dependence.
+
+    Those of `false_discovery` with m replaced by `m sum_{i <= m} 1/i` (Benjamini & Yekutieli 2001, Theorem
+    1.3).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> [round(float(q), 4) for q in benjamini_yekutieli(jnp.array([0.01, 0.04, jnp.nan, 0.03]))]
+        [0.055, 0.0733, nan, 0.0733]
+    """
+    return _step_up(checks.floating(p, "p"), dependent=True)
+
+
+def smallest_p(resamples: int) -> float:
+    """The smallest p-value that B resamples can give, `1 / (B + 1)`.
+
+    Raises:
+        ValueError: fewer than one resample.
+
+    Example:
+        >>> smallest_p(999)
+        0.001
+    """
+    if resamples < 1:
+        raise ValueError(f"a p-value needs at least one resample, and resamples is {resamples}.")
+    return 1 / (resamples + 1)
+
+
+def resamples_needed(level: float, hypotheses: int = 1) -> int:
+    """Fewest resamples with which one hypothesis out of H can be rejected alone: `ceil(H / level) - 1`.
+
+    For adjustments of single p-values (`false_discovery`, Bonferroni) the smallest must reach `level / H`;
+    for max-|t| (`family_wise`) H counts as 1.
+
+    Args:
+        level: significance level such as 0.05.
+        hypotheses: H.
+
+    Raises:
+        ValueError: level is not strictly between 0 and 1, or H is below 1.
+
+    Example:
+        >>> resamples_needed(0.05, 190)
+        3799
+    """
+    level = checks.probability(level)
+    if hypotheses < 1:
+        raise ValueError(f"hypotheses must be at least 1, and is {hypotheses}.")
+    return max(1, math.ceil(hypotheses / level * (1 - 1e-12)) - 1)
+
+
+def supports(resamples: int, hypotheses: int, level: float) -> bool:
+    """Whether B resamples can reject one of H hypotheses at significance `level`; see `resamples_needed`.
+
+    Example:
+        >>> supports(1000, 1, 0.05), supports(1000, 190, 0.05)
+        (True, False)
+    """
+    return resamples >= resamples_needed(level, hypotheses)
+
+
+def _studentize(values, estimate, null, error) -> tuple[jax.Array, jax.Array]:
+    own = spread(values)
+    error = own if error is None else checks.floating(error, "error").astype(values.dtype)
+    null = jnp.asarray(null, values.dtype)
+    if error.shape != estimate.shape or null.shape not in ((), estimate.shape):
+        raise ValueError(f"error {error.shape} and null {null.shape} must fit estimate {estimate.shape}.")
+    valid = (own > 0) & (error > 0)
+    statistic = jnp.where(valid, (estimate - jnp.broadcast_to(null, estimate.shape)) / error, jnp.nan)
+    return statistic, (values - estimate[None]) / jnp.where(valid, own, 1)[None]
+
+
+def _tail(stars: jax.Array, size: jax.Array) -> jax.Array:
+    count = jnp.sum(stars >= size[None], axis=0, dtype=size.dtype)
+    return (1 + count) / (stars.shape[0] + 1)
+
+
+def _reachable(alpha: float, resamples: int) -> int:
+    return math.floor(alpha * (resamples + 1) * (1 + 1e-12))
+
+
+def _step_up(p: jax.Array, *, dependent: bool) -> jax.Array:
+    flat = p.ravel()
+    valid = (flat >= 0) & (flat <= 1)
+    count = jnp.sum(valid, dtype=flat.dtype)
+    order = jnp.argsort(jnp.where(valid, flat, jnp.inf), stable=True)
+    place = jnp.arange(1, flat.size + 1, dtype=flat.dtype)
+    harmonic = jnp.sum(jnp.where(place <= count, 1 / place, 0)) if dependent else 1
+    scaled = jnp.where(place <= count, flat[order] * (count * harmonic) / place, jnp.inf)
+    adjusted = jnp.minimum(jax.lax.cummin(scaled, reverse=True), 1)
+    return jnp.where(valid, jnp.zeros_like(flat).at[order].set(adjusted), jnp.nan).reshape(p.shape)

@@ -1,0 +1,139 @@
+"""Training one branch on a folder of pictures, and judging it on those held out."""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxsim.studies.branching.augmentation import Augment
+from jaxsim.studies.branching.data import Folder, Pictures, finished
+from jaxsim.studies.branching.tasks import Task
+from jaxsim.vision import training
+from jaxsim.vision.datasets import Batch, sizes
+
+OPTIMIZERS = ("sgd", "adam")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How branches are trained; the defaults are those of DDS 2020 (section 5.2) for Pascal VOC.
+
+    Whole pictures are brought to squares, as in ASTMT, whatever their shape. Metrics are taken at that size, not at the
+    pictures' own as there.
+
+    Attributes:
+        size: side of the squares in pixels; 512 in ASTMT.
+        epochs: passes over the training pictures; 60, and 200 for NYUv2.
+        batch: pictures a step.
+        learning_rate: the highest.
+        optimizer: 'sgd', see `training.Sgd`, or 'adam'.
+        max_pictures: training pictures at most, and half as many to be judged on; all where None.
+    """
+
+    size: int
+    epochs: int = 60
+    batch: int = 8
+    learning_rate: float = 1e-3
+    optimizer: str = "sgd"
+    max_pictures: int | None = None
+
+    def steps(self, pictures: int) -> int:
+        """Steps of a whole run; an epoch leaves out what does not fill a batch."""
+        return self.epochs * max(1, pictures // self.batch)
+
+    def shown(self, folder: Folder) -> Folder:
+        """The folder with as many pictures as the plan has use for."""
+        if self.max_pictures is None:
+            return folder
+        train, val = folder.train.part(self.max_pictures), folder.val.part(max(1, self.max_pictures // 2))
+        return dataclasses.replace(folder, train=train, val=val)
+
+
+def trained(
+    network: nnx.Module,
+    task: Task,
+    pictures: Pictures,
+    plan: Plan,
+    *,
+    seed: int = 0,
+    checkpoints: str | Path | None = None,
+) -> training.Fitted:
+    """Train all of a network on pictures with targets of a task, changed at random by `Augment`.
+
+    Args:
+        network: from pictures in [0, 1] to `task.channels` at their size; it stays as it is.
+        task: loss and target.
+        pictures: to learn from.
+        plan: how.
+        seed: of the order of the pictures and of their changes.
+        checkpoints: a folder in which a killed run goes on to the same end; None keeps nothing.
+
+    Raises:
+        ValueError: an unknown optimizer, a file that is damaged, or checkpoints of another run.
+        FloatingPointError: a loss is not finite, naming the step.
+    """
+    if plan.optimizer not in OPTIMIZERS:
+        raise ValueError(f"There is no optimizer {plan.optimizer!r}; there are {', '.join(OPTIMIZERS)}.")
+    stream = pictures.batches(
+        min(plan.batch, len(pictures)),
+        size=plan.size,
+        resize=sizes.stretch,
+        key=jax.random.key(seed),
+        epochs=None,
+        augment=Augment(),
+        finish=finished,
+        drop_remainder=True,
+    ).map(functools.partial(_arrays, task.name))
+    steps = plan.steps(len(pictures))
+    return training.fit_stream(
+        network,
+        task,
+        stream,
+        steps=steps,
+        optimizer=training.Sgd(plan.epochs) if plan.optimizer == "sgd" else training.adam,
+        learning_rate=plan.learning_rate,
+        checkpoints=checkpoints,
+        every=max(1, min(250, steps // 4)),
+        progress=False,
+    )
+
+
+def judged(network: nnx.Module, task: Task, pictures: Pictures, plan: Plan) -> dict[str, float]:
+    """All results of the task's metric on pictures that are not changed.
+
+    Raises:
+        ValueError: a file is damaged.
+    """
+    metric = task.kind.metric(task, len(pictures))
+    state, batch = metric.start(), min(plan.batch, len(pictures))
+    for one in pictures.batches(batch, size=plan.size, resize=sizes.stretch, finish=finished):
+        arrays = _padded(_arrays(task.name, one), batch)
+        predicted, target = _answer(network, task, jnp.asarray(arrays["images"]))[: len(one)], arrays["target"]
+        target = np.argmax(target, -1) if target.ndim == 2 else target
+        state = metric.update(state, predicted, target, arrays["mask"])
+    found = metric.result(state)
+    return {name: float(value) for name, value in found.items() if np.ndim(value) == 0}
+
+
+@functools.partial(nnx.jit, static_argnums=1)
+def _answer(network: Any, task: Task, images: jax.Array) -> jax.Array:
+    return task.kind.postprocess(network(images.astype(jnp.float32) / 255))
+
+
+def _arrays(name: str, batch: Batch) -> dict[str, np.ndarray]:
+    """What a loss and a metric take: a row of shares is known where there is any share."""
+    target = batch.targets[name]
+    mask = batch.masks[name] if name in batch.masks else np.any(target > 0, axis=-1)
+    return {"images": batch.images, "target": target, "mask": mask}
+
+
+def _padded(arrays: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
+    """Arrays with as many rows, so that a last batch compiles nothing."""
+    lacking = rows - len(arrays["images"])
+    images = np.concatenate([arrays["images"], np.zeros((lacking, *arrays["images"].shape[1:]), np.uint8)])
+    return arrays | {"images": images}

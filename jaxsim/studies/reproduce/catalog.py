@@ -1,0 +1,88 @@
+"""The experiments by name, running several of them, and the summary of what came out."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from jaxsim.studies.reproduce.image_subsets import images, subsets
+from jaxsim.studies.reproduce.layers import depth, layer_types
+from jaxsim.studies.reproduce.measure_comparison import grid, methods
+from jaxsim.studies.reproduce.model_sizes import sizes, small
+from jaxsim.studies.reproduce.new_tasks import new_task
+from jaxsim.studies.reproduce.outcomes import Outcome
+from jaxsim.studies.reproduce.settings import Setting
+from jaxsim.studies.reproduce.source_selection import selection
+from jaxsim.studies.reproduce.task_trees import rsa_matrix, trees
+from jaxsim.studies.reproduce.training_stages import stages
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """An experiment and what it needs.
+
+    Attributes:
+        run: from a setting to an outcome.
+        parts: of the setting besides codes, for `setting(parts=...)`.
+    """
+
+    run: Callable[[Setting], Outcome]
+    parts: tuple[str, ...] = ()
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "rsa-matrix": Experiment(rsa_matrix),
+    "depth": Experiment(depth, ("layers", "labels")),
+    "trees": Experiment(trees),
+    "small": Experiment(small, ("workshop",)),
+    "selection": Experiment(selection),
+    "new-task": Experiment(new_task, ("elsewhere", "workshop")),
+    "stages": Experiment(stages, ("workshop",)),
+    "sizes": Experiment(sizes, ("workshop",)),
+    "images": Experiment(images, ("reference",)),
+    "grid": Experiment(grid),
+    "methods": Experiment(methods),
+    "subsets": Experiment(subsets, ("elsewhere",)),
+    "layers": Experiment(layer_types, ("layers",)),
+}
+SUMMARY = ("experiment", "source", "claim", "criterion", "paper", "here", "holds")
+
+
+def chosen(names: Sequence[str]) -> dict[str, Experiment]:
+    """The experiments of these names, in the papers' order; 'all' or no name gives all.
+
+    Raises:
+        ValueError: no experiment has that name.
+
+    >>> list(chosen(["trees", "depth"]))
+    ['depth', 'trees']
+    """
+    unknown = [name for name in names if name not in EXPERIMENTS and name != "all"]
+    if unknown:
+        raise ValueError(f"No experiment is called {unknown[0]!r}; there are {', '.join(EXPERIMENTS)}, or all.")
+    every = not names or "all" in names
+    return {name: one for name, one in EXPERIMENTS.items() if every or name in names}
+
+
+def run(
+    setting: Setting, names: Sequence[str] = (), progress: Callable[[str], None] | None = None
+) -> dict[str, Outcome]:
+    """Outcomes of the named experiments, or of all.
+
+    Args:
+        setting: what they work on.
+        names: in any order; none for all.
+        progress: called with the name of each before it runs.
+
+    Raises:
+        ValueError: no experiment has that name, or the setting lacks what one needs.
+    """
+    found = {}
+    for name, one in chosen(names).items():
+        if progress is not None:
+            progress(name)
+        found[name] = one.run(setting)
+    return found
+
+
+def summary(outcomes: Sequence[Outcome]) -> list[list[str]]:
+    """One row an experiment, as text, in the columns of `SUMMARY`."""
+    return [[o.name, o.source, o.claim, o.criterion, o.paper, o.here, "yes" if o.holds else "no"] for o in outcomes]

@@ -1,0 +1,197 @@
+"""Figures of the outcomes."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxsim.plotting import affinity_heatmap
+from jaxsim.plotting.canvas import (
+    COLORS,
+    EDGE,
+    GRAY,
+    INK,
+    MARKERS,
+    bare,
+    colors_of,
+    listing,
+    new_figure,
+    place,
+    text_width,
+)
+from jaxsim.plotting.trees import draw_tree
+from jaxsim.results import Affinity
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from jaxsim.taxonomy import Tree
+
+
+def _color(labels: Any, groups: Mapping[str, str]) -> None:
+    colors = colors_of(groups.values())
+    for label in labels:
+        label.set_color(colors[groups[label.get_text()]])
+
+
+def _key(axes: Any, groups: Mapping[str, str], left: float, top: float) -> None:
+    """Names of the groups in their colors, one below the other, at inches from the figure's lower left corner."""
+    figure = axes.get_figure()
+    width, height = figure.get_size_inches()
+    for i, (group, color) in enumerate(colors_of(groups.values()).items()):
+        figure.text(left / width, (top - 0.16 * i) / height, group, fontsize=8, color=color, va="top")
+
+
+def grouped_heatmap(affinity: Affinity, tree: "Tree", groups: Mapping[str, str]) -> "Figure":
+    """A matrix in the order of its tree, names in the colors of their groups."""
+    figure = affinity_heatmap(affinity, tree)
+    axes = figure.axes[0]
+    for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+        _color(labels, groups)
+    _key(axes, groups, EDGE, figure.get_size_inches()[1] - EDGE)
+    return figure
+
+
+def two_trees(trees: Sequence["Tree"], titles: Sequence[str], groups: Mapping[str, str]) -> "Figure":
+    """Trees beside each other, names in the colors of their groups."""
+    count = max(len(tree.names) for tree in trees)
+    font, wide, below, above = 9.0, 2.4, 0.55, 0.4
+    height, words = count * font * 1.9 / 72, text_width(list(groups), font) + 0.2
+    step = wide + words + 0.25
+    figure = new_figure(EDGE + step * len(trees) + 0.7, below + height + above)
+    for i, (tree, title) in enumerate(zip(trees, titles, strict=True)):
+        axes = place(figure, EDGE + i * step, below, wide, height)
+        joints = draw_tree(axes, tree, upright=False)
+        names = [tree.names[leaf] for leaf in tree.order]
+        axes.yaxis.tick_right()
+        axes.set_yticks(range(len(names)), names, fontsize=font, parse_math=False)
+        axes.tick_params(axis="y", length=0)
+        axes.tick_params(axis="x", labelsize=8, colors=INK)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xlim(max(h for h, _ in joints) * 1.06, 0.0)
+        bare(axes, keep=("bottom",))
+        axes.set_title(title, fontsize=9, loc="left", color=INK)
+        axes.set_xlabel("height", fontsize=8, color=INK)
+        _color(axes.get_yticklabels(), groups)
+    _key(figure.axes[0], groups, EDGE + step * len(trees), below + height)
+    return figure
+
+
+def lines(
+    x: Sequence[Any],
+    series: Mapping[str, Sequence[float | None]],
+    across: str,
+    up: str,
+    level: float | None = None,
+    spans: Mapping[str, Sequence[tuple[float | None, float | None]]] | None = None,
+) -> "Figure":
+    """One line a series over the same x; a `level` is drawn across; `spans` are intervals of correlations, by series.
+
+    Words along x stand at equal distances, an empty one for a gap. The paper's series are hollow points without a line.
+    """
+    figure = new_figure(5.2, 3.3)
+    axes = place(figure, 0.7, 0.6, 4.3, 2.2)
+    if isinstance(x[0], str):
+        axes.set_xticks([i for i, word in enumerate(x) if word], [word for word in x if word])
+        x = range(len(x))
+    apart = 0.0 if spans is None else 0.07
+    for i, (label, values) in enumerate(series.items()):
+        solid = "" if _printed(label) else "-"
+        style = _style(label, i) | {"marker": MARKERS[i], "markersize": 4.5, "linewidth": 1.2, "linestyle": solid}
+        shifted = np.asarray(x) + apart * i
+        axes.plot(shifted, _numbers(values), label=label, **style)
+        if spans is not None and label in spans:
+            axes.vlines(shifted, *_numbers(spans[label]).T, color=COLORS[i], linewidth=1.6, alpha=0.4)
+    if spans is not None:
+        low, high = axes.get_ylim()
+        axes.set_ylim(max(low, -1.05), min(high, 1.05))
+    if level is not None:
+        axes.axhline(level, color=GRAY, linewidth=0.8, linestyle="--", zorder=0)
+        axes.annotate(
+            f"{level:g}",
+            (0, level),
+            xycoords=axes.get_yaxis_transform(),
+            xytext=(2, 1),
+            textcoords="offset points",
+            ha="left",
+            va="bottom",
+            fontsize=8,
+            color=GRAY,
+        )
+    axes.set_xlabel(across, fontsize=9, color=INK)
+    axes.set_ylabel(up, fontsize=9, color=INK)
+    axes.tick_params(labelsize=8, colors=INK)
+    bare(axes, keep=("bottom", "left"))
+    fitting = max(int(4.3 / (text_width(list(series), 8) + 0.45)), 1)
+    ncols = min(fitting, len(series))
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=ncols, fontsize=8, frameon=False, labelcolor=INK)
+    return figure
+
+
+def _printed(label: str) -> bool:
+    return label.startswith("paper")
+
+
+def _style(label: str, place: int) -> dict[str, Any]:
+    """Color of a series; the paper's is gray and hollow."""
+    return {"color": GRAY, "markerfacecolor": "none"} if _printed(label) else {"color": COLORS[place]}
+
+
+def _numbers(values: Sequence[Any]) -> np.ndarray:
+    """Floats, not a number for what is not known."""
+    return np.array(values, dtype=float)
+
+
+def listed(
+    names: Sequence[str],
+    series: Mapping[str, Sequence[float | None]],
+    across: str,
+    *,
+    spans: Sequence[tuple[float | None, float | None]] | None = None,
+    marks: Sequence[float] = (),
+) -> "Figure":
+    """Points of one or more series, a line of text each; `spans` are intervals of the last series but the paper's."""
+    figure, axes = listing(names, 4.2, above=0.4)
+    places = np.arange(len(names), dtype=float)
+    shown = [label for label in series if not _printed(label)]
+    for i, (label, values) in enumerate(series.items()):
+        axes.plot(_numbers(values), places, MARKERS[i], markersize=5, label=label, **_style(label, i))
+    if spans is not None:
+        low, high = _numbers(spans).T
+        axes.hlines(places, low, high, color=COLORS[len(shown) - 1], linewidth=1.6, alpha=0.5)
+    for mark in marks:
+        axes.axvline(mark, color=GRAY, linewidth=0.8, linestyle="--", zorder=0)
+    axes.set_xlabel(across, fontsize=8, color=INK)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(series), fontsize=8, frameon=False, labelcolor=INK)
+    return figure
+
+
+def side_by_side(
+    names: Sequence[str], panels: Mapping[str, Sequence[float | None]], groups: Mapping[str, str]
+) -> "Figure":
+    """Points on scales of their own beside each other, a line of text each, names in the colors of their groups."""
+    wide, gap = 1.75, 0.25
+    figure, first = listing(names, wide, right=(wide + gap) * (len(panels) - 1) + 0.9)
+    width, height = figure.get_size_inches()
+    left, below, _, up = first.get_position().bounds * np.array([width, height, width, height])
+    places, colors = np.arange(len(names), dtype=float), colors_of(groups.values())
+    for i, (label, values) in enumerate(panels.items()):
+        axes = first if i == 0 else place(figure, left + i * (wide + gap), below, wide, up)
+        if i:
+            axes.set_ylim(first.get_ylim())
+            axes.set_yticks([])
+            axes.tick_params(axis="x", labelsize=8, colors=INK)
+            axes.hlines(places, 0, 1, transform=axes.get_yaxis_transform(), color="0.92", linewidth=0.6, zorder=0)
+            bare(axes, keep=("bottom",))
+        shades = [colors[groups[name]] for name in names]
+        hollow: dict[str, Any] = {"facecolors": "none", "edgecolors": shades} if _printed(label) else {"color": shades}
+        axes.scatter(_numbers(values), places, s=22, **hollow)
+        axes.set_xlabel(label, fontsize=8, color=INK)
+    _color(first.get_yticklabels(), groups)
+    _key(first, groups, left + len(panels) * (wide + gap), below + up)
+    return figure
+
+
+def cells(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], what: str) -> "Figure":
+    """A table of numbers as a heat map."""
+    return affinity_heatmap(Affinity.from_array(values, rows, columns, measure=what, against=True))

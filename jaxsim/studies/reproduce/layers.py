@@ -1,0 +1,147 @@
+"""Depth: how much each layer says of the task and of transfer, and to which tasks it is nearest."""
+
+import functools
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxsim import engine, measures
+from jaxsim.studies.reproduce import figures, statistics
+from jaxsim.studies.reproduce.outcomes import Outcome
+from jaxsim.studies.reproduce.settings import Setting
+
+ENCODER = "class_object"
+"""Whose layers `layer_types` looks at; the paper's was trained on ImageNet's object classes."""
+EARLY, LATE = "2d", "semantic"
+"""Groups of tasks that are to be nearest to earlier and to later layers."""
+
+
+class Layer(NamedTuple):
+    """A row of the table of `depth`: features of an image, and means over pairs of tasks and over targets."""
+
+    layer: str
+    features: int | None
+    mean_similarity: float
+    correlation_without_self: float
+    correlation_with_self: float
+
+
+def depth(setting: Setting) -> Outcome:
+    """RSA at every layer and of the labels: similarity of different tasks, agreement with transfer (RSA 2019, fig. 5).
+
+    The labels of a task are its targets of the same pictures, images at half size; they are no layer. Transfer is
+    measured from the last layer, which favors its agreement with transfer.
+
+    Raises:
+        ValueError: the setting holds one layer only, or no labels.
+    """
+    if len(setting.features) < 2:
+        raise ValueError("depth needs features of several layers, and the setting holds one.")
+    if setting.labels is None:
+        raise ValueError("depth needs the tasks' own targets of the pictures: a setting with labels.")
+    rows = []
+    for layer, features in (*setting.features.items(), ("labels", setting.labels)):
+        features = setting.ordered(features)
+        affinity = engine.affinity(features, measures.RSA)
+        off = np.asarray(affinity.values, dtype=float)[~np.eye(len(affinity.names), dtype=bool)]
+        shapes = {int(np.prod(values.shape[1:])) for values in features.values()}
+        size = shapes.pop() if len(shapes) == 1 else None
+        scores = [statistics.agreement(affinity, setting, diagonal=d).mean for d in (False, True)]
+        rows.append(Layer(layer, size, float(np.nanmean(off)), *scores))
+    *layers, labels = rows
+    first, last = layers[0], layers[-1]
+    best = max(layers, key=lambda row: row.correlation_without_self)
+    drawn = [*layers, Layer("", None, np.nan, np.nan, np.nan), labels]
+    return Outcome(
+        name="depth",
+        source="RSA 2019, figure 5",
+        claim="First layers are alike whatever the task; with depth tasks part, and the code tells most of transfer.",
+        criterion="different tasks are less similar at the last layer than at the first, and the last layer's mean "
+        "correlation with transfer, without self, is the highest of all layers",
+        paper="all similarities very high at block 1 and falling with depth, clusters only in the code; low between "
+        "labels, which group by their form (by eye)",
+        here="mean similarity "
+        + _along(first, last, labels, "mean_similarity")
+        + "; correlation with transfer "
+        + _along(first, last, labels, "correlation_without_self")
+        + f", highest at {best.layer} ({best.correlation_without_self:.2f})",
+        holds=bool(last.mean_similarity < first.mean_similarity and best is last),
+        header=Layer._fields,
+        rows=tuple(rows),
+        draw=functools.partial(
+            figures.lines,
+            [row.layer for row in drawn],
+            {
+                "similarity of different tasks": [row.mean_similarity for row in drawn],
+                "correlation with transfer": [row.correlation_without_self for row in drawn],
+            },
+            "layer",
+            "mean over tasks",
+        ),
+    )
+
+
+def _along(first: Layer, last: Layer, labels: Layer, field: str) -> str:
+    """A field at the first and last layer and of the labels, in words."""
+    values = [getattr(row, field) for row in (first, last, labels)]
+    return f"{values[0]:.2f} at {first.layer}, {values[1]:.2f} at {last.layer}, {values[2]:.2f} of labels"
+
+
+def layer_types(setting: Setting) -> Outcome:
+    """DDS of every layer of one encoder with the codes of all other tasks' (DDS 2020, fig. 3 and 4).
+
+    The p value counts all exchanges of tasks between the two groups; with two tasks in one of them few are possible.
+
+    Raises:
+        ValueError: the setting holds one layer only, or lacks the encoder or a task of either group.
+    """
+    if len(setting.features) < 2:
+        raise ValueError("layers needs features of several layers, and the setting holds one.")
+    if ENCODER not in setting.truth.sources:
+        raise ValueError(f"layers looks at the layers of {ENCODER}, which is no source of measured transfer.")
+    codes = {name: code for name, code in setting.code.items() if name != ENCODER}
+    seen = {layer: np.asarray(features[ENCODER]) for layer, features in setting.features.items()}
+    names, scores = list(seen), engine.cross_affinity(seen, codes, measures.DDS_LAPLACIAN)
+    values = np.asarray(scores.values, dtype=float).T
+    groups = [setting.grouped[name] for name in codes]
+    best = np.argmax(values, axis=1)
+    lacking = [group for group in (EARLY, LATE) if group not in groups]
+    if lacking:
+        raise ValueError(f"layers compares {EARLY} tasks with {LATE} ones; of {lacking[0]} there is none.")
+    rows = [(name, groups[i], *values[i].tolist(), names[best[i]]) for i, name in enumerate(codes)]
+    depths = {group: 1 + float(np.mean(best[np.array(groups) == group])) for group in dict.fromkeys(groups)}
+    p, exchanges = _exchanged(best, np.array(groups))
+    means = {
+        group: [float(np.mean(values[np.array(groups) == group, k])) for k in range(len(names))] for group in depths
+    }
+    return Outcome(
+        name="layers",
+        source="DDS 2020, figures 3 and 4",
+        claim="Early layers of one encoder are most similar to low-level tasks, late layers to semantic ones.",
+        criterion=f"the layer most similar to a task is on average earlier for {EARLY} than for {LATE} tasks, "
+        f"exact permutation p < {statistics.LEVEL}",
+        paper="block 1 of a ResNet-50 trained on ImageNet is nearest to 2D tasks, block 3 to 3D, block 4 to semantic "
+        "ones",
+        here=f"most similar layer of {ENCODER}'s {len(names)}, mean: "
+        + ", ".join(f"{group} {value:.1f}" for group, value in depths.items())
+        + f" ({EARLY} before {LATE}: p = {p:.3g}, {exchanges} exchanges of tasks)",
+        holds=bool(depths[EARLY] < depths[LATE] and p < statistics.LEVEL),
+        header=("task", "group", *names, "most_similar"),
+        rows=tuple(rows),
+        draw=functools.partial(
+            figures.lines,
+            names,
+            means,
+            f"layer of the encoder for {ENCODER}",
+            "DDS with codes, mean of the group",
+        ),
+    )
+
+
+def _exchanged(best: np.ndarray, groups: np.ndarray) -> tuple[float, int]:
+    """P value of the later group's mean place less the earlier one's, by all exchanges of their tasks; their number."""
+    best, late = best[(groups == EARLY) | (groups == LATE)], groups[(groups == EARLY) | (groups == LATE)] == LATE
+    count = int(late.sum())
+    sums = np.array([best[list(places)].sum() for places in itertools.combinations(range(len(best)), count)])
+    return float(np.mean(sums >= best[late].sum())), len(sums)

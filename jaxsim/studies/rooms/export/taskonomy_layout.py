@@ -1,0 +1,119 @@
+"""Writing Taskonomy's layouts."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from jaxsim.studies.rooms.export import encodings
+from jaxsim.studies.rooms.export.labeled_pictures import Labeled, numbered
+from jaxsim.studies.rooms.furniture import SCENES
+from jaxsim.studies.rooms.targets import geometry, image
+from jaxsim.vision.datasets.taskonomy_encodings import CENTER, DEEP, NO_DEPTH, UNITS_PER_METER
+from jaxsim.vision.datasets.taskonomy_layout import LAYOUTS
+
+TASKS = {
+    "edge_texture": "edge2d",
+    "keypoints2d": "keypoint2d",
+    "edge_occlusion": "edge3d",
+    "keypoints3d": "keypoint3d",
+    "principal_curvature": "curvature",
+    "reshading": "reshade",
+    "segment_unsup2d": "segment2d",
+    "segment_unsup25d": "segment25d",
+    "class_object": "class_object",
+    "class_scene": "class_scene",
+}
+"""The task of Rooms behind each domain that a picture's own labels do not give."""
+DEEP_UNITS = {
+    "edge_texture": image.EDGE_UNIT,
+    "keypoints2d": image.KEYPOINT_UNIT,
+    "edge_occlusion": geometry.EDGE_UNIT,
+    "keypoints3d": geometry.KEYPOINT_UNIT,
+}
+FOLDERS = {
+    "omnitools": "{domain}/taskonomy/{building}",
+    "original": "{domain}/{building}",
+    "tiny": "{building}_{domain}",
+    "sample": "{domain}",
+}
+SPLITS = ("train", "val", "test")
+VIEWS, POINTS = 2, 2
+"""Views of a point and points of a building."""
+SPLIT_FILE = "train_val_test_rooms.csv"
+
+
+def taskonomy(folder: str | Path, pictures: Iterable[Labeled], layout: str = "original") -> Path:
+    """Write Taskonomy's folders in one of `LAYOUTS`, and a csv of splits with its line ends; give the folder.
+
+    Each four pictures are a building of two points and two views; of four buildings the second is 'val', the third
+    'test', the others 'train'. Depths are to 1/1024 m, or 65535 where they are not below 128 m; normals
+    round(127 + 127 n), to 1/254; segment_semantic, segments, class_object and class_scene exact; edges and keypoints,
+    in the units of Rooms' detectors and clipped to [0, 1], to 1/131070; reshading, the cosine, to 1/510; curvatures,
+    k R / sqrt(1 + (k R)^2) for R = 0.3 m, to 1/254. Domains of tasks are written for those the pictures have.
+
+    Args:
+        folder: to be made.
+        pictures: all with the same tasks.
+        layout: one of `LAYOUTS`.
+
+    Raises:
+        FileExistsError: the folder is there already.
+        ValueError: there are no pictures, the layout is unknown, or a picture has more than 256 segments.
+        OSError: the folder cannot be written.
+    """
+    if layout not in FOLDERS:
+        raise ValueError(f"There is no Taskonomy layout {layout!r}; there are {', '.join(LAYOUTS)}.")
+    found = []
+    with encodings.whole_folder(folder) as root:
+        for number, picture in numbered(pictures):
+            building, rest = divmod(number, VIEWS * POINTS) if layout != "sample" else (0, number)
+            found += [building] if building not in found else []
+            stem = f"point_{rest // VIEWS}_view_{rest % VIEWS}"
+            for domain, values in encoded(picture).items():
+                place = root / FOLDERS[layout].format(domain=domain, building=f"room{building:03d}")
+                place.mkdir(parents=True, exist_ok=True)
+                own = {"mask_valid": "depth_zbuffer", "segment_semantic": "segmentsemantic"}.get(domain, domain)
+                if values.ndim == 1:
+                    np.save(place / f"{stem}_domain_{own}.npy", values)
+                else:
+                    encodings.png(place / f"{stem}_domain_{own}.png", values)
+        rows = [",".join(("id", *SPLITS))]
+        for building in found:
+            part = {1: "val", 2: "test"}.get(building % 4, "train")
+            rows.append(",".join((f"room{building:03d}", *(str(int(part == name)) for name in SPLITS))))
+        (root / SPLIT_FILE).write_bytes("\r".join(rows).encode())
+    return Path(folder)
+
+
+def encoded(picture: Labeled) -> dict[str, np.ndarray]:
+    """Contents of the picture's files, by domain."""
+    out = {
+        "rgb": picture.rgb,
+        "depth_zbuffer": _depth(picture.depth),
+        "depth_euclidean": _depth(picture.distance),
+        "normal": encodings.bytes_around(picture.normals, CENTER, CENTER),
+        "segment_semantic": (picture.objects + 1).astype(np.uint8),
+        "mask_valid": np.full(picture.depth.shape, 255, np.uint8),
+    }
+    return out | {d: _task(d, picture.targets[task]) for d, task in TASKS.items() if task in picture.targets}
+
+
+def _depth(meters: np.ndarray) -> np.ndarray:
+    units = np.round(meters * UNITS_PER_METER)
+    return np.where(units < NO_DEPTH, units, NO_DEPTH).astype(np.uint16)
+
+
+def _task(domain: str, values: np.ndarray) -> np.ndarray:
+    if domain in DEEP_UNITS:
+        return np.round(np.clip(values[..., 0] * DEEP_UNITS[domain], 0, 1) * DEEP).astype(np.uint16)
+    if domain == "principal_curvature":
+        both = encodings.bytes_around(values * geometry.CURVATURE_UNIT, CENTER, CENTER)
+        return np.concatenate([both, np.full_like(both[..., :1], CENTER)], -1)
+    if domain == "reshading":
+        return encodings.bytes_around(values[..., 0] * geometry.SHADING_UNIT + 0.5, 0, 255)
+    if domain == "class_scene":
+        return np.eye(len(SCENES), dtype=np.float32)[int(values)]
+    if domain.startswith("segment") and values.max() > np.iinfo(np.uint8).max:
+        raise ValueError(f"{domain} has {values.max() + 1} segments in a picture; a file holds at most 256.")
+    return values.astype(np.uint8) if values.ndim == 2 else values.astype(np.float32)

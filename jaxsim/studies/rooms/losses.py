@@ -1,0 +1,263 @@
+"""Losses of the twenty tasks, and how much better than a constant a network is.
+
+A loss takes the network's output and the target, of one image or with any leading axes, over which it is averaged;
+`jax.vmap` gives one number an image. `weights` are of classes and matter to the cross-entropies alone.
+"""
+
+import dataclasses
+import functools
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxsim.vision.extraction.corruptions import hidden
+
+if TYPE_CHECKING:
+    from jaxsim.studies.rooms.tasks import Task
+
+
+def absolute(
+    prediction: Float[Array, "*a"], target: Float[Array, "*a"], weights: Float[Array, " c"] | None = None
+) -> Float[Array, ""]:
+    """Mean absolute error.
+
+    >>> import jax.numpy as jnp
+    >>> float(absolute(jnp.zeros((4, 4, 1)), jnp.ones((4, 4, 1))))
+    1.0
+    """
+    del weights
+    _check("prediction", prediction, target.shape)
+    return jnp.mean(jnp.abs(prediction - target))
+
+
+def hidden_absolute(
+    prediction: Float[Array, "*n h w c"], target: Float[Array, "*n h w c"], weights: Float[Array, " k"] | None = None
+) -> Float[Array, ""]:
+    """Mean absolute error of inpainting: half for the hidden center, half for what the network could see."""
+    del weights
+    _check("prediction", prediction, target.shape)
+    inside = hidden(*target.shape[-3:-1])
+    share = jnp.mean(inside)
+    return jnp.mean(jnp.abs(prediction - target) * (inside / share + (1 - inside) / (1 - share)) / 2)
+
+
+def squared(
+    prediction: Float[Array, "*a"], target: Float[Array, "*a"], weights: Float[Array, " c"] | None = None
+) -> Float[Array, ""]:
+    """Mean squared error: the few large values of a sparse target outweigh its many zeros, which would win under L1."""
+    del weights
+    _check("prediction", prediction, target.shape)
+    return jnp.mean((prediction - target) ** 2)
+
+
+def cross_entropy(
+    prediction: Float[Array, "*a c"], target: Int[Array, "*a"], weights: Float[Array, " c"] | None = None
+) -> Float[Array, ""]:
+    """Cross-entropy of logits with class numbers in nats, each entry times the weight of its class.
+
+    >>> import jax.numpy as jnp
+    >>> round(float(cross_entropy(jnp.zeros(4), jnp.array(2))), 4)
+    1.3863
+    """
+    _check("prediction", prediction, (*target.shape, prediction.shape[-1]))
+    target = target[..., None]
+    logs = jnp.take_along_axis(jax.nn.log_softmax(prediction), target, -1)
+    return -jnp.mean(logs if weights is None else logs * weights[target])
+
+
+def balanced_cross_entropy(
+    prediction: Float[Array, "*a c"], target: Int[Array, "*a"], weights: Float[Array, " c"] | None = None
+) -> Float[Array, ""]:
+    """`cross_entropy` under `class_weights`: those given, of a training set, or else those of the target itself."""
+    if weights is None:
+        weights = class_weights(target, prediction.shape[-1])
+    return cross_entropy(prediction, target, weights)
+
+
+def divergence(
+    prediction: Float[Array, "*a c"], target: Float[Array, "*a c"], weights: Float[Array, " c"] | None = None
+) -> Float[Array, ""]:
+    """Cross-entropy of logits with a distribution, less the distribution's entropy: 0 when they agree.
+
+    A target of zeros, an image of no object, adds nothing.
+
+    >>> import jax.numpy as jnp
+    >>> p = jnp.array([0.25, 0.75])
+    >>> abs(round(float(divergence(jnp.log(p), p)), 6))
+    0.0
+    """
+    del weights
+    _check("prediction", prediction, target.shape)
+    entropy = -jnp.sum(jax.scipy.special.xlogy(target, target), -1)
+    return jnp.mean(-jnp.sum(target * jax.nn.log_softmax(prediction), -1) - entropy)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """Loss of an embedding on pairs of pixels: one segment's close, two segments' at least a margin apart.
+
+    Mean of d^2 over pairs in one segment and of max(0, margin - d)^2 over pairs in two, half each in every image,
+    for the Euclidean distance d of two pixels' outputs (after De Brabandere et al. 2017). The pairs are drawn once
+    from `seed` for each image size and are the same for all images; half of them anywhere, half within an eighth
+    of the width, so that boundaries count.
+
+    Attributes:
+        count: pairs an image.
+        margin: distance at which two segments are far enough apart.
+        seed: of the draw.
+    """
+
+    count: int = 4096
+    margin: float = 1.0
+    seed: int = 0
+
+    def __call__(
+        self,
+        prediction: Float[Array, "*n h w c"],
+        target: Int[Array, "*n h w"],
+        weights: Float[Array, " k"] | None = None,
+    ) -> Float[Array, ""]:
+        """The loss of outputs `(..., h, w, c)` for segment numbers `(..., h, w)`."""
+        del weights
+        _check("prediction", prediction, (*target.shape, prediction.shape[-1]))
+        first, second = self.draw(*target.shape[-2:])
+        pixels = prediction.reshape(*prediction.shape[:-3], -1, prediction.shape[-1])
+        square = jnp.sum((pixels[..., first, :] - pixels[..., second, :]) ** 2, -1)
+        apart = jnp.maximum(self.margin - jnp.sqrt(square + 1e-8), 0) ** 2
+        same, different = self._shares(target)
+        return jnp.mean(jnp.sum(same * square + different * apart, -1))
+
+    def constant(self, target: Int[Array, "n h w"]) -> Float[Array, ""]:
+        """The least loss that distances which are the same in every image can have.
+
+        Each pair then has the distance that suits its position best over the images. No embedding need have all of
+        these distances, so a network's skill is understated rather than overstated.
+        """
+        same, different = self._shares(target)
+        same, different = jnp.mean(same, 0), jnp.mean(different, 0)
+        total = same + different
+        return self.margin**2 * jnp.sum(same * different / jnp.where(total > 0, total, 1))
+
+    def draw(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """The two pixels of every pair, numbered row by row."""
+        return _draw(self, height, width)
+
+    def _shares(self, target):
+        """What each pair counts in the two parts, `(..., count)` each, half of the loss in total for either."""
+        first, second = self.draw(*target.shape[-2:])
+        segment = target.reshape(*target.shape[:-2], -1)
+        same = (segment[..., first] == segment[..., second]).astype(jnp.float32)
+        counts = jnp.sum(same, -1, keepdims=True)
+        return same / jnp.maximum(2 * counts, 1), (1 - same) / jnp.maximum(2 * (self.count - counts), 1)
+
+
+@functools.lru_cache(maxsize=16)
+def _draw(pairs: Pairs, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(pairs.seed)
+    row, column, far_row, far_column = (rng.integers(0, size, pairs.count) for size in (height, width) * 2)
+    near = np.arange(pairs.count) % 2 == 0
+    reach = max(1, width // 8)
+    steps = rng.integers(-reach, reach + 1, (2, pairs.count))
+    far_row = np.where(near, np.clip(row + steps[0], 0, height - 1), far_row)
+    far_column = np.where(near, np.clip(column + steps[1], 0, width - 1), far_column)
+    return row * width + column, far_row * width + far_column
+
+
+def class_weights(target: Int[Array, "*a"], classes: int, power: float = 0.5) -> Float[Array, " c"]:
+    """Weights proportional to frequency^-power that average to one over the entries; 0 for classes not there.
+
+    Power 1 lets every class count the same, 0 every entry; a half is between.
+
+    >>> import jax.numpy as jnp
+    >>> class_weights(jnp.array([0, 0, 0, 0, 1]), 3, power=1.0).tolist()
+    [0.625, 2.5, 0.0]
+    """
+    frequency = jnp.bincount(jnp.ravel(target), length=classes) / target.size
+    raw = jnp.where(frequency > 0, jnp.maximum(frequency, 1e-12) ** -power, 0)
+    return raw / jnp.sum(frequency * raw)
+
+
+def standardize(targets: Float[Array, "n *a c"]) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+    """Mean and standard deviation of each channel over a training set; (targets - mean) / sd has unit variance.
+
+    A channel that never changes has its deviation given as 1.
+
+    >>> import jax.numpy as jnp
+    >>> mean, sd = standardize(jnp.array([[1.0, 5.0], [3.0, 5.0]]))
+    >>> mean.tolist(), sd.tolist()
+    ([2.0, 5.0], [1.0, 1.0])
+    """
+    axes = tuple(range(targets.ndim - 1))
+    sd = jnp.std(targets, axes)
+    return jnp.mean(targets, axes), jnp.where(sd > 0, sd, 1)
+
+
+def constant_prediction(task: "Task", targets: Array, weights: Float[Array, " c"] | None = None) -> Float[Array, "..."]:
+    """The output that, given for every image alike, has the least loss: one value for each position and channel.
+
+    Medians under absolute errors, means under squared ones, log frequencies under cross-entropies (by position,
+    and weighted as the loss is).
+
+    Args:
+        task: one of `tasks.TASKS`, other than the two of kind 'embedding'.
+        targets: `(n, ...)`, of training images or of those to be judged.
+        weights: of classes, as given to the loss.
+
+    Raises:
+        ValueError: the task is of kind 'embedding', whose best constant is known by its loss alone.
+    """
+    targets = jnp.asarray(targets)
+    if task.kind == "embedding":
+        raise ValueError(f"No constant output is known to be best for {task.name!r}; use constant_loss.")
+    if task.kind == "distribution":
+        return jnp.log(jnp.mean(targets, 0) + 1e-9)
+    if task.kind in ("classes", "segmentation"):
+        if weights is None and task.loss is balanced_cross_entropy:
+            weights = class_weights(targets, task.channels)
+        weights = jnp.ones(task.channels) if weights is None else weights
+        counts = [jnp.mean(targets == c, axis=0, dtype=jnp.float32) for c in range(task.channels)]
+        return jnp.log(jnp.stack(counts, -1) * weights + 1e-9)
+    return jnp.median(targets, 0) if task.loss in (absolute, hidden_absolute) else jnp.mean(targets, 0)
+
+
+def constant_loss(task: "Task", targets: Array, weights: Float[Array, " c"] | None = None) -> Float[Array, ""]:
+    """Loss on the targets `(n, ...)` of the best predictor that does not look at the image.
+
+    The constant is fitted to these same targets, one value for each position: of n images, it is too good by about
+    one part in n.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxsim.studies.rooms import tasks
+    >>> float(constant_loss(tasks.TASKS["edge2d"], jnp.array([0.0, 2.0]).reshape(2, 1, 1, 1)))
+    1.0
+    """
+    targets = jnp.asarray(targets)
+    if isinstance(task.loss, Pairs):
+        return task.loss.constant(targets)
+    best = constant_prediction(task, targets, weights)
+    shape = (targets.shape[0], *best.shape)
+    return task.loss(jnp.broadcast_to(best, shape), targets, weights)
+
+
+def skill(
+    task: "Task", predictions: Float[Array, "n ..."], targets: Array, weights: Float[Array, " c"] | None = None
+) -> Float[Array, ""]:
+    """1 - loss / constant_loss: 1 for perfect outputs, 0 for the best constant, negative for worse; NaN if that is 0.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxsim.studies.rooms import tasks
+    >>> target = jnp.array([0.0, 2.0]).reshape(2, 1, 1, 1)
+    >>> float(skill(tasks.TASKS["edge2d"], target, target))
+    1.0
+    """
+    constant = constant_loss(task, targets, weights)
+    loss = task.loss(predictions, jnp.asarray(targets), weights)
+    return jnp.where(constant > 0, 1 - loss / jnp.where(constant > 0, constant, 1), jnp.nan)
+
+
+def _check(what, array, shape):
+    if array.shape != tuple(shape):
+        raise ValueError(f"The {what} has shape {array.shape} where the target asks for {tuple(shape)}.")

@@ -1,0 +1,200 @@
+"""Sets of rendered pictures with their targets: made once in batches, kept in a file, reused."""
+
+import contextlib
+import dataclasses
+import inspect
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxsim.io.arrays import read_npz
+from jaxsim.io.json_files import differing
+from jaxsim.io.writing import write_npz
+from jaxsim.studies.rooms import render, scenes, tasks
+
+VERSION = 2
+"""Version of the world: the same version, style, seed and resolution give the same pixels."""
+BATCH = 32
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Pictures:
+    """Pictures of one world and their targets.
+
+    Attributes:
+        world: name of its style.
+        seed: of the scenes.
+        rgb: `(n, h, w, 3)` uint8.
+        targets: one array `(n, ...)` a task, in the units of its function in `rooms.targets`: float16 where real, uint8
+            where class or segment numbers. Depths are logarithms there; meters are in `render.View`.
+    """
+
+    world: str
+    seed: int
+    rgb: np.ndarray
+    targets: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.rgb)
+
+    def __repr__(self) -> str:
+        """What the set is of, in a line."""
+        n, height, width, _ = self.rgb.shape
+        return f"Pictures({n} of {self.world!r}, seed {self.seed}, {height} x {width}, targets of {len(self.targets)})"
+
+    def part(self, start: int, stop: int) -> "Pictures":
+        """Pictures `start` to `stop`."""
+        return dataclasses.replace(
+            self, rgb=self.rgb[start:stop], targets={k: v[start:stop] for k, v in self.targets.items()}
+        )
+
+
+def style(world: str) -> scenes.Style:
+    """The style of that name.
+
+    Raises:
+        ValueError: no world has that name.
+    """
+    if world not in scenes.WORLDS:
+        raise ValueError(f"No world is called {world!r}; there are {', '.join(scenes.WORLDS)}.")
+    return scenes.WORLDS[world]
+
+
+def make(
+    count: int,
+    *,
+    seed: int = 0,
+    world: str = "rooms",
+    resolution: int = 64,
+    names: Sequence[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> Pictures:
+    """Render pictures and the targets of the named tasks.
+
+    Picture k of a seed is the same whatever the count.
+
+    Args:
+        count: number of pictures.
+        seed: of the scenes.
+        world: 'rooms' or 'lofts'.
+        resolution: height and width in pixels, a multiple of 8.
+        names: tasks; none gives pictures alone.
+        progress: called with the pictures done and the count.
+
+    Raises:
+        ValueError: no pictures are asked for, or an unknown world or task, or another resolution.
+        TypeError: the names are one text.
+
+    >>> from jaxsim.studies.rooms import pictures
+    >>> made = pictures.make(2, resolution=16, names=["rgb2depth"])
+    >>> made.rgb.shape, made.targets["rgb2depth"].shape
+    ((2, 16, 16, 3), (2, 16, 16, 1))
+    """
+    if count < 1:
+        raise ValueError(f"{count} pictures were asked for; at least one is needed.")
+    if resolution < 8 or resolution % 8:
+        raise ValueError(f"a resolution of {resolution} pixels was asked for; it must be a multiple of 8.")
+    if isinstance(names, str):
+        raise TypeError(f"names must be a sequence of tasks, not the text {names!r}: give [{names!r}].")
+    wanted, look = [tasks.named(n) for n in names], style(world)
+    rgb, targets = [], {task.name: [] for task in wanted}
+    done = 0
+    for views, made in rendered(count, seed, look, resolution, wanted):
+        rgb.append(as_bytes(views.rgb))
+        for name, values in made.items():
+            targets[name].append(_stored(values))
+        done += len(views.rgb)
+        if progress is not None:
+            progress(done, count)
+    return Pictures(world, seed, np.concatenate(rgb), {n: np.concatenate(v) for n, v in targets.items()})
+
+
+def rendered(
+    count: int, seed: int, look: scenes.Style, resolution: int, wanted: Sequence[tasks.Task]
+) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
+    """A `render.View` of up to `BATCH` pictures at a time, in NumPy arrays, with targets by task.
+
+    The next batch is rendered while the host makes the targets that are `on_host`.
+    """
+    root, size = jax.random.key(seed), min(BATCH, count)
+
+    def begun(start: int) -> render.View:
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(root, np.arange(start, start + size))
+        return render.views(keys, look, resolution)
+
+    ahead = begun(0)
+    for start in range(0, count, size):
+        views, keep = ahead, min(size, count - start)
+        made = {task.name: tasks.targets(task, views) for task in wanted if not task.on_host}
+        if start + size < count:
+            ahead = begun(start + size)
+        made |= {task.name: tasks.targets(task, views) for task in wanted if task.on_host}
+        host = {name: np.asarray(values)[:keep] for name, values in made.items()}
+        yield jax.tree.map(lambda values, keep=keep: np.asarray(values)[:keep], views), host
+
+
+def as_bytes(rgb: np.ndarray) -> np.ndarray:
+    """Pictures from 0 to 1 as bytes."""
+    return np.round(rgb * 255).astype(np.uint8)
+
+
+def _stored(a: np.ndarray) -> np.ndarray:
+    if not np.issubdtype(a.dtype, np.integer):
+        return a.astype(np.float16)
+    if a.max() > np.iinfo(np.uint8).max:
+        raise ValueError(f"a target has {a.max() + 1} classes or segments in a picture; at most 256 can be kept.")
+    return a.astype(np.uint8)
+
+
+def cached(path: str | Path | None, count: int, **how: Any) -> Pictures:
+    """The set in the file at `path`, made and written there first if it is absent; `how` as for `make`.
+
+    Raises:
+        OSError: the file cannot be read or written.
+        ValueError: the file holds another set than the one asked for, or is damaged, or no such file.
+    """
+    if path is None:
+        return make(count, **how)
+    wanted = _description(count, how)
+    if not Path(path).exists():
+        made = make(count, **how)
+        arrays = {"rgb": made.rgb} | {f"target/{k}": v for k, v in made.targets.items()}
+        with contextlib.suppress(FileExistsError):  # another process was faster: its set is read below
+            write_npz(path, arrays | {"description": np.array(json.dumps(wanted))})
+            return made
+    found, arrays = _read(Path(path))
+    if found != wanted:
+        differ = differing(found, wanted)
+        words = ", ".join(f"{k} {found.get(k)!r} where {wanted.get(k)!r} is asked for" for k in differ)
+        raise ValueError(f"{path} holds another set of pictures: {words}.")
+    if arrays.keys() != {"rgb", *(f"target/{name}" for name in wanted["names"])} or {*map(len, arrays.values())} != {
+        count
+    }:
+        raise ValueError(f"{path} is not a whole set of pictures: it lacks some that it names.")
+    targets = {k.removeprefix("target/"): v for k, v in arrays.items() if k != "rgb"}
+    return Pictures(found["world"], found["seed"], arrays["rgb"], targets)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Description and arrays."""
+    try:
+        arrays = read_npz(path)
+        found = json.loads(str(arrays.pop("description", "nothing")))
+        if not isinstance(found, dict):
+            raise ValueError("it is not described by names")
+    except ValueError as error:
+        raise ValueError(f"{path} is not a whole set of pictures: {str(error).rstrip('.')}.") from error
+    return found, arrays
+
+
+def _description(count: int, how: dict[str, Any]) -> dict[str, Any]:
+    """What pictures are asked for, in JSON types."""
+    asked = inspect.signature(make).bind(count, **how)
+    asked.apply_defaults()
+    told = {name: value for name, value in asked.arguments.items() if name != "progress"}
+    return {"version": VERSION, **told, "names": list(told["names"])}

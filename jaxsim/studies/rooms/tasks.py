@@ -1,0 +1,142 @@
+"""The twenty tasks, by Taskonomy's names: what the network sees, what it is asked for, and how it is judged."""
+
+import dataclasses
+import difflib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsim.studies.rooms import losses
+from jaxsim.studies.rooms.furniture import CLASSES, OBJECTS, SCENES
+from jaxsim.studies.rooms.targets import geometry, image, segments, vectors
+from jaxsim.vision.extraction.corruptions import decolored
+
+if TYPE_CHECKING:
+    from jaxsim.studies.rooms.render import View
+
+Group = Literal["2d", "3d", "geometric", "semantic"]
+Kind = Literal["image", "vector", "classes", "distribution", "segmentation", "embedding"]
+
+EMBEDDING = 8
+"""Channels of the two embeddings of pixels."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One task.
+
+    Attributes:
+        name: Taskonomy's.
+        group: '2d', '3d', 'geometric' or 'semantic', the colors of the RSA paper's figures.
+        kind: what the output is. 'image' `(h, w, channels)` and 'vector' `(channels,)` are regressed; 'classes'
+            `(channels,)` are logits of one class, 'distribution' of shares, 'segmentation' `(h, w, channels)` of a
+            class a pixel; 'embedding' `(h, w, channels)` is compared between pixels.
+        channels: of the output.
+        target: from one View (unbatched) to the target: the shape of the output, except the class number `()` of
+            'classes', and class or segment numbers `(h, w)` of 'segmentation' and 'embedding'.
+        loss: from output, target and optional class weights to a number; see `losses`.
+        corrupt: from the picture `(h, w, 3)` in [0, 1] and a random key to what the network sees instead.
+        on_host: whether `target` runs in NumPy, on a concrete View, and can be neither jitted nor mapped.
+    """
+
+    name: str
+    group: Group
+    kind: Kind
+    channels: int
+    target: Callable[["View"], Any]
+    loss: Callable[..., jax.Array]
+    corrupt: Callable[..., jax.Array] = image.unchanged
+    on_host: bool = False
+
+
+_absolute, _squared, _pairs = losses.absolute, losses.squared, losses.Pairs()
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task("autoencoder", "2d", "image", 3, image.picture, _absolute),
+        Task("denoise", "2d", "image", 3, image.picture, _absolute, image.noisy),
+        Task("inpainting", "2d", "image", 3, image.picture, losses.hidden_absolute, image.masked),
+        Task("colorization", "2d", "image", 2, image.colorization, _squared, decolored),
+        Task("edge2d", "2d", "image", 1, image.edge2d, _squared),
+        Task("keypoint2d", "2d", "image", 1, image.keypoint2d, _squared),
+        Task("segment2d", "2d", "embedding", EMBEDDING, segments.segment2d, _pairs, on_host=True),
+        Task("edge3d", "3d", "image", 1, geometry.edge3d, _squared),
+        Task("keypoint3d", "3d", "image", 1, geometry.keypoint3d, _squared),
+        Task("segment25d", "3d", "embedding", EMBEDDING, segments.segment25d, _pairs, on_host=True),
+        Task("rgb2depth", "3d", "image", 1, geometry.rgb2depth, _absolute),
+        Task("rgb2mist", "3d", "image", 1, geometry.rgb2mist, _absolute),
+        Task("rgb2sfnorm", "3d", "image", 3, geometry.rgb2sfnorm, _absolute),
+        Task("reshade", "3d", "image", 1, geometry.reshade, _absolute),
+        Task("curvature", "3d", "image", 2, geometry.curvature, _squared),
+        Task("room_layout", "geometric", "vector", 9, vectors.room_layout, _squared),
+        Task("vanishing_point", "geometric", "vector", 9, vectors.vanishing_point, _squared),
+        Task(
+            "segmentsemantic",
+            "semantic",
+            "segmentation",
+            len(CLASSES),
+            vectors.segmentsemantic,
+            losses.balanced_cross_entropy,
+        ),
+        Task("class_object", "semantic", "distribution", len(OBJECTS), vectors.class_object, losses.divergence),
+        Task("class_scene", "semantic", "classes", len(SCENES), vectors.class_scene, losses.cross_entropy),
+    )
+}
+"""The twenty tasks of the RSA paper, in its groups."""
+
+
+def named(name: str) -> Task:
+    """The task of that name.
+
+    Raises:
+        ValueError: no task has that name; the nearest ones are listed.
+
+    >>> named("edge3d").group
+    '3d'
+    """
+    if name in TASKS:
+        return TASKS[name]
+    near = difflib.get_close_matches(name, TASKS, n=3, cutoff=0.4)
+    hint = f"the nearest are {', '.join(near)}" if near else f"there are {', '.join(TASKS)}"
+    raise ValueError(f"No task is called {name!r}; {hint}.")
+
+
+def targets(task: Task, views: "View") -> jax.Array:
+    """Targets `(n, ...)` of n views held as one View whose arrays have a leading axis.
+
+    One compiled call, or a loop on the host for the two tasks that are `on_host`.
+
+    Raises:
+        ValueError: the arrays are not of n images, or of images of different sizes.
+        ImportError: the task needs scikit-image, which is not installed.
+    """
+    check(views)
+    if not task.on_host:
+        return _mapped(task.target, views)
+    host = jax.tree.map(np.asarray, views)
+    each = [task.target(jax.tree.map(lambda a, k=k: a[k], host)) for k in range(host.rgb.shape[0])]
+    return jnp.asarray(np.stack(each))
+
+
+@jax.jit(static_argnums=0)
+def _mapped(target, views):
+    return jax.vmap(target)(views)
+
+
+def check(views: "View") -> None:
+    """Raise ValueError unless every array of a View of n images has the shape that `rgb` `(n, h, w, 3)` asks for."""
+    if np.ndim(views.rgb) != 4 or np.shape(views.rgb)[-1] != 3:
+        raise ValueError(f"View.rgb has shape {np.shape(views.rgb)} where (images, height, width, 3) is expected.")
+    n, h, w, _ = np.shape(views.rgb)
+    plane, cube = (n, h, w), (n, h, w, 3)
+    expected = {"depth": plane, "distance": plane, "semantic": plane, "instance": plane, "points": cube}
+    expected |= {"normals": cube, "axes": (n, 3, 3), "room_center": (n, 3), "room_size": (n, 3)}
+    expected |= {"scene": (n,), "focal": (n,)}
+    for name, shape in expected.items():
+        if np.shape(getattr(views, name)) != shape:
+            found = np.shape(getattr(views, name))
+            raise ValueError(f"View.{name} has shape {found} where View.rgb asks for {shape}.")

@@ -1,0 +1,151 @@
+"""A dataset as a frozen record of ids and readers: pictures with labels in physical units, read one at a time."""
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxsim.io.messages import few
+
+
+class Values(NamedTuple):
+    """What a label file says of one picture.
+
+    Attributes:
+        values: `(h, w)` or `(h, w, channels)` for a target of pixels, `(channels,)` for one of the whole picture.
+        mask: `(h, w)`, True where `values` are known; None for a target of the whole picture.
+    """
+
+    values: np.ndarray
+    mask: np.ndarray | None
+
+
+def everywhere(values: np.ndarray) -> Values:
+    """Values that are known at every pixel."""
+    return Values(values, np.ones(values.shape[:2], bool))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Label:
+    """Where one target is stored and how it is read.
+
+    Attributes:
+        file: from a picture's id to the file that holds the target.
+        read: from a picture's id to its `Values`.
+    """
+
+    file: Callable[[str], Path]
+    read: Callable[[str], Values]
+
+
+def label_of_files(file: Callable[[str], Path], decode: Callable[[Path], Values]) -> Label:
+    """A target of which every picture has a file of its own."""
+    return Label(file, functools.partial(_decoded, file, decode))
+
+
+def _decoded(file, decode, name):
+    return decode(file(name))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Example:
+    """One picture with what is known of it.
+
+    Attributes:
+        id: its name in the dataset.
+        image: `(h, w, 3)` uint8.
+        targets: an array a target, in the units that the dataset's reader states.
+        masks: for every target of pixels `(h, w)` bool, True where it is known.
+    """
+
+    id: str
+    image: np.ndarray
+    targets: dict[str, np.ndarray]
+    masks: dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """Pictures and their targets; nothing is read before it is asked for.
+
+    `len` and indexing are all that a `grain.sources.RandomAccessDataSource` needs.
+
+    Attributes:
+        layout: name of the folder layout.
+        ids: names of the pictures.
+        image: from an id to the picture `(h, w, 3)` uint8.
+        labels: how each target is read.
+
+    >>> import numpy as np
+    >>> gray = Dataset("made up", ("a", "b"), lambda name: np.full((2, 3, 3), ord(name), np.uint8), {})
+    >>> len(gray), gray[1].id, int(gray[1].image[0, 0, 0])
+    (2, 'b', 98)
+    """
+
+    layout: str
+    ids: tuple[str, ...]
+    image: Callable[[str], np.ndarray]
+    labels: Mapping[str, Label]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the targets."""
+        return tuple(self.labels)
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Example:
+        """Read a picture and its targets.
+
+        Raises:
+            IndexError: there is no such picture.
+            FileNotFoundError: a file has gone since the folder was listed.
+            ValueError: a file is damaged, or a target is not of the picture's size.
+        """
+        name = self.ids[index]
+        image = self.image(name)
+        found = {target: label.read(name) for target, label in self.labels.items()}
+        for target, (values, mask) in found.items():
+            if mask is not None and values.shape[:2] != image.shape[:2]:
+                raise ValueError(
+                    f"{self.labels[target].file(name)} holds {target!r} of {_size(values)} pixels, "
+                    f"which does not fit picture {name!r} of {_size(image)}."
+                )
+        masks = {target: mask for target, (_, mask) in found.items() if mask is not None}
+        return Example(name, image, {target: values for target, (values, _) in found.items()}, masks)
+
+    def select(self, ids: Sequence[str]) -> "Dataset":
+        """The pictures of these ids, in this order.
+
+        Raises:
+            ValueError: the dataset has no picture of some id.
+        """
+        known = set(self.ids)
+        absent = [name for name in ids if name not in known]
+        if absent:
+            raise ValueError(f"The {self.layout} dataset has no picture {few(absent)}.")
+        return dataclasses.replace(self, ids=tuple(ids))
+
+
+def _size(array: np.ndarray) -> str:
+    return f"{array.shape[0]} x {array.shape[1]}"
+
+
+def chosen(layout: str, wanted: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """The wanted targets, each known to the layout.
+
+    Raises:
+        ValueError: the layout has no target of some name; the nearest are listed.
+    """
+    for name in wanted:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+            hint = f"the nearest are {', '.join(near)}" if near else f"there are {', '.join(known)}"
+            raise ValueError(f"The {layout} layout has no target {name!r}; {hint}.")
+    return tuple(dict.fromkeys(wanted))

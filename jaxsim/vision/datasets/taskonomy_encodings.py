@@ -1,0 +1,142 @@
+"""How Taskonomy's files encode each domain, what the numbers mean, and what its networks were trained to give."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from jaxsim.vision.datasets import image_files
+from jaxsim.vision.datasets.records import Values, everywhere
+
+UNITS_PER_METER = 512
+NO_DEPTH = 65535
+DEEP = 65535
+CENTER = 127
+"""The byte that stands for zero in normals and curvatures."""
+CLASSES = 18
+"""Numbers of object classes: 0 uncertain, 1 background, 2 to 17."""
+
+
+def meters(v: np.ndarray) -> Values:
+    """Depth in units of 1/512 m; 65535 is unknown."""
+    return Values(v.astype(np.float32) / np.float32(UNITS_PER_METER), v != NO_DEPTH)
+
+
+def share_of_deep(v: np.ndarray) -> Values:
+    """16 bits as 0 to 1."""
+    return everywhere(v.astype(np.float32) / np.float32(DEEP))
+
+
+def centered(v: np.ndarray) -> Values:
+    """Bytes around 127 as about -1 to 1."""
+    return everywhere((v.astype(np.float32) - np.float32(CENTER)) / np.float32(CENTER))
+
+
+def share_of_byte(v: np.ndarray) -> Values:
+    """Bytes as 0 to 1."""
+    return everywhere(v.astype(np.float32) / np.float32(255))
+
+
+def classes(v: np.ndarray) -> Values:
+    """Class numbers: 1 background, 2 to 17 objects; 0 is uncertain and masked."""
+    return Values(v, v != 0)
+
+
+def valid(v: np.ndarray) -> Values:
+    """Zero where the mesh has a hole."""
+    return everywhere(v != 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Domain:
+    """One of Taskonomy's domains.
+
+    Attributes:
+        bits: of the file's numbers, 8 or 16; 0 for a row of numbers in a .npy file.
+        channels: that are read.
+        units: from the file's numbers to values and mask; None for .npy.
+        mesh: whether it was made from the scanned mesh, so that `mask_valid` masks it.
+        files: the domain as file names have it, where that differs from the folder's name.
+        classes: how many class numbers there are; 0 where the numbers are no classes.
+    """
+
+    bits: int
+    channels: int = 1
+    units: Callable[[np.ndarray], Values] | None = None
+    mesh: bool = False
+    files: tuple[str, ...] = ()
+    classes: int = 0
+
+    def decode(self, path) -> Values:
+        """Read one file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is damaged or not of this domain's kind, or has a class number that there is not.
+        """
+        if self.units is None:
+            return image_files.vector(path)
+        values = image_files.deep(path) if self.bits == 16 else image_files.bytes_of(path, self.channels)
+        if self.classes:
+            image_files.check_numbers(path, values, self.classes)
+        return self.units(values)
+
+
+DOMAINS: dict[str, Domain] = {
+    "class_object": Domain(0),
+    "class_scene": Domain(0),
+    "depth_euclidean": Domain(16, units=meters, mesh=True),
+    "depth_zbuffer": Domain(16, units=meters, mesh=True),
+    "edge_occlusion": Domain(16, units=share_of_deep, mesh=True),
+    "edge_texture": Domain(16, units=share_of_deep),
+    "keypoints2d": Domain(16, units=share_of_deep),
+    "keypoints3d": Domain(16, units=share_of_deep, mesh=True),
+    "mask_valid": Domain(8, units=valid, files=("mask_valid", "depth_zbuffer")),
+    "normal": Domain(8, 3, centered, mesh=True),
+    "principal_curvature": Domain(8, 2, centered, mesh=True),
+    "reshading": Domain(8, units=share_of_byte, mesh=True),
+    "segment_semantic": Domain(8, units=classes, files=("segment_semantic", "segmentsemantic"), classes=CLASSES),
+    "segment_unsup25d": Domain(8, units=everywhere, mesh=True),
+    "segment_unsup2d": Domain(8, units=everywhere),
+}
+"""Targets of the `taskonomy` reader; 'rgb' is the picture."""
+
+DEPTH_LIMIT = 64500
+CURVATURE_MEAN, CURVATURE_SD = (123.572, 120.1), (31.922, 21.658)
+EDGE_BLUR = 4.0
+"""Pixels at 256 x 256."""
+
+
+def as_trained(domain: str, values: np.ndarray) -> Values:
+    """What Taskonomy's networks were trained to give, from values in the units of `DOMAINS`.
+
+    With v the number in the file: depths ln(1 + v) / ln(2^16), masked where v >= 64500; edge_texture and keypoints2d
+    from [0, 0.08] and [0, 0.005] to [-1, 1], clipped; edge_occlusion from [0, 0.00625], not clipped, then blurred by
+    a Gaussian of four pixels; principal_curvature less its mean over its standard deviation; keypoints3d, reshading
+    and normal from [0, 1] to [-1, 1]. The networks' targets were resized to 256 x 256 first, and so should these be.
+    (Zamir et al. 2018, configurations of the released networks.)
+
+    Raises:
+        ValueError: there is no such training target.
+
+    >>> import numpy as np
+    >>> as_trained("edge_texture", np.array([[0.0, 0.04, 1.0]])).values.tolist()
+    [[-1.0, 0.0, 1.0]]
+    """
+    if domain in ("depth_euclidean", "depth_zbuffer"):
+        v = values * UNITS_PER_METER
+        return Values(np.log1p(v) / math.log(2**16), v < DEPTH_LIMIT)
+    if domain in ("edge_texture", "keypoints2d"):
+        return everywhere(np.clip(values / {"edge_texture": 0.08, "keypoints2d": 0.005}[domain], 0, 1) * 2 - 1)
+    if domain == "edge_occlusion":
+        from scipy.ndimage import gaussian_filter
+
+        return everywhere(gaussian_filter(values / 0.00625 * 2 - 1, EDGE_BLUR))
+    if domain in ("keypoints3d", "reshading"):
+        return everywhere(values * 2 - 1)
+    if domain == "normal":
+        return everywhere((values * CENTER + CENTER) / 255 * 2 - 1)
+    if domain == "principal_curvature":
+        return everywhere((values * CENTER + CENTER - np.array(CURVATURE_MEAN)) / np.array(CURVATURE_SD))
+    raise ValueError(f"Taskonomy trained no network on values of {domain!r} as they are encoded here.")

@@ -1,0 +1,178 @@
+"""Taskonomy in the folder layouts that are in use, told apart by where the files lie."""
+
+import functools
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxsim.io.messages import few
+from jaxsim.vision.datasets import image_files, splits
+from jaxsim.vision.datasets.records import Dataset, Label, Values, chosen
+from jaxsim.vision.datasets.taskonomy_encodings import DOMAINS
+
+FILE = re.compile(r"(point_(\d+)_view_(\d+))_domain_(\w+)(\.(?:png|npy|json))")
+LAYOUTS = {
+    "omnitools": "DOMAIN/taskonomy/BUILDING",
+    "original": "DOMAIN/BUILDING",
+    "tiny": "BUILDING_DOMAIN, or that with DOMAIN in it as an archive unpacks",
+    "sample": "DOMAIN, of one building",
+}
+"""Where the files of a domain and a building lie, by layout."""
+
+
+class Place(NamedTuple):
+    """Files of one domain of one building: `folder / (stem + tail)` for every stem."""
+
+    folder: Path
+    tail: str
+    stems: frozenset[str]
+
+
+Places = dict[str, dict[str, Place]]
+"""By domain, then by building."""
+
+
+def taskonomy(root: str | Path, targets: Sequence[str] = (), *, buildings: Sequence[str] | None = None) -> Dataset:
+    """Taskonomy (Zamir et al. 2018): pictures of `rgb`, any of `encodings.DOMAINS` as targets.
+
+    The layout is found, one of `LAYOUTS`. An id is 'BUILDING/point_P_view_V', ordered by building, point and view.
+    Units: depths in meters, masked where 65535; edges and keypoints 16 bits as 0 to 1; normals and the two principal
+    curvatures (v - 127) / 127; reshading 0 to 1; segment_semantic 1 background, 2 to 17 objects, masked where 0;
+    class_object and class_scene a row of shares. Axes of normals are those of the files. Where `mask_valid` is there
+    it masks the targets made from the mesh. `encodings.as_trained` gives the targets of the released networks.
+
+    Args:
+        root: the folder that holds the domains' folders.
+        targets: domains.
+        buildings: those to read, all by default; `read_buildings` reads the published splits.
+
+    Raises:
+        FileNotFoundError: the folder, a domain, a building, or files of single pictures are missing.
+        ValueError: there are no pictures, layouts are mixed, a file is out of place, or a target is unknown.
+    """
+    root, wanted = splits.folder_of(root), chosen("Taskonomy", targets, tuple(DOMAINS))
+    layout, folders = _layout(root)
+    if "rgb" not in folders:
+        raise ValueError(f"{root} holds no Taskonomy pictures: there is no folder of domain rgb in it.")
+    kept = sorted(folders["rgb"]) if buildings is None else list(dict.fromkeys(buildings))
+    masked = "mask_valid" in folders and any(DOMAINS[name].mesh for name in wanted)
+    needed = ("rgb", *wanted, *(["mask_valid"] if masked and "mask_valid" not in wanted else []))
+    places = {domain: _places(root, domain, folders.get(domain, {}), kept) for domain in needed}
+    _check_complete(places, kept)
+    ids = tuple(f"{b}/{stem}" for b in kept for stem in sorted(places["rgb"][b].stems, key=_order))
+    if not ids:
+        raise ValueError(f"{root} holds no Taskonomy pictures in its rgb folders.")
+    labels = {
+        name: Label(
+            functools.partial(_path, places[name]),
+            functools.partial(_values, name, places[name], places.get("mask_valid") if DOMAINS[name].mesh else None),
+        )
+        for name in wanted
+    }
+    return Dataset(f"Taskonomy ({layout})", ids, functools.partial(_picture, places["rgb"]), labels)
+
+
+def _order(stem: str) -> tuple[int, int]:
+    point, view = re.findall(r"\d+", stem)
+    return int(point), int(view)
+
+
+def _layout(root: Path) -> tuple[str, dict[str, dict[str, Path]]]:
+    """The layout, and the folder of every domain and building, by the names of folders alone."""
+    found: dict[str, dict[str, dict[str, Path]]] = {}
+    for layout, domain, building, folder in _folders(root):
+        found.setdefault(layout, {}).setdefault(domain, {})[building] = folder
+    if len(found) > 1:
+        shown = [f"{next(iter(next(iter(part.values())).values()))} ({name})" for name, part in found.items()]
+        raise ValueError(f"{root} mixes Taskonomy layouts: {' and '.join(shown)}.")
+    if not found:
+        raise ValueError(f"{root} holds no Taskonomy folder: none is laid out as {'; '.join(LAYOUTS.values())}.")
+    return next(iter(found.items()))
+
+
+def _folders(root: Path) -> Iterator[tuple[str, str, str, Path]]:
+    known = ("rgb", *DOMAINS)
+    for place in _subfolders(root):
+        if place.name in known:
+            for folder in _subfolders(place):
+                if folder.name == "taskonomy":
+                    yield from (("omnitools", place.name, building.name, building) for building in _subfolders(folder))
+                elif _holds_views(folder):  # not so where another part of Omnidata stands beside Taskonomy
+                    yield "original", place.name, folder.name, folder
+            if _holds_views(place):
+                yield "sample", place.name, root.resolve().name, place
+        else:
+            ends = [domain for domain in known if place.name.endswith("_" + domain)]
+            if ends:
+                domain = max(ends, key=len)
+                inner = place / domain
+                building = place.name.removesuffix("_" + domain)
+                yield "tiny", domain, building, inner if inner.is_dir() else place
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _holds_views(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return any(FILE.fullmatch(entry.name) for entry in entries)
+
+
+def _places(root: Path, domain: str, folders: dict[str, Path], kept: Sequence[str]) -> dict[str, Place]:
+    """The files of a domain, building by building."""
+    if not folders:
+        raise FileNotFoundError(f"{root} has no folder of domain {domain}.")
+    lost = [building for building in kept if building not in folders]
+    if lost:
+        raise FileNotFoundError(f"{root} lacks {domain} of {len(lost)} of the {len(kept)} buildings: {few(lost)}.")
+    return {building: _place(folders[building], domain) for building in kept}
+
+
+def _place(folder: Path, domain: str) -> Place:
+    stems, tails = set(), {}
+    known = DOMAINS[domain].files if domain in DOMAINS else ()
+    for name in sorted(splits.names_in(folder)):
+        parts = FILE.fullmatch(name)
+        if parts is None:
+            continue
+        stem, _, _, own, suffix = parts.groups()
+        if own not in (known or (domain,)):
+            raise ValueError(f"{folder / name} is a file of domain {own!r} in a folder of {domain!r}.")
+        stems.add(stem)
+        tails.setdefault(f"_domain_{own}{suffix}", name)
+    if len(tails) > 1:
+        raise ValueError(f"{folder} names its files in two ways: {' and '.join(tails.values())}.")
+    return Place(folder, next(iter(tails), ""), frozenset(stems))
+
+
+def _check_complete(places: Places, kept: Sequence[str]) -> None:
+    """Every picture has a file in every domain."""
+    for of_building in places.values():
+        for building in kept:
+            absent = sorted(places["rgb"][building].stems - of_building[building].stems, key=_order)
+            if absent:
+                folder, count = of_building[building].folder, len(places["rgb"][building].stems)
+                raise splits.absent_files(folder, absent, count, f"{building}'s rgb")
+
+
+def _path(places: dict[str, Place], name: str) -> Path:
+    building, stem = name.rsplit("/", 1)
+    place = places[building]
+    return place.folder / (stem + place.tail)
+
+
+def _picture(places: dict[str, Place], name: str):
+    return image_files.picture(_path(places, name))
+
+
+def _values(domain: str, places: dict[str, Place], whole: dict[str, Place] | None, name: str) -> Values:
+    values, mask = DOMAINS[domain].decode(_path(places, name))
+    if whole is None or mask is None:
+        return Values(values, mask)
+    there = DOMAINS["mask_valid"].decode(_path(whole, name)).values
+    if there.shape != mask.shape:
+        raise ValueError(f"{_path(whole, name)} is of {there.shape} pixels where {domain} has {mask.shape}.")
+    return Values(values, mask & there)

@@ -1,0 +1,182 @@
+"""Encoders made ready to run: compiled over all devices, at full precision, the chosen layers alone."""
+
+import contextlib
+import dataclasses
+import functools
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Num
+
+from jaxsim import inputs
+from jaxsim.vision import models
+from jaxsim.vision.extraction.preprocessing import Preprocessing
+from jaxsim.vision.models.weights import digest
+
+Run = Callable[[Array], Mapping[str, Any]]
+"""From a batch of inputs `(b, h, w, c)` to arrays `(b, ..., k)` by layer."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ready:
+    """An encoder that is ready to run.
+
+    Attributes:
+        preprocessing: of its pictures.
+        run: gives the chosen layers.
+        shapes: of one picture's features, by layer.
+        weights: SHA-256 of its weights, or the name of a function, whose weights cannot be told.
+    """
+
+    preprocessing: Preprocessing
+    run: Run
+    shapes: dict[str, tuple[int, ...]]
+    weights: str
+
+
+@functools.cache
+def over_devices() -> tuple[NamedSharding, NamedSharding]:
+    """Where a batch goes, a share to each device; and where weights go, to all."""
+    devices = jax.local_devices()
+    mesh = jax.make_mesh((len(devices),), ("batch",), axis_types=(AxisType.Auto,), devices=devices)
+    return NamedSharding(mesh, PartitionSpec("batch")), NamedSharding(mesh, PartitionSpec())
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def prepare(preprocessing: Preprocessing, views: Num[Array, "b h w 3"]) -> Float[Array, "b h w c"]:
+    """The input of networks with that preprocessing."""
+    return preprocessing(views)
+
+
+def ready(
+    name: str,
+    encoder: Any,
+    preprocessing: Preprocessing,
+    view: np.ndarray,
+    batch: int,
+    layers: Sequence[str],
+    pool: bool,
+) -> Ready:
+    """Check an encoder and choose its layers.
+
+    Args:
+        name: of the encoder, for messages.
+        encoder: an `nnx.Module` with `layers(x)`, compiled here, ready for inference; or a function from
+            batch to arrays by layer, called as it is (with arrays over all devices if `jax.jit` made it).
+        preprocessing: of its pictures.
+        view: a picture in the preprocessing's frame, `(h, w, 3)`.
+        batch: pictures in a batch.
+        layers: names, `*` being any text; the last layer where there is none.
+        pool: take the mean over positions.
+
+    Raises:
+        TypeError: the encoder cannot be called, or gives no arrays by name.
+        ValueError: it does not take such pictures, or has no such layer.
+    """
+    views = jax.ShapeDtypeStruct((batch, *view.shape), view.dtype)
+    shape = jax.eval_shape(functools.partial(prepare, preprocessing), views).shape
+    if isinstance(encoder, nnx.Module):
+        return _module(name, encoder, preprocessing, shape, layers, pool)
+    if not callable(encoder):
+        raise TypeError(f"Encoder {name!r} is of type {type(encoder).__name__}, neither a network nor a function.")
+    first = jnp.broadcast_to(prepare(preprocessing, jnp.asarray(view)[None]), shape)
+    return _function(name, encoder, preprocessing, first, layers, pool)
+
+
+@contextlib.contextmanager
+def _shown(name: str, shape: Sequence[int]) -> Iterator[None]:
+    """Errors of the encoder's own as one sentence that says what it was shown."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        reason = textwrap.shorten(str(error).split("\n")[0], 300)
+        size = " x ".join(map(str, shape[1:]))
+        raise ValueError(f"Encoder {name!r} does not take pictures of {size}, as it is shown them: {reason}") from error
+
+
+def _module(name, encoder, preprocessing, shape, layers, pool) -> Ready:
+    encoder = models.fold(encoder)
+    encoder.eval()
+    weights = digest(encoder)
+    network = models.for_inference(encoder)
+    with _shown(name, shape):
+        given = models.layer_shapes(network, shape)
+    wanted = chosen(name, list(given), layers)
+    shapes = {layer: _pooled_shape(given[layer][1:], pool) for layer in wanted}
+    graph, state = nnx.split(network)
+    run = functools.partial(_forward(), graph, jax.device_put(state, over_devices()[1]), wanted, pool)
+    return Ready(preprocessing, run, shapes, weights)
+
+
+@functools.cache
+def _forward() -> Callable:
+    """`_features`, compiled as is best on this device, which is not looked at before a network runs."""
+    return jax.jit(_features, static_argnums=(0, 2, 3), compiler_options=models.compiler_options())
+
+
+def _features(graph: Any, state: Any, layers: tuple[str, ...], pool: bool, x: Array) -> dict[str, Array]:
+    with jax.default_matmul_precision("highest"):
+        values = models.all_layers(nnx.merge(graph, state), x)
+    return {layer: _pooled(values[layer].astype(jnp.float32), pool) for layer in layers}
+
+
+def _function(name, encoder, preprocessing, first, layers, pool) -> Ready:
+    place = over_devices()[0] if isinstance(encoder, jax.stages.Wrapped) else jax.local_devices()[0]
+    given = _called(name, encoder, place, first)
+    wanted = chosen(name, list(given), layers)
+    run = functools.partial(_chosen_of_function, name, encoder, place, wanted, pool)
+    shapes = {layer: _pooled_shape(given[layer].shape[1:], pool) for layer in wanted}
+    text = getattr(encoder, "__qualname__", type(encoder).__qualname__)
+    return Ready(preprocessing, run, shapes, f"function {text}")
+
+
+def _chosen_of_function(name, encoder, place, layers, pool, x) -> dict[str, Array]:
+    values = _called(name, encoder, place, x)
+    lost = [layer for layer in layers if layer not in values]
+    if lost:
+        raise ValueError(f"Encoder {name!r} gave layer {lost[0]!r} for one batch and not for another.")
+    return {layer: _pooled(values[layer], pool) for layer in layers}
+
+
+def _called(name: str, encoder: Any, place: Any, x: Array) -> dict[str, np.ndarray]:
+    """What a function gives for a batch, as arrays of our own: another library may use its memory again."""
+    with _shown(name, x.shape), jax.default_matmul_precision("highest"):
+        values = encoder(jax.device_put(x, place))
+    if not isinstance(values, Mapping):
+        raise TypeError(f"Encoder {name!r} gives a {type(values).__name__} and not arrays by the name of their layer.")
+    with _shown(name, x.shape):
+        found = inputs.networks(values, what=f"what encoder {name!r} gives")
+    arrays = {layer: np.array(array, np.float32) for layer, array in zip(found.names, found.arrays, strict=True)}
+    for layer, array in arrays.items():
+        if len(array) != len(x):
+            raise ValueError(f"Encoder {name!r} gave layer {layer!r} of shape {array.shape} for {len(x)} pictures.")
+    return arrays
+
+
+def chosen(name: str, there: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
+    """The wanted layers in the order of the encoder, the last one if none is named.
+
+    Raises:
+        ValueError: there is no such layer; those there are are listed.
+
+    >>> chosen("net", ["stem", "block1", "block2", "code"], ["block*"])
+    ('block1', 'block2')
+    """
+    if unknown := [pattern for pattern in wanted if not models.matching(there, [pattern])]:
+        raise ValueError(f"Encoder {name!r} has no layer {unknown[0]!r}; there are {', '.join(there)}.")
+    return models.matching(there, wanted) or tuple(there[-1:])
+
+
+def _pooled(values: Any, pool: bool) -> Any:
+    """The mean over positions, all axes between the first and the last."""
+    return values.mean(tuple(range(1, values.ndim - 1))) if pool and values.ndim > 2 else values
+
+
+def _pooled_shape(shape: Sequence[int], pool: bool) -> tuple[int, ...]:
+    return tuple(shape[-1:] if pool else shape)

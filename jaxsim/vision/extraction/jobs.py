@@ -1,0 +1,268 @@
+"""The job: pictures through encoders to a folder of features, a batch at a time, on from where it was stopped."""
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+from jaxsim.vision import datasets
+from jaxsim.vision.datasets import Batch, Dataset, Example
+from jaxsim.vision.extraction import forward, storage
+from jaxsim.vision.extraction.crops import Frame, Size
+from jaxsim.vision.extraction.preprocessing import Preprocessing, named, preprocessing_of
+
+NO_PICTURE = np.zeros((1, 1, 3), np.uint8)
+"""Stands for the picture where only views of it are used."""
+FAULTS = (ValueError, OSError, jax.errors.JaxRuntimeError)
+"""Errors after which finished batches are kept."""
+
+
+def extract(
+    pictures: str | Path | Dataset,
+    encoders: Mapping[str, Any],
+    out: str | Path,
+    *,
+    layers: Sequence[str] | Mapping[str, Sequence[str]] = (),
+    preprocessing: Mapping[str, Preprocessing | str] | None = None,
+    size: Size | None = None,
+    batch: int = 32,
+    pool: bool = False,
+    threads: int = 2,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Take the features that encoders have of pictures, and write them as a folder that `read_features` reads.
+
+    The folder has `ENCODER.npy` `(n, ..., c)` float32 for each encoder, `ENCODER.LAYER.npy` where several layers of it
+    are taken, `image_ids.npy`, and `features.json`, which says how they were made. It appears when it is complete:
+    until then everything is in `OUT.part`, and the same call goes on from there after an error, Ctrl-C or a kill, which
+    costs one batch and the last five seconds. On the same machine the result has the same bits as one made in one go.
+    A picture that cannot be read may be mended or removed in between; those that are done must stay as they are.
+    Features that are not finite are warned of, once a file.
+
+    Networks compute in float32, products at the highest precision, with stored statistics of their normalizations,
+    made ready by `models.for_inference`. Batches are shared out over all devices. The last one is filled up, so that
+    each network is compiled once. Pictures are read ahead in threads.
+
+    Memory: at most 4 `threads` + 3 batches of pictures as the networks are shown them (4 or 1 bytes a number), two of
+    features, the encoders, and what one batch takes in two encoders. The number of pictures does not matter.
+
+    Args:
+        pictures: a folder of pictures, or any dataset; its targets are not read.
+        encoders: by name; each an `nnx.Module` with `layers(x)`, such as `ResNet` and `SmallEncoder`, or a function
+            from a batch `(b, h, w, c)` to arrays `(b, ..., k)` by layer. A function is called as it is; made by
+            `jax.jit` it is compiled and gets arrays that lie on all devices.
+        out: the folder to be made.
+        layers: names, `*` being any text, for all encoders or by encoder; by default each encoder's last layer.
+        preprocessing: by encoder, a `Preprocessing` or a name in `NAMED`; by default what `preprocessing_of` says.
+        size: of the pictures instead of what the preprocessing has, height and width or both in one number.
+        batch: pictures in a batch on all devices together, rounded up to a multiple of their number.
+        pool: write means over positions `(n, c)`.
+        threads: that read pictures.
+        overwrite: replace features that are in `out`, and discard an unfinished job that differs.
+        progress: called with (pictures done, all pictures) after each batch.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: `out` is there already, or an unfinished job that differs from this one.
+        FileNotFoundError: there is no such folder of pictures.
+        OSError: the folder cannot be written, or the disk is full. What is done is kept.
+        TypeError: an encoder is neither a network nor a function.
+        ValueError: there are no pictures, or no such layer or preprocessing; a network does not take what it is
+            shown; pictures differ in size; a picture is damaged (what is done is kept); a batch is too large for
+            the device.
+
+    Example:
+        >>> import tempfile
+        >>> from flax import nnx
+        >>> import jaxsim
+        >>> from jaxsim.vision import models
+        >>> gray = Dataset("made up", ("a", "b", "c"), lambda name: np.full((16, 16, 3), ord(name), np.uint8), {})
+        >>> encoder = models.SmallEncoder((3, 3), (2, 2), rngs=nnx.Rngs(0))
+        >>> out = extract(gray, {"net": encoder}, Path(tempfile.mkdtemp()) / "features", layers=["conv*"])
+        >>> features, ids = jaxsim.read_features(out)
+        >>> {name: x.shape for name, x in features.items()}, ids
+        ({'net.conv1': (3, 8, 8, 3), 'net.conv2': (3, 4, 4, 3)}, ('a', 'b', 'c'))
+    """
+    storage.check(out, overwrite)
+    dataset = pictures if isinstance(pictures, Dataset) else datasets.folder(pictures)
+    dataset = dataclasses.replace(dataset, labels={})
+    shown = _shown(encoders, preprocessing or {}, size)
+    if not len(dataset) or batch < 1:
+        raise ValueError(f"Features of {len(dataset)} pictures in batches of {batch} cannot be taken.")
+    views = _Views(tuple(dict.fromkeys(p.frame for p in shown.values())))
+    first = views(dataset[0])
+    views = dataclasses.replace(views, shapes=tuple(view.shape for view in first.targets.values()))
+    devices = jax.local_device_count()
+    together = -(-min(batch, len(dataset)) // devices) * devices
+    ready = {
+        name: forward.ready(
+            name, encoder, shown[name], first.targets[views.key(shown[name].frame)], together, _of(layers, name), pool
+        )
+        for name, encoder in encoders.items()
+    }
+    places = _places(ready)
+    job = _job(ready, places, batch, pool)
+    rows = {file: ready[name].shapes[layer] for file, (name, layer) in places.items()}
+    with storage.opened(out, job, dataset.ids, rows, overwrite=overwrite) as store:
+        told: set[str] = set()
+        try:
+            rest = dataclasses.replace(dataset, ids=dataset.ids[store.done :])
+            loaded = datasets.batches(rest, together, finish=views, threads=threads) if len(rest) else ()
+            started = _one_behind(_started(loaded, ready, views, together))
+            for values in _rows(started, places, list(ready)[-1]):
+                _warn_of_odd(values, told)
+                store.append(values)
+                if progress is not None:
+                    progress(store.done, len(dataset))
+        except FAULTS as error:
+            raise _with_what_is_kept(error, store, out, batch) from error
+    return Path(out)
+
+
+def _shown(encoders: Mapping[str, Any], given: Mapping[str, Preprocessing | str], size: Size | None):
+    """Each encoder's preprocessing."""
+    if not encoders:
+        raise ValueError("There are no encoders.")
+    strange = [name for name in given if name not in encoders]
+    if strange:
+        raise ValueError(f"A preprocessing is given for {strange[0]!r}; the encoders are {', '.join(encoders)}.")
+    shown = {}
+    for name, encoder in encoders.items():
+        own = given.get(name)
+        found = preprocessing_of(name, encoder) if own is None else named(own) if isinstance(own, str) else own
+        shown[name] = found.at(size)
+    return shown
+
+
+def _of(layers: Sequence[str] | Mapping[str, Sequence[str]], name: str) -> Sequence[str]:
+    wanted = layers.get(name, ()) if isinstance(layers, Mapping) else layers
+    if isinstance(wanted, str):
+        raise TypeError(f"layers must be a list of names, not the text {wanted!r}.")
+    return wanted
+
+
+def _places(ready: Mapping[str, forward.Ready]) -> dict[str, tuple[str, str]]:
+    """Encoder and layer of each file."""
+    places: dict[str, tuple[str, str]] = {}
+    for name, one in ready.items():
+        for layer in one.shapes:
+            file = name if len(one.shapes) == 1 else f"{name}.{layer}"
+            if not file or file.startswith((".", "__")) or set(file) & set("/\\\0") or file == "image_ids":
+                raise ValueError(f"{file!r}, of encoder {name!r} and layer {layer!r}, cannot be the name of a file.")
+            if file in places:
+                raise ValueError(f"Two features would have the name {file!r}: rename an encoder.")
+            places[file] = name, layer
+    return places
+
+
+def _job(ready: Mapping[str, forward.Ready], places: Mapping[str, tuple[str, str]], batch: int, pool: bool):
+    """What the features depend on, beside the pictures."""
+    made = {}
+    for file, (name, layer) in places.items():
+        one = ready[name]
+        made[file] = {"encoder": name, "layer": layer, "shape": one.shapes[layer], "weights": one.weights}
+        made[file]["preprocessing"] = one.preprocessing.to_json()
+    return {"features": made, "batch": batch, "pool": pool, "jax": jax.__version__, "platform": jax.default_backend()}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Views:
+    """Replaces a picture by what networks are shown of it, a target a frame; checks that sizes do not change."""
+
+    frames: tuple[Frame, ...]
+    shapes: tuple[tuple[int, ...], ...] = ()
+
+    def __call__(self, example: Example) -> Example:
+        views = {self.key(frame): frame(example.image) for frame in self.frames}
+        for view, shape in zip(views.values(), self.shapes, strict=bool(self.shapes)):
+            if view.shape != shape:
+                sizes = [f"{height} x {width}" for height, width, _ in (view.shape, shape)]
+                raise ValueError(
+                    f"Picture {example.id!r} is of {sizes[0]} pixels, the first of {sizes[1]}: give a size."
+                )
+        return Example(example.id, NO_PICTURE, views, {})
+
+    def key(self, frame: Frame) -> str:
+        """Name of a frame's target."""
+        return str(self.frames.index(frame))
+
+
+def _started(
+    loaded: Iterable[Batch], ready: Mapping[str, forward.Ready], views: _Views, together: int
+) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
+    """Each encoder at work on each batch, which is filled up by its last picture: (pictures, encoder, layers)."""
+    shares, _ = forward.over_devices()
+    for found in loaded:
+        seen = {}
+        for frame in views.frames:
+            view = found.targets[views.key(frame)]
+            seen[frame] = jax.device_put(np.concatenate([view, np.repeat(view[-1:], together - len(view), 0)]), shares)
+        distinct = dict.fromkeys(one.preprocessing for one in ready.values())
+        shown = {own: forward.prepare(own, seen[own.frame]) for own in distinct}
+        for name, one in ready.items():
+            yield len(found), name, one.run(shown[one.preprocessing])
+
+
+Item = TypeVar("Item")
+
+
+def _one_behind(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield each item only after the next has been requested, so that the device works ahead.
+
+    On failure yield what is pending, then raise.
+    """
+    waiting: list[Item] = []
+    failure = None
+    while True:
+        try:
+            started = [next(items)]
+        except StopIteration:
+            started = []
+        except FAULTS as error:
+            failure, started = error, []
+        yield from waiting
+        if failure is not None:
+            raise failure
+        if not started:
+            return
+        waiting = started
+
+
+def _rows(
+    items: Iterator[tuple[int, str, Mapping[str, Any]]], places: Mapping[str, tuple[str, str]], last: str
+) -> Iterator[dict[str, np.ndarray]]:
+    """The features of each batch on the host, by file, when the last encoder has its own."""
+    rows: dict[str, np.ndarray] = {}
+    for count, name, layers in items:
+        rows |= {file: np.asarray(layers[layer])[:count] for file, (own, layer) in places.items() if own == name}
+        if name == last:
+            yield rows
+            rows = {}
+
+
+def _warn_of_odd(values: Mapping[str, np.ndarray], told: set[str]) -> None:
+    """Warn once of each file whose features are not all finite."""
+    for file, features in values.items():
+        if file not in told and not np.isfinite(features).all():
+            told.add(file)
+            text = f"Features {file!r} have numbers that are not finite, of which no similarity can be computed."
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
+
+
+def _with_what_is_kept(error: Exception, store: storage.Store, out: str | Path, batch: int) -> Exception:
+    """The error as one sentence, with a word on how to go on where something is done."""
+    text = str(error)
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        if "RESOURCE_EXHAUSTED" not in text:
+            return error
+        text = f"A batch of {batch} does not fit in the device's memory: give a smaller one."
+    if store.done:
+        return storage.Unfinished(text, store.done, len(store.ids), storage.part_of(out))
+    return OSError(text) if isinstance(error, OSError) else ValueError(text)

@@ -1,0 +1,43 @@
+"""Networks in Flax NNX, channels last: small ones, ResNet-50, decoders; weights converted, and as checked safetensors.
+
+Needs the `nn` extra; `import jaxsim` leaves this package out. Every convolution and product asks for
+`Precision.HIGHEST` unless told otherwise, so features are not TensorFloat-32 numbers on a GPU.
+"""
+
+from jaxsim.vision.models.batchnorm import fold
+from jaxsim.vision.models.convert import Conversion, from_checkpoint
+from jaxsim.vision.models.decoders import AsppDecoder, SmallDecoder, VectorHead
+from jaxsim.vision.models.deeplab import Branch, DeepLabDecoder
+from jaxsim.vision.models.deploy import compiler_options, for_inference
+from jaxsim.vision.models.encoders import SIZES, SmallEncoder, check_size
+from jaxsim.vision.models.networks import Network, all_layers, layer_shapes, matching
+from jaxsim.vision.models.resnet import NETWORKS, ResNet
+from jaxsim.vision.models.taskonomy import TaskonomyDecoder, TaskonomyHead
+from jaxsim.vision.models.weights import from_safetensors, safetensors_metadata, to_safetensors
+
+__all__ = [
+    "NETWORKS",
+    "SIZES",
+    "AsppDecoder",
+    "Branch",
+    "Conversion",
+    "DeepLabDecoder",
+    "Network",
+    "ResNet",
+    "SmallDecoder",
+    "SmallEncoder",
+    "TaskonomyDecoder",
+    "TaskonomyHead",
+    "VectorHead",
+    "all_layers",
+    "check_size",
+    "compiler_options",
+    "fold",
+    "for_inference",
+    "from_checkpoint",
+    "from_safetensors",
+    "layer_shapes",
+    "matching",
+    "safetensors_metadata",
+    "to_safetensors",
+]

@@ -1,0 +1,143 @@
+"""What Taskonomy's networks have after the encoder: the 15-layer decoder of images, the head of vectors."""
+
+import jax
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxsim.vision.models.batchnorm import Normed, normed_convolution
+from jaxsim.vision.models.decoders import flatten
+from jaxsim.vision.models.encoders import check_channels
+
+LAYERS: tuple[tuple[str, int], ...] = (
+    ("conv2", 1024),
+    ("conv3", 1024),
+    ("conv4", 512),
+    ("conv5", 256),
+    ("conv6", 256),
+    ("conv7", 128),
+    ("deconv8", 64),
+    ("conv9", 64),
+    ("deconv10", 32),
+    ("conv11", 32),
+    ("deconv12", 16),
+    ("conv13", 32),
+    ("deconv14", 16),
+)
+"""Hidden layers of the decoder with their channels; a `deconv` is a transposed convolution that doubles the side."""
+SLOPE = 0.2
+"""Slope of the leaky ReLU below zero."""
+
+
+class TaskonomyDecoder(nnx.Module):
+    """Codes `(b, h, w, channels_in)` to images `(b, 16 h, 16 w, channels_out)` in (-1, 1).
+
+    Thirteen hidden layers, 3 x 3, each with batch normalization and leaky ReLU; then a convolution with bias and tanh,
+    which the published networks have even where the channels are class scores or embeddings.
+
+    Source: Zamir et al., Taskonomy (2018), and the layer table of its published networks.
+
+    Args:
+        channels_out: channels of the target.
+        channels_in: channels of the code.
+        precision: of the convolutions.
+        rngs: random keys of the initial weights.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from jaxsim.vision import models
+        >>> decoder = nnx.eval_shape(lambda: models.TaskonomyDecoder(3, rngs=nnx.Rngs(0)))
+        >>> nnx.eval_shape(lambda d, x: d(x), decoder, jnp.zeros((2, 16, 16, 8))).shape
+        (2, 256, 256, 3)
+    """
+
+    def __init__(
+        self,
+        channels_out: int,
+        *,
+        channels_in: int = 8,
+        precision: lax.Precision | None = lax.Precision.HIGHEST,
+        rngs: nnx.Rngs,
+    ):
+        self.channels_in = channels_in
+        hidden: dict[str, Normed] = {}
+        for name, channels in LAYERS:
+            make = _doubling if name.startswith("deconv") else _convolution
+            hidden[name] = make(channels_in, channels, precision=precision, rngs=rngs)
+            channels_in = channels
+        self.hidden = nnx.Dict(hidden)
+        self.out = nnx.Conv(channels_in, channels_out, (3, 3), precision=precision, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ k"]:
+        """The image of each code."""
+        check_channels(x, self.channels_in, "decoder")
+        for name, _ in LAYERS:
+            x = jax.nn.leaky_relu(self.hidden[name](x), SLOPE)
+        return jax.nn.tanh(self.out(x))
+
+
+class TaskonomyHead(nnx.Module):
+    """Codes `(b, ...)`, flattened with channels last, to vectors `(b, outputs)` through one hidden layer.
+
+    The hidden layer has batch normalization, ReLU and, in training, dropout of a half.
+
+    Source: Zamir et al., Taskonomy (2018): object and scene classes, room layout and vanishing points.
+
+    Args:
+        outputs: length of the target vector or number of classes.
+        features_in: numbers in one code; 16 x 16 x 8 by default.
+        hidden: width of the hidden layer.
+        precision: of the products.
+        rngs: random keys of the initial weights.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from jaxsim.vision import models
+        >>> head = models.TaskonomyHead(9, features_in=32, hidden=16, rngs=nnx.Rngs(0))
+        >>> head(jnp.zeros((2, 2, 2, 8))).shape
+        (2, 9)
+        >>> head.train()
+        >>> head(jnp.zeros((2, 2, 2, 8)), rngs=nnx.Rngs(dropout=1)).shape
+        (2, 9)
+    """
+
+    def __init__(
+        self,
+        outputs: int,
+        *,
+        features_in: int = 2048,
+        hidden: int = 2048,
+        precision: lax.Precision | None = lax.Precision.HIGHEST,
+        rngs: nnx.Rngs,
+    ):
+        self.features_in = features_in
+        self.hidden = normed_convolution(features_in, hidden, side=1, precision=precision, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, deterministic=True)
+        self.out = nnx.Linear(hidden, outputs, precision=precision, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b ..."], *, rngs: nnx.Rngs | None = None) -> Float[Array, "b k"]:
+        """The vector of each code; in training with the random keys of the dropout."""
+        flat = flatten(x, self.features_in)
+        return self.out(self.dropout(jax.nn.relu(self.hidden(flat)), rngs=rngs))
+
+
+def _convolution(channels_in: int, channels: int, *, precision: lax.Precision | None, rngs: nnx.Rngs) -> Normed:
+    return normed_convolution(channels_in, channels, side=3, precision=precision, rngs=rngs)
+
+
+def _doubling(channels_in: int, channels: int, *, precision: lax.Precision | None, rngs: nnx.Rngs) -> Normed:
+    """A transposed convolution at stride 2, the gradient of a SAME convolution; weights `(3, 3, channels, inputs)`."""
+    layer = nnx.ConvTranspose(
+        channels_in,
+        channels,
+        (3, 3),
+        strides=(2, 2),
+        use_bias=False,
+        transpose_kernel=True,
+        kernel_init=nnx.initializers.he_normal(in_axis=-1, out_axis=-2),
+        precision=precision,
+        rngs=rngs,
+    )
+    return Normed(layer, rngs=rngs)

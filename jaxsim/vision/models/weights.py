@@ -1,0 +1,200 @@
+"""Encoders as one safetensors file: shapes and a SHA-256 per array in its header, and one of that, verified on load."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxsim import io
+from jaxsim.io.checksums import sha256, sha256_of_json
+from jaxsim.vision.models.batchnorm import is_folded
+from jaxsim.vision.models.encoders import SmallEncoder
+from jaxsim.vision.models.resnet import ResNet
+
+HEADER = "jaxsim_encoders"
+"""The header's one entry: a JSON text. One, because the format does not keep the order of several."""
+PARTS = ("encoders", "metadata", "sha256")
+WHOLE = "sha256_of_header"
+"""What the JSON text holds: the parts, and the SHA-256 of them; files of before it was written lack that."""
+
+Encoder = SmallEncoder | ResNet
+KINDS: Mapping[str, type[Encoder]] = MappingProxyType({"SmallEncoder": SmallEncoder, "ResNet": ResNet})
+"""Encoders that a file can hold, by the name that its header gives them; without a name it is a `SmallEncoder`."""
+CONTAINERS = ("convolutions", "blocks")
+"""Modules that only hold layers, whose names are left out of the arrays'."""
+
+
+def to_safetensors(
+    encoders: Mapping[str, Encoder],
+    path: str | Path,
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write named encoders to one file, whole or not at all; arrays are named `depth/conv1/kernel`.
+
+    For a `ResNet` that is `resnet50/block1/unit1/conv1/linear/kernel` and `resnet50/stem/norm/mean`.
+
+    Equal encoders and metadata give equal bytes.
+
+    Args:
+        encoders: the encoders by name, each name without a slash.
+        path: the file to write.
+        metadata: anything JSON can hold: what the encoders were trained on, and how.
+        overwrite: replace a file that is there already.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: there is no encoder, one is folded, or a name is empty or holds a slash.
+        TypeError: one is neither a `SmallEncoder` nor a `ResNet`, or the metadata are not JSON.
+        FileExistsError: the file is there and `overwrite` is False.
+        OSError: it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from jaxsim.vision import models
+        >>> encoders = {"depth": models.SmallEncoder(rngs=nnx.Rngs(0))}
+        >>> path = models.to_safetensors(encoders, Path(tempfile.mkdtemp()) / "e.safetensors", {"steps": 800})
+        >>> list(models.from_safetensors(path)), models.safetensors_metadata(path)
+        (['depth'], {'steps': 800})
+    """
+    from safetensors.numpy import save
+
+    if not encoders:
+        raise ValueError(f"{path} was not written: there are no encoders.")
+    arrays: dict[str, np.ndarray] = {}
+    for name, encoder in encoders.items():
+        if type(encoder).__name__ not in KINDS:
+            raise TypeError(
+                f"{path} was not written: {name!r} is a {type(encoder).__name__}, not {' or '.join(KINDS)}."
+            )
+        if is_folded(encoder):
+            raise ValueError(f"{path} was not written: {name!r} is folded; save the network it was folded from.")
+        if not name or "/" in name:
+            raise ValueError(f"{path} was not written: {name!r} cannot name an encoder (empty or with a slash).")
+        arrays |= {f"{name}/{key}": np.asarray(variable[...]) for key, variable in variables(encoder).items()}
+    header = {
+        "encoders": {name: _description(encoder) for name, encoder in encoders.items()},
+        "metadata": dict(metadata or {}),
+        "sha256": {key: sha256(values) for key, values in arrays.items()},
+    }
+    header[WHOLE] = sha256_of_json(header)
+    data = save(arrays, {HEADER: json.dumps(header)})
+    with io.atomic(path, overwrite=overwrite) as temporary:
+        temporary.write_bytes(data)
+    return Path(path)
+
+
+def from_safetensors(path: str | Path) -> dict[str, Any]:
+    """Read the encoders that `to_safetensors` wrote, each of the kind it was, in their order.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        OSError: the file cannot be read.
+        ValueError: the file is damaged or not of this kind; or an array is missing, unknown, of the wrong shape or
+            type, differs from its checksum, or has numbers that are not finite. The message names the file and the
+            array.
+    """
+    header, arrays = _read(path)
+    try:
+        encoders = {name: without_values(**description) for name, description in header["encoders"].items()}
+        sums = dict(header["sha256"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged: its header does not describe encoders ({error}).") from None
+    slots = {f"{name}/{key}": slot for name, encoder in encoders.items() for key, slot in variables(encoder).items()}
+    for key in sorted(slots.keys() | arrays.keys()):
+        if key not in arrays:
+            raise ValueError(f"{path} has no array {key!r}.")
+        if key not in slots:
+            raise ValueError(f"{path} has an array {key!r} that belongs to none of its encoders.")
+        _check(path, key, arrays[key], slots[key], sums.get(key))
+        slots[key].set_value(jnp.asarray(arrays[key]))
+    return encoders
+
+
+def safetensors_metadata(path: str | Path) -> dict[str, Any]:
+    """The metadata given to `to_safetensors`.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: the file is damaged or not of this kind.
+    """
+    return _read(path)[0].get("metadata", {})
+
+
+def variables(network: nnx.Module) -> dict[str, nnx.Variable]:
+    """A network's weights and statistics by their names in a file, without the network's own name."""
+    found = [(path, value) for path, value in nnx.iter_graph(network) if isinstance(value, nnx.Variable)]
+    return {"/".join(str(part) for part in path if part not in CONTAINERS): value for path, value in found}
+
+
+def digest(network: nnx.Module) -> str:
+    """SHA-256 of all variables of a network with their names, types and shapes, in hexadecimal.
+
+    >>> from flax import nnx
+    >>> first, second = (nnx.Linear(2, 3, rngs=nnx.Rngs(seed)) for seed in (0, 1))
+    >>> digest(first) == digest(nnx.clone(first)), digest(first) == digest(second)
+    (True, False)
+    """
+    total = hashlib.sha256()
+    for name, variable in sorted(variables(network).items()):
+        value = variable[...]
+        keys = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+        values = np.asarray(jax.random.key_data(value) if keys else value)
+        total.update(f"{name} {values.dtype} {values.shape}".encode() + values.tobytes())
+    return total.hexdigest()
+
+
+def without_values(*, network: str = "SmallEncoder", **configuration: Any) -> Encoder:
+    """An encoder of that kind whose weights have shapes but no values yet."""
+    if network not in KINDS:
+        raise ValueError(f"there is no kind of encoder {network!r}")
+    return nnx.eval_shape(lambda: KINDS[network](**configuration, rngs=nnx.Rngs(0)))
+
+
+def _description(encoder: Encoder) -> dict[str, Any]:
+    kind = type(encoder).__name__
+    return ({} if kind == "SmallEncoder" else {"network": kind}) | encoder.configuration
+
+
+def _check(path: str | Path, key: str, values: np.ndarray, slot: Any, expected: str | None) -> None:
+    if values.shape != slot.shape:
+        raise ValueError(f"{path}: array {key!r} has shape {values.shape}, but its encoder needs {slot.shape}.")
+    if values.dtype != slot.dtype:
+        raise ValueError(f"{path}: array {key!r} is of type {values.dtype}, but its encoder needs {slot.dtype}.")
+    if sha256(values) != expected:
+        raise ValueError(f"{path} is damaged: array {key!r} differs from its checksum.")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{path}: array {key!r} has numbers that are not finite, of which nothing can be computed.")
+
+
+def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The header's JSON and the arrays."""
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} is not there or is not a file.")
+    try:
+        with safe_open(path, "numpy") as file:
+            text = (file.metadata() or {}).get(HEADER)
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        header = json.loads(text) if text is not None else None
+    except OSError as error:
+        raise type(error)(f"{path} could not be read: {error}.") from error
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is damaged: {error}.") from None
+    if not isinstance(header, dict):
+        raise ValueError(f"{path} holds no jaxsim encoders: its header has no entry {HEADER!r}.")
+    whole = header.pop(WHOLE, None)
+    if not header.keys() <= set(PARTS) or whole not in (None, sha256_of_json(header)):
+        raise ValueError(f"{path} is damaged: its header differs from its checksum.")
+    return header, arrays

@@ -1,0 +1,73 @@
+"""Optimizers as functions of what a run says of itself: its first learning rate and its number of steps."""
+
+import dataclasses
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+Optimizer = Callable[[float, int], optax.GradientTransformation]
+"""Function of (first learning rate, steps); equal ones must compare equal, or each run is compiled anew."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sgd:
+    """Stochastic gradient descent with momentum and the "poly" schedule, as DDS 2020 and ASTMT train their branches.
+
+    In epoch e of E, counted from 0, the rate is lr (1 - e / E)^power; it is the same for all steps of an epoch. The
+    weight decay is added to the gradient before the momentum, as in PyTorch's SGD, and concerns all weights.
+
+    Source: Dwivedi et al., Duality diagram similarity (2020), section 5.2; Maninis et al. (2019). The latter's released
+    code lowers the rate one epoch later, and starts each epoch without momentum.
+
+    Attributes:
+        epochs: E; the run's steps are a multiple of it.
+        momentum: share of the last change that is kept.
+        weight_decay: times the weights, added to their gradient.
+        power: of the schedule.
+
+    >>> rate = Sgd(epochs=4).schedule(1e-3, steps=8)
+    >>> [round(float(rate(step)), 6) for step in (0, 1, 2, 7)]
+    [0.001, 0.001, 0.000772, 0.000287]
+    """
+
+    epochs: int
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    power: float = 0.9
+
+    def __call__(self, learning_rate: float, steps: int) -> optax.GradientTransformation:
+        """The transformation of a run.
+
+        Raises:
+            ValueError: the steps are no multiple of the epochs.
+        """
+        rate = self.schedule(learning_rate, steps)
+        return optax.chain(optax.add_decayed_weights(self.weight_decay), optax.sgd(rate, self.momentum))
+
+    def schedule(self, learning_rate: float, steps: int) -> Callable[[Any], jax.Array]:
+        """The rate of each step, as a function of the step from 0.
+
+        Raises:
+            ValueError: the steps are no multiple of the epochs.
+        """
+        if self.epochs < 1 or steps % self.epochs:
+            raise ValueError(f"{steps} steps are not a multiple of {self.epochs} epochs.")
+
+        def rate(step: Any) -> jax.Array:
+            passed = jnp.minimum(step // (steps // self.epochs), self.epochs) / self.epochs
+            return learning_rate * (1 - passed) ** self.power
+
+        return rate
+
+
+def describe(function: Callable) -> str:
+    """What a checkpoint says of an optimizer or a loss: a function's name, or a record with its fields.
+
+    >>> describe(optax.adam), describe(Sgd(epochs=2))[:4]
+    ('adam', 'Sgd(')
+    """
+    return getattr(function, "__qualname__", None) or re.sub(r" at 0x[0-9a-f]+", "", repr(function))
