@@ -129,7 +129,7 @@ def table4(sizes: Sizes) -> Case:
 
     def ours():
         key = jax.random.key(0)
-        return blocked(js.resample(xs, wanted, scheme, resamples=len(indices), estimate=False, key=key, against=ys))
+        return blocked(js.resample(xs, wanted, scheme, n_resamples=len(indices), estimate=False, key=key, against=ys))
 
     def same(scores):
         mine = np.stack([np.asarray(v)[..., 0] for v in scores["ours"]])

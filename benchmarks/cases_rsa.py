@@ -62,7 +62,7 @@ def rsa_bootstrap(sizes: Sizes) -> Case:
 
     def ours():
         key = jax.random.key(0)
-        return blocked(js.resample(on_device, js.RSA_UNCENTERED, scheme, resamples=resamples, key=key))
+        return blocked(js.resample(on_device, js.RSA_UNCENTERED, scheme, n_resamples=resamples, key=key))
 
     def same(scores):
         mine = np.asarray(scores["ours"][0])

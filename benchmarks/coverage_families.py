@@ -16,8 +16,7 @@ from jax import lax
 
 from benchmarks.coverage_data import causes, mix, world
 from benchmarks.coverage_schemes import scores, weighted
-from jaxsim import measures, statistics
-from jaxsim.resampling import schemes
+from jaxsim import measures, schemes, statistics
 
 SOURCES, RESAMPLES, LEVEL, AT_ONCE = 20, 1000, 0.05, 20
 ANGLES = {"all equal": (0.85,) * SOURCES, "two groups": (0.80,) * 10 + (0.88,) * 10}

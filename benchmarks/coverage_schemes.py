@@ -15,10 +15,9 @@ from scipy import stats
 
 from benchmarks import coverage_numpy
 from benchmarks.coverage_data import images, world
-from jaxsim import centering, compare, statistics
+from jaxsim import centering, compare, schemes, statistics
 from jaxsim.linalg import dot
 from jaxsim.measures import Measure
-from jaxsim.resampling import schemes
 
 
 def scores(m: Measure, features: jax.Array) -> jax.Array:

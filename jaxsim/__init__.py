@@ -1,43 +1,107 @@
-"""Similarity of neural representations in JAX: RSA, CKA and duality diagram similarity for whole sets of networks."""
+"""Similarity of neural representations in JAX: RSA, CKA and duality diagram similarity for whole sets of networks.
 
-from jaxsim import compare as compare
-from jaxsim import demo as demo
-from jaxsim import measures as measures
-from jaxsim import pairwise as pairwise
-from jaxsim import plotting as plotting
-from jaxsim import statistics as statistics
-from jaxsim import taxonomy as taxonomy
-from jaxsim import transforms as transforms
-from jaxsim.engine import affinity as affinity
-from jaxsim.engine import compare_maps as compare_maps
-from jaxsim.engine import cross_affinity as cross_affinity
-from jaxsim.engine import maps as maps
-from jaxsim.engine import noise_ceiling as noise_ceiling
-from jaxsim.evaluation import agreement_intervals as agreement_intervals
-from jaxsim.evaluation import evaluate as evaluate
-from jaxsim.evaluation import load_truth as load_truth
-from jaxsim.io import read_features as read_features
-from jaxsim.measures import CKA_LINEAR as CKA_LINEAR
-from jaxsim.measures import CKA_LINEAR_BIASED as CKA_LINEAR_BIASED
-from jaxsim.measures import CKA_RBF as CKA_RBF
-from jaxsim.measures import CKA_RBF_BIASED as CKA_RBF_BIASED
-from jaxsim.measures import DDS_COSINE as DDS_COSINE
-from jaxsim.measures import DDS_LAPLACIAN as DDS_LAPLACIAN
-from jaxsim.measures import DISTANCE_CORRELATION as DISTANCE_CORRELATION
-from jaxsim.measures import DISTANCE_CORRELATION_UNBIASED as DISTANCE_CORRELATION_UNBIASED
-from jaxsim.measures import RSA as RSA
-from jaxsim.measures import RSA_UNCENTERED as RSA_UNCENTERED
-from jaxsim.measures import RV as RV
-from jaxsim.measures import Measure as Measure
-from jaxsim.measures import dds as dds
-from jaxsim.resampling import BayesianBootstrap as BayesianBootstrap
-from jaxsim.resampling import Bootstrap as Bootstrap
-from jaxsim.resampling import HalfSamples as HalfSamples
-from jaxsim.resampling import Jackknife as Jackknife
-from jaxsim.resampling import Permutation as Permutation
-from jaxsim.resampling import Subsample as Subsample
-from jaxsim.resampling import resample as resample
-from jaxsim.results import Affinity as Affinity
-from jaxsim.results import Maps as Maps
-from jaxsim.results import Resamples as Resamples
-from jaxsim.results import load as load
+Verbs:
+    affinity: similarity of networks with each other or with others.
+    resample: the same on resamples of the images, for errors, intervals and tests.
+    maps, compare_maps: pairwise maps of networks; similarity of ready-made maps.
+    noise_ceiling: how well the best possible network could agree with a group.
+    evaluate, agreement_intervals: agreement of an affinity with measured transfer.
+    read_features, load, load_truth: features, saved results and measured transfer from files.
+
+Values:
+    RSA, CKA_LINEAR, DDS_LAPLACIAN and other measures; `dds` and `Measure` compose any of `transforms`, `pairwise` and
+    `compare`. HalfSamples, Bootstrap and other resampling schemes.
+
+Results:
+    Affinity, Maps and Resamples are labeled records: print, save, plot, or turn them into pandas and xarray.
+
+>>> import jax, jaxsim as js
+>>> features = jax.random.normal(jax.random.key(0), (3, 40, 8))
+>>> print(js.affinity(features, "cka"))
+cka-linear, 3 x 3, 40 images
+           network_0  network_1  network_2
+network_0      1.000     -0.023      0.023
+network_1     -0.023      1.000     -0.005
+network_2      0.023     -0.005      1.000
+"""
+
+from importlib import metadata as _metadata
+
+from jaxsim import compare, demo, measures, pairwise, plotting, schemes, statistics, taxonomy, transforms
+from jaxsim.engine import affinity, compare_maps, maps, noise_ceiling
+from jaxsim.evaluation import agreement_intervals, evaluate, load_truth
+from jaxsim.io import read_features
+from jaxsim.measures import (
+    CKA_LINEAR,
+    CKA_LINEAR_BIASED,
+    CKA_RBF,
+    CKA_RBF_BIASED,
+    DDS_COSINE,
+    DDS_LAPLACIAN,
+    DISTANCE_CORRELATION,
+    DISTANCE_CORRELATION_UNBIASED,
+    RSA,
+    RSA_UNCENTERED,
+    RV,
+    Measure,
+    dds,
+)
+from jaxsim.resampling import resample
+from jaxsim.results import Affinity, FewResamples, Maps, Resamples, UndefinedScores, load
+from jaxsim.schemes import BayesianBootstrap, Bootstrap, HalfSamples, Jackknife, Permutation, Subsample
+
+try:
+    __version__ = _metadata.version("jaxsim-similarity")
+except _metadata.PackageNotFoundError:
+    __version__ = "unknown"
+
+__all__ = [
+    "CKA_LINEAR",
+    "CKA_LINEAR_BIASED",
+    "CKA_RBF",
+    "CKA_RBF_BIASED",
+    "DDS_COSINE",
+    "DDS_LAPLACIAN",
+    "DISTANCE_CORRELATION",
+    "DISTANCE_CORRELATION_UNBIASED",
+    "RSA",
+    "RSA_UNCENTERED",
+    "RV",
+    "Affinity",
+    "BayesianBootstrap",
+    "Bootstrap",
+    "FewResamples",
+    "HalfSamples",
+    "Jackknife",
+    "Maps",
+    "Measure",
+    "Permutation",
+    "Resamples",
+    "Subsample",
+    "UndefinedScores",
+    "__version__",
+    "affinity",
+    "agreement_intervals",
+    "compare",
+    "compare_maps",
+    "dds",
+    "demo",
+    "evaluate",
+    "load",
+    "load_truth",
+    "maps",
+    "measures",
+    "noise_ceiling",
+    "pairwise",
+    "plotting",
+    "read_features",
+    "resample",
+    "schemes",
+    "statistics",
+    "taxonomy",
+    "transforms",
+]
+
+
+def __dir__():
+    return __all__

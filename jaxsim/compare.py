@@ -2,70 +2,25 @@
 
 `pearson spearman rho_a cosine` read the upper triangle without the diagonal. `u_centered_cosine` centers without bias
 and reads the off-diagonal entries; `centered_cosine` centers with bias and reads the whole matrix.
-`compare.pearson` is a similarity; `pairwise.correlation` is the distance 1 - r.
 
-All of these are inner products after a normalization of each map by itself. `embed` is that normalization, so that T
-networks need T embeddings and one matrix product. `prepare` and `weighted` are the same under weights of the images,
-which is how the bootstrap is done. A function of your own on two maps will do as well; it is mapped over pairs, unless
-it has the attributes of `Offer`.
+Each is an inner product after a normalization of either map by itself. `embed` is that normalization, so that T
+networks need T embeddings and one matrix product; `prepare` and `weighted` are the same under weights of the images,
+for the bootstraps. Any function of two maps is a comparator too: the engine maps it over pairs unless it declares
+capabilities of `protocols.ComparatorCapabilities`.
 """
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.tree_util import register_static
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from jaxsim import centering, ranks
-from jaxsim.invariance import CONSTANT, MARGINS, NOTHING
 from jaxsim.linalg import dot, long_dot, sum_of_squares
-
-
-class Offer(NamedTuple):
-    """What a comparator may have beside comparing two maps, and what is taken for it where it has not.
-
-    Attributes:
-        embed: `(n, n) -> (k,)`, such that the score is an inner product of embedded maps.
-        finish: the score from that inner product; by default the product itself.
-        fewest: images needed at least.
-        reads_diagonal: whether it reads the diagonal of a map, so that condensed maps will not do.
-        invariance: what may be added to a map without changing the score, of `jaxsim.invariance`.
-        prepare: what `weighted` takes of a map; by default the embedding.
-        weighted: scores under image weights, for the bootstraps and the jackknife; see `Pearson.weighted`.
-        permuted: index that turns an embedded map into that of the images in another order, for permutations.
-        pool: vector of a map whose mean over a group is the group's best map, for noise ceilings; by default the
-            embedding.
-        again: the embedding of such a mean.
-    """
-
-    embed: Any = None
-    finish: Any = None
-    fewest: int = 2
-    reads_diagonal: bool = False
-    invariance: int = NOTHING
-    prepare: Any = None
-    weighted: Any = None
-    permuted: Any = None
-    pool: Any = None
-    again: Any = None
-
-
-def offer(comparator: Any) -> Offer:
-    """What a comparator has of `Offer`.
-
-    >>> offer(spearman).fewest, offer(lambda a, b: a[0, 1] * b[0, 1]).fewest
-    (3, 2)
-    """
-    own = Offer(**{name: getattr(comparator, name) for name in Offer._fields if hasattr(comparator, name)})
-    embed = own.embed or _unchanged
-    return own._replace(finish=own.finish or _unchanged, prepare=own.prepare or embed, pool=own.pool or embed)
-
-
-def _unchanged(x):
-    return x
+from jaxsim.protocols import CONSTANT, MARGINS, ComparatorCapabilities, declared, public_names
 
 
 def condensed(m: Float[Array, "n n ..."]) -> Float[Array, "p ..."]:
@@ -169,57 +124,53 @@ def pair_moments(x, y, weights):
     return lax.scan(add, start, (cut(x, 1), cut(y, 1), cut(weights, 0)))[0]
 
 
-class _Comparator:
-    """A similarity that is an inner product of embedded maps."""
+def _weighted_cosine(networks, weights, removed, w, min_images):
+    """Cosines of centered maps under b weightings of the images: `(b, S, T)`.
 
-    fewest: ClassVar[int] = 3
+    Args:
+        networks: for rows and for columns, the maps' entries `(S, p)` with the arrays `(S, ...)` that `removed` needs;
+            None for columns that are the rows.
+        weights: of the entries, `(p, b)`.
+        removed: share of the weighted sums of products `(pairs, b)` that centering takes away, from both maps' arrays.
+        w: weights of the images, `(n, b)`.
+        min_images: images that must have weight.
+    """
+    (flat_x, own_x), columns = networks
+    flat_y, own_y = (None, own_x) if columns is None else columns
+    s, t = _all_pairs(flat_x, flat_y)
 
-    def embed(self, m):
-        """Vector whose inner product with that of another map is the score."""
-        raise NotImplementedError
+    def of(own, networks):
+        return jax.tree.map(lambda a: a[networks], own)
 
-    def finish(self, score):
-        """The score from the inner product."""
-        return score
+    def length(flat, own):
+        second = dot(flat * flat, weights)
+        return _length(second - removed(own, own), second, w, min_images)
 
-    def __call__(self, a: Float[Array, "n n"], b: Float[Array, "n n"]) -> Float[Array, ""]:
-        """`(n, n), (n, n) -> ()`."""
-        return self.finish(jnp.sum(self.embed(a) * self.embed(b)))
+    cross = pair_moments(flat_x, flat_y, weights) - removed(of(own_x, s), of(own_y, t))
+    length_x = length(flat_x, own_x)
+    length_y = length_x if columns is None else length(flat_y, own_y)
+    return _spread_pairs(cross / (length_x[s] * length_y[t]), flat_x, flat_y)
 
-    def pool(self, m):
-        """Vector of a map whose mean over a group's members is the group's best map (noise ceilings)."""
-        return self.embed(m)
 
-    def again(self, pooled):
-        """The embedding of such a mean."""
-        return _unit(pooled, pooled)
+def _compare_embedded(self, a: Float[Array, "n n"], b: Float[Array, "n n"]) -> Float[Array, ""]:
+    """`(n, n), (n, n) -> ()`."""
+    return declared(self, ComparatorCapabilities).finish(jnp.sum(self.embed(a) * self.embed(b)))
 
-    def permuted(self, order: Int[Array, " n"]) -> Int[Array, " k"]:
-        """Index that turns an embedded map into that of the images in another order."""
-        i, j = _pairs(order.size)
-        return condensed_place(order[i], order[j], order.size)
 
-    def prepare(self, m):
-        """What `weighted` needs of one map, computed once for all resamples."""
-        return self.embed(m)
+def _normalize(pooled):
+    """A mean of embedded maps at length 1."""
+    return _unit(pooled, pooled)
 
-    def weighted(self, x, y, w):
-        """Scores under image weights.
 
-        Args:
-            x: prepared maps of S networks, stacked.
-            y: prepared maps of T networks, or None for those of `x`.
-            w: `(n, b)`, one weighting of the images a column.
-
-        Returns:
-            `(b, S, T)`.
-        """
-        raise NotImplementedError
+def _reorder_condensed(order):
+    """Index that turns a condensed map into that of the images in another order."""
+    i, j = _pairs(order.size)
+    return condensed_place(order[i], order[j], order.size)
 
 
 @register_static
 @dataclasses.dataclass(frozen=True)
-class Pearson(_Comparator):
+class Pearson:
     """Pearson correlation of the upper triangles; a similarity.
 
     >>> import jax.numpy as jnp, jaxsim as js
@@ -228,7 +179,11 @@ class Pearson(_Comparator):
     1.0
     """
 
+    min_images: ClassVar[int] = 3
     invariance: ClassVar[int] = CONSTANT
+    __call__ = _compare_embedded
+    permuted = staticmethod(_reorder_condensed)
+    embed_pooled = staticmethod(_normalize)
 
     def embed(self, m):
         """Upper triangle at mean 0 and length 1."""
@@ -237,25 +192,20 @@ class Pearson(_Comparator):
     def weighted(self, x, y, w):
         """`(b, S, T)` with pair weights w_i w_j."""
         weights = pair_weights(w)
-        total = jnp.sum(weights, 0)
-        mean_x = dot(x, weights) / total
-        mean_y = mean_x if y is None else dot(y, weights) / total
-        s, t = _all_pairs(x, y)
-        moments = pair_moments(x, y, weights) / total - mean_x[s] * mean_y[t]
-
-        def length(z, mean):
-            second = dot(z * z, weights) / total
-            return _length(second - mean**2, second, w, self.fewest)
-
-        length_x = length(x, mean_x)
-        length_y = length_x if y is None else length(y, mean_y)
-        return _spread_pairs(moments / (length_x[s] * length_y[t]), x, y)
+        weights = weights / jnp.sum(weights, 0)
+        parts = [None if z is None else (z, dot(z, weights)) for z in (x, y)]
+        return _weighted_cosine(parts, weights, lambda a, b: a * b, w, self.min_images)
 
 
 @register_static
 @dataclasses.dataclass(frozen=True)
-class Cosine(_Comparator):
+class Cosine:
     """Cosine of the upper triangles, not centered; a similarity."""
+
+    min_images: ClassVar[int] = 3
+    __call__ = _compare_embedded
+    permuted = staticmethod(_reorder_condensed)
+    embed_pooled = staticmethod(_normalize)
 
     def embed(self, m):
         """Upper triangle at length 1."""
@@ -264,42 +214,53 @@ class Cosine(_Comparator):
 
     def weighted(self, x, y, w):
         """`(b, S, T)` with pair weights w_i w_j."""
-        weights = pair_weights(w)
-        s, t = _all_pairs(x, y)
-        length_x = _length(dot(x * x, weights), 0, w, 2)
-        length_y = length_x if y is None else _length(dot(y * y, weights), 0, w, 2)
-        return _spread_pairs(pair_moments(x, y, weights) / (length_x[s] * length_y[t]), x, y)
+        parts = [None if z is None else (z, ()) for z in (x, y)]
+        return _weighted_cosine(parts, pair_weights(w), lambda a, b: 0, w, 2)
 
 
-class _Ranked(_Comparator):
-    """Comparators that see the ranks of the upper triangle alone."""
+@register_static
+@dataclasses.dataclass(frozen=True)
+class Spearman:
+    """Spearman correlation of the upper triangles with average ranks for ties; a similarity (RSA 2019, equation 2).
 
+    Attributes:
+        correct_ties: divide by the spread of the tied ranks. Without, this is rho-a, 12 cov(ranks) p / (p^3 - p) for p
+            pairs, the expectation of rho under random breaking of ties (Schuett et al. 2023, section "RDM
+            comparators"): a map with ties has less than 1 with itself.
+
+    >>> import jax.numpy as jnp, jaxsim as js
+    >>> m = jnp.abs(jnp.arange(4.0)[:, None] - jnp.arange(4.0))
+    >>> round(float(js.compare.spearman(m, m**3)), 5)
+    1.0
+    """
+
+    correct_ties: bool = True
+    min_images: ClassVar[int] = 3
     invariance: ClassVar[int] = CONSTANT
-
-    def of_ranks(self, r):
-        """Embedding from ranks over their number, `(p,)`."""
-        raise NotImplementedError
+    __call__ = _compare_embedded
+    permuted = staticmethod(_reorder_condensed)
 
     def embed(self, m):
         """Centered ranks, scaled."""
-        r = self.pool(m)
-        return self.of_ranks(r / r.size)
+        return self._of_ranks(self.pooled(m))
 
-    def pool(self, m):
+    def pooled(self, m):
         """Average ranks."""
         return ranks.average(condensed(m))
 
-    def again(self, pooled):
-        """Ranks of the mean ranks."""
-        return self.of_ranks(ranks.average(pooled) / pooled.size)
+    def embed_pooled(self, mean):
+        """Embedding of the ranks of the mean ranks."""
+        return self._of_ranks(ranks.average(mean))
+
+    def _of_ranks(self, r):
+        r = r / r.size
+        if self.correct_ties:
+            return _centered_unit(r)
+        return (r - jnp.mean(r)) * jnp.sqrt(12 / (r.size - 1 / r.size))
 
     def prepare(self, m):
-        """The order of the pairs, sorted once for all resamples."""
+        """Order of the pairs, sorted once for all resamples."""
         return ranks.sort_pairs(condensed(m), *_pairs(m.shape[0]))
-
-    def relate(self, products, size_x, size_y, total):
-        """Scores `(S, T)` from inner products of centered ranks over the number of pairs `total`, and their squares."""
-        raise NotImplementedError
 
     def weighted(self, x, y, w):
         """`(b, S, T)`, average ranks taken anew under every weighting."""
@@ -317,59 +278,28 @@ class _Ranked(_Comparator):
 
         def lane(b):
             a, c = (lax.dynamic_index_in_dim(z, b, 1, keepdims=False) for z in (zx, zy))
-            return self.relate(long_dot(a, c), size_x[:, b], size_y[:, b], total[b])
+            products = long_dot(a, c)
+            if not self.correct_ties:
+                return products * 12 / (total[b] - 1 / total[b])
+            size = size_x[:, b][:, None] * size_y[:, b][None, :]
+            return products / jnp.sqrt(jnp.where(size > 0, size, jnp.nan))
 
         return lax.map(lane, jnp.arange(w.shape[1]))
 
 
 @register_static
 @dataclasses.dataclass(frozen=True)
-class Spearman(_Ranked):
-    """Spearman correlation of the upper triangles with average ranks for ties; a similarity (RSA 2019, equation 2).
-
-    >>> import jax.numpy as jnp, jaxsim as js
-    >>> m = jnp.abs(jnp.arange(4.0)[:, None] - jnp.arange(4.0))
-    >>> round(float(js.compare.spearman(m, m**3)), 5)
-    1.0
-    """
-
-    def of_ranks(self, r):
-        """Centered, at length 1."""
-        return _centered_unit(r)
-
-    def relate(self, products, size_x, size_y, total):
-        """Divided by the lengths."""
-        size = size_x[:, None] * size_y[None, :]
-        return products / jnp.sqrt(jnp.where(size > 0, size, jnp.nan))
-
-
-@register_static
-@dataclasses.dataclass(frozen=True)
-class RhoA(_Ranked):
-    """Spearman's rho-a: 12 cov(ranks) p / (p^3 - p), the expectation of rho under random breaking of ties.
-
-    Schuett et al. 2023, section "RDM comparators"; a map with ties has less than 1 with itself.
-    """
-
-    def of_ranks(self, r):
-        """Centered, times sqrt(12 p^2 / (p^3 - p)) for p pairs."""
-        return (r - jnp.mean(r)) * jnp.sqrt(12 / (r.size - 1 / r.size))
-
-    def relate(self, products, size_x, size_y, total):
-        """Times 12 / (p - 1 / p), p the number of pairs under the weighting."""
-        return products * 12 / (total - 1 / total)
-
-
-@register_static
-@dataclasses.dataclass(frozen=True)
-class UCenteredCosine(_Comparator):
+class UCenteredCosine:
     """Cosine of the U-centered maps over the off-diagonal entries; equal to their Pearson correlation there.
 
     The unbiased comparator of DDS 2020 (section 4) and of unbiased CKA; may be negative. Needs n >= 4 images.
     """
 
+    min_images: ClassVar[int] = 4
     invariance: ClassVar[int] = MARGINS
-    fewest: ClassVar[int] = 4
+    __call__ = _compare_embedded
+    permuted = staticmethod(_reorder_condensed)
+    embed_pooled = staticmethod(_normalize)
 
     def embed(self, m):
         """U-centered upper triangle at length 1."""
@@ -382,89 +312,87 @@ class UCenteredCosine(_Comparator):
 
     def weighted(self, x, y, w):
         """`(b, S, T)`: sum of w_i w_j K_ij L_ij less 2 sum of w_i a_i s_i, a the margins of K, s = L w."""
-        weights = pair_weights(w)
-        flat_x, rows_x, fit_x = self._parts(x, w)
-        flat_y, rows_y, fit_y = (None, rows_x, fit_x) if y is None else self._parts(y, w)
-        s, t = _all_pairs(flat_x, flat_y)
-        cross = pair_moments(flat_x, flat_y, weights) - jnp.sum(w * fit_x[s] * rows_y[t], 1)
 
-        def length(flat, fit, rows):
-            second = dot(flat**2, weights)
-            return _length(second - jnp.sum(w * fit * rows, 1), second, w, self.fewest)
+        def parts(maps):
+            rows = dot(maps, w)
+            return jax.vmap(condensed)(maps), (jax.vmap(centering.fit_margins, (0, None))(rows, w), rows)
 
-        length_x = length(flat_x, fit_x, rows_x)
-        length_y = length_x if flat_y is None else length(flat_y, fit_y, rows_y)
-        return _spread_pairs(cross / (length_x[s] * length_y[t]), flat_x, flat_y)
+        def removed(a, b):
+            return jnp.sum(w * a[0] * b[1], 1)
 
-    def _parts(self, maps, w):
-        rows = dot(maps, w)
-        fit = jax.vmap(centering.fit_margins, (0, None))(rows, w)
-        return jax.vmap(condensed)(maps), rows, fit
+        both = [None if z is None else parts(z) for z in (x, y)]
+        return _weighted_cosine(both, pair_weights(w), removed, w, self.min_images)
+
+    def from_features(self, products, k, h):
+        """|X'Y|^2 - n / (n - 2) k . h + sum(k) sum(h) / ((n - 1) (n - 2)): Song et al. 2012, zero column sums."""
+        n = k.shape[1]
+        margins = jnp.sum(k, 1)[:, None] * jnp.sum(h, 1)[None] / ((n - 1) * (n - 2))
+        return products - n / (n - 2) * dot(k, h.T) + margins
 
 
 @register_static
 @dataclasses.dataclass(frozen=True)
-class CenteredCosine(_Comparator):
-    """Cosine of the biased-centered maps over all entries, diagonal included: biased CKA (Kornblith et al. 2019)."""
+class CenteredCosine:
+    """Cosine of the biased-centered maps over all entries, diagonal included: biased CKA (Kornblith et al. 2019).
 
+    Attributes:
+        root: take the square root, NaN below zero: distance correlation where the maps are Euclidean distances
+            (Szekely, Rizzo and Bakirov 2007, definition 3).
+    """
+
+    root: bool = False
+    min_images: ClassVar[int] = 3
     invariance: ClassVar[int] = MARGINS
     reads_diagonal: ClassVar[bool] = True
+    __call__ = _compare_embedded
+    embed_pooled = staticmethod(_normalize)
 
     def embed(self, m):
         """H m H at length 1, flattened."""
-        return _unit(centering.biased(m).ravel(), m.ravel())
-
-    def permuted(self, order):
-        """Index into the flattened matrix."""
-        return (order[:, None] * order.size + order[None, :]).ravel()
+        return self.prepare(m).ravel()
 
     def prepare(self, m):
         """H m H at length 1."""
         return _unit(centering.biased(m), m)
 
+    def finish(self, score):
+        """Score from the inner product of embedded maps."""
+        return jnp.sqrt(score) if self.root else score
+
+    def permuted(self, order):
+        """Index into the flattened matrix."""
+        return (order[:, None] * order.size + order[None, :]).ravel()
+
     def weighted(self, x, y, w):
         """`(b, S, T)`, the images repeated as their weights say."""
         shares = w / jnp.sum(w, 0)
+
+        def parts(maps):
+            rows = dot(maps, shares)
+            return maps.reshape(maps.shape[0], -1), (rows, jnp.sum(shares * rows, 1))
+
+        def removed(a, b):
+            return 2 * jnp.sum(shares * a[0] * b[0], 1) - a[1] * b[1]
+
+        both = [None if z is None else parts(z) for z in (x, y)]
         weights = (shares[:, None] * shares[None]).reshape(-1, w.shape[1])
-        flat_x, rows_x, mean_x = self._parts(x, shares)
-        flat_y, rows_y, mean_y = (None, rows_x, mean_x) if y is None else self._parts(y, shares)
-        s, t = _all_pairs(flat_x, flat_y)
+        return self.finish(_weighted_cosine(both, weights, removed, w, 2))
 
-        def centered(second, ra, ma, rb, mb):
-            return second - 2 * jnp.sum(shares * ra * rb, 1) + ma * mb
-
-        cross = centered(pair_moments(flat_x, flat_y, weights), rows_x[s], mean_x[s], rows_y[t], mean_y[t])
-
-        def length(flat, rows, mean):
-            second = dot(flat**2, weights)
-            return _length(centered(second, rows, mean, rows, mean), second, w, 2)
-
-        length_x = length(flat_x, rows_x, mean_x)
-        length_y = length_x if flat_y is None else length(flat_y, rows_y, mean_y)
-        return self.finish(_spread_pairs(cross / (length_x[s] * length_y[t]), flat_x, flat_y))
-
-    def _parts(self, maps, shares):
-        rows = dot(maps, shares)
-        return maps.reshape(maps.shape[0], -1), rows, jnp.sum(shares * rows, 1)
-
-
-@register_static
-@dataclasses.dataclass(frozen=True)
-class RootCenteredCosine(CenteredCosine):
-    """Square root of `CenteredCosine`: distance correlation where the maps are Euclidean distances.
-
-    Szekely, Rizzo and Bakirov 2007, definition 3.
-    """
-
-    def finish(self, score):
-        """Root of the score; NaN below zero."""
-        return jnp.sqrt(score)
+    def from_features(self, products, k, h):
+        """|X'Y|^2: biased centering leaves the kernels of centered columns as they are."""
+        return products
 
 
 pearson = Pearson()
 spearman = Spearman()
-rho_a = RhoA()
+rho_a = Spearman(correct_ties=False)
 cosine = Cosine()
 u_centered_cosine = UCenteredCosine()
 centered_cosine = CenteredCosine()
-root_centered_cosine = RootCenteredCosine()
+root_centered_cosine = CenteredCosine(root=True)
+
+__all__ = public_names(globals())
+
+
+def __dir__():
+    return __all__

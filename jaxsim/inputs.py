@@ -1,4 +1,4 @@
-"""What comes in: features and maps of named networks over labeled images, checked once at the public verb."""
+"""Features and maps of named networks over labeled images, checked once at the public verb."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 MISSING = ("shared", "pairwise")
 
@@ -17,29 +18,50 @@ class Networks:
 
     Attributes:
         names: one a network.
-        arrays: `(n, ..., c)` each, NumPy or JAX, floating point; n may differ only where `ids` do.
+        arrays: a tuple of `(n, ..., c)`, NumPy or JAX, floating point, or one stack of them `(T, n, ..., c)`; n may
+            differ only where `ids` do.
         ids: labels of the images of each network, or None.
+        maps: whether the arrays are maps `(n, n)`, images along both axes.
+        condensed: whether any of the maps came without its diagonal.
     """
 
     names: tuple[str, ...]
-    arrays: tuple[Any, ...]
+    arrays: Any
     ids: tuple[tuple[str, ...], ...] | None
     maps: bool = False
-    """Whether the arrays are maps `(n, n)`, images along both axes."""
     condensed: bool = False
-    """Whether any of the maps came without its diagonal."""
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shape `(n, ..., c)` of each network."""
+        if isinstance(self.arrays, tuple):
+            return tuple(tuple(a.shape) for a in self.arrays)
+        return (tuple(self.arrays.shape[1:]),) * len(self.names)
 
     @property
     def images(self) -> int:
         """Number of images, the same for all."""
-        return self.arrays[0].shape[0]
+        return self.shapes[0][0]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Floating-point type that scores are computed in."""
+        types = [a.dtype for a in self.arrays] if isinstance(self.arrays, tuple) else [self.arrays.dtype]
+        return jax.dtypes.canonicalize_dtype(np.result_type(*types))
+
+    @property
+    def traced(self) -> bool:
+        """Whether JAX is tracing, so that values cannot be looked at."""
+        return traced(self.arrays)
 
     def select(self, networks: Sequence[int], images: Sequence[str] | None = None) -> "Networks":
         """Some networks, their rows in the order of the labels `images` if those are given."""
         names = tuple(self.names[k] for k in networks)
         if images is None or self.ids is None:
             ids = None if self.ids is None else tuple(self.ids[k] for k in networks)
-            return dataclasses.replace(self, names=names, arrays=tuple(self.arrays[k] for k in networks), ids=ids)
+            every = len(networks) == len(self.names)
+            arrays = self.arrays if every else tuple(self.arrays[k] for k in networks)
+            return dataclasses.replace(self, names=names, arrays=arrays, ids=ids)
         arrays = tuple(self._reorder(self.arrays[k], self.ids[k], images) for k in networks)
         return dataclasses.replace(self, names=names, arrays=arrays, ids=(tuple(images),) * len(names))
 
@@ -49,6 +71,11 @@ class Networks:
         where = {label: row for row, label in enumerate(ids)}
         rows = np.asarray([where[label] for label in images])
         return array[rows][:, rows] if self.maps else array[rows]
+
+
+def traced(*values: Any) -> bool:
+    """Whether any array in these is a tracer of JAX."""
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
 
 
 def networks(features: Any, ids: Any = None, what: str = "features") -> Networks:
@@ -65,30 +92,38 @@ def networks(features: Any, ids: Any = None, what: str = "features") -> Networks
     """
     if isinstance(features, Networks):
         return features
-    pairs = _named(features, what)
-    names = tuple(name for name, _ in pairs)
-    if not pairs:
+    return _checked(*_named(features, what), ids, what)
+
+
+def _checked(names, arrays, ids, what) -> Networks:
+    if not names:
         raise ValueError(f"there are no networks: {what} is empty.")
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise ValueError(f"two networks in {what} have the name {twice[0]!r}.")
-    arrays = tuple(_numeric(array, f"network {name!r}") for name, array in pairs)
-    for name, array in zip(names, arrays, strict=True):
-        if array.ndim < 2:
-            raise ValueError(f"network {name!r} has features of shape {array.shape}; they must be (n, ..., c).")
-        if 0 in array.shape:
-            raise ValueError(f"network {name!r} has features of shape {array.shape}, which hold nothing.")
-    return Networks(names, arrays, _labels(ids, names, arrays))
+    nets = Networks(names, arrays, None)
+    for name, shape in zip(names, nets.shapes, strict=True):
+        if len(shape) < 2:
+            raise ValueError(f"network {name!r} has features of shape {shape}; they must be (n, ..., c).")
+        if 0 in shape:
+            raise ValueError(f"network {name!r} has features of shape {shape}, which hold nothing.")
+    return dataclasses.replace(nets, ids=_labels(ids, names, nets.shapes))
 
 
-def _named(features, what):
+def _named(features, what) -> tuple[tuple[str, ...], Any]:
+    """Names of the networks, and their arrays as a tuple or as the stack they came in."""
     if isinstance(features, Mapping):
-        return [(str(name), array) for name, array in features.items()]
+        arrays = tuple(_numeric(array, f"network {str(name)!r}") for name, array in features.items())
+        return tuple(str(name) for name in features), arrays
     if isinstance(features, (str, bytes, set, frozenset)) or not hasattr(features, "__len__"):
         raise TypeError(f"{what} must map names to arrays or be a stack (T, n, d), not {type(features).__name__}.")
-    if hasattr(features, "ndim") and features.ndim < 3:
+    if not hasattr(features, "ndim"):
+        arrays = tuple(_numeric(array, f"network 'network_{k}'") for k, array in enumerate(features))
+    elif features.ndim < 3:
         raise ValueError(f"{what} of shape {tuple(features.shape)} is no stack of networks (T, n, ..., c).")
-    return [(f"network_{k}", array) for k, array in enumerate(features)]
+    else:
+        arrays = _numeric(features, what)
+    return tuple(f"network_{k}" for k in range(len(features))), arrays
 
 
 def _numeric(array: Any, who: str):
@@ -125,13 +160,13 @@ def _from_lists(array, who):
         raise ValueError(f"{who} is no array: its rows have different lengths.") from None
 
 
-def _labels(ids, names, arrays):
+def _labels(ids, names, shapes):
     if ids is None:
-        rows = [a.shape[0] for a in arrays]
+        rows = [shape[0] for shape in shapes]
         if len(set(rows)) > 1:
             k = next(k for k, n in enumerate(rows) if n != rows[0])
             raise ValueError(
-                f"networks {names[0]!r} {tuple(arrays[0].shape)} and {names[k]!r} {tuple(arrays[k].shape)} have "
+                f"networks {names[0]!r} {shapes[0]} and {names[k]!r} {shapes[k]} have "
                 f"{rows[0]} and {rows[k]} images; give ids to say which images are which."
             )
         return None
@@ -141,9 +176,9 @@ def _labels(ids, names, arrays):
     if missing:
         raise ValueError(f"ids has no labels for network {missing[0]!r}.")
     labels = tuple(tuple(str(label) for label in np.asarray(ids[n]).tolist()) for n in names)
-    for name, array, own in zip(names, arrays, labels, strict=True):
-        if len(own) != array.shape[0]:
-            raise ValueError(f"network {name!r} has {array.shape[0]} images and {len(own)} ids.")
+    for name, shape, own in zip(names, shapes, labels, strict=True):
+        if len(own) != shape[0]:
+            raise ValueError(f"network {name!r} has {shape[0]} images and {len(own)} ids.")
         if len(set(own)) != len(own):
             twice = next(label for k, label in enumerate(own) if label in own[:k])
             raise ValueError(f"network {name!r} has the image id {twice!r} more than once.")
@@ -205,15 +240,21 @@ def square_maps(maps: Any, ids: Any = None) -> Networks:
     """
     if isinstance(maps, Networks):
         return maps
+    names = None
     if hasattr(maps, "names") and hasattr(maps, "values") and not isinstance(maps, Mapping):
-        ids = maps.ids if ids is None else ids
-        maps = dict(zip(maps.names, maps.values, strict=True))
-    if not isinstance(maps, Mapping) and getattr(maps, "ndim", 3) == 2:
-        maps = {f"network_{k}": row for k, row in enumerate(maps)}
-    pairs = _named(maps, "maps")
-    given = {n: _numeric(m, f"map {n!r}") for n, m in pairs}
-    nets = networks({n: _square(n, m) for n, m in given.items()}, ids, "maps")
-    return dataclasses.replace(nets, maps=True, condensed=any(m.ndim == 1 for m in given.values()))
+        ids, names, maps = maps.ids if ids is None else ids, maps.names, maps.values
+    if getattr(maps, "ndim", 3) == 2:
+        maps = list(maps)
+    own, arrays = _named(maps, "maps")
+    names = own if names is None else names
+    condensed = False
+    if isinstance(arrays, tuple):
+        condensed = any(m.ndim == 1 for m in arrays)
+        arrays = tuple(_square(name, m) for name, m in zip(names, arrays, strict=True))
+    else:
+        for name, m in zip(names, arrays[:1] if traced(arrays) else np.asarray(arrays), strict=False):
+            _square(name, m)
+    return dataclasses.replace(_checked(names, arrays, ids, "maps"), maps=True, condensed=condensed)
 
 
 def _square(name, m):
@@ -221,12 +262,16 @@ def _square(name, m):
         n = round((1 + (1 + 8 * m.size) ** 0.5) / 2)
         if n * (n - 1) // 2 != m.size or n < 2:
             raise ValueError(f"map {name!r} has {m.size} entries, which is n (n - 1) / 2 for no n.")
+        i, j = np.triu_indices(n, 1)
+        if traced(m):
+            return jnp.zeros((n, n), m.dtype).at[i, j].set(m).at[j, i].set(m)
         full = np.zeros((n, n), m.dtype)
-        full[np.triu_indices(n, 1)] = np.asarray(m)
+        full[i, j] = np.asarray(m)
         return full + full.T
     if m.ndim != 2 or m.shape[0] != m.shape[1]:
         raise ValueError(f"map {name!r} has shape {m.shape}; it must be (n, n), or condensed to n (n - 1) / 2.")
-    host = np.where(np.isfinite(m), m, 0)
-    if np.max(np.abs(host - host.T), initial=0) > 1e-4 * np.max(np.abs(host), initial=0):
-        raise ValueError(f"map {name!r} is not symmetric.")
+    if not traced(m):
+        host = np.where(np.isfinite(m), m, 0)
+        if np.max(np.abs(host - host.T), initial=0) > 1e-4 * np.max(np.abs(host), initial=0):
+            raise ValueError(f"map {name!r} is not symmetric.")
     return m

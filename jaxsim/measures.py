@@ -2,13 +2,17 @@
 
 import dataclasses
 import difflib
-from collections.abc import Callable
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
 
-from jaxsim import compare, pairwise, transforms
+from jaxsim import compare as _g
+from jaxsim import pairwise as _f
+from jaxsim import transforms as _t
 from jaxsim.linalg import as_floating
+from jaxsim.protocols import Comparator, Pairwise, Transform
 
 
 @jax.tree_util.register_pytree_node_class
@@ -17,7 +21,7 @@ class Measure:
     """Similarity of two sets of features of the same n images: transform both, map both, compare the maps.
 
     Any function of the stated shapes will do for each part; give a named function, since every new lambda compiles
-    anew. Arrays inside a part (`Duality`) are traced, all else is static.
+    anew. Arrays inside a part (`Duality`) are traced, all else is static. Two measures of equal parts are equal.
 
     >>> import jax, jaxsim as js
     >>> x = jax.random.normal(jax.random.key(0), (10, 3))
@@ -26,21 +30,31 @@ class Measure:
     (True, 1.0)
     """
 
-    transform: Callable
+    transform: Transform
     """`(n, ..., c) -> (n, d)`."""
-    pairwise: Callable
+    pairwise: Pairwise
     """`(n, d) -> (n, n)`."""
-    compare: Callable
+    compare: Comparator
     """`(n, n), (n, n) -> ()`."""
+    source: str = dataclasses.field(default="", compare=False)
+    """Who published it, for tables."""
 
     def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        """Score of features `(n, ..., c)` and `(n, ..., e)` of the same images: `()`."""
-        a, b = (self.pairwise(self.transform(as_floating(z))) for z in (x, y))
-        return self.compare(a, b)
+        """Score of features `(n, ..., c)` and `(n, ..., e)` of the same images: `()`.
+
+        Raises:
+            ValueError: the features have no axis of images and one of channels, or differ in their number of images.
+        """
+        x, y = as_floating(x), as_floating(y)
+        if x.ndim < 2 or y.ndim < 2 or x.shape[0] != y.shape[0]:
+            raise ValueError(
+                f"{self} compares (n, ..., c) with (n, ..., e) of the same n, not {x.shape} with {y.shape}."
+            )
+        return self.compare(*(self.pairwise(self.transform(z)) for z in (x, y)))
 
     def __str__(self) -> str:
         """The name in NAMED if there is one, else the parts."""
-        if self.pairwise is given:
+        if self.pairwise is as_given:
             return name_of(self.compare)
         name = next((n for n, m in NAMED.items() if _same(m, self)), None)
         return name or ":".join(name_of(p) for p in (self.transform, self.pairwise, self.compare))
@@ -59,87 +73,66 @@ class Measure:
         return cls(*(next(rest) if part is None else part for part in static))
 
 
-def dds(transform: Callable, pairwise: Callable) -> Measure:
+def dds(transform: Transform, pairwise: Pairwise) -> Measure:
     """Any cell of DDS 2020, Table 2: unbiased centering and cosine after `transform` and `pairwise`.
 
     >>> import jaxsim as js
     >>> str(js.dds(js.transforms.zscore, js.pairwise.laplacian))
     'dds-laplacian'
     """
-    return Measure(transform, pairwise, compare.u_centered_cosine)
+    return Measure(transform, pairwise, _g.u_centered_cosine)
 
 
-def given(x):
-    """Ready-made maps, taken as they are."""
+def as_given(x):
+    """Ready-made maps, unchanged."""
     return x
 
 
-def of_maps(compare: Callable) -> Measure:
+def of_maps(compare: Comparator) -> Measure:
     """The measure that compares ready-made maps `(n, n)`."""
-    return Measure(given, given, compare)
+    return Measure(as_given, as_given, compare)
 
 
-_t, _f, _g = transforms, pairwise, compare
+RSA = Measure(_t.center, _f.correlation, _g.spearman, "Dwivedi and Roig 2019")
+RSA_UNCENTERED = Measure(_t.identity, _f.correlation, _g.spearman, "Kriegeskorte et al. 2008")
+CKA_LINEAR = Measure(_t.identity, _f.linear, _g.u_centered_cosine, "Kornblith et al. 2019; Song et al. 2012")
+CKA_RBF = Measure(_t.identity, _f.rbf, _g.u_centered_cosine, "Kornblith et al. 2019; Song et al. 2012")
+CKA_LINEAR_BIASED = Measure(_t.identity, _f.linear, _g.centered_cosine, "Kornblith et al. 2019")
+CKA_RBF_BIASED = Measure(_t.identity, _f.rbf, _g.centered_cosine, "Kornblith et al. 2019")
+DDS_LAPLACIAN = Measure(_t.zscore, _f.laplacian, _g.u_centered_cosine, "Dwivedi et al. 2020, Table 2")
+DDS_COSINE = Measure(_t.zscore, _f.cosine, _g.u_centered_cosine, "Dwivedi et al. 2020, Table 2")
+RV = Measure(_t.center, _f.linear, _g.centered_cosine, "Robert and Escoufier 1976")
+DISTANCE_CORRELATION = Measure(_t.identity, _f.euclidean, _g.root_centered_cosine, "Szekely, Rizzo and Bakirov 2007")
+DISTANCE_CORRELATION_UNBIASED = Measure(_t.identity, _f.euclidean, _g.u_centered_cosine, "Szekely and Rizzo 2013")
 
-RSA = Measure(_t.center, _f.correlation, _g.spearman)
-"""Dwivedi and Roig 2019."""
-RSA_UNCENTERED = Measure(_t.identity, _f.correlation, _g.spearman)
-"""Kriegeskorte et al. 2008; rsatoolbox with 'correlation' and 'spearman'."""
-CKA_LINEAR = Measure(_t.identity, _f.linear, _g.u_centered_cosine)
-"""Unbiased linear CKA: Song et al. 2012; Kornblith et al. 2019; DDS 2020."""
-CKA_RBF = Measure(_t.identity, _f.rbf, _g.u_centered_cosine)
-"""Unbiased CKA with an RBF kernel of sigma = 0.5 of the root of the median squared distance."""
-CKA_LINEAR_BIASED = Measure(_t.identity, _f.linear, _g.centered_cosine)
-"""Kornblith et al. 2019; near 1 for any features once d exceeds n."""
-CKA_RBF_BIASED = Measure(_t.identity, _f.rbf, _g.centered_cosine)
-"""Kornblith et al. 2019."""
-DDS_LAPLACIAN = dds(_t.zscore, _f.laplacian)
-"""DDS 2020, Table 2: z-score with the Laplacian kernel."""
-DDS_COSINE = dds(_t.zscore, _f.cosine)
-"""DDS 2020, Table 2: z-score with cosine distance."""
-RV = Measure(_t.center, _f.linear, _g.centered_cosine)
-"""RV coefficient: Robert and Escoufier 1976. The same number as CKA_LINEAR_BIASED."""
-DISTANCE_CORRELATION = Measure(_t.identity, _f.euclidean, _g.root_centered_cosine)
-"""Szekely, Rizzo and Bakirov 2007."""
-DISTANCE_CORRELATION_UNBIASED = Measure(_t.identity, _f.euclidean, _g.u_centered_cosine)
-"""Bias-corrected and squared: Szekely and Rizzo 2013."""
 
-NAMED = {
-    "rsa": RSA,
-    "rsa-uncentered": RSA_UNCENTERED,
-    "cka-linear": CKA_LINEAR,
-    "cka-rbf": CKA_RBF,
-    "cka-linear-biased": CKA_LINEAR_BIASED,
-    "cka-rbf-biased": CKA_RBF_BIASED,
-    "dds-laplacian": DDS_LAPLACIAN,
-    "dds-cosine": DDS_COSINE,
-    "rv": RV,
-    "distance-correlation": DISTANCE_CORRELATION,
-    "distance-correlation-unbiased": DISTANCE_CORRELATION_UNBIASED,
-}
-"""Names for the command line and for files only."""
+def _named(*modules: Mapping[str, Any], of: type | None = None) -> MappingProxyType[str, Any]:
+    """Public values of these modules by name, as names are written on the command line."""
+    return MappingProxyType(
+        {
+            name.lower().replace("_", "-"): value
+            for module in modules
+            for name, value in module.items()
+            if name[0] != "_" and dataclasses.is_dataclass(value) and not isinstance(value, type)
+            if of is None or isinstance(value, of)
+        }
+    )
 
-SOURCES = {
-    "rsa": "Dwivedi and Roig 2019",
-    "rsa-uncentered": "Kriegeskorte et al. 2008",
-    "cka-linear": "Kornblith et al. 2019; Song et al. 2012",
-    "cka-rbf": "Kornblith et al. 2019; Song et al. 2012",
-    "cka-linear-biased": "Kornblith et al. 2019",
-    "cka-rbf-biased": "Kornblith et al. 2019",
-    "dds-laplacian": "Dwivedi et al. 2020, Table 2",
-    "dds-cosine": "Dwivedi et al. 2020, Table 2",
-    "rv": "Robert and Escoufier 1976",
-    "distance-correlation": "Szekely, Rizzo and Bakirov 2007",
-    "distance-correlation-unbiased": "Szekely and Rizzo 2013",
-}
+
+NAMED = _named(globals(), of=Measure)
+"""Every measure above by its name in lower case with hyphens."""
+PARTS = MappingProxyType({"transform": _named(vars(_t)), "pairwise": _named(vars(_f)), "compare": _named(vars(_g))})
+"""Every part by its kind and its name."""
+ALIASES = MappingProxyType({"cka": "cka-linear"})
+"""Shorter names."""
 
 
 def name_of(part: Any) -> str:
-    """A part's name here, or the qualified name of a function of your own."""
-    for module in (transforms, pairwise, compare):
-        for name, value in vars(module).items():
-            if dataclasses.is_dataclass(value) and not isinstance(value, type) and _same(value, part):
-                return name.replace("_", "-")
+    """A part's name in PARTS, or the qualified name of your own function."""
+    for values in PARTS.values():
+        name = next((n for n, value in values.items() if _same(value, part)), None)
+        if name is not None:
+            return name
     if dataclasses.is_dataclass(part):
         return repr(part) if not jax.tree.leaves(part) else type(part).__name__
     return f"{getattr(part, '__module__', '')}.{getattr(part, '__qualname__', type(part).__name__)}"
@@ -154,25 +147,35 @@ def by_name(name: str) -> Measure:
 
     Raises:
         ValueError: there is none; near names are given.
+
+    >>> import jaxsim as js
+    >>> js.measures.by_name("cka") == js.CKA_LINEAR
+    True
     """
-    if name in NAMED:
-        return NAMED[name]
-    modules = (transforms, pairwise, compare)
+    known = ALIASES.get(name, name)
+    if known in NAMED:
+        return NAMED[known]
     parts = [*name[4:].split(","), "u-centered-cosine"] if name.startswith("dds:") else name.split(":")
-    if len(parts) != 3:
+    if len(parts) != len(PARTS):
         near = ", ".join(difflib.get_close_matches(name, NAMED, 3))
         hint = f"did you mean {near}?" if near else f"there are {', '.join(NAMED)}, and cells as dds:zscore,laplacian."
         raise ValueError(f"no measure is named {name!r}; {hint}")
-    return Measure(*(_part(m, p, name) for m, p in zip(modules, parts, strict=True)))
+    return Measure(*(part_by_name(kind, part, name) for kind, part in zip(PARTS, parts, strict=True)))
 
 
-def _part(module: Any, text: str, whole: str) -> Callable:
-    values: dict[str, Any] = {
-        n.replace("_", "-"): v
-        for n, v in vars(module).items()
-        if dataclasses.is_dataclass(v) and not isinstance(v, type)
-    }
-    if text not in values:
-        kind = module.__name__.rpartition(".")[2]
-        raise ValueError(f"in measure {whole!r}, {text!r} is not one of the {kind} {', '.join(sorted(values))}.")
-    return values[text]
+def part_by_name(kind: str, name: str, measure: str | None = None) -> Any:
+    """The transform, pairwise function or comparator of that name.
+
+    Args:
+        kind: "transform", "pairwise" or "compare".
+        name: with hyphens or underscores.
+        measure: name of the whole measure, for the error.
+
+    Raises:
+        ValueError: there is none; the names are listed.
+    """
+    values, known = PARTS[kind], name.replace("_", "-")
+    if known not in values:
+        where = f"in measure {measure!r}, " if measure else ""
+        raise ValueError(f"{where}{name!r} is not one of the {kind} functions {', '.join(sorted(values))}.")
+    return values[known]

@@ -3,9 +3,10 @@
 `correlation euclidean cosine cityblock` are distances (0 on the diagonal, larger is less similar); `linear rbf
 laplacian` are kernels (larger is more similar).
 
-Each value is a *product*, the one expensive contraction, and a cheap *finish*; values that name the same product
-share it when the engine computes them together. `where`, of shape `(d,)`, marks the real columns of features padded
-with zeros. A function of your own `(n, d) -> (n, n)` will do as well.
+Each is a *product*, the one expensive contraction, and a cheap *finish*; those that name the same product share it when
+the engine computes them together. `where`, of shape `(d,)`, marks the real columns of features padded with zeros. Any
+function `(n, d) -> (n, n)` is a distance or kernel too; its optional capabilities are
+`protocols.PairwiseCapabilities`.
 """
 
 import dataclasses
@@ -18,8 +19,8 @@ from jax import lax
 from jax.tree_util import register_static
 from jaxtyping import Array, Bool, Float
 
-from jaxsim.invariance import CONSTANT, MARGINS
 from jaxsim.linalg import dot, gram, masked_mean, remove_mean, safe_sqrt
+from jaxsim.protocols import CONSTANT, MARGINS, public_names
 from jaxsim.ranks import median
 
 COLUMNS_AT_ONCE = 16
@@ -32,12 +33,12 @@ LONGER = 4
 """Largest cancellation allowed, relative to the mean remainder."""
 
 
-def raw_gram(x, where):
+def _gram(x, where):
     """X X'."""
     return gram(x)
 
 
-class Geometry(NamedTuple):
+class _Geometry(NamedTuple):
     """One network's images as points, from one matrix product.
 
     Attributes:
@@ -60,24 +61,24 @@ class Geometry(NamedTuple):
     level: jax.Array
 
 
-def geometry(x, where):
-    """`Geometry` of features `(n, d)`."""
+def _geometry(x, where):
+    """`_Geometry` of features `(n, d)`."""
     centered = remove_mean(x, 0)
     offset = masked_mean(x[0], 0, where)[0]
     mean = jnp.mean(x - offset, 0)
     mean = mean if where is None else jnp.where(where, mean, 0)
     along, level = dot(centered, jnp.stack([mean, jnp.ones_like(mean)], 1)).T
-    return Geometry(x, where, gram(centered), offset, mean, along, level)
+    return _Geometry(x, where, gram(centered), offset, mean, along, level)
 
 
-def _gap(g: Geometry, rows_centered: bool):
+def _gap(g: _Geometry, count, rows_centered: bool):
     """1 - cos of all pairs of rows, or 1 - Pearson; NaN for a row that is zero, or constant to within rounding.
 
     With r = |x_i|, 2 r_i r_j (1 - cos_ij) = |x_i - x_j|^2 - (r_i - r_j)^2, and both differences follow from the
     centered features. Where some image is much shorter than others, or images differ in length more than in angle, that
     would cost digits, and the angles are taken from a product of the unit vectors.
     """
-    squared, own, count = _squared_distances(g.products), jnp.diagonal(g.products), width(g.x, g.where)
+    squared, own = _squared_distances(g.products), jnp.diagonal(g.products)
     sum_of_mean, apart = jnp.sum(g.mean), jnp.zeros_like(squared)
     if rows_centered:
         apart = (g.level[:, None] - g.level[None, :]) ** 2 / count
@@ -134,7 +135,7 @@ def _unit_gap_of_centered_rows(x, where):
     return _unit_gap(jnp.where(constant, 0, centered))
 
 
-def cityblock_sums(x, where):
+def _cityblock_sums(x, where):
     """Sums of |x_i - x_j| over the features, COLUMNS_AT_ONCE at a time so that the sums stay in cache."""
     n, d = x.shape
     columns = jnp.pad(x, ((0, 0), (0, -d % COLUMNS_AT_ONCE))).T.reshape(-1, COLUMNS_AT_ONCE, n)
@@ -149,10 +150,6 @@ def cityblock_sums(x, where):
     return lax.scan(add, jnp.zeros((n, n), x.dtype), columns)[0]
 
 
-def _products(g: Geometry, width):
-    return g.products
-
-
 def _squared_distances(g):
     size = jnp.diagonal(g)
     squared = jnp.maximum(size[:, None] + size[None, :] - 2 * g, 0)
@@ -160,49 +157,53 @@ def _squared_distances(g):
     return jnp.where(jnp.eye(g.shape[0], dtype=bool), 0 * size, squared)
 
 
-class _Pairwise:
-    """A product and its finish; called, both in turn on one network's features."""
-
-    product: ClassVar[Callable] = staticmethod(raw_gram)
-
-    def finish(self, product, width):
-        """The map from the product; `width` is the number of features, traced."""
-        raise NotImplementedError
-
-    def stable(self, invariance: int) -> tuple[Callable, Callable]:
-        """Product and finish of a map that keeps more digits and is the same to a comparator of that invariance."""
-        return type(self).product, self.finish
-
-    def __call__(self, x: Float[Array, "n d"], where: Bool[Array, " d"] | None = None) -> Float[Array, "n n"]:
-        """`(n, d) -> (n, n)`."""
-        return self.finish(type(self).product(x, where), width(x, where))
-
-
-def width(x, where=None):
-    """Number of real columns of `x`, in its dtype."""
+def _width(x, where=None):
     return jnp.asarray(x.shape[1] if where is None else jnp.sum(where), x.dtype)
+
+
+def _finish_product(self, x: Float[Array, "n d"], where: Bool[Array, " d"] | None = None) -> Float[Array, "n n"]:
+    """`(n, d) -> (n, n)`."""
+    return self.finish(self.product(x, where), _width(x, where))
+
+
+def _stable_exponential(self, invariance):
+    """The kernel less 1 where a constant does not matter: similar images differ beyond the digits of 1."""
+
+    def finish(product, width):
+        exponent = self.exponent(product, width)
+        return jnp.where(jnp.mean(exponent) > -0.5, jnp.expm1(exponent), jnp.exp(exponent))
+
+    return self.product, finish if invariance >= CONSTANT else self.finish
 
 
 @register_static
 @dataclasses.dataclass(frozen=True)
-class Linear(_Pairwise):
+class Linear:
     """Linear kernel x_i . x_j."""
+
+    accepts_padding: ClassVar[bool] = True
+    inner_product: ClassVar[bool] = True
+    product: ClassVar[Callable] = staticmethod(_gram)
+    __call__ = _finish_product
 
     def finish(self, product, width):
         """The product itself."""
         return product
 
     def stable(self, invariance):
-        """Features centered first where terms a_i + a_j do not matter."""
-        return (geometry, _products) if invariance >= MARGINS else (raw_gram, self.finish)
+        """Product of features that are centered first, where terms a_i + a_j do not matter."""
+        return (_geometry, lambda g, width: g.products) if invariance >= MARGINS else (self.product, self.finish)
 
 
 @register_static
 @dataclasses.dataclass(frozen=True)
-class Euclidean(_Pairwise):
+class Euclidean:
     """Euclidean distance |x_i - x_j|, not squared."""
 
-    product: ClassVar[Callable] = staticmethod(geometry)
+    accepts_padding: ClassVar[bool] = True
+    ignores_shift: ClassVar[bool] = True
+    product: ClassVar[Callable] = staticmethod(_geometry)
+    __call__ = _finish_product
 
     def finish(self, product, width):
         """Root of the squared distances."""
@@ -211,39 +212,22 @@ class Euclidean(_Pairwise):
 
 @register_static
 @dataclasses.dataclass(frozen=True)
-class SquaredEuclidean(_Pairwise):
+class SquaredEuclidean:
     """Squared Euclidean distance |x_i - x_j|^2."""
 
-    product: ClassVar[Callable] = staticmethod(geometry)
+    accepts_padding: ClassVar[bool] = True
+    ignores_shift: ClassVar[bool] = True
+    product: ClassVar[Callable] = staticmethod(_geometry)
+    __call__ = _finish_product
 
     def finish(self, product, width):
         """The squared distances."""
         return _squared_distances(product.products)
 
 
-class _Exponential(_Pairwise):
-    """exp of a non-positive exponent."""
-
-    def exponent(self, product, width):
-        """Exponents, zero on the diagonal."""
-        raise NotImplementedError
-
-    def finish(self, product, width):
-        """exp(exponent)."""
-        return jnp.exp(self.exponent(product, width))
-
-    def stable(self, invariance):
-        """The kernel less 1 where a constant does not matter: similar images differ beyond the digits of 1."""
-        return type(self).product, (self._finish_up_to_constant if invariance >= CONSTANT else self.finish)
-
-    def _finish_up_to_constant(self, product, width):
-        exponent = self.exponent(product, width)
-        return jnp.where(jnp.mean(exponent) > -0.5, jnp.expm1(exponent), jnp.exp(exponent))
-
-
 @register_static
 @dataclasses.dataclass(frozen=True)
-class Rbf(_Exponential):
+class Rbf:
     """RBF kernel exp(-s_ij / (2 fraction^2 median(s))), s the squared Euclidean distances.
 
     The median runs over all n^2 entries, zeros of the diagonal included (Kornblith et al. 2019; DDS 2020 with
@@ -251,7 +235,11 @@ class Rbf(_Exponential):
     """
 
     fraction: float = 0.5
-    product: ClassVar[Callable] = staticmethod(geometry)
+    accepts_padding: ClassVar[bool] = True
+    ignores_shift: ClassVar[bool] = True
+    product: ClassVar[Callable] = staticmethod(_geometry)
+    __call__ = _finish_product
+    stable = _stable_exponential
 
     def exponent(self, product, width):
         """-s / (2 fraction^2 median(s))."""
@@ -259,26 +247,41 @@ class Rbf(_Exponential):
         middle = median(s)
         return -s / (2 * self.fraction**2 * jnp.where(middle > 0, middle, jnp.nan))
 
+    def finish(self, product, width):
+        """exp(exponent)."""
+        return jnp.exp(self.exponent(product, width))
+
 
 @register_static
 @dataclasses.dataclass(frozen=True)
-class Laplacian(_Exponential):
+class Laplacian:
     """Laplacian kernel exp(-gamma |x_i - x_j|_1), gamma = 1/d unless given (DDS 2020, Table 1)."""
 
     gamma: float | None = None
-    product: ClassVar[Callable] = staticmethod(cityblock_sums)
+    accepts_padding: ClassVar[bool] = True
+    ignores_shift: ClassVar[bool] = True
+    product: ClassVar[Callable] = staticmethod(_cityblock_sums)
+    __call__ = _finish_product
+    stable = _stable_exponential
 
     def exponent(self, product, width):
         """-gamma |x_i - x_j|_1."""
         return -product / width if self.gamma is None else -self.gamma * product
 
+    def finish(self, product, width):
+        """exp(exponent)."""
+        return jnp.exp(self.exponent(product, width))
+
 
 @register_static
 @dataclasses.dataclass(frozen=True)
-class Cityblock(_Pairwise):
+class Cityblock:
     """City-block distance |x_i - x_j|_1."""
 
-    product: ClassVar[Callable] = staticmethod(cityblock_sums)
+    accepts_padding: ClassVar[bool] = True
+    ignores_shift: ClassVar[bool] = True
+    product: ClassVar[Callable] = staticmethod(_cityblock_sums)
+    __call__ = _finish_product
 
     def finish(self, product, width):
         """The sums themselves."""
@@ -287,26 +290,30 @@ class Cityblock(_Pairwise):
 
 @register_static
 @dataclasses.dataclass(frozen=True)
-class Cosine(_Pairwise):
+class Cosine:
     """Cosine distance 1 - x_i . x_j / (|x_i| |x_j|); NaN for an image whose features are all zero."""
 
-    product: ClassVar[Callable] = staticmethod(geometry)
+    accepts_padding: ClassVar[bool] = True
+    product: ClassVar[Callable] = staticmethod(_geometry)
+    __call__ = _finish_product
 
     def finish(self, product, width):
-        """The gap of the rows."""
-        return _gap(product, rows_centered=False)
+        """Gap of the rows."""
+        return _gap(product, width, rows_centered=False)
 
 
 @register_static
 @dataclasses.dataclass(frozen=True)
-class Correlation(_Pairwise):
-    """Pearson distance 1 - r of the feature vectors of two images; NaN for an image whose features are constant."""
+class Correlation:
+    """Correlation distance 1 - r of the features of two images; NaN for an image whose features are constant."""
 
-    product: ClassVar[Callable] = staticmethod(geometry)
+    accepts_padding: ClassVar[bool] = True
+    product: ClassVar[Callable] = staticmethod(_geometry)
+    __call__ = _finish_product
 
     def finish(self, product, width):
-        """The gap of the centered rows."""
-        return _gap(product, rows_centered=True)
+        """Gap of the centered rows."""
+        return _gap(product, width, rows_centered=True)
 
 
 linear = Linear()
@@ -318,7 +325,8 @@ squared_euclidean = SquaredEuclidean()
 cosine = Cosine()
 cityblock = Cityblock()
 
+__all__ = public_names(globals())
 
-def accepts_padding(value) -> bool:
-    """Whether the distance or kernel takes `where`, the real columns of padded features."""
-    return isinstance(value, _Pairwise)
+
+def __dir__():
+    return __all__

@@ -2,12 +2,14 @@
 
 Every value here takes `x` of shape `(n, ..., c)`, channels last, and returns `(n, d)` flattened in C order.
 `where`, of shape `x.shape[1:]`, marks the real entries of an array padded with zeros: padding stays zero and
-counts nowhere. A transform of your own is any function `(n, ..., c) -> (n, d)`.
+counts nowhere. Any function `(n, ..., c) -> (n, d)` is a transform too; its optional capabilities are
+`protocols.TransformCapabilities`.
 """
 
 import dataclasses
 import functools
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,16 +17,17 @@ from jax.tree_util import register_static
 from jaxtyping import Array, Bool, Float
 
 from jaxsim.linalg import dot, masked_mean, remove_mean
+from jaxsim.protocols import public_names
 
 EPSILON = 1e-9
 
 
-def flatten(x: Float[Array, "n ..."]) -> Float[Array, "n d"]:
+def _flatten(x: Float[Array, "n ..."]) -> Float[Array, "n d"]:
     """One row an image, in C order."""
     return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
-def spatial_axes(x: jax.Array) -> tuple[int, ...]:
+def _spatial_axes(x: jax.Array) -> tuple[int, ...]:
     """Axes between the images and the channels."""
     return tuple(range(1, x.ndim - 1))
 
@@ -45,9 +48,13 @@ class Identity:
     (4, 12)
     """
 
+    accepts_padding: ClassVar[bool] = True
+    ignores_positions: ClassVar[bool] = True
+    only_shifts: ClassVar[bool] = True
+
     def __call__(self, x: Float[Array, "n ..."], where: Bool[Array, "..."] | None = None):
         """`(n, ..., c) -> (n, d)`."""
-        return flatten(x)
+        return _flatten(x)
 
 
 @register_static
@@ -55,9 +62,13 @@ class Identity:
 class Center:
     """Subtract the mean over images from every feature: D = I - 11'/n, Q = I (RSA 2019; DDS 2020, section 3)."""
 
+    accepts_padding: ClassVar[bool] = True
+    ignores_positions: ClassVar[bool] = True
+    only_shifts: ClassVar[bool] = True
+
     def __call__(self, x: Float[Array, "n ..."], where: Bool[Array, "..."] | None = None):
         """`(n, ..., c) -> (n, d)`."""
-        return flatten(remove_mean(x, 0, where))
+        return _flatten(remove_mean(x, 0, where))
 
 
 @register_static
@@ -68,11 +79,14 @@ class ZScore:
     A feature that is constant over images becomes zero.
     """
 
+    accepts_padding: ClassVar[bool] = True
+    ignores_positions: ClassVar[bool] = True
+
     def __call__(self, x: Float[Array, "n ..."], where: Bool[Array, "..."] | None = None):
         """`(n, ..., c) -> (n, d)`."""
         centered = remove_mean(x, 0, where)
         variance = jnp.mean(centered**2, 0, keepdims=True)
-        return flatten(centered / jnp.sqrt(jnp.where(variance > 0, variance, 1)))
+        return _flatten(centered / jnp.sqrt(jnp.where(variance > 0, variance, 1)))
 
 
 @register_static
@@ -80,9 +94,11 @@ class ZScore:
 class BatchNorm:
     """Every channel to mean 0 and variance 1 over images and positions (DDS 2020, section 3)."""
 
+    accepts_padding: ClassVar[bool] = True
+
     def __call__(self, x: Float[Array, "n ... c"], where: Bool[Array, "..."] | None = None):
         """`(n, ..., c) -> (n, d)`."""
-        return flatten(_unit_variance(x, (0, *spatial_axes(x)), where))
+        return _flatten(_unit_variance(x, (0, *_spatial_axes(x)), where))
 
 
 @register_static
@@ -94,11 +110,13 @@ class InstanceNorm:
         ValueError: x is `(n, d)`: there are no positions to average over.
     """
 
+    accepts_padding: ClassVar[bool] = True
+
     def __call__(self, x: Float[Array, "n ... c"], where: Bool[Array, "..."] | None = None):
         """`(n, ..., c) -> (n, d)`."""
         if x.ndim < 3:
             raise ValueError(f"instance_norm needs features of shape (n, ..., c) with positions, not {x.shape}.")
-        return flatten(_unit_variance(x, spatial_axes(x), where))
+        return _flatten(_unit_variance(x, _spatial_axes(x), where))
 
 
 @register_static
@@ -106,9 +124,12 @@ class InstanceNorm:
 class LayerNorm:
     """All features of every image to mean 0 and variance 1 (DDS 2020, section 3)."""
 
+    accepts_padding: ClassVar[bool] = True
+    ignores_positions: ClassVar[bool] = True
+
     def __call__(self, x: Float[Array, "n ..."], where: Bool[Array, "..."] | None = None):
         """`(n, ..., c) -> (n, d)`."""
-        return flatten(_unit_variance(x, tuple(range(1, x.ndim)), where))
+        return _flatten(_unit_variance(x, tuple(range(1, x.ndim)), where))
 
 
 @register_static
@@ -121,6 +142,7 @@ class GroupNorm:
     """
 
     groups: int = 2
+    accepts_padding: ClassVar[bool] = True
 
     def __call__(self, x: Float[Array, "n ... c"], where: Bool[Array, "..."] | None = None):
         """`(n, ..., c) -> (n, d)`."""
@@ -130,12 +152,12 @@ class GroupNorm:
         if where is None:
             grouped = x.reshape(*x.shape[:-1], self.groups, channels // self.groups)
             axes = (*range(1, x.ndim - 1), grouped.ndim - 1)
-            return flatten(_unit_variance(grouped, axes, None))
+            return _flatten(_unit_variance(grouped, axes, None))
         channels = jnp.sum(jnp.any(where, axis=tuple(range(where.ndim - 1))))
         group = jnp.arange(x.shape[-1]) // (channels // self.groups)
         axes = tuple(range(1, x.ndim))
         parts = [_unit_variance(x, axes, where & (group == g)) for g in range(self.groups)]
-        return flatten(functools.reduce(jnp.add, parts))
+        return _flatten(functools.reduce(jnp.add, parts))
 
 
 @register_static
@@ -143,10 +165,20 @@ class GroupNorm:
 class MeanPool:
     """Mean over positions, one value a channel: `(n, ..., c) -> (n, c)`; `(n, d)` stays as it is."""
 
+    accepts_padding: ClassVar[bool] = True
+
     def __call__(self, x: Float[Array, "n ... c"], where: Bool[Array, "..."] | None = None):
         """`(n, ..., c) -> (n, c)`."""
-        axes = spatial_axes(x)
-        return flatten(masked_mean(x, axes, where)) if axes else x
+        axes = _spatial_axes(x)
+        return _flatten(masked_mean(x, axes, where)) if axes else x
+
+    def padding_after(self, where: Bool[Array, "... c"]) -> Bool[Array, " c"]:
+        """Real channels."""
+        return jnp.any(where, axis=tuple(range(where.ndim - 1)))
+
+    def width(self, shape: tuple[int, ...]) -> int:
+        """One column a channel."""
+        return shape[-1]
 
 
 @jax.tree_util.register_dataclass
@@ -168,7 +200,7 @@ class Duality:
 
     def __call__(self, x: Float[Array, "n ..."]) -> Float[Array, "n e"]:
         """`(n, ..., c) -> (n, e)`."""
-        x = flatten(x)
+        x = _flatten(x)
         if self.q is not None and self.q.shape[0] != x.shape[1]:
             raise ValueError(f"Duality has Q of shape {self.q.shape} for features of width {x.shape[1]}.")
         if self.d is not None and self.d.shape[1] != x.shape[0]:
@@ -186,22 +218,8 @@ layer_norm = LayerNorm()
 group_norm = GroupNorm()
 mean_pool = MeanPool()
 
-_PADDED = (Identity, Center, ZScore, BatchNorm, InstanceNorm, LayerNorm, GroupNorm, MeanPool)
-_FLAT = (Identity, Center, ZScore, LayerNorm)
+__all__ = public_names(globals())
 
 
-def accepts_padding(transform) -> bool:
-    """Whether the transform takes `where`, the real entries of padded features."""
-    return isinstance(transform, _PADDED)
-
-
-def ignores_positions(transform) -> bool:
-    """Whether flattening the features first changes nothing."""
-    return isinstance(transform, _FLAT)
-
-
-def padding_after(transform, where: Bool[Array, "..."]) -> Bool[Array, " d"]:
-    """The real columns of transformed features, from the real entries of the features."""
-    if isinstance(transform, MeanPool):
-        where = jnp.any(where, axis=tuple(range(where.ndim - 1)))
-    return where.ravel()
+def __dir__():
+    return __all__

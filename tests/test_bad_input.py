@@ -65,7 +65,7 @@ def says_nothing(x):
 
 FEATURES = {
     "unequal n": (affinity({"first": A, "second": B[:9]}), ValueError, ["'first'", "'second'", "(12, 5)", "(9, 5)"]),
-    "unequal n of two sets": (lambda: js.cross_affinity({"a": A}, {"b": B[:9]}, js.RSA), ValueError, ["12", "9"]),
+    "unequal n of two sets": (lambda: js.affinity({"a": A}, js.RSA, against={"b": B[:9]}), ValueError, ["12", "9"]),
     "empty mapping": (affinity({}), ValueError, ["no networks"]),
     "empty list": (affinity([]), ValueError, ["no networks"]),
     "one network": (affinity({"first": A}), ValueError, ["only 'first'"]),
@@ -182,12 +182,12 @@ MAPS = {
         ["rsa", "comparator"],
     ),
     "subsets of maps": (
-        resample(js.Subsample(size=6), js.compare.spearman, js.maps(X, js.RSA), resamples=2, key=KEY),
+        resample(js.Subsample(size=6), js.compare.spearman, js.maps(X, js.RSA), n_resamples=2, key=KEY),
         ValueError,
         ["subsample", "refits", "maps"],
     ),
     "halves of maps": (
-        resample(js.HalfSamples(), js.compare.spearman, js.maps(X, js.RSA), resamples=2, key=KEY),
+        resample(js.HalfSamples(), js.compare.spearman, js.maps(X, js.RSA), n_resamples=2, key=KEY),
         ValueError,
         ["half-samples", "refits", "maps"],
     ),
@@ -196,49 +196,49 @@ ROWS = np.stack([RNG.permutation(N)[:6] for _ in range(3)])
 TWICE = np.concatenate([ROWS, [[0, 1, 2, 3, 4, 4]]])
 WEIGHTS = np.ones((3, N))
 SCHEMES = {
-    "no key": (resample(js.Bootstrap(), resamples=3), TypeError, ["jax.random.key"]),
-    "an old key": (resample(js.Bootstrap(), resamples=3, key=jax.random.PRNGKey(0)), TypeError, ["jax.random.key"]),
-    "a seed": (resample(js.Bootstrap(), resamples=3, key=0), TypeError, ["jax.random.key"]),
+    "no key": (resample(js.Bootstrap(), n_resamples=3), TypeError, ["jax.random.key"]),
+    "an old key": (resample(js.Bootstrap(), n_resamples=3, key=jax.random.PRNGKey(0)), TypeError, ["jax.random.key"]),
+    "a seed": (resample(js.Bootstrap(), n_resamples=3, key=0), TypeError, ["jax.random.key"]),
     "several keys": (
-        resample(js.Bootstrap(), resamples=3, key=jax.random.split(KEY)),
+        resample(js.Bootstrap(), n_resamples=3, key=jax.random.split(KEY)),
         (TypeError, ValueError),
         ["key"],
     ),
     "no resamples": (resample(js.Bootstrap(), key=KEY), ValueError, ["resamples", "None"]),
-    "zero resamples": (resample(js.Bootstrap(), key=KEY, resamples=0), ValueError, ["resamples", "0"]),
-    "half a resample": (resample(js.Bootstrap(), key=KEY, resamples=2.5), ValueError, ["resamples", "2.5"]),
-    "true resamples": (resample(js.Bootstrap(), key=KEY, resamples=True), ValueError, ["resamples", "True"]),
-    "a class for a scheme": (resample(js.Bootstrap, key=KEY, resamples=2), TypeError, ["js.Bootstrap()"]),
-    "a word for a scheme": (resample("bootstrap", key=KEY, resamples=2), TypeError, ["js.Bootstrap()"]),
-    "jackknife of another number": (resample(js.Jackknife(), resamples=7), ValueError, ["12", "7"]),
-    "halves that are not paired": (resample(js.HalfSamples(), resamples=7, key=KEY), ValueError, ["even", "7"]),
+    "zero resamples": (resample(js.Bootstrap(), key=KEY, n_resamples=0), ValueError, ["resamples", "0"]),
+    "half a resample": (resample(js.Bootstrap(), key=KEY, n_resamples=2.5), ValueError, ["resamples", "2.5"]),
+    "true resamples": (resample(js.Bootstrap(), key=KEY, n_resamples=True), ValueError, ["resamples", "True"]),
+    "a class for a scheme": (resample(js.Bootstrap, key=KEY, n_resamples=2), TypeError, ["js.Bootstrap()"]),
+    "a word for a scheme": (resample("bootstrap", key=KEY, n_resamples=2), TypeError, ["js.Bootstrap()"]),
+    "jackknife of another number": (resample(js.Jackknife(), n_resamples=7), ValueError, ["12", "7"]),
+    "halves that are not paired": (resample(js.HalfSamples(), n_resamples=7, key=KEY), ValueError, ["even", "7"]),
     "halves that are too small": (
-        resample(js.HalfSamples(), features={k: v[:7] for k, v in X.items()}, resamples=4, key=KEY),
+        resample(js.HalfSamples(), features={k: v[:7] for k, v in X.items()}, n_resamples=4, key=KEY),
         ValueError,
         ["half-samples", "7", "4"],
     ),
     "halves of strata that are too small": (
-        resample(js.HalfSamples(strata=range(N)), resamples=4, key=KEY),
+        resample(js.HalfSamples(strata=range(N)), n_resamples=4, key=KEY),
         ValueError,
         ["half", "4"],
     ),
-    "halves without a key": (resample(js.HalfSamples(), resamples=4), TypeError, ["jax.random.key"]),
+    "halves without a key": (resample(js.HalfSamples(), n_resamples=4), TypeError, ["jax.random.key"]),
     "halves without a number": (resample(js.HalfSamples(), key=KEY), ValueError, ["resamples", "None"]),
-    "subset larger than n": (resample(js.Subsample(size=13), resamples=2, key=KEY), ValueError, ["13", "12"]),
-    "subset too small": (resample(js.Subsample(size=3), resamples=2, key=KEY), ValueError, ["3", "4"]),
+    "subset larger than n": (resample(js.Subsample(size=13), n_resamples=2, key=KEY), ValueError, ["13", "12"]),
+    "subset too small": (resample(js.Subsample(size=3), n_resamples=2, key=KEY), ValueError, ["3", "4"]),
     "subset of a fraction": (
-        resample(js.Subsample(size=6.5), resamples=2, key=KEY),  # pyright: ignore[reportArgumentType]
+        resample(js.Subsample(size=6.5), n_resamples=2, key=KEY),  # pyright: ignore[reportArgumentType]
         (TypeError, ValueError),
         ["6.5"],
     ),
-    "subset without size": (resample(js.Subsample(), resamples=2, key=KEY), ValueError, ["size or indices"]),
+    "subset without size": (resample(js.Subsample(), n_resamples=2, key=KEY), ValueError, ["size or indices"]),
     "size and indices": (resample(js.Subsample(size=6, indices=ROWS)), ValueError, ["size or indices"]),
     "a repeated image": (resample(js.Subsample(indices=TWICE)), ValueError, ["row 3", "image 4", "Bootstrap"]),
     "an image outside": (resample(js.Subsample(indices=ROWS + 6)), ValueError, ["row 0", "0 ... 11"]),
     "a negative image": (resample(js.Subsample(indices=ROWS - 6)), ValueError, ["row 0", "0 ... 11"]),
     "indices that are no integers": (resample(js.Subsample(indices=ROWS * 1.0)), ValueError, ["float64", "(3, 6)"]),
     "one row of indices": (resample(js.Subsample(indices=ROWS[0])), ValueError, ["(B, m)", "(6,)"]),
-    "indices of another number": (resample(js.Subsample(indices=ROWS), resamples=5), ValueError, ["3", "5"]),
+    "indices of another number": (resample(js.Subsample(indices=ROWS), n_resamples=5), ValueError, ["3", "5"]),
     "indices and strata": (
         resample(js.Subsample(indices=ROWS, strata=np.zeros(N))),
         ValueError,
@@ -259,7 +259,7 @@ SCHEMES = {
         ["strata", "weights"],
     ),
     "strata of another length": (
-        resample(js.Bootstrap(strata=np.zeros(9)), resamples=2, key=KEY),
+        resample(js.Bootstrap(strata=np.zeros(9)), n_resamples=2, key=KEY),
         ValueError,
         ["strata", "(9,)", "12"],
     ),
@@ -281,7 +281,7 @@ CEILINGS = {
 }
 BUDGETS = {
     "affinity": (affinity(X, js.RSA, memory=100.0), ValueError, ["budget", "two networks", "12"]),
-    "cross": (lambda: js.cross_affinity(X, X, js.RSA, memory=100.0), ValueError, ["budget", "two networks"]),
+    "cross": (lambda: js.affinity(X, js.RSA, against=X, memory=100.0), ValueError, ["budget", "two networks"]),
     "maps": (compare({"first": MAP, "second": MAP}, memory=100.0), ValueError, ["budget"]),
     "resample": (resample(js.Jackknife(), memory=100.0), ValueError, ["budget", "one resample"]),
 }
@@ -313,7 +313,7 @@ FEW = js.Resamples(np.stack([A[:5], B[:5]]), A[:5], *(tuple("abcde"),) * 2, SCOR
 WARNINGS = {
     "affinity": affinity(CONSTANT),
     "affinity of pairs": affinity(X, ids=SHIFTED, align=True, missing="pairwise"),
-    "cross_affinity": lambda: js.cross_affinity(X, CONSTANT, js.CKA_LINEAR),
+    "cross_affinity": lambda: js.affinity(X, js.CKA_LINEAR, against=CONSTANT),
     "compare_maps": compare({"first": MAP, "second": np.ones_like(MAP)}),
     "noise_ceiling": lambda: js.noise_ceiling(CONSTANT, js.CKA_LINEAR),
     "resample": resample(js.Jackknife(), features=CONSTANT),

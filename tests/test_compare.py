@@ -132,7 +132,7 @@ def test_what_may_be_added_to_a_map(name):
     with jax.enable_x64(True):
         plain, *others = (float(one_pair(a + extra, b)[name]) for extra in [0 * a, *added])
     same = [abs(plain - other) < 1e-10 for other in others]
-    level = compare.offer(value(name)).invariance
+    level = declared(value(name), ComparatorCapabilities).invariance
     assert same == [False, level >= 1, level >= 2]
 
 
@@ -392,7 +392,7 @@ def test_gradient_is_the_difference_quotient(name):
 @every
 def test_needs_as_many_images_as_it_says(name):
     """Scores of random maps of that many images are defined, and not the same for every pair of maps."""
-    n = value(name).fewest
+    n = value(name).min_images
     rng = np.random.default_rng(7)
     a, *others = (o.euclidean(rng.normal(size=(n, 3))).astype(np.float32) for _ in range(6))
     got = np.array([one_pair(a, b)[name] for b in others])

@@ -263,8 +263,8 @@ def test_blocks_of_unequal_widths_and_an_undefined_network():
 
 def test_blocks_of_two_sets():
     xs, ys = signals([D] * 3), {k: v[:, ::-1] for k, v in list(signals([D] * 3, 1).items())[:2]}
-    whole = js.cross_affinity(xs, ys, js.CKA_LINEAR)
-    cut = js.cross_affinity(xs, ys, js.CKA_LINEAR, memory=tight(js.CKA_LINEAR, 2))
+    whole = js.affinity(xs, js.CKA_LINEAR, against=ys)
+    cut = js.affinity(xs, js.CKA_LINEAR, against=ys, memory=tight(js.CKA_LINEAR, 2))
     np.testing.assert_allclose(cut.values, whole.values, rtol=0, atol=3e-7)
 
 
@@ -282,7 +282,7 @@ def shapes_in(jaxpr):
 
 def test_cross_affinity_is_the_oracle_and_never_holds_the_square():
     xs, ys = signals([D] * 7), dict(zip("abcde", signals([D - 1] * 5, 1).values(), strict=True))
-    found = js.cross_affinity(xs, ys, js.RSA)
+    found = js.affinity(xs, js.RSA, against=ys)
     want = [[o.RSA(x, y) for y in ys.values()] for x in xs.values()]
     np.testing.assert_allclose(found.values, want, rtol=0, atol=ACCURACY)
     assert (found.names, found.targets, found.square) == (tuple(xs), tuple(ys), False)
@@ -295,7 +295,7 @@ def test_cross_affinity_is_the_oracle_and_never_holds_the_square():
 
 
 def test_cross_affinity_with_itself_is_the_square(named):
-    crossed = js.cross_affinity(FOUR, FOUR, js.RSA)
+    crossed = js.affinity(FOUR, js.RSA, against=FOUR)
     np.testing.assert_allclose(crossed.values, named["RSA"].values, rtol=0, atol=3e-7)
     assert crossed.ranking("net0")[0][0] == "net0", "the columns are another set, whose names say nothing"
     assert not crossed.square
@@ -321,7 +321,7 @@ def test_every_map_is_built_once():
     jax.effects_barrier()
     assert len(BUILT) == 4
     BUILT.clear()
-    crossed = js.cross_affinity(FOUR, signals([D] * 3, 1), js.dds(js.transforms.center, counted_linear))
+    crossed = js.affinity(FOUR, js.dds(js.transforms.center, counted_linear), against=signals([D] * 3, 1))
     crossed.values.block_until_ready()
     jax.effects_barrier()
     assert len(BUILT) == 7
@@ -474,7 +474,7 @@ def test_a_comparator_that_offers_little(own, compared):
     with pytest.raises(TypeError, match="no weighted form"):
         js.resample(given, own, js.Jackknife())
     with pytest.raises(TypeError, match="no permuted form"):
-        js.resample(given, own, js.Permutation(), resamples=2, key=jax.random.key(0))
+        js.resample(given, own, js.Permutation(), n_resamples=2, key=jax.random.key(0))
 
 
 def plain_spearman(a, b):
@@ -484,8 +484,8 @@ def plain_spearman(a, b):
 def test_the_pair_loop_is_the_embedding(named):
     looped = js.affinity(FOUR, js.Measure(js.transforms.center, js.pairwise.correlation, plain_spearman))
     np.testing.assert_allclose(looped.values, named["RSA"].values, rtol=0, atol=ACCURACY)
-    crossed = js.cross_affinity(
-        FOUR, {"t": FOUR["net3"]}, js.Measure(js.transforms.center, js.pairwise.correlation, plain_spearman)
+    crossed = js.affinity(
+        FOUR, js.Measure(js.transforms.center, js.pairwise.correlation, plain_spearman), against={"t": FOUR["net3"]}
     )
     np.testing.assert_allclose(crossed.values, named["RSA"].values[:, 3:], rtol=0, atol=ACCURACY)
 
@@ -595,7 +595,7 @@ def test_an_image_without_a_distance_spoils_its_own_row_alone(pairwise):
 
 def test_an_undefined_target_is_not_blamed_on_the_sources():
     with pytest.warns(UndefinedScores) as caught:
-        found = js.cross_affinity(FOUR, {"target": np.ones((N, D), np.float32)}, js.CKA_LINEAR)
+        found = js.affinity(FOUR, js.CKA_LINEAR, against={"target": np.ones((N, D), np.float32)})
     assert np.isnan(found.values).all()
     assert [n for n, _ in found.undefined] == ["target"]
     assert ["'target'" in str(w.message) for w in caught] == [True]
@@ -706,7 +706,7 @@ def linear_scores():
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             measures = [ours for ours, _ in LINEAR.values()]
-            scores = js.affinity(x, measures) if y is None else js.cross_affinity(x, y, measures)
+            scores = js.affinity(x, measures) if y is None else js.affinity(x, measures, against=y)
         found[case] = dict(zip(LINEAR, scores, strict=True)), [str(w.message) for w in caught]
     return found
 

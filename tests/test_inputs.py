@@ -124,8 +124,8 @@ def test_pairwise_uses_what_each_pair_shares_and_counts_it():
 
 def test_pairwise_of_two_sets():
     features, ids = held(a=without(X["a"], 0, 1), b=(X["b"], IDS))
-    found = js.cross_affinity(
-        features, {"c": X["c"][2:]}, js.CKA_LINEAR, ids=ids, ids_ys=IDS[2:], align=True, missing="pairwise"
+    found = js.affinity(
+        features, js.CKA_LINEAR, against={"c": X["c"][2:]}, ids=ids, against_ids=IDS[2:], align=True, missing="pairwise"
     )
     np.testing.assert_array_equal(found.images, [[N - 2], [N - 2]])
     rows = list(range(2, N))
@@ -158,14 +158,14 @@ def test_two_sets_are_both_labeled_or_neither(side):
     with pytest.raises(ValueError, match="give ids for both or neither"):
         js.cross_affinity(*pair, js.CKA_LINEAR)
     with pytest.raises(ValueError, match="give ids for both or neither"):
-        js.cross_affinity(*pair, js.CKA_LINEAR, align=True, missing="pairwise")
+        js.affinity(*pair, align=True, against=js.CKA_LINEAR, missing="pairwise")
 
 
 def test_two_sets_in_another_order_align():
     y, ids = turned(X["b"])
     with pytest.raises(ValueError, match="another order"):
-        js.cross_affinity({"a": X["a"]}, {"b": y}, js.CKA_LINEAR, ids=IDS, ids_ys=ids)
-    found = js.cross_affinity({"a": X["a"]}, {"b": y}, js.CKA_LINEAR, ids=IDS, ids_ys=ids, align=True)
+        js.affinity({"a": X["a"]}, js.CKA_LINEAR, against={"b": y}, ids=IDS, against_ids=ids)
+    found = js.affinity({"a": X["a"]}, js.CKA_LINEAR, against={"b": y}, ids=IDS, against_ids=ids, align=True)
     np.testing.assert_allclose(found.values[0, 0], oracle(slice(None), slice(None)), rtol=0, atol=2e-6)
 
 

@@ -114,7 +114,7 @@ def test_real_features_against_the_oracle(name, features, affinities):
 def test_the_bootstrap_holds_the_segmentation_pair_together(features, groups):
     arrays, ids = features
     chosen = {n: arrays[n] for n in (*groups["segmentation"], *groups["species"], "imagenet_mnv2", "imagenet_mnv2_tf2")}
-    found = js.resample(chosen, js.CKA_LINEAR, js.Bootstrap(), resamples=100, key=jax.random.key(0))
+    found = js.resample(chosen, js.CKA_LINEAR, js.Bootstrap(), n_resamples=100, key=jax.random.key(0))
     first, second = (found.names.index(n) for n in groups["segmentation"])
     assert found.first_share()[first, second] > 0.95
     low, high = np.asarray(found.interval(0.95))[:, first, second]

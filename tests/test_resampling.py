@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import oracles as o
 import pytest
+from jaxsim.engine.shapes import buckets
 
 import jaxsim as js
 from jaxsim import inputs
-from jaxsim.engine.shapes import buckets
 from jaxsim.resampling import program, schemes
 
 D = 10
@@ -124,7 +124,7 @@ def test_square_resamples_are_symmetric_with_ones_on_the_diagonal(weighted):
 )
 def test_the_bootstraps_are_their_weights(scheme, draw):
     x = networks(24)
-    found = js.resample(x, js.CKA_LINEAR, scheme(), resamples=20, key=KEY)
+    found = js.resample(x, js.CKA_LINEAR, scheme(), n_resamples=20, key=KEY)
     given = js.resample(x, js.CKA_LINEAR, js.Bootstrap(weights=drawn(draw, 24, 20)))
     np.testing.assert_allclose(found.values, given.values, rtol=0, atol=3e-7)
     assert found.provenance.notes == given.provenance.notes
@@ -138,7 +138,7 @@ def test_subsets_are_computed_anew_from_the_features(crossed):
     x = networks(24)
     measures = OURS[:2] if not crossed else OURS[2:3]
     y = {"t0": x["net2"]} if crossed else None
-    found = js.resample(x, measures, js.Subsample(size=12), resamples=4, key=KEY, against=y)
+    found = js.resample(x, measures, js.Subsample(size=12), n_resamples=4, key=KEY, against=y)
     rows = drawn(schemes.subset, 24, 4, size=12)
     assert all(len(set(r)) == 12 for r in rows)
     for r, theirs in zip(found, THEIRS[2:] if crossed else THEIRS, strict=False):
@@ -151,7 +151,7 @@ def test_subsets_are_computed_anew_from_the_features(crossed):
 def test_subsets_given_as_indices_are_the_same_as_drawn():
     x, rows = networks(24), drawn(schemes.subset, 24, 20, size=12)
     given = js.resample(x, js.CKA_LINEAR, js.Subsample(indices=rows))
-    found = js.resample(x, js.CKA_LINEAR, js.Subsample(size=12), resamples=20, key=KEY)
+    found = js.resample(x, js.CKA_LINEAR, js.Subsample(size=12), n_resamples=20, key=KEY)
     np.testing.assert_allclose(given.values, found.values, rtol=0, atol=3e-7)
     assert given.size == 12
 
@@ -159,7 +159,7 @@ def test_subsets_given_as_indices_are_the_same_as_drawn():
 def test_subsets_of_networks_of_many_shapes():
     rng = np.random.default_rng(2)
     x = {f"net{d}": rng.normal(size=(24, d)).astype("f") for d in (5, 6, 7, 8)}
-    found = js.resample(x, js.CKA_LINEAR, js.Subsample(size=12), resamples=2, key=KEY)
+    found = js.resample(x, js.CKA_LINEAR, js.Subsample(size=12), n_resamples=2, key=KEY)
     for b, images in enumerate(drawn(schemes.subset, 24, 2, size=12)):
         want = o.affinity([v[images] for v in x.values()], o.CKA_LINEAR)
         np.testing.assert_allclose(found.values[b], want, rtol=0, atol=ACCURACY)
@@ -170,7 +170,7 @@ def test_permutations_shuffle_the_columns_networks_alone(n, crossed):
     x = networks(n)
     y = {"t0": x["net1"], "t1": networks(n, 4)["net3"]} if crossed else None
     cells = chosen(FEW[:2] if crossed else FEW)
-    found = js.resample(x, [ours for ours, _ in cells.values()], js.Permutation(), resamples=3, key=KEY, against=y)
+    found = js.resample(x, [ours for ours, _ in cells.values()], js.Permutation(), n_resamples=3, key=KEY, against=y)
     orders = drawn(schemes.shuffle, n, 3)
     assert all(sorted(order) == list(range(n)) for order in orders)
     for r, (_, theirs) in zip(found, cells.values(), strict=True):
@@ -253,14 +253,14 @@ def test_halves_hold_half_of_every_stratum(order):
 def test_half_samples_are_the_affinity_of_each_half(crossed):
     x = networks(25)
     y = {"t0": x["net2"]} if crossed else None
-    found = js.resample(x, [js.CKA_LINEAR, js.CKA_RBF], js.HalfSamples(), resamples=4, key=KEY, against=y)
+    found = js.resample(x, [js.CKA_LINEAR, js.CKA_RBF], js.HalfSamples(), n_resamples=4, key=KEY, against=y)
     rows = drawn(schemes.half, 25, 4)
     for r, measure in zip(found, (js.CKA_LINEAR, js.CKA_RBF), strict=True):
         for b, images in enumerate(rows):
             cut = {k: v[images] for k, v in x.items()}
-            anew = js.cross_affinity(cut, {"t0": y["t0"][images]}, measure) if y else js.affinity(cut, measure)
+            anew = js.affinity(cut, measure, against={"t0": y["t0"][images]}) if y else js.affinity(cut, measure)
             np.testing.assert_allclose(r.values[b], anew.values, rtol=0, atol=ACCURACY)
-        full = js.cross_affinity(x, y, measure) if y else js.affinity(x, measure)
+        full = js.affinity(x, measure, against=y) if y else js.affinity(x, measure)
         np.testing.assert_allclose(r.estimate, full.values, rtol=0, atol=ACCURACY)
         assert (r.size, r.images, r.kind, r.provenance.notes) == (12, 25, "half-samples", ())
         assert r.provenance.scheme == "half-samples()"
@@ -268,22 +268,22 @@ def test_half_samples_are_the_affinity_of_each_half(crossed):
 
 @pytest.fixture(scope="module")
 def halves():
-    return js.resample(networks(24), js.CKA_LINEAR, js.HalfSamples(), resamples=20, key=KEY)
+    return js.resample(networks(24), js.CKA_LINEAR, js.HalfSamples(), n_resamples=20, key=KEY)
 
 
 def test_half_samples_do_not_depend_on_their_number_or_on_chunks(halves):
     x, told = networks(24), []
-    fewer = js.resample(x, js.CKA_LINEAR, js.HalfSamples(), resamples=10, key=KEY)
+    fewer = js.resample(x, js.CKA_LINEAR, js.HalfSamples(), n_resamples=10, key=KEY)
     np.testing.assert_allclose(fewer.values, halves.values[:10], rtol=0, atol=3e-7)
     report = {"progress": lambda *now: told.append(now)}
-    cut = js.resample(x, js.CKA_LINEAR, js.HalfSamples(), resamples=20, key=KEY, **report)
+    cut = js.resample(x, js.CKA_LINEAR, js.HalfSamples(), n_resamples=20, key=KEY, **report)
     np.testing.assert_allclose(cut.values, halves.values, rtol=0, atol=3e-7)
     assert told[-1] == (20, 20)
     assert len(told) > 1
 
 
 def test_strata_reach_the_half_samples(halves):
-    found = js.resample(networks(24), js.CKA_LINEAR, js.HalfSamples(strata=STRATA), resamples=20, key=KEY)
+    found = js.resample(networks(24), js.CKA_LINEAR, js.HalfSamples(strata=STRATA), n_resamples=20, key=KEY)
     assert found.provenance.scheme == "half-samples(strata=given)"
     assert not np.allclose(found.values, halves.values, atol=1e-4)
     images = drawn(schemes.half, 24, 1, STRATA)[0]
@@ -309,7 +309,7 @@ def test_half_samples_of_a_real_draw_are_inferred_from_and_saved(halves, tmp_pat
 
 @pytest.fixture(scope="module")
 def twenty():
-    return js.resample(networks(24), js.CKA_LINEAR, js.Bootstrap(), resamples=20, key=KEY)
+    return js.resample(networks(24), js.CKA_LINEAR, js.Bootstrap(), n_resamples=20, key=KEY)
 
 
 @pytest.mark.parametrize("change", ["progress", "memory", "fewer"])
@@ -329,8 +329,8 @@ def test_same_key_same_numbers_whatever_the_chunks(change, twenty):
 @pytest.mark.parametrize("scheme", [js.Subsample(size=12), js.Permutation()], ids=["subsample", "permutation"])
 def test_progress_changes_no_number_of_the_other_schemes(scheme):
     x, told = networks(24), []
-    whole = js.resample(x, js.CKA_LINEAR, scheme, resamples=20, key=KEY)
-    cut = js.resample(x, js.CKA_LINEAR, scheme, resamples=20, key=KEY, progress=lambda *now: told.append(now))
+    whole = js.resample(x, js.CKA_LINEAR, scheme, n_resamples=20, key=KEY)
+    cut = js.resample(x, js.CKA_LINEAR, scheme, n_resamples=20, key=KEY, progress=lambda *now: told.append(now))
     np.testing.assert_allclose(cut.values, whole.values, rtol=0, atol=3e-7)
     assert told[-1] == (20, 20)
     assert [done for done, _ in told] == sorted({done for done, _ in told})
@@ -338,7 +338,7 @@ def test_progress_changes_no_number_of_the_other_schemes(scheme):
 
 
 def test_another_key_gives_other_numbers(twenty):
-    other = js.resample(networks(24), js.CKA_LINEAR, js.Bootstrap(), resamples=20, key=jax.random.key(1))
+    other = js.resample(networks(24), js.CKA_LINEAR, js.Bootstrap(), n_resamples=20, key=jax.random.key(1))
     assert float(jnp.min(jnp.max(jnp.abs(other.values - twenty.values)[:, 0, 1:], 1))) > 1e-4
 
 
@@ -350,9 +350,9 @@ def test_an_interrupt_in_the_progress_stops_at_once_and_spoils_nothing(twenty):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        js.resample(networks(24), js.CKA_LINEAR, js.Bootstrap(), resamples=20, key=KEY, progress=stop)
+        js.resample(networks(24), js.CKA_LINEAR, js.Bootstrap(), n_resamples=20, key=KEY, progress=stop)
     assert len(told) == 1
-    again = js.resample(networks(24), js.CKA_LINEAR, js.Bootstrap(), resamples=20, key=KEY)
+    again = js.resample(networks(24), js.CKA_LINEAR, js.Bootstrap(), n_resamples=20, key=KEY)
     np.testing.assert_array_equal(again.values, twenty.values)
 
 
@@ -375,7 +375,7 @@ def test_the_array_core_is_one_call_that_traces_once_and_moves_nothing():
 
 def test_a_second_call_with_new_features_and_another_key_compiles_nothing(twenty):
     EVENTS.clear()
-    js.resample(networks(24, seed=8), js.CKA_LINEAR, js.Bootstrap(), resamples=20, key=jax.random.key(7))
+    js.resample(networks(24, seed=8), js.CKA_LINEAR, js.Bootstrap(), n_resamples=20, key=jax.random.key(7))
     assert [what for event, what in EVENTS if "backend_compile" in event] == []
 
 
@@ -421,11 +421,11 @@ def test_subset_sizes_that_do_not_divide_go_to_the_largest_remainders():
     ids=["bootstrap", "bayesian", "permutation", "subsample"],
 )
 def test_strata_reach_the_scores(scheme):
-    plain = js.resample(networks(24), js.CKA_LINEAR, scheme(strata=None), resamples=20, key=KEY)
-    found = js.resample(networks(24), js.CKA_LINEAR, scheme(strata=STRATA), resamples=20, key=KEY)
+    plain = js.resample(networks(24), js.CKA_LINEAR, scheme(strata=None), n_resamples=20, key=KEY)
+    found = js.resample(networks(24), js.CKA_LINEAR, scheme(strata=STRATA), n_resamples=20, key=KEY)
     assert "strata=given" in found.provenance.scheme
     assert not np.allclose(found.values, plain.values, atol=1e-4)
-    one = js.resample(networks(24), js.CKA_LINEAR, scheme(strata=np.zeros(24)), resamples=20, key=KEY)
+    one = js.resample(networks(24), js.CKA_LINEAR, scheme(strata=np.zeros(24)), n_resamples=20, key=KEY)
     np.testing.assert_array_equal(one.values, plain.values)
 
 
@@ -448,7 +448,7 @@ def test_the_bootstrap_of_a_debiased_score_stays_near_the_estimate():
     rng = np.random.default_rng(3)
     n = 40
     x = {k: rng.normal(size=(n, 60)).astype("f") for k in ("x", "y")}
-    r = js.resample(x, js.CKA_LINEAR, js.Bootstrap(), resamples=200, key=KEY)
+    r = js.resample(x, js.CKA_LINEAR, js.Bootstrap(), n_resamples=200, key=KEY)
     counts = drawn(schemes.bootstrap_counts, n, 5)
     rows = [np.repeat(np.arange(n), w.astype(int)) for w in counts]
     artifact = np.mean([o.CKA_LINEAR(x["x"][r], x["y"][r]) for r in rows])
@@ -461,7 +461,7 @@ def test_the_bootstrap_of_a_debiased_score_stays_near_the_estimate():
 def test_permutation_p_values_are_uniform_for_independent_networks():
     rng = np.random.default_rng(4)
     x = rng.normal(size=(60, 20, 6)).astype("f")
-    found = js.resample(x, js.CKA_LINEAR, js.Permutation(), resamples=99, key=KEY)
+    found = js.resample(x, js.CKA_LINEAR, js.Permutation(), n_resamples=99, key=KEY)
     p = np.asarray(found.p_value())[np.triu_indices(60, 1)]
     assert p.min() >= 0.01
     for level, slack in ((0.05, 0.02), (0.2, 0.04), (0.5, 0.06)):
@@ -469,7 +469,7 @@ def test_permutation_p_values_are_uniform_for_independent_networks():
 
 
 def test_permutation_finds_networks_that_share_causes():
-    found = js.resample(networks(24), js.CKA_LINEAR, js.Permutation(), resamples=20, key=KEY)
+    found = js.resample(networks(24), js.CKA_LINEAR, js.Permutation(), n_resamples=20, key=KEY)
     np.testing.assert_allclose(found.p_value()[0, 1], 1 / 21, rtol=1e-5)
 
 
@@ -501,12 +501,12 @@ def test_a_network_without_a_map_is_nan_in_its_own_entries_alone(scheme):
     x = networks(24)
     spoilt = x | {"net1": np.ones((24, D), "f")}
     with pytest.warns(js.results.UndefinedScores, match="'net1'"):
-        found = js.resample(spoilt, js.CKA_LINEAR, scheme, resamples=20, key=KEY)
+        found = js.resample(spoilt, js.CKA_LINEAR, scheme, n_resamples=20, key=KEY)
     hit = np.zeros((3, 3), bool)
     hit[1] = hit[:, 1] = True
     np.testing.assert_array_equal(np.isnan(found.values), np.broadcast_to(hit, (20, 3, 3)))
     np.testing.assert_array_equal(np.isnan(found.estimate), hit)
-    whole = js.resample(x, js.CKA_LINEAR, scheme, resamples=20, key=KEY)
+    whole = js.resample(x, js.CKA_LINEAR, scheme, n_resamples=20, key=KEY)
     np.testing.assert_allclose(found.values[:, ~hit], whole.values[:, ~hit], rtol=0, atol=3e-7)
     assert [n for n, _ in found.undefined] == ["net1"]
 
@@ -548,9 +548,9 @@ def test_a_comparator_of_ones_own_is_subsampled_and_not_weighted():
     own = js.Measure(js.transforms.center, js.pairwise.correlation, plain_pearson)
     for scheme in (js.Bootstrap(), js.Permutation()):
         with pytest.raises(TypeError, match="use Subsample"):
-            js.resample(networks(24), own, scheme, resamples=2, key=KEY)
+            js.resample(networks(24), own, scheme, n_resamples=2, key=KEY)
     x = networks(24)
-    found = js.resample(x, own, js.Subsample(size=12), resamples=2, key=KEY)
+    found = js.resample(x, own, js.Subsample(size=12), n_resamples=2, key=KEY)
     theirs = o.Measure(o.center, o.pearson_distance, o.pearson)
     for b, images in enumerate(drawn(schemes.subset, 24, 2, size=12)):
         want = o.affinity([v[images] for v in x.values()], theirs)
@@ -581,7 +581,7 @@ def test_a_comparator_of_ones_own_that_offers_enough_is_weighted_permuted_and_po
 def test_subsets_without_the_full_sample_are_the_same_subsets():
     x = networks(24)
     whole, alone = (
-        js.resample(x, [js.RSA, js.CKA_RBF], js.Subsample(size=12), resamples=4, key=KEY, estimate=e)
+        js.resample(x, [js.RSA, js.CKA_RBF], js.Subsample(size=12), n_resamples=4, key=KEY, estimate=e)
         for e in (True, False)
     )
     for a, b in zip(whole, alone, strict=True):
@@ -589,4 +589,4 @@ def test_subsets_without_the_full_sample_are_the_same_subsets():
         np.testing.assert_allclose(a.standard_error(), b.standard_error(), rtol=0, atol=1e-6)
         assert np.isnan(b.estimate).all()
     with pytest.raises(ValueError, match="estimate=False goes with Subsample"):
-        js.resample(x, js.RSA, js.Bootstrap(), resamples=4, key=KEY, estimate=False)
+        js.resample(x, js.RSA, js.Bootstrap(), n_resamples=4, key=KEY, estimate=False)

@@ -10,7 +10,7 @@ from jaxsim.cli.output import emit, table
 def run_measures(arguments: Namespace) -> None:
     """Table of the measures that have a name."""
     header = ["name", "transform", "pairwise", "compare", "source"]
-    rows = [[name, *_parts(measure), measures.SOURCES[name]] for name, measure in measures.NAMED.items()]
+    rows = [[name, *_parts(measure), measure.source] for name, measure in measures.NAMED.items()]
     emit(arguments, table(header, rows), {"measures": [dict(zip(header, row, strict=True)) for row in rows]})
 
 

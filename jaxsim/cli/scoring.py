@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsim import engine, io, plotting, resampling, taxonomy
+from jaxsim import engine, io, plotting, resampling, schemes, taxonomy
 from jaxsim.cli.loading import places, read_measures, read_set
 from jaxsim.cli.output import emit, note, progress, staged, table
 from jaxsim.results import Affinity
@@ -42,7 +42,7 @@ def score(arguments: Namespace, path: str, against: str | None, chosen: Mapping[
     if against is None:
         return engine.affinity(features, wanted, ids=ids, **options)
     others, other_ids = read_set(against, x64=arguments.x64)
-    return engine.cross_affinity(features, others, wanted, ids=ids, ids_ys=other_ids, **options)
+    return engine.affinity(features, wanted, against=others, ids=ids, against_ids=other_ids, **options)
 
 
 def memory(arguments: Namespace) -> int | None:
@@ -115,15 +115,15 @@ def scheme_of(arguments: Namespace) -> Any:
     if (arguments.size is not None) != (arguments.scheme == "subsample"):
         raise ValueError("--size goes with --scheme subsample, which needs it.")
     if arguments.scheme == "subsample":
-        return resampling.Subsample(size=arguments.size)
-    schemes: dict[str, Callable[[], Any]] = {
-        "halves": resampling.HalfSamples,
-        "bootstrap": resampling.Bootstrap,
-        "bayesian": resampling.BayesianBootstrap,
-        "jackknife": resampling.Jackknife,
-        "permutation": resampling.Permutation,
+        return schemes.Subsample(size=arguments.size)
+    kinds: dict[str, Callable[[], Any]] = {
+        "halves": schemes.HalfSamples,
+        "bootstrap": schemes.Bootstrap,
+        "bayesian": schemes.BayesianBootstrap,
+        "jackknife": schemes.Jackknife,
+        "permutation": schemes.Permutation,
     }
-    return schemes[arguments.scheme]()
+    return kinds[arguments.scheme]()
 
 
 def _count(arguments: Namespace) -> int | None:
@@ -151,7 +151,7 @@ def resampled(arguments: Namespace, chosen: Mapping[str, Any], scheme: Any) -> l
         features,
         list(chosen.values()),
         scheme,
-        resamples=_count(arguments),
+        n_resamples=_count(arguments),
         key=jax.random.key(arguments.seed),
         against=others,
         ids=ids,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsim import demo, engine, evaluation, extras, io, plotting, resampling, taxonomy
+from jaxsim import demo, engine, evaluation, extras, io, plotting, resampling, schemes, taxonomy
 from jaxsim.cli.loading import read_measure
 from jaxsim.cli.output import emit, note, progress, staged, table
 from jaxsim.cli.scoring import pairs, save_affinity, write_rows
@@ -42,8 +42,8 @@ def run_demo(arguments: Namespace) -> None:
         resamples = resampling.resample(
             features,
             measure,
-            resampling.HalfSamples(),
-            resamples=arguments.resamples,
+            schemes.HalfSamples(),
+            n_resamples=arguments.resamples,
             key=jax.random.key(arguments.seed),
             progress=progress(arguments, "resamples"),
         )

@@ -1,4 +1,4 @@
-"""Refusing what a measure cannot be computed from, and saying which networks have no scores."""
+"""Checks at the door of the verbs, and warnings about networks without scores."""
 
 import warnings
 from collections.abc import Sequence
@@ -8,39 +8,43 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsim import compare
-from jaxsim.inputs import Networks
-from jaxsim.measures import Measure, name_of, of_maps
+from jaxsim.inputs import Networks, traced
+from jaxsim.measures import Measure, by_name, name_of, of_maps, part_by_name
+from jaxsim.protocols import ComparatorCapabilities, declared
 from jaxsim.results import UndefinedScores
 
 
-def listed(measure: Any) -> tuple[tuple[Measure, ...], bool]:
-    """The measures, and whether they came as a list.
+def as_measures(measure: Any) -> tuple[tuple[Measure, ...], bool]:
+    """Measures given by value or by name, and whether they came as a list.
 
     Raises:
         TypeError: there is none, or something else.
+        ValueError: no measure has that name.
     """
-    measures, several = _as_tuple(measure)
+    given, several = _as_tuple(measure)
+    measures = tuple(by_name(m) if isinstance(m, str) else m for m in given)
     odd = [m for m in measures if not isinstance(m, Measure)]
     if odd or not measures:
-        what = repr(odd[0]) if odd else "an empty list"
-        raise TypeError(f"measure must be a jaxsim Measure, such as js.RSA, or a list of them, not {what}.")
+        shown = repr(odd[0]) if odd else "an empty list"
+        raise TypeError(f"measure must be a jaxsim Measure such as js.RSA, its name, or a list of them, not {shown}.")
     return measures, several
 
 
-def listed_comparators(given: Any) -> tuple[tuple[Measure, ...], bool]:
-    """Comparators of ready-made maps as measures, and whether they came as a list.
+def as_comparators(compare: Any) -> tuple[tuple[Measure, ...], bool]:
+    """Comparators of ready-made maps, given by value or by name, as measures, and whether they came as a list.
 
     Raises:
         TypeError: there is none, or something else, such as a measure of features.
+        ValueError: no comparator has that name.
     """
-    comparators, several = _as_tuple(given)
+    given, several = _as_tuple(compare)
+    comparators = tuple(part_by_name("compare", c) if isinstance(c, str) else c for c in given)
     odd = [c for c in comparators if isinstance(c, Measure) or not callable(c)]
     if odd or not comparators:
-        what = "an empty list"
+        shown = "an empty list"
         if odd:
-            what = f"the measure {odd[0]}" if isinstance(odd[0], Measure) else repr(odd[0])
-        raise TypeError(f"maps are compared by a comparator such as js.compare.spearman, or a list, not by {what}.")
+            shown = f"the measure {odd[0]}" if isinstance(odd[0], Measure) else repr(odd[0])
+        raise TypeError(f"maps are compared by a comparator such as js.compare.spearman, or a list, not by {shown}.")
     return tuple(of_maps(c) for c in comparators), several
 
 
@@ -51,7 +55,7 @@ def check_condensed(measures: Sequence[Measure], nets: Networks) -> None:
         ValueError: a map was given condensed.
     """
     for m in measures:
-        if nets.condensed and compare.offer(m.compare).reads_diagonal:
+        if nets.condensed and declared(m.compare, ComparatorCapabilities).reads_diagonal:
             raise ValueError(f"{m} reads the diagonal, which condensed maps lack; give full (n, n) maps.")
 
 
@@ -72,7 +76,9 @@ def ids_against(against: Any, ids: Any, against_ids: Any) -> Any:
 
 
 def undefined_networks(x: Networks, y: Networks | None, bad_x, bad_y) -> dict[str, int]:
-    """Networks that have no scores, with the number of their images to blame."""
+    """Networks that have no scores, with the number of their images to blame; none while JAX is tracing."""
+    if traced(bad_x, bad_y):
+        return {}
     counts = [*zip(x.names, np.asarray(bad_x), strict=True)]
     counts += [] if y is None else zip(y.names, np.asarray(bad_y), strict=True)
     return {name: int(count) for name, count in counts if count >= 0}
@@ -97,9 +103,9 @@ def warn_undefined(sentences: Sequence[str]) -> None:
         warnings.warn(sentence, UndefinedScores, stacklevel=3)
 
 
-def fewest_images(measure: Measure) -> int:
+def min_images(measure: Measure) -> int:
     """Images that the measure's comparator needs at least."""
-    return compare.offer(measure.compare).fewest
+    return declared(measure.compare, ComparatorCapabilities).min_images
 
 
 def check(measures: Sequence[Measure], nets: Networks) -> None:
@@ -109,10 +115,10 @@ def check(measures: Sequence[Measure], nets: Networks) -> None:
         ValueError: too few images, no positions, channels that do not divide, or a Duality of another shape.
     """
     for m in measures:
-        if nets.images < fewest_images(m):
-            raise ValueError(f"{m} needs at least {fewest_images(m)} images; there are {nets.images}.")
-        for shape in {a.shape: n for n, a in reversed([*zip(nets.names, nets.arrays, strict=True)])}.items():
-            _check_parts(m, *shape)
+        if nets.images < min_images(m):
+            raise ValueError(f"{m} needs at least {min_images(m)} images; there are {nets.images}.")
+        for shape, name in {s: n for n, s in reversed([*zip(nets.names, nets.shapes, strict=True)])}.items():
+            _check_parts(m, shape, name)
 
 
 def _check_parts(measure, shape, name):

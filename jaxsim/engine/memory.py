@@ -1,12 +1,12 @@
-"""Keeping to a stated memory budget: networks are compared block by block when their maps do not fit together."""
+"""Memory budget: networks are compared block by block when their maps do not fit together."""
 
 from pathlib import Path
 
 import jax
+import numpy as np
 
-from jaxsim import compare
-from jaxsim.inputs import Networks
 from jaxsim.measures import Measure
+from jaxsim.protocols import ComparatorCapabilities, declared
 
 GIB = 2**30
 
@@ -28,32 +28,30 @@ def default_budget() -> float:
 
 def map_bytes(measures: tuple[Measure, ...], images: int, itemsize: int) -> int:
     """Bytes that one network's embedded maps take."""
-    offers = [compare.offer(m.compare) for m in measures]
-    whole = [own.embed is None or own.reads_diagonal for own in offers]
+    comparators = [declared(m.compare, ComparatorCapabilities) for m in measures]
+    whole = [own.embed is None or own.reads_diagonal for own in comparators]
     return sum((images**2 if w else images * (images - 1) // 2) * itemsize for w in whole)
 
 
-def block_size(measures: tuple[Measure, ...], nets: Networks, budget: float | None) -> int:
-    """How many networks can be held at once, two blocks beside each other.
+def block_size(measures: tuple[Measure, ...], count: int, images: int, dtype: np.dtype, budget: float | None) -> int:
+    """How many of `count` networks can be held at once, two blocks beside each other.
 
     Raises:
         ValueError: not even two networks fit.
     """
     stated = budget is not None
     budget = default_budget() if budget is None else budget
-    itemsize = max(a.dtype.itemsize for a in nets.arrays)
-    each = map_bytes(measures, nets.images, itemsize)
-    working = 6 * nets.images**2 * itemsize
-    total = len(nets.names)
-    if total * each + working <= budget:
-        return total
+    each = map_bytes(measures, images, dtype.itemsize)
+    working = 6 * images**2 * dtype.itemsize
+    if count * each + working <= budget:
+        return count
     fit = int((budget - working) // (2 * each))
     if fit < 1 and not stated:
         return 1
     if fit < 1:
         need = (2 * each + working) / GIB
         raise ValueError(
-            f"a memory budget of {budget / GIB:.3g} GiB is too small for one tile: two networks' maps of {nets.images} "
+            f"a memory budget of {budget / GIB:.3g} GiB is too small for one tile: two networks' maps of {images} "
             f"images need {need:.3g} GiB."
         )
     return fit

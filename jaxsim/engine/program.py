@@ -1,4 +1,4 @@
-"""The device programs: every map built once, products shared by the measures that use them, scores as one product."""
+"""Device programs: every map is built once, measures share products, and scores are one matrix product."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxsim import compare, pairwise, transforms
+from jaxsim import compare
 from jaxsim.engine import feature_space
-from jaxsim.engine.shapes import Bucket
+from jaxsim.engine.padding import Bucket
 from jaxsim.linalg import long_dot
 from jaxsim.measures import Measure
+from jaxsim.protocols import ComparatorCapabilities, PairwiseCapabilities, TransformCapabilities, declared
 
 WORKING_BYTES = 2e9
 """Memory for networks worked on at once on an accelerator."""
@@ -44,20 +45,28 @@ class _Shared:
             if known is transform or (not jax.tree.leaves(transform) and known == transform):
                 return k, x, where
         x = transform(self.x) if self.where is None else transform(self.x, self.where)
-        where = None if self.where is None else transforms.padding_after(transform, self.where)
+        after = declared(transform, TransformCapabilities).padding_after
+        where = None if self.where is None else after(self.where)
         self.transformed.append((transform, x, where))
         return len(self.transformed) - 1, x, where
 
     def map(self, measure: Measure):
         k, x, where = self.features(measure.transform)
-        if not hasattr(measure.pairwise, "stable"):
+        own = declared(measure.pairwise, PairwiseCapabilities)
+        if own.product is None or own.finish is None:
             return measure.pairwise(x)
-        product, finish = measure.pairwise.stable(compare.offer(measure.compare).invariance)
-        if product is pairwise.cityblock_sums and measure.transform in (transforms.identity, transforms.center):
-            k = -1  # a shift of all images changes no difference
+        product, finish = own.product, own.finish
+        if own.stable is not None:
+            product, finish = own.stable(declared(measure.compare, ComparatorCapabilities).invariance)
+        if own.ignores_shift and self._only_shifts(k):
+            # a shift of all images changes no difference between them
+            k = next((j for j, known in self.products if known is product and self._only_shifts(j)), k)
         if (k, product) not in self.products:
             self.products[k, product] = product(x, where)
-        return finish(self.products[k, product], pairwise.width(x, where))
+        return finish(self.products[k, product], jnp.asarray(x.shape[1] if where is None else jnp.sum(where), x.dtype))
+
+    def _only_shifts(self, k):
+        return declared(self.transformed[k][0], TransformCapabilities).only_shifts
 
 
 def read_maps(measures: Sequence[Measure], parts: Sequence[Bucket], read: Callable) -> Embedded:
@@ -70,21 +79,31 @@ def read_maps(measures: Sequence[Measure], parts: Sequence[Bucket], read: Callab
         shared = _Shared(*x_where)
         maps = [shared.map(m) for m in measures]
         found = [read(m, k) for m, k in zip(measures, maps, strict=True)]
-        return Embedded(found, [_undefined(x_where[0], k, f) for k, f in zip(maps, found, strict=True)])
+        return Embedded(found, [_without_distances(k, f) for k, f in zip(maps, found, strict=True)])
 
     if not measures:
         return Embedded([], [])
     stacks = [lax.map(one, (b.stack(), b.where), batch_size=_at_once(b)) for b in parts]
-    return jax.tree.map(lambda *s: jnp.concatenate(s), *stacks)
+    made = jax.tree.map(lambda *s: jnp.concatenate(s), *stacks)
+    return made._replace(undefined=_blame_features(parts, made.undefined))
 
 
-def _undefined(x, m, found):
-    """What `Embedded.undefined` says of one network, from its features, its map and what was read from the map."""
-    broken = [jnp.any(jnp.isnan(a)) for a in jax.tree.leaves(found) if jnp.issubdtype(a.dtype, jnp.floating)]
-    not_finite = jnp.sum(jnp.any(~jnp.isfinite(x), tuple(range(1, x.ndim))))
-    without_distances = jnp.sum(jnp.sum(jnp.isnan(m), 1) > m.shape[0] // 2)
-    count = jnp.where(not_finite > 0, not_finite, without_distances)
-    return jnp.where(jnp.any(jnp.asarray(broken)), count, -1)
+def _without_distances(m, found):
+    """Images without distances to most others, if anything read from the map is NaN; else -1."""
+    # the sum of an embedding is NaN if any entry is; looking at every entry costs ten times as much on a CPU
+    leaves = [a for a in jax.tree.leaves(found) if jnp.issubdtype(a.dtype, jnp.floating)]
+    broken = jnp.isnan(sum(jnp.sum(a) for a in leaves))
+    return lax.cond(broken, lambda: jnp.sum(jnp.sum(jnp.isnan(m), 1) > m.shape[0] // 2), lambda: jnp.asarray(-1))
+
+
+def _blame_features(parts, undefined):
+    """Images with features that are not finite, where a network without scores has any.
+
+    The features are looked at only if some network has no scores.
+    """
+    broken = jnp.any(jnp.stack(undefined) >= 0)
+    found = lax.cond(broken, lambda: feature_space.not_finite(parts), lambda: jnp.zeros(undefined[0].shape, int))
+    return [jnp.where((count >= 0) & (found > 0), found, count) for count in undefined]
 
 
 def _at_once(bucket: Bucket) -> int | None:
@@ -96,13 +115,13 @@ def _at_once(bucket: Bucket) -> int | None:
 
 def embed(measure: Measure, m: jax.Array) -> jax.Array:
     """The map as the comparator compares it."""
-    own = compare.offer(measure.compare).embed
+    own = declared(measure.compare, ComparatorCapabilities).embed
     return m if own is None else own(m)
 
 
 def score(measure: Measure, a: jax.Array, b: jax.Array) -> jax.Array:
-    """`(S, T)` scores of embedded maps: one matrix product, or a loop over pairs for a comparator of your own."""
-    own = compare.offer(measure.compare)
+    """`(S, T)` scores of embedded maps: one matrix product, or a loop over pairs for a comparator without embedding."""
+    own = declared(measure.compare, ComparatorCapabilities)
     if own.embed is not None:
         return own.finish(long_dot(a, b))
     return lax.map(lambda u: lax.map(lambda v: measure.compare(u, v), b), a)
@@ -110,7 +129,7 @@ def score(measure: Measure, a: jax.Array, b: jax.Array) -> jax.Array:
 
 @jax.jit
 def affinity_call(measures, x, y, rows, columns):
-    """The one device call of `affinity` and `cross_affinity`.
+    """The one device call of `affinity` and `compare_maps`.
 
     Args:
         measures: tuple of S measures.
@@ -130,7 +149,11 @@ def affinity_call(measures, x, y, rows, columns):
     by_features = [
         feature_space.scores(m, x, y) if feature_space.is_cheaper(m, x, y) else next(found) for m in measures
     ]
-    return [(s[rows][:, columns], p[rows], q[columns]) for s, p, q in by_features]
+    return [(_ordered(s, rows, columns), p[rows], q[columns]) for s, p, q in by_features]
+
+
+def _ordered(scores, rows, columns):
+    return scores[..., rows, :][..., columns]
 
 
 @jax.jit

@@ -1,8 +1,8 @@
 """The public verbs on features and on ready-made maps."""
 
 import itertools
-from collections.abc import Callable, Sequence
-from typing import Any, overload
+from collections.abc import Sequence
+from typing import Any, TypedDict, Unpack, overload
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,66 +11,68 @@ from jaxsim import inputs
 from jaxsim.engine import feature_space
 from jaxsim.engine import memory as budgets
 from jaxsim.engine.checks import (
+    as_comparators,
+    as_measures,
     check,
     check_condensed,
-    fewest_images,
     ids_against,
-    listed,
-    listed_comparators,
+    min_images,
     say_undefined,
     undefined_networks,
     warn_undefined,
 )
+from jaxsim.engine.padding import buckets
 from jaxsim.engine.program import affinity_call, maps_call
-from jaxsim.engine.shapes import buckets
-from jaxsim.inputs import Networks
 from jaxsim.measures import Measure
+from jaxsim.protocols import Comparator
 from jaxsim.results import Affinity, Maps, Provenance
 
 
+class Options(TypedDict, total=False):
+    """Keywords of `affinity` and `compare_maps`."""
+
+    against: Any
+    ids: Any
+    against_ids: Any
+    align: bool
+    missing: str
+    memory: float | None
+
+
 @overload
-def affinity(
-    features: Any,
-    measure: Measure,
-    *,
-    ids: Any = ...,
-    align: bool = ...,
-    missing: str = ...,
-    memory: float | None = ...,
-) -> Affinity: ...
+def affinity(features: Any, measure: str | Measure, **options: Unpack[Options]) -> Affinity: ...
 @overload
+def affinity(features: Any, measure: Sequence[str | Measure], **options: Unpack[Options]) -> list[Affinity]: ...
 def affinity(
     features: Any,
-    measure: Sequence[Measure],
+    measure: str | Measure | Sequence[str | Measure],
     *,
-    ids: Any = ...,
-    align: bool = ...,
-    missing: str = ...,
-    memory: float | None = ...,
-) -> list[Affinity]: ...
-def affinity(
-    features: Any,
-    measure: Measure | Sequence[Measure],
-    *,
+    against: Any = None,
     ids: Any = None,
+    against_ids: Any = None,
     align: bool = False,
     missing: str = "shared",
     memory: float | None = None,
 ) -> Affinity | list[Affinity]:
-    """Similarity of every network with every other over the same n images.
+    """Similarity of networks with each other, or with others, over the same n images.
+
+    Works inside `jax.jit`, `vmap`, `grad` and `scan` on stacks; checks of values are then skipped.
 
     Args:
         features: mapping of name to `(n, ..., c)`, or a stack `(T, n, ..., c)`; NumPy, JAX, or any DLPack array.
             The networks may differ in all but n.
-        measure: one measure, or a list, which shares transforms and products and returns a list.
+        measure: a measure or its name, or a list of them, which shares transforms and products and returns a list.
+        against: networks of the columns (layers with networks, networks with brain regions), as `features`; None
+            compares `features` with themselves. The square matrix of both together is never formed.
         ids: labels of the images: `(n,)` for all, or a mapping of name to labels.
+        against_ids: labels of the images of `against`; `ids` if None.
         align: match rows by id where networks hold their images in another order or miss some.
         missing: with `align`, "shared" uses the images that all networks have, "pairwise" for every pair of networks
             those that both have.
         memory: budget in bytes for maps held at once; half of the free memory if None.
 
     Returns:
-        `Affinity` with `values (T, T)`, or a list of them.
+        `Affinity` with `values (T, T)`, or `(S, T)` with `against`; or a list of them.
 
     Raises:
         TypeError: an array is not numeric.
@@ -78,79 +80,33 @@ def affinity(
 
     >>> import jax, jaxsim as js
     >>> x = jax.random.normal(jax.random.key(0), (20, 8))
-    >>> A = js.affinity({"a": x, "b": x[:, :5]}, js.CKA_LINEAR)
+    >>> A = js.affinity({"a": x, "b": x[:, :5]}, "cka")
     >>> A.names, A.values.shape
     (('a', 'b'), (2, 2))
+    >>> js.affinity({"a": x, "b": -x[:, :5]}, "rsa", against={"new": x}).ranking("new")[0][0]
+    'a'
     """
-    nets = inputs.networks(features, ids)
-    if len(nets.names) < 2:
-        raise ValueError(f"affinity compares networks with each other; there is only {''.join(nets.names)!r}.")
-    measures, several = listed(measure)
-    found, undefined = _run(measures, nets, None, align, missing, memory)
-    warn_undefined(undefined)
-    return found if several else found[0]
-
-
-@overload
-def cross_affinity(
-    xs: Any,
-    ys: Any,
-    measure: Measure,
-    *,
-    ids: Any = ...,
-    ids_ys: Any = ...,
-    align: bool = ...,
-    missing: str = ...,
-    memory: float | None = ...,
-) -> Affinity: ...
-@overload
-def cross_affinity(
-    xs: Any,
-    ys: Any,
-    measure: Sequence[Measure],
-    *,
-    ids: Any = ...,
-    ids_ys: Any = ...,
-    align: bool = ...,
-    missing: str = ...,
-    memory: float | None = ...,
-) -> list[Affinity]: ...
-def cross_affinity(
-    xs: Any,
-    ys: Any,
-    measure: Measure | Sequence[Measure],
-    *,
-    ids: Any = None,
-    ids_ys: Any = None,
-    align: bool = False,
-    missing: str = "shared",
-    memory: float | None = None,
-) -> Affinity | list[Affinity]:
-    """Similarity of S networks with T others (layers with networks, networks with brain regions): `(S, T)`.
-
-    The square matrix of all S + T is never formed. Arguments as for `affinity`; `ids_ys` labels the images of `ys`
-    where that needs saying, and is `ids` if None.
-
-    >>> import jax, jaxsim as js
-    >>> xs = jax.random.normal(jax.random.key(0), (3, 20, 8))
-    >>> js.cross_affinity(xs, {"target": xs[1]}, js.DDS_LAPLACIAN).ranking("target")[0][0]
-    'network_1'
-    """
-    x = inputs.networks(xs, ids, "xs")
-    y = inputs.networks(ys, ids if ids_ys is None else ids_ys, "ys")
-    measures, several = listed(measure)
+    measures, several = as_measures(measure)
+    x = inputs.networks(features, ids)
+    against_ids = ids_against(against, ids, against_ids)
+    y = None if against is None else inputs.networks(against, against_ids, "against")
+    if y is None and len(x.names) < 2:
+        raise ValueError(f"affinity compares networks with each other; there is only {''.join(x.names)!r}.")
     found, undefined = _run(measures, x, y, align, missing, memory)
     warn_undefined(undefined)
     return found if several else found[0]
 
 
-def maps(features: Any, measure: Measure, *, ids: Any = None, align: bool = False) -> Maps:
+def maps(features: Any, measure: str | Measure, *, ids: Any = None, align: bool = False) -> Maps:
     """Pairwise map of every network, `measure.pairwise(measure.transform(x))`: `Maps` with `values (T, n, n)`.
 
     >>> import jax, jaxsim as js
     >>> js.maps(jax.random.normal(jax.random.key(0), (3, 20, 8)), js.RSA).values.shape
     (3, 20, 20)
     """
+    (measure, *more), _ = as_measures(measure)
+    if more:
+        raise TypeError("maps takes one measure, not a list.")
     nets = inputs.same_images(inputs.networks(features, ids), align=align)[0]
     check([measure], nets)
     parts, rows = buckets(nets, [measure])
@@ -159,35 +115,18 @@ def maps(features: Any, measure: Measure, *, ids: Any = None, align: bool = Fals
 
 
 @overload
-def compare_maps(
-    maps: Any,
-    compare: Callable,
-    *,
-    against: Any = ...,
-    ids: Any = ...,
-    against_ids: Any = ...,
-    align: bool = ...,
-    memory: float | None = ...,
-) -> Affinity: ...
+def compare_maps(maps: Any, compare: str | Comparator, **options: Unpack[Options]) -> Affinity: ...
 @overload
+def compare_maps(maps: Any, compare: Sequence[str | Comparator], **options: Unpack[Options]) -> list[Affinity]: ...
 def compare_maps(
     maps: Any,
-    compare: Sequence[Callable],
-    *,
-    against: Any = ...,
-    ids: Any = ...,
-    against_ids: Any = ...,
-    align: bool = ...,
-    memory: float | None = ...,
-) -> list[Affinity]: ...
-def compare_maps(
-    maps: Any,
-    compare: Callable | Sequence[Callable],
+    compare: str | Comparator | Sequence[str | Comparator],
     *,
     against: Any = None,
     ids: Any = None,
     against_ids: Any = None,
     align: bool = False,
+    missing: str = "shared",
     memory: float | None = None,
 ) -> Affinity | list[Affinity]:
     """Similarity of ready-made maps.
@@ -195,24 +134,29 @@ def compare_maps(
     Args:
         maps: mapping of name to `(n, n)` or to condensed rows `(n (n - 1) / 2,)` in SciPy's order, a stack of either,
             or the `Maps` of `js.maps`.
-        compare: comparator such as `js.compare.spearman`, or a list of them.
+        compare: comparator such as `js.compare.spearman` or its name, or a list of them.
         against: other maps for the columns; None compares `maps` with themselves.
         ids: labels of the images, as for `affinity`; rows and columns of a map are aligned together.
-        against_ids: labels of the images of `against` where that needs saying; `ids` if None.
+        against_ids: labels of the images of `against`; `ids` if None.
         align: match images by id.
+        missing: as for `affinity`.
         memory: as for `affinity`.
 
+    Raises:
+        TypeError: `compare` is a measure of features.
+        ValueError: maps, ids or the budget do not fit; the message says which.
+
     >>> import jax.numpy as jnp, jaxsim as js
-    >>> js.compare_maps({"a": [0.1, 0.5, 0.3], "b": [1.0, 3.0, 2.0]}, js.compare.spearman).values.round(3).tolist()
+    >>> js.compare_maps({"a": [0.1, 0.5, 0.3], "b": [1.0, 3.0, 2.0]}, "spearman").values.round(3).tolist()
     [[1.0, 1.0], [1.0, 1.0]]
     """
+    measures, several = as_comparators(compare)
     x = inputs.square_maps(maps, ids)
     against_ids = ids_against(against, ids, against_ids)
     y = None if against is None else inputs.square_maps(against, against_ids)
-    measures, several = listed_comparators(compare)
     for nets in (x,) if y is None else (x, y):
         check_condensed(measures, nets)
-    found, undefined = _run(measures, x, y, align, "shared", memory)
+    found, undefined = _run(measures, x, y, align, missing, memory)
     warn_undefined(undefined)
     return found if several else found[0]
 
@@ -245,9 +189,10 @@ def _in_blocks(measures, x, y, memory):
     """Scores of all networks, block by block where their maps do not fit into the budget together."""
     parts_x, parts_y, rows, columns = _device_inputs(measures, x, y)
     by_maps = tuple(m for m in measures if not feature_space.is_cheaper(m, parts_x, parts_y))
-    together = x if y is None else Networks(x.names + y.names, x.arrays + y.arrays, None)
-    block = budgets.block_size(by_maps, together, memory) if by_maps else len(together.names)
-    if block >= len(together.names):
+    count = len(x.names) + (0 if y is None else len(y.names))
+    in_blocks = bool(by_maps) and not (x.traced or y is not None and y.traced)
+    block = budgets.block_size(by_maps, count, x.images, x.dtype, memory) if in_blocks else count
+    if block >= count:
         return affinity_call(measures, parts_x, parts_y, rows, columns)
     cuts_x, cuts_y = _cuts(x, block), None if y is None else _cuts(y, block)
     grid = []
@@ -289,15 +234,15 @@ def _pairwise(measures, x, y, memory) -> tuple[list[Affinity], list[str]]:
     shape = (len(x.names), len(columns.names))
     values = [np.full(shape, np.nan, np.float64) for _ in measures]
     images, undefined = np.zeros(shape, int), [{} for _ in measures]
-    fewest, said = max(fewest_images(m) for m in measures), []
+    least, said = max(min_images(m) for m in measures), []
     for shared, pairs in _pairs_by_images(x, columns, y is None).items():
         rows, cols = (sorted({p[k] for p in pairs}) for k in (0, 1))
         places = tuple(np.transpose(pairs))
         images[places] = len(shared)
-        if len(shared) < fewest:
+        if len(shared) < least:
             a, b = x.names[pairs[0][0]], columns.names[pairs[0][1]]
             said.append(
-                f"networks {a!r} and {b!r} share {len(shared)} images, and it takes {fewest}: their scores are NaN."
+                f"networks {a!r} and {b!r} share {len(shared)} images, and it takes {least}: their scores are NaN."
             )
             continue
         found, more = _scores(measures, x.select(rows, shared), columns.select(cols, shared), memory)
@@ -324,7 +269,7 @@ def _pairs_by_images(x, columns, square):
 
 
 def _pairwise_record(measure, values, images, x, columns, undefined):
-    array = jnp.asarray(values.astype(np.result_type(*(a.dtype for a in x.arrays))))
+    array = jnp.asarray(values.astype(x.dtype))
     note = "every pair of networks on the images that both have"
     provenance = Provenance.now(str(measure), array, notes=(note,))
     bad = tuple(undefined.items())

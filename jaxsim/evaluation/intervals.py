@@ -11,7 +11,8 @@ from jaxsim import statistics
 from jaxsim.evaluation.alignment import align, warn_undefined
 from jaxsim.evaluation.correlation import Correlation, pearson, spearman
 from jaxsim.evaluation.truth import as_affinity
-from jaxsim.results import BOOTSTRAPS, Affinity, Provenance, Resamples, Saved, record
+from jaxsim.protocols import SchemeCapabilities, declared
+from jaxsim.results import Affinity, Provenance, Resamples, Saved, record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -177,7 +178,7 @@ def _finite_resamples(values, used):
 def _refuse_other_schemes(resamples):
     if not isinstance(resamples, Resamples):
         raise TypeError(f"resamples must be the record that js.resample gives, not {type(resamples).__name__}.")
-    if resamples.kind not in BOOTSTRAPS:
+    if not declared(resamples.scheme, SchemeCapabilities).bootstraps:
         raise ValueError(
             f"Agreement intervals need bootstrapped images, js.Bootstrap(), not resamples made by {resamples.kind}."
         )

@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxsim.plotting.canvas import EDGE, GRAY, INK, bare, new_figure, place, text_width
 from jaxsim.plotting.trees import draw_tree
-from jaxsim.results import Affinity
+from jaxsim.results import Affinity, plots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,7 @@ _PRINT_UP_TO = 12
 _UNDEFINED = "0.82"
 
 
+@plots(Affinity)
 def affinity_heatmap(affinity: Affinity, tree: "Tree | None" = None) -> "Figure":
     """Draw an affinity matrix, in the order of a tree where one is given, with its dendrogram above.
 

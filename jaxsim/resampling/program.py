@@ -1,4 +1,4 @@
-"""The device programs of resampling: maps built and sorted once, then one pass over the resamples."""
+"""Device programs of resampling: maps are built and sorted once, then one pass runs over the resamples."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxsim import compare
+from jaxsim.engine.padding import Bucket
 from jaxsim.engine.program import embed, read_maps, score
-from jaxsim.engine.shapes import Bucket
 from jaxsim.measures import Measure
+from jaxsim.protocols import ComparatorCapabilities, Draws, declared
 
 
 class Ready(NamedTuple):
@@ -82,7 +82,7 @@ def refitted_scores(measures, ready, given, subsets, at_once):
         a = read_maps(measures, _take(x, images), embed)
         b = a if y is None else read_maps(measures, _take(y, images), embed)
         pairs = zip(measures, a.z, b.z, strict=True)
-        return [score(m, u, v)[rows][:, columns] for m, u, v in pairs]
+        return [score(m, u, v)[rows, :][:, columns] for m, u, v in pairs]
 
     return lax.map(one, subsets)
 
@@ -91,43 +91,66 @@ def _take(parts, images):
     return tuple(Bucket(jnp.take(b.stack(), images, axis=1), b.where) for b in parts)
 
 
-def keep_prepared(measure, m):
+def prepared(measure, m):
     """What the comparator keeps of a map for all weightings."""
-    return compare.offer(measure.compare).prepare(m)
+    own: Any = declared(measure.compare, ComparatorCapabilities)
+    return (own.prepare or own.embed)(m)
 
 
-class Path(NamedTuple):
-    """One way to make resamples, hashable so that it compiles once.
+class Form(NamedTuple):
+    """Program for one form of resamples.
 
     Attributes:
-        draw: resample b from `(key, b, plan)`, or None where all are given.
         read: what to keep of every map, from `(measure, map)`.
-        scores: resampled scores from `(measures, ready, given, drawn, at_once)`.
+        scores: resampled scores from `(measures, ready, given, resamples, at_once)`.
+        needs: capabilities of a comparator that it calls.
     """
 
-    draw: Callable | None
     read: Callable
     scores: Callable
+    needs: tuple[str, ...] = ()
 
 
-def _drawn(path, source):
-    """Resamples of the given numbers from `(key, numbers, plan)`; number b does not depend on the chunking."""
-    if path.draw is None:
-        return source
-    key, numbers, plan = source
-    return jax.vmap(lambda b: path.draw(key, b, plan))(numbers)
+FORMS = {
+    Draws.WEIGHTS: Form(prepared, weighted_scores, ("weighted",)),
+    Draws.SUBSETS: Form(embed, refitted_scores),
+    Draws.ORDERS: Form(embed, permuted_scores, ("permuted", "embed")),
+}
 
 
-@functools.partial(jax.jit, static_argnames=("path",))
-def prepare_call(measures, x, y, rows, columns, path):
+class Source(NamedTuple):
+    """Where resamples come from: drawn by number, or given whole.
+
+    Attributes:
+        key: typed random key, or None.
+        numbers: of the resamples to draw, `(B,)`, or None.
+        layout: what the scheme's `draw` needs to know of the images.
+        given: the resamples `(B, ...)`, or None.
+    """
+
+    key: Any = None
+    numbers: Any = None
+    layout: Any = None
+    given: Any = None
+
+
+def _resamples(draw, source):
+    """Resamples of the given numbers; number b does not depend on the chunking."""
+    if source.given is not None:
+        return source.given
+    return jax.vmap(lambda b: draw(source.key, b, source.layout))(source.numbers)
+
+
+@functools.partial(jax.jit, static_argnames=("draws",))
+def prepare_call(measures, x, y, rows, columns, draws):
     """Maps and full-sample scores, when the resamples come in several calls."""
-    return prepare(measures, x, y, rows, columns, path.read)
+    return prepare(measures, x, y, rows, columns, FORMS[draws].read)
 
 
-@functools.partial(jax.jit, static_argnames=("path", "at_once"))
-def resampled_call(measures, ready, x, y, rows, columns, path, source, at_once):
+@functools.partial(jax.jit, static_argnames=("draws", "draw", "at_once"))
+def resampled_call(measures, ready, x, y, rows, columns, draws, draw, source, at_once):
     """Resampled scores from prepared maps."""
-    return path.scores(measures, ready, (x, y, rows, columns), _drawn(path, source), at_once)
+    return FORMS[draws].scores(measures, ready, (x, y, rows, columns), _resamples(draw, source), at_once)
 
 
 def without_estimate(measures, networks: int, others: int, dtype) -> Ready:
@@ -136,9 +159,9 @@ def without_estimate(measures, networks: int, others: int, dtype) -> Ready:
     return Ready([], None, blank, [jnp.full(networks, -1)] * len(measures), [jnp.full(others, -1)] * len(measures))
 
 
-@functools.partial(jax.jit, static_argnames=("path", "at_once"))
-def whole_call(measures, x, y, rows, columns, path, source, at_once):
+@functools.partial(jax.jit, static_argnames=("draws", "draw", "at_once"))
+def whole_call(measures, x, y, rows, columns, draws, draw, source, at_once):
     """The one device call of `resample`: maps, full-sample scores and all resamples."""
-    ready = prepare(measures, x, y, rows, columns, path.read)
-    values = path.scores(measures, ready, (x, y, rows, columns), _drawn(path, source), at_once)
+    ready = prepare(measures, x, y, rows, columns, FORMS[draws].read)
+    values = FORMS[draws].scores(measures, ready, (x, y, rows, columns), _resamples(draw, source), at_once)
     return values, (ready.estimate, ready.bad_x, ready.bad_y)

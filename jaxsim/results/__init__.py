@@ -1,11 +1,10 @@
 """Labeled records that every verb returns."""
 
 from jaxsim.results.matrices import Affinity, Maps, UndefinedScores
-from jaxsim.results.resamples import BOOTSTRAPS, FewResamples, Resamples
-from jaxsim.results.saved import Provenance, Saved, load, record
+from jaxsim.results.resamples import FewResamples, Resamples
+from jaxsim.results.saved import Provenance, Saved, load, plots, record
 
 __all__ = [
-    "BOOTSTRAPS",
     "Affinity",
     "FewResamples",
     "Maps",
@@ -14,5 +13,6 @@ __all__ = [
     "Saved",
     "UndefinedScores",
     "load",
+    "plots",
     "record",
 ]

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxsim.results import tables
 from jaxsim.results.saved import Provenance, Saved, record
 
 
@@ -104,6 +105,13 @@ class Affinity(Scores):
         given = Provenance(measure=measure, dtype=str(values.dtype), device="host", notes=notes)
         return cls(values, None, names, targets, given, against=against)
 
+    def table(self) -> tables.Table:
+        """Scores of sources (rows) with targets (columns)."""
+        counts = np.unique(np.asarray(self.images)) if self.images is not None else ()
+        images = f", {'-'.join(str(n) for n in counts[[0, -1][: len(counts)]])} images" if len(counts) else ""
+        title = f"{self.provenance.measure}, {len(self.names)} x {len(self.targets)}{images}"
+        return tables.matrix(title, np.asarray(self.values), self.names, self.targets)
+
     def to_pandas(self):
         """A DataFrame with sources as rows and targets as columns."""
         return _frame(self.values, self.names, self.targets)
@@ -131,6 +139,15 @@ class Maps(Saved):
     names: tuple[str, ...]
     provenance: Provenance
     ids: tuple[str, ...] | None = None
+
+    def table(self) -> tables.Table:
+        """Mean and range of the entries between different images, a row a network."""
+        i, j = np.triu_indices(np.shape(self.values)[1], 1)
+        entries = np.asarray(self.values)[:, i, j]
+        columns = [entries.mean(1), entries.min(1), entries.max(1)]
+        rows = [[name, *map(tables.number, row)] for name, row in zip(self.names, np.stack(columns, 1), strict=True)]
+        title = f"maps of {self.provenance.measure}, {len(self.names)} networks, {np.shape(self.values)[1]} images"
+        return tables.Table(title, ["", "mean", "least", "largest"], rows)
 
     def to_xarray(self):
         """A DataArray with dimensions `network`, `image`, `other_image`."""

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsim import statistics
+from jaxsim import schemes, statistics
+from jaxsim.protocols import Scheme, SchemeCapabilities, declared
+from jaxsim.results import tables
 from jaxsim.results.matrices import Scores
 from jaxsim.results.saved import Provenance, record
-
-BOOTSTRAPS = ("bootstrap", "bayesian bootstrap")
 
 
 class FewResamples(UserWarning):
@@ -30,7 +30,7 @@ class Resamples(Scores):
         names: names of the rows (sources).
         targets: names of the columns; the same tuple as `names` for a square matrix.
         provenance: measure, scheme, key, dtype, device and versions.
-        kind: "half-samples", "bootstrap", "bayesian bootstrap", "subsample", "jackknife" or "permutation".
+        kind: name of the scheme in `jaxsim.schemes.NAMED`.
         images: number n of images.
         size: images in a subset or half, for subsampling and half-samples.
         undefined: pairs of network and the number of its images whose map has no value.
@@ -49,6 +49,21 @@ class Resamples(Scores):
     """Whether the columns are another set of networks, even if their names are the same."""
     _full_sample = "estimate"
 
+    @property
+    def scheme(self) -> type[Scheme]:
+        """The kind of scheme that made the resamples.
+
+        Raises:
+            ValueError: there is none of that name.
+        """
+        if self.kind not in schemes.NAMED:
+            raise ValueError(f"no scheme is named {self.kind!r}; there are {', '.join(schemes.NAMED)}.")
+        return schemes.NAMED[self.kind]
+
+    @property
+    def _can(self) -> SchemeCapabilities:
+        return declared(self.scheme, SchemeCapabilities)
+
     def spread(self) -> jax.Array:
         """Standard deviation over resamples `(S, T)`; DDS 2020, Table 4 reports this number for subsampling."""
         return statistics.spread(self.values)
@@ -59,14 +74,7 @@ class Resamples(Scores):
         Raises:
             ValueError: permutations have none, nor has a subset of all images.
         """
-        self._refuse("standard error", "permutation")
-        if self.kind == "subsample":
-            return statistics.subsample_error(self.values, self.size or self.images, self.images)
-        if self.kind == "half-samples":
-            return statistics.half_sample_error(self.values, self.size or 0, self.images)
-        if self.kind == "jackknife":
-            return statistics.jackknife_error(self.values)
-        return statistics.bootstrap_error(self.values)
+        return self.scheme().standard_error(self.values, self.size, self.images)
 
     def interval(self, level: float = 0.95) -> jax.Array:
         """Confidence interval `(2, S, T)`.
@@ -77,14 +85,7 @@ class Resamples(Scores):
         Raises:
             ValueError: permutations have none.
         """
-        if self.kind == "half-samples":
-            error = self.standard_error() * self._stretch(level)
-            fisher = statistics.fisher_interval(self.estimate, error, level)
-            sure = jnp.abs(self.estimate) >= 1 - 8 * jnp.finfo(self.estimate.dtype).eps
-            return jnp.where(sure, self.estimate, fisher)
-        if self.kind in ("subsample", "jackknife", "permutation"):
-            return statistics.normal_interval(self.estimate, self.standard_error(), level)
-        return statistics.percentile_interval(self.values, level)
+        return self.scheme().interval(self.values, self.estimate, level, self.size, self.images)
 
     def bca_interval(self, jackknife: "Resamples", level: float = 0.95) -> jax.Array:
         """Bias-corrected and accelerated interval `(2, S, T)` (Efron 1987) with the acceleration of a jackknife.
@@ -93,7 +94,7 @@ class Resamples(Scores):
             ValueError: this is no bootstrap, or `jackknife` is none of the same networks.
         """
         self._refuse_all_but_bootstraps("BCa interval")
-        if jackknife.kind != "jackknife" or (jackknife.names, jackknife.targets) != (self.names, self.targets):
+        if not jackknife._can.accelerates or (jackknife.names, jackknife.targets) != (self.names, self.targets):
             raise ValueError("a BCa interval needs js.resample(..., js.Jackknife()) of the same networks.")
         ours, theirs = self.provenance.measure, jackknife.provenance.measure
         if ours != theirs:
@@ -106,36 +107,33 @@ class Resamples(Scores):
         Raises:
             ValueError: the scheme is not a permutation.
         """
-        if self.kind != "permutation":
+        if not self._can.null:
             raise ValueError(f"p-values come from js.Permutation(), not from {self.kind}.")
         return statistics.permutation_p(self.values, self.estimate)
 
     def first_share(self) -> jax.Array:
         """Share of resamples in which each source ranks first for each target `(S, T)`; self left out."""
-        self._refuse("share of first ranks", "permutation")
+        self._refuse_null("share of first ranks")
         return statistics.first_share(self.values, self._self_entries())
 
     def rank_stability(self) -> jax.Array:
         """Mean Spearman correlation of the sources' order in a resample with the full sample's, `(T,)`."""
-        self._refuse("rank stability", "permutation")
+        self._refuse_null("rank stability")
         return statistics.rank_stability(self.values, self.estimate, self._self_entries())
 
     def difference(self, first: tuple[str, str], second: tuple[str, str], level: float = 0.95) -> dict[str, float]:
         """Difference of two entries (source, target) in the same resamples, with its error and interval."""
-        self._refuse("difference", "permutation")
+        self._refuse_null("difference")
         entries = [(self._place(s, self.names), self._place(t, self.targets)) for s, t in (first, second)]
         pair = dataclasses.replace(
             self,
             values=statistics.difference(self.values, *entries)[:, None, None],
             estimate=statistics.difference(self.estimate, *entries)[None, None],
         )
-        error = pair.standard_error()
-        if self.kind in BOOTSTRAPS:
-            interval = statistics.percentile_interval(pair.values, level)
-        else:
-            interval = statistics.normal_interval(pair.estimate, error * self._stretch(level), level)
+        sizes = (self.size, self.images)
+        interval = self.scheme().interval(pair.values, pair.estimate, level, *sizes, bounded=False)
         low, high = np.asarray(interval)[:, 0, 0].tolist()
-        error = float(error[0, 0])
+        error = float(pair.standard_error()[0, 0])
         return {"difference": float(pair.estimate[0, 0]), "error": error, "low": low, "high": high}
 
     def family_wise(self, null: float = 0.0) -> statistics.FamilyWise:
@@ -160,7 +158,7 @@ class Resamples(Scores):
         Raises:
             ValueError: the scheme has no p-values.
         """
-        if self.kind == "permutation":
+        if self._can.null:
             p = self._family(self.p_value())
         else:
             self._refuse_all_but_bootstraps("false discovery rate")
@@ -211,6 +209,23 @@ class Resamples(Scores):
         codes = [labels.index(g) for g in groups]
         return statistics.two_factor(self.values, self.estimate, codes, key=key, images=self.images)
 
+    def table(self, level: float = 0.95) -> tables.Table:
+        """Estimate, error and interval of every pair, or its p-value; a row a pair, most similar first."""
+        columns = {k: np.asarray(v) for k, v in self._columns(level).items()}
+        places = [(s, t) for s, t in np.ndindex(len(self.names), len(self.targets)) if not self.square or s < t]
+        places.sort(key=lambda place: -np.nan_to_num(columns["estimate"][place], nan=-np.inf))
+        shown = places[: tables.MOST_ROWS]
+        rows = [
+            [f"{self.names[s]} - {self.targets[t]}", *(tables.number(v[s, t]) for v in columns.values())]
+            for s, t in shown
+        ]
+        title = (
+            f"{self.provenance.measure}, {len(self.names)} x {len(self.targets)}, {self.kind}, "
+            f"{np.shape(self.values)[0]} resamples of {self.images} images"
+        )
+        note = f"... {len(places)} pairs in all" if len(places) > len(shown) else ""
+        return tables.Table(title, ["", *columns], rows, note)
+
     def to_xarray(self):
         """A DataArray with dimensions `resample`, `source` and `target`."""
         import xarray as xr
@@ -223,13 +238,13 @@ class Resamples(Scores):
         import pandas as pd
 
         index = pd.MultiIndex.from_product([self.names, self.targets], names=["source", "target"])
-        columns = {"estimate": self.estimate}
-        if self.kind == "permutation":
-            columns["p"] = self.p_value()
-        else:
-            low, high = self.interval(level)
-            columns |= {"error": self.standard_error(), "low": low, "high": high}
-        return pd.DataFrame({k: np.asarray(v).ravel() for k, v in columns.items()}, index=index)
+        return pd.DataFrame({k: np.asarray(v).ravel() for k, v in self._columns(level).items()}, index=index)
+
+    def _columns(self, level):
+        if self._can.null:
+            return {"estimate": self.estimate, "p": self.p_value()}
+        low, high = self.interval(level)
+        return {"estimate": self.estimate, "error": self.standard_error(), "low": low, "high": high}
 
     def _family(self, matrix):
         """The hypotheses, one a pair of networks: `(..., S, T) -> (..., H)`."""
@@ -258,12 +273,8 @@ class Resamples(Scores):
             return np.zeros((len(self.names), len(self.targets)), bool)
         return np.asarray(self.names)[:, None] == np.asarray(self.targets)[None, :]
 
-    def _stretch(self, level):
-        """What the small number of half-samples adds to the width of an interval."""
-        return statistics.student_stretch(self.values.shape[0] // 2 - 1, level) if self.kind == "half-samples" else 1.0
-
     def _refuse_all_but_bootstraps(self, what):
-        if self.kind not in BOOTSTRAPS:
+        if not self._can.bootstraps:
             raise ValueError(f"there is no {what} for the scheme {self.kind}; use js.Bootstrap().")
 
     def _place(self, name, names):
@@ -271,6 +282,6 @@ class Resamples(Scores):
             raise KeyError(f"no network is named {name!r}; there are {', '.join(names)}")
         return names.index(name)
 
-    def _refuse(self, what, *kinds):
-        if self.kind in kinds:
+    def _refuse_null(self, what):
+        if self._can.null:
             raise ValueError(f"there is no {what} for the scheme {self.kind}.")

@@ -5,16 +5,20 @@ import functools
 import json
 import platform
 import typing
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from jaxsim import io
+from jaxsim.results.tables import Table
 
 _RECORDS: dict[str, type] = {}
+_PLOTS: dict[str, Callable] = {}
 
 
 @typing.dataclass_transform(frozen_default=True, eq_default=False)
@@ -22,12 +26,22 @@ def record(*, arrays: tuple[str, ...]):
     """Make a frozen dataclass a pytree whose `arrays` fields are leaves, and let `load` find it by name."""
 
     def register(cls):
-        cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
+        cls = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
         meta = tuple(f.name for f in dataclasses.fields(cls) if f.name not in arrays)
         jax.tree_util.register_dataclass(cls, data_fields=list(arrays), meta_fields=list(meta))
         cls._arrays, cls._meta = arrays, meta
         _RECORDS[cls.__name__] = cls
         return cls
+
+    return register
+
+
+def plots(cls: type) -> Callable[[Callable], Callable]:
+    """Decorate the function that draws records of that class, so that `record.plot()` calls it."""
+
+    def register(function):
+        _PLOTS[cls.__name__] = function
+        return function
 
     return register
 
@@ -58,10 +72,12 @@ class Provenance:
 
     @classmethod
     def now(cls, measure: str, values: jax.Array, **rest: Any) -> Self:
-        """The provenance of `values`, just computed with this process's packages."""
+        """The provenance of `values`, just computed with this process's packages; a tracer has no device yet."""
         versions = tuple((p, _version(p)) for p in ("jaxsim-similarity", "jax", "jaxlib", "numpy"))
-        device = next(iter(values.devices()))
-        kind = f"{device.platform}: {device.device_kind}"
+        kind = "traced"
+        if not isinstance(values, Tracer):
+            device = next(iter(values.devices()))
+            kind = f"{device.platform}: {device.device_kind}"
         versions += (("python", platform.python_version()),)
         return cls(measure=measure, dtype=str(values.dtype), device=kind, versions=versions, **rest)
 
@@ -81,6 +97,30 @@ class Saved:
     _meta: tuple[str, ...]
     _optional: tuple[str, ...] = ()
     """Arrays that may be None."""
+    table: Callable[[], Table]
+    """The record as a short table, for `print` and notebooks."""
+
+    def __str__(self) -> str:
+        if any(isinstance(getattr(self, n), Tracer) for n in self._arrays):
+            return repr(self)
+        return self.table().to_text()
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{n}{np.shape(getattr(self, n))}" for n in self._arrays if getattr(self, n) is not None)
+        return f"{type(self).__name__}({shapes})"
+
+    def _repr_html_(self) -> str:
+        return self.table().to_html()
+
+    def plot(self, *args: Any, **options: Any) -> Any:
+        """Draw the record with the function of `js.plotting` for its kind; arguments are that function's.
+
+        Returns:
+            A matplotlib `Figure`.
+        """
+        if type(self).__name__ not in _PLOTS:
+            raise TypeError(f"nothing draws a record of {type(self).__name__}.")
+        return _PLOTS[type(self).__name__](self, *args, **options)
 
     def metadata(self) -> dict[str, Any]:
         """All that is not an array, as JSON types."""

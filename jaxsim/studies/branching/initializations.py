@@ -113,7 +113,7 @@ def compare_initializations(
         progress(1, total)
     coded = similarity.codes(bank, pictures, work)
     scores = {
-        label: np.asarray(engine.cross_affinity(coded, {SELF: code}, measure).values, dtype=float)[:, 0]
+        label: np.asarray(engine.affinity(coded, measure, against={SELF: code}).values, dtype=float)[:, 0]
         for label, measure in measures.items()
     }
     values = np.zeros((seeds, len(names)))

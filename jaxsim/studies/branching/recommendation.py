@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxsim import engine, measures, resampling
+from jaxsim import engine, measures, resampling, schemes
 from jaxsim.measures import Measure
 from jaxsim.results import Affinity
 
@@ -74,8 +74,8 @@ def recommend(
         {'edges': 'block1', 'classes': 'block2'}
     """
     if resamples is None:
-        return Recommendation(engine.cross_affinity(layers, tasks, measure))
-    drawn = resampling.resample(layers, measure, resampling.HalfSamples(), resamples=resamples, key=key, against=tasks)
+        return Recommendation(engine.affinity(layers, measure, against=tasks))
+    drawn = resampling.resample(layers, measure, schemes.HalfSamples(), n_resamples=resamples, key=key, against=tasks)
     images = np.full(np.shape(drawn.estimate), drawn.images)
     affinity = Affinity(np.asarray(drawn.estimate), images, drawn.names, drawn.targets, drawn.provenance, against=True)
     low, high = (np.asarray(end, dtype=float) for end in drawn.interval(level))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxsim import engine, evaluation, measures, resampling
+from jaxsim import engine, evaluation, measures, resampling, schemes
 from jaxsim.results import Affinity
 from jaxsim.studies.reproduce import figures, statistics
 from jaxsim.studies.reproduce.outcomes import Outcome
@@ -122,8 +122,8 @@ def subsets(setting: Setting) -> Outcome:
         found = resampling.resample(
             code,
             list(functions.values()),
-            resampling.Subsample(size=size),
-            resamples=draws,
+            schemes.Subsample(size=size),
+            n_resamples=draws,
             key=jax.random.fold_in(jax.random.key(setting.seed), place),
             estimate=False,
         )

@@ -102,7 +102,7 @@ def layer_types(setting: Setting) -> Outcome:
         raise ValueError(f"layers looks at the layers of {ENCODER}, which is no source of measured transfer.")
     codes = {name: code for name, code in setting.code.items() if name != ENCODER}
     seen = {layer: np.asarray(features[ENCODER]) for layer, features in setting.features.items()}
-    names, scores = list(seen), engine.cross_affinity(seen, codes, measures.DDS_LAPLACIAN)
+    names, scores = list(seen), engine.affinity(seen, measures.DDS_LAPLACIAN, against=codes)
     values = np.asarray(scores.values, dtype=float).T
     groups = [setting.grouped[name] for name in codes]
     best = np.argmax(values, axis=1)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxsim import engine, evaluation, measures, pairwise, resampling, transforms
+from jaxsim import engine, evaluation, measures, pairwise, resampling, schemes, transforms
 from jaxsim.results import Affinity
 from jaxsim.studies.reproduce import figures, statistics
 from jaxsim.studies.reproduce.outcomes import Outcome
@@ -189,7 +189,7 @@ def _intervals(code, setting):
     first, second = jax.random.split(jax.random.key(setting.seed))
     wanted = [measure for measure, _ in METHODS.values()]
     count = 50 if setting.quick else 200
-    made = resampling.resample(code, wanted, resampling.Bootstrap(), resamples=count, key=first)
+    made = resampling.resample(code, wanted, schemes.Bootstrap(), n_resamples=count, key=first)
     truth = setting.truth.matrix()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The correlation is undefined")

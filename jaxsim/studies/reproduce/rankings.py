@@ -43,7 +43,7 @@ def workshop(setting: Setting, who: str) -> Workshop:
 def similarities(bank: Features, codes: Sequence[np.ndarray]) -> np.ndarray:
     """RSA `(S, K)` of S networks of the bank with K codes of the same pictures."""
     named = {str(k): code for k, code in enumerate(codes)}
-    return np.asarray(engine.cross_affinity(bank, named, measures.RSA).values, dtype=float)
+    return np.asarray(engine.affinity(bank, measures.RSA, against=named).values, dtype=float)
 
 
 def own(setting: Setting, names: Sequence[str]) -> np.ndarray:

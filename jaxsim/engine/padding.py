@@ -1,4 +1,4 @@
-"""Networks of any shapes brought to few, so that compiled programs do not multiply."""
+"""Pad networks to a few shapes to limit recompilation."""
 
 import dataclasses
 import itertools
@@ -10,18 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsim import pairwise, transforms
-from jaxsim.inputs import Networks
+from jaxsim.inputs import Networks, traced
 from jaxsim.measures import Measure
+from jaxsim.protocols import PairwiseCapabilities, TransformCapabilities, declared
 
 BUCKETS = 3
-"""Shapes at most, after padding, that networks of many shapes are brought to."""
+"""Most shapes that networks of many shapes are padded to."""
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Bucket:
-    """Networks brought to one shape by padding with zeros.
+    """Networks of one shape, padded with zeros where they had another.
 
     Attributes:
         x: `(T', n, ..., c)`, or a tuple of T' arrays `(n, ..., c)` to be stacked on the device.
@@ -41,30 +41,40 @@ class Bucket:
         return jnp.stack(self.x) if isinstance(self.x, tuple) else self.x
 
 
-def buckets(nets: Networks, measures: Sequence[Measure]) -> tuple[tuple[Bucket, ...], jax.Array]:
+def buckets(nets: Networks, measures: Sequence[Measure]) -> tuple[tuple[Bucket, ...], Any]:
     """Networks grouped by shape, and the place of every network in the concatenated groups.
 
-    Networks of few shapes keep them. Networks of many are padded to at most BUCKETS shapes, so that compiled programs
-    do not multiply; a measure with a transform or map of your own gets the features as they are.
+    A stack stays as it is, and networks of few shapes keep them. Networks of many are padded to at most BUCKETS shapes;
+    a measure with a transform or distance that takes no padding gets the features as they are.
     """
-    shapes = [a.shape[1:] for a in nets.arrays]
-    padding = all(transforms.accepts_padding(m.transform) and pairwise.accepts_padding(m.pairwise) for m in measures)
+    if not isinstance(nets.arrays, tuple):
+        stack = nets.arrays if nets.traced else jax.device_put(_canonical(nets.arrays))
+        return (Bucket(stack, None),), _on_device(nets, np.arange(len(nets.names)))
+    shapes = [shape[1:] for shape in nets.shapes]
+    parts = [
+        (declared(m.transform, TransformCapabilities), declared(m.pairwise, PairwiseCapabilities)) for m in measures
+    ]
+    padding = all(own.accepts_padding for pair in parts for own in pair) and not nets.traced
     if len(set(shapes)) <= BUCKETS or not padding:
         groups = [[k for k, s in enumerate(shapes) if s == shape] for shape in dict.fromkeys(shapes)]
         made = tuple(Bucket(_together([nets.arrays[k] for k in g]), None) for g in groups)
     else:
-        flat = all(transforms.ignores_positions(m.transform) for m in measures)
+        flat = all(transform.ignores_positions for transform, _ in parts)
         canonical = [(1, math.prod(s)) if flat else (math.prod(s[:-1]), s[-1]) for s in shapes]
         groups = _split_by_size(canonical)
         made = tuple(_pad([nets.arrays[k] for k in g], [canonical[k] for k in g], flat) for g in groups)
-    order = np.argsort([*itertools.chain(*groups)]).astype(np.int32)
-    return made, jax.device_put(order)
+    return made, _on_device(nets, np.argsort([*itertools.chain(*groups)]))
+
+
+def _on_device(nets, order):
+    order = order.astype(np.int32)
+    return order if nets.traced else jax.device_put(order)
 
 
 def _together(arrays):
     if all(isinstance(a, np.ndarray) for a in arrays):
         return jax.device_put(_canonical(np.stack(arrays)))
-    return tuple(jax.device_put(_canonical(a)) for a in arrays)
+    return tuple(a if traced(a) else jax.device_put(_canonical(a)) for a in arrays)
 
 
 def _canonical(array):

@@ -4,14 +4,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
-from jaxsim import compare, inputs
-from jaxsim.engine.checks import check, listed, listed_comparators, say_undefined, undefined_networks, warn_undefined
+from jaxsim import inputs
+from jaxsim.engine.checks import (
+    as_comparators,
+    as_measures,
+    check,
+    say_undefined,
+    undefined_networks,
+    warn_undefined,
+)
+from jaxsim.engine.padding import buckets
 from jaxsim.engine.program import read_maps
-from jaxsim.engine.shapes import buckets
 from jaxsim.linalg import dot
+from jaxsim.protocols import ComparatorCapabilities, declared
 from jaxsim.results import Maps
 from jaxsim.statistics import NoiseCeiling
 
@@ -43,12 +50,12 @@ def noise_ceiling(group: Any, measure: Any, *, ids: Any = None, align: bool = Fa
     True
     """
     ready = isinstance(group, Maps)
-    (measure, *more), _ = (listed_comparators if ready else listed)(measure)
+    (measure, *more), _ = (as_comparators if ready else as_measures)(measure)
     if more:
-        raise TypeError("a noise ceiling is of one measure, not of a list.")
-    own = compare.offer(measure.compare)
-    if own.embed is None or own.again is None:
-        raise TypeError(f"{measure} compares with a function of your own; a noise ceiling needs one of js.compare.")
+        raise TypeError("noise_ceiling takes one measure, not a list.")
+    own = declared(measure.compare, ComparatorCapabilities)
+    if own.embed is None or own.embed_pooled is None:
+        raise TypeError(f"{measure} compares with a function that declares no embed_pooled; use one of js.compare.")
     nets = inputs.square_maps(group, ids) if ready else inputs.networks(group, ids)
     nets = inputs.same_images(nets, align=align)[0]
     if len(nets.names) < 2:
@@ -56,7 +63,7 @@ def noise_ceiling(group: Any, measure: Any, *, ids: Any = None, align: bool = Fa
     check([measure], nets)
     parts, rows = buckets(nets, [measure])
     found, bad = ceiling_call(measure, parts)
-    undefined = undefined_networks(nets, None, np.asarray(bad)[np.asarray(rows)], None)
+    undefined = undefined_networks(nets, None, bad[rows], None)
     warn_undefined(say_undefined(measure, undefined, nets.images))
     return found
 
@@ -64,11 +71,11 @@ def noise_ceiling(group: Any, measure: Any, *, ids: Any = None, align: bool = Fa
 @jax.jit
 def ceiling_call(measure, parts) -> tuple[NoiseCeiling, jax.Array]:
     """The one device call of `noise_ceiling`: the bounds, and the undefined images of the members."""
-    own = compare.offer(measure.compare)
-    read = read_maps([measure], parts, lambda _, m: (own.embed(m), own.pool(m)))
+    own: Any = declared(measure.compare, ComparatorCapabilities)
+    read = read_maps([measure], parts, lambda _, m: (own.embed(m), (own.pooled or own.embed)(m)))
     z, pools = read.z[0]
     total, count = jnp.sum(pools, 0), pools.shape[0]
-    upper = dot(z, own.again(total / count))
-    others = lax.map(lambda pool: own.again((total - pool) / (count - 1)), pools)
+    upper = dot(z, own.embed_pooled(total / count))
+    others = lax.map(lambda pool: own.embed_pooled((total - pool) / (count - 1)), pools)
     bounds = NoiseCeiling(jnp.mean(own.finish(jnp.sum(z * others, 1))), jnp.mean(own.finish(upper)))
     return bounds, read.undefined[0]

@@ -1,0 +1,223 @@
+"""The kinds of part: transforms, pairwise functions, comparators and schemes, with their optional capabilities.
+
+Any callable of the stated shapes is a part. A part declares a capability as a plain attribute of the name in the
+capability record of its kind; `declared` fills in the defaults. The engine reads these records and nothing else: it
+knows no part by its name or class.
+
+>>> from jaxsim import compare
+>>> declared(compare.spearman, ComparatorCapabilities).min_images
+3
+>>> declared(lambda a, b: a[0, 1] * b[0, 1], ComparatorCapabilities).min_images
+2
+"""
+
+import enum
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+from jaxtyping import Array, Float
+
+NOTHING = 0
+"""Invariance of a comparator: nothing may be added to a map without changing the score."""
+CONSTANT = 1
+"""Invariance of a comparator: one constant, the same for all pairs, may be added."""
+MARGINS = 2
+"""Invariance of a comparator: terms a_i + a_j may be added, a constant among them."""
+
+
+@runtime_checkable
+class Transform(Protocol):
+    """D X Q of the duality diagram: features of n images to one row an image."""
+
+    def __call__(self, x: Float[Array, "n ..."], /) -> Float[Array, "n d"]:
+        """`(n, ..., c) -> (n, d)`."""
+        ...
+
+
+@runtime_checkable
+class Pairwise(Protocol):
+    """f of the duality diagram: a distance or kernel between all pairs of images."""
+
+    def __call__(self, x: Float[Array, "n d"], /) -> Float[Array, "n n"]:
+        """`(n, d) -> (n, n)`."""
+        ...
+
+
+@runtime_checkable
+class Comparator(Protocol):
+    """g of the duality diagram: the similarity of two pairwise maps."""
+
+    def __call__(self, a: Float[Array, "n n"], b: Float[Array, "n n"], /) -> Float[Array, ""]:
+        """`(n, n), (n, n) -> ()`."""
+        ...
+
+
+def _ravel(where):
+    return where.ravel()
+
+
+def _unchanged(x):
+    return x
+
+
+class TransformCapabilities(NamedTuple):
+    """Optional capabilities of a transform, with their defaults.
+
+    Attributes:
+        accepts_padding: whether it takes `where`, of shape `x.shape[1:]`, true where padded features are real.
+        ignores_positions: whether flattening the features first changes nothing.
+        only_shifts: whether it adds the same row to all images, so that differences of images stay as they are.
+        padding_after: real columns `(d,)` of the result, from `where`.
+        width: columns d of the result, from the shape `(..., c)` of one image.
+    """
+
+    accepts_padding: bool = False
+    ignores_positions: bool = False
+    only_shifts: bool = False
+    padding_after: Callable = _ravel
+    width: Callable[[tuple[int, ...]], int] = math.prod
+
+
+class PairwiseCapabilities(NamedTuple):
+    """Optional capabilities of a distance or kernel, with their defaults.
+
+    Attributes:
+        accepts_padding: whether it takes `where (d,)`, true where columns of padded features are real.
+        product: `(x, where) -> product`, the expensive contraction, which functions that name the same one share.
+        finish: `(product, width) -> (n, n)`, the map from the product and the number of columns.
+        stable: `(invariance) -> (product, finish)`, a map with more digits that a comparator of that invariance
+            cannot tell from the plain one.
+        ignores_shift: whether adding the same row to all images leaves the product as it is.
+        inner_product: whether the map is X X', so that comparators may work from X'Y instead.
+    """
+
+    accepts_padding: bool = False
+    product: Callable | None = None
+    finish: Callable | None = None
+    stable: Callable | None = None
+    ignores_shift: bool = False
+    inner_product: bool = False
+
+
+class ComparatorCapabilities(NamedTuple):
+    """Optional capabilities of a comparator, with their defaults.
+
+    Attributes:
+        embed: `(n, n) -> (k,)`, such that the score is an inner product of embedded maps.
+        finish: the score from that inner product; the product itself by default.
+        min_images: fewest images it can compare.
+        reads_diagonal: whether it reads the diagonal of a map, which condensed maps lack.
+        invariance: what may be added to a map without changing the score: `NOTHING`, `CONSTANT` or `MARGINS`.
+        prepare: what `weighted` takes of a map; the embedding by default.
+        weighted: `(x, y, w) -> (b, S, T)`, scores of prepared maps under b weightings of the images `w (n, b)`, `y`
+            None for those of `x`; for bootstraps and the jackknife.
+        permuted: `(n,) -> (k,)`, index that turns an embedded map into that of the images in another order.
+        pooled: vector of a map whose mean over a group is the group's best map, for noise ceilings; the embedding by
+            default.
+        embed_pooled: the embedding of such a mean.
+        from_features: `(|X'Y|^2, |x_i|^2, |y_i|^2) -> ()`, inner product of the embedded linear kernels of features
+            with centered columns, before normalization: `(S, T), (S, n), (T, n) -> (S, T)`.
+    """
+
+    embed: Callable | None = None
+    finish: Callable = _unchanged
+    min_images: int = 2
+    reads_diagonal: bool = False
+    invariance: int = NOTHING
+    prepare: Callable | None = None
+    weighted: Callable | None = None
+    permuted: Callable | None = None
+    pooled: Callable | None = None
+    embed_pooled: Callable | None = None
+    from_features: Callable | None = None
+
+
+class Draws(enum.Enum):
+    """Form of the resamples that a scheme draws.
+
+    `WEIGHTS (n,)` leave maps as they are, `SUBSETS (m,)` refit everything on the images they list, and `ORDERS (n,)`
+    reorder the images of one of two networks.
+    """
+
+    WEIGHTS = "weights"
+    SUBSETS = "subsets"
+    ORDERS = "orders"
+
+
+class Plan(NamedTuple):
+    """Resamples that a scheme makes of n images.
+
+    Attributes:
+        count: number B of resamples.
+        given: all of them, `(B, ...)`, where they are not drawn.
+        layout: what `Scheme.draw` needs to know of the images.
+        size: images in one resample, where it is a subset.
+    """
+
+    count: int
+    given: Any = None
+    layout: Any = None
+    size: int | None = None
+
+
+@runtime_checkable
+class Scheme(Protocol):
+    """A resampling scheme: what it draws, and what its resamples say of the full-sample estimate.
+
+    A scheme may declare `bootstraps` (its resamples vary around the estimate as estimates vary around the truth, so
+    that percentiles, BCa and max-t tests apply), `null` (its resamples are scores under no similarity) and
+    `accelerates` (it leaves out one image at a time, which gives BCa its acceleration) and `estimate_optional` (its
+    spread means something without the full-sample estimate); all False by default.
+    """
+
+    kind: ClassVar[str]
+    draws: ClassVar[Draws]
+
+    def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
+        """Resamples to make of n images; None stands for the scheme's own number."""
+        ...
+
+    @property
+    def draw(self) -> Callable | None:
+        """`(key, b, layout) -> resample b`, traced."""
+        ...
+
+    def standard_error(self, values: Array, size: int | None, images: int) -> Array:
+        """Standard error of the estimate, from `(B, ...)`."""
+        ...
+
+    def interval(
+        self, values: Array, estimate: Array, level: float, size: int | None, images: int, *, bounded: bool = True
+    ) -> Array:
+        """Confidence interval `(2, ...)`; `bounded` scores lie within [-1, 1], differences of scores do not."""
+        ...
+
+
+class SchemeCapabilities(NamedTuple):
+    """Optional capabilities of a scheme, with their defaults; see `Scheme`."""
+
+    bootstraps: bool = False
+    null: bool = False
+    accelerates: bool = False
+    estimate_optional: bool = False
+
+
+C = TypeVar("C", TransformCapabilities, PairwiseCapabilities, ComparatorCapabilities, SchemeCapabilities)
+
+
+def declared(part: Any, kind: type[C]) -> C:
+    """Capabilities of that kind which a part declares, defaults for the others."""
+    return kind(**{name: getattr(part, name) for name in kind._fields if hasattr(part, name)})
+
+
+def public_names(namespace: dict[str, Any]) -> list[str]:
+    """Public names that a module defines itself: functions, classes, and values of its own classes.
+
+    >>> from jaxsim import compare
+    >>> "spearman" in public_names(vars(compare)), "jnp" in public_names(vars(compare))
+    (True, False)
+    """
+    own = namespace["__name__"]
+    public = {n: (getattr(v, "__module__", None), type(v).__module__) for n, v in namespace.items() if n[0] != "_"}
+    return [name for name, modules in public.items() if own in modules]

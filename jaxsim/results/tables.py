@@ -1,0 +1,62 @@
+"""Records as short tables: plain text for `print`, HTML for notebooks."""
+
+import html
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+MOST_ROWS = MOST_COLUMNS = 12
+"""Rows and columns shown; the others are counted."""
+
+
+class Table(NamedTuple):
+    """A table to show.
+
+    Attributes:
+        title: one line.
+        header: column names, the labels' own column first.
+        rows: a label and its cells, each.
+        note: a line below, or "".
+    """
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+    def to_text(self) -> str:
+        """Title and columns, labels on the left and numbers on the right."""
+        rows = [self.header, *self.rows]
+        width = [max(len(row[k]) for row in rows) for k in range(len(self.header))]
+        lines = ["  ".join([row[0].ljust(width[0]), *map(str.rjust, row[1:], width[1:])]).rstrip() for row in rows]
+        return "\n".join([self.title, *lines, *([self.note] if self.note else [])])
+
+    def to_html(self) -> str:
+        """The same as an HTML table."""
+
+        def row(cells, tag):
+            return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+        body = "".join(row(cells, "td") for cells in self.rows)
+        caption = f"<caption>{html.escape(self.title)}</caption>"
+        note = f"<p>{html.escape(self.note)}</p>" if self.note else ""
+        return f"<table>{caption}<thead>{row(self.header, 'th')}</thead><tbody>{body}</tbody></table>{note}"
+
+
+def matrix(title: str, values: np.ndarray, names: Sequence[str], targets: Sequence[str]) -> Table:
+    """Scores of sources (rows) with targets (columns), at most MOST_ROWS by MOST_COLUMNS of them."""
+    names_shown, targets_shown = names[:MOST_ROWS], targets[:MOST_COLUMNS]
+    rows = [[name, *map(number, row)] for name, row in zip(names_shown, values[:, : len(targets_shown)], strict=False)]
+    hidden = len(names) > MOST_ROWS or len(targets) > MOST_COLUMNS
+    note = f"... {len(names)} rows and {len(targets)} columns in all" if hidden else ""
+    return Table(title, ["", *targets_shown], rows, note)
+
+
+def number(value: float) -> str:
+    """A score with three decimals; one within rounding of 1 is 1.
+
+    >>> number(0.99999994), number(-0.5), number(float("nan"))
+    ('1.000', '-0.500', 'nan')
+    """
+    return f"{value:.3f}".replace("-0.000", "0.000")
