@@ -32,9 +32,9 @@ def code_lines(text: str) -> int:
     for node in ast.walk(ast.parse(text)):
         body = getattr(node, "body", None)
         for statement in body if isinstance(body, list) else ():
-            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-                if isinstance(statement.value.value, str):
-                    lines -= set(range(statement.lineno, (statement.end_lineno or statement.lineno) + 1))
+            value = getattr(statement, "value", None) if isinstance(statement, ast.Expr) else None
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                lines -= set(range(statement.lineno, (statement.end_lineno or statement.lineno) + 1))
     return len(lines)
 
 
