@@ -28,6 +28,7 @@ templates_path = []
 html_theme = "sphinx_book_theme"
 html_title = "jaxsim"
 html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_theme_options = {"show_toc_level": 2, "use_download_button": False, "use_fullscreen_button": False}
 html_last_updated_fmt = ""
 

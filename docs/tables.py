@@ -7,17 +7,17 @@ from jaxsim import measures, schemes
 
 
 def measures_table() -> list[list[str]]:
-    """Rows of all named measures: name, value, transform, pairwise, compare, source."""
-    rows = [["name", "value", "transform", "pairwise", "compare", "source"]]
+    """Rows of all named measures: name, transform, pairwise, compare, source."""
+    rows = [["name", "transform", "pairwise", "compare", "source"]]
     for name, measure in measures.NAMED.items():
         parts = [measures.name_of(part) for part in (measure.transform, measure.pairwise, measure.compare)]
-        rows.append([name, name.upper().replace("-", "_"), *parts, measure.source])
+        rows.append([name, *parts, measure.source])
     return rows
 
 
 def schemes_table() -> list[list[str]]:
-    """Rows of all schemes: name, value, what its resamples are."""
-    rows = [["name", "value", "draws", "first line"]]
+    """Rows of all schemes: name, value, form of its draws, its first line."""
+    rows = [["name", "value", "draws", "resamples"]]
     for name, scheme in schemes.NAMED.items():
         rows.append([name, scheme.__name__, scheme.draws.value, scheme.__doc__.splitlines()[0]])
     return rows
