@@ -62,6 +62,7 @@ def _copy_notebooks(app):
 
 def _escape_bars(app, what, name, obj, options, lines):
     """Norms such as |x| are no substitutions of reStructuredText."""
+    lines[:] = "\n".join(lines).split("\n")
     spans = "\n".join(lines).split("`")
     text = "`".join(span if k % 2 else span.replace("|", r"\|") for k, span in enumerate(spans))
     code = (">>>", "...")
