@@ -606,8 +606,7 @@ def test_an_undefined_target_is_not_blamed_on_the_sources():
 
 @pytest.mark.parametrize(
     ("verb", "record"),
-    [(js.affinity, js.Affinity), (js.compare_maps, js.Affinity)]
-    + [(js.resample, js.Resamples)],
+    [(js.affinity, js.Affinity), (js.compare_maps, js.Affinity)] + [(js.resample, js.Resamples)],
 )
 def test_one_measure_gives_a_record_and_several_a_list(verb, record):
     assert [typing.get_type_hints(o)["return"] for o in typing.get_overloads(verb)] == [record, list[record]]

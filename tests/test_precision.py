@@ -88,8 +88,8 @@ def test_pairwise(name):
     own = protocols.declared(value, protocols.PairwiseCapabilities)
     for level in range(3):
         product, finish = own.stable(level) if own.stable else (own.product, own.finish)
-        width = jnp.float32(FLAT.shape[1])
-        closed = jax.make_jaxpr(value_and_slope(lambda x, p=product, f=finish: f(p(x, None), width)))(FLAT)
+        run = value_and_slope(lambda x, p=product, f=finish: f(p(x, None), jnp.float32(x.shape[1])))
+        closed = jax.make_jaxpr(run)(FLAT)
         assert check(closed) >= expected
     assert check(jax.make_jaxpr(value_and_slope(value))(FLAT)) >= expected
 
