@@ -66,8 +66,7 @@ def _jaxsim(name: str, folder: Path, network: str, images: np.ndarray) -> Callab
     if name != "jaxsim":
         encoder = (models.fold if "folded" in name else models.for_inference)(encoder)
     graph, state = nnx.split(encoder)
-    options = models.compiler_options() if "inference" in name else {}
-    run = jax.jit(lambda state, x: nnx.merge(graph, state)(x), compiler_options=options)
+    run = jax.jit(lambda state, x: nnx.merge(graph, state)(x))
     return lambda: np.asarray(run(state, images))
 
 

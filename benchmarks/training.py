@@ -48,11 +48,11 @@ def prepare(folder: Path, names: Sequence[str], pictures: int, steps: int) -> No
     from safetensors.numpy import save_file
 
     from jaxsim.studies.rooms import encoders, losses, tasks
-    from jaxsim.vision.training import batches
+    from jaxsim.vision.training import sources
 
     rng = np.random.default_rng(0)
     np.save(folder / "images.npy", rng.integers(0, 256, (pictures, SIDE, SIDE, 3), np.uint8))
-    rows = batches.rows_of_steps(jax.random.key(0), jnp.arange(steps), rows=pictures, batch=BATCH)
+    rows = sources.rows_of_steps(jax.random.key(0), jnp.arange(steps), rows=pictures, batch=BATCH)
     np.save(folder / "rows.npy", np.asarray(rows, np.int64))
     for name in names:
         task = tasks.named(name)
@@ -101,12 +101,12 @@ def _jaxsim(side: str, folder: Path, name: str) -> Callable[[], np.ndarray]:
     import jax
 
     from jaxsim.studies.rooms import encoders, tasks
-    from jaxsim.vision.training import feeds, steps
+    from jaxsim.vision.training import sources, steps
 
     images, target, count = np.load(folder / "images.npy"), np.load(folder / f"{name}.npy"), _count(folder)
     task = tasks.named(name)
     loss = encoders.TaskLoss.of(task, target)
-    feed = feeds.Drawn({name: {"images": images, "target": target}}, BATCH, jax.random.key(0))
+    feed = sources.ArraySource({name: {"images": images, "target": target}}, BATCH, jax.random.key(0))
     graph, state = steps.initial(encoders.network(task), LEARNING_RATE, TOTAL)
     step, done = steps.compiled(graph, (loss,), feed.inputs(name), LEARNING_RATE, TOTAL), 0
 

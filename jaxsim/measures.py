@@ -12,7 +12,7 @@ from jaxsim import compare as _g
 from jaxsim import pairwise as _f
 from jaxsim import transforms as _t
 from jaxsim.linalg import as_floating
-from jaxsim.protocols import Comparator, Pairwise, Transform
+from jaxsim.protocols import Comparator, Pairwise, Transform, holds_arrays
 
 
 @jax.tree_util.register_pytree_node_class
@@ -62,7 +62,7 @@ class Measure:
     def tree_flatten(self):
         """Parts that hold arrays are children; the others are static."""
         parts = (self.transform, self.pairwise, self.compare)
-        traced = tuple(bool(jax.tree.leaves(p)) and not jax.tree_util.all_leaves([p]) for p in parts)
+        traced = tuple(holds_arrays(p) for p in parts)
         children = tuple(p for p, t in zip(parts, traced, strict=True) if t)
         return children, tuple(None if t else p for p, t in zip(parts, traced, strict=True))
 

@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
 
+import jax
 from jaxtyping import Array, Float
 
 NOTHING = 0
@@ -209,6 +210,11 @@ C = TypeVar("C", TransformCapabilities, PairwiseCapabilities, ComparatorCapabili
 def declared(part: Any, kind: type[C]) -> C:
     """Capabilities of that kind which a part declares, defaults for the others."""
     return kind(**{name: getattr(part, name) for name in kind._fields if hasattr(part, name)})
+
+
+def holds_arrays(part: Any) -> bool:
+    """Whether a part is a pytree with arrays, which are traced, and not a static value or a function."""
+    return bool(jax.tree.leaves(part)) and not jax.tree_util.all_leaves([part])
 
 
 def public_names(namespace: dict[str, Any]) -> list[str]:

@@ -280,7 +280,7 @@ def test_right_predictions_have_no_loss_and_the_best_metric(name):
     prediction, target, mask = batch_of(task)
     loss = task(jnp.asarray(prediction, jnp.float32), {"target": jnp.asarray(target), "mask": jnp.asarray(mask)})
     assert float(loss) == pytest.approx(0, abs=1e-4)
-    metric = task.kind.metric(task, 3)
+    metric = task.kind.metric(task)
     actual = np.argmax(target, -1) if target.ndim == 2 else target
     answer = task.kind.postprocess(jnp.asarray(prediction, jnp.float32))
     best = metric.result(metric.update(metric.start(), answer, actual, mask))[task.kind.measured]
@@ -298,7 +298,7 @@ def test_losses_have_the_published_scales_and_a_class_that_is_unknown_everywhere
     assert float(Task("edge", 1, 0.8)(jnp.zeros((1, 2, 2, 1)), edge)) == pytest.approx(50 * 0.2 * np.log(2), rel=1e-6)
     actual = np.array([[[0, 1, 2, 2]]])
     for task, expected in ((Task("semantic", 3, unlabeled=(0,)), 1.0), (Task("semantic", 3), 2 / 3)):
-        metric = task.kind.metric(task, 1)
+        metric = task.kind.metric(task)
         found = metric.result(metric.update(metric.start(), actual, actual, actual > 0))
         assert found["miou"] == pytest.approx(expected)
 
@@ -311,7 +311,7 @@ def test_right_classes_are_a_perfect_result_in_every_layout(folders, layout):
     for example in (*folder.train, *folder.val):
         known = example.targets["semantic"][example.masks["semantic"]]
         assert not np.isin(known, task.unlabeled).any()
-    metric = task.kind.metric(task, 1)
+    metric = task.kind.metric(task)
     every = np.setdiff1d(np.arange(task.channels), task.unlabeled)
     assert metric.result(metric.update(metric.start(), every, every))["miou"] == 1
 

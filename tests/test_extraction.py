@@ -125,10 +125,10 @@ def test_pooling_is_the_mean_over_positions(tmp_path):
 
 
 def test_one_program_serves_all_batches_and_encoders_of_one_shape(tmp_path):
-    before = forward._forward()._cache_size()
+    before = forward._features._cache_size()
     extract(made_up(9), {"a": small(1), "b": small(2)}, tmp_path / "f", batch=4, size=12)
     extract(made_up(6), {"c": small(3)}, tmp_path / "g", batch=4, size=12)
-    assert forward._forward()._cache_size() == before + 1
+    assert forward._features._cache_size() == before + 1
 
 
 def test_the_built_in_world_sees_what_it_was_trained_on(tmp_path):

@@ -10,9 +10,9 @@ nnx = pytest.importorskip("flax.nnx")
 from test_models import quick
 
 from jaxsim.vision import models
-from jaxsim.vision.models import deploy
+from jaxsim.vision.models import inference
 from jaxsim.vision.models.batchnorm import normed_convolution
-from jaxsim.vision.models.winograd import Winograd
+from jaxsim.vision.models.inference import Winograd
 
 HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -60,11 +60,11 @@ def test_every_layer_stays_what_it_is(variant, monkeypatch):
     assert all(m.strides != 1 or m.in_features < 8 for m in plain)
     x = np.random.default_rng(1).uniform(-1, 1, (2, 65, 50, 3)).astype(np.float32)
 
-    def layers(network, **options):
+    def layers(network):
         graph, state = nnx.split(network)
-        return jax.jit(lambda state, x: nnx.merge(graph, state).layers(x), **options)(state, x)
+        return jax.jit(lambda state, x: nnx.merge(graph, state).layers(x))(state, x)
 
-    found, expected = layers(ready, compiler_options=models.compiler_options()), layers(made)
+    found, expected = layers(ready), layers(made)
     assert list(found) == list(expected)
     for name, values in expected.items():
         assert np.abs(found[name] - values).max() <= 1e-5 * np.abs(values).max(), name
@@ -91,8 +91,3 @@ def test_small_layers_and_other_devices_keep_their_convolutions(monkeypatch):
     assert (kinds(wide), kinds(narrow), kinds(dilated)) == ([Winograd], [nnx.Conv], [nnx.Conv])
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert kinds(wide) == [nnx.Conv]
-
-
-def test_options_that_the_compiler_does_not_know_are_left_out(monkeypatch):
-    monkeypatch.setattr(inference, "FUSED", {"xla_no_such_option": "1"})
-    assert deploy.compiler_options.__wrapped__() == {}

@@ -16,7 +16,7 @@ from benchmarks import torch_small, turns
 from benchmarks.training import loss_name, random_targets, summary, weights_of
 from jaxsim.studies.rooms import encoders, losses, tasks
 from jaxsim.vision import training
-from jaxsim.vision.training import batches, steps
+from jaxsim.vision.training import optimizers, sources, steps
 
 KINDS = ["rgb2sfnorm", "segmentsemantic", "vanishing_point"]
 """A task of each decoder."""
@@ -112,7 +112,7 @@ def test_training_is_pytorchs():
     data, key = {"images": images, "target": target}, jax.random.key(0)
     fitted = training.fit(network, loss, data, steps=count, batch=BATCH, key=key, learning_rate=rate, progress=False)
     ended = torch_small.renamed(weights_of(fitted.network))
-    rows = np.array(batches.rows_of_steps(key, jnp.arange(count), rows=many, batch=BATCH), np.int64)
+    rows = np.array(sources.rows_of_steps(key, jnp.arange(count), rows=many, batch=BATCH), np.int64)
     for last in (False, True):
         peer = torch_small.Network("distribution", tasks.TASKS["class_object"].channels, begun)
         run = torch_small.Training(peer, theirs, images, target, last=last, steps=count, learning_rate=rate)
@@ -126,7 +126,7 @@ def test_training_is_pytorchs():
 
 def test_rate_is_that_of_adam():
     for count in (7, 30, 2000):
-        rise = min(steps.WARMUP_STEPS, count // 10)
+        rise = min(optimizers.WARMUP_STEPS, count // 10)
         assert torch_small.rate(rise, count, 0.5) == 0.5
         assert torch_small.rate(count, count, 0.5) == pytest.approx(0, abs=1e-9)
     assert torch_small.rate(50, 2000, 0.5) == pytest.approx(0.25)

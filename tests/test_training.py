@@ -21,7 +21,7 @@ pytest.importorskip("orbax.checkpoint")
 
 from jaxsim.io import folders
 from jaxsim.vision import models, training
-from jaxsim.vision.training import batches, checkpoints, loop
+from jaxsim.vision.training import checkpoints, loop, sources
 from jaxsim.vision.training import steps as stepping
 
 pytestmark = pytest.mark.slow
@@ -115,8 +115,8 @@ def test_against_a_plain_loop_of_optax(reference):
 
 
 def test_batches_depend_on_the_step_alone_and_hold_distinct_rows():
-    rows = np.asarray(batches.rows_of_steps(KEY, jnp.arange(40), rows=10, batch=5))
-    later = np.asarray(batches.rows_of_steps(KEY, jnp.arange(30, 40), rows=10, batch=5))
+    rows = np.asarray(sources.rows_of_steps(KEY, jnp.arange(40), rows=10, batch=5))
+    later = np.asarray(sources.rows_of_steps(KEY, jnp.arange(30, 40), rows=10, batch=5))
     np.testing.assert_array_equal(rows[30:], later)
     assert all(len(set(row)) == 5 for row in rows)
     counts = np.bincount(rows.ravel(), minlength=10)
@@ -458,7 +458,7 @@ def poisoned(row):
 
 
 def test_nan_names_task_and_first_step_and_is_not_saved(tmp_path):
-    rows = np.asarray(batches.rows_of_steps(KEY, jnp.arange(12), rows=24, batch=4))
+    rows = np.asarray(sources.rows_of_steps(KEY, jnp.arange(12), rows=24, batch=4))
     row = next(r for r in range(24) if r not in rows[:4] and r in rows[4:])
     step = int(np.argmax((rows == row).any(1)))
     networks = {"good": linear(), "bad": linear()}

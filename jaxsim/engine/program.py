@@ -13,7 +13,7 @@ from jaxsim.engine import feature_space
 from jaxsim.engine.padding import Bucket
 from jaxsim.linalg import long_dot
 from jaxsim.measures import Measure
-from jaxsim.protocols import ComparatorCapabilities, PairwiseCapabilities, TransformCapabilities, declared
+from jaxsim.protocols import ComparatorCapabilities, PairwiseCapabilities, TransformCapabilities, declared, holds_arrays
 
 WORKING_BYTES = 2e9
 """Memory for networks worked on at once on an accelerator."""
@@ -42,7 +42,7 @@ class _Shared:
 
     def features(self, transform) -> tuple[int, Any, Any]:
         for k, (known, x, where) in enumerate(self.transformed):
-            if known is transform or (not jax.tree.leaves(transform) and known == transform):
+            if known is transform or (not holds_arrays(transform) and known == transform):
                 return k, x, where
         x = transform(self.x) if self.where is None else transform(self.x, self.where)
         after = declared(transform, TransformCapabilities).padding_after

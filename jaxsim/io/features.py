@@ -18,14 +18,14 @@ ImageIds = tuple[str, ...]
 def read_features(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, ImageIds] | ImageIds | None]:
     r"""Read the features of several networks and, where there are any, the ids of their images.
 
-    What `path` may be:
-        A folder: one file per network, named by the file's stem; a file that holds several arrays gives
-            `stem/key` for each. Files are taken in the order of their names. Text, JSON, CSV and PNG files
-            and hidden files are passed over; any other file or a subfolder is an error.
-        `.npz`, `.safetensors`, `.h5`, `.hdf5`: one entry per network, HDF5 groups joined by `/`.
-        `.npy`: a stack `(T, n, ...)` of at least three axes, named `network_0`, `network_1`, ...; or a
-            pickled dict of name -> array, as the authors of DDS publish their features, read through an
-            allow-list.
+    `path` may be
+
+    * a folder: one file per network, named by the file's stem; a file that holds several arrays gives `stem/key` for
+      each. Files are taken in the order of their names. Text, JSON, CSV and PNG files and hidden files are passed over;
+      any other file or a subfolder is an error;
+    * `.npz`, `.safetensors`, `.h5`, `.hdf5`: one entry per network, HDF5 groups joined by `/`;
+    * `.npy`: a stack `(T, n, ...)` of at least three axes, named `network_0`, `network_1`, ...; or a pickled dict of
+      name -> array, as the authors of DDS publish their features, read through an allow-list.
 
     Image ids come from an entry named `image_ids` or `ids` (of `group/ids` and `ids`, the one in a network's
     own group), else from `image_ids.npy` or `image_ids.txt` (one per line) in the folder or beside the file.

@@ -73,14 +73,15 @@ def write_csv_matrix(
 def read_matrix(path: str | Path, key: str | None = None) -> Labeled:
     """Read a matrix of sources (rows) by targets (columns), such as measured transfer.
 
-    What `path` may be:
-        `.pkl`, `.pickle`: a dict of `source__target` -> number, as Taskonomy releases its affinities and win
-            rates, read through an allow-list. Keys of higher order (`source1__source2__target`) are left out;
-            a pair without a key is NaN. Tasks are in the order of `TASKONOMY_17`, then all others by name.
-        `.csv`: as `write_csv_matrix` writes it; an empty cell is NaN.
-        `.npz`: a two-axis entry with its names in `KEY__sources` and `KEY__targets`, in `names` (and
-            `targets` where the columns differ), in `tasks`, or in a saved record. `key` says which entry; by
-            default `values`, or the only two-axis entry.
+    `path` may be
+
+    * `.pkl`, `.pickle`: a dict of `source__target` -> number, as Taskonomy releases its affinities and win rates, read
+      through an allow-list. Keys of higher order (`source1__source2__target`) are left out; a pair without a key is
+      NaN. Tasks are in the order of `TASKONOMY_17`, then all others by name;
+    * `.csv`: as `write_csv_matrix` writes it; an empty cell is NaN;
+    * `.npz`: a two-axis entry with its names in `KEY__sources` and `KEY__targets`, in `names` (and `targets` where the
+      columns differ), in `tasks`, or in a saved record. `key` says which entry; by default `values`, or the only
+      two-axis entry.
 
     Returns:
         values: `(S, T)` float64, in the file's unit and sign.

@@ -107,8 +107,10 @@ class Affinity(Scores):
 
     def table(self) -> tables.Table:
         """Scores of sources (rows) with targets (columns)."""
-        counts = np.unique(np.asarray(self.images)) if self.images is not None else ()
-        images = f", {'-'.join(str(n) for n in counts[[0, -1][: len(counts)]])} images" if len(counts) else ""
+        images = ""
+        if self.images is not None:
+            fewest, most = np.min(np.asarray(self.images)), np.max(np.asarray(self.images))
+            images = f", {most} images" if fewest == most else f", {fewest} to {most} images"
         title = f"{self.provenance.measure}, {len(self.names)} x {len(self.targets)}{images}"
         return tables.matrix(title, np.asarray(self.values), self.names, self.targets)
 

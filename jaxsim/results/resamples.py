@@ -216,7 +216,7 @@ class Resamples(Scores):
         places.sort(key=lambda place: -np.nan_to_num(columns["estimate"][place], nan=-np.inf))
         shown = places[: tables.MOST_ROWS]
         rows = [
-            [f"{self.names[s]} - {self.targets[t]}", *(tables.number(v[s, t]) for v in columns.values())]
+            [f"{self.names[s]} - {self.targets[t]}", *(tables.number(float(v[s, t])) for v in columns.values())]
             for s, t in shown
         ]
         title = (

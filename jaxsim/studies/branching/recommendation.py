@@ -46,7 +46,7 @@ def recommend(
     measure: Measure = measures.DDS_LAPLACIAN,
     *,
     resamples: int | None = None,
-    key: jax.Array | None = None,
+    key: jax.Array | int = 0,
     level: float = 0.95,
 ) -> Recommendation:
     """Compare every layer of one encoder with encoders of tasks, on features of the same pictures.
@@ -58,12 +58,11 @@ def recommend(
         tasks: features `(n, ...)` of one encoder a task, by task; in the paper those of their last layer.
         measure: of similarity.
         resamples: half-samples of the pictures for intervals, an even number; None for scores alone.
-        key: typed random key of the half-samples.
+        key: random key of the half-samples, or a seed.
         level: of the intervals.
 
     Raises:
         ValueError: there are no layers or tasks, or their pictures differ in number.
-        TypeError: half-samples are asked for without a key.
 
     Example:
         >>> import numpy as np

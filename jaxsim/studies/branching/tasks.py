@@ -19,7 +19,7 @@ class Kind:
     Attributes:
         loss: from (prediction, target, mask, weight of pixels on an edge) to a number.
         postprocess: from a prediction to what the metric compares with the target.
-        metric: from (task, number of pictures) to one of `training.metrics`.
+        metric: from the task to one of `training.metrics`.
         measured: which of the metric's results counts.
         label: of it, with its unit.
         higher: whether more of it is better.
@@ -35,7 +35,7 @@ class Kind:
 
     loss: Callable[[Any, Any, Any, float], jax.Array]
     postprocess: Callable[[Any], Any]
-    metric: Callable[["Task", int], Any]
+    metric: Callable[["Task"], Any]
     measured: str
     label: str
     higher: bool
@@ -117,23 +117,22 @@ def _same(prediction: Any) -> Any:
     return prediction
 
 
-def _overlap(task: Task, images: int) -> metrics.MeanIoU:
-    del images
+def _overlap(task: Task) -> metrics.MeanIoU:
     return metrics.MeanIoU(task.channels, ignore=-1, unlabeled=task.unlabeled)
 
 
-def _angles(task: Task, images: int) -> metrics.AngularError:
-    del task, images
+def _angles(task: Task) -> metrics.AngularError:
+    del task
     return metrics.AngularError()
 
 
-def _meters(task: Task, images: int) -> metrics.DepthError:
+def _meters(task: Task) -> metrics.DepthError:
     del task
-    return metrics.DepthError(images)
+    return metrics.DepthError()
 
 
-def _edges(task: Task, images: int) -> metrics.EdgeError:
-    del task, images
+def _edges(task: Task) -> metrics.EdgeError:
+    del task
     return metrics.EdgeError()
 
 

@@ -109,7 +109,7 @@ def judged(network: nnx.Module, task: Task, pictures: Pictures, plan: Plan) -> d
     Raises:
         ValueError: a file is damaged.
     """
-    metric = task.kind.metric(task, len(pictures))
+    metric = task.kind.metric(task)
     state, batch = metric.start(), min(plan.batch, len(pictures))
     for one in pictures.batches(batch, size=plan.size, resize=sizes.stretch, finish=finished):
         arrays = _padded(_arrays(task.name, one), batch)

@@ -5,7 +5,7 @@ network is shown.
 
 Networks of other libraries take part as functions. A function gets a batch `(b, h, w, c)` as a JAX array and gives
 arrays by layer, of any library that speaks DLPack; on one device no number is copied on the way in. A recipe for
-PyTorch, and so for timm and Hugging Face's transformers; channels go last, tokens stay as they are:
+PyTorch, and so for timm and Hugging Face's transformers; channels go last, tokens stay as they are::
 
     import jax, torch
     from jaxsim.vision import extraction

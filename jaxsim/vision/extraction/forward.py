@@ -110,16 +110,11 @@ def _module(name, encoder, preprocessing, shape, layers, pool) -> Ready:
     wanted = chosen(name, list(given), layers)
     shapes = {layer: _pooled_shape(given[layer][1:], pool) for layer in wanted}
     graph, state = nnx.split(network)
-    run = functools.partial(_forward(), graph, jax.device_put(state, over_devices()[1]), wanted, pool)
+    run = functools.partial(_features, graph, jax.device_put(state, over_devices()[1]), wanted, pool)
     return Ready(preprocessing, run, shapes, weights)
 
 
-@functools.cache
-def _forward() -> Callable:
-    """`_features`, compiled as is best on this device, which is not looked at before a network runs."""
-    return jax.jit(_features, static_argnums=(0, 2, 3), compiler_options=models.compiler_options())
-
-
+@functools.partial(jax.jit, static_argnums=(0, 2, 3))
 def _features(graph: Any, state: Any, layers: tuple[str, ...], pool: bool, x: Array) -> dict[str, Array]:
     with jax.default_matmul_precision("highest"):
         values = models.all_layers(nnx.merge(graph, state), x)

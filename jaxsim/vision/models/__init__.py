@@ -8,11 +8,11 @@ from jaxsim.vision.models.batchnorm import fold
 from jaxsim.vision.models.convert import Conversion, from_checkpoint
 from jaxsim.vision.models.decoders import AsppDecoder, SmallDecoder, VectorHead
 from jaxsim.vision.models.deeplab import Branch, DeepLabDecoder
-from jaxsim.vision.models.deploy import compiler_options, for_inference
 from jaxsim.vision.models.encoders import SIZES, SmallEncoder, check_size
+from jaxsim.vision.models.inference import for_inference
 from jaxsim.vision.models.networks import Network, all_layers, layer_shapes, matching
 from jaxsim.vision.models.resnet import NETWORKS, ResNet
-from jaxsim.vision.models.taskonomy import TaskonomyDecoder, TaskonomyHead
+from jaxsim.vision.models.taskonomy_decoders import TaskonomyDecoder, TaskonomyHead
 from jaxsim.vision.models.weights import from_safetensors, safetensors_metadata, to_safetensors
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     "VectorHead",
     "all_layers",
     "check_size",
-    "compiler_options",
     "fold",
     "for_inference",
     "from_checkpoint",

@@ -4,9 +4,8 @@ Needs the `nn` extra; `import jaxsim` leaves this package out. Nothing here know
 a loss and arrays.
 """
 
-from jaxsim.vision.training.loop import Fitted, fit, fit_many
-from jaxsim.vision.training.optimizers import Sgd
-from jaxsim.vision.training.steps import adam
-from jaxsim.vision.training.streams import fit_stream
+from jaxsim.vision.training.loop import Fitted
+from jaxsim.vision.training.optimizers import Sgd, adam
+from jaxsim.vision.training.verbs import fit, fit_many, fit_stream
 
 __all__ = ["Fitted", "Sgd", "adam", "fit", "fit_many", "fit_stream"]

@@ -9,10 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from jaxsim.vision.training.optimizers import Optimizer
-
-WARMUP_STEPS = 100
-"""Steps over which the learning rate rises, a tenth of the run at most."""
+from jaxsim.vision.training.optimizers import Optimizer, adam
 
 State = dict[str, Any]
 """`weights` (nnx.Param), `rest` (all other variables) and `optimizer`: dicts of arrays and optax's records."""
@@ -24,16 +21,6 @@ def stacks_tasks() -> bool:
     XLA's CPU backend makes a grouped convolution of it, several times slower than one step a task.
     """
     return jax.default_backend() != "cpu"
-
-
-def adam(learning_rate: float, steps: int) -> optax.GradientTransformation:
-    """Adam on gradients of length 1 at most; its rate rises over the first steps and falls along half a cosine to zero.
-
-    Without either, all ReLUs of a network died early in the training of one task in forty.
-    """
-    rise = min(WARMUP_STEPS, steps // 10)
-    rate = optax.warmup_cosine_decay_schedule(0.0 if rise else learning_rate, learning_rate, rise, steps)
-    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
 
 
 def initial(

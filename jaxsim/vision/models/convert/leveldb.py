@@ -3,7 +3,8 @@
 import struct
 from pathlib import Path
 
-from jaxsim.vision.models.convert.crc32c import crc32c, unmasked
+import google_crc32c
+import numpy as np
 
 MAGIC = 0xDB4775248B80FB57
 FOOTER = 48
@@ -61,6 +62,17 @@ def fields(path: Path, message: bytes) -> dict[int, list]:
     return found
 
 
+def matches(data: bytes | np.ndarray, stored: int) -> bool:
+    """Whether bytes have the CRC-32C that LevelDB's format stores, rotated and shifted by a constant.
+
+    Example:
+        >>> matches(b"123456789", 0xC78AB0E5), matches(b"12345678", 0xC78AB0E5)
+        (True, False)
+    """
+    rotated = (stored - 0xA282EAD8) & 0xFFFFFFFF
+    return google_crc32c.value(data) == (rotated >> 17 | rotated << 15) & 0xFFFFFFFF
+
+
 def _damaged(path: Path) -> ValueError:
     return ValueError(f"{path} is damaged: its table cannot be read.")
 
@@ -71,7 +83,7 @@ def _block(path: Path, data: bytes, place: tuple[int, int]) -> bytes:
     whole = data[offset : offset + size + TRAILER]
     if len(whole) != size + TRAILER or size < 4:
         raise _damaged(path)
-    if crc32c(whole[: size + 1]) != unmasked(struct.unpack("<I", whole[-4:])[0]):
+    if not matches(whole[: size + 1], struct.unpack("<I", whole[-4:])[0]):
         raise ValueError(f"{path} is damaged: a block of its table differs from its checksum.")
     if whole[size]:
         raise ValueError(f"{path} has a compressed table (snappy), which is not supported; checkpoints have none.")

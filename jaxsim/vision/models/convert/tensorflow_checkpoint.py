@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxsim.vision.models.convert.crc32c import crc32c, unmasked
-from jaxsim.vision.models.convert.leveldb import fields, read_table
+from jaxsim.vision.models.convert.leveldb import fields, matches, read_table
 
 DTYPES: dict[int, str] = {
     1: "<f4",
@@ -96,7 +95,7 @@ class Bundle(Mapping[str, np.ndarray]):
         data = self._data(path)[entry.offset : entry.offset + entry.size]
         if len(data) != entry.size or entry.size != math.prod(entry.shape) * dtype.itemsize:
             raise ValueError(f"{path} is damaged: tensor {key!r} of shape {entry.shape} does not fit in its place.")
-        if crc32c(data) != unmasked(entry.checksum):
+        if not matches(data, entry.checksum):
             raise ValueError(f"{path} is damaged: tensor {key!r} differs from its checksum.")
         return data.view(dtype).reshape(entry.shape)
 

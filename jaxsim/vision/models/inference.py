@@ -1,11 +1,51 @@
-"""3x3 convolutions with 2.25 times fewer multiplications."""
+"""Networks prepared for inference: normalizations folded, and convolutions with fewer multiplications on CPUs."""
 
-from typing import cast
+from typing import Any, cast
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 from jaxtyping import Array, Float
+
+from jaxsim.vision.models.batchnorm import Network, Normed, fold
+
+WORTHWHILE = 128
+"""Input channels from which `Winograd` is faster than XLA's own convolution on a CPU; measured on ResNet-50."""
+
+
+def for_inference(network: Network) -> Network:
+    """An equal network that is faster: normalizations folded and, on a CPU, large 3x3 convolutions as `Winograd`.
+
+    On other devices the compiler's convolutions choose such algorithms themselves. Training and saving need the network
+    that it was made from.
+
+    Args:
+        network: any module; it stays as it is.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from jaxsim.vision import models
+        >>> from jaxsim.vision.models.batchnorm import normed_convolution
+        >>> layer = normed_convolution(128, 2, side=3, precision=None, rngs=nnx.Rngs(0))
+        >>> ready, images = models.for_inference(layer), jnp.ones((1, 6, 6, 128))
+        >>> type(ready.linear).__name__, bool(jnp.allclose(layer(images), ready(images), rtol=1e-4))
+        ('Winograd', True)
+    """
+    network = fold(network)
+    if jax.default_backend() == "cpu":
+        for _, module in nnx.iter_modules(network):
+            if isinstance(module, Normed) and _suits(module.linear):
+                cast(Any, module).linear = Winograd(cast(nnx.Conv, module.linear))
+    return network
+
+
+def _suits(layer: nnx.Module) -> bool:
+    """Whether a layer is a convolution that `Winograd` does, and faster."""
+    if not isinstance(layer, nnx.Conv) or layer.kernel_size != (3, 3) or layer.in_features < WORTHWHILE:
+        return False
+    return (layer.strides, layer.kernel_dilation, layer.padding) == (1, 1, ((1, 1), (1, 1)))
 
 
 class Winograd(nnx.Module):
@@ -24,7 +64,7 @@ class Winograd(nnx.Module):
     Example:
         >>> import jax.numpy as jnp
         >>> from flax import nnx
-        >>> from jaxsim.vision.models.winograd import Winograd
+        >>> from jaxsim.vision.models.inference import Winograd
         >>> layer = nnx.Conv(2, 3, (3, 3), rngs=nnx.Rngs(0))
         >>> images = jnp.arange(70.0).reshape(1, 7, 5, 2)
         >>> bool(jnp.allclose(Winograd(layer)(images), layer(images), rtol=1e-4, atol=1e-4))
