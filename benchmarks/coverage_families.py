@@ -35,13 +35,13 @@ def _networks(key, n, thetas):
 
 @functools.partial(jax.jit, static_argnames=("m", "n"))
 def _family(m, n, keys, thetas):
-    plan = jax.tree.map(jnp.asarray, schemes.layout(None, n))
+    layout = jax.tree.map(jnp.asarray, schemes.Bootstrap().plan(n, 2, RESAMPLES).layout)
 
     def one(key):
         a, b = jax.random.split(key)
         features = _networks(a, n, thetas)
         maps = lax.map(lambda x: m.pairwise(m.transform(x)), features)
-        w = jax.vmap(lambda k: schemes.bootstrap_counts(k, 0, plan))(jax.random.split(b, RESAMPLES)).T
+        w = jax.vmap(lambda k: schemes.Bootstrap.draw(k, 0, layout))(jax.random.split(b, RESAMPLES)).T
         values = statistics.pair_differences(weighted(m, maps, w))
         tests = statistics.family_wise(values, statistics.pair_differences(scores(m, features)))
         found = statistics.false_discovery(tests.unadjusted), statistics.benjamini_yekutieli(tests.unadjusted)

@@ -18,12 +18,14 @@ from benchmarks.coverage_data import images, world
 from jaxsim import centering, compare, schemes, statistics
 from jaxsim.linalg import dot
 from jaxsim.measures import Measure
+from jaxsim.protocols import ComparatorCapabilities, declared
+from jaxsim.resampling.program import prepared
 
 
 def scores(m: Measure, features: jax.Array) -> jax.Array:
     """Scores `(K,)` of the first network with the K others; everything fitted on these images."""
     z = lax.map(lambda x: m.compare.embed(m.pairwise(m.transform(x))), features)
-    return m.compare.finish(dot(z[1:], z[0]))
+    return declared(m.compare, ComparatorCapabilities).finish(dot(z[1:], z[0]))
 
 
 @functools.partial(jax.jit, static_argnames=("n",))
@@ -50,7 +52,7 @@ def weighted(m: Measure, maps: jax.Array, w: jax.Array, at_once: int = 16) -> ja
     """Scores `(B, K)` under image weights `(n, B)`."""
     if isinstance(m.compare, compare.UCenteredCosine):
         return _quadratic(m, maps, w)
-    z = jax.vmap(m.compare.prepare)(maps)
+    z = jax.vmap(lambda k: prepared(m, k))(maps)
     x, y = jax.tree.map(lambda a: a[:1], z), jax.tree.map(lambda a: a[1:], z)
     blocks = jnp.pad(w, ((0, 0), (0, -w.shape[1] % at_once)), mode="edge").reshape(w.shape[0], -1, at_once)
     found = lax.map(lambda v: m.compare.weighted(x, y, v)[:, 0], jnp.moveaxis(blocks, 1, 0))
@@ -59,7 +61,7 @@ def weighted(m: Measure, maps: jax.Array, w: jax.Array, at_once: int = 16) -> ja
 
 def _quadratic(m, maps, w):
     """`compare.UCenteredCosine.weighted` as quadratic forms w' (K * L) w: faster for few networks."""
-    z = jax.vmap(m.compare.prepare)(maps)
+    z = jax.vmap(lambda k: prepared(m, k))(maps)
     rows = dot(z, w)
     fit = jax.vmap(centering.fit_margins, (0, None))(rows, w)
 
@@ -78,15 +80,15 @@ def _quadratic(m, maps, w):
 @functools.partial(jax.jit, static_argnames=("m", "n", "count"))
 def weights(m: Measure, n: int, count: int, keys: jax.Array, thetas: jax.Array) -> dict:
     """Bootstrap, Bayesian bootstrap (`count` resamples each) and jackknife of one data set a key."""
-    plan = jax.tree.map(jnp.asarray, schemes.layout(None, n))
+    layout = jax.tree.map(jnp.asarray, schemes.Bootstrap().plan(n, 2, count).layout)
 
     def one(key):
         a, b, c = jax.random.split(key, 3)
         features = images(a, n, thetas, world())
         maps = lax.map(lambda x: m.pairwise(m.transform(x)), features)
         draws = {
-            "bootstrap": jax.vmap(lambda k: schemes.bootstrap_counts(k, 0, plan))(jax.random.split(b, count)).T,
-            "bayesian": jax.vmap(lambda k: schemes.dirichlet_weights(k, 0, plan))(jax.random.split(c, count)).T,
+            "bootstrap": jax.vmap(lambda k: schemes.Bootstrap.draw(k, 0, layout))(jax.random.split(b, count)).T,
+            "bayesian": jax.vmap(lambda k: schemes.BayesianBootstrap.draw(k, 0, layout))(jax.random.split(c, count)).T,
             "jackknife": 1 - jnp.eye(n),
         }
         return {"estimate": scores(m, features)} | {k: weighted(m, maps, w) for k, w in draws.items()}

@@ -138,12 +138,15 @@ IDS = {
     ),
 }
 MEASURES = {
-    "a name": (affinity(X, "rsa"), TypeError, ["Measure"]),
+    "no name": (affinity(X, "rsaa"), ValueError, ["'rsaa'", "did you mean rsa"]),
+    "no name of a part": (affinity(X, "dds:zscore,laplace"), ValueError, ["'laplace'", "pairwise", "laplacian"]),
+    "a number": (affinity(X, 3), TypeError, ["Measure", "3"]),
     "nothing": (affinity(X, None), TypeError, ["Measure"]),
     "an empty list": (affinity(X, []), TypeError, ["Measure"]),
     "a comparator": (affinity(X, js.compare.spearman), TypeError, ["Measure"]),
-    "a list with a name": (affinity(X, [js.RSA, "rsa"]), TypeError, ["Measure"]),
-    "a name to resample": (resample(js.Jackknife(), "rsa"), TypeError, ["Measure"]),
+    "a list with a comparator": (affinity(X, [js.RSA, js.compare.spearman]), TypeError, ["Measure"]),
+    "a list with no name": (affinity(X, [js.RSA, "qqqqq"]), ValueError, ["'qqqqq'"]),
+    "a name of nothing to resample": (resample(js.Jackknife(), "rsaa"), ValueError, ["'rsaa'", "did you mean rsa"]),
     "nothing to resample": (resample(js.Jackknife(), None), TypeError, ["Measure"]),
     "a number as transform": (
         affinity(X, js.Measure(3, js.pairwise.linear, js.compare.pearson)),  # pyright: ignore[reportArgumentType]
@@ -174,7 +177,12 @@ MAPS = {
     "no triangle": (compare({"first": np.ones(7), "second": np.ones(7)}), ValueError, ["'first'", "7"]),
     "unequal n": (compare({"first": MAP, "second": MAP[:9, :9]}), ValueError, ["'first'", "'second'", "12", "9"]),
     "text": (compare({"first": MAP.astype(str), "second": MAP}), TypeError, ["'first'"]),
-    "a name for a comparator": (compare({"first": MAP, "second": MAP}, "spearman"), TypeError, ["comparator"]),
+    "no name of a comparator": (
+        compare({"first": MAP, "second": MAP}, "kendall"),
+        ValueError,
+        ["'kendall'", "compare", "spearman"],
+    ),
+    "nothing for a comparator": (compare({"first": MAP, "second": MAP}, None), TypeError, ["comparator"]),
     "too few images": (compare({"first": [1.0], "second": [2.0]}), ValueError, ["3", "2"]),
     "maps and a measure": (
         resample(js.Jackknife(), js.RSA, js.maps(X, js.RSA)),
@@ -196,34 +204,35 @@ ROWS = np.stack([RNG.permutation(N)[:6] for _ in range(3)])
 TWICE = np.concatenate([ROWS, [[0, 1, 2, 3, 4, 4]]])
 WEIGHTS = np.ones((3, N))
 SCHEMES = {
-    "no key": (resample(js.Bootstrap(), n_resamples=3), TypeError, ["jax.random.key"]),
+    "no key": (resample(js.Bootstrap(), n_resamples=3, key=None), TypeError, ["jax.random.key"]),
     "an old key": (resample(js.Bootstrap(), n_resamples=3, key=jax.random.PRNGKey(0)), TypeError, ["jax.random.key"]),
-    "a seed": (resample(js.Bootstrap(), n_resamples=3, key=0), TypeError, ["jax.random.key"]),
+    "half a seed": (resample(js.Bootstrap(), n_resamples=3, key=0.5), TypeError, ["jax.random.key", "0.5"]),
+    "a true seed": (resample(js.Bootstrap(), n_resamples=3, key=True), TypeError, ["jax.random.key", "True"]),
     "several keys": (
         resample(js.Bootstrap(), n_resamples=3, key=jax.random.split(KEY)),
         (TypeError, ValueError),
         ["key"],
     ),
-    "no resamples": (resample(js.Bootstrap(), key=KEY), ValueError, ["resamples", "None"]),
     "zero resamples": (resample(js.Bootstrap(), key=KEY, n_resamples=0), ValueError, ["resamples", "0"]),
     "half a resample": (resample(js.Bootstrap(), key=KEY, n_resamples=2.5), ValueError, ["resamples", "2.5"]),
     "true resamples": (resample(js.Bootstrap(), key=KEY, n_resamples=True), ValueError, ["resamples", "True"]),
-    "a class for a scheme": (resample(js.Bootstrap, key=KEY, n_resamples=2), TypeError, ["js.Bootstrap()"]),
-    "a word for a scheme": (resample("bootstrap", key=KEY, n_resamples=2), TypeError, ["js.Bootstrap()"]),
+    "a class for a scheme": (resample(js.Bootstrap, key=KEY, n_resamples=2), TypeError, ["Bootstrap(...)", "class"]),
+    "no name of a scheme": (resample("bootstrapp", key=KEY, n_resamples=2), ValueError, ["'bootstrapp'", "jackknife"]),
+    "a number for a scheme": (resample(3, key=KEY, n_resamples=2), TypeError, ["js.HalfSamples()", "3"]),
+    "the name of a scheme that needs a size": (resample("subsample", key=KEY), ValueError, ["size or indices"]),
     "jackknife of another number": (resample(js.Jackknife(), n_resamples=7), ValueError, ["12", "7"]),
     "halves that are not paired": (resample(js.HalfSamples(), n_resamples=7, key=KEY), ValueError, ["even", "7"]),
     "halves that are too small": (
         resample(js.HalfSamples(), features={k: v[:7] for k, v in X.items()}, n_resamples=4, key=KEY),
         ValueError,
-        ["half-samples", "7", "4"],
+        ["halves", "7", "4"],
     ),
     "halves of strata that are too small": (
         resample(js.HalfSamples(strata=range(N)), n_resamples=4, key=KEY),
         ValueError,
         ["half", "4"],
     ),
-    "halves without a key": (resample(js.HalfSamples(), n_resamples=4), TypeError, ["jax.random.key"]),
-    "halves without a number": (resample(js.HalfSamples(), key=KEY), ValueError, ["resamples", "None"]),
+    "halves without a key": (resample(js.HalfSamples(), n_resamples=4, key=None), TypeError, ["jax.random.key"]),
     "subset larger than n": (resample(js.Subsample(size=13), n_resamples=2, key=KEY), ValueError, ["13", "12"]),
     "subset too small": (resample(js.Subsample(size=3), n_resamples=2, key=KEY), ValueError, ["3", "4"]),
     "subset of a fraction": (
@@ -270,7 +279,7 @@ CEILINGS = {
     "own comparator": (
         lambda: js.noise_ceiling(X, js.Measure(js.transforms.center, js.pairwise.linear, not_a_number)),
         TypeError,
-        ["not_a_number", "noise ceiling"],
+        ["not_a_number", "embed_pooled", "js.compare"],
     ),
     "unequal n": (
         lambda: js.noise_ceiling({"first": A, "second": B[:9]}, js.RSA),
@@ -313,7 +322,7 @@ FEW = js.Resamples(np.stack([A[:5], B[:5]]), A[:5], *(tuple("abcde"),) * 2, SCOR
 WARNINGS = {
     "affinity": affinity(CONSTANT),
     "affinity of pairs": affinity(X, ids=SHIFTED, align=True, missing="pairwise"),
-    "cross_affinity": lambda: js.affinity(X, js.CKA_LINEAR, against=CONSTANT),
+    "affinity against": lambda: js.affinity(X, js.CKA_LINEAR, against=CONSTANT),
     "compare_maps": compare({"first": MAP, "second": np.ones_like(MAP)}),
     "noise_ceiling": lambda: js.noise_ceiling(CONSTANT, js.CKA_LINEAR),
     "resample": resample(js.Jackknife(), features=CONSTANT),

@@ -12,6 +12,7 @@ import scipy.stats
 
 from jaxsim import compare
 from jaxsim.linalg import dot
+from jaxsim.protocols import ComparatorCapabilities, declared
 
 N, T = 9, 4
 NAMES = list(o.COMPARE)
@@ -27,6 +28,10 @@ SCORE = 2e-6
 
 def value(name):
     return getattr(compare, name)
+
+
+def own(name):
+    return declared(value(name), ComparatorCapabilities)
 
 
 @functools.cache
@@ -50,7 +55,7 @@ def table(stack):
     out = {}
     for name in NAMES:
         z = jax.vmap(value(name).embed)(stack)
-        out[name] = value(name).finish(dot(z, z.T)), value(name)(stack[0], stack[1])
+        out[name] = own(name).finish(dot(z, z.T)), value(name)(stack[0], stack[1])
     return out
 
 
@@ -132,7 +137,7 @@ def test_what_may_be_added_to_a_map(name):
     with jax.enable_x64(True):
         plain, *others = (float(one_pair(a + extra, b)[name]) for extra in [0 * a, *added])
     same = [abs(plain - other) < 1e-10 for other in others]
-    level = declared(value(name), ComparatorCapabilities).invariance
+    level = own(name).invariance
     assert same == [False, level >= 1, level >= 2]
 
 
@@ -255,17 +260,20 @@ def weightings(n=N):
 KIND = ["ones", "subset", "counts", "counts", "counts", "fractions", "fractions"]
 
 
+def prepared(name, stack):
+    return jax.vmap(own(name).prepare or own(name).embed)(stack)
+
+
 @jax.jit
 def all_weighted(stack, w):
-    return {name: value(name).weighted(jax.vmap(value(name).prepare)(stack), None, w) for name in NAMES}
+    return {name: value(name).weighted(prepared(name, stack), None, w) for name in NAMES}
 
 
 @functools.partial(jax.jit, compiler_options=QUICK)
 def cross_weighted(x, y, w):
     out = {}
     for name in NAMES:
-        some, other = jax.vmap(value(name).prepare)(x), jax.vmap(value(name).prepare)(y)
-        out[name] = value(name).weighted(some, other, w)
+        out[name] = value(name).weighted(prepared(name, x), prepared(name, y), w)
     return out
 
 

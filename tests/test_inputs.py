@@ -156,9 +156,9 @@ def test_two_sets_are_both_labeled_or_neither(side):
     xs, ys = inputs.networks({"a": X["a"]}, IDS), inputs.networks({"b": X["b"]})
     pair = (xs, ys) if side == "xs" else (ys, xs)
     with pytest.raises(ValueError, match="give ids for both or neither"):
-        js.cross_affinity(*pair, js.CKA_LINEAR)
+        js.affinity(pair[0], js.CKA_LINEAR, against=pair[1])
     with pytest.raises(ValueError, match="give ids for both or neither"):
-        js.affinity(*pair, align=True, against=js.CKA_LINEAR, missing="pairwise")
+        js.affinity(pair[0], js.CKA_LINEAR, against=pair[1], align=True, missing="pairwise")
 
 
 def test_two_sets_in_another_order_align():

@@ -11,7 +11,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 import jaxsim as js
-from jaxsim import centering, compare, engine, measures, pairwise, resampling, transforms
+from jaxsim import centering, compare, engine, measures, pairwise, protocols, resampling, transforms
 
 CONTRACTIONS = {"dot_general", "conv_general_dilated", "ragged_dot", "ragged_dot_general"}
 OPAQUE = {"svd", "qr", "eigh", "eig", "cholesky", "triangular_solve", "lu", "householder_product", "schur"}
@@ -85,9 +85,11 @@ def test_duality():
 def test_pairwise(name):
     value = getattr(pairwise, name)
     expected = 0 if name in ("laplacian", "cityblock") else 1
+    own = protocols.declared(value, protocols.PairwiseCapabilities)
     for level in range(3):
-        product, finish = value.stable(level)
-        closed = jax.make_jaxpr(value_and_slope(lambda x, p=product, f=finish: f(p(x, None), pairwise.width(x))))(FLAT)
+        product, finish = own.stable(level) if own.stable else (own.product, own.finish)
+        run = value_and_slope(lambda x, p=product, f=finish: f(p(x, None), jnp.float32(x.shape[1])))
+        closed = jax.make_jaxpr(run)(FLAT)
         assert check(closed) >= expected
     assert check(jax.make_jaxpr(value_and_slope(value))(FLAT)) >= expected
 
@@ -107,9 +109,10 @@ def test_comparators(name):
 @pytest.mark.parametrize("square", [True, False])
 def test_comparators_under_weights(name, square):
     value = getattr(compare, name)
+    own = protocols.declared(value, protocols.ComparatorCapabilities)
 
     def run(x, y, w):
-        x, y = (jax.vmap(value.prepare)(a) for a in (x, y))
+        x, y = (jax.vmap(own.prepare or own.embed)(a) for a in (x, y))
         return value.weighted(x, None if square else y, w)
 
     assert check(jax.make_jaxpr(run)(STACK, STACK, WEIGHTS)) >= 1
@@ -187,7 +190,7 @@ PADDED = [(2, 3, c) for c in (2, 4, 6, 8, 10)]  # more shapes than the engine co
 @pytest.mark.parametrize("shapes", [((2, 3, 4),) * 3, PADDED], ids=["one shape", "padded"])
 def test_affinity(program, shapes):
     assert check(program(js.affinity, networks(shapes), EVERY)) >= len(EVERY)
-    assert check(program(js.cross_affinity, networks(shapes), networks(shapes[:1]), EVERY)) >= len(EVERY)
+    assert check(program(js.affinity, networks(shapes), EVERY, against=networks(shapes[:1]))) >= len(EVERY)
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
@@ -217,7 +220,7 @@ SCHEMES = {
 def test_resampling(program, scheme, against):
     every = [*EVERY, *(js.Measure(transforms.center, pairwise.euclidean, getattr(compare, g)) for g in COMPARE)]
     options = {"against": networks(((5,),))} if against else {}
-    closed = program(js.resample, networks(), every, SCHEMES[scheme], resamples=4, key=jax.random.key(0), **options)
+    closed = program(js.resample, networks(), every, SCHEMES[scheme], n_resamples=4, key=jax.random.key(0), **options)
     assert check(closed) >= len(every)
 
 

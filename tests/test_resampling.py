@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import oracles as o
 import pytest
-from jaxsim.engine.shapes import buckets
 
 import jaxsim as js
 from jaxsim import inputs
-from jaxsim.resampling import program, schemes
+from jaxsim.engine.padding import buckets
+from jaxsim.protocols import Draws
+from jaxsim.resampling import program
 
 D = 10
 KEY = jax.random.key(0)
@@ -50,14 +51,14 @@ def chosen(names):
     return {n: (ours, theirs) for n, ours, theirs in zip(CELLS, OURS, THEIRS, strict=True) if n in names}
 
 
-def layout(n, strata=None, size=None, halves=False):
-    return jax.tree.map(jnp.asarray, schemes.layout(strata, n, size, halves=halves))
+def layout(scheme, n):
+    return jax.tree.map(jnp.asarray, scheme.plan(n, 2, 2).layout)
 
 
-def drawn(draw, n, count, strata=None, size=None, key=KEY):
+def drawn(scheme, n, count, key=KEY):
     """What a scheme draws, one row a resample, each drawn on its own."""
-    plan = layout(n, strata, size, draw is schemes.half)
-    return np.stack([np.asarray(_one(draw, key, b, plan)) for b in range(count)])
+    plan = layout(scheme, n)
+    return np.stack([np.asarray(_one(scheme.draw, key, b, plan)) for b in range(count)])
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -67,8 +68,8 @@ def _one(draw, key, b, plan):
 
 def all_weights(n):
     """Counts, Dirichlet weights, one image left out, and fractional weights with zeros."""
-    counts = drawn(schemes.bootstrap_counts, n, 2)
-    shares = drawn(schemes.dirichlet_weights, n, 2)
+    counts = drawn(js.Bootstrap(), n, 2)
+    shares = drawn(js.BayesianBootstrap(), n, 2)
     half = np.random.default_rng(1).random(n) * (np.arange(n) % 3 > 0)
     return np.concatenate([counts, shares, 1 - np.eye(n)[:1], half[None], 3 * np.ones((1, n))]).astype(np.float32)
 
@@ -117,15 +118,11 @@ def test_square_resamples_are_symmetric_with_ones_on_the_diagonal(weighted):
             np.testing.assert_array_equal(r.values, jnp.swapaxes(r.values, 1, 2), err_msg=name)
 
 
-@pytest.mark.parametrize(
-    ("scheme", "draw"),
-    [(js.Bootstrap, schemes.bootstrap_counts), (js.BayesianBootstrap, schemes.dirichlet_weights)],
-    ids=["bootstrap", "bayesian"],
-)
-def test_the_bootstraps_are_their_weights(scheme, draw):
+@pytest.mark.parametrize("scheme", [js.Bootstrap(), js.BayesianBootstrap()], ids=["bootstrap", "bayesian"])
+def test_the_bootstraps_are_their_weights(scheme):
     x = networks(24)
-    found = js.resample(x, js.CKA_LINEAR, scheme(), n_resamples=20, key=KEY)
-    given = js.resample(x, js.CKA_LINEAR, js.Bootstrap(weights=drawn(draw, 24, 20)))
+    found = js.resample(x, js.CKA_LINEAR, scheme, n_resamples=20, key=KEY)
+    given = js.resample(x, js.CKA_LINEAR, js.Bootstrap(weights=drawn(scheme, 24, 20)))
     np.testing.assert_allclose(found.values, given.values, rtol=0, atol=3e-7)
     assert found.provenance.notes == given.provenance.notes
     assert "full sample" in found.provenance.notes[0]
@@ -139,7 +136,7 @@ def test_subsets_are_computed_anew_from_the_features(crossed):
     measures = OURS[:2] if not crossed else OURS[2:3]
     y = {"t0": x["net2"]} if crossed else None
     found = js.resample(x, measures, js.Subsample(size=12), n_resamples=4, key=KEY, against=y)
-    rows = drawn(schemes.subset, 24, 4, size=12)
+    rows = drawn(js.Subsample(size=12), 24, 4)
     assert all(len(set(r)) == 12 for r in rows)
     for r, theirs in zip(found, THEIRS[2:] if crossed else THEIRS, strict=False):
         for b, images in enumerate(rows):
@@ -149,7 +146,7 @@ def test_subsets_are_computed_anew_from_the_features(crossed):
 
 
 def test_subsets_given_as_indices_are_the_same_as_drawn():
-    x, rows = networks(24), drawn(schemes.subset, 24, 20, size=12)
+    x, rows = networks(24), drawn(js.Subsample(size=12), 24, 20)
     given = js.resample(x, js.CKA_LINEAR, js.Subsample(indices=rows))
     found = js.resample(x, js.CKA_LINEAR, js.Subsample(size=12), n_resamples=20, key=KEY)
     np.testing.assert_allclose(given.values, found.values, rtol=0, atol=3e-7)
@@ -160,7 +157,7 @@ def test_subsets_of_networks_of_many_shapes():
     rng = np.random.default_rng(2)
     x = {f"net{d}": rng.normal(size=(24, d)).astype("f") for d in (5, 6, 7, 8)}
     found = js.resample(x, js.CKA_LINEAR, js.Subsample(size=12), n_resamples=2, key=KEY)
-    for b, images in enumerate(drawn(schemes.subset, 24, 2, size=12)):
+    for b, images in enumerate(drawn(js.Subsample(size=12), 24, 2)):
         want = o.affinity([v[images] for v in x.values()], o.CKA_LINEAR)
         np.testing.assert_allclose(found.values[b], want, rtol=0, atol=ACCURACY)
 
@@ -171,7 +168,7 @@ def test_permutations_shuffle_the_columns_networks_alone(n, crossed):
     y = {"t0": x["net1"], "t1": networks(n, 4)["net3"]} if crossed else None
     cells = chosen(FEW[:2] if crossed else FEW)
     found = js.resample(x, [ours for ours, _ in cells.values()], js.Permutation(), n_resamples=3, key=KEY, against=y)
-    orders = drawn(schemes.shuffle, n, 3)
+    orders = drawn(js.Permutation(), n, 3)
     assert all(sorted(order) == list(range(n)) for order in orders)
     for r, (_, theirs) in zip(found, cells.values(), strict=True):
         for s, u in enumerate(x.values()):
@@ -227,7 +224,7 @@ def test_counts_give_what_rsatoolbox_gives_for_its_own_draw():
 
 @pytest.mark.parametrize("n", [24, 25], ids=["even n", "odd n"])
 def test_halves_come_in_pairs_that_share_no_image(n):
-    rows = drawn(schemes.half, n, 12)
+    rows = drawn(js.HalfSamples(), n, 12)
     assert rows.shape == (12, n // 2)
     for one, other in zip(rows[::2], rows[1::2], strict=True):
         assert len({*one, *other}) == n - n % 2
@@ -242,7 +239,7 @@ def test_halves_come_in_pairs_that_share_no_image(n):
 def test_halves_hold_half_of_every_stratum(order):
     labels = np.array(list("aabbbbbccccccccccccccccc"))  # 2, 5 and 17 of 24
     labels = labels if order == "sorted" else np.random.default_rng(0).permutation(labels)
-    rows = drawn(schemes.half, 24, 8, labels)
+    rows = drawn(js.HalfSamples(strata=labels), 24, 8)
     for one, other in zip(rows[::2], rows[1::2], strict=True):
         assert [int((labels[r] == k).sum()) for r in (one, other) for k in "abc"] == [1, 2, 8, 1, 2, 8]
         assert not {*one} & {*other}
@@ -254,7 +251,7 @@ def test_half_samples_are_the_affinity_of_each_half(crossed):
     x = networks(25)
     y = {"t0": x["net2"]} if crossed else None
     found = js.resample(x, [js.CKA_LINEAR, js.CKA_RBF], js.HalfSamples(), n_resamples=4, key=KEY, against=y)
-    rows = drawn(schemes.half, 25, 4)
+    rows = drawn(js.HalfSamples(), 25, 4)
     for r, measure in zip(found, (js.CKA_LINEAR, js.CKA_RBF), strict=True):
         for b, images in enumerate(rows):
             cut = {k: v[images] for k, v in x.items()}
@@ -286,7 +283,7 @@ def test_strata_reach_the_half_samples(halves):
     found = js.resample(networks(24), js.CKA_LINEAR, js.HalfSamples(strata=STRATA), n_resamples=20, key=KEY)
     assert found.provenance.scheme == "half-samples(strata=given)"
     assert not np.allclose(found.values, halves.values, atol=1e-4)
-    images = drawn(schemes.half, 24, 1, STRATA)[0]
+    images = drawn(js.HalfSamples(strata=STRATA), 24, 1)[0]
     want = o.affinity([v[images] for v in networks(24).values()], o.CKA_LINEAR)
     np.testing.assert_allclose(found.values[0], want, rtol=0, atol=ACCURACY)
 
@@ -317,12 +314,12 @@ def test_same_key_same_numbers_whatever_the_chunks(change, twenty):
     settings = {
         "progress": {"progress": lambda done, of: None},
         "memory": {"memory": 4 * 4 * 7 * 24**2 / 2 * 3},
-        "fewer": {"resamples": 10},
+        "fewer": {"n_resamples": 10},
     }[change]
-    found = js.resample(networks(24), js.CKA_LINEAR, js.Bootstrap(), **{"resamples": 20, "key": KEY} | settings)
+    found = js.resample(networks(24), js.CKA_LINEAR, js.Bootstrap(), **{"n_resamples": 20, "key": KEY} | settings)
     np.testing.assert_allclose(found.values, twenty.values[: found.values.shape[0]], rtol=0, atol=3e-7)
     np.testing.assert_allclose(found.estimate, twenty.estimate, rtol=0, atol=3e-7)
-    assert found.values.shape[0] == settings.get("resamples", 20)
+    assert found.values.shape[0] == settings.get("n_resamples", 20)
 
 
 @pytest.mark.slow
@@ -359,11 +356,10 @@ def test_an_interrupt_in_the_progress_stops_at_once_and_spoils_nothing(twenty):
 def test_the_array_core_is_one_call_that_traces_once_and_moves_nothing():
     measures = (js.CKA_LINEAR,)
     parts, rows = buckets(inputs.networks(networks(24)), measures)
-    path = program.Path(schemes.bootstrap_counts, program.keep_prepared, program.weighted_scores)
-    source = jax.block_until_ready((KEY, jnp.arange(20), layout(24)))
+    source = jax.block_until_ready(program.Source(KEY, jnp.arange(20), layout(js.Bootstrap(), 24)))
 
     def call(parts, source):
-        return program.whole_call(measures, parts, None, rows, rows, path, source, 16)
+        return program.whole_call(measures, parts, None, rows, rows, Draws.WEIGHTS, js.Bootstrap.draw, source, 16)
 
     assert [e.primitive.name for e in jax.make_jaxpr(call)(parts, source).eqns] == ["jit"]
     jax.block_until_ready(call(parts, source))
@@ -395,10 +391,10 @@ def test_strata_are_respected_by_every_draw(order):
     def sums(weights):
         return np.stack([weights[:, labels == label].sum(1) for label in "abc"], 1)
 
-    counts = drawn(schemes.bootstrap_counts, 24, 8, labels)
-    shares = drawn(schemes.dirichlet_weights, 24, 8, labels)
-    subsets = drawn(schemes.subset, 24, 8, labels, 12)
-    orders = drawn(schemes.shuffle, 24, 8, labels)
+    counts = drawn(js.Bootstrap(strata=labels), 24, 8)
+    shares = drawn(js.BayesianBootstrap(strata=labels), 24, 8)
+    subsets = drawn(js.Subsample(size=12, strata=labels), 24, 8)
+    orders = drawn(js.Permutation(strata=labels), 24, 8)
     np.testing.assert_array_equal(sums(counts), np.tile(sizes, (8, 1)))
     np.testing.assert_allclose(sums(shares), np.tile(sizes, (8, 1)), rtol=1e-5)
     np.testing.assert_array_equal(members(subsets), np.tile(sizes // 2, (8, 1)))
@@ -406,11 +402,11 @@ def test_strata_are_respected_by_every_draw(order):
     assert len({tuple(order) for order in orders}) == 8
     assert all(sorted(order) == list(range(24)) for order in orders)
     assert shares.min() > 0
-    assert not (sums(drawn(schemes.bootstrap_counts, 24, 8)) == sizes).all()
+    assert not (sums(drawn(js.Bootstrap(), 24, 8)) == sizes).all()
 
 
 def test_subset_sizes_that_do_not_divide_go_to_the_largest_remainders():
-    rows = drawn(schemes.subset, 24, 6, STRATA, 11)  # shares .917, 2.75, 7.33
+    rows = drawn(js.Subsample(size=11, strata=STRATA), 24, 6)  # shares .917, 2.75, 7.33
     assert {tuple(np.unique(STRATA[r], return_counts=True)[1]) for r in rows} == {(1, 3, 7)}
     assert all(len(set(r)) == 11 for r in rows)
 
@@ -430,8 +426,8 @@ def test_strata_reach_the_scores(scheme):
 
 
 def test_draws_have_the_moments_of_their_distribution():
-    counts = drawn(schemes.bootstrap_counts, 24, 600)
-    shares = drawn(schemes.dirichlet_weights, 24, 600)
+    counts = drawn(js.Bootstrap(), 24, 600)
+    shares = drawn(js.BayesianBootstrap(), 24, 600)
     assert (counts.sum(1) == 24).all()
     np.testing.assert_allclose(counts.var(), 1 - 1 / 24, atol=0.05)
     np.testing.assert_allclose((counts == 0).mean(), (1 - 1 / 24) ** 24, atol=0.01)
@@ -449,7 +445,7 @@ def test_the_bootstrap_of_a_debiased_score_stays_near_the_estimate():
     n = 40
     x = {k: rng.normal(size=(n, 60)).astype("f") for k in ("x", "y")}
     r = js.resample(x, js.CKA_LINEAR, js.Bootstrap(), n_resamples=200, key=KEY)
-    counts = drawn(schemes.bootstrap_counts, n, 5)
+    counts = drawn(js.Bootstrap(), n, 5)
     rows = [np.repeat(np.arange(n), w.astype(int)) for w in counts]
     artifact = np.mean([o.CKA_LINEAR(x["x"][r], x["y"][r]) for r in rows])
     assert artifact > 0.4
@@ -477,7 +473,7 @@ def test_permutation_finds_networks_that_share_causes():
 def test_standard_errors_of_the_schemes_agree():
     """Scaled as each demands they estimate one number; unscaled the subsets' and the jackknife's do not."""
     x = networks(60, 2, seed=6)
-    given = {"resamples": 128, "key": KEY}
+    given = {"n_resamples": 128, "key": KEY}
     boot = js.resample(x, js.CKA_LINEAR, js.Bootstrap(), **given)
     errors = {
         "jackknife": js.resample(x, js.CKA_LINEAR, js.Jackknife()),
@@ -552,16 +548,16 @@ def test_a_comparator_of_ones_own_is_subsampled_and_not_weighted():
     x = networks(24)
     found = js.resample(x, own, js.Subsample(size=12), n_resamples=2, key=KEY)
     theirs = o.Measure(o.center, o.pearson_distance, o.pearson)
-    for b, images in enumerate(drawn(schemes.subset, 24, 2, size=12)):
+    for b, images in enumerate(drawn(js.Subsample(size=12), 24, 2)):
         want = o.affinity([v[images] for v in x.values()], theirs)
         np.testing.assert_allclose(found.values[b], want, rtol=0, atol=ACCURACY)
 
 
 class Offers:
-    """The cosine with all that `prepare` and `pool` do not need: both are its embedding."""
+    """The cosine without `prepare` and `pooled`: both are its embedding."""
 
-    embed, weighted, permuted, again = (
-        getattr(js.compare.cosine, n) for n in ("embed", "weighted", "permuted", "again")
+    embed, weighted, permuted, embed_pooled = (
+        staticmethod(getattr(js.compare.cosine, n)) for n in ("embed", "weighted", "permuted", "embed_pooled")
     )
 
     def __call__(self, a, b):
@@ -570,7 +566,7 @@ class Offers:
 
 def test_a_comparator_of_ones_own_that_offers_enough_is_weighted_permuted_and_pooled():
     made, own = js.maps(networks(12), js.RSA), Offers()
-    for scheme, rest in ((js.Jackknife(), {}), (js.Permutation(), {"resamples": 2, "key": KEY})):
+    for scheme, rest in ((js.Jackknife(), {}), (js.Permutation(), {"n_resamples": 2, "key": KEY})):
         found, want = (js.resample(made, g, scheme, **rest) for g in (own, js.compare.cosine))
         np.testing.assert_allclose(found.values, want.values, rtol=0, atol=3e-7)
     bounds = (js.noise_ceiling(made, g) for g in (own, js.compare.cosine))

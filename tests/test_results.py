@@ -295,7 +295,7 @@ def test_p_values_count_the_estimate_itself():
     ("kind", "ask", "said"),
     [
         ("permutation", lambda r: r.standard_error(), "no standard error for the scheme permutation"),
-        ("permutation", lambda r: r.interval(), "no standard error for the scheme permutation"),
+        ("permutation", lambda r: r.interval(), "no interval for the scheme permutation"),
         ("permutation", lambda r: r.difference(("a", "b"), ("a", "c")), "no difference for the scheme permutation"),
         ("bootstrap", lambda r: r.p_value(), "p-values come from js.Permutation(), not from bootstrap"),
         ("subsample", lambda r: r.bca_interval(r), "no BCa interval for the scheme subsample"),

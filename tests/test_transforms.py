@@ -9,6 +9,7 @@ import oracles as o
 import pytest
 
 from jaxsim import transforms
+from jaxsim.protocols import TransformCapabilities, declared
 from jaxsim.transforms import Duality, GroupNorm
 
 N = 10
@@ -33,6 +34,10 @@ def features(kind="image", seed=0):
 
 def value(name):
     return getattr(transforms, name)
+
+
+def own(name):
+    return declared(value(name), TransformCapabilities)
 
 
 def close(got, want, tolerance=FLOAT32):
@@ -109,7 +114,7 @@ def padded(kind):
         return {name: value(name)(x, where) for name in names}
 
     out = jax.jit(run)(np.pad(x, wider))
-    return {name: (v, np.asarray(transforms.padding_after(value(name), where))) for name, v in out.items()}
+    return {name: (v, np.asarray(own(name).padding_after(where))) for name, v in out.items()}
 
 
 @table
@@ -118,7 +123,7 @@ def test_padding_counts_nowhere(name, kind):
     assert got.shape[1] == real.size
     close(np.asarray(got)[:, real], jitted(kind)[name], 1e-6)
     assert (np.asarray(got)[:, ~real] == 0).all()
-    assert transforms.accepts_padding(value(name))
+    assert own(name).accepts_padding
 
 
 def test_padding_of_a_constant_channel():
@@ -132,7 +137,7 @@ def test_padding_of_a_constant_channel():
         return {name: (value(name)(wider, where), value(name)(x)) for name in NAMES}
 
     for name, (got, want) in run(x).items():
-        real = np.asarray(transforms.padding_after(value(name), where))
+        real = np.asarray(own(name).padding_after(where))
         close(np.asarray(got)[:, real], want, 1e-6)
 
 
@@ -141,11 +146,11 @@ def test_ignores_positions(name):
     """True exactly for the transforms that flattening first does not change."""
     x = features()
     if name == "instance_norm":
-        assert not transforms.ignores_positions(value(name))
+        assert not own(name).ignores_positions
         return
     got, want = np.asarray(value(name)(x.reshape(N, -1))), np.asarray(jitted("image")[name])
     same = got.shape == want.shape and np.allclose(got, want, atol=1e-5)
-    assert same == transforms.ignores_positions(value(name))
+    assert same == own(name).ignores_positions
 
 
 # Degenerate features.
