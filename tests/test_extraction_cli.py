@@ -14,8 +14,8 @@ import test_datasets as layouts
 import test_extraction as whole
 
 import jaxsim
-import jaxsim.cli.extracting
-from jaxsim.cli import guide, main, parser
+import jaxsim.cli.features
+from jaxsim.cli import build_parser, main
 from jaxsim.studies.rooms import export
 from jaxsim.vision import datasets, extraction, models
 from jaxsim.vision.extraction import forward, storage
@@ -226,7 +226,7 @@ def test_ctrl_c_keeps_what_is_done(pictures, files, out, capsys, monkeypatch):
         raise KeyboardInterrupt
 
     command = (pictures, "--encoder", files / "two.safetensors", "--batch", 2, "--out", out)
-    monkeypatch.setattr(jaxsim.cli.extracting, "progress", lambda *_: interrupt)
+    monkeypatch.setattr(jaxsim.cli.features, "progress", lambda *_: interrupt)
     assert run(*command) == 130
     printed = capsys.readouterr().err
     assert "out.part; the same command goes on there" in printed
@@ -297,7 +297,7 @@ def test_help(capsys):
     printed = capsys.readouterr().out
     assert "  jaxsim features" in printed
     assert max(map(len, printed.splitlines())) <= 120
-    for line in guide.FEATURES.split("examples:")[1].strip().splitlines():
-        assert parser.build_parser().parse_args(line.split()[1:]).command == "features"
+    for line in jaxsim.cli.features.HELP.split("examples:")[1].strip().splitlines():
+        assert build_parser().parse_args(line.split()[1:]).command == "features"
     assert run("pictures", "--out", "x") == 2
     assert "--encoder" in capsys.readouterr().err

@@ -501,14 +501,14 @@ def test_setting_of_the_world(monkeypatch, tmp_path):
 @pytest.fixture
 def command(monkeypatch, tmp_path):
     pytest.importorskip("matplotlib")
-    from jaxsim.cli import reproducing
+    from jaxsim.cli import reproduce as command
 
-    monkeypatch.setattr(reproducing, "_setting", lambda arguments, parts: made("true"))
+    monkeypatch.setattr(command, "_setting", lambda arguments, parts: made("true"))
 
     def call(*experiments, **changed):
         given = {"out": str(tmp_path / "out"), "overwrite": False, "json": False, "quiet": True, "quick": True}
         given |= {"seed": 0, "world": None, "work": None, "command": "reproduce", "experiments": list(experiments)}
-        reproducing.run_reproduce(argparse.Namespace(**given | changed))
+        command.run(argparse.Namespace(**given | changed))
         return tmp_path / "out"
 
     return call

@@ -1,6 +1,7 @@
 """What a command leaves behind: files written whole or not at all, and text on the two streams."""
 
 import contextlib
+import csv
 import errno
 import json
 import os
@@ -123,3 +124,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, limit: int | 
 
 def _cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def write_rows(path: Path, header: list[str], rows: list[list[Any]]) -> None:
+    """Write a table as CSV."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([header, *rows])
