@@ -4,6 +4,7 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import rankdata
 
 from jaxsim import evaluation
 from jaxsim.studies.reproduce import figures, rankings, statistics
@@ -64,7 +65,7 @@ def new_task(setting: Setting) -> Outcome:
     found = evaluation.spearman(scores, real)
     null = np.array([evaluation.spearman(scores, real[order]) for order in statistics.relabelings(setting, len(real))])
     p = statistics.p_value(found, null)
-    predicted, actual = (1 + np.sum(a[None] > a[:, None], 1) for a in (scores, real))
+    predicted, actual = (rankdata(-np.nan_to_num(a, nan=-np.inf), "min") for a in (scores, real))
     rows = [
         Source(
             source=name,
