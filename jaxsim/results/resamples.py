@@ -66,7 +66,7 @@ class Resamples(Scores):
             return statistics.half_sample_error(self.values, self.size or 0, self.images)
         if self.kind == "jackknife":
             return statistics.jackknife_error(self.values)
-        return statistics.bootstrap_error(self.values)
+        return statistics.spread(self.values)
 
     def interval(self, level: float = 0.95) -> jax.Array:
         """Confidence interval `(2, S, T)`.
@@ -247,9 +247,8 @@ class Resamples(Scores):
         return jnp.full(shape, jnp.nan, family.dtype).at[i, j].set(family).at[j, i].set(family)
 
     def _warn_if_few(self, hypotheses, level=0.05):
-        count = self.values.shape[0]
-        if not statistics.supports(count, hypotheses, level):
-            need = statistics.resamples_needed(level, hypotheses)
+        count, need = self.values.shape[0], statistics.resamples_needed(level, hypotheses)
+        if count < need:
             text = f"{count} resamples cannot reject any of {hypotheses} hypotheses at {level}; it takes {need}."
             warnings.warn(text, FewResamples, stacklevel=3)
 

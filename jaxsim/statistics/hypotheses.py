@@ -1,6 +1,12 @@
-"""Tests of many scores at once: family-wise error, false discovery rate, and what B resamples can support."""
+"""Hypotheses on scores: which entries and differences to test, their p-values, and adjustment for many tests.
+
+A paired difference takes both entries from the same resample, so what they share cancels. Entries and
+differences work on any leading axes, so the same call serves the resamples `(B, S, T)` and the estimate `(S, T)`.
+"""
 
 import math
+import operator
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -9,6 +15,106 @@ from jax.typing import ArrayLike
 
 from jaxsim.statistics import checks
 from jaxsim.statistics.intervals import spread
+
+Entry = tuple[int, int]
+
+
+def select(values: ArrayLike, entries: Sequence[Entry]) -> jax.Array:
+    """The listed entries of each matrix as one flat family, `(..., S, T) -> (..., H)`, in the order given.
+
+    List each hypothesis once: of a symmetric matrix, the pairs that `pairs` gives and no diagonal.
+
+    Raises:
+        IndexError: an entry lies outside the matrix; JAX alone would clamp it.
+        ValueError: there are fewer than two axes.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> select(jnp.array([[1.0, 4.0], [2.0, 8.0]]), ((0, 1), (1, 0))).tolist()
+        [4.0, 2.0]
+    """
+    values = checks.floating(values, "values")
+    if values.ndim < 2:
+        raise ValueError(f"values must have shape (..., S, T), and has shape {values.shape}.")
+    shape = values.shape[-2:]
+    places = [(operator.index(i), operator.index(j)) for i, j in entries]
+    for i, j in places:
+        if not (0 <= i < shape[0] and 0 <= j < shape[1]):
+            raise IndexError(f"entry {i, j} lies outside scores of shape {shape}.")
+    rows, columns = jnp.array(places, int).reshape(-1, 2).T
+    return values[..., rows, columns]
+
+
+def pairs(count: int) -> tuple[Entry, ...]:
+    """All `(i, j)` with `i < j < count`, row by row: the order of every list of pairs in this package.
+
+    Example:
+        >>> pairs(3)
+        ((0, 1), (0, 2), (1, 2))
+    """
+    return tuple((i, j) for i in range(count) for j in range(i + 1, count))
+
+
+def difference(values: ArrayLike, first: Entry, second: Entry) -> jax.Array:
+    """`values[..., i, j] - values[..., k, l]` for the entries `(i, j)` and `(k, l)`, shape `(...)`.
+
+    Raises:
+        IndexError: an entry lies outside the matrix.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> float(difference(jnp.array([[1.0, 4.0], [2.0, 8.0]]), (1, 1), (0, 1)))
+        4.0
+    """
+    return pair_differences(select(values, (first, second)))[..., 0]
+
+
+def pair_differences(family: ArrayLike) -> jax.Array:
+    """Differences, first minus second, of all `pairs(H)` of a family, `(..., H) -> (..., H (H - 1) / 2)`.
+
+    To compare the sources of each target, put them on the last axis: `jnp.swapaxes(values, -1, -2)`.
+
+    Raises:
+        ValueError: there is no axis of hypotheses.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> pair_differences(jnp.array([1.0, 3.0, 7.0])).tolist()
+        [-2.0, -6.0, -4.0]
+    """
+    family = checks.floating(family, "family")
+    if family.ndim == 0:
+        raise ValueError("family needs a last axis of hypotheses, and has shape ().")
+    first, second = jnp.triu_indices(family.shape[-1], 1)
+    return family[..., first] - family[..., second]
+
+
+def permutation_p(values: ArrayLike, estimate: ArrayLike, *, two_sided: bool = False) -> jax.Array:
+    """Permutation p-value: are scores as high as the estimate rare when rows do not correspond?
+
+    `p = (1 + #{v >= s}) / (B + 1)` (Phipson & Smyth 2010), shape `(...)`. Scores within 100 rounding units of
+    the estimate count as ties, so that a permutation which changes nothing is counted. Two-sided, p is twice
+    the smaller of the two one-sided ones, at most 1: no symmetry of the null distribution about zero is
+    supposed, which biased scores do not have.
+
+    Args:
+        values: `(B, ...)` scores with the images of one network permuted.
+        estimate: `(...)`.
+        two_sided: count scores as low as the estimate, too.
+
+    Raises:
+        ValueError: the shapes do not fit.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> round(float(permutation_p(jnp.array([0.0, 0.1, 0.2]), jnp.array(0.15))), 6)
+        0.5
+        >>> round(float(permutation_p(jnp.array([-1.0, 0.1, 0.2, 0.3]), jnp.array(-2.0), two_sided=True)), 6)
+        0.4
+    """
+    values, estimate = checks.pair(values, estimate)
+    above = _permutation_tail(values, estimate)
+    return jnp.minimum(2 * jnp.minimum(above, _permutation_tail(-values, -estimate)), 1) if two_sided else above
 
 
 class FamilyWise(NamedTuple):
@@ -99,7 +205,7 @@ def simultaneous_interval(
         (True, True)
     """
     values, estimate = checks.pair(values, estimate)
-    order = _reachable(1 - checks.probability(level), values.shape[0])
+    order = math.floor((1 - checks.probability(level)) * (values.shape[0] + 1) * (1 + 1e-12))
     statistic, stars = _studentize(values, estimate, 0.0, error)
     valid = jnp.isfinite(statistic)
     stars = jnp.where(valid[None], jnp.abs(stars), -jnp.inf).reshape(values.shape[0], -1)
@@ -110,54 +216,38 @@ def simultaneous_interval(
     return jnp.stack([estimate - step, estimate + step])
 
 
-def false_discovery(p: ArrayLike) -> jax.Array:
-    """Benjamini-Hochberg adjusted p-values of a family of any shape.
+def false_discovery(p: ArrayLike, *, any_dependence: bool = False) -> jax.Array:
+    """Benjamini-Hochberg or Benjamini-Yekutieli adjusted p-values of a family of any shape.
 
     `q_(i) = min_{j >= i} min(1, m p_(j) / j)` (Benjamini & Hochberg 1995), valid under independence or
-    positive regression dependence. NaN, and numbers outside [0, 1], give NaN and are not counted in m.
+    positive regression dependence. For any dependence, m becomes `m sum_{i <= m} 1/i` (Benjamini & Yekutieli
+    2001, Theorem 1.3). NaN, and numbers outside [0, 1], give NaN and are not counted in m.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> [round(float(q), 4) for q in false_discovery(jnp.array([0.01, 0.04, jnp.nan, 0.03]))]
+        >>> p = jnp.array([0.01, 0.04, jnp.nan, 0.03])
+        >>> [round(float(q), 4) for q in false_discovery(p)]
         [0.03, 0.04, nan, 0.04]
-    """
-    return _step_up(checks.floating(p, "p"), dependent=False)
-
-
-def benjamini_yekutieli(p: ArrayLike) -> jax.Array:
-    """Adjusted p-values that control the false discovery rate under any dependence.
-
-    Those of `false_discovery` with m replaced by `m sum_{i <= m} 1/i` (Benjamini & Yekutieli 2001, Theorem
-    1.3).
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> [round(float(q), 4) for q in benjamini_yekutieli(jnp.array([0.01, 0.04, jnp.nan, 0.03]))]
+        >>> [round(float(q), 4) for q in false_discovery(p, any_dependence=True)]
         [0.055, 0.0733, nan, 0.0733]
     """
-    return _step_up(checks.floating(p, "p"), dependent=True)
-
-
-def smallest_p(resamples: int) -> float:
-    """The smallest p-value that B resamples can give, `1 / (B + 1)`.
-
-    Raises:
-        ValueError: fewer than one resample.
-
-    Example:
-        >>> smallest_p(999)
-        0.001
-    """
-    if resamples < 1:
-        raise ValueError(f"a p-value needs at least one resample, and resamples is {resamples}.")
-    return 1 / (resamples + 1)
+    p = checks.floating(p, "p")
+    flat = p.ravel()
+    valid = (flat >= 0) & (flat <= 1)
+    count = jnp.sum(valid, dtype=flat.dtype)
+    order = jnp.argsort(jnp.where(valid, flat, jnp.inf), stable=True)
+    place = jnp.arange(1, flat.size + 1, dtype=flat.dtype)
+    harmonic = jnp.sum(jnp.where(place <= count, 1 / place, 0)) if any_dependence else 1
+    scaled = jnp.where(place <= count, flat[order] * (count * harmonic) / place, jnp.inf)
+    adjusted = jnp.minimum(jax.lax.cummin(scaled, reverse=True), 1)
+    return jnp.where(valid, jnp.zeros_like(flat).at[order].set(adjusted), jnp.nan).reshape(p.shape)
 
 
 def resamples_needed(level: float, hypotheses: int = 1) -> int:
-    """Fewest resamples with which one hypothesis out of H can be rejected alone: `ceil(H / level) - 1`.
+    """Fewest resamples that can reject one of H hypotheses alone, `ceil(H / level) - 1`.
 
-    For adjustments of single p-values (`false_discovery`, Bonferroni) the smallest must reach `level / H`;
-    for max-|t| (`family_wise`) H counts as 1.
+    B resamples give no p-value below `1 / (B + 1)`. For adjustments of single p-values (`false_discovery`,
+    Bonferroni) the smallest must reach `level / H`; for max-|t| (`family_wise`) H counts as 1.
 
     Args:
         level: significance level such as 0.05.
@@ -176,16 +266,6 @@ def resamples_needed(level: float, hypotheses: int = 1) -> int:
     return max(1, math.ceil(hypotheses / level * (1 - 1e-12)) - 1)
 
 
-def supports(resamples: int, hypotheses: int, level: float) -> bool:
-    """Whether B resamples can reject one of H hypotheses at significance `level`; see `resamples_needed`.
-
-    Example:
-        >>> supports(1000, 1, 0.05), supports(1000, 190, 0.05)
-        (True, False)
-    """
-    return resamples >= resamples_needed(level, hypotheses)
-
-
 def _studentize(values, estimate, null, error) -> tuple[jax.Array, jax.Array]:
     own = spread(values)
     error = own if error is None else checks.floating(error, "error").astype(values.dtype)
@@ -202,17 +282,7 @@ def _tail(stars: jax.Array, size: jax.Array) -> jax.Array:
     return (1 + count) / (stars.shape[0] + 1)
 
 
-def _reachable(alpha: float, resamples: int) -> int:
-    return math.floor(alpha * (resamples + 1) * (1 + 1e-12))
-
-
-def _step_up(p: jax.Array, *, dependent: bool) -> jax.Array:
-    flat = p.ravel()
-    valid = (flat >= 0) & (flat <= 1)
-    count = jnp.sum(valid, dtype=flat.dtype)
-    order = jnp.argsort(jnp.where(valid, flat, jnp.inf), stable=True)
-    place = jnp.arange(1, flat.size + 1, dtype=flat.dtype)
-    harmonic = jnp.sum(jnp.where(place <= count, 1 / place, 0)) if dependent else 1
-    scaled = jnp.where(place <= count, flat[order] * (count * harmonic) / place, jnp.inf)
-    adjusted = jnp.minimum(jax.lax.cummin(scaled, reverse=True), 1)
-    return jnp.where(valid, jnp.zeros_like(flat).at[order].set(adjusted), jnp.nan).reshape(p.shape)
+def _permutation_tail(values: jax.Array, estimate: jax.Array) -> jax.Array:
+    slack = 100 * jnp.finfo(values.dtype).eps * jnp.abs(estimate)
+    missing = jnp.isnan(estimate) | jnp.isnan(values).any(axis=0)
+    return jnp.where(missing, jnp.nan, _tail(values, estimate - slack))
