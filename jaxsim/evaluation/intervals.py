@@ -2,22 +2,47 @@
 
 import functools
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jaxsim import statistics
-from jaxsim.evaluation.alignment import align, warn_undefined
-from jaxsim.evaluation.correlation import Correlation, pearson, spearman
-from jaxsim.evaluation.truth import as_affinity
+from jaxsim.evaluation.prediction import Correlation, pearson, spearman
+from jaxsim.evaluation.truth import align, as_affinity, warn_undefined
 from jaxsim.results import BOOTSTRAPS, Affinity, Provenance, Resamples, Saved, record
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_MASKED = {spearman: statistics.masked_spearman, pearson: statistics.masked_pearson}
+_ON_DEVICE: dict[Correlation, Any] = {spearman: statistics.masked_spearman, pearson: statistics.masked_pearson}
 _STACKED = ("corrected", "bias", "error", "interval", "percentile")
+
+
+class Over(NamedTuple):
+    """Factor that an interval resamples, and a sentence on what the interval tells and conditions on."""
+
+    factor: str
+    condition: str
+
+
+OVER = (
+    Over(
+        "images",
+        "How the agreement would vary with other images of the same kind. "
+        "Conditions on these networks, these targets and this transfer matrix.",
+    ),
+    Over(
+        "targets",
+        "How the agreement would vary with other targets of the same kind. "
+        "Conditions on these images and these sources; noise that differs between targets is part of it.",
+    ),
+    Over(
+        "images and targets",
+        "How the agreement would vary with other images and other targets. Conditions on these sources.",
+    ),
+)
+"""The three intervals, in the order in which they are reported."""
 
 
 @record(arrays=("estimate", "corrected", "bias", "error", "interval", "percentile", "draws"))
@@ -32,15 +57,15 @@ class AgreementIntervals(Saved):
         interval: `(3, 2)` lower and upper end.
         percentile: `(3, 2)` plain percentile interval of the draws, for comparison; too low over images.
         draws: `(3, B)` the resampled agreements, uncorrected.
-        over: what each of the three is over: `images`, `targets`, `images and targets`.
-        conditions: for each, in a sentence, what it says and conditions on.
+        over: factors of `OVER`: `images`, `targets`, `images and targets`.
+        conditions: sentences of `OVER` on what each interval tells and conditions on.
         level: confidence level.
         targets: the targets that count.
         diagonal: whether a target's own network counts as a source.
         correlation: name of the correlation.
-        truth: what was taken as the truth.
+        truth: name of the measured transfer.
         provenance: where the resamples come from.
-        notes: what was left out.
+        notes: targets and resamples that were left out.
     """
 
     estimate: Any
@@ -83,7 +108,7 @@ def agreement_intervals(
 ) -> AgreementIntervals:
     """Intervals for the mean agreement with transfer, as `evaluate` defines it, from bootstrapped images.
 
-    Resampling images adds noise to the scores and pulls any correlation with them toward zero: the interval
+    Resampling images adds noise to the scores and pulls any correlation with them toward zero. The interval
     over images is corrected for that bias, which is shown (`statistics.agreement_over_images`). The interval
     over targets resamples columns at the full-sample scores. The third does both.
 
@@ -103,7 +128,7 @@ def agreement_intervals(
     Raises:
         ValueError: the truth lacks networks; the scheme is no bootstrap; no target or no resample is defined;
             another correlation; level outside (0, 1).
-        TypeError: there is no record of resamples, or the key is not a typed key.
+        TypeError: `resamples` is not a record of resamples, or the key is not a typed key.
 
     Example:
         >>> s = jax.random.normal(jax.random.key(0), (6, 6))
@@ -115,30 +140,30 @@ def agreement_intervals(
         >>> found.over, found.interval.shape, bool(found.bias[0] < 0)
         (('images', 'targets', 'images and targets'), (3, 2), True)
     """
-    if correlation not in _MASKED:
+    masked = _ON_DEVICE.get(correlation)
+    if masked is None:
         raise ValueError("correlation must be evaluation.spearman or evaluation.pearson for intervals.")
     _refuse_other_schemes(resamples)
     truth = as_affinity(truth, "the truth")
     full = Affinity(resamples.estimate, None, resamples.names, resamples.targets, resamples.provenance)
     both = align(full, truth, subset=subset)
     used = both.used(diagonal)
-    defined = both.defined(used)
-    if not defined.any():
-        raise ValueError(f"The correlation is undefined for all {len(both.targets)} targets.")
+    defined = [fine for _, _, fine in both.pairs(used)]
+    if not any(defined):
+        raise ValueError(f"the correlation is undefined for all {len(both.targets)} targets.")
     notes = warn_undefined(both.targets, defined)
-    used = used & defined[None, :]
+    used = used & np.array(defined)
     values = np.asarray(resamples.values)[:, both.rows][:, :, both.columns]
     values, more = _finite_resamples(values, used)
     estimate, g = both.scores.astype(values.dtype), np.where(used, both.truth, 0.0).astype(values.dtype)
-    masked = next(own for plain, own in _MASKED.items() if plain is correlation)
     three = _three(values, estimate, g, used, key, correlation=masked, level=float(level))
     stacked = {name: np.stack([getattr(one, name) for one in three]) for name in _STACKED}
     return AgreementIntervals(
         estimate=np.asarray(three[0].estimate),
         draws=np.stack([one.values for one in three]),
         **stacked,
-        over=("images", "targets", "images and targets"),
-        conditions=(statistics.OVER_IMAGES, statistics.OVER_TARGETS, statistics.OVER_BOTH),
+        over=tuple(one.factor for one in OVER),
+        conditions=tuple(one.condition for one in OVER),
         level=float(level),
         targets=tuple(t for t, fine in zip(both.targets, defined, strict=True) if fine),
         diagonal=bool(diagonal),
@@ -151,7 +176,7 @@ def agreement_intervals(
 
 @functools.partial(jax.jit, static_argnames=("correlation", "level"))
 def _three(values, estimate, truth, used, key, *, correlation, level):
-    """The three agreements in one device call; over targets with as many draws as there are resamples."""
+    """The three agreements of `OVER` in one device call, with as many draws of targets as resamples."""
     rest = (values, estimate, truth, correlation, used)
     images = statistics.agreement_over_images(*rest, level=level)
     per_target = statistics.target_agreement(estimate, truth, correlation, used)
@@ -163,12 +188,12 @@ def _three(values, estimate, truth, used, key, *, correlation, level):
 
 
 def _finite_resamples(values, used):
-    """The resamples without NaN where it counts, and a note on the others."""
+    """Resamples without NaN in the used entries, and a note on the others."""
     finite = np.isfinite(values[:, used]).all(axis=1)
     if finite.all():
         return values, ()
     if not finite.any():
-        raise ValueError(f"None of the {len(values)} resamples is free of NaN.")
+        raise ValueError(f"none of the {len(values)} resamples is free of NaN.")
     note = f"{int(np.sum(~finite))} of {len(values)} resamples hold NaN and are left out."
     warnings.warn(note, RuntimeWarning, stacklevel=3)
     return values[finite], (note,)
@@ -179,5 +204,5 @@ def _refuse_other_schemes(resamples):
         raise TypeError(f"resamples must be the record that js.resample gives, not {type(resamples).__name__}.")
     if resamples.kind not in BOOTSTRAPS:
         raise ValueError(
-            f"Agreement intervals need bootstrapped images, js.Bootstrap(), not resamples made by {resamples.kind}."
+            f"agreement intervals need bootstrapped images, js.Bootstrap(), not resamples made by {resamples.kind}."
         )
