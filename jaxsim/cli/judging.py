@@ -13,23 +13,17 @@ from jaxsim.cli.output import emit, note, staged, table
 from jaxsim.cli.scoring import score, write_rows
 from jaxsim.results import Affinity
 
-_LINKAGES = {
-    "average": taxonomy.average_linkage,
-    "authors": taxonomy.authors_linkage,
-    "transfer": taxonomy.transfer_linkage,
-}
-
 
 def run_taxonomy(arguments: Namespace) -> None:
     """Tree of features or of a matrix, with support where resamples are given."""
     names = ["taxonomy.npz", "taxonomy.txt", "taxonomy.png", "heatmap.png"]
     with staged(arguments.out, names, overwrite=arguments.overwrite) as folder:
         affinity = _matrix(arguments)
-        linkage = _LINKAGES[arguments.linkage]
+        linkage = taxonomy.LINKAGES[arguments.linkage]
         tree = taxonomy.tree(affinity, linkage=linkage, symmetrize=arguments.symmetrize)
         if arguments.support:
             resamples = read_resamples(arguments.support, affinity)
-            tree = taxonomy.branch_support(tree, resamples, linkage=linkage)
+            tree = taxonomy.branch_support(tree, resamples)
         text = tree.to_text()
         clusters = tree.clusters(arguments.clusters) if arguments.clusters else []
         lines = [f"cluster {i + 1}: {', '.join(members)}" for i, members in enumerate(clusters)]
