@@ -313,6 +313,7 @@ def test_intervals_leave_out_and_say_so():
     with pytest.warns(RuntimeWarning) as caught:
         out = evaluation.agreement_intervals(r, truth, diagonal=False, key=jax.random.key(0), level=0.8)
     assert [str(w.message) for w in caught] == list(out.notes)
+    assert {w.filename for w in caught} == {__file__}
     assert out.notes[0].endswith("1 of 6 targets: b.")
     assert out.notes[1].startswith("1 of 200 resamples")
     assert out.targets == tuple("acdef")

@@ -1,4 +1,4 @@
-"""Agreement of affinities with measured transfer: per target, in choosing a source, and with intervals."""
+"""Agreement of affinities with measured transfer, and its intervals."""
 
 from jaxsim.evaluation.intervals import AgreementIntervals as AgreementIntervals
 from jaxsim.evaluation.intervals import agreement_intervals as agreement_intervals

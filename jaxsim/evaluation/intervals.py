@@ -20,7 +20,7 @@ _STACKED = ("corrected", "bias", "error", "interval", "percentile")
 
 
 class Over(NamedTuple):
-    """Factor that an interval resamples, and a sentence on what the interval tells and conditions on."""
+    """Factor that an interval resamples, and the sentence that explains it."""
 
     factor: str
     condition: str
@@ -47,7 +47,7 @@ OVER = (
 
 @record(arrays=("estimate", "corrected", "bias", "error", "interval", "percentile", "draws"))
 class AgreementIntervals(Saved):
-    """The agreement with transfer and three intervals for it, which answer different questions.
+    """The agreement with transfer and three intervals for it.
 
     Attributes:
         estimate: `()` mean over targets of the correlation, of the full-sample scores.
@@ -106,18 +106,19 @@ def agreement_intervals(
     level: float = 0.95,
     subset: bool = False,
 ) -> AgreementIntervals:
-    """Intervals for the mean agreement with transfer, as `evaluate` defines it, from bootstrapped images.
+    """Intervals for the mean agreement with transfer, from bootstrapped images.
 
-    Resampling images adds noise to the scores and pulls any correlation with them toward zero. The interval
-    over images is corrected for that bias, which is shown (`statistics.agreement_over_images`). The interval
-    over targets resamples columns at the full-sample scores. The third does both.
+    The agreement is that of `evaluate`. Resampling images adds noise to the scores and pulls any correlation
+    with them toward zero. The interval over images is corrected for that bias, which is shown
+    (`statistics.agreement_over_images`). The interval over targets resamples columns at the full-sample scores.
+    The third does both.
 
     Args:
         resamples: scores under `js.Bootstrap()` or `js.BayesianBootstrap()`.
         truth: measured transfer, higher is better; aligned by name.
         diagonal: whether a target's own network counts as a source.
         key: typed random key, for the draws of targets.
-        correlation: `spearman` or `pearson` of this module.
+        correlation: `spearman` or `pearson` of `jaxsim.evaluation`.
         level: confidence level.
         subset: use the networks that both have instead of failing when the truth lacks some.
 
@@ -142,19 +143,9 @@ def agreement_intervals(
     """
     masked = _ON_DEVICE.get(correlation)
     if masked is None:
-        raise ValueError("correlation must be evaluation.spearman or evaluation.pearson for intervals.")
-    _refuse_other_schemes(resamples)
+        raise ValueError(f"intervals need evaluation.spearman or evaluation.pearson, not {correlation}.")
     truth = as_affinity(truth, "the truth")
-    full = Affinity(resamples.estimate, None, resamples.names, resamples.targets, resamples.provenance)
-    both = align(full, truth, subset=subset)
-    used = both.used(diagonal)
-    defined = [fine for _, _, fine in both.pairs(used)]
-    if not any(defined):
-        raise ValueError(f"the correlation is undefined for all {len(both.targets)} targets.")
-    notes = warn_undefined(both.targets, defined)
-    used = used & np.array(defined)
-    values = np.asarray(resamples.values)[:, both.rows][:, :, both.columns]
-    values, more = _finite_resamples(values, used)
+    both, used, values, notes = _usable(resamples, truth, diagonal, subset)
     estimate, g = both.scores.astype(values.dtype), np.where(used, both.truth, 0.0).astype(values.dtype)
     three = _three(values, estimate, g, used, key, correlation=masked, level=float(level))
     stacked = {name: np.stack([getattr(one, name) for one in three]) for name in _STACKED}
@@ -165,18 +156,18 @@ def agreement_intervals(
         over=tuple(one.factor for one in OVER),
         conditions=tuple(one.condition for one in OVER),
         level=float(level),
-        targets=tuple(t for t, fine in zip(both.targets, defined, strict=True) if fine),
+        targets=tuple(t for t, any_used in zip(both.targets, used.any(axis=0), strict=True) if any_used),
         diagonal=bool(diagonal),
         correlation=correlation.__name__,
         truth=truth.provenance.measure,
         provenance=resamples.provenance,
-        notes=notes + more,
+        notes=notes,
     )
 
 
 @functools.partial(jax.jit, static_argnames=("correlation", "level"))
 def _three(values, estimate, truth, used, key, *, correlation, level):
-    """The three agreements of `OVER` in one device call, with as many draws of targets as resamples."""
+    """Compute the agreements of `OVER` in one device call; targets are drawn B times."""
     rest = (values, estimate, truth, correlation, used)
     images = statistics.agreement_over_images(*rest, level=level)
     per_target = statistics.target_agreement(estimate, truth, correlation, used)
@@ -187,22 +178,26 @@ def _three(values, estimate, truth, used, key, *, correlation, level):
     return images, targets, statistics.agreement_over_both(*rest, key=second, level=level)
 
 
-def _finite_resamples(values, used):
-    """Resamples without NaN in the used entries, and a note on the others."""
-    finite = np.isfinite(values[:, used]).all(axis=1)
-    if finite.all():
-        return values, ()
-    if not finite.any():
-        raise ValueError(f"none of the {len(values)} resamples is free of NaN.")
-    note = f"{int(np.sum(~finite))} of {len(values)} resamples hold NaN and are left out."
-    warnings.warn(note, RuntimeWarning, stacklevel=3)
-    return values[finite], (note,)
-
-
-def _refuse_other_schemes(resamples):
+def _usable(resamples, truth, diagonal, subset):
+    """Aligned estimate and truth, mask of entries that count, resamples without NaN in them, and notes."""
     if not isinstance(resamples, Resamples):
         raise TypeError(f"resamples must be the record that js.resample gives, not {type(resamples).__name__}.")
     if resamples.kind not in BOOTSTRAPS:
         raise ValueError(
             f"agreement intervals need bootstrapped images, js.Bootstrap(), not resamples made by {resamples.kind}."
         )
+    full = Affinity(resamples.estimate, None, resamples.names, resamples.targets, resamples.provenance)
+    both = align(full, truth, subset=subset)
+    defined = [fine for _, _, fine in both.pairs(both.used(diagonal))]
+    if not any(defined):
+        raise ValueError(f"the correlation is undefined for all {len(both.targets)} targets.")
+    notes = warn_undefined(both.targets, defined, stacklevel=4)
+    used = both.used(diagonal) & np.array(defined)
+    values = np.asarray(resamples.values)[:, both.rows][:, :, both.columns]
+    finite = np.isfinite(values[:, used]).all(axis=1)
+    if not finite.any():
+        raise ValueError(f"none of the {len(values)} resamples is free of NaN.")
+    if not finite.all():
+        notes += (f"{int(np.sum(~finite))} of {len(values)} resamples hold NaN and are left out.",)
+        warnings.warn(notes[-1], RuntimeWarning, stacklevel=3)
+    return both, used, values[finite], notes

@@ -18,7 +18,9 @@ Correlation = Callable[[np.ndarray, np.ndarray], float]
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> float:
-    """Pearson correlation of two vectors `(n,)`; NaN where one of them is constant or holds NaN.
+    """Pearson correlation of two vectors `(n,)`.
+
+    NaN where one of them is constant, holds NaN or has fewer than two entries.
 
     Example:
         >>> round(pearson([1.0, 2.0, 3.0], [1.0, 3.0, 2.0]), 3)
@@ -32,7 +34,9 @@ def pearson(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Spearman correlation of two vectors `(n,)`, the Pearson correlation of their average ranks.
+    """Spearman correlation of two vectors `(n,)`, with average ranks for ties.
+
+    NaN as in `pearson`.
 
     Example:
         >>> round(spearman([1.0, 2.0, 30.0], [5.0, 5.0, 6.0]), 3)
@@ -75,7 +79,7 @@ class Agreement(Saved):
 
     @property
     def mean(self) -> float:
-        """Mean of `per_target` over the targets where it is defined; NaN where it is defined for none."""
+        """Mean of `per_target` over the targets where it is defined; else NaN."""
         return float(_mean(self.per_target))
 
     @property
@@ -85,12 +89,12 @@ class Agreement(Saved):
 
     @property
     def precision_at_k(self) -> np.ndarray:
-        """Share `(K,)` of the first k predicted sources that are relevant, mean over targets."""
+        """Mean share `(K,)` of the first k predicted sources that are relevant."""
         return _mean(self.found) / np.arange(1, self.found.shape[1] + 1)
 
     @property
     def recall_at_k(self) -> np.ndarray:
-        """Share `(K,)` of the relevant sources that are among the first k predicted, mean over targets."""
+        """Mean share `(K,)` of the relevant sources that are among the first k."""
         return _mean(self.found) / self.relevant
 
     def to_json(self) -> dict[str, Any]:
@@ -108,7 +112,7 @@ class Agreement(Saved):
 
 
 def _mean(values) -> np.ndarray:
-    """Mean over targets of the defined values, without NumPy's warning where there are none."""
+    """Mean over targets of the defined values, NaN without a warning where there are none."""
     values = np.asarray(values, dtype=np.float64)
     count = np.sum(~np.isnan(values), axis=0)
     return np.where(count > 0, np.nansum(values, axis=0) / np.maximum(count, 1), np.nan)
@@ -142,7 +146,7 @@ def evaluate(
         affinity: `(S, T)` prediction, higher is more similar: an `Affinity` or a DataFrame.
         truth: measured transfer, higher is better; it may hold more networks, in another order.
         diagonal: whether a target's own network counts as a source in the correlations.
-        correlation: function of two float64 vectors; `spearman` (average ranks) or `pearson` of this module.
+        correlation: function of two float64 vectors; `spearman`, `pearson` or your own.
         top: values of k for `top_k_hits`.
         relevant: size of the set of truly best sources.
         subset: use the networks that both have instead of failing when the truth lacks some.
@@ -188,7 +192,7 @@ def evaluate(
 
 
 def _choice(a, g, top, relevant):
-    """Hits of the source predicted best, and the number of relevant ones among the first k, for one target."""
+    """Hits of the source predicted best, and relevant sources among the first k."""
     predicted = np.argsort(-a, kind="stable")
     better = int(np.sum(g > g[predicted[0]]))
     hits = np.array([float(better < k) for k in top])
@@ -199,6 +203,6 @@ def _choice(a, g, top, relevant):
 
 
 def _stack_curves(curves):
-    """One row per target, cut to the fewest candidates of any target; NaN rows where there is no curve."""
+    """Stack curves cut to the shortest; NaN rows where there is none."""
     length = min((len(c) for c in curves if c is not None), default=0)
     return np.stack([np.full(length, np.nan) if c is None else c[:length] for c in curves])

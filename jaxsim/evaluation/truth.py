@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def as_affinity(table: "Affinity | pd.DataFrame", what: str) -> Affinity:
-    """Convert a DataFrame to an `Affinity`, its labels as names; an `Affinity` stays as it is.
+    """Convert a DataFrame to an `Affinity`; an `Affinity` stays as it is.
 
     Args:
         table: an `Affinity`, or a pandas DataFrame with sources as rows and targets as columns.
@@ -44,7 +44,9 @@ def as_affinity(table: "Affinity | pd.DataFrame", what: str) -> Affinity:
 
 
 def load_truth(path: str | Path, key: str | None = None) -> Affinity:
-    r"""Read a matrix of transfer performance, sources as rows and targets as columns; higher is better.
+    r"""Read a matrix of transfer performance.
+
+    Sources are rows, targets are columns, and higher is better.
 
     Args:
         path: CSV or npz matrix with names, or one of the pickles released with Taskonomy.
@@ -70,7 +72,7 @@ def load_truth(path: str | Path, key: str | None = None) -> Affinity:
 
 
 class Aligned(NamedTuple):
-    """Prediction and truth over the networks that both have, in the order of the prediction.
+    """Prediction and truth over their shared networks, in the prediction's order.
 
     Attributes:
         scores: `(S, T)` float64 prediction.
@@ -95,7 +97,10 @@ class Aligned(NamedTuple):
         return self.finite if diagonal else self.others
 
     def pairs(self, used: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, bool]]:
-        """Used scores and truth of each target, and whether there are 3 or more and neither is constant."""
+        """Used scores and truth of each target, and whether a correlation is defined.
+
+        It takes 3 sources, and neither column may be constant.
+        """
         pairs = ((self.scores[u, t], self.truth[u, t]) for t, u in enumerate(used.T))
         return [(a, g, bool(a.size >= 3 and np.ptp(a) > 0 and np.ptp(g) > 0)) for a, g in pairs]
 
@@ -128,11 +133,11 @@ def _shared(kind, mine, truth, theirs, subset) -> tuple[str, ...]:
     return tuple(n for n in mine if n in known)
 
 
-def warn_undefined(targets: tuple[str, ...], defined: list[bool]) -> tuple[str, ...]:
-    """Warn of the targets whose correlation is undefined, and return the sentence as a note, if any."""
+def warn_undefined(targets: tuple[str, ...], defined: list[bool], stacklevel: int = 3) -> tuple[str, ...]:
+    """Warn of targets whose correlation is undefined, and return the warning as a note."""
     lost = [t for t, fine in zip(targets, defined, strict=True) if not fine]
     if not lost:
         return ()
     note = f"The correlation is undefined for {len(lost)} of {len(targets)} targets: {', '.join(lost)}."
-    warnings.warn(note, RuntimeWarning, stacklevel=3)
+    warnings.warn(note, RuntimeWarning, stacklevel=stacklevel)
     return (note,)

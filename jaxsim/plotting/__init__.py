@@ -1,4 +1,4 @@
-"""Pictures of results: affinity matrices, trees, rankings, agreement with transfer (extra `plot`).
+"""Plots of affinity matrices, trees, rankings and agreement (extra `plot`).
 
 Every function returns a matplotlib `Figure` that belongs to no window and no global state; `save_figure` writes
 it to a file. The size in inches follows from the number of networks and the length of their names, so nothing is

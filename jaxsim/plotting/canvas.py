@@ -27,7 +27,7 @@ SCREEN_DPI = 80
 
 
 def colors_of(groups: Iterable[str]) -> dict[str, str]:
-    """A color for each group: Taskonomy's four keep theirs, others get the next free ones in their order."""
+    """A color for each group; Taskonomy's four always keep theirs."""
     names = list(dict.fromkeys(groups))
     known, others = [name for name in GROUPS if name in names], [name for name in names if name not in GROUPS]
     free = COLORS[len(GROUPS) :] if known else COLORS
@@ -37,7 +37,9 @@ def colors_of(groups: Iterable[str]) -> dict[str, str]:
 
 
 def save_figure(figure: "Figure", path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write a figure to `path`, whole or not at all, in the format of the suffix, and return the path.
+    """Write a figure to `path`, whole or not at all, and return the path.
+
+    The suffix chooses the format.
 
     Raises:
         FileExistsError: the file exists and `overwrite` is False.
@@ -55,7 +57,7 @@ def save_figure(figure: "Figure", path: str | Path, *, overwrite: bool = False) 
 
 @functools.cache
 def _notebook_figure() -> "type[Figure]":
-    """A `Figure` that a notebook shows where it is the value of a cell, without pyplot."""
+    """A `Figure` that a notebook shows without pyplot."""
     with extras.needed("plots need", "matplotlib", install=extras.PLOT):
         from matplotlib.figure import Figure
 

@@ -54,7 +54,9 @@ def dendrogram(tree: "Tree") -> "Figure":
 
 
 def draw_tree(axes: "Axes", tree: "Tree", *, upright: bool) -> list[tuple[float, float]]:
-    """Draw the branches on given axes, with leaves at 0, 1, 2, ... in the order of the tree.
+    """Draw the branches on given axes.
+
+    Leaves are at 0, 1, 2, ... in the order of the tree.
 
     Args:
         axes: the axes; the caller sets their limits.

@@ -1,4 +1,4 @@
-"""Dot plots of scores: rankings with intervals, agreement with transfer target by target."""
+"""Dot plots of rankings and of agreement with transfer."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,9 @@ _LEGEND_COLUMNS = 3
 
 
 def ranking(resamples: "Resamples", target: str, level: float = 0.95) -> "Figure":
-    """Draw the sources for one target, best first, with intervals and the share of resamples they lead.
+    """Draw the sources for one target with intervals, best first.
+
+    At the right is the share of resamples in which each source ranks first.
 
     Args:
         resamples: resampled scores with their estimate.
@@ -59,9 +61,10 @@ def ranking(resamples: "Resamples", target: str, level: float = 0.95) -> "Figure
 
 
 def column_correlations(agreements: "Mapping[str, Agreement]") -> "Figure":
-    """Draw each target's correlation with measured transfer, several measures side by side, and their means.
+    """Draw each target's correlation with measured transfer, and the means.
 
-    Targets are sorted by their mean over the measures; the last row holds the mean over targets.
+    Measures are side by side. Targets are sorted by their mean over the measures; the last row holds the mean
+    over targets.
 
     Args:
         agreements: agreement of each measure by its label; all over the same targets.
@@ -108,7 +111,7 @@ def _share_first(resamples: "Resamples", order: list[int], column: int) -> np.nd
 def _share_text(share: float) -> str:
     if np.isnan(share):
         return "n/a"
-    if 0 < share < 0.005:
+    if 0 < share <= 0.005:
         return "<1 %"
     return ">99 %" if 0.995 <= share < 1 else f"{100 * share:.0f} %"
 

@@ -20,11 +20,11 @@ _UNDEFINED = "0.82"
 
 
 def affinity_heatmap(affinity: Affinity, tree: "Tree | None" = None) -> "Figure":
-    """Draw an affinity matrix, ordered by a tree where one is given, with its dendrogram above.
+    """Draw an affinity matrix as colored cells, ordered by a tree if given.
 
-    The colors span the scores between different networks; the diagonal may lie beyond, and the color bar then
-    ends in an arrow. Scores that go far below zero get a diverging colormap with white at zero. Undefined
-    scores are gray. Up to 12 x 12 scores are printed in their cells.
+    The dendrogram of the tree is above. The colors span the scores between different networks; the diagonal may
+    lie beyond, and the color bar then ends in an arrow. Scores that go far below zero get a diverging colormap
+    with white at zero. Undefined scores are gray. Up to 12 x 12 scores are printed in their cells.
 
     Args:
         affinity: `(T, T)`, or `(S, T)` for two sets.
@@ -86,7 +86,7 @@ def _text_size(count: int) -> tuple[float, float]:
 
 
 def _limits(values: np.ndarray, same: np.ndarray) -> tuple[float, float, str]:
-    """Lowest and highest score of the colors, from pairs not the `same`, and the ends of the bar with arrows."""
+    """Range of the colors, from pairs not the `same`, and ends of the bar with arrows."""
     off = values[~same & np.isfinite(values)]
     every = values[np.isfinite(values)]
     if every.size == 0:
@@ -100,7 +100,7 @@ def _limits(values: np.ndarray, same: np.ndarray) -> tuple[float, float, str]:
 
 
 def _colors(low: float, high: float) -> Any:
-    """Viridis, or for scores far below zero a diverging colormap with white at zero, cut to `low`..`high`."""
+    """Viridis, or for scores far below zero a diverging colormap, white at zero."""
     import matplotlib
     from matplotlib.colors import ListedColormap
 

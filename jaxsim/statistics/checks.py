@@ -1,4 +1,4 @@
-"""Argument checks at the public functions: shapes, dtypes and host numbers, never array values."""
+"""Checks of arguments: shapes, dtypes and host numbers, never array values."""
 
 import re
 
@@ -8,7 +8,9 @@ from jax.typing import ArrayLike
 
 
 def floating(array: ArrayLike, name: str, axes: str | None = None) -> jax.Array:
-    """Convert to a JAX array of real floating dtype, with the axes written out in `axes`, such as `(B, S, T)`.
+    """Convert to a JAX array of real floating dtype.
+
+    `axes` writes out the axes that it must have, such as `(B, S, T)`; None allows any.
 
     Raises:
         TypeError: it holds integers, booleans or complex numbers.
@@ -23,7 +25,7 @@ def floating(array: ArrayLike, name: str, axes: str | None = None) -> jax.Array:
 
 
 def resampled(values: ArrayLike, axes: str | None = None) -> jax.Array:
-    """Convert resampled scores, whose first axis holds at least one resample.
+    """Convert scores whose first axis holds at least one resample.
 
     Raises:
         ValueError: there is no such axis, or it is empty.

@@ -1,4 +1,4 @@
-"""Ranks and correlations of columns, and the agreement of scores with measured transfer.
+"""Ranks, correlations and agreement of columns of scores.
 
 Scores and truth `(S, T)` have sources as rows and targets as columns; a mask marks the entries that count. A
 `Correlation` is a function of two columns and their mask: `masked_spearman`, `masked_pearson`, or your own.
@@ -16,7 +16,7 @@ Correlation = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 def average_ranks(column: jax.Array, usable: jax.Array) -> jax.Array:
-    """Average ranks, 1 for the lowest, of the usable entries of a column `(S,)`.
+    """Average ranks of the usable entries of a column `(S,)`, from 1.
 
     `rank_i = #{j: x_j < x_i} + (#{j: x_j = x_i} + 1) / 2` over usable j, by comparing all pairs: O(S^2), and
     for a few hundred entries faster than sorting on every device. NaN where an entry is not usable or is NaN.
@@ -32,14 +32,14 @@ def average_ranks(column: jax.Array, usable: jax.Array) -> jax.Array:
 
 
 def below_and_tied(column: jax.Array, usable: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """How many usable entries of a column `(S,)` lie below each entry, and how many equal it."""
+    """Numbers of usable entries of a column `(S,)` below and equal to each entry."""
     other, here = column[None, :], column[:, None]
     less = jnp.sum((other < here) & usable[None, :], axis=1, dtype=column.dtype)
     return less, jnp.sum((other == here) & usable[None, :], axis=1, dtype=column.dtype)
 
 
 def masked_pearson(x: jax.Array, y: jax.Array, usable: jax.Array) -> jax.Array:
-    """Pearson correlation of two columns `(S,)` over their usable entries, a similarity.
+    """Pearson correlation of two columns `(S,)` over their usable entries.
 
     NaN for fewer than two usable entries, for a constant column, and where a usable entry is NaN. Entries
     that are not usable may hold anything.
@@ -59,9 +59,9 @@ def masked_pearson(x: jax.Array, y: jax.Array, usable: jax.Array) -> jax.Array:
 
 
 def masked_spearman(x: jax.Array, y: jax.Array, usable: jax.Array) -> jax.Array:
-    """Spearman correlation, with average ranks, of two columns `(S,)` over their usable entries.
+    """Spearman correlation of two columns `(S,)` over their usable entries.
 
-    NaN as in `masked_pearson`.
+    Ties have average ranks. NaN as in `masked_pearson`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -74,7 +74,9 @@ def masked_spearman(x: jax.Array, y: jax.Array, usable: jax.Array) -> jax.Array:
 
 
 def usable_entries(scores: ArrayLike, truth: ArrayLike, *, diagonal: bool) -> jax.Array:
-    """Mask `(S, T)` of entries that are finite in both matrices, with or without the diagonal.
+    """Mask `(S, T)` of entries that are finite in both matrices.
+
+    The diagonal is left out where `diagonal` is False.
 
     Raises:
         ValueError: the shapes differ.
@@ -94,7 +96,7 @@ def usable_entries(scores: ArrayLike, truth: ArrayLike, *, diagonal: bool) -> ja
 def target_agreement(
     scores: ArrayLike, truth: ArrayLike, correlation: Correlation, mask: ArrayLike | None = None
 ) -> jax.Array:
-    """Correlation of each column of the scores with the same column of the truth, `(..., S, T) -> (..., T)`.
+    """Correlation of each column of scores with its truth, `(..., S, T) -> (..., T)`.
 
     Only entries of the mask `(S, T)` count, all by default. NaN where an entry that counts is NaN, fewer than
     two count, or a column is constant over them.

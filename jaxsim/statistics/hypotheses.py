@@ -1,4 +1,4 @@
-"""Hypotheses on scores: which entries and differences to test, their p-values, and adjustment for many tests.
+"""Hypotheses on scores: entries, paired differences, p-values, and multiple testing.
 
 A paired difference takes both entries from the same resample, so what they share cancels. Entries and
 differences work on any leading axes, so the same call serves the resamples `(B, S, T)` and the estimate `(S, T)`.
@@ -20,9 +20,10 @@ Entry = tuple[int, int]
 
 
 def select(values: ArrayLike, entries: Sequence[Entry]) -> jax.Array:
-    """The listed entries of each matrix as one flat family, `(..., S, T) -> (..., H)`, in the order given.
+    """Select entries of each matrix as a flat family, `(..., S, T) -> (..., H)`.
 
-    List each hypothesis once: of a symmetric matrix, the pairs that `pairs` gives and no diagonal.
+    The family is in the order given. List each hypothesis once: of a symmetric matrix, the pairs that `pairs`
+    gives and no diagonal.
 
     Raises:
         IndexError: an entry lies outside the matrix; JAX alone would clamp it.
@@ -46,7 +47,9 @@ def select(values: ArrayLike, entries: Sequence[Entry]) -> jax.Array:
 
 
 def pairs(count: int) -> tuple[Entry, ...]:
-    """All `(i, j)` with `i < j < count`, row by row: the order of every list of pairs in this package.
+    """All `(i, j)` with `i < j < count`, row by row.
+
+    Every list of pairs in this package has this order.
 
     Example:
         >>> pairs(3)
@@ -56,7 +59,9 @@ def pairs(count: int) -> tuple[Entry, ...]:
 
 
 def difference(values: ArrayLike, first: Entry, second: Entry) -> jax.Array:
-    """`values[..., i, j] - values[..., k, l]` for the entries `(i, j)` and `(k, l)`, shape `(...)`.
+    """Difference of two entries of each matrix, `(..., S, T) -> (...)`.
+
+    `values[..., i, j] - values[..., k, l]` for the entries `(i, j)` and `(k, l)`.
 
     Raises:
         IndexError: an entry lies outside the matrix.
@@ -70,9 +75,10 @@ def difference(values: ArrayLike, first: Entry, second: Entry) -> jax.Array:
 
 
 def pair_differences(family: ArrayLike) -> jax.Array:
-    """Differences, first minus second, of all `pairs(H)` of a family, `(..., H) -> (..., H (H - 1) / 2)`.
+    """Differences of all pairs of a family, `(..., H) -> (..., H (H - 1) / 2)`.
 
-    To compare the sources of each target, put them on the last axis: `jnp.swapaxes(values, -1, -2)`.
+    First minus second, in the order of `pairs(H)`. To compare the sources of each target, put them on the last
+    axis: `jnp.swapaxes(values, -1, -2)`.
 
     Raises:
         ValueError: there is no axis of hypotheses.
@@ -90,12 +96,13 @@ def pair_differences(family: ArrayLike) -> jax.Array:
 
 
 def permutation_p(values: ArrayLike, estimate: ArrayLike, *, two_sided: bool = False) -> jax.Array:
-    """Permutation p-value: are scores as high as the estimate rare when rows do not correspond?
+    """Permutation p-value of scores.
 
-    `p = (1 + #{v >= s}) / (B + 1)` (Phipson & Smyth 2010), shape `(...)`. Scores within 100 rounding units of
-    the estimate count as ties, so that a permutation which changes nothing is counted. Two-sided, p is twice
-    the smaller of the two one-sided ones, at most 1: no symmetry of the null distribution about zero is
-    supposed, which biased scores do not have.
+    Are scores as high as the estimate rare when rows do not correspond? `p = (1 + #{v >= s}) / (B + 1)`
+    (Phipson & Smyth 2010), shape `(...)`. Scores within 100 rounding units of the estimate count as ties, so
+    that a permutation which changes nothing is counted. Two-sided, p is twice the smaller of the two one-sided
+    ones, at most 1: no symmetry of the null distribution about zero is supposed, which biased scores do not
+    have.
 
     Args:
         values: `(B, ...)` scores with the images of one network permuted.
@@ -118,7 +125,7 @@ def permutation_p(values: ArrayLike, estimate: ArrayLike, *, two_sided: bool = F
 
 
 class FamilyWise(NamedTuple):
-    """Two-sided tests of a family of hypotheses, each array of the family's shape.
+    """Two-sided tests of a family of hypotheses, arrays of its shape.
 
     Attributes:
         statistic: `(estimate - null) / error`.
@@ -136,11 +143,12 @@ class FamilyWise(NamedTuple):
 def family_wise(
     values: ArrayLike, estimate: ArrayLike, null: ArrayLike = 0.0, error: ArrayLike | None = None
 ) -> FamilyWise:
-    """Studentized max-|t| adjusted p-values (Westfall & Young 1993; Romano & Wolf 2005, Algorithm 4.1).
+    """Studentized max-|t| adjusted p-values.
 
-    `t_h = (s_h - null_h) / error_h`, `t*_bh = (v_bh - s_h) / spread_h`, and single step `p_h = (1 + #{b:
-    max_k |t*_bk| >= |t_h|}) / (B + 1)`. Step down, the maximum runs over hypotheses whose |t| is not larger
-    than that of h, and p-values do not decrease with falling |t|. Dependence between scores is kept.
+    After Westfall & Young 1993 and Romano & Wolf 2005, Algorithm 4.1: `t_h = (s_h - null_h) / error_h`,
+    `t*_bh = (v_bh - s_h) / spread_h`, and in a single step `p_h = (1 + #{b: max_k |t*_bk| >= |t_h|}) / (B + 1)`.
+    Step down, the maximum runs over hypotheses whose |t| is not larger than that of h, and p-values do not
+    decrease with falling |t|. Dependence between scores is kept.
 
     Resamples are centered on the estimate, not on their own mean: they stand to the estimate as the estimate
     to the truth, so a bias that they share with it is part of the null distribution. Centering on the mean
@@ -188,11 +196,12 @@ def family_wise(
 def simultaneous_interval(
     values: ArrayLike, estimate: ArrayLike, level: float = 0.95, error: ArrayLike | None = None
 ) -> jax.Array:
-    """Intervals that all cover at once with probability `level`: `estimate -+ c error`, shape `(2, ...)`.
+    """Intervals that cover together with probability `level`, shape `(2, ...)`.
 
-    c is the k-th largest of the B values `max_h |t*_bh|` of `family_wise`, `k = floor((1 - level) (B + 1))`:
-    a null value lies outside exactly where its single-step p-value is at most `1 - level`. All NaN when k is
-    0: B resamples cannot support the level. NaN entries as in `family_wise`.
+    `estimate -+ c error`, where c is the k-th largest of the B values `max_h |t*_bh|` of `family_wise` and
+    `k = floor((1 - level) (B + 1))`: a null value lies outside exactly where its single-step p-value is at most
+    `1 - level`. All NaN when k is 0, since B resamples cannot support the level. NaN entries as in
+    `family_wise`.
 
     Raises:
         ValueError: the shapes do not fit, or level is not strictly between 0 and 1.
@@ -217,7 +226,7 @@ def simultaneous_interval(
 
 
 def false_discovery(p: ArrayLike, *, any_dependence: bool = False) -> jax.Array:
-    """Benjamini-Hochberg or Benjamini-Yekutieli adjusted p-values of a family of any shape.
+    """Benjamini-Hochberg or Benjamini-Yekutieli adjusted p-values, of any shape.
 
     `q_(i) = min_{j >= i} min(1, m p_(j) / j)` (Benjamini & Hochberg 1995), valid under independence or
     positive regression dependence. For any dependence, m becomes `m sum_{i <= m} 1/i` (Benjamini & Yekutieli

@@ -17,9 +17,10 @@ from jaxsim.statistics import checks
 
 
 def spread(values: ArrayLike) -> jax.Array:
-    """Standard deviation over the resamples; for a bootstrap over images, the standard error (Efron 1979).
+    """Standard deviation over the resamples.
 
-    `sqrt(sum_b (v_b - mean v)^2 / (B - 1))`, shape `(...)`, in the units of the scores. NaN for a single
+    `sqrt(sum_b (v_b - mean v)^2 / (B - 1))`, shape `(...)`, in the units of the scores. For a bootstrap over
+    images, it is the standard error (Efron 1979). NaN for a single
     resample; exactly 0 where all resamples are the same number.
 
     Example:
@@ -34,10 +35,11 @@ def spread(values: ArrayLike) -> jax.Array:
 
 
 def subsample_error(values: ArrayLike, m: int, n: int) -> jax.Array:
-    """Standard error at n images from subsets of m of them, drawn without replacement.
+    """Standard error at n images from subsets of m of them.
 
-    `spread * sqrt(m / (n - m))`: subsets of one sample vary with variance proportional to `1/m - 1/n`, and
-    the estimate with `1/n` (Politis & Romano 1994, with the correction for a finite population).
+    Subsets are drawn without replacement. `spread * sqrt(m / (n - m))`: subsets of one sample vary with
+    variance proportional to `1/m - 1/n`, and the estimate with `1/n` (Politis & Romano 1994, with the
+    correction for a finite population).
 
     Raises:
         ValueError: not `0 < m < n`.
@@ -68,10 +70,11 @@ def jackknife_error(values: ArrayLike) -> jax.Array:
 
 
 def half_sample_error(values: ArrayLike, m: int, n: int) -> jax.Array:
-    """Standard error at n images from R random halves of m images, each followed by the other half.
+    """Standard error at n images from pairs of halves of m images.
 
-    `sqrt(mean_r (v_2r - v_2r+1)^2) / 2 sqrt(2 m / n)` (McCarthy 1969): the halves are independent samples with
-    twice the variance of the whole; 2 m < n where n is odd. It has at most about R degrees of freedom.
+    R random halves, each followed by the other half: `sqrt(mean_r (v_2r - v_2r+1)^2) / 2 sqrt(2 m / n)`
+    (McCarthy 1969): the halves are independent samples with twice the variance of the whole; 2 m < n where n is
+    odd. It has at most about R degrees of freedom.
 
     Raises:
         ValueError: the number of values is odd.
@@ -89,9 +92,9 @@ def half_sample_error(values: ArrayLike, m: int, n: int) -> jax.Array:
 
 
 def student_stretch(degrees: int, level: float = 0.95) -> float:
-    """Ratio of the quantiles of Student's t and of the normal distribution for an interval of that level.
+    """Ratio of the quantiles of Student's t and the normal distribution.
 
-    A number of the host; NaN for fewer than one degree of freedom.
+    For an interval of that level, as a number of the host; NaN for fewer than one degree of freedom.
 
     Raises:
         ValueError: level is not strictly between 0 and 1.
@@ -123,10 +126,10 @@ def percentile_interval(values: ArrayLike, level: float = 0.95) -> jax.Array:
 
 
 def basic_interval(values: ArrayLike, estimate: ArrayLike, level: float = 0.95) -> jax.Array:
-    """Percentile interval reflected about the estimate, `2 estimate - (upper, lower)`, shape `(2, ...)`.
+    """Percentile interval reflected about the estimate, shape `(2, ...)`.
 
-    It moves against the bias of the resamples instead of with it (Davison & Hinkley 1997, eq. 5.6), and may
-    leave the range of the score.
+    `2 estimate - (upper, lower)`. It moves against the bias of the resamples instead of with it (Davison &
+    Hinkley 1997, eq. 5.6), and may leave the range of the score.
 
     Raises:
         ValueError: the shapes do not fit, or level is not strictly between 0 and 1.
@@ -141,7 +144,9 @@ def basic_interval(values: ArrayLike, estimate: ArrayLike, level: float = 0.95) 
 
 
 def normal_interval(estimate: ArrayLike, error: ArrayLike, level: float = 0.95) -> jax.Array:
-    """`estimate -+ z error` with z the normal quantile, shape `(2, ...)`; for subsampling and the jackknife.
+    """Normal interval `estimate -+ z error`, shape `(2, ...)`.
+
+    z is the normal quantile of the level. For subsampling and the jackknife.
 
     Raises:
         ValueError: the two shapes differ, or level is not strictly between 0 and 1.
@@ -157,10 +162,10 @@ def normal_interval(estimate: ArrayLike, error: ArrayLike, level: float = 0.95) 
 
 
 def fisher_interval(estimate: ArrayLike, error: ArrayLike, level: float = 0.95) -> jax.Array:
-    """Normal interval on Fisher's scale, `tanh(atanh s -+ z error / (1 - s^2))`, shape `(2, ...)`.
+    """Normal interval on Fisher's scale, shape `(2, ...)`.
 
-    The error on that scale follows by the delta method. NaN where the score is not strictly between -1 and 1,
-    where atanh is undefined.
+    `tanh(atanh s -+ z error / (1 - s^2))`. The error on that scale follows by the delta method. NaN where the
+    score is not strictly between -1 and 1, where atanh is undefined.
 
     Raises:
         ValueError: the two shapes differ, or level is not strictly between 0 and 1.
@@ -233,7 +238,7 @@ def _acceleration(jackknife: jax.Array) -> jax.Array:
 
 
 def _quantile(values: jax.Array, probability: ArrayLike) -> jax.Array:
-    """Linear quantile over the first axis, one probability or one per entry; NaN where a resample is NaN."""
+    """Linear quantiles over the first axis; NaN where a resample is NaN."""
     last = values.shape[0] - 1
     position = jnp.broadcast_to(jnp.asarray(probability, values.dtype) * last, values.shape[1:])
     below = jnp.clip(jnp.floor(position), 0, last)

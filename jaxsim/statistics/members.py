@@ -1,4 +1,4 @@
-"""Members of groups (subjects, seeds): resampling them, variance over images and members, noise ceilings."""
+"""Members of groups (subjects, seeds): two-factor variance and noise ceilings."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +11,9 @@ from jaxsim.statistics import checks
 
 
 class TwoFactor(NamedTuple):
-    """Mean scores of groups and their variances, each `(S, G)`; a standard error is the square root.
+    """Mean scores of groups and their variances, each `(S, G)`.
+
+    A standard error is the square root of a variance.
 
     Attributes:
         estimate: mean over the group's members of the full-sample scores.
@@ -29,7 +31,7 @@ class TwoFactor(NamedTuple):
 
 
 class NoiseCeiling(NamedTuple):
-    """Range in which the mean score of the best possible model lies, each of shape `(...)`.
+    """Bounds `(...)` on the mean score of the best possible model.
 
     Attributes:
         lower: every member against the mean of the others.
@@ -49,12 +51,12 @@ def two_factor(
     resamples: int | None = None,
     images: int | None = None,
 ) -> TwoFactor:
-    """Two-factor bootstrap over images and members, with the variance correction of Schuett et al. 2023.
+    """Two-factor bootstrap over images and members, with corrected variance.
 
-    A group's score is the mean over its members. Member resamples draw a group's members with replacement,
-    groups apart. Resampling both factors counts the noise of single scores three times, once in each
-    single-factor bootstrap and once in their interaction; `corrected_variance` takes it out. Draw r uses
-    `fold_in(key, r)`.
+    The correction is that of Schuett et al. 2023. A group's score is the mean over its members. Member
+    resamples draw a group's members with replacement, groups apart. Resampling both factors counts the noise of
+    single scores three times, once in each single-factor bootstrap and once in their interaction;
+    `corrected_variance` takes it out. Draw r uses `fold_in(key, r)`.
 
     With few members the corrected variance is too small where members differ more than images do: in
     simulations, it is 0.5 of the true variance for 2 members, 0.6 for 3 and 0.8 for 5.
@@ -104,7 +106,7 @@ def corrected_variance(
     members_count: ArrayLike | None = None,
     images_count: int | None = None,
 ) -> jax.Array:
-    """Combine the variances of three bootstraps: over both factors, over members, over images.
+    """Combine the variances of bootstraps over both factors and over each.
 
     `2 (members + images) - both`, raised to the larger single-factor variance and then lowered to `both`
     (Schuett, Kipnis, Diedrichsen & Kriegeskorte 2023, eLife 12:e82566). With counts U and n the small-sample
@@ -131,13 +133,13 @@ def corrected_variance(
 
 
 def inflation(count: ArrayLike, dtype) -> jax.Array:
-    """`count / (count - 1)`, the factor by which a bootstrap of few units underestimates variance; NaN for one."""
+    """Ratio `count / (count - 1)` of the true variance to a bootstrap's; NaN for one unit."""
     count = jnp.asarray(count, dtype)
     return jnp.where(count > 1, count / jnp.maximum(count - 1, 1), jnp.nan)
 
 
 def noise_ceiling_from_scores(scores: ArrayLike) -> NoiseCeiling:
-    """Noise ceiling of a group of U members from their scores with each other, `(..., U, U)`.
+    """Noise ceiling of U members from their mutual scores `(..., U, U)`.
 
     `upper = mean_u (sum_v S_uv) / sqrt(sum_vw S_vw)`,
     `lower = mean_u (sum_{v != u} S_uv) / sqrt(sum_{v, w != u} S_vw)`.
@@ -185,7 +187,7 @@ def _members(groups: Sequence[int], count: int) -> list[list[int]]:
 
 
 def _one_group(values: jax.Array, estimate: jax.Array, columns: list[int], draws: int, key: jax.Array):
-    """Estimate and the variances by images, members and both, each `(S,)`, of one group's mean."""
+    """Estimate and variances by images, members and both, each `(S,)`, of a group."""
     count, index = len(columns), jnp.array(columns)
     values, estimate = values[:, :, index], estimate[:, index]
     by_images = jnp.var(values.mean(axis=2), axis=0, ddof=1)
@@ -201,9 +203,9 @@ def _one_group(values: jax.Array, estimate: jax.Array, columns: list[int], draws
 
 
 def replacement_weights(key: jax.Array, draws: int, kept: jax.Array, dtype) -> jax.Array:
-    """Weights `(draws, U)` of draws with replacement among the kept units `(U,)`, each row summing to 1.
+    """Weights `(draws, U)` of draws with replacement among the kept units `(U,)`.
 
-    Row r uses `fold_in(key, r)`.
+    Each row sums to 1; row r uses `fold_in(key, r)`.
     """
     size, count = kept.shape[0], kept.sum()
     order = jnp.argsort(~kept, stable=True)

@@ -36,10 +36,11 @@ def first_share(values: ArrayLike, exclude: ArrayLike | None = None) -> jax.Arra
 
 
 def rank_distribution(values: ArrayLike, exclude: ArrayLike | None = None) -> jax.Array:
-    """Share of resamples in which each source has each rank, `(S, S, T)`: `[source, rank - 1, target]`.
+    """Share of resamples in which each source has each rank, `(S, S, T)`.
 
-    Tied sources share the ranks they span equally. `[s, :, t]` sums to 1, and so does `[:, r, t]` for as many
-    ranks r as there are competing sources; `[:, 0, :]` is `first_share`.
+    Entries are `[source, rank - 1, target]`. Tied sources share the ranks they span equally. `[s, :, t]` sums
+    to 1, and so does `[:, r, t]` for as many ranks r as there are competing sources; `[:, 0, :]` is
+    `first_share`.
 
     Raises:
         ValueError: values is not `(B, S, T)`, or exclude not `(S, T)`.
@@ -53,7 +54,7 @@ def rank_distribution(values: ArrayLike, exclude: ArrayLike | None = None) -> ja
 
 
 def rank_stability(values: ArrayLike, estimate: ArrayLike, exclude: ArrayLike | None = None) -> jax.Array:
-    """Mean over resamples of the Spearman correlation of a resample's column with the estimate's, `(T,)`.
+    """Mean Spearman correlation of the resamples' columns with the estimate's, `(T,)`.
 
     1 when every resample orders the sources as the full sample does. NaN for a target with fewer than two
     competing sources, or whose column is constant in the estimate or in any resample.
@@ -99,7 +100,7 @@ def _mean_spearman(values: jax.Array, estimate: jax.Array, usable: jax.Array) ->
 
 
 def _rank_shares(scores: jax.Array, usable: jax.Array) -> jax.Array:
-    """`[source, rank - 1]` of one column: a block of tied sources shares the ranks that it spans."""
+    """Shares `[source, rank - 1]` of one column; tied sources share the ranks they span."""
     better, tied = below_and_tied(-scores, usable)
     place = jnp.arange(scores.shape[0], dtype=scores.dtype)[None, :]
     within = (place >= better[:, None]) & (place < (better + tied)[:, None]) & usable[:, None]

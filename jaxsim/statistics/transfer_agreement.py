@@ -1,4 +1,4 @@
-"""Three intervals for the agreement with transfer: over images, over targets, and over both.
+"""Intervals for the agreement with transfer: over images, targets, or both.
 
 Resampling images adds noise to the scores and pulls their correlation with anything toward zero, so the
 plain percentile interval over images misses the truth. The bias is reported, and the interval corrected for it.
@@ -49,7 +49,7 @@ def agreement_over_images(
     level: float = 0.95,
     nested: int = 8,
 ) -> Agreement:
-    """Agreement over resampled images, with its bias and an interval corrected for it.
+    """Agreement over resampled images, with a bias-corrected interval.
 
     It tells how the agreement would vary with other images of the same kind, given these networks, these
     targets and this transfer matrix.
@@ -200,7 +200,7 @@ def _corrected(estimate, values, mean, error, level: float) -> Agreement:
 
 @functools.partial(jax.jit, static_argnames=("correlation", "nested"))
 def _two_levels(values, estimate, truth, correlation, mask, nested: int) -> tuple[jax.Array, jax.Array]:
-    """Agreement per target of each resample, `(B, T)`, and its mean over resamples of that resample."""
+    """Agreement per target `(B, T)` of each resample, and its mean at the second level."""
     if nested < 1:
         raise ValueError(f"nested must be at least 1, and is {nested}.")
     first = target_agreement(values, truth, correlation, mask)

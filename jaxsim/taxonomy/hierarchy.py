@@ -1,4 +1,4 @@
-"""Hierarchical clustering of networks: conventions of linkage, the labeled tree, and the verb that makes it."""
+"""Hierarchical clustering of networks: linkages and labeled trees."""
 
 import dataclasses
 import re
@@ -117,9 +117,10 @@ class Tree(Saved):
         return _members(self.merges)[-1]
 
     def cut(self, k: int) -> tuple[int, ...]:
-        """Cluster (0..k-1, numbered in leaf order) of each of `names` when the tree is cut into k clusters.
+        """Cluster of each of `names` when the tree is cut into k clusters.
 
-        Exactly k clusters: where merges tie in height, the order of `merges` decides.
+        Clusters are numbered 0..k-1 in leaf order, and there are exactly k: where merges tie in height, the
+        order of `merges` decides.
 
         Raises:
             ValueError: k is not between 1 and the number of networks.
@@ -152,10 +153,10 @@ class Tree(Saved):
         return squareform(hierarchy.cophenet(merges)) if len(merges) else np.zeros((1, 1))
 
     def to_newick(self) -> str:
-        """The tree in Newick format: the path between two leaves is as long as their cophenetic distance.
+        """The tree in Newick format.
 
-        Names of other characters than letters, digits, dots and signs are quoted; support, where known, labels
-        the inner nodes.
+        The path between two leaves is as long as their cophenetic distance. Names of other characters than
+        letters, digits, dots and signs are quoted; support, where known, labels the inner nodes.
         """
         text, height = [_newick_name(n) for n in self.names], [0.0] * len(self.names)
         for row, (left, right, top, _) in enumerate(np.asarray(self.merges, dtype=np.float64)):
@@ -165,7 +166,7 @@ class Tree(Saved):
         return text[-1] + ";"
 
     def to_text(self) -> str:
-        """The tree in plain ASCII: one line per leaf and per merge, with its height and support."""
+        """The tree in plain ASCII, with heights and support."""
         blocks = [[name] for name in self.names]
         for row, (left, right, height, _) in enumerate(np.asarray(self.merges, dtype=np.float64)):
             label = f"{height:.3f}" + ("" if self.support is None else f" ({self.support[row]:.0%})")
@@ -176,7 +177,7 @@ class Tree(Saved):
         return "\n".join(blocks[-1])
 
     def to_pandas(self):
-        """A DataFrame with one row per merge: both nodes, height, size, support and the names below it."""
+        """A DataFrame of the merges: nodes, height, size, support, names below."""
         import pandas as pd
 
         merges, members = np.asarray(self.merges), _members(self.merges)[len(self.names) :]
@@ -188,7 +189,7 @@ class Tree(Saved):
 
 
 def _members(merges) -> list[tuple[int, ...]]:
-    """Leaves below each node, left to right; nodes are the leaves themselves, then the merges, the root last."""
+    """Leaves below each node, left to right; first the leaves, then the merges."""
     found: list[tuple[int, ...]] = [(i,) for i in range(len(merges) + 1)]
     for left, right in np.asarray(merges)[:, :2].astype(int):
         found.append(found[left] + found[right])

@@ -1,4 +1,4 @@
-"""Agreement of a tree with another tree, with known groups, and with the trees of resamples."""
+"""Agreement of trees with each other, with groups, and with resamples."""
 
 import dataclasses
 import warnings
@@ -13,10 +13,10 @@ from jaxsim.taxonomy.hierarchy import LINKAGES, Linkage, Tree, symmetrized
 
 
 def cophenetic_agreement(first: Tree, second: Tree) -> float:
-    """Pearson correlation of two trees' cophenetic distances over all pairs of networks, aligned by name.
+    """Pearson correlation of the cophenetic distances of two trees.
 
-    1 means that the two trees' heights of joining are proportional up to a shift; NaN where a tree joins all
-    networks at one height (Sokal & Rohlf 1962).
+    It runs over all pairs of networks, aligned by name. 1 means that the two trees' heights of joining are
+    proportional up to a shift; NaN where a tree joins all networks at one height (Sokal & Rohlf 1962).
 
     Raises:
         ValueError: the trees are of different networks, or of fewer than three.
@@ -36,7 +36,7 @@ def cophenetic_agreement(first: Tree, second: Tree) -> float:
 
 
 def cluster_agreement(first: Tree, second: "Tree | Mapping[str, object]", k: int) -> float:
-    """Adjusted Rand index of a tree cut into k clusters, and another tree cut likewise or known groups.
+    """Adjusted Rand index of k clusters of a tree and other groups.
 
     With n_ij networks in cluster i of one and j of the other, a_i and b_j their sums, and C the number of
     pairs: `(sum C(n_ij) - E) / ((sum C(a_i) + sum C(b_j)) / 2 - E)`, `E = sum C(a_i) sum C(b_j) / C(n)`; 1
@@ -96,11 +96,11 @@ def cluster_agreement_p(
 
 
 def branch_support(base: Tree, resamples: Any, *, linkage: Linkage | None = None) -> Tree:
-    """Add to a tree the share of resamples whose tree holds each branch, a set of leaves under one node.
+    """Add to a tree the share of resamples that hold each branch.
 
-    This is the bootstrap support of phylogenies (Felsenstein 1985). It tells how firmly a cluster follows from
-    these images, not the probability that it is true. The root is in every tree. Under subsampling the share
-    depends on the size of the subsets.
+    A branch is the set of leaves under one node. This is the bootstrap support of phylogenies (Felsenstein
+    1985). It tells how firmly a cluster follows from these images, not the probability that it is true. The
+    root is in every tree. Under subsampling the share depends on the size of the subsets.
 
     Args:
         base: the tree of the full sample.
