@@ -156,7 +156,7 @@ def agreement_intervals(
         over=tuple(one.factor for one in OVER),
         conditions=tuple(one.condition for one in OVER),
         level=float(level),
-        targets=tuple(t for t, any_used in zip(both.targets, used.any(axis=0), strict=True) if any_used),
+        targets=tuple(t for t, u in zip(both.targets, used.T, strict=True) if u.any()),
         diagonal=bool(diagonal),
         correlation=correlation.__name__,
         truth=truth.provenance.measure,
