@@ -14,7 +14,6 @@ import pytest
 nnx = pytest.importorskip("flax.nnx")
 pytest.importorskip("grain")
 pytest.importorskip("skimage")
-pytest.importorskip("scipy")
 
 from jaxsim import measures
 from jaxsim.cli import arguments

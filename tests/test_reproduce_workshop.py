@@ -7,6 +7,7 @@ import types
 import jax
 import numpy as np
 import pytest
+from scipy import stats
 from test_reproduce import GROUPS, NAMES, column, features, truth
 
 from jaxsim import engine, measures
@@ -103,7 +104,6 @@ def test_stages_do_not_hold_where_networks_ripen_late():
 
 def test_stages_against_a_plain_calculation():
     """Pearson correlation of similarities without self, RSA from its definition."""
-    stats = pytest.importorskip("scipy.stats")
     found = catalog.stages(setting(ripening, names=("d", "h")))
 
     def distances(x):

@@ -99,7 +99,7 @@ def _rooms(arguments: Namespace, folder: Path) -> tuple[dict[str, np.ndarray], d
         from jaxsim.studies.rooms import encoders, pictures, tasks
     shipped = encoders.shipped()
     made = pictures.make(arguments.images, seed=SEED + arguments.seed, progress=progress(arguments, "pictures"))
-    plotting.save_figure(plotting.pictures(made.rgb[:48]), folder / "pictures.png")
+    plotting.save_figure(plotting.contact_sheet(made.rgb[:48]), folder / "pictures.png")
     groups = {name: tasks.named(name).group for name in shipped}
     return encoders.features(shipped, made.rgb), groups, "rgb2depth"
 

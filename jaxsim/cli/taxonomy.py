@@ -28,12 +28,6 @@ examples:
   jaxsim taxonomy features.npz --measure cka-linear --clusters 4 --out tree
   jaxsim taxonomy all_affinities.pkl --linkage transfer --out transfer_tree"""
 
-_LINKAGES = {
-    "average": taxonomy.average_linkage,
-    "authors": taxonomy.authors_linkage,
-    "transfer": taxonomy.transfer_linkage,
-}
-
 
 def add_arguments(command: ArgumentParser) -> None:
     """Add the arguments of the command."""
@@ -58,11 +52,11 @@ def run(arguments: Namespace) -> None:
     names = ["taxonomy.npz", "taxonomy.txt", "taxonomy.png", "heatmap.png"]
     with staged(arguments.out, names, overwrite=arguments.overwrite) as folder:
         affinity = _matrix(arguments)
-        linkage = _LINKAGES[arguments.linkage]
+        linkage = taxonomy.LINKAGES[arguments.linkage]
         tree = taxonomy.tree(affinity, linkage=linkage, symmetrize=arguments.symmetrize)
         if arguments.support:
             resamples = read_resamples(arguments.support, affinity)
-            tree = taxonomy.branch_support(tree, resamples, linkage=linkage)
+            tree = taxonomy.branch_support(tree, resamples)
         text = tree.to_text()
         clusters = tree.clusters(arguments.clusters) if arguments.clusters else []
         lines = [f"cluster {i + 1}: {', '.join(members)}" for i, members in enumerate(clusters)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from flax import nnx
+from scipy.stats import rankdata
 
 from jaxsim import engine, evaluation, statistics
 from jaxsim.io import read_features
@@ -204,4 +205,5 @@ def _small(
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    return 1 + np.sum(values[None] > values[:, None], axis=1)
+    """Ranks, 1 for the highest, ties sharing the best and NaN last."""
+    return rankdata(-np.nan_to_num(values, nan=-np.inf), "min")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.stats import rankdata
 
 from jaxsim import engine, evaluation, measures, statistics
 from jaxsim.results import Affinity
@@ -129,11 +130,9 @@ def relabeled_means(affinities: Sequence[Affinity], setting: Setting) -> tuple[n
 
 def _standard_ranks(values: np.ndarray, used: np.ndarray) -> np.ndarray:
     """Average ranks of the used entries of each column, centered and of length 1; zero elsewhere."""
-    values = np.asarray(values, dtype=np.float64)
-    below = (values[None] < values[:, None]) & used[None]
-    same = (values[None] == values[:, None]) & used[None]
-    ranks = np.where(used, below.sum(1) + (same.sum(1) + 1) / 2, 0.0)
-    centered = np.where(used, ranks - ranks.sum(0) / used.sum(0), 0.0)
+    entries = np.where(used, np.asarray(values, dtype=np.float64), np.nan)
+    ranks = rankdata(entries, axis=0, nan_policy="omit")
+    centered = np.nan_to_num(ranks - np.nanmean(ranks, axis=0))
     length = np.sqrt((centered**2).sum(0))
     return centered / np.where(length > 0, length, np.inf)
 

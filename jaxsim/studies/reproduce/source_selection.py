@@ -4,6 +4,7 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import rankdata
 
 from jaxsim import engine, evaluation, measures
 from jaxsim.io.json_files import finite
@@ -131,7 +132,7 @@ def new_task(setting: Setting) -> Outcome:
     found = evaluation.spearman(scores, real)
     null = np.array([evaluation.spearman(scores, real[order]) for order in rankings.relabelings(setting, len(real))])
     p = rankings.p_value(found, null)
-    predicted, actual = (1 + np.sum(a[None] > a[:, None], 1) for a in (scores, real))
+    predicted, actual = (rankdata(-np.nan_to_num(a, nan=-np.inf), "min") for a in (scores, real))
     rows = [
         Source(
             source=name,
