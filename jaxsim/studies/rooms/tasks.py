@@ -47,7 +47,7 @@ class Task:
     kind: Kind
     channels: int
     target: Callable[["View"], Any]
-    loss: Callable[..., jax.Array]
+    loss: Any
     corrupt: Callable[..., jax.Array] = image.unchanged
     on_host: bool = False
 

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     import grain
 
 
+Size = int | tuple[int, int]
+"""Height and width in pixels, or one number for both."""
+
+
+def sides(size: Size) -> tuple[int, int]:
+    """Height and width of a size."""
+    return (size, size) if isinstance(size, int) else size
+
+
 def fit(example: Example, size: tuple[int, int]) -> Example:
     """The largest centered part of the asked-for shape, resized to `size` (height, width).
 
@@ -99,7 +108,7 @@ def batches(
     dataset: Dataset,
     batch: int,
     *,
-    size: int | tuple[int, int] | None = None,
+    size: Size | None = None,
     resize: Callable[[Example, tuple[int, int]], Example] = fit,
     key: jax.Array | None = None,
     epochs: int | None = 1,
@@ -148,7 +157,7 @@ def batches(
         source = source.shuffle(order)
         if augment is not None:
             source = source.random_map(augment, seed=changes)
-    shape = (size, size) if isinstance(size, int) else size
+    shape = None if size is None else sides(size)
     source = source.map(functools.partial(_shaped, shape, resize, finish))
     source = source.batch(batch, drop_remainder=drop_remainder, batch_fn=list).map(stack)
     source = source if epochs == 1 else source.repeat(epochs)

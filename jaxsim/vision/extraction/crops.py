@@ -7,11 +7,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from jaxsim.vision.datasets.loader import fit
+from jaxsim.vision.datasets.loader import Size, fit, sides
 from jaxsim.vision.datasets.records import Example
-
-Size = int | tuple[int, int]
-"""Height and width in pixels, or both in one number."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +21,7 @@ class AsIs:
 
     def at(self, size: Size) -> "Fitted":
         """The frame that brings pictures to `size` instead."""
-        return Fitted((size, size) if isinstance(size, int) else size)
+        return Fitted(sides(size))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +40,7 @@ class Fitted:
 
     def at(self, size: Size) -> Self:
         """The same at another size."""
-        return dataclasses.replace(self, size=(size, size) if isinstance(size, int) else size)
+        return dataclasses.replace(self, size=sides(size))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,9 +112,10 @@ Frame = AsIs | Fitted | Square | ShortSide
 
 
 def _side(size: Size) -> int:
-    if isinstance(size, int) or size[0] == size[1]:
-        return size if isinstance(size, int) else size[0]
-    raise ValueError(f"This network takes square pictures; {size[0]} x {size[1]} is not square.")
+    height, width = sides(size)
+    if height != width:
+        raise ValueError(f"this network takes square pictures; {height} x {width} is not square.")
+    return height
 
 
 def _between(have: int, want: int) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, " want"]]:

@@ -8,8 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
-from jaxsim.vision import models
-from jaxsim.vision.extraction.crops import AsIs, Frame, ShortSide, Size, Square
+from jaxsim.vision.datasets.loader import Size
+from jaxsim.vision.extraction.crops import AsIs, Frame, ShortSide, Square
 
 CIE_Y = (0.212671, 0.715160, 0.072169)
 """Y of the CIE XYZ space from linear sRGB, white D65."""
@@ -170,6 +170,8 @@ Centered squares of 256 x 256 in [-1, 1]: 14 networks see values clipped to [.1,
 denoising sees a clean picture; colorization the lightness alone, in one channel; inpainting zeros (mid-gray) in the
 central half. (Zamir et al. 2018, scripts of the released networks.)
 """
+FAMILIES: Mapping[str, Mapping[str, Preprocessing]] = MappingProxyType({"taskonomy": TASKONOMY})
+"""Preprocessings of networks that differ by the task they are named after."""
 NAMED: Mapping[str, Preprocessing] = MappingProxyType({"unit": UNIT, "gray": GRAY, "imagenet": IMAGENET, **TASKONOMY})
 
 
@@ -188,29 +190,26 @@ def named(name: str) -> Preprocessing:
 
 
 def preprocessing_of(name: str, encoder: Any) -> Preprocessing:
-    """What an encoder wants to be shown: its own attribute `preprocessing`, else what its kind was trained on.
+    """The preprocessing of an encoder: its attribute `preprocessing`, or else `UNIT`.
 
-    For a `ResNet` of the variant torchvision that is `IMAGENET`; of the variant taskonomy, what `TASKONOMY` has under
-    the encoder's name; for anything else `UNIT`.
+    A `ResNet` of the variant torchvision has `IMAGENET`; one of the variant taskonomy, the entry of `TASKONOMY` under
+    the encoder's name.
 
     Args:
-        name: of the encoder, which for Taskonomy's networks must be that of their task.
-        encoder: any network. Its attribute, if there is one, is a `Preprocessing` or a name in `NAMED`.
+        name: of the encoder; for Taskonomy's networks, that of their task.
+        encoder: any network. Its attribute, if it has one, is a `Preprocessing` or a name in `NAMED` or `FAMILIES`.
 
     Raises:
-        ValueError: a network of Taskonomy bears the name of no task, or the attribute names no preprocessing.
+        ValueError: a network of Taskonomy is not named after a task, or the attribute names no preprocessing.
     """
-    own = getattr(encoder, "preprocessing", None)
-    if own is not None:
-        return own if isinstance(own, Preprocessing) else named(own)
-    if not isinstance(encoder, models.ResNet):
-        return UNIT
-    if encoder.variant != "taskonomy":
-        return IMAGENET
-    if name not in TASKONOMY:
-        tasks = ", ".join(_OWN)
+    own = getattr(encoder, "preprocessing", UNIT)
+    if isinstance(own, Preprocessing):
+        return own
+    if own not in FAMILIES:
+        return named(own)
+    if name not in FAMILIES[own]:
         raise ValueError(
-            f"Encoder {name!r} is a network of Taskonomy, whose preprocessing depends on its task, and is "
-            f"named after none ({tasks}): pass its preprocessing."
+            f"encoder {name!r} is a network of {own.title()}, whose preprocessing depends on its task: name it after "
+            f"one ({', '.join(FAMILIES[own])}), or pass its preprocessing."
         )
-    return TASKONOMY[name]
+    return FAMILIES[own][name]

@@ -54,6 +54,9 @@ class SmallEncoder(nnx.Module):
         [('conv4', (8, 8, 64)), ('conv5', (8, 8, 8))]
     """
 
+    side = 64
+    """Pixels of the sides of the pictures that the shipped encoders were trained on."""
+
     def __init__(
         self,
         widths: Sequence[int] = SIZES["small"]["widths"],

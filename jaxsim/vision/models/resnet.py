@@ -28,18 +28,40 @@ class Variant:
         last: a block's stride is in its last unit, not in its first.
         pool: padding of the 3x3 max-pooling at stride 2, as `nnx.max_pool` takes it.
         code: channels of a 3x3 convolution on the last block; None: that block's mean over space instead.
+        side: of the pictures that the published networks were trained on, in pixels.
+        preprocessing: of these pictures, a name or family of `extraction.preprocessing`.
+        output_strides: at which it can be run.
     """
 
     strides: tuple[int, ...]
     last: bool
     pool: Any
     code: int | None
+    side: int
+    preprocessing: str
+    output_strides: tuple[int, ...]
 
 
 VARIANTS: Mapping[str, Variant] = MappingProxyType(
     {
-        "torchvision": Variant(strides=(1, 2, 2, 2), last=False, pool=((1, 1), (1, 1)), code=None),
-        "taskonomy": Variant(strides=(2, 2, 1, 1), last=True, pool="SAME", code=8),
+        "torchvision": Variant(
+            strides=(1, 2, 2, 2),
+            last=False,
+            pool=((1, 1), (1, 1)),
+            code=None,
+            side=224,
+            preprocessing="imagenet",
+            output_strides=(8, 16, 32),
+        ),
+        "taskonomy": Variant(
+            strides=(2, 2, 1, 1),
+            last=True,
+            pool="SAME",
+            code=8,
+            side=256,
+            preprocessing="taskonomy",
+            output_strides=(32,),
+        ),
     }
 )
 """Both have a unit's stride on its 3x3 convolution ("v1.5") and pad strided convolutions on all sides alike."""
@@ -107,6 +129,7 @@ class ResNet(nnx.Module):
         self.depths, self.width, self.variant = tuple(depths), width, variant
         self.output_stride, self.channels_in = output_stride, channels_in
         kind = self._checked()
+        self.preprocessing: Any = kind.preprocessing
         self.stem = normed_convolution(channels_in, width, side=7, stride=2, precision=precision, rngs=rngs)
         blocks: dict[str, nnx.Dict] = {}
         channels = width
@@ -137,6 +160,22 @@ class ResNet(nnx.Module):
         """What makes a network of the same shape again, as arguments of the class."""
         names = ("depths", "width", "variant", "output_stride", "channels_in")
         return {name: getattr(self, name) for name in names}
+
+    @property
+    def side(self) -> int:
+        """Pixels of the sides of the pictures that the published networks were trained on."""
+        return VARIANTS[self.variant].side
+
+    def at_stride(self, output_stride: int) -> "ResNet":
+        """The network with the same weights, run at an output stride no larger than this where its variant allows it.
+
+        Strides beyond are turned into dilation.
+        """
+        if output_stride >= self.output_stride or output_stride not in VARIANTS[self.variant].output_strides:
+            return self
+        arguments: dict[str, Any] = self.configuration | {"output_stride": output_stride}
+        graph = nnx.graphdef(nnx.eval_shape(lambda: ResNet(**arguments, rngs=nnx.Rngs(0))))
+        return nnx.merge(graph, nnx.state(self))
 
     def layers(self, x: Float[Array, "b h w c"], last: str | None = None) -> dict[str, Float[Array, "b ..."]]:
         """Values of every layer by name, up to `last`; nothing beyond that layer is computed.
@@ -173,7 +212,7 @@ class ResNet(nnx.Module):
                 f"A ResNet has one to {len(kind.strides)} blocks, and depths, width and channels above zero; not "
                 f"depths {self.depths}, width {self.width} and {self.channels_in} channels."
             )
-        if self.output_stride not in ((32,) if kind.last else (8, 16, 32)):
+        if self.output_stride not in kind.output_strides:
             raise ValueError(f"The {self.variant} variant has no output stride {self.output_stride}.")
         return kind
 
