@@ -46,7 +46,7 @@ def layers(encoder: Encoder, wanted: Sequence[str] = (), *, blocks: bool = True)
     shapes = models.layer_shapes(encoder, (1, 64, 64, encoder.channels_in))
     maps = {name: shape[-1] for name, shape in shapes.items() if len(shape) == 4}
     if unknown := [pattern for pattern in wanted if not models.matching(maps, [pattern])]:
-        raise ValueError(f"The encoder has no map of features {unknown[0]!r}; it has {', '.join(maps)}.")
+        raise ValueError(f"the encoder has no map of features {unknown[0]!r}; it has {', '.join(maps)}.")
     chosen = models.matching(maps, wanted or (["block*"] if blocks else [])) or maps
     return {name: maps[name] for name in chosen}
 

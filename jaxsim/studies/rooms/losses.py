@@ -287,4 +287,4 @@ def skill(
 
 def _check(what, array, shape):
     if array.shape != tuple(shape):
-        raise ValueError(f"The {what} has shape {array.shape} where the target asks for {tuple(shape)}.")
+        raise ValueError(f"the {what} has shape {array.shape} where the target asks for {tuple(shape)}.")

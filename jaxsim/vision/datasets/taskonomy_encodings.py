@@ -1,4 +1,4 @@
-"""How Taskonomy's files encode each domain, what the numbers mean, and what its networks were trained to give."""
+"""Encodings of Taskonomy's files by domain: bits, units, and the training targets of its networks."""
 
 import dataclasses
 import functools
@@ -14,9 +14,9 @@ UNITS_PER_METER = 512
 NO_DEPTH = 65535
 DEEP = 65535
 CENTER = 127
-"""The byte that stands for zero in normals and curvatures."""
+"""The byte that encodes zero in normals and curvatures."""
 CLASSES = 18
-"""Numbers of object classes: 0 uncertain, 1 background, 2 to 17."""
+"""Semantic classes: 0 uncertain, 1 background, 2 to 17 objects."""
 
 
 def meters(v: np.ndarray) -> Values:
@@ -25,17 +25,17 @@ def meters(v: np.ndarray) -> Values:
 
 
 def share_of_deep(v: np.ndarray) -> Values:
-    """16 bits as 0 to 1."""
+    """16-bit values scaled to [0, 1]."""
     return everywhere(v.astype(np.float32) / np.float32(DEEP))
 
 
 def centered(v: np.ndarray) -> Values:
-    """Bytes around 127 as about -1 to 1."""
+    """Bytes around 127 scaled to about [-1, 1]."""
     return everywhere((v.astype(np.float32) - np.float32(CENTER)) / np.float32(CENTER))
 
 
 def share_of_byte(v: np.ndarray) -> Values:
-    """Bytes as 0 to 1."""
+    """Bytes scaled to [0, 1]."""
     return everywhere(v.astype(np.float32) / np.float32(255))
 
 
@@ -45,7 +45,7 @@ def classes(v: np.ndarray) -> Values:
 
 
 def valid(v: np.ndarray) -> Values:
-    """Zero where the mesh has a hole."""
+    """False where the mesh has a hole."""
     return everywhere(v != 0)
 
 
@@ -62,29 +62,29 @@ def log_depth(values: np.ndarray) -> Values:
 
 
 def clipped(most: float, values: np.ndarray) -> Values:
-    """From [0, most] to [-1, 1], clipped."""
+    """Map [0, most] to [-1, 1], clipped."""
     return everywhere(np.clip(values / most, 0, 1) * 2 - 1)
 
 
 def blurred(values: np.ndarray) -> Values:
-    """From [0, 0.00625] to [-1, 1], not clipped, then blurred by a Gaussian of four pixels."""
+    """Map [0, 0.00625] to [-1, 1], unclipped, then blur by a Gaussian of four pixels."""
     from scipy.ndimage import gaussian_filter
 
     return everywhere(gaussian_filter(values / 0.00625 * 2 - 1, EDGE_BLUR))
 
 
 def signed(values: np.ndarray) -> Values:
-    """From [0, 1] to [-1, 1]."""
+    """Map [0, 1] to [-1, 1]."""
     return everywhere(values * 2 - 1)
 
 
 def signed_bytes(values: np.ndarray) -> Values:
-    """The bytes in the file from [0, 255] to [-1, 1]."""
+    """Map the file's bytes from [0, 255] to [-1, 1]."""
     return everywhere((values * CENTER + CENTER) / 255 * 2 - 1)
 
 
 def standardized(values: np.ndarray) -> Values:
-    """The bytes in the file, less their mean over their standard deviation."""
+    """Z-score the file's bytes by their mean and standard deviation over Taskonomy."""
     return everywhere((values * CENTER + CENTER - np.array(CURVATURE_MEAN)) / np.array(CURVATURE_SD))
 
 
@@ -93,13 +93,13 @@ class Domain:
     """One of Taskonomy's domains.
 
     Attributes:
-        bits: of the file's numbers, 8 or 16; 0 for a row of numbers in a .npy file.
-        channels: that are read.
-        units: from the file's numbers to values and mask; None for .npy.
-        mesh: whether it was made from the scanned mesh, so that `mask_valid` masks it.
-        files: the domain as file names have it, where that differs from the folder's name.
-        classes: how many class numbers there are; 0 where the numbers are no classes.
-        trained: from values in those units to what Taskonomy's network was trained to give; None where there is none.
+        bits: 8 or 16 per value; 0 for a vector in a .npy file.
+        channels: number of channels to read.
+        units: function from the file's numbers to values and mask; None for .npy.
+        mesh: whether it was made from the scanned mesh and is masked by `mask_valid`.
+        files: names of the domain in file names, where they differ from the folder's.
+        classes: number of classes; 0 if the values are not classes.
+        trained: function from values in those units to the training targets of Taskonomy's network; None without one.
     """
 
     bits: int
@@ -115,7 +115,7 @@ class Domain:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: it is damaged or not of this domain's kind, or has a class number that there is not.
+            ValueError: it is damaged, not of this domain's kind, or has an unknown class number.
         """
         if self.units is None:
             return image_files.vector(path)
@@ -148,8 +148,9 @@ DOMAINS: dict[str, Domain] = {
 def as_trained(domain: str, values: np.ndarray) -> Values:
     """Training targets of Taskonomy's networks, from values in the units of `DOMAINS`; see `Domain.trained`.
 
-    The networks' targets were resized to 256 x 256 first, and so should these be. (Zamir et al. 2018, configurations of
-    the released networks.)
+    Resize values to 256 x 256 first, as was done for the networks.
+
+    Source: Zamir et al. (2018), configurations of the released networks.
 
     Raises:
         ValueError: there is no such training target.

@@ -45,7 +45,7 @@ def taskonomy(folder: str | Path, pictures: Iterable[Labeled], layout: str = "or
         OSError: the folder cannot be written.
     """
     if layout not in FOLDERS:
-        raise ValueError(f"There is no Taskonomy layout {layout!r}; there are {', '.join(ARRANGEMENTS)}.")
+        raise ValueError(f"there is no Taskonomy layout {layout!r}; there are {', '.join(ARRANGEMENTS)}.")
     found = []
     with encodings.whole_folder(folder) as root:
         for number, picture in numbered(pictures):
