@@ -166,12 +166,12 @@ def test_taskonomy_without_a_list_holds_out_buildings_or_pictures(tmp_path):
 @pytest.mark.parametrize(
     ("layout", "how", "error", "words"),
     [
-        ("voc", {"names": ["depth"]}, ValueError, "The voc layout has no task 'depth'; it has edge, semantic"),
-        ("voc", {"names": ["color"]}, ValueError, "There is no task 'color'"),
+        ("voc", {"names": ["depth"]}, ValueError, "the voc layout has no task 'depth'; it has edge, semantic"),
+        ("voc", {"names": ["color"]}, ValueError, "there is no task 'color'"),
         ("voc", {"layout": "kitti"}, ValueError, "no dataset layout 'kitti'"),
-        ("folder", {"names": ["semantic"]}, ValueError, "The folder layout has no task 'semantic'; it has edge"),
+        ("folder", {"names": ["semantic"]}, ValueError, "the folder layout has no task 'semantic'; it has edge"),
         ("nowhere", {}, FileNotFoundError, "nowhere is not there or is not a folder"),
-        ("folder", {"layout": "voc"}, FileNotFoundError, "holds no VOC2012"),
+        ("folder", {"layout": "voc"}, FileNotFoundError, "does not contain VOC2012"),
     ],
 )
 def test_what_a_folder_cannot_give_is_said(folders, layout, how, error, words):
@@ -186,7 +186,7 @@ def test_folders_of_several_layouts_and_lists_without_a_split_are_refused(folder
         branching.opened(tmp_path / "mixed")
     assert branching.opened(tmp_path / "mixed", layout="nyud_mt").layout == "nyud_mt"
     export.taskonomy(tmp_path / "one", labeled(4))
-    with pytest.raises(ValueError, match=r"train_val_test_rooms.csv names no building of split 'val'"):
+    with pytest.raises(ValueError, match=r"train_val_test_rooms.csv names no buildings of split 'val'"):
         branching.opened(tmp_path / "one")
 
 
@@ -227,7 +227,7 @@ def test_a_task_is_all_in_its_kind(folders, monkeypatch):
     example = finished(found.train[0])
     np.testing.assert_array_equal(example.targets["flow"], leftwards(example.image))
     np.testing.assert_array_equal(moved(example, flip=True).targets["flow"], -example.targets["flow"])
-    with pytest.raises(ValueError, match="The folder layout has no task 'depth'; it has edge, flow"):
+    with pytest.raises(ValueError, match="the folder layout has no task 'depth'; it has edge, flow"):
         branching.opened(folders / "folder", ["depth"])
 
 

@@ -81,11 +81,11 @@ def probe_of(arguments: Namespace, measure: Any) -> Any:
 
 def plan_of(arguments: Namespace, folder: Any, encoder: Any) -> Any:
     """How branches are trained, as long as in DDS 2020 where nothing else is asked for."""
-    from jaxsim.studies.branching import Plan, networks
+    from jaxsim.studies.branching import Plan
     from jaxsim.vision.datasets import LAYOUTS
 
     return Plan(
-        size=arguments.size or networks.side(encoder),
+        size=arguments.size or encoder.side,
         epochs=arguments.epochs or (QUICK["epochs"] if arguments.quick else LAYOUTS[folder.layout].epochs),
         batch=arguments.batch,
         learning_rate=arguments.learning_rate,

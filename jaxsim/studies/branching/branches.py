@@ -103,7 +103,7 @@ def compare_layers(
     """
     names = tuple(networks.layers(encoders[0], layers))
     if any(tuple(networks.layers(encoder, layers)) != names for encoder in encoders):
-        raise ValueError("The encoders have different layers; they must differ in their weights alone.")
+        raise ValueError("the encoders have different layers; they must differ in their weights alone.")
     scores = _scores(encoders, name, bank, folder, probe, work, names)
     shape = (len(encoders), seeds, len(names), len(folder.tasks))
     values = np.zeros(shape)

@@ -146,7 +146,7 @@ def compare_initializations(
         FloatingPointError: a loss is not finite.
     """
     if len(bank) < 2 or len(folder.tasks) != 1:
-        raise ValueError(f"It takes several initializations and one task, not {len(bank)} and {len(folder.tasks)}.")
+        raise ValueError(f"it takes several initializations and one task, not {len(bank)} and {len(folder.tasks)}.")
     task, names, total = folder.tasks[0], tuple(bank), 1 + seeds * len(bank)
     pictures = probe.pictures(folder.train)
     code, own = _small(task, folder, plan, probe, pictures, work, size)

@@ -42,7 +42,7 @@ def workshop(setting: Setting, who: str) -> Workshop:
         raise ValueError(f"{who} trains networks: it needs a setting with a workshop.")
     odd = [name for name in setting.workshop.names if name not in setting.truth.targets]
     if odd:
-        raise ValueError(f"The workshop trains for {', '.join(odd)}, to which no transfer was measured.")
+        raise ValueError(f"the workshop trains for {', '.join(odd)}, to which no transfer was measured.")
     return setting.workshop
 
 
