@@ -1,14 +1,21 @@
-"""What the results of a comparison depend on, so that a work folder gives back none of another comparison."""
+"""Work folders of comparisons, and the settings that the results in one depend on."""
 
+import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from jaxsim.io.jobs import Blocks
 from jaxsim.studies.branching.data import Folder
 from jaxsim.studies.branching.similarity import Probe
 from jaxsim.studies.branching.training_runs import Plan
+from jaxsim.vision.extraction.storage import Unfinished
 from jaxsim.vision.models.weights import Encoder, digest
+
+REMEDY = "give another --work folder or the same settings"
 
 
 def recipe(
@@ -61,3 +68,22 @@ def recipe(
         "encoders": {name: digest(encoder) for name, encoder in encoders.items()},
         "plan": None if plan is None else dataclasses.asdict(plan),
     } | more
+
+
+@contextlib.contextmanager
+def working(folder: str | Path | None, recipe: Mapping[str, Any]) -> Iterator[Blocks]:
+    """The results in a work folder, or in one that is gone after the block where `folder` is None.
+
+    Raises:
+        ValueError: the folder holds work of another recipe, or is damaged.
+        OSError: it cannot be written.
+    """
+    if folder is not None:
+        yield Blocks(folder, recipe, remedy=REMEDY)
+        return
+    with tempfile.TemporaryDirectory(prefix="jaxsim-") as temporary:
+        try:
+            yield Blocks(temporary, recipe)
+        except Unfinished as error:
+            error.args = (error.reason,)  # what is done is not kept after the block
+            raise

@@ -7,9 +7,9 @@ import jax
 import numpy as np
 
 from jaxsim.io import read_features
+from jaxsim.io.jobs import Blocks
 from jaxsim.measures import Measure
 from jaxsim.studies.branching import networks
-from jaxsim.studies.branching.cache import Work
 from jaxsim.studies.branching.data import Pictures
 from jaxsim.studies.branching.recommendation import Recommendation, recommend
 from jaxsim.vision import extraction
@@ -52,7 +52,7 @@ class Probe:
         return dataclasses.replace(dataset, labels={})
 
 
-def codes(bank: Mapping[str, Encoder], pictures: Dataset, work: Work, label: str = "bank") -> dict[str, np.ndarray]:
+def codes(bank: Mapping[str, Encoder], pictures: Dataset, work: Blocks, label: str = "bank") -> dict[str, np.ndarray]:
     """What the last layer of each encoder makes of the pictures, at the size that its kind was made for."""
     shown = {name: networks.shown(name, encoder) for name, encoder in bank.items()}
     out = work.folder / "features" / label
@@ -67,7 +67,7 @@ def compared(
     bank: Mapping[str, np.ndarray],
     pictures: Dataset,
     probe: Probe,
-    work: Work,
+    work: Blocks,
     *,
     name: str,
     label: str = "layers",

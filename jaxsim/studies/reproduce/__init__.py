@@ -15,7 +15,7 @@ from jaxsim.studies.reproduce.layers import depth as depth
 from jaxsim.studies.reproduce.layers import layer_types as layer_types
 from jaxsim.studies.reproduce.measure_comparison import grid as grid
 from jaxsim.studies.reproduce.measure_comparison import methods as methods
-from jaxsim.studies.reproduce.model_cache import Workshop as Workshop
+from jaxsim.studies.reproduce.model_cache import ModelCache as ModelCache
 from jaxsim.studies.reproduce.model_cache import recipe_of as recipe_of
 from jaxsim.studies.reproduce.model_sizes import sizes as sizes
 from jaxsim.studies.reproduce.model_sizes import small as small

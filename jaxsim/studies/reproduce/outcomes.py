@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from jaxsim.io.json_files import finite
+from jaxsim.io.files import finite
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

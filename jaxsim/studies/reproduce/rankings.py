@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxsim import engine, evaluation, measures
-from jaxsim.studies.reproduce.model_cache import Workshop
+from jaxsim.studies.reproduce.model_cache import ModelCache
 from jaxsim.studies.reproduce.settings import Features, Setting
 
 ALIKE = 0.8
@@ -26,7 +26,7 @@ class Likeness:
     spearman: float
 
 
-def workshop(setting: Setting, who: str) -> Workshop:
+def workshop(setting: Setting, who: str) -> ModelCache:
     """The setting's workshop.
 
     Raises:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxsim import engine, measures
-from jaxsim.io.json_files import finite
+from jaxsim.io.files import finite
 from jaxsim.studies.reproduce import figures, statistics
 from jaxsim.studies.reproduce.outcomes import Outcome
 from jaxsim.studies.reproduce.settings import Setting

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxsim.io.messages import few
+from jaxsim.io.files import few
 
 
 class Values(NamedTuple):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsim.io.checksums import sha256
+from jaxsim.io.jobs import sha256
 from jaxsim.vision.training import batches
 
 Cut = Callable[[Sequence[str], frozenset | None], Any]

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxsim.io import jobs
 from jaxsim.vision.training import batches, reports
 from jaxsim.vision.training import checkpoints as storage
 from jaxsim.vision.training import steps as stepping
@@ -206,7 +207,7 @@ def run(
 ) -> dict[str, Fitted]:
     """The loop that all training goes through, alone in its folder of checkpoints; see `fit`."""
     settings.check()
-    alone = contextlib.nullcontext() if settings.checkpoints is None else storage.held(Path(settings.checkpoints))
+    alone = contextlib.nullcontext() if settings.checkpoints is None else jobs.lock(settings.checkpoints)
     with alone:
         return _run(networks, losses, feed, settings)
 
