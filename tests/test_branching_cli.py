@@ -151,7 +151,7 @@ def test_seeds_are_averaged_work_is_taken_up_and_the_table_is_that_of_the_paper(
     assert f"agrees for {len(found['agreeing'])} of 1 tasks" in text
     code, _, err = run(capsys, *branch(place, "nyud_mt", tmp_path / "other", *more, "--learning-rate", "0.1"))
     assert code == 2
-    assert "holds work with another plan" in err
+    assert "was made with other settings: plan." in err
 
 
 @pytest.mark.slow

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxsim.io import folders
-from jaxsim.io.json_files import finite
+from jaxsim.io import files
+from jaxsim.io.files import finite
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """What a system says of a disk that takes no more."""
@@ -38,7 +38,7 @@ def staged(folder: str | Path, names: Sequence[str], *, overwrite: bool) -> Iter
     """
     folder, what = Path(folder), f"--out {folder}"
     near = check(folder, names, overwrite)
-    with folders.one_sentence(what):
+    with files.one_sentence(what):
         temporary = Path(tempfile.mkdtemp(prefix=".jaxsim-", dir=near))
     try:
         yield temporary
@@ -48,7 +48,7 @@ def staged(folder: str | Path, names: Sequence[str], *, overwrite: bool) -> Iter
     except OSError as error:
         nameless = error.strerror is not None and error.filename is None  # the system's own, of no file
         if str(temporary) in f"{error.filename} {error}" or (nameless and error.errno in FULL):
-            raise folders.unwritable(what, error) from error
+            raise files.unwritable(what, error) from error
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -59,7 +59,7 @@ def check(folder: Path, names: Sequence[str], overwrite: bool) -> Path:
 
     Gives the nearest folder on the way to it that is there.
     """
-    near = folders.check(folder, f"--out {folder}")
+    near = files.check(folder, f"--out {folder}")
     there = [name for name in names if os.path.lexists(folder / name)]
     if there and not overwrite:
         raise FileExistsError(f"{folder / there[0]} already exists; give --overwrite to replace it.")

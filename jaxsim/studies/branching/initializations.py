@@ -12,10 +12,10 @@ from scipy.stats import rankdata
 
 from jaxsim import engine, evaluation, statistics
 from jaxsim.io import read_features
+from jaxsim.io.jobs import Blocks
 from jaxsim.measures import Measure
 from jaxsim.plotting.canvas import INK, bare, colors_of, new_figure, place
 from jaxsim.studies.branching import networks, similarity, training_runs
-from jaxsim.studies.branching.cache import Work
 from jaxsim.studies.branching.data import Folder
 from jaxsim.studies.branching.tasks import Task
 from jaxsim.studies.branching.training_runs import Plan
@@ -119,7 +119,7 @@ def compare_initializations(
     plan: Plan,
     measures: Mapping[str, Measure],
     probe: similarity.Probe,
-    work: Work,
+    work: Blocks,
     *,
     size: str = "small",
     seeds: int = 1,
@@ -165,7 +165,7 @@ def compare_initializations(
             def run(checkpoints: Path, name: str = name, seed: int = seed) -> dict[str, float]:
                 return _tuned(name, bank[name], task, folder, plan, seed, checkpoints)[1]
 
-            values[s, i] = work.result(f"{name}-{seed}", run)[task.kind.measured]
+            values[s, i] = work.get(f"{name}-{seed}", run)[task.kind.measured]
             if progress is not None:
                 progress(1 + s * len(names) + i + 1, total)
     return Transfer(task, names, scores, values, own)
@@ -187,7 +187,7 @@ def _small(
     plan: Plan,
     probe: similarity.Probe,
     pictures: Dataset,
-    work: Work,
+    work: Blocks,
     size: str,
 ) -> tuple[np.ndarray, float]:
     """The small network's codes of the pictures, and its metric."""
@@ -200,7 +200,7 @@ def _small(
             code = np.array(read_features(out)[0][SELF])
         return {"code": code, "metric": np.array(found[task.kind.measured])}
 
-    found = work.arrays("small-network", made)
+    found = work.get("small-network", made)
     return found["code"], float(found["metric"])
 
 

@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 
 from jaxsim import engine, evaluation, measures, statistics
 from jaxsim.results import Affinity
-from jaxsim.studies.reproduce.model_cache import Workshop
+from jaxsim.studies.reproduce.model_cache import ModelCache
 from jaxsim.studies.reproduce.settings import Features, Setting
 
 LEVEL = 0.05
@@ -32,7 +32,7 @@ class Likeness:
     spearman: float
 
 
-def workshop(setting: Setting, who: str) -> Workshop:
+def workshop(setting: Setting, who: str) -> ModelCache:
     """The setting's workshop.
 
     Raises:

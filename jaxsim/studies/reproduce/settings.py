@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsim.io.json_files import finite
-from jaxsim.studies.reproduce.model_cache import NEW_WORLD, Report, Workshop, recipe_of
+from jaxsim.io.files import finite
+from jaxsim.studies.reproduce.model_cache import NEW_WORLD, ModelCache, Report, recipe_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,7 +56,7 @@ class Setting:
     labels: Features | None = None
     reference: Features | None = None
     elsewhere: Features | None = None
-    workshop: Workshop | None = None
+    workshop: ModelCache | None = None
     quick: bool = False
     seed: int = 0
 
@@ -214,7 +214,7 @@ def setting(
         labels={name: world.readable(tasks.named(name), target) for name, target in here.targets.items()} or None,
         reference=None if reference is None else codes(reference),
         elsewhere=None if there is None else codes(there),
-        workshop=Workshop(encoders, shown, amount, folder=folder, progress=progress) if "workshop" in parts else None,
+        workshop=ModelCache(encoders, shown, amount, folder=folder, progress=progress) if "workshop" in parts else None,
         quick=quick,
         seed=seed,
     )

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from jaxsim import engine, evaluation, measures
-from jaxsim.io.json_files import finite
+from jaxsim.io.files import finite
 from jaxsim.studies.reproduce import figures, rankings
 from jaxsim.studies.reproduce.model_cache import NEW_TASK, NEW_WORLD
 from jaxsim.studies.reproduce.settings import Outcome, Setting

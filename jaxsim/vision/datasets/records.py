@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxsim.io.messages import few
+from jaxsim.io.files import few
 
 HELD_OUT = 4
 """Every fourth picture or building is held out where no list of splits says which are."""

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from jaxsim.io.messages import few
+from jaxsim.io.files import few
 
 
 def folder_of(path: str | Path) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxsim.io.messages import few
+from jaxsim.io.files import few
 from jaxsim.vision.datasets import image_files, splits
 from jaxsim.vision.datasets.records import HELD_OUT, Dataset, Label, Layout, Values, chosen, every_fourth
 from jaxsim.vision.datasets.taskonomy_encodings import CLASSES, DOMAINS

@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 
 from jaxsim import io
-from jaxsim.io.checksums import sha256, sha256_of_json
+from jaxsim.io.jobs import sha256, sha256_of_json, verify
 from jaxsim.vision.models.batchnorm import is_folded
 from jaxsim.vision.models.encoders import SmallEncoder
 from jaxsim.vision.models.resnet import ResNet
@@ -170,8 +170,7 @@ def _check(path: str | Path, key: str, values: np.ndarray, slot: Any, expected: 
         raise ValueError(f"{path}: array {key!r} has shape {values.shape}, but its encoder needs {slot.shape}.")
     if values.dtype != slot.dtype:
         raise ValueError(f"{path}: array {key!r} is of type {values.dtype}, but its encoder needs {slot.dtype}.")
-    if sha256(values) != expected:
-        raise ValueError(f"{path} is damaged: array {key!r} differs from its checksum.")
+    verify(path, {key: values}, {} if expected is None else {key: expected})
     if not np.isfinite(values).all():
         raise ValueError(f"{path}: array {key!r} has values that are not finite.")
 

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxsim.io.writing import write_text
+from jaxsim.io import jobs
+from jaxsim.io.files import write_text
 from jaxsim.vision.training import checkpoints as storage
 from jaxsim.vision.training import steps as stepping
 from jaxsim.vision.training.optimizers import Optimizer, adam, describe
@@ -93,7 +94,7 @@ def run(
 ) -> dict[str, Fitted]:
     """Train networks with exclusive use of the folder of checkpoints; see `fit`."""
     settings.check()
-    alone = contextlib.nullcontext() if settings.checkpoints is None else storage.held(Path(settings.checkpoints))
+    alone = contextlib.nullcontext() if settings.checkpoints is None else jobs.lock(settings.checkpoints)
     with alone:
         return _run(networks, losses, source, settings)
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxsim.io.messages import few
+from jaxsim.io.files import few
 from jaxsim.vision.models.convert.checkpoint_files import read_checkpoint
 from jaxsim.vision.models.convert.name_tables import NAMINGS, Naming
 from jaxsim.vision.models.resnet import NETWORKS, ResNet
