@@ -25,11 +25,11 @@ from jaxsim.studies.branching.branches import Branches, likenesses
 from jaxsim.studies.branching.cache import Work, working
 from jaxsim.studies.branching.data import Pictures, finished
 from jaxsim.studies.branching.initializations import Transfer
-from jaxsim.studies.branching.tasks import KINDS, Task
+from jaxsim.studies.branching.tasks import KINDS, Task, canny
 from jaxsim.studies.rooms import export
 from jaxsim.studies.rooms.export.labeled_pictures import Labeled
-from jaxsim.vision import models
-from jaxsim.vision.datasets import Dataset, Example, canny, folder
+from jaxsim.vision import datasets, models
+from jaxsim.vision.datasets import Dataset, Example, folder
 from jaxsim.vision.datasets.records import Label, Values
 from jaxsim.vision.extraction.storage import Unfinished
 
@@ -120,7 +120,7 @@ TASKS = {
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("folders")
     for layout in TASKS:
-        export.LAYOUTS[layout](root / layout, labeled(12))
+        export.WRITERS[layout].write(root / layout, labeled(12))
     return root
 
 
@@ -192,8 +192,8 @@ def test_folders_of_several_layouts_and_lists_without_a_split_are_refused(folder
 
 
 def test_the_command_line_offers_what_there_is():
-    assert tuple(branching.LAYOUTS) == parser.LAYOUTS
-    assert set(branching.LAYOUTS) == set(export.LAYOUTS)
+    assert tuple(datasets.LAYOUTS) == parser.LAYOUTS
+    assert set(datasets.LAYOUTS) == set(export.WRITERS)
     assert tuple(KINDS) == parser.TASKS
     assert tuple(models.SIZES) == parser.SIZES
 
@@ -208,8 +208,8 @@ def test_a_layout_is_all_in_its_record(folders, tmp_path, monkeypatch):
         labels = dict.fromkeys(targets, Label(str, lambda name: Values(np.ones((SIDE, SIDE)), None)))
         return dataclasses.replace(folder(root / split), labels=labels)
 
-    mine = branching.Layout((("mine.txt",),), {"semantic": "classes"}, read, classes=lambda root: 7, covers=("voc",))
-    monkeypatch.setitem(branching.LAYOUTS, "mine", mine)
+    mine = datasets.Layout((("mine.txt",),), {"semantic": "classes"}, read, classes=lambda root: 7, covers=("voc",))
+    monkeypatch.setitem(datasets.LAYOUTS, "mine", mine)
     found = branching.opened(tmp_path, ["edge", "semantic"])
     assert found.layout == "mine"
     assert [(task.name, task.channels) for task in found.tasks] == [("edge", 1), ("semantic", 7)]
@@ -238,7 +238,7 @@ def test_edges_are_cannys_and_none_are_counted_beside_what_is_unknown():
     mask = np.ones((20, 20), bool)
     mask[:5] = False
     found = finished(Example("a", image, {"edge": np.zeros((20, 20))}, {"edge": mask}))
-    np.testing.assert_array_equal(found.targets["edge"], canny.canny(image))
+    np.testing.assert_array_equal(found.targets["edge"], canny(image))
     assert found.targets["edge"].sum() > 15
     np.testing.assert_array_equal(found.masks["edge"], np.arange(20)[:, None].repeat(20, 1) >= 7)
     plain = Example("a", image, {}, {})

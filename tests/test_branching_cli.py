@@ -34,7 +34,7 @@ def place(tmp_path_factory):
     """A folder in each layout, 16 pictures of 32 pixels; a bank of encoders; two seeds of another encoder."""
     root = tmp_path_factory.mktemp("branching")
     for layout in LAYOUTS:
-        export.world(root / layout, layout, 16, resolution=32)
+        export.write_world(root / layout, layout, 16, resolution=32)
     models.to_safetensors({name: small(i) for i, name in enumerate(BANK)}, root / "bank.safetensors")
     for seed in (8, 9):
         models.to_safetensors({"mine": small(seed)}, root / f"{seed}.safetensors")
@@ -129,7 +129,7 @@ def test_seeds_are_averaged_work_is_taken_up_and_the_table_is_that_of_the_paper(
         return trained(*arguments, **keywords)
 
     more = ["--encoder", place / "8.safetensors", "--task", "edge", "--work", work]
-    monkeypatch.setattr(running, "trained", counted)
+    monkeypatch.setattr(training_runs, "trained", counted)
     assert run(capsys, *branch(place, "nyud_mt", out, *more))[0] == 130
     assert not out.exists()
     code, found, err = run(capsys, *branch(place, "nyud_mt", out, *more))
@@ -200,7 +200,7 @@ def test_resnet50_itself_from_pytorchs_file_to_branches_at_64_pixels(place, caps
 
     torch.save(randomize(TorchResNet(classes=1000)).state_dict(), tmp_path / "resnet50.pth")
     weights, data = tmp_path / "resnet50.safetensors", tmp_path / "voc"
-    export.world(data, "voc", 12, resolution=64)
+    export.write_world(data, "voc", 12, resolution=64)
     code, _, err = run(capsys, "convert", tmp_path / "resnet50.pth", "--network", "resnet50", "--out", weights)
     assert code == 0, err
     code, _, err = run(

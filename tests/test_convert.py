@@ -19,6 +19,7 @@ from test_models import quick
 from jaxsim.cli import main
 from jaxsim.vision import models
 from jaxsim.vision.models import convert, resnet
+from jaxsim.vision.models.convert import assignment
 from jaxsim.vision.models.weights import variables
 
 SHAPE = {"depths": (2, 1, 1, 1), "width": 4}
@@ -28,7 +29,7 @@ TINY = {name: SHAPE | dict(arguments) for name, arguments in resnet.NETWORKS.ite
 @pytest.fixture
 def tiny(monkeypatch):
     """The public networks with few units and channels."""
-    monkeypatch.setattr(matching, "NETWORKS", TINY)
+    monkeypatch.setattr(assignment, "NETWORKS", TINY)
     monkeypatch.setattr(resnet, "NETWORKS", TINY)
 
 

@@ -25,17 +25,17 @@ made, copied = whole.made, whole.copied
 def test_writers_refuse_folders_that_are_there_and_leave_nothing_behind(made, tmp_path):
     with pytest.raises(FileExistsError, match="voc already exists; give another folder"):
         export.voc(made / "voc", SHOWN)
-    for write in export.LAYOUTS.values():
+    for writer in export.WRITERS.values():
         with pytest.raises(ValueError, match="There are no pictures to write"):
-            write(tmp_path / "none", [])
+            writer.write(tmp_path / "none", [])
     with pytest.raises(ValueError, match="of one size"):
         export.nyu(tmp_path / "sizes", [SHOWN[0], whole.made_up(0, 12, 16)])
     with pytest.raises(ValueError, match="'layout'|no Taskonomy layout 'odd'"):
         export.taskonomy(tmp_path / "odd", SHOWN, "odd")
-    with pytest.raises(ValueError, match="No dataset layout is called 'odd'; there are folder, nyu"):
-        export.world(tmp_path / "odd", "odd", 1)
+    with pytest.raises(ValueError, match="there is no dataset layout 'odd'; there are folder, nyu"):
+        export.write_world(tmp_path / "odd", "odd", 1)
     with pytest.raises(ValueError, match="0 pictures were asked for"):
-        export.world(tmp_path / "odd", "voc", 0)
+        export.write_world(tmp_path / "odd", "voc", 0)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -465,13 +465,13 @@ def test_nyu_files_of_other_numbers_are_refused(copied):
         datasets.nyu(path)
 
 
-@pytest.mark.parametrize("layout", sorted(export.LAYOUTS))
+@pytest.mark.parametrize("layout", sorted(export.WRITERS))
 def test_a_writer_on_a_full_disk_leaves_nothing(tmp_path, layout):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
     try:
         with pytest.raises(OSError, match=rf"{layout} could not be written: [a-z ]+\.$"):
-            export.LAYOUTS[layout](tmp_path / layout, SHOWN[:2])
+            export.WRITERS[layout].write(tmp_path / layout, SHOWN[:2])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []

@@ -12,10 +12,10 @@ pytest.importorskip("PIL", reason="datasets need the nn extra")
 
 from PIL import Image
 
+from jaxsim.studies.branching.tasks import canny
 from jaxsim.vision.datasets import Dataset, Example, batches, folder
-from jaxsim.vision.datasets.canny import canny
+from jaxsim.vision.datasets.loader import fit, stretch
 from jaxsim.vision.datasets.records import Label, Values
-from jaxsim.vision.datasets.sizes import fit, stretch
 
 NAMES = tuple("abcdefg")
 

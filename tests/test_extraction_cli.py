@@ -16,7 +16,6 @@ import test_extraction as whole
 import jaxsim
 import jaxsim.cli.extracting
 from jaxsim.cli import guide, main, parser
-from jaxsim.studies import branching
 from jaxsim.studies.rooms import export
 from jaxsim.vision import datasets, extraction, models
 from jaxsim.vision.extraction import forward, storage
@@ -101,7 +100,7 @@ def test_json_is_alone_on_standard_output_and_quiet_is_quiet(pictures, files, ou
     ],
 )
 def test_datasets(tmp_path, files, out, layout, place, flags, count, capsys):
-    root = export.LAYOUTS[layout](tmp_path / layout, layouts.SHOWN) / place
+    root = export.WRITERS[layout].write(tmp_path / layout, layouts.SHOWN) / place
     encoder = ("--encoder", files / "two.safetensors", "--size", 8)
     assert run(root, *flags, *encoder, "--out", out) == 0
     assert f"{count} pictures" in capsys.readouterr().err
@@ -115,8 +114,8 @@ def test_a_new_layout_is_read_as_its_record_says(pictures, files, out, tmp_path,
         assert targets == ()
         return datasets.folder(root / split)
 
-    mine = branching.Layout(marks=(("pictures",),), targets={}, read=read, split="pictures")
-    monkeypatch.setitem(branching.LAYOUTS, "mine", mine)
+    mine = datasets.Layout(marks=(("pictures",),), targets={}, read=read, split="pictures")
+    monkeypatch.setitem(datasets.LAYOUTS, "mine", mine)
     shutil.copytree(pictures, tmp_path / "val")
     (tmp_path / "val" / "a.png").unlink()
     few = (tmp_path, "--encoder", files / "two.safetensors", "--quiet", "--out")
@@ -126,7 +125,7 @@ def test_a_new_layout_is_read_as_its_record_says(pictures, files, out, tmp_path,
 
 
 def test_labels_are_pictures_only_where_that_is_asked_for(tmp_path, files, out, capsys):
-    root = export.LAYOUTS["voc"](tmp_path / "voc", layouts.SHOWN)
+    root = export.WRITERS["voc"].write(tmp_path / "voc", layouts.SHOWN)
     few = ("--encoder", files / "two.safetensors", "--size", 8, "--quiet", "--out")
     assert run(root, *few, out) == 0
     assert run(root, "--layout", "folder", *few, tmp_path / "all") == 0

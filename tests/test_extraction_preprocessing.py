@@ -14,7 +14,7 @@ from flax import nnx
 
 from jaxsim.vision import extraction, models
 from jaxsim.vision.datasets import Example
-from jaxsim.vision.datasets.sizes import fit
+from jaxsim.vision.datasets.loader import fit
 from jaxsim.vision.extraction import AsIs, Fitted, ShortSide, Square
 from jaxsim.vision.extraction.forward import prepare
 from jaxsim.vision.extraction.preprocessing import NAMED, SYNONYMS, gray, lightness, named

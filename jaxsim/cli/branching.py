@@ -172,7 +172,8 @@ def probe_of(arguments: Namespace, measure: Any) -> Any:
 
 def plan_of(arguments: Namespace, folder: Any, encoder: Any) -> Any:
     """How branches are trained, as long as in DDS 2020 where nothing else is asked for."""
-    from jaxsim.studies.branching import LAYOUTS, Plan, networks
+    from jaxsim.studies.branching import Plan, networks
+    from jaxsim.vision.datasets import LAYOUTS
 
     return Plan(
         size=arguments.size or networks.side(encoder),

@@ -57,7 +57,7 @@ def _pictures(arguments: Namespace) -> Any:
     Raises:
         ValueError: a split is given for a layout that has none, or the folder is not of that layout, or of several.
     """
-    from jaxsim.studies.branching.data import LAYOUTS, recognized
+    from jaxsim.vision.datasets import LAYOUTS, recognized
 
     place = Path(arguments.images)
     layout = arguments.layout or recognized(place)

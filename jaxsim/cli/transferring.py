@@ -19,8 +19,6 @@ def run_transfer(arguments: Namespace) -> None:
     """The Pascal experiment of the papers on any folder."""
     check(Path(arguments.out), FILES, arguments.overwrite)
     branching, _ = parts()
-    from jaxsim.studies.branching import figures
-
     chosen = read_measures(arguments.measure or ["rsa", "dds-laplacian"])
     bank = some(read_bank(arguments), arguments.init)
     folder = branching.opened(arguments.data, [arguments.task], layout=arguments.layout)
@@ -47,7 +45,7 @@ def run_transfer(arguments: Namespace) -> None:
         write_rows(out / "runs.csv", ["run", "initialization", found.task.kind.measured], runs)
         agreement = [[label, *found.correlation(label)] for label in found.scores]
         write_rows(out / "correlation.csv", ["measure", "spearman", "pearson", "p"], agreement)
-        plotting.save_figure(figures.scatter(found), out / "transfer.png")
+        plotting.save_figure(found.plot(), out / "transfer.png")
     paths = [str(Path(arguments.out) / file) for file in FILES]
     values: dict[str, Any] = {"task": arguments.task, "metric": found.task.kind.measured, "small": found.small}
     values |= {"rows": [dict(zip(header, row, strict=True)) for row in rows], "files": paths}

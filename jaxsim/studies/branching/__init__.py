@@ -6,22 +6,18 @@ Needs the `nn` extra; `import jaxsim` leaves this package out.
 from jaxsim.studies.branching.augmentation import Augment
 from jaxsim.studies.branching.branches import Branches, compare_layers
 from jaxsim.studies.branching.cache import working
-from jaxsim.studies.branching.data import LAYOUTS, Folder, Layout, Pictures, opened
+from jaxsim.studies.branching.data import Folder, Pictures, opened
 from jaxsim.studies.branching.initializations import Transfer, compare_initializations
 from jaxsim.studies.branching.networks import branch
-from jaxsim.studies.branching.recipes import recipe
-from jaxsim.studies.branching.recommendation import Recommendation, recommend
-from jaxsim.studies.branching.similarity import Probe
+from jaxsim.studies.branching.similarity import Probe, Recommendation, recommend
 from jaxsim.studies.branching.tasks import KINDS, Task
-from jaxsim.studies.branching.training_runs import Plan, judged, trained
+from jaxsim.studies.branching.training_runs import Plan, judged, recipe, trained
 
 __all__ = [
     "KINDS",
-    "LAYOUTS",
     "Augment",
     "Branches",
     "Folder",
-    "Layout",
     "Pictures",
     "Plan",
     "Probe",

@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 
 from jaxsim.studies.branching.tasks import KINDS
+from jaxsim.vision.datasets.loader import resampled
 from jaxsim.vision.datasets.records import Example
-from jaxsim.vision.datasets.sizes import resampled
 
 
 @dataclasses.dataclass(frozen=True)

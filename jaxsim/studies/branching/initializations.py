@@ -4,6 +4,7 @@ import dataclasses
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from flax import nnx
@@ -11,17 +12,24 @@ from flax import nnx
 from jaxsim import engine, evaluation, statistics
 from jaxsim.io import read_features
 from jaxsim.measures import Measure
+from jaxsim.plotting.canvas import INK, bare, colors_of, new_figure, place
 from jaxsim.studies.branching import networks, similarity, training_runs
 from jaxsim.studies.branching.cache import Work
 from jaxsim.studies.branching.data import Folder
 from jaxsim.studies.branching.tasks import Task
 from jaxsim.studies.branching.training_runs import Plan
+from jaxsim.studies.rooms.tasks import TASKS
 from jaxsim.vision import extraction, models
 from jaxsim.vision.datasets import Dataset
 from jaxsim.vision.models.weights import Encoder
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 PERMUTATIONS = 999
 SELF = "small network"
+SIDE, GAP, ABOVE = 3.4, 0.8, 0.3
+"""Inches of the panels of a figure, between them, and above them."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,6 +78,38 @@ class Transfer:
         rng = np.random.default_rng(0)
         null = [evaluation.spearman(scores, rng.permutation(real)) for _ in range(PERMUTATIONS)]
         return found, evaluation.pearson(scores, real), float(statistics.permutation_p(np.array(null), found))
+
+    def plot(self) -> "Figure":
+        """Draw the metric over similarity: a panel per measure, a point per initialization.
+
+        Points have the colors of their tasks' groups where these are known. Better is higher: axes of errors are
+        inverted.
+        """
+        groups = [TASKS[name].group if name in TASKS else "" for name in self.names]
+        shades = colors_of(groups)
+        count = len(self.scores)
+        figure = new_figure(GAP + count * (SIDE + GAP), 0.55 + SIDE + ABOVE)
+        for i, (label, scores) in enumerate(self.scores.items()):
+            axes = place(figure, GAP + i * (SIDE + GAP), 0.55, SIDE, SIDE)
+            for group, shade in shades.items():
+                some = np.array([one == group for one in groups])
+                axes.scatter(scores[some], self.mean[some], s=18, color=shade, label=group or None)
+            middle = (np.min(scores) + np.max(scores)) / 2
+            for name, x, y in zip(self.names, scores, self.mean, strict=True):
+                side, away = ("left", 4) if x <= middle else ("right", -4)
+                how = {"textcoords": "offset points", "ha": side, "va": "center", "parse_math": False}
+                axes.annotate(name, (x, y), (away, 0), fontsize=6, color=INK, **how)
+            spearman, _, p = self.correlation(label)
+            axes.set_title(f"rank correlation {spearman:.2f} (p = {p:.3g})", fontsize=9, loc="left", color=INK)
+            axes.set_xlabel(f"{label} with the small network", fontsize=9, color=INK)
+            axes.set_ylabel(self.task.kind.label, fontsize=9, color=INK)
+            axes.tick_params(labelsize=8, colors=INK)
+            if not self.task.kind.higher:
+                axes.invert_yaxis()
+            bare(axes, keep=("bottom", "left"))
+            if i == 0 and any(groups):
+                axes.legend(fontsize=7, frameon=False, labelcolor=INK, loc="best")
+        return figure
 
 
 def compare_initializations(

@@ -1,7 +1,9 @@
-"""Training one branch on a folder of pictures, and judging it on those held out."""
+"""Training a branch on pictures, evaluating it on held-out ones, and the recipe that its results depend on."""
 
 import dataclasses
 import functools
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,12 @@ from flax import nnx
 
 from jaxsim.studies.branching.augmentation import Augment
 from jaxsim.studies.branching.data import Folder, Pictures, finished
+from jaxsim.studies.branching.similarity import Probe
 from jaxsim.studies.branching.tasks import Task
 from jaxsim.vision import training
-from jaxsim.vision.datasets import Batch, sizes
+from jaxsim.vision.datasets import Batch
+from jaxsim.vision.datasets.loader import stretch
+from jaxsim.vision.models.weights import Encoder, digest
 
 OPTIMIZERS = ("sgd", "adam")
 
@@ -82,7 +87,7 @@ def trained(
     stream = pictures.batches(
         min(plan.batch, len(pictures)),
         size=plan.size,
-        resize=sizes.stretch,
+        resize=stretch,
         key=jax.random.key(seed),
         epochs=None,
         augment=Augment(),
@@ -111,7 +116,7 @@ def judged(network: nnx.Module, task: Task, pictures: Pictures, plan: Plan) -> d
     """
     metric = task.kind.metric(task)
     state, batch = metric.start(), min(plan.batch, len(pictures))
-    for one in pictures.batches(batch, size=plan.size, resize=sizes.stretch, finish=finished):
+    for one in pictures.batches(batch, size=plan.size, resize=stretch, finish=finished):
         arrays = _padded(_arrays(task.name, one), batch)
         predicted, target = _answer(network, task, jnp.asarray(arrays["images"]))[: len(one)], arrays["target"]
         target = np.argmax(target, -1) if target.ndim == 2 else target
@@ -137,3 +142,55 @@ def _padded(arrays: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
     lacking = rows - len(arrays["images"])
     images = np.concatenate([arrays["images"], np.zeros((lacking, *arrays["images"].shape[1:]), np.uint8)])
     return arrays | {"images": images}
+
+
+def recipe(
+    comparison: str,
+    folder: Folder,
+    probe: Probe,
+    encoders: Mapping[str, Encoder],
+    plan: Plan | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """The recipe that `working` takes: a folder with results of another one is refused.
+
+    Scores are computed anew each time and runs are kept by their seed: measure and number of runs are left out.
+
+    Args:
+        comparison: its name; `jaxsim layers`, `branch` and `transfer` take their own.
+        folder: as the comparison is given it, after `Plan.shown`.
+        probe: of the similarity.
+        encoders: all that take part, by any names.
+        plan: of the training; None where nothing is trained.
+        **more: what else the results depend on, JSON types: `layers` for `compare_layers`; `task` and `small`, the size
+            of the small network, for `compare_initializations`.
+
+    Returns:
+        JSON types; weights and the ids of the pictures by their SHA-256.
+
+    Example:
+        >>> import numpy as np
+        >>> from flax import nnx
+        >>> from jaxsim.studies import branching
+        >>> from jaxsim.vision import datasets, models
+        >>> from jaxsim import measures
+        >>> gray = datasets.Dataset("made up", ("a", "b"), lambda name: np.zeros((16, 16, 3), np.uint8), {})
+        >>> folder = branching.Folder("folder", *(branching.Pictures(gray.select([name])) for name in "ab"), ())
+        >>> encoders = {"mine": models.SmallEncoder((4, 8), (2, 2), rngs=nnx.Rngs(0))}
+        >>> plan, probe = branching.Plan(size=16), branching.Probe(measures.RSA)
+        >>> found = branching.recipe("mine", folder, probe, encoders, plan, layers=["conv1"])
+        >>> with branching.working(None, found) as work:
+        ...     sorted(found), work.folder.is_dir()  # branching.compare_layers(..., work, layers=["conv1"])
+        (['command', 'encoders', 'images', 'layers', 'layout', 'pictures', 'plan', 'seed', 'size'], True)
+    """
+    ids = "\n".join((*folder.train.dataset.ids, "", *folder.val.dataset.ids))
+    return {
+        "command": comparison,
+        "images": probe.count,
+        "seed": probe.seed,
+        "size": probe.side,
+        "layout": folder.layout,
+        "pictures": hashlib.sha256(ids.encode()).hexdigest(),
+        "encoders": {name: digest(encoder) for name, encoder in encoders.items()},
+        "plan": None if plan is None else dataclasses.asdict(plan),
+    } | more

@@ -7,10 +7,8 @@ from jaxsim.studies.reproduce.image_subsets import images, subsets
 from jaxsim.studies.reproduce.layers import depth, layer_types
 from jaxsim.studies.reproduce.measure_comparison import grid, methods
 from jaxsim.studies.reproduce.model_sizes import sizes, small
-from jaxsim.studies.reproduce.new_tasks import new_task
-from jaxsim.studies.reproduce.outcomes import Outcome
-from jaxsim.studies.reproduce.settings import Setting
-from jaxsim.studies.reproduce.source_selection import selection
+from jaxsim.studies.reproduce.settings import Outcome, Setting
+from jaxsim.studies.reproduce.source_selection import new_task, selection
 from jaxsim.studies.reproduce.task_trees import rsa_matrix, trees
 from jaxsim.studies.reproduce.training_stages import stages
 

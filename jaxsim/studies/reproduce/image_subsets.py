@@ -8,9 +8,8 @@ import numpy as np
 
 from jaxsim import engine, evaluation, measures, resampling, schemes
 from jaxsim.results import Affinity
-from jaxsim.studies.reproduce import figures, statistics
-from jaxsim.studies.reproduce.outcomes import Outcome
-from jaxsim.studies.reproduce.settings import Setting
+from jaxsim.studies.reproduce import figures, rankings
+from jaxsim.studies.reproduce.settings import Outcome, Setting
 
 COUNTS = (50, 100, 200, 300, 400, 500)
 DRAWS = 10
@@ -154,4 +153,4 @@ def subsets(setting: Setting) -> Outcome:
 
 
 def _mean_agreement(values, names, setting) -> float:
-    return statistics.agreement(Affinity.from_array(values, names, measure="dds"), setting, diagonal=False).mean
+    return rankings.agreement(Affinity.from_array(values, names, measure="dds"), setting, diagonal=False).mean

@@ -7,9 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxsim import engine, measures
-from jaxsim.studies.reproduce import figures, statistics
-from jaxsim.studies.reproduce.outcomes import Outcome
-from jaxsim.studies.reproduce.settings import Setting
+from jaxsim.studies.reproduce import figures, rankings
+from jaxsim.studies.reproduce.settings import Outcome, Setting
 
 ENCODER = "class_object"
 """Whose layers `layer_types` looks at; the paper's was trained on ImageNet's object classes."""
@@ -47,7 +46,7 @@ def depth(setting: Setting) -> Outcome:
         off = np.asarray(affinity.values, dtype=float)[~np.eye(len(affinity.names), dtype=bool)]
         shapes = {int(np.prod(values.shape[1:])) for values in features.values()}
         size = shapes.pop() if len(shapes) == 1 else None
-        scores = [statistics.agreement(affinity, setting, diagonal=d).mean for d in (False, True)]
+        scores = [rankings.agreement(affinity, setting, diagonal=d).mean for d in (False, True)]
         rows.append(Layer(layer, size, float(np.nanmean(off)), *scores))
     *layers, labels = rows
     first, last = layers[0], layers[-1]
@@ -120,13 +119,13 @@ def layer_types(setting: Setting) -> Outcome:
         source="DDS 2020, figures 3 and 4",
         claim="Early layers of one encoder are most similar to low-level tasks, late layers to semantic ones.",
         criterion=f"the layer most similar to a task is on average earlier for {EARLY} than for {LATE} tasks, "
-        f"exact permutation p < {statistics.LEVEL}",
+        f"exact permutation p < {rankings.LEVEL}",
         paper="block 1 of a ResNet-50 trained on ImageNet is nearest to 2D tasks, block 3 to 3D, block 4 to semantic "
         "ones",
         here=f"most similar layer of {ENCODER}'s {len(names)}, mean: "
         + ", ".join(f"{group} {value:.1f}" for group, value in depths.items())
         + f" ({EARLY} before {LATE}: p = {p:.3g}, {exchanges} exchanges of tasks)",
-        holds=bool(depths[EARLY] < depths[LATE] and p < statistics.LEVEL),
+        holds=bool(depths[EARLY] < depths[LATE] and p < rankings.LEVEL),
         header=("task", "group", *names, "most_similar"),
         rows=tuple(rows),
         draw=functools.partial(

@@ -10,9 +10,8 @@ import numpy as np
 
 from jaxsim import engine, evaluation, measures, pairwise, resampling, schemes, transforms
 from jaxsim.results import Affinity
-from jaxsim.studies.reproduce import figures, statistics
-from jaxsim.studies.reproduce.outcomes import Outcome
-from jaxsim.studies.reproduce.settings import Setting
+from jaxsim.studies.reproduce import figures, rankings
+from jaxsim.studies.reproduce.settings import Outcome, Setting
 
 TRANSFORMS = {
     "identity": transforms.identity,
@@ -84,7 +83,7 @@ def grid(setting: Setting) -> Outcome:
     found = [one for wanted in rows_of for one in engine.affinity(code, wanted)]
     shape = (len(TRANSFORMS), len(FUNCTIONS))
     scores = {
-        diagonal: np.array([statistics.agreement(a, setting, diagonal=diagonal).mean for a in found]).reshape(shape)
+        diagonal: np.array([rankings.agreement(a, setting, diagonal=diagonal).mean for a in found]).reshape(shape)
         for diagonal in (True, False)
     }
     rows = [
@@ -125,9 +124,9 @@ def methods(setting: Setting) -> Outcome:
     code, names = setting.code, list(METHODS)
     found, seconds = zip(*(_timed(code, measure) for measure, _ in METHODS.values()), strict=True)
     with_self, without = (
-        [statistics.agreement(a, setting, diagonal=diagonal) for a in found] for diagonal in (True, False)
+        [rankings.agreement(a, setting, diagonal=diagonal) for a in found] for diagonal in (True, False)
     )
-    observed, null = statistics.relabeled_means(found, setting)
+    observed, null = rankings.relabeled_means(found, setting)
     spans = _intervals(code, setting)
     rows = [
         Method(
@@ -136,16 +135,16 @@ def methods(setting: Setting) -> Outcome:
             with_self[i].mean,
             without[i].mean,
             *spans[i],
-            p=statistics.p_value(observed[i], null[:, i]),
+            p=rankings.p_value(observed[i], null[:, i]),
             seconds=seconds[i],
         )
         for i, name in enumerate(names)
     ]
     rows.append(Method("random", None, *_random(setting, found[0].names)))
-    p_best = statistics.p_value(observed.max(), null.max(1))
+    p_best = rankings.p_value(observed.max(), null.max(1))
     score = {row.method: row.with_self for row in rows}
     gains = np.asarray(without[0].per_target) - np.asarray(without[names.index("RSA")].per_target)
-    ahead, low, high = statistics.over_tasks(gains, setting)
+    ahead, low, high = rankings.over_tasks(gains, setting)
     span = "" if low is None else f" ({low:+.3f} to {high:+.3f} over targets)"
     ours = [name for name in score if name.startswith("DDS")]
     ahead_of_all = min(score[name] for name in ours) > max(score[name] for name in score if name not in ours)
@@ -154,11 +153,11 @@ def methods(setting: Setting) -> Outcome:
         source="DDS 2020, table 3",
         claim="DDS predicts transfer better than RSA, CKA and chance.",
         criterion="self included, both DDS measures correlate more than each of the others, and the best measure's "
-        f"permutation p < {statistics.LEVEL}",
+        f"permutation p < {rankings.LEVEL}",
         paper="DDS .860 (Laplacian) and .862 (cosine), RSA .777",
         here=", ".join(f"{name} {value:.3f}" for name, value in score.items())
         + f"; p of the best of {len(names)} = {p_best:.3g}; DDS Laplacian less RSA without self {ahead:+.3f}{span}",
-        holds=bool(ahead_of_all and p_best < statistics.LEVEL),
+        holds=bool(ahead_of_all and p_best < rankings.LEVEL),
         header=Method._fields,
         rows=tuple(rows),
         draw=functools.partial(
@@ -205,5 +204,5 @@ def _random(setting, names):
         values = (values + values.T) / 2
         np.fill_diagonal(values, 1.0)
         made = Affinity.from_array(values, names, measure="random")
-        draws.append([statistics.agreement(made, setting, diagonal=d).mean for d in (True, False)])
+        draws.append([rankings.agreement(made, setting, diagonal=d).mean for d in (True, False)])
     return tuple(float(v) for v in np.mean(draws, 0))

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from jaxsim import engine, measures
-from jaxsim.studies.reproduce import figures, rankings, statistics
-from jaxsim.studies.reproduce.outcomes import Outcome
-from jaxsim.studies.reproduce.settings import Setting
+from jaxsim.studies.reproduce import figures, rankings
+from jaxsim.studies.reproduce.settings import Outcome, Setting
 
 if TYPE_CHECKING:
     from jaxsim.vision.models import SmallEncoder
@@ -75,7 +74,7 @@ def sizes(setting: Setting) -> Outcome:
 
     def agreement(scores: np.ndarray) -> tuple[float, float | None, float | None]:
         each = [rankings.alike(scores[:, t], truth[:, t], setting, n).spearman for t, n in enumerate(names)]
-        return statistics.over_tasks(each, setting)
+        return rankings.over_tasks(each, setting)
 
     rows, found, real = [], {}, {}
     for size in LADDER_QUICK if setting.quick else LADDER:
@@ -84,7 +83,7 @@ def sizes(setting: Setting) -> Outcome:
         same = [rankings.alike(scores[:, t], target[:, t], setting, n) for t, n in enumerate(names)]
         ranks = [one.spearman for one in same]
         lowest, skill = int(np.argmin(ranks)), float(np.mean(np.array([net.skill for net in nets], dtype=float)))
-        found[size], low, high = statistics.over_tasks(ranks, setting)
+        found[size], low, high = rankings.over_tasks(ranks, setting)
         real[size], real_low, real_high = agreement(scores)
         rows.append(
             Size(
@@ -194,8 +193,8 @@ def small(setting: Setting) -> Outcome:
                 skill=nets[name].skill,
             )
         )
-    mean, low, high = statistics.over_tasks([row.rank_correlation for row in rows], setting)
-    straight = statistics.over_tasks([row.correlation for row in rows], setting)[0]
+    mean, low, high = rankings.over_tasks([row.rank_correlation for row in rows], setting)
+    straight = rankings.over_tasks([row.correlation for row in rows], setting)[0]
     hits = [sum(row.rank_of_chosen <= k for row in rows) for k in TOP]
     nearer = sum(row.with_other_tasks is None or row.rank_correlation > row.with_other_tasks for row in rows)
     span = "" if low is None else f" ({low:.2f} to {high:.2f} over tasks)"
@@ -236,5 +235,5 @@ def _matrices(nets, setting) -> str:
         np.asarray(engine.affinity(codes, measures.RSA).values, dtype=float)
         for codes in ({name: net.code for name, net in nets.items()}, {name: bank[name] for name in nets})
     )
-    pearson, spearman = statistics.matrix_correlation(mine, theirs, np.triu(np.ones(mine.shape, dtype=bool), 1))
+    pearson, spearman = rankings.matrix_correlation(mine, theirs, np.triu(np.ones(mine.shape, dtype=bool), 1))
     return f"matrices {pearson:.2f} (ranks {spearman:.2f})"

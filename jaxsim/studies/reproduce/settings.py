@@ -1,4 +1,4 @@
-"""What the experiments work on: features of pictures that no network was trained on, and measured transfer."""
+"""The setting that experiments work on, features of unseen pictures and measured transfer, and their outcome."""
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxsim.io.json_files import finite
 from jaxsim.studies.reproduce.model_cache import NEW_WORLD, Report, Workshop, recipe_of
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from jaxsim.studies.rooms.transfer import Truth
     from jaxsim.studies.rooms.world import Recipe
     from jaxsim.vision.models import SmallEncoder
@@ -87,6 +90,40 @@ class Setting:
         if lacking:
             raise ValueError(f"Transfer was measured from {', '.join(lacking)}, which the features lack.")
         return {name: np.asarray(features[name]) for name in self.truth.sources}
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Outcome:
+    """A paper's claim beside what the built-in world says of it.
+
+    Attributes:
+        name: of the experiment.
+        source: paper and table or figure.
+        claim: in a sentence.
+        criterion: what had to come out for the claim to hold, fixed beforehand.
+        paper: the paper's number or numbers.
+        here: ours.
+        holds: whether the criterion was met.
+        header: of the table.
+        rows: of the table; a number that is not known is None.
+        draw: makes the figure; needs matplotlib.
+    """
+
+    name: str
+    source: str
+    claim: str
+    criterion: str
+    paper: str
+    here: str
+    holds: bool
+    header: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    draw: Callable[[], "Figure"]
+
+    def to_json(self) -> dict[str, Any]:
+        """The outcome as JSON types, without its figure."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("draw", "rows")}
+        return finite(fields | {"rows": [dict(zip(self.header, row, strict=True)) for row in self.rows]})
 
 
 def setting(

@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxsim.studies.reproduce import figures, rankings, statistics
+from jaxsim.studies.reproduce import figures, rankings
 from jaxsim.studies.reproduce.model_cache import STAGES
-from jaxsim.studies.reproduce.outcomes import Outcome
-from jaxsim.studies.reproduce.settings import Setting
+from jaxsim.studies.reproduce.settings import Outcome, Setting
 
 PAPER = {0.1: 0.88, 0.5: 0.99, 0.75: 0.99}
 """Share of the training and correlation with the end; from a half on the paper says above .99."""
@@ -56,10 +55,10 @@ def stages(setting: Setting) -> Outcome:
         lowest = int(np.argmin([one.pearson for one in last]))
         skills = [each[k].skill for each in nets]
         skill = None if None in skills else float(np.mean(np.array(skills, dtype=float)))
-        same = statistics.over_tasks([one.pearson for one in last], setting)
-        ranks = statistics.over_tasks([one.spearman for one in last], setting)[0]
+        same = rankings.over_tasks([one.pearson for one in last], setting)
+        ranks = rankings.over_tasks([one.spearman for one in last], setting)[0]
         step, apart = round(stage * shop.recipe.steps), (names[lowest], last[lowest].pearson)
-        agreed = statistics.over_tasks(real, setting)
+        agreed = rankings.over_tasks(real, setting)
         rows[stage] = Stage(stage, step, PAPER.get(stage), *same, *apart, ranks, *agreed, skill)
     early, late = rows[0.1].correlation, [row.correlation for row in rows.values() if 0.5 <= row.share < 1]
     return Outcome(

@@ -14,8 +14,7 @@ from flax import nnx
 
 from jaxsim.studies.rooms import losses, pictures, tasks
 from jaxsim.vision import models, training
-from jaxsim.vision.extraction.corruptions import decolored
-from jaxsim.vision.extraction.preprocessing import GRAY, UNIT, Preprocessing
+from jaxsim.vision.extraction.preprocessing import GRAY, UNIT, Preprocessing, decolored
 from jaxsim.vision.training import steps as stepping
 
 SHIPPED = "shipped/encoders.safetensors"

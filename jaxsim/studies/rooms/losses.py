@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxsim.vision.extraction.corruptions import hidden
+from jaxsim.vision.extraction.preprocessing import hidden
 
 if TYPE_CHECKING:
     from jaxsim.studies.rooms.tasks import Task

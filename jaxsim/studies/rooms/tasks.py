@@ -12,7 +12,7 @@ import numpy as np
 from jaxsim.studies.rooms import losses
 from jaxsim.studies.rooms.furniture import CLASSES, OBJECTS, SCENES
 from jaxsim.studies.rooms.targets import geometry, image, segments, vectors
-from jaxsim.vision.extraction.corruptions import decolored
+from jaxsim.vision.extraction.preprocessing import decolored
 
 if TYPE_CHECKING:
     from jaxsim.studies.rooms.render import View

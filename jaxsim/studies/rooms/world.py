@@ -15,7 +15,7 @@ from jaxsim.io.writing import write_npz, write_text
 from jaxsim.studies.rooms import encoders, pictures, tasks, transfer
 from jaxsim.studies.rooms.targets import image
 from jaxsim.vision import models
-from jaxsim.vision.extraction.corruptions import decolored
+from jaxsim.vision.extraction.preprocessing import decolored
 
 TRANSFER_SEED = 1_000_000
 """Added to the seed for the pictures that transfer is measured on; networks never saw them."""

@@ -43,6 +43,16 @@ def picture(path: Path) -> np.ndarray:
         return np.asarray(opened.convert("RGB"))
 
 
+def path_below(root: Path, suffix: str, name: str) -> Path:
+    """The file of one id in a folder."""
+    return root / (name + suffix)
+
+
+def picture_below(root: Path, suffix: str, name: str) -> np.ndarray:
+    """The picture of one id in a folder, `(h, w, 3)` uint8."""
+    return picture(path_below(root, suffix, name))
+
+
 def bytes_of(path: Path, channels: int) -> np.ndarray:
     """The first channels of an 8-bit picture: `(h, w)` for one, else `(h, w, channels)`; palettes give indices.
 

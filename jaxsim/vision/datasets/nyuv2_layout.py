@@ -9,8 +9,17 @@ import numpy as np
 
 from jaxsim.io.arrays import naming
 from jaxsim.vision.datasets import image_files
-from jaxsim.vision.datasets.image_folder import path_below, picture_below
-from jaxsim.vision.datasets.records import Dataset, Label, Values, chosen, everywhere, label_of_files
+from jaxsim.vision.datasets.image_files import path_below, picture_below
+from jaxsim.vision.datasets.records import (
+    Dataset,
+    Label,
+    Layout,
+    Values,
+    chosen,
+    every_fourth,
+    everywhere,
+    label_of_files,
+)
 from jaxsim.vision.datasets.splits import absent_files, folder_of, read_split, require
 
 TARGETS = ("semantic", "depth")
@@ -22,6 +31,9 @@ ALL_CLASSES = 895
 SHORT = 0.5
 """Length of a NYUD_MT normal up to which it counts as unknown: gray bytes, 127 or 128, are none exactly."""
 SPLITS = {"train": "trainNdxs", "test": "testNdxs"}
+FILE, SPLIT_FILE, CLASS_FILE = "nyu_depth_v2_labeled.mat", "splits.mat", "classMapping40.mat"
+EDGE_WEIGHT, EPOCHS = 0.8, 200
+"""See `Layout`."""
 _KINDS = {"labels": "iu", "depths": "f"}
 
 
@@ -189,3 +201,38 @@ _MT = {
     "normals": ("normals", ".jpg", _mt_normals),
     "edge": ("edge", ".png", _mt_edge),
 }
+
+
+def _read_folder(root: Path, split: str | None, targets: tuple[str, ...]) -> Dataset:
+    """Pictures of the folder, or of the file itself."""
+    file = root / FILE if root.is_dir() else root
+    classes = root / CLASS_FILE if (root / CLASS_FILE).exists() and targets else None
+    return nyu(file, split, targets, splits=root / SPLIT_FILE, classes=classes)
+
+
+def _train_test(root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
+    if not (root / SPLIT_FILE).exists():
+        return every_fourth(_read_folder(root, None, targets))
+    return _read_folder(root, "train", targets), _read_folder(root, "test", targets)
+
+
+NYU = Layout(
+    marks=((FILE,),),
+    targets={"semantic": "semantic", "depth": "depth"},
+    read=_read_folder,
+    train_val=_train_test,
+    classes=lambda root: MT_CLASSES if (root / CLASS_FILE).exists() else ALL_CLASSES,
+    unlabeled=(0,),
+    edge_weight=EDGE_WEIGHT,
+    epochs=EPOCHS,
+    suffix=".mat",
+)
+NYUD_MT = Layout(
+    marks=(("gt_sets", "images"),),
+    targets={"semantic": "semantic", "depth": "depth", "normals": "normals"},
+    read=nyud_mt,
+    split="train",
+    classes=lambda root: MT_CLASSES,
+    edge_weight=EDGE_WEIGHT,
+    epochs=EPOCHS,
+)

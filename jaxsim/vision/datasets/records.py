@@ -3,13 +3,16 @@
 import dataclasses
 import difflib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxsim.io.messages import few
+
+HELD_OUT = 4
+"""One picture in so many is held out where no list of splits says which are."""
 
 
 class Values(NamedTuple):
@@ -131,6 +134,65 @@ class Dataset:
         if absent:
             raise ValueError(f"The {self.layout} dataset has no picture {few(absent)}.")
         return dataclasses.replace(self, ids=tuple(ids))
+
+    def without(self, ids: Collection[str]) -> "Dataset":
+        """The pictures with other ids."""
+        left_out = set(ids)
+        return dataclasses.replace(self, ids=tuple(name for name in self.ids if name not in left_out))
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """A folder layout: how it is recognized, read and split, and what has been published about training on it.
+
+    Attributes:
+        marks: sets of files or folders that it is recognized by; of one set, all are there.
+        targets: the layout's own target for each of 'semantic', 'depth', 'normals', 'object' and 'scene' that it has.
+        read: function of (folder, split, targets) that gives pictures; a layout without splits reads all of them.
+        split: the split that is read if none is named; None for a layout without splits.
+        train_val: function of (folder, targets) that gives pictures to train on and pictures to evaluate on; by default
+            the splits 'train' and 'val'.
+        classes: function of the folder that gives the number of classes of its semantic target.
+        unlabeled: classes that mark unknown pixels.
+        edge_weight: weight of pixels on an edge in the loss of edges (Maninis et al. 2019).
+        epochs: passes over the training pictures in DDS 2020 (section 5.2).
+        suffix: of a file that may be given instead of the folder.
+        covers: layouts whose marks this one's folders have too.
+    """
+
+    marks: tuple[tuple[str, ...], ...]
+    targets: Mapping[str, str]
+    read: Callable[[Path, Any, tuple[str, ...]], Dataset]
+    split: str | None = None
+    train_val: Callable[[Path, tuple[str, ...]], tuple[Dataset, Dataset]] | None = None
+    classes: Callable[[Path], int] = lambda root: 0
+    unlabeled: tuple[int, ...] = ()
+    edge_weight: float = 0.95
+    epochs: int = 60
+    suffix: str | None = None
+    covers: tuple[str, ...] = ()
+
+    def marked(self, root: Path) -> bool:
+        """Whether a folder has one of the sets of marks."""
+        return any(all(any(root.glob(mark)) for mark in marks) for marks in self.marks)
+
+    def train_and_val(self, root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
+        """Pictures to train on and pictures to evaluate on."""
+        if self.train_val is not None:
+            return self.train_val(root, targets)
+        return self.read(root, "train", targets), self.read(root, "val", targets)
+
+
+def every_fourth(dataset: Dataset) -> tuple[Dataset, Dataset]:
+    """All pictures but every fourth, and every fourth.
+
+    Raises:
+        ValueError: there is only one picture.
+    """
+    if len(dataset) < 2:
+        raise ValueError(f"the folder holds {len(dataset)} picture; at least two are needed, one of them held out.")
+    held = dataset.ids[min(HELD_OUT, len(dataset)) - 1 :: min(HELD_OUT, len(dataset))]
+    return dataset.without(held), dataset.select(held)
 
 
 def _size(array: np.ndarray) -> str:

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from jaxsim.io.messages import few
 from jaxsim.vision.datasets import image_files, splits
-from jaxsim.vision.datasets.records import Dataset, Label, Values, chosen
-from jaxsim.vision.datasets.taskonomy_encodings import DOMAINS
+from jaxsim.vision.datasets.records import HELD_OUT, Dataset, Label, Layout, Values, chosen, every_fourth
+from jaxsim.vision.datasets.taskonomy_encodings import CLASSES, DOMAINS
 
 FILE = re.compile(r"(point_(\d+)_view_(\d+))_domain_(\w+)(\.(?:png|npy|json))")
-LAYOUTS = {
+ARRANGEMENTS = {
     "omnitools": "DOMAIN/taskonomy/BUILDING",
     "original": "DOMAIN/BUILDING",
     "tiny": "BUILDING_DOMAIN, or that with DOMAIN in it as an archive unpacks",
@@ -35,13 +35,14 @@ Places = dict[str, dict[str, Place]]
 
 
 def taskonomy(root: str | Path, targets: Sequence[str] = (), *, buildings: Sequence[str] | None = None) -> Dataset:
-    """Taskonomy (Zamir et al. 2018): pictures of `rgb`, any of `encodings.DOMAINS` as targets.
+    """Taskonomy (Zamir et al. 2018): pictures of `rgb`, any of `taskonomy_encodings.DOMAINS` as targets.
 
-    The layout is found, one of `LAYOUTS`. An id is 'BUILDING/point_P_view_V', ordered by building, point and view.
+    The layout is found, one of `ARRANGEMENTS`. An id is 'BUILDING/point_P_view_V', ordered by building, point and view.
     Units: depths in meters, masked where 65535; edges and keypoints 16 bits as 0 to 1; normals and the two principal
     curvatures (v - 127) / 127; reshading 0 to 1; segment_semantic 1 background, 2 to 17 objects, masked where 0;
     class_object and class_scene a row of shares. Axes of normals are those of the files. Where `mask_valid` is there
-    it masks the targets made from the mesh. `encodings.as_trained` gives the targets of the released networks.
+    it masks the targets made from the mesh. `taskonomy_encodings.as_trained` gives the released
+    networks' targets.
 
     Args:
         root: the folder that holds the domains' folders.
@@ -88,7 +89,7 @@ def _layout(root: Path) -> tuple[str, dict[str, dict[str, Path]]]:
         shown = [f"{next(iter(next(iter(part.values())).values()))} ({name})" for name, part in found.items()]
         raise ValueError(f"{root} mixes Taskonomy layouts: {' and '.join(shown)}.")
     if not found:
-        raise ValueError(f"{root} holds no Taskonomy folder: none is laid out as {'; '.join(LAYOUTS.values())}.")
+        raise ValueError(f"{root} holds no Taskonomy folder: none is laid out as {'; '.join(ARRANGEMENTS.values())}.")
     return next(iter(found.items()))
 
 
@@ -176,3 +177,41 @@ def _values(domain: str, places: dict[str, Place], whole: dict[str, Place] | Non
     if there.shape != mask.shape:
         raise ValueError(f"{_path(whole, name)} is of {there.shape} pixels where {domain} has {mask.shape}.")
     return Values(values, mask & there)
+
+
+def _read_folder(root: Path, split: str | None, targets: tuple[str, ...]) -> Dataset:
+    del split
+    return taskonomy(root, targets)
+
+
+def _train_val(root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
+    """The buildings that a list of splits in the folder says; without a list, every fourth building is held out."""
+    lists = sorted(root.glob("train_val_test_*.csv"))
+    if len(lists) > 1:
+        raise ValueError(f"{root} holds {len(lists)} lists of splits; leave one: {', '.join(p.name for p in lists)}.")
+    if lists:
+        train, val = (splits.read_buildings(lists[0], part) for part in ("train", "val"))
+        return taskonomy(root, targets, buildings=train), taskonomy(root, targets, buildings=val)
+    whole = taskonomy(root, targets)
+    buildings = list(dict.fromkeys(name.rsplit("/", 1)[0] for name in whole.ids))
+    if len(buildings) < HELD_OUT:
+        return every_fourth(whole)
+    held = set(buildings[HELD_OUT - 1 :: HELD_OUT])
+    val = [name for name in whole.ids if name.rsplit("/", 1)[0] in held]
+    return whole.without(val), whole.select(val)
+
+
+TASKONOMY = Layout(
+    marks=(("rgb/*",), ("*_rgb",)),
+    targets={
+        "semantic": "segment_semantic",
+        "depth": "depth_zbuffer",
+        "normals": "normal",
+        "object": "class_object",
+        "scene": "class_scene",
+    },
+    read=_read_folder,
+    train_val=_train_val,
+    classes=lambda root: CLASSES,
+    unlabeled=(0,),
+)

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from jaxsim.vision.datasets.loader import fit
 from jaxsim.vision.datasets.records import Example
-from jaxsim.vision.datasets.sizes import fit
 
 Size = int | tuple[int, int]
 """Height and width in pixels, or both in one number."""

@@ -6,14 +6,15 @@ from types import MappingProxyType
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from jaxsim.vision import models
-from jaxsim.vision.extraction.corruptions import decolored, hidden
 from jaxsim.vision.extraction.crops import AsIs, Frame, ShortSide, Size, Square
 
-LUMINANCE = (0.212671, 0.715160, 0.072169)
+CIE_Y = (0.212671, 0.715160, 0.072169)
 """Y of the CIE XYZ space from linear sRGB, white D65."""
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in ITU-R BT.601."""
 
 
 def rgb(x: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
@@ -29,8 +30,35 @@ def lightness(x: Float[Array, "b h w 3"]) -> Float[Array, "b h w 1"]:
     0.5339
     """
     linear = jnp.where(x > 0.04045, ((x + 0.055) / 1.055) ** 2.4, x / 12.92)
-    y = jnp.sum(linear * jnp.asarray(LUMINANCE, x.dtype), -1, keepdims=True)
+    y = jnp.sum(linear * jnp.asarray(CIE_Y, x.dtype), -1, keepdims=True)
     return jnp.where(y > (6 / 29) ** 3, 1.16 * jnp.cbrt(y) - 0.16, y * (29 / 3) ** 3 / 100)
+
+
+def luma(rgb: Float[Array, "h w 3"]) -> Float[Array, "h w"]:
+    """Luminance by the weights of ITU-R BT.601.
+
+    >>> round(float(luma(jnp.ones((1, 1, 3)))[0, 0]), 6)
+    1.0
+    """
+    return jnp.sum(rgb * jnp.asarray(LUMA, rgb.dtype), axis=-1)
+
+
+def hidden(height: int, width: int) -> Float[Array, "h w 1"]:
+    """One within the central rectangle of half the height and width, zero around it.
+
+    >>> int(hidden(8, 8).sum())
+    16
+    """
+    rows, columns = jnp.arange(height)[:, None], jnp.arange(width)[None, :]
+    inside = (rows >= height // 4) & (rows < height - height // 4)
+    inside &= (columns >= width // 4) & (columns < width - width // 4)
+    return inside[..., None].astype(jnp.float32)
+
+
+def decolored(rgb: Float[Array, "h w 3"], key: PRNGKeyArray | None = None) -> Float[Array, "h w 3"]:
+    """The gray picture, three times over so that every network takes the same input."""
+    del key
+    return jnp.broadcast_to(luma(rgb)[..., None], rgb.shape)
 
 
 def gray(x: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:

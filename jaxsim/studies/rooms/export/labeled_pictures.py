@@ -37,7 +37,7 @@ class Labeled:
         return np.maximum(self.semantic.astype(np.int32) - (len(SURFACES) - 1), 0).astype(np.uint8)
 
 
-def rooms(
+def labeled(
     count: int, *, seed: int = 0, world: str = "rooms", resolution: int = 64, names: Sequence[str] = ()
 ) -> Iterator[Labeled]:
     """Pictures of the built-in world, those of `rooms.pictures.make` with the same arguments.

@@ -10,7 +10,7 @@ from jaxsim.studies.rooms.export.labeled_pictures import Labeled, numbered
 from jaxsim.studies.rooms.furniture import SCENES
 from jaxsim.studies.rooms.targets import geometry, image
 from jaxsim.vision.datasets.taskonomy_encodings import CENTER, DEEP, NO_DEPTH, UNITS_PER_METER
-from jaxsim.vision.datasets.taskonomy_layout import LAYOUTS
+from jaxsim.vision.datasets.taskonomy_layout import ARRANGEMENTS
 
 TASKS = {
     "edge_texture": "edge2d",
@@ -44,7 +44,7 @@ SPLIT_FILE = "train_val_test_rooms.csv"
 
 
 def taskonomy(folder: str | Path, pictures: Iterable[Labeled], layout: str = "original") -> Path:
-    """Write Taskonomy's folders in one of `LAYOUTS`, and a csv of splits with its line ends; give the folder.
+    """Write Taskonomy's folders in one of `ARRANGEMENTS`, and a csv of splits with its line ends; give the folder.
 
     Each four pictures are a building of two points and two views; of four buildings the second is 'val', the third
     'test', the others 'train'. Depths are to 1/1024 m, or 65535 where they are not below 128 m; normals
@@ -55,7 +55,7 @@ def taskonomy(folder: str | Path, pictures: Iterable[Labeled], layout: str = "or
     Args:
         folder: to be made.
         pictures: all with the same tasks.
-        layout: one of `LAYOUTS`.
+        layout: one of `ARRANGEMENTS`.
 
     Raises:
         FileExistsError: the folder is there already.
@@ -63,7 +63,7 @@ def taskonomy(folder: str | Path, pictures: Iterable[Labeled], layout: str = "or
         OSError: the folder cannot be written.
     """
     if layout not in FOLDERS:
-        raise ValueError(f"There is no Taskonomy layout {layout!r}; there are {', '.join(LAYOUTS)}.")
+        raise ValueError(f"There is no Taskonomy layout {layout!r}; there are {', '.join(ARRANGEMENTS)}.")
     found = []
     with encodings.whole_folder(folder) as root:
         for number, picture in numbered(pictures):

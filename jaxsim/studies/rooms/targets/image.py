@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxsim.studies.rooms.targets import filters
-from jaxsim.vision.extraction.corruptions import gray, hidden
+from jaxsim.vision.extraction.preprocessing import hidden, luma
 
 if TYPE_CHECKING:
     from jaxsim.studies.rooms.render import View
@@ -47,7 +47,7 @@ def picture(view: "View") -> Float[Array, "h w 3"]:
 def colorization(view: "View") -> Float[Array, "h w 2"]:
     """Blue and red less the luminance, in units of CHROMA_UNIT: what the gray picture does not tell."""
     rgb = jnp.asarray(view.rgb)
-    return (rgb[..., ::-2] - gray(rgb)[..., None]) / CHROMA_UNIT
+    return (rgb[..., ::-2] - luma(rgb)[..., None]) / CHROMA_UNIT
 
 
 def edge2d(view: "View") -> Float[Array, "h w 1"]:
@@ -55,7 +55,7 @@ def edge2d(view: "View") -> Float[Array, "h w 1"]:
 
     A straight step of height a peaks at a / sqrt(2 pi) before the division.
     """
-    across, down = filters.gradient(filters.blur(gray(jnp.asarray(view.rgb)), EDGE_SCALE))
+    across, down = filters.gradient(filters.blur(luma(jnp.asarray(view.rgb)), EDGE_SCALE))
     return (EDGE_SCALE / EDGE_UNIT) * jnp.hypot(across, down)[..., None]
 
 
@@ -65,7 +65,7 @@ def keypoint2d(view: "View") -> Float[Array, "h w 1"]:
     The Hessian is that of the gray picture blurred by sigma = KEYPOINT_SCALE, times sigma^2; its determinant is
     the measure of SURF (Bay et al. 2008), there with box filters. It is zero along straight edges.
     """
-    across, down = filters.gradient(filters.blur(gray(jnp.asarray(view.rgb)), KEYPOINT_SCALE))
+    across, down = filters.gradient(filters.blur(luma(jnp.asarray(view.rgb)), KEYPOINT_SCALE))
     xx, xy = filters.gradient(across)
     yy = filters.gradient(down)[1]
     response = KEYPOINT_SCALE**2 * jnp.sqrt(jnp.maximum(xx * yy - xy**2, 0))
