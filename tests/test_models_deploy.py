@@ -12,7 +12,7 @@ from test_models import quick
 from jaxsim.vision import models
 from jaxsim.vision.models import inference
 from jaxsim.vision.models.batchnorm import normed_convolution
-from jaxsim.vision.models.inference import Winograd
+from jaxsim.vision.models.deploy import Winograd
 
 HIGHEST = jax.lax.Precision.HIGHEST
 
