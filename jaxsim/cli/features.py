@@ -132,7 +132,7 @@ def _encoders(arguments: Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _of_built_in_world(encoders: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
-    """What encoders of `jaxsim rooms` were trained on: pictures of one size, gray for colorization."""
+    """Preprocessing of encoders of `jaxsim rooms`: pictures of one size, gray for colorization."""
     from jaxsim.studies.rooms.encoders import preprocessing_of
 
     if "world_version" not in metadata:

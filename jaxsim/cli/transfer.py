@@ -13,7 +13,7 @@ from jaxsim.cli.inputs import read_measures
 from jaxsim.cli.output import check, emit, note, progress, staged, table, write_rows
 
 SUMMARY = "which network to start from"
-HELP = f"""Which network to start from for a new task: train a small network on it, rank all initializations by
+HELP = f"""Choose the network to start from for a new task: train a small network on it, rank all initializations by
 similarity with that, fine-tune from each, and correlate (the Pascal experiment of RSA 2019 and DDS 2020).
 
 {DATA}
