@@ -13,8 +13,8 @@ from jaxsim.cli.inputs import read_measure
 from jaxsim.cli.output import check, emit, note, staged, table, write_rows
 
 SUMMARY = "which layer to branch from"
-HELP = f"""Choose the layer of an encoder to branch from for each task: similarity of every layer with encoders of tasks,
-on pictures of a folder (DDS 2020, figures 3 and 4).
+HELP = f"""Choose the layer of an encoder to branch from for each task: similarity of every layer with encoders of
+tasks, on pictures of a folder (DDS 2020, figures 3 and 4).
 
 {DATA}
 The encoder is that of a file of `jaxsim convert` or `jaxsim rooms`, or the built-in one of object classes; the
