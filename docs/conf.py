@@ -34,7 +34,12 @@ html_theme = "sphinx_book_theme"
 html_title = "jaxsim"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
-html_theme_options = {"show_toc_level": 2, "use_download_button": False, "use_fullscreen_button": False}
+html_theme_options = {
+    "navbar_persistent": [],
+    "show_toc_level": 2,
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+}
 
 default_role = "literal"
 myst_enable_extensions = ["dollarmath", "deflist"]
@@ -70,7 +75,7 @@ def _copy_notebooks(app):
 def _fill_in(app, docname, source):
     """Put tables that follow from the package in place of `<!-- derived: FUNCTION ARGUMENT -->`."""
     source[0] = re.sub(
-        r"^<!-- derived: (\w+) ?([\w-]*) -->$",
+        r"^<!-- derived: (\w+) ?([\w.-]*) -->$",
         lambda found: getattr(derived, found[1])(*found[2].split()),
         source[0],
         flags=re.M,
