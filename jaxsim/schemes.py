@@ -138,9 +138,9 @@ def _percentile_interval(self, values, estimate, level, size, images, *, bounded
     return statistics.percentile_interval(values, level)
 
 
-def _bootstrap_error(self, values, size, images):
+def _spread(self, values, size, images):
     """Spread of the resamples."""
-    return statistics.bootstrap_error(values)
+    return statistics.spread(values)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -209,7 +209,7 @@ class Bootstrap:
     draws: ClassVar[Draws] = Draws.WEIGHTS
     bootstraps: ClassVar[bool] = True
     draw = staticmethod(_bootstrap_counts)
-    standard_error = _bootstrap_error
+    standard_error = _spread
     interval = _percentile_interval
 
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
@@ -232,7 +232,7 @@ class BayesianBootstrap:
     draws: ClassVar[Draws] = Draws.WEIGHTS
     bootstraps: ClassVar[bool] = True
     draw = staticmethod(_dirichlet_weights)
-    standard_error = _bootstrap_error
+    standard_error = _spread
     interval = _percentile_interval
 
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:

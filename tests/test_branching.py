@@ -1,9 +1,6 @@
 """Choosing the layer and the initialization: recommendations, folders, tasks, branches, the work folder."""
 
 import dataclasses
-import errno
-import json
-import os
 import shutil
 
 import jax
@@ -14,15 +11,13 @@ import pytest
 nnx = pytest.importorskip("flax.nnx")
 pytest.importorskip("grain")
 pytest.importorskip("skimage")
-pytest.importorskip("scipy")
 
 from jaxsim import measures
-from jaxsim.cli import parser
+from jaxsim.cli import arguments
 from jaxsim.studies import branching
 from jaxsim.studies.branching import networks
 from jaxsim.studies.branching.augmentation import moved
 from jaxsim.studies.branching.branches import Branches, likenesses
-from jaxsim.studies.branching.cache import Work, working
 from jaxsim.studies.branching.data import Pictures, finished
 from jaxsim.studies.branching.initializations import Transfer
 from jaxsim.studies.branching.tasks import KINDS, Task, canny
@@ -167,12 +162,12 @@ def test_taskonomy_without_a_list_holds_out_buildings_or_pictures(tmp_path):
 @pytest.mark.parametrize(
     ("layout", "how", "error", "words"),
     [
-        ("voc", {"names": ["depth"]}, ValueError, "The voc layout has no task 'depth'; it has edge, semantic"),
-        ("voc", {"names": ["color"]}, ValueError, "There is no task 'color'"),
+        ("voc", {"names": ["depth"]}, ValueError, "the voc layout has no task 'depth'; it has edge, semantic"),
+        ("voc", {"names": ["color"]}, ValueError, "there is no task 'color'"),
         ("voc", {"layout": "kitti"}, ValueError, "no dataset layout 'kitti'"),
-        ("folder", {"names": ["semantic"]}, ValueError, "The folder layout has no task 'semantic'; it has edge"),
+        ("folder", {"names": ["semantic"]}, ValueError, "the folder layout has no task 'semantic'; it has edge"),
         ("nowhere", {}, FileNotFoundError, "nowhere is not there or is not a folder"),
-        ("folder", {"layout": "voc"}, FileNotFoundError, "holds no VOC2012"),
+        ("folder", {"layout": "voc"}, FileNotFoundError, "does not contain VOC2012"),
     ],
 )
 def test_what_a_folder_cannot_give_is_said(folders, layout, how, error, words):
@@ -187,15 +182,15 @@ def test_folders_of_several_layouts_and_lists_without_a_split_are_refused(folder
         branching.opened(tmp_path / "mixed")
     assert branching.opened(tmp_path / "mixed", layout="nyud_mt").layout == "nyud_mt"
     export.taskonomy(tmp_path / "one", labeled(4))
-    with pytest.raises(ValueError, match=r"train_val_test_rooms.csv names no building of split 'val'"):
+    with pytest.raises(ValueError, match=r"train_val_test_rooms.csv names no buildings of split 'val'"):
         branching.opened(tmp_path / "one")
 
 
 def test_the_command_line_offers_what_there_is():
-    assert tuple(datasets.LAYOUTS) == parser.LAYOUTS
+    assert tuple(datasets.LAYOUTS) == arguments.LAYOUTS
     assert set(datasets.LAYOUTS) == set(export.WRITERS)
-    assert tuple(KINDS) == parser.TASKS
-    assert tuple(models.SIZES) == parser.SIZES
+    assert tuple(KINDS) == arguments.TASKS
+    assert tuple(models.SIZES) == arguments.SIZES
 
 
 def test_a_layout_is_all_in_its_record(folders, tmp_path, monkeypatch):
@@ -228,7 +223,7 @@ def test_a_task_is_all_in_its_kind(folders, monkeypatch):
     example = finished(found.train[0])
     np.testing.assert_array_equal(example.targets["flow"], leftwards(example.image))
     np.testing.assert_array_equal(moved(example, flip=True).targets["flow"], -example.targets["flow"])
-    with pytest.raises(ValueError, match="The folder layout has no task 'depth'; it has edge, flow"):
+    with pytest.raises(ValueError, match="the folder layout has no task 'depth'; it has edge, flow"):
         branching.opened(folders / "folder", ["depth"])
 
 
@@ -449,42 +444,12 @@ def test_correlation_of_transfer_turns_errors_round():
 # Work
 
 
-def test_work_is_done_once_and_its_checkpoints_go(tmp_path):
-    work, calls = Work(tmp_path / "work", {"a": 1}), []
-
-    def compute(checkpoints):
-        checkpoints.mkdir(parents=True)
-        calls.append(checkpoints)
-        return {"miou": 0.5, "mae": float("nan")}
-
-    assert work.result("one", compute)["miou"] == 0.5
-    again = Work(tmp_path / "work", {"a": 1}).result("one", compute)
-    assert again["miou"] == 0.5
-    assert np.isnan(again["mae"])
-    assert len(calls) == 1
-    assert not calls[0].exists()
-    assert work.arrays("x", lambda _: {"code": np.arange(3)})["code"].tolist() == [0, 1, 2]
-    assert work.arrays("x", lambda _: {})["code"].tolist() == [0, 1, 2]
-
-
-def test_work_of_another_recipe_or_damaged_work_is_refused(tmp_path):
-    Work(tmp_path, {"epochs": 2, "seed": 0})
-    with pytest.raises(ValueError, match=r"holds work with another epochs \(2, here 3\)"):
-        Work(tmp_path, {"epochs": 3, "seed": 0})
-    (tmp_path / "recipe.json").write_text("[1]")
-    with pytest.raises(ValueError, match="recipe.json is damaged: it holds no JSON object"):
-        Work(tmp_path, {})
-    (tmp_path / "recipe.json").write_text("{")
-    with pytest.raises(ValueError, match="recipe.json is damaged"):
-        Work(tmp_path, {})
-
-
 def test_the_recipe_says_what_results_depend_on(folders, tmp_path):
     folder, plan = branching.opened(folders / "folder", ["edge"]), branching.Plan(size=SIDE)
     probe, encoders = branching.Probe(measures.RSA), {"net": small()}
     given = {"folder": folder, "probe": probe, "encoders": encoders, "plan": plan}
     found = branching.recipe("mine", **given, layers=["conv1"])
-    Work(tmp_path, found)
+    Blocks(tmp_path, found)
     for same in ({"probe": branching.Probe(measures.DDS_COSINE, resamples=4)}, {"encoders": {"net": small()}}):
         assert branching.recipe("mine", **given | same, layers=["conv1"]) == found
     held = dataclasses.replace(folder, val=folder.val.part(1))
@@ -500,29 +465,10 @@ def test_the_recipe_says_what_results_depend_on(folders, tmp_path):
         "command": {"comparison": "other"},
     }
     for what, other in others.items():
-        with pytest.raises(ValueError, match=f"holds work with another {what} "):
-            Work(tmp_path, branching.recipe(**{"comparison": "mine", "layers": ["conv1"]} | given | other))
-
-
-def test_a_full_disk_keeps_what_is_done_and_the_checkpoints(tmp_path, monkeypatch):
-    def compute(checkpoints):
-        checkpoints.mkdir(parents=True, exist_ok=True)
-        (checkpoints / "step").write_text("far")
-        return {"miou": 0.5}
-
-    def full(_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    work = Work(tmp_path, {})
-    work.result("one", compute)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match=r"two.json could not be written: no space left on device\.$"):
-            work.result("two", compute)
-    assert [path.name for path in (tmp_path / "results").iterdir()] == ["one.json"]
-    assert (tmp_path / "checkpoints" / "two" / "step").exists()
-    assert work.result("one", lambda _: {}) == {"miou": 0.5}
-    assert work.result("two", compute) == {"miou": 0.5}
+        changed = branching.recipe(**{"comparison": "mine", "layers": ["conv1"]} | given | other)
+        match = f"with other settings: {what}[. ].*; give another --work folder"
+        with pytest.raises(ValueError, match=match), working(tmp_path, changed):
+            pass
 
 
 def test_what_is_kept_for_the_time_of_a_command_is_not_promised():
@@ -533,18 +479,6 @@ def test_what_is_kept_for_the_time_of_a_command_is_not_promised():
         raise Unfinished("a.png is damaged.", 2, 4, work.folder / "bank.part")
     with pytest.raises(OSError, match=r"^other\.$"), working(None, {}):
         raise OSError("other.")
-
-
-def test_a_failed_computation_leaves_no_result(tmp_path):
-    def fails(checkpoints):
-        checkpoints.mkdir(parents=True)
-        raise ValueError("no")
-
-    with pytest.raises(ValueError, match="no"):
-        Work(tmp_path, {}).result("one", fails)
-    assert (tmp_path / "checkpoints" / "one").exists()
-    assert not (tmp_path / "results").exists()
-    assert json.loads((tmp_path / "recipe.json").read_text()) == {}
 
 
 # Training

@@ -151,7 +151,7 @@ def test_seeds_are_averaged_work_is_taken_up_and_the_table_is_that_of_the_paper(
     assert f"agrees for {len(found['agreeing'])} of 1 tasks" in text
     code, _, err = run(capsys, *branch(place, "nyud_mt", tmp_path / "other", *more, "--learning-rate", "0.1"))
     assert code == 2
-    assert "holds work with another plan" in err
+    assert "was made with other settings: plan." in err
 
 
 @pytest.mark.slow
@@ -228,14 +228,14 @@ def test_resnet50_itself_from_pytorchs_file_to_branches_at_64_pixels(place, caps
     ("arguments", "words"),
     [
         (["layers", "nowhere"], "nowhere is not there or is not a folder"),
-        (["branch", "voc", "--task", "depth"], "The voc layout has no task 'depth'; it has edge, semantic"),
+        (["branch", "voc", "--task", "depth"], "the voc layout has no task 'depth'; it has edge, semantic"),
         (["layers", "voc", "--task", "sounds"], "the bank has no encoder 'sounds'; it has edge2d"),
         (["layers", "voc", "--bank", "BANK"], "has an encoder 'edge2d', and so has another file"),
         (["layers", "voc", "--name", "other"], "there is no encoder 'other'"),
         (["layers", "voc", "--layer", "conv7"], "no map of features 'conv7'; it has conv1, conv2"),
-        (["layers", "voc", "--images", "3"], "Similarity needs at least 8 pictures to learn from; there are 3"),
+        (["layers", "voc", "--images", "3"], "similarity needs at least 8 pictures to learn from; there are 3"),
         (["branch", "voc", "--task", "color"], "invalid choice: 'color'"),
-        (["transfer", "voc", "--init", "edge2d"], "It takes several initializations and one task, not 1 and 1"),
+        (["transfer", "voc", "--init", "edge2d"], "it takes several initializations and one task, not 1 and 1"),
         (["layers", "voc", "--measure", "rsa", "--measure", "rv"], "takes one --measure, not 2"),
         (["branch", "voc", "--task", "edge", "--epochs", "0"], "'0' is not a whole number above zero"),
         (["transfer", "voc", "--learning-rate", "-1"], "'-1' is not a number above zero"),

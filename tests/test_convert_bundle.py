@@ -227,10 +227,10 @@ def test_what_is_cut_off_missing_or_foreign(prefix, tmp_path):
     with pytest.raises(KeyError):
         Bundle(prefix)["whole"]
     index.write_bytes(index.read_bytes()[:100])
-    with pytest.raises(ValueError, match="does not end in a table's footer"):
+    with pytest.raises(ValueError, match="does not end in a table footer"):
         Bundle(prefix)
     index.write_bytes(b"")
-    with pytest.raises(ValueError, match="does not end in a table's footer"):
+    with pytest.raises(ValueError, match="does not end in a table footer"):
         Bundle(prefix)
     with pytest.raises(FileNotFoundError, match="nowhere.index is not there"):
         Bundle(tmp_path / "nowhere")

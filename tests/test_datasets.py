@@ -22,7 +22,7 @@ from jaxsim.studies.rooms import (
 )
 from jaxsim.studies.rooms import tasks as rooms_tasks
 from jaxsim.studies.rooms.export.nyuv2_layout import ALL, FORTY
-from jaxsim.studies.rooms.export.taskonomy_layout import TASKS
+from jaxsim.studies.rooms.export.taskonomy_layout import STORED
 from jaxsim.studies.rooms.targets import geometry, image
 from jaxsim.vision import datasets
 from jaxsim.vision.datasets import pascal_layouts, taskonomy_encodings
@@ -489,5 +489,5 @@ def test_rooms_come_back_in_their_units(rendered):
 
 
 def test_every_domain_of_a_task_names_one_of_rooms():
-    assert set(TASKS) <= set(taskonomy_encodings.DOMAINS)
-    assert set(TASKS.values()) <= set(rooms_tasks.TASKS)
+    assert set(STORED) <= set(taskonomy_encodings.DOMAINS)
+    assert {task for task, _ in STORED.values()} <= set(rooms_tasks.TASKS)

@@ -171,7 +171,7 @@ def test_encoders_say_what_they_want():
     assert extraction.preprocessing_of("anything", network("torchvision")) == extraction.IMAGENET
     for name in ("rgb2depth", "depth_zbuffer", "colorization"):
         assert extraction.preprocessing_of(name, network("taskonomy")) == extraction.TASKONOMY[name]
-    with pytest.raises(ValueError, match=r"Encoder 'depth' is a network of Taskonomy.*autoencoder.*pass its prepro"):
+    with pytest.raises(ValueError, match=r"encoder 'depth' is a network of Taskonomy.*autoencoder.*pass its prepro"):
         extraction.preprocessing_of("depth", network("taskonomy"))
 
 

@@ -280,7 +280,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     kernel = variables(encoder)["conv1/kernel"]
     kernel.set_value(kernel[...].at[0, 0].set(jnp.nan))
     path = models.to_safetensors({"depth": encoder}, tmp_path / "e.safetensors")
-    with pytest.raises(ValueError, match="e.safetensors: array 'depth/conv1/kernel' has numbers that are not finite"):
+    with pytest.raises(ValueError, match="e.safetensors: array 'depth/conv1/kernel' has values that are not finite"):
         models.from_safetensors(path)
 
 

@@ -428,7 +428,7 @@ def test_run_takes_names_in_any_order_and_tells_progress():
         ("new-task", {}, "new-task trains networks"),
         ("images", {"reference": None}, "a reference"),
         ("subsets", {"elsewhere": None}, "another world"),
-        ("rsa-matrix", {"groups": {"a": "2d"}}, "The groups lack b, c"),
+        ("rsa-matrix", {"groups": {"a": "2d"}}, "the groups lack b, c"),
         ("trees", {"features": {"conv1": {"a": np.ones((5, 3))}}}, "which the features lack"),
         ("grid", {"truth": truth(np.ones((12, 1)), NAMES, ("zoo",))}, "zoo, not among the sources"),
     ],
@@ -440,7 +440,7 @@ def test_settings_that_lack_something_are_refused(name, change, message):
 
 @pytest.mark.slow
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="No experiment is called 'tree'"):
+    with pytest.raises(ValueError, match="no experiment is called 'tree'"):
         reproduce.run(made("true"), ["tree"])
     with pytest.raises(ValueError, match="no part 'colors'"):
         reproduce.setting(parts=["colors"])
@@ -501,14 +501,14 @@ def test_setting_of_the_world(monkeypatch, tmp_path):
 @pytest.fixture
 def command(monkeypatch, tmp_path):
     pytest.importorskip("matplotlib")
-    from jaxsim.cli import reproducing
+    from jaxsim.cli import reproduce as command
 
-    monkeypatch.setattr(reproducing, "_setting", lambda arguments, parts: made("true"))
+    monkeypatch.setattr(command, "_setting", lambda arguments, parts: made("true"))
 
     def call(*experiments, **changed):
         given = {"out": str(tmp_path / "out"), "overwrite": False, "json": False, "quiet": True, "quick": True}
         given |= {"seed": 0, "world": None, "work": None, "command": "reproduce", "experiments": list(experiments)}
-        reproducing.run_reproduce(argparse.Namespace(**given | changed))
+        command.run(argparse.Namespace(**given | changed))
         return tmp_path / "out"
 
     return call

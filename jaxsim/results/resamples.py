@@ -262,9 +262,8 @@ class Resamples(Scores):
         return jnp.full(shape, jnp.nan, family.dtype).at[i, j].set(family).at[j, i].set(family)
 
     def _warn_if_few(self, hypotheses, level=0.05):
-        count = self.values.shape[0]
-        if not statistics.supports(count, hypotheses, level):
-            need = statistics.resamples_needed(level, hypotheses)
+        count, need = self.values.shape[0], statistics.resamples_needed(level, hypotheses)
+        if count < need:
             text = f"{count} resamples cannot reject any of {hypotheses} hypotheses at {level}; it takes {need}."
             warnings.warn(text, FewResamples, stacklevel=3)
 

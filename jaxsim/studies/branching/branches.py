@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from jaxsim.io.jobs import Blocks
 from jaxsim.studies.branching import networks, similarity, training_runs
-from jaxsim.studies.branching.cache import Work
 from jaxsim.studies.branching.data import Folder
 from jaxsim.studies.branching.tasks import Task
 from jaxsim.studies.branching.training_runs import Plan
@@ -76,7 +76,7 @@ def compare_layers(
     folder: Folder,
     plan: Plan,
     probe: similarity.Probe,
-    work: Work,
+    work: Blocks,
     *,
     name: str = "",
     layers: Sequence[str] = (),
@@ -103,7 +103,7 @@ def compare_layers(
     """
     names = tuple(networks.layers(encoders[0], layers))
     if any(tuple(networks.layers(encoder, layers)) != names for encoder in encoders):
-        raise ValueError("The encoders have different layers; they must differ in their weights alone.")
+        raise ValueError("the encoders have different layers; they must differ in their weights alone.")
     scores = _scores(encoders, name, bank, folder, probe, work, names)
     shape = (len(encoders), seeds, len(names), len(folder.tasks))
     values = np.zeros(shape)
@@ -115,7 +115,7 @@ def compare_layers(
             fitted = training_runs.trained(network, task, folder.train, plan, seed=seed, checkpoints=checkpoints)
             return training_runs.judged(fitted.network, task, folder.val, plan)
 
-        values[e, s, i, t] = work.result(f"{e}-{layer}-{task.name}-{seed}", run)[task.kind.measured]
+        values[e, s, i, t] = work.get(f"{e}-{layer}-{task.name}-{seed}", run)[task.kind.measured]
         if progress is not None:
             progress(done, values.size)
     return Branches(names, folder.tasks, values.reshape(-1, *shape[2:]), scores)
@@ -137,7 +137,7 @@ def _scores(
     bank: Mapping[str, Encoder],
     folder: Folder,
     probe: similarity.Probe,
-    work: Work,
+    work: Blocks,
     names: Sequence[str],
 ) -> np.ndarray:
     """Similarities `(encoders, L, T)`."""

@@ -115,9 +115,9 @@ def opened(root: str | Path, names: Sequence[str] = (), *, layout: str | None = 
     how, names = datasets.layout_named(layout), tuple(dict.fromkeys(names))
     for name in names:
         if name not in KINDS:
-            raise ValueError(f"There is no task {name!r}; there are {', '.join(KINDS)}.")
+            raise ValueError(f"there is no task {name!r}; there are {', '.join(KINDS)}.")
         if name not in (has := (*(task for task, kind in KINDS.items() if kind.compute), *how.targets)):
-            raise ValueError(f"The {layout} layout has no task {name!r}; it has {', '.join(has)}.")
+            raise ValueError(f"the {layout} layout has no task {name!r}; it has {', '.join(has)}.")
     computed = tuple(name for name in names if KINDS[name].compute)
     pairs = tuple((name, how.targets[name]) for name in names if name not in computed)
     wanted = tuple(target for _, target in pairs)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from flax import nnx
+from scipy.stats import rankdata
 
 from jaxsim import engine, evaluation, statistics
 from jaxsim.io import read_features
+from jaxsim.io.jobs import Blocks
 from jaxsim.measures import Measure
 from jaxsim.plotting.canvas import INK, bare, colors_of, new_figure, place
 from jaxsim.studies.branching import networks, similarity, training_runs
-from jaxsim.studies.branching.cache import Work
 from jaxsim.studies.branching.data import Folder
 from jaxsim.studies.branching.tasks import Task
 from jaxsim.studies.branching.training_runs import Plan
@@ -118,7 +119,7 @@ def compare_initializations(
     plan: Plan,
     measures: Mapping[str, Measure],
     probe: similarity.Probe,
-    work: Work,
+    work: Blocks,
     *,
     size: str = "small",
     seeds: int = 1,
@@ -145,7 +146,7 @@ def compare_initializations(
         FloatingPointError: a loss is not finite.
     """
     if len(bank) < 2 or len(folder.tasks) != 1:
-        raise ValueError(f"It takes several initializations and one task, not {len(bank)} and {len(folder.tasks)}.")
+        raise ValueError(f"it takes several initializations and one task, not {len(bank)} and {len(folder.tasks)}.")
     task, names, total = folder.tasks[0], tuple(bank), 1 + seeds * len(bank)
     pictures = probe.pictures(folder.train)
     code, own = _small(task, folder, plan, probe, pictures, work, size)
@@ -164,7 +165,7 @@ def compare_initializations(
             def run(checkpoints: Path, name: str = name, seed: int = seed) -> dict[str, float]:
                 return _tuned(name, bank[name], task, folder, plan, seed, checkpoints)[1]
 
-            values[s, i] = work.result(f"{name}-{seed}", run)[task.kind.measured]
+            values[s, i] = work.get(f"{name}-{seed}", run)[task.kind.measured]
             if progress is not None:
                 progress(1 + s * len(names) + i + 1, total)
     return Transfer(task, names, scores, values, own)
@@ -186,7 +187,7 @@ def _small(
     plan: Plan,
     probe: similarity.Probe,
     pictures: Dataset,
-    work: Work,
+    work: Blocks,
     size: str,
 ) -> tuple[np.ndarray, float]:
     """The small network's codes of the pictures, and its metric."""
@@ -199,9 +200,10 @@ def _small(
             code = np.array(read_features(out)[0][SELF])
         return {"code": code, "metric": np.array(found[task.kind.measured])}
 
-    found = work.arrays("small-network", made)
+    found = work.get("small-network", made)
     return found["code"], float(found["metric"])
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    return 1 + np.sum(values[None] > values[:, None], axis=1)
+    """Ranks, 1 for the highest, ties sharing the best and NaN last."""
+    return rankdata(-np.nan_to_num(values, nan=-np.inf), "min")

@@ -19,13 +19,6 @@ STRIDE = 16
 """Pixels of the picture for one of the map that DeepLab is given at most, as in the published networks."""
 SMALL = 16
 """Channels of the parts of a small encoder's decoder."""
-SIDES = {"small": 64, "torchvision": 224, "taskonomy": 256}
-"""Pixels of the pictures that each kind of encoder was trained on."""
-
-
-def side(encoder: Encoder) -> int:
-    """Which of `SIDES` an encoder was made for."""
-    return SIDES[encoder.variant if isinstance(encoder, models.ResNet) else "small"]
 
 
 def shown(name: str, encoder: Encoder, pixels: int | None = None) -> Preprocessing:
@@ -35,7 +28,7 @@ def shown(name: str, encoder: Encoder, pixels: int | None = None) -> Preprocessi
         ValueError: a network of Taskonomy bears the name of no task.
     """
     if isinstance(encoder, models.SmallEncoder):
-        return preprocessing_of(name).at(pixels or side(encoder))
+        return preprocessing_of(name).at(pixels or encoder.side)
     return extraction.preprocessing_of(name, encoder).at(pixels)
 
 
@@ -53,7 +46,7 @@ def layers(encoder: Encoder, wanted: Sequence[str] = (), *, blocks: bool = True)
     shapes = models.layer_shapes(encoder, (1, 64, 64, encoder.channels_in))
     maps = {name: shape[-1] for name, shape in shapes.items() if len(shape) == 4}
     if unknown := [pattern for pattern in wanted if not models.matching(maps, [pattern])]:
-        raise ValueError(f"The encoder has no map of features {unknown[0]!r}; it has {', '.join(maps)}.")
+        raise ValueError(f"the encoder has no map of features {unknown[0]!r}; it has {', '.join(maps)}.")
     chosen = models.matching(maps, wanted or (["block*"] if blocks else [])) or maps
     return {name: maps[name] for name in chosen}
 
@@ -118,16 +111,7 @@ def branch(
         width = math.lcm(channels, *layers(encoder, among).values())
         depth = max(1, min(DEPTH, max(layers(encoder).values()) // RATIO))
         decoder = models.DeepLabDecoder(task.channels, channels_in=width, depth=depth, activation=activation, rngs=rngs)
-        encoder = _dense(encoder)
+        encoder = encoder.at_stride(STRIDE)
     else:
         decoder = models.AsppDecoder(task.channels, channels_in=channels, channels=SMALL, scale=1, rngs=rngs)
     return Prepared(models.Branch(encoder, layer, decoder), shown(name, encoder))
-
-
-def _dense(encoder: models.ResNet) -> models.ResNet:
-    """The same weights at `STRIDE`, where the variant can be run so."""
-    if encoder.variant != "torchvision" or encoder.output_stride <= STRIDE:
-        return encoder
-    arguments: dict[str, Any] = encoder.configuration | {"output_stride": STRIDE}
-    graph = nnx.graphdef(nnx.eval_shape(lambda: models.ResNet(**arguments, rngs=nnx.Rngs(0))))
-    return nnx.merge(graph, nnx.state(encoder))

@@ -9,10 +9,10 @@ import numpy as np
 
 from jaxsim import engine, measures, resampling, schemes
 from jaxsim.io import read_features
+from jaxsim.io.jobs import Blocks
 from jaxsim.measures import Measure
 from jaxsim.results import Affinity
 from jaxsim.studies.branching import networks
-from jaxsim.studies.branching.cache import Work
 from jaxsim.studies.branching.data import Pictures
 from jaxsim.vision import extraction
 from jaxsim.vision.datasets import Dataset
@@ -117,13 +117,13 @@ class Probe:
         """
         have = min(self.count, len(pictures))
         if have < LEAST:
-            raise ValueError(f"Similarity needs at least {LEAST} pictures to learn from; there are {have}.")
+            raise ValueError(f"similarity needs at least {LEAST} pictures to learn from; there are {have}.")
         drawn = np.random.default_rng(self.seed).permutation(len(pictures))[:have]
         dataset = pictures.dataset.select([pictures.dataset.ids[i] for i in np.sort(drawn)])
         return dataclasses.replace(dataset, labels={})
 
 
-def codes(bank: Mapping[str, Encoder], pictures: Dataset, work: Work, label: str = "bank") -> dict[str, np.ndarray]:
+def codes(bank: Mapping[str, Encoder], pictures: Dataset, work: Blocks, label: str = "bank") -> dict[str, np.ndarray]:
     """What the last layer of each encoder makes of the pictures, at the size that its kind was made for."""
     shown = {name: networks.shown(name, encoder) for name, encoder in bank.items()}
     out = work.folder / "features" / label
@@ -138,7 +138,7 @@ def compared(
     bank: Mapping[str, np.ndarray],
     pictures: Dataset,
     probe: Probe,
-    work: Work,
+    work: Blocks,
     *,
     name: str,
     label: str = "layers",

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,7 @@ from jaxsim.vision import training
 from jaxsim.vision.datasets import Batch
 from jaxsim.vision.datasets.loader import stretch
 from jaxsim.vision.models.weights import Encoder, digest
-
-OPTIMIZERS = ("sgd", "adam")
+from jaxsim.vision.training.optimizers import Optimizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +58,13 @@ class Plan:
         return dataclasses.replace(folder, train=train, val=val)
 
 
+OPTIMIZERS: dict[str, Callable[[Plan], Optimizer]] = {
+    "sgd": lambda plan: training.Sgd(plan.epochs),
+    "adam": lambda plan: training.adam,
+}
+"""The optimizer of a plan, by name."""
+
+
 def trained(
     network: nnx.Module,
     task: Task,
@@ -83,7 +89,7 @@ def trained(
         FloatingPointError: a loss is not finite, naming the step.
     """
     if plan.optimizer not in OPTIMIZERS:
-        raise ValueError(f"There is no optimizer {plan.optimizer!r}; there are {', '.join(OPTIMIZERS)}.")
+        raise ValueError(f"there is no optimizer {plan.optimizer!r}; there are {', '.join(OPTIMIZERS)}.")
     stream = pictures.batches(
         min(plan.batch, len(pictures)),
         size=plan.size,
@@ -100,7 +106,7 @@ def trained(
         task,
         stream,
         steps=steps,
-        optimizer=training.Sgd(plan.epochs) if plan.optimizer == "sgd" else training.adam,
+        optimizer=OPTIMIZERS[plan.optimizer](plan),
         learning_rate=plan.learning_rate,
         checkpoints=checkpoints,
         every=max(1, min(250, steps // 4)),

@@ -6,7 +6,7 @@ claim is fixed in its code. `run` runs experiments by name; the functions are in
 """
 
 from jaxsim.studies.reproduce.catalog import EXPERIMENTS, Experiment, run, summary
-from jaxsim.studies.reproduce.model_cache import Workshop, recipe_of
+from jaxsim.studies.reproduce.model_cache import ModelCache, recipe_of
 from jaxsim.studies.reproduce.settings import Outcome, Setting, setting
 
-__all__ = ["EXPERIMENTS", "Experiment", "Outcome", "Setting", "Workshop", "recipe_of", "run", "setting", "summary"]
+__all__ = ["EXPERIMENTS", "Experiment", "Outcome", "Setting", "ModelCache", "recipe_of", "run", "setting", "summary"]

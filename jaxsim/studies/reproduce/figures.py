@@ -14,12 +14,12 @@ from jaxsim.plotting.canvas import (
     MARKERS,
     bare,
     colors_of,
-    listing,
+    labeled_rows,
     new_figure,
     place,
     text_width,
 )
-from jaxsim.plotting.trees import draw_tree
+from jaxsim.plotting.dendrograms import draw_tree
 from jaxsim.results import Affinity
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def listed(
     marks: Sequence[float] = (),
 ) -> "Figure":
     """Points of one or more series, a line of text each; `spans` are intervals of the last series but the paper's."""
-    figure, axes = listing(names, 4.2, above=0.4)
+    figure, axes = labeled_rows(names, 4.2, above=0.4)
     places = np.arange(len(names), dtype=float)
     shown = [label for label in series if not _printed(label)]
     for i, (label, values) in enumerate(series.items()):
@@ -171,7 +171,7 @@ def side_by_side(
 ) -> "Figure":
     """Points on scales of their own beside each other, a line of text each, names in the colors of their groups."""
     wide, gap = 1.75, 0.25
-    figure, first = listing(names, wide, right=(wide + gap) * (len(panels) - 1) + 0.9)
+    figure, first = labeled_rows(names, wide, right=(wide + gap) * (len(panels) - 1) + 0.9)
     width, height = figure.get_size_inches()
     left, below, _, up = first.get_position().bounds * np.array([width, height, width, height])
     places, colors = np.arange(len(names), dtype=float), colors_of(groups.values())

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.stats import rankdata
 
 from jaxsim import engine, evaluation, measures, statistics
 from jaxsim.results import Affinity
-from jaxsim.studies.reproduce.model_cache import Workshop
+from jaxsim.studies.reproduce.model_cache import ModelCache
 from jaxsim.studies.reproduce.settings import Features, Setting
 
 LEVEL = 0.05
@@ -31,7 +32,7 @@ class Likeness:
     spearman: float
 
 
-def workshop(setting: Setting, who: str) -> Workshop:
+def workshop(setting: Setting, who: str) -> ModelCache:
     """The setting's workshop.
 
     Raises:
@@ -41,7 +42,7 @@ def workshop(setting: Setting, who: str) -> Workshop:
         raise ValueError(f"{who} trains networks: it needs a setting with a workshop.")
     odd = [name for name in setting.workshop.names if name not in setting.truth.targets]
     if odd:
-        raise ValueError(f"The workshop trains for {', '.join(odd)}, to which no transfer was measured.")
+        raise ValueError(f"the workshop trains for {', '.join(odd)}, to which no transfer was measured.")
     return setting.workshop
 
 
@@ -129,11 +130,9 @@ def relabeled_means(affinities: Sequence[Affinity], setting: Setting) -> tuple[n
 
 def _standard_ranks(values: np.ndarray, used: np.ndarray) -> np.ndarray:
     """Average ranks of the used entries of each column, centered and of length 1; zero elsewhere."""
-    values = np.asarray(values, dtype=np.float64)
-    below = (values[None] < values[:, None]) & used[None]
-    same = (values[None] == values[:, None]) & used[None]
-    ranks = np.where(used, below.sum(1) + (same.sum(1) + 1) / 2, 0.0)
-    centered = np.where(used, ranks - ranks.sum(0) / used.sum(0), 0.0)
+    entries = np.where(used, np.asarray(values, dtype=np.float64), np.nan)
+    ranks = rankdata(entries, axis=0, nan_policy="omit")
+    centered = np.nan_to_num(ranks - np.nanmean(ranks, axis=0))
     length = np.sqrt((centered**2).sum(0))
     return centered / np.where(length > 0, length, np.inf)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsim.io.json_files import finite
-from jaxsim.studies.reproduce.model_cache import NEW_WORLD, Report, Workshop, recipe_of
+from jaxsim.io.files import finite
+from jaxsim.studies.reproduce.model_cache import NEW_WORLD, ModelCache, Report, recipe_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,7 +56,7 @@ class Setting:
     labels: Features | None = None
     reference: Features | None = None
     elsewhere: Features | None = None
-    workshop: Workshop | None = None
+    workshop: ModelCache | None = None
     quick: bool = False
     seed: int = 0
 
@@ -69,7 +69,7 @@ class Setting:
         """
         lacking = [name for name in self.truth.sources if name not in self.groups]
         if lacking:
-            raise ValueError(f"The groups lack {', '.join(lacking)}.")
+            raise ValueError(f"the groups lack {', '.join(lacking)}.")
         return {name: self.groups[name] for name in self.truth.sources}
 
     @property
@@ -85,10 +85,10 @@ class Setting:
         """
         odd = [name for name in self.truth.targets if name not in self.truth.sources]
         if odd:
-            raise ValueError(f"Transfer was measured to {', '.join(odd)}, not among the sources.")
+            raise ValueError(f"transfer was measured to {', '.join(odd)}, not among the sources.")
         lacking = [name for name in self.truth.sources if name not in features]
         if lacking:
-            raise ValueError(f"Transfer was measured from {', '.join(lacking)}, which the features lack.")
+            raise ValueError(f"transfer was measured from {', '.join(lacking)}, which the features lack.")
         return {name: np.asarray(features[name]) for name in self.truth.sources}
 
 
@@ -161,18 +161,18 @@ def setting(
 
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
-        raise ValueError(f"A setting has no part {unknown[0]!r}; there are {', '.join(PARTS)}.")
+        raise ValueError(f"a setting has no part {unknown[0]!r}; there are {', '.join(PARTS)}.")
     if (encoders is None) != (truth is None):
-        raise ValueError("Encoders and their measured transfer belong together: give both, or neither for the shipped.")
+        raise ValueError("encoders and their measured transfer belong together: give both, or neither for the shipped.")
     if encoders is None:
         encoders, recipe = networks.shipped(), recipe or recipe_of()
     truth = world.load_truth() if truth is None else truth
     if set(encoders) != set(truth.sources):
         odd = ", ".join(sorted(set(encoders) ^ set(truth.sources)))
-        raise ValueError(f"The encoders and the measured transfer are of different networks; in one only: {odd}.")
+        raise ValueError(f"the encoders and the measured transfer are of different networks; in one only: {odd}.")
     if len(truth.sources) < FEWEST:
         raise ValueError(
-            f"The experiments compare rankings of networks and need {FEWEST} at least; this world has "
+            f"the experiments compare rankings of networks and need {FEWEST} at least; this world has "
             f"{len(truth.sources)}: {', '.join(truth.sources)}."
         )
     count = PICTURES_QUICK if quick else PICTURES
@@ -214,7 +214,7 @@ def setting(
         labels={name: world.readable(tasks.named(name), target) for name, target in here.targets.items()} or None,
         reference=None if reference is None else codes(reference),
         elsewhere=None if there is None else codes(there),
-        workshop=Workshop(encoders, shown, amount, folder=folder, progress=progress) if "workshop" in parts else None,
+        workshop=ModelCache(encoders, shown, amount, folder=folder, progress=progress) if "workshop" in parts else None,
         quick=quick,
         seed=seed,
     )

@@ -4,9 +4,10 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import rankdata
 
 from jaxsim import engine, evaluation, measures
-from jaxsim.io.json_files import finite
+from jaxsim.io.files import finite
 from jaxsim.studies.reproduce import figures, rankings
 from jaxsim.studies.reproduce.model_cache import NEW_TASK, NEW_WORLD
 from jaxsim.studies.reproduce.settings import Outcome, Setting
@@ -131,7 +132,7 @@ def new_task(setting: Setting) -> Outcome:
     found = evaluation.spearman(scores, real)
     null = np.array([evaluation.spearman(scores, real[order]) for order in rankings.relabelings(setting, len(real))])
     p = rankings.p_value(found, null)
-    predicted, actual = (1 + np.sum(a[None] > a[:, None], 1) for a in (scores, real))
+    predicted, actual = (rankdata(-np.nan_to_num(a, nan=-np.inf), "min") for a in (scores, real))
     rows = [
         Source(
             source=name,

@@ -6,6 +6,8 @@ A loss takes the network's output and the target, of one image or with any leadi
 
 import dataclasses
 import functools
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import jax
@@ -195,39 +197,65 @@ def standardize(targets: Float[Array, "n *a c"]) -> tuple[Float[Array, " c"], Fl
     return jnp.mean(targets, axes), jnp.where(sd > 0, sd, 1)
 
 
-def constant_prediction(task: "Task", targets: Array, weights: Float[Array, " c"] | None = None) -> Float[Array, "..."]:
-    """The output that, given for every image alike, has the least loss: one value for each position and channel.
+def _median(targets: Array, weights: Array | None, classes: int) -> Array:
+    del weights, classes
+    return jnp.median(targets, 0)
 
-    Medians under absolute errors, means under squared ones, log frequencies under cross-entropies (by position,
-    and weighted as the loss is).
+
+def _mean(targets: Array, weights: Array | None, classes: int) -> Array:
+    del weights, classes
+    return jnp.mean(targets, 0)
+
+
+def _log_shares(targets: Array, weights: Array | None, classes: int) -> Array:
+    del weights, classes
+    return jnp.log(jnp.mean(targets, 0) + 1e-9)
+
+
+def _log_frequencies(targets: Array, weights: Array | None, classes: int) -> Array:
+    weights = jnp.ones(classes) if weights is None else weights
+    counts = [jnp.mean(targets == c, axis=0, dtype=jnp.float32) for c in range(classes)]
+    return jnp.log(jnp.stack(counts, -1) * weights + 1e-9)
+
+
+def _balanced_log_frequencies(targets: Array, weights: Array | None, classes: int) -> Array:
+    return _log_frequencies(targets, class_weights(targets, classes) if weights is None else weights, classes)
+
+
+CONSTANTS: Mapping[Callable[..., jax.Array], Callable[[Array, Array | None, int], Array]] = MappingProxyType(
+    {
+        absolute: _median,
+        hidden_absolute: _median,
+        squared: _mean,
+        divergence: _log_shares,
+        cross_entropy: _log_frequencies,
+        balanced_cross_entropy: _balanced_log_frequencies,
+    }
+)
+"""The best constant output under each loss, a function of (targets, class weights, number of classes)."""
+
+
+def constant_prediction(task: "Task", targets: Array, weights: Float[Array, " c"] | None = None) -> Float[Array, "..."]:
+    """The constant output with the least loss: one value for each position and channel, see `CONSTANTS`.
 
     Args:
-        task: one of `tasks.TASKS`, other than the two of kind 'embedding'.
+        task: one of `tasks.TASKS`, other than the two embeddings.
         targets: `(n, ...)`, of training images or of those to be judged.
         weights: of classes, as given to the loss.
 
     Raises:
-        ValueError: the task is of kind 'embedding', whose best constant is known by its loss alone.
+        ValueError: the task is an embedding, for which only the loss of the best constant is known.
     """
-    targets = jnp.asarray(targets)
-    if task.kind == "embedding":
-        raise ValueError(f"No constant output is known to be best for {task.name!r}; use constant_loss.")
-    if task.kind == "distribution":
-        return jnp.log(jnp.mean(targets, 0) + 1e-9)
-    if task.kind in ("classes", "segmentation"):
-        if weights is None and task.loss is balanced_cross_entropy:
-            weights = class_weights(targets, task.channels)
-        weights = jnp.ones(task.channels) if weights is None else weights
-        counts = [jnp.mean(targets == c, axis=0, dtype=jnp.float32) for c in range(task.channels)]
-        return jnp.log(jnp.stack(counts, -1) * weights + 1e-9)
-    return jnp.median(targets, 0) if task.loss in (absolute, hidden_absolute) else jnp.mean(targets, 0)
+    if task.loss not in CONSTANTS:
+        raise ValueError(f"no constant output is known to be best for {task.name!r}; use constant_loss.")
+    return CONSTANTS[task.loss](jnp.asarray(targets), weights, task.channels)
 
 
 def constant_loss(task: "Task", targets: Array, weights: Float[Array, " c"] | None = None) -> Float[Array, ""]:
-    """Loss on the targets `(n, ...)` of the best predictor that does not look at the image.
+    """Loss on the targets `(n, ...)` of the best predictor that ignores the image.
 
-    The constant is fitted to these same targets, one value for each position: of n images, it is too good by about
-    one part in n.
+    The constant is fitted to these same targets, one value for each position: with n images, its loss is too low by
+    about one part in n.
 
     >>> import jax.numpy as jnp
     >>> from jaxsim.studies.rooms import tasks
@@ -235,11 +263,10 @@ def constant_loss(task: "Task", targets: Array, weights: Float[Array, " c"] | No
     1.0
     """
     targets = jnp.asarray(targets)
-    if isinstance(task.loss, Pairs):
+    if task.loss not in CONSTANTS:
         return task.loss.constant(targets)
     best = constant_prediction(task, targets, weights)
-    shape = (targets.shape[0], *best.shape)
-    return task.loss(jnp.broadcast_to(best, shape), targets, weights)
+    return task.loss(jnp.broadcast_to(best, (len(targets), *best.shape)), targets, weights)
 
 
 def skill(
@@ -260,4 +287,4 @@ def skill(
 
 def _check(what, array, shape):
     if array.shape != tuple(shape):
-        raise ValueError(f"The {what} has shape {array.shape} where the target asks for {tuple(shape)}.")
+        raise ValueError(f"the {what} has shape {array.shape} where the target asks for {tuple(shape)}.")

@@ -47,7 +47,7 @@ class Task:
     kind: Kind
     channels: int
     target: Callable[["View"], Any]
-    loss: Callable[..., jax.Array]
+    loss: Any
     corrupt: Callable[..., jax.Array] = image.unchanged
     on_host: bool = False
 
@@ -102,7 +102,7 @@ def named(name: str) -> Task:
         return TASKS[name]
     near = difflib.get_close_matches(name, TASKS, n=3, cutoff=0.4)
     hint = f"the nearest are {', '.join(near)}" if near else f"there are {', '.join(TASKS)}"
-    raise ValueError(f"No task is called {name!r}; {hint}.")
+    raise ValueError(f"no task is called {name!r}; {hint}.")
 
 
 def targets(task: Task, views: "View") -> jax.Array:

@@ -69,7 +69,7 @@ class Truth:
         'rgb2mist'
         """
         if what not in MATRICES:
-            raise ValueError(f"There is no matrix {what!r}; there are {', '.join(MATRICES)}.")
+            raise ValueError(f"there is no matrix {what!r}; there are {', '.join(MATRICES)}.")
         return Affinity.from_array(
             getattr(self, what), self.sources, self.targets, measure=f"measured transfer, {what}"
         )

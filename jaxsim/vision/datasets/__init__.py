@@ -1,6 +1,6 @@
-"""Datasets: readers of the folders of Taskonomy, Pascal VOC, NYUv2 and plain pictures, batches, and writers.
+"""Readers of Taskonomy, Pascal VOC, NYUv2 and plain folders of pictures, and batches of them.
 
-Needs the `nn` extra; `import jaxsim` leaves this package out. Every reader gives a `Dataset`: ids, random access, and
+Needs the `nn` extra; `import jaxsim` leaves this package out. Every reader returns a `Dataset`: ids, random access, and
 targets in physical units with masks. `jaxsim.studies.rooms.export` writes the built-in world in the same layouts.
 """
 

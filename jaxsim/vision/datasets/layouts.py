@@ -1,4 +1,4 @@
-"""The layouts by name, recognizing which one a folder has, and the plain folder of pictures without labels."""
+"""Dataset layouts by name, recognition of a folder's layout, and the reader of plain folders of pictures."""
 
 import functools
 import os
@@ -13,14 +13,14 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def folder(root: str | Path) -> Dataset:
-    """All pictures in a folder and the folders below it, without targets; hidden files are left out.
+    """Read all pictures in a folder and its subfolders, without targets; hidden files are skipped.
 
-    An id is the file's path below the folder, with its suffix; ids are sorted.
+    Ids are paths relative to the folder, with their suffix, sorted.
 
     Raises:
         FileNotFoundError: there is no such folder.
-        OSError: a folder below it cannot be listed.
-        ValueError: it holds no picture.
+        OSError: a subfolder cannot be listed.
+        ValueError: there are no pictures in it.
 
     >>> import tempfile
     >>> from PIL import Image
@@ -37,7 +37,7 @@ def folder(root: str | Path) -> Dataset:
         here = Path(place).relative_to(root)
         found += [(here / name).as_posix() for name in names if _is_picture(name)]
     if not found:
-        raise ValueError(f"{root} holds no picture: none of its files ends in {', '.join(SUFFIXES)}.")
+        raise ValueError(f"{root} has no pictures: none of its files ends in {', '.join(SUFFIXES)}.")
     return Dataset("folder", tuple(sorted(found)), functools.partial(picture_below, root, ""), {})
 
 
@@ -67,14 +67,14 @@ LAYOUTS: dict[str, Layout] = {
     "taskonomy": taskonomy_layout.TASKONOMY,
     "folder": Layout(marks=(), targets={}, read=_whole, train_val=_every_fourth),
 }
-"""Layouts by name, in the order in which they are looked for; a folder of any pictures comes last."""
+"""Layouts by name, in the order in which they are tried; a plain folder of pictures comes last."""
 
 
 def layout_named(name: str) -> Layout:
-    """The layout of that name.
+    """Look up a layout.
 
     Raises:
-        ValueError: there is none; the message lists the names.
+        ValueError: the name is unknown; the message lists the known ones.
     """
     if name not in LAYOUTS:
         raise ValueError(f"there is no dataset layout {name!r}; there are {', '.join(LAYOUTS)}.")
@@ -82,10 +82,10 @@ def layout_named(name: str) -> Layout:
 
 
 def recognized(root: Path) -> str:
-    """The name of the one layout that a folder or file has; 'folder' where no other is recognized.
+    """Name of the layout of a folder or file; 'folder' if no other is recognized.
 
     Raises:
-        ValueError: there are marks of several.
+        ValueError: the folder matches several layouts.
     """
     if not root.is_dir():
         return next((name for name, layout in LAYOUTS.items() if layout.suffix == root.suffix), "folder")

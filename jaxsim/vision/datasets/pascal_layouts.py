@@ -1,4 +1,4 @@
-"""Pascal VOC 2012 with the masks of the Semantic Boundaries Dataset (SBD), and the multi-task PASCAL_MT."""
+"""Readers of Pascal VOC 2012, with masks of the Semantic Boundaries Dataset (SBD), and of PASCAL_MT."""
 
 import functools
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from jaxsim.vision.datasets.image_files import path_below, picture_below
 from jaxsim.vision.datasets.records import Dataset, Label, Layout, Values, chosen, label_of_files
 
 CLASSES = 21
-"""Background, then the twenty classes of objects."""
+"""Background and the twenty object classes."""
 SPLITS = ("train", "val", "trainval", "trainaug")
 MT_TARGETS = ("semantic", "normals", "context")
 CONTEXT_CLASSES = 459
@@ -25,21 +25,21 @@ _KNOWN = """
     397 401 403 405 407 408 411 412 413 414 417 419 421 423 427 429 430 432 440 441 442 443 444 446 454 457
     """
 NORMALS_KNOWN = frozenset(int(number) for number in _KNOWN.split())
-"""Numbers of the Pascal Context classes whose names NYUv2 also has, 'unknown' left out, and of 'tvmonitor'.
+"""Pascal Context classes whose names also occur in NYUv2, except 'unknown', and 'tvmonitor'.
 
-The normals were predicted by a network that had learned from NYUv2; they count on these classes alone.
+The normals were predicted by a network trained on NYUv2, so they count on these classes alone.
 """
 
 
 def voc(
     root: str | Path, split: str = "train", targets: Sequence[str] = ("semantic",), *, sbd: str | Path | None = None
 ) -> Dataset:
-    """VOC 2012 (Everingham et al. 2015) with one target: 'semantic', the class of each pixel, 0 to 20, or 255.
+    """Read VOC 2012 (Everingham et al. 2015) with one target: 'semantic', the class of each pixel, 0 to 20, or 255.
 
-    Pixels of 255 are the unlabeled bands around objects; the mask leaves them out. The split 'trainaug' is built,
+    Pixels of 255, the unlabeled bands around objects, are masked. The split 'trainaug' is built,
     not read: the pictures of VOC's train list and those with a mask of SBD (Hariharan et al. 2011), less those of
-    VOC's val list; 10,582 in all. A picture's own VOC mask is preferred where both exist. SBD's come from the folder
-    `sbd`, or else from `SegmentationClassAug` (also where a mirror has put that in a folder of the same name).
+    VOC's val list; 10,582 in all. VOC's own mask is preferred where both exist. SBD's masks come from the folder `sbd`,
+    or else from `SegmentationClassAug` (also where a mirror has nested it in a folder of the same name).
 
     Args:
         root: `VOC2012`, or a folder that holds it or `VOCdevkit/VOC2012`.
@@ -54,7 +54,7 @@ def voc(
     root = _place(Path(root), ("VOC2012", "VOCdevkit/VOC2012"), "JPEGImages", "VOC2012")
     wanted = chosen("VOC2012", targets, ("semantic",))
     if split not in SPLITS:
-        raise ValueError(f"The VOC2012 layout has no split {split!r}; there are {', '.join(SPLITS)}.")
+        raise ValueError(f"the VOC2012 layout has no split {split!r}; there are {', '.join(SPLITS)}.")
     lists = root / "ImageSets" / "Segmentation"
     own, more = root / "SegmentationClass", None
     if split == "trainaug":
@@ -72,16 +72,16 @@ def voc(
 
 
 def _place(root: Path, inner: Sequence[str], mark: str, what: str) -> Path:
-    """The first of `root` and the paths below it that holds a folder called `mark`."""
+    """The first of `root` and the paths below it that contains a folder called `mark`."""
     tried = [root, *(root / path for path in inner)]
     for place in tried:
         if (place / mark).is_dir():
             return place
-    raise FileNotFoundError(f"{root} holds no {what}: there is no {mark} in {', '.join(map(str, tried))}.")
+    raise FileNotFoundError(f"{root} does not contain {what}: there is no {mark} in {', '.join(map(str, tried))}.")
 
 
 def _augmented(root: Path, lists: Path, sbd: Path | None) -> tuple[tuple[str, ...], Path]:
-    """Ids of trainaug, and the folder of the masks that VOC does not have."""
+    """Ids of trainaug, and the folder of the masks that VOC lacks."""
     train, val = (splits.read_split(lists / f"{part}.txt") for part in ("train", "val"))
     splits.require(root / "SegmentationClass", train, ".png", lists / "train.txt")
     if sbd is not None:
@@ -100,7 +100,7 @@ def _augmented(root: Path, lists: Path, sbd: Path | None) -> tuple[tuple[str, ..
 
 
 def _pictures(jpeg: Path, ids: Sequence[str], more: Path | None, source: str) -> dict[str, Path]:
-    """Folders of the pictures that are not in VOC's own but in SBD's."""
+    """Folders of the pictures that are in SBD's folder instead of VOC's."""
     elsewhere = more.parent / "img" if more is not None else None
     there = splits.names_in(jpeg)
     absent = [name for name in ids if f"{name}.jpg" not in there]
@@ -133,7 +133,7 @@ def _mask(path: Path) -> Values:
 
 
 def pascal_mt(root: str | Path, split: str = "train", targets: Sequence[str] = MT_TARGETS) -> Dataset:
-    """PASCAL_MT, as published with ASTMT (Maninis et al. 2019).
+    """Read PASCAL_MT, as published with ASTMT (Maninis et al. 2019).
 
     'semantic': class 0 to 20, or 255 where masked; from `semseg/VOC12`, or from `semseg/pascal-context` if the picture
     is not there. 'normals': 2 v / 255 - 1 from `normals_distill`, float32 `(h, w, 3)`, zero and masked where the
@@ -143,7 +143,7 @@ def pascal_mt(root: str | Path, split: str = "train", targets: Sequence[str] = M
     Args:
         root: the folder that holds `JPEGImages`.
         split: name of a file in `ImageSets/Context`, without '.txt'.
-        targets: some of the three.
+        targets: a subset of the three.
 
     Raises:
         FileNotFoundError: a folder, the split file, or files that it names are missing.
@@ -169,7 +169,7 @@ def pascal_mt(root: str | Path, split: str = "train", targets: Sequence[str] = M
 
 
 def _masks(root: Path, ids: Sequence[str], listed: Path):
-    """Where each picture's mask is, VOC's first."""
+    """Function from an id to its mask, preferably VOC's."""
     voc, other = root / "VOC12", root / "pascal-context"
     first = splits.names_in(voc) if voc.is_dir() else set()
     splits.require(other, [name for name in ids if f"{name}.png" not in first], ".png", listed)
@@ -197,7 +197,7 @@ def _normals(root: Path, name: str) -> Values:
 
 
 def _train_val(root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
-    """The splits 'trainaug', or 'train' where there are no further masks, and 'val'."""
+    """The splits 'trainaug', or 'train' where further masks are missing, and 'val'."""
     beside = (root / "benchmark_RELEASE", root.parent / "benchmark_RELEASE")
     sbd = next((place for place in beside if place.is_dir()), None)
     inner = ("", "VOC2012/", "VOCdevkit/VOC2012/")

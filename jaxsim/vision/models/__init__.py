@@ -1,7 +1,7 @@
-"""Networks in Flax NNX, channels last: small ones, ResNet-50, decoders; weights converted, and as checked safetensors.
+"""Networks in Flax NNX, channels last: encoders, decoders, converted public weights, and checked weight files.
 
 Needs the `nn` extra; `import jaxsim` leaves this package out. Every convolution and product asks for
-`Precision.HIGHEST` unless told otherwise, so features are not TensorFloat-32 numbers on a GPU.
+`Precision.HIGHEST` by default, so features are not computed in TensorFloat-32 on a GPU.
 """
 
 from jaxsim.vision.models.batchnorm import fold

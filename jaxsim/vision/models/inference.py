@@ -15,13 +15,12 @@ WORTHWHILE = 128
 
 
 def for_inference(network: Network) -> Network:
-    """An equal network that is faster: normalizations folded and, on a CPU, large 3x3 convolutions as `Winograd`.
+    """Copy a network for faster inference: fold normalizations and, on a CPU, use `Winograd` for wide 3x3 convolutions.
 
-    On other devices the compiler's convolutions choose such algorithms themselves. Training and saving need the network
-    that it was made from.
+    On other devices the compiler selects such algorithms itself. The copy can be neither trained nor saved.
 
     Args:
-        network: any module; it stays as it is.
+        network: any module; it is not changed.
 
     Example:
         >>> import jax.numpy as jnp
@@ -42,19 +41,19 @@ def for_inference(network: Network) -> Network:
 
 
 def _suits(layer: nnx.Module) -> bool:
-    """Whether a layer is a convolution that `Winograd` does, and faster."""
+    """Whether `Winograd` computes a layer, and faster."""
     if not isinstance(layer, nnx.Conv) or layer.kernel_size != (3, 3) or layer.in_features < WORTHWHILE:
         return False
     return (layer.strides, layer.kernel_dilation, layer.padding) == (1, 1, ((1, 1), (1, 1)))
 
 
 class Winograd(nnx.Module):
-    r"""A 3x3 convolution at stride 1, padded by one: F(2 x 2, 3 x 3).
+    r"""A 3x3 convolution at stride 1 with padding 1 by the Winograd algorithm F(2 x 2, 3 x 3).
 
-    Each 4 x 4 patch d, two pixels from the next, gives 2 x 2 outputs :math:`A^T [(G g G^T) \cdot (B^T d B)] A`, in
-    which the product over channels is one matrix product for each of the 16 places. The transforms only add, subtract
-    and halve; the result differs from a convolution's as two convolutions in another order do, by 1e-6 of the largest
-    value.
+    Each 4 x 4 patch d, taken every two pixels, gives 2 x 2 outputs :math:`A^T [(G g G^T) \cdot (B^T d B)] A`, in
+    which the product over channels is one matrix product for each of the 16 positions: 2.25 times fewer
+    multiplications. The transforms only add, subtract and halve; the result differs from a direct convolution by
+    rounding, 1e-6 of the largest value.
 
     Source: Lavin & Gray, Fast algorithms for convolutional neural networks (2016), section 4.1.
 
@@ -80,7 +79,7 @@ class Winograd(nnx.Module):
         self.precision = convolution.precision
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w k"]:
-        """The convolution's values."""
+        """Convolve."""
         b, h, w, c = x.shape
         rows, columns = -(-h // 2), -(-w // 2)
         x = jnp.pad(x, ((0, 0), (1, 2 * rows + 1 - h), (1, 2 * columns + 1 - w), (0, 0)))
@@ -96,10 +95,10 @@ class Winograd(nnx.Module):
 
 
 def _spread(d: list[Array]) -> list[Array]:
-    """B^T along an axis given as its four slices."""
+    """Apply B^T along an axis given as its four slices."""
     return [d[0] - d[2], d[1] + d[2], d[2] - d[1], d[1] - d[3]]
 
 
 def _gather(m: list[Array]) -> list[Array]:
-    """A^T along an axis given as its four slices."""
+    """Apply A^T along an axis given as its four slices."""
     return [m[0] + m[1] + m[2], m[1] - m[2] - m[3]]

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from jaxsim.io.folders import whole
+from jaxsim.io.files import atomic
 
 JPEG_QUALITY = 95
 
@@ -28,7 +28,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if os.path.lexists(path):
         raise FileExistsError(f"{path} already exists; give another folder.")
-    with whole(path, path) as folder:
+    with atomic(path, folder=True) as folder:
         try:
             yield folder
         except (OSError, RuntimeError) as error:  # also where h5py or Pillow tell it in their own words

@@ -78,7 +78,7 @@ def numbered(pictures: Iterable[Labeled]) -> Iterator[tuple[int, Labeled]]:
     for number, picture in enumerate(pictures):
         yield number, picture
     if number < 0:
-        raise ValueError("There are no pictures to write.")
+        raise ValueError("there are no pictures to write.")
 
 
 def held_out(number: int) -> bool:

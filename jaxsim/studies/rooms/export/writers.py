@@ -8,7 +8,7 @@ from jaxsim.studies.rooms.export import encodings
 from jaxsim.studies.rooms.export.labeled_pictures import Labeled, labeled, numbered
 from jaxsim.studies.rooms.export.nyuv2_layout import nyu, nyud_mt
 from jaxsim.studies.rooms.export.pascal_layouts import pascal_mt, voc
-from jaxsim.studies.rooms.export.taskonomy_layout import TASKS, taskonomy
+from jaxsim.studies.rooms.export.taskonomy_layout import STORED, taskonomy
 
 
 def folder(path: str | Path, pictures: Iterable[Labeled]) -> Path:
@@ -43,7 +43,7 @@ WRITERS: dict[str, Writer] = {
     "nyu": Writer(nyu),
     "nyud_mt": Writer(nyud_mt),
     "pascal_mt": Writer(pascal_mt),
-    "taskonomy": Writer(taskonomy, tuple(TASKS.values())),
+    "taskonomy": Writer(taskonomy, tuple(task for task, _ in STORED.values())),
     "voc": Writer(voc),
 }
 """The writers of `datasets.LAYOUTS`, by the same names."""

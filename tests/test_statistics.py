@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from jaxsim import statistics
+from jaxsim.statistics.members import replacement_weights
 
 RNG = np.random.default_rng(7)
 VALUES = RNG.normal(0.3, 0.1, (40, 4, 3))
@@ -47,7 +48,6 @@ def two_factor(values, estimate, groups, **rest):
 # One row per function that works entry by entry: name, function of (values, estimate, jackknife).
 ENTRYWISE = {
     "spread": lambda v, s, j: statistics.spread(v),
-    "bootstrap_error": lambda v, s, j: statistics.bootstrap_error(v),
     "subsample_error": lambda v, s, j: statistics.subsample_error(v, 20, 100),
     "jackknife_error": lambda v, s, j: statistics.jackknife_error(v),
     "percentile": lambda v, s, j: statistics.percentile_interval(v, 0.9),
@@ -56,7 +56,7 @@ ENTRYWISE = {
     "fisher": lambda v, s, j: statistics.fisher_interval(s, statistics.spread(v)),
     "bca": lambda v, s, j: statistics.bca_interval(v, s, j),
     "permutation_p": lambda v, s, j: statistics.permutation_p(v, s),
-    "permutation_p_two_sided": lambda v, s, j: statistics.permutation_p_two_sided(v, s),
+    "permutation_p two-sided": lambda v, s, j: statistics.permutation_p(v, s, two_sided=True),
     "family_wise": lambda v, s, j: jnp.stack(statistics.family_wise(v, s)),
     "simultaneous": lambda v, s, j: statistics.simultaneous_interval(v, s, 0.9),
     "first_share": lambda v, s, j: statistics.first_share(v),
@@ -91,7 +91,7 @@ def test_jit_and_dtype(name, dtype):
 
 def test_standard_errors():
     sd = VALUES.std(axis=0, ddof=1)
-    close(statistics.bootstrap_error(VALUES), sd)
+    close(statistics.spread(VALUES), sd)
     close(statistics.subsample_error(VALUES, 20, 100), sd * 0.5)
     deviations = VALUES - VALUES.mean(axis=0)
     close(statistics.jackknife_error(VALUES), np.sqrt(39 / 40 * (deviations**2).sum(axis=0)))
@@ -158,8 +158,8 @@ def test_permutation_p_counts_ties_and_itself():
     close(statistics.permutation_p(null, 0.2), 3 / 5)
     close(statistics.permutation_p(null, 0.2 * (1 + 1e-15)), 3 / 5)
     close(statistics.permutation_p(null, 1.0), 1 / 5)
-    close(statistics.permutation_p_two_sided(null, -1.0), 2 / 5)
-    close(statistics.permutation_p_two_sided(null, 0.15), 1.0)
+    close(statistics.permutation_p(null, -1.0, two_sided=True), 2 / 5)
+    close(statistics.permutation_p(null, 0.15, two_sided=True), 1.0)
 
 
 def test_permutation_p_against_scipy():
@@ -169,10 +169,7 @@ def test_permutation_p_against_scipy():
     def statistic(one):
         return stats.pearsonr(one, y).statistic
 
-    for alternative, function in (
-        ("greater", statistics.permutation_p),
-        ("two-sided", statistics.permutation_p_two_sided),
-    ):
+    for alternative in ("greater", "two-sided"):
         found = stats.permutation_test(
             (x,),
             statistic,
@@ -182,13 +179,12 @@ def test_permutation_p_against_scipy():
             vectorized=False,
             rng=np.random.default_rng(1),
         )
-        close(function(found.null_distribution, found.statistic), found.pvalue)
+        two_sided = alternative == "two-sided"
+        close(statistics.permutation_p(found.null_distribution, found.statistic, two_sided=two_sided), found.pvalue)
 
 
 def test_differences():
     close(statistics.difference(VALUES, (0, 1), (3, 2)), VALUES[:, 0, 1] - VALUES[:, 3, 2])
-    close(statistics.column_differences(ESTIMATE)[1, 3], ESTIMATE[1] - ESTIMATE[3])
-    assert statistics.column_differences(VALUES).shape == (40, 4, 4, 3)
     entries = ((0, 1), (3, 2), (2, 0))
     flat = statistics.select(VALUES, entries)
     close(flat, np.stack([VALUES[:, i, j] for i, j in entries], axis=1))
@@ -283,7 +279,7 @@ def test_family_wise_error_under_the_null():
 def test_false_discovery_against_scipy(family):
     family = np.asarray(family)
     close(statistics.false_discovery(family), stats.false_discovery_control(family))
-    close(statistics.benjamini_yekutieli(family), stats.false_discovery_control(family, method="by"))
+    close(statistics.false_discovery(family, any_dependence=True), stats.false_discovery_control(family, method="by"))
 
 
 def test_false_discovery_does_not_count_nan():
@@ -291,21 +287,25 @@ def test_false_discovery_does_not_count_nan():
     holes = family.copy()
     holes[1, 2], holes[0, 0], holes[2, 3] = np.nan, 1.5, -0.1
     kept = np.isfinite(holes) & (holes >= 0) & (holes <= 1)
-    for function, method in ((statistics.false_discovery, "bh"), (statistics.benjamini_yekutieli, "by")):
-        got = np.asarray(function(holes))
+    for any_dependence, method in ((False, "bh"), (True, "by")):
+        got = np.asarray(statistics.false_discovery(holes, any_dependence=any_dependence))
         close(got[kept], stats.false_discovery_control(holes[kept], method=method))
         assert np.isnan(got[~kept]).all()
 
 
-def test_what_resamples_support():
-    assert statistics.smallest_p(99) == 0.01
+def test_resamples_needed_are_the_fewest_that_reach_the_level():
     for level, hypotheses in ((0.05, 1), (0.05, 190), (0.01, 3), (0.1, 7), (0.5, 1)):
         needed = statistics.resamples_needed(level, hypotheses)
-        assert statistics.supports(needed, hypotheses, level)
-        assert statistics.smallest_p(needed) * hypotheses <= level * (1 + 1e-9)
-        if needed > 1:
-            assert statistics.smallest_p(needed - 1) * hypotheses > level
-            assert not statistics.supports(needed - 1, hypotheses, level)
+        assert hypotheses / (needed + 1) <= level * (1 + 1e-9)
+        assert needed == 1 or hypotheses / needed > level
+
+
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.999])
+def test_student_stretch_against_scipy(level):
+    for degrees in (1, 2, 7, 499):
+        want = stats.t.ppf((1 + level) / 2, degrees) / stats.norm.ppf((1 + level) / 2)
+        assert statistics.student_stretch(degrees, level) == pytest.approx(want, rel=1e-12)
+    assert np.isnan(statistics.student_stretch(0, level))
 
 
 def loop_ranks(values, exclude):
@@ -369,7 +369,6 @@ def test_one_source_and_one_resample():
     close(statistics.permutation_p(one, one[0]), 1.0)
     close(statistics.first_share(one), [[1.0, 1.0]])
     close(statistics.rank_distribution(one), [[[1.0, 1.0]]])
-    close(statistics.column_differences(one), np.zeros((1, 1, 1, 2)))
     assert np.isnan(statistics.rank_stability(one, one[0])).all()
     tests = jax.jit(statistics.family_wise)(one, one[0])
     assert np.isnan(tests.step_down).all()
@@ -395,7 +394,7 @@ def test_two_factor_against_rsatoolbox_on_the_same_draws():
     util = pytest.importorskip("rsatoolbox.util.inference_util", exc_type=ImportError)
     values, estimate = RNG.normal(size=(50, 3, 6)), RNG.normal(size=(3, 6))
     got = two_factor(values, estimate, (0,) * 6, key=jax.random.key(KEY), images=40)
-    weights = np.asarray(statistics.groups.member_weights(jax.random.fold_in(jax.random.key(KEY), 0), 50, 6, float))
+    weights = np.asarray(replacement_weights(jax.random.fold_in(jax.random.key(KEY), 0), 50, np.ones(6, bool), float))
     close(weights.sum(axis=1), 1.0)
     close(weights * 6, np.round(weights * 6))
     bootstraps = [
@@ -600,13 +599,12 @@ WRONG = {
     "level": (lambda: statistics.percentile_interval(VALUES, 95), ValueError, "strictly between 0 and 1"),
     "subset": (lambda: statistics.subsample_error(VALUES, 100, 100), ValueError, "0 < m < n"),
     "null": (lambda: statistics.family_wise(VALUES, ESTIMATE, TRUTH[:2]), ValueError, r"null \(2, 3\)"),
-    "p": (lambda: statistics.smallest_p(0), ValueError, "at least one"),
     "hypotheses": (lambda: statistics.resamples_needed(0.05, 0), ValueError, "at least 1"),
     "flat ranks": (lambda: statistics.first_share(VALUES[:, 0]), ValueError, r"\(B, S, T\)"),
     "exclude": (lambda: statistics.first_share(VALUES, np.eye(4, dtype=bool)), ValueError, r"\(4, 4\)"),
     "mask": (lambda: statistics.column_agreement(ESTIMATE, TRUTH, SPEARMAN, TRUTH), TypeError, "boolean"),
     "truth": (lambda: statistics.column_agreement(ESTIMATE, TRUTH.T, SPEARMAN), ValueError, r"\(3, 4\)"),
-    "vector": (lambda: statistics.column_differences(TRUTH[0]), ValueError, r"\(\.\.\., S, T\)"),
+    "vector": (lambda: statistics.select(TRUTH[0], ((0, 0),)), ValueError, r"\(\.\.\., S, T\)"),
     "square": (lambda: statistics.noise_ceiling_from_scores(TRUTH), ValueError, r"\(\.\.\., U, U\)"),
     "groups": (
         lambda: statistics.two_factor(VALUES, ESTIMATE, (0, 1), key=jax.random.key(0)),

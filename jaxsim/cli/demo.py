@@ -1,16 +1,34 @@
 """The command `demo`: the whole pipeline, from rendered pictures through the shipped encoders to a report."""
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxsim import demo, engine, evaluation, extras, io, plotting, resampling, schemes, taxonomy
-from jaxsim.cli.loading import read_measure
-from jaxsim.cli.output import emit, note, progress, staged, table
-from jaxsim.cli.scoring import pairs, save_affinity, write_rows
-from jaxsim.studies.reproduce.settings import SEED
+from jaxsim.cli.affinity import save_affinity
+from jaxsim.cli.arguments import add_measure, add_output, add_resampling, count
+from jaxsim.cli.bootstrap import pairs
+from jaxsim.cli.inputs import read_measure
+from jaxsim.cli.output import emit, note, progress, staged, table, write_rows
+
+SUMMARY = "the whole pipeline on the built-in world"
+HELP = """Run the whole pipeline on the built-in world: render pictures of furnished rooms, take the features of
+the twenty shipped encoders, one trained on each task of the RSA paper, and compute their affinity with intervals,
+the task tree with branch support, the ranking of sources for depth, plots and a short report. With --made-up it
+uses 12 generated networks, none trained, in four known groups.
+
+Writes in DIR:
+  pictures.png   the first pictures
+  features.npz   the features, to try the other commands on
+  affinity.npz, affinity.csv, affinity.png, resamples.npz, intervals.csv, ranking.png,
+  taxonomy.npz, taxonomy.png   as the other commands do
+  report.txt     what came out, also printed
+
+examples:
+  jaxsim demo --out demo
+  jaxsim demo --measure dds-laplacian --images 1000 --out demo_dds"""
 
 _FILES = (
     "features.npz",
@@ -26,7 +44,17 @@ _FILES = (
 )
 
 
-def run_demo(arguments: Namespace) -> None:
+def add_arguments(command: ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    command.add_argument("--images", type=count, default=500, metavar="N", help="pictures rendered; default: 500")
+    command.add_argument("--made-up", action="store_true", help="use generated features, none trained, instead")
+    add_measure(command, several=False)
+    add_resampling(command, 100, "100, in pairs of halves")
+    command.add_argument("--x64", action="store_true", help="compute in float64")
+    add_output(command)
+
+
+def run(arguments: Namespace) -> None:
     """Affinity with intervals, tree with support, ranking, plots and a report."""
     import jax
 
@@ -67,10 +95,11 @@ def _made_up(arguments: Namespace) -> tuple[dict[str, np.ndarray], dict[str, str
 def _rooms(arguments: Namespace, folder: Path) -> tuple[dict[str, np.ndarray], dict[str, str], str]:
     """Features that the shipped encoders have of fresh pictures; the first pictures as one PNG."""
     with extras.needed("the built-in world needs", install=f"{extras.NN}, or give --made-up"):
+        from jaxsim.studies.reproduce.settings import SEED
         from jaxsim.studies.rooms import encoders, pictures, tasks
     shipped = encoders.shipped()
     made = pictures.make(arguments.images, seed=SEED + arguments.seed, progress=progress(arguments, "pictures"))
-    plotting.save_figure(plotting.pictures(made.rgb[:48]), folder / "pictures.png")
+    plotting.save_figure(plotting.contact_sheet(made.rgb[:48]), folder / "pictures.png")
     groups = {name: tasks.named(name).group for name in shipped}
     return encoders.features(shipped, made.rgb), groups, "rgb2depth"
 

@@ -1,4 +1,4 @@
-"""Groups of networks (subjects, seeds): variance over images and members together, and noise ceilings."""
+"""Members of groups (subjects, seeds): two-factor variance and noise ceilings."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +11,9 @@ from jaxsim.statistics import checks
 
 
 class TwoFactor(NamedTuple):
-    """Mean scores of groups and their variances, each `(S, G)`; a standard error is the square root.
+    """Mean scores of groups and their variances, each `(S, G)`.
+
+    A standard error is the square root of a variance.
 
     Attributes:
         estimate: mean over the group's members of the full-sample scores.
@@ -29,7 +31,7 @@ class TwoFactor(NamedTuple):
 
 
 class NoiseCeiling(NamedTuple):
-    """Range in which the mean score of the best possible model lies, each of shape `(...)`.
+    """Bounds `(...)` on the mean score of the best possible model.
 
     Attributes:
         lower: every member against the mean of the others.
@@ -49,15 +51,15 @@ def two_factor(
     resamples: int | None = None,
     images: int | None = None,
 ) -> TwoFactor:
-    """Two-factor bootstrap over images and members, with the variance correction of Schuett et al. 2023.
+    """Two-factor bootstrap over images and members, with corrected variance.
 
-    A group's score is the mean over its members. Member resamples draw a group's members with replacement,
-    groups apart. Resampling both factors counts the noise of single scores three times, once in each
-    single-factor bootstrap and once in their interaction; `corrected_variance` takes it out. Draw r uses
-    `fold_in(key, r)`.
+    The correction is that of Schuett et al. 2023. A group's score is the mean over its members. Member
+    resamples draw a group's members with replacement, groups apart. Resampling both factors counts the noise of
+    single scores three times, once in each single-factor bootstrap and once in their interaction;
+    `corrected_variance` takes it out. Draw r uses `fold_in(key, r)`.
 
-    With few members the corrected variance is too small where members differ more than images do: simulated, it is
-    0.5 of the true variance for 2 members, 0.6 for 3 and 0.8 for 5.
+    With few members the corrected variance is too small where members differ more than images do: in
+    simulations, it is 0.5 of the true variance for 2 members, 0.6 for 3 and 0.8 for 5.
 
     A member that is NaN makes its own group NaN. A group of one member has no variance over members: its
     `members`, `both` and `corrected` are NaN. Rows count as fixed; for the variance of a difference, pass
@@ -70,8 +72,7 @@ def two_factor(
         key: typed random key for the draws of members.
         resamples: number of draws of members; draw r goes with image resample `r mod B`. None takes B.
         images: number of images, for the small-sample form of the correction; None takes the limit of many
-            images
-            and members.
+            images and members.
 
     Raises:
         ValueError: the shapes do not fit, or a group has no members.
@@ -84,8 +85,7 @@ def two_factor(
         >>> bool(out.corrected[0, 0] <= out.both[0, 0])
         True
     """
-    values, estimate = checks.pair(values, estimate)
-    checks.rank_of(values, 3, "values", "(B, S, U)")
+    values, estimate = checks.pair(values, estimate, "(B, S, U)")
     columns = _members(groups, estimate.shape[1])
     draws = values.shape[0] if resamples is None else resamples
     if draws < 1:
@@ -106,7 +106,7 @@ def corrected_variance(
     members_count: ArrayLike | None = None,
     images_count: int | None = None,
 ) -> jax.Array:
-    """Combine the variances of three bootstraps: over both factors, over members, over images.
+    """Combine the variances of bootstraps over both factors and over each.
 
     `2 (members + images) - both`, raised to the larger single-factor variance and then lowered to `both`
     (Schuett, Kipnis, Diedrichsen & Kriegeskorte 2023, eLife 12:e82566). With counts U and n the small-sample
@@ -127,23 +127,26 @@ def corrected_variance(
     if images_count is not None and images_count < 2:
         raise ValueError(f"images_count must be at least 2, and is {images_count}.")
     v = 1.0 if images_count is None else images_count / (images_count - 1)
-    u = jnp.ones((), both.dtype)
-    if members_count is not None:
-        count = jnp.asarray(members_count, both.dtype)
-        u = jnp.broadcast_to(jnp.where(count > 1, count / jnp.maximum(count - 1, 1), jnp.nan), both.shape)
+    u = 1.0 if members_count is None else jnp.broadcast_to(inflation(members_count, both.dtype), both.shape)
     value = u * members + v * images - u * v * (both - members - images)
     return jnp.minimum(jnp.maximum(value, jnp.maximum(u * members, v * images)), both)
 
 
+def inflation(count: ArrayLike, dtype) -> jax.Array:
+    """Ratio `count / (count - 1)` of the true variance to a bootstrap's; NaN for one unit."""
+    count = jnp.asarray(count, dtype)
+    return jnp.where(count > 1, count / jnp.maximum(count - 1, 1), jnp.nan)
+
+
 def noise_ceiling_from_scores(scores: ArrayLike) -> NoiseCeiling:
-    """Noise ceiling of a group of U members from their scores with each other, `(..., U, U)`.
+    """Noise ceiling of U members from their mutual scores `(..., U, U)`.
 
     `upper = mean_u (sum_v S_uv) / sqrt(sum_vw S_vw)`,
     `lower = mean_u (sum_{v != u} S_uv) / sqrt(sum_{v, w != u} S_vw)`.
 
-    Exact where the score is the inner product of unit vectors (cosine, Pearson, and U-centered cosine): a
+    Exact where the score is the inner product of unit vectors (cosine, Pearson and U-centered cosine), since a
     member's score with the mean of unit vectors needs only these inner products (Nili et al. 2014). For
-    Spearman it is the ceiling with mean ranks left unranked. The diagonal must be the score of a map with
+    Spearman it is the ceiling with mean ranks left unranked. The diagonal must hold the score of a map with
     itself, 1.
 
     NaN where a score is NaN or a sum under a root is not positive; the lower bound is NaN for a single
@@ -184,14 +187,14 @@ def _members(groups: Sequence[int], count: int) -> list[list[int]]:
 
 
 def _one_group(values: jax.Array, estimate: jax.Array, columns: list[int], draws: int, key: jax.Array):
-    """Estimate and the variances by images, members and both, each `(S,)`, of one group's mean."""
+    """Estimate and variances by images, members and both, each `(S,)`, of a group."""
     count, index = len(columns), jnp.array(columns)
     values, estimate = values[:, :, index], estimate[:, index]
     by_images = jnp.var(values.mean(axis=2), axis=0, ddof=1)
     if count == 1:
         unknown = jnp.full_like(by_images, jnp.nan)
         return estimate.mean(axis=1), by_images, unknown, unknown
-    weights = member_weights(key, draws, count, values.dtype)
+    weights = replacement_weights(key, draws, jnp.ones(count, bool), values.dtype)
     chosen = values if draws == values.shape[0] else values[jnp.arange(draws) % values.shape[0]]
     highest = jax.lax.Precision.HIGHEST
     members = jnp.einsum("ru,su->rs", weights, estimate, precision=highest)
@@ -199,11 +202,17 @@ def _one_group(values: jax.Array, estimate: jax.Array, columns: list[int], draws
     return estimate.mean(axis=1), by_images, jnp.var(members, axis=0, ddof=1), jnp.var(both, axis=0, ddof=1)
 
 
-def member_weights(key: jax.Array, draws: int, count: int, dtype) -> jax.Array:
-    """Weights `(draws, count)` of draws with replacement, rows summing to 1; row r uses `fold_in(key, r)`."""
+def replacement_weights(key: jax.Array, draws: int, kept: jax.Array, dtype) -> jax.Array:
+    """Weights `(draws, U)` of draws with replacement among the kept units `(U,)`.
+
+    Each row sums to 1; row r uses `fold_in(key, r)`.
+    """
+    size, count = kept.shape[0], kept.sum()
+    order = jnp.argsort(~kept, stable=True)
 
     def one(r: jax.Array) -> jax.Array:
-        chosen = jax.random.randint(jax.random.fold_in(key, r), (count,), 0, count)
-        return jnp.zeros(count, dtype).at[chosen].add(1) / count
+        chosen = jax.random.randint(jax.random.fold_in(key, r), (size,), 0, jnp.maximum(count, 1))
+        drawn = (jnp.arange(size) < count).astype(dtype)
+        return jnp.zeros(size, dtype).at[order[chosen]].add(drawn) / count.astype(dtype)
 
     return jax.vmap(one)(jnp.arange(draws))

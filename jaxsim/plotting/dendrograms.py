@@ -1,4 +1,4 @@
-"""Trees as dendrograms."""
+"""Dendrograms of trees."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,16 +15,20 @@ if TYPE_CHECKING:
 
 
 def dendrogram(tree: "Tree") -> "Figure":
-    """Draw a tree with its leaves on the right and the height of each merge below.
+    """Draw a tree with its leaves on the right and the heights of its merges along x.
 
-    Support, where the tree holds it, stands in per cent where a branch joins; the root's is not printed,
-    since every resample has it.
-
-    Args:
-        tree: the tree of T networks.
+    Support, where the tree has it, is printed in percent where a branch joins. The root's is not, since every
+    resample has it.
 
     Raises:
         ImportError: matplotlib is not installed.
+
+    Example:
+        >>> import pandas as pd
+        >>> from jaxsim.taxonomy import tree
+        >>> s = pd.DataFrame([[1, 0.1, 0.2], [0.1, 1, 0.8], [0.2, 0.8, 1]], list("abc"), list("abc"))
+        >>> [label.get_text() for label in dendrogram(tree(s)).axes[0].get_yticklabels()]
+        ['a', 'c', 'b']
     """
     count = len(tree.names)
     names = [tree.names[i] for i in tree.order]
@@ -50,15 +54,17 @@ def dendrogram(tree: "Tree") -> "Figure":
 
 
 def draw_tree(axes: "Axes", tree: "Tree", *, upright: bool) -> list[tuple[float, float]]:
-    """Draw the branches, leaves at 0, 1, 2, ... in the order of the tree, and return where each merge sits.
+    """Draw the branches on given axes.
+
+    Leaves are at 0, 1, 2, ... in the order of the tree.
 
     Args:
-        axes: where to draw; the limits are left to the caller.
+        axes: the axes; the caller sets their limits.
         tree: the tree.
-        upright: leaves along x and distance along y, or the other way round.
+        upright: leaves along x and heights along y, or the other way round.
 
     Returns:
-        For each merge its distance and its place among the leaves.
+        Height of each merge and its position along the leaves.
     """
     merges = np.asarray(tree.merges, dtype=float)
     count = len(tree.names)
@@ -74,7 +80,7 @@ def draw_tree(axes: "Axes", tree: "Tree", *, upright: bool) -> list[tuple[float,
 
 
 def _print_support(axes: "Axes", joints: Sequence[tuple[float, float]], support: np.ndarray, font: float) -> None:
-    """Write the share just left of each joint, above the branch that leads on from it."""
+    """Print the share just left of each joint, above the branch that leads on from it."""
     from matplotlib.patheffects import withStroke
 
     for (height, where), share in zip(joints, support, strict=True):

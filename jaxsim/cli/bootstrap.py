@@ -1,83 +1,59 @@
-"""The commands `affinity` and `bootstrap`, and scoring for the others."""
+"""The command `bootstrap`: intervals by resampling images."""
 
-import csv
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxsim import engine, io, plotting, resampling, schemes, taxonomy
-from jaxsim.cli.loading import places, read_measures, read_set
-from jaxsim.cli.output import emit, note, progress, staged, table
-from jaxsim.results import Affinity
+from jaxsim import plotting, resampling, schemes
+from jaxsim.cli.affinity import ROWS, memory
+from jaxsim.cli.arguments import FEATURES, add_computing, add_measure, add_output, add_resampling, count
+from jaxsim.cli.inputs import places, read_measures, read_set
+from jaxsim.cli.output import emit, note, progress, staged, table, write_rows
 
-_ROWS = 30
+SUMMARY = "intervals by resampling images"
+HELP = f"""How sure one can be of an affinity matrix: resample the images and score each resample.
 
+{FEATURES}
 
-def run_affinity(arguments: Namespace) -> None:
-    """Affinity matrices, one or several, with their pictures."""
-    chosen = read_measures(arguments.measure)
-    where = places(list(chosen))
-    names = [w + n for w in where.values() for n in ("affinity.npz", "affinity.csv", "affinity.png")]
-    with staged(arguments.out, names, overwrite=arguments.overwrite) as folder:
-        found = score(arguments, arguments.features, arguments.against, chosen)
-        for affinity, place in zip(found, where.values(), strict=True):
-            (folder / place).mkdir(exist_ok=True)
-            save_affinity(affinity, folder / place)
-    files = [str(Path(arguments.out) / name) for name in names]
-    parts = [f"{label}\n{describe(a)}" for label, a in zip(chosen, found, strict=True)]
-    values = [{"measure": label} | a.to_json() for label, a in zip(chosen, found, strict=True)]
-    emit(arguments, "\n\n".join(parts), {"affinities": values, "files": files})
-    note(arguments, f"wrote {', '.join(names)} in {arguments.out}")
+schemes (--scheme):
+  halves        random halves of the images, each with its complement, everything refitted; the default, whose
+                intervals cover as they say (Fisher's scale, Student's t)
+  bootstrap     images drawn with replacement; percentile intervals, too narrow at high scores
+  bayesian      continuous random weights on the images; percentile intervals
+  subsample     --size images without replacement, transform and bandwidth refitted (the DDS protocol)
+  jackknife     each image left out once; normal intervals
+  permutation   images of one network shuffled: p values for "no similarity", no intervals
 
+Writes in DIR (with several measures in DIR/MEASURE):
+  resamples.npz  all resampled matrices; jaxsim.load reads it, `jaxsim taxonomy --support` uses it
+  intervals.csv  per pair: estimate, standard error, low, high (p_values.csv for permutation)
+  ranking.png    sources of one target with intervals and how often each ranks first (not for permutation)
 
-def score(arguments: Namespace, path: str, against: str | None, chosen: Mapping[str, Any]) -> list[Affinity]:
-    """One matrix per measure, of the features at `path` with themselves or with those at `against`."""
-    features, ids = read_set(path, arguments.ids, x64=arguments.x64)
-    options = {"align": arguments.align, "memory": memory(arguments)}
-    wanted = list(chosen.values())
-    note(arguments, f"{len(features)} networks from {path}; {', '.join(chosen)}")
-    if against is None:
-        return engine.affinity(features, wanted, ids=ids, **options)
-    others, other_ids = read_set(against, x64=arguments.x64)
-    return engine.affinity(features, wanted, against=others, ids=ids, against_ids=other_ids, **options)
+examples:
+  jaxsim bootstrap features.npz --measure rsa --seed 0 --out results
+  jaxsim bootstrap features.npz --measure rsa --scheme bootstrap --resamples 1000 --out results
+  jaxsim bootstrap features.npz --measure dds-laplacian --scheme subsample --size 50 --out subsets
+  jaxsim bootstrap features.npz --target depth --level 0.9 --out results"""
 
 
-def memory(arguments: Namespace) -> int | None:
-    """The budget in bytes, or None."""
-    return None if arguments.memory is None else int(arguments.memory * 2**30)
+def add_arguments(command: ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    command.add_argument("features", metavar="FEATURES", help="directory or file of features")
+    command.add_argument("--against", metavar="FEATURES", help="score against these networks instead")
+    add_measure(command)
+    schemes = ("halves", "bootstrap", "bayesian", "subsample", "jackknife", "permutation")
+    command.add_argument("--scheme", choices=schemes, default="halves", help="default: halves")
+    command.add_argument("--size", type=count, metavar="M", help="images per subset, for subsample")
+    add_resampling(command, None, "100 for halves, else 1000")
+    command.add_argument("--target", metavar="NAME", help="target of ranking.png; default: the first column")
+    add_computing(command)
+    add_output(command)
 
 
-def save_affinity(affinity: Affinity, folder: Path) -> None:
-    """Write the record, the table and the picture."""
-    affinity.save(folder / "affinity.npz")
-    io.write_csv_matrix(folder / "affinity.csv", affinity.values, affinity.names, affinity.targets)
-    plotting.save_figure(plotting.affinity_heatmap(affinity, order_of(affinity)), folder / "affinity.png")
-
-
-def order_of(affinity: Affinity) -> Any:
-    """A tree to order a picture by, or None where the matrix has none: two sets, or undefined scores."""
-    if not affinity.square or len(affinity.names) < 2 or not np.isfinite(np.asarray(affinity.values)).all():
-        return None
-    return taxonomy.tree(affinity)
-
-
-def describe(affinity: Affinity) -> str:
-    """Small matrices whole, larger ones as the most similar other network of each target."""
-    if max(np.shape(affinity.values)) <= 12:
-        cells = np.asarray(affinity.values, dtype=float).tolist()
-        marks = [str(i + 1) for i in range(len(affinity.targets))]
-        tags = [f"{i + 1:>{len(marks[-1])}} {n}" if affinity.square else n for i, n in enumerate(affinity.names)]
-        shown = table(["", *marks], [[tag, *line] for tag, line in zip(tags, cells, strict=True)])
-        columns = ", ".join(f"{m} {t}" for m, t in zip(marks, affinity.targets, strict=True))
-        return shown if affinity.square else f"{shown}\ncolumns: {columns}"
-    best = [(t, *next(iter(affinity.ranking(t)), ("", float("nan")))) for t in affinity.targets]
-    return table(["target", "most similar", "score"], best, limit=_ROWS)
-
-
-def run_bootstrap(arguments: Namespace) -> None:
+def run(arguments: Namespace) -> None:
     """Resampled matrices with intervals, or p values."""
     chosen = read_measures(arguments.measure)
     where, permuted = places(list(chosen)), arguments.scheme == "permutation"
@@ -98,7 +74,7 @@ def run_bootstrap(arguments: Namespace) -> None:
                 shown = plotting.ranking(resamples, target, arguments.level)
                 plotting.save_figure(shown, folder / place / "ranking.png")
     files = [str(Path(arguments.out) / name) for name in names]
-    parts = [f"{label}\n{table(h, r, limit=_ROWS)}" for label, (h, r) in zip(chosen, tables, strict=True)]
+    parts = [f"{label}\n{table(h, r, limit=ROWS)}" for label, (h, r) in zip(chosen, tables, strict=True)]
     lists = [[dict(zip(h, line, strict=True)) for line in r] for h, r in tables]
     values = [{"measure": label, "pairs": rows} for label, rows in zip(chosen, lists, strict=True)]
     settings = {"scheme": scheme.kind, "level": arguments.level, "seed": arguments.seed}
@@ -178,10 +154,3 @@ def pairs(resamples: Any, level: float, permuted: bool = False) -> tuple[list[st
             scores = [float(c[i, j]) for c in columns.values()]
             rows.append([resamples.names[i], resamples.targets[j], *scores])
     return ["source", "target", *columns], rows
-
-
-def write_rows(path: Path, header: list[str], rows: list[list[Any]]) -> None:
-    """Write a table as CSV."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([header, *rows])

@@ -2,16 +2,56 @@
 
 import json
 import math
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
 from jaxsim import extras
-from jaxsim.cli.loading import read_encoders
+from jaxsim.cli.arguments import LAYOUTS, add_output, count
+from jaxsim.cli.inputs import read_encoders
 from jaxsim.cli.output import emit, note, progress, table
 
+SUMMARY = "features of pictures"
+HELP = """Take the features that encoders have of pictures, for the commands that compare them.
 
-def run_features(arguments: Namespace) -> None:
+Encoders are files of `jaxsim convert` or `jaxsim rooms`. Each is shown what it was trained on, by its kind:
+  ResNet-50 of torchvision   imagenet: short side to 256 pixels, center of 224, ImageNet's mean and deviation
+  networks of Taskonomy      center square of 256 pixels in [-1, 1] and, by the name of the encoder, which must be
+                             that of its task: low saturation, the lightness alone, or the center hidden
+  small encoders             unit: pictures in [0, 1] at their own size, or that of --size; those of the built-in
+                             world at the size they were trained on, gray for colorization
+--preprocessing rgb2depth gives another for all encoders, --preprocessing ENCODER=rgb2depth for one.
+
+Writes the folder DIR, complete or not at all:
+  ENCODER.npy, or ENCODER.LAYER.npy where an encoder has several layers: (images, ..., channels), float32
+  image_ids.npy, features.json   which image each row is of; how the features were made
+Until then they are in DIR.part. After an error, Ctrl-C or a kill the same command goes on there; a picture that
+cannot be read may be mended or removed in between. Memory does not grow with the number of pictures.
+
+examples:
+  jaxsim features pictures --encoder depth.safetensors --encoder normals.safetensors --out features
+  jaxsim features VOC2012 --split val --encoder resnet50.safetensors --layer "block*" --out voc
+  jaxsim features nyu_depth_v2_labeled.mat --encoder resnet50.safetensors --pool --out features"""
+
+
+def add_arguments(command: ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    command.add_argument("images", metavar="IMAGES", help="folder of pictures, or of a dataset; for nyu the .mat file")
+    text = "safetensors file of one or more encoders; repeat it for several files"
+    command.add_argument("--encoder", metavar="FILE", action="append", required=True, help=text)
+    text = "layer to take, * being any text; repeat it for several; default: the last one of each encoder"
+    command.add_argument("--layer", metavar="NAME", action="append", help=text)
+    command.add_argument("--layout", "--dataset", choices=LAYOUTS, help="of IMAGES; default: detected")
+    command.add_argument("--split", metavar="NAME", help="of voc, nyud_mt or pascal_mt; default: train")
+    text = "what encoders are shown, where they should not be shown what they were trained on; see above"
+    command.add_argument("--preprocessing", metavar="[ENCODER=]NAME", action="append", help=text)
+    command.add_argument("--size", type=count, metavar="PIXELS", help="side of the pictures, instead of the usual")
+    command.add_argument("--pool", action="store_true", help="write means over positions")
+    command.add_argument("--batch", type=count, default=32, metavar="N", help="pictures at a time; default: 32")
+    add_output(command)
+
+
+def run(arguments: Namespace) -> None:
     """Take features; a stopped run goes on where it was."""
     with extras.needed("taking features needs"):
         from jaxsim.vision import extraction

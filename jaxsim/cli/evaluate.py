@@ -1,63 +1,54 @@
-"""The commands `taxonomy` and `evaluate`."""
+"""The command `evaluate`: agreement with measured transfer."""
 
 import contextlib
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxsim import evaluation, plotting, taxonomy
-from jaxsim.cli.loading import is_matrix, read_affinity, read_measure, read_resamples
-from jaxsim.cli.output import emit, note, staged, table
-from jaxsim.cli.scoring import score, write_rows
+from jaxsim import evaluation, plotting
+from jaxsim.cli.arguments import add_draws, add_output
+from jaxsim.cli.inputs import read_affinity, read_resamples
+from jaxsim.cli.output import emit, note, staged, table, write_rows
 from jaxsim.results import Affinity
 
-_LINKAGES = {
-    "average": taxonomy.average_linkage,
-    "authors": taxonomy.authors_linkage,
-    "transfer": taxonomy.transfer_linkage,
-}
+SUMMARY = "agreement with measured transfer"
+HELP = """Agreement of an affinity matrix with measured transfer, target by target: Spearman correlation
+with and without the target itself as a source, and whether the source predicted best is among the truly best.
+
+AFFINITY and TRUTH are matrices with sources as rows, targets as columns and higher meaning better: a file of
+`jaxsim affinity`, a CSV or npz matrix with names, or a pickle released with Taskonomy; TRUTH may be `rooms`, the
+transfer measured in the built-in world. Names align the two.
+
+With --resamples, from `jaxsim bootstrap --scheme bootstrap`, it adds intervals of the mean: over images (bias
+shown and corrected), over targets, and over both; each says what it conditions on.
+
+With --out DIR it writes agreement.csv (the table), agreement.npz (the record without the diagonal),
+agreement.png (the correlations per target) and with --resamples intervals.csv.
+
+examples:
+  jaxsim evaluate results/affinity.npz transfer.csv
+  jaxsim evaluate demo/affinity.npz rooms
+  jaxsim evaluate results/affinity.npz transfer.csv --resamples results/resamples.npz --out agreement
+  jaxsim evaluate results/affinity.npz matrices.npz --key affinity --subset --out agreement
+  jaxsim evaluate results/affinity.csv all_affinities.pkl --json"""
 
 
-def run_taxonomy(arguments: Namespace) -> None:
-    """Tree of features or of a matrix, with support where resamples are given."""
-    names = ["taxonomy.npz", "taxonomy.txt", "taxonomy.png", "heatmap.png"]
-    with staged(arguments.out, names, overwrite=arguments.overwrite) as folder:
-        affinity = _matrix(arguments)
-        linkage = _LINKAGES[arguments.linkage]
-        tree = taxonomy.tree(affinity, linkage=linkage, symmetrize=arguments.symmetrize)
-        if arguments.support:
-            resamples = read_resamples(arguments.support, affinity)
-            tree = taxonomy.branch_support(tree, resamples, linkage=linkage)
-        text = tree.to_text()
-        clusters = tree.clusters(arguments.clusters) if arguments.clusters else []
-        lines = [f"cluster {i + 1}: {', '.join(members)}" for i, members in enumerate(clusters)]
-        tree.save(folder / "taxonomy.npz")
-        whole = [f"{tree.convention}; {tree.provenance.measure}", "", text, "", *lines, "", tree.to_newick()]
-        (folder / "taxonomy.txt").write_text("\n".join(whole) + "\n", encoding="utf-8")
-        plotting.save_figure(plotting.dendrogram(tree), folder / "taxonomy.png")
-        shown = plotting.affinity_heatmap(affinity, tree if affinity.square else None)
-        plotting.save_figure(shown, folder / "heatmap.png")
-    files = [str(Path(arguments.out) / name) for name in names]
-    emit(arguments, "\n".join([text, "", *lines]), _tree_json(tree, clusters) | {"files": files})
-    note(arguments, f"wrote {', '.join(names)} in {arguments.out}")
+def add_arguments(command: ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    command.add_argument("affinity", metavar="AFFINITY", help="the prediction")
+    command.add_argument("truth", metavar="TRUTH", help="measured transfer")
+    command.add_argument("--key", metavar="NAME", help="array of TRUTH, where it is an npz file of several")
+    command.add_argument("--affinity-key", metavar="NAME", help="the same for AFFINITY")
+    command.add_argument("--subset", action="store_true", help="use the networks that both have")
+    text = "resamples.npz of `jaxsim bootstrap --scheme bootstrap`: intervals over images, over targets and over both"
+    command.add_argument("--resamples", metavar="NPZ", help=text)
+    add_draws(command)
+    add_output(command, required=False)
 
 
-def _matrix(arguments: Namespace) -> Affinity:
-    if is_matrix(arguments.input, arguments.key):
-        if arguments.measure:
-            raise ValueError(f"{arguments.input} is a matrix of scores already: leave out --measure.")
-        return read_affinity(arguments.input, arguments.key)
-    return score(arguments, arguments.input, None, dict([read_measure(arguments.measure)]))[0]
-
-
-def _tree_json(tree: Any, clusters: list[tuple[str, ...]]) -> dict[str, Any]:
-    order = [tree.names[i] for i in tree.order]
-    return {"tree": tree.to_json(), "order": order, "newick": tree.to_newick(), "clusters": clusters}
-
-
-def run_evaluate(arguments: Namespace) -> None:
+def run(arguments: Namespace) -> None:
     """Agreement with transfer, with and without the diagonal, and its intervals where resamples are given."""
     names = ["agreement.csv", "agreement.npz", "agreement.png"]
     names += ["intervals.csv"] if arguments.resamples else []

@@ -1,21 +1,49 @@
 """The command `transfer`: rank initializations for a new task by similarity, fine-tune from each, correlate."""
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxsim import plotting
-from jaxsim.cli.branching import parts, plan_of, probe_of, read_bank, some
-from jaxsim.cli.loading import read_measures
-from jaxsim.cli.output import check, emit, note, progress, staged, table
-from jaxsim.cli.scoring import write_rows
+from jaxsim.cli.arguments import DATA, SIZES, TASKS, add_folder, add_measure, add_output, add_training
+from jaxsim.cli.banks import parts, plan_of, probe_of, read_bank, some
+from jaxsim.cli.inputs import read_measures
+from jaxsim.cli.output import check, emit, note, progress, staged, table, write_rows
+
+SUMMARY = "which network to start from"
+HELP = f"""Which network to start from for a new task: train a small network on it, rank all initializations by
+similarity with that, fine-tune from each, and correlate (the Pascal experiment of RSA 2019 and DDS 2020).
+
+{DATA}
+Initializations are the encoders of --bank, or the built-in ones; training is as in `jaxsim branch`.
+
+Writes in DIR:
+  transfer.csv      a row an initialization: its metric after fine-tuning, its similarity, its ranks
+  runs.csv          the metric of every run
+  correlation.csv   rank and linear correlation of similarity with the metric; p of no relation
+  transfer.png      metric over similarity
+
+examples:
+  jaxsim transfer VOCdevkit --task semantic --quick --out transfer
+  jaxsim transfer NYUD_MT --task depth --bank encoders.safetensors --epochs 200 --work work --out transfer"""
 
 FILES = ("transfer.csv", "runs.csv", "correlation.csv", "transfer.png")
 
 
-def run_transfer(arguments: Namespace) -> None:
+def add_arguments(command: ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    add_folder(command)
+    command.add_argument("--task", choices=TASKS, default="semantic", help="the new task; default: semantic")
+    command.add_argument("--init", metavar="NAME", action="append", help="only this encoder of the bank; repeatable")
+    command.add_argument("--small", choices=SIZES, default="small", help="the small network; default: small")
+    add_measure(command, default="rsa and dds-laplacian")
+    add_training(command)
+    add_output(command)
+
+
+def run(arguments: Namespace) -> None:
     """The Pascal experiment of the papers on any folder."""
     check(Path(arguments.out), FILES, arguments.overwrite)
     branching, _ = parts()

@@ -1,4 +1,4 @@
-"""Scores in lines: rankings with intervals, agreement with transfer target by target."""
+"""Dot plots of rankings and of agreement with transfer."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxsim import statistics
-from jaxsim.plotting.canvas import COLORS, GRAY, INK, MARKERS, listing
+from jaxsim.plotting.canvas import COLORS, GRAY, INK, MARKERS, labeled_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +19,9 @@ _LEGEND_COLUMNS = 3
 
 
 def ranking(resamples: "Resamples", target: str, level: float = 0.95) -> "Figure":
-    """Draw the sources for one target, best first, each with its interval and how often it ranks first.
+    """Draw the sources for one target with intervals, best first.
+
+    At the right is the share of resamples in which each source ranks first.
 
     Args:
         resamples: resampled scores with their estimate.
@@ -27,15 +29,24 @@ def ranking(resamples: "Resamples", target: str, level: float = 0.95) -> "Figure
         level: coverage of the intervals, between 0 and 1.
 
     Raises:
-        KeyError: no column has that name.
-        ValueError: the scheme gives no interval, or `level` is not between 0 and 1.
+        ValueError: no column has that name, the scheme gives no interval, or `level` is not between 0 and 1.
         ImportError: matplotlib is not installed.
+
+    Example:
+        >>> import numpy as np
+        >>> from jaxsim.results import Provenance, Resamples
+        >>> scores = np.array([[1.0, 0.4, 0.6], [0.4, 1.0, 0.5], [0.6, 0.5, 1.0]])
+        >>> values = scores + np.linspace(-0.1, 0.1, 20)[:, None, None]
+        >>> made_by = Provenance("RSA", "float32", "cpu")
+        >>> r = Resamples(values, scores, tuple("abc"), tuple("abc"), made_by, "bootstrap", images=50)
+        >>> [label.get_text() for label in ranking(r, "a").axes[0].get_yticklabels()]
+        ['c', 'b']
     """
     names = [name for name, _ in resamples.ranking(target)]
     order, column = [resamples.names.index(name) for name in names], resamples.targets.index(target)
     low, high = (np.asarray(v)[:, column] for v in resamples.interval(level))
     estimate = np.asarray(resamples.estimate, dtype=float)[:, column]
-    figure, axes = listing(names, 3.6, right=0.95, above=0.42)
+    figure, axes = labeled_rows(names, 3.6, right=0.95, above=0.42)
     places = np.arange(len(order))
     axes.hlines(places, low[order], high[order], color=COLORS[0], linewidth=1.6, alpha=0.5)
     size = 4.5 if len(order) < 40 else 3.5
@@ -50,19 +61,28 @@ def ranking(resamples: "Resamples", target: str, level: float = 0.95) -> "Figure
 
 
 def column_correlations(agreements: "Mapping[str, Agreement]") -> "Figure":
-    """Draw each target's correlation with real transfer, several measures side by side, and their means.
+    """Draw each target's correlation with measured transfer, and the means.
 
-    Targets are in the order of their mean over the measures; the last line holds the mean over targets.
+    Measures are side by side. Targets are sorted by their mean over the measures; the last row holds the mean
+    over targets.
 
     Args:
-        agreements: from the label of a measure to its agreement; all over the same targets.
+        agreements: agreement of each measure by its label; all over the same targets.
 
     Raises:
-        ValueError: there is none, or they are of different targets.
+        ValueError: there is no agreement, or they are of different targets.
         ImportError: matplotlib is not installed.
+
+    Example:
+        >>> import numpy as np, pandas as pd
+        >>> from jaxsim.evaluation import evaluate
+        >>> truth = pd.DataFrame(np.eye(4) - 0.1 * np.arange(4)[:, None], list("abcd"), list("abcd"))
+        >>> figure = column_correlations({"itself": evaluate(truth, truth, diagonal=False)})
+        >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        ['a', 'b', 'c', 'd', 'mean']
     """
     if not agreements:
-        raise ValueError("There is no agreement to draw.")
+        raise ValueError("agreements is empty: there is no agreement to draw.")
     targets = next(iter(agreements.values())).targets
     for label, agreement in agreements.items():
         if tuple(agreement.targets) != tuple(targets):
@@ -70,7 +90,7 @@ def column_correlations(agreements: "Mapping[str, Agreement]") -> "Figure":
     scores = np.array([np.asarray(a.per_target, dtype=float) for a in agreements.values()])
     order = np.argsort(-np.nan_to_num(scores, nan=-1.0).mean(axis=0), kind="stable")
     above = 0.2 + 0.19 * -(-len(agreements) // _LEGEND_COLUMNS)
-    figure, axes = listing([targets[i] for i in order] + ["mean"], 3.8, right=0.3, above=above)
+    figure, axes = labeled_rows([targets[i] for i in order] + ["mean"], 3.8, right=0.3, above=above)
     axes.axhline(len(order) - 0.5, color=GRAY, linewidth=0.6)
     shifts = np.linspace(-0.22, 0.22, len(agreements)) if len(agreements) > 1 else np.zeros(1)
     for i, (label, agreement) in enumerate(agreements.items()):
@@ -91,7 +111,7 @@ def _share_first(resamples: "Resamples", order: list[int], column: int) -> np.nd
 def _share_text(share: float) -> str:
     if np.isnan(share):
         return "n/a"
-    if 0 < share < 0.005:
+    if 0 < share <= 0.005:
         return "<1 %"
     return ">99 %" if 0.995 <= share < 1 else f"{100 * share:.0f} %"
 

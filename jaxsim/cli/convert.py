@@ -1,15 +1,48 @@
 """The command `convert`: a checkpoint of a public network as an encoder of this package."""
 
 import math
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
 from jaxsim import extras
 from jaxsim.cli.output import check, emit, note, table
 
+SUMMARY = "weights of a public network"
+HELP = """Convert a checkpoint of a public network to a safetensors file for
+`jaxsim.vision.models.from_safetensors`. Every tensor is used, or left out for a reason that is shown; else nothing is
+written, and an error names those that do not fit.
 
-def run_convert(arguments: Namespace) -> None:
+networks (--network):
+  resnet50             ResNet-50 with the names of torchvision, which timm and the Places networks keep
+  resnet50-taskonomy   encoders of Taskonomy: its own checkpoints, or its PyTorch port visual-prior
+
+CHECKPOINT is
+  FILE.safetensors     tensors by name
+  FILE.pth, FILE.pt    what torch.save wrote: a state dict, alone or within a dict of a training run. It needs
+                       PyTorch, which reads weights only: no code in the file runs
+  PREFIX               a TensorFlow V2 checkpoint, PREFIX.index and PREFIX.data-00000-of-00001; needs no TensorFlow
+
+examples:
+  jaxsim convert resnet50.pth --network resnet50 --out resnet50.safetensors
+  jaxsim convert rgb2depth/model.permanent-ckpt --network resnet50-taskonomy --out depth.safetensors
+  jaxsim convert tuned.pth --network resnet50 --leave-out "head.*" --out tuned.safetensors"""
+
+
+def add_arguments(command: ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    command.add_argument("checkpoint", metavar="CHECKPOINT", help="the file, or the prefix of TensorFlow's files")
+    names = ("resnet50", "resnet50-taskonomy")
+    command.add_argument("--network", choices=names, required=True, help="what the checkpoint is of")
+    command.add_argument("--name", metavar="NAME", help="of the encoder in the file; default: that of the network")
+    text = "tensors to leave out besides those known to belong elsewhere; * is any text; repeat it for several"
+    command.add_argument("--leave-out", metavar="PATTERN", action="append", help=text)
+    group = command.add_argument_group("output")
+    group.add_argument("--out", required=True, metavar="FILE", help="file to write, FILE.safetensors")
+    group.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
+
+
+def run(arguments: Namespace) -> None:
     """Convert one checkpoint, with a table of what was taken and what was left out."""
     out = Path(arguments.out)
     if out.suffix != ".safetensors":
