@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 import jaxsim as js
-from jaxsim import measures
-from jaxsim.cli.parser import build_parser
+from jaxsim import cli, measures
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted({*DOCS.glob("*.md"), *DOCS.glob("measures/[!_]*.md"), *DOCS.glob("api/*.md")})
@@ -107,7 +106,7 @@ def test_python_parses(path):
 def test_commands_are_valid_usage(path):
     for block in re.findall(r"```sh\n(.*?)```", path.read_text(), re.S):
         for line in re.findall(r"^jaxsim .*", block, re.M):
-            build_parser().parse_args(shlex.split(line.partition("#")[0])[1:])
+            cli.build_parser().parse_args(shlex.split(line.partition("#")[0])[1:])
 
 
 def test_recipe_for_a_torch_network_runs(tmp_path, monkeypatch):
