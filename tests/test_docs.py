@@ -105,7 +105,7 @@ def test_python_parses(path):
 @pages
 def test_commands_are_valid_usage(path):
     for block in re.findall(r"```sh\n(.*?)```", path.read_text(), re.S):
-        for line in re.findall(r"^jaxsim .*", block, re.M):
+        for line in re.findall(r"^jaxsim .*", block.replace("\\\n", " "), re.M):
             cli.build_parser().parse_args(shlex.split(line.partition("#")[0])[1:])
 
 
