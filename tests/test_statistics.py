@@ -441,7 +441,7 @@ def test_two_factor_keeps_groups_apart():
     np.testing.assert_array_equal(np.isnan(out.corrected), [[False, False, True], [True, False, True]])
     np.testing.assert_array_equal(np.isnan(out.images), [[False] * 3, [True, False, False]])
     close(out.estimate[:, 1], estimate[:, [1, 3]].mean(axis=1))
-    longer = two_factor(values, estimate, (0,) * 5, key=jax.random.key(KEY), resamples=40)
+    longer = two_factor(values, estimate, (0,) * 5, key=jax.random.key(KEY), n_resamples=40)
     assert longer.both.shape == (2, 1)
 
 
@@ -547,14 +547,14 @@ def test_agreement_over_targets_is_the_error_of_a_mean():
     keep = np.ones(10, bool)
     keep[4] = False
     holes = np.where(keep, per_target, np.nan)
-    got = statistics.agreement_over_targets(holes, key=jax.random.key(KEY), resamples=4000, keep=keep)
+    got = statistics.agreement_over_targets(holes, key=jax.random.key(KEY), n_resamples=4000, keep=keep)
     close(got.estimate, per_target[keep].mean())
     assert float(got.error) == pytest.approx(stats.sem(per_target[keep]), rel=0.05)
     wider = np.sqrt(9 / 8) * stats.t.ppf(0.975, 8) / stats.norm.ppf(0.975)
     expected = got.estimate + wider * (np.asarray(got.percentile) - np.asarray(got.estimate))
     assert np.allclose(got.interval, expected, rtol=0, atol=1e-5)
-    assert np.isnan(statistics.agreement_over_targets(holes, key=jax.random.key(KEY), resamples=9).estimate)
-    again = statistics.agreement_over_targets(holes, key=jax.random.key(KEY), resamples=7, keep=keep)
+    assert np.isnan(statistics.agreement_over_targets(holes, key=jax.random.key(KEY), n_resamples=9).estimate)
+    again = statistics.agreement_over_targets(holes, key=jax.random.key(KEY), n_resamples=7, keep=keep)
     close(again.values, np.asarray(got.values)[:7])
 
 
@@ -563,7 +563,7 @@ def test_agreement_over_both_is_wider_than_either():
     _, truth, estimate, values = world(jax.random.key(2), resamples=200)
     images = over_images(values, estimate, truth)
     per_target = statistics.target_agreement(estimate, truth, SPEARMAN)
-    targets = statistics.agreement_over_targets(per_target, key=jax.random.key(KEY), resamples=2000)
+    targets = statistics.agreement_over_targets(per_target, key=jax.random.key(KEY), n_resamples=2000)
     run = jax.jit(statistics.agreement_over_both, static_argnames="correlation")
     both = run(values, estimate, truth, correlation=SPEARMAN, key=jax.random.key(KEY))
     close(both.corrected, images.corrected)

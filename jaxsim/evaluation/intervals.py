@@ -12,6 +12,7 @@ from jaxsim.evaluation.prediction import Correlation, pearson, spearman
 from jaxsim.evaluation.truth import align, as_affinity, warn_undefined
 from jaxsim.protocols import SchemeCapabilities, declared
 from jaxsim.results import Affinity, Provenance, Resamples, Saved, record
+from jaxsim.results.tables import Table, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,6 +87,14 @@ class AgreementIntervals(Saved):
     provenance: Provenance
     notes: tuple[str, ...] = ()
 
+    def table(self) -> Table:
+        """Bias, corrected mean, error and interval over images, over targets and over both."""
+        low, high = np.asarray(self.interval).T
+        columns = {"bias": self.bias, "corrected": self.corrected, "error": self.error, "low": low, "high": high}
+        rows = [[name, *(number(float(column[k])) for column in columns.values())] for k, name in enumerate(self.over)]
+        title = f"mean {self.correlation} with {self.truth} {number(float(self.estimate))}, {self.level:.0%} intervals"
+        return Table(title, ["over", *columns], rows)
+
     def to_pandas(self):
         """A DataFrame with one row per interval."""
         import pandas as pd
@@ -102,7 +111,7 @@ def agreement_intervals(
     truth: "Affinity | pd.DataFrame",
     *,
     diagonal: bool,
-    key: jax.Array,
+    key: jax.Array | int = 0,
     correlation: Correlation = spearman,
     level: float = 0.95,
     subset: bool = False,
@@ -118,7 +127,7 @@ def agreement_intervals(
         resamples: scores under `js.Bootstrap()` or `js.BayesianBootstrap()`.
         truth: measured transfer, higher is better; aligned by name.
         diagonal: whether a target's own network counts as a source.
-        key: typed random key, for the draws of targets.
+        key: typed random key for the draws of targets, or a seed.
         correlation: `spearman` or `pearson` of `jaxsim.evaluation`.
         level: confidence level.
         subset: use the networks that both have instead of failing when the truth lacks some.
@@ -130,7 +139,7 @@ def agreement_intervals(
     Raises:
         ValueError: the truth lacks networks; the scheme is no bootstrap; no target or no resample is defined;
             another correlation; level outside (0, 1).
-        TypeError: `resamples` is not a record of resamples, or the key is not a typed key.
+        TypeError: `resamples` is not a record of resamples, or the key is neither a typed key nor a seed.
 
     Example:
         >>> s = jax.random.normal(jax.random.key(0), (6, 6))
@@ -174,7 +183,7 @@ def _three(values, estimate, truth, used, key, *, correlation, level):
     per_target = statistics.target_agreement(estimate, truth, correlation, used)
     first, second = jax.random.split(key)
     targets = statistics.agreement_over_targets(
-        per_target, key=first, resamples=values.shape[0], keep=used.any(axis=0), level=level
+        per_target, key=first, n_resamples=values.shape[0], keep=used.any(axis=0), level=level
     )
     return images, targets, statistics.agreement_over_both(*rest, key=second, level=level)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxsim.evaluation.truth import align, as_affinity, warn_undefined
 from jaxsim.results import Affinity, Provenance, Saved, record
+from jaxsim.results.tables import Table, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,6 +102,19 @@ class Agreement(Saved):
         """The record as JSON types, with the mean."""
         mean = None if np.isnan(self.mean) else self.mean
         return super().to_json() | {"mean": mean, "undefined": list(self.undefined)}
+
+    def table(self) -> Table:
+        """Correlation, number of sources and hits of each target, and the mean."""
+        hits = [f"top {k}" for k in self.top]
+        rows = [
+            [name, number(float(value)), str(int(count)), *("yes" if hit else "no" for hit in found)]
+            for name, value, count, found in zip(
+                self.targets, self.per_target, self.sources, np.asarray(self.top_k_hits), strict=True
+            )
+        ]
+        diagonal = "with" if self.diagonal else "without"
+        title = f"agreement with {self.truth}, {diagonal} the diagonal: mean {self.correlation} {number(self.mean)}"
+        return Table(title, ["", self.correlation, "sources", *hits], rows)
 
     def to_pandas(self):
         """A DataFrame with one row per target: correlation, number of sources, hits at each k."""

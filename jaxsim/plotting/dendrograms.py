@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxsim.plotting.canvas import EDGE, INK, bare, new_figure, place, text_width
+from jaxsim.results import plots
+from jaxsim.taxonomy import Tree
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from jaxsim.taxonomy import Tree
 
-
-def dendrogram(tree: "Tree") -> "Figure":
+@plots(Tree)
+def dendrogram(tree: Tree) -> "Figure":
     """Draw a tree with its leaves on the right and the heights of its merges along x.
 
     Support, where the tree has it, is printed in percent where a branch joins. The root's is not, since every
@@ -53,7 +54,7 @@ def dendrogram(tree: "Tree") -> "Figure":
     return figure
 
 
-def draw_tree(axes: "Axes", tree: "Tree", *, upright: bool) -> list[tuple[float, float]]:
+def draw_tree(axes: "Axes", tree: Tree, *, upright: bool) -> list[tuple[float, float]]:
     """Draw the branches on given axes.
 
     Leaves are at 0, 1, 2, ... in the order of the tree.

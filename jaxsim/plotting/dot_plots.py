@@ -7,25 +7,26 @@ import numpy as np
 
 from jaxsim import statistics
 from jaxsim.plotting.canvas import COLORS, GRAY, INK, MARKERS, labeled_rows
+from jaxsim.results import Resamples, plots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from jaxsim.evaluation import Agreement
-    from jaxsim.results import Resamples
 
 _LEGEND_COLUMNS = 3
 
 
-def ranking(resamples: "Resamples", target: str, level: float = 0.95) -> "Figure":
+@plots(Resamples)
+def ranking(resamples: Resamples, target: str | None = None, level: float = 0.95) -> "Figure":
     """Draw the sources for one target with intervals, best first.
 
     At the right is the share of resamples in which each source ranks first.
 
     Args:
         resamples: resampled scores with their estimate.
-        target: name of a column; the target itself is left out.
+        target: name of a column, the first one if None; the target itself is left out.
         level: coverage of the intervals, between 0 and 1.
 
     Raises:
@@ -42,6 +43,7 @@ def ranking(resamples: "Resamples", target: str, level: float = 0.95) -> "Figure
         >>> [label.get_text() for label in ranking(r, "a").axes[0].get_yticklabels()]
         ['c', 'b']
     """
+    target = resamples.targets[0] if target is None else target
     names = [name for name, _ in resamples.ranking(target)]
     order, column = [resamples.names.index(name) for name in names], resamples.targets.index(target)
     low, high = (np.asarray(v)[:, column] for v in resamples.interval(level))
@@ -103,7 +105,7 @@ def column_correlations(agreements: "Mapping[str, Agreement]") -> "Figure":
     return figure
 
 
-def _share_first(resamples: "Resamples", order: list[int], column: int) -> np.ndarray:
+def _share_first(resamples: Resamples, order: list[int], column: int) -> np.ndarray:
     values = np.asarray(resamples.values)[:, order, column, None]
     return np.asarray(statistics.first_share(values))[:, 0]
 

@@ -25,6 +25,7 @@ from jaxsim.measures import Measure
 from jaxsim.protocols import Comparator, ComparatorCapabilities, Draws, Scheme, SchemeCapabilities, declared
 from jaxsim.resampling.program import FORMS, Source, prepare_call, resampled_call, whole_call, without_estimate
 from jaxsim.results import Maps, Provenance, Resamples
+from jaxsim.statistics.checks import as_key
 
 WEIGHTINGS_AT_ONCE = 8
 """Weightings that go through memory side by side; 16 and 32 measured slower, 8 floats being one vector register."""
@@ -169,19 +170,6 @@ def _source(plan, key, tracing) -> Source:
     if plan.given is not None:
         return Source(given=put(plan.given))
     return Source(as_key(key), np.arange(plan.count), jax.tree.map(put, plan.layout))
-
-
-def as_key(key: Any) -> jax.Array:
-    """A typed random key from such a key or from a seed.
-
-    Raises:
-        TypeError: it is neither.
-    """
-    if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
-        return jax.random.key(key)
-    if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        raise TypeError(f"key must be a typed random key, jax.random.key(seed), or a whole number, not {key!r}.")
-    return key
 
 
 def _key_text(key):

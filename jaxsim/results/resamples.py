@@ -191,7 +191,7 @@ class Resamples(Scores):
         made = (blank.at[a, b].set(f).at[b, a].set(k * f) for f, k in zip(tests, signs, strict=True))
         return statistics.FamilyWise(*made)
 
-    def two_factor(self, groups: Sequence[Any], *, key: jax.Array) -> statistics.TwoFactor:
+    def two_factor(self, groups: Sequence[Any], *, key: jax.Array | int = 0) -> statistics.TwoFactor:
         """Mean score of each source with each group of targets, and its variance over images and members together.
 
         For brain regions of several subjects, or networks of several seeds: members are resampled beside the images,
@@ -199,7 +199,7 @@ class Resamples(Scores):
 
         Args:
             groups: group of each target; columns of the result are the groups in the order of first appearance.
-            key: typed random key for the draws of members.
+            key: typed random key for the draws of members, or a seed.
 
         Raises:
             ValueError: the scheme is no bootstrap, or there is not one label a target.

@@ -1,9 +1,11 @@
 """Checks of arguments: shapes, dtypes and host numbers, never array values."""
 
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 
@@ -76,12 +78,14 @@ def mask_of(mask: ArrayLike | None, shape: tuple[int, ...], default: bool, name:
     return marks
 
 
-def typed_key(key: jax.Array) -> jax.Array:
-    """Return a typed random key, as `jax.random.key` makes it.
+def as_key(key: Any) -> jax.Array:
+    """A typed random key, from such a key or from a seed.
 
     Raises:
-        TypeError: it is anything else.
+        TypeError: it is neither.
     """
-    if not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
-        raise TypeError("key must be a typed random key such as jax.random.key(0).")
+    if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+        return jax.random.key(key)
+    if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        raise TypeError(f"key must be a typed random key, jax.random.key(seed), or a whole number, not {key!r}.")
     return key

@@ -48,7 +48,7 @@ def two_factor(
     groups: Sequence[int],
     *,
     key: jax.Array,
-    resamples: int | None = None,
+    n_resamples: int | None = None,
     images: int | None = None,
 ) -> TwoFactor:
     """Two-factor bootstrap over images and members, with corrected variance.
@@ -70,13 +70,13 @@ def two_factor(
         estimate: `(S, U)` full-sample scores.
         groups: group of each member, U numbers from 0 to G - 1.
         key: typed random key for the draws of members.
-        resamples: number of draws of members; draw r goes with image resample `r mod B`. None takes B.
+        n_resamples: number of draws of members; draw r goes with image resample `r mod B`. None takes B.
         images: number of images, for the small-sample form of the correction; None takes the limit of many
             images and members.
 
     Raises:
         ValueError: the shapes do not fit, or a group has no members.
-        TypeError: the key is not a typed key.
+        TypeError: the key is neither a typed key nor a seed.
 
     Example:
         >>> import jax
@@ -87,10 +87,10 @@ def two_factor(
     """
     values, estimate = checks.pair(values, estimate, "(B, S, U)")
     columns = _members(groups, estimate.shape[1])
-    draws = values.shape[0] if resamples is None else resamples
+    draws = values.shape[0] if n_resamples is None else n_resamples
     if draws < 1:
-        raise ValueError(f"resamples must be at least 1, and is {resamples}.")
-    key = checks.typed_key(key)
+        raise ValueError(f"n_resamples must be at least 1, and is {n_resamples}.")
+    key = checks.as_key(key)
     parts = [_one_group(values, estimate, c, draws, jax.random.fold_in(key, g)) for g, c in enumerate(columns)]
     mean, by_images, by_members, by_both = (jnp.stack(part, axis=1) for part in zip(*parts, strict=True))
     sizes = None if images is None else jnp.array([len(c) for c in columns], values.dtype)

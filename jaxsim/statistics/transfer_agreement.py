@@ -102,7 +102,7 @@ def agreement_over_targets(
     per_target: ArrayLike,
     *,
     key: jax.Array,
-    resamples: int,
+    n_resamples: int,
     keep: ArrayLike | None = None,
     level: float = 0.95,
 ) -> Agreement:
@@ -119,25 +119,25 @@ def agreement_over_targets(
     Args:
         per_target: `(T,)` from `target_agreement`.
         key: typed random key.
-        resamples: number of draws.
+        n_resamples: number of draws.
         keep: `(T,)` boolean, the targets that count; None takes all. A NaN among them gives NaN.
         level: confidence level.
 
     Raises:
-        ValueError: the shapes do not fit, resamples is below 1, or level is not strictly between 0 and 1.
-        TypeError: the key is not a typed key.
+        ValueError: the shapes do not fit, n_resamples is below 1, or level is not strictly between 0 and 1.
+        TypeError: the key is neither a typed key nor a seed.
 
     Example:
         >>> import jax
-        >>> out = agreement_over_targets(jax.numpy.array([0.5, 0.9]), key=jax.random.key(0), resamples=200)
+        >>> out = agreement_over_targets(jax.numpy.array([0.5, 0.9]), key=jax.random.key(0), n_resamples=200)
         >>> round(float(out.estimate), 4)
         0.7
     """
     per_target = checks.floating(per_target, "per_target", "(T,)")
-    if resamples < 1:
-        raise ValueError(f"resamples must be at least 1, and is {resamples}.")
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples must be at least 1, and is {n_resamples}.")
     kept = checks.mask_of(keep, per_target.shape, True, "keep")
-    weights = replacement_weights(checks.typed_key(key), resamples, kept, per_target.dtype)
+    weights = replacement_weights(checks.as_key(key), n_resamples, kept, per_target.dtype)
     estimate, values = mean_over_kept(per_target, kept), _weighted(weights, per_target[None], kept)
     wider = jnp.sqrt(inflation(kept.sum(), per_target.dtype))
     plain = percentile_interval(values, level)
@@ -181,7 +181,7 @@ def agreement_over_both(
     values, estimate, truth, usable = _checked_resamples(values, estimate, truth, mask)
     first, second = _two_levels(values, estimate, truth, correlation, usable, nested)
     kept = usable.any(axis=0)
-    weights = replacement_weights(checks.typed_key(key), values.shape[0], kept, values.dtype)
+    weights = replacement_weights(checks.as_key(key), values.shape[0], kept, values.dtype)
     debiased, here = 2 * first - second, target_agreement(estimate, truth, correlation, usable)
     center = 2 * here - first.mean(axis=0)
     over_both, over_targets = _weighted(weights, debiased, kept), _weighted(weights, center[None], kept)

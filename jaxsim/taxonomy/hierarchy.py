@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxsim.evaluation import as_affinity
 from jaxsim.results import Affinity, Provenance, Saved, record
+from jaxsim.results.tables import Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -164,6 +165,13 @@ class Tree(Saved):
             text.append(f"({','.join(sides)})" + ("" if self.support is None else f"{self.support[row]:.4g}"))
             height.append(top)
         return text[-1] + ";"
+
+    def table(self) -> Table:
+        """The tree, a line a row."""
+        title = f"{self.provenance.measure}, {self.convention}: height of each merge" + (
+            "" if self.support is None else " (share of resamples that hold it)"
+        )
+        return Table(title, [""], [[line] for line in self.to_text().splitlines()])
 
     def to_text(self) -> str:
         """The tree in plain ASCII, with heights and support."""
