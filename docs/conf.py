@@ -34,7 +34,12 @@ html_theme = "sphinx_book_theme"
 html_title = "jaxsim"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
-html_theme_options = {"show_toc_level": 2, "use_download_button": False, "use_fullscreen_button": False}
+html_theme_options = {
+    "navbar_persistent": [],
+    "show_toc_level": 2,
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+}
 
 default_role = "literal"
 myst_enable_extensions = ["dollarmath", "deflist"]
@@ -50,7 +55,7 @@ bibtex_reference_style = "author_year"
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
-autodoc_default_options = {"members": True}
+autodoc_default_options = {"members": True, "exclude-members": "tree_flatten, tree_unflatten"}
 napoleon_google_docstring = True
 napoleon_use_ivar = True
 napoleon_use_rtype = False
@@ -69,12 +74,10 @@ def _copy_notebooks(app):
 
 def _fill_in(app, docname, source):
     """Put tables that follow from the package in place of `<!-- derived: FUNCTION ARGUMENT -->`."""
-    source[0] = re.sub(
-        r"^<!-- derived: (\w+) ?([\w-]*) -->$",
-        lambda found: getattr(derived, found[1])(*found[2].split()),
-        source[0],
-        flags=re.M,
-    )
+    mark = re.compile(r"^<!-- derived: (\w+) ?([\w.-]*) -->$", re.M)
+    source[0], count = mark.subn(lambda found: getattr(derived, found[1])(*found[2].split()), source[0])
+    if count:
+        app.env.note_reread()
 
 
 def _escape_bars(app, what, name, obj, options, lines):

@@ -7,7 +7,6 @@ import inspect
 import io
 import json
 import os
-import re
 from pathlib import Path
 from unittest import mock
 
@@ -148,14 +147,13 @@ def _coverage():
 
 def commands() -> str:
     """Every command with its help."""
-    names = re.findall(r"^    (\w+) ", _help(), re.M)
-    return "\n\n".join(f"## {name}\n\n```text\n{_help(name)}\n```" for name in names)
+    return "\n\n".join(f"## {name}\n\n```text\n{_help(name)}\n```" for name in cli.COMMANDS)
 
 
-def _help(*command):
+def _help(command):
     text = io.StringIO()
     with contextlib.redirect_stdout(text), mock.patch.dict(os.environ, COLUMNS="100"):
-        cli.main([*command, "--help"])
+        cli.main([command, "--help"])
     return text.getvalue().rstrip()
 
 
