@@ -202,7 +202,7 @@ def test_a_split_that_names_absent_files_says_which_and_how_many(copied):
 def test_splits_that_are_none(copied):
     root = copied("nyud_mt")
     split = root / "gt_sets" / "train.txt"
-    with pytest.raises(FileNotFoundError, match=r"test.txt is not there"):
+    with pytest.raises(FileNotFoundError, match=r"test.txt does not exist"):
         datasets.nyud_mt(root, "test")
     split.write_text("\n\n")
     with pytest.raises(ValueError, match="train.txt names no picture"):

@@ -30,7 +30,7 @@ def run_layers(arguments: Namespace) -> None:
     own = digest(encoder)
     bank = {task: one for task, one in read_bank(arguments).items() if digest(one) != own}
     bank, layers = some(bank, arguments.task), list(networks.layers(encoder, arguments.layer or ()))
-    folder = branching.opened(arguments.data, layout=arguments.layout)
+    folder = branching.open_folder(arguments.data, layout=arguments.layout)
     probe = probe_of(arguments, measure)
     pictures = probe.pictures(folder.train)
     recipe = branching.recipe("layers", folder, probe, {name: encoder} | bank)
@@ -38,7 +38,7 @@ def run_layers(arguments: Namespace) -> None:
     with staged(arguments.out, LAYERS_FILES, overwrite=arguments.overwrite) as out:
         with branching.working(arguments.work, recipe) as work:
             coded = similarity.codes(bank, pictures, work)
-            found = similarity.compared(encoder, coded, pictures, probe, work, name=name, wanted=layers)
+            found = similarity.score_layers(encoder, coded, pictures, probe, work, name=name, wanted=layers)
         rows = _layer_rows(found, groups())
         write_rows(out / "layers.csv", ["task", "group", "layer", "score", "low", "high", "first_share"], rows)
         chosen = [row for row in rows if found.best.get(row[0]) == row[2]]
@@ -67,9 +67,9 @@ def run_branch(arguments: Namespace) -> None:
     label, measure = read_measure(arguments.measure or ["dds-laplacian"])
     pairs = [encoder_of(arguments, path) for path in (arguments.encoder or [None])]
     bank = read_bank(arguments)
-    folder = branching.opened(arguments.data, arguments.task, layout=arguments.layout)
+    folder = branching.open_folder(arguments.data, arguments.task, layout=arguments.layout)
     plan = plan_of(arguments, folder, pairs[0][0])
-    folder, probe = plan.shown(folder), probe_of(arguments, measure)
+    folder, probe = plan.limit(folder), probe_of(arguments, measure)
     like = branches.likenesses(folder.tasks, bank)
     used = {f"{name} {i}": encoder for i, (encoder, name) in enumerate(pairs)} | {n: bank[n] for n in like.values()}
     layers = list(networks.layers(pairs[0][0], arguments.layer or ()))
