@@ -235,7 +235,10 @@ def test_resnet50_itself_from_pytorchs_file_to_branches_at_64_pixels(place, caps
         (["layers", "voc", "--layer", "conv7"], "no feature map 'conv7'; it has conv1, conv2"),
         (["layers", "voc", "--images", "3"], "similarity needs at least 8 training pictures; there are 3"),
         (["branch", "voc", "--task", "color"], "invalid choice: 'color'"),
-        (["transfer", "voc", "--init", "edge2d"], "at least two initializations and exactly one task are needed, not 1 and 1"),
+        (
+            ["transfer", "voc", "--init", "edge2d"],
+            "at least two initializations and exactly one task are needed, not 1 and 1",
+        ),
         (["layers", "voc", "--measure", "rsa", "--measure", "rv"], "takes one --measure, not 2"),
         (["branch", "voc", "--task", "edge", "--epochs", "0"], "'0' is not a whole number above zero"),
         (["transfer", "voc", "--learning-rate", "-1"], "'-1' is not a number above zero"),

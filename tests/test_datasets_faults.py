@@ -28,7 +28,7 @@ def test_writers_refuse_folders_that_are_there_and_leave_nothing_behind(made, tm
     for writer in export.WRITERS.values():
         with pytest.raises(ValueError, match="there are no pictures to write"):
             writer.write(tmp_path / "none", [])
-    with pytest.raises(ValueError, match="of one size"):
+    with pytest.raises(ValueError, match="must have one size"):
         export.nyu(tmp_path / "sizes", [SHOWN[0], whole.made_up(0, 12, 16)])
     with pytest.raises(ValueError, match="'layout'|no Taskonomy layout 'odd'"):
         export.taskonomy(tmp_path / "odd", SHOWN, "odd")
