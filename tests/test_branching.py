@@ -13,7 +13,6 @@ pytest.importorskip("grain")
 pytest.importorskip("skimage")
 
 from jaxsim import measures
-from jaxsim.cli import arguments
 from jaxsim.studies import branching
 from jaxsim.studies.branching import networks
 from jaxsim.studies.branching.augmentation import warp
@@ -189,10 +188,7 @@ def test_folders_of_several_layouts_and_lists_without_a_split_are_refused(folder
 
 
 def test_the_command_line_offers_what_there_is():
-    assert tuple(datasets.LAYOUTS) == arguments.LAYOUTS
     assert set(datasets.LAYOUTS) == set(export.WRITERS)
-    assert tuple(KINDS) == arguments.TASKS
-    assert tuple(models.SIZES) == arguments.SIZES
 
 
 def test_a_layout_is_all_in_its_record(folders, tmp_path, monkeypatch):

@@ -230,11 +230,11 @@ def test_resnet50_itself_from_pytorchs_file_to_branches_at_64_pixels(place, caps
         (["layers", "nowhere"], "nowhere does not exist or is not a folder"),
         (["branch", "voc", "--task", "depth"], "the voc layout has no task 'depth'; it has edge, semantic"),
         (["layers", "voc", "--task", "sounds"], "the bank has no encoder 'sounds'; it has edge2d"),
-        (["layers", "voc", "--bank", "BANK"], "has an encoder 'edge2d', and so has another file"),
+        (["layers", "voc", "--bank", "BANK"], "has an encoder 'edge2d', and so does another file"),
         (["layers", "voc", "--name", "other"], "there is no encoder 'other'"),
         (["layers", "voc", "--layer", "conv7"], "no feature map 'conv7'; it has conv1, conv2"),
         (["layers", "voc", "--images", "3"], "similarity needs at least 8 training pictures; there are 3"),
-        (["branch", "voc", "--task", "color"], "invalid choice: 'color'"),
+        (["branch", "voc", "--task", "color"], "no task 'color'; there are edge, depth"),
         (
             ["transfer", "voc", "--init", "edge2d"],
             "at least two initializations and exactly one task are needed, not 1 and 1",

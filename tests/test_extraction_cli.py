@@ -185,7 +185,7 @@ def test_bad_input_is_told_in_one_sentence(pictures, files, out, tmp_path, capsy
         capsys, out, pictures, "--encoder", files / "gray.safetensors"
     )
     again = (*two, "--encoder", files / "same.safetensors")
-    assert "has an encoder 'a', and so has another file" in refused(capsys, out, pictures, *again)
+    assert "has an encoder 'a', and so does another file" in refused(capsys, out, pictures, *again)
     assert "no preprocessing 'odd'" in refused(capsys, out, pictures, *two, "--preprocessing", "odd")
     assert "no encoder 'z'; there are a, b" in refused(capsys, out, pictures, *two, "--preprocessing", "z=unit")
     assert "--split goes with --layout nyud_mt, pascal_mt, voc; folder is read whole" in refused(
@@ -297,7 +297,7 @@ def test_help(capsys):
     printed = capsys.readouterr().out
     assert "  jaxsim features" in printed
     assert max(map(len, printed.splitlines())) <= 120
-    for line in jaxsim.cli.features.HELP.split("examples:")[1].strip().splitlines():
+    for line in jaxsim.cli.features.__doc__.split("Examples:")[1].strip().splitlines():
         assert build_parser().parse_args(line.split()[1:]).command == "features"
     assert run("pictures", "--out", "x") == 2
     assert "--encoder" in capsys.readouterr().err

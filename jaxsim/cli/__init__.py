@@ -1,4 +1,9 @@
-"""The command `jaxsim`: each subcommand is the module of its name; it loads, makes one public call, and saves."""
+"""The command `jaxsim`: one module per command, which loads, makes one public call, and saves.
+
+The docstring of a command's module is its help, and the first line of it the summary; `add_arguments` declares its
+arguments, and `run` does the work. To add a command, write such a module and add its name to `COMMANDS`. Parsing and
+help must stay light: packages of the extras are imported inside `run`.
+"""
 
 import argparse
 import contextlib
@@ -27,7 +32,7 @@ COMMANDS = (
     "branch",
     "transfer",
 )
-"""Modules of this package that are commands, in the order of the help."""
+"""Modules of this package that are commands, in the order of `jaxsim --help`."""
 OK, USAGE, INTERRUPTED = 0, 2, 130
 
 
@@ -37,12 +42,12 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of `jaxsim` with all its commands; each sets `run`, a function of the parsed arguments."""
+    """The parser of all commands; each sets `run`, a function of the parsed arguments."""
     parser = _Parser(
         prog="jaxsim",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=16),
-        description="Similarity of neural representations: how alike networks are, and how sure one can be.",
-        epilog="`jaxsim COMMAND --help` explains a command with examples. Exit codes: 0 done, 1 unexpected "
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=18),
+        description="Similarity of the representations of neural networks, with its uncertainty.",
+        epilog="`jaxsim COMMAND --help` explains a command, with examples. Exit codes: 0 success, 1 unexpected "
         "error, 2 wrong usage or bad input, 130 interrupted.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
@@ -60,23 +65,26 @@ class _Version(argparse.Action):
 
 
 def _add_command(commands: Any, name: str, module: Any) -> None:
-    style = argparse.RawDescriptionHelpFormatter
-    command = commands.add_parser(name, help=module.SUMMARY, description=module.HELP, formatter_class=style)
-    command.set_defaults(run=module.run, command=name, x64=False)
-    group = command.add_argument_group("what is printed")
-    group.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    group.add_argument("--quiet", action="store_true", help="no progress, notes or warnings on standard error")
+    text = module.__doc__ or name  # python -OO drops docstrings
+    summary, style = text.partition("\n")[0].rstrip("."), argparse.RawDescriptionHelpFormatter
+    command = commands.add_parser(
+        name, help=summary[0].lower() + summary[1:], description=text.strip(), formatter_class=style
+    )
     module.add_arguments(command)
+    group = command.add_argument_group("terminal")
+    group.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    group.add_argument("--quiet", action="store_true", help="print no progress, notes or warnings")
+    command.set_defaults(run=module.run, command=name, x64=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    Codes: 0 done; 2 wrong usage or bad input, told in one sentence on standard error; 130 interrupted with
-    Ctrl-C, nothing half-written. Anything unexpected is raised, which ends the process with code 1.
+    Codes: 0 success; 2 wrong usage or bad input, explained in one sentence on standard error; 130 interrupted with
+    Ctrl-C, nothing half-written. Unexpected errors are raised, which ends the process with code 1.
 
     Args:
-        argv: the arguments after the program's name; those of the process by default.
+        argv: arguments after the program's name; by default those of the process.
     """
     try:
         arguments = build_parser().parse_args(argv)
@@ -105,12 +113,12 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, FloatingPointError):
         return f"{str(error).rstrip('.')}."
     text = " ".join(str(error).split()) or type(error).__name__
-    return re.sub(r"pass (\w+)=True", r"give --\1", text)  # an option of a Python call as a flag of this command
+    return re.sub(r"pass (\w+)=True", r"give --\1", text)  # an option of the library as a flag
 
 
 @contextlib.contextmanager
 def _warnings_as_lines(quiet: bool) -> Iterator[None]:
-    """Print the library's warnings as one line each on standard error; hide those meant for developers."""
+    """Print the library's warnings as lines on standard error, and hide those for developers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if not quiet:
@@ -126,7 +134,7 @@ def _show_warning(message, category, filename, lineno, file=None, line=None) -> 
 
 @contextlib.contextmanager
 def _precision(x64: bool) -> Iterator[None]:
-    """Compute in float64 where asked; the process is left as it was."""
+    """Compute in float64 if asked for, and restore the process."""
     if not x64:
         yield
         return

@@ -1,45 +1,33 @@
-"""Banks of encoders, and how branches of them are compared and trained: shared by `layers`, `branch` and `transfer`."""
+"""Banks of encoders, and the settings of `layers`, `branch` and `transfer`."""
 
 from argparse import Namespace
 from typing import Any
 
-from jaxsim import extras
 from jaxsim.cli.inputs import read_encoders
 from jaxsim.cli.output import note
 
 ENCODER = "class_object"
-"""Encoder whose layers are compared by default: the shipped one of object classes, as in DDS 2020."""
+"""Shipped encoder whose layers are compared by default: object classes, as in DDS 2020."""
 QUICK = {"images": 48, "resamples": 20, "epochs": 2, "pictures": 64}
-
-
-def parts() -> tuple[Any, Any]:
-    """The packages that need the `nn` extra.
-
-    Raises:
-        MissingExtra: it is not installed.
-    """
-    with extras.needed("branches need"):
-        from jaxsim.studies import branching
-        from jaxsim.studies.branching import similarity
-    return branching, similarity
+"""Amounts with --quick."""
 
 
 def read_bank(arguments: Namespace) -> dict[str, Any]:
-    """Encoders of tasks by name: those of all --bank files, or those that come with the package.
+    """Encoders of tasks by name: those of all --bank files, or the shipped ones.
 
     Raises:
-        ValueError: two encoders have one name, or a file is damaged.
+        ValueError: two encoders share a name, or a file is damaged.
     """
     from jaxsim.studies.rooms import encoders
 
     if arguments.bank is not None:
         return {name: one for file in read_encoders(arguments.bank, "--bank").values() for name, one in file.items()}
-    note(arguments, "no --bank: compared with the twenty small encoders of the built-in world")
+    note(arguments, "no --bank: comparing with the twenty small encoders of the built-in world")
     return encoders.shipped()
 
 
-def some(bank: dict[str, Any], names: list[str] | None) -> dict[str, Any]:
-    """Those named, or all.
+def select(bank: dict[str, Any], names: list[str] | None) -> dict[str, Any]:
+    """The named encoders, or all.
 
     Raises:
         ValueError: there is no encoder of some name, or none at all.
@@ -52,11 +40,11 @@ def some(bank: dict[str, Any], names: list[str] | None) -> dict[str, Any]:
     return {name: encoder for name, encoder in bank.items() if not names or name in names}
 
 
-def encoder_of(arguments: Namespace, path: str | None) -> tuple[Any, str]:
-    """The encoder whose layers are compared, with its name; the bank's own of object classes without a file.
+def read_encoder(arguments: Namespace, path: str | None) -> tuple[Any, str]:
+    """The encoder whose layers are compared, with its name; `ENCODER` without a file.
 
     Raises:
-        ValueError: the file holds several and --name does not say which, or none of that name.
+        ValueError: the file has several encoders and --name is missing, or none of that name.
     """
     from jaxsim.studies.rooms import encoders
     from jaxsim.vision import models
@@ -64,38 +52,37 @@ def encoder_of(arguments: Namespace, path: str | None) -> tuple[Any, str]:
     found = encoders.shipped() if path is None else models.from_safetensors(path)
     name = arguments.name or (ENCODER if path is None else next(iter(found)) if len(found) == 1 else None)
     if name is None:
-        raise ValueError(f"{path} holds {len(found)} encoders; say which with --name: {', '.join(found)}.")
+        raise ValueError(f"{path} has {len(found)} encoders; choose one with --name: {', '.join(found)}.")
     if name not in found:
         raise ValueError(f"there is no encoder {name!r} in {path or 'the package'}; there are {', '.join(found)}.")
     return found[name], name
 
 
 def probe_of(arguments: Namespace, measure: Any) -> Any:
-    """Pictures that similarity is computed on."""
+    """The pictures to compute similarity on."""
     from jaxsim.studies.branching import Probe
 
     count = arguments.images or (QUICK["images"] if arguments.quick else 200)
-    resamples = getattr(arguments, "resamples", None) or (QUICK["resamples"] if arguments.quick else 100)
-    return Probe(measure, count, resamples, arguments.seed, arguments.size)
+    return Probe(measure, count, seed=arguments.seed, side=arguments.size)
 
 
 def plan_of(arguments: Namespace, folder: Any, encoder: Any) -> Any:
-    """Training of branches; by default as long as in DDS 2020."""
-    from jaxsim.studies.branching import Plan
-    from jaxsim.vision.datasets import LAYOUTS
+    """The training of branches, by default as long as in DDS 2020.
 
+    Raises:
+        ValueError: an unknown optimizer.
+    """
+    from jaxsim.studies.branching import Plan
+    from jaxsim.studies.branching.training_runs import OPTIMIZERS
+    from jaxsim.vision.datasets import layout_named
+
+    if arguments.optimizer not in OPTIMIZERS:
+        raise ValueError(f"there is no --optimizer {arguments.optimizer!r}; there are {', '.join(OPTIMIZERS)}.")
     return Plan(
         size=arguments.size or encoder.side,
-        epochs=arguments.epochs or (QUICK["epochs"] if arguments.quick else LAYOUTS[folder.layout].epochs),
+        epochs=arguments.epochs or (QUICK["epochs"] if arguments.quick else layout_named(folder.layout).epochs),
         batch=arguments.batch,
         learning_rate=arguments.learning_rate,
         optimizer=arguments.optimizer,
         max_pictures=QUICK["pictures"] if arguments.quick else None,
     )
-
-
-def groups() -> dict[str, str]:
-    """Group of each of Taskonomy's tasks."""
-    from jaxsim.studies.rooms import tasks
-
-    return {name: task.group for name, task in tasks.TASKS.items()}

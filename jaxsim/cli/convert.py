@@ -1,4 +1,23 @@
-"""The command `convert`: a checkpoint of a public network as an encoder of this package."""
+"""Convert a checkpoint of a public network to a safetensors file.
+
+`jaxsim.vision.models.from_safetensors` and the other commands read the file. Every tensor is used, or left
+out for a reason that is shown; otherwise nothing is written, and an error names the tensors that do not fit.
+
+Networks (--network):
+  resnet50             ResNet-50 with the tensor names of torchvision, as in timm and the Places networks
+  resnet50-taskonomy   encoders of Taskonomy: its own checkpoints, or their PyTorch port visual-prior
+
+CHECKPOINT is one of:
+  FILE.safetensors     tensors by name
+  FILE.pth, FILE.pt    a state dict saved by torch.save, alone or inside a training checkpoint; needs PyTorch,
+                       which reads only weights: no code in the file runs
+  PREFIX               a TensorFlow V2 checkpoint, PREFIX.index and PREFIX.data-00000-of-00001; needs no TensorFlow
+
+Examples:
+  jaxsim convert resnet50.pth --network resnet50 --out resnet50.safetensors
+  jaxsim convert rgb2depth/model.permanent-ckpt --network resnet50-taskonomy --out depth.safetensors
+  jaxsim convert tuned.pth --network resnet50 --leave-out "head.*" --out tuned.safetensors
+"""
 
 import math
 from argparse import ArgumentParser, Namespace
@@ -8,42 +27,22 @@ from typing import Any
 from jaxsim import extras
 from jaxsim.cli.output import check, emit, note, table
 
-SUMMARY = "weights of a public network"
-HELP = """Convert a checkpoint of a public network to a safetensors file for
-`jaxsim.vision.models.from_safetensors`. Every tensor is used, or left out for a reason that is shown; else nothing is
-written, and an error names those that do not fit.
-
-networks (--network):
-  resnet50             ResNet-50 with the names of torchvision, which timm and the Places networks keep
-  resnet50-taskonomy   encoders of Taskonomy: its own checkpoints, or its PyTorch port visual-prior
-
-CHECKPOINT is
-  FILE.safetensors     tensors by name
-  FILE.pth, FILE.pt    what torch.save wrote: a state dict, alone or within a dict of a training run. It needs
-                       PyTorch, which reads weights only: no code in the file runs
-  PREFIX               a TensorFlow V2 checkpoint, PREFIX.index and PREFIX.data-00000-of-00001; needs no TensorFlow
-
-examples:
-  jaxsim convert resnet50.pth --network resnet50 --out resnet50.safetensors
-  jaxsim convert rgb2depth/model.permanent-ckpt --network resnet50-taskonomy --out depth.safetensors
-  jaxsim convert tuned.pth --network resnet50 --leave-out "head.*" --out tuned.safetensors"""
-
 
 def add_arguments(command: ArgumentParser) -> None:
     """Add the arguments of the command."""
     command.add_argument("checkpoint", metavar="CHECKPOINT", help="the file, or the prefix of TensorFlow's files")
-    names = ("resnet50", "resnet50-taskonomy")
-    command.add_argument("--network", choices=names, required=True, help="what the checkpoint is of")
-    command.add_argument("--name", metavar="NAME", help="of the encoder in the file; default: that of the network")
-    text = "tensors to leave out besides those known to belong elsewhere; * is any text; repeat it for several"
+    command.add_argument("--network", required=True, metavar="NAME", help="network of the checkpoint")
+    text = "name of the encoder in the file; default: that of the network"
+    command.add_argument("--name", metavar="NAME", help=text)
+    text = "leave out these tensors too; * matches any text; repeatable"
     command.add_argument("--leave-out", metavar="PATTERN", action="append", help=text)
     group = command.add_argument_group("output")
     group.add_argument("--out", required=True, metavar="FILE", help="file to write, FILE.safetensors")
-    group.add_argument("--overwrite", action="store_true", help="replace a file that is there already")
+    group.add_argument("--overwrite", action="store_true", help="replace an existing file")
 
 
 def run(arguments: Namespace) -> None:
-    """Convert one checkpoint, with a table of what was taken and what was left out."""
+    """Convert one checkpoint, and list the tensors used and left out."""
     out = Path(arguments.out)
     if out.suffix != ".safetensors":
         raise ValueError(f"--out {out} must be a file that ends in .safetensors.")
@@ -72,14 +71,14 @@ def _layers(found: Any) -> dict[str, dict[str, int]]:
 
 
 def _text(checkpoint: Path, found: Any, layers: dict[str, dict[str, int]]) -> str:
-    rows = [[layer, counts["tensors"], counts["numbers"]] for layer, counts in layers.items()]
-    rows.append(["in all", *(sum(row[i] for row in rows) for i in (1, 2))])
+    rows: list[list[Any]] = [[layer, *counts.values()] for layer, counts in layers.items()]
+    rows.append(["total", *(sum(row[i] for row in rows) for i in (1, 2))])
     lines = [f"{checkpoint}, names of {found.naming}", "", table(["layer", "tensors", "numbers"], rows)]
     if found.left_out:
         left = [[reason, len(keys), _some(keys)] for reason, keys in found.left_out.items()]
         lines += ["", table(["left out", "tensors", "names"], left)]
     if found.cast:
-        lines += ["", f"made float32: {len(found.cast)} tensors ({', '.join(sorted(set(found.cast.values())))})"]
+        lines += ["", f"cast to float32: {len(found.cast)} tensors ({', '.join(sorted(set(found.cast.values())))})"]
     return "\n".join([*lines, *([""] if found.notes else []), *found.notes])
 
 

@@ -1,6 +1,6 @@
 """Inputs of commands: features with image ids, matrices, records, measures by name."""
 
-import re
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,59 +12,46 @@ from jaxsim.evaluation import load_truth
 from jaxsim.results import Affinity
 
 BUILT_IN = "rooms"
-"""Stands for the measured transfer that comes with the package, where a file of a matrix is asked for."""
+"""Stands for the transfer measured in the built-in world, in place of a file with a matrix."""
 _MATRIX_FILES = (".csv", ".pkl", ".pickle")
 
 
-def read_measures(names: Sequence[str] | None) -> dict[str, Any]:
-    """The measures by the name they were asked for; RSA where none was.
+def read_measures(arguments: Namespace) -> dict[str, Any]:
+    """The measures of --measure by name, or the command's default.
 
     Raises:
         ValueError: an unknown name, or one given twice.
     """
     chosen: dict[str, Any] = {}
-    for name in names or ["rsa"]:
+    for name in arguments.measure or arguments.default_measures:
         label = name.strip().lower().replace("_", "-")
         if label in chosen:
             raise ValueError(f"--measure {label} is given twice.")
         chosen[label] = measures.by_name(label)
-    folders = [folder_name(label) for label in chosen]
-    if len(set(folders)) < len(folders):
-        raise ValueError(f"the measures {', '.join(chosen)} need folders of different names.")
     return chosen
 
 
-def read_measure(names: Sequence[str] | None) -> tuple[str, Any]:
-    """One measure with its name; RSA where none was asked for.
+def read_measure(arguments: Namespace) -> tuple[str, Any]:
+    """One measure with its name.
 
     Raises:
         ValueError: an unknown name, or several.
     """
-    if names and len(names) > 1:
-        raise ValueError(f"this command takes one --measure, not {len(names)}.")
-    return next(iter(read_measures(names).items()))
-
-
-def folder_name(label: str) -> str:
-    """A measure's name as the name of a folder: letters, digits, dots and hyphens."""
-    return re.sub(r"[^a-z0-9.]+", "-", label.lower()).strip("-")
-
-
-def places(labels: Sequence[str]) -> dict[str, str]:
-    """Folder of each measure's files within the output folder."""
-    return dict.fromkeys(labels, "") if len(labels) == 1 else {n: folder_name(n) + "/" for n in labels}
+    if arguments.measure and len(arguments.measure) > 1:
+        raise ValueError(f"this command takes one --measure, not {len(arguments.measure)}.")
+    return next(iter(read_measures(arguments).items()))
 
 
 def read_ids(path: str | Path) -> tuple[str, ...]:
     """Image ids from an npy file or a text file with one per line.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        ValueError: it holds no list of ids.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file has no list of ids.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"--ids {path} is not there or is not a file.")
+        raise FileNotFoundError(f"--ids {path} does not exist or is not a file.")
     if path.suffix.lower() != ".npy":
         try:
             ids = path.read_text(encoding="utf-8-sig").splitlines()
@@ -74,17 +61,17 @@ def read_ids(path: str | Path) -> tuple[str, ...]:
         try:
             values = np.load(path, allow_pickle=False)
         except (EOFError, OSError, ValueError):
-            raise ValueError(f"--ids {path} is no readable npy file.") from None
+            raise ValueError(f"--ids {path} is not a readable npy file.") from None
         if values.ndim != 1 or values.dtype.kind not in "iuSU":
-            raise ValueError(f"--ids {path} must hold one axis of text or whole numbers.")
+            raise ValueError(f"--ids {path} must have one axis, of text or whole numbers.")
         ids = [v.decode() if isinstance(v, bytes) else str(v) for v in values.tolist()]
     if not ids or not all(ids):
-        raise ValueError(f"--ids {path} holds no ids, or an empty one.")
+        raise ValueError(f"--ids {path} has no ids, or an empty one.")
     return tuple(ids)
 
 
 def read_set(path: str, ids: str | None = None, *, x64: bool = False) -> tuple[dict[str, np.ndarray], Any]:
-    """Features by name, as float64 where asked, and their image ids where the file or --ids gives any."""
+    """Features by name, in float64 if asked for, and their image ids if the file or --ids gives any."""
     features, own = io.read_features(path)
     if x64:
         features = {name: x.astype(np.float64) if _real(x) else x for name, x in features.items()}
@@ -96,14 +83,14 @@ def _real(x: np.ndarray) -> bool:
 
 
 def is_matrix(path: str | Path, key: str | None) -> bool:
-    """Whether a file holds a matrix of scores rather than features.
+    """Whether a file has a matrix of scores rather than features.
 
     Raises:
-        FileNotFoundError: nothing is there.
+        FileNotFoundError: the file does not exist.
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"{path} is not there.")
+        raise FileNotFoundError(f"{path} does not exist.")
     if key is not None or path.suffix.lower() in _MATRIX_FILES:
         return True
     if path.suffix.lower() != ".npz":
@@ -115,8 +102,8 @@ def read_affinity(path: str | Path, key: str | None = None) -> Affinity:
     """An affinity matrix: the record that `jaxsim affinity` saved, any matrix with names, or `BUILT_IN`.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        ValueError: it holds another record, or no matrix with names.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file has another record, or no matrix with names.
     """
     if str(path) == BUILT_IN and not Path(path).is_file():
         with extras.needed("the built-in world needs"):
@@ -131,36 +118,36 @@ def read_record(path: str | Path, kind: str) -> Any:
     """A saved record of that kind.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        ValueError: it holds no record, or one of another kind.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file has no record, or one of another kind.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} is not there or is not a file.")
+        raise FileNotFoundError(f"{path} does not exist or is not a file.")
     record = results.load(path)
     if type(record).__name__ != kind:
-        raise ValueError(f"{path} holds a record of the kind {type(record).__name__}, not {kind}.")
+        raise ValueError(f"{path} has a record of the kind {type(record).__name__}, not {kind}.")
     return record
 
 
 def read_resamples(path: str | Path, affinity: Affinity) -> Any:
-    """A saved record of resamples, of the same measure as a matrix of our own.
+    """A saved record of resamples, of the same measure as a matrix made here.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        ValueError: it holds no such record, or one of another measure.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file has no such record, or one of another measure.
     """
     found = read_record(path, "Resamples")
     ours, theirs = affinity.provenance.measure, found.provenance.measure
     if affinity.images is not None and ours != theirs:
-        raise ValueError(f"{path} holds resamples of {theirs}, and the matrix is of {ours}: give those of one measure.")
+        raise ValueError(f"{path} has resamples of {theirs}, but the matrix is of {ours}: use one measure for both.")
     return found
 
 
 def read_encoders(paths: Sequence[str], flag: str) -> dict[str, dict[str, Any]]:
-    """The encoders of each file by name, no name in two files.
+    """The encoders of each file by name.
 
     Raises:
-        ValueError: two encoders have one name, or a file is damaged.
+        ValueError: two encoders share a name, or a file is damaged.
     """
     from jaxsim.vision import models
 
@@ -169,6 +156,6 @@ def read_encoders(paths: Sequence[str], flag: str) -> dict[str, dict[str, Any]]:
         found = models.from_safetensors(path)
         twice = sorted(name for name in found if any(name in other for other in files.values()))
         if twice:
-            raise ValueError(f"{flag} {path} has an encoder {twice[0]!r}, and so has another file.")
+            raise ValueError(f"{flag} {path} has an encoder {twice[0]!r}, and so does another file.")
         files[path] = found
     return files

@@ -1,104 +1,109 @@
-"""The command `layers`: which layer to branch from."""
+"""Recommend the layer of an encoder to branch from, for each task.
 
+Compares every layer with encoders of tasks, on pictures of a folder (DDS 2020, figures 3 and 4). The encoder
+comes from a file of `jaxsim convert` or `jaxsim rooms`; by default it is the built-in encoder of object
+classes.
+
+Writes to DIR:
+  layers.csv           similarity of every layer with every task, its interval, how often the layer ranks first
+  recommendation.csv   the most similar layer for each task
+  layers.npz           the scores; jaxsim.load reads it
+  layers.png           the scores as a heat map
+
+Examples:
+  jaxsim layers pictures --out layers
+  jaxsim layers VOCdevkit/VOC2012 --encoder resnet50.safetensors --bank taskonomy.safetensors --out layers
+"""
+
+import dataclasses
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxsim import plotting
-from jaxsim.cli.arguments import DATA, add_folder, add_layers, add_measure, add_output, count
-from jaxsim.cli.banks import encoder_of, groups, parts, probe_of, read_bank, some
+from jaxsim import extras, plotting
+from jaxsim.cli.arguments import add_dataset, add_layers, add_measures, add_output, count
+from jaxsim.cli.banks import QUICK, probe_of, read_bank, read_encoder, select
 from jaxsim.cli.inputs import read_measure
-from jaxsim.cli.output import check, emit, note, staged, table, write_rows
-
-SUMMARY = "which layer to branch from"
-HELP = f"""Choose the layer of an encoder to branch from for each task: similarity of every layer with encoders of
-tasks, on pictures of a folder (DDS 2020, figures 3 and 4).
-
-{DATA}
-The encoder is that of a file of `jaxsim convert` or `jaxsim rooms`, or the built-in one of object classes; the
-encoders of tasks are those of --bank, or the built-in ones.
-
-Writes in DIR:
-  layers.csv           similarity of every layer with every task, its interval, how often the layer ranks first
-  recommendation.csv   the most similar layer of each task
-  layers.npz           the scores; jaxsim.load reads it
-  layers.png           the scores as a heat map
-
-examples:
-  jaxsim layers pictures --out layers
-  jaxsim layers VOCdevkit/VOC2012 --encoder resnet50.safetensors --bank taskonomy.safetensors --out layers"""
+from jaxsim.cli.output import note, report, staged, table, write_rows
 
 FILES = ("layers.csv", "recommendation.csv", "layers.npz", "layers.png")
+HEADER = ("task", "group", "layer", "score", "low", "high", "first_share")
 
 
 def add_arguments(command: ArgumentParser) -> None:
     """Add the arguments of the command."""
-    add_folder(command)
-    command.add_argument("--encoder", metavar="FILE", help="the encoder; default: the built-in one of object classes")
+    add_dataset(command)
+    text = "file of the encoder; default: the built-in encoder of object classes"
+    command.add_argument("--encoder", metavar="FILE", help=text)
     add_layers(command)
-    command.add_argument("--task", metavar="NAME", action="append", help="only this encoder of the bank; repeatable")
-    add_measure(command, several=False, default="dds-laplacian")
+    text = "use only this encoder of the bank; repeatable"
+    command.add_argument("--task", metavar="NAME", action="append", help=text)
+    add_measures(command, "dds-laplacian", several=False)
     command.add_argument("--resamples", type=count, metavar="B", help="half-samples for intervals; default: 100")
     add_output(command)
 
 
 def run(arguments: Namespace) -> None:
-    """Similarity of every layer of one encoder with encoders of tasks, and the layer to branch from for each."""
-    check(Path(arguments.out), FILES, arguments.overwrite)
-    branching, similarity = parts()
-    from jaxsim.studies.branching import networks
+    """Score every layer with every task, and choose the best one for each."""
+    label, measure = read_measure(arguments)
+    with staged(arguments, FILES) as out:
+        with extras.needed("branches need"):
+            from jaxsim.studies.rooms.tasks import TASKS
+        name, images, found = _score(arguments, measure)
+        groups = {task: TASKS[task].group if task in TASKS else "" for task in found.affinity.targets}
+        rows = _rows(found, groups)
+        best = [row for row in rows if found.best.get(row[0]) == row[2]]
+        write_rows(out / "layers.csv", HEADER, rows)
+        write_rows(out / "recommendation.csv", HEADER, best)
+        found.affinity.save(out / "layers.npz")
+        plotting.save_figure(plotting.affinity_heatmap(found.affinity), out / "layers.png")
+    layers, means = found.affinity.names, _group_means(found, groups)
+    values = {"encoder": name, "measure": label, "images": images, "layers": layers}
+    values |= {"scores": found.affinity.to_json(), "recommended": found.best}
+    values["groups"] = {group: dict(zip(layers, row, strict=True)) for group, *row in means}
+    lines = [f"{label}: layers of {name} with encoders of tasks, {images} pictures", "", table(HEADER, best)]
+    if means:
+        lines += ["", "mean by group of tasks:", table(["group", *layers], means)]
+    report(arguments, "\n".join(lines), values, FILES)
+
+
+def _score(arguments: Namespace, measure: Any) -> tuple[str, int, Any]:
+    """The encoder's name, the number of pictures, and the scores of its layers."""
+    from jaxsim.studies import branching
+    from jaxsim.studies.branching import networks, similarity
     from jaxsim.vision.models.weights import digest
 
-    label, measure = read_measure(arguments.measure or ["dds-laplacian"])
-    encoder, name = encoder_of(arguments, arguments.encoder)
+    encoder, name = read_encoder(arguments, arguments.encoder)
     own = digest(encoder)
     bank = {task: one for task, one in read_bank(arguments).items() if digest(one) != own}
-    bank, layers = some(bank, arguments.task), list(networks.layers(encoder, arguments.layer or ()))
+    bank, layers = select(bank, arguments.task), list(networks.layers(encoder, arguments.layer or ()))
     folder = branching.open_folder(arguments.data, layout=arguments.layout)
-    probe = probe_of(arguments, measure)
+    resamples = arguments.resamples or (QUICK["resamples"] if arguments.quick else 100)
+    probe = dataclasses.replace(probe_of(arguments, measure), resamples=resamples)
     pictures = probe.pictures(folder.train)
     recipe = branching.recipe("layers", folder, probe, {name: encoder} | bank)
     note(arguments, f"{len(pictures)} pictures ({folder.layout}); layers of {name}, {len(bank)} encoders of tasks")
-    with staged(arguments.out, FILES, overwrite=arguments.overwrite) as out:
-        with branching.working(arguments.work, recipe) as work:
-            coded = similarity.codes(bank, pictures, work)
-            found = similarity.score_layers(encoder, coded, pictures, probe, work, name=name, wanted=layers)
-        rows = _layer_rows(found, groups())
-        write_rows(out / "layers.csv", ["task", "group", "layer", "score", "low", "high", "first_share"], rows)
-        chosen = [row for row in rows if found.best.get(row[0]) == row[2]]
-        header = ["task", "group", "layer", "score", "low", "high", "first_share"]
-        write_rows(out / "recommendation.csv", header, chosen)
-        found.affinity.save(out / "layers.npz")
-        plotting.save_figure(plotting.affinity_heatmap(found.affinity), out / "layers.png")
-    kinds = _by_group(found, groups())
-    paths = [str(Path(arguments.out) / file) for file in FILES]
-    values = {"encoder": name, "measure": label, "images": len(pictures), "layers": found.affinity.names}
-    values |= {"scores": found.affinity.to_json(), "recommended": found.best, "groups": kinds, "files": paths}
-    text = [f"{label}: layers of {name} with encoders of tasks, {len(pictures)} pictures", "", table(header, chosen)]
-    if kinds:
-        means = [[group, *(row[layer] for layer in found.affinity.names)] for group, row in kinds.items()]
-        text += ["", "mean by group of tasks:", table(["group", *found.affinity.names], means)]
-    emit(arguments, "\n".join(text), values)
-    note(arguments, f"wrote {', '.join(FILES)} in {arguments.out}")
+    with branching.working(arguments.work, recipe) as work:
+        coded = similarity.codes(bank, pictures, work)
+        found = similarity.score_layers(encoder, coded, pictures, probe, work, name=name, wanted=layers)
+    return name, len(pictures), found
 
 
-def _layer_rows(found: Any, kinds: dict[str, str]) -> list[list[Any]]:
-    rows = []
-    for t, task in enumerate(found.affinity.targets):
-        for i, layer in enumerate(found.affinity.names):
-            more = [float(part[i, t]) for part in (found.low, found.high, found.first_share)]
-            rows.append([task, kinds.get(task, ""), layer, float(found.scores[i, t]), *more])
-    return rows
-
-
-def _by_group(found: Any, kinds: dict[str, str]) -> dict[str, dict[str, float]]:
-    """Mean score of each layer with the tasks of each group."""
-    of = np.array([kinds.get(task, "") for task in found.affinity.targets])
+def _rows(found: Any, groups: dict[str, str]) -> list[list[Any]]:
+    """A row per task and layer."""
+    parts = np.stack([found.scores, found.low, found.high, found.first_share], -1).astype(float)
     names = found.affinity.names
-    return {
-        group: dict(zip(names, found.scores[:, of == group].mean(1).tolist(), strict=True))
-        for group in dict.fromkeys(of.tolist())
-        if group
-    }
+    return [
+        [task, groups[task], layer, *parts[i, t].tolist()]
+        for t, task in enumerate(found.affinity.targets)
+        for i, layer in enumerate(names)
+    ]
+
+
+def _group_means(found: Any, groups: dict[str, str]) -> list[list[Any]]:
+    """A row per group of tasks: the mean score of each layer."""
+    of = np.array(list(groups.values()))
+    return [
+        [group, *found.scores[:, of == group].mean(1).tolist()] for group in dict.fromkeys(groups.values()) if group
+    ]

@@ -5,39 +5,38 @@ import csv
 import errno
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxsim.io import files
-from jaxsim.io.files import finite
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Error numbers of a full disk."""
 
 
 @contextlib.contextmanager
-def staged(folder: str | Path, names: Sequence[str], *, overwrite: bool) -> Iterator[Path]:
-    """Give a hidden temporary folder, and move what was written there to `folder` when the block has ended.
+def staged(arguments: Any, names: Sequence[str]) -> Iterator[Path]:
+    """Give a hidden temporary folder, and move its files to --out after the block.
 
-    What is in the way is found before the block runs. If the block raises anything, KeyboardInterrupt
-    included, `folder` stays as it was.
+    Files in the way are found before the block runs. If the block raises anything, KeyboardInterrupt included, --out
+    stays as it was.
 
     Args:
-        folder: where the files are to be.
-        names: the files, relative to `folder`.
-        overwrite: replace files that are there already.
+        arguments: with `out`, and `overwrite` to replace existing files.
+        names: the files, relative to the folder.
 
     Raises:
-        FileExistsError: a file is there and `overwrite` is False.
-        OSError: `folder` is a file, or cannot be written, or the disk is full.
+        FileExistsError: a file exists and `overwrite` is False.
+        OSError: the folder is a file, or cannot be written, or the disk is full.
     """
-    folder, what = Path(folder), f"--out {folder}"
-    near = check(folder, names, overwrite)
+    folder, what = Path(arguments.out), f"--out {arguments.out}"
+    near = check(folder, names, arguments.overwrite)
     with files.one_sentence(what):
         temporary = Path(tempfile.mkdtemp(prefix=".jaxsim-", dir=near))
     try:
@@ -46,7 +45,7 @@ def staged(folder: str | Path, names: Sequence[str], *, overwrite: bool) -> Iter
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             os.replace(temporary / name, folder / name)
     except OSError as error:
-        nameless = error.strerror is not None and error.filename is None  # the system's own, of no file
+        nameless = error.strerror is not None and error.filename is None  # raised by the system, about no file
         if str(temporary) in f"{error.filename} {error}" or (nameless and error.errno in FULL):
             raise files.unwritable(what, error) from error
         raise
@@ -55,9 +54,10 @@ def staged(folder: str | Path, names: Sequence[str], *, overwrite: bool) -> Iter
 
 
 def check(folder: Path, names: Sequence[str], overwrite: bool) -> Path:
-    """Refuse an output folder that is a file, cannot be written, or holds one of the files already.
+    """Refuse an output folder that is a file, cannot be written, or has one of the files already.
 
-    Gives the nearest folder on the way to it that is there.
+    Returns:
+        The folder, or its nearest parent that exists.
     """
     near = files.check(folder, f"--out {folder}")
     there = [name for name in names if os.path.lexists(folder / name)]
@@ -69,11 +69,18 @@ def check(folder: Path, names: Sequence[str], overwrite: bool) -> Path:
     return near
 
 
+def report(arguments: Any, text: str, values: dict[str, Any], names: Sequence[str]) -> None:
+    """Print the results, and name the files written to --out."""
+    emit(arguments, text, values | {"files": [str(Path(arguments.out) / name) for name in names]})
+    if names:
+        note(arguments, f"wrote {', '.join(names)} to {arguments.out}")
+
+
 def emit(arguments: Any, text: str, values: dict[str, Any]) -> None:
-    """Print the table for people, or with --json the values for machines, on standard output."""
+    """Print the text, or with --json the values, on standard output."""
     if arguments.json:
-        whole = {"command": arguments.command} | values
-        sys.stdout.write(json.dumps(finite(whole), allow_nan=False, default=_plain) + "\n")
+        whole = files.finite({"command": arguments.command} | values)
+        sys.stdout.write(json.dumps(whole, allow_nan=False, default=_plain) + "\n")
     else:
         sys.stdout.write(text.rstrip("\n") + "\n")
     sys.stdout.flush()
@@ -91,7 +98,7 @@ def note(arguments: Any, text: str) -> None:
 
 
 def progress(arguments: Any, what: str) -> Callable[[int, int], None] | None:
-    """A function of (done, total) that keeps one line on a terminal, or prints a line every ten seconds."""
+    """A function of (done, total) that updates one line on a terminal, or prints a line every ten seconds."""
     if arguments.quiet:
         return None
     terminal, state = sys.stderr.isatty(), {"last": time.monotonic()}
@@ -109,7 +116,7 @@ def progress(arguments: Any, what: str) -> Callable[[int, int], None] | None:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, limit: int | None = None) -> str:
-    """Columns of text: words on the left, numbers on the right; past `limit` rows, how many more."""
+    """Align columns of text: words left, numbers right; beyond `limit` rows, only their number."""
     shown = [[_cell(c) for c in row] for row in rows[:limit]]
     right = [all(isinstance(row[i], int | float) or row[i] == "" for row in rows) for i in range(len(header))]
     widths = [max(len(line[i]) for line in [list(header), *shown]) for i in range(len(header))]
@@ -126,8 +133,24 @@ def _cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def write_rows(path: Path, header: list[str], rows: list[list[Any]]) -> None:
+def records(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
+    """The rows of a table as dicts, for --json."""
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Write a table as CSV."""
     with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([header, *rows])
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
+def subfolders(labels: Iterable[str]) -> dict[str, str]:
+    """Folder of each measure within --out; one measure alone needs none.
+
+    Raises:
+        ValueError: two measures would share a folder.
+    """
+    folders = {label: re.sub(r"[^a-z0-9.]+", "-", label).strip("-") + "/" for label in labels}
+    if len(set(folders.values())) < len(folders):
+        raise ValueError(f"the measures {', '.join(folders)} need folders with different names.")
+    return folders if len(folders) > 1 else dict.fromkeys(folders, "")
