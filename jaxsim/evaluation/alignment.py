@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxsim.results import Affinity
+from jaxsim.results import Affinity, on_host
 
 
 class Aligned(NamedTuple):
@@ -52,9 +52,9 @@ def align(affinity: Affinity, truth: Affinity, *, subset: bool) -> Aligned:
     names = _shared("sources", affinity.names, truth, truth.names, subset)
     targets = _shared("targets", affinity.targets, truth, truth.targets, subset)
     rows, columns = [affinity.names.index(n) for n in names], [affinity.targets.index(t) for t in targets]
-    a = np.asarray(affinity.values, dtype=np.float64)[np.ix_(rows, columns)]
+    a = on_host(affinity.values).astype(np.float64)[np.ix_(rows, columns)]
     there = np.ix_([truth.names.index(n) for n in names], [truth.targets.index(t) for t in targets])
-    g = np.asarray(truth.values, dtype=np.float64)[there]
+    g = on_host(truth.values).astype(np.float64)[there]
     finite = np.isfinite(a) & np.isfinite(g)
     others = finite & (np.asarray(names)[:, None] != np.asarray(targets)[None, :])
     return Aligned(a, g, finite, others, rows, columns, targets)
