@@ -17,7 +17,7 @@ import pytest
 import jaxsim.cli.scoring
 from jaxsim import demo, io, results
 from jaxsim.cli import judging, main
-from jaxsim.io import folders
+from jaxsim.io.files import unwritable
 
 pytest.importorskip("matplotlib")
 
@@ -472,7 +472,7 @@ def test_a_full_disk_leaves_everything_as_it_was(path, out, capsys, limit):
 
 def test_a_disk_that_is_full_elsewhere_is_not_told_of_out(monkeypatch, path, out, capsys):
     def full(*_):
-        raise folders.unwritable("work/a.json", OSError(errno.ENOSPC, "No space left on device"))
+        raise unwritable("work/a.json", OSError(errno.ENOSPC, "No space left on device"))
 
     monkeypatch.setattr(jaxsim.cli.scoring, "save_affinity", full)
     assert main(["affinity", path, "--out", str(out), "--quiet"]) == 2

@@ -152,7 +152,7 @@ def test_one_size_that_differs_is_enough_to_fail():
 
 
 def test_sizes_take_the_handful_that_there_is(monkeypatch):
-    monkeypatch.setattr(sizing, "HANDFUL", ("j", "zoo", "d"))
+    monkeypatch.setattr(model_sizes, "HANDFUL", ("j", "zoo", "d"))
     assert "(2 tasks: j, d)" in reproduce.sizes(setting(own)).here
     full = dataclasses.replace(setting(own), quick=False)
     assert column(reproduce.sizes(full), "size")[:-1] == ["tiny", "small", "wide", "deep", "large"]
