@@ -78,7 +78,7 @@ def mask_of(mask: ArrayLike | None, shape: tuple[int, ...], default: bool, name:
     return marks
 
 
-def as_key(key: Any) -> jax.Array:
+def as_key(key: Any) -> Any:
     """A typed random key, from such a key or from a seed.
 
     Raises:
