@@ -67,7 +67,7 @@ def _places(start, number):
 
 
 def _bootstrap_counts(key: jax.Array, b: jax.Array, layout: Layout) -> Float[Array, " n"]:
-    """How often each image is drawn with replacement within its stratum, in resample b."""
+    """Counts of images drawn with replacement within their strata, in resample b."""
     key = jax.random.fold_in(key, b)
     n = layout.code.shape[0]
     pick = layout.start + jax.random.randint(key, (n,), 0, layout.size)

@@ -16,9 +16,10 @@ from jaxsim import measures
 from jaxsim.cli import arguments
 from jaxsim.studies import branching
 from jaxsim.studies.branching import networks
-from jaxsim.studies.branching.augmentation import moved
+from jaxsim.studies.branching.augmentation import warp
 from jaxsim.studies.branching.branches import Branches, likenesses
-from jaxsim.studies.branching.data import Pictures, finished
+from jaxsim.studies.branching.cache import working
+from jaxsim.studies.branching.data import Pictures, add_computed
 from jaxsim.studies.branching.initializations import Transfer
 from jaxsim.studies.branching.tasks import KINDS, Task, canny
 from jaxsim.studies.rooms import export
@@ -121,7 +122,7 @@ def folders(tmp_path_factory):
 
 @pytest.mark.parametrize("layout", TASKS)
 def test_every_layout_is_recognized_and_gives_all_its_tasks(folders, layout):
-    found = branching.opened(folders / layout, TASKS[layout])
+    found = branching.open_folder(folders / layout, TASKS[layout])
     assert found.layout == layout
     assert tuple(task.name for task in found.tasks) == TASKS[layout]
     assert not set(found.train.dataset.ids) & set(found.val.dataset.ids)
@@ -132,30 +133,31 @@ def test_every_layout_is_recognized_and_gives_all_its_tasks(folders, layout):
         if task.name in ("semantic", "object", "scene"):
             target = example.targets[task.name]
             assert (target[example.masks[task.name]].max() if target.ndim > 1 else len(target) - 1) < task.channels
-    assert branching.opened(folders / layout, layout=layout).tasks == ()
+    assert branching.open_folder(folders / layout, layout=layout).tasks == ()
 
 
 def test_what_is_held_out_follows_the_lists(folders):
-    voc = branching.opened(folders / "voc")
+    voc = branching.open_folder(folders / "voc")
     assert len(voc.train) == 9  # trainaug: VOC's own six and SBD's three
     assert len(voc.val) == 3
-    assert len(branching.opened(folders / "voc" / "VOCdevkit").train) == 9
-    taskonomy = branching.opened(folders / "taskonomy")
+    assert len(branching.open_folder(folders / "voc" / "VOCdevkit").train) == 9
+    taskonomy = branching.open_folder(folders / "taskonomy")
     assert {name.split("/")[0] for name in taskonomy.val.dataset.ids} == {"room001"}
-    assert branching.opened(folders / "folder").val.dataset.ids == tuple(f"{k:06d}.png" for k in (3, 7, 11))
-    assert len(branching.opened(folders / "nyu").val) == 3
+    assert branching.open_folder(folders / "folder").val.dataset.ids == tuple(f"{k:06d}.png" for k in (3, 7, 11))
+    assert len(branching.open_folder(folders / "nyu").val) == 3
 
 
 def test_taskonomy_without_a_list_holds_out_buildings_or_pictures(tmp_path):
     export.taskonomy(tmp_path / "many", labeled(16), "tiny")
     (tmp_path / "many" / "train_val_test_rooms.csv").unlink()
-    found = branching.opened(tmp_path / "many")
+    found = branching.open_folder(tmp_path / "many")
     assert {name.split("/")[0] for name in found.val.dataset.ids} == {"room003"}
     assert len(found.train) == 12
     export.taskonomy(tmp_path / "one", labeled(8), "sample")
     (tmp_path / "one" / "train_val_test_rooms.csv").unlink()
     assert [
-        len(part) for part in (branching.opened(tmp_path / "one").train, branching.opened(tmp_path / "one").val)
+        len(part)
+        for part in (branching.open_folder(tmp_path / "one").train, branching.open_folder(tmp_path / "one").val)
     ] == [6, 2]
 
 
@@ -166,24 +168,24 @@ def test_taskonomy_without_a_list_holds_out_buildings_or_pictures(tmp_path):
         ("voc", {"names": ["color"]}, ValueError, "there is no task 'color'"),
         ("voc", {"layout": "kitti"}, ValueError, "no dataset layout 'kitti'"),
         ("folder", {"names": ["semantic"]}, ValueError, "the folder layout has no task 'semantic'; it has edge"),
-        ("nowhere", {}, FileNotFoundError, "nowhere is not there or is not a folder"),
+        ("nowhere", {}, FileNotFoundError, "nowhere does not exist or is not a folder"),
         ("folder", {"layout": "voc"}, FileNotFoundError, "does not contain VOC2012"),
     ],
 )
 def test_what_a_folder_cannot_give_is_said(folders, layout, how, error, words):
     with pytest.raises(error, match=words):
-        branching.opened(folders / layout, **how)
+        branching.open_folder(folders / layout, **how)
 
 
 def test_folders_of_several_layouts_and_lists_without_a_split_are_refused(folders, tmp_path):
     for layout in ("nyud_mt", "voc"):
         shutil.copytree(folders / layout, tmp_path / "mixed", dirs_exist_ok=True)
     with pytest.raises(ValueError, match=r"mixed mixes the layouts nyud_mt and voc: say which with layout"):
-        branching.opened(tmp_path / "mixed")
-    assert branching.opened(tmp_path / "mixed", layout="nyud_mt").layout == "nyud_mt"
+        branching.open_folder(tmp_path / "mixed")
+    assert branching.open_folder(tmp_path / "mixed", layout="nyud_mt").layout == "nyud_mt"
     export.taskonomy(tmp_path / "one", labeled(4))
     with pytest.raises(ValueError, match=r"train_val_test_rooms.csv names no buildings of split 'val'"):
-        branching.opened(tmp_path / "one")
+        branching.open_folder(tmp_path / "one")
 
 
 def test_the_command_line_offers_what_there_is():
@@ -205,7 +207,7 @@ def test_a_layout_is_all_in_its_record(folders, tmp_path, monkeypatch):
 
     mine = datasets.Layout((("mine.txt",),), {"semantic": "classes"}, read, classes=lambda root: 7, covers=("voc",))
     monkeypatch.setitem(datasets.LAYOUTS, "mine", mine)
-    found = branching.opened(tmp_path, ["edge", "semantic"])
+    found = branching.open_folder(tmp_path, ["edge", "semantic"])
     assert found.layout == "mine"
     assert [(task.name, task.channels) for task in found.tasks] == [("edge", 1), ("semantic", 7)]
     assert len(found.train) == len(found.val) == 12
@@ -218,13 +220,13 @@ def test_a_task_is_all_in_its_kind(folders, monkeypatch):
 
     kind = dataclasses.replace(KINDS["normals"], channels=2, compute=leftwards)
     monkeypatch.setitem(KINDS, "flow", kind)
-    found = branching.opened(folders / "folder", ["flow"])
+    found = branching.open_folder(folders / "folder", ["flow"])
     assert found.tasks[0].channels == 2
-    example = finished(found.train[0])
+    example = add_computed(found.train[0])
     np.testing.assert_array_equal(example.targets["flow"], leftwards(example.image))
-    np.testing.assert_array_equal(moved(example, flip=True).targets["flow"], -example.targets["flow"])
+    np.testing.assert_array_equal(warp(example, flip=True).targets["flow"], -example.targets["flow"])
     with pytest.raises(ValueError, match="the folder layout has no task 'depth'; it has edge, flow"):
-        branching.opened(folders / "folder", ["depth"])
+        branching.open_folder(folders / "folder", ["depth"])
 
 
 def test_edges_are_cannys_and_none_are_counted_beside_what_is_unknown():
@@ -232,12 +234,12 @@ def test_edges_are_cannys_and_none_are_counted_beside_what_is_unknown():
     image[:, 10:] = 255
     mask = np.ones((20, 20), bool)
     mask[:5] = False
-    found = finished(Example("a", image, {"edge": np.zeros((20, 20))}, {"edge": mask}))
+    found = add_computed(Example("a", image, {"edge": np.zeros((20, 20))}, {"edge": mask}))
     np.testing.assert_array_equal(found.targets["edge"], canny(image))
     assert found.targets["edge"].sum() > 15
     np.testing.assert_array_equal(found.masks["edge"], np.arange(20)[:, None].repeat(20, 1) >= 7)
     plain = Example("a", image, {}, {})
-    assert finished(plain) is plain
+    assert add_computed(plain) is plain
 
 
 # Tasks
@@ -300,7 +302,7 @@ def test_losses_have_the_published_scales_and_a_class_that_is_unknown_everywhere
 
 @pytest.mark.parametrize("layout", [layout for layout, tasks in TASKS.items() if "semantic" in tasks])
 def test_right_classes_are_a_perfect_result_in_every_layout(folders, layout):
-    folder = branching.opened(folders / layout, ["semantic"])
+    folder = branching.open_folder(folders / layout, ["semantic"])
     task = folder.tasks[0]
     assert task.unlabeled == ((0,) if layout in ("nyu", "taskonomy") else ())
     for example in (*folder.train, *folder.val):
@@ -338,7 +340,7 @@ def test_layers_are_the_blocks_in_their_order():
     assert networks.layers(small()) == {"conv1": 4, "conv2": 8}
     assert networks.layers(small(), ["conv2"]) == {"conv2": 8}
     assert networks.layers(resnet("taskonomy"), ["block*", "code"]) == {"block1": 16, "block2": 32, "code": 8}
-    with pytest.raises(ValueError, match="no map of features 'code'; it has stem, block1, block2"):
+    with pytest.raises(ValueError, match="no feature map 'code'; it has stem, block1, block2"):
         networks.layers(resnet(), ["code"])
 
 
@@ -395,13 +397,13 @@ def test_a_branch_is_shown_what_its_encoder_was_trained_on():
             return x
 
     x = jnp.full((1, 2, 2, 3), 0.5)
-    for preprocessing in (networks.shown("", small()), networks.shown("", resnet())):
+    for preprocessing in (networks.preprocessing_for("", small()), networks.preprocessing_for("", resnet())):
         networks.Prepared(Eye(), preprocessing)(x)
     np.testing.assert_allclose(seen[0], 0.5, rtol=1e-6)
     expected = (0.5 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
     np.testing.assert_allclose(seen[1][0, 0, 0], expected, rtol=1e-5)
     with pytest.raises(ValueError, match="network of Taskonomy"):
-        networks.shown("mine", resnet("taskonomy"))
+        networks.preprocessing_for("mine", resnet("taskonomy"))
 
 
 def table(values, scores, tasks=("edge", "semantic")):
@@ -445,7 +447,7 @@ def test_correlation_of_transfer_turns_errors_round():
 
 
 def test_the_recipe_says_what_results_depend_on(folders, tmp_path):
-    folder, plan = branching.opened(folders / "folder", ["edge"]), branching.Plan(size=SIDE)
+    folder, plan = branching.open_folder(folders / "folder", ["edge"]), branching.Plan(size=SIDE)
     probe, encoders = branching.Probe(measures.RSA), {"net": small()}
     given = {"folder": folder, "probe": probe, "encoders": encoders, "plan": plan}
     found = branching.recipe("mine", **given, layers=["conv1"])
@@ -511,9 +513,9 @@ def test_training_goes_through_the_loader_and_judging_counts_every_picture():
     pictures, task = colored(), Task("depth", 1)
     plan = branching.Plan(size=SIDE, epochs=40, batch=4, learning_rate=0.02)
     assert plan.steps(6) == 40
-    done = branching.trained(Red(), task, pictures, plan)
+    done = branching.train(Red(), task, pictures, plan)
     assert float(done.network.slope[...]) > 0.3
-    before, after = (branching.judged(net, task, pictures, plan) for net in (Red(), done.network))
+    before, after = (branching.evaluate(net, task, pictures, plan) for net in (Red(), done.network))
     assert after["log_rmse"] < before["log_rmse"] / 1.5
     red = np.stack([pictures[i].image[..., 0] / 255 for i in range(6)])
     expected = np.median(np.sqrt(np.mean(np.log(1 + red) ** 2, (1, 2))))
@@ -523,4 +525,4 @@ def test_training_goes_through_the_loader_and_judging_counts_every_picture():
 def test_an_unknown_optimizer_is_named():
     plan = branching.Plan(size=SIDE, optimizer="lion")
     with pytest.raises(ValueError, match="no optimizer 'lion'; there are sgd, adam"):
-        branching.trained(small(), Task("depth", 1), colored(), plan)
+        branching.train(small(), Task("depth", 1), colored(), plan)

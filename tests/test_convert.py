@@ -315,7 +315,7 @@ def test_damaged_files(tmp_path):
     with pytest.raises(ValueError, match="m.safetensors"):
         models.from_checkpoint(tmp_path / "m.safetensors", "resnet50")
     for absent in ("nowhere.pth", "nowhere.index"):
-        with pytest.raises(FileNotFoundError, match=f"{absent} is not there"):
+        with pytest.raises(FileNotFoundError, match=f"{absent} does not exist"):
             models.from_checkpoint(tmp_path / absent, "resnet50")
 
 

@@ -28,7 +28,7 @@ def test_writers_refuse_folders_that_are_there_and_leave_nothing_behind(made, tm
     for writer in export.WRITERS.values():
         with pytest.raises(ValueError, match="there are no pictures to write"):
             writer.write(tmp_path / "none", [])
-    with pytest.raises(ValueError, match="of one size"):
+    with pytest.raises(ValueError, match="must have one size"):
         export.nyu(tmp_path / "sizes", [SHOWN[0], whole.made_up(0, 12, 16)])
     with pytest.raises(ValueError, match="'layout'|no Taskonomy layout 'odd'"):
         export.taskonomy(tmp_path / "odd", SHOWN, "odd")
@@ -202,7 +202,7 @@ def test_a_split_that_names_absent_files_says_which_and_how_many(copied):
 def test_splits_that_are_none(copied):
     root = copied("nyud_mt")
     split = root / "gt_sets" / "train.txt"
-    with pytest.raises(FileNotFoundError, match=r"test.txt is not there"):
+    with pytest.raises(FileNotFoundError, match=r"test.txt does not exist"):
         datasets.nyud_mt(root, "test")
     split.write_text("\n\n")
     with pytest.raises(ValueError, match="train.txt names no picture"):

@@ -314,7 +314,7 @@ def test_sizes_that_differ_need_a_size(tmp_path):
 def test_pictures_and_settings_that_are_none(tmp_path):
     (tmp_path / "empty").mkdir()
     refused(ValueError, "empty has no pictures", tmp_path, tmp_path / "empty", {"a": small()})
-    refused(FileNotFoundError, "absent is not there", tmp_path, tmp_path / "absent", {"a": small()})
+    refused(FileNotFoundError, "absent does not exist", tmp_path, tmp_path / "absent", {"a": small()})
     refused(ValueError, "Features of 0 pictures", tmp_path, made_up(0), {"a": small()})
     refused(ValueError, "in batches of 0", tmp_path, made_up(3), {"a": small()}, batch=0)
     match = "A preprocessing is given for 'b'; the encoders are a"

@@ -177,7 +177,7 @@ def test_bad_input_is_told_in_one_sentence(pictures, files, out, tmp_path, capsy
     two = ("--encoder", files / "two.safetensors")
     (tmp_path / "empty").mkdir()
     assert "empty has no pictures" in refused(capsys, out, tmp_path / "empty", *two)
-    assert "absent is not there" in refused(capsys, out, tmp_path / "absent", *two)
+    assert "absent does not exist" in refused(capsys, out, tmp_path / "absent", *two)
     assert "'a' has no layer 'block1'; there are conv1, conv2" in refused(
         capsys, out, pictures, *two, "--layer", "block1"
     )
@@ -202,7 +202,7 @@ def test_damaged_encoder_files_are_told(pictures, files, out, tmp_path, capsys):
     for content in (data[:-40], data[:-40] + b"x" * 40, b"nothing", b""):
         path.write_bytes(content)
         assert "damaged.safetensors" in refused(capsys, out, pictures, "--encoder", path)
-    assert "absent.safetensors is not there" in refused(
+    assert "absent.safetensors does not exist" in refused(
         capsys, out, pictures, "--encoder", files / "absent.safetensors"
     )
 
@@ -260,7 +260,7 @@ def test_weights_and_features_that_are_not_finite(pictures, files, out, tmp_path
     models.to_safetensors({"a": encoder}, tmp_path / "nan.safetensors")
     said = refused(capsys, out, pictures, "--encoder", tmp_path / "nan.safetensors")
     assert "nan.safetensors: array 'a/conv1/kernel' has values that are not finite" in said
-    assert "is not there or is not a file" in refused(capsys, out, pictures, "--encoder", pictures)
+    assert "does not exist or is not a file" in refused(capsys, out, pictures, "--encoder", pictures)
 
 
 def test_settings_that_choose_nothing(pictures, files, out, capsys):

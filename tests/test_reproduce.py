@@ -440,7 +440,7 @@ def test_settings_that_lack_something_are_refused(name, change, message):
 
 @pytest.mark.slow
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="no experiment is called 'tree'"):
+    with pytest.raises(ValueError, match="there is no experiment 'tree'"):
         reproduce.run(made("true"), ["tree"])
     with pytest.raises(ValueError, match="no part 'colors'"):
         reproduce.setting(parts=["colors"])
@@ -469,7 +469,7 @@ def test_setting_of_the_world(monkeypatch, tmp_path):
     encoders = {n: models.SmallEncoder(**sizes, rngs=nnx.Rngs(i)) for i, n in enumerate(names)}
     told = []
     given = {"encoders": encoders, "truth": truth(np.eye(3), names, names)}
-    with pytest.raises(ValueError, match="need 4 at least; this world has 3: edge2d, rgb2depth, colorization"):
+    with pytest.raises(ValueError, match="at least 4 networks; this world has 3: edge2d, rgb2depth, colorization"):
         reproduce.setting(True, **given)
     with pytest.raises(ValueError, match="belong together"):
         reproduce.setting(True, encoders=encoders)

@@ -350,7 +350,7 @@ def test_other_sizes_and_worlds_are_kept_at_the_end(made_up, trained, bank):
         shop.made("autoencoder", "tiny", stage=0.5)
     with pytest.raises(ValueError, match="no encoder size 'huge'"):
         shop.made("autoencoder", "huge")
-    with pytest.raises(ValueError, match="no task is called 'zoo'"):
+    with pytest.raises(ValueError, match="there is no task 'zoo'"):
         shop.made("zoo", stage=0.0)
 
 

@@ -300,7 +300,7 @@ def test_damaged_transfer_is_named(tmp_path):
         (0, {}, "at least one"),
         (1, {"resolution": 20}, "multiple of 8"),
         (1, {"world": "caves"}, "No world is called 'caves'"),
-        (1, {"names": ["depth"]}, "no task is called 'depth'"),
+        (1, {"names": ["depth"]}, "there is no task 'depth'"),
     ],
 )
 def test_bad_sets(count, how, message):

@@ -30,13 +30,13 @@ def add_folder(command: ArgumentParser) -> None:
 
 
 def add_layers(command: ArgumentParser) -> None:
-    """Which encoder of a file, and which of its layers."""
+    """One encoder of a file, and some of its layers."""
     command.add_argument("--name", metavar="NAME", help="which encoder of the file")
     command.add_argument("--layer", metavar="NAME", action="append", help="only this, * being any text; repeatable")
 
 
 def add_training(command: ArgumentParser) -> None:
-    """How branches are trained."""
+    """Training of branches."""
     group = command.add_argument_group("training")
     group.add_argument("--epochs", type=count, metavar="N", help="default: 60, and 200 for NYUv2")
     group.add_argument("--batch", type=count, default=8, metavar="N", help="pictures a step; default: 8")

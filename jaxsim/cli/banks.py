@@ -8,7 +8,7 @@ from jaxsim.cli.inputs import read_encoders
 from jaxsim.cli.output import note
 
 ENCODER = "class_object"
-"""Whose layers are compared where none is named: the shipped one of object classes, as in DDS 2020."""
+"""Encoder whose layers are compared by default: the shipped one of object classes, as in DDS 2020."""
 QUICK = {"images": 48, "resamples": 20, "epochs": 2, "pictures": 64}
 
 
@@ -71,7 +71,7 @@ def encoder_of(arguments: Namespace, path: str | None) -> tuple[Any, str]:
 
 
 def probe_of(arguments: Namespace, measure: Any) -> Any:
-    """Which pictures similarity is computed on."""
+    """Pictures that similarity is computed on."""
     from jaxsim.studies.branching import Probe
 
     count = arguments.images or (QUICK["images"] if arguments.quick else 200)
@@ -80,7 +80,7 @@ def probe_of(arguments: Namespace, measure: Any) -> Any:
 
 
 def plan_of(arguments: Namespace, folder: Any, encoder: Any) -> Any:
-    """How branches are trained, as long as in DDS 2020 where nothing else is asked for."""
+    """Training of branches; by default as long as in DDS 2020."""
     from jaxsim.studies.branching import Plan
     from jaxsim.vision.datasets import LAYOUTS
 

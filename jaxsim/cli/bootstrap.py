@@ -14,7 +14,7 @@ from jaxsim.cli.inputs import places, read_measures, read_set
 from jaxsim.cli.output import emit, note, progress, staged, table, write_rows
 
 SUMMARY = "intervals by resampling images"
-HELP = f"""How sure one can be of an affinity matrix: resample the images and score each resample.
+HELP = f"""Intervals of an affinity matrix: resample the images and score each resample.
 
 {FEATURES}
 

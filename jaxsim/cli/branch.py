@@ -58,9 +58,9 @@ def run(arguments: Namespace) -> None:
     label, measure = read_measure(arguments.measure or ["dds-laplacian"])
     pairs = [encoder_of(arguments, path) for path in (arguments.encoder or [None])]
     bank = read_bank(arguments)
-    folder = branching.opened(arguments.data, arguments.task, layout=arguments.layout)
+    folder = branching.open_folder(arguments.data, arguments.task, layout=arguments.layout)
     plan = plan_of(arguments, folder, pairs[0][0])
-    folder, probe = plan.shown(folder), probe_of(arguments, measure)
+    folder, probe = plan.limit(folder), probe_of(arguments, measure)
     like = branches.likenesses(folder.tasks, bank)
     used = {f"{name} {i}": encoder for i, (encoder, name) in enumerate(pairs)} | {n: bank[n] for n in like.values()}
     layers = list(networks.layers(pairs[0][0], arguments.layer or ()))

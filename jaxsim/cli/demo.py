@@ -118,7 +118,7 @@ def _agreement(tree: Any, groups: dict[str, str]) -> float:
 
 
 def _transfer(affinity: Any) -> list[str]:
-    """How well the matrix tells measured transfer, in lines."""
+    """Lines about agreement with measured transfer."""
     from jaxsim.studies.rooms import world
 
     agreement = evaluation.evaluate(affinity, world.load_truth().matrix(), diagonal=False)

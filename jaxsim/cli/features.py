@@ -97,10 +97,10 @@ def _pictures(arguments: Namespace) -> Any:
     Raises:
         ValueError: a split is given for a layout that has none, or the folder is not of that layout, or of several.
     """
-    from jaxsim.vision.datasets import LAYOUTS, recognized
+    from jaxsim.vision.datasets import LAYOUTS, recognize
 
     place = Path(arguments.images)
-    layout = arguments.layout or recognized(place)
+    layout = arguments.layout or recognize(place)
     how = LAYOUTS[layout]
     if arguments.split is not None and how.split is None:
         several = ", ".join(name for name, one in LAYOUTS.items() if one.split is not None)
@@ -132,7 +132,7 @@ def _encoders(arguments: Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _of_built_in_world(encoders: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
-    """What encoders of `jaxsim rooms` were trained on: pictures of one size, gray for colorization."""
+    """Preprocessing of encoders of `jaxsim rooms`: pictures of one size, gray for colorization."""
     from jaxsim.studies.rooms.encoders import preprocessing_of
 
     if "world_version" not in metadata:

@@ -1,4 +1,4 @@
-"""Reading what a command is given: features with image ids, matrices, records, measures by name."""
+"""Inputs of commands: features with image ids, matrices, records, measures by name."""
 
 import re
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ def folder_name(label: str) -> str:
 
 
 def places(labels: Sequence[str]) -> dict[str, str]:
-    """Where each measure's files go within the output folder: in it, or in a folder each."""
+    """Folder of each measure's files within the output folder."""
     return dict.fromkeys(labels, "") if len(labels) == 1 else {n: folder_name(n) + "/" for n in labels}
 
 

@@ -13,8 +13,8 @@ from jaxsim.cli.inputs import read_measure
 from jaxsim.cli.output import check, emit, note, staged, table, write_rows
 
 SUMMARY = "which layer to branch from"
-HELP = f"""Which layer of an encoder to branch from for each task: similarity of every layer with encoders of tasks,
-on pictures of a folder (DDS 2020, figures 3 and 4).
+HELP = f"""Choose the layer of an encoder to branch from for each task: similarity of every layer with encoders of
+tasks, on pictures of a folder (DDS 2020, figures 3 and 4).
 
 {DATA}
 The encoder is that of a file of `jaxsim convert` or `jaxsim rooms`, or the built-in one of object classes; the
@@ -56,7 +56,7 @@ def run(arguments: Namespace) -> None:
     own = digest(encoder)
     bank = {task: one for task, one in read_bank(arguments).items() if digest(one) != own}
     bank, layers = some(bank, arguments.task), list(networks.layers(encoder, arguments.layer or ()))
-    folder = branching.opened(arguments.data, layout=arguments.layout)
+    folder = branching.open_folder(arguments.data, layout=arguments.layout)
     probe = probe_of(arguments, measure)
     pictures = probe.pictures(folder.train)
     recipe = branching.recipe("layers", folder, probe, {name: encoder} | bank)
@@ -64,7 +64,7 @@ def run(arguments: Namespace) -> None:
     with staged(arguments.out, FILES, overwrite=arguments.overwrite) as out:
         with branching.working(arguments.work, recipe) as work:
             coded = similarity.codes(bank, pictures, work)
-            found = similarity.compared(encoder, coded, pictures, probe, work, name=name, wanted=layers)
+            found = similarity.score_layers(encoder, coded, pictures, probe, work, name=name, wanted=layers)
         rows = _layer_rows(found, groups())
         write_rows(out / "layers.csv", ["task", "group", "layer", "score", "low", "high", "first_share"], rows)
         chosen = [row for row in rows if found.best.get(row[0]) == row[2]]

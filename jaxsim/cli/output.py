@@ -1,4 +1,4 @@
-"""What a command leaves behind: files written whole or not at all, and text on the two streams."""
+"""Output of commands: files written whole or not at all, and text on the two streams."""
 
 import contextlib
 import csv
@@ -17,7 +17,7 @@ from jaxsim.io import files
 from jaxsim.io.files import finite
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""What a system says of a disk that takes no more."""
+"""Error numbers of a full disk."""
 
 
 @contextlib.contextmanager

@@ -118,7 +118,7 @@ def _markdown(names: list[str], rows: list[list[str]]) -> str:
 
 
 def _first_look() -> str:
-    """What --quick leaves out, in two sentences."""
+    """Two sentences on what --quick leaves out."""
     from jaxsim.studies.reproduce import settings
 
     return (

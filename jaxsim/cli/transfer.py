@@ -13,7 +13,7 @@ from jaxsim.cli.inputs import read_measures
 from jaxsim.cli.output import check, emit, note, progress, staged, table, write_rows
 
 SUMMARY = "which network to start from"
-HELP = f"""Which network to start from for a new task: train a small network on it, rank all initializations by
+HELP = f"""Choose the network to start from for a new task: train a small network on it, rank all initializations by
 similarity with that, fine-tune from each, and correlate (the Pascal experiment of RSA 2019 and DDS 2020).
 
 {DATA}
@@ -49,9 +49,9 @@ def run(arguments: Namespace) -> None:
     branching, _ = parts()
     chosen = read_measures(arguments.measure or ["rsa", "dds-laplacian"])
     bank = some(read_bank(arguments), arguments.init)
-    folder = branching.opened(arguments.data, [arguments.task], layout=arguments.layout)
+    folder = branching.open_folder(arguments.data, [arguments.task], layout=arguments.layout)
     plan = plan_of(arguments, folder, next(iter(bank.values())))
-    folder, probe = plan.shown(folder), probe_of(arguments, next(iter(chosen.values())))
+    folder, probe = plan.limit(folder), probe_of(arguments, next(iter(chosen.values())))
     recipe = branching.recipe("transfer", folder, probe, bank, plan, task=arguments.task, small=arguments.small)
     note(arguments, f"{len(folder.train)} pictures to learn from, {len(folder.val)} to be judged on ({folder.layout})")
     with staged(arguments.out, FILES, overwrite=arguments.overwrite) as out:

@@ -47,7 +47,7 @@ def two_factor(
     estimate: ArrayLike,
     groups: Sequence[int],
     *,
-    key: jax.Array,
+    key: jax.Array | int,
     n_resamples: int | None = None,
     images: int | None = None,
 ) -> TwoFactor:

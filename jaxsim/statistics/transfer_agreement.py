@@ -101,7 +101,7 @@ def agreement_over_images(
 def agreement_over_targets(
     per_target: ArrayLike,
     *,
-    key: jax.Array,
+    key: jax.Array | int,
     n_resamples: int,
     keep: ArrayLike | None = None,
     level: float = 0.95,
@@ -154,7 +154,7 @@ def agreement_over_both(
     correlation: Correlation,
     mask: ArrayLike | None = None,
     *,
-    key: jax.Array,
+    key: jax.Array | int,
     level: float = 0.95,
     nested: int = 8,
 ) -> Agreement:

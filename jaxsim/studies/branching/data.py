@@ -1,4 +1,4 @@
-"""A folder in any of the datasets' layouts as pictures to learn from and pictures to be judged on."""
+"""Training and validation pictures of a dataset's folder, with the targets of tasks."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ from jaxsim.vision import datasets
 from jaxsim.vision.datasets.records import Dataset, Example
 
 BORDER = 2
-"""Pixels beside unknown ones at which nothing computed from the picture counts."""
+"""Pixels around unknown ones at which targets computed from the picture are masked."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
-    """Pictures of a dataset with the targets of some tasks, under the tasks' names.
+    """Pictures of a dataset with targets named after tasks.
 
     Attributes:
-        dataset: with the layout's own targets.
+        dataset: pictures with the layout's own targets.
         targets: pairs of a task and the layout's target.
-        computed: tasks whose target is computed from the picture, by `finished`.
+        computed: tasks whose target is computed from the picture by `add_computed`.
     """
 
     dataset: Dataset
@@ -44,16 +44,16 @@ class Pictures:
         return Example(found.id, found.image, targets, masks)
 
     def batches(self, batch: int, **how: Any) -> Any:
-        """As `datasets.batches` gives them."""
+        """Iterate over batches, see `datasets.batches`."""
         return datasets.batches(cast(Dataset, self), batch, **how)
 
     def part(self, count: int | None) -> "Pictures":
-        """The first pictures; all where `count` is None."""
+        """The first `count` pictures, or all if it is None."""
         return dataclasses.replace(self, dataset=self.dataset.select(self.dataset.ids[:count]))
 
 
-def finished(example: Example) -> Example:
-    """The example with the targets that are computed from its picture at its present size, if it is to have any."""
+def add_computed(example: Example) -> Example:
+    """Fill in the targets of an example that are computed from its picture at its present size."""
     for name, kind in KINDS.items():
         if kind.compute is not None and name in example.targets:
             known = example.masks[name]
@@ -66,7 +66,7 @@ def finished(example: Example) -> Example:
 
 
 def _shifted(mask: np.ndarray, by: int, axis: int) -> np.ndarray:
-    """The mask moved along an axis, True where it came from outside."""
+    """Shift a mask along an axis, filling with True."""
     out = np.roll(mask, by, axis)
     edge = [slice(None)] * 2
     edge[axis] = slice(None, by) if by > 0 else slice(by, None)
@@ -76,13 +76,13 @@ def _shifted(mask: np.ndarray, by: int, axis: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Folder:
-    """A dataset's folder.
+    """A dataset's folder, split for training.
 
     Attributes:
-        layout: its name.
-        train: pictures to learn from.
-        val: pictures to be judged on.
-        tasks: what the pictures have targets of.
+        layout: name of its layout.
+        train: training pictures.
+        val: validation pictures.
+        tasks: tasks that the pictures have targets for.
     """
 
     layout: str
@@ -91,27 +91,27 @@ class Folder:
     tasks: tuple[Task, ...]
 
 
-def opened(root: str | Path, names: Sequence[str] = (), *, layout: str | None = None) -> Folder:
-    """Open a folder, with the targets of the named tasks.
+def open_folder(root: str | Path, names: Sequence[str] = (), *, layout: str | None = None) -> Folder:
+    """Open a dataset's folder, with the targets of the named tasks.
 
-    Held out are: VOC's and PASCAL_MT's 'val', NYUD_MT's 'val', NYUv2's 'test', the 'val' buildings of a csv of splits
-    in a Taskonomy folder; where there is no such list every fourth building or picture. VOC's training pictures are
-    'trainaug' where SBD or `SegmentationClassAug` is there.
+    Validation pictures are VOC's, PASCAL_MT's and NYUD_MT's 'val', NYUv2's 'test', and the 'val' buildings of a csv of
+    splits in a Taskonomy folder; without such a list, every fourth building or picture. VOC's training pictures are
+    'trainaug' if SBD or `SegmentationClassAug` exists.
 
     Args:
         root: the folder.
-        names: tasks of `KINDS`.
-        layout: one of `datasets.LAYOUTS`; found by what is in the folder where None.
+        names: tasks, names in `KINDS`.
+        layout: a name in `datasets.LAYOUTS`; None to recognize it.
 
     Raises:
-        FileNotFoundError: the folder, or files that it should hold, are missing.
-        ValueError: an unknown layout or task, marks of several layouts, a task without targets in the layout, or
-            damaged files.
+        FileNotFoundError: the folder, or files in it, are missing.
+        ValueError: the layout or a task is unknown, the folder matches several layouts, the layout has no target for a
+            task, or files are damaged.
     """
     root = Path(root)
     if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not there or is not a folder.")
-    layout = datasets.recognized(root) if layout is None else layout
+        raise FileNotFoundError(f"{root} does not exist or is not a folder.")
+    layout = datasets.recognize(root) if layout is None else layout
     how, names = datasets.layout_named(layout), tuple(dict.fromkeys(names))
     for name in names:
         if name not in KINDS:

@@ -1,4 +1,4 @@
-"""Which encoder to start from for a new task, predicted by a small network and measured: RSA 2019, section 6.3."""
+"""Initializations for a new task, ranked by similarity to a small network and by fine-tuning (RSA 2019, 6.3)."""
 
 import dataclasses
 import tempfile
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 PERMUTATIONS = 999
 SELF = "small network"
 SIDE, GAP, ABOVE = 3.4, 0.8, 0.3
-"""Inches of the panels of a figure, between them, and above them."""
+"""Side of a figure's panels, gap between and margin above them, in inches."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Transfer:
-    """Similarity of each initialization with the small network, and what fine-tuning from it gave.
+    """Similarity of each initialization to the small network, and the metric after fine-tuning from it.
 
     Attributes:
         task: the new task.
-        names: of the initializations, S.
+        names: of the S initializations.
         scores: similarity by measure, each `(S,)`.
-        values: the task's metric of each run, `(runs, S)`.
+        values: the task's metric in each run, `(runs, S)`.
         small: the small network's own metric.
     """
 
@@ -53,16 +53,16 @@ class Transfer:
 
     @property
     def mean(self) -> np.ndarray:
-        """Metric, mean over runs `(S,)`."""
+        """Mean metric over runs, `(S,)`."""
         return self.values.mean(0)
 
     @property
     def ranks(self) -> np.ndarray:
-        """Rank of each initialization by its mean metric, 1 the best, `(S,)`."""
+        """Rank of each initialization by its mean metric, `(S,)`; 1 is the best."""
         return _ranks(self._goodness)
 
     def predicted_ranks(self, measure: str) -> np.ndarray:
-        """Rank of each by similarity, 1 the most similar, `(S,)`."""
+        """Rank of each initialization by similarity, `(S,)`; 1 is the most similar."""
         return _ranks(self.scores[measure])
 
     @property
@@ -70,9 +70,10 @@ class Transfer:
         return self.mean if self.task.kind.higher else -self.mean
 
     def correlation(self, measure: str) -> tuple[float, float, float]:
-        """Spearman and Pearson correlation of similarity with the metric, the better the higher; p of no relation.
+        """Spearman and Pearson correlation of similarity with the metric, and a permutation p value.
 
-        The p value is one-sided, (1 + #) / (B + 1) of random orders of the initializations, by ranks.
+        Metrics of errors are negated. The p value is one-sided, (1 + #) / (B + 1) over random orders of the
+        initializations, for the Spearman correlation.
         """
         scores, real = self.scores[measure], self._goodness
         found = evaluation.spearman(scores, real)
@@ -125,28 +126,30 @@ def compare_initializations(
     seeds: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Transfer:
-    """Rank all initializations by similarity to a small network trained on the task, and fine-tune from each.
+    """Rank initializations by similarity to a small network trained on the task, and fine-tune from each.
 
-    Every network is the encoder with a new decoder on its last map of features, trained as a whole. As in RSA 2019
-    there is no ReLU within the decoder's pyramid; optimizer and augmentation are those of `Plan`, as for branches.
+    Every network is the encoder with a new decoder on its last feature map, trained as a whole. As in RSA 2019 there is
+    no ReLU within the decoder's pyramid; optimizer and augmentation are those of `Plan`, as for branches.
 
     Args:
-        bank: the initializations by name.
-        folder: with one task.
-        plan: of the training, the small network's too.
-        measures: of similarity, by name.
-        probe: which pictures similarity is computed on.
-        work: keeps what is done; of a `recipe` with `task` and `small`.
+        bank: initializations by name.
+        folder: pictures and one task.
+        plan: settings of the training, also of the small network.
+        measures: measures of similarity by name.
+        probe: settings of the similarity.
+        work: store of finished results, made with a `recipe` that includes `task` and `small`.
         size: of the small network, a name in `models.SIZES`.
         seeds: runs from each initialization.
-        progress: called with the networks trained and their number.
+        progress: called with the number of networks trained and in total.
 
     Raises:
-        ValueError: there are fewer than two initializations, or not one task, or damaged files.
+        ValueError: there are fewer than two initializations, not exactly one task, or files are damaged.
         FloatingPointError: a loss is not finite.
     """
     if len(bank) < 2 or len(folder.tasks) != 1:
-        raise ValueError(f"it takes several initializations and one task, not {len(bank)} and {len(folder.tasks)}.")
+        raise ValueError(
+            f"at least two initializations and exactly one task are needed, not {len(bank)} and {len(folder.tasks)}."
+        )
     task, names, total = folder.tasks[0], tuple(bank), 1 + seeds * len(bank)
     pictures = probe.pictures(folder.train)
     code, own = _small(task, folder, plan, probe, pictures, work, size)
@@ -174,11 +177,11 @@ def compare_initializations(
 def _tuned(
     name: str, encoder: Encoder, task: Task, folder: Folder, plan: Plan, seed: int, checkpoints: Path
 ) -> tuple[Encoder, dict[str, float]]:
-    """The encoder after fine-tuning with a decoder, and its metrics."""
+    """Fine-tune an encoder with a new decoder; return it and its metrics."""
     last = list(networks.layers(encoder, blocks=False))[-1]
     network = networks.branch(encoder, last, task, name=name, among=[last], activation=False, seed=seed)
-    fitted = training_runs.trained(network, task, folder.train, plan, seed=seed, checkpoints=checkpoints)
-    return fitted.network.network.encoder, training_runs.judged(fitted.network, task, folder.val, plan)
+    fitted = training_runs.train(network, task, folder.train, plan, seed=seed, checkpoints=checkpoints)
+    return fitted.network.network.encoder, training_runs.evaluate(fitted.network, task, folder.val, plan)
 
 
 def _small(
@@ -190,7 +193,7 @@ def _small(
     work: Blocks,
     size: str,
 ) -> tuple[np.ndarray, float]:
-    """The small network's codes of the pictures, and its metric."""
+    """Train the small network; return its codes of the pictures and its metric."""
 
     def made(checkpoints: Path) -> dict[str, np.ndarray]:
         encoder = models.SmallEncoder.named(size, rngs=nnx.Rngs(probe.seed + 1))

@@ -1,4 +1,4 @@
-"""Similarity of an encoder's layers with encoders of tasks, and the layer that it recommends for each task."""
+"""Similarity of an encoder's layers with encoders of tasks, and the layer it recommends for each task."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from jaxsim.vision.datasets import Dataset
 from jaxsim.vision.models.weights import Encoder
 
 LEAST = 8
-"""Pictures, below which a similarity means nothing."""
+"""Fewest pictures for a meaningful similarity."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,9 +28,9 @@ class Recommendation:
 
     Attributes:
         affinity: scores `(layers, tasks)`.
-        low: lower ends of their intervals over pictures, `(layers, tasks)`; None without resamples.
-        high: upper ends.
-        first_share: share of resamples in which each layer is the most similar to the task, `(layers, tasks)`.
+        low: lower ends of the scores' intervals over pictures, `(layers, tasks)`; None without resamples.
+        high: upper ends of the intervals.
+        first_share: share of resamples in which each layer is the most similar one, `(layers, tasks)`.
     """
 
     affinity: Affinity
@@ -45,7 +45,7 @@ class Recommendation:
 
     @property
     def best(self) -> dict[str, str]:
-        """The recommended layer of each task; tasks whose scores are not known are left out."""
+        """The recommended layer for each task; tasks without known scores are left out."""
         columns = zip(self.affinity.targets, self.scores.T, strict=True)
         return {task: self.affinity.names[int(np.argmax(c))] for task, c in columns if np.isfinite(c).all()}
 
@@ -65,9 +65,9 @@ def recommend(
 
     Args:
         layers: features `(n, ...)` of one encoder by layer.
-        tasks: features `(n, ...)` of one encoder a task, by task; in the paper those of their last layer.
-        measure: of similarity.
-        resamples: half-samples of the pictures for intervals, an even number; None for scores alone.
+        tasks: features `(n, ...)` of one encoder per task, by task; in the paper those of their last layer.
+        measure: measure of similarity.
+        resamples: number of half-samples of the pictures for intervals, even; None for scores alone.
         key: random key of the half-samples, or a seed.
         level: of the intervals.
 
@@ -93,14 +93,14 @@ def recommend(
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """Which pictures similarity is computed on, and how.
+    """Settings of the similarity: its measure and the pictures it is computed on.
 
     Attributes:
-        measure: of similarity.
-        count: pictures at most, drawn at random from those to learn from; 200 in DDS 2020.
-        resamples: half-samples for intervals, an even number; None for scores alone.
+        measure: measure of similarity.
+        count: largest number of pictures, drawn at random from the training pictures; 200 in DDS 2020.
+        resamples: number of half-samples for intervals, even; None for scores alone.
         seed: of the draws.
-        side: of the pictures of the encoder whose layers are compared, in pixels; None for what its kind was made for.
+        side: in pixels, of the pictures shown to the compared encoder; None for its own.
     """
 
     measure: Measure
@@ -110,22 +110,22 @@ class Probe:
     side: int | None = None
 
     def pictures(self, pictures: Pictures) -> Dataset:
-        """The pictures, without targets.
+        """Draw the pictures and drop their targets.
 
         Raises:
-            ValueError: there are too few.
+            ValueError: there are too few pictures.
         """
         have = min(self.count, len(pictures))
         if have < LEAST:
-            raise ValueError(f"similarity needs at least {LEAST} pictures to learn from; there are {have}.")
+            raise ValueError(f"similarity needs at least {LEAST} training pictures; there are {have}.")
         drawn = np.random.default_rng(self.seed).permutation(len(pictures))[:have]
         dataset = pictures.dataset.select([pictures.dataset.ids[i] for i in np.sort(drawn)])
         return dataclasses.replace(dataset, labels={})
 
 
 def codes(bank: Mapping[str, Encoder], pictures: Dataset, work: Blocks, label: str = "bank") -> dict[str, np.ndarray]:
-    """What the last layer of each encoder makes of the pictures, at the size that its kind was made for."""
-    shown = {name: networks.shown(name, encoder) for name, encoder in bank.items()}
+    """Features of each encoder's last layer, for pictures at the encoder's own size."""
+    shown = {name: networks.preprocessing_for(name, encoder) for name, encoder in bank.items()}
     out = work.folder / "features" / label
     if not out.exists():
         extraction.extract(pictures, bank, out, preprocessing=shown)
@@ -133,7 +133,7 @@ def codes(bank: Mapping[str, Encoder], pictures: Dataset, work: Blocks, label: s
     return {name: features[name] for name in bank}
 
 
-def compared(
+def score_layers(
     encoder: Encoder,
     bank: Mapping[str, np.ndarray],
     pictures: Dataset,
@@ -144,14 +144,14 @@ def compared(
     label: str = "layers",
     wanted: Sequence[str] = (),
 ) -> Recommendation:
-    """Similarity of an encoder's layers with the codes of tasks' encoders.
+    """Score an encoder's layers by similarity with the codes of tasks' encoders.
 
     Args:
         encoder: the encoder.
         bank: codes of the same pictures by task.
-        pictures: as `probe.pictures` gives.
-        probe: how.
-        work: keeps the features.
+        pictures: the result of `probe.pictures`.
+        probe: settings of the similarity.
+        work: store of the features.
         name: of the encoder.
         label: of the encoder in the work folder.
         wanted: names of layers; all blocks by default.
@@ -162,7 +162,7 @@ def compared(
     names = list(networks.layers(encoder, wanted))
     out = work.folder / "features" / "-".join((label, *names))
     if not out.exists():
-        shown = {name: networks.shown(name, encoder, probe.side)}
+        shown = {name: networks.preprocessing_for(name, encoder, probe.side)}
         extraction.extract(pictures, {name: encoder}, out, layers=names, preprocessing=shown)
     features, _ = read_features(out)
     found = {layer: features[f"{name}.{layer}" if len(names) > 1 else name] for layer in names}

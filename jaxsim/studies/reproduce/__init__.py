@@ -1,7 +1,7 @@
 """The papers' experiments on the built-in world: each is one function from a `Setting` to an `Outcome`.
 
-What is tested is whether the papers' claims hold on other networks, tasks and pictures; the numbers beside each other
-are of different worlds and need not agree. No experiment tunes anything on measured transfer: the criterion of every
+They test whether the papers' claims hold on other networks, tasks and pictures; the papers' numbers and ours come from
+different worlds and need not agree. No experiment tunes anything on measured transfer: the criterion of every
 claim is fixed in its code. `run` runs experiments by name; the functions are in `EXPERIMENTS`.
 """
 

@@ -1,4 +1,4 @@
-"""Which measure: the grid of duality diagrams, and the comparison of methods."""
+"""Experiments on measures: the grid of duality diagrams, and the comparison of methods."""
 
 import functools
 import time
@@ -40,7 +40,7 @@ GRID_PAPER = np.array(
         [0.750, 0.740, 0.862, 0.838, 0.853, 0.832, 0.852],
     ]
 ).T
-"""Correlation with Taskonomy affinity as in the notebook released with DDS 2020, rows and columns as above."""
+"""Correlation with Taskonomy's affinity from the notebook released with DDS 2020; rows and columns as above."""
 METHODS = {
     "DDS, Laplacian": (measures.DDS_LAPLACIAN, 0.860),
     "DDS, cosine": (measures.DDS_COSINE, 0.862),
@@ -48,8 +48,8 @@ METHODS = {
     "CKA, linear": (measures.CKA_LINEAR, 0.639),
     "CKA, RBF": (measures.CKA_RBF, 0.815),
 }
-"""Measures and the papers' correlation with transfer affinity, self included; for CKA those of the same cells of
-`GRID_PAPER`, identity with the linear and the RBF kernel."""
+"""Measures and the papers' correlation with transfer affinity, diagonal included; for CKA from the cells of
+`GRID_PAPER` for the identity with the linear and the RBF kernel."""
 
 
 class Cell(NamedTuple):
@@ -76,7 +76,7 @@ class Method(NamedTuple):
 
 
 def grid(setting: Setting) -> Outcome:
-    """Agreement with transfer of every transform and pairwise function (DDS 2020, table 2)."""
+    """Compare agreement with transfer of every transform and pairwise function (DDS 2020, table 2)."""
     cells = [(t, f) for t in TRANSFORMS for f in FUNCTIONS]
     code = setting.code
     rows_of = [[measures.dds(t, f) for f in FUNCTIONS.values()] for t in TRANSFORMS.values()]
@@ -115,11 +115,11 @@ def grid(setting: Setting) -> Outcome:
 
 
 def methods(setting: Setting) -> Outcome:
-    """DDS, RSA, CKA and chance beside each other (DDS 2020, table 3).
+    """Compare DDS, RSA, CKA and chance (DDS 2020, table 3).
 
-    Seconds are of one call on all networks' features in memory, after a call that compiles. The interval is of the
-    correlation without self, over pictures and targets. The p values are of relabeling the networks: each measure's
-    own, and that of the best of all measures, whose null is the highest of them in each relabeling.
+    Seconds are of one compiled call on all networks' features in memory. The interval is of the correlation without the
+    diagonal, over pictures and targets. The p values are from relabeling the networks: one per measure, and one of the
+    best measure, whose null distribution is the highest correlation in each relabeling.
     """
     code, names = setting.code, list(METHODS)
     found, seconds = zip(*(_timed(code, measure) for measure, _ in METHODS.values()), strict=True)
@@ -175,7 +175,7 @@ def methods(setting: Setting) -> Outcome:
 
 
 def _timed(code, measure):
-    """The affinity matrix, and the seconds of a call that compiles nothing."""
+    """The affinity matrix, and the seconds of a call that is already compiled."""
     np.asarray(engine.affinity(code, measure).values)
     start = time.perf_counter()
     found = engine.affinity(code, measure)
@@ -184,7 +184,7 @@ def _timed(code, measure):
 
 
 def _intervals(code, setting):
-    """95 % interval of every measure's agreement without self, over pictures and targets."""
+    """95 % interval of every measure's agreement without the diagonal, over pictures and targets."""
     first, second = jax.random.split(jax.random.key(setting.seed))
     wanted = [measure for measure, _ in METHODS.values()]
     count = 50 if setting.quick else 200
@@ -197,7 +197,7 @@ def _intervals(code, setting):
 
 
 def _random(setting, names):
-    """Mean agreement, with and without self, of symmetric random similarities that put self first."""
+    """Mean agreement, with and without the diagonal, of random symmetric similarities with the diagonal highest."""
     rng, draws = np.random.default_rng(setting.seed), []
     for _ in range(20 if setting.quick else 200):
         values = rng.uniform(size=(len(names),) * 2)

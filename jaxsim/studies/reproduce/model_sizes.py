@@ -1,4 +1,4 @@
-"""Model size: networks of other sizes, and smaller ones, rank the bank as its own networks do."""
+"""Experiments on model size: whether networks of other sizes rank the bank as its own networks do."""
 
 import functools
 import itertools
@@ -17,13 +17,13 @@ SMALLER = "tiny"
 """The small network of `small`: one size below the bank's."""
 LADDER, LADDER_QUICK = ("tiny", "small", "wide", "deep", "large"), ("tiny", "small", "wide")
 HANDFUL = ("autoencoder", "keypoint2d", "edge3d", "rgb2sfnorm", "room_layout", "class_object")
-"""Target tasks of `sizes`: of every group, with both of the paper's figure 7."""
+"""Target tasks of `sizes`: from every group, including both in the paper's figure 7."""
 PAPER = 0.96
 """Rank correlation of a smaller encoder's ranking with the larger one's, for Pascal VOC."""
 SMALL_PAPER = 0.85
 """Mean rank correlation over 14 tasks."""
 TOP, SHARED = (1, 3, 5), 5
-"""Places of a first choice that are counted, and how many first places two rankings are to share."""
+"""Ranks within which a first choice is counted, and the number of first ranks that are compared."""
 
 
 class Size(NamedTuple):
@@ -61,9 +61,9 @@ class Small(NamedTuple):
 
 
 def sizes(setting: Setting) -> Outcome:
-    """Rankings of the bank by networks of several sizes against the bank's own (RSA 2019, supplement S3.2).
+    """Compare rankings of the bank by networks of several sizes with the bank's own (RSA 2019, supplement S3.2).
 
-    The size that the bank has itself shows what another seed and other pictures do alone.
+    The size of the bank's own networks shows the effect of another seed and other pictures alone.
 
     Raises:
         ValueError: the setting has no workshop.
@@ -152,10 +152,10 @@ def weights(encoder: "SmallEncoder") -> int:
 
 
 def small(setting: Setting) -> Outcome:
-    """A small network for every task against the bank's own (RSA 2019, figure 7, supplement S1 and S3).
+    """Compare a small network for every task with the bank's own (RSA 2019, figure 7, supplement S1 and S3).
 
-    Rankings of different tasks resemble each other anyway, so each small network's is also compared with those by
-    the bank's networks for the other tasks, both left out.
+    Since rankings of different tasks resemble each other, each small network's ranking is also compared with those by
+    the bank's networks for other tasks, with both tasks left out.
 
     Raises:
         ValueError: the setting has no workshop.
@@ -227,7 +227,7 @@ def small(setting: Setting) -> Outcome:
 
 
 def _matrices(nets, setting) -> str:
-    """How the matrix of the small networks correlates with the bank's."""
+    """Correlation of the small networks' matrix with the bank's, as text."""
     if len(nets) < 3:
         return "too few tasks to compare matrices"
     bank = setting.code

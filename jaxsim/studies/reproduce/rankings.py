@@ -1,4 +1,4 @@
-"""Rankings of networks: how alike two are, agreement with measured transfer, and permutation tests of it."""
+"""Rankings of networks: their correlation, agreement with measured transfer, and permutation tests."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from jaxsim.studies.reproduce.model_cache import ModelCache
 from jaxsim.studies.reproduce.settings import Features, Setting
 
 LEVEL = 0.05
-"""Below which a p value counts as more than chance."""
+"""Significance level of p values."""
 ALIKE = 0.8
-"""Mean correlation from which rankings count as alike; the paper's lie between .84 and .99."""
+"""Smallest mean correlation of rankings that count as alike; the paper's are between .84 and .99."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,13 +33,13 @@ class Likeness:
 
 
 def workshop(setting: Setting, who: str) -> ModelCache:
-    """The setting's workshop.
+    """The setting's workshop, for the experiment `who`.
 
     Raises:
-        ValueError: it has none, naming who needs it; or tasks it trains for were no targets of measured transfer.
+        ValueError: it has none, or trains for tasks that are not targets of measured transfer.
     """
     if setting.workshop is None:
-        raise ValueError(f"{who} trains networks: it needs a setting with a workshop.")
+        raise ValueError(f"{who} trains networks and needs a setting with a workshop.")
     odd = [name for name in setting.workshop.names if name not in setting.truth.targets]
     if odd:
         raise ValueError(f"the workshop trains for {', '.join(odd)}, to which no transfer was measured.")
@@ -63,14 +63,14 @@ def transfer(setting: Setting, names: Sequence[str]) -> np.ndarray:
 
 
 def alike(first: np.ndarray, second: np.ndarray, setting: Setting, *without: str) -> Likeness:
-    """Likeness of two columns `(S,)` over the bank, some of its networks left out."""
+    """Correlations of two columns `(S,)` over the bank, with some networks left out."""
     used = ~np.isin(setting.truth.sources, without)
     pair = first[used], second[used]
     return Likeness(evaluation.pearson(*pair), evaluation.spearman(*pair))
 
 
 def permutations(setting: Setting) -> int:
-    """How many relabelings a permutation test draws."""
+    """Number of relabelings in a permutation test."""
     return 199 if setting.quick else 999
 
 
@@ -80,20 +80,20 @@ def agreement(affinity: Affinity, setting: Setting, *, diagonal: bool) -> evalua
 
 
 def relabelings(setting: Setting, count: int) -> list[np.ndarray]:
-    """Random orders of S networks."""
+    """Random orders of the networks."""
     rng = np.random.default_rng(setting.seed)
     return [rng.permutation(count) for _ in range(permutations(setting))]
 
 
 def p_value(observed: float, null: np.ndarray) -> float:
-    """(1 + #) / (B + 1), # the draws that are no lower than what was observed; see `statistics.permutation_p`."""
+    """(1 + #) / (B + 1), where # draws are at least as high as observed; see `statistics.permutation_p`."""
     return float(statistics.permutation_p(np.asarray(null, dtype=float), float(observed)))
 
 
 def over_tasks(values: Sequence[float] | np.ndarray, setting: Setting) -> tuple[float, float | None, float | None]:
-    """Mean over tasks of the correlations that are defined, and its 95 % interval over tasks; None for a single task's.
+    """Mean of the defined correlations over tasks, and its 95 % interval over tasks, None for a single task.
 
-    The interval ends at -1 and 1.
+    The interval is clipped to [-1, 1].
     """
     each = np.asarray(values, dtype=float)
     each = each[np.isfinite(each)]
@@ -106,10 +106,10 @@ def over_tasks(values: Sequence[float] | np.ndarray, setting: Setting) -> tuple[
 
 
 def relabeled_means(affinities: Sequence[Affinity], setting: Setting) -> tuple[np.ndarray, np.ndarray]:
-    """Mean correlation without self of k measures, and the same under random relabeling of the networks.
+    """Mean correlation without the diagonal of k measures, observed and under random relabeling of the networks.
 
-    Rows and columns of a prediction are relabeled together, so that self-similarities stay where they are; the same
-    relabelings for all measures. Since ranks within a column move with the names, they are taken once.
+    Rows and columns of a prediction are relabeled together, so that the diagonal stays in place, with the same
+    relabelings for all measures. Since ranks within a column move with the names, they are computed once.
 
     Returns:
         `(k,)` and `(B, k)`.

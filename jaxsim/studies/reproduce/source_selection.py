@@ -1,4 +1,4 @@
-"""Choosing a source: the one that RSA ranks first for each task, and for a new task in another world."""
+"""Experiments on choosing a source by RSA, for each task and for a new task in another world."""
 
 import functools
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from jaxsim.studies.reproduce.model_cache import NEW_TASK, NEW_WORLD
 from jaxsim.studies.reproduce.settings import Outcome, Setting
 
 PAPER = {1: 7, 3: 14, 5: 16}
-"""How many first choices are among the best 1, 3 and 5, of 17 targets."""
+"""Number of 17 first choices that are among the best 1, 3 and 5 sources."""
 PAPER_ORDER = (
     *("class_object", "class_scene", "rgb2mist", "edge3d", "room_layout", "segment25d", "keypoint3d", "rgb2sfnorm"),
     *("reshade", "segmentsemantic", "segment2d", "edge2d", "curvature", "keypoint2d", "autoencoder", "colorization"),
@@ -28,7 +28,7 @@ PAPER_TRANSFER = {
 }
 """Mean IoU of transfer to Pascal VOC (RSA 2019, table 2; all 17 in the notebook released with DDS 2020)."""
 TOP = 5
-"""Places by transfer among which the first choice for a new task is to be."""
+"""Largest rank by transfer of the first choice for a new task."""
 
 
 class Choice(NamedTuple):
@@ -42,9 +42,9 @@ class Choice(NamedTuple):
 
 
 def selection(setting: Setting) -> Outcome:
-    """True rank of the source that RSA ranks first, for every target (RSA 2019, table 1).
+    """Rank by transfer of the source that RSA ranks first, for every target (RSA 2019, table 1).
 
-    The p value is of relabeling the networks of the RSA matrix, rows and columns together.
+    The p value is from relabeling the networks of the RSA matrix, rows and columns together.
     """
     affinity, truth = engine.affinity(setting.code, measures.RSA), setting.truth.matrix()
     values = np.asarray(affinity.values, dtype=float)
@@ -83,7 +83,7 @@ def selection(setting: Setting) -> Outcome:
 
 
 def _picks(scores: np.ndarray, truth: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For every target the place of the best-scored other network, and its rank in the truth."""
+    """For every target, the index of the best-scored other network and its rank in the truth."""
     scores, truth = scores[:, columns].copy(), truth.copy()
     targets = np.arange(len(columns))
     scores[columns, targets] = truth[columns, targets] = -np.inf
@@ -111,11 +111,11 @@ class Source(NamedTuple):
 
 
 def new_task(setting: Setting) -> Outcome:
-    """Choosing a source for semantic segmentation in another world (RSA 2019, section 6.3, figure 8, table 2).
+    """Choose a source for semantic segmentation in another world (RSA 2019, section 6.3, figure 8, table 2).
 
-    A small network learns the task from few pictures of that world; RSA on other pictures of it ranks the bank, and
-    the bank's transfer is measured on further ones. No network of the bank is left out, as the target is none of
-    them. The p value is of random orders of the ranking.
+    A small network learns the task from few pictures of that world; RSA on other pictures of it ranks the bank, and the
+    bank's transfer is measured on further ones. No network of the bank is left out, since the target is not among them.
+    The p value is from random orders of the ranking.
 
     Raises:
         ValueError: the setting has no workshop, or no codes of the other world.
@@ -192,7 +192,7 @@ def _paper_correlation() -> float:
 
 
 def _nth(rank: int) -> str:
-    """A rank in figures and letters.
+    """Format a rank as an ordinal.
 
     >>> [_nth(k) for k in (1, 2, 3, 11, 22)]
     ['1st', '2nd', '3rd', '11th', '22nd']

@@ -1,4 +1,4 @@
-"""Trees of tasks: RSA's against the papers' groups, and against the tree of measured transfer."""
+"""Experiments on trees of tasks: RSA's tree against the papers' groups and the tree of measured transfer."""
 
 import functools
 
@@ -11,18 +11,18 @@ from jaxsim.studies.reproduce.settings import Outcome, Setting
 
 
 def rsa_matrix(setting: Setting) -> Outcome:
-    """RSA of all encoders' codes, its average-linkage tree, and how far the tree finds the groups (RSA 2019, fig. 4).
+    """Cluster RSA of all encoders' codes and compare the tree with the papers' groups (RSA 2019, fig. 4).
 
     Raises:
-        ValueError: features and truth are of different networks, a task has no group, or the groups are too few or as
-            many as the tasks.
+        ValueError: features and truth are of different networks, a task has no group, or there are too few groups or as
+            many as tasks.
     """
     affinity = engine.affinity(setting.code, measures.RSA)
     tree = taxonomy.tree(affinity)
     groups = setting.grouped
     k = len(set(groups.values()))
     if not 1 < k < len(groups):
-        raise ValueError("rsa-matrix needs tasks of two groups at least, and of one group two.")
+        raise ValueError("rsa-matrix needs tasks of at least two groups, with two tasks in one of them.")
     index = taxonomy.cluster_agreement(tree, groups, k)
     p = taxonomy.cluster_agreement_p(
         tree, groups, k, key=jax.random.key(setting.seed), permutations=rankings.permutations(setting)
@@ -48,9 +48,9 @@ def rsa_matrix(setting: Setting) -> Outcome:
 
 
 def trees(setting: Setting) -> Outcome:
-    """The tree by RSA against the tree by measured transfer (RSA 2019, fig. 6).
+    """Compare the tree by RSA with the tree by measured transfer (RSA 2019, fig. 6).
 
-    The p value of the cophenetic agreement is of relabeling the networks of one tree.
+    The p value of the cophenetic agreement is from relabeling the networks of one tree.
     """
     affinity, truth = engine.affinity(setting.code, measures.RSA), setting.truth.matrix()
     mine = taxonomy.tree(affinity)

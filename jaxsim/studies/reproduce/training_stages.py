@@ -1,4 +1,4 @@
-"""Training stage: how early a network ranks the bank as it will when fully trained."""
+"""Experiment on training stages: how early a network ranks the bank as it does when fully trained."""
 
 import functools
 from typing import NamedTuple
@@ -10,9 +10,9 @@ from jaxsim.studies.reproduce.model_cache import STAGES
 from jaxsim.studies.reproduce.settings import Outcome, Setting
 
 PAPER = {0.1: 0.88, 0.5: 0.99, 0.75: 0.99}
-"""Share of the training and correlation with the end; from a half on the paper says above .99."""
+"""Correlation with the last ranking by share of the training; from one half on the paper says above .99."""
 SETTLED = 0.95
-"""Mean correlation from which a ranking counts as settled."""
+"""Smallest mean correlation of a ranking that counts as settled."""
 
 
 class Stage(NamedTuple):
@@ -34,10 +34,10 @@ class Stage(NamedTuple):
 
 
 def stages(setting: Setting) -> Outcome:
-    """Rankings of the bank at stages of training against the last (RSA 2019, supplement S3.1).
+    """Compare rankings of the bank at stages of training with the last one (RSA 2019, supplement S3.1).
 
     Networks are trained anew, on other pictures and from other weights than the bank's; a task's own network in the
-    bank is left out of its ranking. Stage 0 is untrained: what it shares with the end is not learned.
+    bank is left out of its ranking. Stage 0 is untrained: agreement there is not learned.
 
     Raises:
         ValueError: the setting has no workshop.

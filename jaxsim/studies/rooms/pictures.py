@@ -40,7 +40,7 @@ class Pictures:
         return len(self.rgb)
 
     def __repr__(self) -> str:
-        """What the set is of, in a line."""
+        """One line about the set."""
         n, height, width, _ = self.rgb.shape
         return f"Pictures({n} of {self.world!r}, seed {self.seed}, {height} x {width}, targets of {len(self.targets)})"
 
@@ -171,7 +171,7 @@ def cached(path: str | Path | None, count: int, **how: Any) -> Pictures:
 
 
 def _description(count: int, how: dict[str, Any]) -> dict[str, Any]:
-    """What pictures are asked for, in JSON types."""
+    """Settings of the pictures, in JSON types."""
     asked = inspect.signature(make).bind(count, **how)
     asked.apply_defaults()
     told = {name: value for name, value in asked.arguments.items() if name != "progress"}

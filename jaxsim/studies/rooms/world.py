@@ -23,7 +23,7 @@ TRUTH = "shipped/transfer.npz"
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How much of everything a world takes; the default is what is shipped.
+    """Amounts of a world: pictures, steps, sizes; the defaults made the shipped one.
 
     Attributes:
         seed: of the training pictures and networks; validation takes the next one, so seeds of worlds to be compared
@@ -61,7 +61,7 @@ def readable(task: tasks.Task, targets: np.ndarray) -> np.ndarray:
 
 
 def _boundaries(segments):
-    """Where a pixel's right or lower neighbor is in another segment, `(n, h, w, 1)`."""
+    """Pixels whose right or lower neighbor is in another segment, `(n, h, w, 1)`."""
     across = np.diff(segments.astype(np.int32), axis=2, append=segments[:, :, -1:]) != 0
     down = np.diff(segments.astype(np.int32), axis=1, append=segments[:, -1:]) != 0
     return (across | down).astype(np.float32)[..., None]

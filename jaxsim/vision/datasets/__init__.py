@@ -4,7 +4,7 @@ Needs the `nn` extra; `import jaxsim` leaves this package out. Every reader retu
 targets in physical units with masks. `jaxsim.studies.rooms.export` writes the built-in world in the same layouts.
 """
 
-from jaxsim.vision.datasets.layouts import LAYOUTS, folder, layout_named, recognized
+from jaxsim.vision.datasets.layouts import LAYOUTS, folder, layout_named, recognize
 from jaxsim.vision.datasets.loader import Batch, batches
 from jaxsim.vision.datasets.nyuv2_layout import nyu, nyud_mt
 from jaxsim.vision.datasets.pascal_layouts import pascal_mt, voc
@@ -25,7 +25,7 @@ __all__ = [
     "nyud_mt",
     "pascal_mt",
     "read_buildings",
-    "recognized",
+    "recognize",
     "taskonomy",
     "voc",
 ]

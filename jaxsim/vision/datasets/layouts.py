@@ -81,7 +81,7 @@ def layout_named(name: str) -> Layout:
     return LAYOUTS[name]
 
 
-def recognized(root: Path) -> str:
+def recognize(root: Path) -> str:
     """Name of the layout of a folder or file; 'folder' if no other is recognized.
 
     Raises:

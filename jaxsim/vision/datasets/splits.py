@@ -15,7 +15,7 @@ def folder_of(path: str | Path) -> Path:
         FileNotFoundError: it is not.
     """
     if not Path(path).is_dir():
-        raise FileNotFoundError(f"{path} is not there or is not a folder.")
+        raise FileNotFoundError(f"{path} does not exist or is not a folder.")
     return Path(path)
 
 
@@ -46,7 +46,7 @@ def read_split(path: str | Path) -> tuple[str, ...]:
 
 def _text(path: str | Path) -> str:
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} is not there or is not a file.")
+        raise FileNotFoundError(f"{path} does not exist or is not a file.")
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

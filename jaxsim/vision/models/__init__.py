@@ -8,8 +8,8 @@ from jaxsim.vision.models.batchnorm import fold
 from jaxsim.vision.models.convert import Conversion, from_checkpoint
 from jaxsim.vision.models.decoders import AsppDecoder, SmallDecoder, VectorHead
 from jaxsim.vision.models.deeplab import Branch, DeepLabDecoder
+from jaxsim.vision.models.deploy import for_inference
 from jaxsim.vision.models.encoders import SIZES, SmallEncoder, check_size
-from jaxsim.vision.models.inference import for_inference
 from jaxsim.vision.models.networks import Network, all_layers, layer_shapes, matching
 from jaxsim.vision.models.resnet import NETWORKS, ResNet
 from jaxsim.vision.models.taskonomy_decoders import TaskonomyDecoder, TaskonomyHead

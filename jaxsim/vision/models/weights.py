@@ -180,7 +180,7 @@ def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} is not there or is not a file.")
+        raise FileNotFoundError(f"{path} does not exist or is not a file.")
     try:
         with safe_open(path, "numpy") as file:
             text = (file.metadata() or {}).get(HEADER)

@@ -1,6 +1,6 @@
-"""Writers: the built-in world, or any labeled pictures, as folders in the layouts that the readers read.
+"""Writers of the built-in world, or of any labeled pictures, in the layouts of public datasets.
 
-Labels come back in their own units bit for bit, or to the quantization that each writer states.
+The readers in `jaxsim.vision.datasets` return the labels exactly, or to the quantization that each writer states.
 """
 
 from jaxsim.studies.rooms.export.labeled_pictures import Labeled, labeled

@@ -1,4 +1,4 @@
-"""Writing Taskonomy's layouts."""
+"""Writer of Taskonomy's folders in all arrangements."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -21,26 +21,26 @@ FOLDERS = {
 }
 SPLITS = ("train", "val", "test")
 VIEWS, POINTS = 2, 2
-"""Views of a point and points of a building."""
+"""Views per point and points per building."""
 SPLIT_FILE = "train_val_test_rooms.csv"
 
 
 def taskonomy(folder: str | Path, pictures: Iterable[Labeled], layout: str = "original") -> Path:
-    """Write Taskonomy's folders in one of `ARRANGEMENTS`, and a csv of splits with its line ends; give the folder.
+    """Write Taskonomy's folders in one of `ARRANGEMENTS`, and a csv of splits; return the folder.
 
-    Each four pictures are a building of two points and two views; of four buildings the second is 'val', the third
+    Every four pictures are a building of two points and two views; of four buildings the second is 'val', the third
     'test', the others 'train'. Depths are to 1/1024 m, or 65535 where they are not below 128 m; normals
     round(127 + 127 n), to 1/254; segment_semantic, segments, class_object and class_scene exact; edges and keypoints,
     in the units of Rooms' detectors and clipped to [0, 1], to 1/131070; reshading, the cosine, to 1/510; curvatures,
     k R / sqrt(1 + (k R)^2) for R = 0.3 m, to 1/254. Domains of tasks are written for those the pictures have.
 
     Args:
-        folder: to be made.
-        pictures: all with the same tasks.
-        layout: one of `ARRANGEMENTS`.
+        folder: folder to make.
+        pictures: labeled pictures, all with the same tasks.
+        layout: a name in `ARRANGEMENTS`.
 
     Raises:
-        FileExistsError: the folder is there already.
+        FileExistsError: the folder exists.
         ValueError: there are no pictures, the layout is unknown, or a picture has more than 256 segments.
         OSError: the folder cannot be written.
     """
@@ -69,7 +69,7 @@ def taskonomy(folder: str | Path, pictures: Iterable[Labeled], layout: str = "or
 
 
 def encoded(picture: Labeled) -> dict[str, np.ndarray]:
-    """Contents of the picture's files, by domain."""
+    """Contents of a picture's files by domain."""
     out = {
         "rgb": picture.rgb,
         "depth_zbuffer": _depth(picture.depth),
@@ -88,7 +88,7 @@ def _depth(meters: np.ndarray) -> np.ndarray:
 
 
 def _edges(unit: float, values: np.ndarray) -> np.ndarray:
-    """Edges and keypoints in units of Rooms' detectors as 16 bits."""
+    """Edges and keypoints in units of Rooms' detectors, as 16 bits."""
     return np.round(np.clip(values[..., 0] * unit, 0, 1) * DEEP).astype(np.uint16)
 
 
@@ -127,4 +127,4 @@ STORED: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "class_object": ("class_object", _shares),
     "class_scene": ("class_scene", _scene),
 }
-"""The task of Rooms behind each domain that a picture's own labels do not give, and how its target is encoded."""
+"""Task of Rooms and encoding of its target, for each domain that is not among a picture's own labels."""

@@ -12,10 +12,10 @@ from jaxsim.studies.rooms.export.taskonomy_layout import STORED, taskonomy
 
 
 def folder(path: str | Path, pictures: Iterable[Labeled]) -> Path:
-    """Write a plain folder of PNGs, without labels; give the folder.
+    """Write a plain folder of PNGs, without labels; return the folder.
 
     Raises:
-        FileExistsError: the folder is there already.
+        FileExistsError: the folder exists.
         ValueError: there are no pictures.
         OSError: the folder cannot be written.
     """
@@ -27,11 +27,11 @@ def folder(path: str | Path, pictures: Iterable[Labeled]) -> Path:
 
 @dataclasses.dataclass(frozen=True)
 class Writer:
-    """How a layout is written.
+    """Writer of a layout.
 
     Attributes:
-        write: function of (folder, pictures) that gives the folder.
-        tasks: tasks of Rooms whose targets the layout stores, besides the labels that every picture has.
+        write: function of (folder, pictures) that returns the folder.
+        tasks: further tasks of Rooms whose targets the layout stores.
     """
 
     write: Callable[..., Path]
@@ -55,7 +55,7 @@ def write_world(
     """Write pictures of the built-in world in the layout of a public dataset.
 
     The pictures are those of `rooms.pictures.make` with the same arguments; they are rendered and written a batch at
-    a time. The writer of each layout says which are held out.
+    a time. Each layout's writer documents which are held out.
 
     Args:
         path: folder to make.
@@ -70,7 +70,7 @@ def write_world(
 
     Raises:
         FileExistsError: the folder exists.
-        ValueError: the layout or world is unknown, or no pictures are asked for.
+        ValueError: the layout or world is unknown, or the count is not positive.
         OSError: the folder cannot be written.
 
     >>> import tempfile

@@ -50,7 +50,7 @@ def read_checkpoint(path: str | Path) -> Mapping[str, np.ndarray]:
     if bundle_prefix(path) != path or Path(f"{path}.index").is_file():
         return Bundle(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there or is not a file.")
+        raise FileNotFoundError(f"{path} does not exist or is not a file.")
     if path.suffix == ".safetensors":
         return read_safetensors(path)
     return _read_torch(path)

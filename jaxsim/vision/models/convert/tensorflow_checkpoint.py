@@ -70,7 +70,7 @@ class Bundle(Mapping[str, np.ndarray]):
         self.prefix = bundle_prefix(path)
         index = Path(f"{self.prefix}.index")
         if not index.is_file():
-            raise FileNotFoundError(f"{index} is not there.")
+            raise FileNotFoundError(f"{index} does not exist.")
         table = read_table(index)
         if b"" not in table:
             raise ValueError(f"{index} is not a TensorFlow checkpoint: its table has no header.")
@@ -116,7 +116,7 @@ class Bundle(Mapping[str, np.ndarray]):
     def _data(self, path: Path) -> np.ndarray:
         if path not in self._maps:
             if not path.is_file():
-                raise FileNotFoundError(f"{path} is not there, but its index names it.")
+                raise FileNotFoundError(f"{path} does not exist, but its index names it.")
             empty = path.stat().st_size == 0
             self._maps[path] = np.zeros(0, np.uint8) if empty else np.memmap(path, np.uint8, "r")
         return self._maps[path]

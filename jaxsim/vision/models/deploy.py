@@ -63,7 +63,7 @@ class Winograd(nnx.Module):
     Example:
         >>> import jax.numpy as jnp
         >>> from flax import nnx
-        >>> from jaxsim.vision.models.inference import Winograd
+        >>> from jaxsim.vision.models.deploy import Winograd
         >>> layer = nnx.Conv(2, 3, (3, 3), rngs=nnx.Rngs(0))
         >>> images = jnp.arange(70.0).reshape(1, 7, 5, 2)
         >>> bool(jnp.allclose(Winograd(layer)(images), layer(images), rtol=1e-4, atol=1e-4))

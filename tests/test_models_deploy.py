@@ -10,9 +10,9 @@ nnx = pytest.importorskip("flax.nnx")
 from test_models import quick
 
 from jaxsim.vision import models
-from jaxsim.vision.models import inference
+from jaxsim.vision.models import deploy
 from jaxsim.vision.models.batchnorm import normed_convolution
-from jaxsim.vision.models.inference import Winograd
+from jaxsim.vision.models.deploy import Winograd
 
 HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -40,7 +40,7 @@ def test_winograd_is_the_convolution(sides):
 
 def network(variant, monkeypatch):
     """A narrow ResNet with statistics that are not those of a start, and `Winograd` from 8 channels on."""
-    monkeypatch.setattr(inference, "WORTHWHILE", 8)
+    monkeypatch.setattr(deploy, "WORTHWHILE", 8)
     made = quick(lambda: models.ResNet((1, 2), 8, variant=variant, rngs=nnx.Rngs(1)))
     rng = np.random.default_rng(0)
     for _, module in nnx.iter_modules(made):
