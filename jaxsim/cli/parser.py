@@ -10,7 +10,7 @@ from jaxsim.cli import guide
 SIZES = ("tiny", "small", "paper", "wide", "deep", "large")
 """Sizes of small encoders; those of `models.SIZES`. Help and usage errors import none of what is listed here."""
 LAYOUTS = ("nyu", "nyud_mt", "pascal_mt", "voc", "taskonomy", "folder")
-"""Layouts of datasets; those of `branching.LAYOUTS`."""
+"""Layouts of datasets; those of `datasets.LAYOUTS`."""
 TASKS = ("edge", "depth", "normals", "semantic", "object", "scene")
 """Tasks to branch for; those of `branching.KINDS`."""
 
