@@ -172,15 +172,15 @@ def weight_intervals(found: dict) -> tuple[dict, dict]:
         "bootstrap, percentile": statistics.percentile_interval(boot),
         "bootstrap, basic": statistics.basic_interval(boot, s),
         "bootstrap, BCa": statistics.bca_interval(boot, s, jack),
-        "bootstrap, normal": statistics.normal_interval(s, statistics.bootstrap_error(boot)),
+        "bootstrap, normal": statistics.normal_interval(s, statistics.spread(boot)),
         "Bayesian bootstrap, percentile": statistics.percentile_interval(bayes),
         "jackknife, normal": statistics.normal_interval(s, error),
         "jackknife, Fisher": statistics.fisher_interval(s, error),
         "jackknife, t": statistics.normal_interval(s, stretch * error),
     }
     errors = {
-        "bootstrap": statistics.bootstrap_error(boot),
-        "Bayesian bootstrap": statistics.bootstrap_error(bayes),
+        "bootstrap": statistics.spread(boot),
+        "Bayesian bootstrap": statistics.spread(bayes),
         "jackknife": error,
     }
     return intervals, errors

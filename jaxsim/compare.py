@@ -46,7 +46,7 @@ def pair_weights(w: Float[Array, "n ..."]) -> Float[Array, "p ..."]:
 
 
 def condensed_place(i, j, n: int):
-    """Where the pair of images i and j stands in the order of `condensed`, for n images."""
+    """Position of the pair of images i and j in the order of `condensed`, for n images."""
     i, j = jnp.minimum(i, j), jnp.maximum(i, j)
     if n % 2 == 0:
         first = i < n // 2

@@ -1,4 +1,4 @@
-"""A small set of features that the project generates itself, with known groups, for trying the pipeline."""
+"""Small generated features with known groups, for trying the pipeline."""
 
 from types import MappingProxyType
 
@@ -13,7 +13,7 @@ _FACTORS = 6
 
 
 def groups() -> dict[str, tuple[str, ...]]:
-    """The four groups of networks that `features` builds, each with the names of its three members.
+    """The four groups of networks of `features`, each with its three members.
 
     Example:
         >>> groups()["amber"]
@@ -24,19 +24,19 @@ def groups() -> dict[str, tuple[str, ...]]:
 
 
 def features(seed: int = 0) -> dict[str, np.ndarray]:
-    """Features of 12 made-up networks for 200 made-up images, built from known latent factors.
+    """Features of 12 made-up networks for 200 made-up images.
 
-    Every network sees the same images through `relu(Z W)`, where the latent factors Z of an image are shared
-    by all networks, by the two groups of a family, by the three networks of a group, or belong to one alone:
-    so networks of one group are most similar, then those of one family (amber with coral, indigo with jade).
-    The share of a network's own factors grows from the first to the third member of its group.
-    The weights W are random, and so are the names: nothing here was trained and no picture exists.
+    Every network sees the same images through `relu(Z W)`. The latent factors Z of an image are shared by all
+    networks, by the two groups of a family, by the three networks of a group, or belong to one network alone.
+    Networks of one group are therefore most similar, then those of one family (amber with coral, indigo with
+    jade). The share of a network's own factors grows from the first to the third member of its group. The
+    weights W are random: nothing is trained, and there are no pictures.
 
     Args:
         seed: seed of the NumPy generator; the same seed gives the same features.
 
     Returns:
-        A dictionary from name to a float32 array `(200, h, w, c)`; the networks of a group differ in shape.
+        Arrays `(200, h, w, c)` in float32 by name; the networks of a group differ in shape.
 
     Example:
         >>> made = features()

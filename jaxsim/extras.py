@@ -1,10 +1,10 @@
-"""Packages that only a part of this one needs: what to install where one of them is missing."""
+"""Optional packages: the extras that install them, and the error where one is missing."""
 
 import contextlib
 from collections.abc import Iterator
 
-NN, PLOT, FILES, TAXONOMY = (f'"jaxsim-similarity[{extra}]"' for extra in ("nn", "plot", "files", "taxonomy"))
-"""What pip installs for each extra."""
+NN, PLOT, FILES = (f'"jaxsim-similarity[{extra}]"' for extra in ("nn", "plot", "files"))
+"""Arguments of `pip install` for each extra."""
 
 
 class MissingExtra(ImportError):
@@ -13,20 +13,21 @@ class MissingExtra(ImportError):
 
 @contextlib.contextmanager
 def needed(what: str, package: str = "", *, install: str = NN) -> Iterator[None]:
-    """Imports of a package that may be missing.
+    """Explain failed imports of an optional package.
 
     Args:
-        what: begins the message: who needs it.
-        package: its name; that of the module that is missing by default.
-        install: what to write after `pip install`.
+        what: start of the message, who needs the package.
+        package: name of the package; by default that of the missing module.
+        install: arguments of `pip install`.
 
     Raises:
         MissingExtra: an import in the block has failed.
 
-    >>> with needed("Clouds need", install=PLOT):
-    ...     import no_such_package
-    Traceback (most recent call last):
-    jaxsim.extras.MissingExtra: Clouds need no_such_package: pip install "jaxsim-similarity[plot]".
+    Example:
+        >>> with needed("clouds need", install=PLOT):
+        ...     import no_such_package
+        Traceback (most recent call last):
+        jaxsim.extras.MissingExtra: clouds need no_such_package: pip install "jaxsim-similarity[plot]".
     """
     try:
         yield

@@ -79,7 +79,7 @@ def traced(*values: Any) -> bool:
 
 
 def networks(features: Any, ids: Any = None, what: str = "features") -> Networks:
-    """Name, check and label what the user gave.
+    """Names, checks and labels of features as the user gave them.
 
     Args:
         features: mapping of name to `(n, ..., c)`, a stack `(T, n, ..., c)`, or a sequence of `(n, ..., c)`.
@@ -127,7 +127,7 @@ def _named(features, what) -> tuple[tuple[str, ...], Any]:
 
 
 def _numeric(array: Any, who: str):
-    """The array as NumPy or JAX floating point; anything with DLPack is taken without a copy."""
+    """The array as NumPy or JAX floating point; DLPack arrays are taken without a copy."""
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(f"{who} is a masked array; leave its missing images out and give ids.")
     if not isinstance(array, (jax.Array, np.ndarray)):

@@ -71,7 +71,7 @@ def _places(start, number):
 
 
 def _bootstrap_counts(key: jax.Array, b: jax.Array, layout: Layout) -> Float[Array, " n"]:
-    """How often each image is drawn with replacement within its stratum, in resample b."""
+    """Counts of images drawn with replacement within their strata, in resample b."""
     key = jax.random.fold_in(key, b)
     n = layout.code.shape[0]
     pick = layout.start + jax.random.randint(key, (n,), 0, layout.size)
@@ -142,9 +142,9 @@ def _percentile_interval(self, values, estimate, level, size, images, *, bounded
     return statistics.percentile_interval(values, level)
 
 
-def _bootstrap_error(self, values, size, images):
+def _spread(self, values, size, images):
     """Spread of the resamples."""
-    return statistics.bootstrap_error(values)
+    return statistics.spread(values)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -213,7 +213,7 @@ class Bootstrap:
     draws: ClassVar[Draws] = Draws.WEIGHTS
     bootstraps: ClassVar[bool] = True
     draw = staticmethod(_bootstrap_counts)
-    standard_error = _bootstrap_error
+    standard_error = _spread
     interval = _percentile_interval
 
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
@@ -236,7 +236,7 @@ class BayesianBootstrap:
     draws: ClassVar[Draws] = Draws.WEIGHTS
     bootstraps: ClassVar[bool] = True
     draw = staticmethod(_dirichlet_weights)
-    standard_error = _bootstrap_error
+    standard_error = _spread
     interval = _percentile_interval
 
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:

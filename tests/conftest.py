@@ -1,4 +1,12 @@
-"""Fixtures that more than one test file uses."""
+"""Fixtures that more than one test file uses, and a compilation cache that workers and runs share."""
+
+import os
+from pathlib import Path
+
+# most of the time of a test is compilation; JAX reads these when it is imported, here and in every subprocess
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import jax
 import pytest

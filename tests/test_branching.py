@@ -1,9 +1,6 @@
 """Choosing the layer and the initialization: recommendations, folders, tasks, branches, the work folder."""
 
 import dataclasses
-import errno
-import json
-import os
 import shutil
 
 import jax
@@ -14,22 +11,21 @@ import pytest
 nnx = pytest.importorskip("flax.nnx")
 pytest.importorskip("grain")
 pytest.importorskip("skimage")
-pytest.importorskip("scipy")
 
 from jaxsim import measures
-from jaxsim.cli import parser
+from jaxsim.cli import arguments
 from jaxsim.studies import branching
 from jaxsim.studies.branching import networks
-from jaxsim.studies.branching.augmentation import moved
+from jaxsim.studies.branching.augmentation import warp
 from jaxsim.studies.branching.branches import Branches, likenesses
-from jaxsim.studies.branching.cache import Work, working
-from jaxsim.studies.branching.data import Pictures, finished
+from jaxsim.studies.branching.cache import working
+from jaxsim.studies.branching.data import Pictures, add_computed
 from jaxsim.studies.branching.initializations import Transfer
-from jaxsim.studies.branching.tasks import KINDS, Task
+from jaxsim.studies.branching.tasks import KINDS, Task, canny
 from jaxsim.studies.rooms import export
 from jaxsim.studies.rooms.export.labeled_pictures import Labeled
-from jaxsim.vision import models
-from jaxsim.vision.datasets import Dataset, Example, canny, folder
+from jaxsim.vision import datasets, models
+from jaxsim.vision.datasets import Dataset, Example, folder
 from jaxsim.vision.datasets.records import Label, Values
 from jaxsim.vision.extraction.storage import Unfinished
 
@@ -120,13 +116,13 @@ TASKS = {
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("folders")
     for layout in TASKS:
-        export.LAYOUTS[layout](root / layout, labeled(12))
+        export.WRITERS[layout].write(root / layout, labeled(12))
     return root
 
 
 @pytest.mark.parametrize("layout", TASKS)
 def test_every_layout_is_recognized_and_gives_all_its_tasks(folders, layout):
-    found = branching.opened(folders / layout, TASKS[layout])
+    found = branching.open_folder(folders / layout, TASKS[layout])
     assert found.layout == layout
     assert tuple(task.name for task in found.tasks) == TASKS[layout]
     assert not set(found.train.dataset.ids) & set(found.val.dataset.ids)
@@ -137,65 +133,66 @@ def test_every_layout_is_recognized_and_gives_all_its_tasks(folders, layout):
         if task.name in ("semantic", "object", "scene"):
             target = example.targets[task.name]
             assert (target[example.masks[task.name]].max() if target.ndim > 1 else len(target) - 1) < task.channels
-    assert branching.opened(folders / layout, layout=layout).tasks == ()
+    assert branching.open_folder(folders / layout, layout=layout).tasks == ()
 
 
 def test_what_is_held_out_follows_the_lists(folders):
-    voc = branching.opened(folders / "voc")
+    voc = branching.open_folder(folders / "voc")
     assert len(voc.train) == 9  # trainaug: VOC's own six and SBD's three
     assert len(voc.val) == 3
-    assert len(branching.opened(folders / "voc" / "VOCdevkit").train) == 9
-    taskonomy = branching.opened(folders / "taskonomy")
+    assert len(branching.open_folder(folders / "voc" / "VOCdevkit").train) == 9
+    taskonomy = branching.open_folder(folders / "taskonomy")
     assert {name.split("/")[0] for name in taskonomy.val.dataset.ids} == {"room001"}
-    assert branching.opened(folders / "folder").val.dataset.ids == tuple(f"{k:06d}.png" for k in (3, 7, 11))
-    assert len(branching.opened(folders / "nyu").val) == 3
+    assert branching.open_folder(folders / "folder").val.dataset.ids == tuple(f"{k:06d}.png" for k in (3, 7, 11))
+    assert len(branching.open_folder(folders / "nyu").val) == 3
 
 
 def test_taskonomy_without_a_list_holds_out_buildings_or_pictures(tmp_path):
     export.taskonomy(tmp_path / "many", labeled(16), "tiny")
     (tmp_path / "many" / "train_val_test_rooms.csv").unlink()
-    found = branching.opened(tmp_path / "many")
+    found = branching.open_folder(tmp_path / "many")
     assert {name.split("/")[0] for name in found.val.dataset.ids} == {"room003"}
     assert len(found.train) == 12
     export.taskonomy(tmp_path / "one", labeled(8), "sample")
     (tmp_path / "one" / "train_val_test_rooms.csv").unlink()
     assert [
-        len(part) for part in (branching.opened(tmp_path / "one").train, branching.opened(tmp_path / "one").val)
+        len(part)
+        for part in (branching.open_folder(tmp_path / "one").train, branching.open_folder(tmp_path / "one").val)
     ] == [6, 2]
 
 
 @pytest.mark.parametrize(
     ("layout", "how", "error", "words"),
     [
-        ("voc", {"names": ["depth"]}, ValueError, "The voc layout has no task 'depth'; it has edge, semantic"),
-        ("voc", {"names": ["color"]}, ValueError, "There is no task 'color'"),
+        ("voc", {"names": ["depth"]}, ValueError, "the voc layout has no task 'depth'; it has edge, semantic"),
+        ("voc", {"names": ["color"]}, ValueError, "there is no task 'color'"),
         ("voc", {"layout": "kitti"}, ValueError, "no dataset layout 'kitti'"),
-        ("folder", {"names": ["semantic"]}, ValueError, "The folder layout has no task 'semantic'; it has edge"),
-        ("nowhere", {}, FileNotFoundError, "nowhere is not there or is not a folder"),
-        ("folder", {"layout": "voc"}, FileNotFoundError, "holds no VOC2012"),
+        ("folder", {"names": ["semantic"]}, ValueError, "the folder layout has no task 'semantic'; it has edge"),
+        ("nowhere", {}, FileNotFoundError, "nowhere does not exist or is not a folder"),
+        ("folder", {"layout": "voc"}, FileNotFoundError, "does not contain VOC2012"),
     ],
 )
 def test_what_a_folder_cannot_give_is_said(folders, layout, how, error, words):
     with pytest.raises(error, match=words):
-        branching.opened(folders / layout, **how)
+        branching.open_folder(folders / layout, **how)
 
 
 def test_folders_of_several_layouts_and_lists_without_a_split_are_refused(folders, tmp_path):
     for layout in ("nyud_mt", "voc"):
         shutil.copytree(folders / layout, tmp_path / "mixed", dirs_exist_ok=True)
     with pytest.raises(ValueError, match=r"mixed mixes the layouts nyud_mt and voc: say which with layout"):
-        branching.opened(tmp_path / "mixed")
-    assert branching.opened(tmp_path / "mixed", layout="nyud_mt").layout == "nyud_mt"
+        branching.open_folder(tmp_path / "mixed")
+    assert branching.open_folder(tmp_path / "mixed", layout="nyud_mt").layout == "nyud_mt"
     export.taskonomy(tmp_path / "one", labeled(4))
-    with pytest.raises(ValueError, match=r"train_val_test_rooms.csv names no building of split 'val'"):
-        branching.opened(tmp_path / "one")
+    with pytest.raises(ValueError, match=r"train_val_test_rooms.csv names no buildings of split 'val'"):
+        branching.open_folder(tmp_path / "one")
 
 
 def test_the_command_line_offers_what_there_is():
-    assert tuple(branching.LAYOUTS) == parser.LAYOUTS
-    assert set(branching.LAYOUTS) == set(export.LAYOUTS)
-    assert tuple(KINDS) == parser.TASKS
-    assert tuple(models.SIZES) == parser.SIZES
+    assert tuple(datasets.LAYOUTS) == arguments.LAYOUTS
+    assert set(datasets.LAYOUTS) == set(export.WRITERS)
+    assert tuple(KINDS) == arguments.TASKS
+    assert tuple(models.SIZES) == arguments.SIZES
 
 
 def test_a_layout_is_all_in_its_record(folders, tmp_path, monkeypatch):
@@ -208,9 +205,9 @@ def test_a_layout_is_all_in_its_record(folders, tmp_path, monkeypatch):
         labels = dict.fromkeys(targets, Label(str, lambda name: Values(np.ones((SIDE, SIDE)), None)))
         return dataclasses.replace(folder(root / split), labels=labels)
 
-    mine = branching.Layout((("mine.txt",),), {"semantic": "classes"}, read, classes=lambda root: 7, covers=("voc",))
-    monkeypatch.setitem(branching.LAYOUTS, "mine", mine)
-    found = branching.opened(tmp_path, ["edge", "semantic"])
+    mine = datasets.Layout((("mine.txt",),), {"semantic": "classes"}, read, classes=lambda root: 7, covers=("voc",))
+    monkeypatch.setitem(datasets.LAYOUTS, "mine", mine)
+    found = branching.open_folder(tmp_path, ["edge", "semantic"])
     assert found.layout == "mine"
     assert [(task.name, task.channels) for task in found.tasks] == [("edge", 1), ("semantic", 7)]
     assert len(found.train) == len(found.val) == 12
@@ -223,13 +220,13 @@ def test_a_task_is_all_in_its_kind(folders, monkeypatch):
 
     kind = dataclasses.replace(KINDS["normals"], channels=2, compute=leftwards)
     monkeypatch.setitem(KINDS, "flow", kind)
-    found = branching.opened(folders / "folder", ["flow"])
+    found = branching.open_folder(folders / "folder", ["flow"])
     assert found.tasks[0].channels == 2
-    example = finished(found.train[0])
+    example = add_computed(found.train[0])
     np.testing.assert_array_equal(example.targets["flow"], leftwards(example.image))
-    np.testing.assert_array_equal(moved(example, flip=True).targets["flow"], -example.targets["flow"])
-    with pytest.raises(ValueError, match="The folder layout has no task 'depth'; it has edge, flow"):
-        branching.opened(folders / "folder", ["depth"])
+    np.testing.assert_array_equal(warp(example, flip=True).targets["flow"], -example.targets["flow"])
+    with pytest.raises(ValueError, match="the folder layout has no task 'depth'; it has edge, flow"):
+        branching.open_folder(folders / "folder", ["depth"])
 
 
 def test_edges_are_cannys_and_none_are_counted_beside_what_is_unknown():
@@ -237,12 +234,12 @@ def test_edges_are_cannys_and_none_are_counted_beside_what_is_unknown():
     image[:, 10:] = 255
     mask = np.ones((20, 20), bool)
     mask[:5] = False
-    found = finished(Example("a", image, {"edge": np.zeros((20, 20))}, {"edge": mask}))
-    np.testing.assert_array_equal(found.targets["edge"], canny.canny(image))
+    found = add_computed(Example("a", image, {"edge": np.zeros((20, 20))}, {"edge": mask}))
+    np.testing.assert_array_equal(found.targets["edge"], canny(image))
     assert found.targets["edge"].sum() > 15
     np.testing.assert_array_equal(found.masks["edge"], np.arange(20)[:, None].repeat(20, 1) >= 7)
     plain = Example("a", image, {}, {})
-    assert finished(plain) is plain
+    assert add_computed(plain) is plain
 
 
 # Tasks
@@ -305,7 +302,7 @@ def test_losses_have_the_published_scales_and_a_class_that_is_unknown_everywhere
 
 @pytest.mark.parametrize("layout", [layout for layout, tasks in TASKS.items() if "semantic" in tasks])
 def test_right_classes_are_a_perfect_result_in_every_layout(folders, layout):
-    folder = branching.opened(folders / layout, ["semantic"])
+    folder = branching.open_folder(folders / layout, ["semantic"])
     task = folder.tasks[0]
     assert task.unlabeled == ((0,) if layout in ("nyu", "taskonomy") else ())
     for example in (*folder.train, *folder.val):
@@ -343,7 +340,7 @@ def test_layers_are_the_blocks_in_their_order():
     assert networks.layers(small()) == {"conv1": 4, "conv2": 8}
     assert networks.layers(small(), ["conv2"]) == {"conv2": 8}
     assert networks.layers(resnet("taskonomy"), ["block*", "code"]) == {"block1": 16, "block2": 32, "code": 8}
-    with pytest.raises(ValueError, match="no map of features 'code'; it has stem, block1, block2"):
+    with pytest.raises(ValueError, match="no feature map 'code'; it has stem, block1, block2"):
         networks.layers(resnet(), ["code"])
 
 
@@ -400,13 +397,13 @@ def test_a_branch_is_shown_what_its_encoder_was_trained_on():
             return x
 
     x = jnp.full((1, 2, 2, 3), 0.5)
-    for preprocessing in (networks.shown("", small()), networks.shown("", resnet())):
+    for preprocessing in (networks.preprocessing_for("", small()), networks.preprocessing_for("", resnet())):
         networks.Prepared(Eye(), preprocessing)(x)
     np.testing.assert_allclose(seen[0], 0.5, rtol=1e-6)
     expected = (0.5 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
     np.testing.assert_allclose(seen[1][0, 0, 0], expected, rtol=1e-5)
     with pytest.raises(ValueError, match="network of Taskonomy"):
-        networks.shown("mine", resnet("taskonomy"))
+        networks.preprocessing_for("mine", resnet("taskonomy"))
 
 
 def table(values, scores, tasks=("edge", "semantic")):
@@ -449,42 +446,12 @@ def test_correlation_of_transfer_turns_errors_round():
 # Work
 
 
-def test_work_is_done_once_and_its_checkpoints_go(tmp_path):
-    work, calls = Work(tmp_path / "work", {"a": 1}), []
-
-    def compute(checkpoints):
-        checkpoints.mkdir(parents=True)
-        calls.append(checkpoints)
-        return {"miou": 0.5, "mae": float("nan")}
-
-    assert work.result("one", compute)["miou"] == 0.5
-    again = Work(tmp_path / "work", {"a": 1}).result("one", compute)
-    assert again["miou"] == 0.5
-    assert np.isnan(again["mae"])
-    assert len(calls) == 1
-    assert not calls[0].exists()
-    assert work.arrays("x", lambda _: {"code": np.arange(3)})["code"].tolist() == [0, 1, 2]
-    assert work.arrays("x", lambda _: {})["code"].tolist() == [0, 1, 2]
-
-
-def test_work_of_another_recipe_or_damaged_work_is_refused(tmp_path):
-    Work(tmp_path, {"epochs": 2, "seed": 0})
-    with pytest.raises(ValueError, match=r"holds work with another epochs \(2, here 3\)"):
-        Work(tmp_path, {"epochs": 3, "seed": 0})
-    (tmp_path / "recipe.json").write_text("[1]")
-    with pytest.raises(ValueError, match="recipe.json is damaged: it holds no JSON object"):
-        Work(tmp_path, {})
-    (tmp_path / "recipe.json").write_text("{")
-    with pytest.raises(ValueError, match="recipe.json is damaged"):
-        Work(tmp_path, {})
-
-
 def test_the_recipe_says_what_results_depend_on(folders, tmp_path):
-    folder, plan = branching.opened(folders / "folder", ["edge"]), branching.Plan(size=SIDE)
+    folder, plan = branching.open_folder(folders / "folder", ["edge"]), branching.Plan(size=SIDE)
     probe, encoders = branching.Probe(measures.RSA), {"net": small()}
     given = {"folder": folder, "probe": probe, "encoders": encoders, "plan": plan}
     found = branching.recipe("mine", **given, layers=["conv1"])
-    Work(tmp_path, found)
+    Blocks(tmp_path, found)
     for same in ({"probe": branching.Probe(measures.DDS_COSINE, resamples=4)}, {"encoders": {"net": small()}}):
         assert branching.recipe("mine", **given | same, layers=["conv1"]) == found
     held = dataclasses.replace(folder, val=folder.val.part(1))
@@ -500,29 +467,10 @@ def test_the_recipe_says_what_results_depend_on(folders, tmp_path):
         "command": {"comparison": "other"},
     }
     for what, other in others.items():
-        with pytest.raises(ValueError, match=f"holds work with another {what} "):
-            Work(tmp_path, branching.recipe(**{"comparison": "mine", "layers": ["conv1"]} | given | other))
-
-
-def test_a_full_disk_keeps_what_is_done_and_the_checkpoints(tmp_path, monkeypatch):
-    def compute(checkpoints):
-        checkpoints.mkdir(parents=True, exist_ok=True)
-        (checkpoints / "step").write_text("far")
-        return {"miou": 0.5}
-
-    def full(_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    work = Work(tmp_path, {})
-    work.result("one", compute)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match=r"two.json could not be written: no space left on device\.$"):
-            work.result("two", compute)
-    assert [path.name for path in (tmp_path / "results").iterdir()] == ["one.json"]
-    assert (tmp_path / "checkpoints" / "two" / "step").exists()
-    assert work.result("one", lambda _: {}) == {"miou": 0.5}
-    assert work.result("two", compute) == {"miou": 0.5}
+        changed = branching.recipe(**{"comparison": "mine", "layers": ["conv1"]} | given | other)
+        match = f"with other settings: {what}[. ].*; give another --work folder"
+        with pytest.raises(ValueError, match=match), working(tmp_path, changed):
+            pass
 
 
 def test_what_is_kept_for_the_time_of_a_command_is_not_promised():
@@ -533,18 +481,6 @@ def test_what_is_kept_for_the_time_of_a_command_is_not_promised():
         raise Unfinished("a.png is damaged.", 2, 4, work.folder / "bank.part")
     with pytest.raises(OSError, match=r"^other\.$"), working(None, {}):
         raise OSError("other.")
-
-
-def test_a_failed_computation_leaves_no_result(tmp_path):
-    def fails(checkpoints):
-        checkpoints.mkdir(parents=True)
-        raise ValueError("no")
-
-    with pytest.raises(ValueError, match="no"):
-        Work(tmp_path, {}).result("one", fails)
-    assert (tmp_path / "checkpoints" / "one").exists()
-    assert not (tmp_path / "results").exists()
-    assert json.loads((tmp_path / "recipe.json").read_text()) == {}
 
 
 # Training
@@ -577,9 +513,9 @@ def test_training_goes_through_the_loader_and_judging_counts_every_picture():
     pictures, task = colored(), Task("depth", 1)
     plan = branching.Plan(size=SIDE, epochs=40, batch=4, learning_rate=0.02)
     assert plan.steps(6) == 40
-    done = branching.trained(Red(), task, pictures, plan)
+    done = branching.train(Red(), task, pictures, plan)
     assert float(done.network.slope[...]) > 0.3
-    before, after = (branching.judged(net, task, pictures, plan) for net in (Red(), done.network))
+    before, after = (branching.evaluate(net, task, pictures, plan) for net in (Red(), done.network))
     assert after["log_rmse"] < before["log_rmse"] / 1.5
     red = np.stack([pictures[i].image[..., 0] / 255 for i in range(6)])
     expected = np.median(np.sqrt(np.mean(np.log(1 + red) ** 2, (1, 2))))
@@ -589,4 +525,4 @@ def test_training_goes_through_the_loader_and_judging_counts_every_picture():
 def test_an_unknown_optimizer_is_named():
     plan = branching.Plan(size=SIDE, optimizer="lion")
     with pytest.raises(ValueError, match="no optimizer 'lion'; there are sgd, adam"):
-        branching.trained(small(), Task("depth", 1), colored(), plan)
+        branching.train(small(), Task("depth", 1), colored(), plan)

@@ -34,7 +34,7 @@ def place(tmp_path_factory):
     """A folder in each layout, 16 pictures of 32 pixels; a bank of encoders; two seeds of another encoder."""
     root = tmp_path_factory.mktemp("branching")
     for layout in LAYOUTS:
-        export.world(root / layout, layout, 16, resolution=32)
+        export.write_world(root / layout, layout, 16, resolution=32)
     models.to_safetensors({name: small(i) for i, name in enumerate(BANK)}, root / "bank.safetensors")
     for seed in (8, 9):
         models.to_safetensors({"mine": small(seed)}, root / f"{seed}.safetensors")
@@ -120,16 +120,16 @@ def test_branches_of_an_encoder_on_every_layout(place, capsys, tmp_path, layout)
 @pytest.mark.slow
 def test_seeds_are_averaged_work_is_taken_up_and_the_table_is_that_of_the_paper(place, capsys, tmp_path, monkeypatch):
     out, work, calls = tmp_path / "out", tmp_path / "work", []
-    trained = training_runs.trained
+    train = training_runs.train
 
     def counted(*arguments, **keywords):
         calls.append(keywords["seed"])
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return trained(*arguments, **keywords)
+        return train(*arguments, **keywords)
 
     more = ["--encoder", place / "8.safetensors", "--task", "edge", "--work", work]
-    monkeypatch.setattr(running, "trained", counted)
+    monkeypatch.setattr(training_runs, "train", counted)
     assert run(capsys, *branch(place, "nyud_mt", out, *more))[0] == 130
     assert not out.exists()
     code, found, err = run(capsys, *branch(place, "nyud_mt", out, *more))
@@ -151,7 +151,7 @@ def test_seeds_are_averaged_work_is_taken_up_and_the_table_is_that_of_the_paper(
     assert f"agrees for {len(found['agreeing'])} of 1 tasks" in text
     code, _, err = run(capsys, *branch(place, "nyud_mt", tmp_path / "other", *more, "--learning-rate", "0.1"))
     assert code == 2
-    assert "holds work with another plan" in err
+    assert "was made with other settings: plan." in err
 
 
 @pytest.mark.slow
@@ -200,7 +200,7 @@ def test_resnet50_itself_from_pytorchs_file_to_branches_at_64_pixels(place, caps
 
     torch.save(randomize(TorchResNet(classes=1000)).state_dict(), tmp_path / "resnet50.pth")
     weights, data = tmp_path / "resnet50.safetensors", tmp_path / "voc"
-    export.world(data, "voc", 12, resolution=64)
+    export.write_world(data, "voc", 12, resolution=64)
     code, _, err = run(capsys, "convert", tmp_path / "resnet50.pth", "--network", "resnet50", "--out", weights)
     assert code == 0, err
     code, _, err = run(
@@ -227,15 +227,18 @@ def test_resnet50_itself_from_pytorchs_file_to_branches_at_64_pixels(place, caps
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["layers", "nowhere"], "nowhere is not there or is not a folder"),
-        (["branch", "voc", "--task", "depth"], "The voc layout has no task 'depth'; it has edge, semantic"),
+        (["layers", "nowhere"], "nowhere does not exist or is not a folder"),
+        (["branch", "voc", "--task", "depth"], "the voc layout has no task 'depth'; it has edge, semantic"),
         (["layers", "voc", "--task", "sounds"], "the bank has no encoder 'sounds'; it has edge2d"),
         (["layers", "voc", "--bank", "BANK"], "has an encoder 'edge2d', and so has another file"),
         (["layers", "voc", "--name", "other"], "there is no encoder 'other'"),
-        (["layers", "voc", "--layer", "conv7"], "no map of features 'conv7'; it has conv1, conv2"),
-        (["layers", "voc", "--images", "3"], "Similarity needs at least 8 pictures to learn from; there are 3"),
+        (["layers", "voc", "--layer", "conv7"], "no feature map 'conv7'; it has conv1, conv2"),
+        (["layers", "voc", "--images", "3"], "similarity needs at least 8 training pictures; there are 3"),
         (["branch", "voc", "--task", "color"], "invalid choice: 'color'"),
-        (["transfer", "voc", "--init", "edge2d"], "It takes several initializations and one task, not 1 and 1"),
+        (
+            ["transfer", "voc", "--init", "edge2d"],
+            "at least two initializations and exactly one task are needed, not 1 and 1",
+        ),
         (["layers", "voc", "--measure", "rsa", "--measure", "rv"], "takes one --measure, not 2"),
         (["branch", "voc", "--task", "edge", "--epochs", "0"], "'0' is not a whole number above zero"),
         (["transfer", "voc", "--learning-rate", "-1"], "'-1' is not a number above zero"),

@@ -49,7 +49,7 @@ def test_a_flipped_byte_is_named_and_the_checkpoint_before_is_used(run):
         data = bytearray(file.read_bytes())
         data[len(data) // 2] ^= 16
         file.write_bytes(data)
-    with pytest.warns(RuntimeWarning, match=r"step_00000006 is damaged \(.*\); training resumes from step 3"):
+    with pytest.warns(RuntimeWarning, match=r"step_00000006 is damaged: .*\. Training resumes from step 3"):
         step, found = restored(run)
     assert step == 3
     same(found, 3)
@@ -61,19 +61,19 @@ def test_a_flipped_byte_of_the_arrays_is_found_by_their_checksums(run):
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 16
     file.write_bytes(data)
-    with pytest.warns(
-        RuntimeWarning, match=r"step_00000006 is damaged \(array 'net\.[ab]' differs from its checksum\)"
-    ):
+    with pytest.warns(RuntimeWarning, match=r"step_00000006 is damaged: array 'net\.[ab]' differs from its checksum\."):
         assert restored(run)[0] == 3
 
 
-@pytest.mark.parametrize("part", ["step", "run", "sha256"])
+@pytest.mark.parametrize("part", ["step", "run", "arrays"])
 def test_a_change_of_the_record_is_named(run, part):
     path = run / "step_00000006" / "checksums.json"
     record = json.loads(path.read_text())
-    record["content"][part] = 5 if part == "step" else {}
+    record[part] = 5 if part == "step" else {}
     path.write_text(json.dumps(record))
-    with pytest.warns(RuntimeWarning, match="step_00000006 is damaged .checksums.json is not as it was written"):
+    with pytest.warns(
+        RuntimeWarning, match="step_00000006/checksums.json is damaged: its record differs from its checksum"
+    ):
         assert restored(run)[0] == 3
 
 
@@ -82,11 +82,12 @@ def test_a_full_disk_is_one_sentence_and_earlier_checkpoints_stay(run, limit, ca
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
-        with pytest.raises(OSError, match=r"^checkpoint .*step_00000009 could not be written: file too large\.$"):
+        with pytest.raises(OSError, match=r"^.*step_00000009 could not be written: file too large\.$"):
             checkpoints.save(run, 9, tree(9), RUN)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert sorted(path.name for path in run.iterdir()) == ["step_00000003", "step_00000006"]
+    visible = [path.name for path in run.iterdir() if path.name[0] != "."]  # the storage library's threads may be late
+    assert sorted(visible) == ["step_00000003", "step_00000006"]
     assert "Traceback" not in capfd.readouterr().err
     assert not caplog.records
     same(restored(run)[1], 6)
@@ -98,8 +99,10 @@ def test_no_space_for_the_record(run, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(checkpoints.os, "fsync", full)
-    with pytest.raises(OSError, match=r"step_00000009 could not be written: no space left on device\.$") as caught:
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(
+        OSError, match=r"step_00000009/checksums.json could not be written: no space left on device\.$"
+    ) as caught:
         checkpoints.save(run, 9, tree(9), RUN)
     assert caught.value.__cause__.errno == errno.ENOSPC
     assert sorted(path.name for path in run.iterdir()) == ["step_00000003", "step_00000006"]
@@ -107,6 +110,6 @@ def test_no_space_for_the_record(run, monkeypatch):
 
 def test_a_folder_that_is_a_file(tmp_path):
     (tmp_path / "run").write_text("precious")
-    with pytest.raises(OSError, match=r"^checkpoint .*step_00000003 could not be written: not a directory\.$"):
+    with pytest.raises(OSError, match=r"step_00000003 could not be written: part of its folder's path is a file\.$"):
         checkpoints.save(tmp_path / "run", 3, tree(3), RUN)
     assert (tmp_path / "run").read_text() == "precious"

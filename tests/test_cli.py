@@ -2,8 +2,10 @@
 
 import csv
 import errno
+import importlib
 import json
 import resource
+import shlex
 import subprocess
 import sys
 import time
@@ -14,10 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import jaxsim.cli.scoring
+import jaxsim.cli.affinity
+import jaxsim.cli.bootstrap
 from jaxsim import demo, io, results
-from jaxsim.cli import judging, main
-from jaxsim.io import folders
+from jaxsim.cli import COMMANDS, build_parser, evaluate, main
+from jaxsim.io import files as io_files
 
 pytest.importorskip("matplotlib")
 
@@ -221,8 +224,8 @@ def test_evaluate_reads_each_file_once(path, out, tmp_path, features, capsys, mo
     own = matrix(tmp_path / "a.csv", np.random.default_rng(1).standard_normal((6, 6)), tuple(features))
     read = []
     for name in ("read_affinity", "read_resamples"):
-        how = getattr(judging, name)
-        monkeypatch.setattr(judging, name, lambda file, *rest, how=how: read.append(file) or how(file, *rest))
+        how = getattr(evaluate, name)
+        monkeypatch.setattr(evaluate, name, lambda file, *rest, how=how: read.append(file) or how(file, *rest))
     assert main(["evaluate", own, truth, "--resamples", str(out / "resamples.npz")]) == 0
     assert read == [own, truth, str(out / "resamples.npz")]
 
@@ -441,7 +444,7 @@ def test_existing_output_is_refused_before_computing(path, out, capsys, monkeypa
     before = {f: (out / f).read_bytes() for f in files(out)}
     capsys.readouterr()
     with monkeypatch.context() as patch:
-        patch.setattr(jaxsim.cli.scoring, "score", lambda *_: pytest.fail("computing has started"))
+        patch.setattr(jaxsim.cli.affinity, "score", lambda *_: pytest.fail("computing has started"))
         refused(["affinity", path, "--out", str(out)], capsys, "affinity.npz", "--overwrite")
     assert {f: (out / f).read_bytes() for f in files(out)} == before
     assert main(["affinity", path, "--measure", "cka-linear", "--out", str(out), "--overwrite"]) == 0
@@ -472,9 +475,9 @@ def test_a_full_disk_leaves_everything_as_it_was(path, out, capsys, limit):
 
 def test_a_disk_that_is_full_elsewhere_is_not_told_of_out(monkeypatch, path, out, capsys):
     def full(*_):
-        raise folders.unwritable("work/a.json", OSError(errno.ENOSPC, "No space left on device"))
+        raise io_files.unwritable("work/a.json", OSError(errno.ENOSPC, "No space left on device"))
 
-    monkeypatch.setattr(jaxsim.cli.scoring, "save_affinity", full)
+    monkeypatch.setattr(jaxsim.cli.affinity, "save_affinity", full)
     assert main(["affinity", path, "--out", str(out), "--quiet"]) == 2
     assert capsys.readouterr().err == "jaxsim: error: work/a.json could not be written: no space left on device.\n"
 
@@ -483,7 +486,7 @@ def test_a_loss_that_is_not_finite_is_one_sentence(monkeypatch, path, out, capsy
     def diverge(_):
         raise FloatingPointError("The loss of task 'depth' is not finite at step 3")
 
-    monkeypatch.setattr(jaxsim.cli.scoring, "run_affinity", diverge)
+    monkeypatch.setattr(jaxsim.cli.affinity, "run", diverge)
     assert main(["affinity", path, "--out", str(out)]) == 2
     assert capsys.readouterr().err == "jaxsim: error: The loss of task 'depth' is not finite at step 3.\n"
 
@@ -502,7 +505,7 @@ def test_ctrl_c_midway_leaves_everything_as_it_was(path, out, capsys, monkeypatc
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(jaxsim.cli.scoring, moment, interrupt)
+    monkeypatch.setattr(jaxsim.cli.affinity, moment, interrupt)
     for folder in (out, out / "new"):
         assert main(["affinity", path, "--overwrite", "--out", str(folder)]) == 130
         assert capsys.readouterr().err.splitlines()[-1].startswith("jaxsim: interrupted")
@@ -514,7 +517,7 @@ def test_ctrl_c_during_resampling(path, out, capsys, monkeypatch):
     def interrupt(done, total):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(jaxsim.cli.scoring, "progress", lambda *_: interrupt)
+    monkeypatch.setattr(jaxsim.cli.bootstrap, "progress", lambda *_: interrupt)
     assert main(["bootstrap", path, "--resamples", "10", "--out", str(out)]) == 130
     assert not out.exists()
     assert "Traceback" not in capsys.readouterr().err
@@ -524,7 +527,7 @@ def test_unexpected_errors_are_raised(path, out, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(jaxsim.cli.scoring, "score", broken)
+    monkeypatch.setattr(jaxsim.cli.affinity, "score", broken)
     with pytest.raises(ZeroDivisionError):
         main(["affinity", path, "--out", str(out)])
     assert not out.exists()
@@ -539,12 +542,6 @@ def test_warnings_are_lines_on_standard_error(tmp_path, capsys):
 
 
 # Help
-
-
-COMMANDS = (
-    *("affinity", "bootstrap", "taxonomy", "evaluate", "measures", "demo", "rooms", "reproduce"),
-    *("convert", "features", "layers", "branch", "transfer"),
-)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -562,21 +559,6 @@ def test_help_lists_the_commands_and_the_codes(capsys):
     assert "130" in printed
 
 
-def test_examples_of_the_help_are_valid_usage():
-    from jaxsim.cli import guide
-    from jaxsim.cli.parser import build_parser
-
-    examples = [
-        line.split()[1:]
-        for text in (guide.AFFINITY, guide.BOOTSTRAP, guide.TAXONOMY, guide.EVALUATE, guide.MEASURES, guide.DEMO)
-        for line in text.split("examples:")[1].splitlines()
-        if line.strip()
-    ]
-    assert len(examples) >= 14
-    for argv in examples:
-        assert build_parser().parse_args(argv).command == argv[0]
-
-
 def test_help_needs_none_of_the_heavy_packages():
     code = "import sys; from jaxsim.cli import main; main(['affinity', '--help']); print(sorted(sys.modules))"
     start = time.perf_counter()
@@ -584,3 +566,13 @@ def test_help_needs_none_of_the_heavy_packages():
     assert time.perf_counter() - start < 20
     loaded = done.stdout.splitlines()[-1]
     assert not [m for m in ("'scipy'", "'matplotlib'", "'h5py'", "'pandas'") if m in loaded]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_is_a_module_of_its_name_with_examples(name):
+    module = importlib.import_module(f"jaxsim.cli.{name}")
+    assert module.SUMMARY[0].islower() or module.SUMMARY.startswith("the papers'")
+    examples = module.HELP.split("examples:")[1].strip().replace("\n    --", " --")
+    for line in examples.splitlines():
+        parsed = build_parser().parse_args(shlex.split(line)[1:])
+        assert (parsed.command, parsed.run) == (name, module.run)

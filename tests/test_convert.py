@@ -19,6 +19,7 @@ from test_models import quick
 from jaxsim.cli import main
 from jaxsim.vision import models
 from jaxsim.vision.models import convert, resnet
+from jaxsim.vision.models.convert import assignment
 from jaxsim.vision.models.weights import variables
 
 SHAPE = {"depths": (2, 1, 1, 1), "width": 4}
@@ -28,7 +29,7 @@ TINY = {name: SHAPE | dict(arguments) for name, arguments in resnet.NETWORKS.ite
 @pytest.fixture
 def tiny(monkeypatch):
     """The public networks with few units and channels."""
-    monkeypatch.setattr(matching, "NETWORKS", TINY)
+    monkeypatch.setattr(assignment, "NETWORKS", TINY)
     monkeypatch.setattr(resnet, "NETWORKS", TINY)
 
 
@@ -216,7 +217,7 @@ def test_a_message_names_the_first_five_of_each_kind_and_the_exception_has_them_
 def test_networks_that_no_checkpoint_is_of():
     arrays = exported(network("resnet50"), TORCHVISION)
     for made in (models.fold(network("resnet50")), quick(lambda: models.SmallEncoder((2,), (1,), rngs=nnx.Rngs(0)))):
-        with pytest.raises(ValueError, match="No family of names knows .* of the network; is it folded"):
+        with pytest.raises(ValueError, match="no family of names includes .* of the network; is it folded"):
             convert.fill(made, arrays, [TORCHVISION], source="m")
 
 
@@ -231,7 +232,7 @@ def test_extra_tensors_can_be_left_out_by_name():
 
 def test_a_foreign_checkpoint_is_told_by_its_first_names(tiny, tmp_path):
     safetensors_numpy.save_file({f"blocks.{i}.attn": np.ones(2) for i in range(9)}, tmp_path / "vit.safetensors")
-    words = "no tensor as visual-prior or Taskonomy's task bank names it; its first are blocks.0.attn, blocks.1.attn"
+    words = "no tensor named as in visual-prior or Taskonomy's task bank; its first are blocks.0.attn, blocks.1.attn"
     with pytest.raises(ValueError, match=words):
         models.from_checkpoint(tmp_path / "vit.safetensors", "resnet50-taskonomy")
 
@@ -303,7 +304,7 @@ def test_damaged_files(tmp_path):
     whole = path.read_bytes()
     for data in (whole[:300], whole[:-20], b"", b"no file of PyTorch"):
         path.write_bytes(data)
-        with pytest.raises(ValueError, match="model.pth is damaged (or no file of PyTorch, )?and was not read"):
+        with pytest.raises(ValueError, match="model.pth is damaged (or not a file of PyTorch, )?and was not read"):
             models.from_checkpoint(path, "resnet50")
     flipped = bytearray(whole)
     flipped[whole.index(np.ones(4, np.float32).tobytes())] ^= 1
@@ -314,7 +315,7 @@ def test_damaged_files(tmp_path):
     with pytest.raises(ValueError, match="m.safetensors"):
         models.from_checkpoint(tmp_path / "m.safetensors", "resnet50")
     for absent in ("nowhere.pth", "nowhere.index"):
-        with pytest.raises(FileNotFoundError, match=f"{absent} is not there"):
+        with pytest.raises(FileNotFoundError, match=f"{absent} does not exist"):
             models.from_checkpoint(tmp_path / absent, "resnet50")
 
 

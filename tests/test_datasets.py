@@ -22,10 +22,10 @@ from jaxsim.studies.rooms import (
 )
 from jaxsim.studies.rooms import tasks as rooms_tasks
 from jaxsim.studies.rooms.export.nyuv2_layout import ALL, FORTY
-from jaxsim.studies.rooms.export.taskonomy_layout import TASKS
+from jaxsim.studies.rooms.export.taskonomy_layout import STORED
 from jaxsim.studies.rooms.targets import geometry, image
 from jaxsim.vision import datasets
-from jaxsim.vision.datasets import pascal_mt_layout, taskonomy_encodings
+from jaxsim.vision.datasets import pascal_layouts, taskonomy_encodings
 
 HEIGHT, WIDTH, COUNT = 20, 60, 9
 
@@ -61,8 +61,8 @@ SHOWN = [made_up(k) for k in range(COUNT)]
 def made(tmp_path_factory):
     """Folders of all layouts."""
     root = tmp_path_factory.mktemp("layouts")
-    for name, write in export.LAYOUTS.items():
-        write(root / name, SHOWN)
+    for name, writer in export.WRITERS.items():
+        writer.write(root / name, SHOWN)
     return root
 
 
@@ -203,11 +203,11 @@ def test_pascal_mt_takes_the_mask_of_voc_where_both_are(copied):
 
 
 def test_classes_of_known_normals_are_those_both_datasets_name():
-    assert len(pascal_mt_layout.NORMALS_KNOWN) == 170
+    assert len(pascal_layouts.NORMALS_KNOWN) == 170
     by_name = {"wall": 440, "floor": 158, "bed": 18, "toilet": 408, "sink": 357, "tvmonitor": 427, "bicycle": 23}
     absent = {"unknown": 431, "fridge": 170, "sky": 360, "tree": 419, "aeroplane": 2}
-    assert set(by_name.values()) <= pascal_mt_layout.NORMALS_KNOWN
-    assert set(absent.values()) - pascal_mt_layout.NORMALS_KNOWN == {431, 170, 360, 2}
+    assert set(by_name.values()) <= pascal_layouts.NORMALS_KNOWN
+    assert set(absent.values()) - pascal_layouts.NORMALS_KNOWN == {431, 170, 360, 2}
 
 
 # NYUv2
@@ -460,7 +460,7 @@ def rendered(tmp_path_factory):
     """Five pictures of rooms as official NYUv2 and as Taskonomy, rendered once, and their views."""
     root = tmp_path_factory.mktemp("rooms")
     names = ("edge2d", "class_scene")
-    shown = list(export.rooms(5, seed=3, resolution=32, names=names))
+    shown = list(export.labeled(5, seed=3, resolution=32, names=names))
     export.nyu(root / "nyu", shown)
     export.voc(root / "voc", shown)
     export.taskonomy(root / "taskonomy", shown)
@@ -489,5 +489,5 @@ def test_rooms_come_back_in_their_units(rendered):
 
 
 def test_every_domain_of_a_task_names_one_of_rooms():
-    assert set(TASKS) <= set(taskonomy_encodings.DOMAINS)
-    assert set(TASKS.values()) <= set(rooms_tasks.TASKS)
+    assert set(STORED) <= set(taskonomy_encodings.DOMAINS)
+    assert {task for task, _ in STORED.values()} <= set(rooms_tasks.TASKS)

@@ -12,10 +12,10 @@ pytest.importorskip("PIL", reason="datasets need the nn extra")
 
 from PIL import Image
 
+from jaxsim.studies.branching.tasks import canny
 from jaxsim.vision.datasets import Dataset, Example, batches, folder
-from jaxsim.vision.datasets.canny import canny
+from jaxsim.vision.datasets.loader import fit, stretch
 from jaxsim.vision.datasets.records import Label, Values
-from jaxsim.vision.datasets.sizes import fit, stretch
 
 NAMES = tuple("abcdefg")
 
@@ -103,7 +103,7 @@ def test_augmentation_draws_anew_for_every_picture_and_epoch():
     found = list(batches(made_up(), 7, key=jax.random.key(0), epochs=3, augment=brightened))
     values = [int(image[0, 0, 0]) for batch in found for image in batch.images]
     assert len(set(values)) > 15
-    with pytest.raises(ValueError, match="`augment` changes pictures at random and needs a `key`"):
+    with pytest.raises(ValueError, match="`augment` is random and needs a `key`"):
         batches(made_up(), 2, augment=brightened)
 
 
@@ -128,7 +128,7 @@ def test_pictures_of_many_sizes_need_a_size():
 
 def test_bad_batches_are_refused():
     for batch, how in ((0, {}), (8, {"drop_remainder": True})):
-        with pytest.raises(ValueError, match=f"A batch of {batch} cannot be drawn from the 7 pictures"):
+        with pytest.raises(ValueError, match=f"a batch of {batch} cannot be drawn from the 7 pictures"):
             batches(made_up(), batch, **how)
     with pytest.raises(ValueError, match="from the 0 pictures"):
         batches(made_up(names=()), 1)

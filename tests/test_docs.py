@@ -1,35 +1,126 @@
-"""The manual covers what there is; the build itself (`sphinx-build -W`) runs in continuous integration."""
+"""The manual covers what there is and says what is true; `sphinx-build -W`, which runs its code, is part of CI."""
 
+import ast
 import re
+import shlex
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import jaxsim as js
-from jaxsim import measures
+from jaxsim import cli, measures
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGES = sorted({*DOCS.glob("*.md"), *DOCS.glob("measures/*.md")})
+PAGES = sorted({*DOCS.glob("*.md"), *DOCS.glob("measures/[!_]*.md"), *DOCS.glob("api/*.md")})
+pages = pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(DOCS)))
+
+sys.path.insert(0, str(DOCS))
+import derived  # noqa: E402
+
+
+def filled_in():
+    """All of the API reference, lists of names included."""
+    text = "\n".join(path.read_text() for path in (DOCS / "api").glob("*.md"))
+    return re.sub(r"<!-- derived: reference ([\w.]+) -->", lambda found: derived.reference(found[1]), text)
 
 
 def test_every_public_name_is_in_the_api_reference():
-    text = (DOCS / "api.md").read_text()
-    modules = {f"jaxsim.{n}" for n in js.__all__ if isinstance(getattr(js, n), type(sys))}
-    names = [n for n in js.__all__ if n != "__version__" and f"jaxsim.{n}" not in modules]
-    assert [n for n in names if not re.search(rf"\b{n}\b", text)] == []
-    assert [m for m in modules if f"automodule:: {m}" not in text and m not in text] == []
+    text = filled_in()
+    assert [n for n in js.__all__ if n != "__version__" and not re.search(rf"\b{n}\b", text)] == []
+
+
+@pytest.mark.parametrize("module", ["measures", "schemes"])
+def test_modules_that_are_listed_by_hand_are_complete(module):
+    text = filled_in()
+    unlisted = {"as_given", "describe", "Layout"}  # told of by the names that use them
+    names = set(derived.public_names(f"jaxsim.{module}")) - unlisted
+    assert [n for n in sorted(names) if not re.search(rf"\b{n}\b", text)] == []
 
 
 def test_every_measure_has_a_page():
-    pages = {path.stem for path in (DOCS / "measures").glob("*.md")} - {"index"}
-    assert pages == set(measures.NAMED)
+    found = {path.stem for path in (DOCS / "measures").glob("[!_]*.md")} - {"index"}
+    assert found == set(measures.NAMED)
+    index = (DOCS / "measures" / "index.md").read_text()
     for name in measures.NAMED:
         text = (DOCS / "measures" / f"{name}.md").read_text()
-        assert all(f"**{part}**" in text for part in ("Does not change with", "Changes with", "Cost")), name
+        assert f"<!-- derived: measure_facts {name} -->" in text
+        assert re.findall(r"^## (.*)", text, re.M) == ["Formula", "Cost", "When it misleads"]
+        assert f"\n{name}\n" in index
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(DOCS)))
+def test_a_measure_without_a_page_has_a_row(monkeypatch):
+    monkeypatch.setattr(measures, "NAMED", {"new": measures.RSA})
+    assert "| new (no page yet) | center | correlation | spearman |" in derived.measures_table()
+
+
+def test_invariances_are_those_of_the_tests():
+    """The table is computed; the lists in `test_invariances` were thought out."""
+    from test_invariances import BLIND
+
+    blind = {change.__name__: names for change, names in BLIND.items()}
+    same = {
+        "rotation": "rotation",
+        "one scale for all features": "scale",
+        "a shift of each feature": "shift",
+        "a scale for each feature": "scale_of_every_feature",
+        "a scale for each image": "scale_of_every_image",
+        "an offset for each image": "offset_of_every_image",
+        "an invertible linear map": "invertible",
+    }
+    for name, found in derived.invariances().items():
+        assert found == {change: name in blind[known] for change, known in same.items()}, name
+
+
+def test_gradients_are_zero_for_rank_measures_alone():
+    assert {name for name, useful in derived.gradients().items() if not useful} == {"rsa", "rsa-uncentered"}
+
+
+@pages
+def test_what_is_filled_in_is_there(path):
+    for name, argument in re.findall(r"<!-- derived: (\w+) ?([\w.-]*) -->", path.read_text()):
+        assert getattr(derived, name)(*argument.split())
+
+
+@pages
 def test_links_and_figures_exist(path):
     for link in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
         assert (path.parent / link).exists(), link
+
+
+@pages
+def test_pages_are_in_a_table_of_contents(path):
+    name = str(path.relative_to(DOCS).with_suffix(""))
+    text = "\n".join(p.read_text() for p in (DOCS / "index.md", path.parent / "index.md"))
+    assert name == "index" or f"\n{name}\n" in text or f"\n{path.stem}\n" in text
+
+
+@pages
+def test_python_parses(path):
+    for code in re.findall(r"```(?:python|\{code-cell\})\n(.*?)```", path.read_text(), re.S):
+        ast.parse(code)
+
+
+@pages
+def test_commands_are_valid_usage(path):
+    for block in re.findall(r"```sh\n(.*?)```", path.read_text(), re.S):
+        for line in re.findall(r"^jaxsim .*", block.replace("\\\n", " "), re.M):
+            cli.build_parser().parse_args(shlex.split(line.partition("#")[0])[1:])
+
+
+def test_recipe_for_a_torch_network_runs(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    image = pytest.importorskip("PIL.Image")
+    (tmp_path / "pictures").mkdir()
+    for k in range(3):
+        noise = np.random.default_rng(k).integers(0, 255, (32, 40, 3), np.uint8)
+        image.fromarray(noise).save(tmp_path / "pictures" / f"{k}.png")
+    network = torch.nn.Sequential()
+    network.layer3 = torch.nn.Conv2d(3, 4, 3, stride=16)
+    monkeypatch.chdir(tmp_path)
+    (recipe,) = re.findall(r"```python\n(.*?)```", (DOCS / "how_to.md").read_text(), re.S)
+    exec(recipe, {"network": network})
+    features, ids = js.read_features(tmp_path / "features")
+    assert features["resnet"].shape == (3, 14, 14, 4)
+    assert len(ids) == 3

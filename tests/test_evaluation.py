@@ -47,6 +47,11 @@ def test_correlations_are_nan_for_a_constant(correlation, x):
     assert np.isnan(correlation(x, list(range(len(x)))))
 
 
+@pytest.mark.parametrize("correlation", [evaluation.spearman, evaluation.pearson])
+def test_correlations_are_nan_where_an_entry_is(correlation):
+    assert np.isnan(correlation([1.0, np.nan, 3.0, 2.0], [1.0, 2.0, 3.0, 4.0]))
+
+
 @pytest.mark.parametrize("diagonal", [True, False])
 @pytest.mark.parametrize("correlation", [evaluation.spearman, evaluation.pearson])
 def test_columns_are_correlated_with_and_without_self(correlation, diagonal):
@@ -277,14 +282,14 @@ def resampled(names="abcdef", seed=0, noise=0.3, kind="bootstrap", draws=200):
 
 
 @pytest.mark.parametrize(("correlation", "diagonal"), [(evaluation.spearman, False), (evaluation.pearson, True)])
-def test_intervals_are_those_of_inference_on_aligned_matrices(correlation, diagonal):
+def test_intervals_are_those_of_statistics_on_aligned_matrices(correlation, diagonal):
     r, truth, plain = resampled()
     key = jax.random.key(3)
     out = evaluation.agreement_intervals(r, truth, diagonal=diagonal, key=key, correlation=correlation)
     full = results.Affinity(r.estimate, None, r.names, r.targets, r.provenance)
     e = evaluation.evaluate(full, truth, diagonal=diagonal, correlation=correlation)
     assert float(out.estimate) == pytest.approx(e.mean, abs=1e-6)
-    masked = getattr(inference, f"masked_{correlation.__name__}")
+    masked = getattr(statistics, f"masked_{correlation.__name__}")
     mask = np.ones((6, 6), bool) if diagonal else ~np.eye(6, dtype=bool)
     images = statistics.agreement_over_images(r.values, r.estimate, plain.astype(np.float32), masked, mask)
     np.testing.assert_allclose(out.interval[0], images.interval, atol=1e-5)
@@ -308,6 +313,7 @@ def test_intervals_leave_out_and_say_so():
     with pytest.warns(RuntimeWarning) as caught:
         out = evaluation.agreement_intervals(r, truth, diagonal=False, key=jax.random.key(0), level=0.8)
     assert [str(w.message) for w in caught] == list(out.notes)
+    assert {w.filename for w in caught} == {__file__}
     assert out.notes[0].endswith("1 of 6 targets: b.")
     assert out.notes[1].startswith("1 of 200 resamples")
     assert out.targets == tuple("acdef")
@@ -343,5 +349,5 @@ def test_intervals_refuse():
     with pytest.raises(TypeError, match="typed random key"):
         evaluation.agreement_intervals(r, truth, diagonal=True, key=jax.random.PRNGKey(0))
     r.values[:] = np.nan
-    with pytest.raises(ValueError, match="None of the 200 resamples"):
+    with pytest.raises(ValueError, match="none of the 200 resamples"):
         evaluation.agreement_intervals(r, truth, **ask)

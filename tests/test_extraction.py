@@ -272,11 +272,11 @@ def of_text(x):
     ("encoders", "error", "match"),
     [
         ({}, ValueError, "There are no encoders"),
-        ({"a": 3}, TypeError, "Encoder 'a' is of type int, neither a network nor a function"),
-        ({"a": not_of_arrays}, TypeError, "Encoder 'a' gives a list and not arrays by the name"),
-        ({"a": at_odds}, ValueError, "Encoder 'a' does not take pictures of .*: Encoder and decoder disagree"),
-        ({"a": too_few}, ValueError, "Encoder 'a' gave layer 'code' of shape .1, 3. for 3 pictures"),
-        ({"a": of_text}, ValueError, "Encoder 'a' does not take .*features must be real numbers"),
+        ({"a": 3}, TypeError, "encoder 'a' is of type int, neither a network nor a function"),
+        ({"a": not_of_arrays}, TypeError, "encoder 'a' returned a list, not arrays by layer name"),
+        ({"a": at_odds}, ValueError, "encoder 'a' does not take pictures of .*: Encoder and decoder disagree"),
+        ({"a": too_few}, ValueError, "encoder 'a' returned layer 'code' of shape .1, 3. for 3 pictures"),
+        ({"a": of_text}, ValueError, "encoder 'a' does not take .*features must be real numbers"),
         ({"a": lambda x: {"x": x}, "a/b": lambda x: {"x": x}}, ValueError, "'a/b', .* cannot be the name of a file"),
         ({"a": lambda x: {"b.c": x, "d": x}, "a.b": lambda x: {"c": x, "d": x}}, ValueError, "the name 'a.b.c'"),
     ],
@@ -287,17 +287,17 @@ def test_encoders_that_are_none(tmp_path, encoders, error, match):
 
 def test_unknown_layers_are_told_with_those_there_are(tmp_path):
     encoders = {"a": small()}
-    match = r"Encoder 'a' has no layer 'conv9'; there are conv1, conv2"
+    match = r"encoder 'a' has no layer 'conv9'; there are conv1, conv2"
     refused(ValueError, match, tmp_path, made_up(3), encoders, layers=["conv1", "conv9"])
     refused(ValueError, match, tmp_path, made_up(3), encoders, layers={"a": ["conv9"]})
     refused(TypeError, "must be a list of names, not the text 'conv1'", tmp_path, made_up(3), encoders, layers="conv1")
 
 
 def test_wrong_channels_are_told(tmp_path):
-    match = r"Encoder 'a' does not take pictures of 16 x 16 x 3, as it is shown them: .* shape \(b, h, w, 1\)"
+    match = r"encoder 'a' does not take pictures of 16 x 16 x 3: .* shape \(b, h, w, 1\)"
     refused(ValueError, match, tmp_path, made_up(3), {"a": small(channels_in=1)})
     shown = {"a": "colorization"}
-    match = r"Encoder 'a' does not take pictures of 8 x 8 x 1"
+    match = r"encoder 'a' does not take pictures of 8 x 8 x 1"
     refused(ValueError, match, tmp_path, made_up(3), {"a": small()}, preprocessing=shown, size=8)
 
 
@@ -313,8 +313,8 @@ def test_sizes_that_differ_need_a_size(tmp_path):
 
 def test_pictures_and_settings_that_are_none(tmp_path):
     (tmp_path / "empty").mkdir()
-    refused(ValueError, "empty holds no picture", tmp_path, tmp_path / "empty", {"a": small()})
-    refused(FileNotFoundError, "absent is not there", tmp_path, tmp_path / "absent", {"a": small()})
+    refused(ValueError, "empty has no pictures", tmp_path, tmp_path / "empty", {"a": small()})
+    refused(FileNotFoundError, "absent does not exist", tmp_path, tmp_path / "absent", {"a": small()})
     refused(ValueError, "Features of 0 pictures", tmp_path, made_up(0), {"a": small()})
     refused(ValueError, "in batches of 0", tmp_path, made_up(3), {"a": small()}, batch=0)
     match = "A preprocessing is given for 'b'; the encoders are a"
@@ -332,7 +332,7 @@ def test_a_function_that_changes_its_mind_is_told(tmp_path):
         calls.append(len(x))
         return {"other" if len(calls) == 4 else "code": x[:, 0, 0]}
 
-    with pytest.raises(ValueError, match=r"'code' for one batch and not for another\. 4 of 6 pictures are done"):
+    with pytest.raises(ValueError, match=r"'code' for one batch but not for another\. 4 of 6 pictures are done"):
         extract(made_up(6), {"a": fickle}, tmp_path / "out", batch=2)
 
 

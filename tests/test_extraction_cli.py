@@ -14,9 +14,8 @@ import test_datasets as layouts
 import test_extraction as whole
 
 import jaxsim
-import jaxsim.cli.extracting
-from jaxsim.cli import guide, main, parser
-from jaxsim.studies import branching
+import jaxsim.cli.features
+from jaxsim.cli import build_parser, main
 from jaxsim.studies.rooms import export
 from jaxsim.vision import datasets, extraction, models
 from jaxsim.vision.extraction import forward, storage
@@ -101,7 +100,7 @@ def test_json_is_alone_on_standard_output_and_quiet_is_quiet(pictures, files, ou
     ],
 )
 def test_datasets(tmp_path, files, out, layout, place, flags, count, capsys):
-    root = export.LAYOUTS[layout](tmp_path / layout, layouts.SHOWN) / place
+    root = export.WRITERS[layout].write(tmp_path / layout, layouts.SHOWN) / place
     encoder = ("--encoder", files / "two.safetensors", "--size", 8)
     assert run(root, *flags, *encoder, "--out", out) == 0
     assert f"{count} pictures" in capsys.readouterr().err
@@ -115,8 +114,8 @@ def test_a_new_layout_is_read_as_its_record_says(pictures, files, out, tmp_path,
         assert targets == ()
         return datasets.folder(root / split)
 
-    mine = branching.Layout(marks=(("pictures",),), targets={}, read=read, split="pictures")
-    monkeypatch.setitem(branching.LAYOUTS, "mine", mine)
+    mine = datasets.Layout(marks=(("pictures",),), targets={}, read=read, split="pictures")
+    monkeypatch.setitem(datasets.LAYOUTS, "mine", mine)
     shutil.copytree(pictures, tmp_path / "val")
     (tmp_path / "val" / "a.png").unlink()
     few = (tmp_path, "--encoder", files / "two.safetensors", "--quiet", "--out")
@@ -126,7 +125,7 @@ def test_a_new_layout_is_read_as_its_record_says(pictures, files, out, tmp_path,
 
 
 def test_labels_are_pictures_only_where_that_is_asked_for(tmp_path, files, out, capsys):
-    root = export.LAYOUTS["voc"](tmp_path / "voc", layouts.SHOWN)
+    root = export.WRITERS["voc"].write(tmp_path / "voc", layouts.SHOWN)
     few = ("--encoder", files / "two.safetensors", "--size", 8, "--quiet", "--out")
     assert run(root, *few, out) == 0
     assert run(root, "--layout", "folder", *few, tmp_path / "all") == 0
@@ -139,7 +138,7 @@ def test_preprocessing_by_encoder_and_for_all(pictures, files, out, capsys):
     two = ("--encoder", files / "two.safetensors", "--encoder", files / "depth.safetensors", "--size", 32)
     depth = "depth=depth_zbuffer"
     assert run(pictures, *two, "--out", out) == 2
-    assert "Encoder 'depth' is a network of Taskonomy" in capsys.readouterr().err
+    assert "encoder 'depth' is a network of Taskonomy" in capsys.readouterr().err
     assert run(pictures, *two, "--preprocessing", depth, "--out", out) == 0
     told = json.loads((out / "features.json").read_text())["features"]
     assert [told[name]["preprocessing"]["clip"] for name in ("a", "depth")] == [None, [0.1, 0.9]]
@@ -177,8 +176,8 @@ def refused(capsys, out, *argv):
 def test_bad_input_is_told_in_one_sentence(pictures, files, out, tmp_path, capsys):
     two = ("--encoder", files / "two.safetensors")
     (tmp_path / "empty").mkdir()
-    assert "empty holds no picture" in refused(capsys, out, tmp_path / "empty", *two)
-    assert "absent is not there" in refused(capsys, out, tmp_path / "absent", *two)
+    assert "empty has no pictures" in refused(capsys, out, tmp_path / "empty", *two)
+    assert "absent does not exist" in refused(capsys, out, tmp_path / "absent", *two)
     assert "'a' has no layer 'block1'; there are conv1, conv2" in refused(
         capsys, out, pictures, *two, "--layer", "block1"
     )
@@ -192,7 +191,7 @@ def test_bad_input_is_told_in_one_sentence(pictures, files, out, tmp_path, capsy
     assert "--split goes with --layout nyud_mt, pascal_mt, voc; folder is read whole" in refused(
         capsys, out, pictures, *two, "--split", "val"
     )
-    assert "holds no VOC2012" in refused(capsys, out, pictures, *two, "--layout", "voc")
+    assert "does not contain VOC2012" in refused(capsys, out, pictures, *two, "--layout", "voc")
     whole.Image.fromarray(whole.picture("h", 20, 16)).save(pictures / "h.png")
     assert "'h.png' is of 20 x 16 pixels, the first of 16 x 16: give a size" in refused(capsys, out, pictures, *two)
 
@@ -203,7 +202,7 @@ def test_damaged_encoder_files_are_told(pictures, files, out, tmp_path, capsys):
     for content in (data[:-40], data[:-40] + b"x" * 40, b"nothing", b""):
         path.write_bytes(content)
         assert "damaged.safetensors" in refused(capsys, out, pictures, "--encoder", path)
-    assert "absent.safetensors is not there" in refused(
+    assert "absent.safetensors does not exist" in refused(
         capsys, out, pictures, "--encoder", files / "absent.safetensors"
     )
 
@@ -227,7 +226,7 @@ def test_ctrl_c_keeps_what_is_done(pictures, files, out, capsys, monkeypatch):
         raise KeyboardInterrupt
 
     command = (pictures, "--encoder", files / "two.safetensors", "--batch", 2, "--out", out)
-    monkeypatch.setattr(jaxsim.cli.extracting, "progress", lambda *_: interrupt)
+    monkeypatch.setattr(jaxsim.cli.features, "progress", lambda *_: interrupt)
     assert run(*command) == 130
     printed = capsys.readouterr().err
     assert "out.part; the same command goes on there" in printed
@@ -260,8 +259,8 @@ def test_weights_and_features_that_are_not_finite(pictures, files, out, tmp_path
     kernel.set_value(kernel[...] * np.nan)
     models.to_safetensors({"a": encoder}, tmp_path / "nan.safetensors")
     said = refused(capsys, out, pictures, "--encoder", tmp_path / "nan.safetensors")
-    assert "nan.safetensors: array 'a/conv1/kernel' has numbers that are not finite" in said
-    assert "is not there or is not a file" in refused(capsys, out, pictures, "--encoder", pictures)
+    assert "nan.safetensors: array 'a/conv1/kernel' has values that are not finite" in said
+    assert "does not exist or is not a file" in refused(capsys, out, pictures, "--encoder", pictures)
 
 
 def test_settings_that_choose_nothing(pictures, files, out, capsys):
@@ -272,7 +271,7 @@ def test_settings_that_choose_nothing(pictures, files, out, capsys):
         )
     assert "has no layer 'zzz*'; there are conv1, conv2" in refused(capsys, out, pictures, *two, "--layer", "zzz*")
     (pictures / "a.png").write_text("no picture at all")
-    assert "a.png is damaged, truncated or not of its kind: no picture format" in refused(capsys, out, pictures, *two)
+    assert "a.png is damaged, truncated or not of its kind: its picture format" in refused(capsys, out, pictures, *two)
 
 
 def test_output_that_is_there_or_cannot_be_written(pictures, files, out, tmp_path, capsys, monkeypatch):
@@ -298,7 +297,7 @@ def test_help(capsys):
     printed = capsys.readouterr().out
     assert "  jaxsim features" in printed
     assert max(map(len, printed.splitlines())) <= 120
-    for line in guide.FEATURES.split("examples:")[1].strip().splitlines():
-        assert parser.build_parser().parse_args(line.split()[1:]).command == "features"
+    for line in jaxsim.cli.features.HELP.split("examples:")[1].strip().splitlines():
+        assert build_parser().parse_args(line.split()[1:]).command == "features"
     assert run("pictures", "--out", "x") == 2
     assert "--encoder" in capsys.readouterr().err

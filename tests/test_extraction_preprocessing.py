@@ -14,7 +14,7 @@ from flax import nnx
 
 from jaxsim.vision import extraction, models
 from jaxsim.vision.datasets import Example
-from jaxsim.vision.datasets.sizes import fit
+from jaxsim.vision.datasets.loader import fit
 from jaxsim.vision.extraction import AsIs, Fitted, ShortSide, Square
 from jaxsim.vision.extraction.forward import prepare
 from jaxsim.vision.extraction.preprocessing import NAMED, SYNONYMS, gray, lightness, named
@@ -171,7 +171,7 @@ def test_encoders_say_what_they_want():
     assert extraction.preprocessing_of("anything", network("torchvision")) == extraction.IMAGENET
     for name in ("rgb2depth", "depth_zbuffer", "colorization"):
         assert extraction.preprocessing_of(name, network("taskonomy")) == extraction.TASKONOMY[name]
-    with pytest.raises(ValueError, match=r"Encoder 'depth' is a network of Taskonomy.*autoencoder.*pass its prepro"):
+    with pytest.raises(ValueError, match=r"encoder 'depth' is a network of Taskonomy.*autoencoder.*pass its prepro"):
         extraction.preprocessing_of("depth", network("taskonomy"))
 
 

@@ -119,7 +119,7 @@ def child(out, kill, overwrite):
         step()
         file.write(content[len(content) // 2 :])
     sys.addaudithook(lambda event, arguments: step() if event in STEPS else None)
-    storage.files.write_all = halves
+    storage.npy_rows.write_all = halves
     t.write(out, overwrite=overwrite)
     os._exit(0)
 
@@ -249,7 +249,7 @@ def test_a_corrupt_picture_is_named_and_what_is_done_is_kept(tmp_path):
 def test_pictures_that_are_done_must_stay(tmp_path):
     stopped(tmp_path / "out", 4)
     for ids in (("a", "d", "e", "f"), ("new", *IDS), IDS[:3]):
-        with pytest.raises(FileExistsError, match="out.part is left of a job on other pictures; pass overwrite"):
+        with pytest.raises(ValueError, match="out.part was made with other pictures; pass overwrite"):
             write(tmp_path / "out", ids=ids)
     write(tmp_path / "out", ids=IDS[:4])
     check(tmp_path / "out", ids=IDS[:4])
@@ -258,12 +258,12 @@ def test_pictures_that_are_done_must_stay(tmp_path):
 def test_another_job_does_not_go_on_with_this_one(tmp_path):
     stopped(tmp_path / "out", 2)
     other = JOB | {"batch": 3}
-    with pytest.raises(FileExistsError, match="out.part is left of a job that differs in batch; pass overwrite=True"):
+    with pytest.raises(ValueError, match=r"out.part .* other settings: batch is 2 \(here 3\); pass overwrite=True"):
         write(tmp_path / "out", job=other)
     write(tmp_path / "out", job=other, seed=1, overwrite=True)
     check(tmp_path / "out", seed=1)
     stopped(tmp_path / "b", 2)
-    with pytest.raises(FileExistsError, match="differs in features and more"):
+    with pytest.raises(ValueError, match=r"features.of is a test \(here None\), more is None \(here 1\)"):
         write(tmp_path / "b", job=JOB | {"features": {}, "more": 1})
 
 
@@ -278,7 +278,7 @@ def test_other_weights_are_another_job(tmp_path):
         extract(data, {"a": whole.small(1)}, tmp_path / "out", batch=2, progress=stop)
     for changed in ({"encoders": {"a": whole.small(2)}}, {"pool": True}, {"batch": 3}, {"layers": ["conv1"]}):
         arguments = {"encoders": {"a": whole.small(1)}, "batch": 2} | changed
-        with pytest.raises(FileExistsError, match="left of a job that differs in (features|pool|batch)"):
+        with pytest.raises(ValueError, match="made with other settings: (features|pool|batch)"):
             extract(data, out=tmp_path / "out", **arguments)
     extract(data, {"a": whole.small(1)}, tmp_path / "out", batch=2)
 
@@ -324,8 +324,8 @@ def test_no_space_even_for_the_record(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(storage.files, "write_all", full)
-    monkeypatch.setattr(storage, "_write_json", full)
+    monkeypatch.setattr(storage.npy_rows, "write_all", full)
+    monkeypatch.setattr(storage.jobs, "write_record", full)
     with pytest.raises(OSError, match="out.part could not be written: no space left on device"):
         write(tmp_path / "out")
     monkeypatch.undo()
@@ -347,7 +347,7 @@ def test_too_little_space_is_found_before_any_work(tmp_path, monkeypatch):
 
 def test_two_processes_do_not_write_the_same_features(tmp_path):
     with (
-        pytest.raises(OSError, match=r"out.part is being written by another process\.$"),
+        pytest.raises(OSError, match=r"out.part is in use by another process: wait for it"),
         storage.opened(tmp_path / "out", JOB, IDS, ROWS),
     ):
         write(tmp_path / "out")

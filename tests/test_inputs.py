@@ -179,7 +179,8 @@ def test_maps_are_aligned_along_both_axes():
 
 
 def test_condensed_maps_are_read_in_the_order_of_scipy():
-    distance = pytest.importorskip("scipy.spatial.distance", reason="scipy is not installed (extra: taxonomy)")
+    from scipy.spatial import distance
+
     full = o.euclidean(X["a"])
     found = inputs.square_maps({"a": distance.squareform(full, checks=False)})
     np.testing.assert_array_equal(found.arrays[0], full)

@@ -280,7 +280,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     kernel = variables(encoder)["conv1/kernel"]
     kernel.set_value(kernel[...].at[0, 0].set(jnp.nan))
     path = models.to_safetensors({"depth": encoder}, tmp_path / "e.safetensors")
-    with pytest.raises(ValueError, match="e.safetensors: array 'depth/conv1/kernel' has numbers that are not finite"):
+    with pytest.raises(ValueError, match="e.safetensors: array 'depth/conv1/kernel' has values that are not finite"):
         models.from_safetensors(path)
 
 
@@ -293,7 +293,7 @@ def test_truncated_absent_foreign_and_existing_files(saved, tmp_path):
         models.from_safetensors(path)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         models.from_safetensors(tmp_path / "nowhere.safetensors")
-    with pytest.raises(FileNotFoundError, match="is not there or is not a file"):
+    with pytest.raises(FileNotFoundError, match="does not exist or is not a file"):
         models.from_safetensors(tmp_path)
     safetensors_numpy.save_file({"a": np.zeros(3)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match="no jaxsim encoders"):

@@ -249,5 +249,5 @@ def test_refusals():
     with pytest.raises(ValueError, match=r"\(b, h, w, 8\), not \(1, 4, 4, 7\)"):
         decoder(jnp.zeros((1, 4, 4, 7)))
     head = nnx.eval_shape(lambda: models.TaskonomyHead(2, features_in=6, rngs=rngs()))
-    with pytest.raises(ValueError, match="6 features a code, not 8"):
+    with pytest.raises(ValueError, match="6 features per code, not the 8"):
         head(jnp.zeros((1, 2, 4)))

@@ -14,7 +14,7 @@ from jaxsim import cli, measures
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
-FENCED = "\n".join(re.findall(r"```\n(.*?)```", README, re.S))
+FENCED = "\n".join(re.findall(r"```\n(.*?)```", re.sub(r"```python.*?```", "", README, flags=re.S), re.S))
 COMMANDS = [line.partition("#")[0].strip() for line in FENCED.splitlines() if line.startswith("jaxsim ")]
 
 

@@ -14,7 +14,7 @@ import pytest
 from jaxsim import engine, measures
 from jaxsim.results import Affinity
 from jaxsim.studies import reproduce
-from jaxsim.studies.reproduce import catalog, image_subsets, layers, measure_comparison, rankings, statistics
+from jaxsim.studies.reproduce import catalog, image_subsets, layers, measure_comparison, rankings
 from jaxsim.studies.rooms.transfer import Truth
 
 NAMES = tuple("abcdefghijkl")
@@ -93,7 +93,7 @@ def test_rsa_matrix_finds_the_groups_and_only_them():
     assert found.holds
     assert "adjusted Rand index 1.00" in found.here
     other = dataclasses.replace(made("true"), groups={n: "wxyz"[i % 4] for i, n in enumerate(NAMES)})
-    assert not reproduce.rsa_matrix(other).holds
+    assert not catalog.rsa_matrix(other).holds
 
 
 @pytest.mark.slow
@@ -109,11 +109,11 @@ def test_depth_agrees_wholly_where_truth_is_the_last_layer():
 def test_labels_are_no_layer():
     setting = made("true")
     layers = dict.fromkeys(("conv1", "conv2"), setting.features["conv1"])
-    told = reproduce.depth(dataclasses.replace(setting, features=layers, labels=features(0.8)))
+    told = catalog.depth(dataclasses.replace(setting, features=layers, labels=features(0.8)))
     assert column(told, "correlation_without_self")[-1] == pytest.approx(1)
     assert "highest at conv1" in told.here
     wide = {name: x if name != "a" else np.concatenate([x, x], -1) for name, x in features(0.2, seed=3).items()}
-    assert column(reproduce.depth(dataclasses.replace(setting, labels=wide)), "features")[-1] is None
+    assert column(catalog.depth(dataclasses.replace(setting, labels=wide)), "features")[-1] is None
 
 
 @pytest.mark.slow
@@ -128,7 +128,7 @@ def test_trees_of_one_matrix_agree():
 def test_selection_counts_true_ranks():
     assert column(outcome("selection", "true"), "true_rank") == [1] * len(NAMES)
     opposite = dataclasses.replace(made("true"), truth=truth(-similarity()))
-    found = reproduce.selection(opposite)
+    found = catalog.selection(opposite)
     assert column(found, "true_rank") == [len(NAMES) - 1] * len(NAMES)
     assert not found.holds
 
@@ -137,24 +137,24 @@ def test_selection_counts_true_ranks():
 def test_selection_takes_fewer_targets_in_another_order():
     targets = ("k", "b")
     values = similarity()[:, [10, 1]]
-    found = reproduce.selection(dataclasses.replace(made("true"), truth=truth(values, NAMES, targets)))
+    found = catalog.selection(dataclasses.replace(made("true"), truth=truth(values, NAMES, targets)))
     assert column(found, "target") == list(targets)
     assert column(found, "true_rank") == [1, 1]
 
 
 @pytest.mark.slow
 def test_images_agree_more_the_more_there_are(monkeypatch):
-    monkeypatch.setattr(sampling, "COUNTS", (20,))
-    found = reproduce.images(made("true"))
+    monkeypatch.setattr(image_subsets, "COUNTS", (20,))
+    found = catalog.images(made("true"))
     assert column(found, "pictures") == [20, 60]
     means = column(found, "mean_correlation")
     assert means == sorted(means)
-    monkeypatch.setattr(sampling, "COUNTS", ())
-    last = reproduce.images(dataclasses.replace(made("true"), reference=made("true").code))
+    monkeypatch.setattr(image_subsets, "COUNTS", ())
+    last = catalog.images(dataclasses.replace(made("true"), reference=made("true").code))
     assert column(last, "mean_correlation")[-1] == pytest.approx(1)
     assert last.holds
     noise = {n: np.random.default_rng(i).normal(size=(60, 2, 4, 4)).astype("f") for i, n in enumerate(NAMES)}
-    assert not reproduce.images(dataclasses.replace(made("true"), reference=noise)).holds
+    assert not catalog.images(dataclasses.replace(made("true"), reference=noise)).holds
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ def test_subsets_prefer_pictures_that_show_the_groups():
     assert found.holds
     setting = made("true")
     swapped = {**setting.features, "conv3": setting.elsewhere}
-    assert not reproduce.subsets(dataclasses.replace(setting, features=swapped, elsewhere=setting.code)).holds
+    assert not catalog.subsets(dataclasses.replace(setting, features=swapped, elsewhere=setting.code)).holds
 
 
 # The grid and the methods
@@ -172,10 +172,15 @@ def test_subsets_prefer_pictures_that_show_the_groups():
 @pytest.fixture
 def few(monkeypatch):
     """A grid of two transforms and two functions, and two methods: compiling all takes long."""
-    monkeypatch.setattr(measuring, "TRANSFORMS", {k: measure_comparison.TRANSFORMS[k] for k in ("identity", "z-score")})
-    monkeypatch.setattr(measuring, "FUNCTIONS", {k: measure_comparison.FUNCTIONS[k] for k in ("laplacian", "cosine")})
-    monkeypatch.setattr(measuring, "GRID_PAPER", np.array([[0.6, 0.7], [0.8, 0.9]]))
-    monkeypatch.setattr(measuring, "METHODS", {k: measure_comparison.METHODS[k] for k in ("DDS, Laplacian", "RSA")})
+    kept = {
+        "TRANSFORMS": ("identity", "z-score"),
+        "FUNCTIONS": ("laplacian", "cosine"),
+        "METHODS": ("DDS, Laplacian", "RSA"),
+    }
+    for table, names in kept.items():
+        whole = getattr(measure_comparison, table)
+        monkeypatch.setattr(measure_comparison, table, {name: whole[name] for name in names})
+    monkeypatch.setattr(measure_comparison, "GRID_PAPER", np.array([[0.6, 0.7], [0.8, 0.9]]))
 
 
 def test_the_papers_grid_stands_in_the_order_of_ours():
@@ -193,7 +198,7 @@ def test_the_papers_grid_stands_in_the_order_of_ours():
 @pytest.mark.slow
 def test_grid_scores_the_cell_that_is_the_truth_highest(few):
     values = similarity(measures.DDS_LAPLACIAN)
-    found = reproduce.grid(dataclasses.replace(made("true"), truth=truth(values)))
+    found = catalog.grid(dataclasses.replace(made("true"), truth=truth(values)))
     cells = {row[:2]: row[2:] for row in found.rows}
     assert cells["z-score", "laplacian"] == pytest.approx((0.8, 1, 1))
     assert max(v[1] for v in cells.values()) == pytest.approx(1)
@@ -206,7 +211,7 @@ def test_grid_scores_the_cell_that_is_the_truth_highest(few):
 @pytest.mark.slow
 def test_methods_put_the_true_measure_first(few):
     values = similarity(measures.DDS_LAPLACIAN)
-    found = reproduce.methods(dataclasses.replace(made("true"), truth=truth(values)))
+    found = catalog.methods(dataclasses.replace(made("true"), truth=truth(values)))
     scores = dict(zip(column(found, "method"), column(found, "without_self"), strict=True))
     assert found.holds
     assert scores["DDS, Laplacian"] == pytest.approx(1)
@@ -214,7 +219,7 @@ def test_methods_put_the_true_measure_first(few):
     assert column(found, "p")[0] == pytest.approx(1 / 200)
     assert min(column(found, "seconds")[:-1]) > 0
     assert all(low < high for low, high in zip(column(found, "low")[:-1], column(found, "high")[:-1], strict=True))
-    assert not reproduce.methods(made("shuffled")).holds
+    assert not catalog.methods(made("shuffled")).holds
     pytest.importorskip("matplotlib")
     assert [t.get_text() for t in found.draw().axes[0].get_yticklabels()] == column(found, "method")
 
@@ -226,13 +231,13 @@ def test_methods_put_the_true_measure_first(few):
 def test_relabeled_means_begin_with_the_agreement_itself():
     setting = made("shuffled")
     found = [engine.affinity(setting.code, m) for m in (measures.RSA, measures.DDS_LAPLACIAN)]
-    observed, null = statistics.relabeled_means(found, setting)
-    expected = [statistics.agreement(a, setting, diagonal=False).mean for a in found]
+    observed, null = rankings.relabeled_means(found, setting)
+    expected = [rankings.agreement(a, setting, diagonal=False).mean for a in found]
     np.testing.assert_allclose(observed, expected, atol=1e-12)
     assert null.shape == (199, 2)
-    order = statistics.relabelings(setting, len(NAMES))[3]
+    order = rankings.relabelings(setting, len(NAMES))[3]
     moved = Affinity.from_array(np.asarray(found[1].values)[np.ix_(order, order)], NAMES, measure="moved")
-    assert null[3, 1] == pytest.approx(statistics.agreement(moved, setting, diagonal=False).mean)
+    assert null[3, 1] == pytest.approx(rankings.agreement(moved, setting, diagonal=False).mean)
     assert abs(null.mean()) < 0.05
 
 
@@ -242,8 +247,8 @@ def test_p_values_of_unrelated_matrices_are_spread_evenly():
     for seed in range(40):
         both = [(a + a.T) / 2 for a in rng.normal(size=(2, len(NAMES), len(NAMES)))]
         setting = dataclasses.replace(made("true"), truth=truth(both[0]), seed=seed)
-        observed, null = statistics.relabeled_means([Affinity.from_array(both[1], NAMES, measure="noise")], setting)
-        p.append(statistics.p_value(observed[0], null[:, 0]))
+        observed, null = rankings.relabeled_means([Affinity.from_array(both[1], NAMES, measure="noise")], setting)
+        p.append(rankings.p_value(observed[0], null[:, 0]))
     assert 0.35 < np.mean(p) < 0.65
     assert np.mean(np.array(p) < 0.1) < 0.25
 
@@ -267,7 +272,7 @@ def test_layers_find_the_tasks_they_were_made_of(monkeypatch):
         made_of = {f"conv{k}": {"l": codes[name]} for k, name in enumerate(of, 1)}
         return reproduce.Setting({**made_of, "conv3": codes}, truth(np.eye(12)), groups, quick=True)
 
-    found = reproduce.layer_types(setting("a", "g"))
+    found = catalog.layer_types(setting("a", "g"))
     assert found.holds
     assert column(found, "task") == list(names[:-1])
     assert set(column(found, "most_similar")[:6]) == {"conv1"}
@@ -277,9 +282,9 @@ def test_layers_find_the_tasks_they_were_made_of(monkeypatch):
     pair = {"l": codes["a"], "c": codes["c"]}
     assert first == pytest.approx(float(engine.affinity(pair, measures.DDS_LAPLACIAN).values[0, 1]), abs=1e-5)
     reverse = reproduce.Setting({"conv1": codes, "conv2": {**codes, "l": codes["a"]}}, truth(np.eye(12)), groups)
-    assert not reproduce.layer_types(reverse).holds
+    assert not catalog.layer_types(reverse).holds
     with pytest.raises(ValueError, match="of semantic there is none"):
-        reproduce.layer_types(dataclasses.replace(setting("a", "g"), groups=dict.fromkeys(names, "2d")))
+        catalog.layer_types(dataclasses.replace(setting("a", "g"), groups=dict.fromkeys(names, "2d")))
 
 
 # Every condition of a criterion alone, with made-up similarities
@@ -312,9 +317,9 @@ def test_selection_needs_more_than_half_and_more_than_chance(monkeypatch, n, hit
     monkeypatch.setattr(
         engine, "affinity", lambda code, measure: Affinity.from_array(similar, names, measure="made up")
     )
-    found = reproduce.selection(unseen(affinity, names, dict.fromkeys(names, "2d")))
+    found = catalog.selection(unseen(affinity, names, dict.fromkeys(names, "2d")))
     assert column(found, "true_rank") == [1] * hits + [n - 1] * (n - hits)
-    assert (p_of(found) >= statistics.LEVEL) == chance
+    assert (p_of(found) >= rankings.LEVEL) == chance
     assert found.holds is holds
 
 
@@ -323,11 +328,11 @@ def test_layers_need_more_than_the_order_of_the_groups(monkeypatch, each, p):
     """Early tasks are nearest to the first layer and late ones to the second, as in one exchange of all there are."""
     groups = {f"{group}{i}": group for group in ("2d", "semantic") for i in range(each)} | {"class_object": "semantic"}
     values = np.repeat([[1.0, 0.0], [0.0, 1.0]], each, axis=1)
-    monkeypatch.setattr(engine, "cross_affinity", lambda seen, codes, measure: types.SimpleNamespace(values=values))
-    found = reproduce.layer_types(unseen(np.eye(len(groups)), tuple(groups), groups))
+    monkeypatch.setattr(engine, "affinity", lambda seen, measure, against: types.SimpleNamespace(values=values))
+    found = catalog.layer_types(unseen(np.eye(len(groups)), tuple(groups), groups))
     assert column(found, "most_similar") == ["conv1"] * each + ["conv2"] * each
     assert p_of(found) == pytest.approx(p, rel=0.01)
-    assert found.holds is (p < statistics.LEVEL)
+    assert found.holds is (p < rankings.LEVEL)
 
 
 @pytest.mark.parametrize(("best", "p_first", "holds"), [(0, 1 / 200, False), (1, 1.0, True)])
@@ -342,10 +347,11 @@ def test_methods_take_the_p_value_of_the_best_measure(monkeypatch, best, p_first
     values, dds = symmetric(0), (measures.DDS_LAPLACIAN, measures.DDS_COSINE)
     of = {True: values, False: symmetric(1)}
     monkeypatch.setattr(engine, "affinity", lambda code, m: Affinity.from_array(of[m in dds], NAMES, measure="made up"))
-    monkeypatch.setattr(judging, "relabeled_means", lambda affinities, setting: (observed, null))
-    monkeypatch.setattr(judging, "over_tasks", lambda values, setting: (0.0, None, None))
-    monkeypatch.setattr(measuring, "_intervals", lambda code, setting: [(0.0, 1.0)] * len(measure_comparison.METHODS))
-    found = reproduce.methods(unseen(values))
+    monkeypatch.setattr(rankings, "relabeled_means", lambda affinities, setting: (observed, null))
+    monkeypatch.setattr(rankings, "over_tasks", lambda values, setting: (0.0, None, None))
+    spans = [(0.0, 1.0)] * len(measure_comparison.METHODS)
+    monkeypatch.setattr(measure_comparison, "_intervals", lambda code, setting: spans)
+    found = catalog.methods(unseen(values))
     assert column(found, "with_self")[:2] == pytest.approx([1, 1])
     assert column(found, "p")[0] == pytest.approx(p_first)
     assert found.holds is holds
@@ -361,7 +367,7 @@ def test_subsets_leave_self_out(monkeypatch):
 
     monkeypatch.setattr(image_subsets.resampling, "resample", resample)
     elsewhere = unseen(values, value=-1.0).code
-    found = reproduce.subsets(unseen(values, value=1.0, elsewhere=elsewhere))
+    found = catalog.subsets(unseen(values, value=1.0, elsewhere=elsewhere))
     assert column(found, "mean") == pytest.approx([1, 1, -1, -1])
     assert column(found, "standard_deviation") == pytest.approx([0] * 4)
     assert found.holds
@@ -388,9 +394,9 @@ def test_new_task_needs_more_than_chance_and_a_good_first_choice(monkeypatch, tr
         {"conv1": home}, truth(np.eye(12)), GROUPS, elsewhere=elsewhere, workshop=shop, quick=True
     )
     monkeypatch.setattr(rankings, "similarities", lambda bank, codes: np.array([x[0] for x in bank.values()]))
-    found = reproduce.new_task(setting)
+    found = catalog.new_task(setting)
     assert column(found, "source") == list(NAMES)
-    assert (p_of(found) >= statistics.LEVEL) == chance
+    assert (p_of(found) >= rankings.LEVEL) == chance
     assert column(found, "rank_by_transfer")[0] == first
     assert found.holds is holds
 
@@ -422,7 +428,7 @@ def test_run_takes_names_in_any_order_and_tells_progress():
         ("new-task", {}, "new-task trains networks"),
         ("images", {"reference": None}, "a reference"),
         ("subsets", {"elsewhere": None}, "another world"),
-        ("rsa-matrix", {"groups": {"a": "2d"}}, "The groups lack b, c"),
+        ("rsa-matrix", {"groups": {"a": "2d"}}, "the groups lack b, c"),
         ("trees", {"features": {"conv1": {"a": np.ones((5, 3))}}}, "which the features lack"),
         ("grid", {"truth": truth(np.ones((12, 1)), NAMES, ("zoo",))}, "zoo, not among the sources"),
     ],
@@ -434,7 +440,7 @@ def test_settings_that_lack_something_are_refused(name, change, message):
 
 @pytest.mark.slow
 def test_unknown_names_are_refused():
-    with pytest.raises(ValueError, match="No experiment is called 'tree'"):
+    with pytest.raises(ValueError, match="there is no experiment 'tree'"):
         reproduce.run(made("true"), ["tree"])
     with pytest.raises(ValueError, match="no part 'colors'"):
         reproduce.setting(parts=["colors"])
@@ -463,7 +469,7 @@ def test_setting_of_the_world(monkeypatch, tmp_path):
     encoders = {n: models.SmallEncoder(**sizes, rngs=nnx.Rngs(i)) for i, n in enumerate(names)}
     told = []
     given = {"encoders": encoders, "truth": truth(np.eye(3), names, names)}
-    with pytest.raises(ValueError, match="need 4 at least; this world has 3: edge2d, rgb2depth, colorization"):
+    with pytest.raises(ValueError, match="at least 4 networks; this world has 3: edge2d, rgb2depth, colorization"):
         reproduce.setting(True, **given)
     with pytest.raises(ValueError, match="belong together"):
         reproduce.setting(True, encoders=encoders)
@@ -495,14 +501,14 @@ def test_setting_of_the_world(monkeypatch, tmp_path):
 @pytest.fixture
 def command(monkeypatch, tmp_path):
     pytest.importorskip("matplotlib")
-    from jaxsim.cli import reproducing
+    from jaxsim.cli import reproduce as command
 
-    monkeypatch.setattr(reproducing, "_setting", lambda arguments, parts: made("true"))
+    monkeypatch.setattr(command, "_setting", lambda arguments, parts: made("true"))
 
     def call(*experiments, **changed):
         given = {"out": str(tmp_path / "out"), "overwrite": False, "json": False, "quiet": True, "quick": True}
         given |= {"seed": 0, "world": None, "work": None, "command": "reproduce", "experiments": list(experiments)}
-        reproducing.run_reproduce(argparse.Namespace(**given | changed))
+        command.run(argparse.Namespace(**given | changed))
         return tmp_path / "out"
 
     return call

@@ -7,12 +7,13 @@ import types
 import jax
 import numpy as np
 import pytest
+from scipy import stats
 from test_reproduce import GROUPS, NAMES, column, features, truth
 
 from jaxsim import engine, measures
 from jaxsim.studies import reproduce
-from jaxsim.studies.reproduce import model_sizes, rankings, statistics, training_stages
-from jaxsim.studies.reproduce.model_cache import STAGES, TrainedEncoder, Workshop, recipe_of
+from jaxsim.studies.reproduce import catalog, model_sizes, rankings, training_stages
+from jaxsim.studies.reproduce.model_cache import STAGES, ModelCache, TrainedEncoder, recipe_of
 from jaxsim.vision import models, training
 
 pytest.importorskip("flax", reason="the built-in world needs the nn extra")
@@ -83,7 +84,7 @@ def ripening(task, size, stage):
 
 
 def test_stages_hold_where_networks_ripen_early():
-    found = reproduce.stages(setting(ripening))
+    found = catalog.stages(setting(ripening))
     whole(found, "stages")
     assert found.holds
     assert column(found, "share") == list(STAGES)
@@ -96,15 +97,14 @@ def test_stages_hold_where_networks_ripen_early():
 
 
 def test_stages_do_not_hold_where_networks_ripen_late():
-    late = reproduce.stages(setting(lambda task, size, stage: BANK[task] if stage == 1 else noise(1)))
+    late = catalog.stages(setting(lambda task, size, stage: BANK[task] if stage == 1 else noise(1)))
     assert not late.holds
-    assert not reproduce.stages(setting(lambda *a: ripening(*a) if a[2] != 0.75 else noise(1))).holds
+    assert not catalog.stages(setting(lambda *a: ripening(*a) if a[2] != 0.75 else noise(1))).holds
 
 
 def test_stages_against_a_plain_calculation():
     """Pearson correlation of similarities without self, RSA from its definition."""
-    stats = pytest.importorskip("scipy.stats")
-    found = reproduce.stages(setting(ripening, names=("d", "h")))
+    found = catalog.stages(setting(ripening, names=("d", "h")))
 
     def distances(x):
         x = x.reshape(len(x), -1).astype(float)
@@ -132,7 +132,7 @@ def test_stages_against_a_plain_calculation():
 
 
 def test_sizes_hold_where_they_do_not_matter():
-    found = reproduce.sizes(setting(own))
+    found = catalog.sizes(setting(own))
     figure = whole(found, "sizes")
     assert found.holds
     assert column(found, "size") == ["tiny", "small", "wide", "bank's own"]
@@ -144,7 +144,7 @@ def test_sizes_hold_where_they_do_not_matter():
 
 
 def test_one_size_that_differs_is_enough_to_fail():
-    found = reproduce.sizes(setting(lambda task, size, stage: noise(3) if size == "wide" else BANK[task]))
+    found = catalog.sizes(setting(lambda task, size, stage: noise(3) if size == "wide" else BANK[task]))
     assert not found.holds
     scores = column(found, "rank_correlation")
     assert scores[:2] == pytest.approx([1, 1])
@@ -152,10 +152,10 @@ def test_one_size_that_differs_is_enough_to_fail():
 
 
 def test_sizes_take_the_handful_that_there_is(monkeypatch):
-    monkeypatch.setattr(sizing, "HANDFUL", ("j", "zoo", "d"))
-    assert "(2 tasks: j, d)" in reproduce.sizes(setting(own)).here
+    monkeypatch.setattr(model_sizes, "HANDFUL", ("j", "zoo", "d"))
+    assert "(2 tasks: j, d)" in catalog.sizes(setting(own)).here
     full = dataclasses.replace(setting(own), quick=False)
-    assert column(reproduce.sizes(full), "size")[:-1] == ["tiny", "small", "wide", "deep", "large"]
+    assert column(catalog.sizes(full), "size")[:-1] == ["tiny", "small", "wide", "deep", "large"]
 
 
 def test_weights_are_those_of_the_network():
@@ -169,7 +169,7 @@ def test_weights_are_those_of_the_network():
 
 
 def test_small_is_the_large_networks_ranking():
-    found = reproduce.small(setting(own))
+    found = catalog.small(setting(own))
     whole(found, "small")
     assert found.holds
     assert column(found, "task") == list(TARGETS)
@@ -186,11 +186,11 @@ def test_small_is_the_large_networks_ranking():
 
 
 def test_small_networks_of_other_tasks_are_told_apart():
-    found = reproduce.small(setting(of_another))
+    found = catalog.small(setting(of_another))
     assert not found.holds
     assert min(column(found, "rank_of_own_task")) > 1
-    assert reproduce.small(setting(own, names=("a",))).rows[0][4] is None
-    assert "too few tasks" in reproduce.small(setting(own, names=("a", "d"))).here
+    assert catalog.small(setting(own, names=("a",))).rows[0][4] is None
+    assert "too few tasks" in catalog.small(setting(own, names=("a", "d"))).here
 
 
 # A new task
@@ -205,31 +205,32 @@ def with_transfer(values):
 
 
 def test_new_task_finds_the_source_that_transfers_best():
-    found = reproduce.new_task(with_transfer(similarity()[:, 3]))
+    found = catalog.new_task(with_transfer(similarity()[:, 3]))
     whole(found, "new-task")
     assert found.holds
     assert column(found, "source")[0] == "d"
     assert column(found, "rank_by_rsa") == column(found, "rank_by_transfer") == list(range(1, 13))
     assert "rank correlation 1.00 (p = 0.005)" in found.here
-    assert not reproduce.new_task(with_transfer(-similarity()[:, 3])).holds
+    assert not catalog.new_task(with_transfer(-similarity()[:, 3])).holds
 
 
 def test_new_task_needs_a_good_first_choice_as_well():
     values = similarity()[:, 3].copy()
     values[3] = -1
-    found = reproduce.new_task(with_transfer(values))
+    found = catalog.new_task(with_transfer(values))
     assert not found.holds
     assert "d first, 12th of 12" in found.here
 
 
 def test_the_papers_order_and_transfer():
-    from jaxsim.studies.reproduce import new_tasks
+    from jaxsim.studies.reproduce import source_selection
 
-    assert set(new_tasks.PAPER_ORDER) == set(tasks.TASKS)
-    assert len(new_tasks.PAPER_ORDER) == 20
-    assert set(tasks.TASKS) - set(new_tasks.PAPER_TRANSFER) == {"denoise", "colorization", "inpainting"}
-    better = sum(value > new_tasks.PAPER_TRANSFER["class_object"] for value in new_tasks.PAPER_TRANSFER.values())
-    assert (new_tasks.PAPER_ORDER[0], better) == ("class_object", 3)
+    order, transfer = source_selection.PAPER_ORDER, source_selection.PAPER_TRANSFER
+    assert set(order) == set(tasks.TASKS)
+    assert len(order) == 20
+    assert set(tasks.TASKS) - set(transfer) == {"denoise", "colorization", "inpainting"}
+    better = sum(value > transfer["class_object"] for value in transfer.values())
+    assert (order[0], better) == ("class_object", 3)
 
 
 @pytest.mark.parametrize(
@@ -245,13 +246,13 @@ def test_what_is_lacking_is_named(name, change, message):
 
 
 def test_means_over_tasks():
-    mean, low, high = statistics.over_tasks([0.2, 0.4, np.nan, 0.6], setting(own))
+    mean, low, high = rankings.over_tasks([0.2, 0.4, np.nan, 0.6], setting(own))
     assert mean == pytest.approx(0.4)
     assert low < 0.2
     assert high > 0.6
-    assert statistics.over_tasks([0.7, 1.0, 1.0, 0.98], setting(own))[2] == 1
-    assert statistics.over_tasks([0.3, np.nan], setting(own)) == (0.3, None, None)
-    assert np.isnan(statistics.over_tasks([np.nan], setting(own))[0])
+    assert rankings.over_tasks([0.7, 1.0, 1.0, 0.98], setting(own))[2] == 1
+    assert rankings.over_tasks([0.3, np.nan], setting(own)) == (0.3, None, None)
+    assert np.isnan(rankings.over_tasks([np.nan], setting(own))[0])
 
 
 def test_thresholds_are_below_the_papers_numbers():
@@ -308,7 +309,7 @@ def same(one, other):
 
 
 def test_a_network_is_trained_once_and_kept_at_every_stage(made_up, trained, bank):
-    shop = Workshop(bank, SHOWN, RECIPE)
+    shop = ModelCache(bank, SHOWN, RECIPE)
     stages = [shop.made("rgb2depth", stage=stage) for stage in STAGES]
     assert trained == [("rgb2depth", "small", round(stage * 10)) for stage in STAGES if round(stage * 10)]
     assert [stage.code.shape for stage in stages] == [(9, 2, 2, 8)] * len(STAGES)
@@ -332,7 +333,7 @@ def test_a_network_is_trained_once_and_kept_at_every_stage(made_up, trained, ban
 
 def test_other_sizes_and_worlds_are_kept_at_the_end(made_up, trained, bank):
     told = []
-    shop = Workshop(bank, SHOWN, RECIPE, progress=lambda what: lambda *now: told.append((what, *now)))
+    shop = ModelCache(bank, SHOWN, RECIPE, progress=lambda what: lambda *now: told.append((what, *now)))
     first = shop.made("autoencoder", "tiny")
     assert shop.made("autoencoder", "tiny") is first
     new = shop.made("segmentsemantic", world="lofts")
@@ -349,12 +350,12 @@ def test_other_sizes_and_worlds_are_kept_at_the_end(made_up, trained, bank):
         shop.made("autoencoder", "tiny", stage=0.5)
     with pytest.raises(ValueError, match="no encoder size 'huge'"):
         shop.made("autoencoder", "huge")
-    with pytest.raises(ValueError, match="No task is called 'zoo'"):
+    with pytest.raises(ValueError, match="there is no task 'zoo'"):
         shop.made("zoo", stage=0.0)
 
 
 def test_a_killed_run_goes_on_and_a_finished_one_is_read(made_up, trained, bank, tmp_path, monkeypatch):
-    unbroken = Workshop(bank, SHOWN, RECIPE)
+    unbroken = ModelCache(bank, SHOWN, RECIPE)
     expected = [unbroken.made("autoencoder", stage=stage) for stage in STAGES]
 
     class Killed(Exception):
@@ -371,15 +372,15 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_read(made_up, trained, bank,
     with monkeypatch.context() as patch:
         patch.setattr(training, "fit", fit)
         with pytest.raises(Killed):
-            Workshop(bank, SHOWN, RECIPE, folder=tmp_path).made("autoencoder")
+            ModelCache(bank, SHOWN, RECIPE, folder=tmp_path).made("autoencoder")
     trained.clear()
     made_up.clear()
-    again = Workshop(bank, SHOWN, RECIPE, folder=tmp_path)
+    again = ModelCache(bank, SHOWN, RECIPE, folder=tmp_path)
     for stage, wanted in zip(STAGES, expected, strict=True):
         same(again.made("autoencoder", stage=stage), wanted)
     assert [step for *_, step in trained] == [8, 10]
     trained.clear()
-    last = Workshop(bank, SHOWN, RECIPE, folder=tmp_path)
+    last = ModelCache(bank, SHOWN, RECIPE, folder=tmp_path)
     for stage, wanted in zip(STAGES, expected, strict=True):
         same(last.made("autoencoder", stage=stage), wanted)
     assert trained == made_up == []
@@ -388,12 +389,12 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_read(made_up, trained, bank,
     data[-5] ^= 1
     file.write_bytes(data)
     with pytest.raises(ValueError, match="differs from its checksum"):
-        Workshop(bank, SHOWN, RECIPE, folder=tmp_path).made("autoencoder")
+        ModelCache(bank, SHOWN, RECIPE, folder=tmp_path).made("autoencoder")
 
 
 def test_transfer_to_the_new_task(made_up, bank):
     told = []
-    shop = Workshop(bank, SHOWN, RECIPE, progress=lambda what: lambda *now: told.append((what, *now)))
+    shop = ModelCache(bank, SHOWN, RECIPE, progress=lambda what: lambda *now: told.append((what, *now)))
     found = shop.transfer()
     assert found.sources == RECIPE.names
     assert found.targets == ("segmentsemantic",)
@@ -408,7 +409,7 @@ def test_all_four_on_the_workshop(made_up, trained, bank):
     codes = {world_: encoders.features(bank, rgb) for world_, rgb in SHOWN.items()}
     three = {name: {**found, "edge2d": noise(4, 9)} for name, found in codes.items()}
     net = encoders.network(tasks.TASKS["edge2d"], 1, "tiny", 16).encoder
-    shop = Workshop({**bank, "edge2d": net}, SHOWN, dataclasses.replace(RECIPE, names=names[:1]))
+    shop = ModelCache({**bank, "edge2d": net}, SHOWN, dataclasses.replace(RECIPE, names=names[:1]))
     sources = (*names, "edge2d")
     given = reproduce.Setting(
         {"conv5": three["rooms"]},

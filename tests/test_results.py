@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles as o
 import pytest
+from scipy import stats
 
 import jaxsim as js
 from jaxsim import results
@@ -111,7 +112,6 @@ def test_the_error_of_half_samples_is_half_of_their_gap(size, images):
 
 @pytest.mark.parametrize(("level", "count"), [(0.9, 4), (0.95, 40)])
 def test_the_interval_of_half_samples_is_students_on_fishers_scale(level, count):
-    stats = pytest.importorskip("scipy.stats", reason="scipy is not installed (extra: taxonomy)")
     r = resamples("half-samples", count=count)
     estimate = np.asarray(r.estimate, np.float64)
     t = stats.t.ppf((1 + level) / 2, count // 2 - 1)
@@ -139,15 +139,6 @@ def test_one_pair_of_halves_has_an_error_and_no_interval():
     r = resamples("half-samples", count=2)
     assert np.isfinite(r.standard_error()).all()
     assert np.isnan(quick(js.Resamples.interval, r)).all()
-
-
-@pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
-@pytest.mark.parametrize("degrees", [1, 4, 49])
-def test_the_stretch_is_the_ratio_of_two_quantiles(degrees, level):
-    stats = pytest.importorskip("scipy.stats", reason="scipy is not installed (extra: taxonomy)")
-    tail = (1 + level) / 2
-    want = stats.t.ppf(tail, degrees) / stats.norm.ppf(tail)
-    assert js.statistics.student_stretch(degrees, level) == pytest.approx(want, rel=1e-5)
 
 
 def test_an_odd_number_of_halves_is_refused():

@@ -13,7 +13,7 @@ from jaxsim.studies.rooms import losses, tasks
 from jaxsim.studies.rooms.furniture import CLASSES, OBJECTS, SCENES
 from jaxsim.studies.rooms.targets import filters, geometry, image, segments, vectors
 from jaxsim.studies.rooms.tasks import TASKS
-from jaxsim.vision.extraction import corruptions
+from jaxsim.vision.extraction import preprocessing
 
 JUDGED = ["inpainting", "rgb2depth", "curvature", "segment25d", "room_layout"]
 JUDGED += ["segmentsemantic", "class_object", "class_scene"]  # every kind of loss once
@@ -216,7 +216,7 @@ def test_shift_repeats_the_edge(by, axis):
 def test_gray_and_color_make_the_picture():
     one = jax.tree.map(lambda a: a[0], views())
     color = np.asarray(image.colorization(one)) * image.CHROMA_UNIT
-    gray = np.asarray(corruptions.decolored(one.rgb))[..., 0]
+    gray = np.asarray(preprocessing.decolored(one.rgb))[..., 0]
     np.testing.assert_allclose(gray + color[..., 0], one.rgb[..., 2], atol=1e-6)
     np.testing.assert_allclose(gray + color[..., 1], one.rgb[..., 0], atol=1e-6)
     np.testing.assert_allclose(image.colorization(picture(np.full((64, 64), 0.3))), 0, atol=1e-5)
@@ -234,7 +234,7 @@ def test_inpainting_hides_a_quarter():
     rgb = views().rgb[0]
     seen = np.asarray(TASKS["inpainting"].corrupt(rgb, jax.random.key(0)))
     assert (seen[16:48, 16:48] == 0.5).all()
-    outside = np.asarray(corruptions.hidden(64, 64))[..., 0] == 0
+    outside = np.asarray(preprocessing.hidden(64, 64))[..., 0] == 0
     np.testing.assert_array_equal(seen[outside], np.asarray(rgb)[outside])
     assert outside.mean() == 0.75
 
@@ -510,7 +510,7 @@ def test_pairs_by_hand():
 
 def test_inpainting_counts_the_hidden_half():
     truth = jnp.zeros((2, 64, 64, 3))
-    wrong = corruptions.hidden(64, 64) * jnp.ones((2, 64, 64, 3))
+    wrong = preprocessing.hidden(64, 64) * jnp.ones((2, 64, 64, 3))
     assert float(TASKS["inpainting"].loss(wrong, truth)) == pytest.approx(0.5)
 
 

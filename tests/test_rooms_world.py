@@ -170,10 +170,10 @@ def test_a_set_is_written_once_and_another_is_refused(tmp_path, monkeypatch):
     again = pictures.cached(path, 3, **how)
     assert np.array_equal(made.rgb, again.rgb)
     assert np.array_equal(made.targets["rgb2depth"], again.targets["rgb2depth"])
-    with pytest.raises(ValueError, match="seed 5 where 6"):
+    with pytest.raises(ValueError, match=r"set\.npz was made with other settings: seed is 5 \(here 6\)"):
         pictures.cached(path, 3, **how | {"seed": 6})
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(ValueError, match=r"set\.npz is not a whole set"):
+    with pytest.raises(ValueError, match=r"set\.npz is damaged"):
         pictures.cached(path, 3, **how)
 
 
@@ -195,9 +195,9 @@ DAMAGE = {
     "flipped byte": lambda p: p.write_bytes(bytes(b ^ (i == 400) for i, b in enumerate(p.read_bytes()))),
     "empty": lambda p: p.write_bytes(b""),
     "text": lambda p: p.write_text("hello"),
-    "no description": lambda p: changed(p, description=None),
-    "a list for a description": lambda p: changed(p, description=np.array("[1]")),
-    "no JSON": lambda p: changed(p, description=np.array("{")),
+    "no record": lambda p: changed(p, record=None),
+    "a list for a record": lambda p: changed(p, record=np.array("[1]")),
+    "no JSON": lambda p: changed(p, record=np.array("{")),
     "no pictures": lambda p: changed(p, rgb=None),
     "no targets": lambda p: changed(p, **{"target/rgb2depth": None}),
     "fewer pictures": lambda p: changed(p, rgb=np.zeros((2, 8, 8, 3), np.uint8)),
@@ -211,7 +211,7 @@ def test_a_damaged_set_is_named_and_left(tmp_path, monkeypatch, how):
     pictures.cached(path, 3, **SET)
     DAMAGE[how](path)
     before = path.read_bytes()
-    with pytest.raises(ValueError, match=r"set\.npz is not a whole set of pictures: .+[^.]\.$") as caught:
+    with pytest.raises(ValueError, match=r"set\.npz is damaged.+[^.]\.$") as caught:
         pictures.cached(path, 3, **SET)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == before
@@ -300,7 +300,7 @@ def test_damaged_transfer_is_named(tmp_path):
         (0, {}, "at least one"),
         (1, {"resolution": 20}, "multiple of 8"),
         (1, {"world": "caves"}, "No world is called 'caves'"),
-        (1, {"names": ["depth"]}, "No task is called 'depth'"),
+        (1, {"names": ["depth"]}, "there is no task 'depth'"),
     ],
 )
 def test_bad_sets(count, how, message):
@@ -516,7 +516,7 @@ def test_build_goes_on_and_refuses_another_recipe(tmp_path):
     found = models.from_safetensors(tmp_path / "encoders.safetensors")
     features = encoders.features(found, pictures.make(2, resolution=16).rgb)
     assert features["denoise"].shape == (2, 2, 2, 8)
-    with pytest.raises(ValueError, match="another recipe \\(steps\\)"):
+    with pytest.raises(ValueError, match=r"other settings: steps is 4 \(here 5\)"):
         world.build(tmp_path, dataclasses.replace(recipe, steps=5))
 
 

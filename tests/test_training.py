@@ -3,6 +3,7 @@
 import csv
 import functools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ nnx = pytest.importorskip("flax.nnx")
 optax = pytest.importorskip("optax")
 pytest.importorskip("orbax.checkpoint")
 
-from jaxsim.io import folders
+from jaxsim.io import jobs
 from jaxsim.vision import models, training
 from jaxsim.vision.training import checkpoints, loop, sources
 from jaxsim.vision.training import steps as stepping
@@ -177,9 +178,9 @@ def test_a_stop_around_a_save_resumes_to_the_same_bits(tmp_path, monkeypatch, re
         return call
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints.shutil, "rmtree", lambda *a, **k: None)  # a killed process cleans nothing up
+        patch.setattr(shutil, "rmtree", lambda *a, **k: None)  # a killed process cleans nothing up
         if during == "checksums":
-            patch.setattr(folders, "write", stop_at(folders.write))
+            patch.setattr(jobs, "write_record", stop_at(jobs.write_record))
         elif during == "rename":
             patch.setattr(Path, "rename", stop_at(Path.rename))
         else:
@@ -302,32 +303,30 @@ def half_done(tmp_path_factory):
 
 @pytest.fixture
 def run(half_done, tmp_path):
-    import shutil
-
     return Path(shutil.copytree(half_done, tmp_path / "run"))
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(run, reference, damage):
     DAMAGE[damage](run / "step_00000009")
-    with pytest.warns(RuntimeWarning, match="step_00000009 is damaged.*resumes from step 6"):
+    with pytest.warns(RuntimeWarning, match="step_00000009.* is damaged.*resumes from step 6"):
         assert_same(fitted(checkpoints=run), reference)
 
 
 def test_all_damaged_is_one_error(run):
     for path in run.iterdir():
         flip(path)
-    with pytest.raises(ValueError, match="No checkpoint in .*step_00000009 is damaged .*step_00000006 is damaged"):
+    with pytest.raises(ValueError, match="no checkpoint in .*step_00000009 is damaged.*step_00000006 is damaged"):
         fitted(checkpoints=run)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"steps": 24}, "its steps is 12, here it is 24"),
-        ({"batch": 5}, "its batch is 4, here it is 5"),
-        ({"learning_rate": 0.1}, "its learning rate is 0.001"),
-        ({"key": jax.random.key(6)}, "its key is"),
+        ({"steps": 24}, r"other settings: steps is 12 \(here 24\)"),
+        ({"batch": 5}, r"batch is 4 \(here 5\)"),
+        ({"learning_rate": 0.1}, r"learning rate is 0.001 \(here 0.1\)"),
+        ({"key": jax.random.key(6)}, "key is"),
     ],
 )
 def test_checkpoints_of_another_run_are_refused(run, changes, words):
@@ -336,22 +335,22 @@ def test_checkpoints_of_another_run_are_refused(run, changes, words):
 
 
 def test_checkpoints_of_another_network_are_refused(run):
-    with pytest.raises(ValueError, match="another run: its network is"):
+    with pytest.raises(ValueError, match="other settings: network.loss is"):
         training.fit(build(channels=2), squared_error, DATA, **SETTINGS, checkpoints=run)
 
 
 def test_checkpoints_of_other_data_or_another_loss_are_refused(run):
-    with pytest.raises(ValueError, match="another run: its data is"):
+    with pytest.raises(ValueError, match="other settings: data.loss.target is"):
         training.fit(build(), squared_error, DATA | {"target": -DATA["target"]}, **SETTINGS, checkpoints=run)
-    with pytest.raises(ValueError, match="another run: its loss is .*squared_error.* here it is .*absolute_error"):
+    with pytest.raises(ValueError, match="other settings: loss.loss is .*squared_error.* here .*absolute_error"):
         training.fit(build(), absolute_error, DATA, **SETTINGS, checkpoints=run)
 
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path):
     pytest.importorskip("fcntl", reason="locks need a POSIX system")
     with (
-        checkpoints.held(tmp_path / "run"),
-        pytest.raises(ValueError, match=f"Another process trains in {tmp_path / 'run'}"),
+        jobs.lock(tmp_path / "run"),
+        pytest.raises(BlockingIOError, match=f"{tmp_path / 'run'} is in use by another process"),
     ):
         fitted(checkpoints=tmp_path / "run")
     fitted(checkpoints=tmp_path / "run")
@@ -396,7 +395,7 @@ def test_tasks_alike_are_stacked_and_others_are_not(monkeypatch):
     seen = []
     original = loop._gather
     monkeypatch.setattr(stepping, "stacks_tasks", lambda: True)
-    monkeypatch.setattr(fitting, "_gather", lambda group, states: seen.append(group) or original(group, states))
+    monkeypatch.setattr(loop, "_gather", lambda group, states: seen.append(group) or original(group, states))
     many()
     assert [(g.tasks, g.stacked) for g in seen] == [(("gray", "red"), True), (("odd one",), False)]
     assert seen[0].shared == {"images"}
@@ -425,7 +424,7 @@ def test_the_backend_decides_in_one_place():
 def test_equal_tasks_share_one_compiled_step(monkeypatch):
     seen = []
     original = loop._gather
-    monkeypatch.setattr(fitting, "_gather", lambda group, states: seen.append(group) or original(group, states))
+    monkeypatch.setattr(loop, "_gather", lambda group, states: seen.append(group) or original(group, states))
     many(squared_error)
     assert [g.tasks for g in seen] == [(task,) for task in TASKS]
     assert seen[0].step is seen[1].step is not seen[2].step

@@ -1,16 +1,72 @@
-"""The command `jaxsim`: each subcommand loads, makes one public call, and saves."""
+"""The command `jaxsim`: each subcommand is the module of its name; it loads, makes one public call, and saves."""
 
+import argparse
 import contextlib
+import importlib
 import os
 import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
 
-from jaxsim.cli.parser import build_parser
 from jaxsim.extras import MissingExtra
 
+COMMANDS = (
+    "affinity",
+    "bootstrap",
+    "taxonomy",
+    "evaluate",
+    "measures",
+    "demo",
+    "rooms",
+    "reproduce",
+    "convert",
+    "features",
+    "layers",
+    "branch",
+    "transfer",
+)
+"""Modules of this package that are commands, in the order of the help."""
 OK, USAGE, INTERRUPTED = 0, 2, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"jaxsim: error: {message} (see {self.prog} --help)\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of `jaxsim` with all its commands; each sets `run`, a function of the parsed arguments."""
+    parser = _Parser(
+        prog="jaxsim",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=16),
+        description="Similarity of neural representations: how alike networks are, and how sure one can be.",
+        epilog="`jaxsim COMMAND --help` explains a command with examples. Exit codes: 0 done, 1 unexpected "
+        "error, 2 wrong usage or bad input, 130 interrupted.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        _add_command(commands, name, importlib.import_module(f"jaxsim.cli.{name}"))
+    return parser
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None) -> NoReturn:
+        from importlib import metadata
+
+        parser.exit(0, f"jaxsim {metadata.version('jaxsim-similarity')}\n")
+
+
+def _add_command(commands: Any, name: str, module: Any) -> None:
+    style = argparse.RawDescriptionHelpFormatter
+    command = commands.add_parser(name, help=module.SUMMARY, description=module.HELP, formatter_class=style)
+    command.set_defaults(run=module.run, command=name, x64=False)
+    group = command.add_argument_group("what is printed")
+    group.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    group.add_argument("--quiet", action="store_true", help="no progress, notes or warnings on standard error")
+    module.add_arguments(command)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

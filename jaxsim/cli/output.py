@@ -1,6 +1,7 @@
-"""What a command leaves behind: files written whole or not at all, and text on the two streams."""
+"""Output of commands: files written whole or not at all, and text on the two streams."""
 
 import contextlib
+import csv
 import errno
 import json
 import os
@@ -12,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxsim.io import folders
-from jaxsim.io.json_files import finite
+from jaxsim.io import files
+from jaxsim.io.files import finite
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""What a system says of a disk that takes no more."""
+"""Error numbers of a full disk."""
 
 
 @contextlib.contextmanager
@@ -37,7 +38,7 @@ def staged(folder: str | Path, names: Sequence[str], *, overwrite: bool) -> Iter
     """
     folder, what = Path(folder), f"--out {folder}"
     near = check(folder, names, overwrite)
-    with folders.one_sentence(what):
+    with files.one_sentence(what):
         temporary = Path(tempfile.mkdtemp(prefix=".jaxsim-", dir=near))
     try:
         yield temporary
@@ -47,7 +48,7 @@ def staged(folder: str | Path, names: Sequence[str], *, overwrite: bool) -> Iter
     except OSError as error:
         nameless = error.strerror is not None and error.filename is None  # the system's own, of no file
         if str(temporary) in f"{error.filename} {error}" or (nameless and error.errno in FULL):
-            raise folders.unwritable(what, error) from error
+            raise files.unwritable(what, error) from error
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -58,7 +59,7 @@ def check(folder: Path, names: Sequence[str], overwrite: bool) -> Path:
 
     Gives the nearest folder on the way to it that is there.
     """
-    near = folders.check(folder, f"--out {folder}")
+    near = files.check(folder, f"--out {folder}")
     there = [name for name in names if os.path.lexists(folder / name)]
     if there and not overwrite:
         raise FileExistsError(f"{folder / there[0]} already exists; give --overwrite to replace it.")
@@ -123,3 +124,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, limit: int | 
 
 def _cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def write_rows(path: Path, header: list[str], rows: list[list[Any]]) -> None:
+    """Write a table as CSV."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([header, *rows])

@@ -65,7 +65,7 @@ def _as_tuple(value: Any) -> tuple[tuple[Any, ...], bool]:
 
 
 def ids_against(against: Any, ids: Any, against_ids: Any) -> Any:
-    """Labels of the images of the columns' networks: `against_ids`, or `ids` where that is None.
+    """Image labels of the columns' networks: `against_ids`, or `ids` if that is None.
 
     Raises:
         ValueError: there are labels and no such networks.
@@ -76,7 +76,7 @@ def ids_against(against: Any, ids: Any, against_ids: Any) -> Any:
 
 
 def undefined_networks(x: Networks, y: Networks | None, bad_x, bad_y) -> dict[str, int]:
-    """Networks that have no scores, with the number of their images to blame; none while JAX is tracing."""
+    """Networks without scores and the number of images to blame; none while JAX is tracing."""
     if traced(bad_x, bad_y):
         return {}
     counts = [*zip(x.names, jax.device_get(bad_x), strict=True)]
@@ -85,7 +85,7 @@ def undefined_networks(x: Networks, y: Networks | None, bad_x, bad_y) -> dict[st
 
 
 def say_undefined(measure: Measure, undefined: dict[str, int], images: int) -> list[str]:
-    """Which networks have no scores, and why: a sentence each."""
+    """Sentences that name the networks without scores, and why."""
     said = []
     for name, count in undefined.items():
         why = (
@@ -104,12 +104,12 @@ def warn_undefined(sentences: Sequence[str]) -> None:
 
 
 def min_images(measure: Measure) -> int:
-    """Images that the measure's comparator needs at least."""
+    """Fewest images that the measure can compare."""
     return declared(measure.compare, ComparatorCapabilities).min_images
 
 
 def check(measures: Sequence[Measure], nets: Networks) -> None:
-    """Refuse what a measure cannot be computed from.
+    """Refuse features that a measure cannot be computed from.
 
     Raises:
         ValueError: too few images, no positions, channels that do not divide, or a Duality of another shape.
@@ -153,6 +153,6 @@ def _result(part, arguments, shape):
 
 
 def _first_line(error):
-    """What an error says, as the end of a sentence; it may come from a function of the user's own."""
+    """First line of an error, as the end of a sentence; it may come from a user's function."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0].rstrip(".") + "."

@@ -12,7 +12,7 @@ GIB = 2**30
 
 
 def default_budget() -> float:
-    """Bytes to use when the caller states none.
+    """Default budget in bytes.
 
     60 % of the accelerator's memory, half of what the host has available, or 8 GiB where the host does not say.
     """
@@ -27,14 +27,14 @@ def default_budget() -> float:
 
 
 def map_bytes(measures: tuple[Measure, ...], images: int, itemsize: int) -> int:
-    """Bytes that one network's embedded maps take."""
+    """Bytes of one network's embedded maps."""
     comparators = [declared(m.compare, ComparatorCapabilities) for m in measures]
     whole = [own.embed is None or own.reads_diagonal for own in comparators]
     return sum((images**2 if w else images * (images - 1) // 2) * itemsize for w in whole)
 
 
 def block_size(measures: tuple[Measure, ...], count: int, images: int, dtype: np.dtype, budget: float | None) -> int:
-    """How many of `count` networks can be held at once, two blocks beside each other.
+    """Number of networks, of `count`, that fit in a block where two blocks are held at once.
 
     Raises:
         ValueError: not even two networks fit.

@@ -18,7 +18,7 @@ from jaxsim.measures import Measure
 from jaxsim.protocols import ComparatorCapabilities, PairwiseCapabilities, TransformCapabilities, declared, holds_arrays
 
 WORKING_BYTES = 2e9
-"""Memory for networks worked on at once on an accelerator."""
+"""Bytes for networks worked on at once on an accelerator."""
 
 
 class Embedded(NamedTuple):

@@ -2,28 +2,54 @@
 
 import functools
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jaxsim import statistics
-from jaxsim.evaluation.alignment import align, warn_undefined
-from jaxsim.evaluation.correlation import Correlation, pearson, spearman
-from jaxsim.evaluation.truth import as_affinity
+from jaxsim.evaluation.prediction import Correlation, pearson, spearman
+from jaxsim.evaluation.truth import align, as_affinity, warn_undefined
 from jaxsim.protocols import SchemeCapabilities, declared
 from jaxsim.results import Affinity, Provenance, Resamples, Saved, record
+from jaxsim.results.tables import Table, number
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_MASKED = {spearman: statistics.masked_spearman, pearson: statistics.masked_pearson}
+_ON_DEVICE: dict[Correlation, Any] = {spearman: statistics.masked_spearman, pearson: statistics.masked_pearson}
 _STACKED = ("corrected", "bias", "error", "interval", "percentile")
+
+
+class Over(NamedTuple):
+    """Factor that an interval resamples, and the sentence that explains it."""
+
+    factor: str
+    condition: str
+
+
+OVER = (
+    Over(
+        "images",
+        "How the agreement would vary with other images of the same kind. "
+        "Conditions on these networks, these targets and this transfer matrix.",
+    ),
+    Over(
+        "targets",
+        "How the agreement would vary with other targets of the same kind. "
+        "Conditions on these images and these sources; noise that differs between targets is part of it.",
+    ),
+    Over(
+        "images and targets",
+        "How the agreement would vary with other images and other targets. Conditions on these sources.",
+    ),
+)
+"""The three intervals, in the order in which they are reported."""
 
 
 @record(arrays=("estimate", "corrected", "bias", "error", "interval", "percentile", "draws"))
 class AgreementIntervals(Saved):
-    """The agreement with transfer and three intervals for it, which answer different questions.
+    """The agreement with transfer and three intervals for it.
 
     Attributes:
         estimate: `()` mean over targets of the correlation, of the full-sample scores.
@@ -33,15 +59,15 @@ class AgreementIntervals(Saved):
         interval: `(3, 2)` lower and upper end.
         percentile: `(3, 2)` plain percentile interval of the draws, for comparison; too low over images.
         draws: `(3, B)` the resampled agreements, uncorrected.
-        over: what each of the three is over: `images`, `targets`, `images and targets`.
-        conditions: for each, in a sentence, what it says and conditions on.
+        over: factors of `OVER`: `images`, `targets`, `images and targets`.
+        conditions: sentences of `OVER` on what each interval tells and conditions on.
         level: confidence level.
         targets: the targets that count.
         diagonal: whether a target's own network counts as a source.
         correlation: name of the correlation.
-        truth: what was taken as the truth.
+        truth: name of the measured transfer.
         provenance: where the resamples come from.
-        notes: what was left out.
+        notes: targets and resamples that were left out.
     """
 
     estimate: Any
@@ -61,6 +87,14 @@ class AgreementIntervals(Saved):
     provenance: Provenance
     notes: tuple[str, ...] = ()
 
+    def table(self) -> Table:
+        """Bias, corrected mean, error and interval over images, over targets and over both."""
+        low, high = np.asarray(self.interval).T
+        columns = {"bias": self.bias, "corrected": self.corrected, "error": self.error, "low": low, "high": high}
+        rows = [[name, *(number(float(column[k])) for column in columns.values())] for k, name in enumerate(self.over)]
+        title = f"mean {self.correlation} with {self.truth} {number(float(self.estimate))}, {self.level:.0%} intervals"
+        return Table(title, ["over", *columns], rows)
+
     def to_pandas(self):
         """A DataFrame with one row per interval."""
         import pandas as pd
@@ -77,23 +111,24 @@ def agreement_intervals(
     truth: "Affinity | pd.DataFrame",
     *,
     diagonal: bool,
-    key: jax.Array,
+    key: jax.Array | int = 0,
     correlation: Correlation = spearman,
     level: float = 0.95,
     subset: bool = False,
 ) -> AgreementIntervals:
-    """Intervals for the mean agreement with transfer, as `evaluate` defines it, from bootstrapped images.
+    """Intervals for the mean agreement with transfer, from bootstrapped images.
 
-    Resampling images adds noise to the scores and pulls any correlation with them toward zero: the interval
-    over images is corrected for that bias, which is shown (`statistics.agreement_over_images`). The interval
-    over targets resamples columns at the full-sample scores. The third does both.
+    The agreement is that of `evaluate`. Resampling images adds noise to the scores and pulls any correlation
+    with them toward zero. The interval over images is corrected for that bias, which is shown
+    (`statistics.agreement_over_images`). The interval over targets resamples columns at the full-sample scores.
+    The third does both.
 
     Args:
         resamples: scores under `js.Bootstrap()` or `js.BayesianBootstrap()`.
         truth: measured transfer, higher is better; aligned by name.
         diagonal: whether a target's own network counts as a source.
-        key: typed random key, for the draws of targets.
-        correlation: `spearman` or `pearson` of this module.
+        key: typed random key for the draws of targets, or a seed.
+        correlation: `spearman` or `pearson` of `jaxsim.evaluation`.
         level: confidence level.
         subset: use the networks that both have instead of failing when the truth lacks some.
 
@@ -104,7 +139,7 @@ def agreement_intervals(
     Raises:
         ValueError: the truth lacks networks; the scheme is no bootstrap; no target or no resample is defined;
             another correlation; level outside (0, 1).
-        TypeError: there is no record of resamples, or the key is not a typed key.
+        TypeError: `resamples` is not a record of resamples, or the key is neither a typed key nor a seed.
 
     Example:
         >>> s = jax.random.normal(jax.random.key(0), (6, 6))
@@ -116,69 +151,63 @@ def agreement_intervals(
         >>> found.over, found.interval.shape, bool(found.bias[0] < 0)
         (('images', 'targets', 'images and targets'), (3, 2), True)
     """
-    if correlation not in _MASKED:
-        raise ValueError("correlation must be evaluation.spearman or evaluation.pearson for intervals.")
-    _refuse_other_schemes(resamples)
+    masked = _ON_DEVICE.get(correlation)
+    if masked is None:
+        raise ValueError(f"intervals need evaluation.spearman or evaluation.pearson, not {correlation}.")
     truth = as_affinity(truth, "the truth")
-    full = Affinity(resamples.estimate, None, resamples.names, resamples.targets, resamples.provenance)
-    both = align(full, truth, subset=subset)
-    used = both.used(diagonal)
-    defined = both.defined(used)
-    if not defined.any():
-        raise ValueError(f"The correlation is undefined for all {len(both.targets)} targets.")
-    notes = warn_undefined(both.targets, defined)
-    used = used & defined[None, :]
-    values = np.asarray(resamples.values)[:, both.rows][:, :, both.columns]
-    values, more = _finite_resamples(values, used)
+    both, used, values, notes = _usable(resamples, truth, diagonal, subset)
     estimate, g = both.scores.astype(values.dtype), np.where(used, both.truth, 0.0).astype(values.dtype)
-    masked = next(own for plain, own in _MASKED.items() if plain is correlation)
     three = _three(values, estimate, g, used, key, correlation=masked, level=float(level))
     stacked = {name: np.stack([getattr(one, name) for one in three]) for name in _STACKED}
     return AgreementIntervals(
         estimate=np.asarray(three[0].estimate),
         draws=np.stack([one.values for one in three]),
         **stacked,
-        over=("images", "targets", "images and targets"),
-        conditions=(statistics.OVER_IMAGES, statistics.OVER_TARGETS, statistics.OVER_BOTH),
+        over=tuple(one.factor for one in OVER),
+        conditions=tuple(one.condition for one in OVER),
         level=float(level),
-        targets=tuple(t for t, fine in zip(both.targets, defined, strict=True) if fine),
+        targets=tuple(t for t, u in zip(both.targets, used.T, strict=True) if u.any()),
         diagonal=bool(diagonal),
         correlation=correlation.__name__,
         truth=truth.provenance.measure,
         provenance=resamples.provenance,
-        notes=notes + more,
+        notes=notes,
     )
 
 
 @functools.partial(jax.jit, static_argnames=("correlation", "level"))
 def _three(values, estimate, truth, used, key, *, correlation, level):
-    """The three agreements in one device call; over targets with as many draws as there are resamples."""
+    """Compute the agreements of `OVER` in one device call; targets are drawn B times."""
     rest = (values, estimate, truth, correlation, used)
     images = statistics.agreement_over_images(*rest, level=level)
     per_target = statistics.target_agreement(estimate, truth, correlation, used)
     first, second = jax.random.split(key)
     targets = statistics.agreement_over_targets(
-        per_target, key=first, resamples=values.shape[0], keep=used.any(axis=0), level=level
+        per_target, key=first, n_resamples=values.shape[0], keep=used.any(axis=0), level=level
     )
     return images, targets, statistics.agreement_over_both(*rest, key=second, level=level)
 
 
-def _finite_resamples(values, used):
-    """The resamples without NaN where it counts, and a note on the others."""
-    finite = np.isfinite(values[:, used]).all(axis=1)
-    if finite.all():
-        return values, ()
-    if not finite.any():
-        raise ValueError(f"None of the {len(values)} resamples is free of NaN.")
-    note = f"{int(np.sum(~finite))} of {len(values)} resamples hold NaN and are left out."
-    warnings.warn(note, RuntimeWarning, stacklevel=3)
-    return values[finite], (note,)
-
-
-def _refuse_other_schemes(resamples):
+def _usable(resamples, truth, diagonal, subset):
+    """Aligned estimate and truth, mask of entries that count, resamples without NaN in them, and notes."""
     if not isinstance(resamples, Resamples):
         raise TypeError(f"resamples must be the record that js.resample gives, not {type(resamples).__name__}.")
     if not declared(resamples.scheme, SchemeCapabilities).bootstraps:
         raise ValueError(
-            f"Agreement intervals need bootstrapped images, js.Bootstrap(), not resamples made by {resamples.kind}."
+            f"agreement intervals need bootstrapped images, js.Bootstrap(), not resamples made by {resamples.kind}."
         )
+    full = Affinity(resamples.estimate, None, resamples.names, resamples.targets, resamples.provenance)
+    both = align(full, truth, subset=subset)
+    defined = [fine for _, _, fine in both.pairs(both.used(diagonal))]
+    if not any(defined):
+        raise ValueError(f"the correlation is undefined for all {len(both.targets)} targets.")
+    notes = warn_undefined(both.targets, defined, stacklevel=4)
+    used = both.used(diagonal) & np.array(defined)
+    values = np.asarray(resamples.values)[:, both.rows][:, :, both.columns]
+    finite = np.isfinite(values[:, used]).all(axis=1)
+    if not finite.any():
+        raise ValueError(f"none of the {len(values)} resamples is free of NaN.")
+    if not finite.all():
+        notes += (f"{int(np.sum(~finite))} of {len(values)} resamples hold NaN and are left out.",)
+        warnings.warn(notes[-1], RuntimeWarning, stacklevel=3)
+    return both, used, values[finite], notes

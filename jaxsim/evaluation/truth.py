@@ -1,27 +1,33 @@
-"""Measured transfer as a labeled matrix: from a file, from a DataFrame."""
+"""Measured transfer as a labeled matrix, and its alignment with a prediction by name."""
 
+import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from jaxsim import io
-from jaxsim.results import Affinity
+from jaxsim.results import Affinity, on_host
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def as_affinity(table: "Affinity | pd.DataFrame", what: str) -> Affinity:
-    """A labeled matrix as a record: an `Affinity` as it is, a DataFrame with its labels as names.
+    """Convert a DataFrame to an `Affinity`; an `Affinity` stays as it is.
 
     Args:
         table: an `Affinity`, or a pandas DataFrame with sources as rows and targets as columns.
-        what: how an error message is to call it.
+        what: name of the matrix in error messages, and the measure of a converted DataFrame.
 
     Raises:
         TypeError: it is neither.
         ValueError: two rows or two columns have the same name.
+
+    Example:
+        >>> import pandas as pd
+        >>> as_affinity(pd.DataFrame([[1.0, 0.2]], ["edges"], ["edges", "depth"]), "the truth").targets
+        ('edges', 'depth')
     """
     if not isinstance(table, Affinity):
         if not all(hasattr(table, name) for name in ("index", "columns", "to_numpy")):
@@ -38,15 +44,17 @@ def as_affinity(table: "Affinity | pd.DataFrame", what: str) -> Affinity:
 
 
 def load_truth(path: str | Path, key: str | None = None) -> Affinity:
-    r"""Read a matrix of transfer performance, sources as rows and targets as columns; higher is better.
+    r"""Read a matrix of transfer performance.
+
+    Sources are rows, targets are columns, and higher is better.
 
     Args:
         path: CSV or npz matrix with names, or one of the pickles released with Taskonomy.
-        key: which array of an npz file.
+        key: name of the array in an npz file.
 
     Returns:
-        A record whose measure is the file's name (and the key) and whose `images` is None: files of this kind
-        do not say how many images they rest on. Pairs that the file does not hold are NaN.
+        A record whose measure is the file's name (and the key) and whose `images` is None, since such files do
+        not give the number of images. Pairs that the file lacks are NaN.
 
     Raises:
         ValueError: the file does not hold one matrix with names.
@@ -61,3 +69,75 @@ def load_truth(path: str | Path, key: str | None = None) -> Affinity:
     values, names, targets = io.read_matrix(path, key)
     name = Path(path).name if key is None else f"{Path(path).name}: {key}"
     return as_affinity(Affinity.from_array(values, names, targets, measure=name), str(path))
+
+
+class Aligned(NamedTuple):
+    """Prediction and truth over their shared networks, in the prediction's order.
+
+    Attributes:
+        scores: `(S, T)` float64 prediction.
+        truth: `(S, T)` float64 measured transfer.
+        finite: `(S, T)` whether both are finite.
+        others: `(S, T)` whether, in addition, source and target are different networks.
+        rows: `(S,)` positions of the sources in the prediction.
+        columns: `(T,)` positions of the targets in the prediction.
+        targets: names of the targets.
+    """
+
+    scores: np.ndarray
+    truth: np.ndarray
+    finite: np.ndarray
+    others: np.ndarray
+    rows: list[int]
+    columns: list[int]
+    targets: tuple[str, ...]
+
+    def used(self, diagonal: bool) -> np.ndarray:
+        """Entries `(S, T)` that enter the correlations."""
+        return self.finite if diagonal else self.others
+
+    def pairs(self, used: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, bool]]:
+        """Used scores and truth of each target, and whether a correlation is defined.
+
+        It takes 3 sources, and neither column may be constant.
+        """
+        pairs = ((self.scores[u, t], self.truth[u, t]) for t, u in enumerate(used.T))
+        return [(a, g, bool(a.size >= 3 and np.ptp(a) > 0 and np.ptp(g) > 0)) for a, g in pairs]
+
+
+def align(affinity: Affinity, truth: Affinity, *, subset: bool) -> Aligned:
+    """Select and order the truth's networks as the affinity has them.
+
+    Raises:
+        ValueError: the truth lacks some and `subset` is False, or the two share none.
+    """
+    names = _shared("sources", affinity.names, truth, truth.names, subset)
+    targets = _shared("targets", affinity.targets, truth, truth.targets, subset)
+    rows, columns = [affinity.names.index(n) for n in names], [affinity.targets.index(t) for t in targets]
+    there = [truth.names.index(n) for n in names], [truth.targets.index(t) for t in targets]
+    a = on_host(affinity.values).astype(np.float64)[np.ix_(rows, columns)]
+    g = on_host(truth.values).astype(np.float64)[np.ix_(*there)]
+    finite = np.isfinite(a) & np.isfinite(g)
+    others = finite & (np.asarray(names)[:, None] != np.asarray(targets)[None, :])
+    return Aligned(a, g, finite, others, rows, columns, targets)
+
+
+def _shared(kind, mine, truth, theirs, subset) -> tuple[str, ...]:
+    known = set(theirs)
+    lacking = [n for n in mine if n not in known]
+    if lacking and not subset:
+        which = f"the truth ({truth.provenance.measure}) lacks the {kind} {', '.join(lacking)}"
+        raise ValueError(f"{which}; pass subset=True to evaluate the shared ones.")
+    if len(lacking) == len(mine):
+        raise ValueError(f"the affinity and the truth ({truth.provenance.measure}) share no {kind}.")
+    return tuple(n for n in mine if n in known)
+
+
+def warn_undefined(targets: tuple[str, ...], defined: list[bool], stacklevel: int = 3) -> tuple[str, ...]:
+    """Warn of targets whose correlation is undefined, and return the warning as a note."""
+    lost = [t for t, fine in zip(targets, defined, strict=True) if not fine]
+    if not lost:
+        return ()
+    note = f"The correlation is undefined for {len(lost)} of {len(targets)} targets: {', '.join(lost)}."
+    warnings.warn(note, RuntimeWarning, stacklevel=stacklevel)
+    return (note,)

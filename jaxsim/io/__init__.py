@@ -3,11 +3,11 @@
 Reading never runs code from a file, and writing is whole or not at all.
 """
 
-from jaxsim.io.arrays import read_npz
+from jaxsim.io.arrays import read_npz, write_npz
 from jaxsim.io.features import read_features
+from jaxsim.io.files import atomic, write_text
 from jaxsim.io.matrices import TASKONOMY_17, read_matrix, write_csv_matrix
 from jaxsim.io.pickles import load_pickle
-from jaxsim.io.writing import atomic, write_npz, write_text
 
 __all__ = [
     "TASKONOMY_17",

@@ -1,4 +1,4 @@
-"""Reading npy and npz: memory-mapped where the bytes lie in the file as they are, never through a pickle.
+"""Npy and npz: written whole, memory-mapped where the bytes lie in the file as they are, never through a pickle.
 
 Only `read_npy` and the features reader meet pickled objects, and those through the allow-list.
 """
@@ -9,12 +9,13 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from jaxsim.io.files import atomic
 from jaxsim.io.pickles import Refused, load_pickle
 
 _DAMAGED = (
@@ -53,6 +54,36 @@ def naming(path: str | Path) -> Iterator[None]:
     except _DAMAGED as error:
         reason = str(error).strip("'\" .").replace("\n", " ") or type(error).__name__
         raise ValueError(f"{path} is damaged, truncated or not of its kind: {reason}.") from error
+
+
+def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray], *, overwrite: bool = False) -> Path:
+    """Write arrays to exactly `path` in the npz format, uncompressed, whole or not at all.
+
+    Entries are stored uncompressed and without time stamps: they can be memory-mapped, and equal arrays give
+    equal bytes. No suffix is added to the path.
+
+    Raises:
+        ValueError: an array is of Python objects, or of a type that npy files cannot hold (bfloat16).
+        FileExistsError: the file is there and `overwrite` is False.
+        OSError: it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> path = write_npz(Path(tempfile.mkdtemp()) / "scores.npz", {"values": np.eye(2)})
+        >>> np.load(path)["values"].shape
+        (2, 2)
+    """
+    plain = {name: np.asarray(values) for name, values in arrays.items()}
+    for name, values in plain.items():
+        if values.dtype.hasobject or (values.dtype.kind == "V" and values.dtype.type is not np.void):
+            raise ValueError(f"{path} was not written: entry {name!r} has dtype {values.dtype}, no npz type.")
+    with atomic(path, overwrite=overwrite) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, values in plain.items():
+            entry = zipfile.ZipInfo(f"{name}.npy")
+            entry.external_attr = 0o644 << 16
+            with archive.open(entry, "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, values, allow_pickle=False)
+    return Path(path)
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from jaxsim.io.arrays import naming, read_npz, texts
+from jaxsim.io.files import write_text
 from jaxsim.io.pickles import load_pickle
-from jaxsim.io.writing import write_text
 
 TASKONOMY_17 = (
     "autoencoder",

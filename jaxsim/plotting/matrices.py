@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxsim.plotting.canvas import EDGE, GRAY, INK, bare, new_figure, place, text_width
-from jaxsim.plotting.trees import draw_tree
+from jaxsim.plotting.dendrograms import draw_tree
 from jaxsim.results import Affinity, plots
 
 if TYPE_CHECKING:
@@ -21,18 +21,18 @@ _UNDEFINED = "0.82"
 
 @plots(Affinity)
 def affinity_heatmap(affinity: Affinity, tree: "Tree | None" = None) -> "Figure":
-    """Draw an affinity matrix, in the order of a tree where one is given, with its dendrogram above.
+    """Draw an affinity matrix as colored cells, ordered by a tree if given.
 
-    The colors span the scores between different networks; the diagonal may lie beyond (the color bar then
-    ends in an arrow). Scores that go far below zero get a diverging map with white at zero. Undefined scores
-    are gray. Up to 12 x 12 scores are printed in their cells.
+    The dendrogram of the tree is above. The colors span the scores between different networks; the diagonal may
+    lie beyond, and the color bar then ends in an arrow. Scores that go far below zero get a diverging colormap
+    with white at zero. Undefined scores are gray. Up to 12 x 12 scores are printed in their cells.
 
     Args:
         affinity: `(T, T)`, or `(S, T)` for two sets.
         tree: a tree of the same networks; only for a square matrix.
 
     Raises:
-        ValueError: there is a tree, but the matrix is not square or the tree is of other networks.
+        ValueError: a tree is given, and the matrix is not square or the tree is of other networks.
         ImportError: matplotlib is not installed.
 
     Example:
@@ -72,14 +72,14 @@ def affinity_heatmap(affinity: Affinity, tree: "Tree | None" = None) -> "Figure"
 def _order(affinity: Affinity, tree: "Tree") -> list[int]:
     if not affinity.square:
         shape = tuple(np.shape(affinity.values))
-        raise ValueError(f"A tree orders the rows and columns of a square matrix, but this one is {shape}.")
+        raise ValueError(f"a tree orders the rows and columns of a square matrix, and this one is {shape}.")
     if tuple(tree.names) != tuple(affinity.names):
-        raise ValueError("The tree and the matrix are of different networks, or in a different order.")
+        raise ValueError("the tree and the matrix are of different networks, or in a different order.")
     return [int(i) for i in tree.order]
 
 
 def _text_size(count: int) -> tuple[float, float]:
-    """Points of the labels and inches of one cell."""
+    """Font size of the labels in points, and side of a cell in inches."""
     if count <= _PRINT_UP_TO:
         return 9.0, 0.46 if count > 3 else 0.6
     font = float(np.clip(320 / count, 5.0, 9.0))
@@ -87,7 +87,7 @@ def _text_size(count: int) -> tuple[float, float]:
 
 
 def _limits(values: np.ndarray, same: np.ndarray) -> tuple[float, float, str]:
-    """The lowest and highest color, from pairs not the `same`, and where the bar ends in arrows."""
+    """Range of the colors, from pairs not the `same`, and ends of the bar with arrows."""
     off = values[~same & np.isfinite(values)]
     every = values[np.isfinite(values)]
     if every.size == 0:
@@ -101,7 +101,7 @@ def _limits(values: np.ndarray, same: np.ndarray) -> tuple[float, float, str]:
 
 
 def _colors(low: float, high: float) -> Any:
-    """Viridis, or where scores go far below zero a diverging map with white at zero, cut to `low`..`high`."""
+    """Viridis, or for scores far below zero a diverging colormap, white at zero."""
     import matplotlib
     from matplotlib.colors import ListedColormap
 

@@ -15,7 +15,7 @@ from jaxsim.protocols import ComparatorCapabilities, Draws, declared
 
 
 class Ready(NamedTuple):
-    """What all resamples share, one entry a measure.
+    """Maps and scores that all resamples share, one entry a measure.
 
     Attributes:
         x: prepared maps of the rows' networks, stacked.
@@ -92,7 +92,7 @@ def _take(parts, images):
 
 
 def prepared(measure, m):
-    """What the comparator keeps of a map for all weightings."""
+    """The map as the comparator keeps it for all weightings."""
     own: Any = declared(measure.compare, ComparatorCapabilities)
     return (own.prepare or own.embed)(m)
 
@@ -119,7 +119,7 @@ FORMS = {
 
 
 class Source(NamedTuple):
-    """Where resamples come from: drawn by number, or given whole.
+    """Source of the resamples: drawn by number, or given whole.
 
     Attributes:
         key: typed random key, or None.
@@ -156,7 +156,7 @@ def resampled_call(measures, ready, x, y, rows, columns, draws, draw, source, at
 
 
 def without_estimate(measures, networks: int, others: int, dtype) -> Ready:
-    """What stands for maps and full-sample scores where only refitted resamples are wanted: scores of NaN."""
+    """NaN scores in place of full-sample ones, where only refitted resamples are wanted."""
     blank = [jnp.full((networks, others), jnp.nan, dtype) for _ in measures]
     return Ready([], None, blank, [jnp.full(networks, -1)] * len(measures), [jnp.full(others, -1)] * len(measures))
 

@@ -25,6 +25,7 @@ from jaxsim.measures import Measure
 from jaxsim.protocols import Comparator, ComparatorCapabilities, Draws, Scheme, SchemeCapabilities, declared
 from jaxsim.resampling.program import FORMS, Source, prepare_call, resampled_call, whole_call, without_estimate
 from jaxsim.results import Maps, Provenance, Resamples
+from jaxsim.statistics.checks import as_key
 
 WEIGHTINGS_AT_ONCE = 8
 """Weightings that go through memory side by side; 16 and 32 measured slower, 8 floats being one vector register."""
@@ -170,25 +171,6 @@ def _source(plan, key, tracing) -> Source:
     if plan.given is not None:
         return Source(given=put(plan.given))
     return Source(as_key(key), put(np.arange(plan.count)), jax.tree.map(put, plan.layout))
-
-
-def as_key(key: Any) -> jax.Array:
-    """A typed random key from such a key or from a seed.
-
-    Raises:
-        TypeError: it is neither.
-    """
-    if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
-        # a seed known on the host stays one under tracing, and its transfer is wanted
-        with jax.ensure_compile_time_eval(), jax.transfer_guard("allow"):
-            return jax.random.key(key)
-    dtype, shape = getattr(key, "dtype", np.dtype(object)), np.shape(key)
-    if shape == () and jnp.issubdtype(dtype, jnp.integer):
-        return jax.random.key(key)
-    if shape or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
-        shown = f"{dtype} of shape {shape}" if isinstance(key, jax.Array) else repr(key)
-        raise TypeError(f"key must be one typed random key, jax.random.key(seed), or a whole number, not {shown}.")
-    return key
 
 
 def _key_text(key):

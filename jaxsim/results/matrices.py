@@ -20,7 +20,7 @@ def _frame(values, rows, columns):
 
 
 class Scores(Saved):
-    """What the labels of rows (sources) and columns (targets) say, for every record of scores."""
+    """Labels of rows (sources) and columns (targets), for every record of scores."""
 
     names: tuple[str, ...]
     targets: tuple[str, ...]

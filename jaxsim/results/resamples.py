@@ -191,7 +191,7 @@ class Resamples(Scores):
         made = (blank.at[a, b].set(f).at[b, a].set(k * f) for f, k in zip(tests, signs, strict=True))
         return statistics.FamilyWise(*made)
 
-    def two_factor(self, groups: Sequence[Any], *, key: jax.Array) -> statistics.TwoFactor:
+    def two_factor(self, groups: Sequence[Any], *, key: jax.Array | int = 0) -> statistics.TwoFactor:
         """Mean score of each source with each group of targets, and its variance over images and members together.
 
         For brain regions of several subjects, or networks of several seeds: members are resampled beside the images,
@@ -199,7 +199,7 @@ class Resamples(Scores):
 
         Args:
             groups: group of each target; columns of the result are the groups in the order of first appearance.
-            key: typed random key for the draws of members.
+            key: typed random key for the draws of members, or a seed.
 
         Raises:
             ValueError: the scheme is no bootstrap, or there is not one label a target.
@@ -262,9 +262,8 @@ class Resamples(Scores):
         return jnp.full(shape, jnp.nan, family.dtype).at[i, j].set(family).at[j, i].set(family)
 
     def _warn_if_few(self, hypotheses, level=0.05):
-        count = self.values.shape[0]
-        if not statistics.supports(count, hypotheses, level):
-            need = statistics.resamples_needed(level, hypotheses)
+        count, need = self.values.shape[0], statistics.resamples_needed(level, hypotheses)
+        if count < need:
             text = f"{count} resamples cannot reject any of {hypotheses} hypotheses at {level}; it takes {need}."
             warnings.warn(text, FewResamples, stacklevel=3)
 

@@ -1,4 +1,4 @@
-"""What all records share: arrays as pytree leaves, labels as static metadata, provenance, saving and loading."""
+"""Base of all records: arrays as pytree leaves, labels as static metadata, provenance, files."""
 
 import dataclasses
 import functools
@@ -48,7 +48,7 @@ def plots(cls: type) -> Callable[[Callable], Callable]:
 
 @dataclasses.dataclass(frozen=True)
 class Provenance:
-    """How a result came about: what a reader needs to make it again.
+    """Origin of a result: what a reader needs to make it again.
 
     Attributes:
         measure: the measure's name or its formula as text.

@@ -1,58 +1,57 @@
-"""Checks of arguments, made once at each public function: shapes, dtypes and host numbers, never values."""
+"""Checks of arguments: shapes, dtypes and host numbers, never array values."""
+
+import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 
-def floating(array: ArrayLike, name: str) -> jax.Array:
-    """`array` as a JAX array of real floating dtype.
+def floating(array: ArrayLike, name: str, axes: str | None = None) -> jax.Array:
+    """Convert to a JAX array of real floating dtype.
+
+    `axes` writes out the axes that it must have, such as `(B, S, T)`; None allows any.
 
     Raises:
         TypeError: it holds integers, booleans or complex numbers.
+        ValueError: it has another number of axes.
     """
     array = jnp.asarray(array)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(f"{name} must hold real floating-point numbers, and has dtype {array.dtype}.")
+    if axes is not None and array.ndim != len(re.findall(r"\w+", axes)):
+        raise ValueError(f"{name} must have shape {axes}, and has shape {array.shape}.")
     return array
 
 
-def resampled(values: ArrayLike) -> jax.Array:
-    """`values` with a first axis of at least one resample.
+def resampled(values: ArrayLike, axes: str | None = None) -> jax.Array:
+    """Convert scores whose first axis holds at least one resample.
 
     Raises:
         ValueError: there is no such axis, or it is empty.
     """
-    values = floating(values, "values")
+    values = floating(values, "values", axes)
     if values.ndim == 0 or values.shape[0] == 0:
         raise ValueError(f"values needs a first axis of at least one resample, and has shape {values.shape}.")
     return values
 
 
-def pair(values: ArrayLike, estimate: ArrayLike, name: str = "estimate") -> tuple[jax.Array, jax.Array]:
-    """`values` `(B, ...)` and the array `(...)` that belongs to one resample of them.
+def pair(values: ArrayLike, estimate: ArrayLike, axes: str | None = None) -> tuple[jax.Array, jax.Array]:
+    """Convert resampled scores `(B, ...)` and their estimate `(...)`.
 
     Raises:
         ValueError: the shapes do not fit.
     """
-    values, estimate = resampled(values), floating(estimate, name)
+    values, estimate = resampled(values, axes), floating(estimate, "estimate")
     if values.shape[1:] != estimate.shape:
-        raise ValueError(f"{name} has shape {estimate.shape}, and one resample of values {values.shape[1:]}.")
+        raise ValueError(f"estimate has shape {estimate.shape}, and one resample of values {values.shape[1:]}.")
     return values, estimate.astype(values.dtype)
 
 
-def rank_of(array: jax.Array, ndim: int, name: str, axes: str) -> None:
-    """Demand that `array` has the axes written out in `axes`.
-
-    Raises:
-        ValueError: it has another number of axes.
-    """
-    if array.ndim != ndim:
-        raise ValueError(f"{name} must have shape {axes}, and has shape {array.shape}.")
-
-
 def probability(level: float, name: str = "level") -> float:
-    """A level strictly between 0 and 1, as a Python number.
+    """Return a level strictly between 0 and 1 as a Python number.
 
     Raises:
         ValueError: it is not.
@@ -63,7 +62,7 @@ def probability(level: float, name: str = "level") -> float:
 
 
 def mask_of(mask: ArrayLike | None, shape: tuple[int, ...], default: bool, name: str) -> jax.Array:
-    """A boolean mask of `shape`; all `default` where None is given.
+    """Convert a boolean mask of `shape`; None gives all `default`.
 
     Raises:
         TypeError: the mask is not boolean.
@@ -79,12 +78,20 @@ def mask_of(mask: ArrayLike | None, shape: tuple[int, ...], default: bool, name:
     return marks
 
 
-def typed_key(key: jax.Array) -> jax.Array:
-    """A typed random key, as `jax.random.key` makes it.
+def as_key(key: Any) -> jax.Array:
+    """A typed random key, from such a key or from a seed.
 
     Raises:
-        TypeError: it is anything else.
+        TypeError: it is neither.
     """
-    if not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
-        raise TypeError("key must be a typed random key such as jax.random.key(0).")
+    if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+        # a seed known on the host stays one under tracing, and its transfer is wanted
+        with jax.ensure_compile_time_eval(), jax.transfer_guard("allow"):
+            return jax.random.key(key)
+    dtype, shape = getattr(key, "dtype", np.dtype(object)), np.shape(key)
+    if shape == () and jnp.issubdtype(dtype, jnp.integer):
+        return jax.random.key(key)
+    if shape or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        shown = f"{dtype} of shape {shape}" if isinstance(key, jax.Array) else repr(key)
+        raise TypeError(f"key must be one typed random key, jax.random.key(seed), or a whole number, not {shown}.")
     return key

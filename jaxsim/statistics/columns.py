@@ -1,31 +1,48 @@
-"""Ranks and correlations of two short columns, with a mask of the entries that count."""
+"""Ranks, correlations and agreement of columns of scores.
+
+Scores and truth `(S, T)` have sources as rows and targets as columns; a mask marks the entries that count. A
+`Correlation` is a function of two columns and their mask: `masked_spearman`, `masked_pearson`, or your own.
+"""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxsim.statistics import checks
+
+Correlation = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 def average_ranks(column: jax.Array, usable: jax.Array) -> jax.Array:
-    """Average ranks, 1 for the lowest, of the usable entries of a column `(S,)`.
+    """Average ranks of the usable entries of a column `(S,)`, from 1.
 
     `rank_i = #{j: x_j < x_i} + (#{j: x_j = x_i} + 1) / 2` over usable j, by comparing all pairs: O(S^2), and
     for a few hundred entries faster than sorting on every device. NaN where an entry is not usable or is NaN.
+    On the host, use `scipy.stats.rankdata`.
 
     Example:
         >>> import jax.numpy as jnp
         >>> average_ranks(jnp.array([3.0, 1.0, 3.0, 9.0]), jnp.array([True, True, True, False])).tolist()
         [2.5, 1.0, 2.5, nan]
     """
-    other, here = column[None, :], column[:, None]
-    less = jnp.sum((other < here) & usable[None, :], axis=1, dtype=column.dtype)
-    equal = jnp.sum((other == here) & usable[None, :], axis=1, dtype=column.dtype)
+    less, equal = below_and_tied(column, usable)
     return jnp.where(usable & ~jnp.isnan(column), less + (equal + 1) / 2, jnp.nan)
 
 
-def masked_pearson(x: jax.Array, y: jax.Array, usable: jax.Array) -> jax.Array:
-    """Pearson correlation of two columns `(S,)` over their usable entries, a similarity.
+def below_and_tied(column: jax.Array, usable: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Numbers of usable entries of a column `(S,)` below and equal to each entry."""
+    other, here = column[None, :], column[:, None]
+    less = jnp.sum((other < here) & usable[None, :], axis=1, dtype=column.dtype)
+    return less, jnp.sum((other == here) & usable[None, :], axis=1, dtype=column.dtype)
 
-    NaN for fewer than two usable entries, for a constant column, and where a usable entry is NaN. What stands
-    at the other entries does not matter.
+
+def masked_pearson(x: jax.Array, y: jax.Array, usable: jax.Array) -> jax.Array:
+    """Pearson correlation of two columns `(S,)` over their usable entries.
+
+    NaN for fewer than two usable entries, for a constant column, and where a usable entry is NaN. Entries
+    that are not usable may hold anything.
 
     Example:
         >>> import jax.numpy as jnp
@@ -42,9 +59,9 @@ def masked_pearson(x: jax.Array, y: jax.Array, usable: jax.Array) -> jax.Array:
 
 
 def masked_spearman(x: jax.Array, y: jax.Array, usable: jax.Array) -> jax.Array:
-    """Spearman correlation, with average ranks, of two columns `(S,)` over their usable entries.
+    """Spearman correlation of two columns `(S,)` over their usable entries.
 
-    NaN as in `masked_pearson`.
+    Ties have average ranks. NaN as in `masked_pearson`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -54,6 +71,88 @@ def masked_spearman(x: jax.Array, y: jax.Array, usable: jax.Array) -> jax.Array:
         -0.2
     """
     return masked_pearson(average_ranks(x, usable), average_ranks(y, usable), usable)
+
+
+def usable_entries(scores: ArrayLike, truth: ArrayLike, *, diagonal: bool) -> jax.Array:
+    """Mask `(S, T)` of entries that are finite in both matrices.
+
+    The diagonal is left out where `diagonal` is False.
+
+    Raises:
+        ValueError: the shapes differ.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> usable_entries(jnp.eye(2), jnp.array([[1.0, jnp.nan], [1.0, 1.0]]), diagonal=False).tolist()
+        [[False, False], [True, False]]
+    """
+    scores, truth = checks.floating(scores, "scores", "(S, T)"), checks.floating(truth, "truth")
+    if scores.shape != truth.shape:
+        raise ValueError(f"scores have shape {scores.shape} and truth {truth.shape}: they must be the same.")
+    usable = jnp.isfinite(scores) & jnp.isfinite(truth)
+    return usable if diagonal else usable & ~jnp.eye(*scores.shape, dtype=bool)
+
+
+def target_agreement(
+    scores: ArrayLike, truth: ArrayLike, correlation: Correlation, mask: ArrayLike | None = None
+) -> jax.Array:
+    """Correlation of each column of scores with its truth, `(..., S, T) -> (..., T)`.
+
+    Only entries of the mask `(S, T)` count, all by default. NaN where an entry that counts is NaN, fewer than
+    two count, or a column is constant over them.
+
+    Raises:
+        ValueError: the shapes do not fit.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> scores, truth = jnp.array([[1.0], [2.0], [3.0]]), jnp.array([[1.0], [9.0], [8.0]])
+        >>> target_agreement(scores, truth, masked_spearman).tolist()
+        [0.5]
+    """
+    scores, truth, usable = checked(scores, truth, mask)
+    columns = jax.vmap(correlation, in_axes=1)
+    flat = scores.reshape(-1, *truth.shape)
+    return jax.vmap(lambda one: columns(one, truth, usable))(flat).reshape(*scores.shape[:-2], truth.shape[1])
+
+
+def column_agreement(
+    scores: ArrayLike, truth: ArrayLike, correlation: Correlation, mask: ArrayLike | None = None
+) -> jax.Array:
+    """Mean of `target_agreement` over the targets, `(..., S, T) -> (...)`.
+
+    A target with no entry in the mask is left out of the mean; a target whose correlation is NaN makes the
+    mean NaN.
+
+    Raises:
+        ValueError: the shapes do not fit.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> scores, truth = jnp.array([[1.0], [2.0], [3.0]]), jnp.array([[1.0], [9.0], [8.0]])
+        >>> float(column_agreement(scores, truth, masked_spearman))
+        0.5
+    """
+    scores, truth, usable = checked(scores, truth, mask)
+    return mean_over_kept(target_agreement(scores, truth, correlation, usable), usable.any(axis=0))
+
+
+def mean_over_kept(per_target: jax.Array, kept: jax.Array) -> jax.Array:
+    """Mean over the last axis of the kept targets; NaN where none is kept."""
+    total = jnp.sum(jnp.where(kept, per_target, 0), axis=-1)
+    return total / jnp.sum(kept, dtype=per_target.dtype)
+
+
+def checked(scores, truth, mask) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Convert scores, truth and mask to arrays of fitting shapes and one dtype.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    scores, truth = checks.floating(scores, "scores"), checks.floating(truth, "truth", "(S, T)")
+    if scores.shape[-2:] != truth.shape:
+        raise ValueError(f"scores have shape {scores.shape}, and truth {truth.shape}: they must end alike.")
+    return scores, truth.astype(scores.dtype), checks.mask_of(mask, truth.shape, True, "mask")
 
 
 def _centered(x: jax.Array, usable: jax.Array, count: jax.Array) -> jax.Array:

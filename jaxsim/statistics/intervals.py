@@ -6,11 +6,10 @@ as NaN, and no other entry does. Results keep the dtype of `values`.
 """
 
 import math
-import statistics
+from statistics import NormalDist
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.scipy.special import ndtr, ndtri
 from jax.typing import ArrayLike
 
@@ -20,7 +19,8 @@ from jaxsim.statistics import checks
 def spread(values: ArrayLike) -> jax.Array:
     """Standard deviation over the resamples.
 
-    `sqrt(sum_b (v_b - mean v)^2 / (B - 1))`, shape `(...)`, in the units of the scores. NaN for a single
+    `sqrt(sum_b (v_b - mean v)^2 / (B - 1))`, shape `(...)`, in the units of the scores. For a bootstrap over
+    images, it is the standard error (Efron 1979). NaN for a single
     resample; exactly 0 where all resamples are the same number.
 
     Example:
@@ -34,22 +34,12 @@ def spread(values: ArrayLike) -> jax.Array:
     return jnp.where(constant, 0, jnp.std(values, axis=0, ddof=1))
 
 
-def bootstrap_error(values: ArrayLike) -> jax.Array:
-    """Standard error from a bootstrap over images: the spread itself (Efron 1979).
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> round(float(bootstrap_error(jnp.array([[0.0], [2.0]]))[0]), 6)
-        1.414214
-    """
-    return spread(values)
-
-
 def subsample_error(values: ArrayLike, m: int, n: int) -> jax.Array:
-    """Standard error at n images from subsets of m of them, drawn without replacement.
+    """Standard error at n images from subsets of m of them.
 
-    `spread * sqrt(m / (n - m))`: subsets of one sample vary with variance proportional to `1/m - 1/n`, and
-    the estimate with `1/n` (Politis & Romano 1994, with the correction for a finite population).
+    Subsets are drawn without replacement. `spread * sqrt(m / (n - m))`: subsets of one sample vary with
+    variance proportional to `1/m - 1/n`, and the estimate with `1/n` (Politis & Romano 1994, with the
+    correction for a finite population).
 
     Raises:
         ValueError: not `0 < m < n`.
@@ -67,7 +57,7 @@ def subsample_error(values: ArrayLike, m: int, n: int) -> jax.Array:
 def jackknife_error(values: ArrayLike) -> jax.Array:
     """Standard error from the n scores that leave out one image each.
 
-    `sqrt((n - 1) / n * sum_i (v_i - mean v)^2)` (Tukey 1958), n = `values.shape[0]`. NaN for a single value.
+    `sqrt((n - 1) / n * sum_i (v_i - mean v)^2)` (Tukey 1958), n = `values.shape[0]`. NaN for a single score.
 
     Example:
         >>> import jax.numpy as jnp
@@ -80,10 +70,11 @@ def jackknife_error(values: ArrayLike) -> jax.Array:
 
 
 def half_sample_error(values: ArrayLike, m: int, n: int) -> jax.Array:
-    """Standard error at n images from R random halves of m images, each followed by the other half.
+    """Standard error at n images from pairs of halves of m images.
 
-    `sqrt(mean_r (v_2r - v_2r+1)^2) / 2 sqrt(2 m / n)` (McCarthy 1969): the halves are independent samples with twice
-    the variance of the whole, and 2 m < n where an image was left over. It has about R degrees of freedom or fewer.
+    R random halves, each followed by the other half: `sqrt(mean_r (v_2r - v_2r+1)^2) / 2 sqrt(2 m / n)`
+    (McCarthy 1969): the halves are independent samples with twice the variance of the whole; 2 m < n where n is
+    odd. It has at most about R degrees of freedom.
 
     Raises:
         ValueError: the number of values is odd.
@@ -101,27 +92,26 @@ def half_sample_error(values: ArrayLike, m: int, n: int) -> jax.Array:
 
 
 def student_stretch(degrees: int, level: float = 0.95) -> float:
-    """Ratio of the quantiles of Student's t and of the normal distribution for an interval of that level.
+    """Ratio of the quantiles of Student's t and the normal distribution.
 
-    With t = sqrt(degrees) tan(a), the level is the share of the integral of cos(a)^(degrees - 1) up to a.
+    For an interval of that level, as a number of the host; NaN for fewer than one degree of freedom.
+
+    Raises:
+        ValueError: level is not strictly between 0 and 1.
 
     Example:
         >>> round(student_stretch(49) * 1.959964, 4)
         2.0096
     """
-    if degrees < 1:
-        return math.nan
-    angle = np.linspace(0, math.pi / 2, 20001)
-    middle = (angle[1:] + angle[:-1]) / 2
-    share = np.concatenate([[0], np.cumsum(np.cos(middle) ** (degrees - 1))])
-    t = math.sqrt(degrees) * math.tan(np.interp(checks.probability(level) * share[-1], share, angle))
-    return t / _normal_quantile(level)
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees, (1 + checks.probability(level)) / 2)) / _normal_quantile(level)
 
 
 def percentile_interval(values: ArrayLike, level: float = 0.95) -> jax.Array:
     """Interval between the two outer quantiles of the resamples, shape `(2, ...)`.
 
-    Quantiles interpolate linearly between order statistics, as `numpy.quantile` does. For the bootstrap.
+    For the bootstrap. Quantiles interpolate linearly between order statistics, as `numpy.quantile` does.
 
     Raises:
         ValueError: level is not strictly between 0 and 1.
@@ -136,10 +126,13 @@ def percentile_interval(values: ArrayLike, level: float = 0.95) -> jax.Array:
 
 
 def basic_interval(values: ArrayLike, estimate: ArrayLike, level: float = 0.95) -> jax.Array:
-    """Percentile interval reflected about the estimate, `2 estimate - (upper, lower)`, shape `(2, ...)`.
+    """Percentile interval reflected about the estimate, shape `(2, ...)`.
 
-    It moves against the bias of the resamples instead of with it (Davison & Hinkley 1997, eq. 5.6), and may
-    leave the range of the score.
+    `2 estimate - (upper, lower)`. It moves against the bias of the resamples instead of with it (Davison &
+    Hinkley 1997, eq. 5.6), and may leave the range of the score.
+
+    Raises:
+        ValueError: the shapes do not fit, or level is not strictly between 0 and 1.
 
     Example:
         >>> import jax.numpy as jnp
@@ -151,7 +144,9 @@ def basic_interval(values: ArrayLike, estimate: ArrayLike, level: float = 0.95) 
 
 
 def normal_interval(estimate: ArrayLike, error: ArrayLike, level: float = 0.95) -> jax.Array:
-    """`estimate -+ z error` with z the normal quantile, shape `(2, ...)`; for subsampling and the jackknife.
+    """Normal interval `estimate -+ z error`, shape `(2, ...)`.
+
+    z is the normal quantile of the level. For subsampling and the jackknife.
 
     Raises:
         ValueError: the two shapes differ, or level is not strictly between 0 and 1.
@@ -167,10 +162,13 @@ def normal_interval(estimate: ArrayLike, error: ArrayLike, level: float = 0.95) 
 
 
 def fisher_interval(estimate: ArrayLike, error: ArrayLike, level: float = 0.95) -> jax.Array:
-    """Normal interval on Fisher's scale, `tanh(atanh s -+ z error / (1 - s^2))`, shape `(2, ...)`.
+    """Normal interval on Fisher's scale, shape `(2, ...)`.
 
-    The error on that scale follows by the delta method. NaN where the score is not strictly between -1 and 1:
-    there is no such scale there.
+    `tanh(atanh s -+ z error / (1 - s^2))`. The error on that scale follows by the delta method. NaN where the
+    score is not strictly between -1 and 1, where atanh is undefined.
+
+    Raises:
+        ValueError: the two shapes differ, or level is not strictly between 0 and 1.
 
     Example:
         >>> import jax.numpy as jnp
@@ -240,7 +238,7 @@ def _acceleration(jackknife: jax.Array) -> jax.Array:
 
 
 def _quantile(values: jax.Array, probability: ArrayLike) -> jax.Array:
-    """Linear quantile over the first axis, one probability or one per entry; NaN where a resample is NaN."""
+    """Linear quantiles over the first axis; NaN where a resample is NaN."""
     last = values.shape[0] - 1
     position = jnp.broadcast_to(jnp.asarray(probability, values.dtype) * last, values.shape[1:])
     below = jnp.clip(jnp.floor(position), 0, last)
@@ -251,7 +249,7 @@ def _quantile(values: jax.Array, probability: ArrayLike) -> jax.Array:
 
 
 def _normal_quantile(level: float) -> float:
-    return statistics.NormalDist().inv_cdf((1 + checks.probability(level)) / 2)
+    return NormalDist().inv_cdf((1 + checks.probability(level)) / 2)
 
 
 def _with_error(estimate: ArrayLike, error: ArrayLike) -> tuple[jax.Array, jax.Array]:

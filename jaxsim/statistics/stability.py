@@ -1,4 +1,4 @@
-"""How stable the order of the sources is, per target, under resampling.
+"""Stability of the order of the sources, per target, under resampling.
 
 Sources are the rows and targets the columns of `values` `(B, S, T)`; a higher score is a better source, rank
 1 the best. `exclude` `(S, T)` marks entries that do not compete, such as the diagonal. An entry that is
@@ -11,14 +11,14 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxsim.statistics import checks
-from jaxsim.statistics.columns import masked_spearman
+from jaxsim.statistics.columns import below_and_tied, masked_spearman
 
 
 def first_share(values: ArrayLike, exclude: ArrayLike | None = None) -> jax.Array:
     """Share of resamples in which each source ranks first for each target, `(S, T)`.
 
-    k sources tied for first count 1/k each, so columns sum to 1. It is a bootstrap frequency, not the
-    probability that the source is the best.
+    k sources tied for first count 1/k each, so columns sum to 1. This is a bootstrap frequency, not the
+    probability that the source is the best. It is the first rank of `rank_distribution`, without the others.
 
     Raises:
         ValueError: values is not `(B, S, T)`, or exclude not `(S, T)`.
@@ -36,10 +36,11 @@ def first_share(values: ArrayLike, exclude: ArrayLike | None = None) -> jax.Arra
 
 
 def rank_distribution(values: ArrayLike, exclude: ArrayLike | None = None) -> jax.Array:
-    """Share of resamples in which each source has each rank, `(S, S, T)`: `[source, rank - 1, target]`.
+    """Share of resamples in which each source has each rank, `(S, S, T)`.
 
-    Sources that tie over some ranks have each of them with equal share. `[s, :, t]` sums to 1, and so does
-    `[:, r, t]` for as many ranks r as there are competing sources; `[:, 0, :]` is `first_share`.
+    Entries are `[source, rank - 1, target]`. Tied sources share the ranks they span equally. `[s, :, t]` sums
+    to 1, and so does `[:, r, t]` for as many ranks r as there are competing sources; `[:, 0, :]` is
+    `first_share`.
 
     Raises:
         ValueError: values is not `(B, S, T)`, or exclude not `(S, T)`.
@@ -53,7 +54,7 @@ def rank_distribution(values: ArrayLike, exclude: ArrayLike | None = None) -> ja
 
 
 def rank_stability(values: ArrayLike, estimate: ArrayLike, exclude: ArrayLike | None = None) -> jax.Array:
-    """Mean over resamples of the Spearman correlation of a resample's column with the estimate's, `(T,)`.
+    """Mean Spearman correlation of the resamples' columns with the estimate's, `(T,)`.
 
     1 when every resample orders the sources as the full sample does. NaN for a target with fewer than two
     competing sources, or whose column is constant in the estimate or in any resample.
@@ -73,8 +74,7 @@ def rank_stability(values: ArrayLike, estimate: ArrayLike, exclude: ArrayLike | 
 
 
 def _competing(values: ArrayLike, exclude: ArrayLike | None) -> tuple[jax.Array, jax.Array]:
-    values = checks.resampled(values)
-    checks.rank_of(values, 3, "values", "(B, S, T)")
+    values = checks.resampled(values, "(B, S, T)")
     excluded = checks.mask_of(exclude, values.shape[1:], False, "exclude")
     return values, ~excluded & ~jnp.isnan(values).any(axis=0)
 
@@ -100,10 +100,8 @@ def _mean_spearman(values: jax.Array, estimate: jax.Array, usable: jax.Array) ->
 
 
 def _rank_shares(scores: jax.Array, usable: jax.Array) -> jax.Array:
-    """`[source, rank - 1]` of one column: a block of tied sources shares the ranks that it spans."""
-    other = usable[None, :]
-    better = jnp.sum((scores[None, :] > scores[:, None]) & other, axis=1)
-    tied = jnp.sum((scores[None, :] == scores[:, None]) & other, axis=1)
-    place = jnp.arange(scores.shape[0])[None, :]
+    """Shares `[source, rank - 1]` of one column; tied sources share the ranks they span."""
+    better, tied = below_and_tied(-scores, usable)
+    place = jnp.arange(scores.shape[0], dtype=scores.dtype)[None, :]
     within = (place >= better[:, None]) & (place < (better + tied)[:, None]) & usable[:, None]
-    return within.astype(scores.dtype) / jnp.maximum(tied, 1).astype(scores.dtype)[:, None]
+    return within.astype(scores.dtype) / jnp.maximum(tied, 1)[:, None]

@@ -1,8 +1,7 @@
-"""Three intervals for the agreement with transfer: over images, over targets, and over both.
+"""Intervals for the agreement with transfer: over images, targets, or both.
 
 Resampling images adds noise to the scores and pulls their correlation with anything toward zero, so the
-plain percentile interval over images misses the truth: the bias is reported, and the interval corrected for
-it.
+plain percentile interval over images misses the truth. The bias is reported, and the interval corrected for it.
 """
 
 import functools
@@ -13,26 +12,13 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxsim.statistics import checks
-from jaxsim.statistics.agreement import Correlation, checked, column_agreement, mean_over_kept, target_agreement
-from jaxsim.statistics.groups import corrected_variance
+from jaxsim.statistics.columns import Correlation, checked, column_agreement, mean_over_kept, target_agreement
 from jaxsim.statistics.intervals import normal_interval, percentile_interval, spread, student_stretch
-
-OVER_IMAGES = (
-    "Over images: how the agreement would vary with other images of the same kind. "
-    "Conditions on these networks, these targets and this transfer matrix."
-)
-OVER_TARGETS = (
-    "Over targets: how the agreement would vary with other targets of the same kind. "
-    "Conditions on these images and these sources; noise that differs between targets is part of it."
-)
-OVER_BOTH = (
-    "Over images and targets: how the agreement would vary with other images and other targets. "
-    "Conditions on these sources."
-)
+from jaxsim.statistics.members import corrected_variance, inflation, replacement_weights
 
 
 class Agreement(NamedTuple):
-    """Agreement with transfer and how far it can be trusted.
+    """Agreement with transfer and its uncertainty.
 
     Attributes:
         estimate: `()` agreement of the full-sample scores.
@@ -41,8 +27,7 @@ class Agreement(NamedTuple):
         corrected: `()` the center of the interval; `estimate - bias` where images are resampled.
         error: `()` standard error of `corrected`.
         interval: `(2,)`.
-        percentile: `(2,)` plain percentile interval of `values`, for comparison; too low where images are
-            resampled.
+        percentile: `(2,)` plain percentile interval of `values`, for comparison; too low over images.
     """
 
     estimate: jax.Array
@@ -64,7 +49,10 @@ def agreement_over_images(
     level: float = 0.95,
     nested: int = 8,
 ) -> Agreement:
-    """Agreement over resampled images, with its bias and an interval corrected for it; see `OVER_IMAGES`.
+    """Agreement over resampled images, with a bias-corrected interval.
+
+    It tells how the agreement would vary with other images of the same kind, given these networks, these
+    targets and this transfer matrix.
 
     With a the agreement, `bias = mean_b a(v_b) - a(s)` and `corrected = a(s) - bias`. The corrected value
     varies more than the estimate, so its error comes from a second bootstrap level at no cost in resampling:
@@ -73,7 +61,7 @@ def agreement_over_images(
 
     Simulated coverage of the 95 % interval for 17 x 17 Gaussian scores, image noise 0.15, 0.3 and 0.6 of the
     spread of the scores: 94, 94 and 91 % at an agreement of 0.5 (percentile interval 86, 48, 5 %), and 97, 98
-    and 61 % at 0.9. At the largest noise the second order of the bias matters: take more images. For
+    and 61 % at 0.9. At the largest noise the second order of the bias matters: use more images. For
     bootstrap schemes only.
 
     Args:
@@ -113,43 +101,45 @@ def agreement_over_images(
 def agreement_over_targets(
     per_target: ArrayLike,
     *,
-    key: jax.Array,
-    resamples: int,
+    key: jax.Array | int,
+    n_resamples: int,
     keep: ArrayLike | None = None,
     level: float = 0.95,
 ) -> Agreement:
-    """Agreement over resampled targets, from the agreement of each; see `OVER_TARGETS`.
+    """Agreement over resampled targets, from the agreement of each.
+
+    It tells how the agreement would vary with other targets of the same kind, given these images and these
+    sources; noise that differs between targets is part of it.
 
     Targets are drawn with replacement and averaged. With T targets kept, spread and quantiles of the draws
-    are widened about the estimate by `sqrt(T / (T - 1))`, which a bootstrap of T units lacks, and the quantiles by
-    Student's t over the normal for T - 1 degrees of freedom. No bias
-    correction: the draws of a mean have none. Draw r uses `fold_in(key, r)`.
+    are widened about the estimate by `sqrt(T / (T - 1))`, which a bootstrap of T units lacks, and the
+    quantiles by Student's t over the normal for T - 1 degrees of freedom. There is no bias correction: draws
+    of a mean are unbiased. Draw r uses `fold_in(key, r)`.
 
     Args:
         per_target: `(T,)` from `target_agreement`.
         key: typed random key.
-        resamples: number of draws.
+        n_resamples: number of draws.
         keep: `(T,)` boolean, the targets that count; None takes all. A NaN among them gives NaN.
         level: confidence level.
 
     Raises:
-        ValueError: the shapes do not fit, resamples is below 1, or level is not strictly between 0 and 1.
-        TypeError: the key is not a typed key.
+        ValueError: the shapes do not fit, n_resamples is below 1, or level is not strictly between 0 and 1.
+        TypeError: the key is neither a typed key nor a seed.
 
     Example:
         >>> import jax
-        >>> out = agreement_over_targets(jax.numpy.array([0.5, 0.9]), key=jax.random.key(0), resamples=200)
+        >>> out = agreement_over_targets(jax.numpy.array([0.5, 0.9]), key=jax.random.key(0), n_resamples=200)
         >>> round(float(out.estimate), 4)
         0.7
     """
-    per_target = checks.floating(per_target, "per_target")
-    checks.rank_of(per_target, 1, "per_target", "(T,)")
-    if resamples < 1:
-        raise ValueError(f"resamples must be at least 1, and is {resamples}.")
+    per_target = checks.floating(per_target, "per_target", "(T,)")
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples must be at least 1, and is {n_resamples}.")
     kept = checks.mask_of(keep, per_target.shape, True, "keep")
-    weights = _target_weights(checks.typed_key(key), resamples, kept, per_target.dtype)
+    weights = replacement_weights(checks.as_key(key), n_resamples, kept, per_target.dtype)
     estimate, values = mean_over_kept(per_target, kept), _weighted(weights, per_target[None], kept)
-    wider = jnp.sqrt(_inflation(kept, per_target.dtype))
+    wider = jnp.sqrt(inflation(kept.sum(), per_target.dtype))
     plain = percentile_interval(values, level)
     stretches = [student_stretch(degrees, level) for degrees in range(kept.size)]
     wide = wider * jnp.array(stretches, per_target.dtype)[jnp.maximum(kept.sum() - 1, 0)]
@@ -164,14 +154,16 @@ def agreement_over_both(
     correlation: Correlation,
     mask: ArrayLike | None = None,
     *,
-    key: jax.Array,
+    key: jax.Array | int,
     level: float = 0.95,
     nested: int = 8,
 ) -> Agreement:
-    """Agreement over resampled images and targets at once; see `OVER_BOTH`.
+    """Agreement over resampled images and targets at once.
 
-    The bias is that over images. The variance is the corrected two-factor one (`groups.corrected_variance`,
-    targets as members) of the bias-corrected agreement, whose values per resample and target come from the
+    It tells how the agreement would vary with other images and other targets, given these sources.
+
+    The bias is that over images. The variance is the corrected two-factor one (`corrected_variance`, targets as
+    members) of the bias-corrected agreement, whose values per resample and target come from the
     second level of `agreement_over_images`; the interval is normal. Resample b draws targets with
     `fold_in(key, b)`.
 
@@ -189,7 +181,7 @@ def agreement_over_both(
     values, estimate, truth, usable = _checked_resamples(values, estimate, truth, mask)
     first, second = _two_levels(values, estimate, truth, correlation, usable, nested)
     kept = usable.any(axis=0)
-    weights = _target_weights(checks.typed_key(key), values.shape[0], kept, values.dtype)
+    weights = replacement_weights(checks.as_key(key), values.shape[0], kept, values.dtype)
     debiased, here = 2 * first - second, target_agreement(estimate, truth, correlation, usable)
     center = 2 * here - first.mean(axis=0)
     over_both, over_targets = _weighted(weights, debiased, kept), _weighted(weights, center[None], kept)
@@ -208,7 +200,7 @@ def _corrected(estimate, values, mean, error, level: float) -> Agreement:
 
 @functools.partial(jax.jit, static_argnames=("correlation", "nested"))
 def _two_levels(values, estimate, truth, correlation, mask, nested: int) -> tuple[jax.Array, jax.Array]:
-    """Agreement per target of each resample, `(B, T)`, and its mean over resamples of that resample."""
+    """Agreement per target `(B, T)` of each resample, and its mean at the second level."""
     if nested < 1:
         raise ValueError(f"nested must be at least 1, and is {nested}.")
     first = target_agreement(values, truth, correlation, mask)
@@ -224,29 +216,10 @@ def _two_levels(values, estimate, truth, correlation, mask, nested: int) -> tupl
     return first, total / count
 
 
-def _target_weights(key: jax.Array, draws: int, kept: jax.Array, dtype) -> jax.Array:
-    """Weights `(draws, T)` of draws with replacement among the kept targets, rows summing to 1."""
-    size, count = kept.shape[0], kept.sum()
-    order = jnp.argsort(~kept, stable=True)
-
-    def one(r: jax.Array) -> jax.Array:
-        chosen = jax.random.randint(jax.random.fold_in(key, r), (size,), 0, jnp.maximum(count, 1))
-        drawn = (jnp.arange(size) < count).astype(dtype)
-        return jnp.zeros(size, dtype).at[order[chosen]].add(drawn) / count.astype(dtype)
-
-    return jax.vmap(one)(jnp.arange(draws))
-
-
 def _weighted(weights: jax.Array, per_target: jax.Array, kept: jax.Array) -> jax.Array:
     return jnp.sum(weights * jnp.where(kept[None], per_target, 0), axis=1)
 
 
-def _inflation(kept: jax.Array, dtype) -> jax.Array:
-    count = jnp.sum(kept, dtype=dtype)
-    return jnp.where(count > 1, count / jnp.maximum(count - 1, 1), jnp.nan)
-
-
 def _checked_resamples(values, estimate, truth, mask):
-    values, estimate = checks.pair(values, estimate)
-    checks.rank_of(values, 3, "values", "(B, S, T)")
+    values, estimate = checks.pair(values, estimate, "(B, S, T)")
     return values, estimate, *checked(estimate, truth, mask)[1:]

@@ -1,4 +1,4 @@
-"""Choosing the layer to branch from and the network to start from, and training them to check (DDS 2020, RSA 2019).
+"""Which layer to branch from and which network to start from, predicted and trained (DDS 2020, RSA 2019).
 
 Needs the `nn` extra; `import jaxsim` leaves this package out.
 """
@@ -6,22 +6,18 @@ Needs the `nn` extra; `import jaxsim` leaves this package out.
 from jaxsim.studies.branching.augmentation import Augment
 from jaxsim.studies.branching.branches import Branches, compare_layers
 from jaxsim.studies.branching.cache import working
-from jaxsim.studies.branching.data import LAYOUTS, Folder, Layout, Pictures, opened
+from jaxsim.studies.branching.data import Folder, Pictures, open_folder
 from jaxsim.studies.branching.initializations import Transfer, compare_initializations
 from jaxsim.studies.branching.networks import branch
-from jaxsim.studies.branching.recipes import recipe
-from jaxsim.studies.branching.recommendation import Recommendation, recommend
-from jaxsim.studies.branching.similarity import Probe
+from jaxsim.studies.branching.similarity import Probe, Recommendation, recommend
 from jaxsim.studies.branching.tasks import KINDS, Task
-from jaxsim.studies.branching.training_runs import Plan, judged, trained
+from jaxsim.studies.branching.training_runs import Plan, evaluate, recipe, train
 
 __all__ = [
     "KINDS",
-    "LAYOUTS",
     "Augment",
     "Branches",
     "Folder",
-    "Layout",
     "Pictures",
     "Plan",
     "Probe",
@@ -31,10 +27,10 @@ __all__ = [
     "branch",
     "compare_initializations",
     "compare_layers",
-    "judged",
-    "opened",
+    "evaluate",
+    "open_folder",
     "recipe",
     "recommend",
-    "trained",
+    "train",
     "working",
 ]

@@ -1,4 +1,4 @@
-"""Random changes of a training picture together with its targets: flip, rotation, scale and crop in one resampling."""
+"""Random augmentation of a picture with its targets: flip, rotation, scale and shift in one resampling."""
 
 import dataclasses
 
@@ -6,18 +6,18 @@ import numpy as np
 from PIL import Image
 
 from jaxsim.studies.branching.tasks import KINDS
+from jaxsim.vision.datasets.loader import resampled
 from jaxsim.vision.datasets.records import Example
-from jaxsim.vision.datasets.sizes import resampled
 
 
 @dataclasses.dataclass(frozen=True)
 class Augment:
-    """Flip left and right half of the time, rotate, scale, and place the window within the scaled picture, at random.
+    """Random flip, rotation, scale and shift of the window within the scaled picture.
 
     Source: Maninis et al. (2019), released code, for flip, rotation and scale; there the window stays centered.
 
     Attributes:
-        degrees: largest rotation, either way.
+        degrees: largest rotation in either direction.
         scales: smallest and largest scale.
     """
 
@@ -25,13 +25,13 @@ class Augment:
     scales: tuple[float, float] = (0.75, 1.25)
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
-        """A changed example of the same size."""
+        """Augment an example, keeping its size."""
         flip, degrees, scale = rng.random() < 0.5, rng.uniform(-self.degrees, self.degrees), rng.uniform(*self.scales)
         room = abs(scale - 1) / 2 * np.array(example.image.shape[1::-1])
-        return moved(example, flip=bool(flip), degrees=degrees, scale=scale, shift=rng.uniform(-room, room))
+        return warp(example, flip=bool(flip), degrees=degrees, scale=scale, shift=rng.uniform(-room, room))
 
 
-def moved(
+def warp(
     example: Example,
     *,
     flip: bool = False,
@@ -39,23 +39,23 @@ def moved(
     scale: float = 1.0,
     shift: np.ndarray | tuple[float, float] = (0, 0),
 ) -> Example:
-    """The example flipped, then turned and scaled about its center, then shifted, in a window of the same size.
+    """Flip an example, rotate and scale it about its center, then shift it, keeping its size.
 
-    The picture is resampled bilinearly, targets and masks take the nearest pixel. What comes from outside is black,
-    masked, and 255 in targets of bytes, 0 in others. Vectors are flipped and turned with the picture; depth is not
+    The picture is resampled bilinearly, targets and masks take the nearest pixel. Pixels from outside are black,
+    masked, and 255 in targets of bytes, 0 in others. Vectors are flipped and rotated with the picture; depth is not
     scaled.
 
     Args:
         example: a picture and targets of its size.
-        flip: left and right change places.
-        degrees: to turn by, counter-clockwise.
-        scale: above 1 enlarges.
-        shift: pixels to the right and down.
+        flip: mirror left and right.
+        degrees: rotation, counterclockwise.
+        scale: factor; above 1 enlarges.
+        shift: in pixels, to the right and down.
 
     >>> right = np.zeros((1, 3, 3), np.float32)
     >>> right[..., 0] = 1
     >>> one = Example("a", np.zeros((1, 3, 3), np.uint8), {"normals": right}, {"normals": np.ones((1, 3), bool)})
-    >>> moved(one, degrees=90).targets["normals"][0, 1].round(3).tolist()
+    >>> warp(one, degrees=90).targets["normals"][0, 1].round(3).tolist()
     [0.0, -1.0, 0.0]
     """
     rows, columns = example.image.shape[:2]
@@ -83,6 +83,6 @@ def moved(
 
 
 def _turned(vectors: np.ndarray, turn: np.ndarray) -> np.ndarray:
-    """The first two components times a matrix."""
+    """Apply a 2 x 2 matrix to the first two components."""
     changed = np.concatenate([np.einsum("ij,hwj->hwi", turn, vectors[..., :2]), vectors[..., 2:]], -1)
     return changed.astype(vectors.dtype)

@@ -1,12 +1,12 @@
-"""Branches from every layer for several tasks, beside what similarity recommends (DDS 2020, Table 5)."""
+"""Branches from every layer for several tasks, compared with the recommended ones (DDS 2020, Table 5)."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from jaxsim.io.jobs import Blocks
 from jaxsim.studies.branching import networks, similarity, training_runs
-from jaxsim.studies.branching.cache import Work
 from jaxsim.studies.branching.data import Folder
 from jaxsim.studies.branching.tasks import Task
 from jaxsim.studies.branching.training_runs import Plan
@@ -15,13 +15,13 @@ from jaxsim.vision.models.weights import Encoder
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Branches:
-    """Measured branches and recommended ones.
+    """Metrics of branches, and similarity of their layers with encoders of the tasks.
 
     Attributes:
-        layers: names, L.
-        tasks: T.
-        values: the tasks' metrics of each run, `(runs, L, T)`; a run is an encoder with a seed.
-        scores: similarity of each encoder's layers with each task's own, `(encoders, L, T)`; NaN where there is none.
+        layers: names of the L layers.
+        tasks: the T tasks.
+        values: the tasks' metrics in each run, `(runs, L, T)`; a run is an encoder with a seed.
+        scores: similarity of each encoder's layers with the task's encoder, `(encoders, L, T)`; NaN without one.
     """
 
     layers: tuple[str, ...]
@@ -31,22 +31,22 @@ class Branches:
 
     @property
     def mean(self) -> np.ndarray:
-        """Metrics, mean over runs `(L, T)`."""
+        """Mean metrics over runs, `(L, T)`."""
         return self.values.mean(0)
 
     @property
     def deviation(self) -> np.ndarray:
-        """Their standard deviation over runs `(L, T)`, NaN of one run."""
+        """Standard deviation of the metrics over runs, `(L, T)`; NaN for one run."""
         return self.values.std(0, ddof=1) if len(self.values) > 1 else np.full(self.mean.shape, np.nan)
 
     @property
     def best(self) -> dict[str, str]:
-        """The best layer of each task by its mean metric."""
+        """The layer with the best mean metric for each task."""
         return self._first([task.kind.higher for task in self.tasks], self.mean)
 
     @property
     def recommended(self) -> dict[str, str]:
-        """The layer of highest mean similarity of each task that has an encoder."""
+        """The layer with the highest mean similarity for each task that has an encoder."""
         return self._first([True] * len(self.tasks), self.scores.mean(0))
 
     @property
@@ -56,7 +56,7 @@ class Branches:
         return tuple(task for task, layer in self.recommended.items() if best.get(task) == layer)
 
     def regret(self, task: str) -> float:
-        """How much worse the recommended layer's mean metric is than the best one's, in the metric's unit, from 0."""
+        """Difference in mean metric between the best and the recommended layer, at least 0."""
         t = [one.name for one in self.tasks].index(task)
         places = [self.layers.index(choice[task]) for choice in (self.best, self.recommended)]
         return float(abs(self.mean[places[0], t] - self.mean[places[1], t]))
@@ -76,34 +76,34 @@ def compare_layers(
     folder: Folder,
     plan: Plan,
     probe: similarity.Probe,
-    work: Work,
+    work: Blocks,
     *,
     name: str = "",
     layers: Sequence[str] = (),
     seeds: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Branches:
-    """Train a branch from every layer for every task, and say what similarity recommends.
+    """Train a branch from every layer for every task, and score the layers by similarity.
 
     Args:
-        encoders: one, or several that differ in their training seed alone.
-        bank: encoders by task, of which each task's likeness is taken (`Kind.likes`, or the task's own name).
-        folder: with the tasks.
-        plan: of the training.
-        probe: of the similarity; on pictures to learn from, without their targets.
-        work: keeps what is done; of a `recipe` with `layers`.
-        name: of the encoders; of Taskonomy's networks that of their task.
-        layers: names; all blocks by default.
+        encoders: one encoder, or several that differ only in their training seed.
+        bank: encoders by task; for each task the one of the same name or in `Kind.likes` is used.
+        folder: pictures and tasks.
+        plan: settings of the training.
+        probe: settings of the similarity, which is computed on training pictures without their targets.
+        work: store of finished results, made with a `recipe` that includes `layers`.
+        name: of the encoders; for Taskonomy's networks, that of their task.
+        layers: names of layers; all blocks by default.
         seeds: branches trained from each layer of each encoder.
-        progress: called with the branches done and their number.
+        progress: called with the number of branches done and in total.
 
     Raises:
-        ValueError: encoders without the same layers, no such layer, or damaged files.
+        ValueError: the encoders have different layers, a layer does not exist, or files are damaged.
         FloatingPointError: a loss is not finite.
     """
     names = tuple(networks.layers(encoders[0], layers))
     if any(tuple(networks.layers(encoder, layers)) != names for encoder in encoders):
-        raise ValueError("The encoders have different layers; they must differ in their weights alone.")
+        raise ValueError("the encoders have different layers; they may differ only in their weights.")
     scores = _scores(encoders, name, bank, folder, probe, work, names)
     shape = (len(encoders), seeds, len(names), len(folder.tasks))
     values = np.zeros(shape)
@@ -112,17 +112,17 @@ def compare_layers(
 
         def run(checkpoints, e=e, task=task, layer=layer, seed=seed):
             network = networks.branch(encoders[e], layer, task, name=name, among=names, seed=seed)
-            fitted = training_runs.trained(network, task, folder.train, plan, seed=seed, checkpoints=checkpoints)
-            return training_runs.judged(fitted.network, task, folder.val, plan)
+            fitted = training_runs.train(network, task, folder.train, plan, seed=seed, checkpoints=checkpoints)
+            return training_runs.evaluate(fitted.network, task, folder.val, plan)
 
-        values[e, s, i, t] = work.result(f"{e}-{layer}-{task.name}-{seed}", run)[task.kind.measured]
+        values[e, s, i, t] = work.get(f"{e}-{layer}-{task.name}-{seed}", run)[task.kind.measured]
         if progress is not None:
             progress(done, values.size)
     return Branches(names, folder.tasks, values.reshape(-1, *shape[2:]), scores)
 
 
 def likenesses(tasks: Sequence[Task], bank: Mapping[str, Encoder]) -> dict[str, str]:
-    """The encoder in the bank that was trained on a task like each, for tasks that have one."""
+    """The bank's encoder of the same or a similar task, for tasks that have one."""
     found = {}
     for task in tasks:
         own = next((name for name in (task.name, *task.kind.likes) if name in bank), None)
@@ -137,7 +137,7 @@ def _scores(
     bank: Mapping[str, Encoder],
     folder: Folder,
     probe: similarity.Probe,
-    work: Work,
+    work: Blocks,
     names: Sequence[str],
 ) -> np.ndarray:
     """Similarities `(encoders, L, T)`."""
@@ -149,7 +149,7 @@ def _scores(
     bare = dataclasses.replace(probe, resamples=None)
     coded = similarity.codes({name: bank[name] for name in like.values()}, pictures, work)
     for e, encoder in enumerate(encoders):
-        found = similarity.compared(
+        found = similarity.score_layers(
             encoder, coded, pictures, bare, work, name=name or "encoder", label=f"encoder-{e}", wanted=names
         )
         for t, task in enumerate(folder.tasks):

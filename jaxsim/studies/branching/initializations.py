@@ -1,38 +1,47 @@
-"""Which encoder to start from for a new task, predicted by a small network and measured: RSA 2019, section 6.3."""
+"""Initializations for a new task, ranked by similarity to a small network and by fine-tuning (RSA 2019, 6.3)."""
 
 import dataclasses
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from flax import nnx
+from scipy.stats import rankdata
 
 from jaxsim import engine, evaluation, statistics
 from jaxsim.io import read_features
+from jaxsim.io.jobs import Blocks
 from jaxsim.measures import Measure
+from jaxsim.plotting.canvas import INK, bare, colors_of, new_figure, place
 from jaxsim.studies.branching import networks, similarity, training_runs
-from jaxsim.studies.branching.cache import Work
 from jaxsim.studies.branching.data import Folder
 from jaxsim.studies.branching.tasks import Task
 from jaxsim.studies.branching.training_runs import Plan
+from jaxsim.studies.rooms.tasks import TASKS
 from jaxsim.vision import extraction, models
 from jaxsim.vision.datasets import Dataset
 from jaxsim.vision.models.weights import Encoder
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 PERMUTATIONS = 999
 SELF = "small network"
+SIDE, GAP, ABOVE = 3.4, 0.8, 0.3
+"""Side of a figure's panels, gap between and margin above them, in inches."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Transfer:
-    """Similarity of each initialization with the small network, and what fine-tuning from it gave.
+    """Similarity of each initialization to the small network, and the metric after fine-tuning from it.
 
     Attributes:
         task: the new task.
-        names: of the initializations, S.
+        names: of the S initializations.
         scores: similarity by measure, each `(S,)`.
-        values: the task's metric of each run, `(runs, S)`.
+        values: the task's metric in each run, `(runs, S)`.
         small: the small network's own metric.
     """
 
@@ -44,16 +53,16 @@ class Transfer:
 
     @property
     def mean(self) -> np.ndarray:
-        """Metric, mean over runs `(S,)`."""
+        """Mean metric over runs, `(S,)`."""
         return self.values.mean(0)
 
     @property
     def ranks(self) -> np.ndarray:
-        """Rank of each initialization by its mean metric, 1 the best, `(S,)`."""
+        """Rank of each initialization by its mean metric, `(S,)`; 1 is the best."""
         return _ranks(self._goodness)
 
     def predicted_ranks(self, measure: str) -> np.ndarray:
-        """Rank of each by similarity, 1 the most similar, `(S,)`."""
+        """Rank of each initialization by similarity, `(S,)`; 1 is the most similar."""
         return _ranks(self.scores[measure])
 
     @property
@@ -61,15 +70,48 @@ class Transfer:
         return self.mean if self.task.kind.higher else -self.mean
 
     def correlation(self, measure: str) -> tuple[float, float, float]:
-        """Spearman and Pearson correlation of similarity with the metric, the better the higher; p of no relation.
+        """Spearman and Pearson correlation of similarity with the metric, and a permutation p value.
 
-        The p value is one-sided, (1 + #) / (B + 1) of random orders of the initializations, by ranks.
+        Metrics of errors are negated. The p value is one-sided, (1 + #) / (B + 1) over random orders of the
+        initializations, for the Spearman correlation.
         """
         scores, real = self.scores[measure], self._goodness
         found = evaluation.spearman(scores, real)
         rng = np.random.default_rng(0)
         null = [evaluation.spearman(scores, rng.permutation(real)) for _ in range(PERMUTATIONS)]
         return found, evaluation.pearson(scores, real), float(statistics.permutation_p(np.array(null), found))
+
+    def plot(self) -> "Figure":
+        """Draw the metric over similarity: a panel per measure, a point per initialization.
+
+        Points have the colors of their tasks' groups where these are known. Better is higher: axes of errors are
+        inverted.
+        """
+        groups = [TASKS[name].group if name in TASKS else "" for name in self.names]
+        shades = colors_of(groups)
+        count = len(self.scores)
+        figure = new_figure(GAP + count * (SIDE + GAP), 0.55 + SIDE + ABOVE)
+        for i, (label, scores) in enumerate(self.scores.items()):
+            axes = place(figure, GAP + i * (SIDE + GAP), 0.55, SIDE, SIDE)
+            for group, shade in shades.items():
+                some = np.array([one == group for one in groups])
+                axes.scatter(scores[some], self.mean[some], s=18, color=shade, label=group or None)
+            middle = (np.min(scores) + np.max(scores)) / 2
+            for name, x, y in zip(self.names, scores, self.mean, strict=True):
+                side, away = ("left", 4) if x <= middle else ("right", -4)
+                how = {"textcoords": "offset points", "ha": side, "va": "center", "parse_math": False}
+                axes.annotate(name, (x, y), (away, 0), fontsize=6, color=INK, **how)
+            spearman, _, p = self.correlation(label)
+            axes.set_title(f"rank correlation {spearman:.2f} (p = {p:.3g})", fontsize=9, loc="left", color=INK)
+            axes.set_xlabel(f"{label} with the small network", fontsize=9, color=INK)
+            axes.set_ylabel(self.task.kind.label, fontsize=9, color=INK)
+            axes.tick_params(labelsize=8, colors=INK)
+            if not self.task.kind.higher:
+                axes.invert_yaxis()
+            bare(axes, keep=("bottom", "left"))
+            if i == 0 and any(groups):
+                axes.legend(fontsize=7, frameon=False, labelcolor=INK, loc="best")
+        return figure
 
 
 def compare_initializations(
@@ -78,34 +120,36 @@ def compare_initializations(
     plan: Plan,
     measures: Mapping[str, Measure],
     probe: similarity.Probe,
-    work: Work,
+    work: Blocks,
     *,
     size: str = "small",
     seeds: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Transfer:
-    """Rank all initializations by similarity to a small network trained on the task, and fine-tune from each.
+    """Rank initializations by similarity to a small network trained on the task, and fine-tune from each.
 
-    Every network is the encoder with a new decoder on its last map of features, trained as a whole. As in RSA 2019
-    there is no ReLU within the decoder's pyramid; optimizer and augmentation are those of `Plan`, as for branches.
+    Every network is the encoder with a new decoder on its last feature map, trained as a whole. As in RSA 2019 there is
+    no ReLU within the decoder's pyramid; optimizer and augmentation are those of `Plan`, as for branches.
 
     Args:
-        bank: the initializations by name.
-        folder: with one task.
-        plan: of the training, the small network's too.
-        measures: of similarity, by name.
-        probe: which pictures similarity is computed on.
-        work: keeps what is done; of a `recipe` with `task` and `small`.
+        bank: initializations by name.
+        folder: pictures and one task.
+        plan: settings of the training, also of the small network.
+        measures: measures of similarity by name.
+        probe: settings of the similarity.
+        work: store of finished results, made with a `recipe` that includes `task` and `small`.
         size: of the small network, a name in `models.SIZES`.
         seeds: runs from each initialization.
-        progress: called with the networks trained and their number.
+        progress: called with the number of networks trained and in total.
 
     Raises:
-        ValueError: there are fewer than two initializations, or not one task, or damaged files.
+        ValueError: there are fewer than two initializations, not exactly one task, or files are damaged.
         FloatingPointError: a loss is not finite.
     """
     if len(bank) < 2 or len(folder.tasks) != 1:
-        raise ValueError(f"It takes several initializations and one task, not {len(bank)} and {len(folder.tasks)}.")
+        raise ValueError(
+            f"at least two initializations and exactly one task are needed, not {len(bank)} and {len(folder.tasks)}."
+        )
     task, names, total = folder.tasks[0], tuple(bank), 1 + seeds * len(bank)
     pictures = probe.pictures(folder.train)
     code, own = _small(task, folder, plan, probe, pictures, work, size)
@@ -124,7 +168,7 @@ def compare_initializations(
             def run(checkpoints: Path, name: str = name, seed: int = seed) -> dict[str, float]:
                 return _tuned(name, bank[name], task, folder, plan, seed, checkpoints)[1]
 
-            values[s, i] = work.result(f"{name}-{seed}", run)[task.kind.measured]
+            values[s, i] = work.get(f"{name}-{seed}", run)[task.kind.measured]
             if progress is not None:
                 progress(1 + s * len(names) + i + 1, total)
     return Transfer(task, names, scores, values, own)
@@ -133,11 +177,11 @@ def compare_initializations(
 def _tuned(
     name: str, encoder: Encoder, task: Task, folder: Folder, plan: Plan, seed: int, checkpoints: Path
 ) -> tuple[Encoder, dict[str, float]]:
-    """The encoder after fine-tuning with a decoder, and its metrics."""
+    """Fine-tune an encoder with a new decoder; return it and its metrics."""
     last = list(networks.layers(encoder, blocks=False))[-1]
     network = networks.branch(encoder, last, task, name=name, among=[last], activation=False, seed=seed)
-    fitted = training_runs.trained(network, task, folder.train, plan, seed=seed, checkpoints=checkpoints)
-    return fitted.network.network.encoder, training_runs.judged(fitted.network, task, folder.val, plan)
+    fitted = training_runs.train(network, task, folder.train, plan, seed=seed, checkpoints=checkpoints)
+    return fitted.network.network.encoder, training_runs.evaluate(fitted.network, task, folder.val, plan)
 
 
 def _small(
@@ -146,10 +190,10 @@ def _small(
     plan: Plan,
     probe: similarity.Probe,
     pictures: Dataset,
-    work: Work,
+    work: Blocks,
     size: str,
 ) -> tuple[np.ndarray, float]:
-    """The small network's codes of the pictures, and its metric."""
+    """Train the small network; return its codes of the pictures and its metric."""
 
     def made(checkpoints: Path) -> dict[str, np.ndarray]:
         encoder = models.SmallEncoder.named(size, rngs=nnx.Rngs(probe.seed + 1))
@@ -159,9 +203,10 @@ def _small(
             code = np.array(read_features(out)[0][SELF])
         return {"code": code, "metric": np.array(found[task.kind.measured])}
 
-    found = work.arrays("small-network", made)
+    found = work.get("small-network", made)
     return found["code"], float(found["metric"])
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    return 1 + np.sum(values[None] > values[:, None], axis=1)
+    """Ranks, 1 for the highest, ties sharing the best and NaN last."""
+    return rankdata(-np.nan_to_num(values, nan=-np.inf), "min")

@@ -1,4 +1,4 @@
-"""Encoders as branches need them: their layers, what they are shown of a picture, decoders that fit."""
+"""Branches of encoders: layers to branch from, preprocessing, and matching decoders."""
 
 import dataclasses
 import math
@@ -14,57 +14,50 @@ from jaxsim.vision.extraction import Preprocessing
 from jaxsim.vision.models.weights import Encoder
 
 DEPTH, RATIO = 256, 8
-"""Channels of DeepLab's parts: the published number, but no more than an eighth of the encoder's widest layer."""
+"""Channels of DeepLab's parts: the published number, at most an eighth of the encoder's widest layer."""
 STRIDE = 16
-"""Pixels of the picture for one of the map that DeepLab is given at most, as in the published networks."""
+"""Largest output stride of the features given to DeepLab, as in the published networks."""
 SMALL = 16
 """Channels of the parts of a small encoder's decoder."""
-SIDES = {"small": 64, "torchvision": 224, "taskonomy": 256}
-"""Pixels of the pictures that each kind of encoder was trained on."""
 
 
-def side(encoder: Encoder) -> int:
-    """Which of `SIDES` an encoder was made for."""
-    return SIDES[encoder.variant if isinstance(encoder, models.ResNet) else "small"]
-
-
-def shown(name: str, encoder: Encoder, pixels: int | None = None) -> Preprocessing:
-    """What an encoder is shown of a picture, at its own size or another.
+def preprocessing_for(name: str, encoder: Encoder, pixels: int | None = None) -> Preprocessing:
+    """Preprocessing of an encoder's pictures, at its own size or another.
 
     Raises:
-        ValueError: a network of Taskonomy bears the name of no task.
+        ValueError: a network of Taskonomy is not named after a task.
     """
     if isinstance(encoder, models.SmallEncoder):
-        return preprocessing_of(name).at(pixels or side(encoder))
+        return preprocessing_of(name).at(pixels or encoder.side)
     return extraction.preprocessing_of(name, encoder).at(pixels)
 
 
 def layers(encoder: Encoder, wanted: Sequence[str] = (), *, blocks: bool = True) -> dict[str, int]:
-    """Channels of the layers that are maps, by name from the first to the last.
+    """Channels of the layers that are feature maps, by name and in order.
 
     Args:
         encoder: the encoder.
-        wanted: names of some, `*` being any text; none for all.
-        blocks: without `wanted`, leave out what is not a block where the network has blocks.
+        wanted: names of layers, in which `*` matches any text; none for all.
+        blocks: without `wanted`, keep only the blocks of a network that has blocks.
 
     Raises:
-        ValueError: there is no such layer, or it is no map.
+        ValueError: there is no such layer, or it is not a feature map.
     """
     shapes = models.layer_shapes(encoder, (1, 64, 64, encoder.channels_in))
     maps = {name: shape[-1] for name, shape in shapes.items() if len(shape) == 4}
     if unknown := [pattern for pattern in wanted if not models.matching(maps, [pattern])]:
-        raise ValueError(f"The encoder has no map of features {unknown[0]!r}; it has {', '.join(maps)}.")
+        raise ValueError(f"the encoder has no feature map {unknown[0]!r}; it has {', '.join(maps)}.")
     chosen = models.matching(maps, wanted or (["block*"] if blocks else [])) or maps
     return {name: maps[name] for name in chosen}
 
 
 class Prepared(nnx.Module):
-    """A network that is given pictures `(b, h, w, 3)` from 0 to 1 and shown what it was trained on.
+    """A network that takes pictures `(b, h, w, 3)` in [0, 1] and applies its own preprocessing.
 
     Args:
-        network: called with what `preprocessing` makes of them.
-        preprocessing: its colors, clipping and scale. Its size and what it hides are left out, so that an inpainting
-            network is fine-tuned on whole pictures.
+        network: called with the preprocessed pictures.
+        preprocessing: of which colors, clipping and scale are used. Size and hidden center are not, so that an
+            inpainting network is fine-tuned on whole pictures.
     """
 
     def __init__(self, network: Any, preprocessing: Preprocessing):
@@ -72,7 +65,7 @@ class Prepared(nnx.Module):
         self.preprocessing = dataclasses.replace(preprocessing, frame=extraction.AsIs(), hides=False)
 
     def __call__(self, x: Any) -> Any:
-        """The network's values."""
+        """Preprocess pictures and apply the network."""
         return self.network(self.preprocessing(x * 255))
 
 
@@ -86,25 +79,25 @@ def branch(
     activation: bool = True,
     seed: int = 0,
 ) -> Prepared:
-    """A new decoder on one layer of an encoder, for a task, called with pictures from 0 to 1.
+    """Put a new decoder for a task on one layer of an encoder, for pictures in [0, 1].
 
-    After a `ResNet` the layer's channels are tiled to the least common multiple of all `among` layers' channels, 2,048
-    for the blocks of ResNet-50, and go into DeepLab's decoder (DDS 2020, section 5.2), whose parts have 256 channels
-    there; torchvision's variant is run at output stride 16, its last stride turned into dilation. A `SmallEncoder`
-    gets a small atrous pyramid without tiling: channels given several times to a linear layer change only how fast it
-    learns. Values have the pictures' size.
+    On a `ResNet` the layer's channels are tiled to the least common multiple of the `among` layers' channels, 2,048 for
+    the blocks of ResNet-50, and go into DeepLab's decoder (DDS 2020, section 5.2), whose parts have 256 channels there;
+    torchvision's variant is run at output stride 16, its last stride turned into dilation. A `SmallEncoder` gets a
+    small atrous pyramid without tiling, since repeating the inputs of a linear layer changes only how fast it learns.
+    Outputs have the pictures' size.
 
     Args:
-        encoder: the encoder, which stays as it is.
+        encoder: the encoder; it is not changed.
         layer: name of the layer.
-        task: what the branch is for.
-        name: of the encoder; of Taskonomy's networks that of their task.
-        among: the layers that branches are compared of; all blocks by default.
-        activation: of DeepLab's decoder: ReLU within the pyramid, as in DDS 2020 and not in RSA 2019.
+        task: task of the branch.
+        name: of the encoder; for Taskonomy's networks, that of their task.
+        among: layers whose branches are compared; all blocks by default.
+        activation: use ReLUs within DeepLab's pyramid, as in DDS 2020 and not in RSA 2019.
         seed: of the decoder's weights.
 
     Raises:
-        ValueError: there is no such layer, or a network of Taskonomy bears the name of no task.
+        ValueError: there is no such layer, or a network of Taskonomy is not named after a task.
 
     Example:
         >>> import jax.numpy as jnp
@@ -118,16 +111,7 @@ def branch(
         width = math.lcm(channels, *layers(encoder, among).values())
         depth = max(1, min(DEPTH, max(layers(encoder).values()) // RATIO))
         decoder = models.DeepLabDecoder(task.channels, channels_in=width, depth=depth, activation=activation, rngs=rngs)
-        encoder = _dense(encoder)
+        encoder = encoder.at_stride(STRIDE)
     else:
         decoder = models.AsppDecoder(task.channels, channels_in=channels, channels=SMALL, scale=1, rngs=rngs)
-    return Prepared(models.Branch(encoder, layer, decoder), shown(name, encoder))
-
-
-def _dense(encoder: models.ResNet) -> models.ResNet:
-    """The same weights at `STRIDE`, where the variant can be run so."""
-    if encoder.variant != "torchvision" or encoder.output_stride <= STRIDE:
-        return encoder
-    arguments: dict[str, Any] = encoder.configuration | {"output_stride": STRIDE}
-    graph = nnx.graphdef(nnx.eval_shape(lambda: models.ResNet(**arguments, rngs=nnx.Rngs(0))))
-    return nnx.merge(graph, nnx.state(encoder))
+    return Prepared(models.Branch(encoder, layer, decoder), preprocessing_for(name, encoder))

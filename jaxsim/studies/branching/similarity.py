@@ -1,35 +1,106 @@
-"""Similarity of an encoder's layers with encoders of tasks, on pictures of a folder."""
+"""Similarity of an encoder's layers with encoders of tasks, and the layer it recommends for each task."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
+from jaxsim import engine, measures, resampling, schemes
 from jaxsim.io import read_features
+from jaxsim.io.jobs import Blocks
 from jaxsim.measures import Measure
+from jaxsim.results import Affinity
 from jaxsim.studies.branching import networks
-from jaxsim.studies.branching.cache import Work
 from jaxsim.studies.branching.data import Pictures
-from jaxsim.studies.branching.recommendation import Recommendation, recommend
 from jaxsim.vision import extraction
 from jaxsim.vision.datasets import Dataset
 from jaxsim.vision.models.weights import Encoder
 
 LEAST = 8
-"""Pictures, below which a similarity means nothing."""
+"""Fewest pictures for a meaningful similarity."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Recommendation:
+    """Similarity of each layer with each task's encoder, and the most similar layer.
+
+    Attributes:
+        affinity: scores `(layers, tasks)`.
+        low: lower ends of the scores' intervals over pictures, `(layers, tasks)`; None without resamples.
+        high: upper ends of the intervals.
+        first_share: share of resamples in which each layer is the most similar one, `(layers, tasks)`.
+    """
+
+    affinity: Affinity
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+    first_share: np.ndarray | None = None
+
+    @property
+    def scores(self) -> np.ndarray:
+        """The scores in float64."""
+        return np.asarray(self.affinity.values, dtype=float)
+
+    @property
+    def best(self) -> dict[str, str]:
+        """The recommended layer for each task; tasks without known scores are left out."""
+        columns = zip(self.affinity.targets, self.scores.T, strict=True)
+        return {task: self.affinity.names[int(np.argmax(c))] for task, c in columns if np.isfinite(c).all()}
+
+
+def recommend(
+    layers: Mapping[str, Any],
+    tasks: Mapping[str, Any],
+    measure: Measure = measures.DDS_LAPLACIAN,
+    *,
+    resamples: int | None = None,
+    key: jax.Array | int = 0,
+    level: float = 0.95,
+) -> Recommendation:
+    """Compare every layer of one encoder with encoders of tasks, on features of the same pictures.
+
+    Source: Dwivedi et al., Duality diagram similarity (2020), section 6.4, figures 3 and 4.
+
+    Args:
+        layers: features `(n, ...)` of one encoder by layer.
+        tasks: features `(n, ...)` of one encoder per task, by task; in the paper those of their last layer.
+        measure: measure of similarity.
+        resamples: number of half-samples of the pictures for intervals, even; None for scores alone.
+        key: random key of the half-samples, or a seed.
+        level: of the intervals.
+
+    Raises:
+        ValueError: there are no layers or tasks, or their pictures differ in number.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> early, late = rng.normal(size=(2, 30, 8))
+        >>> found = recommend({"block1": early, "block2": late}, {"edges": early[:, ::-1], "classes": late + early / 9})
+        >>> found.best
+        {'edges': 'block1', 'classes': 'block2'}
+    """
+    if resamples is None:
+        return Recommendation(engine.affinity(layers, measure, against=tasks))
+    drawn = resampling.resample(layers, measure, schemes.HalfSamples(), n_resamples=resamples, key=key, against=tasks)
+    images = np.full(np.shape(drawn.estimate), drawn.images)
+    affinity = Affinity(np.asarray(drawn.estimate), images, drawn.names, drawn.targets, drawn.provenance, against=True)
+    low, high = (np.asarray(end, dtype=float) for end in drawn.interval(level))
+    return Recommendation(affinity, low, high, np.asarray(drawn.first_share(), dtype=float))
 
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """Which pictures similarity is computed on, and how.
+    """Settings of the similarity: its measure and the pictures it is computed on.
 
     Attributes:
-        measure: of similarity.
-        count: pictures at most, drawn at random from those to learn from; 200 in DDS 2020.
-        resamples: half-samples for intervals, an even number; None for scores alone.
+        measure: measure of similarity.
+        count: largest number of pictures, drawn at random from the training pictures; 200 in DDS 2020.
+        resamples: number of half-samples for intervals, even; None for scores alone.
         seed: of the draws.
-        side: of the pictures of the encoder whose layers are compared, in pixels; None for what its kind was made for.
+        side: in pixels, of the pictures shown to the compared encoder; None for its own.
     """
 
     measure: Measure
@@ -39,22 +110,22 @@ class Probe:
     side: int | None = None
 
     def pictures(self, pictures: Pictures) -> Dataset:
-        """The pictures, without targets.
+        """Draw the pictures and drop their targets.
 
         Raises:
-            ValueError: there are too few.
+            ValueError: there are too few pictures.
         """
         have = min(self.count, len(pictures))
         if have < LEAST:
-            raise ValueError(f"Similarity needs at least {LEAST} pictures to learn from; there are {have}.")
+            raise ValueError(f"similarity needs at least {LEAST} training pictures; there are {have}.")
         drawn = np.random.default_rng(self.seed).permutation(len(pictures))[:have]
         dataset = pictures.dataset.select([pictures.dataset.ids[i] for i in np.sort(drawn)])
         return dataclasses.replace(dataset, labels={})
 
 
-def codes(bank: Mapping[str, Encoder], pictures: Dataset, work: Work, label: str = "bank") -> dict[str, np.ndarray]:
-    """What the last layer of each encoder makes of the pictures, at the size that its kind was made for."""
-    shown = {name: networks.shown(name, encoder) for name, encoder in bank.items()}
+def codes(bank: Mapping[str, Encoder], pictures: Dataset, work: Blocks, label: str = "bank") -> dict[str, np.ndarray]:
+    """Features of each encoder's last layer, for pictures at the encoder's own size."""
+    shown = {name: networks.preprocessing_for(name, encoder) for name, encoder in bank.items()}
     out = work.folder / "features" / label
     if not out.exists():
         extraction.extract(pictures, bank, out, preprocessing=shown)
@@ -62,25 +133,25 @@ def codes(bank: Mapping[str, Encoder], pictures: Dataset, work: Work, label: str
     return {name: features[name] for name in bank}
 
 
-def compared(
+def score_layers(
     encoder: Encoder,
     bank: Mapping[str, np.ndarray],
     pictures: Dataset,
     probe: Probe,
-    work: Work,
+    work: Blocks,
     *,
     name: str,
     label: str = "layers",
     wanted: Sequence[str] = (),
 ) -> Recommendation:
-    """Similarity of an encoder's layers with the codes of tasks' encoders.
+    """Score an encoder's layers by similarity with the codes of tasks' encoders.
 
     Args:
         encoder: the encoder.
         bank: codes of the same pictures by task.
-        pictures: as `probe.pictures` gives.
-        probe: how.
-        work: keeps the features.
+        pictures: the result of `probe.pictures`.
+        probe: settings of the similarity.
+        work: store of the features.
         name: of the encoder.
         label: of the encoder in the work folder.
         wanted: names of layers; all blocks by default.
@@ -91,7 +162,7 @@ def compared(
     names = list(networks.layers(encoder, wanted))
     out = work.folder / "features" / "-".join((label, *names))
     if not out.exists():
-        shown = {name: networks.shown(name, encoder, probe.side)}
+        shown = {name: networks.preprocessing_for(name, encoder, probe.side)}
         extraction.extract(pictures, {name: encoder}, out, layers=names, preprocessing=shown)
     features, _ = read_features(out)
     found = {layer: features[f"{name}.{layer}" if len(names) > 1 else name] for layer in names}

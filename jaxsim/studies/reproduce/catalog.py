@@ -1,4 +1,4 @@
-"""The experiments by name, running several of them, and the summary of what came out."""
+"""The experiments by name, running several of them, and a summary of their outcomes."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -7,21 +7,19 @@ from jaxsim.studies.reproduce.image_subsets import images, subsets
 from jaxsim.studies.reproduce.layers import depth, layer_types
 from jaxsim.studies.reproduce.measure_comparison import grid, methods
 from jaxsim.studies.reproduce.model_sizes import sizes, small
-from jaxsim.studies.reproduce.new_tasks import new_task
-from jaxsim.studies.reproduce.outcomes import Outcome
-from jaxsim.studies.reproduce.settings import Setting
-from jaxsim.studies.reproduce.source_selection import selection
+from jaxsim.studies.reproduce.settings import Outcome, Setting
+from jaxsim.studies.reproduce.source_selection import new_task, selection
 from jaxsim.studies.reproduce.task_trees import rsa_matrix, trees
 from jaxsim.studies.reproduce.training_stages import stages
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """An experiment and what it needs.
+    """An experiment and the parts of a setting that it needs.
 
     Attributes:
-        run: from a setting to an outcome.
-        parts: of the setting besides codes, for `setting(parts=...)`.
+        run: function from a setting to an outcome.
+        parts: parts of the setting besides codes, for `setting(parts=...)`.
     """
 
     run: Callable[[Setting], Outcome]
@@ -47,17 +45,17 @@ SUMMARY = ("experiment", "source", "claim", "criterion", "paper", "here", "holds
 
 
 def chosen(names: Sequence[str]) -> dict[str, Experiment]:
-    """The experiments of these names, in the papers' order; 'all' or no name gives all.
+    """Look up experiments, in the papers' order; 'all' or no names give all of them.
 
     Raises:
-        ValueError: no experiment has that name.
+        ValueError: a name is unknown.
 
     >>> list(chosen(["trees", "depth"]))
     ['depth', 'trees']
     """
     unknown = [name for name in names if name not in EXPERIMENTS and name != "all"]
     if unknown:
-        raise ValueError(f"No experiment is called {unknown[0]!r}; there are {', '.join(EXPERIMENTS)}, or all.")
+        raise ValueError(f"there is no experiment {unknown[0]!r}; there are {', '.join(EXPERIMENTS)}, or all.")
     every = not names or "all" in names
     return {name: one for name, one in EXPERIMENTS.items() if every or name in names}
 
@@ -65,15 +63,15 @@ def chosen(names: Sequence[str]) -> dict[str, Experiment]:
 def run(
     setting: Setting, names: Sequence[str] = (), progress: Callable[[str], None] | None = None
 ) -> dict[str, Outcome]:
-    """Outcomes of the named experiments, or of all.
+    """Run the named experiments, or all of them.
 
     Args:
-        setting: what they work on.
-        names: in any order; none for all.
+        setting: features and measured transfer.
+        names: names of experiments in any order; none for all.
         progress: called with the name of each before it runs.
 
     Raises:
-        ValueError: no experiment has that name, or the setting lacks what one needs.
+        ValueError: a name is unknown, or the setting lacks a part that one needs.
     """
     found = {}
     for name, one in chosen(names).items():
@@ -84,5 +82,5 @@ def run(
 
 
 def summary(outcomes: Sequence[Outcome]) -> list[list[str]]:
-    """One row an experiment, as text, in the columns of `SUMMARY`."""
+    """One row of text per experiment, with the columns of `SUMMARY`."""
     return [[o.name, o.source, o.claim, o.criterion, o.paper, o.here, "yes" if o.holds else "no"] for o in outcomes]

@@ -1,4 +1,4 @@
-"""Figures of the outcomes."""
+"""Figures of outcomes."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,12 @@ from jaxsim.plotting.canvas import (
     MARKERS,
     bare,
     colors_of,
-    listing,
+    labeled_rows,
     new_figure,
     place,
     text_width,
 )
-from jaxsim.plotting.trees import draw_tree
+from jaxsim.plotting.dendrograms import draw_tree
 from jaxsim.results import Affinity
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def _color(labels: Any, groups: Mapping[str, str]) -> None:
 
 
 def _key(axes: Any, groups: Mapping[str, str], left: float, top: float) -> None:
-    """Names of the groups in their colors, one below the other, at inches from the figure's lower left corner."""
+    """Draw the names of groups in their colors; `left` and `top` are inches from the figure's lower left corner."""
     figure = axes.get_figure()
     width, height = figure.get_size_inches()
     for i, (group, color) in enumerate(colors_of(groups.values()).items()):
@@ -43,7 +43,7 @@ def _key(axes: Any, groups: Mapping[str, str], left: float, top: float) -> None:
 
 
 def grouped_heatmap(affinity: Affinity, tree: "Tree", groups: Mapping[str, str]) -> "Figure":
-    """A matrix in the order of its tree, names in the colors of their groups."""
+    """Draw a matrix in the order of its tree, with names in the colors of their groups."""
     figure = affinity_heatmap(affinity, tree)
     axes = figure.axes[0]
     for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
@@ -53,7 +53,7 @@ def grouped_heatmap(affinity: Affinity, tree: "Tree", groups: Mapping[str, str])
 
 
 def two_trees(trees: Sequence["Tree"], titles: Sequence[str], groups: Mapping[str, str]) -> "Figure":
-    """Trees beside each other, names in the colors of their groups."""
+    """Draw trees side by side, with names in the colors of their groups."""
     count = max(len(tree.names) for tree in trees)
     font, wide, below, above = 9.0, 2.4, 0.55, 0.4
     height, words = count * font * 1.9 / 72, text_width(list(groups), font) + 0.2
@@ -85,9 +85,9 @@ def lines(
     level: float | None = None,
     spans: Mapping[str, Sequence[tuple[float | None, float | None]]] | None = None,
 ) -> "Figure":
-    """One line a series over the same x; a `level` is drawn across; `spans` are intervals of correlations, by series.
+    """Draw one line per series over the same x, a horizontal line at `level`, and intervals `spans` by series.
 
-    Words along x stand at equal distances, an empty one for a gap. The paper's series are hollow points without a line.
+    Words along x are equally spaced; an empty one is a gap. The paper's series are hollow points without a line.
     """
     figure = new_figure(5.2, 3.3)
     axes = place(figure, 0.7, 0.6, 4.3, 2.2)
@@ -133,12 +133,12 @@ def _printed(label: str) -> bool:
 
 
 def _style(label: str, place: int) -> dict[str, Any]:
-    """Color of a series; the paper's is gray and hollow."""
+    """Style of a series; the paper's is gray and hollow."""
     return {"color": GRAY, "markerfacecolor": "none"} if _printed(label) else {"color": COLORS[place]}
 
 
 def _numbers(values: Sequence[Any]) -> np.ndarray:
-    """Floats, not a number for what is not known."""
+    """Convert to floats, with NaN for None."""
     return np.array(values, dtype=float)
 
 
@@ -150,8 +150,8 @@ def listed(
     spans: Sequence[tuple[float | None, float | None]] | None = None,
     marks: Sequence[float] = (),
 ) -> "Figure":
-    """Points of one or more series, a line of text each; `spans` are intervals of the last series but the paper's."""
-    figure, axes = listing(names, 4.2, above=0.4)
+    """Draw points of one or more series, a row per name; `spans` are intervals of the last series of ours."""
+    figure, axes = labeled_rows(names, 4.2, above=0.4)
     places = np.arange(len(names), dtype=float)
     shown = [label for label in series if not _printed(label)]
     for i, (label, values) in enumerate(series.items()):
@@ -169,9 +169,9 @@ def listed(
 def side_by_side(
     names: Sequence[str], panels: Mapping[str, Sequence[float | None]], groups: Mapping[str, str]
 ) -> "Figure":
-    """Points on scales of their own beside each other, a line of text each, names in the colors of their groups."""
+    """Draw points in panels side by side, a row per name, with names in the colors of their groups."""
     wide, gap = 1.75, 0.25
-    figure, first = listing(names, wide, right=(wide + gap) * (len(panels) - 1) + 0.9)
+    figure, first = labeled_rows(names, wide, right=(wide + gap) * (len(panels) - 1) + 0.9)
     width, height = figure.get_size_inches()
     left, below, _, up = first.get_position().bounds * np.array([width, height, width, height])
     places, colors = np.arange(len(names), dtype=float), colors_of(groups.values())
@@ -193,5 +193,5 @@ def side_by_side(
 
 
 def cells(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], what: str) -> "Figure":
-    """A table of numbers as a heat map."""
+    """Draw a table of numbers as a heat map."""
     return affinity_heatmap(Affinity.from_array(values, rows, columns, measure=what, against=True))

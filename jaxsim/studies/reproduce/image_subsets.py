@@ -1,4 +1,4 @@
-"""Which pictures, and how many: stability of rankings, spread over subsets, another world."""
+"""Experiments on the number and choice of pictures: stability of rankings, spread over subsets, another world."""
 
 import functools
 from typing import NamedTuple
@@ -8,9 +8,8 @@ import numpy as np
 
 from jaxsim import engine, evaluation, measures, resampling, schemes
 from jaxsim.results import Affinity
-from jaxsim.studies.reproduce import figures, statistics
-from jaxsim.studies.reproduce.outcomes import Outcome
-from jaxsim.studies.reproduce.settings import Setting
+from jaxsim.studies.reproduce import figures, rankings
+from jaxsim.studies.reproduce.settings import Outcome, Setting
 
 COUNTS = (50, 100, 200, 300, 400, 500)
 DRAWS = 10
@@ -19,11 +18,11 @@ SUBSET_PAPER = {
     "dds-cosine": ("0.722 +- 0.049", "0.525 +- 0.057"),
     "dds-laplacian": ("0.765 +- 0.038", "0.578 +- 0.050"),
 }
-"""Table 4 of DDS 2020: pictures of the target's data set (Pascal VOC), of another (Taskonomy)."""
+"""Table 4 of DDS 2020: pictures of the target's dataset (Pascal VOC) and of another (Taskonomy)."""
 
 
 class Count(NamedTuple):
-    """A row of the table of `images`: correlation of rankings by so many pictures with those by other pictures."""
+    """A row of the table of `images`: correlation of rankings by n pictures with those by other pictures."""
 
     pictures: int
     mean_correlation: float
@@ -43,7 +42,7 @@ class Subsets(NamedTuple):
 
 
 def images(setting: Setting) -> Outcome:
-    """Similarity rankings from n pictures against those from other pictures (RSA 2019, supplement S3.3).
+    """Compare similarity rankings from n pictures with those from other pictures (RSA 2019, supplement S3.3).
 
     The paper's reference contains the n pictures; here the two sets are disjoint, which is harder.
 
@@ -88,7 +87,7 @@ def images(setting: Setting) -> Outcome:
 
 
 def _subsets(code, n, most, setting):
-    """RSA matrices of a few random sets of n pictures."""
+    """RSA matrices of random sets of n pictures."""
     rng, draws = np.random.default_rng((setting.seed, n)), 3 if setting.quick else DRAWS
     places = [np.sort(rng.permutation(most)[:n]) for _ in range(draws if n < most else 1)]
     drawn = ({name: x[place] for name, x in code.items()} for place in places)
@@ -103,10 +102,10 @@ def _rankings(mine, theirs) -> list[float]:
 
 
 def subsets(setting: Setting) -> Outcome:
-    """Agreement with transfer over subsets of pictures of the right and of another world (DDS 2020, table 4).
+    """Compare agreement with transfer over subsets of pictures of the same and of another world (DDS 2020, table 4).
 
-    The spread over subsets is the paper's number; it is not a standard error. Self is left out, as the paper's target
-    is no source.
+    The spread over subsets is the paper's number; it is not a standard error. The diagonal is left out, as the paper's
+    target is not a source.
 
     Raises:
         ValueError: the setting has no codes of another world.
@@ -154,4 +153,4 @@ def subsets(setting: Setting) -> Outcome:
 
 
 def _mean_agreement(values, names, setting) -> float:
-    return statistics.agreement(Affinity.from_array(values, names, measure="dds"), setting, diagonal=False).mean
+    return rankings.agreement(Affinity.from_array(values, names, measure="dds"), setting, diagonal=False).mean

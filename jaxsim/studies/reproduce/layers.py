@@ -1,4 +1,4 @@
-"""Depth: how much each layer says of the task and of transfer, and to which tasks it is nearest."""
+"""Experiments on layers: their similarity across tasks, agreement with transfer, and most similar tasks."""
 
 import functools
 import itertools
@@ -7,18 +7,17 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxsim import engine, measures
-from jaxsim.studies.reproduce import figures, statistics
-from jaxsim.studies.reproduce.outcomes import Outcome
-from jaxsim.studies.reproduce.settings import Setting
+from jaxsim.studies.reproduce import figures, rankings
+from jaxsim.studies.reproduce.settings import Outcome, Setting
 
 ENCODER = "class_object"
-"""Whose layers `layer_types` looks at; the paper's was trained on ImageNet's object classes."""
+"""Encoder whose layers `layer_types` compares; the paper's was trained on ImageNet's object classes."""
 EARLY, LATE = "2d", "semantic"
-"""Groups of tasks that are to be nearest to earlier and to later layers."""
+"""Groups of tasks expected to be most similar to earlier and to later layers."""
 
 
 class Layer(NamedTuple):
-    """A row of the table of `depth`: features of an image, and means over pairs of tasks and over targets."""
+    """A row of the table of `depth`: features per image, and means over pairs of tasks and over targets."""
 
     layer: str
     features: int | None
@@ -28,16 +27,16 @@ class Layer(NamedTuple):
 
 
 def depth(setting: Setting) -> Outcome:
-    """RSA at every layer and of the labels: similarity of different tasks, agreement with transfer (RSA 2019, fig. 5).
+    """Compare RSA at every layer, and of the labels, across tasks and with transfer (RSA 2019, fig. 5).
 
-    The labels of a task are its targets of the same pictures, images at half size; they are no layer. Transfer is
-    measured from the last layer, which favors its agreement with transfer.
+    The labels of a task are its targets for the same pictures, images at half size; they do not count as a layer.
+    Transfer is measured from the last layer, which favors that layer's agreement with transfer.
 
     Raises:
-        ValueError: the setting holds one layer only, or no labels.
+        ValueError: the setting has only one layer, or no labels.
     """
     if len(setting.features) < 2:
-        raise ValueError("depth needs features of several layers, and the setting holds one.")
+        raise ValueError("depth needs features of several layers, but the setting has one.")
     if setting.labels is None:
         raise ValueError("depth needs the tasks' own targets of the pictures: a setting with labels.")
     rows = []
@@ -47,7 +46,7 @@ def depth(setting: Setting) -> Outcome:
         off = np.asarray(affinity.values, dtype=float)[~np.eye(len(affinity.names), dtype=bool)]
         shapes = {int(np.prod(values.shape[1:])) for values in features.values()}
         size = shapes.pop() if len(shapes) == 1 else None
-        scores = [statistics.agreement(affinity, setting, diagonal=d).mean for d in (False, True)]
+        scores = [rankings.agreement(affinity, setting, diagonal=d).mean for d in (False, True)]
         rows.append(Layer(layer, size, float(np.nanmean(off)), *scores))
     *layers, labels = rows
     first, last = layers[0], layers[-1]
@@ -83,23 +82,23 @@ def depth(setting: Setting) -> Outcome:
 
 
 def _along(first: Layer, last: Layer, labels: Layer, field: str) -> str:
-    """A field at the first and last layer and of the labels, in words."""
+    """Format a field at the first and last layer and of the labels."""
     values = [getattr(row, field) for row in (first, last, labels)]
     return f"{values[0]:.2f} at {first.layer}, {values[1]:.2f} at {last.layer}, {values[2]:.2f} of labels"
 
 
 def layer_types(setting: Setting) -> Outcome:
-    """DDS of every layer of one encoder with the codes of all other tasks' (DDS 2020, fig. 3 and 4).
+    """Compare every layer of one encoder with the codes of other tasks by DDS (DDS 2020, fig. 3 and 4).
 
-    The p value counts all exchanges of tasks between the two groups; with two tasks in one of them few are possible.
+    The p value is exact, over all exchanges of tasks between the two groups; with two tasks in a group there are few.
 
     Raises:
-        ValueError: the setting holds one layer only, or lacks the encoder or a task of either group.
+        ValueError: the setting has only one layer, or lacks the encoder or a task of either group.
     """
     if len(setting.features) < 2:
-        raise ValueError("layers needs features of several layers, and the setting holds one.")
+        raise ValueError("layers needs features of several layers, but the setting has one.")
     if ENCODER not in setting.truth.sources:
-        raise ValueError(f"layers looks at the layers of {ENCODER}, which is no source of measured transfer.")
+        raise ValueError(f"layers compares the layers of {ENCODER}, which is not a source of measured transfer.")
     codes = {name: code for name, code in setting.code.items() if name != ENCODER}
     seen = {layer: np.asarray(features[ENCODER]) for layer, features in setting.features.items()}
     names, scores = list(seen), engine.affinity(seen, measures.DDS_LAPLACIAN, against=codes)
@@ -108,7 +107,7 @@ def layer_types(setting: Setting) -> Outcome:
     best = np.argmax(values, axis=1)
     lacking = [group for group in (EARLY, LATE) if group not in groups]
     if lacking:
-        raise ValueError(f"layers compares {EARLY} tasks with {LATE} ones; of {lacking[0]} there is none.")
+        raise ValueError(f"layers compares {EARLY} tasks with {LATE} ones; there are none of group {lacking[0]}.")
     rows = [(name, groups[i], *values[i].tolist(), names[best[i]]) for i, name in enumerate(codes)]
     depths = {group: 1 + float(np.mean(best[np.array(groups) == group])) for group in dict.fromkeys(groups)}
     p, exchanges = _exchanged(best, np.array(groups))
@@ -120,13 +119,13 @@ def layer_types(setting: Setting) -> Outcome:
         source="DDS 2020, figures 3 and 4",
         claim="Early layers of one encoder are most similar to low-level tasks, late layers to semantic ones.",
         criterion=f"the layer most similar to a task is on average earlier for {EARLY} than for {LATE} tasks, "
-        f"exact permutation p < {statistics.LEVEL}",
+        f"exact permutation p < {rankings.LEVEL}",
         paper="block 1 of a ResNet-50 trained on ImageNet is nearest to 2D tasks, block 3 to 3D, block 4 to semantic "
         "ones",
         here=f"most similar layer of {ENCODER}'s {len(names)}, mean: "
         + ", ".join(f"{group} {value:.1f}" for group, value in depths.items())
         + f" ({EARLY} before {LATE}: p = {p:.3g}, {exchanges} exchanges of tasks)",
-        holds=bool(depths[EARLY] < depths[LATE] and p < statistics.LEVEL),
+        holds=bool(depths[EARLY] < depths[LATE] and p < rankings.LEVEL),
         header=("task", "group", *names, "most_similar"),
         rows=tuple(rows),
         draw=functools.partial(
@@ -140,7 +139,7 @@ def layer_types(setting: Setting) -> Outcome:
 
 
 def _exchanged(best: np.ndarray, groups: np.ndarray) -> tuple[float, int]:
-    """P value of the later group's mean place less the earlier one's, by all exchanges of their tasks; their number."""
+    """Exact p value of the difference in mean layer between the groups, and the number of exchanges of their tasks."""
     best, late = best[(groups == EARLY) | (groups == LATE)], groups[(groups == EARLY) | (groups == LATE)] == LATE
     count = int(late.sum())
     sums = np.array([best[list(places)].sum() for places in itertools.combinations(range(len(best)), count)])

@@ -1,4 +1,4 @@
-"""Which measure: the grid of duality diagrams, and the comparison of methods."""
+"""Experiments on measures: the grid of duality diagrams, and the comparison of methods."""
 
 import functools
 import time
@@ -10,9 +10,8 @@ import numpy as np
 
 from jaxsim import engine, evaluation, measures, pairwise, resampling, schemes, transforms
 from jaxsim.results import Affinity
-from jaxsim.studies.reproduce import figures, statistics
-from jaxsim.studies.reproduce.outcomes import Outcome
-from jaxsim.studies.reproduce.settings import Setting
+from jaxsim.studies.reproduce import figures, rankings
+from jaxsim.studies.reproduce.settings import Outcome, Setting
 
 TRANSFORMS = {
     "identity": transforms.identity,
@@ -41,7 +40,7 @@ GRID_PAPER = np.array(
         [0.750, 0.740, 0.862, 0.838, 0.853, 0.832, 0.852],
     ]
 ).T
-"""Correlation with Taskonomy affinity as in the notebook released with DDS 2020, rows and columns as above."""
+"""Correlation with Taskonomy's affinity from the notebook released with DDS 2020; rows and columns as above."""
 METHODS = {
     "DDS, Laplacian": (measures.DDS_LAPLACIAN, 0.860),
     "DDS, cosine": (measures.DDS_COSINE, 0.862),
@@ -49,8 +48,8 @@ METHODS = {
     "CKA, linear": (measures.CKA_LINEAR, 0.639),
     "CKA, RBF": (measures.CKA_RBF, 0.815),
 }
-"""Measures and the papers' correlation with transfer affinity, self included; for CKA those of the same cells of
-`GRID_PAPER`, identity with the linear and the RBF kernel."""
+"""Measures and the papers' correlation with transfer affinity, diagonal included; for CKA from the cells of
+`GRID_PAPER` for the identity with the linear and the RBF kernel."""
 
 
 class Cell(NamedTuple):
@@ -77,14 +76,14 @@ class Method(NamedTuple):
 
 
 def grid(setting: Setting) -> Outcome:
-    """Agreement with transfer of every transform and pairwise function (DDS 2020, table 2)."""
+    """Compare agreement with transfer of every transform and pairwise function (DDS 2020, table 2)."""
     cells = [(t, f) for t in TRANSFORMS for f in FUNCTIONS]
     code = setting.code
     rows_of = [[measures.dds(t, f) for f in FUNCTIONS.values()] for t in TRANSFORMS.values()]
     found = [one for wanted in rows_of for one in engine.affinity(code, wanted)]
     shape = (len(TRANSFORMS), len(FUNCTIONS))
     scores = {
-        diagonal: np.array([statistics.agreement(a, setting, diagonal=diagonal).mean for a in found]).reshape(shape)
+        diagonal: np.array([rankings.agreement(a, setting, diagonal=diagonal).mean for a in found]).reshape(shape)
         for diagonal in (True, False)
     }
     rows = [
@@ -116,18 +115,18 @@ def grid(setting: Setting) -> Outcome:
 
 
 def methods(setting: Setting) -> Outcome:
-    """DDS, RSA, CKA and chance beside each other (DDS 2020, table 3).
+    """Compare DDS, RSA, CKA and chance (DDS 2020, table 3).
 
-    Seconds are of one call on all networks' features in memory, after a call that compiles. The interval is of the
-    correlation without self, over pictures and targets. The p values are of relabeling the networks: each measure's
-    own, and that of the best of all measures, whose null is the highest of them in each relabeling.
+    Seconds are of one compiled call on all networks' features in memory. The interval is of the correlation without the
+    diagonal, over pictures and targets. The p values are from relabeling the networks: one per measure, and one of the
+    best measure, whose null distribution is the highest correlation in each relabeling.
     """
     code, names = setting.code, list(METHODS)
     found, seconds = zip(*(_timed(code, measure) for measure, _ in METHODS.values()), strict=True)
     with_self, without = (
-        [statistics.agreement(a, setting, diagonal=diagonal) for a in found] for diagonal in (True, False)
+        [rankings.agreement(a, setting, diagonal=diagonal) for a in found] for diagonal in (True, False)
     )
-    observed, null = statistics.relabeled_means(found, setting)
+    observed, null = rankings.relabeled_means(found, setting)
     spans = _intervals(code, setting)
     rows = [
         Method(
@@ -136,16 +135,16 @@ def methods(setting: Setting) -> Outcome:
             with_self[i].mean,
             without[i].mean,
             *spans[i],
-            p=statistics.p_value(observed[i], null[:, i]),
+            p=rankings.p_value(observed[i], null[:, i]),
             seconds=seconds[i],
         )
         for i, name in enumerate(names)
     ]
     rows.append(Method("random", None, *_random(setting, found[0].names)))
-    p_best = statistics.p_value(observed.max(), null.max(1))
+    p_best = rankings.p_value(observed.max(), null.max(1))
     score = {row.method: row.with_self for row in rows}
     gains = np.asarray(without[0].per_target) - np.asarray(without[names.index("RSA")].per_target)
-    ahead, low, high = statistics.over_tasks(gains, setting)
+    ahead, low, high = rankings.over_tasks(gains, setting)
     span = "" if low is None else f" ({low:+.3f} to {high:+.3f} over targets)"
     ours = [name for name in score if name.startswith("DDS")]
     ahead_of_all = min(score[name] for name in ours) > max(score[name] for name in score if name not in ours)
@@ -154,11 +153,11 @@ def methods(setting: Setting) -> Outcome:
         source="DDS 2020, table 3",
         claim="DDS predicts transfer better than RSA, CKA and chance.",
         criterion="self included, both DDS measures correlate more than each of the others, and the best measure's "
-        f"permutation p < {statistics.LEVEL}",
+        f"permutation p < {rankings.LEVEL}",
         paper="DDS .860 (Laplacian) and .862 (cosine), RSA .777",
         here=", ".join(f"{name} {value:.3f}" for name, value in score.items())
         + f"; p of the best of {len(names)} = {p_best:.3g}; DDS Laplacian less RSA without self {ahead:+.3f}{span}",
-        holds=bool(ahead_of_all and p_best < statistics.LEVEL),
+        holds=bool(ahead_of_all and p_best < rankings.LEVEL),
         header=Method._fields,
         rows=tuple(rows),
         draw=functools.partial(
@@ -176,7 +175,7 @@ def methods(setting: Setting) -> Outcome:
 
 
 def _timed(code, measure):
-    """The affinity matrix, and the seconds of a call that compiles nothing."""
+    """The affinity matrix, and the seconds of a call that is already compiled."""
     np.asarray(engine.affinity(code, measure).values)
     start = time.perf_counter()
     found = engine.affinity(code, measure)
@@ -185,7 +184,7 @@ def _timed(code, measure):
 
 
 def _intervals(code, setting):
-    """95 % interval of every measure's agreement without self, over pictures and targets."""
+    """95 % interval of every measure's agreement without the diagonal, over pictures and targets."""
     first, second = jax.random.split(jax.random.key(setting.seed))
     wanted = [measure for measure, _ in METHODS.values()]
     count = 50 if setting.quick else 200
@@ -198,12 +197,12 @@ def _intervals(code, setting):
 
 
 def _random(setting, names):
-    """Mean agreement, with and without self, of symmetric random similarities that put self first."""
+    """Mean agreement, with and without the diagonal, of random symmetric similarities with the diagonal highest."""
     rng, draws = np.random.default_rng(setting.seed), []
     for _ in range(20 if setting.quick else 200):
         values = rng.uniform(size=(len(names),) * 2)
         values = (values + values.T) / 2
         np.fill_diagonal(values, 1.0)
         made = Affinity.from_array(values, names, measure="random")
-        draws.append([statistics.agreement(made, setting, diagonal=d).mean for d in (True, False)])
+        draws.append([rankings.agreement(made, setting, diagonal=d).mean for d in (True, False)])
     return tuple(float(v) for v in np.mean(draws, 0))

@@ -1,4 +1,4 @@
-"""The workshop of the experiments that train: it trains each network once, keeps it, and shows it their pictures."""
+"""Networks that the experiments train: each trained once, kept, and shown their pictures."""
 
 import contextlib
 import dataclasses
@@ -45,7 +45,7 @@ class TrainedEncoder:
     skill: float | None
 
 
-class Workshop:
+class ModelCache:
     """Trains networks on pictures of their own, each once however many experiments need it.
 
     Args:
@@ -129,7 +129,7 @@ class Workshop:
 
     @contextlib.contextmanager
     def _checkpoints(self, world: str, *, keep: bool) -> Iterator[Path | None]:
-        """A folder for checkpoints: the workshop's, or one for the time of a run that `keep`s several stages."""
+        """A folder for checkpoints: the cache's, or one for the time of a run that `keep`s several stages."""
         if self._folder is not None:
             amount = f"{self._learners(world)}x{self.recipe.steps}-{self.shown[world].shape[1]}px"
             yield self._folder / f"{world}-{amount}"

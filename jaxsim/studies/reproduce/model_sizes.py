@@ -1,4 +1,4 @@
-"""Model size: networks of other sizes, and smaller ones, rank the bank as its own networks do."""
+"""Experiments on model size: whether networks of other sizes rank the bank as its own networks do."""
 
 import functools
 import itertools
@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from jaxsim import engine, measures
-from jaxsim.studies.reproduce import figures, rankings, statistics
-from jaxsim.studies.reproduce.outcomes import Outcome
-from jaxsim.studies.reproduce.settings import Setting
+from jaxsim.studies.reproduce import figures, rankings
+from jaxsim.studies.reproduce.settings import Outcome, Setting
 
 if TYPE_CHECKING:
     from jaxsim.vision.models import SmallEncoder
@@ -18,13 +17,13 @@ SMALLER = "tiny"
 """The small network of `small`: one size below the bank's."""
 LADDER, LADDER_QUICK = ("tiny", "small", "wide", "deep", "large"), ("tiny", "small", "wide")
 HANDFUL = ("autoencoder", "keypoint2d", "edge3d", "rgb2sfnorm", "room_layout", "class_object")
-"""Target tasks of `sizes`: of every group, with both of the paper's figure 7."""
+"""Target tasks of `sizes`: from every group, including both in the paper's figure 7."""
 PAPER = 0.96
 """Rank correlation of a smaller encoder's ranking with the larger one's, for Pascal VOC."""
 SMALL_PAPER = 0.85
 """Mean rank correlation over 14 tasks."""
 TOP, SHARED = (1, 3, 5), 5
-"""Places of a first choice that are counted, and how many first places two rankings are to share."""
+"""Ranks within which a first choice is counted, and the number of first ranks that are compared."""
 
 
 class Size(NamedTuple):
@@ -62,9 +61,9 @@ class Small(NamedTuple):
 
 
 def sizes(setting: Setting) -> Outcome:
-    """Rankings of the bank by networks of several sizes against the bank's own (RSA 2019, supplement S3.2).
+    """Compare rankings of the bank by networks of several sizes with the bank's own (RSA 2019, supplement S3.2).
 
-    The size that the bank has itself shows what another seed and other pictures do alone.
+    The size of the bank's own networks shows the effect of another seed and other pictures alone.
 
     Raises:
         ValueError: the setting has no workshop.
@@ -75,7 +74,7 @@ def sizes(setting: Setting) -> Outcome:
 
     def agreement(scores: np.ndarray) -> tuple[float, float | None, float | None]:
         each = [rankings.alike(scores[:, t], truth[:, t], setting, n).spearman for t, n in enumerate(names)]
-        return statistics.over_tasks(each, setting)
+        return rankings.over_tasks(each, setting)
 
     rows, found, real = [], {}, {}
     for size in LADDER_QUICK if setting.quick else LADDER:
@@ -84,7 +83,7 @@ def sizes(setting: Setting) -> Outcome:
         same = [rankings.alike(scores[:, t], target[:, t], setting, n) for t, n in enumerate(names)]
         ranks = [one.spearman for one in same]
         lowest, skill = int(np.argmin(ranks)), float(np.mean(np.array([net.skill for net in nets], dtype=float)))
-        found[size], low, high = statistics.over_tasks(ranks, setting)
+        found[size], low, high = rankings.over_tasks(ranks, setting)
         real[size], real_low, real_high = agreement(scores)
         rows.append(
             Size(
@@ -153,10 +152,10 @@ def weights(encoder: "SmallEncoder") -> int:
 
 
 def small(setting: Setting) -> Outcome:
-    """A small network for every task against the bank's own (RSA 2019, figure 7, supplement S1 and S3).
+    """Compare a small network for every task with the bank's own (RSA 2019, figure 7, supplement S1 and S3).
 
-    Rankings of different tasks resemble each other anyway, so each small network's is also compared with those by
-    the bank's networks for the other tasks, both left out.
+    Since rankings of different tasks resemble each other, each small network's ranking is also compared with those by
+    the bank's networks for other tasks, with both tasks left out.
 
     Raises:
         ValueError: the setting has no workshop.
@@ -194,8 +193,8 @@ def small(setting: Setting) -> Outcome:
                 skill=nets[name].skill,
             )
         )
-    mean, low, high = statistics.over_tasks([row.rank_correlation for row in rows], setting)
-    straight = statistics.over_tasks([row.correlation for row in rows], setting)[0]
+    mean, low, high = rankings.over_tasks([row.rank_correlation for row in rows], setting)
+    straight = rankings.over_tasks([row.correlation for row in rows], setting)[0]
     hits = [sum(row.rank_of_chosen <= k for row in rows) for k in TOP]
     nearer = sum(row.with_other_tasks is None or row.rank_correlation > row.with_other_tasks for row in rows)
     span = "" if low is None else f" ({low:.2f} to {high:.2f} over tasks)"
@@ -228,7 +227,7 @@ def small(setting: Setting) -> Outcome:
 
 
 def _matrices(nets, setting) -> str:
-    """How the matrix of the small networks correlates with the bank's."""
+    """Correlation of the small networks' matrix with the bank's, as text."""
     if len(nets) < 3:
         return "too few tasks to compare matrices"
     bank = setting.code
@@ -236,5 +235,5 @@ def _matrices(nets, setting) -> str:
         np.asarray(engine.affinity(codes, measures.RSA).values, dtype=float)
         for codes in ({name: net.code for name, net in nets.items()}, {name: bank[name] for name in nets})
     )
-    pearson, spearman = statistics.matrix_correlation(mine, theirs, np.triu(np.ones(mine.shape, dtype=bool), 1))
+    pearson, spearman = rankings.matrix_correlation(mine, theirs, np.triu(np.ones(mine.shape, dtype=bool), 1))
     return f"matrices {pearson:.2f} (ranks {spearman:.2f})"

@@ -1,16 +1,22 @@
-"""Rankings of the bank by networks trained anew, and how alike two rankings are."""
+"""Rankings of networks: their correlation, agreement with measured transfer, and permutation tests."""
 
 import dataclasses
 from collections.abc import Sequence
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from scipy.stats import rankdata
 
-from jaxsim import engine, evaluation, measures
-from jaxsim.studies.reproduce.model_cache import Workshop
+from jaxsim import engine, evaluation, measures, statistics
+from jaxsim.results import Affinity
+from jaxsim.studies.reproduce.model_cache import ModelCache
 from jaxsim.studies.reproduce.settings import Features, Setting
 
+LEVEL = 0.05
+"""Significance level of p values."""
 ALIKE = 0.8
-"""Mean correlation from which rankings count as alike; the paper's lie between .84 and .99."""
+"""Smallest mean correlation of rankings that count as alike; the paper's are between .84 and .99."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,17 +32,17 @@ class Likeness:
     spearman: float
 
 
-def workshop(setting: Setting, who: str) -> Workshop:
-    """The setting's workshop.
+def workshop(setting: Setting, who: str) -> ModelCache:
+    """The setting's workshop, for the experiment `who`.
 
     Raises:
-        ValueError: it has none, naming who needs it; or tasks it trains for were no targets of measured transfer.
+        ValueError: it has none, or trains for tasks that are not targets of measured transfer.
     """
     if setting.workshop is None:
-        raise ValueError(f"{who} trains networks: it needs a setting with a workshop.")
+        raise ValueError(f"{who} trains networks and needs a setting with a workshop.")
     odd = [name for name in setting.workshop.names if name not in setting.truth.targets]
     if odd:
-        raise ValueError(f"The workshop trains for {', '.join(odd)}, to which no transfer was measured.")
+        raise ValueError(f"the workshop trains for {', '.join(odd)}, to which no transfer was measured.")
     return setting.workshop
 
 
@@ -57,7 +63,81 @@ def transfer(setting: Setting, names: Sequence[str]) -> np.ndarray:
 
 
 def alike(first: np.ndarray, second: np.ndarray, setting: Setting, *without: str) -> Likeness:
-    """Likeness of two columns `(S,)` over the bank, some of its networks left out."""
+    """Correlations of two columns `(S,)` over the bank, with some networks left out."""
     used = ~np.isin(setting.truth.sources, without)
     pair = first[used], second[used]
     return Likeness(evaluation.pearson(*pair), evaluation.spearman(*pair))
+
+
+def permutations(setting: Setting) -> int:
+    """Number of relabelings in a permutation test."""
+    return 199 if setting.quick else 999
+
+
+def agreement(affinity: Affinity, setting: Setting, *, diagonal: bool) -> evaluation.Agreement:
+    """Spearman correlation of each target's column with measured transfer."""
+    return evaluation.evaluate(affinity, setting.truth.matrix(), diagonal=diagonal, subset=True)
+
+
+def relabelings(setting: Setting, count: int) -> list[np.ndarray]:
+    """Random orders of the networks."""
+    rng = np.random.default_rng(setting.seed)
+    return [rng.permutation(count) for _ in range(permutations(setting))]
+
+
+def p_value(observed: float, null: np.ndarray) -> float:
+    """(1 + #) / (B + 1), where # draws are at least as high as observed; see `statistics.permutation_p`."""
+    return float(statistics.permutation_p(np.asarray(null, dtype=float), float(observed)))
+
+
+def over_tasks(values: Sequence[float] | np.ndarray, setting: Setting) -> tuple[float, float | None, float | None]:
+    """Mean of the defined correlations over tasks, and its 95 % interval over tasks, None for a single task.
+
+    The interval is clipped to [-1, 1].
+    """
+    each = np.asarray(values, dtype=float)
+    each = each[np.isfinite(each)]
+    if len(each) < 2:
+        return (float(each[0]) if len(each) else float("nan")), None, None
+    key = jax.random.fold_in(jax.random.key(setting.seed), 1)
+    found = statistics.agreement_over_targets(jnp.asarray(each, jnp.float32), key=key, n_resamples=999)
+    low, high = np.clip(np.asarray(found.interval), -1, 1)
+    return float(each.mean()), float(low), float(high)
+
+
+def relabeled_means(affinities: Sequence[Affinity], setting: Setting) -> tuple[np.ndarray, np.ndarray]:
+    """Mean correlation without the diagonal of k measures, observed and under random relabeling of the networks.
+
+    Rows and columns of a prediction are relabeled together, so that the diagonal stays in place, with the same
+    relabelings for all measures. Since ranks within a column move with the names, they are computed once.
+
+    Returns:
+        `(k,)` and `(B, k)`.
+    """
+    truth = setting.truth.matrix()
+    targets = [truth.names.index(name) for name in truth.targets]
+    own = np.asarray(truth.names)[:, None] == np.asarray(truth.targets)[None, :]
+    goal = _standard_ranks(truth.values, ~own)
+    ranks = [_standard_ranks(np.asarray(a.values), ~np.eye(len(a.names), dtype=bool)) for a in affinities]
+    size = len(targets)
+    found = np.array([np.sum(r[:, targets] * goal) / size for r in ranks])
+    null = [
+        [np.sum(r[np.ix_(order, order[targets])] * goal) / size for r in ranks]
+        for order in relabelings(setting, len(truth.names))
+    ]
+    return found, np.array(null)
+
+
+def _standard_ranks(values: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Average ranks of the used entries of each column, centered and of length 1; zero elsewhere."""
+    entries = np.where(used, np.asarray(values, dtype=np.float64), np.nan)
+    ranks = rankdata(entries, axis=0, nan_policy="omit")
+    centered = np.nan_to_num(ranks - np.nanmean(ranks, axis=0))
+    length = np.sqrt((centered**2).sum(0))
+    return centered / np.where(length > 0, length, np.inf)
+
+
+def matrix_correlation(first: np.ndarray, second: np.ndarray, used: np.ndarray) -> tuple[float, float]:
+    """Pearson and Spearman correlation over the used entries of two matrices."""
+    a, b = np.asarray(first, dtype=np.float64)[used], np.asarray(second, dtype=np.float64)[used]
+    return evaluation.pearson(a, b), evaluation.spearman(a, b)

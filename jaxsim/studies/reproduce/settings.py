@@ -1,4 +1,4 @@
-"""What the experiments work on: features of pictures that no network was trained on, and measured transfer."""
+"""Settings and outcomes of experiments: features of unseen pictures, measured transfer, and verdicts on claims."""
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsim.studies.reproduce.model_cache import NEW_WORLD, Report, Workshop, recipe_of
+from jaxsim.io.files import finite
+from jaxsim.studies.reproduce.model_cache import NEW_WORLD, ModelCache, Report, recipe_of
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from jaxsim.studies.rooms.transfer import Truth
     from jaxsim.studies.rooms.world import Recipe
     from jaxsim.vision.models import SmallEncoder
@@ -18,33 +21,33 @@ SEED = 2_000_000
 """Seed of the pictures; training uses seeds near 0 and measured transfer seeds near 1 000 000."""
 PICTURES, PICTURES_QUICK = 500, 300
 REFERENCE = 2000
-"""Other pictures, for `images`; as many as the rest in a quick setting."""
+"""Number of reference pictures for `images`, except in a quick setting."""
 FEWEST = 4
-"""Networks without which rankings and trees say nothing."""
+"""Fewest networks for meaningful rankings and trees."""
 PARTS = ("layers", "labels", "reference", "elsewhere", "workshop")
 QUICK = {"learn": 600, "judge": 60, "steps": 150, "fit": 100, "test": 150}
-"""Amounts of a workshop's recipe for a first look."""
+"""Amounts of the workshop's recipe in a quick setting."""
 TARGETS_QUICK = ("autoencoder", "edge3d", "rgb2depth", "class_object")
-"""Tasks that networks are trained for then."""
+"""Tasks that networks are trained for in a quick setting."""
 
 Features = Mapping[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Setting:
-    """Everything that an experiment may look at.
+    """Everything that an experiment may use.
 
     Attributes:
-        features: by layer, first to last, and by encoder: `(n, ..., c)` for the same n pictures. The last layer is
-            the code that encoders are compared by; experiments other than `depth` need no other.
+        features: by layer, first to last, and by encoder: `(n, ..., c)` for the same n pictures. Encoders are compared
+            by the last layer, the code, except in `depth` and `layers`.
         truth: measured transfer; its sources are the encoders.
         groups: group of each task, such as '2d'.
-        labels: the tasks' own targets of the pictures `(n, ...)`, for `depth`.
+        labels: the tasks' targets for the pictures, `(n, ...)`, for `depth`.
         reference: codes of other pictures of the same world, for `images`.
         elsewhere: codes of pictures of another world, for `subsets` and `new-task`.
         workshop: trains further networks, for `small`, `new-task`, `stages` and `sizes`.
-        quick: fewer resamples, for a first look.
-        seed: of whatever is random in an experiment.
+        quick: whether to use fewer resamples, for a first look.
+        seed: of all random draws in an experiment.
     """
 
     features: Mapping[str, Features]
@@ -53,20 +56,20 @@ class Setting:
     labels: Features | None = None
     reference: Features | None = None
     elsewhere: Features | None = None
-    workshop: Workshop | None = None
+    workshop: ModelCache | None = None
     quick: bool = False
     seed: int = 0
 
     @property
     def grouped(self) -> dict[str, str]:
-        """Group of every source, in their order.
+        """Group of every source, in order.
 
         Raises:
-            ValueError: a source has none.
+            ValueError: a source has no group.
         """
         lacking = [name for name in self.truth.sources if name not in self.groups]
         if lacking:
-            raise ValueError(f"The groups lack {', '.join(lacking)}.")
+            raise ValueError(f"the groups lack {', '.join(lacking)}.")
         return {name: self.groups[name] for name in self.truth.sources}
 
     @property
@@ -78,15 +81,49 @@ class Setting:
         """Features in the order of the truth's sources.
 
         Raises:
-            ValueError: an encoder whose transfer was measured has no features, or a target is no source.
+            ValueError: a source has no features, or a target is not a source.
         """
         odd = [name for name in self.truth.targets if name not in self.truth.sources]
         if odd:
-            raise ValueError(f"Transfer was measured to {', '.join(odd)}, not among the sources.")
+            raise ValueError(f"transfer was measured to {', '.join(odd)}, not among the sources.")
         lacking = [name for name in self.truth.sources if name not in features]
         if lacking:
-            raise ValueError(f"Transfer was measured from {', '.join(lacking)}, which the features lack.")
+            raise ValueError(f"transfer was measured from {', '.join(lacking)}, which the features lack.")
         return {name: np.asarray(features[name]) for name in self.truth.sources}
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Outcome:
+    """A paper's claim and its test in the built-in world.
+
+    Attributes:
+        name: of the experiment.
+        source: paper and table or figure.
+        claim: the claim in a sentence.
+        criterion: condition under which the claim holds, fixed beforehand.
+        paper: the paper's numbers.
+        here: our numbers.
+        holds: whether the criterion is met.
+        header: columns of the table.
+        rows: rows of the table; unknown numbers are None.
+        draw: function that draws the figure; needs matplotlib.
+    """
+
+    name: str
+    source: str
+    claim: str
+    criterion: str
+    paper: str
+    here: str
+    holds: bool
+    header: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    draw: Callable[[], "Figure"]
+
+    def to_json(self) -> dict[str, Any]:
+        """The outcome as JSON types, without its figure."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("draw", "rows")}
+        return finite(fields | {"rows": [dict(zip(self.header, row, strict=True)) for row in self.rows]})
 
 
 def setting(
@@ -100,23 +137,23 @@ def setting(
     work: str | Path | None = None,
     progress: Callable[[str], Report | None] | None = None,
 ) -> Setting:
-    """The setting of the built-in world: fresh pictures seen by trained encoders, and measured transfer.
+    """Make the setting of the built-in world: features of unseen pictures, and measured transfer.
 
     Args:
-        quick: 300 pictures instead of 500, 300 others instead of 2000, fewer resamples in the experiments, and networks
-            trained for four tasks only, in 150 steps.
-        encoders: by task; those that come with the package by default.
-        truth: measured transfer of these encoders, if they are given; that of the shipped ones by default.
-        recipe: how much the encoders learned from and for how long, and with what seed; the shipped ones by default,
-            `Recipe()` where encoders are given.
-        parts: what to make besides codes, see `Setting`; all by default.
-        seed: of the pictures, beyond those of training and transfer, of the experiments and of the networks they train.
-        work: folder that keeps pictures and networks, in which a killed run goes on; None keeps nothing.
-        progress: called with a few words, gives a function of what is done and how much there is, or None.
+        quick: use 300 pictures instead of 500, 300 reference pictures instead of 2000, fewer resamples, and train
+            networks for only four tasks, in 150 steps.
+        encoders: encoders by task; the shipped ones by default.
+        truth: measured transfer of these encoders; that of the shipped ones by default.
+        recipe: the recipe that the encoders were made by; by default that of the shipped ones, or `Recipe()` if
+            encoders are given.
+        parts: parts to make besides codes, see `Setting`; all by default.
+        seed: of the pictures, the experiments and the networks they train.
+        work: folder for pictures and networks, from which a killed run resumes; None for no folder.
+        progress: called with a description; returns a function of (done, total), or None.
 
     Raises:
-        ValueError: an unknown part; fewer than four encoders; encoders without truth or the other way round, or of
-            different networks; a damaged file, or one of other pictures in `work`.
+        ValueError: a part is unknown, there are fewer than four encoders, encoders and truth are of different networks
+            or only one of them is given, or a file in `work` is damaged or of other pictures.
         ImportError: the `nn` extra is not installed.
     """
     from jaxsim.studies.rooms import encoders as networks
@@ -124,18 +161,20 @@ def setting(
 
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
-        raise ValueError(f"A setting has no part {unknown[0]!r}; there are {', '.join(PARTS)}.")
+        raise ValueError(f"a setting has no part {unknown[0]!r}; there are {', '.join(PARTS)}.")
     if (encoders is None) != (truth is None):
-        raise ValueError("Encoders and their measured transfer belong together: give both, or neither for the shipped.")
+        raise ValueError(
+            "encoders and their measured transfer belong together: give both, or neither for the shipped ones."
+        )
     if encoders is None:
         encoders, recipe = networks.shipped(), recipe or recipe_of()
     truth = world.load_truth() if truth is None else truth
     if set(encoders) != set(truth.sources):
         odd = ", ".join(sorted(set(encoders) ^ set(truth.sources)))
-        raise ValueError(f"The encoders and the measured transfer are of different networks; in one only: {odd}.")
+        raise ValueError(f"the encoders and the measured transfer are of different networks; only in one: {odd}.")
     if len(truth.sources) < FEWEST:
         raise ValueError(
-            f"The experiments compare rankings of networks and need {FEWEST} at least; this world has "
+            f"the experiments compare rankings of at least {FEWEST} networks; this world has "
             f"{len(truth.sources)}: {', '.join(truth.sources)}."
         )
     count = PICTURES_QUICK if quick else PICTURES
@@ -177,14 +216,14 @@ def setting(
         labels={name: world.readable(tasks.named(name), target) for name, target in here.targets.items()} or None,
         reference=None if reference is None else codes(reference),
         elsewhere=None if there is None else codes(there),
-        workshop=Workshop(encoders, shown, amount, folder=folder, progress=progress) if "workshop" in parts else None,
+        workshop=ModelCache(encoders, shown, amount, folder=folder, progress=progress) if "workshop" in parts else None,
         quick=quick,
         seed=seed,
     )
 
 
 def _amount(recipe: "Recipe", targets: Sequence[str], quick: bool, seed: int) -> "Recipe":
-    """What the workshop's networks take, given what the bank took: as much with other seeds, or little if `quick`."""
+    """Recipe of the workshop's networks: that of the bank with other seeds, or a small one if `quick`."""
     few = tuple(name for name in TARGETS_QUICK if name in targets)
     less: dict[str, Any] = QUICK | {"names": few or tuple(targets)} if quick else {"names": tuple(targets)}
     return dataclasses.replace(recipe, **less, seed=recipe.seed + 1 + seed)

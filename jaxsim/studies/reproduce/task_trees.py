@@ -1,4 +1,4 @@
-"""Trees of tasks: RSA's against the papers' groups, and against the tree of measured transfer."""
+"""Experiments on trees of tasks: RSA's tree against the papers' groups and the tree of measured transfer."""
 
 import functools
 
@@ -6,27 +6,26 @@ import jax
 import numpy as np
 
 from jaxsim import engine, evaluation, measures, taxonomy
-from jaxsim.studies.reproduce import figures, statistics
-from jaxsim.studies.reproduce.outcomes import Outcome
-from jaxsim.studies.reproduce.settings import Setting
+from jaxsim.studies.reproduce import figures, rankings
+from jaxsim.studies.reproduce.settings import Outcome, Setting
 
 
 def rsa_matrix(setting: Setting) -> Outcome:
-    """RSA of all encoders' codes, its average-linkage tree, and how far the tree finds the groups (RSA 2019, fig. 4).
+    """Cluster RSA of all encoders' codes and compare the tree with the papers' groups (RSA 2019, fig. 4).
 
     Raises:
-        ValueError: features and truth are of different networks, a task has no group, or the groups are too few or as
-            many as the tasks.
+        ValueError: features and truth are of different networks, a task has no group, or there are too few groups or as
+            many as tasks.
     """
     affinity = engine.affinity(setting.code, measures.RSA)
     tree = taxonomy.tree(affinity)
     groups = setting.grouped
     k = len(set(groups.values()))
     if not 1 < k < len(groups):
-        raise ValueError("rsa-matrix needs tasks of two groups at least, and of one group two.")
+        raise ValueError("rsa-matrix needs tasks of at least two groups, with two tasks in one of them.")
     index = taxonomy.cluster_agreement(tree, groups, k)
     p = taxonomy.cluster_agreement_p(
-        tree, groups, k, key=jax.random.key(setting.seed), permutations=statistics.permutations(setting)
+        tree, groups, k, key=jax.random.key(setting.seed), permutations=rankings.permutations(setting)
     )
     values, cut = np.asarray(affinity.values, dtype=float), tree.cut(k)
     labels = np.array([groups[name] for name in affinity.names])
@@ -37,11 +36,11 @@ def rsa_matrix(setting: Setting) -> Outcome:
         name="rsa-matrix",
         source="RSA 2019, figure 4",
         claim="Clustering tasks by RSA of their encoders groups them into 2D, 3D, geometric and semantic tasks.",
-        criterion=f"adjusted Rand index of the cut into {k} above chance, permutation p < {statistics.LEVEL}",
+        criterion=f"adjusted Rand index of the cut into {k} above chance, permutation p < {rankings.LEVEL}",
         paper="2D, 3D and semantic clusters by eye, room layout and vanishing point among the 3D tasks; no index given",
         here=f"adjusted Rand index {index:.2f} (p = {p:.3g}); similarity {within:.2f} within groups, {between:.2f} "
         "between",
-        holds=p < statistics.LEVEL,
+        holds=p < rankings.LEVEL,
         header=("task", "group", "cluster", "most_similar", "similarity"),
         rows=tuple(rows),
         draw=functools.partial(figures.grouped_heatmap, affinity, tree, groups),
@@ -49,22 +48,22 @@ def rsa_matrix(setting: Setting) -> Outcome:
 
 
 def trees(setting: Setting) -> Outcome:
-    """The tree by RSA against the tree by measured transfer (RSA 2019, fig. 6).
+    """Compare the tree by RSA with the tree by measured transfer (RSA 2019, fig. 6).
 
-    The p value of the cophenetic agreement is of relabeling the networks of one tree.
+    The p value of the cophenetic agreement is from relabeling the networks of one tree.
     """
     affinity, truth = engine.affinity(setting.code, measures.RSA), setting.truth.matrix()
     mine = taxonomy.tree(affinity)
     theirs = taxonomy.tree(truth, linkage=taxonomy.transfer_linkage)
     groups = setting.grouped
     k, key = len(set(groups.values())), jax.random.key(setting.seed)
-    count = statistics.permutations(setting)
+    count = rankings.permutations(setting)
     cophenetic, p = _cophenetic(mine, theirs, setting)
     index = taxonomy.cluster_agreement(mine, theirs, k)
     index_p = taxonomy.cluster_agreement_p(mine, theirs, k, key=key, permutations=count)
     columns = [affinity.names.index(name) for name in truth.targets]
     others = np.asarray(truth.names)[:, None] != np.asarray(truth.targets)[None, :]
-    rho, rank = statistics.matrix_correlation(np.asarray(affinity.values)[:, columns], truth.values, others)
+    rho, rank = rankings.matrix_correlation(np.asarray(affinity.values)[:, columns], truth.values, others)
     rows = (
         ("cophenetic correlation of the trees", None, cophenetic, p),
         (f"adjusted Rand index of cuts into {k}", None, index, index_p),
@@ -82,11 +81,11 @@ def trees(setting: Setting) -> Outcome:
         name="trees",
         source="RSA 2019, figure 6",
         claim="RSA and measured transfer group the tasks into similar clusters.",
-        criterion=f"cophenetic correlation of the two trees above chance, permutation p < {statistics.LEVEL}",
+        criterion=f"cophenetic correlation of the two trees above chance, permutation p < {rankings.LEVEL}",
         paper="similar clusters with few exceptions by eye; matrices correlate .62 (Spearman .65)",
         here=f"cophenetic correlation {cophenetic:.2f} (p = {p:.3g}), adjusted Rand index {index:.2f} (p = "
         f"{index_p:.3g}); matrices correlate {rho:.2f} (Spearman {rank:.2f})",
-        holds=p < statistics.LEVEL,
+        holds=p < rankings.LEVEL,
         header=("agreement", "paper", "here", "p"),
         rows=rows,
         draw=functools.partial(figures.two_trees, (mine, theirs), ("RSA of codes", "measured transfer"), groups),
@@ -99,6 +98,6 @@ def _cophenetic(mine: taxonomy.Tree, theirs: taxonomy.Tree, setting: Setting) ->
     a, b = mine.cophenetic(), theirs.cophenetic()
     place = [theirs.names.index(name) for name in mine.names]
     b, pairs = b[np.ix_(place, place)], np.triu_indices(len(place), 1)
-    orders = statistics.relabelings(setting, len(place))
+    orders = rankings.relabelings(setting, len(place))
     null = np.array([evaluation.pearson(a[pairs], b[np.ix_(o, o)][pairs]) for o in orders])
-    return found, statistics.p_value(found, null)
+    return found, rankings.p_value(found, null)

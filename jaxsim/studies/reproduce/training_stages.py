@@ -1,19 +1,18 @@
-"""Training stage: how early a network ranks the bank as it will when fully trained."""
+"""Experiment on training stages: how early a network ranks the bank as it does when fully trained."""
 
 import functools
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxsim.studies.reproduce import figures, rankings, statistics
+from jaxsim.studies.reproduce import figures, rankings
 from jaxsim.studies.reproduce.model_cache import STAGES
-from jaxsim.studies.reproduce.outcomes import Outcome
-from jaxsim.studies.reproduce.settings import Setting
+from jaxsim.studies.reproduce.settings import Outcome, Setting
 
 PAPER = {0.1: 0.88, 0.5: 0.99, 0.75: 0.99}
-"""Share of the training and correlation with the end; from a half on the paper says above .99."""
+"""Correlation with the last ranking by share of the training; from one half on the paper says above .99."""
 SETTLED = 0.95
-"""Mean correlation from which a ranking counts as settled."""
+"""Smallest mean correlation of a ranking that counts as settled."""
 
 
 class Stage(NamedTuple):
@@ -35,10 +34,10 @@ class Stage(NamedTuple):
 
 
 def stages(setting: Setting) -> Outcome:
-    """Rankings of the bank at stages of training against the last (RSA 2019, supplement S3.1).
+    """Compare rankings of the bank at stages of training with the last one (RSA 2019, supplement S3.1).
 
     Networks are trained anew, on other pictures and from other weights than the bank's; a task's own network in the
-    bank is left out of its ranking. Stage 0 is untrained: what it shares with the end is not learned.
+    bank is left out of its ranking. Stage 0 is untrained: agreement there is not learned.
 
     Raises:
         ValueError: the setting has no workshop.
@@ -56,10 +55,10 @@ def stages(setting: Setting) -> Outcome:
         lowest = int(np.argmin([one.pearson for one in last]))
         skills = [each[k].skill for each in nets]
         skill = None if None in skills else float(np.mean(np.array(skills, dtype=float)))
-        same = statistics.over_tasks([one.pearson for one in last], setting)
-        ranks = statistics.over_tasks([one.spearman for one in last], setting)[0]
+        same = rankings.over_tasks([one.pearson for one in last], setting)
+        ranks = rankings.over_tasks([one.spearman for one in last], setting)[0]
         step, apart = round(stage * shop.recipe.steps), (names[lowest], last[lowest].pearson)
-        agreed = statistics.over_tasks(real, setting)
+        agreed = rankings.over_tasks(real, setting)
         rows[stage] = Stage(stage, step, PAPER.get(stage), *same, *apart, ranks, *agreed, skill)
     early, late = rows[0.1].correlation, [row.correlation for row in rows.values() if 0.5 <= row.share < 1]
     return Outcome(

@@ -1,4 +1,4 @@
-"""Small encoders trained in the built-in world: one network a task, the shipped set, and features of pictures."""
+"""Small encoders of the built-in world: training one per task, the shipped set, and their features."""
 
 import dataclasses
 import functools
@@ -14,24 +14,23 @@ from flax import nnx
 
 from jaxsim.studies.rooms import losses, pictures, tasks
 from jaxsim.vision import models, training
-from jaxsim.vision.extraction.corruptions import decolored
-from jaxsim.vision.extraction.preprocessing import GRAY, UNIT, Preprocessing
+from jaxsim.vision.extraction.preprocessing import GRAY, UNIT, Preprocessing, decolored
 from jaxsim.vision.training import steps as stepping
 
 SHIPPED = "shipped/encoders.safetensors"
-"""The trained encoders that come with the package, beside this module."""
+"""File of the shipped encoders, relative to this module."""
 BATCH = 32
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskLoss:
-    """A task's loss on targets brought to mean 0 and variance 1, as the training loop wants it.
+    """A task's loss on standardized targets, as a function of (prediction, batch).
 
     Attributes:
         name: of the task.
-        mean: of each channel of the training targets; none for tasks of classes and segments.
-        sd: their standard deviation.
-        weights: of the classes of a segmentation, by their frequency among the training targets; none elsewhere.
+        mean: of each channel of the training targets; empty for tasks of classes and segments.
+        sd: standard deviation of each channel.
+        weights: class weights of a segmentation by frequency in the training targets; empty for other tasks.
     """
 
     name: str
@@ -41,7 +40,7 @@ class TaskLoss:
 
     @classmethod
     def of(cls, task: tasks.Task, targets: np.ndarray) -> "TaskLoss":
-        """The loss fitted to training targets."""
+        """Fit the loss to training targets."""
         if task.kind == "segmentation":
             weights = losses.class_weights(jnp.asarray(targets, jnp.int32), task.channels)
             return cls(task.name, weights=tuple(map(float, weights)))
@@ -51,7 +50,7 @@ class TaskLoss:
         return cls(task.name, tuple(map(float, mean)), tuple(map(float, sd)))
 
     def target(self, target: jax.Array) -> jax.Array:
-        """Targets as the network is to give them."""
+        """Standardize targets, or cast class numbers."""
         if not self.mean:
             return target.astype(jnp.int32 if jnp.issubdtype(target.dtype, jnp.integer) else jnp.float32)
         return (target.astype(jnp.float32) - jnp.array(self.mean)) / jnp.array(self.sd)
@@ -61,7 +60,7 @@ class TaskLoss:
         return self.value(prediction, self.target(batch["target"]))
 
     def value(self, prediction: jax.Array, target: jax.Array) -> jax.Array:
-        """The loss of outputs for targets that `target` gave."""
+        """The loss of outputs for targets returned by `target`."""
         return tasks.TASKS[self.name].loss(prediction, target, self.class_weights)
 
     @property
@@ -72,11 +71,11 @@ class TaskLoss:
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A network, how its loss fell, and how good it is on pictures it has not seen.
+    """A trained network, its loss curve, and its validation loss.
 
     Attributes:
         network: encoder and decoder.
-        curve: loss of every step's batch.
+        curve: loss of each step's batch.
         loss: validation loss.
         constant: validation loss of the best constant.
     """
@@ -93,10 +92,10 @@ class Trained:
 
 
 def network(task: tasks.Task, seed: int = 0, size: str = "small", resolution: int = 64) -> models.Network:
-    """An untrained network for a task; every task has initial weights of its own.
+    """Make an untrained network for a task; initial weights differ between tasks.
 
     Raises:
-        ValueError: there is no such size of encoder.
+        ValueError: the size of the encoder is unknown.
     """
     place = list(tasks.TASKS).index(task.name)
     rngs = nnx.Rngs(jax.random.fold_in(jax.random.key(seed), place))
@@ -111,7 +110,7 @@ def network(task: tasks.Task, seed: int = 0, size: str = "small", resolution: in
 
 
 def inputs(task: tasks.Task, rgb: np.ndarray, seed: int = 0) -> np.ndarray:
-    """What the task's network sees of pictures `(n, h, w, 3)` uint8: noisy, masked or gray, or as they are."""
+    """Inputs of the task's network for pictures `(n, h, w, 3)` uint8: noisy, masked, gray, or unchanged."""
     if task.corrupt is tasks.image.unchanged:
         return rgb
     out = np.empty_like(rgb)
@@ -136,30 +135,29 @@ def train(
     checkpoints: str | Path | None = None,
     progress: Callable[[str, Trained], None] | None = None,
 ) -> dict[str, Trained]:
-    """Train one network a task, all together on an accelerator, and judge it on other pictures.
+    """Train one network per task, all together on an accelerator, and validate it on other pictures.
 
     Args:
-        names: tasks.
-        learn: pictures and targets to learn from.
-        judge: pictures and targets that validation uses.
+        names: names of tasks.
+        learn: training pictures and targets.
+        judge: validation pictures and targets.
         steps: gradient steps of BATCH pictures.
         seed: of initial weights, batches and noise.
         size: of the encoder, a name in `models.SIZES`.
-        learning_rate: highest rate of Adam; it rises over the first steps and falls along a cosine to zero.
-        until: stop each run after this step, to go on in a later call with the same checkpoints; None trains to the
-            end.
-        checkpoints: folder in which a killed run finds what it had; None keeps nothing.
-        progress: called with the name and result of each task when it is done.
+        learning_rate: highest rate of Adam, which warms up and decays along a cosine to zero.
+        until: stop each run after this step, to be resumed by a later call with the same checkpoints; None for the end.
+        checkpoints: folder from which a killed run resumes; None for no checkpoints.
+        progress: called with the name and result of each finished task.
 
     Raises:
-        ValueError: an unknown task or size, or pictures without a task's targets.
-        FloatingPointError: a loss is not finite, naming task and step.
+        ValueError: a task or size is unknown, or the pictures lack a task's targets.
+        FloatingPointError: a loss is not finite; the message names the task and the step.
     """
     for name in names:
         tasks.named(name)
-        for what, have in (("learn from", learn), ("be judged on", judge)):
+        for what, have in (("training", learn), ("validation", judge)):
             if name not in have.targets:
-                raise ValueError(f"task {name!r} has no targets among the pictures to {what}.")
+                raise ValueError(f"task {name!r} has no targets in the {what} pictures.")
     fits = {name: TaskLoss.of(tasks.TASKS[name], learn.targets[name]) for name in names}
     how: dict[str, Any] = {
         "steps": steps,
@@ -181,7 +179,7 @@ def train(
 def _fitted(
     fits: Mapping[str, TaskLoss], learn: pictures.Pictures, seed: int, size: str, folder: Path | None, how: dict
 ) -> Iterator[tuple[str, training.Fitted]]:
-    """Every task's network: all at once on an accelerator, elsewhere each when it is asked for."""
+    """Yield every task's network, trained all at once on an accelerator and one by one elsewhere."""
 
     def begun(name):
         return network(tasks.TASKS[name], seed, size, learn.rgb.shape[1])
@@ -204,7 +202,7 @@ def _fitted(
 
 
 def validate(task: tasks.Task, net: models.Network, loss: TaskLoss, judge: pictures.Pictures) -> tuple[float, float]:
-    """Loss on the pictures, and that of the best constant."""
+    """Validation loss of a network, and that of the best constant."""
     seen, targets = inputs(task, judge.rgb, judge.seed), judge.targets[task.name]
     parts = [slice(s, s + 256) for s in range(0, len(seen), 256)]
     outputs = [np.asarray(_predict(net, jnp.asarray(seen[p], jnp.float32) / 255)) for p in parts]
@@ -219,21 +217,21 @@ def _predict(net, x):
 
 
 def shipped() -> dict[str, models.SmallEncoder]:
-    """The twenty trained encoders that come with the package; see `load`."""
+    """Load the twenty shipped encoders; see `load`."""
     return load(shipped_file())
 
 
 def shipped_file() -> Path:
-    """Where the encoders that come with the package are."""
+    """Path of the shipped encoders."""
     return Path(str(resources.files("jaxsim.studies.rooms") / SHIPPED))
 
 
 def load(path: str | Path) -> dict[str, models.SmallEncoder]:
-    """The encoders of a world that `world.build` made, by task, checked against their checksums.
+    """Load the encoders of a world made by `world.build`, by task.
 
     Raises:
-        FileNotFoundError: the file is not there.
-        ValueError: the file was altered, or is of another version of the world.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is damaged, or was made for another version of the world.
     """
     version = models.safetensors_metadata(path).get("world_version")
     if version != pictures.VERSION:
@@ -244,17 +242,17 @@ def load(path: str | Path) -> dict[str, models.SmallEncoder]:
 def features(
     encoders: Mapping[str, models.SmallEncoder], rgb: np.ndarray, layer: str | None = None
 ) -> dict[str, np.ndarray]:
-    """Features `(n, h, w, c)` float32 of pictures `(n, H, W, 3)` uint8, by encoder.
+    """Compute features `(n, h, w, c)` float32 of pictures `(n, H, W, 3)` uint8 by encoder.
 
-    Colorization's encoder sees gray pictures, as in its training; all others see them as they are.
+    Colorization's encoder gets gray pictures, as in its training.
 
     Args:
-        encoders: by the name of their task.
+        encoders: encoders by the name of their task.
         rgb: pictures; the shipped encoders were trained on 64 x 64.
         layer: name of the layer, such as 'conv2'; the code by default.
 
     Raises:
-        ValueError: the pictures are of another shape or type, there are none, or an encoder has no such layer.
+        ValueError: the pictures have another shape or type, there are none, or an encoder has no such layer.
     """
     rgb = np.asarray(rgb)
     if rgb.ndim != 4 or rgb.shape[-1] != 3 or rgb.dtype != np.uint8 or not len(rgb):
@@ -267,7 +265,7 @@ def features(
 
 
 def sees_gray(name: str) -> bool:
-    """Whether the network of that name is shown gray pictures when its features are taken: that of colorization.
+    """Whether a network of that name gets gray pictures; only that of colorization does.
 
     >>> sees_gray("colorization"), sees_gray("edge2d"), sees_gray("mine")
     (True, False, False)
@@ -276,7 +274,7 @@ def sees_gray(name: str) -> bool:
 
 
 def preprocessing_of(name: str) -> Preprocessing:
-    """Preprocessing that the small encoder of that name was trained with: gray pictures for colorization.
+    """Preprocessing of the small encoder of that name: gray pictures for colorization.
 
     >>> preprocessing_of("colorization") == GRAY, preprocessing_of("edge2d") == UNIT
     (True, True)

@@ -1,4 +1,4 @@
-"""What stands in the rooms: classes of objects made of boxes, an ellipsoid and a cylinder, and which scene holds which.
+"""Furniture: object classes made of boxes, an ellipsoid and a cylinder, and their frequency in each scene type.
 
 Parts are given in the unit box of their object: x from -0.5 to 0.5 (right), y from 0 to 1 (up), z from -0.5 (back) to
 0.5 (front). A box is `(x, y, z, half x, half y, half z, material)`, an ellipsoid the same with its semi-axes, and an
@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 BOXES = 6
-"""Boxes of an object at most."""
+"""Largest number of boxes per object."""
 PARTS = BOXES + 2
-"""Boxes, then the ellipsoid, then the cylinder."""
+"""Parts per object: boxes, then the ellipsoid, then the cylinder."""
 SURFACES = ("wall", "floor", "ceiling")
 
 
@@ -21,8 +21,8 @@ class Furniture(NamedTuple):
 
     Attributes:
         least: smallest width, height and depth in meters.
-        most: largest.
-        boxes: at most BOXES boxes.
+        most: largest width, height and depth.
+        boxes: up to BOXES boxes.
         ellipsoid: one ellipsoid or None.
         cylinder: one upright cylinder or None.
         place: 'wall' stands with its back against a wall, 'free' anywhere, 'hung' hangs on a wall.
@@ -237,7 +237,7 @@ HUES = {
     "window": 0.56,
     "door": 0.03,
 }
-"""Usual hue of each class, so that color can be told from form, as it mostly can in homes."""
+"""Usual hue of each class, so that form predicts color, as it mostly does in homes."""
 
 WALL_HUES = {
     "bedroom": 0.72,
@@ -262,11 +262,11 @@ SCENES = {
     "library": {"shelf": 6, "chair": 1, "lamp": 1, "table": 0.7},
     "hall": {"plant": 3, "cabinet": 1.5, "lamp": 1.5, "sofa": 0.7, "screen": 0.5},
 }
-"""How often each class stands in each type of scene; the first named is always there."""
+"""Relative frequency of classes in each scene type; the first class is always present."""
 
 
 def templates() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Parts `(classes, PARTS, 7)`, zero where absent, and the least and most extents `(classes, 3)`."""
+    """Parts `(classes, PARTS, 7)`, zero if absent, and the smallest and largest extents `(classes, 3)`."""
     parts = np.zeros((len(FURNITURE), PARTS, 7), np.float32)
     for k, f in enumerate(FURNITURE.values()):
         parts[k, : len(f.boxes)] = f.boxes
@@ -279,7 +279,7 @@ def templates() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def mixes() -> tuple[np.ndarray, np.ndarray]:
-    """Shares of the object classes in every scene type `(scenes, classes)`, and each type's first class `(scenes,)`."""
+    """Shares of object classes by scene type, `(scenes, classes)`, and each type's first class, `(scenes,)`."""
     shares = np.zeros((len(SCENES), len(FURNITURE)), np.float32)
     for k, mix in enumerate(SCENES.values()):
         for name, share in mix.items():

@@ -1,11 +1,13 @@
-"""Losses of the twenty tasks, and how much better than a constant a network is.
+"""Losses of the twenty tasks, the loss of the best constant, and the skill relative to it.
 
 A loss takes the network's output and the target, of one image or with any leading axes, over which it is averaged;
-`jax.vmap` gives one number an image. `weights` are of classes and matter to the cross-entropies alone.
+`jax.vmap` gives one value per image. `weights` are class weights, which only the cross-entropies use.
 """
 
 import dataclasses
 import functools
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import jax
@@ -13,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxsim.vision.extraction.corruptions import hidden
+from jaxsim.vision.extraction.preprocessing import hidden
 
 if TYPE_CHECKING:
     from jaxsim.studies.rooms.tasks import Task
@@ -36,7 +38,7 @@ def absolute(
 def hidden_absolute(
     prediction: Float[Array, "*n h w c"], target: Float[Array, "*n h w c"], weights: Float[Array, " k"] | None = None
 ) -> Float[Array, ""]:
-    """Mean absolute error of inpainting: half for the hidden center, half for what the network could see."""
+    """Mean absolute error of inpainting: half for the hidden center, half for the visible rest."""
     del weights
     _check("prediction", prediction, target.shape)
     inside = hidden(*target.shape[-3:-1])
@@ -47,7 +49,7 @@ def hidden_absolute(
 def squared(
     prediction: Float[Array, "*a"], target: Float[Array, "*a"], weights: Float[Array, " c"] | None = None
 ) -> Float[Array, ""]:
-    """Mean squared error: the few large values of a sparse target outweigh its many zeros, which would win under L1."""
+    """Mean squared error, under which few large values of a sparse target outweigh its many zeros."""
     del weights
     _check("prediction", prediction, target.shape)
     return jnp.mean((prediction - target) ** 2)
@@ -56,7 +58,7 @@ def squared(
 def cross_entropy(
     prediction: Float[Array, "*a c"], target: Int[Array, "*a"], weights: Float[Array, " c"] | None = None
 ) -> Float[Array, ""]:
-    """Cross-entropy of logits with class numbers in nats, each entry times the weight of its class.
+    """Cross-entropy of logits in nats, weighted by class.
 
     >>> import jax.numpy as jnp
     >>> round(float(cross_entropy(jnp.zeros(4), jnp.array(2))), 4)
@@ -71,7 +73,7 @@ def cross_entropy(
 def balanced_cross_entropy(
     prediction: Float[Array, "*a c"], target: Int[Array, "*a"], weights: Float[Array, " c"] | None = None
 ) -> Float[Array, ""]:
-    """`cross_entropy` under `class_weights`: those given, of a training set, or else those of the target itself."""
+    """`cross_entropy` with class weights of a training set, or else those of the target itself."""
     if weights is None:
         weights = class_weights(target, prediction.shape[-1])
     return cross_entropy(prediction, target, weights)
@@ -80,9 +82,9 @@ def balanced_cross_entropy(
 def divergence(
     prediction: Float[Array, "*a c"], target: Float[Array, "*a c"], weights: Float[Array, " c"] | None = None
 ) -> Float[Array, ""]:
-    """Cross-entropy of logits with a distribution, less the distribution's entropy: 0 when they agree.
+    """Kullback-Leibler divergence of the logits' distribution from a target distribution.
 
-    A target of zeros, an image of no object, adds nothing.
+    A target of zeros, for an image without objects, contributes 0.
 
     >>> import jax.numpy as jnp
     >>> p = jnp.array([0.25, 0.75])
@@ -97,16 +99,16 @@ def divergence(
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """Loss of an embedding on pairs of pixels: one segment's close, two segments' at least a margin apart.
+    """Contrastive loss of an embedding on pairs of pixels.
 
-    Mean of d^2 over pairs in one segment and of max(0, margin - d)^2 over pairs in two, half each in every image,
-    for the Euclidean distance d of two pixels' outputs (after De Brabandere et al. 2017). The pairs are drawn once
-    from `seed` for each image size and are the same for all images; half of them anywhere, half within an eighth
-    of the width, so that boundaries count.
+    Mean of d^2 over pairs in one segment and of max(0, margin - d)^2 over pairs in two, half each in every image, for
+    the Euclidean distance d of two pixels' outputs (after De Brabandere et al. 2017). The pairs are drawn once from
+    `seed` for each image size and are the same for all images; half of them anywhere, half within an eighth of the
+    width, so that boundaries count.
 
     Attributes:
-        count: pairs an image.
-        margin: distance at which two segments are far enough apart.
+        count: pairs per image.
+        margin: distance beyond which two segments add no loss.
         seed: of the draw.
     """
 
@@ -131,10 +133,10 @@ class Pairs:
         return jnp.mean(jnp.sum(same * square + different * apart, -1))
 
     def constant(self, target: Int[Array, "n h w"]) -> Float[Array, ""]:
-        """The least loss that distances which are the same in every image can have.
+        """Lower bound of the loss of distances that are the same in every image.
 
-        Each pair then has the distance that suits its position best over the images. No embedding need have all of
-        these distances, so a network's skill is understated rather than overstated.
+        Each pair has the best distance for its position over the images. An embedding with all of these distances may
+        not exist, so a network's skill is understated rather than overstated.
         """
         same, different = self._shares(target)
         same, different = jnp.mean(same, 0), jnp.mean(different, 0)
@@ -142,11 +144,11 @@ class Pairs:
         return self.margin**2 * jnp.sum(same * different / jnp.where(total > 0, total, 1))
 
     def draw(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-        """The two pixels of every pair, numbered row by row."""
+        """Draw the two pixels of every pair, numbered row by row."""
         return _draw(self, height, width)
 
     def _shares(self, target):
-        """What each pair counts in the two parts, `(..., count)` each, half of the loss in total for either."""
+        """Weights of the pairs in the two parts of the loss, `(..., count)` each, that sum to one half."""
         first, second = self.draw(*target.shape[-2:])
         segment = target.reshape(*target.shape[:-2], -1)
         same = (segment[..., first] == segment[..., second]).astype(jnp.float32)
@@ -167,9 +169,9 @@ def _draw(pairs: Pairs, height: int, width: int) -> tuple[np.ndarray, np.ndarray
 
 
 def class_weights(target: Int[Array, "*a"], classes: int, power: float = 0.5) -> Float[Array, " c"]:
-    """Weights proportional to frequency^-power that average to one over the entries; 0 for classes not there.
+    """Class weights proportional to frequency^-power with mean one over the entries; 0 for absent classes.
 
-    Power 1 lets every class count the same, 0 every entry; a half is between.
+    With power 1 every class counts the same, with power 0 every entry.
 
     >>> import jax.numpy as jnp
     >>> class_weights(jnp.array([0, 0, 0, 0, 1]), 3, power=1.0).tolist()
@@ -183,7 +185,7 @@ def class_weights(target: Int[Array, "*a"], classes: int, power: float = 0.5) ->
 def standardize(targets: Float[Array, "n *a c"]) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
     """Mean and standard deviation of each channel over a training set; (targets - mean) / sd has unit variance.
 
-    A channel that never changes has its deviation given as 1.
+    The standard deviation of a constant channel is returned as 1.
 
     >>> import jax.numpy as jnp
     >>> mean, sd = standardize(jnp.array([[1.0, 5.0], [3.0, 5.0]]))
@@ -195,39 +197,65 @@ def standardize(targets: Float[Array, "n *a c"]) -> tuple[Float[Array, " c"], Fl
     return jnp.mean(targets, axes), jnp.where(sd > 0, sd, 1)
 
 
-def constant_prediction(task: "Task", targets: Array, weights: Float[Array, " c"] | None = None) -> Float[Array, "..."]:
-    """The output that, given for every image alike, has the least loss: one value for each position and channel.
+def _median(targets: Array, weights: Array | None, classes: int) -> Array:
+    del weights, classes
+    return jnp.median(targets, 0)
 
-    Medians under absolute errors, means under squared ones, log frequencies under cross-entropies (by position,
-    and weighted as the loss is).
+
+def _mean(targets: Array, weights: Array | None, classes: int) -> Array:
+    del weights, classes
+    return jnp.mean(targets, 0)
+
+
+def _log_shares(targets: Array, weights: Array | None, classes: int) -> Array:
+    del weights, classes
+    return jnp.log(jnp.mean(targets, 0) + 1e-9)
+
+
+def _log_frequencies(targets: Array, weights: Array | None, classes: int) -> Array:
+    weights = jnp.ones(classes) if weights is None else weights
+    counts = [jnp.mean(targets == c, axis=0, dtype=jnp.float32) for c in range(classes)]
+    return jnp.log(jnp.stack(counts, -1) * weights + 1e-9)
+
+
+def _balanced_log_frequencies(targets: Array, weights: Array | None, classes: int) -> Array:
+    return _log_frequencies(targets, class_weights(targets, classes) if weights is None else weights, classes)
+
+
+CONSTANTS: Mapping[Callable[..., jax.Array], Callable[[Array, Array | None, int], Array]] = MappingProxyType(
+    {
+        absolute: _median,
+        hidden_absolute: _median,
+        squared: _mean,
+        divergence: _log_shares,
+        cross_entropy: _log_frequencies,
+        balanced_cross_entropy: _balanced_log_frequencies,
+    }
+)
+"""The best constant output under each loss, a function of (targets, class weights, number of classes)."""
+
+
+def constant_prediction(task: "Task", targets: Array, weights: Float[Array, " c"] | None = None) -> Float[Array, "..."]:
+    """The constant output with the least loss: one value for each position and channel, see `CONSTANTS`.
 
     Args:
-        task: one of `tasks.TASKS`, other than the two of kind 'embedding'.
-        targets: `(n, ...)`, of training images or of those to be judged.
-        weights: of classes, as given to the loss.
+        task: one of `tasks.TASKS`, other than the two embeddings.
+        targets: `(n, ...)`, of training or validation images.
+        weights: class weights, as given to the loss.
 
     Raises:
-        ValueError: the task is of kind 'embedding', whose best constant is known by its loss alone.
+        ValueError: the task is an embedding, for which only the loss of the best constant is known.
     """
-    targets = jnp.asarray(targets)
-    if task.kind == "embedding":
-        raise ValueError(f"No constant output is known to be best for {task.name!r}; use constant_loss.")
-    if task.kind == "distribution":
-        return jnp.log(jnp.mean(targets, 0) + 1e-9)
-    if task.kind in ("classes", "segmentation"):
-        if weights is None and task.loss is balanced_cross_entropy:
-            weights = class_weights(targets, task.channels)
-        weights = jnp.ones(task.channels) if weights is None else weights
-        counts = [jnp.mean(targets == c, axis=0, dtype=jnp.float32) for c in range(task.channels)]
-        return jnp.log(jnp.stack(counts, -1) * weights + 1e-9)
-    return jnp.median(targets, 0) if task.loss in (absolute, hidden_absolute) else jnp.mean(targets, 0)
+    if task.loss not in CONSTANTS:
+        raise ValueError(f"no constant output is known to be best for {task.name!r}; use constant_loss.")
+    return CONSTANTS[task.loss](jnp.asarray(targets), weights, task.channels)
 
 
 def constant_loss(task: "Task", targets: Array, weights: Float[Array, " c"] | None = None) -> Float[Array, ""]:
-    """Loss on the targets `(n, ...)` of the best predictor that does not look at the image.
+    """Loss on the targets `(n, ...)` of the best predictor that ignores the image.
 
-    The constant is fitted to these same targets, one value for each position: of n images, it is too good by about
-    one part in n.
+    The constant is fitted to these same targets, one value for each position: with n images, its loss is too low by
+    about one part in n.
 
     >>> import jax.numpy as jnp
     >>> from jaxsim.studies.rooms import tasks
@@ -235,17 +263,16 @@ def constant_loss(task: "Task", targets: Array, weights: Float[Array, " c"] | No
     1.0
     """
     targets = jnp.asarray(targets)
-    if isinstance(task.loss, Pairs):
+    if task.loss not in CONSTANTS:
         return task.loss.constant(targets)
     best = constant_prediction(task, targets, weights)
-    shape = (targets.shape[0], *best.shape)
-    return task.loss(jnp.broadcast_to(best, shape), targets, weights)
+    return task.loss(jnp.broadcast_to(best, (len(targets), *best.shape)), targets, weights)
 
 
 def skill(
     task: "Task", predictions: Float[Array, "n ..."], targets: Array, weights: Float[Array, " c"] | None = None
 ) -> Float[Array, ""]:
-    """1 - loss / constant_loss: 1 for perfect outputs, 0 for the best constant, negative for worse; NaN if that is 0.
+    """1 - loss / constant_loss: 1 is perfect, 0 as good as the best constant; NaN if its loss is 0.
 
     >>> import jax.numpy as jnp
     >>> from jaxsim.studies.rooms import tasks
@@ -260,4 +287,4 @@ def skill(
 
 def _check(what, array, shape):
     if array.shape != tuple(shape):
-        raise ValueError(f"The {what} has shape {array.shape} where the target asks for {tuple(shape)}.")
+        raise ValueError(f"the {what} has shape {array.shape}, but the target requires {tuple(shape)}.")

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import inspect
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxsim.io.arrays import read_npz
-from jaxsim.io.json_files import differing
-from jaxsim.io.writing import write_npz
+from jaxsim.io import jobs
 from jaxsim.studies.rooms import render, scenes, tasks
 
 VERSION = 2
@@ -43,7 +40,7 @@ class Pictures:
         return len(self.rgb)
 
     def __repr__(self) -> str:
-        """What the set is of, in a line."""
+        """One line about the set."""
         n, height, width, _ = self.rgb.shape
         return f"Pictures({n} of {self.world!r}, seed {self.seed}, {height} x {width}, targets of {len(self.targets)})"
 
@@ -165,35 +162,16 @@ def cached(path: str | Path | None, count: int, **how: Any) -> Pictures:
         made = make(count, **how)
         arrays = {"rgb": made.rgb} | {f"target/{k}": v for k, v in made.targets.items()}
         with contextlib.suppress(FileExistsError):  # another process was faster: its set is read below
-            write_npz(path, arrays | {"description": np.array(json.dumps(wanted))})
+            jobs.write_block(path, arrays, wanted)
             return made
-    found, arrays = _read(Path(path))
-    if found != wanted:
-        differ = differing(found, wanted)
-        words = ", ".join(f"{k} {found.get(k)!r} where {wanted.get(k)!r} is asked for" for k in differ)
-        raise ValueError(f"{path} holds another set of pictures: {words}.")
-    if arrays.keys() != {"rgb", *(f"target/{name}" for name in wanted["names"])} or {*map(len, arrays.values())} != {
-        count
-    }:
-        raise ValueError(f"{path} is not a whole set of pictures: it lacks some that it names.")
+    found, arrays = jobs.read_block(path)
+    jobs.agree(found, wanted, path, remedy="ask for the same pictures or give another file")
     targets = {k.removeprefix("target/"): v for k, v in arrays.items() if k != "rgb"}
     return Pictures(found["world"], found["seed"], arrays["rgb"], targets)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Description and arrays."""
-    try:
-        arrays = read_npz(path)
-        found = json.loads(str(arrays.pop("description", "nothing")))
-        if not isinstance(found, dict):
-            raise ValueError("it is not described by names")
-    except ValueError as error:
-        raise ValueError(f"{path} is not a whole set of pictures: {str(error).rstrip('.')}.") from error
-    return found, arrays
-
-
 def _description(count: int, how: dict[str, Any]) -> dict[str, Any]:
-    """What pictures are asked for, in JSON types."""
+    """Settings of the pictures, in JSON types."""
     asked = inspect.signature(make).bind(count, **how)
     asked.apply_defaults()
     told = {name: value for name, value in asked.arguments.items() if name != "progress"}

@@ -1,7 +1,7 @@
-"""Pictures of a scene and what is exactly known of every pixel, by casting rays.
+"""Ray casting of a scene to a picture and exact labels of every pixel.
 
-Rays keep the depth along the optical axis as their parameter. Objects are boxes, ellipsoids and upright cylinders in
-frames of their own; shadows are rays to the lights.
+Rays are parametrized by depth along the optical axis. Objects are boxes, ellipsoids and upright cylinders in their own
+frames; shadows are rays to the lights.
 """
 
 import functools
@@ -15,17 +15,17 @@ from jaxsim.studies.rooms import furniture, scenes
 from jaxsim.studies.rooms.scenes import OBJECTS, STRUCTURES, Materials, Scene, Style
 
 ROOM = OBJECTS * furniture.PARTS + STRUCTURES
-"""Index of the room itself after all parts and structures."""
+"""Index of the room itself, after all parts and structures."""
 AT_ONCE = 8
-"""Pictures rendered side by side."""
+"""Pictures rendered in parallel."""
 ABSENT = -1.0
-"""Half extent of a part that no ray meets."""
+"""Half extent of an absent part, which no ray meets."""
 GLOWING = {"window": (0.9, 0), "lamp": (0.7, 0), "screen": (0.35, 0)}
-"""Strength of the light that a class's material gives off, and which of its materials it is."""
+"""Emitted light of classes, and which of their materials emits it."""
 
 
 class View(NamedTuple):
-    """One picture and its labels; camera frame: x right, y down, z forward, meters.
+    """One picture and its labels, in the camera's frame: x right, y down, z forward, in meters.
 
     Attributes:
         rgb: `(h, w, 3)` in [0, 1].
@@ -34,9 +34,9 @@ class View(NamedTuple):
         points: `(h, w, 3)`.
         normals: unit, facing the camera, `(h, w, 3)`.
         semantic: index into `furniture.CLASSES`, `(h, w)`.
-        instance: 0 to 5 the room's sides, then structures, then objects, `(h, w)`.
-        axes: the room's axes in the camera frame, one a row, `(3, 3)`.
-        room_center: middle of the room, `(3,)`.
+        instance: 0 to 5 for the room's sides, then structures, then objects, `(h, w)`.
+        axes: the room's axes in the camera frame, one per row, `(3, 3)`.
+        room_center: center of the room, `(3,)`.
         room_size: extents of the room along its axes, `(3,)`.
         scene: index into `furniture.SCENES`.
         focal: focal length in units of half the image's width.
@@ -74,12 +74,12 @@ def _parts(scene: Scene) -> _Parts:
 
 
 def _turned(v, cos, sin):
-    """Vectors `(3, ...)` from the world into the frame of an object."""
+    """Rotate vectors `(3, ...)` from the world into an object's frame."""
     return jnp.stack([cos * v[0] - sin * v[2], v[1], sin * v[0] + cos * v[2]])
 
 
 def _box(center, half, origin, inverse):
-    """Where rays enter and leave boxes `(k, 3)`: `(k, p)`; `inverse` is one over their direction, `(3, p)`."""
+    """Parameters at which rays enter and leave boxes `(k, 3)`: `(k, p)`; `inverse` is 1 / direction, `(3, p)`."""
     enter, leave = -jnp.inf, jnp.inf
     for axis in range(3):
         middle = (center[:, axis, None] - origin[axis]) * inverse[axis]
@@ -89,7 +89,7 @@ def _box(center, half, origin, inverse):
 
 
 def _quadric(o, d, axes):
-    """Where rays enter and leave the unit sphere (all axes) or the unit cylinder (two)."""
+    """Parameters at which rays enter and leave the unit sphere (all axes) or the unit cylinder (two)."""
     a = sum(d[k] * d[k] for k in axes)
     b = sum(o[k] * d[k] for k in axes)
     c = sum(o[k] * o[k] for k in axes) - 1
@@ -115,7 +115,7 @@ def _cylinder(center, half, origin, direction):
 
 
 def _sign(direction):
-    """1 or -1, never 0: which of two opposite walls a ray along them counts as meeting, far away."""
+    """1 or -1, never 0: a ray parallel to two walls is assigned to one of them, far away."""
     return jnp.where(direction < 0, -1.0, 1.0)
 
 
@@ -124,7 +124,7 @@ def _inverse(direction):
 
 
 def cast(scene: Scene, parts: _Parts, origin, direction):
-    """First part that each ray meets: `(3, p)` or `(3, 1)`, `(3, p)` -> parameter `(p,)`, index `(p,)` or ROOM."""
+    """Parameter and index (or ROOM) of the first part that each ray meets, `(p,)`, for rays `(3, p)`."""
     size = scene.size[:, None]
     center = jnp.array([[0.0], [0.5], [0.0]]) * size
     walls = (center + _sign(direction) * size / 2 - origin) * _inverse(direction)
@@ -154,7 +154,7 @@ def cast(scene: Scene, parts: _Parts, origin, direction):
 
 
 class _Hit(NamedTuple):
-    """What the rays met: points in world and own coordinates, normals, and what is there."""
+    """Properties of the surface points that rays meet."""
 
     normal: jax.Array
     own_point: jax.Array
@@ -216,7 +216,7 @@ def _look_up(scene: Scene, parts: _Parts, index, point, direction) -> _Hit:
 
 
 def _texture(materials: Materials, point, normal):
-    """Color `(p, 3)` of surface points: how much of the second color each pattern shows there."""
+    """Color `(p, 3)` of surface points, a mix of two colors by pattern."""
     side = jnp.argmax(jnp.abs(normal), 0)
     u = jnp.where(side == 0, point[2], point[0]) * materials.frequency
     v = jnp.where(side == 1, point[2], point[1]) * materials.frequency
@@ -238,7 +238,7 @@ def _texture(materials: Materials, point, normal):
 
 
 def _lit(scene, parts, point, hit, albedo, eye):
-    """Light that leaves the surface points toward the camera, `(p, 3)`."""
+    """Light from surface points toward the camera, `(p, 3)`."""
     up = 0.75 + 0.25 * hit.normal[1]
     light = (scene.ambient * up)[:, None] * jnp.ones(3)
     start = jnp.tile(point + 2e-3 * hit.normal, 2)
@@ -256,11 +256,11 @@ def _lit(scene, parts, point, hit, albedo, eye):
 
 
 def render(scene: Scene, resolution: int = 64) -> View:
-    """The picture and its labels.
+    """Render a scene to a picture and its labels.
 
     >>> import jax
     >>> from jaxsim.studies.rooms import render, scenes
-    >>> view = jax.eval_shape(lambda key: render.render(scenes.sample(key), 16), jax.random.key(0))  # traced alone
+    >>> view = jax.eval_shape(lambda key: render.render(scenes.sample(key), 16), jax.random.key(0))  # traced only
     >>> view.rgb.shape, view.depth.shape
     ((16, 16, 3), (16, 16))
     """
@@ -298,7 +298,7 @@ def render(scene: Scene, resolution: int = 64) -> View:
 
 @functools.partial(jax.jit, static_argnames=("style", "resolution"))
 def views(keys: jax.Array, style: Style = scenes.ROOMS, resolution: int = 64) -> View:
-    """Pictures of one random scene a key, stacked: the same key gives the same pixels."""
+    """Render one random scene per key, stacked; the same key gives the same pixels."""
 
     def one(key):
         view = render(scenes.sample(jax.random.fold_in(key, 0), style), resolution)

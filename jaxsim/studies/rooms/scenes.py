@@ -1,4 +1,4 @@
-"""Random furnished rooms: a key and a style give one `Scene`, a pure function that maps over keys.
+"""Random furnished rooms: a pure function from a key and a style to a `Scene`.
 
 World coordinates are meters, x and z along the walls, y up from the floor, the origin at the middle of the floor. An
 object turned by `yaw` faces (sin yaw, 0, cos yaw). The camera looks along the third row of its rotation; its first row
@@ -18,32 +18,32 @@ from jaxsim.studies.rooms import furniture
 STANDING_OBJECTS, HUNG_OBJECTS, STRUCTURES = 7, 3, 3
 OBJECTS = STANDING_OBJECTS + HUNG_OBJECTS
 PLACES, VIEWS = 16, 32
-"""Candidate places of an object and candidate views of a room, of which the best is taken."""
+"""Numbers of candidate places of an object and candidate views of a room; the best is taken."""
 PATTERNS = ("plain", "checker", "stripes", "wood", "tiles", "noise")
 CLEARANCE = 0.3
-"""Least distance of the camera from furniture and walls, meters."""
+"""Smallest distance of the camera from furniture and walls, in meters."""
 
 
 @register_static
 @dataclasses.dataclass(frozen=True)
 class Style:
-    """How the rooms of one world look and how they are filled.
+    """Appearance and furnishing of the rooms of one world.
 
     Attributes:
         name: name of the world.
-        width: least and most extent of a room along x and z, meters.
-        height: least and most height.
-        hue: added to all usual hues.
+        width: range of a room's extent along x and z, in meters.
+        height: range of a room's height.
+        hue: offset of all usual hues.
         usual: share of surfaces near the usual hue of their kind.
         saturation: range of the saturation of colors.
-        value: range of their brightness.
+        value: range of the brightness of colors.
         furniture_patterns: weights of PATTERNS on furniture.
-        wall_patterns: the same on walls.
-        floor_patterns: the same on floors.
+        wall_patterns: weights of PATTERNS on walls.
+        floor_patterns: weights of PATTERNS on floors.
         light: range of the strength of the two lamps.
-        ambient: range of the light that comes from everywhere.
-        field: range of the horizontal field of view, degrees.
-        tilt: most the camera rolls, degrees.
+        ambient: range of the ambient light.
+        field: range of the horizontal field of view, in degrees.
+        tilt: largest roll of the camera, in degrees.
         grain: standard deviation of the image noise.
     """
 
@@ -82,12 +82,12 @@ LOFTS = Style(
     tilt=8.0,
     grain=0.03,
 )
-"""The other world: larger, darker, gaudier rooms through a noisier camera."""
+"""Another world: larger, darker, gaudier rooms seen by a noisier camera."""
 WORLDS = {style.name: style for style in (ROOMS, LOFTS)}
 
 
 class Materials(NamedTuple):
-    """Surfaces' looks, any leading axes.
+    """Materials of surfaces, with any leading axes.
 
     Attributes:
         color: `(..., 3)` in [0, 1].
@@ -121,19 +121,19 @@ class Scene(NamedTuple):
 
     Attributes:
         size: extents of the room along x, y and z, `(3,)`.
-        kind: class of every object, index into `furniture.OBJECTS`, `(OBJECTS,)`.
-        present: whether the object is there.
-        position: middle of its base, `(OBJECTS, 3)`.
-        yaw: where it faces.
+        kind: class of each object, an index into `furniture.OBJECTS`, `(OBJECTS,)`.
+        present: whether the object exists.
+        position: center of its base, `(OBJECTS, 3)`.
+        yaw: direction it faces.
         extents: width, height and depth, `(OBJECTS, 3)`.
-        materials: three an object, `(OBJECTS, 3, ...)`.
-        structures: center and half extents of the parts of the building that stand in the room, `(STRUCTURES, 2, 3)`;
-            an absent one lies below the floor.
+        materials: three per object, `(OBJECTS, 3, ...)`.
+        structures: center and half extents of structures in the room, `(STRUCTURES, 2, 3)`; an absent one lies below
+            the floor.
         surfaces: materials of walls, floor and ceiling, `(3, ...)`.
         lights: positions, `(2, 3)`.
         light_colors: `(2, 3)`.
         ambient: `()`.
-        camera: where it is seen from.
+        camera: the camera.
         scene: index into `furniture.SCENES`, `()`.
     """
 
@@ -154,18 +154,18 @@ class Scene(NamedTuple):
 
 
 class _Draws:
-    """Random numbers of one scene, all from one call: every call of its own would be compiled on its own."""
+    """Random numbers of one scene from a single call, since each further call would be compiled separately."""
 
     def __init__(self, key: jax.Array, count: int = 2048):
         self.numbers, self.used = jax.random.uniform(key, (count,)), 0
 
     def uniform(self, shape: tuple[int, ...] = ()) -> jax.Array:
-        """Numbers in [0, 1) that were not given out before."""
+        """Uniform numbers in [0, 1) that have not been used."""
         start, self.used = self.used, self.used + math.prod(shape)
         return self.numbers[start : self.used].reshape(shape)
 
     def between(self, low, high, shape: tuple[int, ...] = ()) -> jax.Array:
-        """Uniform between bounds that broadcast to the shape."""
+        """Uniform numbers between bounds that broadcast to the shape."""
         return low + (jnp.asarray(high, jnp.float32) - low) * self.uniform(shape)
 
     def whole(self, count: int, shape: tuple[int, ...] = ()) -> jax.Array:
@@ -173,17 +173,17 @@ class _Draws:
         return jnp.minimum((self.uniform(shape) * count).astype(jnp.int32), count - 1)
 
     def category(self, weights: jax.Array, shape: tuple[int, ...] = ()) -> jax.Array:
-        """Indices drawn by weights `(k,)`."""
+        """Indices drawn with weights `(k,)`."""
         upto = jnp.cumsum(weights) / jnp.sum(weights)
         return jnp.minimum(jnp.sum(self.uniform(shape)[..., None] >= upto, -1), len(weights) - 1)
 
 
 def sample(key: jax.Array, style: Style = ROOMS) -> Scene:
-    """One random scene.
+    """Draw a random scene.
 
     >>> import jax
     >>> from jaxsim.studies.rooms import scenes
-    >>> jax.eval_shape(scenes.sample, jax.random.key(0)).position.shape  # without the time to compile it
+    >>> jax.eval_shape(scenes.sample, jax.random.key(0)).position.shape  # traced only
     (10, 3)
     """
     draw = _Draws(key)
@@ -228,7 +228,7 @@ def sample(key: jax.Array, style: Style = ROOMS) -> Scene:
 
 
 def _rgb(hue, saturation, value):
-    """Colors from hue, saturation and value in [0, 1]: `(...)` to `(..., 3)`."""
+    """Convert hue, saturation and value in [0, 1] to colors: `(...)` to `(..., 3)`."""
     k = (jnp.array([5.0, 3.0, 1.0]) + (hue % 1)[..., None] * 6) % 6
     return value[..., None] * (1 - saturation[..., None] * jnp.clip(jnp.minimum(k, 4 - k), 0, 1))
 
@@ -255,7 +255,7 @@ def _surfaces(draw, style, hue) -> Materials:
 
 
 def _structures(draw, size):
-    """A corner block that makes the room an L, a pillar and a beam below the ceiling, each in some rooms only."""
+    """Draw a corner block that makes the room L-shaped, a pillar, and a beam below the ceiling, each in some rooms."""
     corner = 2.0 * draw.whole(2, (2,)) - 1
     half = draw.between(0.12, 0.28, (2,)) * size[::2] / 2
     block_center = jnp.array([corner[0] * (size[0] / 2 - half[0]), size[1] / 2, corner[1] * (size[2] / 2 - half[1])])
@@ -271,19 +271,19 @@ def _structures(draw, size):
 
 
 def footprint(extents, yaw):
-    """Half extents along x and z of the rectangle that holds a turned object: `(..., 3), (...) -> (..., 2)`."""
+    """Half extents along x and z of a rotated object's bounding rectangle: `(..., 3), (...) -> (..., 2)`."""
     c, s = jnp.abs(jnp.cos(yaw)), jnp.abs(jnp.sin(yaw))
     width, depth = extents[..., 0] / 2, extents[..., 2] / 2
     return jnp.stack([c * width + s * depth, s * width + c * depth], -1)
 
 
 def _overlap(p, half, q, other):
-    """Area that rectangles share, the centers `p`, `q` and half extents `(..., 2)`."""
+    """Overlap area of rectangles with centers `p`, `q` and half extents `half`, `other`, `(..., 2)`."""
     return jnp.prod(jnp.maximum(half + other - jnp.abs(p - q), 0), -1)
 
 
 def _furnish(draw, size, kind, extents, structures):
-    """Place the objects one after another, each where it overlaps the others least; none stays that would overlap."""
+    """Place objects one after another where they overlap others least; drop those that still overlap."""
     against = jnp.array([f.place != "free" for f in furniture.FURNITURE.values()])
     hangs = jnp.array([f.place == "hung" for f in furniture.FURNITURE.values()])
     tall = jnp.array([n in ("picture", "window") for n in furniture.OBJECTS])
@@ -303,7 +303,7 @@ def _furnish(draw, size, kind, extents, structures):
         at_wall = -front * (room - half - gap)
         p = jnp.where(against[kind[k]] & (jnp.abs(front) > 0.5), at_wall, free)
         shared = _overlap(p[:, None], half[:, None], centers[None], halves[None])
-        # what hangs on a wall may hang above what stands there
+        # wall-hung objects may hang above standing ones
         same_layer = raised == hangs[kind[k]]
         shared = jnp.sum(jnp.where(same_layer, shared, 0), 1)
         shared += jnp.sum(_overlap(p[:, None], half[:, None], floor[None, :, 0, ::2], _solid(floor)[None]), 1)
@@ -325,12 +325,12 @@ def _furnish(draw, size, kind, extents, structures):
 
 
 def _solid(structures):
-    """Half extents on the floor of the structures, none for a buried one."""
+    """Half extents of the structures on the floor, negative for a buried one."""
     return jnp.where((structures[:, 0, 1] > 0)[:, None], structures[:, 1, ::2], -1e3)
 
 
 def _camera(draw, size, position, extents, yaw, present, structures, style) -> Camera:
-    """The view, of VIEWS random ones, that has most furniture in it, keeps its distance and faces a far wall."""
+    """Choose, among VIEWS random views, one with much furniture, enough clearance and a far wall."""
     room = size[::2] / 2
     at = draw.between(-1, 1, (VIEWS, 2)) * (room - CLEARANCE)
     height = draw.between(0.9, jnp.minimum(1.75, size[1] - 0.4), (VIEWS,))

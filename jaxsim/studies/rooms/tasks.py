@@ -1,4 +1,4 @@
-"""The twenty tasks, by Taskonomy's names: what the network sees, what it is asked for, and how it is judged."""
+"""The twenty tasks, by Taskonomy's names: input, target and loss."""
 
 import dataclasses
 import difflib
@@ -12,7 +12,7 @@ import numpy as np
 from jaxsim.studies.rooms import losses
 from jaxsim.studies.rooms.furniture import CLASSES, OBJECTS, SCENES
 from jaxsim.studies.rooms.targets import geometry, image, segments, vectors
-from jaxsim.vision.extraction.corruptions import decolored
+from jaxsim.vision.extraction.preprocessing import decolored
 
 if TYPE_CHECKING:
     from jaxsim.studies.rooms.render import View
@@ -21,7 +21,7 @@ Group = Literal["2d", "3d", "geometric", "semantic"]
 Kind = Literal["image", "vector", "classes", "distribution", "segmentation", "embedding"]
 
 EMBEDDING = 8
-"""Channels of the two embeddings of pixels."""
+"""Channels of the two pixel embeddings."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,16 +30,16 @@ class Task:
 
     Attributes:
         name: Taskonomy's.
-        group: '2d', '3d', 'geometric' or 'semantic', the colors of the RSA paper's figures.
-        kind: what the output is. 'image' `(h, w, channels)` and 'vector' `(channels,)` are regressed; 'classes'
+        group: '2d', '3d', 'geometric' or 'semantic', the groups in the RSA paper's figures.
+        kind: type of the output. 'image' `(h, w, channels)` and 'vector' `(channels,)` are regressed; 'classes'
             `(channels,)` are logits of one class, 'distribution' of shares, 'segmentation' `(h, w, channels)` of a
-            class a pixel; 'embedding' `(h, w, channels)` is compared between pixels.
+            class per pixel; 'embedding' `(h, w, channels)` is compared between pixels.
         channels: of the output.
-        target: from one View (unbatched) to the target: the shape of the output, except the class number `()` of
-            'classes', and class or segment numbers `(h, w)` of 'segmentation' and 'embedding'.
-        loss: from output, target and optional class weights to a number; see `losses`.
-        corrupt: from the picture `(h, w, 3)` in [0, 1] and a random key to what the network sees instead.
-        on_host: whether `target` runs in NumPy, on a concrete View, and can be neither jitted nor mapped.
+        target: function from one View (unbatched) to the target, which has the shape of the output, except for the
+            class number `()` of 'classes', and class or segment numbers `(h, w)` of 'segmentation' and 'embedding'.
+        loss: function of (output, target, optional class weights); see `losses`.
+        corrupt: function from a picture `(h, w, 3)` in [0, 1] and a random key to the network's input.
+        on_host: whether `target` runs in NumPy on a concrete View, and can be neither jitted nor vmapped.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Task:
     kind: Kind
     channels: int
     target: Callable[["View"], Any]
-    loss: Callable[..., jax.Array]
+    loss: Any
     corrupt: Callable[..., jax.Array] = image.unchanged
     on_host: bool = False
 
@@ -90,10 +90,10 @@ TASKS: dict[str, Task] = {
 
 
 def named(name: str) -> Task:
-    """The task of that name.
+    """Look up a task.
 
     Raises:
-        ValueError: no task has that name; the nearest ones are listed.
+        ValueError: the name is unknown; the message lists the nearest ones.
 
     >>> named("edge3d").group
     '3d'
@@ -102,16 +102,16 @@ def named(name: str) -> Task:
         return TASKS[name]
     near = difflib.get_close_matches(name, TASKS, n=3, cutoff=0.4)
     hint = f"the nearest are {', '.join(near)}" if near else f"there are {', '.join(TASKS)}"
-    raise ValueError(f"No task is called {name!r}; {hint}.")
+    raise ValueError(f"there is no task {name!r}; {hint}.")
 
 
 def targets(task: Task, views: "View") -> jax.Array:
-    """Targets `(n, ...)` of n views held as one View whose arrays have a leading axis.
+    """Compute targets `(n, ...)` of n views, given as one View whose arrays have a leading axis.
 
     One compiled call, or a loop on the host for the two tasks that are `on_host`.
 
     Raises:
-        ValueError: the arrays are not of n images, or of images of different sizes.
+        ValueError: the arrays differ in number or size of images.
         ImportError: the task needs scikit-image, which is not installed.
     """
     check(views)
@@ -128,7 +128,7 @@ def _mapped(target, views):
 
 
 def check(views: "View") -> None:
-    """Raise ValueError unless every array of a View of n images has the shape that `rgb` `(n, h, w, 3)` asks for."""
+    """Raise ValueError unless all arrays of a batched View have shapes consistent with `rgb` `(n, h, w, 3)`."""
     if np.ndim(views.rgb) != 4 or np.shape(views.rgb)[-1] != 3:
         raise ValueError(f"View.rgb has shape {np.shape(views.rgb)} where (images, height, width, 3) is expected.")
     n, h, w, _ = np.shape(views.rgb)
@@ -139,4 +139,4 @@ def check(views: "View") -> None:
     for name, shape in expected.items():
         if np.shape(getattr(views, name)) != shape:
             found = np.shape(getattr(views, name))
-            raise ValueError(f"View.{name} has shape {found} where View.rgb asks for {shape}.")
+            raise ValueError(f"View.{name} has shape {found}, but View.rgb requires {shape}.")

@@ -1,8 +1,8 @@
-"""Measured transfer between tasks: frozen encoders, a small readout to every target, a tournament over images.
+"""Measured transfer between tasks: a readout from frozen encoders to every target, and a tournament over images.
 
 The readout is solved, not trained: each cell of a code sees its 3 x 3 neighborhood through fixed random ReLU units,
-and ridge regression predicts the cell's patch of the target. It needs few images, gives the same answer every time and
-is far stronger than a linear probe. The tournament and its eigenvector follow Taskonomy (Zamir et al. 2018, section
+and ridge regression predicts the cell's patch of the target. It needs few images, is deterministic and far stronger
+than a linear probe. The tournament and its eigenvector follow Taskonomy (Zamir et al. 2018, section
 3.3: the analytic hierarchy process).
 """
 
@@ -15,19 +15,19 @@ from jaxsim.evaluation import spearman
 from jaxsim.results import Affinity
 
 UNITS = 384
-"""Random units of the readout."""
+"""Number of random units of the readout."""
 PENALTIES = np.logspace(-5, 1, 13)
-"""Ridge penalties tried, as shares of the mean eigenvalue."""
+"""Candidate ridge penalties, as multiples of the mean eigenvalue."""
 LEAST_WIN = 0.001
-"""Win rates are kept this far from 0 and 1, as Taskonomy does."""
+"""Win rates are clipped to stay this far from 0 and 1, as in Taskonomy."""
 
 MATRICES = ("affinity", "wins_scratch", "wins_full", "skill")
-"""The fields of `Truth` that have a row a source and a column a target."""
+"""Fields of `Truth` with one row per source and one column per target."""
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Truth:
-    """Measured transfer.
+    """Measured transfer from encoders to tasks.
 
     Attributes:
         sources: names of the encoders, S.
@@ -37,8 +37,8 @@ class Truth:
         wins_scratch: share of images on which the source beats an untrained encoder, `(S, T)`.
         wins_full: share on which it beats the target's own encoder, `(S, T)`; one half on the diagonal.
         skill: 1 - loss / loss of the best constant, `(S, T)`.
-        reliability: Spearman correlation of the affinity from two halves of the images, corrected to the full number by
-            the Spearman-Brown formula, `(T,)`.
+        reliability: Spearman correlation between the affinities from two halves of the images, extrapolated to all
+            images by the Spearman-Brown formula, `(T,)`.
     """
 
     sources: tuple[str, ...]
@@ -51,32 +51,32 @@ class Truth:
     reliability: np.ndarray
 
     def __repr__(self) -> str:
-        """How much was measured, in a line."""
+        """One line with the numbers of sources, targets and images."""
         sources, targets, images = self.losses.shape
         return f"Truth({sources} sources to {targets} targets, {images} images)"
 
     def matrix(self, what: str = "affinity") -> Affinity:
-        """One of the matrices `(S, T)` with its names, for `evaluate`, trees and plots.
+        """One of the matrices `(S, T)` as a labelled record, for `evaluate`, trees and plots.
 
         Args:
             what: 'affinity', 'wins_scratch', 'wins_full' or 'skill'.
 
         Raises:
-            ValueError: there is no matrix of that name.
+            ValueError: the name is unknown.
 
         >>> from jaxsim.studies.rooms import world
         >>> world.load_truth().matrix().ranking("rgb2depth")[0][0]
         'rgb2mist'
         """
         if what not in MATRICES:
-            raise ValueError(f"There is no matrix {what!r}; there are {', '.join(MATRICES)}.")
+            raise ValueError(f"there is no matrix {what!r}; there are {', '.join(MATRICES)}.")
         return Affinity.from_array(
             getattr(self, what), self.sources, self.targets, measure=f"measured transfer, {what}"
         )
 
 
 def units(codes: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Readout inputs of codes `(n, h, w, c)`: `(n, h w, UNITS + 9 c + 1)`, the last a constant."""
+    """Readout inputs `(n, h w, UNITS + 9 c + 1)` of codes `(n, h, w, c)`; the last is a constant."""
     n, h, w, c = codes.shape
     padded = np.pad(codes, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     near = [padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)]
@@ -89,7 +89,7 @@ def units(codes: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def patches(target: np.ndarray, cells: tuple[int, int]) -> np.ndarray:
-    """Targets `(n, H, W, c)` as `(n, cells, values)`; `(n, k)` as one cell: `(n, 1, k)`."""
+    """Cut targets `(n, H, W, c)` into `(n, cells, values)`; `(n, k)` is one cell, `(n, 1, k)`."""
     if target.ndim == 2:
         return target[:, None]
     n, height, width, c = target.shape
@@ -99,10 +99,10 @@ def patches(target: np.ndarray, cells: tuple[int, int]) -> np.ndarray:
 
 
 class Readout:
-    """All ridge regressions from one encoder's codes: one eigendecomposition serves every target and penalty."""
+    """Ridge regressions from one encoder's codes; one eigendecomposition serves all targets and penalties."""
 
     def __init__(self, train: np.ndarray, test: np.ndarray, seed: int = 0):
-        """Codes `(n, h, w, c)` of the images to fit on and to be judged on."""
+        """Prepare codes `(n, h, w, c)` of the training and test images."""
         scale = train.std((0, 1, 2), keepdims=True)
         mean, scale = train.mean((0, 1, 2), keepdims=True), np.where(scale > 0, scale, 1)
         self.cells = train.shape[1:3]
@@ -129,7 +129,7 @@ class Readout:
         return [np.matmul(vectors, cross / (values + p * floor)[:, None].astype(np.float32)) for p in penalties]
 
     def losses(self, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-        """Mean squared error of each held-out image `(m,)`; the penalty is chosen on the last quarter of `train`."""
+        """Mean squared error of each test image, `(m,)`; the penalty is chosen on the last quarter of `train`."""
         spatial, count = train.ndim > 2, len(train) * 3 // 4
         x, y = self.inputs[spatial][0][count:], patches(train[count:], self.cells)
         tuned = [np.mean((np.matmul(x, w) - y) ** 2) for w in self._fit(train, count, PENALTIES)]
@@ -139,19 +139,19 @@ class Readout:
 
 
 def _pooled(x):
-    """Largest value of every unit over the cells."""
+    """Maximum of every unit over the cells."""
     return x[..., :-1].max(1)
 
 
 def tournament(losses: np.ndarray) -> np.ndarray:
-    """Share of images on which source i beats source j, kept off 0 and 1: `(S, images) -> (S, S)`; ties count half."""
+    """Share of images on which source i beats source j, clipped: `(S, images) -> (S, S)`; ties count half."""
     below = losses[:, None] < losses[None]
     ties = losses[:, None] == losses[None]
     return np.clip((below + 0.5 * ties).mean(-1), LEAST_WIN, 1 - LEAST_WIN)
 
 
 def eigenvector(wins: np.ndarray) -> np.ndarray:
-    """Principal eigenvector of the ratios of wins to losses, positive and summing to 1: `(S, S) -> (S,)`.
+    """Principal eigenvector of the win-loss ratios, positive and summing to 1: `(S, S) -> (S,)`.
 
     >>> import numpy as np
     >>> from jaxsim.studies.rooms import transfer
@@ -171,7 +171,7 @@ def affinities(losses: np.ndarray) -> np.ndarray:
 def reliability(losses: np.ndarray) -> np.ndarray:
     """Spearman-Brown reliability of every target's affinity from even and odd images: `(S, T, images) -> (T,)`.
 
-    NaN where the halves order the sources in opposite ways, or one has no order.
+    NaN if the halves rank the sources in opposite orders, or one half is constant.
     """
     first, second = (affinities(losses[..., k::2]) for k in (0, 1))
     r = np.array([spearman(a, b) for a, b in zip(first.T, second.T, strict=True)])
@@ -179,7 +179,7 @@ def reliability(losses: np.ndarray) -> np.ndarray:
 
 
 Pair = tuple[np.ndarray, np.ndarray]
-"""Arrays of the images to fit on and of those to be judged on."""
+"""Arrays of the training and of the test images."""
 
 
 def measure(
@@ -188,21 +188,22 @@ def measure(
     targets: Mapping[str, tuple[str, np.ndarray, np.ndarray]],
     progress: Callable[[str], None] | None = None,
 ) -> Truth:
-    """Transfer of every encoder to every task.
+    """Measure transfer of every encoder to every task.
 
     Args:
-        codes: by source and by what it was shown ('clean', 'noisy', ...): codes `(n, h, w, c)` of the images to fit on
-            and `(m, h, w, c)` of those to be judged on.
-        scratch: the same of an untrained encoder.
-        targets: by task, what its networks are shown and the targets `(n, H, W, k)` or `(n, k)` and of the m images.
-        progress: called with the name of each source when it is done.
+        codes: by source and by input ('clean', 'noisy', ...), codes `(n, h, w, c)` of the training and `(m, h, w, c)`
+            of the test images.
+        scratch: codes of an untrained encoder by input.
+        targets: by task, the input of its networks, and targets `(n, H, W, k)` or `(n, k)` of the training images and
+            of the test images.
+        progress: called with the name of each finished source.
 
     Raises:
         ValueError: a target has another number of images than the codes, or there are fewer than 8 images.
     """
     fitted, judged = (len(a) for a in next(iter(scratch.values())))
     if min(fitted, judged) < 8:
-        raise ValueError(f"transfer needs at least 8 images on either side, not {fitted} and {judged}.")
+        raise ValueError(f"transfer needs at least 8 training and 8 test images, not {fitted} and {judged}.")
     for name, (_, first, second) in targets.items():
         if (len(first), len(second)) != (fitted, judged):
             raise ValueError(f"{name} has {len(first)} and {len(second)} images, the codes {fitted} and {judged}.")
@@ -234,7 +235,7 @@ def measure(
 
 
 def _standardized(train, test):
-    """Both by the mean and standard deviation of each channel in `train`."""
+    """Standardize both by the mean and standard deviation of each channel in `train`."""
     axes = tuple(range(train.ndim - 1))
     sd = train.std(axes)
     sd = np.where(sd > 0, sd, 1)

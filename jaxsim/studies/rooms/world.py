@@ -1,7 +1,6 @@
 """The built-in world from nothing: pictures, trained encoders, measured transfer; a killed build goes on."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -9,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxsim.io.arrays import read_npz
-from jaxsim.io.json_files import differing, read_json
-from jaxsim.io.writing import write_npz, write_text
+from jaxsim.io import jobs
+from jaxsim.io.arrays import read_npz, write_npz
+from jaxsim.io.files import write_text
 from jaxsim.studies.rooms import encoders, pictures, tasks, transfer
 from jaxsim.studies.rooms.targets import image
 from jaxsim.vision import models
-from jaxsim.vision.extraction.corruptions import decolored
+from jaxsim.vision.extraction.preprocessing import decolored
 
 TRANSFER_SEED = 1_000_000
 """Added to the seed for the pictures that transfer is measured on; networks never saw them."""
@@ -24,7 +23,7 @@ TRUTH = "shipped/transfer.npz"
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How much of everything a world takes; the default is what is shipped.
+    """Amounts of a world: pictures, steps, sizes; the defaults made the shipped one.
 
     Attributes:
         seed: of the training pictures and networks; validation takes the next one, so seeds of worlds to be compared
@@ -62,7 +61,7 @@ def readable(task: tasks.Task, targets: np.ndarray) -> np.ndarray:
 
 
 def _boundaries(segments):
-    """Where a pixel's right or lower neighbor is in another segment, `(n, h, w, 1)`."""
+    """Pixels whose right or lower neighbor is in another segment, `(n, h, w, 1)`."""
     across = np.diff(segments.astype(np.int32), axis=2, append=segments[:, :, -1:]) != 0
     down = np.diff(segments.astype(np.int32), axis=1, append=segments[:, -1:]) != 0
     return (across | down).astype(np.float32)[..., None]
@@ -127,7 +126,7 @@ def build(
     """
     out = Path(out)
     models.check_size(recipe.size)
-    _check_recipe(out / "recipe.json", recipe)
+    jobs.begin(out, dataclasses.asdict(recipe) | {"version": pictures.VERSION})
     how = {"resolution": recipe.resolution, "names": recipe.names}
 
     def made(name, count, seed, what):
@@ -159,17 +158,6 @@ def build(
     truth = measure_transfer(found, scratch, fit, test, lambda name: tell(f"measured transfer from {name}"))
     save_truth(truth, out / "transfer.npz", overwrite=True)
     return skills
-
-
-def _check_recipe(path, recipe):
-    wanted = json.loads(json.dumps(dataclasses.asdict(recipe) | {"version": pictures.VERSION}))
-    if not path.exists():
-        write_text(path, json.dumps(wanted, indent=1) + "\n")
-        return
-    found = read_json(path)
-    if found != wanted:
-        words = ", ".join(differing(found, wanted))
-        raise ValueError(f"{path.parent} holds a world of another recipe ({words}); give another folder.")
 
 
 def save_truth(truth: transfer.Truth, path: str | Path, *, overwrite: bool = False) -> Path:

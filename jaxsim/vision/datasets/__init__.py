@@ -1,28 +1,31 @@
-"""Datasets: readers of the folders of Taskonomy, Pascal VOC, NYUv2 and plain pictures, batches, and writers.
+"""Readers of Taskonomy, Pascal VOC, NYUv2 and plain folders of pictures, and batches of them.
 
-Needs the `nn` extra; `import jaxsim` leaves this package out. Every reader gives a `Dataset`: ids, random access, and
+Needs the `nn` extra; `import jaxsim` leaves this package out. Every reader returns a `Dataset`: ids, random access, and
 targets in physical units with masks. `jaxsim.studies.rooms.export` writes the built-in world in the same layouts.
 """
 
-from jaxsim.vision.datasets.image_folder import folder
+from jaxsim.vision.datasets.layouts import LAYOUTS, folder, layout_named, recognize
 from jaxsim.vision.datasets.loader import Batch, batches
 from jaxsim.vision.datasets.nyuv2_layout import nyu, nyud_mt
-from jaxsim.vision.datasets.pascal_mt_layout import pascal_mt
-from jaxsim.vision.datasets.pascal_voc_layout import voc
-from jaxsim.vision.datasets.records import Dataset, Example
+from jaxsim.vision.datasets.pascal_layouts import pascal_mt, voc
+from jaxsim.vision.datasets.records import Dataset, Example, Layout
 from jaxsim.vision.datasets.splits import read_buildings
 from jaxsim.vision.datasets.taskonomy_layout import taskonomy
 
 __all__ = [
+    "LAYOUTS",
     "Batch",
     "Dataset",
     "Example",
+    "Layout",
     "batches",
     "folder",
+    "layout_named",
     "nyu",
     "nyud_mt",
     "pascal_mt",
     "read_buildings",
+    "recognize",
     "taskonomy",
     "voc",
 ]

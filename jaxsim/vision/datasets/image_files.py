@@ -1,4 +1,4 @@
-"""Decoding one file: pictures, label maps and MATLAB arrays, each fault as one sentence that names the file."""
+"""Decoders of single files: pictures, label maps and MATLAB arrays. Errors name the file."""
 
 import contextlib
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from jaxsim.vision.datasets.records import Values
 PALETTE_MODES = ("P", "L", "1")
 DEEP_MODES = ("I;16", "I;16B", "I")
 UNLABELED = 255
-"""Class number of pixels that no one labeled, in all 8-bit label maps but Taskonomy's."""
+"""Class number of unlabeled pixels in all 8-bit label maps except Taskonomy's."""
 
 
 @contextlib.contextmanager
@@ -24,36 +24,46 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             with Image.open(path) as picture:
                 yield picture
         except UnidentifiedImageError as error:
-            raise ValueError("no picture format is recognized in it") from error
+            raise ValueError("its picture format is not recognized") from error
         except Image.DecompressionBombError as error:
-            raise ValueError("it announces too many pixels to be read") from error
+            raise ValueError("its header declares too many pixels to be read") from error
 
 
 def picture(path: Path) -> np.ndarray:
-    """A picture file as `(h, w, 3)` uint8; gray ones three times over, transparency dropped.
+    """Read a picture as `(h, w, 3)` uint8; gray is repeated over channels, transparency dropped.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, truncated or no picture, or has more than 8 bits a channel.
+        ValueError: it is damaged, truncated or no picture, or has more than 8 bits per channel.
     """
     with _opened(path) as opened:
-        if opened.mode.startswith(("I", "F")):  # what Pillow would clip to 255
-            raise ValueError(f"it is a picture of mode {opened.mode} where 8 bits a channel are expected")
+        if opened.mode.startswith(("I", "F")):  # Pillow would clip these to 255
+            raise ValueError(f"it is a picture of mode {opened.mode} where 8 bits per channel are expected")
         opened.info.pop("transparency", None)
         return np.asarray(opened.convert("RGB"))
 
 
+def path_below(root: Path, suffix: str, name: str) -> Path:
+    """The path of an id's file in a folder."""
+    return root / (name + suffix)
+
+
+def picture_below(root: Path, suffix: str, name: str) -> np.ndarray:
+    """Read an id's picture from a folder, `(h, w, 3)` uint8."""
+    return picture(path_below(root, suffix, name))
+
+
 def bytes_of(path: Path, channels: int) -> np.ndarray:
-    """The first channels of an 8-bit picture: `(h, w)` for one, else `(h, w, channels)`; palettes give indices.
+    """Read the first channels of an 8-bit picture: `(h, w)` for one, else `(h, w, channels)`; palettes give indices.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or not of 8 bits, or has fewer channels.
+        ValueError: it is damaged, has other than 8 bits, or has fewer channels.
     """
     with _opened(path) as opened:
         values, mode = np.asarray(opened), opened.mode
         if values.dtype != np.uint8 and mode != "1":
-            raise ValueError(f"it is a picture of mode {mode} where 8 bits a channel are expected")
+            raise ValueError(f"it is a picture of mode {mode} where 8 bits per channel are expected")
         values = np.atleast_3d(values)
         if values.shape[2] < channels:
             raise ValueError(f"it has {values.shape[2]} channels where {channels} are expected")
@@ -61,56 +71,56 @@ def bytes_of(path: Path, channels: int) -> np.ndarray:
 
 
 def deep(path: Path) -> np.ndarray:
-    """A 16-bit gray picture as `(h, w)` uint16.
+    """Read a 16-bit gray picture as `(h, w)` uint16.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or not of 16 bits and one channel.
+        ValueError: it is damaged, or has other than 16 bits and one channel.
     """
     with _opened(path) as opened:
         if opened.mode not in DEEP_MODES:
             raise ValueError(f"it is a picture of mode {opened.mode} where 16 bits and one channel are expected")
         values = np.asarray(opened)
         if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
-            raise ValueError("it has numbers that do not fit in 16 bits")
+            raise ValueError("it has values that do not fit in 16 bits")
         return values.astype(np.uint16)
 
 
 def class_map(path: Path, classes: int) -> Values:
-    """A map of class numbers below `classes` or 255, `(h, w)` uint8; the mask leaves out 255.
+    """Read a map of class numbers below `classes` or 255, `(h, w)` uint8; 255 is masked.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, a color picture, or has other numbers.
+        ValueError: it is damaged, a color picture, or has other class numbers.
     """
     with _opened(path) as opened:
         if opened.mode not in PALETTE_MODES:
-            raise ValueError(f"it is a picture of mode {opened.mode} where one class number a pixel is expected")
+            raise ValueError(f"it is a picture of mode {opened.mode} where one class number per pixel is expected")
         values = np.asarray(opened).astype(np.uint8)
     return checked_classes(path, values, classes)
 
 
 def checked_classes(path: Path, values: np.ndarray, classes: int) -> Values:
-    """The `Values` of class numbers below `classes` or 255.
+    """Check class numbers and mask 255.
 
     Raises:
-        ValueError: there are others.
+        ValueError: one is neither below `classes` nor 255.
     """
     labeled = values != UNLABELED
     if values.ndim != 2 or values.dtype.kind not in "biuf":
         raise ValueError(
-            f"{path} holds classes of shape {values.shape} and type {values.dtype} where numbers (height, width) are "
-            "expected."
+            f"{path} holds classes of shape {values.shape} and type {values.dtype} where a (height, width) array of "
+            "numbers is expected."
         )
     check_numbers(path, values[labeled], classes, " and 255")
     return Values(values.astype(np.uint8), labeled)
 
 
 def check_numbers(path: Path, values: np.ndarray, classes: int, besides: str = "") -> None:
-    """Check that all are whole numbers from 0 to `classes` - 1.
+    """Check that all values are integers from 0 to `classes` - 1.
 
     Raises:
-        ValueError: one is not; the first is named.
+        ValueError: one is not; the message names the first.
     """
     odd = values[~((values >= 0) & (values < classes) & (values == np.floor(values)))]
     if odd.size:
@@ -118,25 +128,25 @@ def check_numbers(path: Path, values: np.ndarray, classes: int, besides: str = "
 
 
 def signed_bytes(values: np.ndarray) -> np.ndarray:
-    """Bytes v as 2 v / 255 - 1, float32, from -1 to 1."""
+    """Map bytes v to 2 v / 255 - 1, float32."""
     return np.float32(2) * values.astype(np.float32) / np.float32(255) - np.float32(1)
 
 
 def plane(path: Path, key: str, kinds: str) -> np.ndarray:
-    """One two-axis array of a .mat file, of one of the given NumPy kinds.
+    """Read a two-dimensional array of one of the given NumPy kinds from a .mat file.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is unreadable, has no such array, or the array is of another kind or number of axes.
+        ValueError: it is unreadable, has no such array, or the array has another kind or shape.
     """
     values = matlab(path, key)
     if values.ndim != 2 or values.dtype.kind not in kinds:
-        raise ValueError(f"{path} holds {key!r} of shape {values.shape} and type {values.dtype}, not one plane.")
+        raise ValueError(f"{path} has {key!r} of shape {values.shape} and type {values.dtype}, not a matrix.")
     return values
 
 
 def matlab(path: Path, key: str) -> np.ndarray:
-    """One array of a .mat file with MATLAB's order of axes: format 5 by SciPy, 7.3 by h5py.
+    """Read an array from a .mat file in MATLAB's axis order: format 5 with SciPy, 7.3 with h5py.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -157,20 +167,20 @@ def matlab(path: Path, key: str) -> np.ndarray:
 
 def _entry(entries, key):
     if key not in entries:
-        raise ValueError(f"array {key!r} is not in it")
+        raise ValueError(f"array {key!r} is missing")
     return entries[key]
 
 
 def vector(path: Path) -> Values:
-    """A one-axis .npy array of numbers, float32.
+    """Read a one-dimensional .npy array of numbers as float32.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or of another kind, or has numbers that are not finite.
+        ValueError: it is damaged, of another kind, or has values that are not finite.
     """
     values = read_npy(path)
     if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind not in "fiu":
-        raise ValueError(f"{path} does not hold one row of numbers.")
+        raise ValueError(f"{path} does not hold a one-dimensional array of numbers.")
     if not np.isfinite(values).all():
-        raise ValueError(f"{path} has numbers that are not finite.")
+        raise ValueError(f"{path} has values that are not finite.")
     return Values(np.asarray(values, np.float32), None)

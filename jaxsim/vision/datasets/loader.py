@@ -1,4 +1,4 @@
-"""Batches of a dataset, read ahead in threads by grain."""
+"""Batches of a dataset: examples resized, stacked, and prefetched in threads by grain."""
 
 import dataclasses
 import functools
@@ -7,12 +7,81 @@ from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
+from PIL import Image
 
+from jaxsim.vision.datasets.image_files import UNLABELED
 from jaxsim.vision.datasets.records import Dataset, Example
-from jaxsim.vision.datasets.sizes import fit
 
 if TYPE_CHECKING:
     import grain
+
+
+Size = int | tuple[int, int]
+"""Height and width in pixels, or one number for both."""
+
+
+def sides(size: Size) -> tuple[int, int]:
+    """Return a size as height and width."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def fit(example: Example, size: tuple[int, int]) -> Example:
+    """Crop the largest centered part of the right aspect ratio, and resize it to `size` (height, width).
+
+    The picture is resized bilinearly with antialiasing; targets and masks take the nearest pixel. Depth stays in meters
+    and normals keep their directions.
+
+    >>> wide = Example("a", np.zeros((4, 8, 3), np.uint8), {"depth": np.ones((4, 8))}, {"depth": np.ones((4, 8), bool)})
+    >>> small = fit(wide, (2, 2))
+    >>> small.image.shape, small.targets["depth"].shape
+    ((2, 2, 3), (2, 2))
+    """
+    rows, columns = example.image.shape[:2]
+    height, width = size
+    tall, broad = max(1, min(rows, columns * height // width)), max(1, min(columns, rows * width // height))
+    top, left = (rows - tall) // 2, (columns - broad) // 2
+    part = np.ascontiguousarray(example.image[top : top + tall, left : left + broad])
+    picture = Image.fromarray(part).resize((width, height), Image.Resampling.BILINEAR)
+    at = np.ix_(top + _nearest(tall, height), left + _nearest(broad, width))
+    return resampled(example, np.asarray(picture), lambda values, fill: values[at])
+
+
+def stretch(example: Example, size: tuple[int, int]) -> Example:
+    """Resize the whole picture to `size` (height, width), whatever its aspect ratio; otherwise as `fit`.
+
+    >>> depth, known = np.arange(4.0)[None], np.ones((1, 4), bool)
+    >>> wide = Example("a", np.zeros((1, 4, 3), np.uint8), {"depth": depth}, {"depth": known})
+    >>> stretch(wide, (2, 2)).targets["depth"].tolist()
+    [[1.0, 3.0], [1.0, 3.0]]
+    """
+    height, width = size
+    picture = Image.fromarray(np.ascontiguousarray(example.image)).resize((width, height), Image.Resampling.BILINEAR)
+    at = np.ix_(*(_nearest(have, want) for have, want in zip(example.image.shape[:2], size, strict=True)))
+    return resampled(example, np.asarray(picture), lambda values, fill: values[at])
+
+
+def _nearest(have: int, want: int) -> np.ndarray:
+    return ((np.arange(want) + 0.5) * have / want).astype(int)
+
+
+def resampled(example: Example, image: np.ndarray, move: Callable[[np.ndarray, int | bool], np.ndarray]) -> Example:
+    """Replace an example's picture, and resample its pixel targets and their masks to match.
+
+    Args:
+        example: an example with masks for its pixel targets.
+        image: the resampled picture.
+        move: function of (values, fill) that resamples an array; the fill is 255 for targets of bytes, 0 for others and
+            False for masks.
+    """
+
+    def of(name, values):
+        if name not in example.masks:
+            return values
+        return move(values, UNLABELED if values.dtype == np.uint8 else 0)
+
+    targets = {name: of(name, values) for name, values in example.targets.items()}
+    masks = {name: move(mask, False) for name, mask in example.masks.items()}
+    return dataclasses.replace(example, image=image, targets=targets, masks=masks)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -22,8 +91,8 @@ class Batch:
     Attributes:
         ids: names of the pictures.
         images: `(b, h, w, 3)` uint8.
-        targets: an array `(b, ...)` a target.
-        masks: for every target of pixels `(b, h, w)` bool.
+        targets: one array `(b, ...)` per target.
+        masks: one `(b, h, w)` bool array per pixel target.
     """
 
     ids: tuple[str, ...]
@@ -40,7 +109,7 @@ def batches(
     dataset: Dataset,
     batch: int,
     *,
-    size: int | tuple[int, int] | None = None,
+    size: Size | None = None,
     resize: Callable[[Example, tuple[int, int]], Example] = fit,
     key: jax.Array | None = None,
     epochs: int | None = 1,
@@ -49,27 +118,27 @@ def batches(
     drop_remainder: bool = False,
     threads: int = 2,
 ) -> "grain.IterDataset[Batch]":
-    """Batches in order, or shuffled anew in each epoch by `key`; the same key gives the same batches.
+    """Iterate over batches in order, or reshuffled by `key` in each epoch.
 
-    Each picture is read, augmented, brought to `size` by `resize`, finished, and stacked; an epoch ends with its
-    own, perhaps smaller, batch. While one batch is in use the next ones are read. The iterator over the result has
-    `get_state` and `set_state`, with which a stopped run goes on where it was.
+    Each picture is read, augmented, brought to `size` by `resize`, finished, and stacked; the last batch of an epoch
+    may be smaller. While one batch is in use the next ones are read. The same key gives the same batches. The iterator
+    over the result has `get_state` and `set_state`, with which a stopped run resumes.
 
     Args:
-        dataset: of `jaxsim.vision.datasets`, or anything with its `__len__` and `__getitem__`.
-        batch: pictures in a batch.
-        size: height and width in pixels, or both in one number; None leaves pictures as they are.
-        resize: `shaping.fit`, the largest centered part, or `shaping.stretch`, the whole picture.
+        dataset: a `Dataset`, or anything with its `__len__` and `__getitem__`.
+        batch: pictures per batch.
+        size: height and width in pixels, or one number for both; None leaves pictures as they are.
+        resize: `fit`, the largest centered part, or `stretch`, the whole picture.
         key: a typed key; None keeps the dataset's order.
-        epochs: passes over the dataset; None goes on for ever.
-        augment: a random change of an example; it draws from a generator of its own for every example and epoch.
-        finish: a fixed change of an example of the final size, such as one that adds `edges.canny`.
+        epochs: passes over the dataset; None repeats it forever.
+        augment: random change of an example; each example and epoch has a generator of its own.
+        finish: fixed change of an example at its final size, such as one that adds a target.
         drop_remainder: leave out an epoch's last batch if it is smaller.
-        threads: that read, each a batch; twice as many batches are kept ready.
+        threads: reading threads, one batch each; twice as many batches are prefetched.
 
     Raises:
-        ValueError: the dataset is empty, or has fewer pictures than a batch that may not be smaller takes; while
-            iterating, a file is damaged, or pictures of one batch differ in size.
+        ValueError: the dataset is empty, or has fewer pictures than one full batch; while iterating, a file is damaged,
+            or pictures of one batch differ in size.
         ImportError: grain is not installed.
 
     >>> from jaxsim.vision.datasets.records import Dataset
@@ -80,16 +149,16 @@ def batches(
     import grain
 
     if batch < 1 or not len(dataset) or (drop_remainder and batch > len(dataset)):
-        raise ValueError(f"A batch of {batch} cannot be drawn from the {len(dataset)} pictures of the dataset.")
+        raise ValueError(f"a batch of {batch} cannot be drawn from the {len(dataset)} pictures of the dataset.")
     if augment is not None and key is None:
-        raise ValueError("`augment` changes pictures at random and needs a `key`.")
+        raise ValueError("`augment` is random and needs a `key`.")
     source = grain.MapDataset.source(dataset)
     if key is not None:
         order, changes = (int(k) for k in jax.random.bits(key, (2,), np.uint32))
         source = source.shuffle(order)
         if augment is not None:
             source = source.random_map(augment, seed=changes)
-    shape = (size, size) if isinstance(size, int) else size
+    shape = None if size is None else sides(size)
     source = source.map(functools.partial(_shaped, shape, resize, finish))
     source = source.batch(batch, drop_remainder=drop_remainder, batch_fn=list).map(stack)
     source = source if epochs == 1 else source.repeat(epochs)
@@ -107,7 +176,7 @@ def _shaped(
 
 
 def stack(examples: Sequence[Example]) -> Batch:
-    """One batch of examples of one size.
+    """Stack examples of one size to a batch.
 
     Raises:
         ValueError: two pictures or targets differ in shape.
@@ -117,7 +186,7 @@ def stack(examples: Sequence[Example]) -> Batch:
         shapes = [{"image": e.image.shape} | {name: v.shape for name, v in e.targets.items()} for e in (first, other)]
         if shapes[0] != shapes[1]:
             raise ValueError(
-                f"Pictures {first.id!r} and {other.id!r} of one batch differ in shape, {shapes[0]} and {shapes[1]}: "
+                f"pictures {first.id!r} and {other.id!r} of one batch differ in shape, {shapes[0]} and {shapes[1]}: "
                 "give a `size`."
             )
     return Batch(

@@ -1,4 +1,4 @@
-"""NYU Depth v2 (Silberman et al. 2012): the official labeled .mat file, and the multi-task re-packaging NYUD_MT."""
+"""Readers of NYU Depth v2 (Silberman et al. 2012): the official .mat file, and its multi-task repackaging NYUD_MT."""
 
 import functools
 from collections.abc import Sequence
@@ -9,19 +9,31 @@ import numpy as np
 
 from jaxsim.io.arrays import naming
 from jaxsim.vision.datasets import image_files
-from jaxsim.vision.datasets.image_folder import path_below, picture_below
-from jaxsim.vision.datasets.records import Dataset, Label, Values, chosen, everywhere, label_of_files
+from jaxsim.vision.datasets.image_files import path_below, picture_below
+from jaxsim.vision.datasets.records import (
+    Dataset,
+    Label,
+    Layout,
+    Values,
+    chosen,
+    every_fourth,
+    everywhere,
+    label_of_files,
+)
 from jaxsim.vision.datasets.splits import absent_files, folder_of, read_split, require
 
 TARGETS = ("semantic", "depth")
 MT_TARGETS = ("semantic", "depth", "normals", "edge")
 MT_CLASSES = 41
-"""Class 0, which the experiments of ASTMT count as background, and the forty classes."""
+"""Class 0, counted as background in ASTMT, and the forty classes."""
 ALL_CLASSES = 895
-"""Class 0 and the 894 of the official file."""
+"""Class 0 and the 894 classes of the official file."""
 SHORT = 0.5
-"""Length of a NYUD_MT normal up to which it counts as unknown: gray bytes, 127 or 128, are none exactly."""
+"""Length up to which a NYUD_MT normal counts as unknown: neither gray byte, 127 or 128, is exactly zero."""
 SPLITS = {"train": "trainNdxs", "test": "testNdxs"}
+FILE, SPLIT_FILE, CLASS_FILE = "nyu_depth_v2_labeled.mat", "splits.mat", "classMapping40.mat"
+EDGE_WEIGHT, EPOCHS = 0.8, 200
+"""See `Layout`."""
 _KINDS = {"labels": "iu", "depths": "f"}
 
 
@@ -33,16 +45,16 @@ def nyu(
     splits: str | Path | None = None,
     classes: str | Path | None = None,
 ) -> Dataset:
-    """The official `nyu_depth_v2_labeled.mat`: HDF5 whose arrays have MATLAB's axes reversed.
+    """Read the official `nyu_depth_v2_labeled.mat`, an HDF5 file in MATLAB's reversed axis order.
 
     `images` (n, 3, w, h), `depths` and `labels` (n, w, h) become `(h, w, 3)` and `(h, w)`. 'semantic': uint16, the
-    894 classes of the file or, given `classes`, the forty of its 'mapClass'; 0 is unlabeled and masked. 'depth':
+    894 classes of the file or, given `classes`, the forty in its 'mapClass'; 0 is unlabeled and masked. 'depth':
     meters, float32, masked where not positive. An id is the picture's number from 1, in four digits.
 
     Args:
         file: the labeled .mat file.
         split: 'train' (795) or 'test' (654) of `splits`; None gives all 1449.
-        targets: some of the two.
+        targets: a subset of the two.
         splits: `splits.mat`, with 'trainNdxs' and 'testNdxs' counted from 1.
         classes: `classMapping40.mat`.
 
@@ -64,7 +76,7 @@ def nyu(
 
 
 def _table(classes: Path) -> np.ndarray:
-    """The class among the forty of each of the file's, `(895,)`."""
+    """Map from the file's classes to the forty, `(895,)`."""
     table = image_files.plane(classes, "mapClass", "iuf").ravel()
     image_files.check_numbers(classes, table, MT_CLASSES)
     return np.concatenate([[0], table]).astype(np.uint16)
@@ -76,7 +88,7 @@ def _always(file: Path, name: str) -> Path:
 
 
 def _count(file: Path, wanted: Sequence[str]) -> int:
-    """Number of pictures, once the arrays' shapes have been found to be those of the format."""
+    """Check the arrays' shapes and return the number of pictures."""
     with naming(file), h5py.File(file, "r") as opened:
         shapes = {}
         for key in ("images", *({"semantic": "labels", "depth": "depths"}[name] for name in wanted)):
@@ -90,25 +102,25 @@ def _count(file: Path, wanted: Sequence[str]) -> int:
         n, _, w, h = pictures
         for key, shape in shapes.items():
             if key != "images" and shape != (n, w, h):
-                raise ValueError(f"its array {key!r} has shape {shape} where 'images' asks for {(n, w, h)}")
+                raise ValueError(f"its array {key!r} has shape {shape} where 'images' implies {(n, w, h)}")
     return n
 
 
 def _array(opened: h5py.File, key: str) -> h5py.Dataset:
     found = opened.get(key)
     if not isinstance(found, h5py.Dataset):
-        raise ValueError(f"array {key!r} is not in it")
+        raise ValueError(f"array {key!r} is missing")
     return found
 
 
 def _numbers(split: str, splits: str | Path | None, count: int, file: Path) -> list[int]:
     if split not in SPLITS:
-        raise ValueError(f"The NYUv2 layout has no split {split!r}; there are {', '.join(SPLITS)}, or None for all.")
+        raise ValueError(f"the NYUv2 layout has no split {split!r}; there are {', '.join(SPLITS)}, or None for all.")
     if splits is None:
-        raise ValueError(f"Split {split!r} of NYUv2 is listed in splits.mat: give its path as `splits`.")
+        raise ValueError(f"split {split!r} of NYUv2 is listed in splits.mat: give its path as `splits`.")
     listed = image_files.plane(Path(splits), SPLITS[split], "iuf").ravel()
     if not listed.size or np.any(listed != np.floor(listed)):
-        raise ValueError(f"{splits} names no pictures of split {split!r}, or not by whole numbers.")
+        raise ValueError(f"{splits} lists no pictures of split {split!r}, or not by whole numbers.")
     numbers = listed.astype(int).tolist()
     outside = [str(k) for k in numbers if not 1 <= k <= count]
     if outside:
@@ -138,16 +150,16 @@ def _depth(file: Path, name: str) -> Values:
 
 
 def nyud_mt(root: str | Path, split: str = "train", targets: Sequence[str] = MT_TARGETS) -> Dataset:
-    """NYUD_MT, as published with ASTMT (Maninis et al. 2019).
+    """Read NYUD_MT, as published with ASTMT (Maninis et al. 2019).
 
-    'semantic': 0 to 40, uint8, known everywhere but where 255; 0 counts as a class there. 'depth': meters, float32,
+    'semantic': 0 to 40, uint8, masked where 255; 0 counts as a class. 'depth': meters, float32,
     masked where not positive. 'normals': 2 v / 255 - 1 of a JPEG, float32 `(h, w, 3)`, not renormalized, masked
     where of length zero. 'edge': v / 255, float32.
 
     Args:
         root: the folder that holds `images`, `segmentation`, `depth`, `normals`, `edge` and `gt_sets`.
         split: name of a file in `gt_sets`, without '.txt': 'train' (795) or 'val' (654).
-        targets: some of the four.
+        targets: a subset of the four.
 
     Raises:
         FileNotFoundError: a folder, the split file, or files that it names are missing.
@@ -189,3 +201,38 @@ _MT = {
     "normals": ("normals", ".jpg", _mt_normals),
     "edge": ("edge", ".png", _mt_edge),
 }
+
+
+def _read_folder(root: Path, split: str | None, targets: tuple[str, ...]) -> Dataset:
+    """Read the folder, or the file itself."""
+    file = root / FILE if root.is_dir() else root
+    classes = root / CLASS_FILE if (root / CLASS_FILE).exists() and targets else None
+    return nyu(file, split, targets, splits=root / SPLIT_FILE, classes=classes)
+
+
+def _train_test(root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
+    if not (root / SPLIT_FILE).exists():
+        return every_fourth(_read_folder(root, None, targets))
+    return _read_folder(root, "train", targets), _read_folder(root, "test", targets)
+
+
+NYU = Layout(
+    marks=((FILE,),),
+    targets={"semantic": "semantic", "depth": "depth"},
+    read=_read_folder,
+    train_val=_train_test,
+    classes=lambda root: MT_CLASSES if (root / CLASS_FILE).exists() else ALL_CLASSES,
+    unlabeled=(0,),
+    edge_weight=EDGE_WEIGHT,
+    epochs=EPOCHS,
+    suffix=".mat",
+)
+NYUD_MT = Layout(
+    marks=(("gt_sets", "images"),),
+    targets={"semantic": "semantic", "depth": "depth", "normals": "normals"},
+    read=nyud_mt,
+    split="train",
+    classes=lambda root: MT_CLASSES,
+    edge_weight=EDGE_WEIGHT,
+    epochs=EPOCHS,
+)

@@ -1,22 +1,25 @@
-"""A dataset as a frozen record of ids and readers: pictures with labels in physical units, read one at a time."""
+"""Records of a dataset: ids and readers, its examples with labels in physical units, and its folder layout."""
 
 import dataclasses
 import difflib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxsim.io.messages import few
+from jaxsim.io.files import few
+
+HELD_OUT = 4
+"""Every fourth picture or building is held out where no list of splits says which are."""
 
 
 class Values(NamedTuple):
-    """What a label file says of one picture.
+    """The target in one label file.
 
     Attributes:
-        values: `(h, w)` or `(h, w, channels)` for a target of pixels, `(channels,)` for one of the whole picture.
+        values: `(h, w)` or `(h, w, channels)` for a pixel target, `(channels,)` for one of the whole picture.
         mask: `(h, w)`, True where `values` are known; None for a target of the whole picture.
     """
 
@@ -25,17 +28,17 @@ class Values(NamedTuple):
 
 
 def everywhere(values: np.ndarray) -> Values:
-    """Values that are known at every pixel."""
+    """Mark values as known at every pixel."""
     return Values(values, np.ones(values.shape[:2], bool))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Label:
-    """Where one target is stored and how it is read.
+    """Storage and reader of one target.
 
     Attributes:
-        file: from a picture's id to the file that holds the target.
-        read: from a picture's id to its `Values`.
+        file: function from a picture's id to the file that holds the target.
+        read: function from a picture's id to its `Values`.
     """
 
     file: Callable[[str], Path]
@@ -43,7 +46,7 @@ class Label:
 
 
 def label_of_files(file: Callable[[str], Path], decode: Callable[[Path], Values]) -> Label:
-    """A target of which every picture has a file of its own."""
+    """A target stored in one file per picture."""
     return Label(file, functools.partial(_decoded, file, decode))
 
 
@@ -53,13 +56,13 @@ def _decoded(file, decode, name):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Example:
-    """One picture with what is known of it.
+    """One picture with its targets.
 
     Attributes:
         id: its name in the dataset.
         image: `(h, w, 3)` uint8.
-        targets: an array a target, in the units that the dataset's reader states.
-        masks: for every target of pixels `(h, w)` bool, True where it is known.
+        targets: one array per target, in the units stated by the dataset's reader.
+        masks: one `(h, w)` bool array per pixel target, True where it is known.
     """
 
     id: str
@@ -70,15 +73,15 @@ class Example:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Pictures and their targets; nothing is read before it is asked for.
+    """Pictures and their targets, read on access.
 
     `len` and indexing are all that a `grain.sources.RandomAccessDataSource` needs.
 
     Attributes:
         layout: name of the folder layout.
         ids: names of the pictures.
-        image: from an id to the picture `(h, w, 3)` uint8.
-        labels: how each target is read.
+        image: function from an id to the picture `(h, w, 3)` uint8.
+        labels: the readers of the targets.
 
     >>> import numpy as np
     >>> gray = Dataset("made up", ("a", "b"), lambda name: np.full((2, 3, 3), ord(name), np.uint8), {})
@@ -105,8 +108,8 @@ class Dataset:
 
         Raises:
             IndexError: there is no such picture.
-            FileNotFoundError: a file has gone since the folder was listed.
-            ValueError: a file is damaged, or a target is not of the picture's size.
+            FileNotFoundError: a file has disappeared since the folder was listed.
+            ValueError: a file is damaged, or a target differs in size from the picture.
         """
         name = self.ids[index]
         image = self.image(name)
@@ -121,16 +124,75 @@ class Dataset:
         return Example(name, image, {target: values for target, (values, _) in found.items()}, masks)
 
     def select(self, ids: Sequence[str]) -> "Dataset":
-        """The pictures of these ids, in this order.
+        """The pictures with these ids, in this order.
 
         Raises:
-            ValueError: the dataset has no picture of some id.
+            ValueError: an id is not in the dataset.
         """
         known = set(self.ids)
         absent = [name for name in ids if name not in known]
         if absent:
-            raise ValueError(f"The {self.layout} dataset has no picture {few(absent)}.")
+            raise ValueError(f"the {self.layout} dataset has no picture {few(absent)}.")
         return dataclasses.replace(self, ids=tuple(ids))
+
+    def without(self, ids: Collection[str]) -> "Dataset":
+        """All pictures except those with these ids."""
+        left_out = set(ids)
+        return dataclasses.replace(self, ids=tuple(name for name in self.ids if name not in left_out))
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """A folder layout: how it is recognized, read and split, and published settings for training on it.
+
+    Attributes:
+        marks: sets of files or folders; a folder that has all of one set is recognized.
+        targets: the layout's own target for each of 'semantic', 'depth', 'normals', 'object' and 'scene' that it has.
+        read: function of (folder, split, targets) that returns a dataset; a layout without splits reads all pictures.
+        split: the default split; None for a layout without splits.
+        train_val: function of (folder, targets) that returns training and validation pictures; by default the splits
+            'train' and 'val'.
+        classes: function from the folder to the number of classes of its semantic target.
+        unlabeled: classes that mark unknown pixels.
+        edge_weight: weight of edge pixels in the edge loss (Maninis et al. 2019).
+        epochs: passes over the training pictures in DDS 2020 (section 5.2).
+        suffix: suffix of a file that may be given instead of the folder.
+        covers: layouts whose marks also occur in this one's folders.
+    """
+
+    marks: tuple[tuple[str, ...], ...]
+    targets: Mapping[str, str]
+    read: Callable[[Path, Any, tuple[str, ...]], Dataset]
+    split: str | None = None
+    train_val: Callable[[Path, tuple[str, ...]], tuple[Dataset, Dataset]] | None = None
+    classes: Callable[[Path], int] = lambda root: 0
+    unlabeled: tuple[int, ...] = ()
+    edge_weight: float = 0.95
+    epochs: int = 60
+    suffix: str | None = None
+    covers: tuple[str, ...] = ()
+
+    def marked(self, root: Path) -> bool:
+        """Whether a folder has all of one set of marks."""
+        return any(all(any(root.glob(mark)) for mark in marks) for marks in self.marks)
+
+    def train_and_val(self, root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
+        """Training and validation pictures."""
+        if self.train_val is not None:
+            return self.train_val(root, targets)
+        return self.read(root, "train", targets), self.read(root, "val", targets)
+
+
+def every_fourth(dataset: Dataset) -> tuple[Dataset, Dataset]:
+    """Split off every fourth picture as the validation set.
+
+    Raises:
+        ValueError: there is only one picture.
+    """
+    if len(dataset) < 2:
+        raise ValueError(f"the folder has {len(dataset)} picture; at least two are needed, one of them held out.")
+    held = dataset.ids[min(HELD_OUT, len(dataset)) - 1 :: min(HELD_OUT, len(dataset))]
+    return dataset.without(held), dataset.select(held)
 
 
 def _size(array: np.ndarray) -> str:
@@ -138,14 +200,14 @@ def _size(array: np.ndarray) -> str:
 
 
 def chosen(layout: str, wanted: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """The wanted targets, each known to the layout.
+    """Check the names of targets and drop duplicates.
 
     Raises:
-        ValueError: the layout has no target of some name; the nearest are listed.
+        ValueError: the layout has no such target; the message lists the nearest.
     """
     for name in wanted:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
             hint = f"the nearest are {', '.join(near)}" if near else f"there are {', '.join(known)}"
-            raise ValueError(f"The {layout} layout has no target {name!r}; {hint}.")
+            raise ValueError(f"the {layout} layout has no target {name!r}; {hint}.")
     return tuple(dict.fromkeys(wanted))

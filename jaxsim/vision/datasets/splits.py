@@ -1,21 +1,21 @@
-"""Listing folders and split files, and naming what is missing in them."""
+"""Lists of files and split files, and errors that name missing files."""
 
 import csv
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from jaxsim.io.messages import few
+from jaxsim.io.files import few
 
 
 def folder_of(path: str | Path) -> Path:
-    """The path, which must be a folder.
+    """Check that a path is a folder.
 
     Raises:
         FileNotFoundError: it is not.
     """
     if not Path(path).is_dir():
-        raise FileNotFoundError(f"{path} is not there or is not a folder.")
+        raise FileNotFoundError(f"{path} does not exist or is not a folder.")
     return Path(path)
 
 
@@ -30,15 +30,15 @@ def names_in(folder: Path) -> set[str]:
 
 
 def read_split(path: str | Path) -> tuple[str, ...]:
-    """Picture ids of a split file, one a line; what follows a blank on the line is not read.
+    """Read picture ids from a split file, one per line; text after a blank is ignored.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it names no picture, or one twice, or is not text.
+        ValueError: it names no pictures, names one twice, or is not text.
     """
     ids = tuple(line.split()[0] for line in _text(path).splitlines() if line.strip())
     if not ids:
-        raise ValueError(f"{path} names no picture.")
+        raise ValueError(f"{path} names no pictures.")
     if len(set(ids)) < len(ids):
         raise ValueError(f"{path} names {next(name for name in ids if ids.count(name) > 1)!r} twice.")
     return ids
@@ -46,7 +46,7 @@ def read_split(path: str | Path) -> tuple[str, ...]:
 
 def _text(path: str | Path) -> str:
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} is not there or is not a file.")
+        raise FileNotFoundError(f"{path} does not exist or is not a file.")
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -57,7 +57,8 @@ def require(folder: Path, ids: Sequence[str], suffix: str, source: str | Path) -
     """Check that a folder holds `id + suffix` for every id that `source` names.
 
     Raises:
-        FileNotFoundError: the folder is not there, or it lacks files; the first few and their number are named.
+        FileNotFoundError: the folder does not exist, or files are missing; the message names the first few and their
+            number.
     """
     found = names_in(folder)
     absent = [name + suffix for name in ids if name + suffix not in found]
@@ -66,18 +67,18 @@ def require(folder: Path, ids: Sequence[str], suffix: str, source: str | Path) -
 
 
 def absent_files(folder: Path, absent: Sequence[str], count: int, source: str | Path) -> FileNotFoundError:
-    """The error that says which of the files that `source` names are not in the folder."""
+    """The error for files that `source` names but the folder lacks."""
     return FileNotFoundError(f"{folder} lacks {len(absent)} of the {count} files that {source} names: {few(absent)}.")
 
 
 def read_buildings(path: str | Path, split: str) -> tuple[str, ...]:
-    r"""Buildings of one split of a Taskonomy csv: columns id, train, val and test of zeros and ones.
+    r"""Read the buildings of one split from a Taskonomy csv: columns id, train, val and test of zeros and ones.
 
-    The published files end their lines with a lone carriage return; any line end is read.
+    The published files end lines with a lone carriage return; any line ending is accepted.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file has no such split or no building in it, or is no such file.
+        ValueError: the file has no such split, the split is empty, or it is not such a file.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "train_val_test_tiny.csv"
@@ -88,10 +89,10 @@ def read_buildings(path: str | Path, split: str) -> tuple[str, ...]:
     try:
         rows = list(csv.DictReader(_text(path).splitlines()))
     except csv.Error as error:
-        raise ValueError(f"{path} is no list of splits: {error}.") from error
+        raise ValueError(f"{path} is not a list of splits: {error}.") from error
     columns = [] if not rows else [name for name in rows[0] if name is not None]
     if "id" not in columns:
-        raise ValueError(f"{path} is no list of splits: it has no column 'id'.")
+        raise ValueError(f"{path} is not a list of splits: it has no column 'id'.")
     if split not in columns or split == "id":
         raise ValueError(f"{path} has no split {split!r}; it has {_words(columns)}.")
     strange = [row["id"] for row in rows if row[split] not in ("0", "1")]
@@ -99,7 +100,7 @@ def read_buildings(path: str | Path, split: str) -> tuple[str, ...]:
         raise ValueError(f"{path} has neither 0 nor 1 in column {split!r} for {few(strange)}.")
     found = tuple(row["id"] for row in rows if row[split] == "1")
     if not found:
-        raise ValueError(f"{path} names no building of split {split!r}.")
+        raise ValueError(f"{path} names no buildings of split {split!r}.")
     return found
 
 

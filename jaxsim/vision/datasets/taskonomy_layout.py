@@ -1,4 +1,4 @@
-"""Taskonomy in the folder layouts that are in use, told apart by where the files lie."""
+"""Reader of Taskonomy in the folder arrangements in use, told apart by the folders' names."""
 
 import functools
 import os
@@ -7,19 +7,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxsim.io.messages import few
+from jaxsim.io.files import few
 from jaxsim.vision.datasets import image_files, splits
-from jaxsim.vision.datasets.records import Dataset, Label, Values, chosen
-from jaxsim.vision.datasets.taskonomy_encodings import DOMAINS
+from jaxsim.vision.datasets.records import HELD_OUT, Dataset, Label, Layout, Values, chosen, every_fourth
+from jaxsim.vision.datasets.taskonomy_encodings import CLASSES, DOMAINS
 
 FILE = re.compile(r"(point_(\d+)_view_(\d+))_domain_(\w+)(\.(?:png|npy|json))")
-LAYOUTS = {
+ARRANGEMENTS = {
     "omnitools": "DOMAIN/taskonomy/BUILDING",
     "original": "DOMAIN/BUILDING",
     "tiny": "BUILDING_DOMAIN, or that with DOMAIN in it as an archive unpacks",
     "sample": "DOMAIN, of one building",
 }
-"""Where the files of a domain and a building lie, by layout."""
+"""Folder of a domain and a building in each arrangement."""
 
 
 class Place(NamedTuple):
@@ -35,18 +35,19 @@ Places = dict[str, dict[str, Place]]
 
 
 def taskonomy(root: str | Path, targets: Sequence[str] = (), *, buildings: Sequence[str] | None = None) -> Dataset:
-    """Taskonomy (Zamir et al. 2018): pictures of `rgb`, any of `encodings.DOMAINS` as targets.
+    """Read Taskonomy (Zamir et al. 2018): pictures from `rgb`, any of `taskonomy_encodings.DOMAINS` as targets.
 
-    The layout is found, one of `LAYOUTS`. An id is 'BUILDING/point_P_view_V', ordered by building, point and view.
+    The folder has one of `ARRANGEMENTS`. An id is 'BUILDING/point_P_view_V', ordered by building, point and view.
     Units: depths in meters, masked where 65535; edges and keypoints 16 bits as 0 to 1; normals and the two principal
     curvatures (v - 127) / 127; reshading 0 to 1; segment_semantic 1 background, 2 to 17 objects, masked where 0;
-    class_object and class_scene a row of shares. Axes of normals are those of the files. Where `mask_valid` is there
-    it masks the targets made from the mesh. `encodings.as_trained` gives the targets of the released networks.
+    class_object and class_scene vectors of shares. Axes of normals are those of the files. `mask_valid`, if it exists,
+    masks the targets made from the mesh. `taskonomy_encodings.as_trained` gives the training targets of the released
+    networks.
 
     Args:
-        root: the folder that holds the domains' folders.
-        targets: domains.
-        buildings: those to read, all by default; `read_buildings` reads the published splits.
+        root: the folder that contains the domains' folders.
+        targets: names of domains.
+        buildings: buildings to read, all by default; `read_buildings` reads the published splits.
 
     Raises:
         FileNotFoundError: the folder, a domain, a building, or files of single pictures are missing.
@@ -55,7 +56,7 @@ def taskonomy(root: str | Path, targets: Sequence[str] = (), *, buildings: Seque
     root, wanted = splits.folder_of(root), chosen("Taskonomy", targets, tuple(DOMAINS))
     layout, folders = _layout(root)
     if "rgb" not in folders:
-        raise ValueError(f"{root} holds no Taskonomy pictures: there is no folder of domain rgb in it.")
+        raise ValueError(f"{root} has no Taskonomy pictures: there is no folder of domain rgb in it.")
     kept = sorted(folders["rgb"]) if buildings is None else list(dict.fromkeys(buildings))
     masked = "mask_valid" in folders and any(DOMAINS[name].mesh for name in wanted)
     needed = ("rgb", *wanted, *(["mask_valid"] if masked and "mask_valid" not in wanted else []))
@@ -63,7 +64,7 @@ def taskonomy(root: str | Path, targets: Sequence[str] = (), *, buildings: Seque
     _check_complete(places, kept)
     ids = tuple(f"{b}/{stem}" for b in kept for stem in sorted(places["rgb"][b].stems, key=_order))
     if not ids:
-        raise ValueError(f"{root} holds no Taskonomy pictures in its rgb folders.")
+        raise ValueError(f"{root} has no Taskonomy pictures in its rgb folders.")
     labels = {
         name: Label(
             functools.partial(_path, places[name]),
@@ -80,7 +81,7 @@ def _order(stem: str) -> tuple[int, int]:
 
 
 def _layout(root: Path) -> tuple[str, dict[str, dict[str, Path]]]:
-    """The layout, and the folder of every domain and building, by the names of folders alone."""
+    """The arrangement, and the folder of every domain and building, from the names of folders alone."""
     found: dict[str, dict[str, dict[str, Path]]] = {}
     for layout, domain, building, folder in _folders(root):
         found.setdefault(layout, {}).setdefault(domain, {})[building] = folder
@@ -88,7 +89,7 @@ def _layout(root: Path) -> tuple[str, dict[str, dict[str, Path]]]:
         shown = [f"{next(iter(next(iter(part.values())).values()))} ({name})" for name, part in found.items()]
         raise ValueError(f"{root} mixes Taskonomy layouts: {' and '.join(shown)}.")
     if not found:
-        raise ValueError(f"{root} holds no Taskonomy folder: none is laid out as {'; '.join(LAYOUTS.values())}.")
+        raise ValueError(f"{root} has no Taskonomy folders: none is arranged as {'; '.join(ARRANGEMENTS.values())}.")
     return next(iter(found.items()))
 
 
@@ -99,7 +100,7 @@ def _folders(root: Path) -> Iterator[tuple[str, str, str, Path]]:
             for folder in _subfolders(place):
                 if folder.name == "taskonomy":
                     yield from (("omnitools", place.name, building.name, building) for building in _subfolders(folder))
-                elif _holds_views(folder):  # not so where another part of Omnidata stands beside Taskonomy
+                elif _holds_views(folder):  # false for other parts of Omnidata beside Taskonomy
                     yield "original", place.name, folder.name, folder
             if _holds_views(place):
                 yield "sample", place.name, root.resolve().name, place
@@ -122,7 +123,7 @@ def _holds_views(folder: Path) -> bool:
 
 
 def _places(root: Path, domain: str, folders: dict[str, Path], kept: Sequence[str]) -> dict[str, Place]:
-    """The files of a domain, building by building."""
+    """The files of a domain by building."""
     if not folders:
         raise FileNotFoundError(f"{root} has no folder of domain {domain}.")
     lost = [building for building in kept if building not in folders]
@@ -149,7 +150,7 @@ def _place(folder: Path, domain: str) -> Place:
 
 
 def _check_complete(places: Places, kept: Sequence[str]) -> None:
-    """Every picture has a file in every domain."""
+    """Check that every picture has a file in every domain."""
     for of_building in places.values():
         for building in kept:
             absent = sorted(places["rgb"][building].stems - of_building[building].stems, key=_order)
@@ -176,3 +177,41 @@ def _values(domain: str, places: dict[str, Place], whole: dict[str, Place] | Non
     if there.shape != mask.shape:
         raise ValueError(f"{_path(whole, name)} is of {there.shape} pixels where {domain} has {mask.shape}.")
     return Values(values, mask & there)
+
+
+def _read_folder(root: Path, split: str | None, targets: tuple[str, ...]) -> Dataset:
+    del split
+    return taskonomy(root, targets)
+
+
+def _train_val(root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
+    """Split by the folder's list of splits; without a list, hold out every fourth building."""
+    lists = sorted(root.glob("train_val_test_*.csv"))
+    if len(lists) > 1:
+        raise ValueError(f"{root} has {len(lists)} lists of splits; keep one of {', '.join(p.name for p in lists)}.")
+    if lists:
+        train, val = (splits.read_buildings(lists[0], part) for part in ("train", "val"))
+        return taskonomy(root, targets, buildings=train), taskonomy(root, targets, buildings=val)
+    whole = taskonomy(root, targets)
+    buildings = list(dict.fromkeys(name.rsplit("/", 1)[0] for name in whole.ids))
+    if len(buildings) < HELD_OUT:
+        return every_fourth(whole)
+    held = set(buildings[HELD_OUT - 1 :: HELD_OUT])
+    val = [name for name in whole.ids if name.rsplit("/", 1)[0] in held]
+    return whole.without(val), whole.select(val)
+
+
+TASKONOMY = Layout(
+    marks=(("rgb/*",), ("*_rgb",)),
+    targets={
+        "semantic": "segment_semantic",
+        "depth": "depth_zbuffer",
+        "normals": "normal",
+        "object": "class_object",
+        "scene": "class_scene",
+    },
+    read=_read_folder,
+    train_val=_train_val,
+    classes=lambda root: CLASSES,
+    unlabeled=(0,),
+)

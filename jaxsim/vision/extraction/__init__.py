@@ -1,11 +1,11 @@
-"""Features of pictures: encoders and layers run over a folder or dataset, streamed to disk, resumable.
+"""Extraction of features from pictures by any encoders and layers, streamed to disk and resumable.
 
-Needs the `nn` extra; `import jaxsim` leaves this package out. `extract` is the job; `preprocessing_of` says what each
-network is shown.
+Needs the `nn` extra; `import jaxsim` leaves this package out. `extract` does the work; `preprocessing_of` gives the
+preprocessing of each network.
 
-Networks of other libraries take part as functions. A function gets a batch `(b, h, w, c)` as a JAX array and gives
-arrays by layer, of any library that speaks DLPack; on one device no number is copied on the way in. A recipe for
-PyTorch, and so for timm and Hugging Face's transformers; channels go last, tokens stay as they are::
+Networks of other libraries are passed as functions from a batch `(b, h, w, c)`, a JAX array, to arrays by layer, of any
+library that supports DLPack; on one device the input is not copied. A recipe for PyTorch, and so for timm and Hugging
+Face's transformers, with channels last and tokens unchanged::
 
     import jax, torch
     from jaxsim.vision import extraction
@@ -22,8 +22,7 @@ PyTorch, and so for timm and Hugging Face's transformers; channels go last, toke
     extraction.extract("pictures", {"resnet": layers}, "features", preprocessing={"resnet": "imagenet"})
 
 With transformers: `network(pixel_values=..., output_hidden_states=True).hidden_states` is a tuple of `(b, tokens, c)`.
-Features that are in memory already need none of this: `jaxsim.affinity({"resnet": tensor}, ...)` takes tensors
-`(n, ..., c)` as they are.
+Features in memory need none of this: `jaxsim.affinity({"resnet": tensor}, ...)` takes tensors `(n, ..., c)`.
 """
 
 from jaxsim.vision.extraction.crops import AsIs, Fitted, ShortSide, Square

@@ -1,4 +1,4 @@
-"""Bringing one picture to a network's size, on the host: each network's own crop and filter."""
+"""Crops and resizing of single pictures on the host, as each network was trained with."""
 
 import dataclasses
 from typing import Self
@@ -7,29 +7,26 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from jaxsim.vision.datasets.loader import Size, fit, sides
 from jaxsim.vision.datasets.records import Example
-from jaxsim.vision.datasets.sizes import fit
-
-Size = int | tuple[int, int]
-"""Height and width in pixels, or both in one number."""
 
 
 @dataclasses.dataclass(frozen=True)
 class AsIs:
-    """Pictures as they are; all must be of one size."""
+    """Leave pictures unchanged; all must have one size."""
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
-        """The picture itself."""
+        """Return the picture."""
         return image
 
     def at(self, size: Size) -> "Fitted":
-        """The frame that brings pictures to `size` instead."""
-        return Fitted((size, size) if isinstance(size, int) else size)
+        """The frame that resizes pictures to `size` instead."""
+        return Fitted(sides(size))
 
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """The largest centered part of the shape asked for, resized as `datasets.batches` does.
+    """Crop the largest centered part of the right aspect ratio and resize it, as `datasets.batches` does.
 
     Attributes:
         size: height and width.
@@ -38,22 +35,22 @@ class Fitted:
     size: tuple[int, int]
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "r c 3"]:
-        """The picture at that size."""
+        """Crop and resize a picture."""
         return fit(Example("", image, {}, {}), self.size).image
 
     def at(self, size: Size) -> Self:
         """The same at another size."""
-        return dataclasses.replace(self, size=(size, size) if isinstance(size, int) else size)
+        return dataclasses.replace(self, size=sides(size))
 
 
 @dataclasses.dataclass(frozen=True)
 class Square:
-    """The largest centered square, resized bilinearly between pixel centers, without a filter against aliasing.
+    """Crop the largest centered square and resize it bilinearly, without antialiasing.
 
-    So were Taskonomy's pictures brought to 256 x 256 (Zamir et al. 2018, release of the networks).
+    Source: Zamir et al. (2018), code released with Taskonomy's networks.
 
     Attributes:
-        side: of the square.
+        side: of the square in pixels.
 
     >>> import numpy as np
     >>> wide = np.arange(4, dtype=np.uint8).repeat(3).reshape(1, 4, 3)[[0, 0]]
@@ -64,7 +61,7 @@ class Square:
     side: int = 256
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "s s 3"]:
-        """The square, float32 and still from 0 to 255, since values between two bytes are kept."""
+        """Crop and resize a picture; values stay in [0, 255] and are not rounded."""
         height, width = image.shape[:2]
         have = min(height, width)
         top, left = (height - have) // 2, (width - have) // 2
@@ -74,19 +71,19 @@ class Square:
         return x[:, low] + (x[:, high] - x[:, low]) * share[:, None]
 
     def at(self, size: Size) -> Self:
-        """The same with another side."""
+        """The same at another side."""
         return dataclasses.replace(self, side=_side(size))
 
 
 @dataclasses.dataclass(frozen=True)
 class ShortSide:
-    """The short side brought to `short` pixels, bilinearly with the filter widened on reduction, then the center cut.
+    """Resize the short side to `short` pixels, bilinearly with antialiasing, and crop the center.
 
-    Torchvision's transforms of pictures for networks trained on ImageNet.
+    Torchvision's transforms for networks trained on ImageNet.
 
     Attributes:
-        side: of the square that is cut.
-        short: of the short side before.
+        side: of the cropped square in pixels.
+        short: short side before the crop in pixels.
 
     >>> import numpy as np
     >>> ShortSide(2, 4)(np.zeros((8, 16, 3), np.uint8)).shape
@@ -97,7 +94,7 @@ class ShortSide:
     short: int = 256
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "s s 3"]:
-        """The square."""
+        """Resize and crop a picture."""
         height, width = image.shape[:2]
         least = min(height, width)
         height, width = self.short * height // least, self.short * width // least
@@ -106,7 +103,7 @@ class ShortSide:
         return np.asarray(resized)[top : top + self.side, left : left + self.side]
 
     def at(self, size: Size) -> Self:
-        """The same at another size, with the same share of the short side cut away."""
+        """The same at another size, with the same share of the short side cropped."""
         side = _side(size)
         return dataclasses.replace(self, side=side, short=round(side * self.short / self.side))
 
@@ -115,13 +112,14 @@ Frame = AsIs | Fitted | Square | ShortSide
 
 
 def _side(size: Size) -> int:
-    if isinstance(size, int) or size[0] == size[1]:
-        return size if isinstance(size, int) else size[0]
-    raise ValueError(f"This network takes square pictures; {size[0]} x {size[1]} is not square.")
+    height, width = sides(size)
+    if height != width:
+        raise ValueError(f"this network takes square pictures; {height} x {width} is not square.")
+    return height
 
 
 def _between(have: int, want: int) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, " want"]]:
-    """For each wanted pixel the two that its center lies between, and the second one's share."""
+    """For each output pixel, the two input pixels around its center and the weight of the second."""
     place = np.clip((np.arange(want) + 0.5) * have / want - 0.5, 0, have - 1)
     low = place.astype(int)
     return low, np.minimum(low + 1, have - 1), (place - low).astype(np.float32)

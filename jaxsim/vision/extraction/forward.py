@@ -1,4 +1,4 @@
-"""Encoders made ready to run: compiled over all devices, at full precision, the chosen layers alone."""
+"""Encoders prepared to run: the chosen layers, compiled over all devices at full precision."""
 
 import contextlib
 import dataclasses
@@ -20,7 +20,7 @@ from jaxsim.vision.extraction.preprocessing import Preprocessing
 from jaxsim.vision.models.weights import digest
 
 Run = Callable[[Array], Mapping[str, Any]]
-"""From a batch of inputs `(b, h, w, c)` to arrays `(b, ..., k)` by layer."""
+"""Function from a batch of inputs `(b, h, w, c)` to arrays `(b, ..., k)` by layer."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,9 +29,9 @@ class Ready:
 
     Attributes:
         preprocessing: of its pictures.
-        run: gives the chosen layers.
-        shapes: of one picture's features, by layer.
-        weights: SHA-256 of its weights, or the name of a function, whose weights cannot be told.
+        run: function that returns the chosen layers.
+        shapes: of one picture's features by layer.
+        weights: SHA-256 of its weights, or the name of a function, whose weights are unknown.
     """
 
     preprocessing: Preprocessing
@@ -42,7 +42,7 @@ class Ready:
 
 @functools.cache
 def over_devices() -> tuple[NamedSharding, NamedSharding]:
-    """Where a batch goes, a share to each device; and where weights go, to all."""
+    """Shardings of a batch, split over all devices, and of weights, replicated."""
     devices = jax.local_devices()
     mesh = jax.make_mesh((len(devices),), ("batch",), axis_types=(AxisType.Auto,), devices=devices)
     return NamedSharding(mesh, PartitionSpec("batch")), NamedSharding(mesh, PartitionSpec())
@@ -50,7 +50,7 @@ def over_devices() -> tuple[NamedSharding, NamedSharding]:
 
 @functools.partial(jax.jit, static_argnums=0)
 def prepare(preprocessing: Preprocessing, views: Num[Array, "b h w 3"]) -> Float[Array, "b h w c"]:
-    """The input of networks with that preprocessing."""
+    """Apply the device part of a preprocessing."""
     return preprocessing(views)
 
 
@@ -67,16 +67,16 @@ def ready(
 
     Args:
         name: of the encoder, for messages.
-        encoder: an `nnx.Module` with `layers(x)`, compiled here, ready for inference; or a function from
-            batch to arrays by layer, called as it is (with arrays over all devices if `jax.jit` made it).
+        encoder: an `nnx.Module` with `layers(x)`, which is compiled; or a function from a batch to arrays by layer,
+            called as it is (with sharded arrays if it is jitted).
         preprocessing: of its pictures.
         view: a picture in the preprocessing's frame, `(h, w, 3)`.
-        batch: pictures in a batch.
-        layers: names, `*` being any text; the last layer where there is none.
-        pool: take the mean over positions.
+        batch: pictures per batch.
+        layers: names, in which `*` matches any text; none for the last layer.
+        pool: average over positions.
 
     Raises:
-        TypeError: the encoder cannot be called, or gives no arrays by name.
+        TypeError: the encoder cannot be called, or does not return arrays by name.
         ValueError: it does not take such pictures, or has no such layer.
     """
     views = jax.ShapeDtypeStruct((batch, *view.shape), view.dtype)
@@ -84,20 +84,20 @@ def ready(
     if isinstance(encoder, nnx.Module):
         return _module(name, encoder, preprocessing, shape, layers, pool)
     if not callable(encoder):
-        raise TypeError(f"Encoder {name!r} is of type {type(encoder).__name__}, neither a network nor a function.")
+        raise TypeError(f"encoder {name!r} is of type {type(encoder).__name__}, neither a network nor a function.")
     first = jnp.broadcast_to(prepare(preprocessing, jnp.asarray(view)[None]), shape)
     return _function(name, encoder, preprocessing, first, layers, pool)
 
 
 @contextlib.contextmanager
 def _shown(name: str, shape: Sequence[int]) -> Iterator[None]:
-    """Errors of the encoder's own as one sentence that says what it was shown."""
+    """Turn the encoder's errors into one sentence that states its input."""
     try:
         yield
     except (ValueError, TypeError) as error:
         reason = textwrap.shorten(str(error).split("\n")[0], 300)
         size = " x ".join(map(str, shape[1:]))
-        raise ValueError(f"Encoder {name!r} does not take pictures of {size}, as it is shown them: {reason}") from error
+        raise ValueError(f"encoder {name!r} does not take pictures of {size}: {reason}") from error
 
 
 def _module(name, encoder, preprocessing, shape, layers, pool) -> Ready:
@@ -135,41 +135,41 @@ def _chosen_of_function(name, encoder, place, layers, pool, x) -> dict[str, Arra
     values = _called(name, encoder, place, x)
     lost = [layer for layer in layers if layer not in values]
     if lost:
-        raise ValueError(f"Encoder {name!r} gave layer {lost[0]!r} for one batch and not for another.")
+        raise ValueError(f"encoder {name!r} returned layer {lost[0]!r} for one batch but not for another.")
     return {layer: _pooled(values[layer], pool) for layer in layers}
 
 
 def _called(name: str, encoder: Any, place: Any, x: Array) -> dict[str, np.ndarray]:
-    """What a function gives for a batch, as arrays of our own: another library may use its memory again."""
+    """Call a function on a batch and copy its results: another library may reuse their memory."""
     with _shown(name, x.shape), jax.default_matmul_precision("highest"):
         values = encoder(jax.device_put(x, place))
     if not isinstance(values, Mapping):
-        raise TypeError(f"Encoder {name!r} gives a {type(values).__name__} and not arrays by the name of their layer.")
+        raise TypeError(f"encoder {name!r} returned a {type(values).__name__}, not arrays by layer name.")
     with _shown(name, x.shape):
         found = inputs.networks(values, what=f"what encoder {name!r} gives")
     arrays = {layer: np.array(array, np.float32) for layer, array in zip(found.names, found.arrays, strict=True)}
     for layer, array in arrays.items():
         if len(array) != len(x):
-            raise ValueError(f"Encoder {name!r} gave layer {layer!r} of shape {array.shape} for {len(x)} pictures.")
+            raise ValueError(f"encoder {name!r} returned layer {layer!r} of shape {array.shape} for {len(x)} pictures.")
     return arrays
 
 
 def chosen(name: str, there: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
-    """The wanted layers in the order of the encoder, the last one if none is named.
+    """The wanted layers in the encoder's order, or the last one if none is named.
 
     Raises:
-        ValueError: there is no such layer; those there are are listed.
+        ValueError: there is no such layer; the message lists those that exist.
 
     >>> chosen("net", ["stem", "block1", "block2", "code"], ["block*"])
     ('block1', 'block2')
     """
     if unknown := [pattern for pattern in wanted if not models.matching(there, [pattern])]:
-        raise ValueError(f"Encoder {name!r} has no layer {unknown[0]!r}; there are {', '.join(there)}.")
+        raise ValueError(f"encoder {name!r} has no layer {unknown[0]!r}; there are {', '.join(there)}.")
     return models.matching(there, wanted) or tuple(there[-1:])
 
 
 def _pooled(values: Any, pool: bool) -> Any:
-    """The mean over positions, all axes between the first and the last."""
+    """Average over positions, all axes between the first and the last."""
     return values.mean(tuple(range(1, values.ndim - 1))) if pool and values.ndim > 2 else values
 
 

@@ -70,11 +70,12 @@ def extract(
         The folder.
 
     Raises:
-        FileExistsError: `out` is there already, or an unfinished job that differs from this one.
+        FileExistsError: `out` is there already.
         FileNotFoundError: there is no such folder of pictures.
         OSError: the folder cannot be written, or the disk is full. What is done is kept.
         TypeError: an encoder is neither a network nor a function.
-        ValueError: there are no pictures, or no such layer or preprocessing; a network does not take what it is
+        ValueError: an unfinished job in `OUT.part` differs from this one; there are no pictures, or no such layer or
+            preprocessing; a network does not take what it is
             shown; pictures differ in size; a picture is damaged (what is done is kept); a batch is too large for
             the device.
 

@@ -1,10 +1,9 @@
-"""Npy files written row by row, and the lock that keeps other processes from them."""
+"""Npy files written row by row."""
 
-import contextlib
 import io
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,13 +15,6 @@ DTYPE = np.dtype("<f4")
 def row_bytes(shape: Sequence[int]) -> int:
     """Bytes of one row of that shape."""
     return math.prod(shape) * DTYPE.itemsize
-
-
-def npy(array: np.ndarray) -> bytes:
-    """An array as an npy file."""
-    text = io.BytesIO()
-    np.save(text, array)
-    return text.getvalue()
 
 
 def header(count: int, shape: Sequence[int]) -> bytes:
@@ -48,22 +40,3 @@ def write_all(file: BinaryIO, content: memoryview) -> None:
     left = content.cast("B") if content.nbytes else memoryview(b"")
     while left:
         left = left[file.write(left) :]
-
-
-@contextlib.contextmanager
-def alone(part: Path) -> Iterator[None]:
-    """Keep other processes out while the block runs; the lock ends with the process, however that ends."""
-    try:
-        import fcntl
-    except ImportError:  # no such locks on this system
-        yield
-        return
-    folder = os.open(part, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OSError(f"{part} is being written by another process.") from error
-        yield
-    finally:
-        os.close(folder)

@@ -1,4 +1,4 @@
-"""What each network is shown of a picture: its crop, colors, range and mask, by the name of its task."""
+"""Preprocessing of pictures for each network: crop, colors, range and mask."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -6,51 +6,79 @@ from types import MappingProxyType
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Num, PRNGKeyArray
 
-from jaxsim.vision import models
-from jaxsim.vision.extraction.corruptions import decolored, hidden
-from jaxsim.vision.extraction.crops import AsIs, Frame, ShortSide, Size, Square
+from jaxsim.vision.datasets.loader import Size
+from jaxsim.vision.extraction.crops import AsIs, Frame, ShortSide, Square
 
-LUMINANCE = (0.212671, 0.715160, 0.072169)
-"""Y of the CIE XYZ space from linear sRGB, white D65."""
+CIE_Y = (0.212671, 0.715160, 0.072169)
+"""Weights of Y in CIE XYZ for linear sRGB, white point D65."""
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in ITU-R BT.601."""
 
 
 def rgb(x: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
-    """The colors as they are."""
+    """Leave the colors unchanged."""
     return x
 
 
 def lightness(x: Float[Array, "b h w 3"]) -> Float[Array, "b h w 1"]:
-    """L of CIE Lab over 100, in one channel, of sRGB pictures in [0, 1].
+    """Lightness L / 100 of CIE Lab, in one channel, for sRGB pictures in [0, 1].
 
     >>> import jax.numpy as jnp
     >>> round(float(lightness(jnp.full((1, 1, 1, 3), 0.5)).squeeze()), 4)
     0.5339
     """
     linear = jnp.where(x > 0.04045, ((x + 0.055) / 1.055) ** 2.4, x / 12.92)
-    y = jnp.sum(linear * jnp.asarray(LUMINANCE, x.dtype), -1, keepdims=True)
+    y = jnp.sum(linear * jnp.asarray(CIE_Y, x.dtype), -1, keepdims=True)
     return jnp.where(y > (6 / 29) ** 3, 1.16 * jnp.cbrt(y) - 0.16, y * (29 / 3) ** 3 / 100)
 
 
+def luma(rgb: Float[Array, "h w 3"]) -> Float[Array, "h w"]:
+    """Luma of ITU-R BT.601.
+
+    >>> round(float(luma(jnp.ones((1, 1, 3)))[0, 0]), 6)
+    1.0
+    """
+    return jnp.sum(rgb * jnp.asarray(LUMA, rgb.dtype), axis=-1)
+
+
+def hidden(height: int, width: int) -> Float[Array, "h w 1"]:
+    """Mask that is 1 in the central rectangle of half the height and width, 0 outside.
+
+    >>> int(hidden(8, 8).sum())
+    16
+    """
+    rows, columns = jnp.arange(height)[:, None], jnp.arange(width)[None, :]
+    inside = (rows >= height // 4) & (rows < height - height // 4)
+    inside &= (columns >= width // 4) & (columns < width - width // 4)
+    return inside[..., None].astype(jnp.float32)
+
+
+def decolored(rgb: Float[Array, "h w 3"], key: PRNGKeyArray | None = None) -> Float[Array, "h w 3"]:
+    """Gray picture repeated over three channels, so that every network takes the same input."""
+    del key
+    return jnp.broadcast_to(luma(rgb)[..., None], rgb.shape)
+
+
 def gray(x: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
-    """What colorization's encoder of the built-in world sees: gray to the nearest byte, three times over."""
+    """Input of the built-in world's colorization encoder: gray, rounded to bytes, in three channels."""
     return jnp.round(decolored(x) * 255) / 255
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """From a picture to a network's input: the frame on the host, the rest on the device, as a pure function.
+    """Map from a picture to a network's input: the frame on the host, the rest on the device.
 
-    Bytes become [0, 1]; then come, in this order, colors, clipping, (x - mean) / sd, and hiding the center.
+    Bytes are scaled to [0, 1]; then colors, clipping, (x - mean) / sd, and hiding the center are applied in this order.
 
     Attributes:
-        frame: brings each picture to its size.
-        colors: from `(b, h, w, 3)` in [0, 1] to the network's channels: `rgb`, `lightness` or `gray`.
-        clip: least and greatest value, or None.
+        frame: crop and size of each picture.
+        colors: function from `(b, h, w, 3)` in [0, 1] to the network's channels: `rgb`, `lightness` or `gray`.
+        clip: smallest and largest value, or None.
         mean: of each channel, or one for all.
-        sd: likewise.
-        hides: the central half of height and width is set to 0 at the end.
+        sd: of each channel, or one for all.
+        hides: set the central half of height and width to 0.
 
     >>> import jax.numpy as jnp
     >>> signed = Preprocessing(clip=(0.1, 0.9), mean=(0.5,), sd=(0.5,))
@@ -66,7 +94,7 @@ class Preprocessing:
     hides: bool = False
 
     def __call__(self, views: Num[Array, "b h w 3"]) -> Float[Array, "b h w c"]:
-        """The network's input, float32, from framed pictures of 0 to 255."""
+        """The network's float32 input for framed pictures in [0, 255]."""
         x = self.colors(views.astype(jnp.float32) / 255)
         x = x if self.clip is None else jnp.clip(x, *self.clip)
         x = (x - jnp.asarray(self.mean, jnp.float32)) / jnp.asarray(self.sd, jnp.float32)
@@ -76,12 +104,12 @@ class Preprocessing:
         """The same for pictures of another size; None changes nothing.
 
         Raises:
-            ValueError: the network takes squares and the size is none.
+            ValueError: the network takes squares and the size is not square.
         """
         return self if size is None else dataclasses.replace(self, frame=self.frame.at(size))
 
     def to_json(self) -> dict[str, Any]:
-        """What it is made of, in words and numbers."""
+        """The settings as JSON types."""
         frame = {"frame": type(self.frame).__name__} | dataclasses.asdict(self.frame)
         rest = {name: getattr(self, name) for name in ("clip", "mean", "sd", "hides")}
         return frame | {"colors": self.colors.__name__} | rest
@@ -92,10 +120,10 @@ def _without_center(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
 
 
 UNIT = Preprocessing()
-"""Colors in [0, 1] at the pictures' own size, which `SmallEncoder` takes."""
+"""Colors in [0, 1] at the pictures' own size, the input of `SmallEncoder`."""
 GRAY = Preprocessing(colors=gray)
 IMAGENET = Preprocessing(ShortSide(224, 256), mean=(0.485, 0.456, 0.406), sd=(0.229, 0.224, 0.225))
-"""For torchvision's networks with weights of ImageNet, and the Places networks."""
+"""Preprocessing of torchvision's ImageNet networks and of the Places networks."""
 SIGNED = Preprocessing(Square(256), mean=(0.5,), sd=(0.5,))
 LOW_SATURATION = dataclasses.replace(SIGNED, clip=(0.1, 0.9))
 LIGHTNESS = dataclasses.replace(SIGNED, colors=lightness)
@@ -121,7 +149,7 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
         "segment_unsup2d": "segment2d",
     }
 )
-"""Names of Taskonomy's task dictionary, and those of its checkpoints."""
+"""Names in Taskonomy's task dictionary, and those of its checkpoints."""
 
 _OWN: dict[str, Preprocessing] = {
     **dict.fromkeys(
@@ -136,53 +164,52 @@ _OWN: dict[str, Preprocessing] = {
 TASKONOMY: Mapping[str, Preprocessing] = MappingProxyType(
     _OWN | {other: _OWN[name] for other, name in SYNONYMS.items()}
 )
-"""What each of Taskonomy's networks was shown when its features were taken, by either name of its task.
+"""Preprocessing of Taskonomy's networks for feature extraction, by either name of their task.
 
-Centered squares of 256 x 256 in [-1, 1]: 14 networks see values clipped to [.1, .9] before ("low saturation"), so
-denoising sees a clean picture; colorization the lightness alone, in one channel; inpainting zeros (mid-gray) in the
-central half. (Zamir et al. 2018, scripts of the released networks.)
+All take centered squares of 256 x 256 in [-1, 1]. For 14 networks values are first clipped to [.1, .9] ("low
+saturation"); denoising thus gets a clean picture. Colorization gets lightness in one channel, inpainting zeros
+(mid-gray) in the central half. (Zamir et al. 2018, scripts of the released networks.)
 """
+FAMILIES: Mapping[str, Mapping[str, Preprocessing]] = MappingProxyType({"taskonomy": TASKONOMY})
+"""Preprocessings by task, for families of networks that are named after their task."""
 NAMED: Mapping[str, Preprocessing] = MappingProxyType({"unit": UNIT, "gray": GRAY, "imagenet": IMAGENET, **TASKONOMY})
 
 
 def named(name: str) -> Preprocessing:
-    """The preprocessing of that name.
+    """Look up a preprocessing.
 
     Raises:
-        ValueError: there is none; the names are listed.
+        ValueError: the name is unknown; the message lists the known ones.
 
     >>> named("rgb2depth").clip
     (0.1, 0.9)
     """
     if name not in NAMED:
-        raise ValueError(f"There is no preprocessing {name!r}; there are {', '.join(NAMED)}.")
+        raise ValueError(f"there is no preprocessing {name!r}; there are {', '.join(NAMED)}.")
     return NAMED[name]
 
 
 def preprocessing_of(name: str, encoder: Any) -> Preprocessing:
-    """What an encoder wants to be shown: its own attribute `preprocessing`, else what its kind was trained on.
+    """Preprocessing of an encoder: its attribute `preprocessing`, or else `UNIT`.
 
-    For a `ResNet` of the variant torchvision that is `IMAGENET`; of the variant taskonomy, what `TASKONOMY` has under
-    the encoder's name; for anything else `UNIT`.
+    A `ResNet` of the variant torchvision has `IMAGENET`; one of the variant taskonomy, the entry of `TASKONOMY` under
+    the encoder's name.
 
     Args:
-        name: of the encoder, which for Taskonomy's networks must be that of their task.
-        encoder: any network. Its attribute, if there is one, is a `Preprocessing` or a name in `NAMED`.
+        name: of the encoder; for Taskonomy's networks, that of their task.
+        encoder: any network. Its attribute, if it has one, is a `Preprocessing` or a name in `NAMED` or `FAMILIES`.
 
     Raises:
-        ValueError: a network of Taskonomy bears the name of no task, or the attribute names no preprocessing.
+        ValueError: a network of Taskonomy is not named after a task, or the attribute is an unknown name.
     """
-    own = getattr(encoder, "preprocessing", None)
-    if own is not None:
-        return own if isinstance(own, Preprocessing) else named(own)
-    if not isinstance(encoder, models.ResNet):
-        return UNIT
-    if encoder.variant != "taskonomy":
-        return IMAGENET
-    if name not in TASKONOMY:
-        tasks = ", ".join(_OWN)
+    own = getattr(encoder, "preprocessing", UNIT)
+    if isinstance(own, Preprocessing):
+        return own
+    if own not in FAMILIES:
+        return named(own)
+    if name not in FAMILIES[own]:
         raise ValueError(
-            f"Encoder {name!r} is a network of Taskonomy, whose preprocessing depends on its task, and is "
-            f"named after none ({tasks}): pass its preprocessing."
+            f"encoder {name!r} is a network of {own.title()}, whose preprocessing depends on its task: name it after "
+            f"one ({', '.join(FAMILIES[own])}), or pass its preprocessing."
         )
-    return TASKONOMY[name]
+    return FAMILIES[own][name]

@@ -12,17 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from jaxsim import io
-from jaxsim.io import folders
-from jaxsim.io.json_files import differing
+from jaxsim.io import files, jobs
 from jaxsim.vision.extraction import npy_rows
 
 MARK = "features.json"
 IDS = "image_ids.npy"
 SECONDS = 5.0
-"""Between two times that what is there is flushed to the disk and noted down: what a kill can cost."""
+"""Seconds between flushes; the most work a kill can lose."""
+ANEW = "pass overwrite=True to start anew"
 PARTS = ("job.json", "done.json", "unfinished", "replaced")
-"""What `OUT.part` holds; hidden files beside it are what a kill has left."""
+"""Files and folders of `OUT.part`; hidden files beside it are what a kill has left."""
 
 
 class Unfinished(OSError, ValueError):
@@ -53,7 +52,7 @@ class Store:
         self._files = {
             name: npy_rows.opened_at(_file(part, name), done, len(ids), shape) for name, shape in rows.items()
         }
-        folders.flush(part / "unfinished")
+        files.flush(part / "unfinished")
         self._noted = time.monotonic()
 
     def append(self, values: Mapping[str, np.ndarray]) -> None:
@@ -68,7 +67,7 @@ class Store:
             if arrays[name].shape[1:] != shape:
                 raise ValueError(f"{name} has features of shape {arrays[name].shape[1:]}; {shape} was announced.")
         for name, array in arrays.items():
-            with folders.one_sentence(_file(self.part, name)):
+            with files.one_sentence(_file(self.part, name)):
                 npy_rows.write_all(self._files[name], array.data)
         self.done += len(next(iter(arrays.values())))
         if time.monotonic() - self._noted >= SECONDS:
@@ -109,39 +108,37 @@ def opened(
         overwrite: replace features that are there, and what is left of a job with other settings.
 
     Raises:
-        FileExistsError: `out` is there already, or what is left of another job.
-        ValueError: what is left of a job is damaged.
+        FileExistsError: `out` is there already, or `OUT.part` with other things.
+        ValueError: what is left is of another job, or damaged.
         OSError: the folder cannot be written, the disk is full, or another process is writing the same features.
     """
     out = Path(os.path.realpath(out))
     check(out, overwrite)
     part = part_of(out)
-    with folders.one_sentence(out):
-        part.mkdir(parents=True, exist_ok=True)
-    with npy_rows.alone(part):
-        done = _resumed(part, json.loads(json.dumps(job)), ids, rows, overwrite)
+    with jobs.lock(part):
+        done = _resumed(part, job, ids, rows, overwrite)
         store = None
         try:
-            with folders.one_sentence(out):
+            with files.one_sentence(out):
                 _check_space(part, rows, len(ids) - done)
                 store = Store(part, ids, rows, done)
             yield store
             if store.done != len(ids):
                 raise ValueError(f"Features of {store.done} pictures were written where {len(ids)} were announced.")
-            with folders.one_sentence(out):
+            with files.one_sentence(out):
                 store.commit()
         except BaseException:
             with contextlib.suppress(OSError):
                 if store is not None:
                     store.commit()
             if (done if store is None else store.done) == 0:
-                shutil.rmtree(part, ignore_errors=True)
+                files.remove(part)
             raise
         finally:
             if store is not None:
                 store.close()
-        with folders.one_sentence(out):
-            _publish(out, part, job, ids)
+        with files.one_sentence(out):
+            _publish(out, part, job, ids, overwrite)
 
 
 def part_of(out: str | Path) -> Path:
@@ -161,7 +158,7 @@ def check(out: str | Path, overwrite: bool) -> None:
         OSError: it cannot be written.
     """
     out = Path(os.path.realpath(out))
-    folders.check(out.parent if out.is_dir() else out, out)
+    files.check(out.parent if out.is_dir() else out, out)
     if not out.is_dir() or not any(out.iterdir()):
         return
     strange = [path.name for path in out.iterdir() if path.suffix != ".npy" and path.name != MARK]
@@ -170,54 +167,47 @@ def check(out: str | Path, overwrite: bool) -> None:
     if not overwrite:
         part = part_of(out)
         if part.is_dir() and _is_ours(part) and not (part / "unfinished").exists():
-            shutil.rmtree(part, ignore_errors=True)  # what a kill in the last moment has left
+            files.remove(part)  # what a kill in the last moment has left
         raise FileExistsError(f"{out} already exists; pass overwrite=True to replace it.")
 
 
-def _resumed(part: Path, job: Any, ids: Sequence[str], rows: Mapping[str, tuple[int, ...]], overwrite: bool) -> int:
+def _resumed(
+    part: Path, job: Mapping[str, Any], ids: Sequence[str], rows: Mapping[str, tuple[int, ...]], overwrite: bool
+) -> int:
     """How many pictures are done; the folder is made ready for the rest."""
     try:
         done = _done(part, job, ids, rows)
-    except (FileExistsError, ValueError):
+    except ValueError:
         if not overwrite:
             raise
         done = None
-    if done is None:
-        if not _is_ours(part):
-            raise FileExistsError(f"{part}, where features are kept until they are complete, holds other things.")
-        for left in part.iterdir():
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
-        with folders.one_sentence(part):
-            _write_json(part / "job.json", {"job": job, "ids": list(ids)})
+    if done is None and not _is_ours(part):
+        raise FileExistsError(f"{part}, where features are kept until they are complete, holds other things.")
+    with files.one_sentence(part):
+        for left in part.iterdir() if done is None else ():
+            files.remove(left)
+        jobs.write_record(part / "job.json", {"job": job, "ids": list(ids)})
+        if done is None:
             _note_done(part, 0)
             (part / "unfinished").mkdir()
-        return 0
-    with folders.one_sentence(part):
-        _write_json(part / "job.json", {"job": job, "ids": list(ids)})
-    return done
+    return done or 0
 
 
-def _done(part: Path, job: Any, ids: Sequence[str], rows: Mapping[str, tuple[int, ...]]) -> int | None:
+def _done(part: Path, job: Mapping[str, Any], ids: Sequence[str], rows: Mapping[str, tuple[int, ...]]) -> int | None:
     """How many pictures an earlier run of the same job has done; None where there is nothing to go on with."""
     if not (part / "unfinished").is_dir():
         return None
-    again = "pass overwrite=True to start anew"
     try:
-        left = json.loads((part / "job.json").read_text(encoding="utf-8"))
-        done = json.loads((part / "done.json").read_text(encoding="utf-8"))["pictures"]
-        theirs, before = left["job"], left["ids"]
-        if type(done) is not int or not 0 <= done <= len(before):
-            raise ValueError(f"{done} pictures of {len(before)}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{part} is damaged, its records cannot be read; {again}.") from error
-    if other := differing(theirs, job):
-        raise FileExistsError(f"{part} is left of a job that differs in {' and '.join(other)}; {again}.")
-    if before[:done] != list(ids[:done]):
-        raise FileExistsError(f"{part} is left of a job on other pictures; {again}.")
+        left, done = jobs.read_record(part / "job.json"), jobs.read_record(part / "done.json")["pictures"]
+    except jobs.Damaged as error:
+        raise jobs.Damaged(f"{part} is damaged, its records cannot be read; {ANEW}.") from error
+    jobs.agree(left["job"], job, part, remedy=ANEW)
+    if left["ids"][:done] != list(ids[:done]):
+        raise ValueError(f"{part} was made with other pictures; {ANEW}.")
     for name, shape in rows.items() if done else ():
         file, least = _file(part, name), len(npy_rows.header(len(ids), shape)) + done * npy_rows.row_bytes(shape)
         if not file.is_file() or file.stat().st_size < least:
-            raise ValueError(f"{part} is damaged, {file.name} is shorter than its record says; {again}.")
+            raise jobs.Damaged(f"{part} is damaged, {file.name} is shorter than its record says; {ANEW}.")
     return done
 
 
@@ -233,26 +223,15 @@ def _check_space(part: Path, rows: Mapping[str, tuple[int, ...]], count: int) ->
 
 
 def _note_done(part: Path, done: int) -> None:
-    _write_json(part / "done.json", {"pictures": done})
+    jobs.write_record(part / "done.json", {"pictures": done})
 
 
-def _write_json(path: Path, content: Any) -> None:
-    io.write_text(path, json.dumps(content, indent=1) + "\n", overwrite=True)
-
-
-def _publish(out: Path, part: Path, job: Mapping[str, Any], ids: Sequence[str]) -> None:
+def _publish(out: Path, part: Path, job: Mapping[str, Any], ids: Sequence[str], overwrite: bool) -> None:
     """Put the complete features in place of `out` by renaming their folder."""
     whole = part / "unfinished"
-    folders.write(whole / IDS, npy_rows.npy(np.asarray(ids, dtype=np.str_)))
-    folders.write(whole / MARK, (json.dumps({"pictures": len(ids)} | dict(job), indent=1) + "\n").encode())
-    replaces = out.is_dir() and any(out.iterdir())
-    if replaces:
-        out.rename(part / "replaced")
-    try:
-        whole.rename(out)
-    except OSError:
-        if replaces:
-            (part / "replaced").rename(out)
-        raise
-    folders.flush(out.parent)
-    shutil.rmtree(part, ignore_errors=True)
+    np.save(whole / IDS, np.asarray(ids, dtype=np.str_))
+    (whole / MARK).write_text(json.dumps({"pictures": len(ids)} | dict(job), indent=1) + "\n", encoding="utf-8")
+    for name in (IDS, MARK):
+        files.flush(whole / name)
+    files.publish(whole, out, overwrite=overwrite, aside=part / "replaced")
+    files.remove(part)

@@ -1,15 +1,15 @@
-"""Networks in Flax NNX, channels last: small ones, ResNet-50, decoders; weights converted, and as checked safetensors.
+"""Networks in Flax NNX, channels last: encoders, decoders, converted public weights, and checked weight files.
 
 Needs the `nn` extra; `import jaxsim` leaves this package out. Every convolution and product asks for
-`Precision.HIGHEST` unless told otherwise, so features are not TensorFloat-32 numbers on a GPU.
+`Precision.HIGHEST` by default, so features are not computed in TensorFloat-32 on a GPU.
 """
 
 from jaxsim.vision.models.batchnorm import fold
 from jaxsim.vision.models.convert import Conversion, from_checkpoint
 from jaxsim.vision.models.decoders import AsppDecoder, SmallDecoder, VectorHead
 from jaxsim.vision.models.deeplab import Branch, DeepLabDecoder
+from jaxsim.vision.models.deploy import for_inference
 from jaxsim.vision.models.encoders import SIZES, SmallEncoder, check_size
-from jaxsim.vision.models.inference import for_inference
 from jaxsim.vision.models.networks import Network, all_layers, layer_shapes, matching
 from jaxsim.vision.models.resnet import NETWORKS, ResNet
 from jaxsim.vision.models.taskonomy_decoders import TaskonomyDecoder, TaskonomyHead

@@ -1,4 +1,4 @@
-"""A linear layer with batch normalization as one module, and folding the normalization into the layer."""
+"""Linear layers with batch normalization, and folding the normalization into the layer."""
 
 from typing import Any, TypeVar, cast
 
@@ -7,21 +7,21 @@ from jax import lax
 from jaxtyping import Array, Float
 
 EPSILON = 1e-5
-"""Added to the variance in torchvision and in Taskonomy."""
+"""Constant added to the variance, in torchvision and in Taskonomy."""
 
 Linear = nnx.Conv | nnx.ConvTranspose | nnx.Linear
 Network = TypeVar("Network", bound=nnx.Module)
 
 
 class Normed(nnx.Module):
-    """A linear layer without bias, then batch normalization; when folded, the layer with a bias and `norm` None.
+    """A linear layer without bias and its batch normalization; once folded, a layer with bias and no `norm`.
 
-    The normalization uses its stored mean and variance unless `train()` is called on the module or on one that holds
-    it. Its running averages keep 0.9 of the past, which PyTorch calls a momentum of 0.1.
+    The normalization uses its stored mean and variance unless `train()` is called on the module or a parent. Its
+    running averages keep 0.9 of the past, which PyTorch calls a momentum of 0.1.
 
     Args:
         linear: the layer, without bias.
-        rngs: random keys; none is drawn from.
+        rngs: required by NNX; nothing is drawn from it.
 
     Example:
         >>> import jax.numpy as jnp
@@ -45,7 +45,7 @@ class Normed(nnx.Module):
         self.norm: nnx.BatchNorm | None = nnx.data(norm)
 
     def __call__(self, x: Float[Array, "b *d c"]) -> Float[Array, "b *e k"]:
-        """The layer's values, normalized."""
+        """Apply the layer and the normalization."""
         x = self.linear(x)
         return x if self.norm is None else self.norm(x)
 
@@ -60,10 +60,10 @@ def normed_convolution(
     precision: lax.Precision | None,
     rngs: nnx.Rngs,
 ) -> Normed:
-    """A square convolution of odd side with normalization, padded alike on all sides, weights as He et al. (2015).
+    """A normalized square convolution of odd side, padded symmetrically, initialized as in He et al. (2015).
 
-    That is PyTorch's padding, and at stride 2 Taskonomy's; SAME would pad only the end there. One pixel wide, it is a
-    product with a matrix `(channels_in, channels_out)`, which is faster.
+    The padding is PyTorch's, and at stride 2 Taskonomy's; SAME would pad only one side there. A 1x1 convolution at
+    stride 1 is a product with a matrix `(channels_in, channels_out)`, which is faster.
     """
     start = nnx.initializers.he_normal()
     if side == 1 and stride == 1:
@@ -88,16 +88,16 @@ def normed_convolution(
 
 
 def fold(network: Network) -> Network:
-    r"""An equal network for inference, with every normalization folded into the layer before it.
+    r"""Copy a network for inference with every normalization folded into the preceding layer.
 
     With scale g, shift b, mean m and variance v of a normalization, the weights w become
     :math:`w g / \sqrt{v + \epsilon}` and the layer gets the bias :math:`b - m g / \sqrt{v + \epsilon}`.
 
     Args:
-        network: any module; it stays as it is.
+        network: any module; it is not changed.
 
     Returns:
-        A copy in which every `Normed` is folded. Folding it again changes nothing.
+        A copy in which every `Normed` is folded. Folding twice changes nothing.
 
     Example:
         >>> import jax.numpy as jnp
@@ -116,7 +116,7 @@ def fold(network: Network) -> Network:
 
 
 def is_folded(network: nnx.Module) -> bool:
-    """Whether any layer of the network has its normalization folded in."""
+    """Whether any layer of a network has its normalization folded in."""
     return any(isinstance(module, Normed) and module.norm is None for _, module in nnx.iter_modules(network))
 
 

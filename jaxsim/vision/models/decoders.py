@@ -12,25 +12,25 @@ from jaxtyping import Array, Float
 from jaxsim.vision.models.encoders import check_channels, convolution
 
 SEEN = np.zeros((2, 3, 3), np.float32)
-"""(p, y, i): 1 where tap i of output p, the first or second of a doubled pixel, sees the pixel y - 1 further on."""
+"""(p, y, i): 1 where tap i of output p, the first or second half of a doubled pixel, reads pixel y - 1 from it."""
 SEEN[0, [0, 1, 1], [0, 1, 2]] = SEEN[1, [1, 1, 2], [0, 1, 2]] = 1
 
 
 class SmallDecoder(nnx.Module):
-    """Convolution, ReLU and doubling of the side, `upsamplings` times; then a convolution without activation.
+    """Convolution, ReLU and 2x upsampling, `upsamplings` times, then a convolution without activation.
 
     A code `(b, h, w, channels_in)` becomes `(b, h u, w u, channels_out)` with u = 2^upsamplings. Table S1 has widths
-    32, 16, 4, 4; the last two are 8 here, since 4 channels are too few to draw three-channel targets well.
+    32, 16, 4, 4; the last two are 8 here, since 4 channels are too few for three-channel targets.
 
     Source: Dwivedi & Roig (2019), supplement, Table S1.
 
     Args:
         channels_out: channels of the target.
-        upsamplings: number of doublings; 3 undo the encoder's strides of 2, 2, 2.
+        upsamplings: number of 2x upsamplings; 3 undo the encoder's strides of 2, 2, 2.
         channels_in: channels of the code.
-        widths: channels before each doubling, the first `upsamplings` of them.
+        widths: channels before each upsampling, of which the first `upsamplings` are used.
         precision: of the convolutions.
-        rngs: random keys of the initial weights.
+        rngs: random keys for the initial weights.
 
     Raises:
         ValueError: there are fewer widths than upsamplings.
@@ -54,7 +54,7 @@ class SmallDecoder(nnx.Module):
         rngs: nnx.Rngs,
     ):
         if not 0 <= upsamplings <= len(widths):
-            raise ValueError(f"A decoder with widths {tuple(widths)} cannot have {upsamplings} upsamplings.")
+            raise ValueError(f"a decoder with widths {tuple(widths)} cannot have {upsamplings} upsamplings.")
         self.channels_in = channels_in
         channels = (channels_in, *widths[:upsamplings])
         self.hidden = nnx.List(
@@ -63,7 +63,7 @@ class SmallDecoder(nnx.Module):
         self.out = convolution(channels[-1], channels_out, precision=precision, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ k"]:
-        """The target's values for each code."""
+        """Decode codes to the target."""
         check_channels(x, self.channels_in, "decoder")
         first, *others = (*self.hidden, self.out)
         x = first(x)
@@ -73,14 +73,14 @@ class SmallDecoder(nnx.Module):
 
 
 class VectorHead(nnx.Module):
-    """Flatten, one hidden layer with ReLU, and a linear layer: codes `(b, ...)` to `(b, outputs)`.
+    """A two-layer perceptron on flattened codes: `(b, ...)` to `(b, outputs)`.
 
     Args:
         outputs: length of the target vector or number of classes.
-        features_in: numbers in one code; 8 x 8 x 8 by default.
+        features_in: values per code; 8 x 8 x 8 by default.
         hidden: width of the hidden layer.
-        precision: of the products.
-        rngs: random keys of the initial weights.
+        precision: of the matrix products.
+        rngs: random keys for the initial weights.
 
     Example:
         >>> import jax.numpy as jnp
@@ -105,12 +105,12 @@ class VectorHead(nnx.Module):
         self.out = nnx.Linear(hidden, outputs, precision=precision, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b ..."]) -> Float[Array, "b k"]:
-        """The target vector for each code."""
+        """Map codes to target vectors."""
         return self.out(jax.nn.relu(self.hidden(flatten(x, self.features_in))))
 
 
 class AsppDecoder(nnx.Module):
-    """Atrous spatial pyramid: a 1x1 branch, dilated 3x3 branches and image pooling, joined; then bilinear enlargement.
+    """Atrous spatial pyramid: 1x1, dilated 3x3 and pooled branches, concatenated, projected and upsampled.
 
     A code `(b, h, w, channels_in)` becomes class scores `(b, h s, w s, classes)`, s being `scale`. The default rates
     suit a code of 8 x 8; the published ones, 6, 12 and 18, suit codes of 32 x 32 and more.
@@ -122,9 +122,9 @@ class AsppDecoder(nnx.Module):
         channels_in: channels of the code.
         channels: channels of each branch and of their projection.
         rates: dilation of each 3x3 branch.
-        scale: how much larger the scores are than the code.
+        scale: bilinear upsampling factor from the code to the scores.
         precision: of the convolutions.
-        rngs: random keys of the initial weights.
+        rngs: random keys for the initial weights.
 
     Example:
         >>> import jax.numpy as jnp
@@ -167,28 +167,28 @@ class AsppDecoder(nnx.Module):
 def pyramid(
     x: Float[Array, "b h w c"], parts: Sequence[Callable[[Array], Array]], pooled: Callable[[Array], Array]
 ) -> Float[Array, "b h w k"]:
-    """The values of all parts and those of `pooled` for the mean over space, one behind the other."""
+    """Concatenate all parts and `pooled`, which is applied to the spatial mean, along channels."""
     values = [part(x) for part in parts]
     mean = pooled(jnp.mean(x, (1, 2), keepdims=True))
     return jnp.concatenate([*values, jnp.broadcast_to(mean, (*x.shape[:3], mean.shape[-1]))], -1)
 
 
 def flatten(x: Float[Array, "b ..."], features: int) -> Float[Array, "b d"]:
-    """Codes as rows of `features` numbers, in C order; raise where there are more or fewer."""
+    """Flatten codes to rows in C order; raise ValueError unless each has `features` values."""
     flat = x.reshape(len(x), -1)
     if flat.shape[1] != features:
-        raise ValueError(f"The head takes {features} features a code, not {flat.shape[1]} of {x.shape}.")
+        raise ValueError(f"the head takes {features} features per code, not the {flat.shape[1]} of shape {x.shape}.")
     return flat
 
 
 def on_doubled(layer: nnx.Conv, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ k"]:
-    """A 3 x 3 convolution of images of twice the side, each pixel four times, without forming them.
+    """Convolve images upsampled 2x by nearest neighbor, 3 x 3, without forming the upsampled images.
 
-    An output sees at most two different pixels along each axis. So one 3 x 3 convolution of the images as they are
-    gives all four outputs of a pixel as channels, with weights summed over the taps that see the same pixel: the same
-    products, a quarter of the positions, four times the channels. On a CPU that takes a third of the time.
+    An output reads at most two different pixels along each axis. So one 3 x 3 convolution of the original images gives
+    all four outputs of a pixel as channels, with weights summed over the taps that read the same pixel: a quarter of
+    the positions, four times the channels. On a CPU this takes a third of the time.
 
-    Source: the arrangement of channels is that of Shi et al., Real-time single image and video super-resolution using
+    Source: channels are arranged as in Shi et al., Real-time single image and video super-resolution using
     an efficient sub-pixel convolutional neural network (2016), section 2.
     """
     kernel, bias = layer.kernel[...], 0 if layer.bias is None else layer.bias[...]

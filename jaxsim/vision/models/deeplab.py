@@ -1,4 +1,4 @@
-"""DeepLabV3's decoder, and a decoder that branches off an encoder after any of its layers."""
+"""DeepLabV3's decoder, and a decoder that branches off any layer of an encoder."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,10 +15,11 @@ from jaxsim.vision.models.encoders import check_channels, convolution
 
 
 class DeepLabDecoder(nnx.Module):
-    """Atrous spatial pyramid pooling, every part normalized, then a 1x1 convolution: `(b, h, w, c)` to `(b, h, w, k)`.
+    """Atrous spatial pyramid pooling with batch normalization: `(b, h, w, c)` to `(b, h, w, k)`.
 
-    The parts, `depth` channels each, are a 1x1 convolution, a 3x3 convolution at each rate, and the mean over space
-    through a 1x1 convolution; joined, they go through another 1x1 convolution. Each has batch normalization and ReLU.
+    The parts, of `depth` channels each, are a 1x1 convolution, a 3x3 convolution at each rate, and a 1x1 convolution of
+    the spatial mean; they are concatenated and projected by a 1x1 convolution. Each has batch normalization and ReLU. A
+    last 1x1 convolution gives the output.
 
     Source: Chen et al., Rethinking atrous convolution for semantic image segmentation (2017), section 3.3; as in
     Dwivedi et al., Duality diagram similarity (2020), section 5.2. Dwivedi & Roig (2019) use it with
@@ -29,9 +30,9 @@ class DeepLabDecoder(nnx.Module):
         channels_in: channels of the features.
         depth: channels of each part.
         rates: dilations of the 3x3 convolutions.
-        activation: put a ReLU after each part.
+        activation: apply a ReLU after each part.
         precision: of the convolutions.
-        rngs: random keys of the initial weights.
+        rngs: random keys for the initial weights.
 
     Example:
         >>> import jax.numpy as jnp
@@ -74,18 +75,18 @@ class DeepLabDecoder(nnx.Module):
 
 
 class Branch(nnx.Module):
-    """A decoder on one layer of an encoder, at the images' resolution; nothing behind that layer is computed.
+    """A decoder on one layer of an encoder, upsampled to the images; later layers are not computed.
 
-    The layer's channels are tiled until there are as many as the decoder takes: 8, 4, 2 or 1 times for blocks 1 to 4 of
-    ResNet-50 and 2,048 channels, so that the decoder has the same size after each of them. Its values are enlarged to
-    the images' sides bilinearly, edge on edge (what PyTorch calls `align_corners=False`).
+    The layer's channels are tiled to the number that the decoder takes: 8, 4, 2 or 1 times for blocks 1 to 4 of
+    ResNet-50 and 2,048 channels, so that the decoder has the same size on each of them. Its output is upsampled
+    bilinearly to the size of the images (PyTorch's `align_corners=False`).
 
     Source: Dwivedi et al., Duality diagram similarity (2020), section 5.2.
 
     Args:
         encoder: an encoder with `layers(x, last)`: `ResNet` or `SmallEncoder`.
         layer: name of the layer.
-        decoder: takes `decoder.channels_in` channels.
+        decoder: a decoder that takes `decoder.channels_in` channels.
 
     Example:
         >>> import jax.numpy as jnp
@@ -103,10 +104,10 @@ class Branch(nnx.Module):
         self.encoder, self.layer, self.decoder = encoder, layer, decoder
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w k"]:
-        """The decoder's values for the images.
+        """Apply the decoder to the layer's features of the images.
 
         Raises:
-            ValueError: there is no such layer, or its channels do not go into the decoder's without a rest.
+            ValueError: there is no such layer, or its channels do not divide the decoder's.
         """
         features = self.encoder.layers(x, last=self.layer)[self.layer]
         out = self.decoder(tile_channels(features, self.decoder.channels_in))
@@ -114,10 +115,10 @@ class Branch(nnx.Module):
 
 
 def tile_channels(x: Float[Array, "b h w c"], channels: int) -> Float[Array, "b h w k"]:
-    """All channels, again and again, until there are `channels`.
+    """Repeat all channels until there are `channels`.
 
     Raises:
-        ValueError: that is no multiple of the channels there are, or `x` is no map.
+        ValueError: `channels` is not a multiple of those of `x`, or `x` has no spatial axes.
 
     Example:
         >>> import jax.numpy as jnp
@@ -125,5 +126,5 @@ def tile_channels(x: Float[Array, "b h w c"], channels: int) -> Float[Array, "b 
         [[[[1, 2, 1, 2, 1, 2]]]]
     """
     if x.ndim != 4 or channels % x.shape[-1]:
-        raise ValueError(f"Features of shape {x.shape} cannot be tiled to (b, h, w, {channels}).")
+        raise ValueError(f"features of shape {x.shape} cannot be tiled to (b, h, w, {channels}).")
     return jnp.tile(x, (1, 1, 1, channels // x.shape[-1]))

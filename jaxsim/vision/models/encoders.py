@@ -1,4 +1,4 @@
-"""The small encoder of RSA's supplement (Table S1) and its sizes."""
+"""The small encoder of Dwivedi & Roig (2019, Table S1) in several sizes, and helpers of all encoders."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -19,27 +19,28 @@ SIZES: Mapping[str, Mapping[str, tuple[int, ...]]] = MappingProxyType(
         "large": {"widths": (32, 32, 64, 64, 128, 128, 128, 128, 8), "strides": (2, 1, 2, 1, 2, 1, 1, 1, 1)},
     }
 )
-"""Layers of `SmallEncoder` by name: all give 8 channels at 1/8 of the input's side, `paper` at 1/16 (256 -> 16).
+"""Sizes of `SmallEncoder`: all give 8 channels at 1/8 of the input's side, `paper` at 1/16 (256 -> 16).
 
-`small` has the widths of Table S1, `tiny` half of them within."""
+`small` has the widths of Table S1; `tiny` has half of them, except for the code."""
 
 
 class SmallEncoder(nnx.Module):
-    """3x3 convolutions with ReLU between them; the code, of the last layer, has no activation.
+    """A stack of 3x3 convolutions with ReLUs between them and a linear code.
 
-    Images `(b, h, w, channels_in)` in [0, 1] become a code `(b, h / s, w / s, widths[-1])`, s being the product of the
-    strides, sides rounded up: 64 x 64 images give 8 x 8 x 8 by default. The code is linear because a dead ReLU there
-    would cost an eighth of the features. There is no normalization, so the encoder's only state is its weights.
+    Images `(b, h, w, channels_in)` in [0, 1] become a code `(b, h / s, w / s, widths[-1])`, where s is the product of
+    the strides and sides are rounded up: 64 x 64 images give 8 x 8 x 8 by default. The code is linear because a dead
+    ReLU there would cost an eighth of the features. There is no normalization, so the encoder's only state is its
+    weights.
 
     Source: Dwivedi & Roig, Representation similarity analysis for efficient task taxonomy and transfer learning
     (2019), supplement, Table S1. Its strides for 256 x 256 images are `SIZES["paper"]`.
 
     Args:
         widths: output channels of each layer.
-        strides: stride of each layer, as many as widths.
+        strides: stride of each layer.
         channels_in: channels of the images.
-        precision: of the convolutions; the highest by default, since features are numbers that get reported.
-        rngs: random keys of the initial weights.
+        precision: of the convolutions; the highest by default, since results computed from features are reported.
+        rngs: random keys for the initial weights.
 
     Raises:
         ValueError: widths and strides differ in number or are not positive.
@@ -48,11 +49,14 @@ class SmallEncoder(nnx.Module):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from jaxsim.vision import models
-        >>> encoder = nnx.eval_shape(lambda: models.SmallEncoder(rngs=nnx.Rngs(0)))  # shapes alone, drawn in no time
+        >>> encoder = nnx.eval_shape(lambda: models.SmallEncoder(rngs=nnx.Rngs(0)))  # shapes only
         >>> found = nnx.eval_shape(lambda encoder, x: encoder.layers(x), encoder, jnp.zeros((2, 64, 64, 3)))
         >>> [(name, values.shape[1:]) for name, values in found.items()][-2:]
         [('conv4', (8, 8, 64)), ('conv5', (8, 8, 8))]
     """
+
+    side = 64
+    """Side in pixels of the pictures that the shipped encoders were trained on."""
 
     def __init__(
         self,
@@ -65,9 +69,9 @@ class SmallEncoder(nnx.Module):
     ):
         self.widths, self.strides, self.channels_in = tuple(widths), tuple(strides), channels_in
         if not widths or len(widths) != len(strides):
-            raise ValueError(f"An encoder needs one stride a layer: widths are {self.widths}, strides {self.strides}.")
+            raise ValueError(f"an encoder needs one stride per layer; widths {self.widths}, strides {self.strides}.")
         if min(*self.widths, *self.strides, channels_in) < 1:
-            raise ValueError(f"Widths {self.widths}, strides {self.strides} and channels_in must all be positive.")
+            raise ValueError(f"widths {self.widths}, strides {self.strides} and channels_in must all be positive.")
         layers = {}
         for i, (channels, stride) in enumerate(zip(widths, strides, strict=True), 1):
             layers[f"conv{i}"] = convolution(channels_in, channels, stride=stride, precision=precision, rngs=rngs)
@@ -76,26 +80,26 @@ class SmallEncoder(nnx.Module):
 
     @classmethod
     def named(cls, name: str, **rest: Any) -> Self:
-        """The encoder with the widths and strides of `SIZES[name]`; other arguments as for the class.
+        """Make an encoder of the size `SIZES[name]`; other arguments as for the class.
 
         Raises:
-            ValueError: there is no such size.
+            ValueError: the size is unknown.
         """
         check_size(name)
         return cls(**SIZES[name], **rest)
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """What makes an encoder of the same shape again, as arguments of the class."""
+        """Arguments of the class that make an encoder of the same shape."""
         return {"widths": self.widths, "strides": self.strides, "channels_in": self.channels_in}
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The layers, first to last: `conv1` and so on."""
+        """Names of the layers in order: `conv1` and so on."""
         return tuple(f"conv{i}" for i in range(1, len(self.widths) + 1))
 
     def layers(self, x: Float[Array, "b h w c"], last: str | None = None) -> dict[str, Float[Array, "b _ _ _"]]:
-        """Values of every layer, from `conv1` to `last`, after its ReLU; the very last is the code, which has none.
+        """Values of the layers from `conv1` to `last` after their ReLU; the code has none.
 
         Raises:
             ValueError: the images have the wrong shape, or there is no layer `last`.
@@ -109,14 +113,14 @@ class SmallEncoder(nnx.Module):
         return values
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ k"]:
-        """The code of the images."""
+        """Encode images."""
         return self.layers(x)[self.names[-1]]
 
 
 def check_size(name: str) -> None:
-    """Raise ValueError where `SIZES` has no such name."""
+    """Raise ValueError unless `SIZES` has that name."""
     if name not in SIZES:
-        raise ValueError(f"There is no encoder size {name!r}; there are {', '.join(SIZES)}.")
+        raise ValueError(f"there is no encoder size {name!r}; there are {', '.join(SIZES)}.")
 
 
 def convolution(
@@ -129,7 +133,7 @@ def convolution(
     precision: lax.Precision | None,
     rngs: nnx.Rngs,
 ) -> nnx.Conv:
-    """A square convolution with SAME padding, bias, and weights of variance 2 / inputs (He et al. 2015)."""
+    """A square convolution with SAME padding, bias, and He-initialized weights."""
     return nnx.Conv(
         channels_in,
         channels_out,
@@ -143,13 +147,13 @@ def convolution(
 
 
 def layers_until(names: Sequence[str], last: str | None) -> Sequence[str]:
-    """The layers up to `last`, all where it is None; raise where there is no such layer."""
+    """The layers up to `last`, or all of them; raise ValueError if there is no such layer."""
     if last is not None and last not in names:
-        raise ValueError(f"There is no layer {last!r}; there are {', '.join(names)}.")
+        raise ValueError(f"there is no layer {last!r}; there are {', '.join(names)}.")
     return names if last is None else names[: names.index(last) + 1]
 
 
 def check_channels(x: Array, channels: int, what: str) -> None:
-    """Raise where `x` is not (b, h, w, channels)."""
+    """Raise ValueError unless `x` has shape (b, h, w, channels)."""
     if x.ndim != 4 or x.shape[-1] != channels:
-        raise ValueError(f"The {what} takes arrays of shape (b, h, w, {channels}), not {x.shape}.")
+        raise ValueError(f"the {what} takes arrays of shape (b, h, w, {channels}), not {x.shape}.")

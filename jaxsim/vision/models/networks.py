@@ -1,4 +1,4 @@
-"""An encoder and a decoder as one network, and the layers of any encoder."""
+"""An encoder with a decoder as one network, and access to the layers of any network."""
 
 import fnmatch
 from collections import OrderedDict
@@ -11,7 +11,7 @@ from flax import nnx
 
 
 class Network(nnx.Module):
-    """`decoder(encoder(x))`; the parts stay reachable by those names.
+    """`decoder(encoder(x))`, with the parts as attributes.
 
     Example:
         >>> import jax.numpy as jnp
@@ -27,28 +27,28 @@ class Network(nnx.Module):
         self.encoder, self.decoder = encoder, decoder
 
     def __call__(self, x: Any) -> Any:
-        """The decoder's values for the images' code."""
+        """Encode and decode."""
         return self.decoder(self.encoder(x))
 
 
 def all_layers(network: Any, x: Any) -> OrderedDict[str, Any]:
-    """Values of every layer by name, from the first to the last; a plain dict would lose that order in tracing.
+    """Values of all layers by name, in order; JAX would sort the keys of a plain dict.
 
     Args:
-        network: with `layers(x)`, or itself called with `x`.
+        network: an object with `layers(x)`, or a function of `x`.
         x: inputs `(b, h, w, c)`.
 
     Raises:
-        TypeError: it gives no arrays by name.
+        TypeError: it does not return arrays by name.
     """
     values = network.layers(x) if hasattr(network, "layers") else network(x)
     if not isinstance(values, Mapping):
-        raise TypeError(f"it gives a {type(values).__name__} and not arrays by the name of their layer.")
+        raise TypeError(f"it returns a {type(values).__name__}, not arrays by layer name.")
     return OrderedDict(values)
 
 
 def layer_shapes(network: nnx.Module, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """Shapes of what `all_layers` gives for float32 inputs of a shape; nothing is computed.
+    """Shapes of all layers for float32 inputs of a shape, without computing them.
 
     Example:
         >>> from jaxsim.vision import models
@@ -60,7 +60,7 @@ def layer_shapes(network: nnx.Module, shape: tuple[int, ...]) -> dict[str, tuple
 
 
 def matching(names: Iterable[str], patterns: Iterable[str]) -> tuple[str, ...]:
-    """The names that match any of the patterns, `*` being any text, in their order.
+    """The names that match any of the patterns, in order; `*` matches any text.
 
     >>> matching(["stem", "block1", "block2", "code"], ["code", "block*"])
     ('block1', 'block2', 'code')

@@ -1,4 +1,4 @@
-"""Residual networks with bottleneck units: torchvision's, and the one of Taskonomy."""
+"""Bottleneck residual networks: torchvision's and Taskonomy's."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -15,43 +15,65 @@ from jaxsim.vision.models.batchnorm import Normed, normed_convolution
 from jaxsim.vision.models.encoders import check_channels, layers_until
 
 EXPANSION = 4
-"""A unit's output has four times the channels of its 3x3 convolution."""
+"""Ratio of a unit's output channels to those of its 3x3 convolution."""
 STEM_STRIDE = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """What differs between the published networks.
+    """Differences between the published networks.
 
     Attributes:
         strides: of the blocks.
-        last: a block's stride is in its last unit, not in its first.
-        pool: padding of the 3x3 max-pooling at stride 2, as `nnx.max_pool` takes it.
-        code: channels of a 3x3 convolution on the last block; None: that block's mean over space instead.
+        last: whether a block's stride is in its last unit instead of its first.
+        pool: padding of the 3x3 max-pooling at stride 2, as for `nnx.max_pool`.
+        code: channels of a 3x3 convolution on the last block; None for the spatial mean of that block instead.
+        side: in pixels, of the pictures that the published networks were trained on.
+        preprocessing: of these pictures, a name or family in `extraction.preprocessing`.
+        output_strides: output strides at which the network can be run.
     """
 
     strides: tuple[int, ...]
     last: bool
     pool: Any
     code: int | None
+    side: int
+    preprocessing: str
+    output_strides: tuple[int, ...]
 
 
 VARIANTS: Mapping[str, Variant] = MappingProxyType(
     {
-        "torchvision": Variant(strides=(1, 2, 2, 2), last=False, pool=((1, 1), (1, 1)), code=None),
-        "taskonomy": Variant(strides=(2, 2, 1, 1), last=True, pool="SAME", code=8),
+        "torchvision": Variant(
+            strides=(1, 2, 2, 2),
+            last=False,
+            pool=((1, 1), (1, 1)),
+            code=None,
+            side=224,
+            preprocessing="imagenet",
+            output_strides=(8, 16, 32),
+        ),
+        "taskonomy": Variant(
+            strides=(2, 2, 1, 1),
+            last=True,
+            pool="SAME",
+            code=8,
+            side=256,
+            preprocessing="taskonomy",
+            output_strides=(32,),
+        ),
     }
 )
-"""Both have a unit's stride on its 3x3 convolution ("v1.5") and pad strided convolutions on all sides alike."""
+"""Both have a unit's stride in its 3x3 convolution ("v1.5") and pad strided convolutions symmetrically."""
 
 NETWORKS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {"resnet50": {"variant": "torchvision"}, "resnet50-taskonomy": {"variant": "taskonomy"}}
 )
-"""Public networks of depths 3, 4, 6, 3 and width 64, as arguments of `ResNet`."""
+"""Arguments of `ResNet` for public networks, all of depths 3, 4, 6, 3 and width 64."""
 
 
 class ResNet(nnx.Module):
-    """A bottleneck residual network, every block of which can be asked for by name.
+    """A bottleneck residual network with its layers by name.
 
     Images `(b, h, w, channels_in)` become, with c for `width` and sides rounded up:
 
@@ -64,8 +86,8 @@ class ResNet(nnx.Module):
     | `block4` | h / 32, 32c | h / 16, 32c |
     | `code` | mean of the last block over space, `(b, 32c)` | 3x3 convolution, ReLU: h / 16, 8 |
 
-    ResNet-50 has depths 3, 4, 6, 3 and width 64. Its classifier is not here. Taskonomy's takes images of 256 x 256 in
-    [-1, 1]; its code, 16 x 16 x 8 and nowhere negative, is not normalized. Batch normalization uses stored statistics
+    ResNet-50 has depths 3, 4, 6, 3 and width 64; its classifier is left out. Taskonomy's network takes images of
+    256 x 256 in [-1, 1]; its code, 16 x 16 x 8, is nonnegative. Batch normalization uses stored statistics
     until `train()` is called.
 
     Source: He et al., Deep residual learning for image recognition (2015), section 4.1, as in torchvision's
@@ -75,14 +97,14 @@ class ResNet(nnx.Module):
         depths: units of each block; at most four blocks.
         width: channels of the stem.
         variant: a name in `VARIANTS`.
-        output_stride: of the torchvision variant: 32, or 16 or 8 to turn the last one or two strides into dilation, as
+        output_stride: 32, or for the torchvision variant 16 or 8 to turn the last one or two strides into dilation, as
             networks for dense prediction do (Chen et al. 2017); the weights stay the same.
         channels_in: channels of the images.
-        precision: of the convolutions; the highest by default, since features are numbers that get reported.
-        rngs: random keys of the initial weights.
+        precision: of the convolutions; the highest by default, since results computed from features are reported.
+        rngs: random keys for the initial weights.
 
     Raises:
-        ValueError: there is no such variant or output stride, or depths, width or channels make no network.
+        ValueError: the variant or output stride is unknown, or depths, width or channels are invalid.
 
     Example:
         >>> import jax.numpy as jnp
@@ -107,6 +129,7 @@ class ResNet(nnx.Module):
         self.depths, self.width, self.variant = tuple(depths), width, variant
         self.output_stride, self.channels_in = output_stride, channels_in
         kind = self._checked()
+        self.preprocessing: Any = kind.preprocessing
         self.stem = normed_convolution(channels_in, width, side=7, stride=2, precision=precision, rngs=rngs)
         blocks: dict[str, nnx.Dict] = {}
         channels = width
@@ -123,23 +146,39 @@ class ResNet(nnx.Module):
 
     @classmethod
     def named(cls, name: str, **rest: Any) -> Self:
-        """The public network of that name in `NETWORKS`, weights yet to come; other arguments as for the class.
+        """Make a public network in `NETWORKS`, without its weights; other arguments as for the class.
 
         Raises:
-            ValueError: there is no such network.
+            ValueError: the network is unknown.
         """
         if name not in NETWORKS:
-            raise ValueError(f"There is no network {name!r}; there are {', '.join(NETWORKS)}.")
+            raise ValueError(f"there is no network {name!r}; there are {', '.join(NETWORKS)}.")
         return cls(**NETWORKS[name], **rest)
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """What makes a network of the same shape again, as arguments of the class."""
+        """Arguments of the class that make a network of the same shape."""
         names = ("depths", "width", "variant", "output_stride", "channels_in")
         return {name: getattr(self, name) for name in names}
 
+    @property
+    def side(self) -> int:
+        """Side in pixels of the pictures that the published networks were trained on."""
+        return VARIANTS[self.variant].side
+
+    def at_stride(self, output_stride: int) -> "ResNet":
+        """The network with the same weights, run at a smaller output stride if its variant allows it.
+
+        Later strides are turned into dilation.
+        """
+        if output_stride >= self.output_stride or output_stride not in VARIANTS[self.variant].output_strides:
+            return self
+        arguments: dict[str, Any] = self.configuration | {"output_stride": output_stride}
+        graph = nnx.graphdef(nnx.eval_shape(lambda: ResNet(**arguments, rngs=nnx.Rngs(0))))
+        return nnx.merge(graph, nnx.state(self))
+
     def layers(self, x: Float[Array, "b h w c"], last: str | None = None) -> dict[str, Float[Array, "b ..."]]:
-        """Values of every layer by name, up to `last`; nothing beyond that layer is computed.
+        """Values of the layers up to `last`; later layers are not computed.
 
         Raises:
             ValueError: the images have the wrong shape, or there is no layer `last`.
@@ -151,7 +190,7 @@ class ResNet(nnx.Module):
         return values
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b ..."]:
-        """The code of the images."""
+        """Encode images."""
         return self.layers(x)["code"]
 
     def _layer(self, name: str, x: Array) -> Array:
@@ -164,24 +203,25 @@ class ResNet(nnx.Module):
         return x
 
     def _checked(self) -> Variant:
-        """The variant, where the arguments make a network."""
+        """Check the arguments and return the variant."""
         if self.variant not in VARIANTS:
-            raise ValueError(f"There is no variant {self.variant!r} of ResNet; there are {', '.join(VARIANTS)}.")
+            raise ValueError(f"there is no variant {self.variant!r} of ResNet; there are {', '.join(VARIANTS)}.")
         kind = VARIANTS[self.variant]
         if not 1 <= len(self.depths) <= len(kind.strides) or min(*self.depths, self.width, self.channels_in) < 1:
             raise ValueError(
-                f"A ResNet has one to {len(kind.strides)} blocks, and depths, width and channels above zero; not "
+                f"a ResNet has one to {len(kind.strides)} blocks, and positive depths, width and channels; not "
                 f"depths {self.depths}, width {self.width} and {self.channels_in} channels."
             )
-        if self.output_stride not in ((32,) if kind.last else (8, 16, 32)):
-            raise ValueError(f"The {self.variant} variant has no output stride {self.output_stride}.")
+        if self.output_stride not in kind.output_strides:
+            raise ValueError(f"the {self.variant} variant has no output stride {self.output_stride}.")
         return kind
 
 
 class Unit(nnx.Module):
-    """1x1, 3x3 and 1x1 convolutions beside a shortcut: `(b, h, w, c)` to `(b, h / stride, w / stride, 4 channels)`.
+    """A bottleneck unit: `(b, h, w, c)` to `(b, h / stride, w / stride, 4 channels)`.
 
-    The shortcut takes each `stride`-th pixel, through a 1x1 convolution where channels change.
+    1x1, 3x3 and 1x1 convolutions are added to a shortcut, which takes every `stride`-th pixel, through a 1x1
+    convolution if the number of channels changes.
     """
 
     def __init__(
@@ -206,14 +246,14 @@ class Unit(nnx.Module):
             self.shortcut = convolution(channels_in, EXPANSION * channels)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ k"]:
-        """The unit's values, after its ReLU."""
+        """Apply the unit and its ReLU."""
         residual = self.conv3(jax.nn.relu(self.conv2(jax.nn.relu(self.conv1(x)))))
         x = x[:, :: self.stride, :: self.stride]
         return jax.nn.relu(residual + (x if self.shortcut is None else self.shortcut(x)))
 
 
 def _plan(kind: Variant, depths: Sequence[int], output_stride: int) -> list[list[tuple[int, int]]]:
-    """Stride and dilation of every unit of every block; what would pass the output stride dilates later units."""
+    """Stride and dilation of every unit by block; strides beyond the output stride dilate later units."""
     reached, dilation, blocks = STEM_STRIDE, 1, []
     for depth, stride in zip(depths, kind.strides, strict=False):
         before = dilation

@@ -1,4 +1,4 @@
-"""What Taskonomy's networks have after the encoder: the 15-layer decoder of images, the head of vectors."""
+"""Taskonomy's decoder of images and its head of vectors."""
 
 import jax
 from flax import nnx
@@ -24,16 +24,16 @@ LAYERS: tuple[tuple[str, int], ...] = (
     ("conv13", 32),
     ("deconv14", 16),
 )
-"""Hidden layers of the decoder with their channels; a `deconv` is a transposed convolution that doubles the side."""
+"""Hidden layers of the decoder and their channels; a `deconv` is a transposed convolution at stride 2."""
 SLOPE = 0.2
-"""Slope of the leaky ReLU below zero."""
+"""Negative slope of the leaky ReLU."""
 
 
 class TaskonomyDecoder(nnx.Module):
-    """Codes `(b, h, w, channels_in)` to images `(b, 16 h, 16 w, channels_out)` in (-1, 1).
+    """Decoder of codes `(b, h, w, channels_in)` to images `(b, 16 h, 16 w, channels_out)` in (-1, 1).
 
-    Thirteen hidden layers, 3 x 3, each with batch normalization and leaky ReLU; then a convolution with bias and tanh,
-    which the published networks have even where the channels are class scores or embeddings.
+    Thirteen 3 x 3 hidden layers with batch normalization and leaky ReLU, then a convolution with bias and tanh, which
+    the published networks have even where the channels are class scores or embeddings.
 
     Source: Zamir et al., Taskonomy (2018), and the layer table of its published networks.
 
@@ -41,7 +41,7 @@ class TaskonomyDecoder(nnx.Module):
         channels_out: channels of the target.
         channels_in: channels of the code.
         precision: of the convolutions.
-        rngs: random keys of the initial weights.
+        rngs: random keys for the initial weights.
 
     Example:
         >>> import jax.numpy as jnp
@@ -70,7 +70,7 @@ class TaskonomyDecoder(nnx.Module):
         self.out = nnx.Conv(channels_in, channels_out, (3, 3), precision=precision, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ k"]:
-        """The image of each code."""
+        """Decode codes to images."""
         check_channels(x, self.channels_in, "decoder")
         for name, _ in LAYERS:
             x = jax.nn.leaky_relu(self.hidden[name](x), SLOPE)
@@ -78,18 +78,18 @@ class TaskonomyDecoder(nnx.Module):
 
 
 class TaskonomyHead(nnx.Module):
-    """Codes `(b, ...)`, flattened with channels last, to vectors `(b, outputs)` through one hidden layer.
+    """Head from codes `(b, ...)`, flattened with channels last, to vectors `(b, outputs)`.
 
-    The hidden layer has batch normalization, ReLU and, in training, dropout of a half.
+    The one hidden layer has batch normalization, ReLU and, in training, dropout of one half.
 
     Source: Zamir et al., Taskonomy (2018): object and scene classes, room layout and vanishing points.
 
     Args:
         outputs: length of the target vector or number of classes.
-        features_in: numbers in one code; 16 x 16 x 8 by default.
+        features_in: values per code; 16 x 16 x 8 by default.
         hidden: width of the hidden layer.
-        precision: of the products.
-        rngs: random keys of the initial weights.
+        precision: of the matrix products.
+        rngs: random keys for the initial weights.
 
     Example:
         >>> import jax.numpy as jnp
@@ -118,7 +118,7 @@ class TaskonomyHead(nnx.Module):
         self.out = nnx.Linear(hidden, outputs, precision=precision, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b ..."], *, rngs: nnx.Rngs | None = None) -> Float[Array, "b k"]:
-        """The vector of each code; in training with the random keys of the dropout."""
+        """Map codes to vectors; dropout in training needs random keys."""
         flat = flatten(x, self.features_in)
         return self.out(self.dropout(jax.nn.relu(self.hidden(flat)), rngs=rngs))
 

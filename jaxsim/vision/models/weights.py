@@ -1,4 +1,4 @@
-"""Encoders as one safetensors file: shapes and a SHA-256 per array in its header, and one of that, verified on load."""
+"""Files of encoders: safetensors with a SHA-256 per array and one of the header, verified on load."""
 
 import hashlib
 import json
@@ -13,22 +13,22 @@ import numpy as np
 from flax import nnx
 
 from jaxsim import io
-from jaxsim.io.checksums import sha256, sha256_of_json
+from jaxsim.io.jobs import sha256, sha256_of_json, verify
 from jaxsim.vision.models.batchnorm import is_folded
 from jaxsim.vision.models.encoders import SmallEncoder
 from jaxsim.vision.models.resnet import ResNet
 
 HEADER = "jaxsim_encoders"
-"""The header's one entry: a JSON text. One, because the format does not keep the order of several."""
+"""The only entry of the file's metadata, a JSON text; the format does not keep the order of several."""
 PARTS = ("encoders", "metadata", "sha256")
 WHOLE = "sha256_of_header"
-"""What the JSON text holds: the parts, and the SHA-256 of them; files of before it was written lack that."""
+"""Keys of the JSON text: the parts, and their SHA-256, which older files lack."""
 
 Encoder = SmallEncoder | ResNet
 KINDS: Mapping[str, type[Encoder]] = MappingProxyType({"SmallEncoder": SmallEncoder, "ResNet": ResNet})
-"""Encoders that a file can hold, by the name that its header gives them; without a name it is a `SmallEncoder`."""
+"""Classes of encoders by their name in the header; an unnamed one is a `SmallEncoder`."""
 CONTAINERS = ("convolutions", "blocks")
-"""Modules that only hold layers, whose names are left out of the arrays'."""
+"""Modules that only hold layers; their names are left out of array names."""
 
 
 def to_safetensors(
@@ -38,26 +38,25 @@ def to_safetensors(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Write named encoders to one file, whole or not at all; arrays are named `depth/conv1/kernel`.
+    """Write named encoders to one file atomically.
 
-    For a `ResNet` that is `resnet50/block1/unit1/conv1/linear/kernel` and `resnet50/stem/norm/mean`.
-
-    Equal encoders and metadata give equal bytes.
+    Arrays are named `depth/conv1/kernel`, or for a `ResNet` `resnet50/block1/unit1/conv1/linear/kernel` and
+    `resnet50/stem/norm/mean`. Equal encoders and metadata give equal bytes.
 
     Args:
-        encoders: the encoders by name, each name without a slash.
+        encoders: encoders by name; names contain no slash.
         path: the file to write.
-        metadata: anything JSON can hold: what the encoders were trained on, and how.
-        overwrite: replace a file that is there already.
+        metadata: JSON types, such as what the encoders were trained on, and how.
+        overwrite: replace an existing file.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: there is no encoder, one is folded, or a name is empty or holds a slash.
+        ValueError: there are no encoders, one is folded, or a name is empty or contains a slash.
         TypeError: one is neither a `SmallEncoder` nor a `ResNet`, or the metadata are not JSON.
-        FileExistsError: the file is there and `overwrite` is False.
-        OSError: it cannot be written.
+        FileExistsError: the file exists and `overwrite` is False.
+        OSError: the file cannot be written.
 
     Example:
         >>> import tempfile
@@ -95,13 +94,13 @@ def to_safetensors(
 
 
 def from_safetensors(path: str | Path) -> dict[str, Any]:
-    """Read the encoders that `to_safetensors` wrote, each of the kind it was, in their order.
+    """Read the encoders that `to_safetensors` wrote, in their order.
 
     Raises:
-        FileNotFoundError: the file is not there.
+        FileNotFoundError: the file does not exist.
         OSError: the file cannot be read.
         ValueError: the file is damaged or not of this kind; or an array is missing, unknown, of the wrong shape or
-            type, differs from its checksum, or has numbers that are not finite. The message names the file and the
+            type, differs from its checksum, or has values that are not finite. The message names the file and the
             array.
     """
     header, arrays = _read(path)
@@ -122,23 +121,23 @@ def from_safetensors(path: str | Path) -> dict[str, Any]:
 
 
 def safetensors_metadata(path: str | Path) -> dict[str, Any]:
-    """The metadata given to `to_safetensors`.
+    """Read the metadata that was given to `to_safetensors`.
 
     Raises:
-        FileNotFoundError: the file is not there.
+        FileNotFoundError: the file does not exist.
         ValueError: the file is damaged or not of this kind.
     """
     return _read(path)[0].get("metadata", {})
 
 
 def variables(network: nnx.Module) -> dict[str, nnx.Variable]:
-    """A network's weights and statistics by their names in a file, without the network's own name."""
+    """A network's weights and statistics by their names in a file, without the network's name."""
     found = [(path, value) for path, value in nnx.iter_graph(network) if isinstance(value, nnx.Variable)]
     return {"/".join(str(part) for part in path if part not in CONTAINERS): value for path, value in found}
 
 
 def digest(network: nnx.Module) -> str:
-    """SHA-256 of all variables of a network with their names, types and shapes, in hexadecimal.
+    """SHA-256 of all variables of a network, with their names, types and shapes.
 
     >>> from flax import nnx
     >>> first, second = (nnx.Linear(2, 3, rngs=nnx.Rngs(seed)) for seed in (0, 1))
@@ -155,7 +154,7 @@ def digest(network: nnx.Module) -> str:
 
 
 def without_values(*, network: str = "SmallEncoder", **configuration: Any) -> Encoder:
-    """An encoder of that kind whose weights have shapes but no values yet."""
+    """An encoder of that class whose weights have shapes but no values."""
     if network not in KINDS:
         raise ValueError(f"there is no kind of encoder {network!r}")
     return nnx.eval_shape(lambda: KINDS[network](**configuration, rngs=nnx.Rngs(0)))
@@ -171,18 +170,17 @@ def _check(path: str | Path, key: str, values: np.ndarray, slot: Any, expected: 
         raise ValueError(f"{path}: array {key!r} has shape {values.shape}, but its encoder needs {slot.shape}.")
     if values.dtype != slot.dtype:
         raise ValueError(f"{path}: array {key!r} is of type {values.dtype}, but its encoder needs {slot.dtype}.")
-    if sha256(values) != expected:
-        raise ValueError(f"{path} is damaged: array {key!r} differs from its checksum.")
+    verify(path, {key: values}, {} if expected is None else {key: expected})
     if not np.isfinite(values).all():
-        raise ValueError(f"{path}: array {key!r} has numbers that are not finite, of which nothing can be computed.")
+        raise ValueError(f"{path}: array {key!r} has values that are not finite.")
 
 
 def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The header's JSON and the arrays."""
+    """Read the header's JSON and the arrays."""
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} is not there or is not a file.")
+        raise FileNotFoundError(f"{path} does not exist or is not a file.")
     try:
         with safe_open(path, "numpy") as file:
             text = (file.metadata() or {}).get(HEADER)

@@ -1,7 +1,7 @@
-"""Training networks: seeded batches or a loader's, Adam or SGD, exact resumption, many tasks at once.
+"""Training of networks on arrays or streams, with exact resumption, one or many tasks at once.
 
-Needs the `nn` extra; `import jaxsim` leaves this package out. Nothing here knows what a task is: a task is a network,
-a loss and arrays.
+Needs the `nn` extra; `import jaxsim` leaves this package out. A task is just a name for a
+network, a loss and arrays.
 """
 
 from jaxsim.vision.training.loop import Fitted

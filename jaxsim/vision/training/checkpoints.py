@@ -1,12 +1,9 @@
 """Checkpoints with a SHA-256 per array: written whole, verified on load, the last good one found."""
 
 import contextlib
-import json
 import logging
 import os
 import re
-import shutil
-import textwrap
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,25 +12,15 @@ from typing import Any
 import jax
 import numpy as np
 
-try:
-    import fcntl
-except ImportError:  # not a POSIX system
-    fcntl = None
+from jaxsim.io import files, jobs
 
-from jaxsim.io import folders
-from jaxsim.io.checksums import sha256, sha256_of_json
-from jaxsim.io.json_files import differing
-
+RECORD = "checksums.json"
 KEPT = 3
 """How many of the newest checkpoints stay."""
 
 _NAME = re.compile(r"step_(\d{8,})")
 _SYSTEM = re.compile(r"os_error_code='(\d+)'")
 """How the storage library says which error of the system it met."""
-
-
-class Damaged(Exception):
-    """A checkpoint whose bytes are not those that were written."""
 
 
 def save(folder: Path, step: int, tree: Any, run: dict[str, Any], feed: Any = None) -> Path:
@@ -50,15 +37,11 @@ def save(folder: Path, step: int, tree: Any, run: dict[str, Any], feed: Any = No
         OSError: the folder cannot be written, or the disk is full; earlier checkpoints stay.
     """
     arrays = _flat(tree)
-    content = {"step": step, "run": run, "sha256": {name: sha256(values) for name, values in arrays.items()}}
-    content |= {} if feed is None else {"feed": feed}
+    sums = {name: jobs.sha256(values) for name, values in arrays.items()}
     target = folder / f"step_{step:08d}"
-    record = json.dumps({"content": content, "sha256": sha256_of_json(content)}, indent=1)
-    with folders.whole(target, f"checkpoint {target}") as partial:
+    with files.atomic(target, overwrite=True, folder=True) as partial:
         _write_arrays(partial / "arrays", arrays)
-        folders.write(partial / "checksums.json", record.encode())
-        if target.exists():
-            _remove(target)
+        jobs.write_record(partial / RECORD, {"step": step, "run": run, "feed": feed, "arrays": sums})
     for old in _found(folder)[:-KEPT]:
         _remove(old)
     return target
@@ -107,88 +90,40 @@ def restore(folder: Path, template_of: Any, run: dict[str, Any]) -> tuple[int, A
     Raises:
         ValueError: all checkpoints are damaged, or they were written by a run with other settings.
     """
-    for partial in folder.glob(f".*{folders.PART}"):
-        shutil.rmtree(partial, ignore_errors=True)
+    files.clear(folder)
     found, reasons = _found(folder)[::-1], []
     for path in found:
         try:
             checkpoint = _read(path, template_of, run)
-        except Damaged as error:
-            reasons.append(f"{path} is damaged ({error})")
+        except jobs.Damaged as error:
+            reasons.append(str(error))
             continue
         for reason in reasons:
-            warnings.warn(f"{reason}; training resumes from step {checkpoint[0]}.", RuntimeWarning, stacklevel=4)
+            warnings.warn(f"{reason} Training resumes from step {checkpoint[0]}.", RuntimeWarning, stacklevel=4)
         return checkpoint
     if found:
-        raise ValueError(f"No checkpoint in {folder} can be used: {'; '.join(reasons)}. Remove them to start anew.")
+        raise ValueError(f"no checkpoint in {folder} can be used; remove them to start anew. {' '.join(reasons)}")
     return None
-
-
-@contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in a folder until the block ends; one that is killed lets go by itself.
-
-    Raises:
-        ValueError: another process trains there.
-    """
-    with contextlib.suppress(OSError):  # where it cannot be made, `save` will say so
-        folder.mkdir(parents=True, exist_ok=True)
-    if fcntl is None or not folder.is_dir():
-        yield
-        return
-    place = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(place)
-        raise ValueError(f"Another process trains in {folder}: wait for it, or give another folder.") from None
-    except OSError:  # the file system has no locks
-        pass
-    try:
-        yield
-    finally:
-        os.close(place)
 
 
 def _read(path: Path, template_of: Any, run: dict[str, Any]) -> tuple[int, Any, Any]:
     from orbax.checkpoint import v1 as ocp
 
-    content = _checksums(path)
-    step, sums = content["step"], content["sha256"]
-    _check_run(path, content["run"], run)
+    record = jobs.read_record(path / RECORD)
+    step = record["step"]
+    if path.name != f"step_{step:08d}":
+        raise jobs.Damaged(f"{path} is damaged: it is the checkpoint of step {step}.")
+    jobs.agree(record["run"], run, path)
     template = template_of(step)
     expected = _flat(template)
     try:
         arrays = ocp.load(str((path / "arrays").absolute()), {k: np.empty_like(v) for k, v in expected.items()})
     except Exception as error:  # noqa: BLE001 (storage libraries raise many kinds, all of which mean damage here)
-        raise Damaged(f"it cannot be read: {type(error).__name__}") from None
-    for name, values in expected.items():
-        if arrays[name].shape != values.shape or sha256(arrays[name]) != sums.get(name):
-            raise Damaged(f"array {name!r} differs from its checksum")
-    tree = jax.tree.unflatten(jax.tree.structure(template), [arrays[name] for name in expected])
-    return step, tree, content.get("feed")
-
-
-def _checksums(path: Path) -> dict[str, Any]:
-    try:
-        written = json.loads((path / "checksums.json").read_text(encoding="utf-8"))
-        content, digest = written["content"], written["sha256"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise Damaged(f"checksums.json cannot be read: {type(error).__name__}") from None
-    if sha256_of_json(content) != digest or path.name != f"step_{content['step']:08d}":
-        raise Damaged("checksums.json is not as it was written")
-    return content
-
-
-def _check_run(path: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    ours = json.loads(json.dumps(ours))
-    if different := differing(theirs, ours):
-        name = min(different)
-        here, there = (textwrap.shorten(str(run.get(name)), 100) for run in (ours, theirs))
-        raise ValueError(
-            f"{path} belongs to another run: its {name} is {there}, here it is {here}. "
-            "Give the same settings or another folder."
-        )
+        raise jobs.Damaged(f"{path} is damaged: it cannot be read ({type(error).__name__}).") from None
+    jobs.verify(path, arrays, record["arrays"])
+    if any(arrays[name].shape != values.shape for name, values in expected.items()):
+        raise jobs.Damaged(f"{path} is damaged: an array has not the shape it was written with.")
+    return step, jax.tree.unflatten(jax.tree.structure(template), [arrays[name] for name in expected]), record["feed"]
 
 
 def _found(folder: Path) -> list[Path]:
@@ -199,9 +134,9 @@ def _found(folder: Path) -> list[Path]:
 
 def _remove(path: Path) -> None:
     """Take the name away first, so that no half-removed checkpoint is ever found."""
-    doomed = folders.hidden(path)
+    doomed = files.hidden(path)
     path.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
+    files.remove(doomed)
 
 
 def _flat(tree: Any) -> dict[str, np.ndarray]:

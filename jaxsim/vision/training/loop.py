@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxsim.io.writing import write_text
+from jaxsim.io import jobs
+from jaxsim.io.files import write_text
 from jaxsim.vision.training import checkpoints as storage
 from jaxsim.vision.training import steps as stepping
 from jaxsim.vision.training.optimizers import Optimizer, adam, describe
@@ -43,7 +44,7 @@ class Fitted:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What `fit` and its kin are told of a run, but for its batches."""
+    """Settings of a run, except for its batches; see `fit`."""
 
     steps: int
     optimizer: Optimizer
@@ -56,18 +57,18 @@ class Settings:
 
     @property
     def last(self) -> int:
-        """The step after which this call ends."""
+        """The last step of this call."""
         return self.steps if self.until is None else self.until
 
     def check(self) -> None:
-        """Raise ValueError where the numbers of steps make no run."""
+        """Raise ValueError if the numbers of steps are not valid."""
         if self.steps < 1 or self.every < 1:
-            raise ValueError(f"steps and every must be positive; they are {self.steps} and {self.every}.")
+            raise ValueError(f"steps and every must be positive, not {self.steps} and {self.every}.")
         if not 1 <= self.last <= self.steps:
             raise ValueError(f"until must be from 1 to the {self.steps} steps of the run, not {self.until}.")
 
     def as_json(self, source: Source, states: Mapping[str, Any], losses: Mapping[str, Loss]) -> dict[str, Any]:
-        """What a checkpoint's run must have in common with this one."""
+        """Settings that a run and its checkpoints must agree on."""
         sizes = {task: [list(leaf.shape) for leaf in jax.tree.leaves(state)] for task, state in states.items()}
         own = {"steps": self.steps, "learning rate": float(self.learning_rate), "network": sizes}
         own["loss"] = {task: describe(loss) for task, loss in losses.items()}
@@ -77,7 +78,7 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class _Group:
-    """Tasks that one compiled step serves; `shared` are the arrays that a stack of them shares, None for one task."""
+    """Tasks with one compiled step; `shared` names the arrays that a stack of tasks shares, None for a single task."""
 
     tasks: tuple[str, ...]
     step: Callable
@@ -91,9 +92,9 @@ class _Group:
 def run(
     networks: Mapping[str, nnx.Module], losses: Mapping[str, Loss], source: Source, settings: Settings
 ) -> dict[str, Fitted]:
-    """The loop that all training goes through, alone in its folder of checkpoints; see `fit`."""
+    """Train networks with exclusive use of the folder of checkpoints; see `fit`."""
     settings.check()
-    alone = contextlib.nullcontext() if settings.checkpoints is None else storage.held(Path(settings.checkpoints))
+    alone = contextlib.nullcontext() if settings.checkpoints is None else jobs.lock(settings.checkpoints)
     with alone:
         return _run(networks, losses, source, settings)
 
@@ -127,7 +128,7 @@ def _run(networks, losses, source: Source, settings: Settings) -> dict[str, Fitt
 
 
 def _grouped(graphs, states, losses, source: Source, settings: Settings) -> list[_Group]:
-    """Tasks whose networks and batches are alike, with the program of their step; alone where tasks are not stacked."""
+    """Group tasks with equal networks and batches and compile their step; on CPU every task is a group."""
     stacks = stepping.stacks_tasks()
     alike: dict[Any, list[str]] = {}
     for task in graphs:
@@ -153,7 +154,7 @@ def _grouped(graphs, states, losses, source: Source, settings: Settings) -> list
 
 
 def _gather(group: _Group, states: Mapping[str, Any]) -> Any:
-    """The states of a group's tasks, stacked if its step is."""
+    """The states of a group's tasks, stacked if the group is."""
     if not group.stacked:
         return states[group.tasks[0]]
     held = jax.device_get([states[task] for task in group.tasks])
@@ -161,7 +162,7 @@ def _gather(group: _Group, states: Mapping[str, Any]) -> Any:
 
 
 def _scatter(groups: list[_Group], held: list[Any]) -> dict[str, Any]:
-    """States by task; those of a stack on the host."""
+    """States by task; stacked ones are moved to the host."""
     states = {}
     for group, state in zip(groups, held, strict=True):
         host = jax.device_get(state) if group.stacked else state
@@ -171,7 +172,7 @@ def _scatter(groups: list[_Group], held: list[Any]) -> dict[str, Any]:
 
 
 def _block(groups, held, source: Source, begin: int, end: int, tasks) -> tuple[list[Any], np.ndarray]:
-    """States after steps begin ... end - 1, and their losses `(end - begin, tasks)`."""
+    """Run steps begin ... end - 1; return the states and the losses `(end - begin, tasks)`."""
     held, losses = list(held), [[] for _ in groups]
     for cut in source.block(begin, end):
         for g, group in enumerate(groups):
@@ -184,7 +185,7 @@ def _block(groups, held, source: Source, begin: int, end: int, tasks) -> tuple[l
 
 
 def _resumed(states, settings: Settings, source: Source, told: dict[str, Any]) -> tuple[int, Any, np.ndarray]:
-    """Where to begin: the last good checkpoint, or step 0."""
+    """Step, states and losses of the last good checkpoint, or of step 0."""
     none = np.zeros((0, len(states)), np.float32)
     if settings.checkpoints is None:
         return 0, states, none

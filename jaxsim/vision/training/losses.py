@@ -1,7 +1,7 @@
-"""Losses of dense prediction where some pixels are unknown, as the branches of DDS 2020 are trained.
+"""Losses of dense prediction with unknown pixels, as used to train the branches of DDS 2020.
 
 Source: Maninis et al., Attentive single-tasking of multiple tasks (2019), whose released code DDS 2020 trains with.
-There an unknown pixel is marked by a value, 255; here by a mask `(b, h, w)`, True where the target is known.
+That code marks unknown pixels by the value 255; here a mask `(b, h, w)` is True where the target is known.
 """
 
 import jax
@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 def cross_entropy(
     prediction: Float[Array, "*a c"], target: Int[Array, "*a"], mask: Bool[Array, "*a"]
 ) -> Float[Array, ""]:
-    """Cross-entropy of logits with class numbers in nats, mean over the known pixels; 0 where there are none.
+    """Cross-entropy of logits in nats, mean over the known pixels; 0 if there are none.
 
     >>> round(float(cross_entropy(jnp.zeros((1, 2, 4)), jnp.array([[2, 255]]), jnp.array([[True, False]]))), 4)
     1.3863
@@ -25,7 +25,7 @@ def cross_entropy(
 def normals(
     prediction: Float[Array, "b h w 3"], target: Float[Array, "b h w 3"], mask: Bool[Array, "b h w"]
 ) -> Float[Array, ""]:
-    """Absolute error of the predicted vectors, both brought to length 1: mean over the components of known pixels.
+    """Absolute error between vectors scaled to unit length, mean over the components of known pixels.
 
     >>> true = jnp.array([[[[0.0, 0.0, 1.0]]]])
     >>> float(normals(5 * true, true, jnp.ones((1, 1, 1), bool)))
@@ -37,7 +37,7 @@ def normals(
 
 
 def _unit(vectors: Array) -> Array:
-    """Vectors of length 1; of length 0, with a gradient of 0, where they were so."""
+    """Scale vectors to unit length; zero vectors stay zero, with zero gradient."""
     squares = jnp.sum(vectors**2, -1, keepdims=True)
     length = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
     return vectors / (length + 1e-12)
@@ -46,10 +46,10 @@ def _unit(vectors: Array) -> Array:
 def depth(
     prediction: Float[Array, "b h w"], target: Float[Array, "b h w"], mask: Bool[Array, "b h w"]
 ) -> Float[Array, ""]:
-    """Absolute error of depth, and of its two Sobel derivatives; both are sums divided by the number of known pixels.
+    """Absolute error of depth and of its two Sobel derivatives, summed, over the number of known pixels.
 
-    As released, the derivatives count everywhere, unknown depth being 0 there and what is predicted staying; the
-    picture is continued with zeros.
+    As in the released code, the derivatives count everywhere: unknown true depth is 0 there and the prediction is kept.
+    Borders are padded with zeros.
 
     >>> flat = jnp.zeros((1, 3, 3))
     >>> round(float(depth(flat, flat + 1, jnp.ones((1, 3, 3), bool))), 4)
@@ -62,7 +62,7 @@ def depth(
 
 
 def _sobel(x: Array, axis: int) -> Array:
-    """Derivative along one axis of `(b, h, w)`, zeros outside."""
+    """Sobel derivative along one axis of `(b, h, w)`, zero-padded."""
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1)))
     x = jnp.moveaxis(x, axis, 1)
     smooth = x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]
@@ -72,9 +72,9 @@ def _sobel(x: Array, axis: int) -> Array:
 def edges(
     prediction: Float[Array, "b h w"], target: Float[Array, "b h w"], mask: Bool[Array, "b h w"], weight: float = 0.95
 ) -> Float[Array, ""]:
-    """Binary cross-entropy of logits, pixels on an edge times `weight` and others times 1 - `weight`: mean in nats.
+    """Binary cross-entropy of logits in nats, edges weighted by `weight` and other pixels by 1 - `weight`.
 
-    The weight is 0.95 for Pascal and 0.8 for NYUv2. A pixel is on an edge from a target of one half on.
+    The weight is 0.95 for Pascal and 0.8 for NYUv2. A pixel is an edge if its target is at least one half.
 
     >>> x = jnp.zeros((1, 1, 2))
     >>> round(float(edges(x, jnp.array([[[1.0, 0.0]]]), jnp.ones((1, 1, 2), bool))), 4)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxsim.io.checksums import sha256
+from jaxsim.io.jobs import sha256
 
 Data = Mapping[str, Any] | Sequence[Any]
 """Arrays with one row per image: a dict with the key `images`, or a tuple whose first entry is the images."""

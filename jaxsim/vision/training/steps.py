@@ -1,4 +1,4 @@
-"""One gradient step as a compiled function of plain dicts, for one task or for a stack of them."""
+"""One compiled gradient step on plain dicts, for one task or a stack of tasks."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -16,9 +16,9 @@ State = dict[str, Any]
 
 
 def stacks_tasks() -> bool:
-    """Whether tasks run as one vmapped step: on accelerators.
+    """Whether tasks share one vmapped step, as they do on accelerators.
 
-    XLA's CPU backend makes a grouped convolution of it, several times slower than one step a task.
+    XLA's CPU backend turns it into a grouped convolution, several times slower than one step per task.
     """
     return jax.default_backend() != "cpu"
 
@@ -26,7 +26,7 @@ def stacks_tasks() -> bool:
 def initial(
     network: nnx.Module, learning_rate: float, steps: int, optimizer: Optimizer = adam
 ) -> tuple[nnx.GraphDef, State]:
-    """The network's structure as it is in training, and a copy of its variables with a fresh optimizer."""
+    """The network's structure in training mode, and a copy of its variables with a fresh optimizer state."""
     network = nnx.clone(network)
     network.train()
     graph, weights, rest = nnx.split(network, nnx.Param, ...)
@@ -35,16 +35,16 @@ def initial(
 
 
 def network_of(graph: nnx.GraphDef, state: State) -> Any:
-    """The network with the state's variables, as it is in use: normalized by its running statistics."""
+    """The network with the state's variables, in evaluation mode: normalized by its running statistics."""
     network = nnx.merge(graph, state["weights"], state["rest"])
     network.eval()
     return network
 
 
 def gradient(graph: nnx.GraphDef, loss: Callable, inputs: str | int) -> Callable:
-    """A function of (state, batch) that gives the loss, its gradient and the other variables after the step.
+    """A function of (state, batch) that returns the loss, its gradient and the other variables after the step.
 
-    Images of unsigned bytes are divided by 255, on the device.
+    Images of unsigned bytes are divided by 255 on the device.
     """
 
     def value(weights, rest, batch):
@@ -63,9 +63,9 @@ def stacked_gradient(graph: nnx.GraphDef, losses: Sequence[Callable], inputs: st
 
     Args:
         graph: structure of every task's network.
-        losses: one a task, of (prediction, batch).
-        inputs: which of the batch's arrays are the networks' input.
-        shared: the batch's arrays that all tasks share; the others are stacked.
+        losses: functions of (prediction, batch), one per task.
+        inputs: name of the array that is the networks' input.
+        shared: names of the arrays that all tasks share; the others are stacked.
     """
 
     def value(weights, rest, batch):
@@ -75,7 +75,8 @@ def stacked_gradient(graph: nnx.GraphDef, losses: Sequence[Callable], inputs: st
         for i, loss in enumerate(losses):
             own = {name: values if name in shared else values[i] for name, values in batch.items()}
             scalars.append(loss(jax.tree.map(lambda leaf, i=i: leaf[i], predictions), own))
-        return sum(scalars), (jnp.stack(scalars), rest)  # no task's weights move another's loss
+        # the sum gives every task its own gradient: no task's weights affect another's loss
+        return sum(scalars), (jnp.stack(scalars), rest)
 
     def of(state, batch):
         (_, (scalars, rest)), slopes = jax.value_and_grad(value, has_aux=True)(state["weights"], state["rest"], batch)
@@ -85,7 +86,7 @@ def stacked_gradient(graph: nnx.GraphDef, losses: Sequence[Callable], inputs: st
 
 
 def _applied(graph, weights, rest, images):
-    """What the network makes of the images, and its other variables afterwards."""
+    """The network's prediction, and its other variables afterwards."""
     network = nnx.merge(graph, weights, rest)
     prediction = network(images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images)
     return prediction, nnx.to_pure_dict(nnx.state(network, nnx.Not(nnx.Param)))
@@ -101,18 +102,18 @@ def compiled(
     shared: frozenset | None = None,
     optimizer: Optimizer = adam,
 ) -> Callable:
-    """The jitted step: (state, batch) to (state, loss), the loss being NaN where its gradient is not finite.
+    """Compile the step (state, batch) -> (state, loss); the loss is NaN if its gradient is not finite.
 
-    The state is donated: its arrays are gone after the call.
+    The state is donated: its arrays cannot be used after the call.
 
     Args:
         graph: the network's structure.
-        losses: of (prediction, batch), one a task.
-        inputs: which of the batch's arrays are the network's input.
-        learning_rate: the highest.
+        losses: functions of (prediction, batch), one per task.
+        inputs: name of the array that is the network's input.
+        learning_rate: the highest rate.
         steps: length of the whole run.
-        shared: for a stack of tasks, the batch's arrays that all tasks share; None for one task.
-        optimizer: of the run.
+        shared: for a stack of tasks, names of the arrays that all tasks share; None for one task.
+        optimizer: the optimizer of the run.
     """
     descent = optimizer(learning_rate, steps)
 

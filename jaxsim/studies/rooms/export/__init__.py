@@ -1,23 +1,24 @@
-"""Writers: the built-in world, or any labeled pictures, as folders in the layouts that the readers read.
+"""Writers of the built-in world, or of any labeled pictures, in the layouts of public datasets.
 
-Labels come back in their own units bit for bit, or to the quantization that each writer states.
+The readers in `jaxsim.vision.datasets` return the labels exactly, or to the quantization that each writer states.
 """
 
-from jaxsim.studies.rooms.export.dataset_folders import LAYOUTS, folder, world
-from jaxsim.studies.rooms.export.labeled_pictures import Labeled, rooms
+from jaxsim.studies.rooms.export.labeled_pictures import Labeled, labeled
 from jaxsim.studies.rooms.export.nyuv2_layout import nyu, nyud_mt
 from jaxsim.studies.rooms.export.pascal_layouts import pascal_mt, voc
 from jaxsim.studies.rooms.export.taskonomy_layout import taskonomy
+from jaxsim.studies.rooms.export.writers import WRITERS, Writer, folder, write_world
 
 __all__ = [
-    "LAYOUTS",
+    "WRITERS",
     "Labeled",
+    "Writer",
     "folder",
+    "labeled",
     "nyu",
     "nyud_mt",
     "pascal_mt",
-    "rooms",
     "taskonomy",
     "voc",
-    "world",
+    "write_world",
 ]

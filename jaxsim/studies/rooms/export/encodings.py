@@ -1,4 +1,4 @@
-"""Writing pictures, label maps and MATLAB arrays into a folder that appears whole or not at all."""
+"""Writers of pictures, label maps and MATLAB arrays, and of folders that appear whole or not at all."""
 
 import contextlib
 import errno
@@ -12,26 +12,26 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from jaxsim.io.folders import whole
+from jaxsim.io.files import atomic
 
 JPEG_QUALITY = 95
 
 
 @contextlib.contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
-    """Give a temporary folder beside `path`, and rename it to `path` after the block has ended without error.
+    """Yield a temporary folder beside `path`, and rename it to `path` when the block ends without error.
 
     Raises:
-        FileExistsError: `path` is there already.
+        FileExistsError: `path` exists.
         OSError: it cannot be written.
     """
     path = Path(path)
     if os.path.lexists(path):
         raise FileExistsError(f"{path} already exists; give another folder.")
-    with whole(path, path) as folder:
+    with atomic(path, folder=True) as folder:
         try:
             yield folder
-        except (OSError, RuntimeError) as error:  # also where h5py or Pillow tell it in their own words
+        except (OSError, RuntimeError) as error:  # h5py and Pillow report some errors of the system in their own words
             if code := re.search(r"errno = (\d+)", str(error)):
                 raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
             if str(error).startswith("encoder error"):
@@ -48,24 +48,24 @@ def folders(root: Path, names: Sequence[str]) -> list[Path]:
 
 
 def jpeg(path: Path, rgb: np.ndarray, quality: int = JPEG_QUALITY) -> None:
-    """A color picture as JPEG with whole chroma."""
+    """Write a color picture as JPEG without chroma subsampling."""
     Image.fromarray(rgb).save(path, quality=quality, subsampling=0)
 
 
 def png(path: Path, values: np.ndarray) -> None:
-    """A picture of 8 or 16 bits as PNG, exactly."""
+    """Write a picture of 8 or 16 bits as PNG."""
     Image.fromarray(np.ascontiguousarray(values)).save(path)
 
 
 def palette_png(path: Path, classes: np.ndarray) -> None:
-    """Class numbers as a PNG with the palette of Pascal VOC: indices are the classes."""
+    """Write class numbers as a PNG with the palette of Pascal VOC."""
     picture = Image.fromarray(classes.astype(np.uint8))
     picture.putpalette(voc_palette().tobytes())
     picture.save(path)
 
 
 def voc_palette() -> np.ndarray:
-    """The colors of Pascal VOC, `(256, 3)` uint8: bits 0, 3, 6 of a class make its red from the top, and so on.
+    """The colors of Pascal VOC, `(256, 3)` uint8: bits 0, 3, 6 of a class are the high bits of its red, and so on.
 
     >>> voc_palette()[[1, 2, 15, 255]].tolist()
     [[128, 0, 0], [0, 128, 0], [192, 128, 128], [224, 224, 192]]
@@ -76,15 +76,15 @@ def voc_palette() -> np.ndarray:
 
 
 def mat(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Arrays as a MATLAB file of format 5."""
+    """Write arrays as a MATLAB file of format 5."""
     savemat(path, dict(arrays), do_compression=True)
 
 
 def lines(path: Path, names: Sequence[str]) -> None:
-    """A split file: one id a line."""
+    """Write a split file with one id per line."""
     path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
 
 
 def bytes_around(values: np.ndarray, center: float, scale: float) -> np.ndarray:
-    """Numbers as bytes round(center + scale v), clipped."""
+    """Quantize values v to bytes round(center + scale v), clipped."""
     return np.clip(np.round(center + scale * values), 0, 255).astype(np.uint8)

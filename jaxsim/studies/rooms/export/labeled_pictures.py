@@ -1,4 +1,4 @@
-"""Labeled pictures in physical units, one at a time: what every writer takes, and the built-in world as such."""
+"""Labeled pictures in physical units, the input of all writers, from the built-in world or elsewhere."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,8 +19,8 @@ class Labeled:
         distance: along the ray, meters, `(h, w)` float32.
         normals: unit vectors, x right, y down, z forward, `(h, w, 3)` float32.
         semantic: index into `rooms.furniture.CLASSES`, `(h, w)`.
-        instance: number of the thing seen, `(h, w)`.
-        targets: of other tasks of `rooms.tasks`, by name, as these give them.
+        instance: number of the visible instance, `(h, w)`.
+        targets: targets of further tasks of `rooms.tasks`, by name.
     """
 
     rgb: np.ndarray
@@ -33,24 +33,24 @@ class Labeled:
 
     @property
     def objects(self) -> np.ndarray:
-        """Number from 1 of the class of each pixel's object, 0 on the room's surfaces, `(h, w)` uint8."""
+        """Class of each pixel's object counted from 1, 0 on the room's surfaces, `(h, w)` uint8."""
         return np.maximum(self.semantic.astype(np.int32) - (len(SURFACES) - 1), 0).astype(np.uint8)
 
 
-def rooms(
+def labeled(
     count: int, *, seed: int = 0, world: str = "rooms", resolution: int = 64, names: Sequence[str] = ()
 ) -> Iterator[Labeled]:
-    """Pictures of the built-in world, those of `rooms.pictures.make` with the same arguments.
+    """Render labeled pictures of the built-in world, those of `rooms.pictures.make` with the same arguments.
 
     Args:
         count: number of pictures.
         seed: of the scenes.
         world: 'rooms' or 'lofts'.
         resolution: height and width in pixels.
-        names: of `rooms.tasks` whose targets are wanted besides.
+        names: further tasks of `rooms.tasks` to compute targets for.
 
     Raises:
-        ValueError: no pictures are asked for, or an unknown world or task.
+        ValueError: the count is not positive, or the world or a task is unknown.
     """
     if count < 1:
         raise ValueError(f"{count} pictures were asked for; at least one is needed.")
@@ -69,25 +69,25 @@ def rooms(
 
 
 def numbered(pictures: Iterable[Labeled]) -> Iterator[tuple[int, Labeled]]:
-    """The pictures with their numbers from 0.
+    """Enumerate pictures from 0.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are no pictures.
     """
     number = -1
     for number, picture in enumerate(pictures):
         yield number, picture
     if number < 0:
-        raise ValueError("There are no pictures to write.")
+        raise ValueError("there are no pictures to write.")
 
 
 def held_out(number: int) -> bool:
-    """Whether a picture belongs to the validation or test split: every fourth does."""
+    """Whether a picture belongs to the validation or test split, as every fourth does."""
     return number % 4 == 3
 
 
 def band(numbers: np.ndarray, width: int) -> np.ndarray:
-    """Pixels within `width` of one with another number, along rows and columns, `(h, w)` bool.
+    """Mask of pixels within `width` of another number, along rows and columns, `(h, w)`.
 
     >>> import numpy as np
     >>> band(np.array([[1, 1, 1, 2, 2]]), 1).astype(int).tolist()

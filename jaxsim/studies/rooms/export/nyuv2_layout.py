@@ -1,4 +1,4 @@
-"""Writing the official NYUv2 files, and the layout of NYUD_MT."""
+"""Writers of the official NYUv2 files and of NYUD_MT."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,28 +31,28 @@ NUMBERS = {
     "window": (59, 9),
     "door": (28, 8),
 }
-"""Numbers, among NYUv2's 894 classes and among the forty, of the classes nearest to those of Rooms."""
+"""Nearest classes to those of Rooms among NYUv2's 894 and among the forty."""
 ALL, FORTY = (np.array([NUMBERS[name][k] for name in CLASSES]) for k in (0, 1))
 OTHER = 40
-"""The one of the forty classes for what no other names."""
+"""The one of the forty classes for everything else."""
 MATLAB = (b"MATLAB 7.3 MAT-file".ljust(116) + bytes(8) + b"\x00\x02IM").ljust(512, b"\0")
-"""Its own header in front of the HDF5 data."""
+"""MATLAB's header before the HDF5 data."""
 
 
 def nyu(folder: str | Path, pictures: Iterable[Labeled]) -> Path:
-    """Write `nyu_depth_v2_labeled.mat`, `splits.mat` and `classMapping40.mat`; give the folder.
+    """Write `nyu_depth_v2_labeled.mat`, `splits.mat` and `classMapping40.mat`; return the folder.
 
-    Every fourth picture is 'test', the others 'train'. All is exact. The map to forty classes is NYUv2's for the
-    classes of Rooms alone, and 40 elsewhere. All pictures, compressed, are in memory until they are written.
+    Every fourth picture is 'test', the others 'train'. All labels are exact. The map to forty classes is NYUv2's for
+    the classes of Rooms, and 40 elsewhere. All pictures, compressed, are kept in memory until they are written.
 
     Raises:
-        FileExistsError: the folder is there already.
+        FileExistsError: the folder exists.
         ValueError: there are no pictures, or they differ in size.
         OSError: the folder cannot be written.
     """
     with encodings.whole_folder(folder) as root:
         path, splits = root / "nyu_depth_v2_labeled.mat", {"trainNdxs": [], "testNdxs": []}
-        # in memory: a file that HDF5 cannot write to the end brings the process down when it is closed
+        # in memory, because closing a file that HDF5 failed to write crashes the process
         with h5py.File(path, "w", driver="core", backing_store=False) as file:
             for number, picture in numbered(pictures):
                 splits["testNdxs" if held_out(number) else "trainNdxs"].append([number + 1])
@@ -77,20 +77,20 @@ def _append(file: h5py.File, name: str, values: np.ndarray) -> None:
         how = {"chunks": (1, *shape), "maxshape": (None, *shape), "compression": 4}
         stored = file.create_dataset(name, (0, *shape), values.dtype, **how)
     if stored.shape[1:] != values.shape:
-        raise ValueError(f"Pictures of one .mat file are of one size; {values.shape} follows {stored.shape[1:]}.")
+        raise ValueError(f"all pictures in a .mat file must have one size; {values.shape} follows {stored.shape[1:]}.")
     stored.resize(len(stored) + 1, axis=0)
     stored[-1] = values
 
 
 def nyud_mt(folder: str | Path, pictures: Iterable[Labeled]) -> Path:
-    """Write the multi-task re-packaging NYUD_MT; give the folder.
+    """Write the multi-task repackaging NYUD_MT; return the folder.
 
-    Every fourth picture is 'val', the others 'train'. Classes, of the forty, depths, and edges, where a neighbor shows
-    another thing, are exact. Normals are JPEGs of round(127.5 (n + 1)) at quality 100: 0.4 of 255 off on average and
-    5 at most in pictures of Rooms; pictures are JPEGs.
+    Every fourth picture is 'val', the others 'train'. Classes (of the forty), depths, and edges (between
+    instances) are exact. Normals are JPEGs of round(127.5 (n + 1)) at quality 100, with errors of 0.4 of 255 on average
+    and at most 5 in pictures of Rooms; pictures are JPEGs.
 
     Raises:
-        FileExistsError: the folder is there already.
+        FileExistsError: the folder exists.
         ValueError: there are no pictures.
         OSError: the folder cannot be written.
     """

@@ -1,4 +1,4 @@
-"""Writing the layouts of Pascal VOC 2012 with SBD, and of PASCAL_MT."""
+"""Writers of Pascal VOC 2012 with SBD, and of PASCAL_MT."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,13 +31,13 @@ CONTEXT = {
     "window": 454,
     "door": 115,
 }
-"""Numbers in Pascal Context of the classes nearest to those of Rooms."""
+"""Nearest classes to those of Rooms in Pascal Context."""
 
 
 def voc_classes(picture: Labeled) -> np.ndarray:
-    """VOC class of each pixel: 0 the room, from 1 its objects, 255 in a band around each object.
+    """VOC class of each pixel: 0 for the room, from 1 for its objects, 255 in a band around each object.
 
-    The band is a hundredth of the width on either side of the outline, as wide as VOC's.
+    The band extends a hundredth of the width to either side of the outline, as in VOC.
     """
     things = np.where(picture.objects > 0, picture.instance + 1, 0)
     outline = band(things, round(picture.rgb.shape[1] / 100))
@@ -45,14 +45,14 @@ def voc_classes(picture: Labeled) -> np.ndarray:
 
 
 def voc(folder: str | Path, pictures: Iterable[Labeled]) -> Path:
-    """Write `VOCdevkit/VOC2012` and, beside it, SBD's `benchmark_RELEASE`; give the folder.
+    """Write `VOCdevkit/VOC2012` and, beside it, SBD's `benchmark_RELEASE`; return the folder.
 
-    Of each four pictures two are in VOC's 'train', the third has a mask in SBD alone, the fourth is in 'val'. SBD also
-    has all of VOC's 'train' and every second of 'val'; its masks have no unlabeled band. `SegmentationClassAug` holds
-    the masks of all. Masks are exact; pictures are JPEGs.
+    Of every four pictures two are in VOC's 'train', the third has a mask only in SBD, the fourth is in 'val'. SBD also
+    has all of VOC's 'train' and every second picture of 'val'; its masks have no unlabeled band. `SegmentationClassAug`
+    has the masks of all pictures. Masks are exact; pictures are JPEGs.
 
     Raises:
-        FileExistsError: the folder is there already.
+        FileExistsError: the folder exists.
         ValueError: there are no pictures.
         OSError: the folder cannot be written.
     """
@@ -82,7 +82,7 @@ def voc(folder: str | Path, pictures: Iterable[Labeled]) -> Path:
 
 
 def _truth(classes: np.ndarray) -> dict:
-    """SBD's record of one picture, without the boundaries."""
+    """SBD's record of one picture, with empty boundaries."""
     boundaries = np.empty((20, 1), object)
     boundaries[:] = [[np.zeros((0, 0))]] * 20
     present = np.unique(classes[classes > 0])[:, None]
@@ -90,14 +90,14 @@ def _truth(classes: np.ndarray) -> dict:
 
 
 def pascal_mt(folder: str | Path, pictures: Iterable[Labeled]) -> Path:
-    """Write the multi-task re-packaging PASCAL_MT; give the folder.
+    """Write the multi-task repackaging PASCAL_MT; return the folder.
 
     Every fourth picture is 'val', the others 'train'; every second has its mask in `semseg/VOC12`, the others in
     `semseg/pascal-context`. Classes are exact, those of `CONTEXT` in the .mat files; normals are PNGs of
     round(127.5 (n + 1)), to 1/255; pictures are JPEGs.
 
     Raises:
-        FileExistsError: the folder is there already.
+        FileExistsError: the folder exists.
         ValueError: there are no pictures.
         OSError: the folder cannot be written.
     """

@@ -1,6 +1,7 @@
-"""Writing Taskonomy's layouts."""
+"""Writer of Taskonomy's folders in all arrangements."""
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,27 +11,8 @@ from jaxsim.studies.rooms.export.labeled_pictures import Labeled, numbered
 from jaxsim.studies.rooms.furniture import SCENES
 from jaxsim.studies.rooms.targets import geometry, image
 from jaxsim.vision.datasets.taskonomy_encodings import CENTER, DEEP, NO_DEPTH, UNITS_PER_METER
-from jaxsim.vision.datasets.taskonomy_layout import LAYOUTS
+from jaxsim.vision.datasets.taskonomy_layout import ARRANGEMENTS
 
-TASKS = {
-    "edge_texture": "edge2d",
-    "keypoints2d": "keypoint2d",
-    "edge_occlusion": "edge3d",
-    "keypoints3d": "keypoint3d",
-    "principal_curvature": "curvature",
-    "reshading": "reshade",
-    "segment_unsup2d": "segment2d",
-    "segment_unsup25d": "segment25d",
-    "class_object": "class_object",
-    "class_scene": "class_scene",
-}
-"""The task of Rooms behind each domain that a picture's own labels do not give."""
-DEEP_UNITS = {
-    "edge_texture": image.EDGE_UNIT,
-    "keypoints2d": image.KEYPOINT_UNIT,
-    "edge_occlusion": geometry.EDGE_UNIT,
-    "keypoints3d": geometry.KEYPOINT_UNIT,
-}
 FOLDERS = {
     "omnitools": "{domain}/taskonomy/{building}",
     "original": "{domain}/{building}",
@@ -39,31 +21,31 @@ FOLDERS = {
 }
 SPLITS = ("train", "val", "test")
 VIEWS, POINTS = 2, 2
-"""Views of a point and points of a building."""
+"""Views per point and points per building."""
 SPLIT_FILE = "train_val_test_rooms.csv"
 
 
 def taskonomy(folder: str | Path, pictures: Iterable[Labeled], layout: str = "original") -> Path:
-    """Write Taskonomy's folders in one of `LAYOUTS`, and a csv of splits with its line ends; give the folder.
+    """Write Taskonomy's folders in one of `ARRANGEMENTS`, and a csv of splits; return the folder.
 
-    Each four pictures are a building of two points and two views; of four buildings the second is 'val', the third
+    Every four pictures are a building of two points and two views; of four buildings the second is 'val', the third
     'test', the others 'train'. Depths are to 1/1024 m, or 65535 where they are not below 128 m; normals
     round(127 + 127 n), to 1/254; segment_semantic, segments, class_object and class_scene exact; edges and keypoints,
     in the units of Rooms' detectors and clipped to [0, 1], to 1/131070; reshading, the cosine, to 1/510; curvatures,
     k R / sqrt(1 + (k R)^2) for R = 0.3 m, to 1/254. Domains of tasks are written for those the pictures have.
 
     Args:
-        folder: to be made.
-        pictures: all with the same tasks.
-        layout: one of `LAYOUTS`.
+        folder: folder to make.
+        pictures: labeled pictures, all with the same tasks.
+        layout: a name in `ARRANGEMENTS`.
 
     Raises:
-        FileExistsError: the folder is there already.
+        FileExistsError: the folder exists.
         ValueError: there are no pictures, the layout is unknown, or a picture has more than 256 segments.
         OSError: the folder cannot be written.
     """
     if layout not in FOLDERS:
-        raise ValueError(f"There is no Taskonomy layout {layout!r}; there are {', '.join(LAYOUTS)}.")
+        raise ValueError(f"there is no Taskonomy layout {layout!r}; there are {', '.join(ARRANGEMENTS)}.")
     found = []
     with encodings.whole_folder(folder) as root:
         for number, picture in numbered(pictures):
@@ -87,7 +69,7 @@ def taskonomy(folder: str | Path, pictures: Iterable[Labeled], layout: str = "or
 
 
 def encoded(picture: Labeled) -> dict[str, np.ndarray]:
-    """Contents of the picture's files, by domain."""
+    """Contents of a picture's files by domain."""
     out = {
         "rgb": picture.rgb,
         "depth_zbuffer": _depth(picture.depth),
@@ -96,7 +78,8 @@ def encoded(picture: Labeled) -> dict[str, np.ndarray]:
         "segment_semantic": (picture.objects + 1).astype(np.uint8),
         "mask_valid": np.full(picture.depth.shape, 255, np.uint8),
     }
-    return out | {d: _task(d, picture.targets[task]) for d, task in TASKS.items() if task in picture.targets}
+    targets = picture.targets
+    return out | {name: encode(targets[task]) for name, (task, encode) in STORED.items() if task in targets}
 
 
 def _depth(meters: np.ndarray) -> np.ndarray:
@@ -104,16 +87,44 @@ def _depth(meters: np.ndarray) -> np.ndarray:
     return np.where(units < NO_DEPTH, units, NO_DEPTH).astype(np.uint16)
 
 
-def _task(domain: str, values: np.ndarray) -> np.ndarray:
-    if domain in DEEP_UNITS:
-        return np.round(np.clip(values[..., 0] * DEEP_UNITS[domain], 0, 1) * DEEP).astype(np.uint16)
-    if domain == "principal_curvature":
-        both = encodings.bytes_around(values * geometry.CURVATURE_UNIT, CENTER, CENTER)
-        return np.concatenate([both, np.full_like(both[..., :1], CENTER)], -1)
-    if domain == "reshading":
-        return encodings.bytes_around(values[..., 0] * geometry.SHADING_UNIT + 0.5, 0, 255)
-    if domain == "class_scene":
-        return np.eye(len(SCENES), dtype=np.float32)[int(values)]
-    if domain.startswith("segment") and values.max() > np.iinfo(np.uint8).max:
-        raise ValueError(f"{domain} has {values.max() + 1} segments in a picture; a file holds at most 256.")
-    return values.astype(np.uint8) if values.ndim == 2 else values.astype(np.float32)
+def _edges(unit: float, values: np.ndarray) -> np.ndarray:
+    """Edges and keypoints in units of Rooms' detectors, as 16 bits."""
+    return np.round(np.clip(values[..., 0] * unit, 0, 1) * DEEP).astype(np.uint16)
+
+
+def _curvatures(values: np.ndarray) -> np.ndarray:
+    both = encodings.bytes_around(values * geometry.CURVATURE_UNIT, CENTER, CENTER)
+    return np.concatenate([both, np.full_like(both[..., :1], CENTER)], -1)
+
+
+def _shading(values: np.ndarray) -> np.ndarray:
+    return encodings.bytes_around(values[..., 0] * geometry.SHADING_UNIT + 0.5, 0, 255)
+
+
+def _segments(values: np.ndarray) -> np.ndarray:
+    if values.max() > np.iinfo(np.uint8).max:
+        raise ValueError(f"a picture has {values.max() + 1} segments; a file of Taskonomy holds at most 256.")
+    return values.astype(np.uint8)
+
+
+def _shares(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.float32)
+
+
+def _scene(values: np.ndarray) -> np.ndarray:
+    return np.eye(len(SCENES), dtype=np.float32)[int(values)]
+
+
+STORED: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
+    "edge_texture": ("edge2d", functools.partial(_edges, image.EDGE_UNIT)),
+    "keypoints2d": ("keypoint2d", functools.partial(_edges, image.KEYPOINT_UNIT)),
+    "edge_occlusion": ("edge3d", functools.partial(_edges, geometry.EDGE_UNIT)),
+    "keypoints3d": ("keypoint3d", functools.partial(_edges, geometry.KEYPOINT_UNIT)),
+    "principal_curvature": ("curvature", _curvatures),
+    "reshading": ("reshade", _shading),
+    "segment_unsup2d": ("segment2d", _segments),
+    "segment_unsup25d": ("segment25d", _segments),
+    "class_object": ("class_object", _shares),
+    "class_scene": ("class_scene", _scene),
+}
+"""Task of Rooms and encoding of its target, for each domain that is not among a picture's own labels."""

@@ -1,1 +1,1 @@
-"""What the twenty tasks ask for: pure functions from one View to its target, by the kind of label."""
+"""Targets of the twenty tasks: pure functions of one View, by kind of label."""

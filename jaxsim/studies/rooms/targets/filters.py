@@ -1,7 +1,6 @@
-"""Smoothing and differentiating images `(h, w)` or `(h, w, c)`, at scales that do not depend on resolution.
+"""Blurring and differentiation of images `(h, w)` or `(h, w, c)` at scales independent of resolution.
 
-One *step* is 1/64 of the image's width, however many pixels that is: labels of one view rendered at two
-resolutions then agree.
+One *step* is 1/64 of the image's width, so that labels of a view rendered at two resolutions agree.
 """
 
 import functools
@@ -14,7 +13,7 @@ from jaxtyping import Array, Float, Shaped
 
 
 def pixels(width: int) -> float:
-    """Pixels in one step.
+    """Pixels per step.
 
     >>> pixels(256)
     4.0
@@ -23,7 +22,7 @@ def pixels(width: int) -> float:
 
 
 def blur(image: Float[Array, "h w *c"], steps: float) -> Float[Array, "h w *c"]:
-    """The image convolved with a Gaussian of this many steps, cut at three standard deviations, edges repeated.
+    """Blur an image by a Gaussian of this many steps, truncated at three standard deviations; edges repeat.
 
     >>> import jax.numpy as jnp
     >>> blur(jnp.ones((8, 8)), 1.0).shape
@@ -48,7 +47,7 @@ def _smoothing(size, sigma):
 
 
 def shift(image: Shaped[Array, "h w *c"], by: int, axis: int) -> Shaped[Array, "h w *c"]:
-    """The image whose entry k is the entry k + `by` along `axis`; beyond the edge the last one repeats.
+    """Shift an image so that entry k is the former entry k + `by` along `axis`; edges repeat.
 
     >>> import jax.numpy as jnp
     >>> shift(jnp.array([[1.0, 2.0, 3.0]]), 1, axis=1).tolist()

@@ -1,4 +1,4 @@
-"""Targets made of the surfaces in view: depth, normals, shading, occlusion edges, 3D corners and curvature."""
+"""Targets from the visible surfaces: depth, normals, shading, occlusion edges, 3D corners and curvature."""
 
 from typing import TYPE_CHECKING
 
@@ -11,23 +11,23 @@ if TYPE_CHECKING:
     from jaxsim.studies.rooms.render import View
 
 MIDDLE = 2.5
-"""Meters that the logarithmic encoding of depth and distance sends to zero."""
+"""Depth in meters that is encoded as zero."""
 
 DEPTH_UNIT, SHADING_UNIT = 0.5, 0.25
 EDGE_UNIT, KEYPOINT_UNIT, CURVATURE_UNIT = 0.15, 0.063, 0.13
-"""About one standard deviation of the raw targets of rooms: targets are divided by them."""
+"""About one standard deviation of the raw targets in rooms, by which targets are divided."""
 
 STEEPEST = 4.0
-"""Tangent of the steepest incidence up to which a surface is extended toward another object."""
+"""Largest slope at which a surface is extended toward another object."""
 
 HALF_JUMP = 0.1
-"""Relative jump in depth that gives an occlusion edge half of its full strength."""
+"""Relative jump in depth at which an occlusion edge has half strength."""
 
 EDGE_SCALE, KEYPOINT_SCALE, CURVATURE_SCALE = 1.0, 1.5, 1.0
-"""Gaussians that smooth the three sparse targets, in steps of 1/64 of the width."""
+"""Standard deviations that blur the three sparse targets, in steps of 1/64 of the width."""
 
 RADIUS = 0.3
-"""Radius of curvature in meters that is squashed to 1 / sqrt(2)."""
+"""Radius of curvature in meters that is encoded as 1 / sqrt(2)."""
 
 
 def rgb2depth(view: "View") -> Float[Array, "h w 1"]:
@@ -41,12 +41,12 @@ def rgb2mist(view: "View") -> Float[Array, "h w 1"]:
 
 
 def rgb2sfnorm(view: "View") -> Float[Array, "h w 3"]:
-    """The unit normals in the camera's frame, x right, y down, z forward."""
+    """Unit normals in the camera's frame: x right, y down, z forward."""
     return jnp.asarray(view.normals)
 
 
 def reshade(view: "View") -> Float[Array, "h w 1"]:
-    """Shading by a lamp at the camera: cosine between normal and the way back, less a half, over SHADING_UNIT."""
+    """Shading by a lamp at the camera: cosine of normal and view direction minus one half, over SHADING_UNIT."""
     points = jnp.asarray(view.points)
     toward = -points / jnp.linalg.norm(points, axis=-1, keepdims=True)
     return (jnp.sum(view.normals * toward, -1, keepdims=True) - 0.5) / SHADING_UNIT
@@ -55,7 +55,7 @@ def reshade(view: "View") -> Float[Array, "h w 1"]:
 def edge3d(view: "View") -> Float[Array, "h w 1"]:
     """Occlusion edges: j / (j + HALF_JUMP) of the relative `jump` j, blurred by EDGE_SCALE, over EDGE_UNIT.
 
-    Slopes and creases do not fire, however steep.
+    Slopes and creases give no edges, however steep.
     """
     jumps = jump(view)
     return filters.blur(jumps / (jumps + HALF_JUMP), EDGE_SCALE)[..., None] / EDGE_UNIT
@@ -64,10 +64,10 @@ def edge3d(view: "View") -> Float[Array, "h w 1"]:
 def jump(view: "View") -> Float[Array, "h w"]:
     """Largest gap between a pixel's surface and its four neighbors', one step away, as 1 - z_near / z_far.
 
-    Inverse depth is linear in the image on a plane. Each of two neighbors' tangent planes is extended to the
-    other's ray: the surfaces meet if the planes cross on the way, and else are apart by the smaller of the two
-    differences in inverse depth. Between two objects planes steeper than STEEPEST are extended at that slope, as
-    the rim of a ball would otherwise reach any wall behind it.
+    On a plane, inverse depth is linear in the image. Each of two neighbors' tangent planes is extended to the other's
+    ray: the surfaces meet if the planes cross on the way; otherwise the gap is the smaller of the two differences in
+    inverse depth. Between two objects, planes steeper than STEEPEST are extended at that slope, since the rim of a
+    ball would otherwise reach any wall behind it.
     """
     width = view.depth.shape[1]
     reach = max(1, round(filters.pixels(width)))
@@ -99,10 +99,10 @@ def _extended(points, normals, onto, inverse, limit, other):
 
 
 def keypoint3d(view: "View") -> Float[Array, "h w 1"]:
-    """Corners of the surfaces: the weaker of two directions of change, in units of KEYPOINT_UNIT.
+    """Corners of surfaces: strength of the weaker direction of change, in units of KEYPOINT_UNIT.
 
     Root of the smaller eigenvalue of the structure tensor (Shi and Tomasi 1994) of normals and log depth, smoothed
-    by KEYPOINT_SCALE. A plane and a straight crease give zero: on a plane all of log depth changes along one line.
+    by KEYPOINT_SCALE. A plane and a straight crease give zero: on a plane log depth changes in one direction only.
     Within eight steps of the image's border a steep slope leaves a trace.
     """
     log_depth = jnp.log(jnp.asarray(view.depth))[..., None]
@@ -115,21 +115,20 @@ def keypoint3d(view: "View") -> Float[Array, "h w 1"]:
 
 
 def curvature(view: "View") -> Float[Array, "h w 2"]:
-    """The two `principal_curvatures` k as k R / sqrt(1 + (k R)^2), R = RADIUS, blurred, over CURVATURE_UNIT.
+    """The two `principal_curvatures` k, encoded as k R / sqrt(1 + (k R)^2) with R = RADIUS.
 
-    The blur is of CURVATURE_SCALE steps.
+    They are blurred by CURVATURE_SCALE steps and divided by CURVATURE_UNIT.
     """
     bent = RADIUS * principal_curvatures(view)
     return filters.blur(bent / jnp.sqrt(1 + bent**2), CURVATURE_SCALE) / CURVATURE_UNIT
 
 
 def principal_curvatures(view: "View") -> Float[Array, "h w 2"]:
-    """Principal curvatures in 1/meter, the larger first; positive where the surface bulges toward the camera.
+    """Principal curvatures in 1/meter, the larger first; positive for convex surfaces.
 
-    Eigenvalues of I^-1 II, where I holds the products of the points' derivatives in the image and II those of the
-    points' with the normals', both over two steps, or 1/32 of the image's width. A ball of radius r gives 1/r
-    twice, a plane zero, a crease about its angle over the width that it was seen at. Zero where the stencil spans
-    an occlusion.
+    Eigenvalues of I^-1 II, where I has the products of the points' image derivatives and II those of the points with
+    the normals, both over two steps, or 1/32 of the image's width. A ball of radius r gives 1/r twice, a plane zero, a
+    crease about its angle over the width of the stencil. Zero where the stencil spans an occlusion.
     """
     reach = max(1, round(filters.pixels(view.depth.shape[1])))
     points, normals = jnp.asarray(view.points), jnp.asarray(view.normals)
@@ -149,5 +148,5 @@ def principal_curvatures(view: "View") -> Float[Array, "h w 2"]:
 
 
 def _whole(view: "View") -> Bool[Array, "h w"]:
-    """Where a pixel and its four neighbors lie on surfaces that touch."""
+    """Mask of pixels whose surface touches those of their four neighbors."""
     return jump(view) < 0.02

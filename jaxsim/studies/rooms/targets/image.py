@@ -1,4 +1,4 @@
-"""Targets and inputs made of the picture alone: autoencoding, denoising, inpainting, color, 2D edges and keypoints."""
+"""Targets and inputs from the picture alone: colors, 2D edges and keypoints, noise and masks."""
 
 from typing import TYPE_CHECKING
 
@@ -7,47 +7,47 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxsim.studies.rooms.targets import filters
-from jaxsim.vision.extraction.corruptions import gray, hidden
+from jaxsim.vision.extraction.preprocessing import hidden, luma
 
 if TYPE_CHECKING:
     from jaxsim.studies.rooms.render import View
 
 NOISE = 0.1
-"""Standard deviation of the noise that denoising removes: variance 0.01, as Taskonomy's."""
+"""Standard deviation of the noise in denoising: variance 0.01, as in Taskonomy."""
 
 EDGE_SCALE, KEYPOINT_SCALE = 1.0, 1.5
-"""Gaussians of 2D edges and keypoints, in steps of 1/64 of the width."""
+"""Standard deviations that blur the picture for 2D edges and keypoints, in steps of 1/64 of the width."""
 
 CHROMA_UNIT, EDGE_UNIT, KEYPOINT_UNIT = 0.065, 0.04, 0.014
-"""About one standard deviation of the raw colors, edges and keypoints of rooms: targets are divided by them."""
+"""About one standard deviation of the raw targets in rooms, by which targets are divided."""
 
 
 def unchanged(rgb: Float[Array, "h w 3"], key: PRNGKeyArray | None = None) -> Float[Array, "h w 3"]:
-    """The picture itself."""
+    """Return the picture."""
     del key
     return rgb
 
 
 def noisy(rgb: Float[Array, "h w 3"], key: PRNGKeyArray) -> Float[Array, "h w 3"]:
-    """The picture with Gaussian noise of standard deviation NOISE, clipped to [0, 1]."""
+    """Add Gaussian noise of standard deviation NOISE, clipped to [0, 1]."""
     return jnp.clip(rgb + NOISE * jax.random.normal(key, rgb.shape, rgb.dtype), 0, 1)
 
 
 def masked(rgb: Float[Array, "h w 3"], key: PRNGKeyArray | None = None) -> Float[Array, "h w 3"]:
-    """The picture with its `hidden` center painted in mid-gray."""
+    """Paint the `hidden` center of the picture mid-gray."""
     del key
     return jnp.where(hidden(*rgb.shape[:2]) > 0, jnp.asarray(0.5, rgb.dtype), rgb)
 
 
 def picture(view: "View") -> Float[Array, "h w 3"]:
-    """The colors, from [0, 1] to [-1, 1]: target of autoencoding, denoising and inpainting."""
+    """Colors scaled to [-1, 1]: target of autoencoding, denoising and inpainting."""
     return 2 * jnp.asarray(view.rgb) - 1
 
 
 def colorization(view: "View") -> Float[Array, "h w 2"]:
-    """Blue and red less the luminance, in units of CHROMA_UNIT: what the gray picture does not tell."""
+    """Blue and red minus luma, in units of CHROMA_UNIT: the information missing in the gray picture."""
     rgb = jnp.asarray(view.rgb)
-    return (rgb[..., ::-2] - gray(rgb)[..., None]) / CHROMA_UNIT
+    return (rgb[..., ::-2] - luma(rgb)[..., None]) / CHROMA_UNIT
 
 
 def edge2d(view: "View") -> Float[Array, "h w 1"]:
@@ -55,17 +55,17 @@ def edge2d(view: "View") -> Float[Array, "h w 1"]:
 
     A straight step of height a peaks at a / sqrt(2 pi) before the division.
     """
-    across, down = filters.gradient(filters.blur(gray(jnp.asarray(view.rgb)), EDGE_SCALE))
+    across, down = filters.gradient(filters.blur(luma(jnp.asarray(view.rgb)), EDGE_SCALE))
     return (EDGE_SCALE / EDGE_UNIT) * jnp.hypot(across, down)[..., None]
 
 
 def keypoint2d(view: "View") -> Float[Array, "h w 1"]:
-    """Blobs and corners: root of the positive part of the determinant of the Hessian, in units of KEYPOINT_UNIT.
+    """Blobs and corners: root of the positive part of the Hessian's determinant, in units of KEYPOINT_UNIT.
 
-    The Hessian is that of the gray picture blurred by sigma = KEYPOINT_SCALE, times sigma^2; its determinant is
-    the measure of SURF (Bay et al. 2008), there with box filters. It is zero along straight edges.
+    The Hessian is that of the gray picture blurred by sigma = KEYPOINT_SCALE, times sigma^2. SURF (Bay et al. 2008)
+    uses its determinant, computed by box filters. It is zero along straight edges.
     """
-    across, down = filters.gradient(filters.blur(gray(jnp.asarray(view.rgb)), KEYPOINT_SCALE))
+    across, down = filters.gradient(filters.blur(luma(jnp.asarray(view.rgb)), KEYPOINT_SCALE))
     xx, xy = filters.gradient(across)
     yy = filters.gradient(down)[1]
     response = KEYPOINT_SCALE**2 * jnp.sqrt(jnp.maximum(xx * yy - xy**2, 0))

@@ -1,4 +1,4 @@
-"""Unsupervised segments, found on the host by scikit-image's graph method (Felzenszwalb and Huttenlocher 2004)."""
+"""Unsupervised segments by scikit-image's graph-based method (Felzenszwalb and Huttenlocher 2004), on the host."""
 
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ COARSENESS_2D, COARSENESS_25D = 100.0, 100.0
 """The method's scale k for colors in [0, 1] and for planes."""
 
 OFFSET = 4.0
-"""Meters of a plane's distance from the camera that count as much as a normal's length."""
+"""Distance of a plane from the camera, in meters, that weighs as much as a unit normal."""
 
 
 def segment2d(view: "View") -> Int[np.ndarray, "h w"]:
@@ -29,9 +29,9 @@ def segment2d(view: "View") -> Int[np.ndarray, "h w"]:
 def segment25d(view: "View") -> Int[np.ndarray, "h w"]:
     """Segments of depth and normals, numbered from 0; runs on the host, for one concrete view.
 
-    Every pixel is described by its tangent plane: the normal n made longer by 1 + |n.p| / OFFSET for the plane's
-    distance |n.p| from the camera. All pixels of one plane are then equal, however it slopes; planes that differ
-    in direction or in place are apart. No color is used.
+    Each pixel is described by its tangent plane: the normal n times 1 + |n.p| / OFFSET, where |n.p| is the plane's
+    distance from the camera. All pixels of one plane are then equal, and planes that differ in direction or position
+    are not. No color is used.
 
     Raises:
         ImportError: scikit-image is not installed.

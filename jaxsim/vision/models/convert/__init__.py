@@ -1,6 +1,6 @@
-"""Weights of public networks, from the files they come in to ours: `from_checkpoint`, then `to_safetensors`.
+"""Conversion of public checkpoints: `from_checkpoint` reads one, `models.to_safetensors` writes it.
 
-Tables (`naming`) say what each family of checkpoints calls the layers; everything that does not fit them is an error.
+Tables (`name_tables`) map the names of each family of checkpoints; any tensor that does not fit them is an error.
 """
 
 from jaxsim.vision.models.convert.assignment import Conversion, Misfit, fill, from_checkpoint

@@ -1,4 +1,4 @@
-"""Filling a network from a checkpoint: each tensor is used, left out for a stated reason, or named in an error."""
+"""Assignment of a checkpoint's tensors: each is used, left out for a stated reason, or named in an error."""
 
 import dataclasses
 import fnmatch
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxsim.io.messages import few
+from jaxsim.io.files import few
 from jaxsim.vision.models.convert.checkpoint_files import read_checkpoint
 from jaxsim.vision.models.convert.name_tables import NAMINGS, Naming
 from jaxsim.vision.models.resnet import NETWORKS, ResNet
@@ -19,20 +19,20 @@ from jaxsim.vision.models.weights import variables
 
 STEM = "stem/linear/kernel"
 SHOWN = 5
-"""Tensors of each kind that an error names."""
+"""Tensors of each kind that an error lists."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-    """What a network was filled with.
+    """A converted network and the use of each tensor.
 
     Attributes:
-        network: the network, its values in float32.
-        naming: the family of names that the checkpoint has.
-        taken: for each parameter of ours, the tensor that it came from.
-        left_out: tensors not used, by the reason.
-        cast: tensors that were not float32, with their type.
-        notes: what is odd about the values, a sentence each.
+        network: the network, in float32.
+        naming: the checkpoint's family of names.
+        taken: source tensor of each of our parameters.
+        left_out: unused tensors by reason.
+        cast: tensors that were not float32, with their dtype.
+        notes: oddities of the values, a sentence each.
     """
 
     network: Any
@@ -44,10 +44,10 @@ class Conversion:
 
 
 class Misfit(ValueError):
-    """A checkpoint does not fit a network; the message names the first tensors of each kind.
+    """A checkpoint that does not fit a network; the message lists the first tensors of each kind.
 
     Attributes:
-        problems: all tensors by what is wrong with them: 'missing', 'unknown', 'of another shape', ...
+        problems: all tensors by problem: 'missing', 'unknown', 'of another shape', ...
     """
 
     def __init__(self, source: str, naming: str, problems: Mapping[str, Sequence[str]]):
@@ -57,27 +57,27 @@ class Misfit(ValueError):
 
 
 def from_checkpoint(path: str | Path, network: str = "resnet50", *, leave_out: Sequence[str] = ()) -> Conversion:
-    """A public encoder with the values of a checkpoint; with one channel of input where the checkpoint has one.
+    """Load a public encoder from a checkpoint; it has one input channel if the checkpoint does.
 
     Args:
-        path: what `read_checkpoint` takes.
+        path: as for `read_checkpoint`.
         network: a name in `NETWORKS`.
-        leave_out: tensors to leave out besides those known to belong to something else; `*` stands for any text.
+        leave_out: further tensors to ignore, besides those known to belong to other parts; `*` matches any text.
 
     Raises:
-        FileNotFoundError: nothing is there.
+        FileNotFoundError: the checkpoint does not exist.
         ImportError: the checkpoint needs PyTorch, which is not installed.
-        ValueError: there is no such network, the checkpoint is damaged, or `fill` refuses it.
+        ValueError: the network is unknown, the checkpoint is damaged, or it does not fit.
 
     Example:
         >>> from jaxsim.vision import models
         >>> models.from_checkpoint("resnet50.pth", "resnet18")
         Traceback (most recent call last):
         ...
-        ValueError: There is no network 'resnet18'; there are resnet50, resnet50-taskonomy.
+        ValueError: there is no network 'resnet18'; there are resnet50, resnet50-taskonomy.
     """
     if network not in NETWORKS:
-        raise ValueError(f"There is no network {network!r}; there are {', '.join(NETWORKS)}.")
+        raise ValueError(f"there is no network {network!r}; there are {', '.join(NETWORKS)}.")
     tensors, namings = read_checkpoint(path), NAMINGS[network]
     stems = {prefix + n.key(STEM): 1 if n.outputs_first else 2 for n in namings for prefix in n.prefixes}
     gray = any(key in tensors and tensors[key].shape[axis : axis + 1] == (1,) for key, axis in stems.items())
@@ -93,22 +93,22 @@ def fill(
     source: str,
     leave_out: Sequence[str] = (),
 ) -> Conversion:
-    """Put a checkpoint's values into a network, in place.
+    """Copy a checkpoint's values into a network, in place.
 
     Args:
-        network: the network; it may have shapes alone (`nnx.eval_shape`).
+        network: the network; its values may be shapes only (`nnx.eval_shape`).
         tensors: the checkpoint's tensors by name.
-        namings: the families of names that they may have; the one that most of them fit counts.
-        source: what errors call the checkpoint.
+        namings: possible families of names; the one that fits most tensors is used.
+        source: name of the checkpoint in errors.
         leave_out: as for `from_checkpoint`.
 
     Returns:
-        The network, and what became of every tensor.
+        The network, and the use of every tensor.
 
     Raises:
-        Misfit: tensors are missing, unknown, of another shape or type, not finite, or variances below zero; the network
-            stays as it was.
-        ValueError: the network is not one of these families.
+        Misfit: tensors are missing, unknown, of another shape or type, not finite, or negative variances; the network
+            is not changed.
+        ValueError: the network fits none of these families.
 
     Example:
         >>> import numpy as np
@@ -154,22 +154,22 @@ def fill(
 def _recognized(
     names: Sequence[str], tensors: Mapping[str, np.ndarray], namings: Sequence[Naming], source: str
 ) -> tuple[Naming, str]:
-    """The family of names, and the prefix, under which the checkpoint has most parameters of ours."""
+    """The family of names and the prefix under which the checkpoint has most of our parameters."""
     try:
         named = [(i, prefix, naming) for i, naming in enumerate(namings) for prefix in naming.prefixes]
         counts = {(i, prefix): sum(prefix + naming.key(n) in tensors for n in names) for i, prefix, naming in named}
     except KeyError as error:
-        raise ValueError(f"No family of names knows {error.args[0]!r} of the network; is it folded?") from error
+        raise ValueError(f"no family of names includes {error.args[0]!r} of the network; is it folded?") from error
     i, prefix = max(counts, key=counts.__getitem__)
     if not counts[i, prefix]:
         families = " or ".join(naming.label for naming in namings)
         shown = ", ".join(list(tensors)[:4]) or "none"
-        raise ValueError(f"{source} has no tensor as {families} names it; its first are {shown}.")
+        raise ValueError(f"{source} has no tensor named as in {families}; its first are {shown}.")
     return namings[i], prefix
 
 
 def _reason(key: str, prefix: str, naming: Naming, leave_out: Sequence[str]) -> str | None:
-    """Why a tensor that the network does not have is left out; None where nothing is known of it."""
+    """Why an unused tensor is left out; None if it is unknown."""
     for pattern, reason in naming.left_out.items():
         if re.fullmatch(pattern, key) or re.fullmatch(pattern, key.removeprefix(prefix)):
             return reason
@@ -177,7 +177,7 @@ def _reason(key: str, prefix: str, naming: Naming, leave_out: Sequence[str]) -> 
 
 
 def _problem(name: str, there: np.ndarray, shape: tuple[int, ...]) -> tuple[str, str]:
-    """What is wrong with a tensor, as a kind and what to say of it; both empty where nothing is."""
+    """Kind and description of a tensor's problem; both empty if it has none."""
     if there.shape != shape:
         turned = ": its axes are in another order" if sorted(there.shape) == sorted(shape) else ""
         return "of another shape", f" {there.shape}, not {shape}{turned}"
@@ -195,4 +195,4 @@ def _notes(values: Mapping[str, np.ndarray]) -> tuple[str, ...]:
     scale, shift = values.get("code/norm/scale"), values.get("code/norm/bias")
     if scale is None or shift is None or np.any(scale != 1) or np.any(shift != 0):
         return ()
-    return ("The scale and shift of the code are 1 and 0, as before training: it may be a random projection.",)
+    return ("The code's scale and shift are 1 and 0, as before training: it may be a random projection.",)

@@ -1,4 +1,4 @@
-"""Tensors of a checkpoint by name: safetensors, PyTorch's files, TensorFlow's V2 checkpoints."""
+"""Readers of checkpoint files: safetensors, PyTorch's, and TensorFlow's V2 format."""
 
 import pickle
 import struct
@@ -15,9 +15,9 @@ from jaxsim.io.containers import read_safetensors
 from jaxsim.vision.models.convert.tensorflow_checkpoint import Bundle, bundle_prefix
 
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model")
-"""What training scripts call the weights in a file that holds more than them."""
+"""Common names of the weights in files that also hold other things."""
 LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-"""What files of PyTorch before 1.6 begin with; later ones are zip archives."""
+"""First bytes of files of PyTorch before 1.6; later ones are zip archives."""
 DAMAGED = (
     AssertionError,
     AttributeError,
@@ -31,26 +31,26 @@ DAMAGED = (
     struct.error,
     zipfile.BadZipFile,
 )
-"""What reading a damaged file raises."""
+"""Exceptions raised by reading damaged files."""
 
 
 def read_checkpoint(path: str | Path) -> Mapping[str, np.ndarray]:
-    """The tensors of a checkpoint, kept as they are.
+    """Read the tensors of a checkpoint by name, unchanged.
 
     Args:
-        path: a `.safetensors` file; a TensorFlow V2 checkpoint, as its prefix or one of its files; or, with PyTorch
-            installed, a file that `torch.save` wrote, read with `weights_only=True`, so that no code in it runs.
+        path: a `.safetensors` file; the prefix or a file of a TensorFlow V2 checkpoint; or, with PyTorch installed, a
+            file that `torch.save` wrote, read with `weights_only=True` so that no code in it runs.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        ImportError: it is PyTorch's file, and PyTorch is not installed.
+        FileNotFoundError: the file does not exist.
+        ImportError: the file is PyTorch's, and PyTorch is not installed.
         ValueError: it is damaged, or holds something other than tensors by name.
     """
     path = Path(path)
     if bundle_prefix(path) != path or Path(f"{path}.index").is_file():
         return Bundle(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there or is not a file.")
+        raise FileNotFoundError(f"{path} does not exist or is not a file.")
     if path.suffix == ".safetensors":
         return read_safetensors(path)
     return _read_torch(path)
@@ -73,7 +73,7 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
 
 
 def _check_file(path: Path, file: BinaryIO) -> None:
-    """Refuse what is no file of PyTorch, and archives that differ from their checksums, which it does not look at."""
+    """Raise ValueError unless it is a file of PyTorch with intact checksums, which PyTorch does not verify."""
     try:
         archive = zipfile.is_zipfile(file)
         bad = zipfile.ZipFile(file).testzip() if archive else None
@@ -81,14 +81,14 @@ def _check_file(path: Path, file: BinaryIO) -> None:
         raise ValueError(f"{path} is damaged and was not read.") from error
     file.seek(0)
     if not archive and file.read(len(LEGACY)) != LEGACY:
-        raise ValueError(f"{path} is damaged or no file of PyTorch, and was not read.")
+        raise ValueError(f"{path} is damaged or not a file of PyTorch, and was not read.")
     if bad:
         raise ValueError(f"{path} is damaged: {bad} differs from its checksum.")
     file.seek(0)
 
 
 def _weights(path: Path, whole: Any) -> Mapping[str, Any]:
-    """The weights in what a file holds: itself, or the first entry with a name for them."""
+    """The weights in a file's content: all of it, or the first entry with a common name."""
     if isinstance(whole, Mapping):
         named = next((whole[name] for name in WRAPPERS if isinstance(whole.get(name), Mapping)), whole)
         if named and all(isinstance(key, str) for key in named):

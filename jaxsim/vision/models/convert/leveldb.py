@@ -1,4 +1,4 @@
-"""Two formats that checkpoints of TensorFlow are made of: LevelDB's sorted tables and protocol buffer messages."""
+"""Readers of the two formats in TensorFlow checkpoints: LevelDB tables and protocol buffer messages."""
 
 import struct
 from pathlib import Path
@@ -9,21 +9,21 @@ import numpy as np
 MAGIC = 0xDB4775248B80FB57
 FOOTER = 48
 TRAILER = 5
-"""Bytes after a block: one for its compression, four of checksum."""
+"""Bytes after a block: one of compression type, four of checksum."""
 
 
 def read_table(path: Path) -> dict[bytes, bytes]:
-    """All keys and values of a table file.
+    """Read all keys and values of a table file.
 
-    A footer points at the index block, whose values point at the data blocks. Keys in a block are given as what they
-    share with the key before and what is new.
+    A footer points at the index block, whose values point at the data blocks. Each key in a block is stored as the
+    length of the prefix shared with the previous key, and the rest.
 
     Raises:
-        ValueError: the file is no such table, is damaged, or has compressed blocks.
+        ValueError: the file is not such a table, is damaged, or has compressed blocks.
     """
     data = path.read_bytes()
     if len(data) < FOOTER or struct.unpack("<Q", data[-8:])[0] != MAGIC:
-        raise ValueError(f"{path} is no TensorFlow checkpoint index: it does not end in a table's footer.")
+        raise ValueError(f"{path} is not a TensorFlow checkpoint index: it does not end in a table footer.")
     try:
         _, position = _handle(data[-FOOTER:], 0)
         place, _ = _handle(data[-FOOTER:], position)
@@ -37,10 +37,10 @@ def read_table(path: Path) -> dict[bytes, bytes]:
 
 
 def fields(path: Path, message: bytes) -> dict[int, list]:
-    """A protocol buffer message: for each field number its values, as signed integers or as bytes.
+    """Parse a protocol buffer message to values by field number, as signed integers or bytes.
 
     Raises:
-        ValueError: the message is damaged; it is part of the file at `path`.
+        ValueError: the message, part of the file at `path`, is damaged.
     """
     found: dict[int, list] = {}
     position = 0
@@ -78,7 +78,7 @@ def _damaged(path: Path) -> ValueError:
 
 
 def _block(path: Path, data: bytes, place: tuple[int, int]) -> bytes:
-    """The contents of a block, its checksum checked."""
+    """Read a block and verify its checksum."""
     offset, size = place
     whole = data[offset : offset + size + TRAILER]
     if len(whole) != size + TRAILER or size < 4:
@@ -109,14 +109,14 @@ def _entries(block: bytes) -> dict[bytes, bytes]:
 
 
 def _handle(data: bytes, position: int) -> tuple[tuple[int, int], int]:
-    """Offset and size of a block, and the position behind them."""
+    """Parse the offset and size of a block, and return the next position."""
     offset, position = _varint(data, position)
     size, position = _varint(data, position)
     return (offset, size), position
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:
-    """A number in groups of seven bits, lowest first, and the position behind it."""
+    """Parse a number in groups of seven bits, lowest first, and return the next position."""
     value = shift = 0
     while True:
         byte = data[position]

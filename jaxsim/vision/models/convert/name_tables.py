@@ -1,4 +1,4 @@
-"""How public checkpoints name and store the tensors of our networks: one table for each family of them."""
+"""Names and storage of our networks' tensors in public checkpoints, one table per family."""
 
 import dataclasses
 import re
@@ -13,14 +13,14 @@ class Naming:
     """One family of checkpoints.
 
     Attributes:
-        label: what reports call it.
-        layers: for a module of ours, as a regular expression with named groups of digits, the name there; in it
-            `{unit}` is the group's number and `{index}` the unit's, counted from zero.
-        parts: for a module's kind and parameter, `norm/scale`, what stands there after the module.
-        prefixes: what may stand before all names.
-        left_out: for what the network does not have, as regular expressions, what it is.
-        outputs_first: kernels are (outputs, inputs, height, width), as in PyTorch, not the other way round.
-        matrices: a matrix of ours is one there too, not a 1x1 convolution.
+        label: name in reports.
+        layers: from our module names, as regular expressions with named groups of digits, to theirs; `{unit}` is
+            replaced by the group's number and `{index}` by the unit's number counted from zero.
+        parts: from our module kind and parameter, such as `norm/scale`, to their suffix.
+        prefixes: prefixes that all names may have.
+        left_out: descriptions of tensors that the network does not have, by regular expression.
+        outputs_first: whether kernels are (outputs, inputs, height, width), as in PyTorch.
+        matrices: whether our matrices are stored as matrices and not as 1x1 convolutions.
     """
 
     label: str
@@ -32,10 +32,10 @@ class Naming:
     matrices: bool = False
 
     def key(self, name: str) -> str:
-        """The name there, without a prefix, of a parameter of ours.
+        """Their name of one of our parameters, without a prefix.
 
         Raises:
-            KeyError: the table has no such parameter.
+            KeyError: the parameter is not in the table.
         """
         module, _, part = name.rpartition("/")
         for pattern, there in self.layers.items():
@@ -46,14 +46,14 @@ class Naming:
         raise KeyError(name)
 
     def shape(self, ours: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape there of a parameter whose shape is `ours`."""
+        """Their shape of a parameter of our shape."""
         if len(ours) < 2:
             return ours
         whole = ours if len(ours) > 2 or self.matrices else (1, 1, *ours)
         return (whole[-1], whole[-2], *whole[:-2]) if self.outputs_first else whole
 
     def values(self, there: np.ndarray, ours: tuple[int, ...]) -> np.ndarray:
-        """The values there in our order and shape."""
+        """Their values in our axis order and shape."""
         if there.ndim > 1 and self.outputs_first:
             there = np.moveaxis(there, (0, 1), (-1, -2))
         return there.reshape(ours)
@@ -112,7 +112,7 @@ TORCHVISION = Naming(
     left_out=_frozen(_COUNTERS, {r"fc\.(weight|bias)": "classifier"}),
     outputs_first=True,
 )
-"""Torchvision's ResNet-50, of which timm and the Places networks keep the names."""
+"""Torchvision's ResNet-50, whose names timm and the Places networks keep."""
 
 VISUAL_PRIOR = Naming(
     label="visual-prior",
@@ -122,7 +122,7 @@ VISUAL_PRIOR = Naming(
     left_out=_frozen(_COUNTERS, {r"decoder\..*": "decoder"}),
     outputs_first=True,
 )
-"""The port of Taskonomy's encoders to PyTorch by their authors, `visual-prior`."""
+"""The port of Taskonomy's encoders to PyTorch by its authors, `visual-prior`."""
 
 TASKBANK = Naming(
     label="Taskonomy's task bank",
@@ -157,7 +157,7 @@ VISUAL_PRIOR_DECODER = Naming(
     left_out=_frozen(_COUNTERS, {r"encoder\..*": "encoder"}),
     outputs_first=True,
 )
-"""The port's decoders; a transposed convolution stands between a padding and a cutting, hence the numbers."""
+"""The port's decoders; the numbers count the padding before and the cropping after a transposed convolution."""
 
 TASKBANK_DECODER = Naming(
     label="Taskonomy's task bank, decoder",
@@ -186,7 +186,7 @@ TASKBANK_HEAD = Naming(
     outputs_first=False,
     matrices=True,
 )
-"""The heads in Taskonomy's own checkpoints, of two layers in spite of their name."""
+"""The heads in Taskonomy's own checkpoints, which have two layers in spite of their name."""
 
 NAMINGS: Mapping[str, tuple[Naming, ...]] = MappingProxyType(
     {
@@ -196,4 +196,4 @@ NAMINGS: Mapping[str, tuple[Naming, ...]] = MappingProxyType(
         "taskonomy-head": (TASKBANK_HEAD,),
     }
 )
-"""The families in which a network can come, by the network's name."""
+"""Families of checkpoints by network."""

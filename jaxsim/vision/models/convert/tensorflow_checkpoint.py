@@ -1,4 +1,4 @@
-"""TensorFlow's V2 checkpoints, read without TensorFlow: a table in `.index`, the numbers in `.data-` files."""
+"""Reader of TensorFlow's V2 checkpoints that needs no TensorFlow."""
 
 import dataclasses
 import math
@@ -25,21 +25,21 @@ DTYPES: dict[int, str] = {
     22: "<u4",
     23: "<u8",
 }
-"""NumPy's type of each number type, by TensorFlow's `DataType`."""
+"""NumPy dtypes by TensorFlow's `DataType`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """Where a tensor lies: `BundleEntryProto`, in which zeros are left out.
+    """Location of a tensor, TensorFlow's `BundleEntryProto`.
 
     Attributes:
-        dtype: TensorFlow's number of its type.
-        shape: its sides.
+        dtype: TensorFlow's `DataType`.
+        shape: of the tensor.
         shard: number of its data file.
-        offset: its first byte there.
-        size: its bytes.
-        checksum: masked CRC-32C of them.
-        sliced: it is one part of a larger tensor, or has parts.
+        offset: of its first byte in that file.
+        size: in bytes.
+        checksum: masked CRC-32C of the bytes.
+        sliced: whether it is part of a larger tensor, or has parts.
     """
 
     dtype: int
@@ -52,15 +52,17 @@ class Entry:
 
 
 class Bundle(Mapping[str, np.ndarray]):
-    """Tensors of a checkpoint by name; each is read, and its checksum checked, when it is asked for.
+    """Tensors of a checkpoint by name, read and verified on access.
 
-    Source: LevelDB's table format; the layout of TensorFlow's `tensor_bundle.proto`.
+    The `.index` file is a table of entries, the `.data-` files hold the values.
+
+    Source: LevelDB's table format; TensorFlow's `tensor_bundle.proto`.
 
     Args:
         path: the checkpoint's prefix, or its `.index` or one of its `.data-00000-of-00001` files.
 
     Raises:
-        FileNotFoundError: the index is not there.
+        FileNotFoundError: the index does not exist.
         ValueError: the index is damaged or compressed.
     """
 
@@ -68,23 +70,23 @@ class Bundle(Mapping[str, np.ndarray]):
         self.prefix = bundle_prefix(path)
         index = Path(f"{self.prefix}.index")
         if not index.is_file():
-            raise FileNotFoundError(f"{index} is not there.")
+            raise FileNotFoundError(f"{index} does not exist.")
         table = read_table(index)
         if b"" not in table:
-            raise ValueError(f"{index} is no TensorFlow checkpoint: its table has no header.")
+            raise ValueError(f"{index} is not a TensorFlow checkpoint: its table has no header.")
         header = fields(index, table.pop(b""))
         if header.get(2, [0])[-1]:
-            raise ValueError(f"{index} is of a big-endian machine, which is not supported.")
+            raise ValueError(f"{index} is big-endian, which is not supported.")
         self.shards = header.get(1, [1])[-1]
         self.entries = {key.decode(errors="replace"): _entry(index, value) for key, value in table.items()}
         self._maps: dict[Path, np.ndarray] = {}
 
     def __getitem__(self, key: str) -> np.ndarray:
-        """The tensor.
+        """Read a tensor.
 
         Raises:
-            KeyError: there is none of that name.
-            ValueError: it is no whole tensor of numbers, or its bytes are damaged or missing.
+            KeyError: there is no such tensor.
+            ValueError: it is not a whole tensor of numbers, or its bytes are damaged or missing.
         """
         entry = self.entries[key]
         path = Path(f"{self.prefix}.data-{entry.shard:05d}-of-{self.shards:05d}")
@@ -100,7 +102,7 @@ class Bundle(Mapping[str, np.ndarray]):
         return data.view(dtype).reshape(entry.shape)
 
     def __contains__(self, key: object) -> bool:
-        """Whether there is a tensor of that name; none is read."""
+        """Whether there is such a tensor, without reading it."""
         return key in self.entries
 
     def __iter__(self) -> Iterator[str]:
@@ -114,14 +116,14 @@ class Bundle(Mapping[str, np.ndarray]):
     def _data(self, path: Path) -> np.ndarray:
         if path not in self._maps:
             if not path.is_file():
-                raise FileNotFoundError(f"{path} is not there, but its index names it.")
+                raise FileNotFoundError(f"{path} does not exist, but its index names it.")
             empty = path.stat().st_size == 0
             self._maps[path] = np.zeros(0, np.uint8) if empty else np.memmap(path, np.uint8, "r")
         return self._maps[path]
 
 
 def bundle_prefix(path: str | Path) -> Path:
-    """A checkpoint's path without the ending of one of its files.
+    """The prefix of a checkpoint, from it or the path of one of its files.
 
     Example:
         >>> str(bundle_prefix("model.ckpt.data-00000-of-00001"))

@@ -1,0 +1,262 @@
+"""Files and folders published whole or not at all, and faults of the file system told in one sentence.
+
+An output is written under a hidden temporary name beside its place, reaches the disk, and is renamed.
+"""
+
+import contextlib
+import glob
+import math
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+PART = ".part"
+"""Suffix of unfinished outputs."""
+
+
+@contextlib.contextmanager
+def atomic(path: str | Path, *, overwrite: bool = False, folder: bool = False) -> Iterator[Path]:
+    """Give a temporary path beside `path`, and publish what was written there when the block has ended.
+
+    The file appears at `path` after its bytes have reached the disk; a folder after it was renamed, the bytes of its
+    files being the block's to `flush`. If the block raises anything, KeyboardInterrupt included, the temporary path is
+    removed and what was at `path` stays. Without `overwrite`, what another process made meanwhile is not replaced
+    either. A temporary file keeps the suffix of `path`; missing parent folders are made; a symbolic link is written
+    through, to what it points at.
+
+    Args:
+        path: the file or folder to write.
+        overwrite: replace what is there already.
+        folder: make a folder, not a file.
+
+    Raises:
+        FileExistsError: it is there and `overwrite` is False.
+        OSError: it cannot be written, or the disk is full.
+
+    Example:
+        >>> import tempfile
+        >>> place = Path(tempfile.mkdtemp())
+        >>> with atomic(place / "notes.txt") as temporary:
+        ...     _ = temporary.write_text("whole")
+        >>> (place / "notes.txt").read_text()
+        'whole'
+    """
+    target = Path(os.path.realpath(path))
+    temporary = hidden(target)
+    try:
+        _check_target(path, target, overwrite, folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if folder:
+            temporary.mkdir()
+        else:
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        yield temporary
+        if not folder:
+            flush(temporary)
+        publish(temporary, target, overwrite=overwrite)
+    except OSError as error:
+        raise _one_sentence(error, path, target, temporary) from error
+    finally:
+        remove(temporary)
+
+
+def _check_target(path: str | Path, target: Path, overwrite: bool, folder: bool) -> None:
+    if not os.path.lexists(target):
+        return
+    if not (stat.S_ISDIR if folder else stat.S_ISREG)(target.lstat().st_mode):
+        kind = "folder" if folder else "plain file"
+        raise OSError(f"{path} could not be written: it is there already and is not a {kind}.")
+    if not overwrite:
+        raise _exists(path)
+
+
+def _exists(path: str | Path) -> FileExistsError:
+    return FileExistsError(
+        f"{path} already exists; give overwrite=True (--overwrite on the command line) to replace it."
+    )
+
+
+def publish(made: Path, target: Path, *, overwrite: bool = False, aside: Path | None = None) -> None:
+    """Rename what was `made`, a file or folder on the same disk, to `target`.
+
+    Args:
+        made: the file or folder, its bytes on the disk.
+        target: its new name.
+        overwrite: replace what is there, but for an empty folder, which a folder always replaces.
+        aside: where a folder that is replaced goes meanwhile, for it cannot be replaced in one step; it is removed in
+            the end. A hidden name beside it by default.
+
+    Raises:
+        FileExistsError: `target` is there, or has appeared meanwhile, and `overwrite` is False.
+    """
+    if made.is_dir():
+        _publish_folder(made, target, overwrite, aside or hidden(target))
+    elif overwrite:
+        os.replace(made, target)
+    else:
+        _publish_file(made, target)
+    flush(target.parent)
+
+
+def _publish_file(made: Path, target: Path) -> None:
+    """Rename where nothing is."""
+    try:
+        try:
+            os.link(made, target)
+            remove(made)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links: reserve the name instead
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            os.replace(made, target)
+    except FileExistsError:
+        raise _exists(target) from None
+
+
+def _publish_folder(made: Path, target: Path, overwrite: bool, aside: Path) -> None:
+    replaces = target.is_dir() and any(target.iterdir())
+    if replaces and not overwrite:
+        raise _exists(target)
+    if replaces:
+        target.rename(aside)
+    try:
+        made.rename(target)
+    except OSError:
+        if replaces:
+            aside.rename(target)
+        raise
+    remove(aside)
+
+
+def _one_sentence(error: OSError, path: str | Path, target: Path, temporary: Path) -> OSError:
+    """The error as one sentence naming `path`, unless it already is one or is about another file."""
+    about = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+    inside = about is not None and temporary in about.parents
+    place = about in (target, temporary, *target.parents)
+    if error.strerror is None and str(temporary) in str(error):  # told of a file in a folder
+        told = type(error)(str(error).replace(str(temporary), str(path)))
+        told.errno = error.errno
+        return told
+    if error.strerror is None or not (about is None or inside or place):
+        return error
+    if place and isinstance(error, FileExistsError | NotADirectoryError):
+        return NotADirectoryError(f"{path} could not be written: part of its folder's path is a file.")
+    return unwritable(path, error)
+
+
+def write_text(path: str | Path, text: str, *, overwrite: bool = False) -> Path:
+    r"""Write `text` as UTF-8 with its line ends unchanged, whole or not at all, and return the path.
+
+    Raises:
+        FileExistsError: the file is there and `overwrite` is False.
+        OSError: it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> write_text(Path(tempfile.mkdtemp()) / "notes.txt", "one line\n").read_text()
+        'one line\n'
+    """
+    with atomic(path, overwrite=overwrite) as temporary:
+        temporary.write_bytes(text.encode())
+    return Path(path)
+
+
+def hidden(path: Path) -> Path:
+    """A new name beside `path` for what is not complete, which readers pass over."""
+    return path.with_name(f".{path.stem[:100]}.{secrets.token_hex(8)}{PART}{path.suffix}")
+
+
+def clear(folder: Path, stem: str = "*") -> None:
+    """Remove what killed processes left of outputs in a folder, or of those whose name without suffix is `stem`.
+
+    Only for who holds the folder, or that output, by `jobs.lock`: what others are writing goes too.
+    """
+    for left in folder.glob(f".{stem if stem == '*' else glob.escape(stem[:100])}.{'[0-9a-f]' * 16}{PART}*"):
+        remove(left)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder as far as the system lets us."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def flush(path: Path) -> None:
+    """Bring a file's bytes to the disk, or a folder's own entries where the system can."""
+    folder = path.is_dir()
+    try:
+        descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        if not folder:
+            raise
+
+
+def check(folder: Path, what: str | Path) -> Path:
+    """Refuse a folder that cannot be made or written in; give the nearest one on the way to it that is there.
+
+    Raises:
+        NotADirectoryError: it, or a part of its path, is a file.
+        PermissionError: it cannot be written.
+    """
+    near = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not near.is_dir():
+        raise NotADirectoryError(f"{what} could not be written: {near} is a file.")
+    if not os.access(near, os.W_OK | os.X_OK):
+        raise PermissionError(f"{what} could not be written: the folder {near} cannot be written.")
+    return near
+
+
+@contextlib.contextmanager
+def one_sentence(what: str | Path) -> Iterator[None]:
+    """Turn errors of the system inside the block into one sentence about `what`; those already told stay."""
+    try:
+        yield
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        raise unwritable(what, error) from error
+
+
+def unwritable(what: str | Path, error: OSError) -> OSError:
+    """An error of the system as one sentence about `what`, of the same class and with the same `errno`.
+
+    >>> unwritable("notes.txt", OSError(28, "No space left on device"))
+    OSError('notes.txt could not be written: no space left on device.')
+    """
+    reason = error.strerror or (os.strerror(error.errno) if error.errno else str(error)).rstrip(".")
+    told = type(OSError(error.errno, ""))(f"{what} could not be written: {reason[:1].lower()}{reason[1:]}.")
+    told.errno = error.errno
+    return told
+
+
+def few(names: Sequence[str], shown: int = 3) -> str:
+    """The first names, and how many more there are, for messages.
+
+    >>> few(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    rest = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def finite(value: Any) -> Any:
+    """JSON values with None for numbers that are not finite, which JSON does not have.
+
+    >>> finite({"a": [1.0, float("nan")]})
+    {'a': [1.0, None]}
+    """
+    if isinstance(value, dict):
+        return {key: finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

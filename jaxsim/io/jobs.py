@@ -1,0 +1,339 @@
+"""Jobs that can be cut off: locks, records with checksums, settings that must agree, results kept as blocks.
+
+Whatever is killed at whatever moment, what readers find is whole, and the same call goes on:
+
+    begin(folder, settings)     the settings are kept; a folder of other settings is refused, naming them
+    lock(folder)                one process at a time; a killed one lets go
+    write_record, read_record   a JSON object with its SHA-256: progress, settings, checksums
+    write_block, read_block     arrays with a record and a SHA-256 each
+    Blocks(folder, settings)    many of those, each computed once by one process, and again where it is damaged
+
+Files and folders are published by `files.atomic` and `files.publish`.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxsim.io import files
+from jaxsim.io.arrays import read_npz, write_npz
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None
+
+RECIPE = "recipe.json"
+"""File of the settings of the work in a folder."""
+RECORD = "record"
+"""Name of a block's record among its arrays."""
+SEAL = "sha256_of_record"
+"""Key of a record's own SHA-256."""
+REMEDY = "give the same settings or another folder"
+
+
+class Damaged(ValueError):
+    """A file that is not as it was written; the message names it."""
+
+
+# Checksums
+
+
+def sha256(values: np.ndarray) -> str:
+    """SHA-256 of an array's bytes in C order, in hexadecimal; its shape and type do not count.
+
+    >>> sha256(np.zeros(2, np.int8))[:8]
+    '96a296d2'
+    """
+    return hashlib.sha256(np.asarray(values).tobytes()).hexdigest()
+
+
+def sha256_of_json(content: Any) -> str:
+    """SHA-256 of JSON values, whatever the order of their keys.
+
+    >>> sha256_of_json({"a": 1, "b": [2]}) == sha256_of_json({"b": [2], "a": 1})
+    True
+    """
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def verify(path: str | Path, arrays: Mapping[str, np.ndarray], sums: Mapping[str, str]) -> None:
+    """Compare arrays read from `path` with their checksums.
+
+    Raises:
+        Damaged: one differs, is missing, or has none; the message names it.
+    """
+    for name in {**sums, **arrays}:
+        if name not in arrays or sha256(arrays[name]) != sums.get(name):
+            raise Damaged(f"{path} is damaged: array {name!r} differs from its checksum.")
+
+
+# Records
+
+
+def write_record(path: str | Path, content: Mapping[str, Any], *, overwrite: bool = True) -> Path:
+    """Write a JSON object with its SHA-256, whole or not at all.
+
+    Raises:
+        FileExistsError: the file is there and `overwrite` is False.
+        OSError: it cannot be written.
+
+    >>> import tempfile
+    >>> path = write_record(Path(tempfile.mkdtemp()) / "done.json", {"pictures": 3})
+    >>> read_record(path)
+    {'pictures': 3}
+    """
+    return files.write_text(path, _sealed(content) + "\n", overwrite=overwrite)
+
+
+def read_record(path: str | Path) -> dict[str, Any]:
+    """The JSON object that `write_record` wrote.
+
+    Raises:
+        Damaged: it cannot be read, or is not as it was written.
+    """
+    try:
+        return _unsealed(path, Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Damaged(f"{path} is damaged: it cannot be read ({type(error).__name__}).") from error
+
+
+def _sealed(content: Mapping[str, Any]) -> str:
+    plain = _plain(content)
+    return json.dumps(plain | {SEAL: sha256_of_json(plain)}, indent=1)
+
+
+def _unsealed(path: str | Path, text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise Damaged(f"{path} is damaged: {error}.") from None
+    if not isinstance(found, dict):
+        raise Damaged(f"{path} is damaged: it holds no JSON object.")
+    if found.pop(SEAL, None) != sha256_of_json(found):
+        raise Damaged(f"{path} is damaged: its record differs from its checksum.")
+    return found
+
+
+def _plain(content: Any) -> Any:
+    return json.loads(json.dumps(content))
+
+
+# Settings
+
+
+def begin(folder: str | Path, settings: Mapping[str, Any], *, remedy: str = REMEDY) -> None:
+    """Keep the settings of the work in a folder, made if missing, or compare them with those of the work there.
+
+    Args:
+        folder: of the work.
+        settings: what the results depend on, JSON types.
+        remedy: ends the message.
+
+    Raises:
+        ValueError: the folder holds work of other settings, or they are damaged.
+        OSError: it cannot be written.
+    """
+    path = Path(folder) / RECIPE
+    try:
+        write_record(path, settings, overwrite=False)
+    except FileExistsError:
+        agree(read_record(path), settings, folder, remedy=remedy)
+
+
+def agree(theirs: Mapping[str, Any], ours: Mapping[str, Any], what: str | Path, *, remedy: str = REMEDY) -> None:
+    """Refuse to go on with work of other settings.
+
+    Args:
+        theirs: settings of the work there, as read from JSON.
+        ours: settings now, JSON types.
+        what: is there; begins the message.
+        remedy: ends the message.
+
+    Raises:
+        ValueError: they differ; the message names the settings that do, those of a setting by `outer.inner`.
+
+    >>> agree({"steps": 9, "plan": {"size": 8}}, {"steps": 9, "plan": {"size": 4}, "seed": 0}, "run")
+    Traceback (most recent call last):
+    ValueError: run was made with other settings: plan.size is 8 (here 4), seed is None (here 0); give ...
+    """
+    if odd := list(_differing(theirs, _plain(ours))):
+        raise ValueError(f"{what} was made with other settings: {files.few(odd)}; {remedy}.")
+
+
+def _differing(theirs: Mapping[str, Any], ours: Mapping[str, Any], outer: str = "") -> Iterator[str]:
+    for key in {**theirs, **ours}:
+        there, here = theirs.get(key), ours.get(key)
+        if isinstance(there, dict) and isinstance(here, dict):
+            yield from _differing(there, here, f"{outer}{key}.")
+        elif there != here:
+            there, here = (textwrap.shorten(str(value), 100) for value in (there, here))
+            yield f"{outer}{key} is {there} (here {here})"
+
+
+# Locks
+
+
+@contextlib.contextmanager
+def lock(folder: str | Path) -> Iterator[None]:
+    """Keep others from a folder, made if missing, while the block runs; a killed process lets go by itself.
+
+    Where the system or the file system has no locks, nobody is kept out.
+
+    Raises:
+        BlockingIOError: it is in use by another process, or by another block of this one.
+        OSError: it cannot be made.
+    """
+    with files.one_sentence(folder):
+        descriptor = _locked(Path(folder))
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _locked(folder: Path) -> int | None:
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        if fcntl is None:
+            return None
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            text = f"{folder} is in use by another process: wait for it, or give another folder."
+            raise BlockingIOError(text) from None
+        except OSError:  # the file system has no locks
+            return descriptor
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(folder)):
+                return descriptor
+        os.close(descriptor)  # whoever held it has removed it meanwhile
+
+
+# Blocks
+
+
+def write_block(
+    path: str | Path, arrays: Mapping[str, Any], record: Mapping[str, Any], *, overwrite: bool = False
+) -> Path:
+    """Write arrays to an npz file with a record of what they are and a SHA-256 of each, whole or not at all.
+
+    Raises:
+        FileExistsError: the file is there and `overwrite` is False.
+        OSError: it cannot be written.
+
+    >>> import tempfile
+    >>> path = write_block(Path(tempfile.mkdtemp()) / "a.npz", {"x": np.arange(3)}, {"seed": 1})
+    >>> read_block(path)
+    ({'seed': 1}, {'x': array([0, 1, 2])})
+    """
+    plain = {name: np.asarray(values) for name, values in arrays.items()}
+    sums = {name: sha256(values) for name, values in plain.items()}
+    return write_npz(path, plain | {RECORD: np.array(_sealed({**record, "arrays": sums}))}, overwrite=overwrite)
+
+
+def read_block(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The record and the arrays that `write_block` wrote.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        Damaged: it is not as it was written.
+    """
+    try:
+        arrays = read_npz(path)
+    except ValueError as error:
+        raise Damaged(str(error)) from error
+    record = _unsealed(path, str(arrays.pop(RECORD, "")))
+    verify(path, arrays, record.pop("arrays"))
+    return record, arrays
+
+
+class Blocks:
+    """Results by name in a folder, each computed once by one process, and again where it is damaged.
+
+    Processes may share the folder: one that asks for what another computes is told so by `lock`, and can take the
+    next meanwhile. While it is being computed, a result has `NAME.part` for checkpoints.
+
+    Args:
+        folder: where; made if missing.
+        settings: what all results depend on, JSON types.
+        provenance: noted down in every block, such as versions; JSON types.
+        remedy: ends the message on other settings.
+
+    Raises:
+        ValueError: the folder holds results of other settings, or these are damaged.
+        OSError: it cannot be written.
+
+    >>> import tempfile
+    >>> blocks = Blocks(tempfile.mkdtemp(), {"seed": 0})
+    >>> for _ in range(2):
+    ...     print(blocks.get("a", lambda checkpoints: print("computed") or {"score": 0.5}))
+    computed
+    {'score': array(0.5)}
+    {'score': array(0.5)}
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        settings: Mapping[str, Any],
+        *,
+        provenance: Mapping[str, Any] | None = None,
+        remedy: str = REMEDY,
+    ):
+        self.folder = Path(folder)
+        self._own, self._provenance = sha256_of_json(settings), dict(provenance or {})
+        begin(folder, settings, remedy=remedy)
+
+    def path(self, name: str) -> Path:
+        """Where the block of that name is, or will be."""
+        return self.folder / "results" / f"{name}.npz"
+
+    def read(self, name: str) -> dict[str, np.ndarray] | None:
+        """The arrays of that name; None where they are not there, or damaged, which is warned of."""
+        path = self.path(name)
+        if not path.exists():
+            return None
+        try:
+            record, arrays = read_block(path)
+            if (record["name"], record["settings"]) != (name, self._own):
+                raise Damaged(f"{path} is damaged: it is a block of another name or other settings.")
+        except Damaged as error:
+            warnings.warn(f"{error} It is computed again.", RuntimeWarning, stacklevel=3)
+            return None
+        return arrays
+
+    def get(self, name: str, compute: Callable[[Path], Mapping[str, Any]]) -> dict[str, np.ndarray]:
+        """The arrays of that name; where they are not there, or damaged, those that `compute` gives.
+
+        Args:
+            name: of the block.
+            compute: given a folder for checkpoints, not made yet, which is removed when the arrays are kept.
+
+        Raises:
+            BlockingIOError: another process is computing them.
+            OSError: they cannot be written; the checkpoints stay.
+        """
+        path, part = self.path(name), self.folder / "results" / f"{name}{files.PART}"
+        found = self.read(name)
+        if found is None:
+            with lock(part):
+                found = self.read(name)  # another process may have been faster
+                if found is None:
+                    files.clear(path.parent, path.stem)
+                    found = {key: np.asarray(values) for key, values in compute(part / "checkpoints").items()}
+                    record = {"name": name, "settings": self._own, **self._provenance}
+                    write_block(path, found, record, overwrite=True)
+                files.remove(part)
+        return found
