@@ -13,7 +13,6 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.tree_util import register_static
 from jaxtyping import Array, Bool, Float
 
@@ -196,8 +195,8 @@ class Duality:
     True
     """
 
-    q: Float[Array | np.ndarray, "d e"] | None = None
-    d: Float[Array | np.ndarray, "n n"] | None = None
+    q: Float[Array, "d e"] | None = None
+    d: Float[Array, "n n"] | None = None
 
     def __call__(self, x: Float[Array, "n ..."]) -> Float[Array, "n e"]:
         """`(n, ..., c) -> (n, e)`."""

@@ -340,8 +340,8 @@ def test_duality_has_gradients_in_its_matrices():
 REFUSED = {
     "no positions": (transforms.instance_norm, "flat", r"instance_norm needs .* not \(10, 6\)"),
     "odd channels": (GroupNorm(3), "image", "cannot divide 4 channels into 3 equal groups"),
-    "width of Q": (Duality(q=np.eye(5)), "flat", r"Q of shape \(5, 5\) for features of width 6"),
-    "width of D": (Duality(d=np.eye(9)), "flat", r"D of shape \(9, 9\) for 10 images"),
+    "width of Q": (Duality(q=jnp.eye(5)), "flat", r"Q of shape \(5, 5\) for features of width 6"),
+    "width of D": (Duality(d=jnp.eye(9)), "flat", r"D of shape \(9, 9\) for 10 images"),
 }
 
 
