@@ -335,9 +335,11 @@ def test_intervals_save_load_and_table(tmp_path):
 def test_intervals_refuse():
     r, truth, _ = resampled()
     ask = {"diagonal": True, "key": jax.random.key(0)}
-    for kind in ("half-samples", "subsample", "jackknife", "permutation", "parametric bootstrap"):
+    for kind in ("half-samples", "subsample", "jackknife", "permutation"):
         with pytest.raises(ValueError, match=f"not resamples made by {kind}"):
             evaluation.agreement_intervals(resampled(kind=kind)[0], truth, **ask)
+    with pytest.raises(ValueError, match="no scheme is named 'parametric bootstrap'"):
+        evaluation.agreement_intervals(resampled(kind="parametric bootstrap")[0], truth, **ask)
     with pytest.raises(TypeError, match="not ndarray"):
         evaluation.agreement_intervals(r.values, truth, **ask)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="evaluation.spearman or evaluation.pearson"):

@@ -9,9 +9,9 @@ from jaxsim import extras
 from jaxsim.cli.output import check, emit, note, table
 
 SUMMARY = "weights of a public network"
-HELP = """Convert a checkpoint of a public network to a safetensors file for
-`jaxsim.vision.models.from_safetensors`. Every tensor is used, or left out for a reason that is shown; else nothing is
-written, and an error names those that do not fit.
+HELP = """Convert a checkpoint of a public network to a safetensors file for `jaxsim.vision.models.from_safetensors`.
+Every tensor is used, or left out for a reason that is shown; else nothing is written, and an error names those
+that do not fit.
 
 networks (--network):
   resnet50             ResNet-50 with the names of torchvision, which timm and the Places networks keep
