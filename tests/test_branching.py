@@ -14,6 +14,7 @@ pytest.importorskip("skimage")
 
 from jaxsim import measures
 from jaxsim.cli import arguments
+from jaxsim.io.jobs import Blocks
 from jaxsim.studies import branching
 from jaxsim.studies.branching import networks
 from jaxsim.studies.branching.augmentation import warp
