@@ -332,6 +332,12 @@ def test_intervals_save_load_and_table(tmp_path):
     np.testing.assert_array_equal(table[["low", "high"]].to_numpy(), out.interval)
 
 
+def test_a_seed_is_the_key_made_of_it():
+    r, truth, _ = resampled()
+    by_key = evaluation.agreement_intervals(r, truth, diagonal=True, key=jax.random.key(0))
+    np.testing.assert_array_equal(evaluation.agreement_intervals(r, truth, diagonal=True).draws, by_key.draws)
+
+
 def test_intervals_refuse():
     r, truth, _ = resampled()
     ask = {"diagonal": True, "key": jax.random.key(0)}
