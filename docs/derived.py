@@ -119,8 +119,8 @@ def parts_table(kind: str) -> str:
 def schemes_table() -> str:
     """Every resampling scheme with the first line of its docstring."""
     known = js.schemes.NAMED.items()
-    rows = [[f"`{value.__name__}`", f'`"{name}"`', inspect.getdoc(value).splitlines()[0]] for name, value in known]
-    return _table(["scheme", "name", "resamples"], *rows)
+    rows = [[f'`{value.__name__}` `"{name}"`', inspect.getdoc(value).splitlines()[0]] for name, value in known]
+    return _table(["scheme", "resamples"], *rows)
 
 
 def coverage_table() -> str:

@@ -16,14 +16,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.tree_util import register_static
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 from jaxsim import centering, ranks
 from jaxsim.linalg import dot, long_dot, sum_of_squares
 from jaxsim.protocols import CONSTANT, MARGINS, ComparatorCapabilities, declared, public_names
 
 
-def condensed(m: Float[Array, "n n ..."]) -> Float[Array, "p ..."]:
+def condensed(m: Num[Array, "n n ..."]) -> Num[Array, "p ..."]:
     """The n (n - 1) / 2 entries above the diagonal, in an order of our own that needs no gather.
 
     Row i and a mirrored row from the other end fill one row of a rectangle: rows i and n - 1 - i have n - 1 entries

@@ -251,8 +251,10 @@ def square_maps(maps: Any, ids: Any = None) -> Networks:
     if isinstance(arrays, tuple):
         condensed = any(m.ndim == 1 for m in arrays)
         arrays = tuple(_square(name, m) for name, m in zip(names, arrays, strict=True))
+    elif traced(arrays):
+        _check_square(names[0], arrays.shape[1:])
     else:
-        for name, m in zip(names, arrays[:1] if traced(arrays) else np.asarray(arrays), strict=False):
+        for name, m in zip(names, np.asarray(arrays), strict=True):
             _square(name, m)
     return dataclasses.replace(_checked(names, arrays, ids, "maps"), maps=True, condensed=condensed)
 
@@ -268,10 +270,14 @@ def _square(name, m):
         full = np.zeros((n, n), m.dtype)
         full[i, j] = np.asarray(m)
         return full + full.T
-    if m.ndim != 2 or m.shape[0] != m.shape[1]:
-        raise ValueError(f"map {name!r} has shape {m.shape}; it must be (n, n), or condensed to n (n - 1) / 2.")
+    _check_square(name, m.shape)
     if not traced(m):
         host = np.where(np.isfinite(m), m, 0)
         if np.max(np.abs(host - host.T), initial=0) > 1e-4 * np.max(np.abs(host), initial=0):
             raise ValueError(f"map {name!r} is not symmetric.")
     return m
+
+
+def _check_square(name, shape):
+    if len(shape) != 2 or shape[0] != shape[1]:
+        raise ValueError(f"map {name!r} has shape {shape}; it must be (n, n), or condensed to n (n - 1) / 2.")

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from jaxsim import statistics
@@ -38,8 +39,11 @@ def _layout(strata: Any, images: int, subset: int | None = None, *, halves: bool
     """Sort n images by their labels, for subsets of size `subset` or for `halves`.
 
     Raises:
+        TypeError: JAX is tracing the labels.
         ValueError: there is not one label an image.
     """
+    if isinstance(strata, Tracer):
+        raise TypeError("strata must be known outside jit, where images are sorted by them; make the scheme there.")
     labels = np.zeros(images, int) if strata is None else np.asarray(strata)
     if labels.shape != (images,):
         raise ValueError(f"strata has shape {labels.shape}; it must hold one label for each of the {images} images.")
@@ -336,8 +340,8 @@ def describe(scheme: Scheme) -> str:
     return f"{scheme.kind}({', '.join(given)})"
 
 
-def _check_subsets(scheme: Subsample, images: int, min_images: int) -> np.ndarray | None:
-    """The explicit subsets as an integer array, or None.
+def _check_subsets(scheme: Subsample, images: int, min_images: int) -> Any:
+    """The explicit subsets as an integer array, or None; those that JAX is tracing go unread.
 
     Raises:
         ValueError: neither or both of size and indices are given, or they do not fit the images.
@@ -347,10 +351,12 @@ def _check_subsets(scheme: Subsample, images: int, min_images: int) -> np.ndarra
     if scheme.indices is None:
         _check_size(scheme.size, images, min_images)
         return None
-    rows = np.asarray(scheme.indices)
+    rows = scheme.indices if isinstance(scheme.indices, Tracer) else np.asarray(scheme.indices)
     if rows.ndim != 2 or rows.dtype.kind not in "iu":
         raise ValueError(f"Subsample indices must be integers (B, m), not {rows.dtype} of shape {rows.shape}.")
     _check_size(rows.shape[1], images, min_images)
+    if isinstance(rows, Tracer):
+        return rows.astype(np.int32)
     outside = np.flatnonzero((rows < 0).any(1) | (rows >= images).any(1))
     if outside.size:
         raise ValueError(f"row {outside[0]} of the subsample indices names an image outside 0 ... {images - 1}.")
@@ -374,18 +380,20 @@ def _check_size(size, images, min_images):
         )
 
 
-def _check_weights(weights: Any, images: int) -> np.ndarray:
-    """Explicit bootstrap weights as floats `(B, n)`.
+def _check_weights(weights: Any, images: int) -> Any:
+    """Explicit bootstrap weights as floats `(B, n)`; those that JAX is tracing go unread.
 
     Raises:
         ValueError: they have another shape, are negative or not finite, or a row counts no image.
     """
-    weights = np.asarray(weights)
+    weights = weights if isinstance(weights, Tracer) else np.asarray(weights)
     if weights.dtype.kind not in "biuf":
         raise ValueError(f"bootstrap weights must be numbers, not {weights.dtype}.")
     weights = weights.astype(np.float32 if weights.dtype.itemsize <= 4 else float)
     if weights.ndim != 2 or weights.shape[1] != images:
         raise ValueError(f"bootstrap weights have shape {weights.shape}; they must be (B, {images}).")
+    if isinstance(weights, Tracer):
+        return weights
     bad = np.flatnonzero(~np.isfinite(weights).all(1) | (weights < 0).any(1) | (weights.sum(1) == 0))
     if bad.size:
         raise ValueError(f"row {bad[0]} of the bootstrap weights is negative, not finite, or all zero.")

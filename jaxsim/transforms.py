@@ -205,8 +205,8 @@ class Duality:
             raise ValueError(f"Duality has Q of shape {self.q.shape} for features of width {x.shape[1]}.")
         if self.d is not None and self.d.shape[1] != x.shape[0]:
             raise ValueError(f"Duality has D of shape {self.d.shape} for {x.shape[0]} images.")
-        x = x if self.d is None else dot(self.d.astype(x.dtype), x)
-        return x if self.q is None else dot(x, self.q.astype(x.dtype))
+        x = x if self.d is None else dot(jnp.asarray(self.d, x.dtype), x)
+        return x if self.q is None else dot(x, jnp.asarray(self.q, x.dtype))
 
 
 identity = Identity()

@@ -13,6 +13,7 @@ pytest.importorskip("grain")
 pytest.importorskip("skimage")
 
 from jaxsim import measures
+from jaxsim.io.jobs import Blocks
 from jaxsim.studies import branching
 from jaxsim.studies.branching import networks
 from jaxsim.studies.branching.augmentation import warp
@@ -187,7 +188,7 @@ def test_folders_of_several_layouts_and_lists_without_a_split_are_refused(folder
         branching.open_folder(tmp_path / "one")
 
 
-def test_the_command_line_offers_what_there_is():
+def test_every_layout_has_a_writer():
     assert set(datasets.LAYOUTS) == set(export.WRITERS)
 
 

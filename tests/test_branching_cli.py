@@ -142,7 +142,7 @@ def test_seeds_are_averaged_work_is_taken_up_and_the_table_is_that_of_the_paper(
     assert found["best"]["edge"] == ("conv1", "conv2")[int(np.argmin(values.mean(0)))]
     scores = [float(row["edge similarity"]) for row in table]
     assert found["recommended"]["edge"] == ("conv1", "conv2")[int(np.argmax(scores))]
-    assert not list(work.glob("checkpoints/*"))
+    assert not list(work.glob("results/*.part"))
     assert main([str(a) for a in branch(place, "nyud_mt", out, *more, "--overwrite", "--quiet")]) == 0
     text = capsys.readouterr().out
     assert len(calls) == 5

@@ -65,6 +65,12 @@ def test_plain(kind):
     close(got, value(kind)(jnp.asarray(a_map())), 1e-6)
 
 
+@both
+def test_weighted_without_jit(kind):
+    got = value(kind)(jnp.asarray(a_map()), jnp.asarray(weightings()[-1], jnp.float32))
+    close(got, weighted(np.float32)[kind][-1], 1e-6)
+
+
 def test_unbiased_is_szekely_and_rizzo():
     close(centering.unbiased(jnp.asarray(a_map())), o.u_center(a_map().astype(float)))
 

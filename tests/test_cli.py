@@ -20,7 +20,7 @@ import jaxsim.cli.affinity
 import jaxsim.cli.bootstrap
 from jaxsim import demo, io, results
 from jaxsim.cli import COMMANDS, build_parser, evaluate, main
-from jaxsim.io import files as io_files
+from jaxsim.io.files import unwritable
 
 pytest.importorskip("matplotlib")
 
@@ -477,7 +477,7 @@ def test_a_full_disk_leaves_everything_as_it_was(path, out, capsys, limit):
 
 def test_a_disk_that_is_full_elsewhere_is_not_told_of_out(monkeypatch, path, out, capsys):
     def full(*_):
-        raise io_files.unwritable("work/a.json", OSError(errno.ENOSPC, "No space left on device"))
+        raise unwritable("work/a.json", OSError(errno.ENOSPC, "No space left on device"))
 
     monkeypatch.setattr(jaxsim.cli.affinity, "save_affinity", full)
     assert main(["affinity", path, "--out", str(out), "--quiet"]) == 2

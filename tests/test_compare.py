@@ -89,10 +89,17 @@ def test_scores_of_ranks_are_scipys(name):
     np.testing.assert_allclose(found()[name][0][0, 1], want, rtol=0, atol=SCORE)
 
 
-@pytest.mark.parametrize("name", ["spearman", "u_centered_cosine", "centered_cosine"])
+@every
 def test_jit_is_eager(name):
     a, b = (jnp.asarray(m) for m in maps()[:2])
     np.testing.assert_allclose(value(name)(a, b), found()[name][0][0, 1], rtol=0, atol=SCORE)
+
+
+@every
+def test_jit_is_eager_under_weights(name):
+    w = jnp.asarray(weightings().T, jnp.float32)
+    got = value(name).weighted(prepared(name, jnp.asarray(maps())), None, w)
+    np.testing.assert_allclose(got, weighted()[name], rtol=0, atol=SCORE)
 
 
 @every

@@ -41,7 +41,7 @@ def test_modules_that_are_listed_by_hand_are_complete(module):
 
 def test_every_measure_has_a_page():
     found = {path.stem for path in (DOCS / "measures").glob("[!_]*.md")} - {"index"}
-    assert found == set(measures.NAMED)
+    assert found == set(measures.NAMED), "copy docs/measures/_template.md for a new measure"
     index = (DOCS / "measures" / "index.md").read_text()
     for name in measures.NAMED:
         text = (DOCS / "measures" / f"{name}.md").read_text()

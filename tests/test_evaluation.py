@@ -332,12 +332,20 @@ def test_intervals_save_load_and_table(tmp_path):
     np.testing.assert_array_equal(table[["low", "high"]].to_numpy(), out.interval)
 
 
+def test_a_seed_is_the_key_made_of_it():
+    r, truth, _ = resampled()
+    by_key = evaluation.agreement_intervals(r, truth, diagonal=True, key=jax.random.key(0))
+    np.testing.assert_array_equal(evaluation.agreement_intervals(r, truth, diagonal=True).draws, by_key.draws)
+
+
 def test_intervals_refuse():
     r, truth, _ = resampled()
     ask = {"diagonal": True, "key": jax.random.key(0)}
-    for kind in ("half-samples", "subsample", "jackknife", "permutation", "parametric bootstrap"):
+    for kind in ("half-samples", "subsample", "jackknife", "permutation"):
         with pytest.raises(ValueError, match=f"not resamples made by {kind}"):
             evaluation.agreement_intervals(resampled(kind=kind)[0], truth, **ask)
+    with pytest.raises(ValueError, match="no scheme is named 'parametric bootstrap'"):
+        evaluation.agreement_intervals(resampled(kind="parametric bootstrap")[0], truth, **ask)
     with pytest.raises(TypeError, match="not ndarray"):
         evaluation.agreement_intervals(r.values, truth, **ask)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="evaluation.spearman or evaluation.pearson"):

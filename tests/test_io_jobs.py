@@ -84,7 +84,7 @@ def read_block(path):
 what, folder = sys.argv[1], Path(sys.argv[2])
 write, read = globals()["write_" + what], globals()["read_" + what]
 moments, seen, left = random.Random(what), 0, 0
-for _ in range(40):
+while seen < 15 or left < 5:  # kills that fell while something was being written
     process = os.fork()
     if process == 0:
         for i in itertools.count():
@@ -98,7 +98,6 @@ for _ in range(40):
         seen += 1
     files.clear(folder)
     assert [path.name for path in folder.iterdir()] in ([], ["out"])
-print(seen, left)
 """
 
 
@@ -112,9 +111,6 @@ def test_killed_at_random_a_reader_sees_all_or_nothing(what, tmp_path):
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    seen, left = map(int, done.stdout.split())
-    assert seen > 20
-    assert left > 5  # kills fell while something was being written
 
 
 def test_clearing_takes_only_what_was_left_of_that_output(tmp_path):
@@ -394,6 +390,18 @@ def test_a_failed_computation_leaves_no_block_but_its_checkpoints(tmp_path):
         blocks.get("one", fails)
     assert blocks.read("one") is None
     assert (tmp_path / "results" / "one.part" / "checkpoints").is_dir()
+
+
+def test_what_a_process_killed_after_writing_a_block_has_left_goes(tmp_path):
+    blocks = jobs.Blocks(tmp_path, {})
+    blocks.get("one", lambda _: {"score": 1})
+    part = tmp_path / "results" / "one.part"
+    (part / "checkpoints").mkdir(parents=True)
+    with jobs.lock(part):  # somebody computes it again
+        assert blocks.get("one", never) == {"score": 1}
+        assert part.exists()
+    assert blocks.get("one", never) == {"score": 1}
+    assert not part.exists()
 
 
 def test_a_block_that_another_is_computing_is_not_waited_for(tmp_path):

@@ -115,7 +115,7 @@ def test_distances_are_not_negative(name):
 
 @functools.cache
 def padded():
-    where = np.pad(np.ones(D, bool), (0, 6))
+    where = jnp.pad(jnp.ones(D, bool), (0, 6))
     run = jax.jit(lambda x: {name: value(name)(x, where) for name in NAMES})
     return run(np.pad(features(), ((0, 0), (0, 6))))
 
@@ -144,14 +144,14 @@ def _jitted_at(d):
 # Parameters.
 @pytest.mark.parametrize("fraction", [0.2, 0.5, 1.0])
 def test_rbf_bandwidth(fraction):
-    close(pairwise.Rbf(fraction=fraction)(features()), o.rbf(features(), fraction))
+    close(pairwise.Rbf(fraction=fraction)(jnp.asarray(features())), o.rbf(features(), fraction))
     assert pairwise.Rbf() == pairwise.rbf
 
 
 @pytest.mark.parametrize("gamma", [0.01, 0.3])
 def test_laplacian_gamma(gamma):
-    close(pairwise.Laplacian(gamma=gamma)(features()), np.exp(-gamma * o.cityblock(features())))
-    close(pairwise.Laplacian(gamma=1 / D)(features()), maps()["laplacian"], 1e-6)
+    close(pairwise.Laplacian(gamma=gamma)(jnp.asarray(features())), np.exp(-gamma * o.cityblock(features())))
+    close(pairwise.Laplacian(gamma=1 / D)(jnp.asarray(features())), maps()["laplacian"], 1e-6)
 
 
 # Degenerate features.

@@ -76,6 +76,7 @@ def test_average_of_anything(v):
 def test_median_is_numpy(size):
     v = np.random.default_rng(size).exponential(size=size).astype(np.float32)
     assert median(v) == np.median(v)
+    assert ranks.median(jnp.asarray(v)) == np.median(v)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -283,7 +283,7 @@ def test_layers_find_the_tasks_they_were_made_of(monkeypatch):
     assert first == pytest.approx(float(engine.affinity(pair, measures.DDS_LAPLACIAN).values[0, 1]), abs=1e-5)
     reverse = reproduce.Setting({"conv1": codes, "conv2": {**codes, "l": codes["a"]}}, truth(np.eye(12)), groups)
     assert not catalog.layer_types(reverse).holds
-    with pytest.raises(ValueError, match="of semantic there is none"):
+    with pytest.raises(ValueError, match="there are none of group semantic"):
         catalog.layer_types(dataclasses.replace(setting("a", "g"), groups=dict.fromkeys(names, "2d")))
 
 
@@ -421,7 +421,7 @@ def test_run_takes_names_in_any_order_and_tells_progress():
         ("depth", {"features": {"conv1": features(0.8)}}, "several layers"),
         ("depth", {"labels": None}, "with labels"),
         ("layers", {"features": {"conv1": features(0.8)}}, "several layers"),
-        ("layers", {}, "class_object, which is no source"),
+        ("layers", {}, "class_object, which is not a source"),
         ("stages", {}, "stages trains networks"),
         ("sizes", {}, "sizes trains networks"),
         ("small", {}, "small trains networks"),
@@ -491,7 +491,7 @@ def test_setting_of_the_world(monkeypatch, tmp_path):
     kept = [reproduce.setting(True, **given, parts=["elsewhere"], work=tmp_path) for _ in range(2)]
     assert len(seen) == 6
     np.testing.assert_array_equal(kept[0].elsewhere["edge2d"], kept[1].elsewhere["edge2d"])
-    with pytest.raises(ValueError, match="in one only: reshade"):
+    with pytest.raises(ValueError, match="only in one: reshade"):
         reproduce.setting(encoders=encoders, truth=truth(np.eye(4), (*names, "reshade"), names))
 
 

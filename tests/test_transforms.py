@@ -107,7 +107,7 @@ def padded(kind):
     """The same transforms on features padded at every axis but the first, whole channel groups and more."""
     x = features(kind)
     wider = [(0, 0), *((0, 3) for _ in x.shape[1:-1]), (0, 2)]
-    where = np.pad(np.ones(x.shape[1:], bool), wider[1:])
+    where = jnp.pad(jnp.ones(x.shape[1:], bool), wider[1:])
 
     def run(x):
         names = [name for name in NAMES if (name, kind) in CASES]
@@ -129,7 +129,7 @@ def test_padding_counts_nowhere(name, kind):
 def test_padding_of_a_constant_channel():
     x = features("tokens")
     x[..., 1] = 3.0
-    where = np.pad(np.ones((5, 4), bool), ((0, 2), (0, 2)))
+    where = jnp.pad(jnp.ones((5, 4), bool), ((0, 2), (0, 2)))
 
     @jax.jit
     def run(x):
@@ -148,7 +148,7 @@ def test_ignores_positions(name):
     if name == "instance_norm":
         assert not own(name).ignores_positions
         return
-    got, want = np.asarray(value(name)(x.reshape(N, -1))), np.asarray(jitted("image")[name])
+    got, want = np.asarray(value(name)(jnp.asarray(x.reshape(N, -1)))), np.asarray(jitted("image")[name])
     same = got.shape == want.shape and np.allclose(got, want, atol=1e-5)
     assert same == own(name).ignores_positions
 
@@ -228,7 +228,7 @@ def test_constants_become_zero_compiled_too(name, level):
 
 @jax.jit
 def normalized(x):
-    where = np.pad(np.ones((7, 8), bool), ((0, 0), (0, 2)))
+    where = jnp.pad(jnp.ones((7, 8), bool), ((0, 0), (0, 2)))
     names = [*COLUMNS, "instance_norm", "layer_norm", "group_norm"]
     wider = jnp.pad(x, ((0, 0), (0, 0), (0, 2)))
     return {name: (value(name)(x), value(name)(wider, where)) for name in names}
@@ -308,8 +308,8 @@ def test_duality_is_the_element_wise_form(name, dtype, x64):
 def test_duality_of_any_matrices():
     rng = np.random.default_rng(3)
     x, q, d = features("flat"), rng.normal(size=(6, 3)), rng.normal(size=(N, N))
-    close(Duality(jnp.asarray(q), jnp.asarray(d))(x), o.duality(x, q, d))
-    assert Duality(jnp.asarray(q, jnp.float32))(x).shape == (N, 3)
+    close(Duality(jnp.asarray(q), jnp.asarray(d))(jnp.asarray(x)), o.duality(x, q, d))
+    assert Duality(jnp.asarray(q, jnp.float32))(jnp.asarray(x)).shape == (N, 3)
 
 
 def test_duality_is_traced_by_value():
@@ -340,8 +340,8 @@ def test_duality_has_gradients_in_its_matrices():
 REFUSED = {
     "no positions": (transforms.instance_norm, "flat", r"instance_norm needs .* not \(10, 6\)"),
     "odd channels": (GroupNorm(3), "image", "cannot divide 4 channels into 3 equal groups"),
-    "width of Q": (Duality(q=np.eye(5)), "flat", r"Q of shape \(5, 5\) for features of width 6"),
-    "width of D": (Duality(d=np.eye(9)), "flat", r"D of shape \(9, 9\) for 10 images"),
+    "width of Q": (Duality(q=jnp.eye(5)), "flat", r"Q of shape \(5, 5\) for features of width 6"),
+    "width of D": (Duality(d=jnp.eye(9)), "flat", r"D of shape \(9, 9\) for 10 images"),
 }
 
 
@@ -349,18 +349,18 @@ REFUSED = {
 def test_refused(why):
     transform, kind, message = REFUSED[why]
     with pytest.raises(ValueError, match=message):
-        transform(features(kind))
+        transform(jnp.asarray(features(kind)))
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize("kind", ["tokens", "image"])
 def test_groups(groups, kind):
     x = features(kind)
-    close(GroupNorm(groups)(x), o.group_norm(x, groups))
+    close(GroupNorm(groups)(jnp.asarray(x)), o.group_norm(x, groups))
 
 
 def test_one_group_is_layer_norm_and_one_channel_a_group_instance_norm():
-    x = features()
+    x = jnp.asarray(features())
     close(GroupNorm(1)(x), transforms.layer_norm(x), 1e-6)
     close(GroupNorm(4)(x), transforms.instance_norm(x), 1e-6)
 

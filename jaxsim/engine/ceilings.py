@@ -16,7 +16,7 @@ from jaxsim.engine.checks import (
     warn_undefined,
 )
 from jaxsim.engine.padding import buckets
-from jaxsim.engine.program import read_maps
+from jaxsim.engine.program import automatic, read_maps
 from jaxsim.linalg import dot
 from jaxsim.protocols import ComparatorCapabilities, declared
 from jaxsim.results import Maps
@@ -62,14 +62,15 @@ def noise_ceiling(group: Any, measure: Any, *, ids: Any = None, align: bool = Fa
         raise ValueError(f"a noise ceiling needs at least two members; there is only {''.join(nets.names)!r}.")
     check([measure], nets)
     parts, rows = buckets(nets, [measure])
-    found, bad = ceiling_call(measure, parts)
-    undefined = undefined_networks(nets, None, bad[rows], None)
+    found, bad = ceiling_call(measure, parts, rows)
+    undefined = undefined_networks(nets, None, bad, None)
     warn_undefined(say_undefined(measure, undefined, nets.images))
     return found
 
 
 @jax.jit
-def ceiling_call(measure, parts) -> tuple[NoiseCeiling, jax.Array]:
+@automatic
+def ceiling_call(measure, parts, rows) -> tuple[NoiseCeiling, jax.Array]:
     """The one device call of `noise_ceiling`: the bounds, and the undefined images of the members."""
     own: Any = declared(measure.compare, ComparatorCapabilities)
     read = read_maps([measure], parts, lambda _, m: (own.embed(m), (own.pooled or own.embed)(m)))
@@ -78,4 +79,4 @@ def ceiling_call(measure, parts) -> tuple[NoiseCeiling, jax.Array]:
     upper = dot(z, own.embed_pooled(total / count))
     others = lax.map(lambda pool: own.embed_pooled((total - pool) / (count - 1)), pools)
     bounds = NoiseCeiling(jnp.mean(own.finish(jnp.sum(z * others, 1))), jnp.mean(own.finish(upper)))
-    return bounds, read.undefined[0]
+    return bounds, read.undefined[0][rows]

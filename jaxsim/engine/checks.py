@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxsim.inputs import Networks, traced
 from jaxsim.measures import Measure, by_name, name_of, of_maps, part_by_name
@@ -80,8 +79,8 @@ def undefined_networks(x: Networks, y: Networks | None, bad_x, bad_y) -> dict[st
     """Networks without scores and the number of images to blame; none while JAX is tracing."""
     if traced(bad_x, bad_y):
         return {}
-    counts = [*zip(x.names, np.asarray(bad_x), strict=True)]
-    counts += [] if y is None else zip(y.names, np.asarray(bad_y), strict=True)
+    counts = [*zip(x.names, jax.device_get(bad_x), strict=True)]
+    counts += [] if y is None else zip(y.names, jax.device_get(bad_y), strict=True)
     return {name: int(count) for name, count in counts if count >= 0}
 
 

@@ -1,5 +1,6 @@
 """Device programs: every map is built once, measures share products, and scores are one matrix product."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxsim import compare
 from jaxsim.engine import feature_space
@@ -127,7 +129,31 @@ def score(measure: Measure, a: jax.Array, b: jax.Array) -> jax.Array:
     return lax.map(lambda u: lax.map(lambda v: measure.compare(u, v), b), a)
 
 
+def automatic(core: Callable) -> Callable:
+    """Let XLA divide a program's work, also where the axes of the arrays' mesh are explicit.
+
+    Results are then whole on every device.
+    """
+
+    @functools.wraps(core)
+    def call(*args):
+        leaves, tree = jax.tree.flatten(args)
+        arrays = {k: leaf for k, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)}
+        meshes = (jax.typeof(a).sharding.mesh for a in arrays.values())
+        mesh = next((m for m in meshes if m.explicit_axes), None)
+        if mesh is None:
+            return core(*args)
+
+        def run(arrays):
+            return core(*tree.unflatten([arrays.get(k, leaf) for k, leaf in enumerate(leaves)]))
+
+        return jax.sharding.auto_axes(run, out_sharding=NamedSharding(mesh, PartitionSpec()))(arrays)
+
+    return call
+
+
 @jax.jit
+@automatic
 def affinity_call(measures, x, y, rows, columns):
     """The one device call of `affinity` and `compare_maps`.
 
@@ -157,6 +183,7 @@ def _ordered(scores, rows, columns):
 
 
 @jax.jit
+@automatic
 def maps_call(measure, x, rows):
     """Maps `(T, n, n)` as the measure's `pairwise` defines them."""
     plain = Measure(measure.transform, measure.pairwise, compare.cosine)

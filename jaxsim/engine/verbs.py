@@ -56,7 +56,7 @@ def affinity(
 ) -> Affinity | list[Affinity]:
     """Similarity of networks with each other, or with others, over the same n images.
 
-    Works inside `jax.jit`, `vmap`, `grad` and `scan` on stacks; checks of values are then skipped.
+    Works inside `jax.jit`, `vmap`, `grad` and `scan`; checks of values and `missing="pairwise"` are not for there.
 
     Args:
         features: mapping of name to `(n, ..., c)`, or a stack `(T, n, ..., c)`; NumPy, JAX, or any DLPack array.
@@ -246,6 +246,8 @@ def _pairwise(measures, x, y, memory) -> tuple[list[Affinity], list[str]]:
             )
             continue
         found, more = _scores(measures, x.select(rows, shared), columns.select(cols, shared), memory)
+        if inputs.traced(found):
+            raise TypeError('missing="pairwise" fills its matrix outside jit; call it there, or use missing="shared".')
         said += more
         for k, one in enumerate(found):
             values[k][places] = np.asarray(one.values)[

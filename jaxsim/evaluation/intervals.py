@@ -13,6 +13,7 @@ from jaxsim.evaluation.truth import align, as_affinity, warn_undefined
 from jaxsim.protocols import SchemeCapabilities, declared
 from jaxsim.results import Affinity, Provenance, Resamples, Saved, record
 from jaxsim.results.tables import Table, number
+from jaxsim.statistics.checks import as_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -181,7 +182,7 @@ def _three(values, estimate, truth, used, key, *, correlation, level):
     rest = (values, estimate, truth, correlation, used)
     images = statistics.agreement_over_images(*rest, level=level)
     per_target = statistics.target_agreement(estimate, truth, correlation, used)
-    first, second = jax.random.split(key)
+    first, second = jax.random.split(as_key(key))
     targets = statistics.agreement_over_targets(
         per_target, key=first, n_resamples=values.shape[0], keep=used.any(axis=0), level=level
     )

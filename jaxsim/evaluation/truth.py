@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from jaxsim import io
-from jaxsim.results import Affinity
+from jaxsim.results import Affinity, on_host
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,8 +115,8 @@ def align(affinity: Affinity, truth: Affinity, *, subset: bool) -> Aligned:
     targets = _shared("targets", affinity.targets, truth, truth.targets, subset)
     rows, columns = [affinity.names.index(n) for n in names], [affinity.targets.index(t) for t in targets]
     there = [truth.names.index(n) for n in names], [truth.targets.index(t) for t in targets]
-    a = np.asarray(affinity.values, dtype=np.float64)[np.ix_(rows, columns)]
-    g = np.asarray(truth.values, dtype=np.float64)[np.ix_(*there)]
+    a = on_host(affinity.values).astype(np.float64)[np.ix_(rows, columns)]
+    g = on_host(truth.values).astype(np.float64)[np.ix_(*there)]
     finite = np.isfinite(a) & np.isfinite(g)
     others = finite & (np.asarray(names)[:, None] != np.asarray(targets)[None, :])
     return Aligned(a, g, finite, others, rows, columns, targets)

@@ -30,7 +30,9 @@ _ML_DTYPES = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     """Tensors of a safetensors file as views of one memory map, in the file's order.
 
-    The format is an eight-byte little-endian length, a JSON header of that length, then the bytes.
+    The format is an eight-byte little-endian length, a JSON header of that length, then the bytes. Not read by the
+    safetensors package, whose NumPy reader copies every tensor into memory: features of many networks, and checkpoints
+    of which few layers are wanted, are larger than that. (`models.from_safetensors`, which wants all, uses it.)
 
     Raises:
         FileNotFoundError: the file is not there.

@@ -336,4 +336,7 @@ class Blocks:
                     record = {"name": name, "settings": self._own, **self._provenance}
                     write_block(path, found, record, overwrite=True)
                 files.remove(part)
+        elif part.exists():  # of a process killed after it had written the block
+            with contextlib.suppress(BlockingIOError), lock(part):
+                files.remove(part)
         return found

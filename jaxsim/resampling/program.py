@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxsim.engine.padding import Bucket
-from jaxsim.engine.program import embed, read_maps, score
+from jaxsim.engine.program import automatic, embed, read_maps, score
 from jaxsim.measures import Measure
 from jaxsim.protocols import ComparatorCapabilities, Draws, declared
 
@@ -142,12 +142,14 @@ def _resamples(draw, source):
 
 
 @functools.partial(jax.jit, static_argnames=("draws",))
+@automatic
 def prepare_call(measures, x, y, rows, columns, draws):
     """Maps and full-sample scores, when the resamples come in several calls."""
     return prepare(measures, x, y, rows, columns, FORMS[draws].read)
 
 
 @functools.partial(jax.jit, static_argnames=("draws", "draw", "at_once"))
+@automatic
 def resampled_call(measures, ready, x, y, rows, columns, draws, draw, source, at_once):
     """Resampled scores from prepared maps."""
     return FORMS[draws].scores(measures, ready, (x, y, rows, columns), _resamples(draw, source), at_once)
@@ -160,6 +162,7 @@ def without_estimate(measures, networks: int, others: int, dtype) -> Ready:
 
 
 @functools.partial(jax.jit, static_argnames=("draws", "draw", "at_once"))
+@automatic
 def whole_call(measures, x, y, rows, columns, draws, draw, source, at_once):
     """The one device call of `resample`: maps, full-sample scores and all resamples."""
     ready = prepare(measures, x, y, rows, columns, FORMS[draws].read)

@@ -71,7 +71,7 @@ def resample(
 ) -> Resamples | list[Resamples]:
     """Scores of all networks on the full sample and on B resamples of the images, in one device call.
 
-    Works inside `jax.jit`, `vmap`, `grad` and `scan` on stacks; checks of values are then skipped.
+    Works inside `jax.jit`, `vmap`, `grad` and `scan`; checks of values are then skipped.
 
     Args:
         features: as for `js.affinity`; or `Maps`, with comparators as measures.
@@ -85,7 +85,8 @@ def resample(
         ids: image labels, as for `js.affinity`.
         against_ids: labels of the images of `against`; `ids` if None.
         align: match images by id.
-        progress: called with (done, B) between chunks; asking for it cuts the work into several device calls.
+        progress: called with (done, B) between chunks; asking for it cuts the work into several device calls, so that
+            it does not go inside `jit`.
         memory: budget in bytes for what is held per chunk of resamples.
         estimate: False leaves out the full-sample scores (NaN), which for small subsets of many images cost more than
             all the resamples; for `Subsample` only.
@@ -111,7 +112,7 @@ def resample(
     scheme = _as_scheme(scheme)
     plan = scheme.plan(x.images, max(min_images(m) for m in measures), n_resamples)
     _check_form(measures, scheme, x, estimate)
-    source = _source(plan, key, x.traced)
+    source = _source(plan, key, inputs.traced(*(nets.arrays for nets in (x, *rest))))
     values, (full, bad_x, bad_y) = _run(measures, x, y, scheme, source, plan.count, progress, memory, estimate)
     made = []
     for k, m in enumerate(measures):
@@ -169,21 +170,24 @@ def _source(plan, key, tracing) -> Source:
     put = (lambda a: a) if tracing else jax.device_put
     if plan.given is not None:
         return Source(given=put(plan.given))
-    return Source(as_key(key), np.arange(plan.count), jax.tree.map(put, plan.layout))
+    return Source(as_key(key), put(np.arange(plan.count)), jax.tree.map(put, plan.layout))
 
 
 def _key_text(key):
     """The key in the record: implementation and words; None where nothing was drawn."""
     if key is None or isinstance(key, Tracer):
         return None if key is None else "traced"
-    return f"{jax.random.key_impl(key)}:{np.asarray(jax.random.key_data(key)).tolist()}"
+    with jax.ensure_compile_time_eval():
+        return f"{jax.random.key_impl(key)}:{jax.device_get(jax.random.key_data(key)).tolist()}"
 
 
 def _run(measures, x, y, scheme, source, count, progress, memory, estimate):
     parts_x, rows = buckets(x, measures)
     parts_y, columns = (None, rows) if y is None else buckets(y, measures)
     at_once = _weightings_at_once(x, y, count, memory)
-    networks = (parts_x, parts_y, rows, columns)
+    networks, tracing = (parts_x, parts_y, rows, columns), inputs.traced(parts_x, parts_y)
+    if tracing and progress is not None:
+        raise TypeError("progress is called between device calls, and there are none inside jit; leave it out.")
     if progress is None and estimate:
         return whole_call(measures, *networks, scheme.draws, scheme.draw, source, at_once)
     if estimate:
@@ -197,10 +201,10 @@ def _run(measures, x, y, scheme, source, count, progress, memory, estimate):
         numbers = np.minimum(np.arange(first, first + chunk), count - 1)
         part = source._replace(numbers=numbers) if source.given is None else Source(given=source.given[numbers])
         found = resampled_call(measures, ready, *networks, scheme.draws, scheme.draw, part, at_once)
-        chunks.append(found if x.traced else [np.asarray(v) for v in found])
+        chunks.append(found if tracing else [np.asarray(v) for v in found])
         if progress is not None:
             progress(min(first + chunk, count), count)
-    join = jnp.concatenate if x.traced else np.concatenate
+    join = jnp.concatenate if tracing else np.concatenate
     values = [jnp.asarray(join([c[k] for c in chunks])[:count]) for k in range(len(measures))]
     return values, (ready.estimate, ready.bad_x, ready.bad_y)
 

@@ -2,7 +2,7 @@
 
 from jaxsim.results.matrices import Affinity, Maps, UndefinedScores
 from jaxsim.results.resamples import FewResamples, Resamples
-from jaxsim.results.saved import Provenance, Saved, load, plots, record
+from jaxsim.results.saved import Provenance, Saved, load, on_host, plots, record
 
 __all__ = [
     "Affinity",
@@ -13,6 +13,7 @@ __all__ = [
     "Saved",
     "UndefinedScores",
     "load",
+    "on_host",
     "plots",
     "record",
 ]

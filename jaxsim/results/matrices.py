@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxsim.results import tables
-from jaxsim.results.saved import Provenance, Saved, record
+from jaxsim.results.saved import Provenance, Saved, on_host, record
 
 
 class UndefinedScores(RuntimeWarning):
@@ -16,7 +16,7 @@ class UndefinedScores(RuntimeWarning):
 def _frame(values, rows, columns):
     import pandas as pd
 
-    return pd.DataFrame(np.asarray(values), index=list(rows), columns=list(columns))
+    return pd.DataFrame(on_host(values), index=list(rows), columns=list(columns))
 
 
 class Scores(Saved):
@@ -41,7 +41,7 @@ class Scores(Saved):
         """
         if target not in self.targets:
             raise KeyError(f"no target is named {target!r}; there are {', '.join(self.targets)}")
-        column = np.asarray(getattr(self, self._full_sample))[:, self.targets.index(target)]
+        column = on_host(getattr(self, self._full_sample))[:, self.targets.index(target)]
         pairs = [(n, float(v)) for n, v in zip(self.names, column, strict=True) if n != target or self.against]
         return sorted(pairs, key=lambda p: (np.isnan(p[1]), -p[1]))
 
@@ -112,7 +112,7 @@ class Affinity(Scores):
             fewest, most = np.min(np.asarray(self.images)), np.max(np.asarray(self.images))
             images = f", {most} images" if fewest == most else f", {fewest} to {most} images"
         title = f"{self.provenance.measure}, {len(self.names)} x {len(self.targets)}{images}"
-        return tables.matrix(title, np.asarray(self.values), self.names, self.targets)
+        return tables.matrix(title, on_host(self.values), self.names, self.targets)
 
     def to_pandas(self):
         """A DataFrame with sources as rows and targets as columns."""
@@ -123,7 +123,7 @@ class Affinity(Scores):
         import xarray as xr
 
         coords = {"source": list(self.names), "target": list(self.targets)}
-        return xr.DataArray(np.asarray(self.values), coords, ("source", "target"), self.provenance.measure)
+        return xr.DataArray(on_host(self.values), coords, ("source", "target"), self.provenance.measure)
 
 
 @record(arrays=("values",))
@@ -145,7 +145,7 @@ class Maps(Saved):
     def table(self) -> tables.Table:
         """Mean and range of the entries between different images, a row a network."""
         i, j = np.triu_indices(np.shape(self.values)[1], 1)
-        entries = np.asarray(self.values)[:, i, j]
+        entries = on_host(self.values)[:, i, j]
         columns = [entries.mean(1), entries.min(1), entries.max(1)]
         rows = [[name, *map(tables.number, row)] for name, row in zip(self.names, np.stack(columns, 1), strict=True)]
         title = f"maps of {self.provenance.measure}, {len(self.names)} networks, {np.shape(self.values)[1]} images"
@@ -157,4 +157,4 @@ class Maps(Saved):
 
         images = list(self.ids) if self.ids else np.arange(self.values.shape[1])
         coords = {"network": list(self.names), "image": images, "other_image": images}
-        return xr.DataArray(np.asarray(self.values), coords, ("network", "image", "other_image"))
+        return xr.DataArray(on_host(self.values), coords, ("network", "image", "other_image"))

@@ -13,7 +13,7 @@ from jaxsim import schemes, statistics
 from jaxsim.protocols import Scheme, SchemeCapabilities, declared
 from jaxsim.results import tables
 from jaxsim.results.matrices import Scores
-from jaxsim.results.saved import Provenance, record
+from jaxsim.results.saved import Provenance, on_host, record
 
 
 class FewResamples(UserWarning):
@@ -132,7 +132,7 @@ class Resamples(Scores):
         )
         sizes = (self.size, self.images)
         interval = self.scheme().interval(pair.values, pair.estimate, level, *sizes, bounded=False)
-        low, high = np.asarray(interval)[:, 0, 0].tolist()
+        low, high = on_host(interval)[:, 0, 0].tolist()
         error = float(pair.standard_error()[0, 0])
         return {"difference": float(pair.estimate[0, 0]), "error": error, "low": low, "high": high}
 
@@ -211,7 +211,7 @@ class Resamples(Scores):
 
     def table(self, level: float = 0.95) -> tables.Table:
         """Estimate, error and interval of every pair, or its p-value; a row a pair, most similar first."""
-        columns = {k: np.asarray(v) for k, v in self._columns(level).items()}
+        columns = {k: on_host(v) for k, v in self._columns(level).items()}
         places = [(s, t) for s, t in np.ndindex(len(self.names), len(self.targets)) if not self.square or s < t]
         places.sort(key=lambda place: -np.nan_to_num(columns["estimate"][place], nan=-np.inf))
         shown = places[: tables.MOST_ROWS]
@@ -231,14 +231,14 @@ class Resamples(Scores):
         import xarray as xr
 
         coords = {"source": list(self.names), "target": list(self.targets)}
-        return xr.DataArray(np.asarray(self.values), coords, ("resample", "source", "target"), self.provenance.measure)
+        return xr.DataArray(on_host(self.values), coords, ("resample", "source", "target"), self.provenance.measure)
 
     def to_pandas(self, level: float = 0.95):
         """A DataFrame with one row an entry: source, target, estimate, error, low, high; or the p-value."""
         import pandas as pd
 
         index = pd.MultiIndex.from_product([self.names, self.targets], names=["source", "target"])
-        return pd.DataFrame({k: np.asarray(v).ravel() for k, v in self._columns(level).items()}, index=index)
+        return pd.DataFrame({k: on_host(v).ravel() for k, v in self._columns(level).items()}, index=index)
 
     def _columns(self, level):
         if self._can.null:

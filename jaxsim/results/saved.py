@@ -90,6 +90,17 @@ def _version(package: str) -> str:
         return "unknown"
 
 
+def on_host(values: Any) -> np.ndarray:
+    """An array of a record as NumPy.
+
+    Raises:
+        TypeError: JAX is tracing it.
+    """
+    if isinstance(values, Tracer):
+        raise TypeError("JAX is tracing this record; return it from the function under jit and read it outside.")
+    return np.asarray(values)
+
+
 class Saved:
     """Saving and loading shared by all records: one npz holding the arrays and a JSON text, never a pickle."""
 
@@ -120,6 +131,7 @@ class Saved:
         """
         if type(self).__name__ not in _PLOTS:
             raise TypeError(f"nothing draws a record of {type(self).__name__}.")
+        on_host(getattr(self, self._arrays[0]))
         return _PLOTS[type(self).__name__](self, *args, **options)
 
     def metadata(self) -> dict[str, Any]:
@@ -139,7 +151,7 @@ class Saved:
             FileExistsError: the file is there and `overwrite` is False.
             OSError: it cannot be written.
         """
-        arrays = {n: np.asarray(getattr(self, n)) for n in self._arrays if getattr(self, n) is not None}
+        arrays = {n: on_host(getattr(self, n)) for n in self._arrays if getattr(self, n) is not None}
         arrays["record_json"] = np.asarray(json.dumps(self.metadata()))
         return io.write_npz(path, arrays, overwrite=overwrite)
 
@@ -151,7 +163,7 @@ def _as_json(value: Any) -> Any:
 
 
 def _as_list(values: Any) -> Any:
-    values = np.asarray(values)
+    values = on_host(values)
     if values.dtype.kind != "f":
         return values.tolist()
     return np.asarray(np.where(np.isfinite(values), values.astype(object), None)).tolist()

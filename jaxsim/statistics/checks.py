@@ -78,14 +78,20 @@ def mask_of(mask: ArrayLike | None, shape: tuple[int, ...], default: bool, name:
     return marks
 
 
-def as_key(key: Any) -> jax.Array:
+def as_key(key: Any) -> Any:
     """A typed random key, from such a key or from a seed.
 
     Raises:
         TypeError: it is neither.
     """
     if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+        # a seed known on the host stays one under tracing, and its transfer is wanted
+        with jax.ensure_compile_time_eval(), jax.transfer_guard("allow"):
+            return jax.random.key(key)
+    dtype, shape = getattr(key, "dtype", np.dtype(object)), np.shape(key)
+    if shape == () and jnp.issubdtype(dtype, jnp.integer):
         return jax.random.key(key)
-    if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        raise TypeError(f"key must be a typed random key, jax.random.key(seed), or a whole number, not {key!r}.")
+    if shape or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        shown = f"{dtype} of shape {shape}" if isinstance(key, jax.Array) else repr(key)
+        raise TypeError(f"key must be one typed random key, jax.random.key(seed), or a whole number, not {shown}.")
     return key

@@ -115,7 +115,7 @@ def from_safetensors(path: str | Path) -> dict[str, Any]:
             raise ValueError(f"{path} has no array {key!r}.")
         if key not in slots:
             raise ValueError(f"{path} has an array {key!r} that belongs to none of its encoders.")
-        _check(path, key, arrays[key], slots[key], sums.get(key))
+        _check(path, key, arrays[key], slots[key], sums.get(key, ""))
         slots[key].set_value(jnp.asarray(arrays[key]))
     return encoders
 
@@ -165,12 +165,12 @@ def _description(encoder: Encoder) -> dict[str, Any]:
     return ({} if kind == "SmallEncoder" else {"network": kind}) | encoder.configuration
 
 
-def _check(path: str | Path, key: str, values: np.ndarray, slot: Any, expected: str | None) -> None:
+def _check(path: str | Path, key: str, values: np.ndarray, slot: Any, expected: str) -> None:
     if values.shape != slot.shape:
         raise ValueError(f"{path}: array {key!r} has shape {values.shape}, but its encoder needs {slot.shape}.")
     if values.dtype != slot.dtype:
         raise ValueError(f"{path}: array {key!r} is of type {values.dtype}, but its encoder needs {slot.dtype}.")
-    verify(path, {key: values}, {} if expected is None else {key: expected})
+    verify(path, {key: values}, {key: expected})
     if not np.isfinite(values).all():
         raise ValueError(f"{path}: array {key!r} has values that are not finite.")
 
