@@ -229,7 +229,7 @@ def test_ctrl_c_keeps_what_is_done(pictures, files, out, capsys, monkeypatch):
     monkeypatch.setattr(jaxsim.cli.features, "progress", lambda *_: interrupt)
     assert run(*command) == 130
     printed = capsys.readouterr().err
-    assert "out.part; the same command goes on there" in printed
+    assert "out.part; the same command continues there" in printed
     assert not out.exists()
     monkeypatch.undo()
     assert run(*command) == 0

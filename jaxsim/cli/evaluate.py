@@ -69,18 +69,16 @@ def run(arguments: Namespace) -> None:
             plotting.save_figure(plotting.column_correlations(shown), out / "agreement.png")
             if intervals:
                 write_rows(out / "intervals.csv", *_interval_rows(intervals))
-    values = {"with_diagonal": whole.to_json(), "without_diagonal": without.to_json()}
-    values["intervals"] = [{k: v for k, v in one.to_json().items() if k != "draws"} for one in intervals]
+    lists = [{k: v for k, v in one.to_json().items() if k != "draws"} for one in intervals]
+    values = {"with_diagonal": whole.to_json(), "without_diagonal": without.to_json(), "intervals": lists}
     lines = [table(header, [*rows, _mean_row(whole, without)]), _caption(without)]
     report(arguments, "\n".join([*lines, *_interval_lines(intervals)]), values, names)
 
 
 def _intervals(arguments: Namespace, affinity: Any, truth: Any) -> list[Any]:
     """Intervals with and without the diagonal."""
-    import jax
-
-    resamples, key = read_resamples(arguments.resamples, affinity), jax.random.key(arguments.seed)
-    how = {"key": key, "level": arguments.level, "subset": arguments.subset}
+    resamples = read_resamples(arguments.resamples, affinity)
+    how = {"key": arguments.seed, "level": arguments.level, "subset": arguments.subset}
     return [evaluation.agreement_intervals(resamples, truth, diagonal=diagonal, **how) for diagonal in (True, False)]
 
 
