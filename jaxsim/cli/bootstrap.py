@@ -1,7 +1,7 @@
 """The command `bootstrap`: intervals by resampling images."""
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,13 @@ HELP = f"""Intervals of an affinity matrix: resample the images and score each r
 {FEATURES}
 
 schemes (--scheme):
-  halves        random halves of the images, each with its complement, everything refitted; the default, whose
-                intervals cover as they say (Fisher's scale, Student's t)
-  bootstrap     images drawn with replacement; percentile intervals, too narrow at high scores
-  bayesian      continuous random weights on the images; percentile intervals
-  subsample     --size images without replacement, transform and bandwidth refitted (the DDS protocol)
-  jackknife     each image left out once; normal intervals
-  permutation   images of one network shuffled: p values for "no similarity", no intervals
+  half-samples        random halves of the images, each with its complement, everything refitted; the default,
+                      whose intervals hold their level (Fisher's scale, Student's t)
+  bootstrap           images drawn with replacement; percentile intervals, too narrow at high scores
+  bayesian-bootstrap  continuous random weights on the images; percentile intervals
+  subsample           --size images without replacement, transform and bandwidth refitted (the DDS protocol)
+  jackknife           each image left out once; normal intervals
+  permutation         images of one network shuffled: p values for "no similarity", no intervals
 
 Writes in DIR (with several measures in DIR/MEASURE):
   resamples.npz  all resampled matrices; jaxsim.load reads it, `jaxsim taxonomy --support` uses it
@@ -39,15 +39,17 @@ examples:
   jaxsim bootstrap features.npz --target depth --level 0.9 --out results"""
 
 
+DEFAULT = schemes.HalfSamples.kind
+
+
 def add_arguments(command: ArgumentParser) -> None:
     """Add the arguments of the command."""
     command.add_argument("features", metavar="FEATURES", help="directory or file of features")
     command.add_argument("--against", metavar="FEATURES", help="score against these networks instead")
     add_measure(command)
-    schemes = ("halves", "bootstrap", "bayesian", "subsample", "jackknife", "permutation")
-    command.add_argument("--scheme", choices=schemes, default="halves", help="default: halves")
+    command.add_argument("--scheme", choices=tuple(schemes.NAMED), default=DEFAULT, help=f"default: {DEFAULT}")
     command.add_argument("--size", type=count, metavar="M", help="images per subset, for subsample")
-    add_resampling(command, None, "100 for halves, else 1000")
+    add_resampling(command, None, f"100 for {DEFAULT}, else 1000")
     command.add_argument("--target", metavar="NAME", help="target of ranking.png; default: the first column")
     add_computing(command)
     add_output(command)
@@ -56,7 +58,7 @@ def add_arguments(command: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     """Resampled matrices with intervals, or p values."""
     chosen = read_measures(arguments.measure)
-    where, permuted = places(list(chosen)), arguments.scheme == "permutation"
+    where, permuted = places(list(chosen)), arguments.scheme == schemes.Permutation.kind
     each = ["resamples.npz", "p_values.csv"] if permuted else ["resamples.npz", "intervals.csv", "ranking.png"]
     names = [w + n for w in where.values() for n in each]
     scheme = scheme_of(arguments)
@@ -88,25 +90,18 @@ def scheme_of(arguments: Namespace) -> Any:
     Raises:
         ValueError: a subset size is missing, or given for another scheme.
     """
-    if (arguments.size is not None) != (arguments.scheme == "subsample"):
+    if (arguments.size is not None) != (arguments.scheme == schemes.Subsample.kind):
         raise ValueError("--size goes with --scheme subsample, which needs it.")
-    if arguments.scheme == "subsample":
+    if arguments.scheme == schemes.Subsample.kind:
         return schemes.Subsample(size=arguments.size)
-    kinds: dict[str, Callable[[], Any]] = {
-        "halves": schemes.HalfSamples,
-        "bootstrap": schemes.Bootstrap,
-        "bayesian": schemes.BayesianBootstrap,
-        "jackknife": schemes.Jackknife,
-        "permutation": schemes.Permutation,
-    }
-    return kinds[arguments.scheme]()
+    return schemes.NAMED[arguments.scheme]()
 
 
 def _count(arguments: Namespace) -> int | None:
     """Resamples asked for, or those that the scheme makes do with; the jackknife has its own number."""
-    if arguments.scheme == "jackknife":
+    if arguments.scheme == schemes.Jackknife.kind:
         return None
-    return arguments.resamples or (100 if arguments.scheme == "halves" else 1000)
+    return arguments.resamples or (100 if arguments.scheme == DEFAULT else 1000)
 
 
 def resampled(arguments: Namespace, chosen: Mapping[str, Any], scheme: Any) -> list[Any]:
