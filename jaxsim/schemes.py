@@ -232,7 +232,7 @@ class BayesianBootstrap:
     """
 
     strata: Any = None
-    kind: ClassVar[str] = "bayesian bootstrap"
+    kind: ClassVar[str] = "bayesian-bootstrap"
     draws: ClassVar[Draws] = Draws.WEIGHTS
     bootstraps: ClassVar[bool] = True
     draw = staticmethod(_dirichlet_weights)

@@ -99,7 +99,7 @@ def test_bootstrap_writes_resamples_intervals_and_ranking(path, out, capsys):
 @pytest.mark.parametrize(
     ("scheme", "more", "table"),
     [
-        ("bayesian", [], "intervals.csv"),
+        ("bayesian-bootstrap", [], "intervals.csv"),
         pytest.param("subsample", ["--size", "25"], "intervals.csv", marks=pytest.mark.slow),
         pytest.param("jackknife", [], "intervals.csv", marks=pytest.mark.slow),
         ("permutation", [], "p_values.csv"),

@@ -44,15 +44,15 @@ class PoissonBootstrap:
     kind: ClassVar[str] = "poisson bootstrap"
     draws: ClassVar[Draws] = Draws.WEIGHTS
     bootstraps: ClassVar[bool] = True
-    standard_error = _bootstrap_error
-    interval = _percentile_interval
+    standard_error = Bootstrap.standard_error
+    interval = Bootstrap.interval
 
     @staticmethod
     def draw(key, b, layout):
         return jax.random.poisson(jax.random.fold_in(key, b), 1.0, layout.code.shape).astype(float)
 
     def plan(self, images, min_images, n_resamples):
-        return _drawn(self, n_resamples, _layout(None, images))
+        return Bootstrap().plan(images, min_images, n_resamples)
 
 
 '''

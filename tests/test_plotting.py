@@ -34,7 +34,7 @@ def rectangle(rows, columns):
 
 def resampled(base, count=200):
     values = base.values + 0.05 * np.random.default_rng(1).standard_normal((count, *base.values.shape))
-    given = (base.names, base.targets, base.provenance, "bayesian bootstrap", 50)
+    given = (base.names, base.targets, base.provenance, "bayesian-bootstrap", 50)
     return Resamples(values, base.values, *given, against=base.against)
 
 
@@ -188,7 +188,7 @@ def test_ranking_is_sorted_and_leaves_the_target_out():
     axes = plotting.ranking(resampled(base), "net_03", level=0.8).axes[0]
     names = [t.get_text() for t in axes.get_yticklabels()]
     assert names == [name for name, _ in base.ranking("net_03")]
-    assert "80 % intervals: bayesian bootstrap, 200 resamples" in axes.get_xlabel()
+    assert "80 % intervals: bayesian-bootstrap, 200 resamples" in axes.get_xlabel()
     shares = [t.get_text() for t in axes.texts[:-1]]
     assert len(shares) == 6
     assert shares[0] != "0 %"

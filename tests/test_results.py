@@ -63,7 +63,7 @@ RECORDS = {
     "subsample": resamples("subsample", square=False),
     "half-samples": resamples("half-samples"),
 }
-SCALED = ("bootstrap", "bayesian bootstrap", "jackknife", "subsample")
+SCALED = ("bootstrap", "bayesian-bootstrap", "jackknife", "subsample")
 
 
 # Errors, intervals, p-values

@@ -1,13 +1,13 @@
 """Resample the images to put intervals on the scores.
 
 Schemes (--scheme):
-  halves        random halves of the images, each with its complement, everything refitted; the default: its
-                intervals hold their level (Student's t on Fisher's scale)
-  bootstrap     images drawn with replacement; percentile intervals, too narrow at high scores
-  bayesian      continuous random weights on the images; percentile intervals
-  subsample     --size images without replacement, transform and bandwidth refitted (the DDS protocol)
-  jackknife     each image left out once; normal intervals
-  permutation   images of one network shuffled: p values for "no similarity", no intervals
+  half-samples        random halves of the images, each with its complement, everything refitted; the default:
+                      its intervals hold their level (Student's t on Fisher's scale)
+  bootstrap           images drawn with replacement; percentile intervals, too narrow at high scores
+  bayesian-bootstrap  continuous random weights on the images; percentile intervals
+  subsample           --size images without replacement, transform and bandwidth refitted (the DDS protocol)
+  jackknife           each image left out once; normal intervals
+  permutation         images of one network shuffled: p values for "no similarity", no intervals
 
 Writes to DIR, or with several measures to DIR/MEASURE:
   resamples.npz  all resampled matrices; jaxsim.load and `jaxsim taxonomy --support` read it
@@ -33,24 +33,19 @@ from jaxsim.cli.arguments import add_computing, add_draws, add_features, add_mea
 from jaxsim.cli.inputs import read_measures, read_set
 from jaxsim.cli.output import note, progress, records, report, staged, subfolders, table, write_rows
 
-SCHEMES: dict[str, tuple[Any, int | None]] = {
-    "halves": (schemes.HalfSamples, 100),
-    "bootstrap": (schemes.Bootstrap, 1000),
-    "bayesian": (schemes.BayesianBootstrap, 1000),
-    "subsample": (schemes.Subsample, 1000),
-    "jackknife": (schemes.Jackknife, None),
-    "permutation": (schemes.Permutation, 1000),
-}
-"""Schemes with their default number of resamples; None where the images determine it."""
+DEFAULT = schemes.HalfSamples
+N_RESAMPLES = {schemes.HalfSamples: 100, schemes.Jackknife: None}
+"""Default numbers of resamples, where they are not 1000; None where the images determine it."""
 
 
 def add_arguments(command: ArgumentParser) -> None:
     """Add the arguments of the command."""
     add_features(command)
     add_measures(command, "rsa")
-    command.add_argument("--scheme", choices=SCHEMES, default="halves", help="default: %(default)s")
+    command.add_argument("--scheme", choices=schemes.NAMED, default=DEFAULT.kind, help="default: %(default)s")
     command.add_argument("--size", type=count, metavar="M", help="images per subset, for subsample")
-    command.add_argument("--resamples", type=count, metavar="B", help="default: 100 for halves, otherwise 1000")
+    text = f"default: {N_RESAMPLES[DEFAULT]} for {DEFAULT.kind}, otherwise 1000"
+    command.add_argument("--resamples", type=count, metavar="B", help=text)
     add_draws(command)
     command.add_argument("--target", metavar="NAME", help="target of ranking.png; default: the first column")
     add_computing(command)
@@ -86,7 +81,7 @@ def _scheme(arguments: Namespace) -> Any:
     Raises:
         ValueError: a subset size is missing, or given for another scheme.
     """
-    scheme, _ = SCHEMES[arguments.scheme]
+    scheme = schemes.NAMED[arguments.scheme]
     if (arguments.size is not None) != (scheme is schemes.Subsample):
         raise ValueError("--size goes with --scheme subsample, which needs it.")
     return scheme() if arguments.size is None else scheme(size=arguments.size)
@@ -104,7 +99,7 @@ def _resample(arguments: Namespace, chosen: Mapping[str, Any], scheme: Any) -> d
     if arguments.target is not None and arguments.target not in targets:
         raise ValueError(f"--target {arguments.target} is not a target; there are {', '.join(targets)}.")
     note(arguments, f"{len(features)} networks from {arguments.features}; {', '.join(chosen)}")
-    _, usual = SCHEMES[arguments.scheme]
+    usual = N_RESAMPLES.get(type(scheme), 1000)
     found = resampling.resample(
         features,
         list(chosen.values()),

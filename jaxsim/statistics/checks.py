@@ -91,7 +91,7 @@ def as_key(key: Any) -> Any:
     dtype, shape = getattr(key, "dtype", np.dtype(object)), np.shape(key)
     if shape == () and jnp.issubdtype(dtype, jnp.integer):
         return jax.random.key(key)
-    if shape or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
+    if not isinstance(key, jax.Array) or shape or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
         shown = f"{dtype} of shape {shape}" if isinstance(key, jax.Array) else repr(key)
         raise TypeError(f"key must be one typed random key, jax.random.key(seed), or a whole number, not {shown}.")
     return key
