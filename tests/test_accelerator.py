@@ -31,6 +31,7 @@ def has_value_or_reason(row):
     return any(key in row for key in ("seconds", "cells", "counts", "tflops")) != (reasons != []) and all(reasons)
 
 
+@pytest.mark.slow
 def test_rows_on_a_cpu(tmp_path):
     done = command("--only", "ceilings", "cka_200", "torch_cka_*00", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
@@ -56,6 +57,7 @@ def test_all_rows_on_a_cpu(tmp_path):
     assert not [text for part in parts if (text := part.get("failed"))]
 
 
+@pytest.mark.slow
 def test_list_and_unknown_rows():
     assert command("--list").stdout.split() == list(accelerator.all_rows())
     with pytest.raises(SystemExit, match="no row matches nonsense"):
@@ -105,6 +107,7 @@ def test_cases_after_the_deadline_are_skipped(tmp_path):
     assert found["late"] == {"skipped": "out of time"}
 
 
+@pytest.mark.slow
 def test_a_case_that_does_not_return_is_ended(tmp_path):
     program = """
 import pathlib, sys, time

@@ -349,6 +349,7 @@ def test_decoders_after_a_resnet_are_of_one_size_and_see_tiled_channels():
     assert sizes[0] == sizes[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["torchvision", "taskonomy"])
 def test_decoders_after_resnet50_have_the_published_width_and_maps_the_published_stride(variant):
     encoder = nnx.eval_shape(lambda: models.ResNet(variant=variant, rngs=nnx.Rngs(0)))

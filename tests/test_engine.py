@@ -783,6 +783,7 @@ print(len(compiled), *compiled)
 """
 
 
+@pytest.mark.slow
 def test_fifty_networks_of_fifty_widths_compile_at_most_four_programs():
     done = subprocess.run([sys.executable, "-c", FIFTY], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

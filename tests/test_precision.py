@@ -132,6 +132,7 @@ def test_named_measures_and_their_gradients(name):
     assert count >= 2 or name == "dds-laplacian"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize("kernel", PAIRWISE)
 def test_cells(transform, kernel):
@@ -193,6 +194,7 @@ def test_affinity(program, shapes):
     assert check(program(js.affinity, networks(shapes), EVERY, against=networks(shapes[:1]))) >= len(EVERY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transform", TRANSFORMS)
 def test_affinity_of_padded_cells(program, transform):
     cells = [js.dds(getattr(transforms, transform), getattr(pairwise, f)) for f in PAIRWISE]
@@ -216,7 +218,7 @@ SCHEMES = {
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("against", [False, True])
+@pytest.mark.parametrize("against", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_resampling(program, scheme, against):
     every = [*EVERY, *(js.Measure(transforms.center, pairwise.euclidean, getattr(compare, g)) for g in COMPARE)]
     options = {"against": networks(((5,),))} if against else {}

@@ -41,7 +41,7 @@ def over_images(values, estimate, truth, mask=None, nested=8):
 
 
 def two_factor(values, estimate, groups, **rest):
-    run = jax.jit(statistics.two_factor, static_argnames=("groups", "resamples", "images"))
+    run = jax.jit(statistics.two_factor, static_argnames=("groups", "n_resamples", "images"))
     return run(values, estimate, groups=groups, **rest)
 
 
