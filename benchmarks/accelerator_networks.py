@@ -30,7 +30,7 @@ def resnet(bench: Bench, place: int) -> Case:
     network, peer = pair(a.depths, a.width)
     graph, state = nnx.split(models.for_inference(network))
     images = np.random.default_rng(0).uniform(-1, 1, (batch, side, side, 3)).astype(np.float32)
-    call = jax.jit(lambda state, x: nnx.merge(graph, state)(x), compiler_options=models.compiler_options())
+    call = jax.jit(lambda state, x: nnx.merge(graph, state)(x))
     x = jnp.asarray(images)
     # operations as XLA counts them; weights and images read once
     operations = operations_of(call.lower(state, x))

@@ -248,11 +248,11 @@ def resumed_for(folder, stop):
     seen = {}
     original = checkpoints.save
 
-    def save(where, step, tree, run):
+    def save(where, step, tree, *rest):
         if step >= stop:
             seen["all"] = np.concatenate([np.ravel(np.asarray(v, np.float64)) for v in jax.tree.leaves(tree)])
             raise Enough
-        return original(where, step, tree, run)
+        return original(where, step, tree, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoints, "save", save)
