@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from jaxsim.results import Maps
+
 MISSING = ("shared", "pairwise")
 
 
@@ -241,7 +243,7 @@ def square_maps(maps: Any, ids: Any = None) -> Networks:
     if isinstance(maps, Networks):
         return maps
     names = None
-    if hasattr(maps, "names") and hasattr(maps, "values") and not isinstance(maps, Mapping):
+    if isinstance(maps, Maps):
         ids, names, maps = maps.ids if ids is None else ids, maps.names, maps.values
     if getattr(maps, "ndim", 3) == 2:
         maps = list(maps)

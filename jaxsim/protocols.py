@@ -84,7 +84,8 @@ class PairwiseCapabilities(NamedTuple):
     """Optional capabilities of a distance or kernel, with their defaults.
 
     Attributes:
-        accepts_padding: whether it takes `where (d,)`, true where columns of padded features are real.
+        accepts_padding: whether it takes `where (d,)` as a second argument, true where columns of padded features are
+            real.
         product: `(x, where) -> product`, the expensive contraction, which functions that name the same one share.
         finish: `(product, width) -> (n, n)`, the map from the product and the number of columns.
         stable: `(invariance) -> (product, finish)`, a map with more digits that a comparator of that invariance
@@ -110,7 +111,7 @@ class ComparatorCapabilities(NamedTuple):
         min_images: fewest images it can compare.
         reads_diagonal: whether it reads the diagonal of a map, which condensed maps lack.
         invariance: what may be added to a map without changing the score: `NOTHING`, `CONSTANT` or `MARGINS`.
-        prepare: what `weighted` takes of a map; the embedding by default.
+        prepare: what `weighted` takes of a map; the embedding by default, or the map where there is none.
         weighted: `(x, y, w) -> (b, S, T)`, scores of prepared maps under b weightings of the images `w (n, b)`, `y`
             None for those of `x`; for bootstraps and the jackknife.
         permuted: `(n,) -> (k,)`, index that turns an embedded map into that of the images in another order.

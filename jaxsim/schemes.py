@@ -204,7 +204,8 @@ class Bootstrap:
 
     Attributes:
         strata: `(n,)` labels; images are then drawn within each label.
-        weights: `(B, n)` to use instead of random ones, such as counts drawn elsewhere.
+        weights: `(B, n)` to use instead of random ones, such as counts drawn elsewhere. Rows of whole numbers are
+            counts; other rows are scaled to sum to n.
     """
 
     strata: Any = None
@@ -225,7 +226,7 @@ class Bootstrap:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BayesianBootstrap:
-    """Dirichlet weights with mean 1 on the images (Rubin 1981); no image ever has weight zero.
+    """Dirichlet weights with mean 1 on the images (Rubin 1981); so that hardly any image has weight zero.
 
     Attributes:
         strata: `(n,)` labels; weights then sum to the number of images within each label.
@@ -323,17 +324,35 @@ class Permutation:
         raise ValueError("there is no interval for the scheme permutation.")
 
 
-NAMED: Mapping[str, Any] = MappingProxyType(
-    {s.kind: s for s in (HalfSamples, Bootstrap, BayesianBootstrap, Subsample, Jackknife, Permutation)}
-)
-"""Every scheme by its kind; results that were saved find their scheme here."""
+_KINDS = {s.kind: s for s in (HalfSamples, Bootstrap, BayesianBootstrap, Subsample, Jackknife, Permutation)}
+NAMED: Mapping[str, Any] = MappingProxyType(_KINDS)
+"""Every scheme by its kind; results, saved ones too, find their scheme here."""
 DEFAULT_RESAMPLES = 100
+
+
+def register(scheme: type) -> type:
+    """Add your own class of `protocols.Scheme` to NAMED; usable as a decorator.
+
+    Raises:
+        ValueError: another class has its kind.
+        TypeError: it cannot be made without arguments, as results make it for its errors and intervals.
+
+    >>> class Coin(Bootstrap):
+    ...     kind = "coin"
+    >>> register(Coin).kind in NAMED
+    True
+    """
+    if _KINDS.get(scheme.kind, scheme) is not scheme:
+        raise ValueError(f"there is a scheme of kind {scheme.kind!r} already: {_KINDS[scheme.kind].__name__}.")
+    scheme()
+    _KINDS[scheme.kind] = scheme
+    return scheme
 
 
 def describe(scheme: Scheme) -> str:
     """The scheme as text for the record, labels and arrays left out."""
     given = [
-        f"{name}={value if isinstance(value, int) else 'given'}"
+        f"{name}={value if isinstance(value, (int, float, str)) else 'given'}"
         for name, value in vars(scheme).items()
         if value is not None
     ]
@@ -393,8 +412,15 @@ def _check_weights(weights: Any, images: int) -> Any:
     if weights.ndim != 2 or weights.shape[1] != images:
         raise ValueError(f"bootstrap weights have shape {weights.shape}; they must be (B, {images}).")
     if isinstance(weights, Tracer):
-        return weights
+        return _scaled(weights)
     bad = np.flatnonzero(~np.isfinite(weights).all(1) | (weights < 0).any(1) | (weights.sum(1) == 0))
     if bad.size:
         raise ValueError(f"row {bad[0]} of the bootstrap weights is negative, not finite, or all zero.")
-    return weights
+    return _scaled(weights)
+
+
+def _scaled(weights):
+    """Rows of whole numbers as they are, which count images; other rows scaled to sum to n."""
+    library = jnp if isinstance(weights, Tracer) else np
+    counts = (weights == library.round(weights)).all(1, keepdims=True)
+    return library.where(counts, weights, weights * (weights.shape[1] / weights.sum(1, keepdims=True)))

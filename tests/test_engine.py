@@ -789,3 +789,19 @@ def test_fifty_networks_of_fifty_widths_compile_at_most_four_programs():
     assert done.returncode == 0, done.stderr
     count, *names = done.stdout.split(maxsplit=1)
     assert int(count) <= 4, names
+
+
+def own_distance(x, where=None):
+    """A distance that divides by the number of real columns."""
+    width = x.shape[1] if where is None else jnp.sum(where)
+    return jnp.sum(jnp.abs(x[:, None] - x[None]), 2) / width
+
+
+own_distance.accepts_padding = True
+
+
+def test_padding_reaches_a_distance_without_a_product():
+    measure = js.Measure(js.transforms.identity, own_distance, js.compare.pearson)
+    features = {str(k): np.random.default_rng(k).normal(size=(12, k)).astype(np.float32) for k in (2, 5, 9, 20)}
+    alone = [[float(measure(a, b)) for b in features.values()] for a in features.values()]
+    np.testing.assert_allclose(js.affinity(features, measure).values, alone, rtol=0, atol=2e-6)

@@ -61,7 +61,7 @@ ADDED = {
     "transforms.py": [("__all__ = ", UNIT_LENGTH)],
     "pairwise.py": [("__all__ = ", CHEBYSHEV)],
     "measures.py": [("\n\ndef _named(", MEASURE)],
-    "schemes.py": [("NAMED: ", POISSON), (")}\n)\n", ", PoissonBootstrap")],
+    "schemes.py": [("_KINDS = ", POISSON), (")}\nNAMED", ", PoissonBootstrap")],
 }
 """Text to add before a text that each file has once."""
 

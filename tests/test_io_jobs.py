@@ -453,3 +453,14 @@ def test_two_processes_share_a_sweep_and_others_finish_what_killed_ones_began(tm
         assert {*blocks.get(f"block-{k}", never)["x"].tolist()} == {k}
     assert 12 <= len(log.read_text().split()) <= 12 + 3  # a kill costs one block
     assert {path.name for path in (work / "results").iterdir()} == {f"block-{k}.npz" for k in range(12)}
+
+
+def test_provenance_and_settings_that_look_odd_compute_once(tmp_path):
+    made = []
+    blocks = jobs.Blocks(tmp_path, {"rate": float("nan")}, provenance={"name": "v", "settings": 3})
+    for _ in range(2):
+        blocks.get("a", lambda _: made.append(1) or {"x": np.arange(3)})
+    assert len(made) == 1
+    jobs.Blocks(tmp_path, {"rate": float("nan")})
+    with pytest.raises(ValueError, match="taken"):
+        jobs.write_block(tmp_path / "b.npz", {"record": np.arange(3)}, {})

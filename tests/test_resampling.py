@@ -76,7 +76,13 @@ def all_weights(n):
 
 def weighted_oracle(theirs, xs, ys, weights):
     a, b = [theirs.map(x) for x in xs], [theirs.map(y) for y in ys]
-    return np.array([[[theirs.compare(u, v, w.astype(float)) for v in b] for u in a] for w in weights])
+    return np.array([[[theirs.compare(u, v, scaled(w)) for v in b] for u in a] for w in weights])
+
+
+def scaled(w):
+    """Counts as they are, fractional weights summing to the number of images; rho-a alone tells them apart."""
+    w = w.astype(float)
+    return w if (w == np.round(w)).all() else w * len(w) / w.sum()
 
 
 # Against the oracle
@@ -543,7 +549,7 @@ def plain_pearson(a, b):
 def test_a_comparator_of_ones_own_is_subsampled_and_not_weighted():
     own = js.Measure(js.transforms.center, js.pairwise.correlation, plain_pearson)
     for scheme in (js.Bootstrap(), js.Permutation()):
-        with pytest.raises(TypeError, match="use Subsample"):
+        with pytest.raises(TypeError, match="use a scheme that refits"):
             js.resample(networks(24), own, scheme, n_resamples=2, key=KEY)
     x = networks(24)
     found = js.resample(x, own, js.Subsample(size=12), n_resamples=2, key=KEY)
@@ -586,3 +592,44 @@ def test_subsets_without_the_full_sample_are_the_same_subsets():
         assert np.isnan(b.estimate).all()
     with pytest.raises(ValueError, match="estimate=False goes with Subsample"):
         js.resample(x, js.RSA, js.Bootstrap(), n_resamples=4, key=KEY, estimate=False)
+
+
+@pytest.mark.parametrize("compare", ["pearson", "spearman", "rho_a", "cosine", "u_centered_cosine", "centered_cosine"])
+def test_scores_do_not_depend_on_the_scale_of_given_weights(compare):
+    x = np.random.default_rng(0).normal(size=(3, 12, 5)).astype(np.float32)
+    measure = js.Measure(js.transforms.center, js.pairwise.correlation, getattr(js.compare, compare))
+    weights = np.random.default_rng(1).uniform(0.2, 1.8, size=12)
+    scales = np.array([12 / weights.sum(), 1 / 12, 7.3])[:, None]
+    first, *others = js.resample(x, measure, js.Bootstrap(weights=weights * scales)).values
+    for other in others:
+        np.testing.assert_allclose(other, first, rtol=0, atol=2e-6)
+
+
+def test_condensed_maps_of_the_columns_lack_a_diagonal():
+    m = js.maps(np.random.default_rng(0).normal(size=(2, 12, 5)).astype(np.float32), "cka")
+    condensed = {"c": np.asarray(m.values[0])[np.triu_indices(12, 1)]}
+    with pytest.raises(ValueError, match="reads the diagonal"):
+        js.resample(m, "centered-cosine", "bootstrap", against=condensed, n_resamples=4)
+
+
+def test_a_scheme_must_be_registered_before_it_runs():
+    class Mine(js.Bootstrap):
+        kind = "mine"
+
+    x = np.random.default_rng(0).normal(size=(2, 12, 5)).astype(np.float32)
+    with pytest.raises(ValueError, match="register"):
+        js.resample(x, "cka", Mine(), n_resamples=4)
+    js.schemes.register(Mine)
+    try:
+        made = js.resample(x, "cka", Mine(), n_resamples=4)
+        assert made.scheme is Mine
+        assert "mine" in str(made)
+        with pytest.raises(ValueError, match="already"):
+            js.schemes.register(type("Other", (js.Bootstrap,), {"kind": "mine"}))
+    finally:
+        js.schemes._KINDS.pop("mine")
+
+
+def test_subsets_of_all_images_print():
+    x = np.random.default_rng(0).normal(size=(2, 12, 5)).astype(np.float32)
+    assert "nan" in str(js.resample(x, "cka", js.Subsample(12), n_resamples=4))

@@ -467,3 +467,11 @@ def test_provenance_says_how_to_make_it_again():
     assert versions["jax"] == jax.__version__
     assert (found.dtype, found.precision, found.scheme) == ("float32", "highest", "jackknife()")
     assert jax.default_backend() in found.device
+
+
+def test_bca_refuses_a_jackknife_of_other_images():
+    x = np.random.default_rng(0).normal(size=(2, 12, 5)).astype(np.float32)
+    boot = js.resample(x, "cka", "bootstrap", n_resamples=20)
+    assert boot.bca_interval(js.resample(x, "cka", "jackknife")).shape == (2, 2, 2)
+    with pytest.raises(ValueError, match="same networks and images"):
+        boot.bca_interval(js.resample(x[:, :7], "cka", "jackknife"))

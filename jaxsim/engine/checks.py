@@ -48,17 +48,6 @@ def as_comparators(compare: Any) -> tuple[tuple[Measure, ...], bool]:
     return tuple(of_maps(c) for c in comparators), several
 
 
-def check_condensed(measures: Sequence[Measure], nets: Networks) -> None:
-    """Refuse comparators that read the diagonal for maps that came without one.
-
-    Raises:
-        ValueError: a map was given condensed.
-    """
-    for m in measures:
-        if nets.condensed and declared(m.compare, ComparatorCapabilities).reads_diagonal:
-            raise ValueError(f"{m} reads the diagonal, which condensed maps lack; give full (n, n) maps.")
-
-
 def _as_tuple(value: Any) -> tuple[tuple[Any, ...], bool]:
     several = isinstance(value, Sequence) and not isinstance(value, str)
     return (tuple(value) if several else (value,)), several
@@ -112,9 +101,12 @@ def check(measures: Sequence[Measure], nets: Networks) -> None:
     """Refuse features that a measure cannot be computed from.
 
     Raises:
-        ValueError: too few images, no positions, channels that do not divide, or a Duality of another shape.
+        ValueError: too few images, no positions, channels that do not divide, a Duality of another shape, or condensed
+            maps for a comparator that reads the diagonal.
     """
     for m in measures:
+        if nets.condensed and declared(m.compare, ComparatorCapabilities).reads_diagonal:
+            raise ValueError(f"{m} reads the diagonal, which condensed maps lack; give full (n, n) maps.")
         if nets.images < min_images(m):
             raise ValueError(f"{m} needs at least {min_images(m)} images; there are {nets.images}.")
         for shape, name in {s: n for n, s in reversed([*zip(nets.names, nets.shapes, strict=True)])}.items():

@@ -56,7 +56,7 @@ class _Shared:
         k, x, where = self.features(measure.transform)
         own = declared(measure.pairwise, PairwiseCapabilities)
         if own.product is None or own.finish is None:
-            return measure.pairwise(x)
+            return measure.pairwise(*((x,) if where is None else (x, where)))
         product, finish = own.product, own.finish
         if own.stable is not None:
             product, finish = own.stable(declared(measure.compare, ComparatorCapabilities).invariance)

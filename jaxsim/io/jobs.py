@@ -174,7 +174,7 @@ def _differing(theirs: Mapping[str, Any], ours: Mapping[str, Any], outer: str = 
         there, here = theirs.get(key), ours.get(key)
         if isinstance(there, dict) and isinstance(here, dict):
             yield from _differing(there, here, f"{outer}{key}.")
-        elif there != here:
+        elif there != here and json.dumps(there) != json.dumps(here):  # NaN is not equal to itself
             there, here = (textwrap.shorten(str(value), 100) for value in (there, here))
             yield f"{outer}{key} is {there} (here {here})"
 
@@ -238,6 +238,8 @@ def write_block(
     >>> read_block(path)
     ({'seed': 1}, {'x': array([0, 1, 2])})
     """
+    if RECORD in arrays or "arrays" in record:
+        raise ValueError(f"{path}: the name {RECORD!r} of an array, and 'arrays' in a record, are taken.")
     plain = {name: np.asarray(values) for name, values in arrays.items()}
     sums = {name: sha256(values) for name, values in plain.items()}
     return write_npz(path, plain | {RECORD: np.array(_sealed({**record, "arrays": sums}))}, overwrite=overwrite)
@@ -333,7 +335,7 @@ class Blocks:
                 if found is None:
                     files.clear(path.parent, path.stem)
                     found = {key: np.asarray(values) for key, values in compute(part / "checkpoints").items()}
-                    record = {"name": name, "settings": self._own, **self._provenance}
+                    record = {**self._provenance, "name": name, "settings": self._own}
                     write_block(path, found, record, overwrite=True)
                 files.remove(part)
         elif part.exists():  # of a process killed after it had written the block

@@ -93,8 +93,9 @@ def _take(parts, images):
 
 def prepared(measure, m):
     """The map as the comparator keeps it for all weightings."""
-    own: Any = declared(measure.compare, ComparatorCapabilities)
-    return (own.prepare or own.embed)(m)
+    own = declared(measure.compare, ComparatorCapabilities)
+    read = own.prepare or own.embed
+    return m if read is None else read(m)
 
 
 class Form(NamedTuple):

@@ -148,22 +148,22 @@ def _as_scheme(scheme) -> Scheme:
         raise TypeError(f"scheme must be a value: {scheme.__name__}(...), not the class.")
     if not isinstance(scheme, Scheme):
         raise TypeError(f"scheme must be a value such as js.HalfSamples() or js.Subsample(size), not {scheme!r}.")
+    if not isinstance(scheme, schemes.NAMED.get(scheme.kind, ())):
+        raise ValueError(f"scheme {type(scheme).__name__} is not known to results: jaxsim.schemes.register it first.")
     return scheme
 
 
 def _check_form(measures, scheme, x, estimate):
     """Refuse a scheme that the measures or the input have no form for."""
     if not estimate and not declared(scheme, SchemeCapabilities).estimate_optional:
-        raise ValueError(
-            f"{schemes.describe(scheme)} needs the full-sample scores; estimate=False goes with Subsample."
-        )
+        raise ValueError(f"{schemes.describe(scheme)} needs the full-sample scores: leave out estimate=False.")
     if x.maps and scheme.draws is Draws.SUBSETS:
         raise ValueError(f"{schemes.describe(scheme)} refits from features; ready-made maps go with the other schemes.")
     for m in measures:
         own = declared(m.compare, ComparatorCapabilities)
         missing = [name for name in FORMS[scheme.draws].needs if getattr(own, name) is None]
         if missing:
-            raise TypeError(f"{m} compares with a function that has no {missing[0]} form; use Subsample, which refits.")
+            raise TypeError(f"{m} compares with a function that has no {missing[0]} form; use a scheme that refits.")
 
 
 def _source(plan, key, tracing) -> Source:

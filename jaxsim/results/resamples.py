@@ -94,8 +94,9 @@ class Resamples(Scores):
             ValueError: this is no bootstrap, or `jackknife` is none of the same networks.
         """
         self._refuse_all_but_bootstraps("BCa interval")
-        if not jackknife._can.accelerates or (jackknife.names, jackknife.targets) != (self.names, self.targets):
-            raise ValueError("a BCa interval needs js.resample(..., js.Jackknife()) of the same networks.")
+        theirs, ours = ((r.names, r.targets, r.against, r.images) for r in (jackknife, self))
+        if not jackknife._can.accelerates or theirs != ours:
+            raise ValueError("a BCa interval needs js.resample(..., js.Jackknife()) of the same networks and images.")
         ours, theirs = self.provenance.measure, jackknife.provenance.measure
         if ours != theirs:
             raise ValueError(f"a BCa interval needs a jackknife of the same measure: this is {ours}, that {theirs}.")
@@ -243,8 +244,11 @@ class Resamples(Scores):
     def _columns(self, level):
         if self._can.null:
             return {"estimate": self.estimate, "p": self.p_value()}
-        low, high = self.interval(level)
-        return {"estimate": self.estimate, "error": self.standard_error(), "low": low, "high": high}
+        try:
+            error, (low, high) = self.standard_error(), self.interval(level)
+        except ValueError:  # subsets of all images say nothing of the error
+            error = low = high = jnp.full_like(self.estimate, jnp.nan)
+        return {"estimate": self.estimate, "error": error, "low": low, "high": high}
 
     def _family(self, matrix):
         """The hypotheses, one a pair of networks: `(..., S, T) -> (..., H)`."""
