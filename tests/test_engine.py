@@ -748,7 +748,9 @@ def test_linear_cka_from_features_is_that_from_maps(case, two_ways):
 
 
 @pytest.mark.parametrize("case", ["one shape", "padded widths", "two sets"])
-def test_linear_cka_from_features_makes_no_map(case):
+def test_linear_cka_from_features_makes_no_map_of_many_images(case, monkeypatch):
+    monkeypatch.setattr(feature_space, "MAP_BYTES", 0)  # as if the maps of these images were too large
+
     def made(measures):
         (px, rows), (py, columns) = (
             (None, None) if group is None else padding.buckets(inputs.networks(group), measures)
@@ -805,3 +807,28 @@ def test_padding_reaches_a_distance_without_a_product():
     features = {str(k): np.random.default_rng(k).normal(size=(12, k)).astype(np.float32) for k in (2, 5, 9, 20)}
     alone = [[float(measure(a, b)) for b in features.values()] for a in features.values()]
     np.testing.assert_allclose(js.affinity(features, measure).values, alone, rtol=0, atol=2e-6)
+
+
+def stretched(n, factor, scale=np.float32):
+    """Three networks of three features, one image of the first far from the others."""
+    x = np.random.default_rng(0).normal(size=(3, n, 3))
+    x[1] = x[0] + 0.5 * x[1]
+    x[0, 0] *= factor
+    return x.astype(scale)
+
+
+@pytest.mark.parametrize("measure", [js.CKA_LINEAR, js.CKA_LINEAR_BIASED], ids=str)
+@pytest.mark.parametrize("factor", [1, 1000, 5000])
+def test_one_long_image_costs_no_digits_in_feature_space(measure, factor):
+    x = stretched(200, factor)
+    assert feature_space.is_cheaper(measure, padding.buckets(inputs.networks(x), [measure])[0], None)
+    want = o.affinity(x.astype(float), getattr(o, str(measure).upper().replace("-", "_")))
+    np.testing.assert_allclose(js.affinity(x, measure).values, want, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(jax.jit(lambda z: js.affinity(z, measure).values)(x), want, rtol=0, atol=2e-6)
+
+
+def test_digits_that_are_lost_for_good_are_warned_of(monkeypatch):
+    monkeypatch.setattr(feature_space, "MAP_BYTES", 0)
+    with pytest.warns(RuntimeWarning, match="'network_0' has images much longer") as said:
+        js.affinity(stretched(201, 5000), "cka")
+    assert said[0].filename == __file__

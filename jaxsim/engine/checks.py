@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxsim.engine.feature_space import LOST
 from jaxsim.inputs import Networks, traced
 from jaxsim.measures import Measure, by_name, name_of, of_maps, part_by_name
 from jaxsim.protocols import ComparatorCapabilities, declared, holds_arrays
@@ -70,6 +71,9 @@ def undefined_networks(x: Networks, y: Networks | None, bad_x, bad_y) -> dict[st
         return {}
     counts = [*zip(x.names, jax.device_get(bad_x), strict=True)]
     counts += [] if y is None else zip(y.names, jax.device_get(bad_y), strict=True)
+    for name, _ in (pair for pair in counts if pair[1] == LOST):
+        text = f"{name!r} has images much longer than others, and too many for maps: its linear scores lose digits."
+        warnings.warn(text, RuntimeWarning, stacklevel=5)
     return {name: int(count) for name, count in counts if count >= 0}
 
 

@@ -1,10 +1,11 @@
 """Linear CKA from d x d products instead of n x n maps, where that is less work (Kornblith et al. 2019, section 3).
 
 With centered columns, K = X X' and k_i = |x_i|^2, sum_ij K_ij L_ij = |X'Y|^2 (Frobenius); what a comparator's own
-centering adds is its `from_features`.
+centering adds is its `from_features`. That subtraction cancels where one image is much longer than the others; scores
+are then taken from maps, which lose nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,13 @@ from jaxsim.engine.padding import Bucket
 from jaxsim.linalg import dot, remove_mean
 from jaxsim.measures import Measure
 from jaxsim.protocols import ComparatorCapabilities, PairwiseCapabilities, TransformCapabilities, declared
+
+CANCELED = 0.1
+"""Share of a kernel's squared length that centering must leave; less costs digits that float32 lacks."""
+LOST = -2
+"""Stands in `Embedded.undefined` for a network whose centering left less."""
+MAP_BYTES = 2**28
+"""Most bytes of maps that are worth building to recover those digits."""
 
 
 def is_cheaper(measure: Measure, x: Sequence[Bucket], y: Sequence[Bucket] | None) -> bool:
@@ -35,13 +43,23 @@ def scores(measure: Measure, x: Sequence[Bucket], y: Sequence[Bucket] | None) ->
     b = a if y is None else [_centered(measure, part) for part in y]
     own = declared(measure.compare, ComparatorCapabilities)
     products = jnp.block([[_products(own, u, v) for v in b] for u in a])
-    length_x = jnp.concatenate([_lengths(own, u) for u in a])
-    length_y = length_x if y is None else jnp.concatenate([_lengths(own, v) for v in b])
+    length_x, lost_x = _lengths(own, a)
+    length_y, lost_y = (length_x, lost_x) if y is None else _lengths(own, b)
     found = own.finish(products / length_x[:, None] / length_y[None])
-    undefined_x = _undefined(x, length_x)
+    undefined_x = _undefined(x, length_x, lost_x)
     if y is None:
         return (found + found.T) / 2, undefined_x, undefined_x
-    return found, undefined_x, _undefined(y, length_y)
+    return found, undefined_x, _undefined(y, length_y, lost_y)
+
+
+def scores_or_maps(measure: Measure, x: Sequence[Bucket], y: Sequence[Bucket] | None, from_maps: Callable):
+    """`scores`, or those of `from_maps()` where digits were lost and the maps are small enough."""
+    found = scores(measure, x, y)
+    parts = [*x, *(y or ())]
+    if sum(len(b.x) for b in parts) * parts[0].shape[0] ** 2 * found[0].dtype.itemsize > MAP_BYTES:
+        return found
+    lost = jnp.any(found[1] == LOST) | jnp.any(found[2] == LOST)
+    return lax.cond(lost, from_maps, lambda: found)
 
 
 def _centered(measure, bucket):
@@ -62,23 +80,25 @@ def _products(own, u, v):
     return own.from_features(jnp.sum(blocks**2, (1, 3)), jnp.sum(u**2, 2), jnp.sum(v**2, 2))
 
 
-def _lengths(own, u):
-    """Root of the same of every kernel with itself, `(S,)`; NaN if nothing is left to within rounding."""
+def _lengths(own, parts):
+    """Roots of the kernels' products with themselves, NaN if rounding is all of it; and whether digits are lost."""
 
     def one(z):
         total = jnp.sum(dot(z.T, z) ** 2)
         rows = jnp.sum(z**2, 1)[None]
         size = own.from_features(total[None, None], rows, rows)[0, 0]
-        return jnp.sqrt(jnp.where(size > 16 * jnp.finfo(z.dtype).eps * total, size, jnp.nan))
+        length = jnp.sqrt(jnp.where(size > 16 * jnp.finfo(z.dtype).eps * total, size, jnp.nan))
+        return length, (size < CANCELED * total) & (total > 0)
 
-    return lax.map(one, u)
+    lengths, lost = zip(*(lax.map(one, u) for u in parts), strict=True)
+    return jnp.concatenate(lengths), jnp.concatenate(lost)
 
 
-def _undefined(parts, length):
+def _undefined(parts, length, lost):
     """Images whose features are not finite, of the networks that have no scores; -1 for the others."""
     broken = ~(length > 0)
     count = lax.cond(jnp.any(broken), lambda: not_finite(parts), lambda: jnp.zeros(broken.shape, int))
-    return jnp.where(broken, count, -1)
+    return jnp.where(lost, LOST, jnp.where(broken, count, -1))
 
 
 def not_finite(parts: Sequence[Bucket]) -> jax.Array:

@@ -167,15 +167,20 @@ def affinity_call(measures, x, y, rows, columns):
     Returns:
         For each measure the scores `(S, T)` and the undefined images of rows and of columns.
     """
-    by_maps = [m for m in measures if not feature_space.is_cheaper(m, x, y)]
-    a = read_maps(by_maps, x, embed)
-    b = a if y is None else read_maps(by_maps, y, embed)
-    pairs = zip(by_maps, a.z, b.z, strict=True)
-    found = iter([(score(m, u, v), p, q) for (m, u, v), p, q in zip(pairs, a.undefined, b.undefined, strict=True)])
-    by_features = [
-        feature_space.scores(m, x, y) if feature_space.is_cheaper(m, x, y) else next(found) for m in measures
+
+    def from_maps(chosen):
+        a = read_maps(chosen, x, embed)
+        b = a if y is None else read_maps(chosen, y, embed)
+        pairs = zip(chosen, a.z, b.z, a.undefined, b.undefined, strict=True)
+        return [(score(m, u, v), p, q) for m, u, v, p, q in pairs]
+
+    cheaper = [feature_space.is_cheaper(m, x, y) for m in measures]
+    by_maps = iter(from_maps([m for m, own in zip(measures, cheaper, strict=True) if not own]))
+    found = [
+        feature_space.scores_or_maps(m, x, y, lambda m=m: from_maps([m])[0]) if own else next(by_maps)
+        for m, own in zip(measures, cheaper, strict=True)
     ]
-    return [(_ordered(s, rows, columns), p[rows], q[columns]) for s, p, q in by_features]
+    return [(_ordered(s, rows, columns), p[rows], q[columns]) for s, p, q in found]
 
 
 def _ordered(scores, rows, columns):
