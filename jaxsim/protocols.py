@@ -209,8 +209,20 @@ C = TypeVar("C", TransformCapabilities, PairwiseCapabilities, ComparatorCapabili
 
 
 def declared(part: Any, kind: type[C]) -> C:
-    """Capabilities of that kind which a part declares, defaults for the others."""
-    return kind(**{name: getattr(part, name) for name in kind._fields if hasattr(part, name)})
+    """Capabilities of that kind which a part declares, defaults for the others.
+
+    Raises:
+        TypeError: an attribute has the name of a function among them, and is none.
+    """
+    own = {name: getattr(part, name) for name in kind._fields if hasattr(part, name)}
+    for name, value in own.items():
+        default = kind._field_defaults[name]
+        if (default is None or callable(default)) and value is not None and not callable(value):
+            raise TypeError(
+                f"attribute {name!r} of {type(part).__name__} is {value!r}; jaxsim reads a function under that name "
+                f"({kind.__name__}): rename the attribute."
+            )
+    return kind(**own)
 
 
 def holds_arrays(part: Any) -> bool:

@@ -435,3 +435,29 @@ def test_ground_truth_with_other_task_names():
     with pytest.raises(ValueError, match="share no") as error:
         evaluation.evaluate(a, pandas.DataFrame(np.eye(3), list("xyz"), list("xyz")), diagonal=True, subset=True)
     assert_one_sentence(error, ["sources"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Projection:
+    """A transform with a field of the name of a capability."""
+
+    width: int = 3
+
+    def __call__(self, x):
+        return x[:, : self.width]
+
+
+@dataclasses.dataclass
+class Mutable:
+    """A transform that cannot be hashed."""
+
+    def __call__(self, x):
+        return x
+
+
+@pytest.mark.parametrize(
+    ("transform", "said"), [(Projection(), "rename the attribute"), (Mutable(), "make its class frozen")]
+)
+def test_parts_that_cannot_be_used_are_told_why(transform, said):
+    with pytest.raises(TypeError, match=said):
+        js.affinity(X, js.Measure(transform, js.pairwise.linear, js.compare.pearson))

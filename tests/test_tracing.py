@@ -216,13 +216,33 @@ CALLS |= {
 }
 
 
+def work():
+    """Traces and compilations since EVENTS was cleared."""
+    return [e for e in EVENTS if "trace" in e or "compile" in e]
+
+
+def test_tracing_and_compiling_are_heard():
+    EVENTS.clear()
+    jax.jit(lambda x: x * 17.5)(jnp.ones(3)).block_until_ready()
+    assert any("trace" in e for e in work())
+    assert any("compile" in e for e in work())
+
+
+def test_a_dictionary_keeps_its_names_whatever_its_order():
+    named = dict(zip("bac", STACKS[0], strict=True))
+    plain, inside = js.affinity(named, "cka"), jax.jit(lambda x: js.affinity(x, "cka"))(named)
+    assert (plain.names, inside.names) == (("b", "a", "c"), ("a", "b", "c"))
+    order = [inside.names.index(name) for name in plain.names]
+    np.testing.assert_allclose(np.asarray(inside.values)[np.ix_(order, order)], plain.values, rtol=0, atol=2e-6)
+
+
 @pytest.mark.parametrize("call", CALLS)
 def test_a_second_plain_call_traces_nothing_and_moves_nothing_unasked(call):
     jax.block_until_ready(jax.tree.leaves(CALLS[call]()))
     EVENTS.clear()
     with jax.transfer_guard("disallow"):
         found = CALLS[call]()
-    assert [e for e in EVENTS if "trace" in e or "compile" in e] == []
+    assert work() == []
     assert all(isinstance(leaf, (jax.Array, np.ndarray)) for leaf in jax.tree.leaves(found))
 
 

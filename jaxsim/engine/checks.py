@@ -129,6 +129,9 @@ def _check_parts(measure, shape, name):
     for role, part, arguments, fits, wanted in steps:
         if not callable(part):
             raise TypeError(f"the {role} of {measure} is {part!r}, which cannot be called.")
+        if not holds_arrays(part) and type(part).__hash__ is None:
+            kind = type(part).__name__
+            raise TypeError(f"the {role} {kind} cannot be hashed: make its class frozen, or a pytree with its arrays.")
         try:
             evaluate = _result.__wrapped__ if holds_arrays(part) else _result
             found = evaluate(part, arguments, x.shape)

@@ -245,7 +245,7 @@ def _pairwise(measures, x, y, memory) -> tuple[list[Affinity], list[str]]:
         found, more = _scores(measures, x.select(rows, shared), columns.select(cols, shared), memory)
         if inputs.traced(found):
             raise TypeError('missing="pairwise" fills its matrix outside jit; call it there, or use missing="shared".')
-        said += more
+        said += [sentence for sentence in more if sentence not in said]
         for k, one in enumerate(found):
             values[k][places] = np.asarray(one.values)[
                 np.searchsorted(rows, places[0]), np.searchsorted(cols, places[1])
