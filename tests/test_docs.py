@@ -49,7 +49,7 @@ def test_modules_that_are_listed_by_hand_are_complete(module):
 def test_a_function_without_a_directive_is_missed(monkeypatch):
     text = filled_in().replace(".. autofunction:: maps\n", "")
     monkeypatch.setattr(sys.modules[__name__], "filled_in", lambda: text)
-    assert undocumented(js, js.__all__) == ["maps"]
+    assert undocumented(js, set(js.__all__) - {"__version__"}) == ["maps"]
 
 
 def test_every_measure_has_a_page():
