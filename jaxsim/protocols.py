@@ -167,10 +167,7 @@ class Plan(NamedTuple):
 class Scheme(Protocol):
     """A resampling scheme: what it draws, and what its resamples say of the full-sample estimate.
 
-    A scheme may declare `bootstraps` (its resamples vary around the estimate as estimates vary around the truth, so
-    that percentiles, BCa and max-t tests apply), `null` (its resamples are scores under no similarity) and
-    `accelerates` (it leaves out one image at a time, which gives BCa its acceleration) and `estimate_optional` (its
-    spread means something without the full-sample estimate); all False by default.
+    Its optional capabilities are `SchemeCapabilities`; `jaxsim.schemes.register` makes your own known to results.
     """
 
     kind: ClassVar[str]
@@ -197,7 +194,15 @@ class Scheme(Protocol):
 
 
 class SchemeCapabilities(NamedTuple):
-    """Optional capabilities of a scheme, with their defaults; see `Scheme`."""
+    """Optional capabilities of a scheme, with their defaults.
+
+    Attributes:
+        bootstraps: whether its resamples vary around the estimate as estimates vary around the truth, so that
+            percentiles, BCa and max-t tests apply.
+        null: whether its resamples are scores under no similarity.
+        accelerates: whether it leaves out one image at a time, which gives BCa its acceleration.
+        estimate_optional: whether its spread means something without the full-sample estimate.
+    """
 
     bootstraps: bool = False
     null: bool = False

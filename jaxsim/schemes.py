@@ -226,7 +226,7 @@ class Bootstrap:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BayesianBootstrap:
-    """Dirichlet weights with mean 1 on the images (Rubin 1981); so that hardly any image has weight zero.
+    """Dirichlet weights with mean 1 on the images (Rubin 1981), so that hardly any image has weight zero.
 
     Attributes:
         strata: `(n,)` labels; weights then sum to the number of images within each label.

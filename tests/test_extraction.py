@@ -271,7 +271,7 @@ def of_text(x):
 @pytest.mark.parametrize(
     ("encoders", "error", "match"),
     [
-        ({}, ValueError, "There are no encoders"),
+        ({}, ValueError, "there are no encoders"),
         ({"a": 3}, TypeError, "encoder 'a' is of type int, neither a network nor a function"),
         ({"a": not_of_arrays}, TypeError, "encoder 'a' returned a list, not arrays by layer name"),
         ({"a": at_odds}, ValueError, "encoder 'a' does not take pictures of .*: Encoder and decoder disagree"),
@@ -315,7 +315,7 @@ def test_pictures_and_settings_that_are_none(tmp_path):
     (tmp_path / "empty").mkdir()
     refused(ValueError, "empty has no pictures", tmp_path, tmp_path / "empty", {"a": small()})
     refused(FileNotFoundError, "absent does not exist", tmp_path, tmp_path / "absent", {"a": small()})
-    refused(ValueError, "Features of 0 pictures", tmp_path, made_up(0), {"a": small()})
+    refused(ValueError, "features of 0 pictures", tmp_path, made_up(0), {"a": small()})
     refused(ValueError, "in batches of 0", tmp_path, made_up(3), {"a": small()}, batch=0)
     match = "A preprocessing is given for 'b'; the encoders are a"
     refused(ValueError, match, tmp_path, made_up(3), {"a": small()}, preprocessing={"b": "unit"})

@@ -393,7 +393,7 @@ def test_places_that_cannot_be_written(tmp_path, monkeypatch):
 
 
 def test_rows_must_be_those_announced(tmp_path):
-    match = "Features of 0 pictures were written where 5 were announced"
+    match = "features of 0 pictures were written where 5 were announced"
     with pytest.raises(ValueError, match=match), storage.opened(tmp_path / "out", JOB, IDS, ROWS):
         pass
     match = r"one has features of shape \(3, 2\); \(2, 3\) was announced"

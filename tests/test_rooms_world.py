@@ -299,7 +299,7 @@ def test_damaged_transfer_is_named(tmp_path):
     [
         (0, {}, "at least one"),
         (1, {"resolution": 20}, "multiple of 8"),
-        (1, {"world": "caves"}, "No world is called 'caves'"),
+        (1, {"world": "caves"}, "no world is called 'caves'"),
         (1, {"names": ["depth"]}, "there is no task 'depth'"),
     ],
 )

@@ -38,7 +38,7 @@ def is_cheaper(measure: Measure, x: Sequence[Bucket], y: Sequence[Bucket] | None
 
 
 def scores(measure: Measure, x: Sequence[Bucket], y: Sequence[Bucket] | None) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """`(S, T)` scores, and what `Embedded.undefined` says of rows and columns, in the order of the buckets."""
+    """Scores `(S, T)` and `Embedded.undefined` of rows and columns, in the order of the buckets."""
     a = [_centered(measure, b) for b in x]
     b = a if y is None else [_centered(measure, part) for part in y]
     own = declared(measure.compare, ComparatorCapabilities)

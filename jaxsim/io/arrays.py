@@ -132,7 +132,7 @@ def _entries(archive: zipfile.ZipFile) -> list[tuple[str, zipfile.ZipInfo]]:
 
 
 def _data_offset(path: Path, info: zipfile.ZipInfo) -> int:
-    """Where an entry's bytes begin: after its local header, whose two last fields are lengths."""
+    """Offset of an entry's bytes: after its local header, whose two last fields are lengths."""
     with open(path, "rb") as file:
         file.seek(info.header_offset)
         header = file.read(30)

@@ -299,7 +299,7 @@ class Blocks:
         begin(folder, settings, remedy=remedy)
 
     def path(self, name: str) -> Path:
-        """Where the block of that name is, or will be."""
+        """Path of the block of that name."""
         return self.folder / "results" / f"{name}.npz"
 
     def read(self, name: str) -> dict[str, np.ndarray] | None:

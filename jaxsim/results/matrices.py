@@ -100,7 +100,7 @@ class Affinity(Scores):
         values, names = np.asarray(values), tuple(names)
         targets = names if targets is None else tuple(targets)
         if values.shape != (len(names), len(targets)):
-            raise ValueError(f"Values of shape {values.shape} are not {len(names)} names by {len(targets)} targets.")
+            raise ValueError(f"values of shape {values.shape} are not {len(names)} names by {len(targets)} targets.")
         notes = ("given, not computed here: the number of images is not known",)
         given = Provenance(measure=measure, dtype=str(values.dtype), device="host", notes=notes)
         return cls(values, None, names, targets, given, against=against)

@@ -102,7 +102,7 @@ def on_host(values: Any) -> np.ndarray:
 
 
 class Saved:
-    """Saving and loading shared by all records: one npz holding the arrays and a JSON text, never a pickle."""
+    """Files, tables and plots of all records: one npz of arrays and a JSON text, never a pickle."""
 
     _arrays: tuple[str, ...]
     _meta: tuple[str, ...]

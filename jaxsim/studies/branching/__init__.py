@@ -1,4 +1,4 @@
-"""Which layer to branch from and which network to start from, predicted and trained (DDS 2020, RSA 2019).
+"""Choice of the layer to branch from and the network to start from, predicted and trained (DDS 2020, RSA 2019).
 
 Needs the `nn` extra; `import jaxsim` leaves this package out.
 """

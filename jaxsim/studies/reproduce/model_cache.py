@@ -22,7 +22,7 @@ STAGES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 STAGED = "small"
 """The size of Table S1, whose networks are kept at every stage; others are kept at the end."""
 NEW_WORLD, NEW_TASK = "lofts", "segmentsemantic"
-"""What stands in for Pascal VOC: another world, and the task there."""
+"""Stand-in for Pascal VOC: another world, and the task there."""
 FEW = 4
 """The new world has this many times fewer pictures to learn from."""
 
@@ -94,7 +94,7 @@ class ModelCache:
             self._runs[run] = self._run(*run)
         if stage not in self._runs[run]:
             kept = ", ".join(map(str, self._runs[run]))
-            raise ValueError(f"The {size} network for {task} in {world} is kept at {kept} of its steps, not {stage}.")
+            raise ValueError(f"the {size} network for {task} in {world} is kept at {kept} of its steps, not {stage}.")
         return self._runs[run][stage]
 
     def transfer(self) -> "Truth":
@@ -171,7 +171,7 @@ class ModelCache:
         return encoders.features({task: encoder}, self.shown[world])[task]
 
     def _learners(self, world: str) -> int:
-        """How many pictures a network of that world learns from."""
+        """Number of pictures that a network of that world learns from."""
         return self.recipe.learn if world == "rooms" else max(self.recipe.learn // FEW, 1)
 
     def _learning(self, world: str) -> "Pictures":

@@ -58,7 +58,7 @@ def style(world: str) -> scenes.Style:
         ValueError: no world has that name.
     """
     if world not in scenes.WORLDS:
-        raise ValueError(f"No world is called {world!r}; there are {', '.join(scenes.WORLDS)}.")
+        raise ValueError(f"no world is called {world!r}; there are {', '.join(scenes.WORLDS)}.")
     return scenes.WORLDS[world]
 
 

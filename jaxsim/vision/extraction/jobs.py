@@ -96,7 +96,7 @@ def extract(
     dataset = dataclasses.replace(dataset, labels={})
     shown = _shown(encoders, preprocessing or {}, size)
     if not len(dataset) or batch < 1:
-        raise ValueError(f"Features of {len(dataset)} pictures in batches of {batch} cannot be taken.")
+        raise ValueError(f"features of {len(dataset)} pictures in batches of {batch} cannot be taken.")
     views = _Views(tuple(dict.fromkeys(p.frame for p in shown.values())))
     first = views(dataset[0])
     views = dataclasses.replace(views, shapes=tuple(view.shape for view in first.targets.values()))
@@ -130,7 +130,7 @@ def extract(
 def _shown(encoders: Mapping[str, Any], given: Mapping[str, Preprocessing | str], size: Size | None):
     """Each encoder's preprocessing."""
     if not encoders:
-        raise ValueError("There are no encoders.")
+        raise ValueError("there are no encoders.")
     strange = [name for name in given if name not in encoders]
     if strange:
         raise ValueError(f"A preprocessing is given for {strange[0]!r}; the encoders are {', '.join(encoders)}.")
@@ -158,13 +158,13 @@ def _places(ready: Mapping[str, forward.Ready]) -> dict[str, tuple[str, str]]:
             if not file or file.startswith((".", "__")) or set(file) & set("/\\\0") or file == "image_ids":
                 raise ValueError(f"{file!r}, of encoder {name!r} and layer {layer!r}, cannot be the name of a file.")
             if file in places:
-                raise ValueError(f"Two features would have the name {file!r}: rename an encoder.")
+                raise ValueError(f"two features would have the name {file!r}: rename an encoder.")
             places[file] = name, layer
     return places
 
 
 def _job(ready: Mapping[str, forward.Ready], places: Mapping[str, tuple[str, str]], batch: int, pool: bool):
-    """What the features depend on, beside the pictures."""
+    """Settings that the features depend on, beside the pictures."""
     made = {}
     for file, (name, layer) in places.items():
         one = ready[name]

@@ -124,7 +124,7 @@ def opened(
                 store = Store(part, ids, rows, done)
             yield store
             if store.done != len(ids):
-                raise ValueError(f"Features of {store.done} pictures were written where {len(ids)} were announced.")
+                raise ValueError(f"features of {store.done} pictures were written where {len(ids)} were announced.")
             with files.one_sentence(out):
                 store.commit()
         except BaseException:
@@ -174,7 +174,7 @@ def check(out: str | Path, overwrite: bool) -> None:
 def _resumed(
     part: Path, job: Mapping[str, Any], ids: Sequence[str], rows: Mapping[str, tuple[int, ...]], overwrite: bool
 ) -> int:
-    """How many pictures are done; the folder is made ready for the rest."""
+    """Number of pictures that are done; prepare the folder for the rest."""
     try:
         done = _done(part, job, ids, rows)
     except ValueError:
@@ -194,7 +194,7 @@ def _resumed(
 
 
 def _done(part: Path, job: Mapping[str, Any], ids: Sequence[str], rows: Mapping[str, tuple[int, ...]]) -> int | None:
-    """How many pictures an earlier run of the same job has done; None where there is nothing to go on with."""
+    """Number of pictures that an earlier run of the same job finished, or None."""
     if not (part / "unfinished").is_dir():
         return None
     try:

@@ -16,11 +16,11 @@ from jaxsim.io import files, jobs
 
 RECORD = "checksums.json"
 KEPT = 3
-"""How many of the newest checkpoints stay."""
+"""Number of the newest checkpoints that stay."""
 
 _NAME = re.compile(r"step_(\d{8,})")
 _SYSTEM = re.compile(r"os_error_code='(\d+)'")
-"""How the storage library says which error of the system it met."""
+"""Pattern of system errors in messages of the storage library."""
 
 
 def save(folder: Path, step: int, tree: Any, run: dict[str, Any], feed: Any = None) -> Path:

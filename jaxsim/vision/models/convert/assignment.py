@@ -169,7 +169,7 @@ def _recognized(
 
 
 def _reason(key: str, prefix: str, naming: Naming, leave_out: Sequence[str]) -> str | None:
-    """Why an unused tensor is left out; None if it is unknown."""
+    """Reason to leave out an unused tensor, or None if it is unknown."""
     for pattern, reason in naming.left_out.items():
         if re.fullmatch(pattern, key) or re.fullmatch(pattern, key.removeprefix(prefix)):
             return reason
