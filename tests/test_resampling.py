@@ -590,7 +590,7 @@ def test_subsets_without_the_full_sample_are_the_same_subsets():
         np.testing.assert_allclose(a.values, b.values, rtol=0, atol=3e-7)
         np.testing.assert_allclose(a.standard_error(), b.standard_error(), rtol=0, atol=1e-6)
         assert np.isnan(b.estimate).all()
-    with pytest.raises(ValueError, match="estimate=False goes with Subsample"):
+    with pytest.raises(ValueError, match="needs the full-sample scores"):
         js.resample(x, js.RSA, js.Bootstrap(), n_resamples=4, key=KEY, estimate=False)
 
 
