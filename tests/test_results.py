@@ -15,13 +15,11 @@ from jaxsim import results
 
 NAMES, TARGETS = ("a", "b", "c"), ("t", "a")
 B, N, M = 40, 30, 12
-QUICK = {"xla_backend_optimization_level": 0}
-"""Compiles in half the time."""
 
 
 def quick(method, *records):
     """The method of records as one program; operation by operation it would compile each."""
-    return jax.jit(method, compiler_options=QUICK)(*records)
+    return jax.jit(method)(*records)
 
 
 def provenance(**rest):
