@@ -37,10 +37,10 @@ class Scores(Saved):
         """Sources by similarity to `target` in the full sample, best first, the target itself left out.
 
         Raises:
-            KeyError: no column has that name.
+            ValueError: no column has that name.
         """
         if target not in self.targets:
-            raise KeyError(f"no target is named {target!r}; there are {', '.join(self.targets)}")
+            raise ValueError(f"no target is named {target!r}; there are {', '.join(self.targets)}.")
         column = on_host(getattr(self, self._full_sample))[:, self.targets.index(target)]
         pairs = [(n, float(v)) for n, v in zip(self.names, column, strict=True) if n != target or self.against]
         return sorted(pairs, key=lambda p: (np.isnan(p[1]), -p[1]))
