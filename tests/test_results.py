@@ -349,6 +349,12 @@ def test_ranking_is_best_first_with_the_undefined_last():
         AFFINITY.ranking("nobody")
 
 
+def test_names_of_given_numbers_are_text():
+    given = js.Affinity.from_array(np.eye(2), [1, 2], [3, 4], measure="made up")
+    assert (given.names, given.targets) == (("1", "2"), ("3", "4"))
+    assert "1.000" in str(given)
+
+
 def test_resamples_rank_by_the_full_sample_as_the_matrix_does():
     r = dataclasses.replace(resamples("bootstrap"), estimate=AFFINITY.values)
     for against in (False, True):

@@ -97,8 +97,8 @@ class Affinity(Scores):
             >>> wins.ranking("depth")
             [('edges', 0.8)]
         """
-        values, names = np.asarray(values), tuple(names)
-        targets = names if targets is None else tuple(targets)
+        values, names = np.asarray(values), tuple(map(str, names))
+        targets = names if targets is None else tuple(map(str, targets))
         if values.shape != (len(names), len(targets)):
             raise ValueError(f"values of shape {values.shape} are not {len(names)} names by {len(targets)} targets.")
         notes = ("given, not computed here: the number of images is not known",)
