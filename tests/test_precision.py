@@ -22,11 +22,9 @@ FLAT = jax.ShapeDtypeStruct((N, 6), jnp.float32)
 MAP = jax.ShapeDtypeStruct((N, N), jnp.float32)
 STACK = jax.ShapeDtypeStruct((3, N, N), jnp.float32)
 WEIGHTS = jax.ShapeDtypeStruct((N, 5), jnp.float32)
-TRANSFORMS = ["identity", "center", "zscore", "batch_norm", "instance_norm", "layer_norm", "group_norm", "mean_pool"]
-PAIRWISE = [name.replace("-", "_") for name in measures.PARTS["pairwise"]]
+TRANSFORMS, PAIRWISE, COMPARE = ([n.replace("-", "_") for n in parts] for parts in measures.PARTS.values())
 NO_PRODUCT = ("laplacian", "cityblock")
 """Distances and kernels that multiply no matrices."""
-COMPARE = ["pearson", "spearman", "rho_a", "cosine", "u_centered_cosine", "centered_cosine", "root_centered_cosine"]
 
 
 def inner(value):
