@@ -334,7 +334,7 @@ class Permutation:
 
 _KINDS = {s.kind: s for s in (HalfSamples, Bootstrap, BayesianBootstrap, Subsample, Jackknife, Permutation)}
 NAMED: Mapping[str, Any] = MappingProxyType(_KINDS)
-"""Every scheme by its kind; results, saved ones too, find their scheme here."""
+"""Read-only view of every scheme by its kind; results, saved ones too, find their scheme here."""
 DEFAULT_RESAMPLES = 100
 
 

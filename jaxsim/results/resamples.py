@@ -33,7 +33,7 @@ class Resamples(Scores):
         provenance: measure, scheme, key, dtype, device and versions.
         kind: name of the scheme in `jaxsim.schemes.NAMED`.
         images: number n of images.
-        size: images in a subset or half, for subsampling and half-samples.
+        size: `Plan.size` of the scheme: images in a subset or half, for subsampling and half-samples.
         undefined: pairs of network and the number of its images whose map has no value.
     """
 
