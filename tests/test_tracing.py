@@ -83,8 +83,17 @@ def plain(program):
     return one_by_one(PROGRAMS[program])(STACKS, OTHERS)
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-@pytest.mark.parametrize("inside", [jitted, vmapped, scanned])
+@pytest.mark.parametrize(
+    ("inside", "program"),
+    [
+        (jitted, "scores"),
+        (jitted, "resamples"),
+        (vmapped, "scores"),
+        pytest.param(vmapped, "resamples", marks=pytest.mark.slow),
+        pytest.param(scanned, "scores", marks=pytest.mark.slow),
+        (scanned, "resamples"),
+    ],
+)
 def test_inside_a_transformation_the_numbers_are_those_of_a_plain_call(inside, program):
     traces = []
 
