@@ -8,6 +8,7 @@ import resource
 import shlex
 import subprocess
 import sys
+import textwrap
 import time
 import types
 from pathlib import Path
@@ -513,6 +514,44 @@ def test_ctrl_c_midway_leaves_everything_as_it_was(path, out, capsys, monkeypatc
         assert capsys.readouterr().err.splitlines()[-1].startswith("jaxsim: interrupted")
     assert {f: (out / f).read_bytes() for f in files(out)} == before
     assert sorted(p.name for p in out.parent.iterdir()) == ["features.npz", "out"]
+
+
+@pytest.mark.parametrize(
+    ("moment", "said"), [("score", "no output was written or changed"), ("report", "the output is complete")]
+)
+def test_ctrl_c_tells_the_truth_about_the_output(path, out, capsys, monkeypatch, moment, said):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jaxsim.cli.affinity, moment, interrupt)
+    assert main(["affinity", path, "--out", str(out)]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == f"jaxsim: interrupted; {said}"
+    assert out.exists() == (moment == "report")
+
+
+def test_what_a_killed_run_left_is_undone_by_the_next(path, out, capsys):
+    code = """
+        import os, signal, sys
+        from jaxsim.io import file_sets
+        out = sys.argv[-1]
+        put, count = file_sets._put, []
+        def kill(*given):
+            put(*given)
+            count.append(given)
+            if len(count) == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+        file_sets._put = kill
+        from jaxsim.cli import main
+        main(sys.argv[1:])
+    """
+    out.mkdir()
+    (out / "notes").write_text("mine")
+    argv = ["affinity", path, "--out", str(out)]
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code), *argv])
+    assert done.returncode == -9
+    assert len(list(out.glob("affinity.*"))) == 2
+    assert main(argv) == 0
+    assert sorted(p.name for p in out.iterdir()) == ["affinity.csv", "affinity.npz", "affinity.png", "notes"]
 
 
 def test_ctrl_c_during_resampling(path, out, capsys, monkeypatch):

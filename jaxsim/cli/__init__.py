@@ -86,20 +86,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: arguments after the program's name; by default those of the process.
     """
+    arguments = None
     try:
         arguments = build_parser().parse_args(argv)
         with _warnings_as_lines(arguments.quiet), _precision(arguments.x64):
             arguments.run(arguments)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else OK
-    except KeyboardInterrupt:
-        return _stop("interrupted; no output was written or changed", INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        return _stop(_interruption(stop, getattr(arguments, "written", None)), INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except (ValueError, TypeError, OSError, FloatingPointError, MissingExtra) as error:
         return _stop(f"error: {_sentence(error)}", USAGE)
     return OK
+
+
+def _interruption(stop: KeyboardInterrupt, written: bool | None) -> str:
+    """What is true of the output; commands that keep unfinished work say so themselves."""
+    outcome = {None: "", False: "; no output was written or changed", True: "; the output is complete"}
+    return f"interrupted; {stop}" if str(stop) else f"interrupted{outcome[written]}"
 
 
 def _stop(text: str, code: int) -> int:

@@ -6,51 +6,48 @@ import errno
 import json
 import os
 import re
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxsim.io import files
+from jaxsim.io import file_sets, files
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Error numbers of a full disk."""
 
 
 @contextlib.contextmanager
-def staged(arguments: Any, names: Sequence[str]) -> Iterator[Path]:
-    """Give a hidden temporary folder, and move its files to --out after the block.
+def staged(arguments: Any, names: Sequence[str], folder: Path | None = None) -> Iterator[Path]:
+    """Give a hidden temporary folder, and move its files to --out after the block: all of them or none.
 
-    Files in the way are found before the block runs. If the block raises anything, KeyboardInterrupt included, --out
-    stays as it was.
+    Files in the way are found before the block runs. Whatever is raised, KeyboardInterrupt included, --out stays as it
+    was; `arguments.written` says whether the files are there.
 
     Args:
         arguments: with `out`, and `overwrite` to replace existing files.
         names: the files, relative to the folder.
+        folder: the folder, where --out is a file in it.
 
     Raises:
         FileExistsError: a file exists and `overwrite` is False.
         OSError: the folder is a file, or cannot be written, or the disk is full.
     """
-    folder, what = Path(arguments.out), f"--out {arguments.out}"
-    near = check(folder, names, arguments.overwrite)
-    with files.one_sentence(what):
-        temporary = Path(tempfile.mkdtemp(prefix=".jaxsim-", dir=near))
+    folder, what = folder or Path(arguments.out), f"--out {arguments.out}"
+    file_sets.clear(folder)
+    check(folder, names, arguments.overwrite)
+    arguments.written = False
     try:
-        yield temporary
-        for name in names:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(temporary / name, folder / name)
+        with file_sets.staged(folder, names, overwrite=arguments.overwrite) as new:
+            yield new
+        arguments.written = True
     except OSError as error:
         nameless = error.strerror is not None and error.filename is None  # raised by the system, about no file
-        if str(temporary) in f"{error.filename} {error}" or (nameless and error.errno in FULL):
+        hidden = error.errno is not None and file_sets.HIDDEN.search(f"{error.filename} {error}")
+        if hidden or (nameless and error.errno in FULL):
             raise files.unwritable(what, error) from error
         raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check(folder: Path, names: Sequence[str], overwrite: bool) -> Path:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from jaxsim.io.files import atomic
+from jaxsim.io.files import atomic, repeated
 from jaxsim.io.pickles import Refused, load_pickle
 
 _DAMAGED = (
@@ -125,7 +125,7 @@ def map_npz(path: Path) -> dict[str, Any]:
 def _entries(archive: zipfile.ZipFile) -> list[tuple[str, zipfile.ZipInfo]]:
     pairs = [(info.filename.removesuffix(".npy"), info) for info in archive.infolist() if not info.is_dir()]
     names = [name for name, _ in pairs]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = repeated(names)
     if twice:
         raise ValueError(f"it holds two entries named {twice[0]!r}")
     return pairs

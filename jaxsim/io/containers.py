@@ -1,6 +1,5 @@
 """Reading safetensors and HDF5: arrays by name, memory-mapped where the bytes lie in the file as they are."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 
 from jaxsim import extras
 from jaxsim.io.arrays import naming
+from jaxsim.io.files import parse_json
 
 _SAFETENSORS = {
     "BOOL": "?",
@@ -44,7 +44,7 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > size - 8:
                 raise ValueError("its header is longer than the file")
-            header = json.loads(file.read(length), object_pairs_hook=_unique)
+            header = parse_json(file.read(length), object_pairs_hook=_unique)
         if not isinstance(header, dict):
             raise ValueError("its header is not a JSON object")
         header.pop("__metadata__", None)

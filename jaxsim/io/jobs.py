@@ -113,8 +113,8 @@ def _sealed(content: Mapping[str, Any]) -> str:
 
 def _unsealed(path: str | Path, text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
+        found = files.parse_json(text)
+    except ValueError as error:
         raise Damaged(f"{path} is damaged: {error}.") from None
     if not isinstance(found, dict):
         raise Damaged(f"{path} is damaged: it holds no JSON object.")
