@@ -468,8 +468,8 @@ def test_records_that_contradict_themselves_are_refused(kind, change, tmp_path):
     scores = js.Affinity.from_array(symmetric, NAMES, measure="transfer")
     made = {
         "Tree": lambda: taxonomy.tree(scores),
-        "Agreement": lambda: js.evaluate(scores, scores, diagonal=False),
-        "AgreementIntervals": lambda: js.evaluation.agreement_intervals(resamples("bootstrap"), scores, diagonal=False),
+        "Agreement": lambda: js.evaluate(scores, scores, diagonal=True),
+        "AgreementIntervals": lambda: js.evaluation.agreement_intervals(resamples("bootstrap"), scores, diagonal=True),
     }
     saved = made[kind]() if kind in made else next(r for r in RECORDS.values() if type(r).__name__ == kind)
     damaged(saved, tmp_path, **change)
