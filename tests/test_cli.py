@@ -638,3 +638,26 @@ def test_a_command_is_added_by_a_module_and_its_name(monkeypatch, capsys):
     assert "count to a number\n" in capsys.readouterr().out
     assert main(["count", "--help"]) == 0
     assert "  jaxsim count 3" in capsys.readouterr().out
+
+
+# Names are data
+
+
+def test_names_with_escapes_are_shown_escaped_everywhere(tmp_path, out, features, capsys):
+    hostile = {f"{name}\x1b[2J\u202e\n": x for name, x in features.items()}
+    path = str(io.write_npz(tmp_path / "hostile.npz", hostile))
+    assert main(["affinity", path, "--out", str(out)]) == 0
+    assert main(["evaluate", str(out / "affinity.npz"), str(out / "affinity.csv"), "--subset"]) == 2
+    printed = capsys.readouterr()
+    for text in (printed.out, printed.err, (out / "affinity.csv").read_text(), str(results.load(out / "affinity.npz"))):
+        assert all(line.isprintable() for line in text.split("\n"))
+        assert "\\x1b[2J\\u202e\\n" in text or text is printed.err
+
+
+def test_formulas_are_neutralized_on_request(tmp_path, out, features):
+    first, *rest = features
+    path = str(io.write_npz(tmp_path / "f.npz", {f"=1+{first}": features[first]} | {n: features[n] for n in rest}))
+    assert main(["affinity", path, "--out", str(out), "--spreadsheet"]) == 0
+    rows = list(csv.reader((out / "affinity.csv").read_text().splitlines()))
+    assert rows[0][1] == rows[1][0] == f"'=1+{first}"
+    float(rows[1][1])

@@ -41,6 +41,9 @@ def staged(arguments: Any, names: Sequence[str], folder: Path | None = None) -> 
     try:
         with file_sets.staged(folder, names, overwrite=arguments.overwrite) as new:
             yield new
+            for name in names if arguments.spreadsheet else ():
+                if name.endswith(".csv"):
+                    _neutralize(new / name)
         arguments.written = True
     except OSError as error:
         nameless = error.strerror is not None and error.filename is None  # raised by the system, about no file
@@ -79,8 +82,13 @@ def emit(arguments: Any, text: str, values: dict[str, Any]) -> None:
         whole = files.finite({"command": arguments.command} | values)
         sys.stdout.write(json.dumps(whole, allow_nan=False, default=_plain) + "\n")
     else:
-        sys.stdout.write(text.rstrip("\n") + "\n")
+        sys.stdout.write(lines(text.rstrip("\n")) + "\n")
     sys.stdout.flush()
+
+
+def lines(text: str) -> str:
+    """Text for a terminal: nothing but its line ends has an effect."""
+    return "\n".join(map(files.printable, text.split("\n")))
 
 
 def _plain(value: Any) -> Any:
@@ -90,7 +98,7 @@ def _plain(value: Any) -> Any:
 def note(arguments: Any, text: str) -> None:
     """Print a line on standard error unless --quiet."""
     if not arguments.quiet:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(lines(text) + "\n")
         sys.stderr.flush()
 
 
@@ -127,7 +135,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, limit: int | 
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.3f}" if isinstance(value, float) else files.printable(str(value))
 
 
 def records(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
@@ -138,7 +146,23 @@ def records(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[dict[s
 def write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Write a table as CSV."""
     with open(path, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+        safe = [[files.printable(c) if isinstance(c, str) else c for c in row] for row in [header, *rows]]
+        csv.writer(file, lineterminator="\n").writerows(safe)
+
+
+def _neutralize(path: Path) -> None:
+    """Put an apostrophe before the words in a CSV file that a spreadsheet would take for formulas."""
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = [[f"'{cell}" if _is_formula(cell) else cell for cell in row] for row in csv.reader(file)]
+    write_rows(path, rows[0], rows[1:])
+
+
+def _is_formula(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return cell.startswith(("=", "+", "-", "@"))
+    return False
 
 
 def subfolders(labels: Iterable[str]) -> dict[str, str]:

@@ -146,9 +146,9 @@ def _open_pickled(path: Path, key: str, values: Any) -> list[tuple[str, np.ndarr
 
 def _array(path: Path, name: str, values: Any) -> np.ndarray:
     if isinstance(values, np.ndarray | list | tuple | np.generic):
+        if isinstance(values, list | tuple):
+            limits.check(8 * _numbers(values, {}), path.stat().st_size, f"{path}, {name!r},")
         try:
-            if isinstance(values, list | tuple):
-                limits.check(8 * _numbers(values, {}), path.stat().st_size, f"{path}, {name!r},")
             return np.asanyarray(values)
         except ValueError as error:
             raise ValueError(f"{path} holds {name!r} as lists of unequal lengths.") from error

@@ -277,6 +277,25 @@ def inside(folder: str | Path, name: str) -> Path:
     return Path(folder, *parts)
 
 
+def printable(text: str) -> str:
+    r"""Text with escape and control characters shown by their escapes: names are data, not orders to a terminal.
+
+    >>> printable("a\x1b[2Jb\nc")
+    'a\\x1b[2Jb\\nc'
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def label(name: str, most: int = 60) -> str:
+    """A name for a figure: printable, and its middle left out where it is longer than `most`.
+
+    >>> label("x" * 100_000, 7)
+    'xxx…xxx'
+    """
+    name = printable(name[: 2 * most] + name[-most:] if len(name) > 3 * most else name)
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[-(most // 2) :]}"
+
+
 def few(names: Sequence[str], shown: int = 3) -> str:
     """The first names, and how many more there are, for messages.
 

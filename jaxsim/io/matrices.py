@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxsim.io.arrays import naming, read_npz, texts
-from jaxsim.io.files import parse_json, repeated, write_text
+from jaxsim.io.files import parse_json, printable, repeated, write_text
 from jaxsim.io.pickles import load_pickle
 
 TASKONOMY_17 = (
@@ -42,7 +42,8 @@ def write_csv_matrix(
 ) -> Path:
     """Write a matrix as CSV: targets in the first row, names in the first column, the top-left cell empty.
 
-    Numbers have the digits that give the same float64 back.
+    Numbers have the digits that give the same float64 back. Escape and control characters in names are shown by their
+    escapes, so that looking at the file is safe.
 
     Raises:
         ValueError: `values` is not of shape `(len(names), len(targets))`.
@@ -64,8 +65,8 @@ def write_csv_matrix(
         )
     text = StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["", *targets])
-    rows.writerows([name, *map(repr, row)] for name, row in zip(names, values.tolist(), strict=True))
+    rows.writerow(["", *map(printable, targets)])
+    rows.writerows([printable(name), *map(repr, row)] for name, row in zip(names, values.tolist(), strict=True))
     return write_text(path, text.getvalue(), overwrite=overwrite)
 
 

@@ -217,7 +217,10 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
     ask for gigabytes of memory. Both are as fast on files of a few large arrays.
     """
 
-    dispatch = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+    dispatch: dict[int, Any] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+    stack: list[Any]
+    append: Callable[[Any], None]
+    read: Callable[[int], bytes]
 
     def __init__(self, file: BinaryIO, size: int):
         super().__init__(_Bounded(file, size), encoding="latin1")  # type: ignore[arg-type]
