@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from jaxsim.io.files import repeated
 from jaxsim.results import Maps
 
 MISSING = ("shared", "pairwise")
@@ -100,7 +101,7 @@ def networks(features: Any, ids: Any = None, what: str = "features") -> Networks
 def _checked(names, arrays, ids, what) -> Networks:
     if not names:
         raise ValueError(f"there are no networks: {what} is empty.")
-    twice = sorted({n for n in names if names.count(n) > 1})
+    twice = repeated(names)
     if twice:
         raise ValueError(f"two networks in {what} have the name {twice[0]!r}.")
     nets = Networks(names, arrays, None)

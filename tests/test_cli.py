@@ -8,6 +8,7 @@ import resource
 import shlex
 import subprocess
 import sys
+import textwrap
 import time
 import types
 from pathlib import Path
@@ -515,6 +516,44 @@ def test_ctrl_c_midway_leaves_everything_as_it_was(path, out, capsys, monkeypatc
     assert sorted(p.name for p in out.parent.iterdir()) == ["features.npz", "out"]
 
 
+@pytest.mark.parametrize(
+    ("moment", "said"), [("score", "no output was written or changed"), ("report", "the output is complete")]
+)
+def test_ctrl_c_tells_the_truth_about_the_output(path, out, capsys, monkeypatch, moment, said):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jaxsim.cli.affinity, moment, interrupt)
+    assert main(["affinity", path, "--out", str(out)]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == f"jaxsim: interrupted; {said}"
+    assert out.exists() == (moment == "report")
+
+
+def test_what_a_killed_run_left_is_undone_by_the_next(path, out, capsys):
+    code = """
+        import os, signal, sys
+        from jaxsim.io import file_sets
+        out = sys.argv[-1]
+        put, count = file_sets._put, []
+        def kill(*given):
+            put(*given)
+            count.append(given)
+            if len(count) == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+        file_sets._put = kill
+        from jaxsim.cli import main
+        main(sys.argv[1:])
+    """
+    out.mkdir()
+    (out / "notes").write_text("mine")
+    argv = ["affinity", path, "--out", str(out)]
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code), *argv])
+    assert done.returncode == -9
+    assert len(list(out.glob("affinity.*"))) == 2
+    assert main(argv) == 0
+    assert sorted(p.name for p in out.iterdir()) == ["affinity.csv", "affinity.npz", "affinity.png", "notes"]
+
+
 def test_ctrl_c_during_resampling(path, out, capsys, monkeypatch):
     def interrupt(done, total):
         raise KeyboardInterrupt
@@ -610,3 +649,26 @@ def test_a_command_is_added_by_a_module_and_its_name(monkeypatch, capsys):
     assert "count to a number\n" in capsys.readouterr().out
     assert main(["count", "--help"]) == 0
     assert "  jaxsim count 3" in capsys.readouterr().out
+
+
+# Names are data
+
+
+def test_names_with_escapes_are_shown_escaped_everywhere(tmp_path, out, features, capsys):
+    hostile = {f"{name}\x1b[2J\u202e\n": x for name, x in features.items()}
+    path = str(io.write_npz(tmp_path / "hostile.npz", hostile))
+    assert main(["affinity", path, "--out", str(out)]) == 0
+    assert main(["evaluate", str(out / "affinity.npz"), str(out / "affinity.csv"), "--subset"]) == 2
+    printed = capsys.readouterr()
+    for text in (printed.out, printed.err, (out / "affinity.csv").read_text(), str(results.load(out / "affinity.npz"))):
+        assert all(line.isprintable() for line in text.split("\n"))
+        assert "\\x1b[2J\\u202e\\n" in text or text is printed.err
+
+
+def test_formulas_are_neutralized_on_request(tmp_path, out, features):
+    first, *rest = features
+    path = str(io.write_npz(tmp_path / "f.npz", {f"=1+{first}": features[first]} | {n: features[n] for n in rest}))
+    assert main(["affinity", path, "--out", str(out), "--spreadsheet"]) == 0
+    rows = list(csv.reader((out / "affinity.csv").read_text().splitlines()))
+    assert rows[0][1] == rows[1][0] == f"'=1+{first}"
+    float(rows[1][1])

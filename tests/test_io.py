@@ -1,6 +1,9 @@
 """Features and matrices in: names, image ids, memory maps, and one sentence where something is wrong."""
 
+import json
 import os
+import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -233,3 +236,81 @@ def test_real_features_and_their_ids():
     assert len(features) == 10
     assert {len(x) for x in features.values()} == {92}
     assert ids == tuple(f"{i:02d}" for i in range(92))
+
+
+# Small files that ask for much, and files that would read others
+
+
+def _npy(path, header, data=b""):
+    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + data)
+    return path
+
+
+def _refused(read, path, match):
+    before = tracemalloc.get_traced_memory()[1] if tracemalloc.is_tracing() else 0
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=match):
+        read(path)
+    peak = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    assert peak < 2**26
+
+
+def test_ids_and_stacks_of_huge_empty_axes_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((4, 3)))
+    _npy(tmp_path / "image_ids.npy", "{'descr':'<U1','fortran_order':False,'shape':(8000000,0)}")
+    _refused(io.read_features, tmp_path, "holds no numbers, and its longest axis")
+    stack = tmp_path / "s"
+    stack.mkdir()
+    for count in (2_000_000, 1_000_000):
+        header = f"{{'descr':'<f4','fortran_order':False,'shape':({count},0,2)}}"
+        _refused(io.read_features, _npy(stack / "s.npy", header), "holds no numbers")
+
+
+def test_lists_that_stand_in_many_places_are_refused(tmp_path):
+    lists = b"\x80\x02}X\x01\0\0\0a]K\x01aq\x00"
+    for level in range(1, 26):
+        lists += b"0](" + b"h" + bytes([level - 1]) + b"h" + bytes([level - 1]) + b"eq" + bytes([level])
+    header = "{'descr':'|O','fortran_order':False,'shape':()}"
+    _refused(io.read_features, _npy(tmp_path / "m.npy", header, lists + b"s."), "over 200 times as much")
+
+
+def test_deflate_bombs_are_refused_unless_trusted(tmp_path):
+    path = tmp_path / "bomb.npz"
+    np.savez_compressed(path, a=np.zeros((3, 30_000_000), np.uint8))
+    for read in (io.read_npz, io.read_features):
+        _refused(read, path, r"bomb\.npz .*over 200 times as much: give --unlimited")
+    with io.unlimited():
+        assert io.read_features(path)[0]["a"].shape == (3, 30_000_000)
+
+
+def test_tensors_that_share_their_bytes_are_refused(tmp_path):
+    entry = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}
+    header = json.dumps({"a": entry, "b": entry}).encode()
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 16)
+    _refused(io.read_features, tmp_path / "a.safetensors", "share their bytes")
+
+
+def test_hdf5_files_that_read_others_or_nothing_are_refused(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    (tmp_path / "secret").write_bytes(b"SECRET".ljust(64, b"."))
+    _write_hdf5(tmp_path / "source.h5", {"s": np.full((4, 4), 7.5, "f4")})
+    with h5py.File(tmp_path / "external.h5", "w") as file:
+        file.create_dataset("a", (4, 16), "u1", external=[(str(tmp_path / "secret"), 0, 64)])
+    with h5py.File(tmp_path / "virtual.h5", "w") as file:
+        layout = h5py.VirtualLayout((4, 4), "f4")
+        layout[:] = h5py.VirtualSource(str(tmp_path / "source.h5"), "s", (4, 4))
+        file.create_virtual_dataset("a", layout)
+    with h5py.File(tmp_path / "unwritten.h5", "w") as file:
+        file.create_dataset("a", (10**6, 10**3), "f4", chunks=(100, 100))
+    for name, match in {"external": "other files", "virtual": "other files", "unwritten": "over 200 times"}.items():
+        _refused(io.read_features, tmp_path / f"{name}.h5", match)
+
+
+def test_many_texts_that_hdf5_holds_once_are_refused(tmp_path, monkeypatch):
+    h5py = pytest.importorskip("h5py")
+    monkeypatch.setattr(io.limits, "FLOOR", 10_000)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["a"] = np.ones((3, 2))
+        file["ids"] = ["cat", "dog", "x" * 9_000]
+    assert io.read_features(tmp_path / "a.h5")[1] == ("cat", "dog", "x" * 9_000)

@@ -464,3 +464,11 @@ def test_provenance_and_settings_that_look_odd_compute_once(tmp_path):
     jobs.Blocks(tmp_path, {"rate": float("nan")})
     with pytest.raises(ValueError, match="taken"):
         jobs.write_block(tmp_path / "b.npz", {"record": np.arange(3)}, {})
+
+
+@pytest.mark.parametrize("name", ["../out", "/out", "a/../../out", "\x1b[2J"])
+def test_names_of_results_stay_in_their_folder(name, tmp_path):
+    blocks = jobs.Blocks(tmp_path / "work", {"seed": 0})
+    with pytest.raises(ValueError, match="cannot be a file in"):
+        blocks.get(name, lambda _: {"score": 0.5})
+    assert [path.name for path in tmp_path.iterdir()] == ["work"]

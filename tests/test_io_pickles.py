@@ -4,6 +4,7 @@ import io as streams
 import os
 import pickle
 import struct
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -151,3 +152,39 @@ def test_evil_inside_an_object_array_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"x.npz holds a pickle"):
         io.read_npz(tmp_path / "x.npz")
     assert not (tmp_path / "ran").exists()
+
+
+def _nested_keys():
+    """A tuple of 2^30 paths as a key: hashing it takes hours."""
+    text = b"\x80\x02}q\x00)q\x01"
+    for level in range(2, 32):
+        text += b"0h" + bytes([level - 1]) + b"h" + bytes([level - 1]) + b"\x86q" + bytes([level])
+    return text + b"0h\x00h" + bytes([31]) + b"K\x01s."
+
+
+def _copied_lists():
+    """A list copied 20,000 times by calls of three bytes."""
+    items = b"\x80\x02cbuiltins\nlist\nq\x00](" + b"K\x01" * 20_000 + b"e\x85q\x01]"
+    return items + b"h\x00h\x01Ra" * 20_000 + b"."
+
+
+GREEDY = {
+    "a length beyond the file": b"\x80\x05\x96" + struct.pack("<Q", 1 << 30) + b"a.",
+    "a frame beyond the file": b"\x80\x05\x95" + struct.pack("<Q", 1 << 40) + b"N.",
+    "bytes beyond the file": b"\x80\x05\x8e" + struct.pack("<Q", 1 << 34) + b"a.",
+    "a huge number": b"\x80\x02}X\x04\0\0\0a__b\x8b" + struct.pack("<i", 500) + b"\x7f" * 500 + b"s.",
+    "keys that are nested tuples": _nested_keys(),
+    "members that are tuples": b"\x80\x04\x8f()\x90.",
+    "a list copied by many calls": _copied_lists(),
+}
+
+
+@pytest.mark.parametrize("text", GREEDY.values(), ids=GREEDY)
+def test_work_is_bounded_by_the_size(text, tmp_path):
+    (tmp_path / "x.pkl").write_bytes(text)
+    tracemalloc.start()
+    for read in (io.load_pickle, io.read_matrix):
+        with pytest.raises(ValueError, match=r"x\.pkl was not unpickled"):
+            read(tmp_path / "x.pkl")
+    assert tracemalloc.get_traced_memory()[1] < 2**27
+    tracemalloc.stop()

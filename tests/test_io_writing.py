@@ -3,6 +3,7 @@
 import errno
 import io as streams
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from jaxsim import io
+from jaxsim.io import file_sets, files
 
 WRITERS = {
     "npz": lambda path, **kw: io.write_npz(path, {"values": np.eye(3), "file": np.array("é")}, **kw),
@@ -217,3 +219,157 @@ def test_missing_files(tmp_path):
     for read in (io.read_npz, io.load_pickle, io.read_features, io.read_matrix):
         with pytest.raises(FileNotFoundError, match=r"x.npz is not there"):
             read(tmp_path / "x.npz")
+
+
+# Several files: all or none
+
+SET = {"a.csv": "new a", "deep/b.csv": "new b", "c.csv": "new c"}
+CALLS = ("rename", "replace", "link", "unlink", "mkdir", "rmdir", "open", "fsync", "scandir")
+"""Everything in `os` by which publishing changes the file system, or asks it."""
+
+
+class Killed(BaseException):
+    """Stands for a process that ends here."""
+
+
+class Faults:
+    """Let the call of that number fail, before or after it is done, and with `on` all that follow."""
+
+    def __init__(self, monkeypatch, error=None, number=0, *, after=False, on=False):
+        self.count, self.error, self.number, self.after, self.on = 0, error, number, after, on
+        for name in CALLS:
+            monkeypatch.setattr(os, name, self.wrapped(getattr(os, name)))
+
+    def wrapped(self, real):
+        def call(*args, **options):
+            self.count += 1
+            late = self.on and self.count > self.number
+            hit = self.error and (self.count == self.number or late)
+            if hit and (late or not self.after):
+                raise self.error
+            result = real(*args, **options)
+            if hit:
+                raise self.error
+            return result
+
+        return call
+
+
+def publish_set(folder, overwrite, monkeypatch=None, meanwhile=bool, **faults):
+    """Publish SET, the faults counted from the end of the block; the number of calls."""
+    with file_sets.staged(folder, list(SET), overwrite=overwrite) as new:
+        for name, text in SET.items():
+            (new / name).parent.mkdir(exist_ok=True)
+            (new / name).write_text(text)
+        meanwhile()
+        if monkeypatch:
+            found = Faults(monkeypatch, **faults)
+    return found.count if monkeypatch else 0
+
+
+def contents(folder):
+    return {str(f.relative_to(folder)): f.read_text() for f in folder.rglob("*") if f.is_file()}
+
+
+SITUATIONS = {
+    "new folder": ({}, False),
+    "other files there": ({"notes.txt": "mine"}, False),
+    "some replaced": ({"notes.txt": "mine", "a.csv": "old a", "deep/b.csv": "old b"}, True),
+}
+FAULTS = {
+    "an error": {"error": OSError(errno.EIO, "input/output error")},
+    "errors from then on": {"error": OSError(errno.EIO, "input/output error"), "on": True},
+    "Ctrl-C before": {"error": KeyboardInterrupt()},
+    "Ctrl-C after": {"error": KeyboardInterrupt(), "after": True},
+    "Ctrl-C again and again": {"error": KeyboardInterrupt(), "on": True},
+    "a kill before": {"error": Killed(), "on": True},
+    "a kill after": {"error": Killed(), "after": True, "on": True},
+    "a kill, no links": {"error": Killed(), "on": True, "links": False},
+    "errors, no links": {"error": OSError(errno.EIO, "input/output error"), "on": True, "links": False},
+}
+
+
+@pytest.mark.parametrize("faults", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize(("before", "overwrite"), SITUATIONS.values(), ids=SITUATIONS)
+def test_publishing_a_set_is_all_or_nothing_at_every_call(before, overwrite, faults, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # slow, and not what is tested
+    faults = dict(faults)
+    links = faults.pop("links", True)
+    number, calls, after = 0, 1, before | SET
+    while number <= calls:
+        number += 1
+        folder = tmp_path / str(number) / "out"
+        for name, text in before.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+        with pytest.MonkeyPatch.context() as patch:
+            if not links:
+                patch.setattr(os, "link", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EPERM, "no links")))
+            try:
+                calls = publish_set(folder, overwrite, patch, **(faults | {"number": number}))
+                told = "published"
+            except (OSError, KeyboardInterrupt, Killed) as error:
+                calls, told = number, str(error)
+        found = contents(folder) if folder.exists() else {}
+        if not faults.get("on") and not isinstance(faults["error"], Killed):
+            found = {name: text for name, text in found.items() if not name.startswith(".jaxsim-")}
+            whole = told == "published" or "is complete" in told
+            assert found == (after if whole else before), (number, told)
+            assert folder.exists() == bool(found)
+        file_sets.clear(folder)
+        found = contents(folder) if folder.exists() else {}
+        assert found in (before, after), (number, told)
+        publish_set(folder, overwrite or found == after)
+        assert contents(folder) == after
+        assert [f.name for f in folder.parent.iterdir()] == ["out"]
+
+
+def test_a_file_of_a_set_that_appears_meanwhile_is_kept(tmp_path):
+    for name in SET:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        with pytest.raises(FileExistsError, match="already exists"):
+            publish_set(tmp_path, False, meanwhile=lambda name=name: (tmp_path / name).write_text("theirs"))
+        assert contents(tmp_path) == {name: "theirs"}
+        (tmp_path / name).unlink()
+
+
+def test_ctrl_c_while_a_set_is_published_waits_for_its_end(tmp_path, monkeypatch):
+    real = os.rename
+    monkeypatch.setattr(os, "rename", lambda *a: (signal.raise_signal(signal.SIGINT), real(*a)))
+    with pytest.raises(KeyboardInterrupt, match="the output in .*out is complete"):
+        publish_set(tmp_path / "out", False)
+    assert contents(tmp_path / "out") == SET
+
+
+def test_sets_of_living_processes_and_of_others_are_left_alone(tmp_path):
+    with file_sets.staged(tmp_path, ["a"]) as new:
+        (tmp_path / ".jaxsim-notes").mkdir()
+        (tmp_path / f".jaxsim-{'0' * 16}").symlink_to(tmp_path)
+        file_sets.clear(tmp_path)
+        assert new.is_dir()
+        (new / "a").write_text("")
+    assert sorted(f.name for f in tmp_path.iterdir()) == [f".jaxsim-{'0' * 16}", ".jaxsim-notes", "a"]
+
+
+def test_a_file_changed_after_a_kill_is_not_undone(tmp_path):
+    (tmp_path / "notes").write_text("mine")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(file_sets, "_undo", lambda *_: (_ for _ in ()).throw(Killed))
+        patch.setattr(files, "flush", lambda path: (_ for _ in ()).throw(Killed) if path == tmp_path else None)
+        with pytest.raises(Killed):
+            publish_set(tmp_path, True)
+    assert contents(tmp_path).items() >= SET.items()
+    (tmp_path / "a.csv").write_text("edited since")
+    file_sets.clear(tmp_path)
+    assert contents(tmp_path) == {"notes": "mine", "a.csv": "edited since"}
+
+
+LEADING_OUT = ["../a", "/a", "a/../../b", "", ".", "a//b", "a\\b", "a\0", "a\x1b[2J", "\u202ea", "x" * 300]
+
+
+@pytest.mark.parametrize("name", LEADING_OUT)
+def test_names_that_lead_out_of_a_folder_are_refused(name, tmp_path):
+    with pytest.raises(ValueError, match="cannot be a file in"):
+        files.inside(tmp_path, name)
+    with pytest.raises(ValueError, match="cannot be a file in"), file_sets.staged(tmp_path, [name]):
+        pass

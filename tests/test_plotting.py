@@ -286,3 +286,13 @@ def test_the_four_groups_keep_their_colors():
     assert colors_of(["semantic", "2d", "semantic"]) == {"semantic": COLORS[3], "2d": COLORS[0]}
     assert colors_of(["x", "y", "x"]) == {"x": COLORS[0], "y": COLORS[1]}
     assert len(set(colors_of(["2d", "x", "3d", "y"]).values())) == 4
+
+
+def test_long_and_hostile_names_are_shortened_and_escaped():
+    from jaxsim.plotting.canvas import labeled_rows
+
+    figure, axes = labeled_rows(["x" * 100_000, "a\x1b[2J\n", "plain"], 2)
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert shown[1:] == ["a\\x1b[2J\\n", "plain"]
+    assert len(shown[0]) <= 61
+    assert figure.get_size_inches()[0] < 10

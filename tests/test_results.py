@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 import jaxsim as js
-from jaxsim import results
+from jaxsim import results, taxonomy
 
 NAMES, TARGETS = ("a", "b", "c"), ("t", "a")
 B, N, M = 40, 30, 12
@@ -418,6 +418,72 @@ def test_loaded_resamples_compute_the_same(tmp_path):
     again = js.load(r.save(tmp_path / "r.npz"))
     np.testing.assert_array_equal(again.interval(), r.interval())
     assert again.difference(("a", "b"), ("c", "b")) == r.difference(("a", "b"), ("c", "b"))
+
+
+def damaged(saved, tmp_path, text=None, arrays=(), **meta):
+    """The sentence with which a record changed in its file is refused."""
+    path = saved.save(tmp_path / "r.npz", overwrite=True)
+    entries = dict(np.load(path))
+    text = text or json.dumps(json.loads(str(entries["record_json"])) | meta)
+    np.savez(path, **entries | dict(arrays) | {"record_json": np.asarray(text)})
+    with pytest.raises(ValueError, match=r"r\.npz is damaged") as caught:
+        js.load(path)
+    return str(caught.value)
+
+
+CONTRADICTIONS = [
+    ("Affinity", {"names": ["a"]}),
+    ("Affinity", {"names": 5}),
+    ("Affinity", {"names": ["a", "a", "c"]}),
+    ("Affinity", {"names": ["a", "b", "\ud800"]}),
+    ("Affinity", {"against": "no"}),
+    ("Affinity", {"undefined": [["a", "many"]]}),
+    ("Affinity", {"provenance": {"measure": 5, "dtype": "", "device": ""}}),
+    ("Affinity", {"provenance": []}),
+    ("Affinity", {"surprise": 1}),
+    ("Affinity", {"record": ["Affinity"]}),
+    ("Affinity", {"text": "[" * 100_000}),
+    ("Affinity", {"text": "[]"}),
+    ("Affinity", {"text": "{"}),
+    ("Affinity", {"arrays": {"values": np.ones(3)}}),
+    ("Affinity", {"arrays": {"values": np.array([["a"] * 3] * 3)}}),
+    ("Affinity", {"arrays": {"images": np.full((3, 3), 0.5)}}),
+    ("Affinity", {"arrays": {"images": np.full((3, 3), -1)}}),
+    ("Resamples", {"kind": "guess"}),
+    ("Resamples", {"images": 0}),
+    ("Resamples", {"images": 2.5}),
+    ("Resamples", {"size": 10**6}),
+    ("Resamples", {"arrays": {"values": np.ones((0, 3, 3))}}),
+    ("Resamples", {"arrays": {"estimate": np.ones((3, 2))}}),
+    ("Maps", {"ids": ["cat"]}),
+    ("Maps", {"ids": None, "arrays": {"values": np.ones((2, 3, 4))}}),
+    ("Tree", {"names": ["a"]}),
+    ("Tree", {"arrays": {"merges": np.zeros((2, 4))}}),
+    ("Tree", {"arrays": {"merges": np.array([[0, 9, 0.1, 2], [2, 3, 0.2, 3]])}}),
+    ("AgreementIntervals", {"level": 2.0}),
+    ("AgreementIntervals", {"arrays": {"interval": np.zeros((3, 3))}}),
+    ("Agreement", {"top": [1]}),
+    ("Agreement", {"targets": []}),
+]
+
+
+@pytest.mark.parametrize(("kind", "change"), CONTRADICTIONS)
+def test_records_that_contradict_themselves_are_refused(kind, change, tmp_path):
+    symmetric = np.array([[1, 0.5, 0.2], [0.5, 1, 0.3], [0.2, 0.3, 1]])
+    scores = js.Affinity.from_array(symmetric, NAMES, measure="transfer")
+    made = {
+        "Tree": lambda: taxonomy.tree(scores),
+        "Agreement": lambda: js.evaluate(scores, scores, diagonal=True),
+        "AgreementIntervals": lambda: js.evaluation.agreement_intervals(resamples("bootstrap"), scores, diagonal=True),
+    }
+    saved = made[kind]() if kind in made else next(r for r in RECORDS.values() if type(r).__name__ == kind)
+    damaged(saved, tmp_path, **change)
+
+
+def test_the_refusal_of_a_record_says_what_is_wrong(tmp_path):
+    said = damaged(AFFINITY, tmp_path, names=["a"])
+    assert said.endswith("its array 'values' is float32 of shape (3, 3), not numbers of shape (1 x 3).")
+    assert damaged(AFFINITY, tmp_path, names=5).endswith("its names cannot be 5.")
 
 
 def test_an_existing_file_is_kept_unless_asked(tmp_path):

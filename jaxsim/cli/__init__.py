@@ -38,7 +38,7 @@ OK, USAGE, INTERRUPTED = 0, 2, 130
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"jaxsim: error: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"jaxsim: error: {_escaped(message)} (see {self.prog} --help)\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -73,8 +73,10 @@ def _add_command(commands: Any, name: str, module: Any) -> None:
     module.add_arguments(command)
     group = command.add_argument_group("terminal")
     group.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    text = "read files that take over 200 times their size in memory; only if you trust their makers"
+    group.add_argument("--unlimited", action="store_true", help=text)
     group.add_argument("--quiet", action="store_true", help="print no progress, notes or warnings")
-    command.set_defaults(run=module.run, command=name, x64=False)
+    command.set_defaults(run=module.run, command=name, x64=False, spreadsheet=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,14 +88,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: arguments after the program's name; by default those of the process.
     """
+    arguments = None
     try:
         arguments = build_parser().parse_args(argv)
-        with _warnings_as_lines(arguments.quiet), _precision(arguments.x64):
+        with _warnings_as_lines(arguments.quiet), _precision(arguments.x64), _limits(arguments.unlimited):
             arguments.run(arguments)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else OK
-    except KeyboardInterrupt:
-        return _stop("interrupted; no output was written or changed", INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        return _stop(_interruption(stop, getattr(arguments, "written", None)), INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
@@ -102,8 +105,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     return OK
 
 
+def _limits(unlimited: bool) -> contextlib.AbstractContextManager[None]:
+    from jaxsim.io import limits
+
+    return limits.unlimited() if unlimited else contextlib.nullcontext()
+
+
+def _interruption(stop: KeyboardInterrupt, written: bool | None) -> str:
+    """What is true of the output; commands that keep unfinished work say so themselves."""
+    outcome = {None: "", False: "; no output was written or changed", True: "; the output is complete"}
+    return f"interrupted; {stop}" if str(stop) else f"interrupted{outcome[written]}"
+
+
+def _escaped(text: str) -> str:
+    from jaxsim.io.files import printable
+
+    return printable(text)
+
+
 def _stop(text: str, code: int) -> int:
-    sys.stderr.write(f"jaxsim: {text}\n")
+    sys.stderr.write(f"jaxsim: {_escaped(text)}\n")
     return code
 
 
@@ -129,7 +150,7 @@ def _warnings_as_lines(quiet: bool) -> Iterator[None]:
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    sys.stderr.write(f"jaxsim: warning: {' '.join(str(message).split())}\n")
+    sys.stderr.write(f"jaxsim: warning: {_escaped(' '.join(str(message).split()))}\n")
 
 
 @contextlib.contextmanager

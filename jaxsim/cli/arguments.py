@@ -42,6 +42,8 @@ def add_output(command: ArgumentParser, *, required: bool = True) -> None:
     group = command.add_argument_group("output")
     group.add_argument("--out", required=required, metavar="DIR", help="folder for the results")
     group.add_argument("--overwrite", action="store_true", help="replace existing results")
+    text = "put ' before names in csv files that a spreadsheet would take for formulas"
+    group.add_argument("--spreadsheet", action="store_true", help=text)
 
 
 def add_dataset(command: ArgumentParser) -> None:

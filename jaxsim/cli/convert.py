@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsim import extras
-from jaxsim.cli.output import check, emit, note, table
+from jaxsim.cli.output import emit, note, staged, table
 
 
 def add_arguments(command: ArgumentParser) -> None:
@@ -46,13 +46,13 @@ def run(arguments: Namespace) -> None:
     out = Path(arguments.out)
     if out.suffix != ".safetensors":
         raise ValueError(f"--out {out} must be a file that ends in .safetensors.")
-    check(out.parent, [out.name], arguments.overwrite)
     with extras.needed("converting needs"):
         from jaxsim.vision import models
     checkpoint, name = Path(arguments.checkpoint), arguments.name or arguments.network
-    found = models.from_checkpoint(checkpoint, arguments.network, leave_out=arguments.leave_out or ())
-    origin = {"network": arguments.network, "checkpoint": checkpoint.name, "names_of": found.naming}
-    models.to_safetensors({name: found.network}, out, origin, overwrite=arguments.overwrite)
+    with staged(arguments, [out.name], folder=out.parent) as new:
+        found = models.from_checkpoint(checkpoint, arguments.network, leave_out=arguments.leave_out or ())
+        origin = {"network": arguments.network, "checkpoint": checkpoint.name, "names_of": found.naming}
+        models.to_safetensors({name: found.network}, new / out.name, origin)
     layers = _layers(found)
     values = {"layers": layers, "taken": found.taken, "left_out": found.left_out, "cast": found.cast}
     values |= {"notes": found.notes, "encoder": name, "file": str(out)}

@@ -6,51 +6,51 @@ import errno
 import json
 import os
 import re
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxsim.io import files
+from jaxsim.io import file_sets, files
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Error numbers of a full disk."""
 
 
 @contextlib.contextmanager
-def staged(arguments: Any, names: Sequence[str]) -> Iterator[Path]:
-    """Give a hidden temporary folder, and move its files to --out after the block.
+def staged(arguments: Any, names: Sequence[str], folder: Path | None = None) -> Iterator[Path]:
+    """Give a hidden temporary folder, and move its files to --out after the block: all of them or none.
 
-    Files in the way are found before the block runs. If the block raises anything, KeyboardInterrupt included, --out
-    stays as it was.
+    Files in the way are found before the block runs. Whatever is raised, KeyboardInterrupt included, --out stays as it
+    was; `arguments.written` says whether the files are there.
 
     Args:
         arguments: with `out`, and `overwrite` to replace existing files.
         names: the files, relative to the folder.
+        folder: the folder, where --out is a file in it.
 
     Raises:
         FileExistsError: a file exists and `overwrite` is False.
         OSError: the folder is a file, or cannot be written, or the disk is full.
     """
-    folder, what = Path(arguments.out), f"--out {arguments.out}"
-    near = check(folder, names, arguments.overwrite)
-    with files.one_sentence(what):
-        temporary = Path(tempfile.mkdtemp(prefix=".jaxsim-", dir=near))
+    folder, what = folder or Path(arguments.out), f"--out {arguments.out}"
+    file_sets.clear(folder)
+    check(folder, names, arguments.overwrite)
+    arguments.written = False
     try:
-        yield temporary
-        for name in names:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(temporary / name, folder / name)
+        with file_sets.staged(folder, names, overwrite=arguments.overwrite) as new:
+            yield new
+            for name in names if arguments.spreadsheet else ():
+                if name.endswith(".csv"):
+                    _neutralize(new / name)
+        arguments.written = True
     except OSError as error:
         nameless = error.strerror is not None and error.filename is None  # raised by the system, about no file
-        if str(temporary) in f"{error.filename} {error}" or (nameless and error.errno in FULL):
+        hidden = error.errno is not None and file_sets.HIDDEN.search(f"{error.filename} {error}")
+        if hidden or (nameless and error.errno in FULL):
             raise files.unwritable(what, error) from error
         raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check(folder: Path, names: Sequence[str], overwrite: bool) -> Path:
@@ -82,8 +82,13 @@ def emit(arguments: Any, text: str, values: dict[str, Any]) -> None:
         whole = files.finite({"command": arguments.command} | values)
         sys.stdout.write(json.dumps(whole, allow_nan=False, default=_plain) + "\n")
     else:
-        sys.stdout.write(text.rstrip("\n") + "\n")
+        sys.stdout.write(lines(text.rstrip("\n")) + "\n")
     sys.stdout.flush()
+
+
+def lines(text: str) -> str:
+    """Text for a terminal: nothing but its line ends has an effect."""
+    return "\n".join(map(files.printable, text.split("\n")))
 
 
 def _plain(value: Any) -> Any:
@@ -93,7 +98,7 @@ def _plain(value: Any) -> Any:
 def note(arguments: Any, text: str) -> None:
     """Print a line on standard error unless --quiet."""
     if not arguments.quiet:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(lines(text) + "\n")
         sys.stderr.flush()
 
 
@@ -130,7 +135,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, limit: int | 
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.3f}" if isinstance(value, float) else files.printable(str(value))
 
 
 def records(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
@@ -141,7 +146,23 @@ def records(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[dict[s
 def write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Write a table as CSV."""
     with open(path, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+        safe = [[files.printable(c) if isinstance(c, str) else c for c in row] for row in [header, *rows]]
+        csv.writer(file, lineterminator="\n").writerows(safe)
+
+
+def _neutralize(path: Path) -> None:
+    """Put an apostrophe before the words in a CSV file that a spreadsheet would take for formulas."""
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = [[f"'{cell}" if _is_formula(cell) else cell for cell in row] for row in csv.reader(file)]
+    write_rows(path, rows[0], rows[1:])
+
+
+def _is_formula(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return cell.startswith(("=", "+", "-", "@"))
+    return False
 
 
 def subfolders(labels: Iterable[str]) -> dict[str, str]:

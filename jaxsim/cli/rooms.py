@@ -51,6 +51,10 @@ def run(arguments: Namespace) -> None:
         some, more = max(8, arguments.images * 3 // 40), max(8, arguments.images // 10)
         recipe = dataclasses.replace(recipe, learn=arguments.images, judge=some, fit=some, test=more)
     tell, show = functools.partial(note, arguments), functools.partial(progress, arguments)
-    skills = world.build(arguments.out, recipe, progress=show, tell=tell)
+    try:
+        skills = world.build(arguments.out, recipe, progress=show, tell=tell)
+    except KeyboardInterrupt:
+        note(arguments, f"\nfinished work is kept in {arguments.out}; the same command continues there")
+        raise
     text = "\n".join(f"{name:18} skill {skill:6.3f}" for name, skill in skills.items())
     report(arguments, text, {"skill": skills}, FILES)

@@ -48,7 +48,15 @@ OVER = (
 """The three intervals, in the order in which they are reported."""
 
 
-@record(arrays=("estimate", "corrected", "bias", "error", "interval", "percentile", "draws"))
+_SHAPES = {
+    "estimate": (),
+    **dict.fromkeys(("corrected", "bias", "error"), ("over",)),
+    **dict.fromkeys(("interval", "percentile"), ("over", 2)),
+    "draws": ("over", "draws"),
+}
+
+
+@record(arrays=_SHAPES, check=lambda found: None if 0 < found.level < 1 else f"its level cannot be {found.level}")
 class AgreementIntervals(Saved):
     """The agreement with transfer and three intervals for it.
 

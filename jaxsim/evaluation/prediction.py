@@ -48,7 +48,10 @@ def spearman(x: np.ndarray, y: np.ndarray) -> float:
     return pearson(rankdata(x), rankdata(y))
 
 
-@record(arrays=("per_target", "sources", "top_k_hits", "found"))
+_SHAPES = {**dict.fromkeys(("per_target", "sources"), ("targets",)), "top_k_hits": ("targets", "top")}
+
+
+@record(arrays=_SHAPES | {"found": ("targets", "first")})
 class Agreement(Saved):
     """Agreement of a predicted affinity with measured transfer, target by target.
 

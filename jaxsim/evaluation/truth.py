@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from jaxsim import io
+from jaxsim.io.files import repeated
 from jaxsim.results import Affinity, on_host
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def as_affinity(table: "Affinity | pd.DataFrame", what: str) -> Affinity:
         names, targets = tuple(map(str, table.index)), tuple(map(str, table.columns))
         table = Affinity.from_array(table.to_numpy(dtype=np.float64), names, targets, measure=what)
     for labels in (table.names, table.targets):
-        twice = sorted({n for n in labels if labels.count(n) > 1})
+        twice = repeated(labels)
         if twice:
             raise ValueError(f"{what} has more than one row or column named {', '.join(twice)}.")
     return table

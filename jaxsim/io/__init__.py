@@ -6,6 +6,7 @@ Reading never runs code from a file, and writing is whole or not at all.
 from jaxsim.io.arrays import read_npz, write_npz
 from jaxsim.io.features import read_features
 from jaxsim.io.files import atomic, write_text
+from jaxsim.io.limits import unlimited
 from jaxsim.io.matrices import TASKONOMY_17, read_matrix, write_csv_matrix
 from jaxsim.io.pickles import load_pickle
 
@@ -16,6 +17,7 @@ __all__ = [
     "read_features",
     "read_matrix",
     "read_npz",
+    "unlimited",
     "write_csv_matrix",
     "write_npz",
     "write_text",

@@ -15,7 +15,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from jaxsim.io.files import atomic
+from jaxsim.io import limits
+from jaxsim.io.files import atomic, repeated
 from jaxsim.io.pickles import Refused, load_pickle
 
 _DAMAGED = (
@@ -101,6 +102,7 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
         (2, 2)
     """
     with naming(path), zipfile.ZipFile(path) as archive:
+        _check_total(archive.infolist(), path)
         return {name: _read_entry(archive, info, objects=False) for name, info in _entries(archive)}
 
 
@@ -114,18 +116,27 @@ def map_npz(path: Path) -> dict[str, Any]:
     """Entries of an npz file: memory maps where stored uncompressed (checksums unread), loaded otherwise."""
     with naming(path), zipfile.ZipFile(path) as archive:
         found = {}
+        _check_total([info for info in archive.infolist() if not _stored(info)], path)
         for name, info in _entries(archive):
-            if info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1:
+            if _stored(info):
                 found[name] = _map(path, _data_offset(path, info), info.file_size)
             else:
                 found[name] = _read_entry(archive, info, objects=True)
         return found
 
 
+def _stored(info: zipfile.ZipInfo) -> bool:
+    return info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1
+
+
+def _check_total(entries: list[zipfile.ZipInfo], path: str | Path) -> None:
+    limits.check(sum(info.file_size for info in entries), Path(path).stat().st_size, "what it holds")
+
+
 def _entries(archive: zipfile.ZipFile) -> list[tuple[str, zipfile.ZipInfo]]:
     pairs = [(info.filename.removesuffix(".npy"), info) for info in archive.infolist() if not info.is_dir()]
     names = [name for name, _ in pairs]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = repeated(names)
     if twice:
         raise ValueError(f"it holds two entries named {twice[0]!r}")
     return pairs
@@ -158,8 +169,9 @@ def _map(path: Path, start: int, size: int) -> Any:
         file.seek(start)
         shape, fortran, dtype = _header(file)
         if dtype.hasobject:
-            return _objects(file, dtype, str(path))
+            return _objects(file, dtype, str(path), start + size - file.tell())
         offset = file.tell()
+    limits.check_empty(shape, dtype.itemsize)
     count = math.prod(shape) * dtype.itemsize
     if offset + count > start + size:
         raise ValueError(f"{count} bytes of data were announced and {start + size - offset} are there")
@@ -173,9 +185,11 @@ def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, *, objects: boo
     with archive.open(info) as stream:
         shape, _, dtype = _header(stream)
         if dtype.hasobject and objects:
-            return _objects(stream, dtype, f"{archive.filename}, entry {info.filename}")  # type: ignore[arg-type]
+            where = f"{archive.filename}, entry {info.filename}"
+            return _objects(stream, dtype, where, info.file_size)  # type: ignore[arg-type]
         if dtype.hasobject:
             raise Refused(f"{archive.filename} holds a pickle as {info.filename!r}, which is not read.")
+        limits.check_empty(shape, dtype.itemsize)
         if stream.tell() + math.prod(shape) * dtype.itemsize != info.file_size:
             raise ValueError(f"entry {info.filename!r} is not as long as its shape {shape} says")
     with archive.open(info) as stream:
@@ -191,6 +205,8 @@ def texts(values: Any, where: str) -> list[str]:
         ValueError: they are of another kind or in several axes; the message begins with `where`.
     """
     try:
+        if isinstance(values, np.ndarray) and values.ndim != 1:
+            raise TypeError
         items = np.asarray(values).tolist()
         if not isinstance(items, list) or not all(isinstance(item, str | bytes | int) for item in items):
             raise TypeError
@@ -199,7 +215,7 @@ def texts(values: Any, where: str) -> list[str]:
         raise ValueError(f"{where} must hold one text or whole number for each label, in one axis.") from error
 
 
-def _objects(file: BinaryIO, dtype: np.dtype, name: str) -> Any:
+def _objects(file: BinaryIO, dtype: np.dtype, name: str, size: int) -> Any:
     if dtype != np.dtype("O"):
         raise ValueError(f"structured dtype {dtype} holds Python objects, which are not read")
-    return load_pickle(file, name=name)
+    return load_pickle(file, name=name, size=size)

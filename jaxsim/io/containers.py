@@ -1,6 +1,5 @@
 """Reading safetensors and HDF5: arrays by name, memory-mapped where the bytes lie in the file as they are."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from jaxsim import extras
+from jaxsim.io import limits
 from jaxsim.io.arrays import naming
+from jaxsim.io.files import parse_json
 
 _SAFETENSORS = {
     "BOOL": "?",
@@ -44,12 +45,15 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > size - 8:
                 raise ValueError("its header is longer than the file")
-            header = json.loads(file.read(length), object_pairs_hook=_unique)
+            header = parse_json(file.read(length), object_pairs_hook=_unique)
         if not isinstance(header, dict):
             raise ValueError("its header is not a JSON object")
         header.pop("__metadata__", None)
         data = np.memmap(path, np.uint8, "r")[8 + length :]
-        return {name: _tensor(data, name, entry) for name, entry in header.items()}
+        tensors = {name: _tensor(data, name, entry) for name, entry in header.items()}
+        if sum(tensor.nbytes for tensor in tensors.values()) > len(data):
+            raise ValueError("some of its tensors share their bytes")
+        return tensors
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -63,6 +67,7 @@ def _tensor(data: np.ndarray, name: str, entry: Any) -> np.ndarray:
     begin, end = entry["data_offsets"]
     if not all(type(i) is int and i >= 0 for i in (*shape, begin, end)):
         raise ValueError(f"tensor {name!r} has a shape or place that is not of whole numbers")
+    limits.check_empty(shape, dtype.itemsize)
     if end > len(data) or end - begin != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"tensor {name!r} of shape {shape} does not fit in its place")
     return data[begin:end].view(dtype).reshape(shape)
@@ -101,15 +106,51 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
     return found
 
 
+def own_data(dataset: Any, path: str | Path) -> Any:
+    """An HDF5 dataset whose numbers are in the file, as many as it can hold.
+
+    Raises:
+        ValueError: they are in other files (an external link, external storage, a virtual dataset), or take far more
+            memory than their place in the file.
+    """
+    if not hasattr(dataset, "is_virtual"):
+        raise ValueError(f"{dataset.name!r} is a group, not a dataset")
+    if dataset.external or dataset.is_virtual or dataset.file.filename != str(path):
+        raise ValueError(f"dataset {dataset.name!r} takes its numbers from other files, which is not followed")
+    limits.check(dataset.nbytes, dataset.id.get_storage_size(), f"dataset {dataset.name!r}")
+    limits.check_empty(dataset.shape or (), dataset.dtype.itemsize)
+    return dataset
+
+
 def _dataset(path: Path, dataset: Any) -> np.ndarray:
     import h5py
 
+    dataset = own_data(dataset, path)
+    if dataset.shape is None:
+        raise ValueError(f"dataset {dataset.name!r} is empty")
     if h5py.check_string_dtype(dataset.dtype) is not None:
-        return np.asarray(dataset.asstr()[()], dtype=str)
+        return _text(path, dataset)
     as_stored = dataset.id.get_type() == h5py.h5t.py_create(dataset.dtype, logical=True)
-    contiguous = dataset.chunks is None and not dataset.external and not dataset.is_virtual
-    if as_stored and contiguous and dataset.size and dataset.dtype.kind in "biufc":
+    if as_stored and dataset.chunks is None and dataset.size and dataset.dtype.kind in "biufc":
         offset = dataset.id.get_offset()
         if offset is not None and dataset.file.userblock_size == 0:
             return np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
     return np.asarray(dataset[()])
+
+
+def _text(path: Path, dataset: Any) -> np.ndarray:
+    """A dataset of text, read in parts: the file may hold a text once and refer to it often."""
+    if dataset.ndim != 1:
+        return np.asarray(dataset.asstr()[()], dtype=str) if dataset.size <= 1 else _refuse_table(dataset)
+    size, found, total = path.stat().st_size, [], 0
+    step = max(1, limits.FLOOR // size)
+    for start in range(0, len(dataset), step):
+        found += dataset.asstr()[start : start + step].tolist()
+        total += sum(map(len, found[start:]))
+        limits.check(total, size, f"dataset {dataset.name!r}")
+    limits.check(4 * len(found) * max(map(len, found), default=0), size, f"dataset {dataset.name!r}")
+    return np.asarray(found, dtype=str)
+
+
+def _refuse_table(dataset: Any) -> np.ndarray:
+    raise ValueError(f"dataset {dataset.name!r} holds text in several axes")

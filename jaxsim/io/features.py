@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxsim.io import limits
 from jaxsim.io.arrays import map_npz, read_npy, texts
 from jaxsim.io.containers import read_hdf5, read_safetensors
 
@@ -145,6 +146,8 @@ def _open_pickled(path: Path, key: str, values: Any) -> list[tuple[str, np.ndarr
 
 def _array(path: Path, name: str, values: Any) -> np.ndarray:
     if isinstance(values, np.ndarray | list | tuple | np.generic):
+        if isinstance(values, list | tuple):
+            limits.check(8 * _numbers(values, {}), path.stat().st_size, f"{path}, {name!r},")
         try:
             return np.asanyarray(values)
         except ValueError as error:
@@ -152,7 +155,19 @@ def _array(path: Path, name: str, values: Any) -> np.ndarray:
     raise ValueError(f"{path} holds a pickled {type(values).__name__} where arrays by name are expected.")
 
 
+def _numbers(values: Any, seen: dict[int, int]) -> int:
+    """Numbers in nested lists; a list that a file holds once may stand in many places."""
+    if not isinstance(values, list | tuple):
+        return max(getattr(values, "size", 1), 1)
+    if id(values) not in seen:
+        seen[id(values)] = 2**62  # where a list holds itself
+        seen[id(values)] = 1 + sum(_numbers(value, seen) for value in values)
+    return seen[id(values)]
+
+
 def _unstack(path: Path, stack: np.ndarray) -> dict[str, np.ndarray]:
+    if stack.size == 0:
+        raise ValueError(f"{path} has shape {stack.shape}: it holds no numbers.")
     if stack.ndim < 3:
         raise ValueError(
             f"{path} has shape {stack.shape}: one npy file must hold a stack (T, n, ...) or a dict, "

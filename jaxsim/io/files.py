@@ -5,12 +5,14 @@ An output is written under a hidden temporary name beside its place, reaches the
 
 import contextlib
 import glob
+import json
 import math
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +73,11 @@ def _check_target(path: str | Path, target: Path, overwrite: bool, folder: bool)
         kind = "folder" if folder else "plain file"
         raise OSError(f"{path} could not be written: it is there already and is not a {kind}.")
     if not overwrite:
-        raise _exists(path)
+        raise exists(path)
 
 
-def _exists(path: str | Path) -> FileExistsError:
+def exists(path: str | Path) -> FileExistsError:
+    """The error of a path that is there already."""
     return FileExistsError(
         f"{path} already exists; give overwrite=True (--overwrite on the command line) to replace it."
     )
@@ -103,24 +106,33 @@ def publish(made: Path, target: Path, *, overwrite: bool = False, aside: Path | 
 
 
 def _publish_file(made: Path, target: Path) -> None:
-    """Rename where nothing is."""
+    """Rename a file where nothing is.
+
+    Raises:
+        FileExistsError: something is there.
+    """
     try:
         try:
             os.link(made, target)
-            remove(made)
         except FileExistsError:
             raise
         except OSError:  # a file system without hard links: reserve the name instead
             os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-            os.replace(made, target)
+            try:
+                os.replace(made, target)
+            except BaseException:
+                remove(target)
+                raise
+        else:
+            remove(made)
     except FileExistsError:
-        raise _exists(target) from None
+        raise exists(target) from None
 
 
 def _publish_folder(made: Path, target: Path, overwrite: bool, aside: Path) -> None:
     replaces = target.is_dir() and any(target.iterdir())
     if replaces and not overwrite:
-        raise _exists(target)
+        raise exists(target)
     if replaces:
         target.rename(aside)
     try:
@@ -239,6 +251,51 @@ def unwritable(what: str | Path, error: OSError) -> OSError:
     return told
 
 
+def inside(folder: str | Path, name: str) -> Path:
+    """The path of a name within a folder; `/` in it stands for folders there.
+
+    Names come from files, options and other people: all that becomes part of a path goes through here.
+
+    Raises:
+        ValueError: the name is empty, would lead out of the folder, or holds what file systems do not take.
+
+    >>> inside("out", "a/b.csv").as_posix()
+    'out/a/b.csv'
+    >>> inside("out", "../b.csv")
+    Traceback (most recent call last):
+    ValueError: the name '../b.csv' cannot be a file in out: use letters, digits and plain signs, up to 200 bytes.
+    """
+    parts, special = name.split("/"), "\\:" if os.name == "nt" else "\\"
+    if any(
+        part in ("", ".", "..") or not part.isprintable() or set(special) & set(part) or len(part.encode()) > 200
+        for part in parts
+    ):
+        shown = name if len(name) <= 60 else f"{name[:57]}..."
+        raise ValueError(
+            f"the name {shown!r} cannot be a file in {folder}: use letters, digits and plain signs, up to 200 bytes."
+        )
+    return Path(folder, *parts)
+
+
+def printable(text: str) -> str:
+    r"""Text with escape and control characters shown by their escapes: names are data, not orders to a terminal.
+
+    >>> printable("a\x1b[2Jb\nc")
+    'a\\x1b[2Jb\\nc'
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def label(name: str, most: int = 60) -> str:
+    """A name for a figure: printable, and its middle left out where it is longer than `most`.
+
+    >>> label("x" * 100_000, 7)
+    'xxx…xxx'
+    """
+    name = printable(name[: 2 * most] + name[-most:] if len(name) > 3 * most else name)
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[-(most // 2) :]}"
+
+
 def few(names: Sequence[str], shown: int = 3) -> str:
     """The first names, and how many more there are, for messages.
 
@@ -247,6 +304,27 @@ def few(names: Sequence[str], shown: int = 3) -> str:
     """
     rest = len(names) - shown
     return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def repeated(names: Iterable[Any]) -> list[Any]:
+    """What stands there more than once, in order, in time that grows with their number.
+
+    >>> repeated(["b", "a", "b", "a", "c"])
+    ['a', 'b']
+    """
+    return sorted(name for name, count in Counter(names).items() if count > 1)
+
+
+def parse_json(text: str | bytes, **options: Any) -> Any:
+    """JSON values; `options` are those of `json.loads`.
+
+    Raises:
+        ValueError: it is no JSON, or nested too deep.
+    """
+    try:
+        return json.loads(text, **options)
+    except RecursionError:
+        raise ValueError("its JSON is nested too deep") from None
 
 
 def finite(value: Any) -> Any:

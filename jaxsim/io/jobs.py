@@ -113,8 +113,8 @@ def _sealed(content: Mapping[str, Any]) -> str:
 
 def _unsealed(path: str | Path, text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
+        found = files.parse_json(text)
+    except ValueError as error:
         raise Damaged(f"{path} is damaged: {error}.") from None
     if not isinstance(found, dict):
         raise Damaged(f"{path} is damaged: it holds no JSON object.")
@@ -300,7 +300,7 @@ class Blocks:
 
     def path(self, name: str) -> Path:
         """Path of the block of that name."""
-        return self.folder / "results" / f"{name}.npz"
+        return files.inside(self.folder / "results", f"{name}.npz")
 
     def read(self, name: str) -> dict[str, np.ndarray] | None:
         """The arrays of that name; None where they are not there, or damaged, which is warned of."""
@@ -327,7 +327,8 @@ class Blocks:
             BlockingIOError: another process is computing them.
             OSError: they cannot be written; the checkpoints stay.
         """
-        path, part = self.path(name), self.folder / "results" / f"{name}{files.PART}"
+        path = self.path(name)
+        part = path.with_name(f"{path.stem}{files.PART}")
         found = self.read(name)
         if found is None:
             with lock(part):

@@ -1,7 +1,6 @@
 """Matrices of sources by targets with their names: transfer ground truth in, labeled CSV out."""
 
 import csv
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxsim.io.arrays import naming, read_npz, texts
-from jaxsim.io.files import write_text
+from jaxsim.io.files import parse_json, printable, repeated, write_text
 from jaxsim.io.pickles import load_pickle
 
 TASKONOMY_17 = (
@@ -43,7 +42,8 @@ def write_csv_matrix(
 ) -> Path:
     """Write a matrix as CSV: targets in the first row, names in the first column, the top-left cell empty.
 
-    Numbers have the digits that give the same float64 back.
+    Numbers have the digits that give the same float64 back. Escape and control characters in names are shown by their
+    escapes, so that looking at the file is safe.
 
     Raises:
         ValueError: `values` is not of shape `(len(names), len(targets))`.
@@ -65,8 +65,8 @@ def write_csv_matrix(
         )
     text = StringIO()
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["", *targets])
-    rows.writerows([name, *map(repr, row)] for name, row in zip(names, values.tolist(), strict=True))
+    rows.writerow(["", *map(printable, targets)])
+    rows.writerows([printable(name), *map(repr, row)] for name, row in zip(names, values.tolist(), strict=True))
     return write_text(path, text.getvalue(), overwrite=overwrite)
 
 
@@ -115,7 +115,7 @@ def read_matrix(path: str | Path, key: str | None = None) -> Labeled:
 def _checked(path: Path, values: np.ndarray, names: Iterable[str], targets: Iterable[str]) -> Labeled:
     names, targets = tuple(names), tuple(targets)
     for axis, labels in (("rows", names), ("columns", targets)):
-        twice = sorted({label for label in labels if labels.count(label) > 1})
+        twice = repeated(labels)
         if twice:
             raise ValueError(f"{path} has two {axis} named {twice[0]!r}.")
     if values.shape != (len(names), len(targets)):
@@ -191,7 +191,7 @@ def _axes(path: Path, arrays: Mapping[str, np.ndarray], key: str) -> tuple[list[
         rows, columns = arrays[f"{key}__sources"], arrays[f"{key}__targets"]
     elif "record_json" in arrays:
         with naming(path):
-            record = json.loads(str(arrays["record_json"]))
+            record = parse_json(str(arrays["record_json"]))
             rows, columns = record["names"], record.get("targets", record["names"])
     elif "sources" in arrays and "targets" in arrays:
         rows, columns = arrays["sources"], arrays["targets"]

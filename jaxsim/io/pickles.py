@@ -9,11 +9,14 @@ import math
 import pickle
 import re
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+
+from jaxsim.io import limits
 
 _PLAIN_DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c8|c16|[SU]\d{1,9}|O[48]?)")
 _DAMAGED = (
@@ -77,6 +80,8 @@ class _Array(np.ndarray):
     def __setstate__(self, state: tuple) -> None:
         _version, shape, dtype, fortran, raw = state
         dtype = _plain_dtype(dtype)
+        _count(shape)
+        limits.check_empty(shape, dtype.itemsize)
         if dtype.hasobject:
             if type(raw) is not list or len(raw) != _count(shape):
                 raise ValueError("an object array does not hold as many objects as its shape says")
@@ -164,12 +169,91 @@ for _module in ("builtins", "__builtin__"):
     _ALLOWED[_module, "bytearray"] = _Call(_bytearray)
 
 
+_KEYS = (str, bytes, int, float, type(None), np.str_, np.bytes_, np.integer, np.floating)
+"""Keys and members of sets; a tuple may take any time to hash, and many may have one hash."""
+_LONGEST = 512
+"""Bits of whole numbers; those of random states have 128."""
+
+
+class _Bounded:
+    """A file of which no more is asked than it has."""
+
+    def __init__(self, file: BinaryIO, size: int):
+        self._file, self._left = file, size
+
+    def read(self, count: int) -> bytes:
+        if count > self._left:
+            raise EOFError("it ends before what it announces")
+        return self._taken(self._file.read(count))
+
+    def readline(self) -> bytes:
+        return self._taken(self._file.readline())
+
+    def _taken(self, data: bytes) -> bytes:
+        self._left -= len(data)
+        return data
+
+
+def _size(file: BinaryIO) -> int:
+    """Bytes from here to the end."""
+    here = file.tell()
+    size = file.seek(0, 2) - here
+    file.seek(here)
+    return size
+
+
+def _checked(keys: Any) -> None:
+    for key in keys:
+        if not isinstance(key, _KEYS):
+            raise ValueError(f"it has a key of type {type(key).__name__}")
+        if isinstance(key, int) and key.bit_length() > 64:
+            raise ValueError("it has a key of more than 64 bits")
+
+
 class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
-    """An unpickler that knows the names of `_ALLOWED` and no other.
+    """An unpickler that knows the names of `_ALLOWED` and no other, and takes no more memory than its size allows.
 
     The Python implementation, because in the C one a single damaged byte (the index of a memo entry) can
     ask for gigabytes of memory. Both are as fast on files of a few large arrays.
     """
+
+    dispatch: dict[int, Any] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+    stack: list[Any]
+    append: Callable[[Any], None]
+    read: Callable[[int], bytes]
+
+    def __init__(self, file: BinaryIO, size: int):
+        super().__init__(_Bounded(file, size), encoding="latin1")  # type: ignore[arg-type]
+        self._spent, self._most, self._stored = 0, limits.most(size), size
+
+    def _bytearray8(self) -> None:
+        (count,) = struct.unpack("<Q", self.read(8))
+        self.append(bytearray(self.read(count)))
+
+    def _call(self, load: Callable[..., None]) -> None:
+        """Let a call be made, and count the memory of what it gives."""
+        function, given = self.stack[-2:]
+        if any(function is kind for kind in (set, frozenset, dict, collections.OrderedDict)):
+            for items in given:
+                pairs = function in (dict, collections.OrderedDict) and not isinstance(items, dict)
+                _checked([key for key, _ in items] if pairs else items)
+        load(self)
+        self._spent += sys.getsizeof(self.stack[-1])
+        if self._spent > self._most:
+            limits.check(self._spent, self._stored, "what it holds")
+
+    def _whole(self, load: Callable[..., None]) -> None:
+        load(self)
+        if self.stack[-1].bit_length() > _LONGEST:
+            raise ValueError(f"it holds a whole number of more than {_LONGEST} bits")
+
+    def _hashed(self, load: Callable[..., None]) -> None:
+        alone, pairs = load.__name__ == "load_setitem", load.__name__ in ("load_setitems", "load_dict")
+        _checked(self.stack[-2:-1] if alone else self.stack[:: 2 if pairs else 1])
+        load(self)
+
+    def _instantiate(self, klass: Any, args: Any) -> None:
+        raise ValueError("it makes instances of classes")
 
     def find_class(self, module: str, name: str) -> Any:
         try:
@@ -181,7 +265,21 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
         raise ValueError("it refers to objects outside the file")
 
 
-def load_pickle(source: str | Path | BinaryIO, *, name: str | None = None) -> Any:
+def _through(step: Callable[..., None], *codes: bytes) -> None:
+    """Let the opcodes of pickles pass through a method."""
+    for code in codes:
+        load = _Unpickler.dispatch[code[0]]
+        _Unpickler.dispatch[code[0]] = lambda self, load=load: step(self, load)
+
+
+_through(_Unpickler._call, pickle.REDUCE, pickle.NEWOBJ, pickle.BUILD)
+_through(_Unpickler._whole, pickle.LONG1, pickle.LONG4, pickle.LONG, pickle.INT)
+_through(_Unpickler._hashed, pickle.SETITEM, pickle.SETITEMS, pickle.ADDITEMS, pickle.FROZENSET, pickle.DICT)
+_Unpickler.dispatch[pickle.BYTEARRAY8[0]] = _Unpickler._bytearray8
+_Unpickler.dispatch[pickle.NEWOBJ_EX[0]] = lambda self: self._instantiate(None, None)
+
+
+def load_pickle(source: str | Path | BinaryIO, *, name: str | None = None, size: int | None = None) -> Any:
     """Unpickle plain containers, numbers, text, numpy scalars and numpy arrays; refuse everything else.
 
     Nothing that the pickle names is imported or called. Structured, date and user-defined dtypes are refused
@@ -190,6 +288,7 @@ def load_pickle(source: str | Path | BinaryIO, *, name: str | None = None) -> An
     Args:
         source: a path, or a binary file standing at the pickle's first byte.
         name: what to call the source in errors; its path by default.
+        size: bytes that the source has from there; found out by default.
 
     Raises:
         FileNotFoundError: the file is not there.
@@ -210,7 +309,7 @@ def load_pickle(source: str | Path | BinaryIO, *, name: str | None = None) -> An
             return load_pickle(file, name=name or str(source))
     name = name or str(getattr(source, "name", "the pickle"))
     try:
-        return _plain(_Unpickler(source, encoding="latin1").load(), {})
+        return _plain(_Unpickler(source, _size(source) if size is None else size).load(), {})
     except _DAMAGED as error:
         reason = str(error).rstrip(".").replace("\n", " ") or type(error).__name__
         raise Refused(f"{name} was not unpickled: {reason}.") from error

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jaxsim.io.files import label
 from jaxsim.plotting.canvas import EDGE, INK, bare, new_figure, place, text_width
 from jaxsim.results import plots
 from jaxsim.taxonomy import Tree
@@ -41,7 +42,7 @@ def dendrogram(tree: Tree) -> "Figure":
     axes = place(figure, 0.3, below, 4.2, height)
     joints = draw_tree(axes, tree, upright=False)
     axes.yaxis.tick_right()
-    axes.set_yticks(range(count), names, fontsize=font, color=INK, parse_math=False)
+    axes.set_yticks(range(count), [label(name) for name in names], fontsize=font, color=INK, parse_math=False)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(count - 0.5, -0.5)
     highest = max((h for h, _ in joints), default=0.0)

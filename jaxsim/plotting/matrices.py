@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxsim.io.files import label
 from jaxsim.plotting.canvas import EDGE, GRAY, INK, bare, new_figure, place, text_width
 from jaxsim.plotting.dendrograms import draw_tree
 from jaxsim.results import Affinity, plots
@@ -139,8 +140,10 @@ def _print_scores(axes: "Axes", image: Any, values: np.ndarray) -> None:
 
 
 def _label(axes: "Axes", rows: list[str], columns: list[str], font: float) -> None:
-    axes.set_yticks(range(len(rows)), rows, fontsize=font, color=INK, parse_math=False)
-    axes.set_xticks(range(len(columns)), columns, fontsize=font, color=INK, rotation=90, parse_math=False)
+    axes.set_yticks(range(len(rows)), [label(name) for name in rows], fontsize=font, color=INK, parse_math=False)
+    axes.set_xticks(
+        range(len(columns)), [label(name) for name in columns], fontsize=font, color=INK, rotation=90, parse_math=False
+    )
 
 
 def _draw_bar(bar: "Axes", image: Any, measure: str, *, undefined: bool) -> None:

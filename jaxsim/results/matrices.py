@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxsim.io.files import repeated
 from jaxsim.results import tables
 from jaxsim.results.saved import Provenance, Saved, on_host, record
 
@@ -46,7 +47,21 @@ class Scores(Saved):
         return sorted(pairs, key=lambda p: (np.isnan(p[1]), -p[1]))
 
 
-@record(arrays=("values", "images"))
+def wrong_labels(found: Any) -> str | None:
+    """A name that stands twice in a record of scores or maps."""
+    for what in ("names", "targets", "ids"):
+        if twice := repeated(getattr(found, what, None) or ()):
+            return f"it has two {what} {twice[0]!r}"
+    return None
+
+
+def _wrong_affinity(found: "Affinity") -> str | None:
+    if found.images is not None and (found.images.dtype.kind not in "iu" or (found.images < 0).any()):
+        return "its numbers of images are not whole numbers from 0"
+    return wrong_labels(found)
+
+
+@record(arrays=dict.fromkeys(("values", "images"), ("names", "targets")), check=_wrong_affinity)
 class Affinity(Scores):
     """Similarity scores of networks with networks.
 
@@ -126,7 +141,7 @@ class Affinity(Scores):
         return xr.DataArray(on_host(self.values), coords, ("source", "target"), self.provenance.measure)
 
 
-@record(arrays=("values",))
+@record(arrays={"values": ("names", "ids", "ids")}, check=wrong_labels)
 class Maps(Saved):
     """Pairwise maps (dissimilarity or kernel matrices) of networks over the same images.
 

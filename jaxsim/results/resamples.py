@@ -12,7 +12,7 @@ import numpy as np
 from jaxsim import schemes, statistics
 from jaxsim.protocols import Scheme, SchemeCapabilities, declared
 from jaxsim.results import tables
-from jaxsim.results.matrices import Scores
+from jaxsim.results.matrices import Scores, wrong_labels
 from jaxsim.results.saved import Provenance, on_host, record
 from jaxsim.statistics.checks import probability
 
@@ -21,7 +21,15 @@ class FewResamples(UserWarning):
     """There are too few resamples for any hypothesis of the family to be rejected."""
 
 
-@record(arrays=("values", "estimate"))
+def _wrong(found: "Resamples") -> str | None:
+    if found.kind not in schemes.NAMED:
+        return f"no scheme is named {found.kind!r}; there are {', '.join(schemes.NAMED)}"
+    if found.images < 1 or not 1 <= (found.images if found.size is None else found.size) <= found.images:
+        return f"it cannot have {found.size} of {found.images} images in a resample"
+    return wrong_labels(found) if len(found.values) else "it has no resamples"
+
+
+@record(arrays={"values": ("resamples", "names", "targets"), "estimate": ("names", "targets")}, check=_wrong)
 class Resamples(Scores):
     """Scores on B resamples of the images beside those of the full sample.
 

@@ -4,8 +4,9 @@ import dataclasses
 import functools
 import json
 import platform
+import textwrap
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +16,8 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxsim import io
+from jaxsim.io.arrays import naming
+from jaxsim.io.files import parse_json
 from jaxsim.results.tables import Table
 
 _RECORDS: dict[str, type] = {}
@@ -22,14 +25,20 @@ _PLOTS: dict[str, Callable] = {}
 
 
 @typing.dataclass_transform(frozen_default=True, eq_default=False)
-def record(*, arrays: tuple[str, ...]):
-    """Make a frozen dataclass a pytree whose `arrays` fields are leaves, and let `load` find it by name."""
+def record(*, arrays: Mapping[str, tuple[str | int, ...]], check: Callable[[Any], str | None] = lambda _: None):
+    """Make a frozen dataclass a pytree whose `arrays` fields are leaves, and let `load` find it by name.
+
+    Args:
+        arrays: shape of each array, for `load`: numbers, fields whose lengths they are, and other words for sizes that
+            are alike wherever they stand.
+        check: what else is wrong with a record of NumPy arrays of these shapes, for `load`; None if nothing is.
+    """
 
     def register(cls):
         cls = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
         meta = tuple(f.name for f in dataclasses.fields(cls) if f.name not in arrays)
         jax.tree_util.register_dataclass(cls, data_fields=list(arrays), meta_fields=list(meta))
-        cls._arrays, cls._meta = arrays, meta
+        cls._arrays, cls._meta, cls._shapes, cls._check = tuple(arrays), meta, dict(arrays), staticmethod(check)
         _RECORDS[cls.__name__] = cls
         return cls
 
@@ -106,6 +115,8 @@ class Saved:
 
     _arrays: tuple[str, ...]
     _meta: tuple[str, ...]
+    _shapes: dict[str, tuple[str | int, ...]]
+    _check: Callable[[Any], str | None]
     _optional: tuple[str, ...] = ()
     """Arrays that may be None."""
     table: Callable[[], Table]
@@ -173,14 +184,16 @@ def load(path: str | Path) -> Any:
     """Read a record that `save` wrote.
 
     Raises:
-        ValueError: the file is not such a record, or is damaged.
+        ValueError: the file is not such a record, or is damaged: fields of other types, counts that differ, numbers
+            that cannot be.
     """
     arrays = io.read_npz(path)
     text = arrays.pop("record_json", None)
     if text is None:
         raise ValueError(f"{path} holds no jaxsim record: it has no entry 'record_json'.")
+    with naming(path):
+        meta = parse_json(str(text))
     try:
-        meta = json.loads(str(text))
         cls = _RECORDS.get(meta.pop("record", ""))
         if cls is None:
             raise ValueError(f"{path} holds a record of a kind that this version does not know.")
@@ -189,10 +202,62 @@ def load(path: str | Path) -> Any:
         missing = [n for n in cls._arrays if n not in arrays and n not in cls._optional]
         if missing:
             raise ValueError(f"{path} is damaged: it has no array {missing[0]!r}.")
-        return cls(**{k: _as_tuple(v) for k, v in meta.items()}, **{n: arrays.get(n) for n in cls._arrays})
-    except (TypeError, AttributeError, json.JSONDecodeError) as error:
+        found = cls(**{k: _as_tuple(v) for k, v in meta.items()}, **{n: arrays.get(n) for n in cls._arrays})
+    except (TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: its record cannot be read ({error}).") from None
+    wrong = _wrong_field(found) or _wrong_array(found) or found._check(found)
+    if wrong:
+        raise ValueError(f"{path} is damaged: {wrong}.")
+    return found
 
 
 def _as_tuple(value: Any) -> Any:
     return tuple(_as_tuple(v) for v in value) if isinstance(value, list) else value
+
+
+def _wrong_field(found: Any) -> str | None:
+    """A field of a record, or of its provenance, that is not of its type."""
+    for name, hint in typing.get_type_hints(type(found)).items():
+        if name in getattr(found, "_meta", Provenance.__dataclass_fields__):
+            value = getattr(found, name)
+            if not _fits(value, hint):
+                return f"its {name} cannot be {_short(value)}"
+            if isinstance(value, Provenance) and (wrong := _wrong_field(value)):
+                return wrong
+    return None
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    of = typing.get_args(hint)
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, tuple) or (of[-1] is not ... and len(value) != len(of)):
+            return False
+        return all(_fits(v, h) for v, h in zip(value, of[:1] * len(value) if of[-1] is ... else of, strict=True))
+    if of:
+        return any(_fits(value, one) for one in of)
+    if isinstance(value, bool) and hint is not bool:
+        return hint is Any
+    if isinstance(value, str):
+        return hint in (str, Any) and value == value.encode(errors="replace").decode()
+    return hint is Any or isinstance(value, (int, float) if hint is float else hint)
+
+
+def _wrong_array(found: Any) -> str | None:
+    """An array of a record that is not of numbers, or not as long as the record's names say."""
+    sizes: dict[str, int] = {}
+    for name, shape in found._shapes.items():
+        values = getattr(found, name)
+        if values is None:
+            continue
+        named = [len(v) if isinstance(v := getattr(found, str(s), None), tuple) else s for s in shape]
+        wanted = [
+            sizes.setdefault(s, n) if isinstance(s, str) else s for s, n in zip(named, values.shape, strict=False)
+        ]
+        if values.dtype.kind not in "biuf" or len(shape) != values.ndim or list(values.shape) != wanted:
+            said = " x ".join(map(str, named)) or "one number"
+            return f"its array {name!r} is {values.dtype} of shape {values.shape}, not numbers of shape ({said})"
+    return None
+
+
+def _short(value: Any) -> str:
+    return textwrap.shorten(repr(value), 60)

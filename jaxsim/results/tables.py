@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxsim.io.files import printable
+
 MOST_ROWS = MOST_COLUMNS = 12
 """Rows and columns shown; the others are counted."""
 
@@ -27,19 +29,19 @@ class Table(NamedTuple):
 
     def to_text(self) -> str:
         """Title and columns, labels on the left and numbers on the right."""
-        rows = [self.header, *self.rows]
+        rows = [[*map(printable, row)] for row in (self.header, *self.rows)]
         width = [max(len(row[k]) for row in rows) for k in range(len(self.header))]
         lines = ["  ".join([row[0].ljust(width[0]), *map(str.rjust, row[1:], width[1:])]).rstrip() for row in rows]
-        return "\n".join([self.title, *lines, *([self.note] if self.note else [])])
+        return "\n".join([printable(self.title), *lines, *([printable(self.note)] if self.note else [])])
 
     def to_html(self) -> str:
         """The same as an HTML table."""
 
         def row(cells, tag):
-            return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+            return "<tr>" + "".join(f"<{tag}>{html.escape(printable(cell))}</{tag}>" for cell in cells) + "</tr>"
 
         body = "".join(row(cells, "td") for cells in self.rows)
-        caption = f"<caption>{html.escape(self.title)}</caption>"
+        caption = f"<caption>{html.escape(printable(self.title))}</caption>"
         note = f"<p>{html.escape(self.note)}</p>" if self.note else ""
         return f"<table>{caption}<thead>{row(self.header, 'th')}</thead><tbody>{body}</tbody></table>{note}"
 

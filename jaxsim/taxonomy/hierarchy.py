@@ -88,7 +88,22 @@ LINKAGES = MappingProxyType({"average": average_linkage, "authors": authors_link
 """The conventions by the names of the command line."""
 
 
-@record(arrays=("merges", "support"))
+def _wrong(found: "Tree") -> str | None:
+    """What keeps `merges` from being a tree of the names."""
+    count, merges = len(found.names), np.asarray(found.merges, float)
+    if len(merges) != count - 1 or not np.isfinite(merges).all():
+        return f"{len(merges)} merges of finite heights and sizes are not a tree of {count} names"
+    sizes = [1] * count
+    for step, (a, b, _, size) in enumerate(merges):
+        if not (a in range(count + step) and b in range(count + step)) or size != sizes[int(a)] + sizes[int(b)]:
+            return f"its merge {step} is of nodes that are not there, or has another number of leaves"
+        sizes.append(int(size))
+    if np.unique(merges[:, :2]).size != 2 * len(merges):
+        return "one of its nodes merges twice"
+    return None
+
+
+@record(arrays={"merges": ("merges", 4), "support": ("merges",)}, check=_wrong)
 class Tree(Saved):
     """A binary tree of T networks.
 

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from jaxsim.io.arrays import naming
+from jaxsim.io.containers import own_data
 from jaxsim.vision.datasets import image_files
 from jaxsim.vision.datasets.image_files import path_below, picture_below
 from jaxsim.vision.datasets.records import (
@@ -110,7 +111,7 @@ def _array(opened: h5py.File, key: str) -> h5py.Dataset:
     found = opened.get(key)
     if not isinstance(found, h5py.Dataset):
         raise ValueError(f"array {key!r} is missing")
-    return found
+    return own_data(found, opened.filename)
 
 
 def _numbers(split: str, splits: str | Path | None, count: int, file: Path) -> list[int]:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from jaxsim.io.files import few
+from jaxsim.io.files import few, repeated
 
 
 def folder_of(path: str | Path) -> Path:
@@ -39,8 +39,8 @@ def read_split(path: str | Path) -> tuple[str, ...]:
     ids = tuple(line.split()[0] for line in _text(path).splitlines() if line.strip())
     if not ids:
         raise ValueError(f"{path} names no pictures.")
-    if len(set(ids)) < len(ids):
-        raise ValueError(f"{path} names {next(name for name in ids if ids.count(name) > 1)!r} twice.")
+    if twice := repeated(ids):
+        raise ValueError(f"{path} names {twice[0]!r} twice.")
     return ids
 
 

@@ -147,7 +147,7 @@ def part_of(out: str | Path) -> Path:
 
 
 def _file(part: Path, name: str) -> Path:
-    return part / "unfinished" / f"{name}.npy"
+    return files.inside(part / "unfinished", f"{name}.npy")
 
 
 def check(out: str | Path, overwrite: bool) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from flax import nnx
 
 from jaxsim import io
+from jaxsim.io.files import parse_json
 from jaxsim.io.jobs import sha256, sha256_of_json, verify
 from jaxsim.vision.models.batchnorm import is_folded
 from jaxsim.vision.models.encoders import SmallEncoder
@@ -185,10 +186,10 @@ def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         with safe_open(path, "numpy") as file:
             text = (file.metadata() or {}).get(HEADER)
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
-        header = json.loads(text) if text is not None else None
+        header = parse_json(text) if text is not None else None
     except OSError as error:
         raise type(error)(f"{path} could not be read: {error}.") from error
-    except (SafetensorError, json.JSONDecodeError) as error:
+    except (SafetensorError, ValueError) as error:
         raise ValueError(f"{path} is damaged: {error}.") from None
     if not isinstance(header, dict):
         raise ValueError(f"{path} holds no jaxsim encoders: its header has no entry {HEADER!r}.")

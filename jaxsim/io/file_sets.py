@@ -1,0 +1,243 @@
+"""Several files published together: all of them or none, whatever is interrupted or killed at whatever moment.
+
+A set is written in a hidden folder that its process has locked. Where the output folder is new, that folder is renamed.
+Else the files are put in their places one by one, what they replace is kept meanwhile, and a journal says how to undo
+it: at once after an error, or by the next set in that folder after a kill.
+"""
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import signal
+import stat
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jaxsim.io import files, jobs
+
+HIDDEN = re.compile(r"\.jaxsim-[0-9a-f]{16}")
+NEW, OLD, JOURNAL = "new", "old", "journal.json"
+"""Within a hidden folder: the set, what it replaces, and how to undo its publishing as long as NEW is there."""
+
+
+@contextlib.contextmanager
+def staged(folder: str | Path, names: Sequence[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Give an empty folder for files, and move these together to `folder` when the block has ended.
+
+    If anything is raised, KeyboardInterrupt included, `folder` stays as it was. Without `overwrite`, files that another
+    process made meanwhile are not replaced. What killed processes left in or beside `folder` is undone and removed.
+
+    Args:
+        folder: made if missing, with its parents.
+        names: the files, relative to the folder; all are written by the block.
+        overwrite: replace files that are there.
+
+    Raises:
+        FileExistsError: a file is there and `overwrite` is False.
+        ValueError: a name does not stay within the folder.
+        OSError: the files cannot be written, or what was there cannot be put back; the message then says where it is.
+
+    Example:
+        >>> import tempfile
+        >>> out = Path(tempfile.mkdtemp()) / "out"
+        >>> with staged(out, ["a.csv", "b.csv"]) as new:
+        ...     _ = [(new / name).write_text("1") for name in ("a.csv", "b.csv")]
+        >>> sorted(file.name for file in out.iterdir())
+        ['a.csv', 'b.csv']
+    """
+    folder = Path(folder)
+    places = {name: files.inside(folder, name) for name in names}
+    clear(folder)
+    missing = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
+    near = folder if folder.is_dir() else folder.parent
+    temporary = near / f".jaxsim-{secrets.token_hex(8)}"
+    published = False
+    try:
+        there = [place for place in places.values() if os.path.lexists(place)]
+        if there and not overwrite:
+            raise files.exists(there[0])
+        try:
+            with jobs.lock(temporary):
+                (temporary / NEW).mkdir()
+                yield temporary / NEW
+                with _held_back():
+                    try:
+                        _publish(temporary, folder, names, overwrite)
+                    finally:
+                        published = not any((place / NEW).exists() for place in (temporary, folder / temporary.name))
+        finally:
+            with _held_back():
+                _remove(temporary, folder, missing)
+    except KeyboardInterrupt:
+        if published:
+            raise KeyboardInterrupt(f"the output in {folder} is complete") from None
+        raise
+
+
+def _remove(temporary: Path, folder: Path, missing: Sequence[Path]) -> None:
+    """Remove the hidden folder, unless the next set must undo it, and folders that were made for nothing."""
+    for left in (temporary, folder / temporary.name):
+        if not (left / NEW).exists() or not (left / JOURNAL).exists():
+            files.remove(left)
+    with contextlib.suppress(OSError):
+        for place in missing:
+            place.rmdir()
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    """Hold Ctrl-C back while the block runs, in the only thread where it arrives."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held = []
+    before = signal.signal(signal.SIGINT, lambda *given: held.append(given))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.default_int_handler)
+    if held and callable(before):
+        before(*held[0])
+
+
+def _publish(temporary: Path, folder: Path, names: Sequence[str], overwrite: bool) -> None:
+    for name in names:
+        files.flush(temporary / NEW / name)
+    if not os.path.lexists(folder) and _within(temporary / NEW) == set(map(Path, names)):
+        with contextlib.suppress(FileExistsError, NotADirectoryError):
+            try:
+                os.rename(temporary / NEW, folder)
+            except OSError:
+                if os.path.lexists(folder):  # somebody made it meanwhile
+                    raise FileExistsError from None
+                raise
+            files.flush(folder.parent)
+            return
+    folder.mkdir(exist_ok=True)
+    if temporary.parent != folder:
+        temporary = temporary.rename(folder / temporary.name)
+    try:
+        _place(temporary, folder, names, overwrite)
+    except BaseException as error:
+        if (temporary / NEW).exists():
+            _undo(temporary, error)  # its exception, if any, says more
+        raise
+
+
+def _within(folder: Path) -> set[Path]:
+    return {file.relative_to(folder) for file in folder.rglob("*") if not file.is_dir()}
+
+
+def _place(temporary: Path, folder: Path, names: Sequence[str], overwrite: bool) -> None:
+    """Put the files in their places, keeping what they replace; the last step, a renaming, makes it final."""
+    (temporary / OLD).mkdir()
+    parents = {parent for name in names for parent in Path(name).parents if not (folder / parent).exists()}
+    marks = {name: _mark(temporary / NEW / name) for name in names}
+    journal = {"marks": marks, "folders": sorted(map(str, parents), reverse=True)}
+    files.write_text(temporary / JOURNAL, json.dumps(journal), overwrite=True)  # overwriting takes one step
+    for number, name in enumerate(names):
+        made, target = temporary / NEW / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if overwrite:
+            if os.path.lexists(target):
+                _keep(target, temporary / OLD / str(number))
+            os.replace(made, target)
+        else:
+            _put(made, target)
+    for parent in {(folder / name).parent for name in names}:
+        files.flush(parent)
+    os.rename(temporary / NEW, temporary / "published")
+
+
+def _put(made: Path, target: Path) -> None:
+    try:
+        os.link(made, target)
+    except FileExistsError:
+        raise files.exists(target) from None
+    except OSError:  # no hard links here: a name reserved instead would be left by a kill
+        if os.path.lexists(target):
+            raise files.exists(target) from None
+        os.rename(made, target)
+
+
+def _keep(target: Path, kept: Path) -> None:
+    try:
+        os.link(target, kept, follow_symlinks=False)
+    except (OSError, NotImplementedError):  # no hard links here
+        os.rename(target, kept)
+
+
+def _mark(path: Path) -> list[int] | None:
+    """What tells a file from others under its name, and stays when it is renamed."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return [found.st_ino, found.st_size, found.st_mtime_ns]
+
+
+def _undo(temporary: Path, error: BaseException | None = None) -> None:
+    """Bring the folder around a hidden one to what it was, where the journal there says that it was changed.
+
+    Raises:
+        OSError: not everything could be put back; it stays in the hidden folder.
+    """
+    folder, failed = temporary.parent, []
+    if not (temporary / JOURNAL).exists():
+        return
+    journal = json.loads((temporary / JOURNAL).read_text(encoding="utf-8"))
+    for number, (name, mark) in enumerate(journal["marks"].items()):
+        target, kept = files.inside(folder, name), temporary / OLD / str(number)
+        found = _mark(target)
+        try:
+            if os.path.lexists(kept) and found in (None, mark):
+                os.replace(kept, target)
+            elif found == mark:
+                target.unlink()
+        except (OSError, KeyboardInterrupt):
+            failed.append(name)
+    for name in journal["folders"]:
+        with contextlib.suppress(OSError):
+            files.inside(folder, name).rmdir()
+    if failed:
+        raise OSError(
+            f"publishing in {folder} failed and could not be undone for {files.few(failed)}: what was there is kept in "
+            f"{temporary}, and the next run with this folder puts it back."
+        ) from error
+    (temporary / JOURNAL).unlink()
+
+
+def clear(folder: Path) -> None:
+    """Undo and remove what killed processes of this user left of sets in a folder and beside it."""
+    near = [
+        left for place in {folder, folder.parent} if os.access(place, os.R_OK | os.X_OK) for left in _entries(place)
+    ]
+    for left in near if jobs.fcntl is not None else ():
+        if HIDDEN.fullmatch(left.name) and _ours(left):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError), _abandoned(left):
+                if (left / NEW).exists():
+                    _undo(left)
+                files.remove(left)
+
+
+def _entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _ours(folder: Path) -> bool:
+    found = folder.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+
+
+@contextlib.contextmanager
+def _abandoned(folder: Path) -> Iterator[None]:
+    """Hold a folder while the block runs; OSError where its process lives or the system has no locks."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        jobs.fcntl.flock(descriptor, jobs.fcntl.LOCK_EX | jobs.fcntl.LOCK_NB)  # type: ignore[union-attr]
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,57 @@
+"""Limits on the memory that a small file may ask for, far above what real files need, and the way to lift them."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from contextvars import ContextVar
+
+RATIO, FLOOR = 200, 2**26
+"""Bytes of memory for each byte of a file, and bytes that every file may take."""
+EMPTY = 2**20
+"""Longest axis of an array without numbers."""
+_lifted = ContextVar("lifted", default=False)
+
+
+@contextlib.contextmanager
+def unlimited() -> Iterator[None]:
+    """Read files in the block that take more than 200 times their size in memory; only those whose maker is trusted.
+
+    >>> with unlimited():
+    ...     check(2**40, 100, "a sparse table")
+    >>> check(2**40, 100, "a sparse table")
+    Traceback (most recent call last):
+    ValueError: a sparse table takes 1.1e+06 MB of memory from 0.0001 MB of file, over 200 times as much: give ...
+    """
+    token = _lifted.set(True)
+    try:
+        yield
+    finally:
+        _lifted.reset(token)
+
+
+def most(stored: int) -> float:
+    """Bytes of memory that a file of `stored` bytes may take."""
+    return math.inf if _lifted.get() else max(FLOOR, RATIO * stored)
+
+
+def check(size: int, stored: int, what: str) -> None:
+    """Refuse what takes far more memory than its file has bytes.
+
+    Raises:
+        ValueError: it does; the message begins with `what`.
+    """
+    if size > most(stored):
+        raise ValueError(
+            f"{what} takes {size / 1e6:.2g} MB of memory from {stored / 1e6:.2g} MB of file, over {RATIO} times as "
+            "much: give --unlimited, or read it within jaxsim.io.unlimited(), if you trust it"
+        )
+
+
+def check_empty(shape: tuple[int, ...], itemsize: int) -> None:
+    """Refuse an array of no bytes with a huge axis.
+
+    Raises:
+        ValueError: it is one.
+    """
+    if math.prod(shape) * itemsize == 0 and max(shape, default=0) > EMPTY and not _lifted.get():
+        raise ValueError(f"an array of shape {shape} holds no numbers, and its longest axis is over {EMPTY}")
