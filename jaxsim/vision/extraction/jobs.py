@@ -1,6 +1,7 @@
 """The job: pictures through encoders to a folder of features, a batch at a time, on from where it was stopped."""
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -42,6 +43,7 @@ def extract(
     until then everything is in `OUT.part`, and the same call goes on from there after an error, Ctrl-C or a kill, which
     costs one batch and the last five seconds. On the same machine the result has the same bits as one made in one go.
     A picture that cannot be read may be mended or removed in between; those that are done must stay as they are.
+    `Dataset.readable` leaves out all that cannot be read.
     Features that are not finite are warned of, once a file.
 
     Networks compute in float32, products at the highest precision, with stored statistics of their normalizations,
@@ -93,7 +95,7 @@ def extract(
     """
     storage.check(out, overwrite)
     dataset = pictures if isinstance(pictures, Dataset) else datasets.folder(pictures)
-    dataset = dataclasses.replace(dataset, labels={})
+    dataset = dataclasses.replace(dataset, labels={}, image=functools.partial(_image, dataset.image))
     shown = _shown(encoders, preprocessing or {}, size)
     if not len(dataset) or batch < 1:
         raise ValueError(f"features of {len(dataset)} pictures in batches of {batch} cannot be taken.")
@@ -125,6 +127,15 @@ def extract(
         except FAULTS as error:
             raise _with_what_is_kept(error, store, out, batch) from error
     return Path(out)
+
+
+def _image(read: Callable[[str], np.ndarray], name: str) -> np.ndarray:
+    """Read a picture; an error says how to go on without it."""
+    try:
+        return read(name)
+    except (ValueError, OSError) as error:
+        kind = OSError if isinstance(error, OSError) else ValueError
+        raise kind(f"{str(error).rstrip('.')} (Dataset.readable, --skip-damaged, leaves it out).") from error
 
 
 def _shown(encoders: Mapping[str, Any], given: Mapping[str, Preprocessing | str], size: Size | None):
