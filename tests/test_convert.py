@@ -325,7 +325,7 @@ WRAPPED = {
     "net": lambda s: {"net": s, "acc": 90.0},
     "nested": lambda s: {"model": {"state_dict": s}, "optimizer": {"state": {0: {"exp_avg": s["bn1.bias"]}}}},
     "averaged": lambda s: {"n_averaged": s["bn1.bias"][0]} | pre("module.", s),
-    "odd": lambda s: {"a": {"b": pre("x.y.z.", s)}},
+    "odd": lambda s: {"a": [1, {"b": pre("x.y.z.", s)}]},
 }
 
 
@@ -340,6 +340,7 @@ def test_wrappers_and_prefixes_are_found_by_what_remains(tiny, tmp_path, name):
         "backbone": {"module.head.weight"},
         "net": {"acc"},
         "nested": {"optimizer/state/0/exp_avg"},
+        "odd": {"a/0"},
         "averaged": {"n_averaged"},
     }
     assert out == rest.get(name, set())

@@ -151,6 +151,12 @@ def test_photographs_are_turned_upright_and_pictures_with_labels_are_not(tmp_pat
     np.testing.assert_array_equal(image_files.picture(tmp_path / "x.png")[..., 0], image)
 
 
+def test_a_picture_whose_exif_is_damaged_is_read_as_it_is_stored(tmp_path):
+    image = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    Image.fromarray(image).save(tmp_path / "x.png", exif=b"Exif\0\0no EXIF at all")
+    np.testing.assert_array_equal(datasets.folder(tmp_path)[0].image[..., 0], image)
+
+
 def test_animations_are_refused_and_previews_of_a_photograph_are_not(tmp_path):
     red, blue = (Image.new("RGB", (8, 8), color) for color in ("red", "blue"))
     red.save(tmp_path / "x.gif", save_all=True, append_images=[blue, red])

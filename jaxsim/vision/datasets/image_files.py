@@ -2,18 +2,29 @@
 
 import contextlib
 import functools
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from jaxsim.io.arrays import naming, read_npy
 from jaxsim.vision.datasets.records import Values
 
 PALETTE_MODES = ("P", "L", "1")
 DEEP_MODES = ("I;16", "I;16B", "I")
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""Turns that make a picture upright, by its EXIF orientation."""
 FIRST_IS_WHOLE = ("MPO", "PSD")
 """Formats whose frames after the first are previews or layers of it."""
 STUBS = ("BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF")
@@ -61,8 +72,16 @@ def picture(path: Path, *, upright: bool = False) -> np.ndarray:
         if opened.mode.startswith(("I", "F")):  # Pillow would clip these to 255
             raise ValueError(f"it is a picture of mode {opened.mode} where 8 bits per channel are expected")
         opened.info.pop("transparency", None)
-        turned = ImageOps.exif_transpose(opened) if upright else opened
-        return np.asarray(turned.convert("RGB"))
+        opened.load()
+        turn = _turn(opened) if upright else None
+        return np.asarray((opened if turn is None else opened.transpose(turn)).convert("RGB"))
+
+
+def _turn(opened: Image.Image) -> Image.Transpose | None:
+    """The turn that EXIF asks for; None where it asks for none or cannot be read."""
+    with contextlib.suppress(SyntaxError, ValueError, LookupError, TypeError, OSError, struct.error):
+        return TURNS.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
+    return None
 
 
 def path_below(root: Path, suffix: str, name: str) -> Path:

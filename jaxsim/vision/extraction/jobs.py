@@ -96,6 +96,8 @@ def extract(
     storage.check(out, overwrite)
     dataset = pictures if isinstance(pictures, Dataset) else datasets.folder(pictures)
     dataset = dataclasses.replace(dataset, labels={}, image=functools.partial(_image, dataset.image))
+    _check_names(encoders, preprocessing or {}, "a preprocessing is")
+    _check_names(encoders, layers if isinstance(layers, Mapping) else {}, "layers are")
     shown = _shown(encoders, preprocessing or {}, size)
     if not len(dataset) or batch < 1:
         raise ValueError(f"features of {len(dataset)} pictures in batches of {batch} cannot be taken.")
@@ -138,13 +140,16 @@ def _image(read: Callable[[str], np.ndarray], name: str) -> np.ndarray:
         raise kind(f"{str(error).rstrip('.')} (Dataset.readable, --skip-damaged, leaves it out).") from error
 
 
-def _shown(encoders: Mapping[str, Any], given: Mapping[str, Preprocessing | str], size: Size | None):
-    """Each encoder's preprocessing."""
+def _check_names(encoders: Mapping[str, Any], given: Mapping[str, Any], what: str) -> None:
     if not encoders:
         raise ValueError("there are no encoders.")
     strange = [name for name in given if name not in encoders]
     if strange:
-        raise ValueError(f"A preprocessing is given for {strange[0]!r}; the encoders are {', '.join(encoders)}.")
+        raise ValueError(f"{what} given for {strange[0]!r}; the encoders are {', '.join(encoders)}.")
+
+
+def _shown(encoders: Mapping[str, Any], given: Mapping[str, Preprocessing | str], size: Size | None):
+    """Each encoder's preprocessing."""
     shown = {}
     for name, encoder in encoders.items():
         own = given.get(name)

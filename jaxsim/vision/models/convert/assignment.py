@@ -150,7 +150,7 @@ def _elsewhere(entries: Mapping[str, Any], used: str, beside: Sequence[str]) -> 
         top = entry.split("/")[0]
         reason = f"entry {entry if top == used.split('/')[0] else top!r}" if entry else "outside the entries"
         left[reason] = (*left.get(reason, ()), *(f"{entry}/{key}" if entry else key for key in entries[entry]))
-    return left | ({"not tensors": tuple(beside)} if beside else {})
+    return left | ({"no tensors by name": tuple(beside)} if beside else {})
 
 
 def fill(

@@ -114,21 +114,27 @@ def _entries(path: Path, whole: Any) -> tuple[dict[str, Mapping[str, np.ndarray]
 
     entries: dict[str, Mapping[str, np.ndarray]] = {}
     beside: list[str] = []
-    waiting = [("", whole)] if isinstance(whole, Mapping) else []
+    waiting = [("", whole)]
     seen: set[int] = set()
     for place, content in waiting:  # grows meanwhile
-        if id(content) in seen:
+        if id(content) in seen or not isinstance(content, Mapping | list | tuple):
             continue
         seen.add(id(content))
+        content = content if isinstance(content, Mapping) else dict(enumerate(content))
         inner = {key: f"{place}/{key}" if place else str(key) for key in content}
-        waiting += [(inner[key], value) for key, value in content.items() if isinstance(value, Mapping)]
+        waiting += [(inner[key], value) for key, value in content.items() if _has_dicts(value)]
         tensors = {key: v for key, v in content.items() if isinstance(key, str) and isinstance(v, torch.Tensor)}
         if tensors:
             entries[place] = _Tensors(path, tensors)
-        beside += [inner[k] for k, v in content.items() if k not in tensors and not isinstance(v, Mapping)]
+        beside += [inner[k] for k, v in content.items() if k not in tensors and not _has_dicts(v)]
     if not entries:
         raise ValueError(f"{path} holds a {type(whole).__name__}, not tensors by name (a state dict).")
     return entries, tuple(beside)
+
+
+def _has_dicts(value: Any) -> bool:
+    items = value if isinstance(value, list | tuple) else [value]
+    return any(isinstance(item, Mapping) for item in items)
 
 
 class _Tensors(Mapping[str, np.ndarray]):
