@@ -13,8 +13,9 @@ CHECKPOINT is one of:
                        which reads only weights: no code in the file runs
   PREFIX               a TensorFlow V2 checkpoint, PREFIX.index and PREFIX.data-00000-of-00001; needs no TensorFlow
 
-Prefixes that wrappers add to all names, such as module._orig_mod.backbone., are found. Where a file has several
-sets of weights, raw and averaged or teacher and student, all are named and one is read; --entry and --prefix choose.
+Prefixes that wrappers add to all names, such as module._orig_mod.backbone., are found. Where a file has
+several sets of weights (raw and averaged, teacher and student), all are named and one is read; --entry and
+--prefix choose.
 
 Examples:
   jaxsim convert resnet50.pth --network resnet50 --out resnet50.safetensors

@@ -14,8 +14,8 @@ Writes the folder DIR, complete or not at all:
   image_ids.npy, features.json   the image of each row; how the features were made
 Unfinished features are in DIR.part. After an error, Ctrl-C or a kill, run the same command again to continue;
 an unreadable picture may be repaired or removed first, and --skip-damaged names all of them and goes on without.
-Links to folders are followed; files that are no pictures are counted and named. Photographs in a plain folder are
-turned upright as their EXIF orientation says; pictures of datasets stay as their labels are.
+Links to folders are followed; files that are no pictures are counted and named. Photographs in a plain
+folder are turned upright as their EXIF orientation says; pictures of datasets stay as their labels are.
 Memory use does not grow with the number of pictures.
 
 Examples:
