@@ -147,6 +147,17 @@ def test_what_is_held_out_follows_the_lists(folders):
     assert len(branching.open_folder(folders / "nyu").val) == 3
 
 
+def test_an_incomplete_taskonomy_is_branched_for_on_request(folders, tmp_path):
+    root = shutil.copytree(folders / "taskonomy", tmp_path / "taskonomy")
+    gone = sorted((root / "normal" / "room000").iterdir())[0]
+    gone.unlink()
+    with pytest.raises(FileNotFoundError, match="give complete_only=True"):
+        branching.open_folder(root, ["normals"])
+    with pytest.warns(UserWarning, match="1 without normal"):
+        found = branching.open_folder(root, ["normals"], complete_only=True)
+    assert len(found.train) == len(branching.open_folder(folders / "taskonomy", ["normals"]).train) - 1
+
+
 def test_taskonomy_without_a_list_holds_out_buildings_or_pictures(tmp_path):
     export.taskonomy(tmp_path / "many", labeled(16), "tiny")
     (tmp_path / "many" / "train_val_test_rooms.csv").unlink()

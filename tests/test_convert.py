@@ -1,5 +1,6 @@
 """Converting checkpoints: every tensor used, left out for a reason or named; the command `convert`."""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -193,7 +194,8 @@ def test_all_that_is_wrong_is_in_one_message():
     arrays |= {"extra.weight": np.ones(1), CONV: arrays[CONV][:1], "bn1.running_var": -np.ones(4, np.float32)}
     message = (
         "m does not fit the names of torchvision or timm: missing bn1.bias; unknown extra.weight; "
-        f"of another shape {CONV} (1, 4, 1, 1), not (4, 4, 1, 1); below zero bn1.running_var."
+        f"of another shape {CONV} (1, 4, 1, 1), not (4, 4, 1, 1); below zero bn1.running_var. "
+        "To ignore unknown tensors, give leave_out (--leave-out)."
     )
     with pytest.raises(ValueError, match="does not fit") as caught:
         convert.fill(network("resnet50"), arrays, [TORCHVISION], source="m")
@@ -207,7 +209,7 @@ def test_a_message_names_the_first_five_of_each_kind_and_the_exception_has_them_
     kept = {name: values for name, values in arrays.items() if name not in lost} | more
     with pytest.raises(convert.Misfit) as caught:
         convert.fill(network("resnet50"), kept, [TORCHVISION], source="m")
-    assert str(caught.value).endswith(f"; unknown {', '.join(list(more)[:5])} and 25 more.")
+    assert f"; unknown {', '.join(list(more)[:5])} and 25 more. To ignore" in str(caught.value)
     assert f" and {len(lost) - 5} more; unknown" in str(caught.value)
     assert str(caught.value).count("layer") == 10
     assert set(caught.value.problems["missing"]) == set(lost)
@@ -281,11 +283,14 @@ class Surprise:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"conv1.weight": Surprise()}, "holds objects other than tensors, or is damaged, and was not read"),
+        (
+            {"conv1.weight": Surprise()},
+            r"holds print beside tensors, .* load it with torch.load.path, weights_on",
+        ),
         ([1, 2], "holds a list, not tensors by name"),
         ({}, "not tensors by name"),
         ({1: 2}, "not tensors by name"),
-        ({"conv1.weight": 3}, "'conv1.weight' is a int, not a plain tensor"),
+        ({"conv1.weight": 3}, "holds a dict, not tensors by name"),
         ({"conv1.weight": "sparse"}, "'conv1.weight' is of type torch.float32, not a plain tensor"),
     ],
 )
@@ -296,6 +301,122 @@ def test_other_things_that_pytorch_saves(tmp_path, capsys, values, words):
     with pytest.raises(ValueError, match=words):
         models.from_checkpoint(saved(torch, tmp_path, values), "resnet50")
     assert capsys.readouterr().out == ""
+
+
+def state():
+    """A tiny network's tensors, by name in PyTorch."""
+    torch = pytest.importorskip("torch")
+    return {key: torch.from_numpy(values) for key, values in exported(network("resnet50"), TORCHVISION).items()}
+
+
+def pre(prefix, weights):
+    return {prefix + key: values for key, values in weights.items()}
+
+
+def plus(weights):
+    return {key: values + 1 for key, values in weights.items()}
+
+
+WRAPPED = {
+    "compiled": lambda s: pre("_orig_mod.", s),
+    "compiled in parallel": lambda s: pre("module._orig_mod.", s),
+    "inside": lambda s: {key.replace("layer1.0", "layer1._orig_mod.0"): v for key, v in pre("module.", s).items()},
+    "backbone": lambda s: pre("module.backbone.", s) | {"module.head.weight": s["bn1.bias"]},
+    "net": lambda s: {"net": s, "acc": 90.0},
+    "nested": lambda s: {"model": {"state_dict": s}, "optimizer": {"state": {0: {"exp_avg": s["bn1.bias"]}}}},
+    "averaged": lambda s: {"n_averaged": s["bn1.bias"][0]} | pre("module.", s),
+    "odd": lambda s: {"a": [1, {"b": pre("x.y.z.", s)}]},
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_wrappers_and_prefixes_are_found_by_what_remains(tiny, tmp_path, name):
+    torch = pytest.importorskip("torch")
+    whole = WRAPPED[name](state())
+    found = models.from_checkpoint(saved(torch, tmp_path, whole), "resnet50")
+    same(found.network, network("resnet50"))
+    out = {key for keys in found.left_out.values() for key in keys}
+    rest = {
+        "backbone": {"module.head.weight"},
+        "net": {"acc"},
+        "nested": {"optimizer/state/0/exp_avg"},
+        "odd": {"a/0"},
+        "averaged": {"n_averaged"},
+    }
+    assert out == rest.get(name, set())
+
+
+SEVERAL = {
+    "averaged": (lambda s, t: {"state_dict_ema": t, "state_dict": s}, {"entry": "state_dict_ema"}),
+    "teacher": (lambda s, t: {"student": pre("module.", t), "teacher": s}, {"entry": "student"}),
+    "in names": (lambda s, t: {"model": pre("student.", t) | pre("teacher.", s)}, {"prefix": "student"}),
+    "query": (
+        lambda s, t: {**pre("module.encoder_q.", s), **pre("module.encoder_k.", t)},
+        {"prefix": "module.encoder_k."},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_several_sets_of_weights_are_named_and_chosen(tiny, tmp_path, name):
+    torch = pytest.importorskip("torch")
+    made, choice = SEVERAL[name]
+    path = saved(torch, tmp_path, made(state(), plus(state())))
+    with pytest.warns(UserWarning, match="has 2 sets of weights: entry .*; entry .* Read: entry .*--prefix") as told:
+        found = models.from_checkpoint(path, "resnet50")
+    same(found.network, network("resnet50"))
+    assert next(iter(choice.values())) in str(told[0].message)
+    assert sum(map(len, found.left_out.values())) == len(state())
+    other = models.from_checkpoint(path, "resnet50", **choice)
+    expected = state()["bn1.bias"].numpy() + 1
+    np.testing.assert_array_equal(variables(other.network)["stem/norm/bias"][...], expected)
+    with pytest.raises(ValueError, match="model.pth has no entry 'x'; it has '"):
+        models.from_checkpoint(path, "resnet50", entry="x")
+    with pytest.raises(ValueError, match="model.pth has no weights with prefix 'x'; it has entry '.*; entry '"):
+        models.from_checkpoint(path, "resnet50", prefix="x")
+
+
+def test_a_block_inside_the_network_is_no_wrapper(tiny, tmp_path):
+    weights = state()
+    weights["layer1.0.fc.weight"] = weights["bn1.bias"]
+    with pytest.raises(ValueError, match="unknown layer1.0.fc.weight. To ignore unknown tensors, give leave_out"):
+        models.from_checkpoint(saved(pytest.importorskip("torch"), tmp_path, weights), "resnet50")
+
+
+@pytest.mark.parametrize(
+    ("name", "beside"), [("argparse.Namespace", argparse.Namespace(lr=0.1)), ("multiarray.scalar", np.float64(77.1))]
+)
+def test_objects_beside_the_weights_are_named(tmp_path, name, beside):
+    torch = pytest.importorskip("torch")
+    path = saved(torch, tmp_path, {"state_dict": {"conv1.weight": torch.ones(2)}, "args": beside})
+    with pytest.raises(ValueError, match=f"holds [a-z._]*{name} beside tensors, .*; if you trust the file") as caught:
+        models.from_checkpoint(path, "resnet50")
+    assert "damaged" not in str(caught.value)
+
+
+def test_archives_of_torchscript_are_not_called_damaged(tmp_path):
+    torch = pytest.importorskip("torch")
+    with zipfile.ZipFile(saved(torch, tmp_path, {"conv1.weight": torch.ones(2)}), "a") as archive:
+        archive.writestr("model/constants.pkl", b"")
+    with pytest.raises(
+        ValueError, match="is a TorchScript archive; if you trust the file, load it with torch.jit.load"
+    ):
+        models.from_checkpoint(tmp_path / "model.pth", "resnet50")
+
+
+def test_text_of_python_2_is_decoded(tiny, tmp_path):
+    torch = pytest.importorskip("torch")
+    path = saved(torch, tmp_path, {"state_dict": state(), "note": "XYZ"})
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    pickled = parts["model/data.pkl"]
+    text = b"X\x03\x00\x00\x00XYZ"
+    assert text in pickled
+    parts["model/data.pkl"] = pickled.replace(text, b"U\x03\xe9YZ")  # SHORT_BINSTRING, no UTF-8
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+    same(models.from_checkpoint(path, "resnet50").network, network("resnet50"))
 
 
 def test_damaged_files(tmp_path):
@@ -389,6 +510,8 @@ def test_the_command_refuses_in_one_sentence_and_writes_nothing(checkpoint, tmp_
         error = capsys.readouterr().err
         assert words in error
         assert error.count("\n") == 1
+    assert main([*argv, str(out), "--entry", "ema"]) == 2
+    assert "has no entry 'ema'; it has ''" in capsys.readouterr().err
     assert main(["convert", "x", "--network", "resnet18", "--out", str(out)]) == 2
     assert main(["convert", "x", "--network", "resnet50"]) == 2
     assert not out.exists()

@@ -25,7 +25,7 @@ from jaxsim.studies.rooms.export.nyuv2_layout import ALL, FORTY
 from jaxsim.studies.rooms.export.taskonomy_layout import STORED
 from jaxsim.studies.rooms.targets import geometry, image
 from jaxsim.vision import datasets
-from jaxsim.vision.datasets import pascal_layouts, taskonomy_encodings
+from jaxsim.vision.datasets import image_files, pascal_layouts, taskonomy_encodings
 
 HEIGHT, WIDTH, COUNT = 20, 60, 9
 
@@ -111,12 +111,110 @@ def test_a_plain_folder_goes_into_folders_and_leaves_hidden_files(tmp_path):
     for place in ("z.PNG", "b/y.png", "b/c/x.jpg", ".hidden.png", ".cache/w.png"):
         Image.new("L", (5, 4), 7).save(tmp_path / place)
     (tmp_path / "notes.txt").write_text("no picture")
-    found = datasets.folder(tmp_path)
+    with pytest.warns(UserWarning, match="left out 1 of 4 files, which are no pictures by suffix: notes.txt"):
+        found = datasets.folder(tmp_path)
     assert found.ids == ("b/c/x.jpg", "b/y.png", "z.PNG")
     assert found[1].image.tolist() == np.full((4, 5, 3), 7).tolist()
 
 
+def test_linked_folders_are_followed_but_not_into_themselves(tmp_path):
+    for place in ("pictures/train", "elsewhere"):
+        (tmp_path / place).mkdir(parents=True)
+        Image.new("L", (5, 4), 7).save(tmp_path / place / "0.png")
+    (tmp_path / "pictures" / "val").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "pictures" / "train" / "loop").symlink_to(tmp_path / "pictures")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "pictures")
+    assert datasets.folder(tmp_path / "pictures").ids == ("train/0.png", "val/0.png")
+
+
+def test_every_format_that_pillow_reads_is_read(tmp_path):
+    endings = {".bmp", ".gif", ".ico", ".j2k", ".jfif", ".jp2", ".pcx", ".pgm", ".qoi", ".sgi", ".tga", ".tif", ".webp"}
+    endings |= {".avif"} & set(image_files.suffixes())
+    assert endings <= set(image_files.suffixes())
+    assert not {".h5", ".hdf", ".mpg", ".pdf", ".txt", ".npy"} & set(image_files.suffixes())
+    for ending in endings:
+        Image.new("RGB", (32, 32), "red").save(tmp_path / f"x{ending}")
+    found = datasets.folder(tmp_path)
+    assert {name[1:] for name in found.ids} == endings
+    assert all(np.abs(example.image[16, 16].astype(int) - [255, 0, 0]).max() < 20 for example in found)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_are_turned_upright_and_pictures_with_labels_are_not(tmp_path, orientation):
+    image = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    upright = {3: image[::-1, ::-1], 6: np.rot90(image, -1), 8: np.rot90(image), 2: image[:, ::-1], 4: image[::-1]}
+    upright |= {5: image.T, 7: image[::-1, ::-1].T}
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(image).save(tmp_path / "x.png", exif=exif)
+    np.testing.assert_array_equal(datasets.folder(tmp_path)[0].image[..., 0], upright.get(orientation, image))
+    np.testing.assert_array_equal(image_files.picture(tmp_path / "x.png")[..., 0], image)
+
+
+def test_a_picture_whose_exif_is_damaged_is_read_as_it_is_stored(tmp_path):
+    image = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    Image.fromarray(image).save(tmp_path / "x.png", exif=b"Exif\0\0no EXIF at all")
+    np.testing.assert_array_equal(datasets.folder(tmp_path)[0].image[..., 0], image)
+
+
+def test_animations_are_refused_and_previews_of_a_photograph_are_not(tmp_path):
+    red, blue = (Image.new("RGB", (8, 8), color) for color in ("red", "blue"))
+    red.save(tmp_path / "x.gif", save_all=True, append_images=[blue, red])
+    with pytest.raises(ValueError, match="x.gif is .*: it has 3 frames where one picture is expected; save the one"):
+        datasets.folder(tmp_path)[0]
+    (tmp_path / "x.gif").unlink()
+    red.save(tmp_path / "x.jpg", format="MPO", save_all=True, append_images=[blue])
+    assert datasets.folder(tmp_path)[0].image[4, 4, 0] > 250
+
+
+def test_pictures_that_cannot_be_read_are_left_out_and_all_named(made, tmp_path):
+    root = shutil.copytree(made / "folder", tmp_path / "folder")
+    for k in (2, 5):
+        (root / f"{k:06d}.png").write_bytes(b"no picture")
+    with pytest.warns(UserWarning, match="left out 2 of 9 pictures, .*000002.png is damaged.*000005.png is damaged"):
+        found = datasets.folder(root).readable()
+    assert found.ids == tuple(f"{k:06d}.png" for k in range(COUNT) if k not in (2, 5))
+    assert found.readable().ids == found.ids
+    with pytest.raises(ValueError, match="none of the 2 pictures can be read: .*000002.png is damaged"):
+        datasets.folder(root).select(["000002.png", "000005.png"]).readable()
+
+
 # Pascal VOC
+
+
+def test_voc_of_another_year_is_named_and_several_are_refused(copied):
+    root = copied("voc")
+    devkit = root / "VOCdevkit"
+    assert datasets.voc(root).layout == "VOC2012"
+    shutil.copytree(devkit / "VOC2012", devkit / "VOC2010")
+    for place in (root, devkit):
+        with pytest.raises(ValueError, match=r"VOC2010 and VOC2012: give the folder of one"):
+            datasets.voc(place)
+    shutil.rmtree(devkit / "VOC2012")
+    assert datasets.recognize(root) == datasets.recognize(devkit) == "voc"
+    for place in (root, devkit, devkit / "VOC2010"):
+        found = datasets.voc(place, "val")
+        assert (found.layout, len(found)) == ("VOC2010", 2)
+    learn, judge = datasets.layout_named("voc").train_and_val(root, ("semantic",))
+    assert (len(learn), len(judge)) == (5, 2)
+    with pytest.raises(ValueError, match="the VOC2010 layout has no split 'trainaug'; there are train, val, trainval"):
+        datasets.voc(root, "trainaug")
+
+
+def test_hidden_files_are_passed_over_in_every_reader(copied):
+    root = copied("voc")
+    place = root / "VOCdevkit" / "VOC2012" / "SegmentationClassAug"
+    before = datasets.voc(root, "trainaug").ids
+    (place / "._2012_000002.png").write_bytes(b"\0\5\x16\7")
+    (place / ".DS_Store").write_bytes(b"")
+    assert datasets.voc(root, "trainaug").ids == before
+    for layout, read in (("taskonomy", datasets.taskonomy), ("nyud_mt", datasets.nyud_mt), ("folder", datasets.folder)):
+        root = copied(layout)
+        before = read(root).ids
+        for path in [path for path in root.rglob("*") if path.is_file()]:
+            path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
+        assert read(root).ids == before
+        assert datasets.recognize(root) == layout
 
 
 @pytest.mark.parametrize("split", ["train", "val", "trainval"])

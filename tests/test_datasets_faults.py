@@ -259,6 +259,46 @@ def test_taskonomy_files_out_of_place_are_named(copied):
         datasets.taskonomy(root, ["reshading"])
 
 
+def test_an_incomplete_taskonomy_is_read_on_request_with_numbers(copied):
+    root = copied("taskonomy")
+    shutil.copytree(root / "rgb" / "room000", root / "rgb" / "room009")
+    (root / "normal" / "room000" / "point_0_view_0_domain_normal.png").unlink()
+    for read in (lambda: datasets.taskonomy(root, ["normal"]), lambda: datasets.taskonomy(root, ["reshading"])):
+        with pytest.raises(FileNotFoundError, match=r"lacks .* give complete_only=True \(--complete-only\)"):
+            read()
+    expected = r"1 of 4 buildings: room009 \(without normal, mask_valid\); and 1 of 9 pictures .*: 1 without normal\."
+    with pytest.warns(UserWarning, match=expected):
+        found = datasets.taskonomy(root, ["normal"], complete_only=True)
+    assert "room000/point_0_view_0" not in found.ids
+    assert len(list(found)) == COUNT - 1
+    with pytest.warns(UserWarning, match="1 of 4 buildings"):
+        whole = datasets.layout_named("taskonomy").complete().read(root, None, ())
+    assert whole.ids == found.ids
+    with pytest.raises(ValueError, match="complete_only .--complete-only. goes with the layout taskonomy alone"):
+        datasets.layout_named("voc").complete()
+    shutil.rmtree(root / "normal")
+    (root / "normal" / "room008").mkdir(parents=True)
+    with pytest.raises(
+        ValueError, match="has no picture with files of all of rgb, normal, mask_valid; incomplete: room"
+    ):
+        datasets.taskonomy(root, ["normal"], complete_only=True)
+
+
+def test_taskonomy_labels_without_a_picture_are_counted(copied):
+    root = copied("taskonomy")
+    (root / "rgb" / "room000" / "point_0_view_0_domain_rgb.png").unlink()
+    (root / "rgb" / "room000" / "point_1_view_1_domain_rgb.png.part").touch()
+    with pytest.warns(UserWarning, match="left out") as told:
+        found = datasets.taskonomy(root, ["normal"])
+    assert len(found) == COUNT - 1
+    assert "files without a picture of rgb: 1 of normal, 1 of mask_valid." in str(told[0].message)
+    assert "1 files that are not named as Taskonomy's are: point_1_view_1_domain_rgb.png.part" in str(told[1].message)
+    shutil.rmtree(root / "rgb" / "room000")
+    shutil.copytree(root / "reshading" / "room000", root / "rgb" / "room009")
+    with pytest.raises(FileNotFoundError, match="lacks rgb of 1 of the 4 buildings: room000"):
+        datasets.taskonomy(root, ["normal"])
+
+
 EMPTY = [
     lambda root: datasets.folder(root),
     lambda root: datasets.voc(root),

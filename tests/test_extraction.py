@@ -318,8 +318,9 @@ def test_pictures_and_settings_that_are_none(tmp_path):
     refused(FileNotFoundError, "absent does not exist", tmp_path, tmp_path / "absent", {"a": small()})
     refused(ValueError, "features of 0 pictures", tmp_path, made_up(0), {"a": small()})
     refused(ValueError, "in batches of 0", tmp_path, made_up(3), {"a": small()}, batch=0)
-    match = "A preprocessing is given for 'b'; the encoders are a"
+    match = "a preprocessing is given for 'b'; the encoders are a"
     refused(ValueError, match, tmp_path, made_up(3), {"a": small()}, preprocessing={"b": "unit"})
+    refused(ValueError, "layers are given for 'b'", tmp_path, made_up(3), {"a": small()}, layers={"b": ["conv1"]})
     refused(ValueError, "no preprocessing 'odd'", tmp_path, made_up(3), {"a": small()}, preprocessing={"a": "odd"})
     match = "takes square pictures; 8 x 9 is not square"
     shown = {"a": Preprocessing(extraction.Square())}

@@ -109,6 +109,32 @@ def test_datasets(tmp_path, files, out, layout, place, flags, count, capsys):
     assert len(set(ids)) == count
 
 
+def test_damaged_pictures_are_skipped_on_request_and_all_named(pictures, files, out, capsys):
+    for name in ("b.png", "d.png"):
+        (pictures / name).write_bytes(b"no picture")
+    (pictures / "notes.heic").touch()
+    argv = (pictures, "--encoder", files / "two.safetensors", "--batch", 4, "--out", out)
+    assert run(*argv) == 2
+    assert "b.png is damaged" in (told := capsys.readouterr().err)
+    assert "--skip-damaged" in told
+    assert run(*argv, "--skip-damaged") == 0
+    told = capsys.readouterr().err
+    assert "left out 1 of 8 files, which are no pictures by suffix: notes.heic" in told
+    assert "left out 2 of 7 pictures" in told
+    assert told.count("is damaged") == 2
+    assert jaxsim.read_features(out)[1] == ("a.png", "c.png", "e.png", "f.png", "g.png")
+
+
+def test_incomplete_taskonomy(tmp_path, files, out, capsys):
+    root = export.WRITERS["taskonomy"].write(tmp_path / "taskonomy", layouts.SHOWN)
+    (root / "normal" / "room000" / "point_0_view_0_domain_normal.png").unlink()
+    argv = ("--encoder", files / "two.safetensors", "--size", 8, "--complete-only", "--out", out)
+    assert run(root, *argv) == 0
+    assert "left out 1 of 9 pictures" in capsys.readouterr().err
+    assert run(tmp_path, "--layout", "folder", *argv) == 2
+    assert "--complete-only) goes with the layout taskonomy" in capsys.readouterr().err
+
+
 def test_a_new_layout_is_read_as_its_record_says(pictures, files, out, tmp_path, monkeypatch):
     def read(root, split, targets):
         assert targets == ()

@@ -55,6 +55,8 @@ def add_dataset(command: ArgumentParser) -> None:
     command.add_argument("data", metavar="DATA", help=text)
     text = "layout of DATA, such as voc; an unknown name lists all; default: detected"
     command.add_argument("--layout", metavar="NAME", help=text)
+    text = "leave out the pictures of an incomplete Taskonomy folder that lack a file, and count them"
+    command.add_argument("--complete-only", action="store_true", help=text)
     text = "file with encoders of tasks; repeatable; default: the small encoders of the built-in world"
     command.add_argument("--bank", metavar="FILE", action="append", help=text)
     text = "pictures to compute similarity on; default: 200"

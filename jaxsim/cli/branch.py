@@ -72,7 +72,9 @@ def _train(arguments: Namespace, measure: Any) -> tuple[Any, dict[str, str], Any
     pairs = [read_encoder(arguments, path) for path in arguments.encoder or [None]]
     encoders, name = [encoder for encoder, _ in pairs], pairs[0][1]
     bank = read_bank(arguments)
-    folder = branching.open_folder(arguments.data, arguments.task, layout=arguments.layout)
+    folder = branching.open_folder(
+        arguments.data, arguments.task, layout=arguments.layout, complete_only=arguments.complete_only
+    )
     plan, probe = plan_of(arguments, folder, encoders[0]), probe_of(arguments, measure)
     folder = plan.limit(folder)
     like = branches.likenesses(folder.tasks, bank)

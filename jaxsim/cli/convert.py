@@ -13,9 +13,14 @@ CHECKPOINT is one of:
                        which reads only weights: no code in the file runs
   PREFIX               a TensorFlow V2 checkpoint, PREFIX.index and PREFIX.data-00000-of-00001; needs no TensorFlow
 
+Prefixes that wrappers add to all names, such as module._orig_mod.backbone., are found. Where a file has
+several sets of weights (raw and averaged, teacher and student), all are named and one is read; --entry and
+--prefix choose.
+
 Examples:
   jaxsim convert resnet50.pth --network resnet50 --out resnet50.safetensors
   jaxsim convert rgb2depth/model.permanent-ckpt --network resnet50-taskonomy --out depth.safetensors
+  jaxsim convert run.pth --network resnet50 --entry state_dict_ema --out averaged.safetensors
   jaxsim convert tuned.pth --network resnet50 --leave-out "head.*" --out tuned.safetensors
 """
 
@@ -34,6 +39,10 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--network", required=True, metavar="NAME", help="network of the checkpoint")
     text = "name of the encoder in the file; default: that of the network"
     command.add_argument("--name", metavar="NAME", help=text)
+    text = "dict in the file that holds the weights, such as state_dict_ema or model/teacher; default: found by names"
+    command.add_argument("--entry", metavar="KEY", help=text)
+    text = "text before the names of all tensors, such as module.encoder_k.; default: found by names"
+    command.add_argument("--prefix", metavar="TEXT", help=text)
     text = "leave out these tensors too; * matches any text; repeatable"
     command.add_argument("--leave-out", metavar="PATTERN", action="append", help=text)
     group = command.add_argument_group("output")
@@ -50,8 +59,15 @@ def run(arguments: Namespace) -> None:
         from jaxsim.vision import models
     checkpoint, name = Path(arguments.checkpoint), arguments.name or arguments.network
     with staged(arguments, [out.name], folder=out.parent) as new:
-        found = models.from_checkpoint(checkpoint, arguments.network, leave_out=arguments.leave_out or ())
+        found = models.from_checkpoint(
+            checkpoint,
+            arguments.network,
+            entry=arguments.entry,
+            prefix=arguments.prefix,
+            leave_out=arguments.leave_out or (),
+        )
         origin = {"network": arguments.network, "checkpoint": checkpoint.name, "names_of": found.naming}
+        origin |= {key: text for key in ("entry", "prefix") if (text := getattr(found, key))}
         models.to_safetensors({name: found.network}, new / out.name, origin)
     layers = _layers(found)
     values = {"layers": layers, "taken": found.taken, "left_out": found.left_out, "cast": found.cast}
@@ -73,10 +89,11 @@ def _layers(found: Any) -> dict[str, dict[str, int]]:
 def _text(checkpoint: Path, found: Any, layers: dict[str, dict[str, int]]) -> str:
     rows: list[list[Any]] = [[layer, *counts.values()] for layer, counts in layers.items()]
     rows.append(["total", *(sum(row[i] for row in rows) for i in (1, 2))])
-    lines = [f"{checkpoint}, names of {found.naming}", "", table(["layer", "tensors", "numbers"], rows)]
+    place = "".join(f", {key} {text}" for key in ("entry", "prefix") if (text := getattr(found, key)))
+    lines = [f"{checkpoint}{place}, names of {found.naming}", "", table(["layer", "tensors", "numbers"], rows)]
     if found.left_out:
         left = [[reason, len(keys), _some(keys)] for reason, keys in found.left_out.items()]
-        lines += ["", table(["left out", "tensors", "names"], left)]
+        lines += ["", table(["left out", "number", "names"], left)]
     if found.cast:
         lines += ["", f"cast to float32: {len(found.cast)} tensors ({', '.join(sorted(set(found.cast.values())))})"]
     return "\n".join([*lines, *([""] if found.notes else []), *found.notes])

@@ -13,7 +13,10 @@ Writes the folder DIR, complete or not at all:
   ENCODER.npy, or ENCODER.LAYER.npy with several layers per encoder: (images, ..., channels), float32
   image_ids.npy, features.json   the image of each row; how the features were made
 Unfinished features are in DIR.part. After an error, Ctrl-C or a kill, run the same command again to continue;
-an unreadable picture may be repaired or removed first. Memory use does not grow with the number of pictures.
+an unreadable picture may be repaired or removed first, and --skip-damaged names all of them and goes on without.
+Links to folders are followed; files that are no pictures are counted and named. Photographs in a plain
+folder are turned upright as their EXIF orientation says; pictures of datasets stay as their labels are.
+Memory use does not grow with the number of pictures.
 
 Examples:
   jaxsim features pictures --encoder depth.safetensors --encoder normals.safetensors --out features
@@ -45,6 +48,10 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--layout", "--dataset", metavar="NAME", help=text)
     text = "split of a dataset, such as val; default: the pictures for training"
     command.add_argument("--split", metavar="NAME", help=text)
+    text = "leave out pictures that cannot be read, after reading all once, and name them"
+    command.add_argument("--skip-damaged", action="store_true", help=text)
+    text = "of an incomplete Taskonomy folder, read the pictures that all its domains have, and count the others"
+    command.add_argument("--complete-only", action="store_true", help=text)
     text = "preprocessing to use instead of the default; see above; repeatable"
     command.add_argument("--preprocessing", metavar="[ENCODER=]NAME", action="append", help=text)
     command.add_argument("--size", type=count, metavar="PIXELS", help="side of the pictures; default: see above")
@@ -101,11 +108,12 @@ def _pictures(arguments: Namespace) -> Any:
 
     place = Path(arguments.images)
     name = arguments.layout or recognize(place)
-    layout = layout_named(name)
+    layout = layout_named(name).complete() if arguments.complete_only else layout_named(name)
     if arguments.split is not None and layout.split is None:
         several = ", ".join(name for name, one in LAYOUTS.items() if one.split is not None)
         raise ValueError(f"--split goes with --layout {several}; {name} is read whole.")
-    return layout.read(place, arguments.split or layout.split, ())
+    found = layout.read(place, arguments.split or layout.split, ())
+    return found.readable() if arguments.skip_damaged else found
 
 
 def _encoders(arguments: Namespace) -> tuple[dict[str, Any], dict[str, Any]]:

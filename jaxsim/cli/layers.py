@@ -78,7 +78,7 @@ def _score(arguments: Namespace, measure: Any) -> tuple[str, int, Any]:
     own = digest(encoder)
     bank = {task: one for task, one in read_bank(arguments).items() if digest(one) != own}
     bank, layers = select(bank, arguments.task), list(networks.layers(encoder, arguments.layer or ()))
-    folder = branching.open_folder(arguments.data, layout=arguments.layout)
+    folder = branching.open_folder(arguments.data, layout=arguments.layout, complete_only=arguments.complete_only)
     resamples = arguments.resamples or (QUICK["resamples"] if arguments.quick else 100)
     probe = dataclasses.replace(probe_of(arguments, measure), resamples=resamples)
     pictures = probe.pictures(folder.train)

@@ -79,7 +79,9 @@ def _train(arguments: Namespace, chosen: Mapping[str, Any]) -> Any:
 
     models.check_size(arguments.small)
     bank = select(read_bank(arguments), arguments.init)
-    folder = branching.open_folder(arguments.data, [arguments.task], layout=arguments.layout)
+    folder = branching.open_folder(
+        arguments.data, [arguments.task], layout=arguments.layout, complete_only=arguments.complete_only
+    )
     plan = plan_of(arguments, folder, next(iter(bank.values())))
     folder, probe = plan.limit(folder), probe_of(arguments, next(iter(chosen.values())))
     recipe = branching.recipe("transfer", folder, probe, bank, plan, task=arguments.task, small=arguments.small)

@@ -91,7 +91,9 @@ class Folder:
     tasks: tuple[Task, ...]
 
 
-def open_folder(root: str | Path, names: Sequence[str] = (), *, layout: str | None = None) -> Folder:
+def open_folder(
+    root: str | Path, names: Sequence[str] = (), *, layout: str | None = None, complete_only: bool = False
+) -> Folder:
     """Open a dataset's folder, with the targets of the named tasks.
 
     Validation pictures are VOC's, PASCAL_MT's and NYUD_MT's 'val', NYUv2's 'test', and the 'val' buildings of a csv of
@@ -102,6 +104,7 @@ def open_folder(root: str | Path, names: Sequence[str] = (), *, layout: str | No
         root: the folder.
         names: tasks, names in `KINDS`.
         layout: a name in `datasets.LAYOUTS`; None to recognize it.
+        complete_only: leave out pictures without all files, as `datasets.taskonomy` does.
 
     Raises:
         FileNotFoundError: the folder, or files in it, are missing.
@@ -112,7 +115,8 @@ def open_folder(root: str | Path, names: Sequence[str] = (), *, layout: str | No
     if not root.is_dir():
         raise FileNotFoundError(f"{root} does not exist or is not a folder.")
     layout = datasets.recognize(root) if layout is None else layout
-    how, names = datasets.layout_named(layout), tuple(dict.fromkeys(names))
+    how = datasets.layout_named(layout).complete() if complete_only else datasets.layout_named(layout)
+    names = tuple(dict.fromkeys(names))
     for name in names:
         if name not in KINDS:
             raise ValueError(f"there is no task {name!r}; there are {', '.join(KINDS)}.")

@@ -1,12 +1,14 @@
 """Decoders of single files: pictures, label maps and MATLAB arrays. Errors name the file."""
 
 import contextlib
+import functools
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from jaxsim.io.arrays import naming, read_npy
 from jaxsim.io.containers import own_data
@@ -14,6 +16,20 @@ from jaxsim.vision.datasets.records import Values
 
 PALETTE_MODES = ("P", "L", "1")
 DEEP_MODES = ("I;16", "I;16B", "I")
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""Turns that make a picture upright, by its EXIF orientation."""
+FIRST_IS_WHOLE = ("MPO", "PSD")
+"""Formats whose frames after the first are previews or layers of it."""
+STUBS = ("BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF")
+"""Formats that Pillow recognizes but cannot decode by itself."""
 UNLABELED = 255
 """Class number of unlabeled pixels in all 8-bit label maps except Taskonomy's."""
 
@@ -30,18 +46,43 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             raise ValueError("its header declares too many pixels to be read") from error
 
 
-def picture(path: Path) -> np.ndarray:
+@functools.cache
+def suffixes() -> tuple[str, ...]:
+    """Suffixes of the formats that Pillow, with its plugins, decodes; lower case, sorted."""
+    Image.init()
+    known = Image.registered_extensions().items()
+    return tuple(sorted(suffix for suffix, kind in known if kind in Image.OPEN and kind not in STUBS))
+
+
+def picture(path: Path, *, upright: bool = False) -> np.ndarray:
     """Read a picture as `(h, w, 3)` uint8; gray is repeated over channels, transparency dropped.
+
+    Args:
+        path: the file.
+        upright: turn it as its EXIF orientation says; pictures with labels must stay as their labels are.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, truncated or no picture, or has more than 8 bits per channel.
+        ValueError: it is damaged, truncated or no picture, is an animation or has several pages, or has more than 8
+            bits per channel.
     """
     with _opened(path) as opened:
+        frames = 1 if opened.format in FIRST_IS_WHOLE else getattr(opened, "n_frames", 1)
+        if frames > 1:
+            raise ValueError(f"it has {frames} frames where one picture is expected; save the one that is meant")
         if opened.mode.startswith(("I", "F")):  # Pillow would clip these to 255
             raise ValueError(f"it is a picture of mode {opened.mode} where 8 bits per channel are expected")
         opened.info.pop("transparency", None)
-        return np.asarray(opened.convert("RGB"))
+        opened.load()
+        turn = _turn(opened) if upright else None
+        return np.asarray((opened if turn is None else opened.transpose(turn)).convert("RGB"))
+
+
+def _turn(opened: Image.Image) -> Image.Transpose | None:
+    """The turn that EXIF asks for; None where it asks for none or cannot be read."""
+    with contextlib.suppress(SyntaxError, ValueError, LookupError, TypeError, OSError, struct.error):
+        return TURNS.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
+    return None
 
 
 def path_below(root: Path, suffix: str, name: str) -> Path:

@@ -2,20 +2,22 @@
 
 import functools
 import os
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
+from jaxsim.io.files import few
 from jaxsim.vision.datasets import nyuv2_layout, pascal_layouts, splits, taskonomy_layout
-from jaxsim.vision.datasets.image_files import picture_below
+from jaxsim.vision.datasets.image_files import picture, suffixes
 from jaxsim.vision.datasets.records import Dataset, Layout, every_fourth
-
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def folder(root: str | Path) -> Dataset:
     """Read all pictures in a folder and its subfolders, without targets; hidden files are skipped.
 
-    Ids are paths relative to the folder, with their suffix, sorted.
+    Ids are paths relative to the folder, with their suffix, sorted. Links to folders are followed, except back to a
+    folder that they are in. Pictures are the files with a suffix of a format that Pillow decodes; a warning counts and
+    names the others. Pictures are turned upright as their EXIF orientation says.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -31,22 +33,38 @@ def folder(root: str | Path) -> Dataset:
     (('red.png',), (3, 4, 3))
     """
     root = splits.folder_of(root)
-    found = []
-    for place, folders, names in os.walk(root, onerror=_refused):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        here = Path(place).relative_to(root)
-        found += [(here / name).as_posix() for name in names if _is_picture(name)]
+    files = [path.relative_to(root).as_posix() for path in _files(root)]
+    found = sorted(name for name in files if name.lower().endswith(suffixes()))
+    others = sorted(set(files) - set(found))
     if not found:
-        raise ValueError(f"{root} has no pictures: none of its files ends in {', '.join(SUFFIXES)}.")
-    return Dataset("folder", tuple(sorted(found)), functools.partial(picture_below, root, ""), {})
+        ends = ", ".join(suffixes())
+        raise ValueError(f"{root} has no pictures: none of its {len(files)} files ends in {ends}.")
+    if others:
+        text = f"{root}: left out {len(others)} of {len(files)} files, which are no pictures by suffix: {few(others)}."
+        warnings.warn(text, UserWarning, stacklevel=2)
+    return Dataset("folder", tuple(found), functools.partial(_upright, root), {})
 
 
-def _refused(error: OSError) -> NoReturn:
-    raise type(error)(f"{error.filename} could not be listed: {(error.strerror or '').lower()}.") from error
+def _files(folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """All files in a folder, also behind links; no hidden ones, and no folder inside itself."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    try:
+        with os.scandir(folder) as entries:
+            seen = [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise type(error)(f"{error.filename} could not be listed: {(error.strerror or '').lower()}.") from error
+    for entry in seen:
+        path = folder / entry.name
+        if path.is_dir() if entry.is_symlink() else entry.is_dir():
+            yield from _files(path, (*above, real))
+        else:
+            yield path
 
 
-def _is_picture(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+def _upright(root: Path, name: str):
+    return picture(root / name, upright=True)
 
 
 def _whole(root: Path, split: str | None, targets: tuple[str, ...]) -> Dataset:

@@ -1,6 +1,7 @@
-"""Readers of Pascal VOC 2012, with masks of the Semantic Boundaries Dataset (SBD), and of PASCAL_MT."""
+"""Readers of Pascal VOC of any year, with masks of the Semantic Boundaries Dataset (SBD), and of PASCAL_MT."""
 
 import functools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from jaxsim.vision.datasets.records import Dataset, Label, Layout, Values, chose
 
 CLASSES = 21
 """Background and the twenty object classes."""
-SPLITS = ("train", "val", "trainval", "trainaug")
+YEARS = "VOC20[0-9][0-9]"
+SPLITS = {"VOC2007": ("train", "val", "trainval", "test"), "VOC2012": ("train", "val", "trainval", "trainaug")}
+"""Splits by year where they are not the usual three."""
 MT_TARGETS = ("semantic", "normals", "context")
 CONTEXT_CLASSES = 459
 _KNOWN = """
@@ -34,27 +37,30 @@ The normals were predicted by a network trained on NYUv2, so they count on these
 def voc(
     root: str | Path, split: str = "train", targets: Sequence[str] = ("semantic",), *, sbd: str | Path | None = None
 ) -> Dataset:
-    """Read VOC 2012 (Everingham et al. 2015) with one target: 'semantic', the class of each pixel, 0 to 20, or 255.
+    """Read VOC (Everingham et al. 2015) with one target: 'semantic', the class of each pixel, 0 to 20, or 255.
 
-    Pixels of 255, the unlabeled bands around objects, are masked. The split 'trainaug' is built,
+    All years from 2007 on have the same classes; the dataset's name has the year of the folder, 2012 if it has none.
+
+    Pixels of 255, the unlabeled bands around objects, are masked. The split 'trainaug' of 2012 is built,
     not read: the pictures of VOC's train list and those with a mask of SBD (Hariharan et al. 2011), less those of
     VOC's val list; 10,582 in all. VOC's own mask is preferred where both exist. SBD's masks come from the folder `sbd`,
     or else from `SegmentationClassAug` (also where a mirror has nested it in a folder of the same name).
 
     Args:
-        root: `VOC2012`, or a folder that holds it or `VOCdevkit/VOC2012`.
-        split: 'train', 'val', 'trainval' or 'trainaug'.
+        root: `VOC2012`, or a folder that holds it or `VOCdevkit/VOC2012`; or another year.
+        split: 'train', 'val', 'trainval' or 'trainaug'; in 2007 also 'test'.
         targets: ('semantic',) or none.
         sbd: `benchmark_RELEASE` or its `dataset` folder.
 
     Raises:
         FileNotFoundError: a folder, a split file, or files that the split names are missing.
-        ValueError: the split or a target is unknown.
+        ValueError: the split or a target is unknown, or the folder holds several years.
     """
-    root = _place(Path(root), ("VOC2012", "VOCdevkit/VOC2012"), "JPEGImages", "VOC2012")
-    wanted = chosen("VOC2012", targets, ("semantic",))
-    if split not in SPLITS:
-        raise ValueError(f"the VOC2012 layout has no split {split!r}; there are {', '.join(SPLITS)}.")
+    root = _of_one_year(Path(root))
+    year = _year(root)
+    wanted = chosen(year, targets, ("semantic",))
+    if split not in _splits(year):
+        raise ValueError(f"the {year} layout has no split {split!r}; there are {', '.join(_splits(year))}.")
     lists = root / "ImageSets" / "Segmentation"
     own, more = root / "SegmentationClass", None
     if split == "trainaug":
@@ -68,7 +74,24 @@ def voc(
     image, labels = functools.partial(_picture, places, root / "JPEGImages"), {}
     if wanted:
         labels["semantic"] = label_of_files(functools.partial(_mask_file, own, splits.names_in(own), more), _mask)
-    return Dataset("VOC2012", ids, image, labels)
+    return Dataset(year, ids, image, labels)
+
+
+def _year(root: Path) -> str:
+    return root.resolve().name if re.fullmatch(YEARS, root.resolve().name) else "VOC2012"
+
+
+def _splits(year: str) -> tuple[str, ...]:
+    return SPLITS.get(year, ("train", "val", "trainval"))
+
+
+def _of_one_year(root: Path) -> Path:
+    """The folder of a year in or below `root`."""
+    found = sorted(place for inner in ("", "VOCdevkit/") for place in root.glob(f"{inner}{YEARS}") if place.is_dir())
+    if len(found) > 1 and not (root / "JPEGImages").is_dir():
+        raise ValueError(f"{root} holds {' and '.join(place.name for place in found)}: give the folder of one.")
+    inner = [str(place.relative_to(root)) for place in found] or ["VOC2012", "VOCdevkit/VOC2012"]
+    return _place(root, inner, "JPEGImages", "VOC2012 or another year")
 
 
 def _place(root: Path, inner: Sequence[str], mark: str, what: str) -> Path:
@@ -200,13 +223,13 @@ def _train_val(root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
     """The splits 'trainaug', or 'train' where further masks are missing, and 'val'."""
     beside = (root / "benchmark_RELEASE", root.parent / "benchmark_RELEASE")
     sbd = next((place for place in beside if place.is_dir()), None)
-    inner = ("", "VOC2012/", "VOCdevkit/VOC2012/")
-    more = sbd is not None or any(any(root.glob(f"{place}SegmentationClassAug")) for place in inner)
-    return voc(root, "trainaug" if more else "train", targets, sbd=sbd), voc(root, "val", targets)
+    place = _of_one_year(root)
+    more = "trainaug" in _splits(_year(place)) and (sbd is not None or (place / "SegmentationClassAug").is_dir())
+    return voc(place, "trainaug" if more else "train", targets, sbd=sbd), voc(place, "val", targets)
 
 
 VOC = Layout(
-    marks=(("JPEGImages", "ImageSets/Segmentation"), ("VOC2012",), ("VOCdevkit/VOC2012",)),
+    marks=(("JPEGImages", "ImageSets/Segmentation"), (YEARS,), (f"VOCdevkit/{YEARS}",)),
     targets={"semantic": "semantic"},
     read=voc,
     split="train",

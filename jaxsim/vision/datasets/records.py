@@ -3,7 +3,9 @@
 import dataclasses
 import difflib
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -135,6 +137,35 @@ class Dataset:
             raise ValueError(f"the {self.layout} dataset has no picture {few(absent)}.")
         return dataclasses.replace(self, ids=tuple(ids))
 
+    def readable(self) -> "Dataset":
+        """All pictures that can be read, each read once to find out; a warning names the others and why.
+
+        Raises:
+            ValueError: none can be read.
+
+        >>> import numpy as np
+        >>> made_up = Dataset("made up", ("a", "b"), lambda name: np.full((2, 3, 3), ord(name), np.uint8), {})
+        >>> made_up.readable().ids
+        ('a', 'b')
+        """
+        with ThreadPoolExecutor() as threads:
+            faults = dict(zip(self.ids, threads.map(self._fault, range(len(self))), strict=True))
+        damaged = {name: text for name, text in faults.items() if text}
+        reasons = " ".join(damaged.values())
+        if damaged and len(damaged) == len(self):
+            raise ValueError(f"none of the {len(self)} pictures can be read: {next(iter(damaged.values()))}")
+        if damaged:
+            text = f"left out {len(damaged)} of {len(self)} pictures, which cannot be read: {reasons}"
+            warnings.warn(text, UserWarning, stacklevel=2)
+        return self.without(damaged)
+
+    def _fault(self, index: int) -> str:
+        try:
+            self[index]
+        except (ValueError, OSError) as error:
+            return str(error)
+        return ""
+
     def without(self, ids: Collection[str]) -> "Dataset":
         """All pictures except those with these ids."""
         left_out = set(ids)
@@ -157,6 +188,7 @@ class Layout:
         edge_weight: weight of edge pixels in the edge loss (Maninis et al. 2019).
         epochs: passes over the training pictures in DDS 2020 (section 5.2).
         suffix: suffix of a file that may be given instead of the folder.
+        incomplete: whether `read` and `train_val` take `complete_only`, since published folders lack files.
         covers: layouts whose marks also occur in this one's folders.
     """
 
@@ -170,11 +202,23 @@ class Layout:
     edge_weight: float = 0.95
     epochs: int = 60
     suffix: str | None = None
+    incomplete: bool = False
     covers: tuple[str, ...] = ()
 
     def marked(self, root: Path) -> bool:
         """Whether a folder has all of one set of marks."""
-        return any(all(any(root.glob(mark)) for mark in marks) for marks in self.marks)
+        return any(all(any(_shown(root.glob(mark))) for mark in marks) for marks in self.marks)
+
+    def complete(self) -> "Layout":
+        """The same layout, leaving out pictures that lack a file.
+
+        Raises:
+            ValueError: the layout has no way to.
+        """
+        if not self.incomplete or self.train_val is None:
+            raise ValueError("complete_only (--complete-only) goes with the layout taskonomy alone.")
+        read, split = (functools.partial(of, complete_only=True) for of in (self.read, self.train_val))
+        return dataclasses.replace(self, read=read, train_val=split)
 
     def train_and_val(self, root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
         """Training and validation pictures."""
@@ -193,6 +237,10 @@ def every_fourth(dataset: Dataset) -> tuple[Dataset, Dataset]:
         raise ValueError(f"the folder has {len(dataset)} picture; at least two are needed, one of them held out.")
     held = dataset.ids[min(HELD_OUT, len(dataset)) - 1 :: min(HELD_OUT, len(dataset))]
     return dataset.without(held), dataset.select(held)
+
+
+def _shown(paths: Iterable[Path]) -> Iterator[Path]:
+    return (path for path in paths if not path.name.startswith("."))
 
 
 def _size(array: np.ndarray) -> str:

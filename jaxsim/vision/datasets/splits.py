@@ -20,13 +20,13 @@ def folder_of(path: str | Path) -> Path:
 
 
 def names_in(folder: Path) -> set[str]:
-    """Names of the files in a folder.
+    """Names of the files in a folder, without hidden ones, such as those that macOS adds.
 
     Raises:
         FileNotFoundError: there is no such folder.
     """
     with os.scandir(folder_of(folder)) as entries:
-        return {entry.name for entry in entries}
+        return {entry.name for entry in entries if not entry.name.startswith(".")}
 
 
 def read_split(path: str | Path) -> tuple[str, ...]:

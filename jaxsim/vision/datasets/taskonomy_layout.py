@@ -3,6 +3,7 @@
 import functools
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,20 +22,29 @@ ARRANGEMENTS = {
 }
 """Folder of a domain and a building in each arrangement."""
 
+COMPLETE = "complete_only=True (--complete-only)"
+
 
 class Place(NamedTuple):
-    """Files of one domain of one building: `folder / (stem + tail)` for every stem."""
+    """Files of one domain of one building: `folder / (stem + tail)` for every stem; and names of other files."""
 
     folder: Path
     tail: str
     stems: frozenset[str]
+    others: tuple[str, ...]
 
 
 Places = dict[str, dict[str, Place]]
 """By domain, then by building."""
 
 
-def taskonomy(root: str | Path, targets: Sequence[str] = (), *, buildings: Sequence[str] | None = None) -> Dataset:
+def taskonomy(
+    root: str | Path,
+    targets: Sequence[str] = (),
+    *,
+    buildings: Sequence[str] | None = None,
+    complete_only: bool = False,
+) -> Dataset:
     """Read Taskonomy (Zamir et al. 2018): pictures from `rgb`, any of `taskonomy_encodings.DOMAINS` as targets.
 
     The folder has one of `ARRANGEMENTS`. An id is 'BUILDING/point_P_view_V', ordered by building, point and view.
@@ -48,6 +58,8 @@ def taskonomy(root: str | Path, targets: Sequence[str] = (), *, buildings: Seque
         root: the folder that contains the domains' folders.
         targets: names of domains.
         buildings: buildings to read, all by default; `read_buildings` reads the published splits.
+        complete_only: leave out buildings that lack a domain, and pictures that lack a file of one, with a warning
+            that counts them; of the targets' domains, or without targets of all in the folder.
 
     Raises:
         FileNotFoundError: the folder, a domain, a building, or files of single pictures are missing.
@@ -57,11 +69,20 @@ def taskonomy(root: str | Path, targets: Sequence[str] = (), *, buildings: Seque
     layout, folders = _layout(root)
     if "rgb" not in folders:
         raise ValueError(f"{root} has no Taskonomy pictures: there is no folder of domain rgb in it.")
-    kept = sorted(folders["rgb"]) if buildings is None else list(dict.fromkeys(buildings))
-    masked = "mask_valid" in folders and any(DOMAINS[name].mesh for name in wanted)
-    needed = ("rgb", *wanted, *(["mask_valid"] if masked and "mask_valid" not in wanted else []))
-    places = {domain: _places(root, domain, folders.get(domain, {}), kept) for domain in needed}
-    _check_complete(places, kept)
+    checked = [domain for domain in DOMAINS if domain in folders] if complete_only and not wanted else [*wanted]
+    if "mask_valid" in folders and any(DOMAINS[name].mesh for name in checked):
+        checked.append("mask_valid")
+    needed = list(dict.fromkeys(["rgb", *checked]))
+    asked = sorted({b for domain in needed for b in folders.get(domain, {})}) if buildings is None else buildings
+    kept = list(dict.fromkeys(asked))
+    if complete_only:
+        places, kept = _complete(root, {domain: folders.get(domain, {}) for domain in needed}, kept)
+    else:
+        places = {domain: _places(root, domain, folders.get(domain, {}), kept) for domain in needed}
+        _check_complete(root, places, kept)
+    if others := [name for of in places.values() for place in of.values() for name in place.others]:
+        text = f"{root}: left out {len(others)} files that are not named as Taskonomy's are: {few(others)}."
+        warnings.warn(text, UserWarning, stacklevel=2)
     ids = tuple(f"{b}/{stem}" for b in kept for stem in sorted(places["rgb"][b].stems, key=_order))
     if not ids:
         raise ValueError(f"{root} has no Taskonomy pictures in its rgb folders.")
@@ -128,16 +149,18 @@ def _places(root: Path, domain: str, folders: dict[str, Path], kept: Sequence[st
         raise FileNotFoundError(f"{root} has no folder of domain {domain}.")
     lost = [building for building in kept if building not in folders]
     if lost:
-        raise FileNotFoundError(f"{root} lacks {domain} of {len(lost)} of the {len(kept)} buildings: {few(lost)}.")
+        text = f"{root} lacks {domain} of {len(lost)} of the {len(kept)} buildings: {few(lost)}."
+        raise FileNotFoundError(f"{text} To leave them out, give {COMPLETE}.")
     return {building: _place(folders[building], domain) for building in kept}
 
 
 def _place(folder: Path, domain: str) -> Place:
-    stems, tails = set(), {}
+    stems, tails, others = set(), {}, []
     known = DOMAINS[domain].files if domain in DOMAINS else ()
     for name in sorted(splits.names_in(folder)):
         parts = FILE.fullmatch(name)
         if parts is None:
+            others.append(name)
             continue
         stem, _, _, own, suffix = parts.groups()
         if own not in (known or (domain,)):
@@ -146,17 +169,50 @@ def _place(folder: Path, domain: str) -> Place:
         tails.setdefault(f"_domain_{own}{suffix}", name)
     if len(tails) > 1:
         raise ValueError(f"{folder} names its files in two ways: {' and '.join(tails.values())}.")
-    return Place(folder, next(iter(tails), ""), frozenset(stems))
+    return Place(folder, next(iter(tails), ""), frozenset(stems), tuple(others))
 
 
-def _check_complete(places: Places, kept: Sequence[str]) -> None:
-    """Check that every picture has a file in every domain."""
-    for of_building in places.values():
+def _check_complete(root: Path, places: Places, kept: Sequence[str]) -> None:
+    """Check that every picture has a file in every domain, and warn of files without a picture."""
+    spare = {}
+    for domain, of_building in places.items():
         for building in kept:
-            absent = sorted(places["rgb"][building].stems - of_building[building].stems, key=_order)
+            shown, there = places["rgb"][building].stems, of_building[building].stems
+            absent = sorted(shown - there, key=_order)
             if absent:
-                folder, count = of_building[building].folder, len(places["rgb"][building].stems)
-                raise splits.absent_files(folder, absent, count, f"{building}'s rgb")
+                error = splits.absent_files(of_building[building].folder, absent, len(shown), f"{building}'s rgb")
+                raise FileNotFoundError(f"{error} To leave out such pictures, give {COMPLETE}.")
+            if there - shown:
+                spare[domain] = spare.get(domain, 0) + len(there - shown)
+    if spare:
+        counts = ", ".join(f"{number} of {domain}" for domain, number in spare.items())
+        warnings.warn(f"{root}: left out files without a picture of rgb: {counts}.", UserWarning, stacklevel=3)
+
+
+def _complete(
+    root: Path, folders: dict[str, dict[str, Path]], asked: Sequence[str]
+) -> tuple[dict[str, dict[str, Place]], list[str]]:
+    """Places of what is in every domain, and the buildings; warn of what is not."""
+    lacking = {b: [domain for domain, found in folders.items() if b not in found] for b in asked}
+    kept = [building for building in asked if not lacking[building]]
+    places = {domain: _places(root, domain, found, kept) for domain, found in folders.items() if found or kept}
+    whole = {b: frozenset.intersection(*(place[b].stems for place in places.values())) for b in kept}
+    views = {b: frozenset.union(*(place[b].stems for place in places.values())) for b in kept}
+    lost = [f"{b} (without {', '.join(domains)})" for b, domains in lacking.items() if domains]
+    total, count = (sum(map(len, of.values())) for of in (views, whole))
+    if not count:
+        raise ValueError(f"{root} has no picture with files of all of {', '.join(folders)}; incomplete: {few(lost)}.")
+    counts = {domain: total - sum(len(place[b].stems) for b in kept) for domain, place in places.items()}
+    shown = ", ".join(f"{number} without {domain}" for domain, number in counts.items() if number)
+    parts = [f"{len(lost)} of {len(asked)} buildings: {few(lost)}"] if lost else []
+    parts += [f"{total - count} of {total} pictures of the others: {shown}"] if count < total else []
+    if parts:
+        warnings.warn(f"{root}: left out {'; and '.join(parts)}.", UserWarning, stacklevel=3)
+    cut = {
+        domain: {b: one._replace(stems=whole[b]) for b, one in of_building.items()}
+        for domain, of_building in places.items()
+    }
+    return cut, [b for b in kept if whole[b]]
 
 
 def _path(places: dict[str, Place], name: str) -> Path:
@@ -179,20 +235,21 @@ def _values(domain: str, places: dict[str, Place], whole: dict[str, Place] | Non
     return Values(values, mask & there)
 
 
-def _read_folder(root: Path, split: str | None, targets: tuple[str, ...]) -> Dataset:
+def _read_folder(root: Path, split: str | None, targets: tuple[str, ...], *, complete_only: bool = False) -> Dataset:
     del split
-    return taskonomy(root, targets)
+    return taskonomy(root, targets, complete_only=complete_only)
 
 
-def _train_val(root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
+def _train_val(root: Path, targets: tuple[str, ...], *, complete_only: bool = False) -> tuple[Dataset, Dataset]:
     """Split by the folder's list of splits; without a list, hold out every fourth building."""
     lists = sorted(root.glob("train_val_test_*.csv"))
     if len(lists) > 1:
         raise ValueError(f"{root} has {len(lists)} lists of splits; keep one of {', '.join(p.name for p in lists)}.")
     if lists:
         train, val = (splits.read_buildings(lists[0], part) for part in ("train", "val"))
-        return taskonomy(root, targets, buildings=train), taskonomy(root, targets, buildings=val)
-    whole = taskonomy(root, targets)
+        read = functools.partial(taskonomy, root, targets, complete_only=complete_only)
+        return read(buildings=train), read(buildings=val)
+    whole = taskonomy(root, targets, complete_only=complete_only)
     buildings = list(dict.fromkeys(name.rsplit("/", 1)[0] for name in whole.ids))
     if len(buildings) < HELD_OUT:
         return every_fourth(whole)
@@ -214,4 +271,5 @@ TASKONOMY = Layout(
     train_val=_train_val,
     classes=lambda root: CLASSES,
     unlabeled=(0,),
+    incomplete=True,
 )

@@ -1,6 +1,7 @@
 """The job: pictures through encoders to a folder of features, a batch at a time, on from where it was stopped."""
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -42,6 +43,7 @@ def extract(
     until then everything is in `OUT.part`, and the same call goes on from there after an error, Ctrl-C or a kill, which
     costs one batch and the last five seconds. On the same machine the result has the same bits as one made in one go.
     A picture that cannot be read may be mended or removed in between; those that are done must stay as they are.
+    `Dataset.readable` leaves out all that cannot be read.
     Features that are not finite are warned of, once a file.
 
     Networks compute in float32, products at the highest precision, with stored statistics of their normalizations,
@@ -93,7 +95,9 @@ def extract(
     """
     storage.check(out, overwrite)
     dataset = pictures if isinstance(pictures, Dataset) else datasets.folder(pictures)
-    dataset = dataclasses.replace(dataset, labels={})
+    dataset = dataclasses.replace(dataset, labels={}, image=functools.partial(_image, dataset.image))
+    _check_names(encoders, preprocessing or {}, "a preprocessing is")
+    _check_names(encoders, layers if isinstance(layers, Mapping) else {}, "layers are")
     shown = _shown(encoders, preprocessing or {}, size)
     if not len(dataset) or batch < 1:
         raise ValueError(f"features of {len(dataset)} pictures in batches of {batch} cannot be taken.")
@@ -127,13 +131,25 @@ def extract(
     return Path(out)
 
 
-def _shown(encoders: Mapping[str, Any], given: Mapping[str, Preprocessing | str], size: Size | None):
-    """Each encoder's preprocessing."""
+def _image(read: Callable[[str], np.ndarray], name: str) -> np.ndarray:
+    """Read a picture; an error says how to go on without it."""
+    try:
+        return read(name)
+    except (ValueError, OSError) as error:
+        kind = OSError if isinstance(error, OSError) else ValueError
+        raise kind(f"{str(error).rstrip('.')} (Dataset.readable, --skip-damaged, leaves it out).") from error
+
+
+def _check_names(encoders: Mapping[str, Any], given: Mapping[str, Any], what: str) -> None:
     if not encoders:
         raise ValueError("there are no encoders.")
     strange = [name for name in given if name not in encoders]
     if strange:
-        raise ValueError(f"A preprocessing is given for {strange[0]!r}; the encoders are {', '.join(encoders)}.")
+        raise ValueError(f"{what} given for {strange[0]!r}; the encoders are {', '.join(encoders)}.")
+
+
+def _shown(encoders: Mapping[str, Any], given: Mapping[str, Preprocessing | str], size: Size | None):
+    """Each encoder's preprocessing."""
     shown = {}
     for name, encoder in encoders.items():
         own = given.get(name)

@@ -17,7 +17,6 @@ class Naming:
         layers: from our module names, as regular expressions with named groups of digits, to theirs; `{unit}` is
             replaced by the group's number and `{index}` by the unit's number counted from zero.
         parts: from our module kind and parameter, such as `norm/scale`, to their suffix.
-        prefixes: prefixes that all names may have.
         left_out: descriptions of tensors that the network does not have, by regular expression.
         outputs_first: whether kernels are (outputs, inputs, height, width), as in PyTorch.
         matrices: whether our matrices are stored as matrices and not as 1x1 convolutions.
@@ -26,7 +25,6 @@ class Naming:
     label: str
     layers: Mapping[str, str]
     parts: Mapping[str, str]
-    prefixes: tuple[str, ...]
     left_out: Mapping[str, str]
     outputs_first: bool
     matrices: bool = False
@@ -108,7 +106,6 @@ TORCHVISION = Naming(
     label="torchvision or timm",
     layers=_frozen(_TORCH_RESNET),
     parts=_frozen(_TORCH),
-    prefixes=("", "module.", "model.", "backbone."),
     left_out=_frozen(_COUNTERS, {r"fc\.(weight|bias)": "classifier"}),
     outputs_first=True,
 )
@@ -118,7 +115,6 @@ VISUAL_PRIOR = Naming(
     label="visual-prior",
     layers=_frozen(_TORCH_RESNET, {"code/linear": "compress1", "code/norm": "compress_bn"}),
     parts=_frozen(_TORCH),
-    prefixes=("", "module.", "encoder."),
     left_out=_frozen(_COUNTERS, {r"decoder\..*": "decoder"}),
     outputs_first=True,
 )
@@ -135,7 +131,6 @@ TASKBANK = Naming(
         }
     ),
     parts=_frozen(_SLIM),
-    prefixes=("", "feedforward/"),
     left_out=_frozen(_SLIM_TRAINING, _SLIM_DECODER, _SLIM_HEAD),
     outputs_first=False,
 )
@@ -153,7 +148,6 @@ VISUAL_PRIOR_DECODER = Naming(
         }
     ),
     parts=_frozen(_TORCH),
-    prefixes=("", "module.", "decoder."),
     left_out=_frozen(_COUNTERS, {r"encoder\..*": "encoder"}),
     outputs_first=True,
 )
@@ -169,7 +163,6 @@ TASKBANK_DECODER = Naming(
         }
     ),
     parts=_frozen(_SLIM),
-    prefixes=("",),
     left_out=_frozen(_SLIM_TRAINING, _SLIM_ENCODER),
     outputs_first=False,
 )
@@ -181,7 +174,6 @@ TASKBANK_HEAD = Naming(
         {"hidden/(linear|norm)": "three_layer_fc_network/fc0", "out": "three_layer_fc_network/fc2"},
     ),
     parts=_frozen(_SLIM),
-    prefixes=("",),
     left_out=_frozen(_SLIM_TRAINING, _SLIM_ENCODER),
     outputs_first=False,
     matrices=True,
