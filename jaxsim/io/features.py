@@ -185,7 +185,7 @@ def _stack_images(files: list[Path]) -> dict[str, np.ndarray]:
     for file, arrays in zip(files, read, strict=True):
         if odd := keys.symmetric_difference(arrays):
             raise ValueError(f"{files[0]} and {file} differ: {sorted(odd)[0]!r} is in one of them alone.")
-        for key in keys:
+        for key in read[0]:
             if arrays[key].shape != read[0][key].shape:
                 shapes = f"{read[0][key].shape} and {arrays[key].shape}"
                 raise ValueError(f"{files[0]} and {file} hold arrays of shapes {shapes}; all images need one shape.")
