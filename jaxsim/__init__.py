@@ -13,7 +13,8 @@ Values:
     `compare`. HalfSamples, Bootstrap and other resampling schemes.
 
 Results:
-    Affinity, Maps and Resamples are labeled records: print, save, plot, or turn them into pandas and xarray.
+    Affinity, Maps and Resamples are labeled records: print, save, or turn them into xarray; scores plot and become
+    pandas tables too.
 
 >>> import jax, jaxsim as js
 >>> features = jax.random.normal(jax.random.key(0), (3, 40, 8))

@@ -177,6 +177,9 @@ def _labels(ids, names, shapes):
     missing = [n for n in names if n not in ids]
     if missing:
         raise ValueError(f"ids has no labels for network {missing[0]!r}.")
+    for name in names:
+        if len(shape := np.asarray(ids[name]).shape) != 1:
+            raise ValueError(f"the ids of network {name!r} have shape {shape}; give one label an image.")
     labels = tuple(tuple(str(label) for label in np.asarray(ids[n]).tolist()) for n in names)
     for name, shape, own in zip(names, shapes, labels, strict=True):
         if len(own) != shape[0]:

@@ -1,7 +1,7 @@
 """Distances and kernels between images, f of the duality diagram (DDS 2020, Table 1): (n, d) -> (n, n).
 
-`correlation euclidean cosine cityblock` are distances (0 on the diagonal, larger is less similar); `linear rbf
-laplacian` are kernels (larger is more similar).
+`correlation euclidean squared_euclidean cosine cityblock` are distances (0 on the diagonal, larger is less similar);
+`linear rbf laplacian` are kernels (larger is more similar).
 
 Each is a *product*, the one expensive contraction, and a cheap *finish*; those that name the same product share it when
 the engine computes them together. `where`, of shape `(d,)`, marks the real columns of features padded with zeros. Any

@@ -154,7 +154,7 @@ class Plan(NamedTuple):
         count: number B of resamples.
         given: all of them, `(B, ...)`, where they are not drawn.
         layout: what `Scheme.draw` needs to know of the images.
-        size: images in one resample, where it is a subset.
+        size: images in one resample, where it is a subset or where the standard error depends on it.
     """
 
     count: int
@@ -168,6 +168,8 @@ class Scheme(Protocol):
     """A resampling scheme: what it draws, and what its resamples say of the full-sample estimate.
 
     Its optional capabilities are `SchemeCapabilities`; `jaxsim.schemes.register` makes your own known to results.
+    Results, which may come from a file, call `standard_error` and `interval` on a scheme made without arguments: its
+    fields have their defaults there, and only `Plan.size` is passed on from the scheme that drew.
     """
 
     kind: ClassVar[str]

@@ -123,8 +123,10 @@ def _given(scheme, n_resamples, resamples) -> Plan:
     """Plan of explicit resamples.
 
     Raises:
-        ValueError: another number is asked for, or strata stand beside them.
+        ValueError: there are none, another number is asked for, or strata stand beside them.
     """
+    if not len(resamples):
+        raise ValueError(f"{describe(scheme)} holds no resamples; give at least one row.")
     if getattr(scheme, "strata", None) is not None:
         raise ValueError(f"{describe(scheme)}: strata guide random draws and do nothing beside explicit ones.")
     if n_resamples not in (None, len(resamples)):
@@ -289,7 +291,13 @@ class Jackknife:
     interval = _normal_interval
 
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
-        """One resample an image: weights of one, and zero for the image left out."""
+        """One resample an image: weights of one, and zero for the image left out.
+
+        Raises:
+            ValueError: too few images are left for the measure.
+        """
+        if images - 1 < min_images:
+            raise ValueError(f"a jackknife of {images} images keeps {images - 1}, and the measure needs {min_images}.")
         return _given(self, n_resamples, 1 - np.eye(images, dtype=np.float32))
 
     def standard_error(self, values, size, images):
@@ -326,7 +334,7 @@ class Permutation:
 
 _KINDS = {s.kind: s for s in (HalfSamples, Bootstrap, BayesianBootstrap, Subsample, Jackknife, Permutation)}
 NAMED: Mapping[str, Any] = MappingProxyType(_KINDS)
-"""Every scheme by its kind; results, saved ones too, find their scheme here."""
+"""Read-only view of every scheme by its kind; results, saved ones too, find their scheme here."""
 DEFAULT_RESAMPLES = 100
 
 

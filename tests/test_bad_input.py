@@ -108,6 +108,8 @@ FEATURES = {
 }
 IDS = {
     "too few": (affinity(X, ids=range(11)), ValueError, ["'first'", "12", "11"]),
+    "a number": (affinity(X, ids=12), ValueError, ["'first'", "()", "label"]),
+    "a text": (affinity(X, ids="abcdefghijkl"), ValueError, ["'first'", "()", "label"]),
     "one twice": (affinity(X, ids=[*range(11), 3]), ValueError, ["'first'", "'3'", "more than once"]),
     "a network without": (affinity(X, ids={"first": range(12)}), ValueError, ["'second'"]),
     "in another order": (
@@ -221,6 +223,13 @@ SCHEMES = {
     "a number for a scheme": (resample(3, key=KEY, n_resamples=2), TypeError, ["js.HalfSamples()", "3"]),
     "the name of a scheme that needs a size": (resample("subsample", key=KEY), ValueError, ["size or indices"]),
     "jackknife of another number": (resample(js.Jackknife(), n_resamples=7), ValueError, ["12", "7"]),
+    "jackknife of too few": (
+        resample(js.Jackknife(), features={k: v[:4] for k, v in X.items()}),
+        ValueError,
+        ["keeps 3", "needs 4"],
+    ),
+    "no rows of weights": (resample(js.Bootstrap(weights=np.ones((0, N)))), ValueError, ["no resamples"]),
+    "no rows of indices": (resample(js.Subsample(indices=ROWS[:0])), ValueError, ["no resamples"]),
     "halves that are not paired": (resample(js.HalfSamples(), n_resamples=7, key=KEY), ValueError, ["even", "7"]),
     "halves that are too small": (
         resample(js.HalfSamples(), features={k: v[:7] for k, v in X.items()}, n_resamples=4, key=KEY),

@@ -188,8 +188,8 @@ def test_folders_of_several_layouts_and_lists_without_a_split_are_refused(folder
         branching.open_folder(tmp_path / "one")
 
 
-def test_every_layout_has_a_writer():
-    assert set(datasets.LAYOUTS) == set(export.WRITERS)
+def test_every_layout_has_a_writer_and_a_row_of_tasks():
+    assert set(datasets.LAYOUTS) == set(export.WRITERS) == set(TASKS)
 
 
 def test_a_layout_is_all_in_its_record(folders, tmp_path, monkeypatch):

@@ -554,6 +554,17 @@ def test_help_teaches_by_examples(command, capsys):
     assert max(map(len, printed.splitlines())) <= 115
 
 
+def test_help_lists_the_schemes_and_the_experiments(capsys):
+    pytest.importorskip("flax")
+    from jaxsim.studies import reproduce
+
+    # a docstring example registers one more in this process
+    shipped = [kind for kind, scheme in jaxsim.schemes.NAMED.items() if hasattr(jaxsim.schemes, scheme.__name__)]
+    for command, names in (("bootstrap", shipped), ("reproduce", reproduce.EXPERIMENTS)):
+        main([command, "--help"])
+        assert set(names) <= set(capsys.readouterr().out.split())
+
+
 def test_help_lists_the_commands_and_the_codes(capsys):
     assert main(["--help"]) == 0
     printed = capsys.readouterr().out

@@ -20,8 +20,6 @@ PAIRS = ["pearson", "spearman", "rho_a", "cosine", "u_centered_cosine"]  # read 
 CENTERED = ["u_centered_cosine", "centered_cosine", "root_centered_cosine"]
 RANKED = ["spearman", "rho_a"]
 every = pytest.mark.parametrize("name", NAMES)
-QUICK = {"xla_backend_optimization_level": 0}
-"""Compiles in half the time."""
 SCORE = 2e-6
 """Largest error of a float32 score."""
 
@@ -109,7 +107,7 @@ def test_vmap_is_a_loop(name):
     np.testing.assert_allclose(got, np.diag(found()[name][0][:, ::-1]), rtol=0, atol=SCORE)
 
 
-over_networks = jax.jit(lambda a, b: {name: jax.vmap(value(name))(a, b) for name in NAMES}, compiler_options=QUICK)
+over_networks = jax.jit(lambda a, b: {name: jax.vmap(value(name))(a, b) for name in NAMES})
 one_pair = jax.jit(lambda a, b: {name: value(name)(a, b) for name in NAMES})
 
 
@@ -240,7 +238,7 @@ def test_permuted_is_the_place_of_permuted_pairs(name, n):
 def embedded(n):
     order = np.random.default_rng(n).permutation(n)
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     def run(m, order):
         again = m[order][:, order]
         return {k: (value(k).embed(m)[value(k).permuted(order)], value(k).embed(again)) for k in NAMES}
@@ -276,7 +274,7 @@ def all_weighted(stack, w):
     return {name: value(name).weighted(prepared(name, stack), None, w) for name in NAMES}
 
 
-@functools.partial(jax.jit, compiler_options=QUICK)
+@jax.jit
 def cross_weighted(x, y, w):
     out = {}
     for name in NAMES:
@@ -385,7 +383,7 @@ def test_pair_moments_over_blocks(blocks):
 def slopes():
     with jax.enable_x64(True):
         a, b = maps(ties=False)[:2].astype(np.float64)
-        run = jax.jit(lambda a, b: {name: jax.grad(value(name))(a, b) for name in NAMES}, compiler_options=QUICK)
+        run = jax.jit(lambda a, b: {name: jax.grad(value(name))(a, b) for name in NAMES})
         return jax.tree.map(np.asarray, run(a, b))
 
 

@@ -198,7 +198,8 @@ print(jax.device_count(), len(spread["conv2"].sharding.device_set), set(seen))
 
 def test_two_devices_give_the_same_numbers(tmp_path):
     here = os.path.dirname(os.path.abspath(__file__))
-    flags = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    xla = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+    flags = os.environ | {"XLA_FLAGS": xla, "JAX_PLATFORMS": "cpu"}
     code = TWO_DEVICES.format(tests=here, out=str(tmp_path / "two"))
     done = subprocess.run([sys.executable, "-c", code], env=flags, capture_output=True, text=True, timeout=300)
     assert done.stdout.split() == ["2", "2", "{1}"], done.stderr

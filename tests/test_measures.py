@@ -15,8 +15,6 @@ from jaxsim import centering, compare, measures, pairwise, transforms
 N = 12
 NAMED = list(measures.NAMED)
 every = pytest.mark.parametrize("name", NAMED)
-QUICK = {"xla_backend_optimization_level": 0}
-"""Compiles in half the time."""
 SCORE = 2e-6
 """Largest error of a float32 score."""
 ORACLES = {
@@ -79,7 +77,7 @@ def scores(n=N):
 def in_float64():
     with jax.enable_x64(True):
         x, y = (np.stack(a).astype(np.float64) for a in zip(*(features(seed=seed) for seed in range(3)), strict=True))
-        return jax.tree.map(np.asarray, jax.jit(jax.vmap(_named), compiler_options=QUICK)(x, y))
+        return jax.tree.map(np.asarray, jax.jit(jax.vmap(_named))(x, y))
 
 
 @functools.cache
@@ -211,7 +209,7 @@ def test_measures_are_static_but_for_their_arrays():
 def test_equal_measures_compile_once_and_matrices_are_traced():
     traces = []
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     def score(measure, x):
         traces.append(measure)
         return measure(x, x)
@@ -229,7 +227,7 @@ def test_duality_as_a_measure():
     """CKA of zscored features through D and Q."""
     x, y = (a.reshape(N, -1).astype(np.float64) for a in features())
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     def run(x, y):
         forms = [transforms.Duality(jnp.diag(1 / jnp.std(a, 0)), jnp.eye(N) - 1 / N) for a in (x, y)]
         maps = [pairwise.linear(form(a)) for form, a in zip(forms, (x, y), strict=True)]
@@ -381,7 +379,7 @@ def both_ways():
     pairs = IDENTITIES | DIFFERENT
     with jax.enable_x64(True):
         x, y = (jnp.asarray(a, np.float64) for a in features())
-        run = jax.jit(lambda x, y: {name: (f(x, y), g(x, y)) for name, (f, g) in pairs.items()}, compiler_options=QUICK)
+        run = jax.jit(lambda x, y: {name: (f(x, y), g(x, y)) for name, (f, g) in pairs.items()})
         return jax.tree.map(float, run(x, y))
 
 
@@ -421,7 +419,7 @@ def slopes():
         def of_x(x, y):
             return {name: jax.grad(lambda x, y, m=m: m(x, y))(x, y) for name, m in measures.NAMED.items()}
 
-        run = jax.jit(of_x, compiler_options=QUICK)
+        run = jax.jit(of_x)
         x, y, z = (a.astype(np.float64) for a in (x, y, z))
         return jax.tree.map(np.asarray, {"plain": run(x, y), "awkward": run(z, y), "itself": run(z, z)})
 

@@ -152,7 +152,7 @@ def test_gradient_of_the_median_is_the_difference_quotient(x64):
 IMAGES = [9, 20]
 
 
-@functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+@jax.jit
 def weigh(stack, w):
     """One map at a time, as the comparators do, so that maps with and without ties take their own ways."""
     i, j = compare._pairs(w.shape[0])

@@ -542,6 +542,20 @@ def test_two_sets_with_labels_of_their_own_align():
     np.testing.assert_allclose(of_maps.values, want.estimate, rtol=0, atol=2e-6)
 
 
+def test_maps_of_the_columns_keep_their_own_labels():
+    """`ids` labels the rows; it does not say that the columns' images come in the same order."""
+    x, order = networks(24, 2), np.arange(24)[::-1]
+    turned = js.maps({name: v[order] for name, v in x.items()}, js.RSA)
+    columns = js.maps(x, js.RSA, ids=range(24))
+    want = js.affinity(x, js.RSA).values
+    with pytest.raises(ValueError, match="align=True"):
+        js.compare_maps(turned, "spearman", ids=order, against=columns)
+    of_maps = js.compare_maps(turned, "spearman", ids=order, against=columns, align=True)
+    np.testing.assert_allclose(of_maps.values, want, rtol=0, atol=2e-6)
+    found = js.resample(turned, "spearman", js.Jackknife(), ids=order, against=columns, align=True)
+    np.testing.assert_allclose(found.estimate, want, rtol=0, atol=2e-6)
+
+
 def plain_pearson(a, b):
     return js.compare.pearson(a, b)
 

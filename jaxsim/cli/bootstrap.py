@@ -44,7 +44,8 @@ def add_arguments(command: ArgumentParser) -> None:
     """Add the arguments of the command."""
     add_features(command)
     add_measures(command, "rsa")
-    command.add_argument("--scheme", choices=schemes.NAMED, default=DEFAULT.kind, help="default: %(default)s")
+    text = "name of a scheme; default: %(default)s"
+    command.add_argument("--scheme", metavar="NAME", choices=schemes.NAMED, default=DEFAULT.kind, help=text)
     command.add_argument("--size", type=count, metavar="M", help="images per subset, for subsample")
     text = f"default: {N_RESAMPLES[DEFAULT]} for {DEFAULT.kind}, otherwise 1000"
     command.add_argument("--resamples", type=count, metavar="B", help=text)

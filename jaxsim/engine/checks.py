@@ -12,7 +12,7 @@ from jaxsim.engine.feature_space import LOST
 from jaxsim.inputs import Networks, traced
 from jaxsim.measures import Measure, by_name, name_of, of_maps, part_by_name
 from jaxsim.protocols import ComparatorCapabilities, declared, holds_arrays
-from jaxsim.results import UndefinedScores
+from jaxsim.results import Maps, UndefinedScores
 
 
 def as_measures(measure: Any) -> tuple[tuple[Measure, ...], bool]:
@@ -55,14 +55,15 @@ def _as_tuple(value: Any) -> tuple[tuple[Any, ...], bool]:
 
 
 def ids_against(against: Any, ids: Any, against_ids: Any) -> Any:
-    """Image labels of the columns' networks: `against_ids`, or `ids` if that is None.
+    """Image labels of the columns' networks: `against_ids`, or `ids` if that is None; `Maps` keep labels of their own.
 
     Raises:
         ValueError: there are labels and no such networks.
     """
     if against is None and against_ids is not None:
         raise ValueError("against_ids labels the images of against, which is not given.")
-    return ids if against_ids is None else against_ids
+    labeled = isinstance(against, Maps) and against.ids is not None
+    return ids if against_ids is None and not labeled else against_ids
 
 
 def undefined_networks(x: Networks, y: Networks | None, bad_x, bad_y) -> dict[str, int]:

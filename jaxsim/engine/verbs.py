@@ -136,7 +136,7 @@ def compare_maps(
         compare: comparator such as `js.compare.spearman` or its name, or a list of them.
         against: other maps for the columns; None compares `maps` with themselves.
         ids: labels of the images, as for `affinity`; rows and columns of a map are aligned together.
-        against_ids: labels of the images of `against`; `ids` if None.
+        against_ids: labels of the images of `against`; if None, those that `Maps` carry, or `ids`.
         align: match images by id.
         missing: as for `affinity`.
         memory: as for `affinity`.

@@ -83,7 +83,7 @@ def resample(
             devices.
         against: networks of the columns, `(B, S, T)`; None compares `features` with themselves.
         ids: image labels, as for `js.affinity`.
-        against_ids: labels of the images of `against`; `ids` if None.
+        against_ids: labels of the images of `against`; if None, those that `Maps` carry, or `ids`.
         align: match images by id.
         progress: called with (done, B) between chunks; asking for it cuts the work into several device calls, so that
             it does not go inside `jit`.

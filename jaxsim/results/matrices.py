@@ -37,10 +37,10 @@ class Scores(Saved):
         """Sources by similarity to `target` in the full sample, best first, the target itself left out.
 
         Raises:
-            KeyError: no column has that name.
+            ValueError: no column has that name.
         """
         if target not in self.targets:
-            raise KeyError(f"no target is named {target!r}; there are {', '.join(self.targets)}")
+            raise ValueError(f"no target is named {target!r}; there are {', '.join(self.targets)}.")
         column = on_host(getattr(self, self._full_sample))[:, self.targets.index(target)]
         pairs = [(n, float(v)) for n, v in zip(self.names, column, strict=True) if n != target or self.against]
         return sorted(pairs, key=lambda p: (np.isnan(p[1]), -p[1]))
@@ -97,8 +97,8 @@ class Affinity(Scores):
             >>> wins.ranking("depth")
             [('edges', 0.8)]
         """
-        values, names = np.asarray(values), tuple(names)
-        targets = names if targets is None else tuple(targets)
+        values, names = np.asarray(values), tuple(map(str, names))
+        targets = names if targets is None else tuple(map(str, targets))
         if values.shape != (len(names), len(targets)):
             raise ValueError(f"values of shape {values.shape} are not {len(names)} names by {len(targets)} targets.")
         notes = ("given, not computed here: the number of images is not known",)

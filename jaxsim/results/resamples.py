@@ -14,6 +14,7 @@ from jaxsim.protocols import Scheme, SchemeCapabilities, declared
 from jaxsim.results import tables
 from jaxsim.results.matrices import Scores
 from jaxsim.results.saved import Provenance, on_host, record
+from jaxsim.statistics.checks import probability
 
 
 class FewResamples(UserWarning):
@@ -32,7 +33,7 @@ class Resamples(Scores):
         provenance: measure, scheme, key, dtype, device and versions.
         kind: name of the scheme in `jaxsim.schemes.NAMED`.
         images: number n of images.
-        size: images in a subset or half, for subsampling and half-samples.
+        size: `Plan.size` of the scheme: images in a subset or half, for subsampling and half-samples.
         undefined: pairs of network and the number of its images whose map has no value.
     """
 
@@ -173,7 +174,7 @@ class Resamples(Scores):
         Entry (a, b) has the statistic of a less b. The target itself takes no part.
 
         Raises:
-            KeyError: no column has that name.
+            ValueError: no column has that name.
             ValueError: the scheme is no bootstrap.
         """
         self._refuse_all_but_bootstraps("paired test")
@@ -244,6 +245,7 @@ class Resamples(Scores):
     def _columns(self, level):
         if self._can.null:
             return {"estimate": self.estimate, "p": self.p_value()}
+        probability(level)
         try:
             error, (low, high) = self.standard_error(), self.interval(level)
         except ValueError:  # subsets of all images say nothing of the error
@@ -282,7 +284,7 @@ class Resamples(Scores):
 
     def _place(self, name, names):
         if name not in names:
-            raise KeyError(f"no network is named {name!r}; there are {', '.join(names)}")
+            raise ValueError(f"no network is named {name!r}; there are {', '.join(names)}.")
         return names.index(name)
 
     def _refuse_null(self, what):

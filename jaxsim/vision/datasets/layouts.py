@@ -67,7 +67,7 @@ LAYOUTS: dict[str, Layout] = {
     "taskonomy": taskonomy_layout.TASKONOMY,
     "folder": Layout(marks=(), targets={}, read=_whole, train_val=_every_fourth),
 }
-"""Layouts by name, in the order in which they are tried; a plain folder of pictures comes last."""
+"""Layouts by name. A folder must have the marks of one alone, or of one that covers the others; `folder` has none."""
 
 
 def layout_named(name: str) -> Layout:

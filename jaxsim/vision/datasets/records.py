@@ -78,7 +78,7 @@ class Dataset:
     `len` and indexing are all that a `grain.sources.RandomAccessDataSource` needs.
 
     Attributes:
-        layout: name of the folder layout.
+        layout: name of the folder layout for messages; need not be its name in `LAYOUTS`.
         ids: names of the pictures.
         image: function from an id to the picture `(h, w, 3)` uint8.
         labels: the readers of the targets.
@@ -146,7 +146,7 @@ class Layout:
     """A folder layout: how it is recognized, read and split, and published settings for training on it.
 
     Attributes:
-        marks: sets of files or folders; a folder that has all of one set is recognized.
+        marks: sets of glob patterns of files or folders; a folder that has all of one set is recognized.
         targets: the layout's own target for each of 'semantic', 'depth', 'normals', 'object' and 'scene' that it has.
         read: function of (folder, split, targets) that returns a dataset; a layout without splits reads all pictures.
         split: the default split; None for a layout without splits.
