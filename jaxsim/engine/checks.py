@@ -138,11 +138,9 @@ def _warn_of_channels(measures, nets):
     odd = [(n, s) for n, s in zip(nets.names, nets.shapes, strict=True) if len(s) == 4 and s[1] != s[2] == s[3] > 1]
     minding = [m for m in measures if not declared(m.transform, TransformCapabilities).ignores_positions]
     if nets.doubtful_channels and odd and minding:
-        text = (
-            f"network {odd[0][0]!r} of shape {odd[0][1]} looks as if its channels came first, and {minding[0]} takes "
-        )
-        text += 'them from the last axis; say channels="first", or channels="last" if they are there.'
-        warnings.warn(text, UserWarning, stacklevel=4)
+        text = f"network {odd[0][0]!r} of shape {odd[0][1]} looks as if its channels came first, and {minding[0]}"
+        remedy = 'takes them from the last axis; say channels="first", or channels="last" if they are there.'
+        warnings.warn(f"{text} {remedy}", UserWarning, stacklevel=4)
 
 
 def _check_parts(measure, shape, name):
