@@ -269,6 +269,27 @@ def test_evaluate_prints_both_correlations_and_writes_them_where_asked(tmp_path,
     assert len((out / "agreement.csv").read_text().splitlines()) == 8
 
 
+def test_distances_are_said_by_a_flag(tmp_path, out, capsys):
+    rng, names = np.random.default_rng(0), tuple("abcdefg")
+    s = rng.random((7, 7))
+    s = (s + s.T) / 2 + np.eye(7)
+    truth, distances = matrix(tmp_path / "t.csv", s, names), matrix(tmp_path / "d.csv", 2 - s, names)
+    assert main(["evaluate", distances, truth, "--json"]) == 0
+    printed = capsys.readouterr()
+    assert (
+        "warning: the affinity (d.csv) falls where the truth rises (-1.00); if it holds distances, give --distance."
+        in printed.err
+    )
+    assert main(["evaluate", distances, truth, "--distance", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert json.loads(printed.out)["with_diagonal"]["mean"] == pytest.approx(1)
+    assert main(["evaluate", truth, distances, "--loss", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["with_diagonal"]["mean"] == pytest.approx(1)
+    assert main(["taxonomy", distances, "--distance", "--out", str(out)]) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_evaluate_with_resamples_gives_three_intervals_each_way(path, out, tmp_path, features, capsys):
     assert main(["bootstrap", path, "--scheme", "bootstrap", "--resamples", "30", "--out", str(out)]) == 0

@@ -1,5 +1,6 @@
 """Inputs of commands: features with image ids, matrices, records, measures by name."""
 
+import dataclasses
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -110,13 +111,17 @@ def is_matrix(path: str | Path, key: str | None) -> bool:
     return "record_json" in io.read_npz(path)
 
 
-def read_affinity(path: str | Path, key: str | None = None) -> Affinity:
+def read_affinity(path: str | Path, key: str | None = None, *, distance: bool = False) -> Affinity:
     """An affinity matrix: the record that `jaxsim affinity` saved, any matrix with names, or `BUILT_IN`.
+
+    `distance` says that lower is more similar.
 
     Raises:
         FileNotFoundError: the file does not exist.
         ValueError: the file has another record, or no matrix with names.
     """
+    if distance:
+        return dataclasses.replace(read_affinity(path, key), distance=True)
     if str(path) == BUILT_IN and not Path(path).is_file():
         with extras.needed("the built-in world needs"):
             from jaxsim.studies.rooms import world

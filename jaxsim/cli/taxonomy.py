@@ -39,6 +39,8 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--key", metavar="NAME", help="array of the matrix, if INPUT is an npz file of several")
     command.add_argument("--support", metavar="NPZ", help="resamples.npz of `jaxsim bootstrap`")
     command.add_argument("--linkage", choices=taxonomy.LINKAGES, default="average", help="default: %(default)s")
+    text = "the matrix holds distances: lower is more similar"
+    command.add_argument("--distance", action="store_true", help=text)
     command.add_argument("--symmetrize", action="store_true", help="use (S + S^T) / 2")
     command.add_argument("--clusters", type=count, metavar="K", help="also list K clusters")
     add_reading(command)
@@ -78,4 +80,4 @@ def _affinity(arguments: Namespace) -> Affinity:
         return score(arguments, [arguments.input], {label: measure})[label]
     if arguments.measure:
         raise ValueError(f"{arguments.input} is already a matrix of scores; leave out --measure.")
-    return read_affinity(arguments.input, arguments.key)
+    return read_affinity(arguments.input, arguments.key, distance=arguments.distance)

@@ -27,6 +27,7 @@ class Scores(Saved):
     names: tuple[str, ...]
     targets: tuple[str, ...]
     against: bool
+    distance: bool = False
     _full_sample = "values"
     """Name of the array `(S, T)` of full-sample scores."""
 
@@ -45,7 +46,8 @@ class Scores(Saved):
             raise ValueError(f"no target is named {target!r}; there are {', '.join(self.targets)}.")
         column = on_host(getattr(self, self._full_sample))[:, self.targets.index(target)]
         pairs = [(n, float(v)) for n, v in zip(self.names, column, strict=True) if n != target or self.against]
-        return sorted(pairs, key=lambda p: (np.isnan(p[1]), -p[1]))
+        sign = 1 if self.distance else -1
+        return sorted(pairs, key=lambda p: (np.isnan(p[1]), sign * p[1]))
 
 
 @record(arrays=("values", "images"))
@@ -53,7 +55,7 @@ class Affinity(Scores):
     """Similarity scores of networks with networks.
 
     Attributes:
-        values: `(T, T)`, or `(S, T)` for two sets; higher is more similar; NaN where undefined.
+        values: `(T, T)`, or `(S, T)` for two sets; higher is more similar unless `distance`; NaN where undefined.
         images: number of images behind each score, an integer array of the same shape; None where a file does not say.
         names: names of the rows (sources).
         targets: names of the columns; the same tuple as `names` for a square matrix.
@@ -69,6 +71,8 @@ class Affinity(Scores):
     undefined: tuple[tuple[str, int], ...] = ()
     against: bool = False
     """Whether the columns are another set of networks, even if their names are the same."""
+    distance: bool = False
+    """Whether lower is more similar (distances, losses)."""
     _optional = ("images",)
 
     @classmethod
@@ -80,15 +84,17 @@ class Affinity(Scores):
         *,
         measure: str,
         against: bool = False,
+        distance: bool = False,
     ) -> "Affinity":
         """Numbers that were made elsewhere, such as measured transfer, as a record on the host.
 
         Args:
-            values: `(S, T)`, higher is more similar.
+            values: `(S, T)`, higher is more similar unless `distance`.
             names: of the rows.
             targets: names of the columns; those of the rows by default.
             measure: what the numbers are.
             against: whether the columns are another set of networks, even if their names are the same.
+            distance: whether lower is more similar, as for distances and losses.
 
         Raises:
             ValueError: the values are not one for each name and target.
@@ -105,7 +111,7 @@ class Affinity(Scores):
             raise ValueError(f"values of shape {values.shape} are not {len(names)} names by {len(targets)} targets.")
         notes = ("given, not computed here: the number of images is not known",)
         given = Provenance(measure=measure, dtype=str(values.dtype), device="host", notes=notes)
-        return cls(values, None, names, targets, given, against=against)
+        return cls(values, None, names, targets, given, against=against, distance=distance)
 
     def table(self) -> tables.Table:
         """Scores of sources (rows) with targets (columns)."""
@@ -114,6 +120,7 @@ class Affinity(Scores):
             fewest, most = np.min(np.asarray(self.images)), np.max(np.asarray(self.images))
             images = f", {most} images" if fewest == most else f", {fewest} to {most} images"
         title = f"{self.provenance.measure}, {len(self.names)} x {len(self.targets)}{images}"
+        title += ", lower is more similar" if self.distance else ""
         return tables.matrix(title, on_host(self.values), self.names, self.targets)
 
     def to_pandas(self):
