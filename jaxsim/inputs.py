@@ -133,10 +133,9 @@ def _channels_last(names, arrays, channels):
     return tuple(_moveaxis(x, 1) if kind == "first" else x for x, kind in zip(arrays, kinds, strict=True))
 
 
-def _moveaxis(x, axis):
-    if x.ndim <= axis + 1:
-        return x
-    return (jnp if isinstance(x, jax.Array) else np).moveaxis(x, axis, -1)
+def _moveaxis(x: Any, axis: int) -> Any:
+    order = [*range(axis), *range(axis + 1, x.ndim), axis]
+    return x.transpose(order) if x.ndim > axis + 1 else x
 
 
 def _checked(names, arrays, ids, what) -> Networks:
@@ -148,7 +147,7 @@ def _checked(names, arrays, ids, what) -> Networks:
     nets = Networks(names, arrays, None)
     for name, shape in zip(names, nets.shapes, strict=True):
         if len(shape) < 2:
-            hint = " Condensed maps are compared by js.compare_maps." if len(shape) and image_count(shape[0]) else ""
+            hint = " Condensed maps are compared by js.compare_maps." if shape and image_count(shape[0]) else ""
             raise ValueError(f"network {name!r} has features of shape {shape}; they must be (n, ..., c).{hint}")
         if 0 in shape:
             raise ValueError(f"network {name!r} has features of shape {shape}, which hold nothing.")
@@ -202,7 +201,7 @@ def _from_dlpack(array, who):
 
 
 def _from_lists(array, who):
-    if isinstance(array, (list, tuple)) and any(hasattr(row, "__dlpack__") for row in array):
+    if _listed(array) and any(hasattr(row, "__dlpack__") for row in array):
         return _from_rows([_numeric(row, f"{who}, row {k},") for k, row in enumerate(array)], who)
     try:
         found = np.asarray(array)
@@ -215,6 +214,10 @@ def _from_lists(array, who):
     if found.dtype == object and found.ndim == 0:
         raise TypeError(f"{who} is of type {type(array).__name__}, which is no array of real numbers (object).")
     return found
+
+
+def _listed(value: Any) -> bool:
+    return isinstance(value, list | tuple)
 
 
 def _from_rows(rows, who):
@@ -353,7 +356,7 @@ def square_maps(maps: Any, ids: Any = None) -> Networks:
 
 def _one_map(maps):
     """A single map, square or condensed, under a name; condensed rows as a list; all else as it is."""
-    if isinstance(maps, (list, tuple)) and maps and all(np.ndim(row) == 1 and len(row) == len(maps) for row in maps):
+    if _listed(maps) and len(maps) and all(np.ndim(row) == 1 and len(row) == len(maps) for row in maps):
         rows = np.asarray(maps) if not traced(maps) else None
         return {ONE_MAP: rows} if rows is not None and rows.dtype.kind in "biuf" and is_map(rows) else maps
     axes = getattr(maps, "ndim", 3)

@@ -23,7 +23,7 @@ def as_measures(measure: Any) -> tuple[tuple[Measure, ...], bool]:
         ValueError: no measure has that name.
     """
     given, several = _as_tuple(measure)
-    measures = tuple(by_name(m) if isinstance(m, str) and not is_comparator(m) else m for m in given)
+    measures: tuple[Any, ...] = tuple(by_name(m) if isinstance(m, str) and not is_comparator(m) else m for m in given)
     odd = [m for m in measures if not isinstance(m, Measure)]
     if odd or not measures:
         shown = repr(odd[0]) if odd else "an empty list"
