@@ -1,6 +1,8 @@
 """Features and maps of named networks over labeled images, checked once at the public verb."""
 
 import dataclasses
+import itertools
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,8 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from jaxsim.io.features import may_be_one_network
 from jaxsim.io.files import repeated
 from jaxsim.results import Maps
+from jaxsim.results.matrices import ONE_MAP, check_square, image_count, square_map
 
 MISSING = ("shared", "pairwise")
 
@@ -26,6 +30,7 @@ class Networks:
         ids: labels of the images of each network, or None.
         maps: whether the arrays are maps `(n, n)`, images along both axes.
         condensed: whether any of the maps came without its diagonal.
+        doubtful_channels: whether nobody said that channels come last.
     """
 
     names: tuple[str, ...]
@@ -33,6 +38,7 @@ class Networks:
     ids: tuple[tuple[str, ...], ...] | None
     maps: bool = False
     condensed: bool = False
+    doubtful_channels: bool = False
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -81,21 +87,56 @@ def traced(*values: Any) -> bool:
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
 
 
-def networks(features: Any, ids: Any = None, what: str = "features") -> Networks:
+def networks(features: Any, ids: Any = None, what: str = "features", channels: Any = None) -> Networks:
     """Names, checks and labels of features as the user gave them.
 
     Args:
         features: mapping of name to `(n, ..., c)`, a stack `(T, n, ..., c)`, or a sequence of `(n, ..., c)`.
         ids: labels of the images, `(n,)` for all networks or a mapping of name to labels; or None.
         what: word for the error messages.
+        channels: "last", or "first" for `(n, c, ...)`, or a mapping of name to these; None is "last", in doubt.
 
     Raises:
         TypeError: an array is not numeric.
-        ValueError: an array has a wrong shape, or names or labels do not fit.
+        ValueError: an array has a wrong shape, is a map, or names or labels do not fit.
     """
     if isinstance(features, Networks):
         return features
-    return _checked(*_named(features, what), ids, what)
+    ids = _ids_of_frames(features) if ids is None else ids
+    names, arrays = _named(features, what)
+    if not isinstance(arrays, tuple) and not traced(arrays):
+        _warn_of_stack(arrays.shape)
+    nets = _checked(names, _channels_last(names, arrays, channels), ids, what)
+    _refuse_maps(nets)
+    return dataclasses.replace(nets, doubtful_channels=channels is None)
+
+
+def _warn_of_stack(shape):
+    if may_be_one_network(shape):
+        text = f"an array of shape {tuple(shape)} was taken for {shape[0]} networks of {shape[1]} images"
+        remedy = "give one network under its name, {name: array}, and several as a list of arrays"
+        warnings.warn(f"{text}; {remedy}.", UserWarning, stacklevel=4)
+
+
+def _channels_last(names, arrays, channels):
+    """Arrays `(n, c, ...)` as `(n, ..., c)` where channels are said to come first."""
+    if channels in (None, "last"):
+        return arrays
+    if not isinstance(channels, Mapping):
+        channels = dict.fromkeys(names, channels)
+    if strange := [n for n in channels if n not in names]:
+        raise ValueError(f"channels names {strange[0]!r}; the networks are {', '.join(names)}.")
+    kinds = [channels.get(name, "last") for name in names]
+    if odd := [kind for kind in kinds if kind not in ("first", "last")]:
+        raise ValueError(f'channels must be "first" or "last", not {odd[0]!r}.')
+    if not isinstance(arrays, tuple) and set(kinds) == {"first"}:
+        return _moveaxis(arrays, 2)
+    return tuple(_moveaxis(x, 1) if kind == "first" else x for x, kind in zip(arrays, kinds, strict=True))
+
+
+def _moveaxis(x: Any, axis: int) -> Any:
+    order = [*range(axis), *range(axis + 1, x.ndim), axis]
+    return x.transpose(order) if x.ndim > axis + 1 else x
 
 
 def _checked(names, arrays, ids, what) -> Networks:
@@ -107,7 +148,8 @@ def _checked(names, arrays, ids, what) -> Networks:
     nets = Networks(names, arrays, None)
     for name, shape in zip(names, nets.shapes, strict=True):
         if len(shape) < 2:
-            raise ValueError(f"network {name!r} has features of shape {shape}; they must be (n, ..., c).")
+            hint = " Condensed maps are compared by js.compare_maps." if shape and image_count(shape[0]) else ""
+            raise ValueError(f"network {name!r} has features of shape {shape}; they must be (n, ..., c).{hint}")
         if 0 in shape:
             raise ValueError(f"network {name!r} has features of shape {shape}, which hold nothing.")
     return dataclasses.replace(nets, ids=_labels(ids, names, nets.shapes))
@@ -123,7 +165,8 @@ def _named(features, what) -> tuple[tuple[str, ...], Any]:
     if not hasattr(features, "ndim"):
         arrays = tuple(_numeric(array, f"network 'network_{k}'") for k, array in enumerate(features))
     elif features.ndim < 3:
-        raise ValueError(f"{what} of shape {tuple(features.shape)} is no stack of networks (T, n, ..., c).")
+        shape = tuple(features.shape)
+        raise ValueError(f"{what} of shape {shape} is no stack of networks (T, n, ..., c); give {{name: array}}.")
     else:
         arrays = _numeric(features, what)
     return tuple(f"network_{k}" for k in range(len(features))), arrays
@@ -142,25 +185,73 @@ def _numeric(array: Any, who: str):
         raise TypeError(f"{who} has elements of type {array.dtype}; features must be real numbers.")
     if array.dtype.itemsize < 4:
         return array.astype(np.float32)
-    return array
+    return array.astype(np.float64) if array.dtype.itemsize > 8 else array
 
 
 def _from_dlpack(array, who):
     if getattr(array, "requires_grad", False):
         array = array.detach()
-    for take in (jax.dlpack.from_dlpack, np.asarray):
+    steps = [lambda x: x, lambda x: x.contiguous(), lambda x: x.cpu().contiguous()]  # of PyTorch: views, other devices
+    for step, take in itertools.product(steps, (jax.dlpack.from_dlpack, np.asarray)):
         try:
-            return take(array)
-        except (TypeError, RuntimeError, BufferError, ValueError):
+            return take(step(array))
+        except (TypeError, RuntimeError, BufferError, ValueError, AttributeError):
             continue
-    raise TypeError(f"{who} could not be taken over from {type(array).__name__}; convert it to a NumPy array.")
+    kind = " ".join([type(array).__name__, *(str(getattr(array, x)) for x in ("dtype", "layout") if hasattr(array, x))])
+    raise TypeError(f"{who} could not be taken over from {kind}; give a dense array, such as x.float().cpu().numpy().")
 
 
 def _from_lists(array, who):
+    if _listed(array) and any(hasattr(row, "__dlpack__") for row in array):
+        return _from_rows([_numeric(row, f"{who}, row {k},") for k, row in enumerate(array)], who)
     try:
-        return np.asarray(array)
+        found = np.asarray(array)
     except ValueError:
         raise ValueError(f"{who} is no array: its rows have different lengths.") from None
+    if found.dtype == object and hasattr(array, "columns"):
+        text = next((c for c, kind in zip(array.columns, array.dtypes, strict=True) if kind.kind not in "biuf"), None)
+        if text is not None:
+            raise TypeError(f"{who} has the column {text!r} of type {array[text].dtype}; give the columns of numbers.")
+    if found.dtype == object and found.ndim == 0:
+        raise TypeError(f"{who} is of type {type(array).__name__}, which is no array of real numbers (object).")
+    return found
+
+
+def _listed(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _from_rows(rows, who):
+    shapes = [row.shape for row in rows]
+    if odd := next((shape for shape in shapes if shape != shapes[0]), None):
+        raise ValueError(f"{who} is no array: its rows have shapes {shapes[0]} and {odd}.")
+    return (jnp if any(isinstance(row, jax.Array) for row in rows) else np).stack(rows)
+
+
+def _ids_of_frames(features: Any) -> dict[str, list[str]] | None:
+    """Labels of the rows of DataFrames, where all have some.
+
+    Raises:
+        ValueError: only some have labels, and those differ.
+    """
+    if not isinstance(features, Mapping):
+        return None
+    labels = {str(name): _index(x) for name, x in features.items()}
+    known = [own for own in labels.values() if own is not None]
+    if len(known) == len(labels) and known:
+        return labels  # type: ignore[return-value]
+    if any(own != known[0] for own in known):
+        name = next(name for name, own in labels.items() if own is None)
+        raise ValueError(f"DataFrames have rows of different names, and network {name!r} has none; give ids.")
+    return None
+
+
+def _index(frame: Any) -> list[str] | None:
+    """Labels of the rows of a DataFrame; None for an array, for numbers from 0 and for labels that repeat."""
+    if not (hasattr(frame, "columns") and hasattr(frame, "index")) or type(frame.index).__name__ == "RangeIndex":
+        return None
+    labels = [str(label) for label in frame.index]
+    return labels if len(set(labels)) == len(labels) else None
 
 
 def _labels(ids, names, shapes):
@@ -246,44 +337,58 @@ def square_maps(maps: Any, ids: Any = None) -> Networks:
     """
     if isinstance(maps, Networks):
         return maps
-    names = None
+    names, condensed = None, False
     if isinstance(maps, Maps):
-        ids, names, maps = maps.ids if ids is None else ids, maps.names, maps.values
-    if getattr(maps, "ndim", 3) == 2:
-        maps = list(maps)
+        ids, names, condensed, maps = maps.ids if ids is None else ids, maps.names, maps.condensed, maps.values
+    maps = _one_map(maps)
+    ids = _ids_of_frames(maps) if ids is None else ids
     own, arrays = _named(maps, "maps")
     names = own if names is None else names
-    condensed = False
     if isinstance(arrays, tuple):
-        condensed = any(m.ndim == 1 for m in arrays)
-        arrays = tuple(_square(name, m) for name, m in zip(names, arrays, strict=True))
+        condensed = condensed or any(m.ndim == 1 for m in arrays)
+        arrays = tuple(square_map(name, m) for name, m in zip(names, arrays, strict=True))
     elif traced(arrays):
-        _check_square(names[0], arrays.shape[1:])
+        check_square(names[0], arrays.shape[1:])
     else:
         for name, m in zip(names, np.asarray(arrays), strict=True):
-            _square(name, m)
+            square_map(name, m)
     return dataclasses.replace(_checked(names, arrays, ids, "maps"), maps=True, condensed=condensed)
 
 
-def _square(name, m):
-    if m.ndim == 1:
-        n = round((1 + (1 + 8 * m.size) ** 0.5) / 2)
-        if n * (n - 1) // 2 != m.size or n < 2:
-            raise ValueError(f"map {name!r} has {m.size} entries, which is n (n - 1) / 2 for no n.")
-        i, j = np.triu_indices(n, 1)
-        if traced(m):
-            return jnp.zeros((n, n), m.dtype).at[i, j].set(m).at[j, i].set(m)
-        full = np.zeros((n, n), m.dtype)
-        full[i, j] = np.asarray(m)
-        return full + full.T
-    _check_square(name, m.shape)
-    if not traced(m):
-        host = np.where(np.isfinite(m), m, 0)
-        if np.max(np.abs(host - host.T), initial=0) > 1e-4 * np.max(np.abs(host), initial=0):
-            raise ValueError(f"map {name!r} is not symmetric.")
-    return m
+def _one_map(maps):
+    """A single map, square or condensed, under a name; condensed rows as a list; all else as it is."""
+    if _listed(maps) and len(maps) and all(np.ndim(row) == 1 and len(row) == len(maps) for row in maps):
+        rows = np.asarray(maps) if not traced(maps) else None
+        return {ONE_MAP: rows} if rows is not None and rows.dtype.kind in "biuf" and is_map(rows) else maps
+    axes = getattr(maps, "ndim", 3)
+    if axes == 1 or (axes == 2 and maps.shape[0] == maps.shape[1]):
+        return {ONE_MAP: maps}
+    return list(np.asarray(maps) if hasattr(maps, "columns") else maps) if axes == 2 else maps
 
 
-def _check_square(name, shape):
-    if len(shape) != 2 or shape[0] != shape[1]:
-        raise ValueError(f"map {name!r} has shape {shape}; it must be (n, n), or condensed to n (n - 1) / 2.")
+def _refuse_maps(nets: Networks) -> None:
+    """Refuse maps in place of features."""
+    squares = [k for k, shape in enumerate(nets.shapes) if len(shape) == 2 and shape[0] == shape[1] > 2]
+    squares = squares if isinstance(nets.arrays, tuple) else squares[:1]  # a stack holds one kind
+    for k in squares:
+        if not traced(nets.arrays[k]) and is_map(nets.arrays[k]):
+            raise ValueError(
+                f"network {nets.names[k]!r} of shape {nets.shapes[k]} is a map (symmetric, with zeros or ones on its "
+                'diagonal): give a comparator such as "spearman" (js.compare_maps, js.resample, js.noise_ceiling, '
+                "--measure), or shape (n, n, 1) if these are features."
+            )
+
+
+def is_map(x: Any) -> bool:
+    """Whether `(n, n)` is symmetric with zeros or ones on its diagonal, and neither constant nor one-hot."""
+    diagonal = np.asarray(x.diagonal(), np.float64)
+    ones = np.allclose(diagonal, 1, rtol=0, atol=1e-5)
+    if not ones and np.max(np.abs(diagonal)) > 1e-3 * np.max(np.abs(np.asarray(x[0], np.float64))):
+        return False
+    host = np.asarray(x, np.float64)
+    largest = np.max(np.abs(host))
+    if not np.allclose(host, host.T, rtol=0, atol=1e-5 * largest):
+        return False
+    others = host[~np.eye(len(host), dtype=bool)]
+    small = largest <= 1 + 1e-5 if ones else np.max(np.abs(diagonal)) <= 1e-5 * largest
+    return bool(small and np.ptp(others) > 0)

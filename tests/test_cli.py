@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
+import jaxsim as js
 import jaxsim.cli.affinity
 import jaxsim.cli.bootstrap
 from jaxsim import demo, io, results
@@ -83,6 +85,72 @@ def test_against_gives_a_rectangle(path, out, tmp_path, features):
     few = io.write_npz(tmp_path / "few.npz", {"other": features["amber_2"], "more": features["coral_1"]})
     assert main(["affinity", path, "--against", str(few), "--out", str(out)]) == 0
     assert results.load(out / "affinity.npz").values.shape == (6, 2)
+
+
+def test_several_files_of_several_kinds_are_joined_and_said(out, tmp_path, features, capsys):
+    made = dict(zip("abc", features.values(), strict=False))
+    np.save(tmp_path / "conv.npy", made["a"])
+    rows = [";".join(map(repr, row)) for row in made["b"].reshape(40, -1).tolist()]
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    io.write_npz(tmp_path / "other.npz", {"x": made["c"], "y": made["a"]})
+    paths = [str(tmp_path / name) for name in ("conv.npy", "table.csv", "other.npz")]
+    assert main(["affinity", *paths, "--measure", "cka-linear", "--out", str(out)]) == 0
+    found = results.load(out / "affinity.npz")
+    assert found.names == ("conv", "table", "other/x", "other/y")
+    assert float(found.values[0, 3]) == pytest.approx(1)
+    said = capsys.readouterr().err
+    assert "4 networks x 40 images x " in said
+    assert f"  table: 1 network x 40 images x {made['b'][0].size} features" in said
+
+
+def test_one_array_is_said_to_be_a_stack_and_may_be_one_network(out, tmp_path, capsys):
+    conv = np.random.default_rng(0).normal(size=(9, 5, 5, 3)).astype(np.float32)
+    np.save(tmp_path / "conv.npy", conv)
+    argv = ["affinity", str(tmp_path / "conv.npy"), "--measure", "cka-linear", "--out", str(out)]
+    assert main(argv) == 0
+    said = capsys.readouterr().err
+    assert "9 networks x 5 images x 5 x 3 features" in said
+    assert "if it holds one network of 9 images, give --no-stack, otherwise --stack" in said
+    assert main([*argv, "--overwrite", "--stack"]) == 0
+    assert "warning" not in capsys.readouterr().err
+    assert main([*argv, "--overwrite", "--no-stack"]) == 2
+    assert "only 'conv'" in capsys.readouterr().err
+    assert main([*argv, "--overwrite", "--no-stack", "--against", str(tmp_path / "conv.npy")]) == 0
+    np.testing.assert_allclose(results.load(out / "affinity.npz").values, [[1]], atol=1e-6)
+
+
+def test_a_comparator_as_the_measure_takes_maps(out, tmp_path, features, capsys):
+    from scipy.spatial import distance
+
+    rdms = {k: distance.squareform(distance.pdist(x.reshape(40, -1))) for k, x in list(features.items())[:3]}
+    path = str(io.write_npz(tmp_path / "rdms.npz", rdms))
+    assert main(["affinity", path, "--out", str(out)]) == 2
+    assert "is a map (symmetric, with zeros or ones on its diagonal): give a comparator" in capsys.readouterr().err
+    assert main(["affinity", path, "--measure", "spearman", "--out", str(out)]) == 0
+    a, b = (distance.squareform(m) for m in list(rdms.values())[:2])
+    assert float(results.load(out / "affinity.npz").values[0, 1]) == pytest.approx(stats.spearmanr(a, b)[0], abs=2e-6)
+    argv = ["bootstrap", path, "--measure", "spearman", "--scheme", "bootstrap", "--resamples", "8"]
+    assert main([*argv, "--out", str(out)]) == 0
+    assert main(["taxonomy", path, "--measure", "spearman", "--out", str(out / "tree")]) == 0
+
+
+def test_channels_first_and_files_per_image(out, tmp_path, capsys):
+    conv = np.random.default_rng(0).normal(size=(2, 9, 3, 2, 2)).astype(np.float32)
+    for network, pictures in zip("ab", conv, strict=True):
+        (tmp_path / "f" / network).mkdir(parents=True)
+        for k, x in enumerate(pictures):
+            np.save(tmp_path / "f" / network / f"picture{k}.npy", x[None])
+    argv = ["affinity", str(tmp_path / "f"), "--measure", "mean-pool:linear:u-centered-cosine", "--out", str(out)]
+    assert main(argv) == 2
+    assert "give --per-image" in capsys.readouterr().err
+    assert main([*argv, "--per-image"]) == 0
+    assert "looks as if its channels came first" in capsys.readouterr().err
+    assert main([*argv, "--per-image", "--channels", "first", "--overwrite"]) == 0
+    said = capsys.readouterr().err
+    assert "2 networks x 9 images x 3 x 2 x 2 features" in said
+    assert "warning" not in said
+    want = js.affinity(dict(zip("ab", conv.mean((3, 4)), strict=True)), js.CKA_LINEAR).values
+    np.testing.assert_allclose(results.load(out / "affinity.npz").values, want, atol=2e-6)
 
 
 def test_bootstrap_writes_resamples_intervals_and_ranking(path, out, capsys):
@@ -200,6 +268,27 @@ def test_evaluate_prints_both_correlations_and_writes_them_where_asked(tmp_path,
     assert files(out) == ["agreement.csv", "agreement.npz", "agreement.png"]
     assert results.load(out / "agreement.npz").diagonal is False
     assert len((out / "agreement.csv").read_text().splitlines()) == 8
+
+
+def test_distances_are_said_by_a_flag(tmp_path, out, capsys):
+    rng, names = np.random.default_rng(0), tuple("abcdefg")
+    s = rng.random((7, 7))
+    s = (s + s.T) / 2 + np.eye(7)
+    truth, distances = matrix(tmp_path / "t.csv", s, names), matrix(tmp_path / "d.csv", 2 - s, names)
+    assert main(["evaluate", distances, truth, "--json"]) == 0
+    printed = capsys.readouterr()
+    assert (
+        "warning: the affinity (d.csv) falls where the truth rises (-1.00); if it holds distances, give --distance."
+        in printed.err
+    )
+    assert main(["evaluate", distances, truth, "--distance", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert json.loads(printed.out)["with_diagonal"]["mean"] == pytest.approx(1)
+    assert main(["evaluate", truth, distances, "--loss", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["with_diagonal"]["mean"] == pytest.approx(1)
+    assert main(["taxonomy", distances, "--distance", "--out", str(out)]) == 0
+    assert "warning" not in capsys.readouterr().err
 
 
 @pytest.mark.slow

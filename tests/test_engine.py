@@ -74,7 +74,7 @@ FLAT = [cell("center", "linear"), cell("zscore", "laplacian"), cell("layer_norm"
 )
 def test_affinity_is_the_oracle(sizes, cells):
     features = signals(sizes)
-    found = js.affinity(features, [ours for ours, _ in cells])
+    found = js.affinity(features, [ours for ours, _ in cells], channels="last")
     for (ours, theirs), a in zip(cells, found, strict=True):
         want = o.affinity(list(features.values()), theirs)
         np.testing.assert_allclose(a.values, want, rtol=0, atol=ACCURACY, err_msg=str(ours))

@@ -359,3 +359,42 @@ def test_intervals_refuse():
     r.values[:] = np.nan
     with pytest.raises(ValueError, match="none of the 200 resamples"):
         evaluation.agreement_intervals(r, truth, **ask)
+
+
+def made(values, distance=False):
+    names = list("abcdefgh")
+    return results.Affinity.from_array(values, names, measure="made", distance=distance)
+
+
+def test_distances_are_turned_where_they_are_said(tmp_path):
+    s, truth = (np.asarray(x) for x in pair())
+    want = evaluation.evaluate(made(s), made(truth), diagonal=False)
+    for affinity, measured in ((made(2 - s, True), made(truth)), (made(s), made(2 - truth, True))):
+        found = evaluation.evaluate(affinity, measured, diagonal=False)
+        np.testing.assert_allclose(found.per_target, want.per_target)
+        np.testing.assert_array_equal(found.top_k_hits, want.top_k_hits)
+    distances = results.load(made(2 - s, True).save(tmp_path / "d.npz"))
+    assert distances.distance
+    assert [n for n, _ in distances.ranking("c")] == [n for n, _ in made(s).ranking("c")]
+    assert "lower is more similar" in str(distances)
+
+
+def test_distances_that_are_not_said_are_warned_of():
+    truth = np.asarray(pair()[1])
+    falls = r"affinity \(made\) falls where the truth rises .-1.00.; if it holds"
+    for wrong, held in (
+        (made(-truth), "distances.*distance=True"),
+        (made(truth, True), "similarities.*distance=False"),
+    ):
+        with pytest.warns(RuntimeWarning, match=f"{falls} {held}"):
+            evaluation.evaluate(wrong, made(truth), diagonal=False)
+    noise = np.random.default_rng(5).random((8, 8)) + 1
+    np.fill_diagonal(noise, 0)
+    with pytest.warns(RuntimeWarning, match="least similar values on the diagonal; if it holds distances"):
+        evaluation.evaluate(made(noise), made(truth), diagonal=True)
+
+
+def test_chance_is_not_warned_of():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        evaluation.evaluate(made(rng.random((8, 8))), made(rng.random((8, 8))), diagonal=False)

@@ -1,5 +1,7 @@
 """Names, shapes, labels of the images: what is taken as given, put in order on request, or refused."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import oracles as o
 import pytest
@@ -185,3 +187,164 @@ def test_condensed_maps_are_read_in_the_order_of_scipy():
     found = inputs.square_maps({"a": distance.squareform(full, checks=False)})
     np.testing.assert_array_equal(found.arrays[0], full)
     assert found.maps
+
+
+# Maps
+
+MAPS = {k: o.euclidean(x) for k, x in X.items()}
+
+
+@pytest.mark.parametrize("n", [10, 12, 28])  # 10 and 28 are k (k - 1) / 2
+@pytest.mark.parametrize("given", [np.asarray, np.ndarray.tolist])
+def test_one_square_map_is_one_map(n, given):
+    m = o.euclidean(RNG.normal(size=(n, 3)))
+    found = inputs.square_maps(given(m))
+    assert (found.names, found.shapes, found.condensed) == (("map",), ((n, n),), False)
+    with pytest.raises(ValueError, match="map 'map' is not symmetric"):
+        inputs.square_maps(np.triu(m))
+
+
+def test_one_condensed_map_and_several():
+    from scipy.spatial import distance
+
+    rows = np.stack([distance.squareform(m, checks=False) for m in MAPS.values()])
+    assert inputs.square_maps(rows[0]).names == ("map",)
+    for given in (rows, list(rows), rows.tolist()):
+        np.testing.assert_allclose(np.stack(inputs.square_maps(given).arrays), np.stack(list(MAPS.values())))
+    three = [[0.1, 0.5, 0.3], [1.0, 3.0, 2.0], [1.0, 2.0, 0.0]]  # three condensed maps of three images
+    assert len(inputs.square_maps(three).names) == 3
+
+
+VERBS = {
+    "affinity": lambda maps: js.affinity(maps, js.RSA),
+    "against": lambda maps: js.affinity(X, js.RSA, against=maps),
+    "maps": lambda maps: js.maps(maps, js.RSA),
+    "resample": lambda maps: js.resample(maps, js.RSA, js.Bootstrap(), n_resamples=2),
+    "noise_ceiling": lambda maps: js.noise_ceiling(maps, js.RSA),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("kind", ["stack", "mapping", "JAX", "cosines"])
+def test_maps_in_place_of_features_are_recognized(verb, kind):
+    stack = np.stack(list(MAPS.values())).astype(np.float32)
+    cosines = np.stack([np.corrcoef(x) for x in X.values()])
+    given = {"stack": stack, "mapping": MAPS, "JAX": jnp.asarray(stack), "cosines": cosines}[kind]
+    with pytest.raises(ValueError, match=r"of shape \(12, 12\) is a map.*js.compare_maps"):
+        VERBS[verb](given)
+
+
+@pytest.mark.parametrize("square", [np.eye(N), np.ones((N, N)), np.zeros((N, N)), RNG.normal(size=(N, N))])
+def test_square_features_are_features(square):
+    inputs.networks({"a": square})
+    inputs.networks({"a": MAPS["a"][:, :, None]})
+
+
+def test_condensed_maps_in_place_of_features_are_told_where_to_go():
+    with pytest.raises(ValueError, match=r"shape \(66,\).*js.compare_maps"):
+        js.affinity({"a": np.ones(66), "b": X["b"]}, js.RSA)
+
+
+def test_a_comparator_means_maps():
+    stack, whole = np.stack(list(MAPS.values())), js.maps(X, js.DISTANCE_CORRELATION)
+    want = js.resample(whole, "spearman", js.Bootstrap(), n_resamples=3)
+    ceiling = js.noise_ceiling(whole, js.compare.spearman)
+    for given in (stack, MAPS, js.Maps.from_dict(MAPS)):
+        found = js.resample(given, "spearman", js.Bootstrap(), n_resamples=3)
+        np.testing.assert_allclose(found.values, want.values, atol=2e-6)
+        np.testing.assert_allclose(js.noise_ceiling(given, "spearman"), ceiling, atol=2e-6)
+    with pytest.raises(TypeError, match=r"not 'spearman'. Comparators of ready-made maps go to js.compare_maps"):
+        js.affinity(X, "spearman")
+    with pytest.raises(ValueError, match=r"\(12, 5\); it must be \(n, n\).*js.RSA"):
+        js.resample(X, "spearman", js.Bootstrap())
+
+
+# Channels
+
+
+def test_channels_first():
+    x, stack = (RNG.normal(size=s).astype(np.float32) for s in ((N, 3, 4, 4), (2, N, 3, 4, 4)))
+    for channels in ("first", {"a": "first"}):
+        nets = inputs.networks({"a": x, "b": X["b"]}, channels=channels)
+        np.testing.assert_array_equal(nets.arrays[0], np.moveaxis(x, 1, -1))
+        assert nets.arrays[1] is X["b"]
+    np.testing.assert_array_equal(inputs.networks(stack, channels="first").arrays, np.moveaxis(stack, 2, -1))
+    np.testing.assert_array_equal(inputs.networks(stack, channels={"network_1": "first"}).arrays[0], stack[0])
+    with pytest.raises(ValueError, match='channels must be "first" or "last", not \'middle\''):
+        inputs.networks(X, channels="middle")
+    with pytest.raises(ValueError, match="channels names 'z'; the networks are a, b, c"):
+        inputs.networks(X, channels={"z": "first"})
+
+
+@pytest.mark.parametrize("verb", [js.affinity, js.resample, js.maps, js.noise_ceiling])
+def test_shapes_with_channels_first_are_doubted_where_they_matter(verb):
+    x = {k: RNG.normal(size=(N, 3, 2, 2)).astype(np.float32) for k in "ab"}
+    pooled = js.Measure(js.transforms.mean_pool, js.pairwise.linear, js.compare.u_centered_cosine)
+    with pytest.warns(UserWarning, match=r"'a' of shape \(12, 3, 2, 2\) looks as if its channels came first"):
+        verb(x, pooled)
+    turned = {k: np.moveaxis(v, 1, -1).copy() for k, v in x.items()}
+    first, last = verb(x, pooled, channels="first"), verb(turned, pooled)
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(last), strict=True):
+        np.testing.assert_array_equal(a, b)
+    verb(x, js.CKA_LINEAR)
+    verb(x, pooled, channels="last")
+
+
+@pytest.mark.parametrize("shape", [(12, 3, 4, 4), (8, 14, 14, 2), (12, 5, 3)])
+def test_one_array_that_may_be_one_network_is_doubted(shape):
+    with pytest.warns(UserWarning, match=rf"taken for {shape[0]} networks of {shape[1]} images; give one network"):
+        inputs.networks(np.ones(shape))
+
+
+# Tensors and views
+
+
+def as_torch(change):
+    def make(x):
+        return change(pytest.importorskip("torch").from_numpy(x).bfloat16())
+
+    return make
+
+
+TENSORS = {
+    "view": as_torch(lambda t: t.repeat(1, 2)[:, : t.shape[1]]),
+    "transposed": as_torch(lambda t: t.T.contiguous().T),
+    "gradient": as_torch(lambda t: t.T.contiguous().T.requires_grad_()),
+    "rows": as_torch(lambda t: list(t)),
+    "rows with gradient": as_torch(lambda t: t.requires_grad_().unbind()),
+    "rows of JAX": lambda x: list(jnp.asarray(x, jnp.bfloat16)),
+    "DataFrame": lambda x: pytest.importorskip("pandas").DataFrame(np.asarray(x, jnp.bfloat16).astype(float)),
+    "long double": lambda x: np.asarray(x, jnp.bfloat16).astype(np.longdouble),
+    "big endian": lambda x: np.asarray(x, jnp.bfloat16).astype(">f4"),
+}
+
+
+@pytest.mark.parametrize("kind", TENSORS)
+def test_tensors_and_views_are_taken(kind):
+    want = np.asarray(jnp.asarray(X["a"], jnp.bfloat16), np.float32)
+    (found,) = inputs.networks({"a": TENSORS[kind](X["a"])}).arrays
+    np.testing.assert_array_equal(np.asarray(found, np.float32), want)
+    js.affinity({"a": TENSORS[kind](X["a"]), "b": X["b"]}, js.CKA_LINEAR)
+
+
+def test_rows_of_tensors_that_differ_are_said():
+    with pytest.raises(ValueError, match=r"network 'a' is no array: its rows have shapes \(5,\) and \(3,\)"):
+        inputs.networks({"a": [jnp.ones(5), jnp.ones(3)]})
+    with pytest.raises(TypeError, match="network 'a' is of type dict"):
+        inputs.networks({"a": {"layer": X["a"]}})
+
+
+def test_data_frames_bring_their_labels():
+    pandas = pytest.importorskip("pandas")
+    frames = {k: pandas.DataFrame(x, IDS) for k, x in X.items()}
+    assert js.maps(frames, js.CKA_LINEAR).ids == tuple(IDS)
+    assert inputs.square_maps(pandas.DataFrame(MAPS["a"], IDS, IDS)).ids == (tuple(IDS),)
+    frames["b"] = frames["b"].iloc[TURNED]
+    with pytest.raises(ValueError, match="another order.*align=True"):
+        js.affinity(frames, js.CKA_LINEAR)
+    with pytest.raises(ValueError, match="network 'c' has none; give ids"):
+        js.affinity(frames | {"c": X["c"]}, js.CKA_LINEAR)
+    found = js.affinity(frames, js.CKA_LINEAR, align=True)
+    np.testing.assert_allclose(found.values, o.affinity(list(X.values()), o.CKA_LINEAR), rtol=0, atol=2e-6)
+    with pytest.raises(TypeError, match="network 'a' has the column 'kind' of type"):
+        inputs.networks({"a": frames["a"].assign(kind="cat")})

@@ -99,7 +99,9 @@ def test_a_folder_of_networks_in_every_format(tmp_path):
     _write_safetensors(tmp_path / "e.safetensors", {"only": X})
     for other in ("README.md", "groups.json", ".hidden.pt", "image_ids.txt"):
         (tmp_path / other).write_text("one\ntwo\nthree")
-    features, ids = io.read_features(tmp_path)
+    few = pytest.warns(UserWarning, match="9 networks of 3 images")
+    with pytest.warns(UserWarning, match="README.md, groups.json not read as features"), few:
+        features, ids = io.read_features(tmp_path)
     names = ["a", "b", "c/one", "c/two", "d/block1/conv", "d/block1/pool", "d/top", "e", "f"]
     _same(features, {name: X if name != "f" else X[..., 0] for name in names})
     assert list(features) == names
@@ -127,9 +129,173 @@ def test_a_stack_is_named_by_place(tmp_path):
     features, _ = io.read_features(tmp_path / "x.npy")
     _same(features, {f"network_{i}": X[i] for i in range(3)})
     assert _is_mapped(features["network_1"])
+    assert list(io.read_features(tmp_path / "x.npy", stack=False)[0]) == ["x"]
     np.save(tmp_path / "x.npy", X[0])
-    with pytest.raises(ValueError, match=r"x.npy has shape \(4, 2\)"):
-        io.read_features(tmp_path / "x.npy")
+    _same(io.read_features(tmp_path / "x.npy")[0], {"x": X[0]})
+    with pytest.raises(ValueError, match=r"x.npy has shape \(4, 2\), which is no stack"):
+        io.read_features(tmp_path / "x.npy", stack=True)
+
+
+@pytest.mark.parametrize("shape", [(50, 7, 7, 16), (8, 20, 14, 14), (12, 5, 3)])
+def test_one_array_that_may_be_one_network_is_doubted(shape, tmp_path):
+    np.save(tmp_path / "conv.npy", np.zeros(shape))
+    with pytest.warns(UserWarning, match=f"read as {shape[0]} networks of {shape[1]} images; if .* pass stack=False"):
+        io.read_features(tmp_path / "conv.npy")
+    for stack, count in ((True, shape[0]), (False, 1)):
+        assert len(io.read_features(tmp_path / "conv.npy", stack=stack)[0]) == count
+
+
+def test_sizes_are_said_in_words():
+    say = io.describe_shapes
+    assert say({k: np.zeros((120, 40)) for k in "abcd"}) == "4 networks x 120 images x 40 features"
+    assert say({"a": np.zeros((5, 2))}) == "1 network x 5 images x 2 features"
+    assert say({"a": np.zeros((5, 2)), "b": np.zeros((6, 2, 3))}) == "2 networks x 5 to 6 images x 2 to 3 axes"
+
+
+def test_entries_that_are_fewer_images_than_networks_are_doubted(tmp_path):
+    np.savez(tmp_path / "x.npz", **{f"image{k}": X[0] for k in range(9)})
+    with pytest.warns(UserWarning, match="read as 9 networks of 4 images.*per_image=True"):
+        io.read_features(tmp_path / "x.npz")
+
+
+def test_several_files_and_folders(tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "conv.npy", X)
+    np.savez(tmp_path / "both.npz", a=X, b=X)
+    paths = [tmp_path / "one" / "conv.npy", tmp_path / "two" / "conv.npy", tmp_path / "both.npz"]
+    features, ids = io.read_features([*paths[:2]])
+    _same(features, {"one/conv": X, "two/conv": X})
+    assert ids is None
+    with pytest.warns(UserWarning, match="4 networks of 3 images"):
+        assert [*io.read_features([tmp_path / "one", *paths[1:]])[0]] == ["one", "conv", "both/a", "both/b"]
+    (tmp_path / "one" / "image_ids.txt").write_text("a\nb\nc\n")
+    with pytest.raises(ValueError, match="together gives image ids for some networks, and none for two"):
+        io.read_features(paths[:2])
+    with pytest.raises(ValueError, match=r"both.npz is given twice"):
+        io.read_features([paths[2], paths[2]])
+    with pytest.raises(ValueError, match="no file or folder"):
+        io.read_features([])
+
+
+TABLE = np.array([[1.5, 2.0, -3.0], [4.0, 5.25, 6e-3]])
+TABLES = {
+    "plain.csv": ("1.5,2,-3\n4,5.25,6e-3\n", None),
+    "header.csv": ("x,y,z\n1.5,2,-3\n4,5.25,6e-3\n", None),
+    "counted.csv": ("0,1,2\n1.5,2,-3\n4,5.25,6e-3\n", None),
+    "pandas.csv": (",0,1,2\n0,1.5,2,-3\n1,4,5.25,6e-3\n", ("0", "1")),
+    "ids.csv": ("cat_1,1.5,2,-3\n2_1,4,5.25,6e-3\n", ("cat_1", "2_1")),
+    "quoted.csv": ('image,"x,1",y,z\n"a,b",1.5,2,-3\nc,4,5.25,6e-3\n', ("a,b", "c")),
+    "tabs.tsv": ("id\tx\ty\tz\n7\t1.5\t2\t-3\n8\t4\t5.25\t6e-3\n", ("7", "8")),
+    "semicolons.csv": ("\ufeffname;x;y;z\r\na;1.5;2;-3\r\nb;4;5.25;6e-3\r\n", ("a", "b")),
+    "comma.csv": ("1,5;2;-3\n4;5,25;0,006\n", None),
+}
+
+
+@pytest.mark.parametrize("file", TABLES)
+def test_tables_of_one_network(file, tmp_path):
+    text, wanted = TABLES[file]
+    (tmp_path / file).write_text(text, encoding="utf-8", newline="")
+    features, ids = io.read_features(tmp_path / file)
+    _same(features, {file.split(".")[0]: TABLE})
+    assert ids == wanted
+    assert [*io.read_features(tmp_path)[0]] == [file.split(".")[0]]
+    np.save(tmp_path / "x.npy", TABLE)
+    with pytest.warns(UserWarning, match=f"{file} not read as features; give the files by name"):
+        assert [*io.read_features(tmp_path)[0]] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1,2\n3,x\n", "'x', not a number, in row 2 of column '2'"),
+        ("1,2\n3\n", "1 cells in row 2 and 2 in its first"),
+        ("1,5;2\n3.5;4\n", "'1,5' and '3.5'; write all decimals with points"),
+        ("x,y\n", "no rows of numbers"),
+        ("", "no rows of numbers"),
+    ],
+)
+def test_bad_tables_are_one_sentence(text, said, tmp_path):
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(ValueError, match=rf"x.csv h.*{said}"):
+        io.read_features(tmp_path / "x.csv")
+
+
+def test_a_first_column_that_counts_the_rows_is_doubted(tmp_path):
+    (tmp_path / "x.csv").write_text("1,5\n2,7\n3,5\n")
+    with pytest.warns(UserWarning, match="first column counts the rows"):
+        assert io.read_features(tmp_path / "x.csv")[0]["x"].shape == (3, 2)
+
+
+def test_a_file_per_image(tmp_path):
+    for k in range(3):
+        for layer in ("conv", "top"):
+            (tmp_path / "npy" / layer).mkdir(parents=True, exist_ok=True)
+            np.save(tmp_path / "npy" / layer / f"im{k}.npy", X[k][None])
+        (tmp_path / "npz").mkdir(exist_ok=True)
+        np.savez(tmp_path / "npz" / f"im{k}.npz", conv=X[k][None], top=X[k])
+    for folder in ("npy", "npz"):
+        features, ids = io.read_features(tmp_path / folder, per_image=True)
+        _same(features, {"conv": X, "top": X})
+        assert ids == ("im0", "im1", "im2")
+    _same(io.read_features(tmp_path / "npy" / "conv", per_image=True)[0], {"conv": X})
+    with pytest.raises(ValueError, match="conv, which is a subfolder.* pass per_image=True"):
+        io.read_features(tmp_path / "npy")
+    np.savez(tmp_path / "npz" / "im3.npz", conv=X[0])
+    with pytest.raises(ValueError, match=r"im0.npz and .*im3.npz differ: 'top' is in one"):
+        io.read_features(tmp_path / "npz", per_image=True)
+    np.savez(tmp_path / "npz" / "im3.npz", conv=X, top=X)
+    with pytest.raises(ValueError, match=r"im3.npz hold arrays of shapes \(1, 4, 2\) and \(3, 4, 2\)"):
+        io.read_features(tmp_path / "npz", per_image=True)
+
+
+@pytest.mark.parametrize("suffix", ["h5", "hdf5", "mat"])
+@pytest.mark.parametrize("chunks", [None, True])
+def test_axes_that_matlab_reversed_are_turned_back(suffix, chunks, tmp_path):
+    h5py = pytest.importorskip("h5py")
+    arrays = {"conv": X, "g/flat": X[..., 0], "image_ids": np.array([[7.0, 8.0, 9.0]])}
+    path = tmp_path / f"x.{suffix}"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, values in arrays.items():
+            file.create_dataset(name, data=values.T, chunks=chunks).attrs["MATLAB_class"] = np.bytes_("double")
+        file["own"] = X
+    features, ids = io.read_features(path)
+    _same(features, {"conv": X, "g/flat": X[..., 0], "own": X})
+    assert ids == ("7", "8", "9")
+
+
+def test_text_of_matlab(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["a"] = X
+        cells = []
+        for k, text in enumerate(("cat", "lion", "ox")):
+            file[f"#refs#/{k}"] = np.array([[ord(c)] for c in text], np.uint16)
+            file[f"#refs#/{k}"].attrs["MATLAB_class"] = np.bytes_("char")
+            cells.append(file[f"#refs#/{k}"].ref)
+        file.create_dataset("ids", data=np.array([cells], object), dtype=h5py.ref_dtype)
+        file["ids"].attrs["MATLAB_class"] = np.bytes_("cell")
+    features, ids = io.read_features(tmp_path / "x.h5")
+    _same(features, {"a": X})
+    assert ids == ("cat", "lion", "ox")
+    with h5py.File(tmp_path / "x.h5", "a") as file:
+        file["#refs#/1"].attrs["MATLAB_class"] = np.bytes_("double")
+    with pytest.raises(ValueError, match="cell array 'ids' holds more than text"):
+        io.read_features(tmp_path / "x.h5")
+
+
+def test_older_files_of_matlab(tmp_path):
+    scipy_io = pytest.importorskip("scipy.io")
+    structs = np.array([(X[0], "first"), (X[1], "second")], [("RDM", object), ("name", object)])
+    held = {"a": X, "s": {"b": X}, "RDMs": structs, "ids": np.array(["x", "yy", "z"], object)}
+    scipy_io.savemat(tmp_path / "x.mat", held)
+    with pytest.warns(UserWarning, match="4 networks of 3 images"):
+        features, ids = io.read_features(tmp_path / "x.mat")
+    _same(features, {"a": X, "s/b": X, "RDMs/first/RDM": X[0], "RDMs/second/RDM": X[1]})
+    assert ids == ("x", "yy", "z")
+    _cut(tmp_path / "x.mat", 0.6)
+    with pytest.raises(ValueError, match=r"x.mat is damaged"):
+        io.read_features(tmp_path / "x.mat")
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float8_e4m3fn", "bool", "uint64"])
@@ -223,11 +389,11 @@ def test_bad_folders_are_one_sentence(write, said, tmp_path):
 
 
 def test_unknown_suffix(tmp_path):
-    (tmp_path / "x.mat").touch()
-    with pytest.raises(ValueError, match=r"x.mat has the unknown suffix '.mat' \(features are read from .npy"):
-        io.read_features(tmp_path / "x.mat")
-    with pytest.raises(ValueError, match=r"x.mat has the unknown suffix '.mat': matrices are read from"):
-        io.read_matrix(tmp_path / "x.mat")
+    (tmp_path / "x.pt").touch()
+    with pytest.raises(ValueError, match=r"x.pt has the unknown suffix '.pt' \(features are read from .npy"):
+        io.read_features(tmp_path / "x.pt")
+    with pytest.raises(ValueError, match=r"x.pt has the unknown suffix '.pt': matrices are read from"):
+        io.read_matrix(tmp_path / "x.pt")
 
 
 @needs_networks

@@ -546,3 +546,44 @@ def test_bca_refuses_a_jackknife_of_other_images():
     assert boot.bca_interval(js.resample(x, "cka", "jackknife")).shape == (2, 2, 2)
     with pytest.raises(ValueError, match="same networks and images"):
         boot.bca_interval(js.resample(x[:, :7], "cka", "jackknife"))
+
+
+def test_maps_made_elsewhere(tmp_path):
+    from scipy.spatial import distance
+
+    rows = np.random.default_rng(0).random((2, 10))
+    squares = np.stack([distance.squareform(row) for row in rows])
+    ids = list("abcde")
+    whole = js.Maps.from_array(squares, ["v1", "it"], ids=ids, measure="brain RDMs")
+    condensed = js.Maps.from_condensed(rows, ["v1", "it"], ids=ids)
+    mixed = js.Maps.from_dict({"v1": squares[0], "it": rows[1].tolist()}, ids=ids)
+    for maps, without in ((whole, False), (condensed, True), (mixed, True)):
+        loaded = results.load(maps.save(tmp_path / "maps.npz", overwrite=True))
+        np.testing.assert_array_equal(loaded.values, squares)
+        assert (loaded.names, loaded.ids, loaded.condensed) == (("v1", "it"), tuple(ids), without)
+        assert loaded.provenance.measure == ("brain RDMs" if maps is whole else "given")
+        np.testing.assert_allclose(
+            js.compare_maps(loaded, "spearman").values[0, 1], stats.spearmanr(*rows)[0], atol=2e-6
+        )
+    assert js.Maps.from_array(squares[0]).names == ("map",)
+    with pytest.raises(ValueError, match="reads the diagonal, which condensed maps lack"):
+        js.compare_maps(condensed, "centered-cosine")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: js.Maps.from_array(np.ones(6)), r"shape \(6,\) are neither one map \(n, n\) nor a stack"),
+        (lambda: js.Maps.from_array(np.ones((5, 4))), r"map 'map' has shape \(5, 4\)"),
+        (lambda: js.Maps.from_array(np.triu(np.ones((4, 4)))), "'map' is not symmetric"),
+        (lambda: js.Maps.from_array(np.eye(4), "it"), "1 maps and the names 'it'; give one name a map"),
+        (lambda: js.Maps.from_array(np.eye(4), ["it"], ids=[1, 2]), "4 images need as many different ids; there are 2"),
+        (lambda: js.Maps.from_condensed(np.ones(7)), "map 'map' has 7 entries"),
+        (lambda: js.Maps.from_dict({"a": np.eye(4), 1: np.eye(4), "1": np.eye(4)}), "two maps have the name '1'"),
+        (lambda: js.Maps.from_dict({"a": np.eye(4), "b": np.eye(5)}), "'a' and 'b' are of 4 and 5 images"),
+        (lambda: js.Maps.from_dict({}), "no maps"),
+    ],
+)
+def test_maps_that_cannot_be_made(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()

@@ -343,3 +343,11 @@ def test_authors_tree_of_real_transfer_differs(transfer):
     t = taxonomy.tree(transfer, linkage=taxonomy.authors_linkage)
     assert taxonomy.cluster_agreement(t, groups, 4) == pytest.approx(0.485, abs=5e-4)
     assert 0 < taxonomy.cophenetic_agreement(t, taxonomy.tree(transfer, symmetrize=True)) < 0.9
+
+
+def test_distances_are_clustered_as_they_are():
+    distances = np.array([[0, 0.9, 0.8], [0.9, 0, 0.2], [0.8, 0.2, 0]])
+    said = taxonomy.tree(results.Affinity.from_array(distances, list("abc"), measure="d", distance=True))
+    np.testing.assert_allclose(said.merges[:, 2], [0.2, 0.85])
+    with pytest.warns(RuntimeWarning, match="least similar values on the diagonal; if it holds distances"):
+        taxonomy.tree(results.Affinity.from_array(distances, list("abc"), measure="d"))

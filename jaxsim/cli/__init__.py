@@ -134,7 +134,19 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, FloatingPointError):
         return f"{str(error).rstrip('.')}."
     text = " ".join(str(error).split()) or type(error).__name__
-    return re.sub(r"pass (\w+)=True", r"give --\1", text)  # an option of the library as a flag
+    return _with_flags(text)
+
+
+def _with_flags(text: str) -> str:
+    """Options of the library in a sentence as flags: `pass stack=False` becomes `give --no-stack`."""
+    for value, flag in (("True", "--"), ("False", "--no-")):
+        text = text.replace(f"js.Affinity.from_array(..., distance={value})", f"{flag}distance")
+        text = re.sub(rf"(pass |otherwise )?\b(\w+)={value}\b", lambda m, f=flag: _flag(m, f), text)
+    return text
+
+
+def _flag(found: re.Match[str], start: str) -> str:
+    return (found[1] or "").replace("pass", "give") + start + found[2].replace("_", "-")
 
 
 @contextlib.contextmanager
@@ -150,7 +162,7 @@ def _warnings_as_lines(quiet: bool) -> Iterator[None]:
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    sys.stderr.write(f"jaxsim: warning: {_escaped(' '.join(str(message).split()))}\n")
+    sys.stderr.write(f"jaxsim: warning: {_escaped(_with_flags(' '.join(str(message).split())))}\n")
 
 
 @contextlib.contextmanager

@@ -1,5 +1,8 @@
 """Score the similarity of every pair of networks.
 
+With a comparator as the measure, such as spearman, the arrays are ready-made maps (RDMs): (images, images), or
+the entries above the diagonal.
+
 Writes to DIR, or with several measures to DIR/MEASURE:
   affinity.npz   the scores with their names and provenance; jaxsim.load reads it
   affinity.csv   the scores, with names in the first row and column
@@ -7,12 +10,15 @@ Writes to DIR, or with several measures to DIR/MEASURE:
 
 Examples:
   jaxsim affinity features.npz --measure rsa --out results
+  jaxsim affinity resnet.npy vgg.csv --measure cka-linear --out results
+  jaxsim affinity layer3.npy layer4.npy --channels first --measure dds:instance-norm,cosine --out results
+  jaxsim affinity rdms.npz --measure spearman --out results
   jaxsim affinity features/ --measure cka-linear --measure dds:zscore,laplacian --out results
   jaxsim affinity layers.npz --against regions.npz --measure rsa --out layers_by_regions
 """
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +26,14 @@ import numpy as np
 
 from jaxsim import engine, io, plotting, taxonomy
 from jaxsim.cli.arguments import add_computing, add_features, add_measures, add_output
-from jaxsim.cli.inputs import read_measures, read_set
-from jaxsim.cli.output import note, report, staged, subfolders, table
+from jaxsim.cli.inputs import ROWS, read_measures, read_set
+from jaxsim.cli.output import report, staged, subfolders, table
+from jaxsim.measures import Measure
 from jaxsim.results import Affinity
 
 FILES = ("affinity.npz", "affinity.csv", "affinity.png")
-ROWS, COLUMNS = 30, 12
-"""Rows of a table, and columns of a matrix, that are printed at most."""
+COLUMNS = 12
+"""Columns of a matrix that are printed at most."""
 
 
 def add_arguments(command: ArgumentParser) -> None:
@@ -39,7 +46,7 @@ def add_arguments(command: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Score the networks with each measure."""
-    chosen = read_measures(arguments)
+    chosen = read_measures(arguments, maps=True)
     folders = subfolders(chosen)
     names = [folder + name for folder in folders.values() for name in FILES]
     with staged(arguments, names) as out:
@@ -52,13 +59,15 @@ def run(arguments: Namespace) -> None:
 
 
 def score(
-    arguments: Namespace, path: str, chosen: Mapping[str, Any], against: str | None = None
+    arguments: Namespace, paths: Sequence[str], chosen: Mapping[str, Any], against: Sequence[str] | None = None
 ) -> dict[str, Affinity]:
-    """One matrix per measure, of the features at `path` with themselves or with those at `against`."""
-    features, ids = read_set(path, arguments.ids, x64=arguments.x64)
-    note(arguments, f"{len(features)} networks from {path}; {', '.join(chosen)}")
-    others, other_ids = read_set(against, x64=arguments.x64) if against else (None, None)
-    found = engine.affinity(
+    """One matrix per measure, of the features or maps at `paths` with themselves or with those at `against`."""
+    features, ids = read_set(arguments, paths, arguments.ids)
+    others, other_ids = read_set(arguments, against) if against else (None, None)
+    compare, more = engine.affinity, {"channels": arguments.channels}
+    if not any(isinstance(measure, Measure) for measure in chosen.values()):
+        compare, more = engine.compare_maps, {}
+    found = compare(
         features,
         list(chosen.values()),
         against=others,
@@ -66,6 +75,7 @@ def score(
         against_ids=other_ids,
         align=arguments.align,
         memory=arguments.memory,
+        **more,
     )
     return dict(zip(chosen, found, strict=True))
 

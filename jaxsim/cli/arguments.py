@@ -1,16 +1,32 @@
 """Arguments that several commands take, and the types of their values."""
 
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
 
 
 def add_features(command: ArgumentParser) -> None:
-    """Add the networks to compare."""
+    """Add the networks to compare, and how their files are read."""
     text = (
-        "folder with one file per network, or one file with several networks: npy, npz, safetensors or HDF5; arrays "
-        "are (images, ..., channels), with the same images in the same order"
+        "folder with one file per network, or files: npy, npz, safetensors, HDF5, mat, csv or tsv; arrays are (images, "
+        "..., channels), with the same images in the same order; several files are joined"
     )
-    command.add_argument("features", metavar="FEATURES", help=text)
-    command.add_argument("--against", metavar="FEATURES", help="compare with these networks instead")
+    command.add_argument("features", metavar="FEATURES", nargs="+", help=text)
+    text = "compare with these networks instead; repeatable"
+    command.add_argument("--against", metavar="FEATURES", action="append", help=text)
+    add_reading(command)
+
+
+def add_reading(command: ArgumentParser) -> None:
+    """Add how files of features are read."""
+    group = command.add_argument_group("files of features")
+    text = (
+        "each npy file holds several networks, (networks, images, ...), or with --no-stack one, (images, ...); "
+        "default: a single file of three or more axes holds several"
+    )
+    group.add_argument("--stack", action=BooleanOptionalAction, help=text)
+    text = "FEATURES is a folder of one npy or npz file per image, or of such folders, one per network"
+    group.add_argument("--per-image", action="store_true", help=text)
+    text = "first: arrays are (images, channels, ...), as in PyTorch; default: last"
+    group.add_argument("--channels", choices=("first", "last"), help=text)
 
 
 def add_measures(command: ArgumentParser, *default: str, several: bool = True) -> None:

@@ -1,5 +1,8 @@
 """Resample the images to put intervals on the scores.
 
+With a comparator as the measure, such as spearman, the arrays are ready-made maps (RDMs), for all schemes but
+half-samples and subsample.
+
 Schemes (--scheme):
   half-samples        random halves of the images, each with its complement, everything refitted; the default:
                       its intervals hold their level (Student's t on Fisher's scale)
@@ -28,10 +31,9 @@ from typing import Any
 import numpy as np
 
 from jaxsim import plotting, resampling, schemes
-from jaxsim.cli.affinity import ROWS
 from jaxsim.cli.arguments import add_computing, add_draws, add_features, add_measures, add_output, count
-from jaxsim.cli.inputs import read_measures, read_set
-from jaxsim.cli.output import note, progress, records, report, staged, subfolders, table, write_rows
+from jaxsim.cli.inputs import ROWS, read_measures, read_set
+from jaxsim.cli.output import progress, records, report, staged, subfolders, table, write_rows
 
 DEFAULT = schemes.HalfSamples
 N_RESAMPLES = {schemes.HalfSamples: 100, schemes.Jackknife: None}
@@ -55,7 +57,7 @@ def add_arguments(command: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Resample each measure's matrix, with intervals or p values."""
-    chosen, scheme = read_measures(arguments), _scheme(arguments)
+    chosen, scheme = read_measures(arguments, maps=True), _scheme(arguments)
     folders, null = subfolders(chosen), getattr(scheme, "null", False)
     each = ["resamples.npz", "p_values.csv"] if null else ["resamples.npz", "intervals.csv", "ranking.png"]
     names = [folder + name for folder in folders.values() for name in each]
@@ -94,12 +96,11 @@ def _resample(arguments: Namespace, chosen: Mapping[str, Any], scheme: Any) -> d
     Raises:
         ValueError: there is no such --target.
     """
-    features, ids = read_set(arguments.features, arguments.ids, x64=arguments.x64)
-    others, other_ids = read_set(arguments.against, x64=arguments.x64) if arguments.against else (None, None)
+    features, ids = read_set(arguments, arguments.features, arguments.ids)
+    others, other_ids = read_set(arguments, arguments.against) if arguments.against else (None, None)
     targets = list(others or features)
     if arguments.target is not None and arguments.target not in targets:
         raise ValueError(f"--target {arguments.target} is not a target; there are {', '.join(targets)}.")
-    note(arguments, f"{len(features)} networks from {arguments.features}; {', '.join(chosen)}")
     usual = N_RESAMPLES.get(type(scheme), 1000)
     found = resampling.resample(
         features,
@@ -111,6 +112,7 @@ def _resample(arguments: Namespace, chosen: Mapping[str, Any], scheme: Any) -> d
         ids=ids,
         against_ids=other_ids,
         align=arguments.align,
+        channels=arguments.channels,
         memory=arguments.memory,
         progress=progress(arguments, "resamples"),
     )

@@ -3,9 +3,10 @@
 For each target: Spearman correlation with measured transfer, with and without the target itself as a source,
 and whether the source predicted best is among the best ones.
 
-AFFINITY and TRUTH are matrices with sources in rows, targets in columns, and higher meaning better: a file of
-`jaxsim affinity`, a CSV or npz matrix with names, or a pickle released with Taskonomy. TRUTH may also be
-`rooms`, the transfer measured in the built-in world. The matrices are aligned by name.
+AFFINITY and TRUTH are matrices with sources in rows, targets in columns, and higher meaning better (otherwise
+give --distance or --loss): a file of `jaxsim affinity`, a CSV or npz matrix with names, or a pickle released
+with Taskonomy. TRUTH may also be `rooms`, the transfer measured in the built-in world. The matrices are aligned
+by name.
 
 With --resamples, made by `jaxsim bootstrap --scheme bootstrap`, the mean gets intervals over images (bias
 shown and corrected), over targets, and over both; each says what it conditions on.
@@ -42,6 +43,8 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("truth", metavar="TRUTH", help="measured transfer")
     command.add_argument("--key", metavar="NAME", help="array of TRUTH, if it is an npz file of several")
     command.add_argument("--affinity-key", metavar="NAME", help="array of AFFINITY, if it is an npz file of several")
+    command.add_argument("--distance", action="store_true", help="AFFINITY holds distances: lower is more similar")
+    command.add_argument("--loss", action="store_true", help="TRUTH holds losses: lower is better")
     command.add_argument("--subset", action="store_true", help="use only the networks in both")
     text = "resamples.npz of `jaxsim bootstrap --scheme bootstrap`, for intervals"
     command.add_argument("--resamples", metavar="NPZ", help=text)
@@ -54,8 +57,8 @@ def run(arguments: Namespace) -> None:
     names = ["agreement.csv", "agreement.npz", "agreement.png", *(["intervals.csv"] if arguments.resamples else [])]
     names = names if arguments.out else []
     with staged(arguments, names) if arguments.out else contextlib.nullcontext() as out:
-        affinity = read_affinity(arguments.affinity, arguments.affinity_key)
-        truth = read_affinity(arguments.truth, arguments.key)
+        affinity = read_affinity(arguments.affinity, arguments.affinity_key, distance=arguments.distance)
+        truth = read_affinity(arguments.truth, arguments.key, distance=arguments.loss)
         whole, without = (
             evaluation.evaluate(affinity, truth, diagonal=diagonal, subset=arguments.subset)
             for diagonal in (True, False)

@@ -1,5 +1,6 @@
 """Inputs of commands: features with image ids, matrices, records, measures by name."""
 
+import dataclasses
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,16 +9,19 @@ from typing import Any
 import numpy as np
 
 from jaxsim import extras, io, measures, results
+from jaxsim.cli.output import note
 from jaxsim.evaluation import load_truth
 from jaxsim.results import Affinity
 
+ROWS = 30
+"""Rows of a table that are printed at most."""
 BUILT_IN = "rooms"
 """Stands for the transfer measured in the built-in world, in place of a file with a matrix."""
-_MATRIX_FILES = (".csv", ".pkl", ".pickle")
+_MATRIX_FILES = (".csv", ".tsv", ".pkl", ".pickle")
 
 
-def read_measures(arguments: Namespace) -> dict[str, Any]:
-    """The measures of --measure by name, or the command's default.
+def read_measures(arguments: Namespace, *, maps: bool = False) -> dict[str, Any]:
+    """The measures of --measure by name, or the command's default; with `maps`, comparators of maps too.
 
     Raises:
         ValueError: an unknown name, or one given twice.
@@ -27,11 +31,12 @@ def read_measures(arguments: Namespace) -> dict[str, Any]:
         label = name.strip().lower().replace("_", "-")
         if label in chosen:
             raise ValueError(f"--measure {label} is given twice.")
-        chosen[label] = measures.by_name(label)
+        comparators = measures.PARTS["compare"] if maps else {}
+        chosen[label] = comparators.get(label) or measures.by_name(label)
     return chosen
 
 
-def read_measure(arguments: Namespace) -> tuple[str, Any]:
+def read_measure(arguments: Namespace, *, maps: bool = False) -> tuple[str, Any]:
     """One measure with its name.
 
     Raises:
@@ -39,7 +44,7 @@ def read_measure(arguments: Namespace) -> tuple[str, Any]:
     """
     if arguments.measure and len(arguments.measure) > 1:
         raise ValueError(f"this command takes one --measure, not {len(arguments.measure)}.")
-    return next(iter(read_measures(arguments).items()))
+    return next(iter(read_measures(arguments, maps=maps).items()))
 
 
 def read_ids(path: str | Path) -> tuple[str, ...]:
@@ -70,10 +75,18 @@ def read_ids(path: str | Path) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def read_set(path: str, ids: str | None = None, *, x64: bool = False) -> tuple[dict[str, np.ndarray], Any]:
-    """Features by name, in float64 if asked for, and their image ids if the file or --ids gives any."""
-    features, own = io.read_features(path)
-    if x64:
+def read_set(arguments: Namespace, paths: Sequence[str], ids: str | None = None) -> tuple[dict[str, np.ndarray], Any]:
+    """Features by name, in float64 if asked for, and their image ids if the files or --ids give any.
+
+    Prints how they were read.
+    """
+    paths = [paths] if isinstance(paths, str) else list(paths)
+    features, own = io.read_features(paths, stack=arguments.stack, per_image=arguments.per_image)
+    note(arguments, f"{', '.join(paths)}: {io.describe_shapes(features)}")
+    if len(paths) > 1:
+        for name, x in list(features.items())[:ROWS]:
+            note(arguments, f"  {name}: {io.describe_shapes({name: x})}")
+    if arguments.x64:
         features = {name: x.astype(np.float64) if _real(x) else x for name, x in features.items()}
     return features, own if ids is None else read_ids(ids)
 
@@ -98,13 +111,17 @@ def is_matrix(path: str | Path, key: str | None) -> bool:
     return "record_json" in io.read_npz(path)
 
 
-def read_affinity(path: str | Path, key: str | None = None) -> Affinity:
+def read_affinity(path: str | Path, key: str | None = None, *, distance: bool = False) -> Affinity:
     """An affinity matrix: the record that `jaxsim affinity` saved, any matrix with names, or `BUILT_IN`.
+
+    `distance` says that lower is more similar.
 
     Raises:
         FileNotFoundError: the file does not exist.
         ValueError: the file has another record, or no matrix with names.
     """
+    if distance:
+        return dataclasses.replace(read_affinity(path, key), distance=True)
     if str(path) == BUILT_IN and not Path(path).is_file():
         with extras.needed("the built-in world needs"):
             from jaxsim.studies.rooms import world

@@ -24,7 +24,7 @@ from argparse import ArgumentParser, Namespace
 
 from jaxsim import plotting, taxonomy
 from jaxsim.cli.affinity import score
-from jaxsim.cli.arguments import add_computing, add_measures, add_output, count
+from jaxsim.cli.arguments import add_computing, add_measures, add_output, add_reading, count
 from jaxsim.cli.inputs import is_matrix, read_affinity, read_measure, read_resamples
 from jaxsim.cli.output import report, staged
 from jaxsim.results import Affinity
@@ -39,8 +39,11 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--key", metavar="NAME", help="array of the matrix, if INPUT is an npz file of several")
     command.add_argument("--support", metavar="NPZ", help="resamples.npz of `jaxsim bootstrap`")
     command.add_argument("--linkage", choices=taxonomy.LINKAGES, default="average", help="default: %(default)s")
+    text = "the matrix holds distances: lower is more similar"
+    command.add_argument("--distance", action="store_true", help=text)
     command.add_argument("--symmetrize", action="store_true", help="use (S + S^T) / 2")
     command.add_argument("--clusters", type=count, metavar="K", help="also list K clusters")
+    add_reading(command)
     add_computing(command)
     add_output(command)
 
@@ -73,8 +76,8 @@ def _affinity(arguments: Namespace) -> Affinity:
         ValueError: a measure is given for a matrix of scores.
     """
     if not is_matrix(arguments.input, arguments.key):
-        label, measure = read_measure(arguments)
-        return score(arguments, arguments.input, {label: measure})[label]
+        label, measure = read_measure(arguments, maps=True)
+        return score(arguments, [arguments.input], {label: measure})[label]
     if arguments.measure:
         raise ValueError(f"{arguments.input} is already a matrix of scores; leave out --measure.")
-    return read_affinity(arguments.input, arguments.key)
+    return read_affinity(arguments.input, arguments.key, distance=arguments.distance)

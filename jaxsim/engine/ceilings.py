@@ -11,6 +11,7 @@ from jaxsim.engine.checks import (
     as_comparators,
     as_measures,
     check,
+    means_maps,
     say_undefined,
     undefined_networks,
     warn_undefined,
@@ -19,11 +20,12 @@ from jaxsim.engine.padding import buckets
 from jaxsim.engine.program import automatic, read_maps
 from jaxsim.linalg import dot
 from jaxsim.protocols import ComparatorCapabilities, declared
-from jaxsim.results import Maps
 from jaxsim.statistics import NoiseCeiling
 
 
-def noise_ceiling(group: Any, measure: Any, *, ids: Any = None, align: bool = False) -> NoiseCeiling:
+def noise_ceiling(
+    group: Any, measure: Any, *, ids: Any = None, align: bool = False, channels: Any = None
+) -> NoiseCeiling:
     """Range of the mean score that the best possible network could have with the members of a group.
 
     Upper bound: every member against the mean of all maps, itself included; lower bound: against the mean of the others
@@ -31,10 +33,11 @@ def noise_ceiling(group: Any, measure: Any, *, ids: Any = None, align: bool = Fa
     mean 0 and length 1 for Pearson, at length 1 for the cosine.
 
     Args:
-        group: features of U members (subjects, seeds) as for `js.affinity`, or `Maps`.
-        measure: measure, or comparator for `Maps`.
+        group: features of U members (subjects, seeds) as for `js.affinity`, or maps as for `js.compare_maps`.
+        measure: measure of features, or comparator of maps, or the name of one.
         ids: labels of the images.
         align: match images by id.
+        channels: "first" for features `(n, c, ...)`, as for `js.affinity`.
 
     Returns:
         `NoiseCeiling(lower, upper)`.
@@ -49,14 +52,14 @@ def noise_ceiling(group: Any, measure: Any, *, ids: Any = None, align: bool = Fa
     >>> bool(ceiling.lower < ceiling.upper)
     True
     """
-    ready = isinstance(group, Maps)
+    ready = means_maps(group, measure)
     (measure, *more), _ = (as_comparators if ready else as_measures)(measure)
     if more:
         raise TypeError("noise_ceiling takes one measure, not a list.")
     own = declared(measure.compare, ComparatorCapabilities)
     if own.embed is None or own.embed_pooled is None:
         raise TypeError(f"{measure} compares with a function that declares no embed_pooled; use one of js.compare.")
-    nets = inputs.square_maps(group, ids) if ready else inputs.networks(group, ids)
+    nets = inputs.square_maps(group, ids) if ready else inputs.networks(group, ids, channels=channels)
     nets = inputs.same_images(nets, align=align)[0]
     if len(nets.names) < 2:
         raise ValueError(f"a noise ceiling needs at least two members; there is only {''.join(nets.names)!r}.")

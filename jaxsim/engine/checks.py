@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from jaxsim.engine.feature_space import LOST
 from jaxsim.inputs import Networks, traced
-from jaxsim.measures import Measure, by_name, name_of, of_maps, part_by_name
-from jaxsim.protocols import ComparatorCapabilities, declared, holds_arrays
+from jaxsim.measures import PARTS, Measure, by_name, name_of, of_maps, part_by_name
+from jaxsim.protocols import ComparatorCapabilities, TransformCapabilities, declared, holds_arrays
 from jaxsim.results import Maps, UndefinedScores
 
 
@@ -23,11 +23,13 @@ def as_measures(measure: Any) -> tuple[tuple[Measure, ...], bool]:
         ValueError: no measure has that name.
     """
     given, several = _as_tuple(measure)
-    measures = tuple(by_name(m) if isinstance(m, str) else m for m in given)
+    measures: tuple[Any, ...] = tuple(by_name(m) if isinstance(m, str) and not is_comparator(m) else m for m in given)
     odd = [m for m in measures if not isinstance(m, Measure)]
     if odd or not measures:
         shown = repr(odd[0]) if odd else "an empty list"
-        raise TypeError(f"measure must be a jaxsim Measure such as js.RSA, its name, or a list of them, not {shown}.")
+        hint = " Comparators of ready-made maps go to js.compare_maps." if odd and is_comparator(odd[0]) else ""
+        known = "a jaxsim Measure such as js.RSA, its name, or a list of them"
+        raise TypeError(f"measure must be {known}, not {shown}.{hint}")
     return measures, several
 
 
@@ -47,6 +49,18 @@ def as_comparators(compare: Any) -> tuple[tuple[Measure, ...], bool]:
             shown = f"the measure {odd[0]}" if isinstance(odd[0], Measure) else repr(odd[0])
         raise TypeError(f"maps are compared by a comparator such as js.compare.spearman, or a list, not by {shown}.")
     return tuple(of_maps(c) for c in comparators), several
+
+
+def is_comparator(measure: Any) -> bool:
+    """Whether this compares ready-made maps: a function of two maps or the name of one, and no measure of features."""
+    if isinstance(measure, str):
+        return measure.replace("_", "-") in PARTS["compare"]
+    return callable(measure) and not isinstance(measure, (Measure, type))
+
+
+def means_maps(features: Any, measure: Any) -> bool:
+    """Whether the input is ready-made maps rather than features: it is `Maps`, or some measure is a comparator."""
+    return isinstance(features, Maps) or any(is_comparator(m) for m in _as_tuple(measure)[0])
 
 
 def _as_tuple(value: Any) -> tuple[tuple[Any, ...], bool]:
@@ -116,6 +130,17 @@ def check(measures: Sequence[Measure], nets: Networks) -> None:
             raise ValueError(f"{m} needs at least {min_images(m)} images; there are {nets.images}.")
         for shape, name in {s: n for n, s in reversed([*zip(nets.names, nets.shapes, strict=True)])}.items():
             _check_parts(m, shape, name)
+    _warn_of_channels(measures, nets)
+
+
+def _warn_of_channels(measures, nets):
+    """Warn of shapes (n, c, h, h) where a transform tells channels from positions and nobody said which come first."""
+    odd = [(n, s) for n, s in zip(nets.names, nets.shapes, strict=True) if len(s) == 4 and s[1] != s[2] == s[3] > 1]
+    minding = [m for m in measures if not declared(m.transform, TransformCapabilities).ignores_positions]
+    if nets.doubtful_channels and odd and minding:
+        text = f"network {odd[0][0]!r} of shape {odd[0][1]} looks as if its channels came first, and {minding[0]}"
+        remedy = 'takes them from the last axis; say channels="first", or channels="last" if they are there.'
+        warnings.warn(f"{text} {remedy}", UserWarning, stacklevel=4)
 
 
 def _check_parts(measure, shape, name):

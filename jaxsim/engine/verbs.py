@@ -27,8 +27,8 @@ from jaxsim.protocols import Comparator
 from jaxsim.results import Affinity, Maps, Provenance
 
 
-class Options(TypedDict, total=False):
-    """Keywords of `affinity` and `compare_maps`."""
+class MapOptions(TypedDict, total=False):
+    """Keywords of `compare_maps`."""
 
     against: Any
     ids: Any
@@ -36,6 +36,12 @@ class Options(TypedDict, total=False):
     align: bool
     missing: str
     memory: float | None
+
+
+class Options(MapOptions, total=False):
+    """Keywords of `affinity`."""
+
+    channels: Any
 
 
 @overload
@@ -51,6 +57,7 @@ def affinity(
     against_ids: Any = None,
     align: bool = False,
     missing: str = "shared",
+    channels: Any = None,
     memory: float | None = None,
 ) -> Affinity | list[Affinity]:
     """Similarity of networks with each other, or with others, over the same n images.
@@ -68,6 +75,7 @@ def affinity(
         align: match rows by id where networks hold their images in another order or miss some.
         missing: with `align`, "shared" uses the images that all networks have, "pairwise" for every pair of networks
             those that both have.
+        channels: "first" for features `(n, c, ...)`, as in PyTorch, or a mapping of name to "first" or "last".
         memory: budget in bytes for maps held at once; if None, half of the free memory, or 60 % of an accelerator's.
 
     Returns:
@@ -86,9 +94,9 @@ def affinity(
     'a'
     """
     measures, several = as_measures(measure)
-    x = inputs.networks(features, ids)
+    x = inputs.networks(features, ids, channels=channels)
     against_ids = ids_against(against, ids, against_ids)
-    y = None if against is None else inputs.networks(against, against_ids, "against")
+    y = None if against is None else inputs.networks(against, against_ids, "against", channels)
     if y is None and len(x.names) < 2:
         raise ValueError(f"affinity compares networks with each other; there is only {''.join(x.names)!r}.")
     found, undefined = _run(measures, x, y, align, missing, memory)
@@ -96,7 +104,7 @@ def affinity(
     return found if several else found[0]
 
 
-def maps(features: Any, measure: str | Measure, *, ids: Any = None, align: bool = False) -> Maps:
+def maps(features: Any, measure: str | Measure, *, ids: Any = None, align: bool = False, channels: Any = None) -> Maps:
     """Pairwise map of every network, `measure.pairwise(measure.transform(x))`: `Maps` with `values (T, n, n)`.
 
     >>> import jax, jaxsim as js
@@ -106,7 +114,7 @@ def maps(features: Any, measure: str | Measure, *, ids: Any = None, align: bool 
     (measure, *more), _ = as_measures(measure)
     if more:
         raise TypeError("maps takes one measure, not a list.")
-    nets = inputs.same_images(inputs.networks(features, ids), align=align)[0]
+    nets = inputs.same_images(inputs.networks(features, ids, channels=channels), align=align)[0]
     check([measure], nets)
     parts, rows = buckets(nets, [measure])
     values = maps_call(measure, parts, rows)
@@ -114,9 +122,9 @@ def maps(features: Any, measure: str | Measure, *, ids: Any = None, align: bool 
 
 
 @overload
-def compare_maps(maps: Any, compare: str | Comparator, **options: Unpack[Options]) -> Affinity: ...
+def compare_maps(maps: Any, compare: str | Comparator, **options: Unpack[MapOptions]) -> Affinity: ...
 @overload
-def compare_maps(maps: Any, compare: Sequence[str | Comparator], **options: Unpack[Options]) -> list[Affinity]: ...
+def compare_maps(maps: Any, compare: Sequence[str | Comparator], **options: Unpack[MapOptions]) -> list[Affinity]: ...
 def compare_maps(
     maps: Any,
     compare: str | Comparator | Sequence[str | Comparator],
@@ -132,7 +140,7 @@ def compare_maps(
 
     Args:
         maps: mapping of name to `(n, n)` or to condensed rows `(n (n - 1) / 2,)` in SciPy's order, a stack of either,
-            or the `Maps` of `js.maps`.
+            or `Maps`; or one map.
         compare: comparator such as `js.compare.spearman` or its name, or a list of them.
         against: other maps for the columns; None compares `maps` with themselves.
         ids: labels of the images, as for `affinity`; rows and columns of a map are aligned together.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsim.evaluation.truth import align, as_affinity, warn_undefined
+from jaxsim.evaluation.truth import align, as_affinity, warn_of_distances, warn_undefined
 from jaxsim.results import Affinity, Provenance, Saved, record
 from jaxsim.results.tables import Table, number
 
@@ -160,8 +160,10 @@ def evaluate(
     (Song et al. 2019). Equal values keep the affinity's order of sources.
 
     Args:
-        affinity: `(S, T)` prediction, higher is more similar: an `Affinity` or a DataFrame.
-        truth: measured transfer, higher is better; it may hold more networks, in another order.
+        affinity: `(S, T)` prediction, an `Affinity` or a DataFrame; higher is more similar, unless it is an `Affinity`
+            that says `distance`.
+        truth: measured transfer, higher is better unless it says `distance`; it may hold more networks, in another
+            order.
         diagonal: whether a target's own network counts as a source in the correlations.
         correlation: function of two float64 vectors; `spearman`, `pearson` or your own.
         top: values of k for `top_k_hits`.
@@ -171,7 +173,8 @@ def evaluate(
     Returns:
         The agreement. A target is NaN, listed in `undefined` and warned of, where fewer than 3 sources have
         both values or one of the columns is constant; its choice of source likewise, its own network left out.
-        `found` is also NaN for a target with no more than `relevant` candidates.
+        `found` is also NaN for a target with no more than `relevant` candidates. A matrix that seems to hold
+        distances, unsaid, is warned of.
 
     Raises:
         ValueError: the truth lacks networks of the affinity and `subset` is False, or the two share none.
@@ -189,6 +192,7 @@ def evaluate(
     used = both.used(diagonal)
     pairs = both.pairs(used)
     warn_undefined(both.targets, [fine for _, _, fine in pairs])
+    warn_of_distances(affinity, _falls(both))
     choices = [
         _choice(a, g, top, relevant) if fine else (np.full(len(top), np.nan), None)
         for a, g, fine in both.pairs(both.others)
@@ -206,6 +210,16 @@ def evaluate(
         truth=truth.provenance.measure,
         provenance=affinity.provenance,
     )
+
+
+def _falls(both) -> float | None:
+    """Mean rank correlation with the truth, own networks left out, if it is below zero by two standard errors."""
+    pairs = [(a, g) for a, g, fine in both.pairs(both.others) if fine]
+    if not pairs:
+        return None
+    mean = float(np.mean([spearman(a, g) for a, g in pairs]))
+    error = sum(1 / (len(a) - 1) for a, _ in pairs) ** 0.5 / len(pairs)  # of independent ranks
+    return mean if mean < -max(0.3, 1.96 * error) else None
 
 
 def _choice(a, g, top, relevant):

@@ -76,8 +76,8 @@ class Aligned(NamedTuple):
     """Prediction and truth over their shared networks, in the prediction's order.
 
     Attributes:
-        scores: `(S, T)` float64 prediction.
-        truth: `(S, T)` float64 measured transfer.
+        scores: `(S, T)` float64 prediction, higher is more similar.
+        truth: `(S, T)` float64 measured transfer, higher is better.
         finite: `(S, T)` whether both are finite.
         others: `(S, T)` whether, in addition, source and target are different networks.
         rows: `(S,)` positions of the sources in the prediction.
@@ -106,6 +106,34 @@ class Aligned(NamedTuple):
         return [(a, g, bool(a.size >= 3 and np.ptp(a) > 0 and np.ptp(g) > 0)) for a, g in pairs]
 
 
+def rising(affinity: Affinity) -> np.ndarray:
+    """Scores in float64 of which higher is more similar: distances and losses change their sign."""
+    values = on_host(affinity.values).astype(np.float64)
+    return -values if affinity.distance else values
+
+
+def warn_of_distances(affinity: Affinity, falls: float | None = None, stacklevel: int = 3) -> None:
+    """Warn of a matrix that holds distances although nobody said so.
+
+    Args:
+        affinity: the matrix.
+        falls: mean correlation with the truth, where that is clearly negative.
+        stacklevel: as for `warnings.warn`.
+    """
+    values = rising(affinity)
+    smallest = False
+    if falls is None and affinity.square and len(values) > 2 and np.isfinite(values).all():
+        others = np.where(np.eye(len(values), dtype=bool), np.inf, values)
+        smallest = bool((np.diag(values) < others.min(0)).all())
+    if falls is None and not smallest:
+        return
+    why = "has its least similar values on the diagonal" if smallest else f"falls where the truth rises ({falls:.2f})"
+    held, flag = ("similarities", False) if affinity.distance else ("distances", True)
+    remedy = f"if it holds {held}, give js.Affinity.from_array(..., distance={flag})"
+    text = f"the affinity ({affinity.provenance.measure}) {why}; {remedy}."
+    warnings.warn(text, RuntimeWarning, stacklevel=stacklevel)
+
+
 def align(affinity: Affinity, truth: Affinity, *, subset: bool) -> Aligned:
     """Select and order the truth's networks as the affinity has them.
 
@@ -116,8 +144,7 @@ def align(affinity: Affinity, truth: Affinity, *, subset: bool) -> Aligned:
     targets = _shared("targets", affinity.targets, truth, truth.targets, subset)
     rows, columns = [affinity.names.index(n) for n in names], [affinity.targets.index(t) for t in targets]
     there = [truth.names.index(n) for n in names], [truth.targets.index(t) for t in targets]
-    a = on_host(affinity.values).astype(np.float64)[np.ix_(rows, columns)]
-    g = on_host(truth.values).astype(np.float64)[np.ix_(*there)]
+    a, g = rising(affinity)[np.ix_(rows, columns)], rising(truth)[np.ix_(*there)]
     finite = np.isfinite(a) & np.isfinite(g)
     others = finite & (np.asarray(names)[:, None] != np.asarray(targets)[None, :])
     return Aligned(a, g, finite, others, rows, columns, targets)

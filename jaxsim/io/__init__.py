@@ -4,7 +4,7 @@ Reading never runs code from a file, and writing is whole or not at all.
 """
 
 from jaxsim.io.arrays import read_npz, write_npz
-from jaxsim.io.features import read_features
+from jaxsim.io.features import describe_shapes, read_features
 from jaxsim.io.files import atomic, write_text
 from jaxsim.io.limits import unlimited
 from jaxsim.io.matrices import TASKONOMY_17, read_matrix, write_csv_matrix
@@ -13,6 +13,7 @@ from jaxsim.io.pickles import load_pickle
 __all__ = [
     "TASKONOMY_17",
     "atomic",
+    "describe_shapes",
     "load_pickle",
     "read_features",
     "read_matrix",

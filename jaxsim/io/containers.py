@@ -1,6 +1,7 @@
-"""Reading safetensors and HDF5: arrays by name, memory-mapped where the bytes lie in the file as they are."""
+"""Reading safetensors, HDF5 and MATLAB: arrays by name, memory-mapped where their bytes lie in the file as they are."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,8 @@ def _safetensors_dtype(text: str, name: str) -> np.dtype:
 def read_hdf5(path: Path) -> dict[str, np.ndarray]:
     """Datasets of an HDF5 file by their path in it, `group/name`; links to other places are not followed.
 
-    Contiguous numeric datasets are memory-mapped; chunked or compressed ones are read into memory whole.
+    Contiguous numeric datasets are memory-mapped; chunked or compressed ones are read into memory whole. MATLAB stores
+    axes in reverse: those of datasets that it marks with `MATLAB_class` are turned back.
 
     Raises:
         ImportError: h5py is not installed.
@@ -98,8 +100,9 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
 
     def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            found[name] = _dataset(path, item)
+        if isinstance(item, h5py.Dataset) and not name.startswith("#refs#/"):
+            values = _dataset(path, item)
+            found[name] = _turned(name, values, item) if "MATLAB_class" in item.attrs else values
 
     with naming(path), h5py.File(path, "r") as file:
         file.visititems(visit)
@@ -154,3 +157,75 @@ def _text(path: Path, dataset: Any) -> np.ndarray:
 
 def _refuse_table(dataset: Any) -> np.ndarray:
     raise ValueError(f"dataset {dataset.name!r} holds text in several axes")
+
+
+def _turned(name: str, values: np.ndarray, dataset: Any) -> np.ndarray:
+    """A dataset that MATLAB wrote, with the axes that it had there; text as text."""
+    kind = str(np.asarray(dataset.attrs["MATLAB_class"]).astype(str))
+    if "MATLAB_empty" in dataset.attrs or "MATLAB_sparse" in dataset.attrs:
+        raise ValueError(f"the MATLAB array {name!r} is empty or sparse; store it as a full array")
+    if kind == "cell":
+        texts = [dataset.file[reference] for reference in values.T.ravel("F")]
+        if any(str(np.asarray(t.attrs.get("MATLAB_class", "")).astype(str)) != "char" for t in texts):
+            raise ValueError(f"the MATLAB cell array {name!r} holds more than text; store arrays as variables")
+        return np.asarray(["".join(map(chr, t[()].ravel().tolist())) for t in texts])
+    if kind == "char":
+        return np.asarray(["".join(map(chr, row)).rstrip() for row in values.T.tolist()])
+    return _ids_of_matlab(name, values.T)
+
+
+def _ids_of_matlab(name: str, values: np.ndarray) -> np.ndarray:
+    """Whole numbers in one axis where an array is named as image ids, since MATLAB has rows and columns of doubles."""
+    if name.rpartition("/")[2] not in ("image_ids", "ids") or values.dtype.kind != "f":
+        return values
+    flat = values.ravel()
+    return flat.astype(np.int64) if np.all(flat == np.round(flat)) else flat
+
+
+def read_matlab(path: Path) -> dict[str, np.ndarray]:
+    """Numeric variables and fields of a MATLAB file, `struct/field`; text and cells of text as text.
+
+    An element of an array of structs is named by its field `name`, or by its place: `struct/name/field`.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ImportError: it is of version 7.3, and h5py is not installed.
+        ValueError: the file is damaged, or holds variables of other kinds.
+    """
+    from scipy.io import loadmat
+
+    with naming(path):
+        with open(path, "rb") as file:
+            modern = b"\x89HDF" in (file.read(4), file.seek(512) and file.read(4))
+        if not modern:
+            variables = loadmat(path)
+            return dict(pair for name, x in variables.items() if name[:2] != "__" for pair in _variable(name, x))
+    return read_hdf5(path)
+
+
+def _variable(name: str, values: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """Arrays of a variable of MATLAB, those of structs one by one."""
+    if getattr(values, "dtype", None) is None or not isinstance(values, np.ndarray):
+        raise ValueError(f"variable {name!r} is a {type(values).__name__}; store it as a full array")
+    if values.dtype.names:
+        elements = values.ravel("F")
+        for k, element in enumerate(elements):
+            label = _first_text(element["name"]) if "name" in values.dtype.names else ""
+            place = name if len(elements) == 1 else f"{name}/{label or k}"
+            for field in values.dtype.names:
+                if not _is_text(element[field]):
+                    yield from _variable(f"{place}/{field}", element[field])
+    elif values.dtype.hasobject:
+        if not all(_is_text(cell) for cell in values.ravel()):
+            raise ValueError(f"the MATLAB cell array {name!r} holds more than text; store arrays as variables")
+        yield name, np.asarray([_first_text(cell) for cell in values.ravel("F")])
+    else:
+        yield name, _ids_of_matlab(name, values)
+
+
+def _is_text(values: Any) -> bool:
+    return isinstance(values, np.ndarray) and values.dtype.kind == "U"
+
+
+def _first_text(values: Any) -> str:
+    return str(values.ravel()[0]) if _is_text(values) and values.size else ""

@@ -1,6 +1,8 @@
-"""Reading features of many networks, with the labels of their images, from a file or a folder of files."""
+"""Reading features of many networks, with the labels of their images, from files and folders."""
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,25 +10,37 @@ import numpy as np
 
 from jaxsim.io import limits
 from jaxsim.io.arrays import map_npz, read_npy, texts
-from jaxsim.io.containers import read_hdf5, read_safetensors
+from jaxsim.io.containers import read_hdf5, read_matlab, read_safetensors
+from jaxsim.io.tables import read_table
 
 _ID_NAMES = ("image_ids", "ids")
+_OWN_FILES = ("image_ids.npy", "image_ids.txt", "features.json")
 _PASSED_OVER = (".txt", ".md", ".rst", ".json", ".csv", ".tsv", ".yaml", ".yml", ".toml", ".log", ".png")
 
 ImageIds = tuple[str, ...]
+Ids = dict[str, ImageIds] | ImageIds | None
+Paths = str | Path | Sequence[str | Path]
 
 
-def read_features(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, ImageIds] | ImageIds | None]:
+def read_features(
+    path: Paths, *, stack: bool | None = None, per_image: bool = False
+) -> tuple[dict[str, np.ndarray], Ids]:
     r"""Read the features of several networks and, where there are any, the ids of their images.
 
     `path` may be
 
     * a folder: one file per network, named by the file's stem; a file that holds several arrays gives `stem/key` for
-      each. Files are taken in the order of their names. Text, JSON, CSV and PNG files and hidden files are passed over;
-      any other file or a subfolder is an error;
-    * `.npz`, `.safetensors`, `.h5`, `.hdf5`: one entry per network, HDF5 groups joined by `/`;
-    * `.npy`: a stack `(T, n, ...)` of at least three axes, named `network_0`, `network_1`, ...; or a pickled dict of
-      name -> array, as the authors of DDS publish their features, read through an allow-list.
+      each. Files are taken in the order of their names. Hidden files are passed over, and so, with a warning that names
+      them, are text, JSON and PNG files, and tables beside other files; any other file or a subfolder is an error;
+    * `.npz`, `.safetensors`, `.h5`, `.hdf5`, `.mat`: one entry per network, groups joined by `/`. Axes that MATLAB
+      reversed in HDF5 are turned back;
+    * `.npy`: a stack `(T, n, ...)` of at least three axes, named `network_0`, `network_1`, ... (see `stack`), or one
+      network `(n, d)`; or a pickled dict of name -> array, as the authors of DDS publish their features, read through
+      an allow-list;
+    * `.csv`, `.tsv`: a table of one network, a row an image and a column a feature, cells separated by commas,
+      semicolons (then a decimal comma is read too) or tabs; names of columns and a first column of image ids are
+      recognized;
+    * a list of these. Every npy file is then one network; a file or folder with several gives `stem/key` for each.
 
     Image ids come from an entry named `image_ids` or `ids` (of `group/ids` and `ids`, the one in a network's
     own group), else from `image_ids.npy` or `image_ids.txt` (one per line) in the folder or beside the file.
@@ -34,6 +48,13 @@ def read_features(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Im
     Arrays are memory-mapped, read-only, from npy, safetensors, uncompressed npz and contiguous HDF5, and
     read whole otherwise. Their dtypes are those of the file (bfloat16 as `ml_dtypes.bfloat16`); dtypes,
     shapes and the number of ids are left to the caller to check.
+
+    Args:
+        path: a file, a folder, or a list of them.
+        stack: whether each npy file holds several networks, `(T, n, ...)`, or one, `(n, ...)`. None takes a single
+            file of at least three axes for a stack, and warns where it may well be one network.
+        per_image: read a folder of one npz or npy file per image, as feature extractors write. The file's name is
+            the image's id; every entry is a network, and so is every subfolder of such files.
 
     Returns:
         The features by name, and the ids: one tuple when all networks share it, a dict by network name when
@@ -55,25 +76,129 @@ def read_features(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Im
         >>> {name: x.shape for name, x in features.items()}, ids
         ({'resnet': (3, 8), 'vgg': (3, 4)}, ('cat', 'dog', 'bird'))
     """
-    path = Path(path)
+    paths = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
+    if not paths:
+        raise ValueError("there is no file or folder to read features from.")
+    alone = len(paths) == 1
+    read = {one: _read_per_image(one) if per_image else _read_one(one, stack, alone) for one in paths}
+    if len(read) < len(paths):
+        raise ValueError(f"{Counter(paths).most_common(1)[0][0]} is given twice.")
+    if alone:
+        features, ids = read[paths[0]]
+    else:
+        features, ids = _join(read)
+    _warn_of_few_images(features, paths, per_image)
+    return features, ids
+
+
+def describe_shapes(features: Mapping[str, np.ndarray]) -> str:
+    """Sizes of networks, images and features in words.
+
+    Example:
+        >>> describe_shapes({"a": np.ones((3, 7, 7, 16)), "b": np.ones((3, 7, 7, 32))})
+        '2 networks x 3 images x 7 x 7 x 16 to 32 features'
+    """
+    shapes = [np.shape(x) for x in features.values()]
+    count = f"{len(shapes)} network{'s' * (len(shapes) != 1)}"
+    if len({len(s) for s in shapes}) > 1:
+        return f"{count} x {_range([s[:1] for s in shapes])} images x {_range([[len(s)] for s in shapes])} axes"
+    images, rest = _range([s[:1] for s in shapes]), [_range(axis) for axis in zip(*shapes, strict=True)][1:]
+    return " x ".join([count, f"{images} images", *rest]) + (" features" if rest else "")
+
+
+def _range(sizes: Sequence[Any]) -> str:
+    flat = [int(n) for size in sizes for n in np.atleast_1d(size)]
+    return str(flat[0]) if min(flat) == max(flat) else f"{min(flat)} to {max(flat)}"
+
+
+def _warn_of_few_images(features: Mapping[str, np.ndarray], paths: list[Path], per_image: bool) -> None:
+    fewest = min((len(x) for x in features.values() if x.ndim), default=0)
+    if len(features) <= fewest or "network_0" in features:  # a stack, of which _unstack has said so
+        return
+    where = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and others"
+    remedy = "" if per_image else "; if every array holds one image, pass per_image=True"
+    text = f"{where} was read as {len(features)} networks of {fewest} images, which is fewer images than networks"
+    warnings.warn(f"{text}{remedy}.", UserWarning, stacklevel=3)
+
+
+def _join(read: Mapping[Path, tuple[dict[str, np.ndarray], Ids]]) -> tuple[dict[str, np.ndarray], Ids]:
+    """Networks of several files and folders, named by the shortest end of the path that tells them apart."""
+    features: dict[str, np.ndarray] = {}
+    ids: dict[str, ImageIds] = {}
+    for label, (found, own) in zip(_labels(list(read)), read.values(), strict=True):
+        for key, values in found.items():
+            name = label if len(found) == 1 else f"{label}/{key}"
+            if name in features:
+                raise ValueError(f"two networks have the name {name!r}; rename one of the files.")
+            features[name] = values
+            if own is not None:
+                ids[name] = own[key] if isinstance(own, dict) else own
+    return features, _combine("the files together", list(features), ids, None)
+
+
+def _labels(paths: list[Path]) -> list[str]:
+    parts = [p.absolute().with_suffix("").parts if p.is_file() else p.absolute().parts for p in paths]
+    for depth in range(1, max(map(len, parts))):
+        labels = ["/".join(p[-depth:]) for p in parts]
+        if len(set(labels)) == len(labels):
+            return labels
+    return ["/".join(p.absolute().parts[1:]) for p in paths]
+
+
+def _read_one(path: Path, stack: bool | None, alone: bool) -> tuple[dict[str, np.ndarray], Ids]:
     if not path.exists():
         raise FileNotFoundError(f"{path} is not there.")
     if path.is_dir():
-        features, own = _read_folder(path)
+        features, own = _read_folder(path, bool(stack))
         shared = _ids_in(path)
     else:
-        features, own = _read_file(path)
+        features, own = _read_file(path, stack=stack if stack is not None or alone else False)
         shared = _ids_in(path.parent)
     if not features:
         raise ValueError(f"{path} holds no features.")
     return features, _combine(path, list(features), own, shared)
 
 
-def _read_folder(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, ImageIds]]:
+def _read_per_image(folder: Path) -> tuple[dict[str, np.ndarray], Ids]:
+    """One npz or npy file per image, in the folder or in one subfolder per network."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; files of one image each are read from a folder of them.")
+    inside = [sub for sub in sorted(folder.iterdir()) if sub.is_dir() and not sub.name.startswith((".", "__"))]
+    files = _feature_files(folder, (".npy", ".npz"), inside)
+    if inside and files:
+        raise ValueError(f"{folder} holds {files[0].name} beside the subfolder {inside[0].name}; give one kind.")
     features: dict[str, np.ndarray] = {}
     ids: dict[str, ImageIds] = {}
-    for file in _feature_files(folder):
-        arrays, own = _read_file(file, stacks=False)
+    for place in inside or [folder]:
+        own = _feature_files(place, (".npy", ".npz")) or _no_files(place)
+        for key, values in _stack_images(own).items():
+            name = "/".join(part for part in (place.name if inside else "", key) if part) or folder.name
+            features[name], ids[name] = values, tuple(file.stem for file in own)
+    return features, _combine(folder, list(features), ids, None)
+
+
+def _stack_images(files: list[Path]) -> dict[str, np.ndarray]:
+    """Arrays of one image each as one array a key, without the axis of length one that batches leave."""
+    read = [_read_file(file, stack=False, name="")[0] for file in files]
+    keys, stems = set(read[0]), Counter(file.stem for file in files)
+    if twice := [stem for stem, count in stems.items() if count > 1]:
+        raise ValueError(f"{files[0].parent} holds two files of the image {twice[0]!r}.")
+    for file, arrays in zip(files, read, strict=True):
+        if odd := keys.symmetric_difference(arrays):
+            raise ValueError(f"{files[0]} and {file} differ: {sorted(odd)[0]!r} is in one of them alone.")
+        for key in read[0]:
+            if arrays[key].shape != read[0][key].shape:
+                shapes = f"{read[0][key].shape} and {arrays[key].shape}"
+                raise ValueError(f"{files[0]} and {file} hold arrays of shapes {shapes}; all images need one shape.")
+    found = {key: np.stack([arrays[key] for arrays in read]) for key in read[0]}
+    return {key: x[:, 0] if x.ndim > 2 and x.shape[1] == 1 else x for key, x in found.items()}
+
+
+def _read_folder(folder: Path, stack: bool) -> tuple[dict[str, np.ndarray], dict[str, ImageIds]]:
+    features: dict[str, np.ndarray] = {}
+    ids: dict[str, ImageIds] = {}
+    for file in _feature_files(folder, tuple(_READERS)) or _no_files(folder):
+        arrays, own = _read_file(file, stack=stack)
         for key, values in arrays.items():
             name = file.stem if len(arrays) == 1 else f"{file.stem}/{key}"
             if name in features:
@@ -84,52 +209,81 @@ def _read_folder(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, ImageId
     return features, ids
 
 
-def _feature_files(folder: Path) -> list[Path]:
-    found = []
+def _feature_files(folder: Path, suffixes: tuple[str, ...], allowed: Sequence[Path] = ()) -> list[Path]:
+    """Files of these suffixes; tables only where there are no others. What is passed over is named in a warning."""
+    found, passed = [], []
     for file in sorted(folder.iterdir()):
-        if file.name.startswith((".", "__")) or file.name in ("image_ids.npy", "image_ids.txt"):
+        if file.name.startswith((".", "__")) or file.name in _OWN_FILES or file in allowed:
             continue
-        if file.suffix.lower() in _READERS and file.is_file():
+        suffix = file.suffix.lower()
+        if suffix in suffixes and file.is_file():
             found.append(file)
-        elif file.is_dir() or file.suffix.lower() not in _PASSED_OVER:
+        elif file.is_dir() or suffix not in _PASSED_OVER:
             kind = "a subfolder" if file.is_dir() else "no features file"
-            raise ValueError(f"{folder} holds {file.name}, which is {kind} ({_known()}).")
-    if not found:
-        raise ValueError(f"{folder} holds no features file ({_known()}).")
+            remedy = "; if every file holds one image, pass per_image=True" if file.is_dir() else ""
+            raise ValueError(f"{folder} holds {file.name}, which is {kind} ({_known()}){remedy}.")
+        else:
+            passed.append(file)
+    tables = [file for file in found if file.suffix.lower() in _TABLES]
+    if len(tables) < len(found):
+        found, passed = [file for file in found if file not in tables], passed + tables
+    if found and passed:
+        names = ", ".join(sorted(file.name for file in passed)[:5]) + (" and others" if len(passed) > 5 else "")
+        text = f"{folder}: {names} not read as features; give the files by name if they should be."
+        warnings.warn(text, UserWarning, stacklevel=2)
     return found
+
+
+def _no_files(folder: Path) -> list[Path]:
+    raise ValueError(f"{folder} holds no features file ({_known()}).")
 
 
 def _known() -> str:
     return "features are read from " + ", ".join(_READERS)
 
 
-def _read_file(path: Path, *, stacks: bool = True) -> tuple[dict[str, np.ndarray], dict[str, ImageIds]]:
-    """The arrays of one file by key and, by the same keys, the ids that the file gives them."""
+def _read_file(
+    path: Path, *, stack: bool | None, name: str | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, ImageIds]]:
+    """The arrays of one file by key and, by the same keys, the ids that the file gives them.
+
+    `stack` is that of `read_features`; `name` is for an array without one, the stem by default.
+    """
     if path.suffix.lower() not in _READERS:
         raise ValueError(f"{path} has the unknown suffix {path.suffix!r} ({_known()}).")
     entries = _READERS[path.suffix.lower()](path)
     arrays: dict[str, np.ndarray] = {}
     for key, values in entries.items():
-        for name, array in _open_pickled(path, key, values):
-            if name in arrays:
-                raise ValueError(f"{path} holds two networks named {name!r}.")
-            arrays[name] = array
+        for label, array in _open_pickled(path, key, values):
+            if label in arrays:
+                raise ValueError(f"{path} holds two networks named {label!r}.")
+            arrays[label] = array
     ids = _take_ids(path, arrays)
-    if stacks and list(arrays) == [""]:
-        arrays = _unstack(path, arrays[""])
-    return arrays, {name: own for name in arrays if (own := _nearest(name, ids)) is not None}
+    if list(arrays) == [""]:
+        stack = stack if path.suffix.lower() == ".npy" else False
+        arrays = _unstack(path, arrays[""], stack) or {path.stem if name is None else name: arrays[""]}
+    return arrays, {label: own for label in arrays if (own := _nearest(label, ids)) is not None}
 
 
 def _npy(path: Path) -> dict[str, Any]:
     return {"": read_npy(path)}
 
 
+def _table(path: Path) -> dict[str, Any]:
+    values, ids = read_table(path)
+    return {"": values} | ({} if ids is None else {"ids": np.asarray(ids)})
+
+
+_TABLES = (".csv", ".tsv")
 _READERS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
     ".npy": _npy,
     ".npz": map_npz,
     ".safetensors": read_safetensors,
     ".h5": read_hdf5,
     ".hdf5": read_hdf5,
+    ".mat": read_matlab,
+    ".csv": _table,
+    ".tsv": _table,
 }
 
 
@@ -165,15 +319,25 @@ def _numbers(values: Any, seen: dict[int, int]) -> int:
     return seen[id(values)]
 
 
-def _unstack(path: Path, stack: np.ndarray) -> dict[str, np.ndarray]:
-    if stack.size == 0:
-        raise ValueError(f"{path} has shape {stack.shape}: it holds no numbers.")
-    if stack.ndim < 3:
-        raise ValueError(
-            f"{path} has shape {stack.shape}: one npy file must hold a stack (T, n, ...) or a dict, "
-            "and a folder one file per network."
-        )
-    return {f"network_{i}": stack[i] for i in range(len(stack))}
+def _unstack(path: Path, array: np.ndarray, stack: bool | None) -> dict[str, np.ndarray]:
+    """The networks of a stack; none where the array is one network."""
+    if array.size == 0:
+        raise ValueError(f"{path} has shape {array.shape}: it holds no numbers.")
+    if stack and array.ndim < 3:
+        raise ValueError(f"{path} has shape {array.shape}, which is no stack of networks (T, n, ...).")
+    if stack is False or array.ndim < 3:
+        return {}
+    if stack is None and may_be_one_network(array.shape):
+        networks, images, *_ = array.shape
+        read = f"{path} has shape {array.shape} and was read as {networks} networks of {images} images"
+        text = f"{read}; if it holds one network of {networks} images, pass stack=False, otherwise stack=True."
+        warnings.warn(text, UserWarning, stacklevel=4)
+    return {f"network_{i}": array[i] for i in range(len(array))}
+
+
+def may_be_one_network(shape: Sequence[int]) -> bool:
+    """Whether a stack `(T, n, ...)` looks like one network: more networks than images, or one square image each."""
+    return shape[0] > shape[1] or (len(shape) == 4 and (shape[1] == shape[2] or shape[2] == shape[3]))
 
 
 def _take_ids(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, ImageIds]:
@@ -217,9 +381,7 @@ def _as_ids(values: Any, where: str) -> ImageIds:
     return tuple(ids)
 
 
-def _combine(
-    path: Path, names: list[str], own: Mapping[str, ImageIds], shared: ImageIds | None
-) -> dict[str, ImageIds] | ImageIds | None:
+def _combine(path: Path | str, names: list[str], own: Mapping[str, ImageIds], shared: ImageIds | None) -> Ids:
     if not own:
         return shared
     ids = {name: found for name in names if (found := own.get(name, shared)) is not None}

@@ -11,6 +11,7 @@ import numpy as np
 from jaxsim.io.arrays import naming, read_npz, texts
 from jaxsim.io.files import parse_json, printable, repeated, write_text
 from jaxsim.io.pickles import load_pickle
+from jaxsim.io.tables import read_rows
 
 TASKONOMY_17 = (
     "autoencoder",
@@ -78,7 +79,7 @@ def read_matrix(path: str | Path, key: str | None = None) -> Labeled:
     * `.pkl`, `.pickle`: a dict of `source__target` -> number, as Taskonomy releases its affinities and win rates, read
       through an allow-list. Keys of higher order (`source1__source2__target`) are left out; a pair without a key is
       NaN. Tasks are in the order of `TASKONOMY_17`, then all others by name;
-    * `.csv`: as `write_csv_matrix` writes it; an empty cell is NaN;
+    * `.csv`, `.tsv`: as `write_csv_matrix` writes it, separated by commas, semicolons or tabs; an empty cell is NaN;
     * `.npz`: a two-axis entry with its names in `KEY__sources` and `KEY__targets`, in `names` (and `targets` where the
       columns differ), in `tasks`, or in a saved record. `key` says which entry; by default `values`, or the only
       two-axis entry.
@@ -105,11 +106,11 @@ def read_matrix(path: str | Path, key: str | None = None) -> Labeled:
         raise FileNotFoundError(f"{path} is not there or is not a file.")
     if suffix == ".npz":
         return _checked(path, *_from_npz(path, read_npz(path), key))
-    if suffix not in (".csv", ".pkl", ".pickle"):
-        raise ValueError(f"{path} has the unknown suffix {suffix!r}: matrices are read from .npz, .csv, .pkl.")
+    if suffix not in (".csv", ".tsv", ".pkl", ".pickle"):
+        raise ValueError(f"{path} has the unknown suffix {suffix!r}: matrices are read from .npz, .csv, .tsv, .pkl.")
     if key is not None:
         raise ValueError(f"{path} holds one matrix, so there is no entry {key!r} to choose.")
-    return _checked(path, *(_from_csv(path) if suffix == ".csv" else _from_pickle(path)))
+    return _checked(path, *(_from_csv(path) if suffix in (".csv", ".tsv") else _from_pickle(path)))
 
 
 def _checked(path: Path, values: np.ndarray, names: Iterable[str], targets: Iterable[str]) -> Labeled:
@@ -150,11 +151,7 @@ def _task_order(tasks: set[str]) -> list[str]:
 
 
 def _from_csv(path: Path) -> Named:
-    try:
-        with naming(path), open(path, encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file, strict=True) if row]
-    except csv.Error as error:
-        raise ValueError(f"{path} is not a CSV table: {error}.") from error
+    rows = read_rows(path)
     if len(rows) < 2 or len(rows[0]) < 2:
         raise ValueError(f"{path} has no table with names in its first row and first column.")
     targets, names = rows[0][1:], [row[0] for row in rows[1:]]

@@ -14,6 +14,7 @@ from jaxsim.engine.checks import (
     as_measures,
     check,
     ids_against,
+    means_maps,
     min_images,
     say_undefined,
     undefined_networks,
@@ -24,7 +25,7 @@ from jaxsim.engine.padding import buckets
 from jaxsim.measures import Measure
 from jaxsim.protocols import Comparator, ComparatorCapabilities, Draws, Scheme, SchemeCapabilities, declared
 from jaxsim.resampling.program import FORMS, Source, prepare_call, resampled_call, whole_call, without_estimate
-from jaxsim.results import Maps, Provenance, Resamples
+from jaxsim.results import Provenance, Resamples
 from jaxsim.statistics.checks import as_key
 
 WEIGHTINGS_AT_ONCE = 8
@@ -46,6 +47,7 @@ class Options(TypedDict, total=False):
     progress: Callable[[int, int], None] | None
     memory: float | None
     estimate: bool
+    channels: Any
 
 
 @overload
@@ -68,14 +70,15 @@ def resample(
     progress: Callable[[int, int], None] | None = None,
     memory: float | None = None,
     estimate: bool = True,
+    channels: Any = None,
 ) -> Resamples | list[Resamples]:
     """Scores of all networks on the full sample and on B resamples of the images, in one device call.
 
     Works inside `jax.jit`, `vmap`, `grad` and `scan`; checks of values are then skipped.
 
     Args:
-        features: as for `js.affinity`; or `Maps`, with comparators as measures.
-        measure: a measure or its name, or a list; a comparator for `Maps`.
+        features: as for `js.affinity`; with comparators as measures, maps as for `js.compare_maps`.
+        measure: a measure of features, or a comparator of maps, or the name of one, or a list of either.
         scheme: `HalfSamples()`, whose intervals hold their level, `Bootstrap()`, `BayesianBootstrap()`,
             `Subsample(size)`, `Jackknife()` or `Permutation()`; or the name of one.
         n_resamples: B; 100 by default where the scheme does not say it itself (jackknife, explicit weights or indices).
@@ -90,6 +93,7 @@ def resample(
         memory: budget in bytes for what is held per chunk of resamples.
         estimate: False leaves out the full-sample scores (NaN), which for small subsets of many images cost more than
             all the resamples; for `Subsample` only.
+        channels: "first" for features `(n, c, ...)`, as for `js.affinity`.
 
     Returns:
         `Resamples` with `values (B, S, T)` and `estimate (S, T)`, or a list of them.
@@ -104,7 +108,7 @@ def resample(
     >>> R.values.shape, R.interval(0.95).shape
     ((50, 3, 3), (2, 3, 3))
     """
-    x, y, measures, several = _read(features, against, ids, ids_against(against, ids, against_ids), measure)
+    x, y, measures, several = _read(features, against, ids, ids_against(against, ids, against_ids), measure, channels)
     x, *rest = inputs.same_images(*([x] if y is None else [x, y]), align=align)
     y = rest[0] if rest else None
     for nets in (x, *rest):
@@ -131,12 +135,14 @@ def resample(
     return made if several else made[0]
 
 
-def _read(features, against, ids, against_ids, measure):
-    if not isinstance(features, Maps):
-        y = None if against is None else inputs.networks(against, against_ids, "against")
-        return inputs.networks(features, ids), y, *as_measures(measure)
+def _read(features, against, ids, against_ids, measure, channels):
+    if not means_maps(features, measure):
+        measures = as_measures(measure)
+        y = None if against is None else inputs.networks(against, against_ids, "against", channels)
+        return inputs.networks(features, ids, channels=channels), y, *measures
+    measures = as_comparators(measure)
     y = None if against is None else inputs.square_maps(against, against_ids)
-    return inputs.square_maps(features, ids), y, *as_comparators(measure)
+    return inputs.square_maps(features, ids), y, *measures
 
 
 def _as_scheme(scheme) -> Scheme:

@@ -1,9 +1,11 @@
 """Records of matrices: scores of networks with networks, and maps of images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jaxsim.io.files import repeated
 from jaxsim.results import tables
@@ -26,6 +28,7 @@ class Scores(Saved):
     names: tuple[str, ...]
     targets: tuple[str, ...]
     against: bool
+    distance: bool = False
     _full_sample = "values"
     """Name of the array `(S, T)` of full-sample scores."""
 
@@ -44,7 +47,8 @@ class Scores(Saved):
             raise ValueError(f"no target is named {target!r}; there are {', '.join(self.targets)}.")
         column = on_host(getattr(self, self._full_sample))[:, self.targets.index(target)]
         pairs = [(n, float(v)) for n, v in zip(self.names, column, strict=True) if n != target or self.against]
-        return sorted(pairs, key=lambda p: (np.isnan(p[1]), -p[1]))
+        sign = 1 if self.distance else -1
+        return sorted(pairs, key=lambda p: (np.isnan(p[1]), sign * p[1]))
 
 
 def wrong_labels(found: Any) -> str | None:
@@ -66,7 +70,7 @@ class Affinity(Scores):
     """Similarity scores of networks with networks.
 
     Attributes:
-        values: `(T, T)`, or `(S, T)` for two sets; higher is more similar; NaN where undefined.
+        values: `(T, T)`, or `(S, T)` for two sets; higher is more similar unless `distance`; NaN where undefined.
         images: number of images behind each score, an integer array of the same shape; None where a file does not say.
         names: names of the rows (sources).
         targets: names of the columns; the same tuple as `names` for a square matrix.
@@ -82,6 +86,8 @@ class Affinity(Scores):
     undefined: tuple[tuple[str, int], ...] = ()
     against: bool = False
     """Whether the columns are another set of networks, even if their names are the same."""
+    distance: bool = False
+    """Whether lower is more similar (distances, losses)."""
     _optional = ("images",)
 
     @classmethod
@@ -93,15 +99,17 @@ class Affinity(Scores):
         *,
         measure: str,
         against: bool = False,
+        distance: bool = False,
     ) -> "Affinity":
         """Numbers that were made elsewhere, such as measured transfer, as a record on the host.
 
         Args:
-            values: `(S, T)`, higher is more similar.
+            values: `(S, T)`, higher is more similar unless `distance`.
             names: of the rows.
             targets: names of the columns; those of the rows by default.
             measure: what the numbers are.
             against: whether the columns are another set of networks, even if their names are the same.
+            distance: whether lower is more similar, as for distances and losses.
 
         Raises:
             ValueError: the values are not one for each name and target.
@@ -118,7 +126,7 @@ class Affinity(Scores):
             raise ValueError(f"values of shape {values.shape} are not {len(names)} names by {len(targets)} targets.")
         notes = ("given, not computed here: the number of images is not known",)
         given = Provenance(measure=measure, dtype=str(values.dtype), device="host", notes=notes)
-        return cls(values, None, names, targets, given, against=against)
+        return cls(values, None, names, targets, given, against=against, distance=distance)
 
     def table(self) -> tables.Table:
         """Scores of sources (rows) with targets (columns)."""
@@ -127,6 +135,7 @@ class Affinity(Scores):
             fewest, most = np.min(np.asarray(self.images)), np.max(np.asarray(self.images))
             images = f", {most} images" if fewest == most else f", {fewest} to {most} images"
         title = f"{self.provenance.measure}, {len(self.names)} x {len(self.targets)}{images}"
+        title += ", lower is more similar" if self.distance else ""
         return tables.matrix(title, on_host(self.values), self.names, self.targets)
 
     def to_pandas(self):
@@ -141,6 +150,58 @@ class Affinity(Scores):
         return xr.DataArray(on_host(self.values), coords, ("source", "target"), self.provenance.measure)
 
 
+ONE_MAP = "map"
+"""Name of a map that was given alone and without one."""
+
+
+def image_count(entries: int) -> int | None:
+    """Number of images n of a condensed map of n (n - 1) / 2 entries; None where there is no such n.
+
+    >>> image_count(6), image_count(7)
+    (4, None)
+    """
+    n = round((1 + (1 + 8 * entries) ** 0.5) / 2)
+    return n if n * (n - 1) // 2 == entries and n >= 2 else None
+
+
+def square_map(name: str, m: Any) -> Any:
+    """A map `(n, n)`, from itself or from its condensed row in SciPy's order.
+
+    Raises:
+        ValueError: it is neither square and symmetric nor of length n (n - 1) / 2.
+    """
+    traced = isinstance(m, Tracer)
+    if m.ndim == 1:
+        n = image_count(m.size)
+        if n is None:
+            raise ValueError(f"map {name!r} has {m.size} entries, which is n (n - 1) / 2 for no n.")
+        i, j = np.triu_indices(n, 1)
+        if traced:
+            return jnp.zeros((n, n), m.dtype).at[i, j].set(m).at[j, i].set(m)
+        full = np.zeros((n, n), m.dtype)
+        full[i, j] = np.asarray(m)
+        return full + full.T
+    check_square(name, m.shape)
+    if not traced:
+        host = np.where(np.isfinite(m), m, 0)
+        if np.max(np.abs(host - host.T), initial=0) > 1e-4 * np.max(np.abs(host), initial=0):
+            raise ValueError(f"map {name!r} is not symmetric; condensed rows are given by name, {{name: row}}.")
+    return m
+
+
+def check_square(name: str, shape: tuple[int, ...]) -> None:
+    """Refuse a map that is not `(n, n)`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if len(shape) != 2 or shape[0] != shape[1]:
+        raise ValueError(
+            f"map {name!r} has shape {tuple(shape)}; it must be (n, n), or condensed to n (n - 1) / 2; features are "
+            "compared by a measure such as js.RSA."
+        )
+
+
 @record(arrays={"values": ("names", "ids", "ids")}, check=wrong_labels)
 class Maps(Saved):
     """Pairwise maps (dissimilarity or kernel matrices) of networks over the same images.
@@ -149,6 +210,7 @@ class Maps(Saved):
         values: `(T, n, n)`.
         names: the networks.
         ids: labels of the images, or None.
+        condensed: whether they were given without a diagonal, which is then zero.
         provenance: measure, dtype, device and versions.
     """
 
@@ -156,6 +218,110 @@ class Maps(Saved):
     names: tuple[str, ...]
     provenance: Provenance
     ids: tuple[str, ...] | None = None
+    condensed: bool = False
+
+    @classmethod
+    def from_array(
+        cls,
+        values: Any,
+        names: Sequence[str] | None = None,
+        *,
+        ids: Sequence[Any] | None = None,
+        measure: str = "given",
+    ) -> "Maps":
+        """Maps that were made elsewhere (RDMs, kernels), as a record on the host.
+
+        Args:
+            values: one map `(n, n)`, or a stack of them `(T, n, n)`.
+            names: one a map; `network_0`, ... by default.
+            ids: labels of the images.
+            measure: what the numbers are.
+
+        Raises:
+            ValueError: a map is not square and symmetric, or names or labels do not fit.
+
+        Example:
+            >>> import numpy as np, jaxsim as js
+            >>> rdm = np.abs(np.subtract.outer(np.arange(4.0), np.arange(4.0)))
+            >>> js.Maps.from_array(rdm, ["it"]).values.shape
+            (1, 4, 4)
+        """
+        values = np.asarray(values)
+        if values.ndim not in (2, 3):
+            raise ValueError(f"maps of shape {values.shape} are neither one map (n, n) nor a stack (T, n, n).")
+        return cls._given(values[None] if values.ndim == 2 else values, names, ids, measure)
+
+    @classmethod
+    def from_condensed(
+        cls,
+        values: Any,
+        names: Sequence[str] | None = None,
+        *,
+        ids: Sequence[Any] | None = None,
+        measure: str = "given",
+    ) -> "Maps":
+        """Maps from the entries above their diagonals, in SciPy's order: `(n (n - 1) / 2,)`, or one row a map.
+
+        Args:
+            values: one row, or `(T, n (n - 1) / 2)`.
+            names: as for `from_array`.
+            ids: as for `from_array`.
+            measure: as for `from_array`.
+
+        Raises:
+            ValueError: a row has the length n (n - 1) / 2 for no n, or names or labels do not fit.
+
+        Example:
+            >>> import jaxsim as js
+            >>> js.Maps.from_condensed([[0.1, 0.5, 0.3], [1.0, 3.0, 2.0]], ["v1", "it"]).values.shape
+            (2, 3, 3)
+        """
+        values = np.asarray(values)
+        if values.ndim not in (1, 2):
+            raise ValueError(f"condensed maps of shape {values.shape} are neither one row nor a row a map.")
+        return cls._given(np.atleast_2d(values), names, ids, measure)
+
+    @classmethod
+    def from_dict(cls, maps: Mapping[str, Any], *, ids: Sequence[Any] | None = None, measure: str = "given") -> "Maps":
+        """Maps by name, each `(n, n)` or condensed.
+
+        Args:
+            maps: one or more, of the same images.
+            ids: as for `from_array`.
+            measure: as for `from_array`.
+
+        Raises:
+            ValueError: a map is neither square and symmetric nor condensed, or maps or labels differ in n.
+
+        Example:
+            >>> import jaxsim as js
+            >>> js.Maps.from_dict({"v1": [0.1, 0.5, 0.3], "it": [1.0, 3.0, 2.0]}).names
+            ('v1', 'it')
+        """
+        return cls._given([np.asarray(m) for m in maps.values()], list(maps), ids, measure)
+
+    @classmethod
+    def _given(cls, arrays, names, ids, measure):
+        if names is None:
+            names = [ONE_MAP] if len(arrays) == 1 else [f"network_{k}" for k in range(len(arrays))]
+        if isinstance(names, str) or len(names) != len(arrays):
+            raise ValueError(f"there are {len(arrays)} maps and the names {names!r}; give one name a map, in a list.")
+        names = tuple(map(str, names))
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"two maps have the name {twice[0]!r}.")
+        squares = [square_map(name, m) for name, m in zip(names, arrays, strict=True)]
+        if not squares:
+            raise ValueError("there are no maps.")
+        if odd := [(name, len(m)) for name, m in zip(names, squares, strict=True) if len(m) != len(squares[0])]:
+            raise ValueError(f"maps {names[0]!r} and {odd[0][0]!r} are of {len(squares[0])} and {odd[0][1]} images.")
+        ids = None if ids is None else tuple(map(str, ids))
+        if ids is not None and (len(ids) != len(squares[0]) or len(set(ids)) < len(ids)):
+            raise ValueError(f"{len(squares[0])} images need as many different ids; there are {len(set(ids))}.")
+        values = np.stack(squares)
+        if values.dtype.kind not in "biuf":
+            raise TypeError(f"maps have elements of type {values.dtype}; they must be real numbers.")
+        provenance = Provenance(measure, str(values.dtype), "host", notes=("given, not computed here",))
+        return cls(values, names, provenance, ids, any(m.ndim == 1 for m in arrays))
 
     def table(self) -> tables.Table:
         """Mean and range of the entries between different images, a row a network."""

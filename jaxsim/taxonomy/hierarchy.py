@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxsim.evaluation import as_affinity
+from jaxsim.evaluation.truth import warn_of_distances
 from jaxsim.results import Affinity, Provenance, Saved, record
 from jaxsim.results.tables import Table
 
@@ -242,7 +243,8 @@ def tree(
     Leaves are in the optimal order under the distances (Bar-Joseph et al. 2001).
 
     Args:
-        affinity: `(T, T)`, or `(S, T)` for conventions on rows; higher is more similar.
+        affinity: `(T, T)`, or `(S, T)` for conventions on rows; higher is more similar. Distances of an `Affinity`
+            that says `distance` are used as they are.
         linkage: the convention, one of the above or a `Linkage` of your own.
         symmetrize: use (S + S^T) / 2, as an asymmetric matrix needs under `average_linkage`.
 
@@ -263,6 +265,8 @@ def tree(
     affinity = as_affinity(affinity, "the affinity")
     values = np.asarray(affinity.values, dtype=np.float64)
     _refuse_undefined(values, affinity.names)
+    warn_of_distances(affinity)
+    values = 1.0 - values if affinity.distance else values
     if symmetrize:
         values = symmetrized(values, affinity.square)
     merges = linkage.merges(values, ordered=True)

@@ -1,0 +1,115 @@
+"""Tables of text: csv, tsv and semicolons, with or without names of columns and a column of image ids."""
+
+import csv
+import re
+import warnings
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+
+from jaxsim.io.arrays import naming
+
+_ID_COLUMNS = ("", "id", "ids", "image", "images", "image_id", "image_ids", "index", "name", "file", "filename")
+_ID_COLUMNS += ("stimulus", "stimuli", "unnamed: 0")
+_MISSING = ("", "na", "n/a", "nan")
+_POINT = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
+_COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
+
+
+def read_rows(path: Path) -> list[list[str]]:
+    """Rows of cells of a table; blank lines are left out, and decimal commas are turned into points.
+
+    The separator is the first of tab, semicolon and comma that splits all rows into the same number of cells.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: it is not a table of text, or has decimal commas in some cells and points in others.
+    """
+    with naming(path):
+        text = path.read_text(encoding="utf-8-sig")
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    for separator in "\t;":
+        if separator in first:
+            rows = _split(text, separator)
+            if len({len(row) for row in rows}) == 1 and len(rows[0]) > 1:
+                return _with_points(path, rows)
+    try:
+        return _split(text, ",")
+    except csv.Error as error:
+        raise ValueError(f"{path} is not a CSV table: {error}.") from error
+
+
+def _split(text: str, separator: str) -> list[list[str]]:
+    lines = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=separator == ",")
+    return [row for row in lines if row and (len(row) > 1 or row[0].strip())]
+
+
+def _with_points(path: Path, rows: list[list[str]]) -> list[list[str]]:
+    commas = [cell for row in rows for cell in row if _COMMA.fullmatch(cell.strip())]
+    points = [cell for row in rows for cell in row if _POINT.fullmatch(cell.strip())]
+    if commas and points:
+        raise ValueError(f"{path} holds {commas[0]!r} and {points[0]!r}; write all decimals with points.")
+    return [[c.replace(",", ".") if commas and _COMMA.fullmatch(c.strip()) else c for c in row] for row in rows]
+
+
+def read_table(path: Path) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """Features `(n, d)` in float64, a row an image, and the image ids of the first column if it holds any.
+
+    The first row names the columns where it holds text, or counts them from 0. The first column holds ids where it
+    holds text or is named as such (`id`, `image`, `name`, ..., or nothing). Empty cells and NA are NaN.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: rows differ in length, or a cell is not a number.
+    """
+    rows = read_rows(path)
+    odd = next((k for k, row in enumerate(rows) if len(row) != len(rows[0])), None)
+    if odd is not None:
+        raise ValueError(f"{path} has {len(rows[odd])} cells in row {odd + 1} and {len(rows[0])} in its first row.")
+    header = rows.pop(0) if rows and _is_header(rows) else None
+    if not rows:
+        raise ValueError(f"{path} holds no rows of numbers.")
+    named = header is not None and header[0].strip().lower() in _ID_COLUMNS
+    labeled = len(rows[0]) > 1 and (named or any(_number(row[0]) is None for row in rows))
+    if not labeled and len(rows[0]) > 1 and len(rows) > 2:
+        _warn_of_counts(path, rows)
+    names = header or [str(k + 1) for k in range(len(rows[0]))]
+    columns = list(enumerate(names))[labeled:]
+    cells = [[_cell(path, row[k], i, name) for k, name in columns] for i, row in enumerate(rows, 1)]
+    return np.array(cells, np.float64), tuple(row[0] for row in rows) if labeled else None
+
+
+def _is_header(rows: list[list[str]]) -> bool:
+    first = [cell.strip() for cell in rows[0]]
+    counted = [str(k) for k in range(len(first))]
+    if len(first) == 1:
+        return _number(first[0]) is None
+    if any(_number(cell) is None for cell in first[1:]):
+        return True
+    return first[0].lower() in _ID_COLUMNS or (first == counted and len(first) > 2)
+
+
+def _number(cell: str) -> float | None:
+    """The number in a cell, NaN for one that is missing; None for text."""
+    cell = cell.strip()
+    if cell.lower() in _MISSING:
+        return float("nan")
+    try:
+        return None if "_" in cell else float(cell)
+    except ValueError:
+        return None
+
+
+def _cell(path: Path, cell: str, row: int, column: str) -> float:
+    value = _number(cell)
+    if value is None:
+        raise ValueError(f"{path} holds {cell!r}, not a number, in row {row} of column {column!r}.")
+    return value
+
+
+def _warn_of_counts(path: Path, rows: list[list[str]]) -> None:
+    first = [_number(row[0]) for row in rows]
+    if first in ([*range(len(rows))], [*range(1, len(rows) + 1)]):
+        text = f"{path}: the first column counts the rows and is read as a feature; name it id, or leave it out."
+        warnings.warn(text, UserWarning, stacklevel=5)
