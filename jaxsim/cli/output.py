@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxsim import plotting
 from jaxsim.io import files
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -136,6 +137,18 @@ def _cell(value: Any) -> str:
 def records(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
     """The rows of a table as dicts, for --json."""
     return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def in_formats(arguments: Any, names: Iterable[str]) -> list[str]:
+    """Names of files, each NAME.png once for each --format."""
+    ends = [f".{one}" for one in arguments.format]
+    return [name.removesuffix(".png") + end for name in names for end in (ends if name.endswith(".png") else [""])]
+
+
+def save_figure(arguments: Any, figure: Any, path: Path) -> None:
+    """Write a figure, `path` being its PNG, in each --format."""
+    for name in in_formats(arguments, [str(path)]):
+        plotting.save_figure(figure, name)
 
 
 def write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
