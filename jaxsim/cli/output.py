@@ -30,13 +30,13 @@ def staged(arguments: Any, names: Sequence[str]) -> Iterator[Path]:
 
     Args:
         arguments: with `out`, and `overwrite` to replace existing files.
-        names: the files, relative to the folder.
+        names: the files, relative to the folder; of figures the PNG, which stands for every --format.
 
     Raises:
         FileExistsError: a file exists and `overwrite` is False.
         OSError: the folder is a file, or cannot be written, or the disk is full.
     """
-    folder, what = Path(arguments.out), f"--out {arguments.out}"
+    folder, what, names = Path(arguments.out), f"--out {arguments.out}", in_formats(arguments, names)
     near = check(folder, names, arguments.overwrite)
     with files.one_sentence(what):
         temporary = Path(tempfile.mkdtemp(prefix=".jaxsim-", dir=near))
@@ -72,6 +72,7 @@ def check(folder: Path, names: Sequence[str], overwrite: bool) -> Path:
 
 def report(arguments: Any, text: str, values: dict[str, Any], names: Sequence[str]) -> None:
     """Print the results, and name the files written to --out."""
+    names = in_formats(arguments, names)
     emit(arguments, text, values | {"files": [str(Path(arguments.out) / name) for name in names]})
     if names:
         note(arguments, f"wrote {', '.join(names)} to {arguments.out}")
@@ -141,7 +142,7 @@ def records(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[dict[s
 
 def in_formats(arguments: Any, names: Iterable[str]) -> list[str]:
     """Names of files, each NAME.png once for each --format."""
-    ends = [f".{one}" for one in arguments.format]
+    ends = [f".{one}" for one in getattr(arguments, "format", ("png",))]
     return [name.removesuffix(".png") + end for name in names for end in (ends if name.endswith(".png") else [""])]
 
 

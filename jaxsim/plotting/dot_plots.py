@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LEGEND_COLUMNS = 3
-_MOST_PANELS, _PANELS_ACROSS = 30, 3
+MOST_PANELS, _PANELS_ACROSS = 30, 3
 
 
 def ranking(
@@ -75,8 +75,8 @@ def ranking(
     ranked = {one: [name for name, _ in resamples.ranking(one)] for one in targets}
     if ax is not None and len(targets) > 1:
         raise ValueError(f"one axes shows one target: name it; there are {', '.join(shown(targets))}.")
-    if len(targets) > _MOST_PANELS:
-        raise ValueError(f"{len(targets)} targets are too many for one figure (at most {_MOST_PANELS}); name one.")
+    if len(targets) > MOST_PANELS:
+        raise ValueError(f"{len(targets)} targets are too many for one figure (at most {MOST_PANELS}); name one.")
     if len(targets) == 1:
         figure, axes = labeled_rows(ranked[targets[0]], 3.6, right=0.95, above=0.42, ax=ax)
         places = [axes]
