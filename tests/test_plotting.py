@@ -245,9 +245,21 @@ def test_permutations_have_p_values_in_the_cells():
 
 def test_the_recommendation_is_starred_and_named_below():
     figure = plotting.affinity_heatmap(rectangle(3, 2), stars={"t1": "s2"})
-    (star,) = (line for line in figure.axes[0].lines if line.get_marker() == "*")
+    star, hollow = (line for line in figure.axes[0].lines if line.get_marker() == "*")
+    assert not len(hollow.get_xdata())
     assert (round(star.get_xdata()[0]), round(star.get_ydata()[0])) == (1, 2)
     assert any("recommended" in t.get_text() for t in figure.texts)
+
+
+def test_a_recommendation_whose_interval_holds_zero_is_hollow_and_said_to_be_no_finding():
+    base = rectangle(3, 2)
+    ends = np.stack([base.values - 0.01, base.values + 0.01])
+    ends[0, 2, 1] = -1
+    figure = plotting.affinity_heatmap(base, interval=ends, stars={"t1": "s2", "t0": "s0"})
+    full, hollow = (line for line in figure.axes[0].lines if line.get_marker() == "*")
+    assert [round(x) for x in full.get_xdata()] == [0]
+    assert [round(x) for x in hollow.get_xdata()] == [1]
+    assert any("hollow: but no finding" in t.get_text() for t in figure.texts)
 
 
 def test_everything_draws_in_given_axes():

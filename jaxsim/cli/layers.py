@@ -71,8 +71,14 @@ def run(arguments: Namespace) -> None:
 
 def _figure(name: str, found: Any) -> Any:
     """The scores with their intervals, tasks across."""
-    sides = {"xlabel": "encoder of a task", "ylabel": f"layer of {name}"}
-    return plotting.affinity_heatmap(found.affinity, interval=(found.low, found.high), stars=found.best, **sides)
+    return plotting.affinity_heatmap(
+        found.affinity,
+        interval=(found.low, found.high),
+        stars=found.best,
+        title=f"{np.max(np.asarray(found.affinity.images))} images",
+        xlabel="encoder of a task",
+        ylabel=f"layer of {name}",
+    )
 
 
 def _score(arguments: Namespace, measure: Any) -> tuple[str, int, Any]:

@@ -27,7 +27,7 @@ SCREEN_DPI = 80
 """Dots per inch in a notebook; files have more."""
 LONGEST = 60
 """Characters of a name that are shown; the middle of longer ones is left out."""
-FONTS = {"pdf.fonttype": 42, "ps.fonttype": 42}
+FONTS: dict[Any, Any] = {"pdf.fonttype": 42, "ps.fonttype": 42}
 """Fonts embedded as TrueType, since publishers refuse matplotlib's default."""
 
 
@@ -183,6 +183,11 @@ def labeled_rows(
     axes.hlines(range(len(names)), 0, 1, transform=axes.get_yaxis_transform(), color="0.92", linewidth=0.6, zorder=0)
     bare(axes, keep=("bottom",))
     return figure, axes
+
+
+def shifts(series: int) -> np.ndarray:
+    """Where the points of each series go in a row, in rows from its middle."""
+    return np.linspace(-1, 1, series) * min(0.085 * series, 0.23) if series > 1 else np.zeros(1)
 
 
 def legend(axes: "Axes", labels: Sequence[str], *, columns: int, title: str | None = None) -> None:

@@ -96,7 +96,7 @@ class Cells:
             why = f"p ≥ {1 - level:.2g}{made}" if null else f"the {100 * level:g} % interval holds zero"
             lines.append(f"{'faded' if self.printed else 'faded, ×'}: no finding, {why}")
         if self.starred.any():
-            lines.append("★: recommended")
+            lines.append("★: recommended" + "; hollow: but no finding" * bool(np.any(self.starred & self.faded)))
         if self.undefined.any():
             lines.append("hatched: undefined")
         if self.negative.any():
@@ -166,7 +166,7 @@ def _colors(cmap: Any, low: float, high: float) -> Any:
 def draw(axes: "Axes", cells: Cells, colors: Any, low: float, high: float, pitch: float | None) -> Any:
     """Draw the cells with their texts and marks; `pitch` is their side in inches, None where unknown."""
     values, (rows, columns) = cells.values, cells.values.shape
-    how = {"aspect": "auto", "interpolation": "nearest"}
+    how: dict[str, Any] = {"aspect": "auto", "interpolation": "nearest"}
     image = axes.imshow(values, cmap=colors, vmin=low, vmax=high, **how)
     if cells.faded.any():
         veil = np.ones((rows, columns, 4))
@@ -201,9 +201,10 @@ def _mark(axes: "Axes", cells: Cells, image: Any, size: float) -> None:
                 "path_effects": [withStroke(linewidth=2, foreground="w")],
             }
             axes.plot(where[:, 1], where[:, 0], marker, color=INK, linestyle="", **edge)
-    where = np.argwhere(cells.starred) + ([-0.3, 0.3] if cells.printed else [0.0, 0.0])
-    edge = {"markeredgecolor": "white", "markeredgewidth": 0.5}
-    axes.plot(where[:, 1], where[:, 0], "*", color=INK, markersize=9 if cells.printed else size * 1.8, **edge)
+    for faded, fill, edge in ((False, INK, "white"), (True, "white", INK)):
+        where = np.argwhere(cells.starred & (cells.faded == faded)) + ([-0.3, 0.3] if cells.printed else [0.0, 0.0])
+        (line,) = axes.plot(where[:, 1], where[:, 0], "*", color=fill, markersize=9 if cells.printed else size * 1.8)
+        line.set(markeredgecolor=edge, markeredgewidth=0.6)
 
 
 def _print_scores(axes: "Axes", cells: Cells, image: Any) -> None:
@@ -211,8 +212,8 @@ def _print_scores(axes: "Axes", cells: Cells, image: Any) -> None:
         known, faded = np.isfinite(value), cells.faded[row, column]
         dark = known and not faded and _lightness(image.cmap(image.norm(value))) < 0.55
         text = f"{value:.2f}".replace("-", "\N{MINUS SIGN}") if known else "n/a"
-        how = {"ha": "center", "color": "white" if dark else "0.35" if faded else INK}
-        detail = cells.detail[row, column]
+        how: dict[str, Any] = {"ha": "center", "color": "white" if dark else "0.35" if faded else INK}
+        detail = str(cells.detail[row, column])
         axes.text(column, row - (0.02 if detail else 0), text, va="bottom" if detail else "center", fontsize=7.5, **how)
         if detail:
             axes.text(column, row + 0.06, detail, va="top", fontsize=5.5, **how)

@@ -18,6 +18,7 @@ from jaxsim.plotting.canvas import (
     new_figure,
     place,
     row_sizes,
+    shifts,
     shown,
     style_of,
     wrapped,
@@ -167,10 +168,16 @@ def column_correlations(
     names = [f"{first.targets[i]}{' (undefined)' * bool(np.isnan(scores[:, i]).any())}" for i in order] + ["mean"]
     figure, axes = labeled_rows(names, 3.8, right=0.3, above=above, series=min(len(agreements), 4), ax=ax)
     axes.axhline(len(order) - 0.5, color=GRAY, linewidth=0.6)
-    shifts = np.linspace(-0.27, 0.27, len(agreements)) if len(agreements) > 1 else np.zeros(1)
     for i, (label, agreement) in enumerate(agreements.items()):
         line = np.append(scores[i, order], float(agreement.mean))
-        axes.plot(line, np.arange(len(line)) + shifts[i], linestyle="", markersize=4.5, label=label, **style_of(i))
+        axes.plot(
+            line,
+            np.arange(len(line)) + shifts(len(agreements))[i],
+            linestyle="",
+            markersize=4.5,
+            label=label,
+            **style_of(i),
+        )
     _mark_zero(axes)
     correlations = {f"{a.correlation.capitalize()} correlation with {a.truth}" for a in agreements.values()}
     text = correlations.pop() if len(correlations) == 1 else "correlation with transfer"

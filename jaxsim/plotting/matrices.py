@@ -121,12 +121,22 @@ def affinity_heatmap(
     return figure
 
 
-def _draw_in(ax, drawn, scale, names, sides, measure, title, notes) -> "Figure":
+def _draw_in(
+    ax: "Axes",
+    drawn: cells.Cells,
+    scale: tuple[Any, float, float, str],
+    names: tuple[list[str], list[str]],
+    sides: tuple[str, str],
+    measure: str,
+    title: str,
+    notes: list[str],
+) -> "Figure":
     """Draw in given axes; the notes go below the title."""
     colors, low, high, arrows = scale
     image = cells.draw(ax, drawn, colors, low, high, None)
     _label(ax, *names, 8.0, *sides)
     figure = ax.get_figure(root=True)
+    assert figure is not None
     bar = figure.colorbar(image, ax=ax, extend=arrows, fraction=0.05, pad=0.03)
     _finish_bar(bar, measure, ax.get_position().height * figure.get_size_inches()[1])
     text = "\n".join(filter(None, [title, *notes]))

@@ -13,8 +13,8 @@ from scipy.stats import rankdata
 from jaxsim import engine, evaluation, statistics
 from jaxsim.io import read_features
 from jaxsim.io.jobs import Blocks
-from jaxsim.measures import Measure
-from jaxsim.plotting.canvas import INK, bare, colors_of, new_figure, place
+from jaxsim.measures import Measure, title_of
+from jaxsim.plotting.canvas import COLORS, INK, MARKERS, bare, colors_of, new_figure, place, shown
 from jaxsim.studies.branching import networks, similarity, training_runs
 from jaxsim.studies.branching.data import Folder
 from jaxsim.studies.branching.tasks import Task
@@ -95,15 +95,16 @@ class Transfer:
             axes = place(figure, GAP + i * (SIDE + GAP), 0.55, SIDE, SIDE)
             for group, shade in shades.items():
                 some = np.array([one == group for one in groups])
-                axes.scatter(scores[some], self.mean[some], s=18, color=shade, label=group or None)
+                marker = MARKERS[COLORS.index(shade)]
+                axes.scatter(scores[some], self.mean[some], s=18, color=shade, marker=marker, label=group or None)
             middle = (np.min(scores) + np.max(scores)) / 2
-            for name, x, y in zip(self.names, scores, self.mean, strict=True):
+            for name, x, y in zip(shown(self.names), scores, self.mean, strict=True):
                 side, away = ("left", 4) if x <= middle else ("right", -4)
                 how = {"textcoords": "offset points", "ha": side, "va": "center", "parse_math": False}
                 axes.annotate(name, (x, y), (away, 0), fontsize=6, color=INK, **how)
             spearman, _, p = self.correlation(label)
             axes.set_title(f"rank correlation {spearman:.2f} (p = {p:.3g})", fontsize=9, loc="left", color=INK)
-            axes.set_xlabel(f"{label} with the small network", fontsize=9, color=INK)
+            axes.set_xlabel(f"{title_of(label)} with the small network", fontsize=9, color=INK)
             axes.set_ylabel(self.task.kind.label, fontsize=9, color=INK)
             axes.tick_params(labelsize=8, colors=INK)
             if not self.task.kind.higher:

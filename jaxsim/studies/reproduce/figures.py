@@ -18,6 +18,7 @@ from jaxsim.plotting.canvas import (
     labeled_rows,
     new_figure,
     place,
+    shifts,
     text_width,
 )
 from jaxsim.plotting.dendrograms import draw_tree
@@ -115,7 +116,7 @@ def lines(
     if isinstance(x[0], str):
         axes.set_xticks([i for i, word in enumerate(x) if word], [word for word in x if word])
         x = range(len(x))
-    apart = 0.0 if spans is None else 0.07
+    apart = 0.0 if spans is None else 0.12
     for i, (label, values) in enumerate(series.items()):
         solid = "" if _printed(label) else "-"
         style = _style(label, i) | {"marker": MARKERS[i], "markersize": 4.5, "linewidth": 1.2, "linestyle": solid}
@@ -175,12 +176,12 @@ def listed(
     figure, axes = labeled_rows(names, 4.2, above=0.4, series=len(series))
     places = np.arange(len(names), dtype=float)
     last = [label for label in series if not _printed(label)][-1]
-    shifts = np.linspace(-0.27, 0.27, len(series)) if len(series) > 1 else np.zeros(1)
     for i, (label, values) in enumerate(series.items()):
+        at = places + shifts(len(series))[i]
         if spans is not None and label == last:
             low, high = _numbers(spans).T
-            axes.hlines(places + shifts[i], low, high, color=COLORS[i], linewidth=1.6, alpha=0.5)
-        axes.plot(_numbers(values), places + shifts[i], MARKERS[i], markersize=4.5, label=label, **_style(label, i))
+            axes.hlines(at, low, high, color=COLORS[i], linewidth=1.6, alpha=0.5)
+        axes.plot(_numbers(values), at, MARKERS[i], markersize=4.5, label=label, **_style(label, i))
     for mark in marks:
         axes.axvline(mark, color=GRAY, linewidth=0.8, linestyle="--", zorder=0)
     axes.set_xlabel(across, fontsize=8, color=INK)
@@ -207,7 +208,7 @@ def side_by_side(
             axes.hlines(places, 0, 1, transform=axes.get_yaxis_transform(), color="0.92", linewidth=0.6, zorder=0)
             bare(axes, keep=("bottom",))
         for group, color in colors.items():
-            hollow = {"markerfacecolor": "none"} if _printed(label) else {}
+            hollow: dict[str, Any] = {"markerfacecolor": "none"} if _printed(label) else {}
             marker, at = MARKERS[COLORS.index(color)], where[group]
             axes.plot(_numbers(values)[at], places[at], marker, color=color, markersize=4.5, **hollow)
         axes.set_xlabel(label, fontsize=8, color=INK)
@@ -216,6 +217,10 @@ def side_by_side(
     return figure
 
 
-def cells(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], what: str) -> "Figure":
-    """Draw a table of numbers as a heat map."""
-    return affinity_heatmap(Affinity.from_array(values, rows, columns, measure=what, against=True))
+def cells(
+    values: np.ndarray, rows: Mapping[str, Sequence[str]], columns: Mapping[str, Sequence[str]], what: str
+) -> "Figure":
+    """Draw a table of numbers as a heat map; rows and columns are their names by the title of the axis."""
+    ((up, names),), ((across, targets),) = rows.items(), columns.items()
+    made = Affinity.from_array(values, names, targets, measure=what, against=True)
+    return affinity_heatmap(made, xlabel=across, ylabel=up)
