@@ -90,10 +90,10 @@ class Cells:
         """Sentences on the marks in the cells."""
         lines, null = [], isinstance(scores, Resamples) and scores.can.null
         made = f" ({scores.kind}, {np.shape(scores.values)[0]} resamples)" if isinstance(scores, Resamples) else ""
-        if self.detailed and not null:
-            lines.append(f"in brackets: {100 * level:g} % intervals{made}")
+        if self.detailed:
+            lines.append(f"p: no similarity{made}" if null else f"in brackets: {100 * level:g} % intervals{made}")
         if self.faded.any():
-            why = f"p ≥ {1 - level:.2g}{made}" if null else f"the {100 * level:g} % interval holds zero"
+            why = f"p ≥ {1 - level:.2g}" if null else f"the {100 * level:g} % interval holds zero"
             lines.append(f"{'faded' if self.printed else 'faded, ×'}: no finding, {why}")
         if self.starred.any():
             lines.append("★: recommended" + "; hollow: but no finding" * bool(np.any(self.starred & self.faded)))
