@@ -86,7 +86,7 @@ def sheet(paths: list[Path], seen: str) -> Image.Image:
         draw.text((left, top), f"jaxsim {path.parent.name}: {path.name}", fill="#8a8a8a")
         whole.paste(picture, (left, top + 20))
     colors = np.clip(np.asarray(whole, dtype=float) @ SEEN[seen].T, 0, 255)
-    return Image.fromarray(colors.astype(np.uint8)).quantize(128)
+    return Image.fromarray(colors.astype(np.uint8))
 
 
 if __name__ == "__main__":

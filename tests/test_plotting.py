@@ -337,6 +337,10 @@ def test_undefined_scores_are_hatched_and_said_so():
     figure = plotting.affinity_heatmap(base)
     assert [t.get_text() for t in figure.axes[0].texts].count("n/a") == 2
     assert "hatched: undefined" in [t.get_text() for t in figure.texts]
+    (hatched,) = figure.axes[0].collections
+    assert hatched.get_hatch()
+    assert hatched.get_alpha() is None
+    assert len(hatched.get_paths()) == 2
     every = Affinity(np.full((3, 3), np.nan), None, base.names[:3], base.names[:3], base.provenance)
     assert len(plotting.affinity_heatmap(every).axes[0].texts) == 9
 

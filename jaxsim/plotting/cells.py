@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from jaxsim import measures
-from jaxsim.plotting.canvas import INK, bare
+from jaxsim.plotting.canvas import GRAY, INK, bare
 from jaxsim.results import Affinity, Resamples
 
 if TYPE_CHECKING:
@@ -186,12 +186,12 @@ def draw(axes: "Axes", cells: Cells, colors: Any, low: float, high: float, pitch
 
 def _mark(axes: "Axes", cells: Cells, image: Any, size: float) -> None:
     """Hatch undefined cells, and mark starred, faded and negative ones where no text tells."""
+    from matplotlib.collections import PolyCollection
     from matplotlib.patheffects import withStroke
 
-    if cells.undefined.any():
-        blank = np.ma.masked_where(~cells.undefined, np.zeros(cells.values.shape))
-        edges = [np.arange(n + 1) - 0.5 for n in reversed(cells.values.shape)]
-        axes.pcolor(*edges, blank, hatch="////", alpha=0.0)
+    corners = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
+    blank = [corners + place[::-1] for place in np.argwhere(cells.undefined)]
+    axes.add_collection(PolyCollection(blank, facecolors="none", edgecolors=GRAY, linewidths=0, hatch="////"))
     if not cells.printed:
         for marker, marked in (("x", cells.faded), ("_", cells.negative)):
             where = np.argwhere(marked & ~cells.starred)

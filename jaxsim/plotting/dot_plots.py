@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LEGEND_COLUMNS = 3
-MOST_PANELS, _PANELS_ACROSS = 30, 3
+MOST_PANELS, _PANELS_ACROSS = 30, 2
 
 
 def ranking(

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 PERMUTATIONS = 999
 SELF = "small network"
-SIDE, GAP, ABOVE = 3.4, 0.8, 0.3
-"""Side of a figure's panels, gap between and margin above them, in inches."""
+SIDE, GAP, ABOVE, BELOW = 3.0, 0.8, 0.3, 0.55
+"""Side of a figure's panels and margins left of, above and below them, in inches."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ class Transfer:
         return found, evaluation.pearson(scores, real), float(statistics.permutation_p(np.array(null), found))
 
     def plot(self) -> "Figure":
-        """Draw the metric over similarity: a panel per measure, a point per initialization.
+        """Draw the metric over similarity: a panel per measure, one below another, a point per initialization.
 
         Points have the colors of their tasks' groups where these are known. Better is higher: axes of errors are
         inverted.
@@ -90,9 +90,10 @@ class Transfer:
         groups = [TASKS[name].group if name in TASKS else "" for name in self.names]
         shades = colors_of(groups)
         count = len(self.scores)
-        figure = new_figure(GAP + count * (SIDE + GAP), 0.55 + SIDE + ABOVE)
+        pitch = BELOW + SIDE + ABOVE
+        figure = new_figure(GAP + SIDE + 0.2, count * pitch)
         for i, (label, scores) in enumerate(self.scores.items()):
-            axes = place(figure, GAP + i * (SIDE + GAP), 0.55, SIDE, SIDE)
+            axes = place(figure, GAP, BELOW + (count - 1 - i) * pitch, SIDE, SIDE)
             for group, shade in shades.items():
                 some = np.array([one == group for one in groups])
                 marker = MARKERS[COLORS.index(shade)]

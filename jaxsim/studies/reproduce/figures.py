@@ -77,7 +77,7 @@ def grouped_heatmap(affinity: Affinity, tree: "Tree", groups: Mapping[str, str])
 def two_trees(trees: Sequence["Tree"], titles: Sequence[str], groups: Mapping[str, str]) -> "Figure":
     """Draw trees side by side, with names in the colors of their groups."""
     count = max(len(tree.names) for tree in trees)
-    font, wide, below, above = 9.0, 2.4, 0.55, 0.4
+    font, wide, below, above = 9.0, 1.5, 0.55, 0.4
     height, words = count * font * 1.9 / 72, text_width(_signed(list(groups), groups), font) + 0.2
     step = wide + words + 0.25
     figure = new_figure(EDGE + step * len(trees) + 0.7, below + height + above)
