@@ -281,6 +281,7 @@ def test_ranking_without_a_target_has_a_panel_for_each_on_one_scale():
     axes = plotting.ranking(resampled(affinity(5))).axes
     assert [one.get_title(loc="left") for one in axes] == [f"sources for net_{i:02d}" for i in range(5)]
     assert len({one.get_xlim() for one in axes}) == 1
+    assert len({len(one.lines) for one in axes}) == 1
 
 
 def test_ranking_is_hollow_where_the_interval_holds_zero():

@@ -86,10 +86,10 @@ def ranking(
     for axes, one in zip(places, targets, strict=True):
         labeled_rows(ranked[one], 0, ax=axes)
         _draw_ranking(axes, resamples, one, level, f"sources for {shown([one])[0]}" if title is None else title)
-    if len(places) > 1:
-        ends = [axes.get_xlim() for axes in places]
-        for axes in places:
-            axes.set_xlim(min(low for low, _ in ends), max(high for _, high in ends))
+    ends = [axes.get_xlim() for axes in places]
+    for axes in places:
+        axes.set_xlim(min(low for low, _ in ends), max(high for _, high in ends))
+        _mark_zero(axes)
     return figure
 
 
@@ -117,7 +117,6 @@ def _draw_ranking(axes: "Axes", resamples: Resamples, target: str, level: float,
     found = (low > 0) | (high < 0)
     for some, fill in ((found, COLORS[0]), (~found, "white")):
         axes.plot(estimate[some], places[some], "o", color=COLORS[0], markerfacecolor=fill, markersize=size)
-    _mark_zero(axes)
     _print_shares(axes, _share_first(resamples, order, column))
     axes.set_title(title, fontsize=9, loc="left", color=INK, parse_math=False)
     made = f"{100 * level:g} % intervals: {resamples.kind}, {np.shape(resamples.values)[0]} resamples"
