@@ -105,7 +105,7 @@ class Transfer:
                 axes.annotate(name, (x, y), (away, 0), fontsize=6, color=INK, **how)
             spearman, _, p = self.correlation(label)
             axes.set_title(f"rank correlation {spearman:.2f} (p = {p:.3g})", fontsize=9, loc="left", color=INK)
-            axes.set_xlabel(f"similarity with the small network: {title_of(label)}", fontsize=9, color=INK)
+            axes.set_xlabel(f"similarity with the small network: {title_of(label)}", fontsize=8, color=INK)
             axes.set_ylabel(self.task.kind.label, fontsize=9, color=INK)
             axes.tick_params(labelsize=8, colors=INK)
             if not self.task.kind.higher:

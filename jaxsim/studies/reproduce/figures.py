@@ -80,7 +80,7 @@ def two_trees(trees: Sequence["Tree"], titles: Sequence[str], groups: Mapping[st
     font, wide, below, above = 9.0, 1.5, 0.55, 0.4
     height, words = count * font * 1.9 / 72, text_width(_signed(list(groups), groups), font) + 0.2
     step = wide + words + 0.25
-    figure = new_figure(EDGE + step * len(trees) + 0.7, below + height + above)
+    figure = new_figure(EDGE + step * len(trees) + 0.85, below + height + above)
     for i, (tree, title) in enumerate(zip(trees, titles, strict=True)):
         axes = place(figure, EDGE + i * step, below, wide, height)
         joints = draw_tree(axes, tree, upright=False)
@@ -194,7 +194,7 @@ def side_by_side(
 ) -> "Figure":
     """Draw points in panels side by side, a row per name, with names in the colors of their groups."""
     wide, gap = 1.75, 0.25
-    figure, first = labeled_rows(_signed(names, groups), wide, right=(wide + gap) * (len(panels) - 1) + 0.9)
+    figure, first = labeled_rows(_signed(names, groups), wide, right=(wide + gap) * (len(panels) - 1) + 1.1)
     width, height = figure.get_size_inches()
     left, below, _, up = first.get_position().bounds * np.array([width, height, width, height])
     places, colors = np.arange(len(names), dtype=float), colors_of(groups.values())
