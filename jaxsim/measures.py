@@ -125,6 +125,22 @@ PARTS = MappingProxyType({"transform": _named(vars(_t)), "pairwise": _named(vars
 """Every part by its kind and its name."""
 ALIASES = MappingProxyType({"cka": "cka-linear"})
 """Shorter names."""
+TITLES = MappingProxyType(
+    {
+        "rsa": "RSA",
+        "rsa-uncentered": "RSA, uncentered",
+        "cka-linear": "linear CKA, unbiased",
+        "cka-rbf": "RBF CKA, unbiased",
+        "cka-linear-biased": "linear CKA, biased",
+        "cka-rbf-biased": "RBF CKA, biased",
+        "dds-laplacian": "DDS, Laplacian",
+        "dds-cosine": "DDS, cosine",
+        "rv": "RV coefficient",
+        "distance-correlation": "distance correlation",
+        "distance-correlation-unbiased": "distance correlation, unbiased",
+    }
+)
+"""Names in figures."""
 
 
 def name_of(part: Any) -> str:
@@ -161,6 +177,30 @@ def by_name(name: str) -> Measure:
         hint = f"did you mean {near}?" if near else f"there are {', '.join(NAMED)}, and cells as dds:zscore,laplacian."
         raise ValueError(f"no measure is named {name!r}; {hint}")
     return Measure(*(part_by_name(kind, part, name) for kind, part in zip(PARTS, parts, strict=True)))
+
+
+def title_of(name: str) -> str:
+    """Name in figures of the measure that a record names; other texts stay as they are.
+
+    >>> title_of("cka-linear"), title_of("center:laplacian:u-centered-cosine"), title_of("win rate")
+    ('linear CKA, unbiased', 'DDS: center, laplacian', 'win rate')
+    """
+    known = ALIASES.get(name.lower(), name.lower())
+    if known in PARTS["compare"]:
+        return f"{known.replace('-', ' ')} of maps"
+    if known in TITLES or not is_known(name):
+        return TITLES.get(known, name)
+    found = by_name(known)
+    parts = f"{name_of(found.transform)}, {name_of(found.pairwise)}"
+    return f"DDS: {parts}" if found.compare == _g.u_centered_cosine else name
+
+
+def is_known(name: str) -> bool:
+    """Whether a measure or a comparator here has that name; all of these score up to 1."""
+    try:
+        return name.lower() in PARTS["compare"] or bool(by_name(name.lower()))
+    except ValueError:
+        return False
 
 
 def part_by_name(kind: str, name: str, measure: str | None = None) -> Any:

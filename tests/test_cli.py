@@ -21,7 +21,7 @@ from scipy import stats
 import jaxsim as js
 import jaxsim.cli.affinity
 import jaxsim.cli.bootstrap
-from jaxsim import demo, io, results
+from jaxsim import demo, io, plotting, results
 from jaxsim.cli import COMMANDS, build_parser, evaluate, main
 from jaxsim.io.files import unwritable
 
@@ -156,7 +156,7 @@ def test_channels_first_and_files_per_image(out, tmp_path, capsys):
 def test_bootstrap_writes_resamples_intervals_and_ranking(path, out, capsys):
     argv = ["bootstrap", path, "--resamples", "30", "--seed", "1", "--target", "coral_1", "--out", str(out)]
     assert main(argv) == 0
-    assert files(out) == ["intervals.csv", "ranking.png", "resamples.npz"]
+    assert files(out) == ["intervals.csv", "matrix.png", "ranking.png", "resamples.npz"]
     assert results.load(out / "resamples.npz").values.shape == (30, 6, 6)
     rows = list(csv.DictReader((out / "intervals.csv").read_text().splitlines()))
     assert len(rows) == 15
@@ -178,6 +178,64 @@ def test_every_scheme_runs(path, out, scheme, more, table):
     assert main(["bootstrap", path, "--scheme", scheme, *more, "--resamples", "20", "--out", str(out)]) == 0
     assert table in files(out)
     assert ("ranking.png" in files(out)) == (scheme != "permutation")
+    assert "matrix.png" in files(out)
+
+
+def test_figures_are_written_in_every_format_asked_for(path, out, tmp_path, capsys):
+    argv = ["affinity", path, "--format", "pdf,SVG", "--out", str(out)]
+    assert main(argv) == 0
+    assert files(out) == ["affinity.csv", "affinity.npz", "affinity.pdf", "affinity.svg"]
+    assert "affinity.pdf, affinity.svg to" in capsys.readouterr().err
+    assert main(argv) == 2
+    argv = ["taxonomy", str(out / "affinity.npz"), "--format", "png,pdf", "--out", str(tmp_path / "t")]
+    assert main(argv) == 0
+    assert {"heatmap.pdf", "heatmap.png", "taxonomy.pdf", "taxonomy.png"} <= set(files(tmp_path / "t"))
+    assert main(["affinity", path, "--format", "gif", "--out", str(tmp_path / "g")]) == 2
+    assert "'gif' is not one of the formats png, svg, pdf" in capsys.readouterr().err
+
+
+def captured(monkeypatch):
+    """Figures by the names of the files that commands write."""
+    kept, save = {}, plotting.save_figure
+
+    def keep(figure, path, **options):
+        kept[Path(path).name] = figure
+        return save(figure, path, **options)
+
+    monkeypatch.setattr(plotting, "save_figure", keep)
+    return kept
+
+
+def test_bootstrap_ranks_the_sources_of_every_target_or_says_which(path, out, capsys, monkeypatch):
+    kept = captured(monkeypatch)
+    argv = ["bootstrap", path, "--resamples", "30", "--seed", "1", "--out", str(out), "--overwrite"]
+    assert main(argv) == 0
+    assert len(kept["ranking.png"].axes) == 6
+    assert any("[" in t.get_text() for t in kept["matrix.png"].axes[0].texts)
+    monkeypatch.setattr(plotting, "MOST_PANELS", 5)
+    assert main(argv) == 0
+    assert len(kept["ranking.png"].axes) == 1
+    assert "1 of 6 targets; --target chooses another" in capsys.readouterr().err
+
+
+def test_heat_map_of_two_files_names_them_on_its_axes(path, out, tmp_path, features, monkeypatch):
+    kept = captured(monkeypatch)
+    few = io.write_npz(tmp_path / "few.npz", {"other": features["amber_2"], "more": features["coral_1"]})
+    assert main(["affinity", path, "--against", str(few), "--out", str(out)]) == 0
+    axes = kept["affinity.png"].axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("few", Path(path).stem)
+
+
+def test_the_figure_of_agreement_names_measure_truth_and_what_is_left_out(path, out, tmp_path, monkeypatch):
+    kept = captured(monkeypatch)
+    assert main(["affinity", path, "--measure", "cka-linear", "--out", str(out)]) == 0
+    table = str(out / "affinity.npz")
+    assert main(["evaluate", table, str(out / "affinity.csv"), "--out", str(tmp_path / "e")]) == 0
+    axes = kept["agreement.png"].axes[0]
+    labels = [t.get_text() for t in axes.get_legend().get_texts()]
+    assert labels == ["all sources", "without the target itself"]
+    assert axes.get_legend().get_title().get_text().startswith("linear CKA, unbiased")
+    assert axes.get_xlabel().replace("\n", " ") == "Spearman correlation with affinity.csv, per target"
 
 
 def test_two_sets_of_the_same_networks_have_their_images_in_their_own_order(tmp_path, out, features):

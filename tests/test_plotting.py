@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from jaxsim import plotting, taxonomy
+from jaxsim import measures, plotting, taxonomy
 from jaxsim.evaluation import evaluate
 from jaxsim.results import Affinity, Provenance, Resamples
 
@@ -85,6 +85,9 @@ FIGURES = {
     "heatmap of one": lambda: plotting.affinity_heatmap(affinity(1)),
     "heatmap 3 x 30": lambda: plotting.affinity_heatmap(rectangle(3, 30)),
     "heatmap 30 x 3": lambda: plotting.affinity_heatmap(rectangle(30, 3)),
+    "heatmap of intervals": lambda: plotting.affinity_heatmap(resampled(affinity(7, negative=True))),
+    "heatmap of many intervals": lambda: plotting.affinity_heatmap(resampled(affinity(20, negative=True))),
+    "ranking of all": lambda: plotting.ranking(resampled(affinity(5))),
     "heatmap of long names": lambda: plotting.affinity_heatmap(affinity(3, names=(LONG, LONG + "2", "c"))),
     **{f"ranking {n}": (lambda n=n: plotting.ranking(resampled(affinity(n)), "net_01")) for n in (2, 8, 60)},
     "ranking of long names": lambda: plotting.ranking(resampled(affinity(3, names=("a", LONG, "c"))), "a"),
@@ -158,13 +161,169 @@ def test_heatmap_is_in_the_order_of_the_tree():
     np.testing.assert_allclose(shown, base.values[np.ix_(tree.order, tree.order)])
 
 
-def test_colors_span_the_scores_of_different_networks_and_the_bar_names_the_measure():
-    base = affinity(6, measure="CKA linear")
-    image, bar = plotting.affinity_heatmap(base).axes[0].images[0], plotting.affinity_heatmap(base).axes[1]
-    off = base.values[~np.eye(6, dtype=bool)]
-    np.testing.assert_allclose(image.get_clim(), (off.min(), off.max()))
-    assert bar.get_ylabel() == "CKA linear"
-    assert image.cmap.name == "viridis"
+def clim(base, **options):
+    return plotting.affinity_heatmap(base, **options).axes[0].images[0].get_clim()
+
+
+@pytest.mark.parametrize(
+    ("measure", "title"),
+    [("cka-linear", "linear CKA, unbiased"), ("RSA", "RSA"), ("dds-cosine", "DDS, cosine"), ("win rate", "win rate")],
+)
+def test_the_bar_prints_the_name_of_the_measure(measure, title):
+    assert plotting.affinity_heatmap(affinity(6, measure=measure)).axes[1].get_ylabel() == title
+
+
+def test_every_named_measure_has_a_printed_name():
+    assert set(measures.TITLES) == set(measures.NAMED)
+
+
+def test_colors_go_from_0_to_1_for_our_measures_unless_negative_or_asked():
+    assert clim(affinity(6)) == (0, 1)
+    negative = affinity(8, negative=True)
+    np.testing.assert_allclose(clim(negative), (negative.values.min(), 1))
+    assert clim(affinity(6), vmin=0.2, vmax=0.9) == (0.2, 0.9)
+
+
+def test_colors_of_other_numbers_span_them_the_diagonal_of_a_large_matrix_left_out():
+    small, large = (dataclasses.replace(affinity(n, measure="win rate")) for n in (6, 40))
+    np.testing.assert_allclose(clim(small), (small.values.min(), small.values.max()))
+    off = large.values[~np.eye(40, dtype=bool)]
+    np.testing.assert_allclose(clim(large), (off.min(), off.max()))
+
+
+@pytest.mark.parametrize("count", [2, 40])
+def test_equal_names_in_two_sets_are_not_self(count):
+    base = affinity(count, measure="win rate")
+    values = np.full((count, count), 0.01)
+    values[0, 0] = 0.92
+    two = dataclasses.replace(base, values=values, against=True)
+    image = plotting.affinity_heatmap(two).axes[0].images[0]
+    assert image.get_clim() == (0.01, 0.92)
+    assert image.cmap(image.norm(0.92)) != image.cmap(image.norm(0.5))
+
+
+def test_two_sets_have_axis_titles_and_one_has_none():
+    axes = plotting.affinity_heatmap(rectangle(3, 4)).axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("target", "source")
+    axes = plotting.affinity_heatmap(rectangle(3, 4), xlabel="vit", ylabel="resnet", title="layers").axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title(loc="left")) == ("vit", "resnet", "layers")
+    axes = plotting.affinity_heatmap(affinity(3)).axes[0]
+    assert (axes.get_xlabel(), axes.get_title(loc="left")) == ("", "3 networks, 50 images")
+
+
+def test_order_is_that_asked_for_and_must_be_whole():
+    base = affinity(3)
+    axes = plotting.affinity_heatmap(base, order=["net_02", "net_00", "net_01"], annotate=False).axes[0]
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["net_02", "net_00", "net_01"]
+    np.testing.assert_array_equal(axes.images[0].get_array(), base.values[np.ix_([2, 0, 1], [2, 0, 1])])
+    assert not axes.texts
+    two = plotting.affinity_heatmap(rectangle(2, 2), order=(["s1", "s0"], ["t0", "t1"])).axes[0]
+    np.testing.assert_array_equal(two.images[0].get_array(), rectangle(2, 2).values[::-1])
+    with pytest.raises(ValueError, match="lacking or repeated: net_02"):
+        plotting.affinity_heatmap(base, order=["net_00", "net_01"])
+
+
+def test_resamples_have_intervals_in_the_cells_and_fade_where_these_hold_zero():
+    base = affinity(3)
+    values = np.array(base.values)
+    values[0, 1] = values[1, 0] = 0.02
+    drawn = resampled(dataclasses.replace(base, values=values))
+    figure = drawn.plot()
+    printed = [t.get_text() for t in figure.axes[0].texts]
+    low, high = np.asarray(drawn.interval())[:, 0, 2]
+    assert f"[{low:.2f}, {high:.2f}]" in printed
+    veil = figure.axes[0].images[1].get_array()[..., 3]
+    np.testing.assert_array_equal(veil > 0, [[False, True, False], [True, False, False], [False] * 3])
+    assert any("interval holds zero" in t.get_text() for t in figure.texts)
+
+
+def test_permutations_have_p_values_in_the_cells():
+    drawn = dataclasses.replace(resampled(affinity(3)), kind="permutation")
+    printed = [t.get_text() for t in plotting.affinity_heatmap(drawn).axes[0].texts]
+    assert sum(text.startswith("p ") for text in printed) == 6
+
+
+def test_the_recommendation_is_starred_and_named_below():
+    figure = plotting.affinity_heatmap(rectangle(3, 2), stars={"t1": "s2"})
+    star, hollow = (line for line in figure.axes[0].lines if line.get_marker() == "*")
+    assert not len(hollow.get_xdata())
+    assert (round(star.get_xdata()[0]), round(star.get_ydata()[0])) == (1, 2)
+    assert any("recommended" in t.get_text() for t in figure.texts)
+
+
+def test_a_recommendation_whose_interval_holds_zero_is_hollow_and_said_to_be_no_finding():
+    base = rectangle(3, 2)
+    ends = np.stack([base.values - 0.01, base.values + 0.01])
+    ends[0, 2, 1] = -1
+    figure = plotting.affinity_heatmap(base, interval=ends, stars={"t1": "s2", "t0": "s0"})
+    full, hollow = (line for line in figure.axes[0].lines if line.get_marker() == "*")
+    assert [round(x) for x in full.get_xdata()] == [0]
+    assert [round(x) for x in hollow.get_xdata()] == [1]
+    assert any("hollow: but no finding" in t.get_text() for t in figure.texts)
+
+
+def test_everything_draws_in_given_axes():
+    from matplotlib.figure import Figure
+
+    axes = Figure((12, 12)).subplots(2, 2)
+    base = affinity(4)
+    plotting.affinity_heatmap(resampled(base), taxonomy.tree(base), ax=axes[0, 0])
+    plotting.dendrogram(taxonomy.tree(base), ax=axes[0, 1])
+    plotting.ranking(resampled(base), "net_01", ax=axes[1, 0])
+    figure = plotting.column_correlations(agreements(("RSA",)), ax=axes[1, 1])
+    assert figure is axes[0, 0].figure
+    assert len(figure.axes) == 5
+    assert axes[0, 0].images
+    assert all(one.get_yticklabels() for one in axes.ravel())
+
+
+def test_ranking_without_a_target_has_a_panel_for_each_on_one_scale():
+    axes = plotting.ranking(resampled(affinity(5))).axes
+    assert [one.get_title(loc="left") for one in axes] == [f"sources for net_{i:02d}" for i in range(5)]
+    assert len({one.get_xlim() for one in axes}) == 1
+    assert len({len(one.lines) for one in axes}) == 1
+
+
+def test_ranking_is_hollow_where_the_interval_holds_zero():
+    base = affinity(3)
+    values = np.array(base.values)
+    values[0, 1] = 0.01
+    axes = plotting.ranking(resampled(dataclasses.replace(base, values=values)), "net_01").axes[0]
+    hollow = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+    assert [list(line.get_xdata()) for line in hollow] == [[0.01]]
+    assert "hollow" in axes.get_xlabel()
+
+
+def test_names_are_escaped_and_shortened():
+    names = ("a\x1b[31m", "b" * 100_000, "$c_1$")
+    axes = plotting.affinity_heatmap(affinity(3, names=names)).axes[0]
+    labels = [t.get_text() for t in axes.get_yticklabels()]
+    assert labels[0] == "a\\x1b[31m"
+    assert len(labels[1]) == 60
+    assert labels[2] == "$c_1$"
+
+
+def test_no_series_is_left_out_of_the_legend_or_looks_like_another():
+    made = agreements(("_rsa", "$a$", *"cdefgh"))
+    axes = plotting.column_correlations(made).axes[0]
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == list(made)
+    assert len({(line.get_marker(), line.get_color()) for line in axes.lines if line.get_marker() != "None"}) == 8
+
+
+def test_support_touches_no_branch_and_no_other_number():
+    base = affinity(25)
+    tree = taxonomy.branch_support(taxonomy.tree(base), np.stack([base.values] * 4))
+    figure = plotting.dendrogram(tree)
+    extents(figure)
+    axes = figure.axes[0]
+    boxes = [t.get_window_extent() for t in axes.texts]
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[i + 1 :])
+        for line in axes.lines:
+            corners = axes.transData.transform(np.stack(line.get_data(), -1))
+            for (x0, y0), (x1, y1) in zip(corners, corners[1:], strict=False):
+                apart = max(x0, x1) < box.x0 or min(x0, x1) > box.x1 or max(y0, y1) < box.y0 or min(y0, y1) > box.y1
+                assert apart, (box, x0, x1, y0, y1)
 
 
 def test_zero_is_white_where_negative_scores_matter():
@@ -173,12 +332,16 @@ def test_zero_is_white_where_negative_scores_matter():
     assert image.cmap(image.norm(image.get_clim()[0]))[2] > image.cmap(image.norm(image.get_clim()[0]))[0]
 
 
-def test_undefined_scores_are_gray_and_said_so():
+def test_undefined_scores_are_hatched_and_said_so():
     base = affinity(4)
     base.values[0, 1] = base.values[1, 0] = np.nan
-    axes, bar = plotting.affinity_heatmap(base).axes
-    assert [t.get_text() for t in axes.texts].count("n/a") == 2
-    assert "undefined" in bar.get_title(loc="left")
+    figure = plotting.affinity_heatmap(base)
+    assert [t.get_text() for t in figure.axes[0].texts].count("n/a") == 2
+    assert "hatched: undefined" in [t.get_text() for t in figure.texts]
+    (hatched,) = figure.axes[0].collections
+    assert hatched.get_hatch()
+    assert hatched.get_alpha() is None
+    assert len(hatched.get_paths()) == 2
     every = Affinity(np.full((3, 3), np.nan), None, base.names[:3], base.names[:3], base.provenance)
     assert len(plotting.affinity_heatmap(every).axes[0].texts) == 9
 
@@ -230,6 +393,15 @@ def test_mean_is_the_last_line_of_the_correlations():
         ),
         (lambda: plotting.ranking(resampled(affinity(3)), "depth"), ValueError, "depth"),
         (lambda: plotting.column_correlations({}), ValueError, "no agreement"),
+        (lambda: plotting.column_correlations(agreements("a")["a"]), TypeError, "not Agreement; give {"),
+        (lambda: plotting.affinity_heatmap(np.eye(3)), TypeError, "draws Affinity or Resamples, not ndarray; "),
+        (lambda: plotting.affinity_heatmap(affinity(3), "net_01"), TypeError, "draws Tree, not str"),
+        (lambda: plotting.ranking(affinity(3)), TypeError, "ranking draws Resamples, not Affinity; js.resample"),
+        (lambda: plotting.dendrogram(affinity(3)), TypeError, "dendrogram draws Tree, not Affinity"),
+        (lambda: plotting.affinity_heatmap(affinity(3), cmap="reds"), ValueError, "no colormap 'reds'"),
+        (lambda: plotting.affinity_heatmap(affinity(3), vmin=2), ValueError, "from 2 to 1"),
+        (lambda: plotting.affinity_heatmap(affinity(3), stars={"net_01": "b"}), ValueError, "marks 'b'"),
+        (lambda: plotting.ranking(resampled(affinity(31))), ValueError, "31 targets are too many"),
     ],
 )
 def test_refuses(call, error, words):

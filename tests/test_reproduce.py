@@ -542,3 +542,35 @@ def test_command_prints_json_and_spares_what_is_there(command, capsys):
     with pytest.raises(FileExistsError, match="already exists"):
         command("trees")
     command("trees", overwrite=True)
+
+
+# The signs of groups and what fits into a figure
+
+
+def test_groups_are_told_by_signs_and_nothing_is_clipped():
+    pytest.importorskip("matplotlib")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+
+    from jaxsim.studies.reproduce import figures
+
+    names = ("a", "b", "c", "d")
+    groups = dict(zip(names, ("2d", "3d", "geometric", "semantic"), strict=True))
+    figure = figures.side_by_side(names, {"here": [1, 2, 3, 4], "paper": [1, 2, None, 4]}, groups)
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["a ●", "b ■", "c ▲", "d ◆"]
+    assert [line.get_marker() for line in figure.axes[0].lines] == ["o", "s", "^", "D"]
+    FigureCanvasAgg(figure).draw()
+    width = figure.get_size_inches()[0] * figure.dpi
+    assert all(t.get_window_extent().x1 <= width for t in figure.findobj(Text) if t.get_text())
+
+
+def test_lines_of_intervals_cross_no_marker_of_another_series():
+    pytest.importorskip("matplotlib")
+    from jaxsim.studies.reproduce import figures
+
+    series = {"with self": [0.5, 0.6], "without self": [0.4, 0.5], "paper": [0.45, 0.55]}
+    axes = figures.listed(["RSA", "CKA"], series, "score", spans=[(0.3, 0.7), (0.4, 0.8)]).axes[0]
+    spans = axes.collections[-1].get_segments()
+    heights = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+    assert [segment[0][1] for segment in spans] == heights["without self"]
+    assert not set(heights["without self"]) & (set(heights["with self"]) | set(heights["paper"]))

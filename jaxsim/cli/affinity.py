@@ -27,9 +27,9 @@ import numpy as np
 from jaxsim import engine, io, plotting, taxonomy
 from jaxsim.cli.arguments import add_computing, add_features, add_measures, add_output
 from jaxsim.cli.inputs import ROWS, read_measures, read_set
-from jaxsim.cli.output import report, staged, subfolders, table
+from jaxsim.cli.output import report, save_figure, staged, subfolders, table
 from jaxsim.measures import Measure
-from jaxsim.results import Affinity
+from jaxsim.results import Affinity, Resamples
 
 FILES = ("affinity.npz", "affinity.csv", "affinity.png")
 COLUMNS = 12
@@ -52,7 +52,7 @@ def run(arguments: Namespace) -> None:
     with staged(arguments, names) as out:
         found = score(arguments, arguments.features, chosen, arguments.against)
         for label, affinity in found.items():
-            save_affinity(affinity, out / folders[label])
+            save_affinity(arguments, affinity, out / folders[label])
     text = "\n\n".join(f"{label}\n{describe(affinity)}" for label, affinity in found.items())
     values = [{"measure": label} | affinity.to_json() for label, affinity in found.items()]
     report(arguments, text, {"affinities": values}, names)
@@ -80,19 +80,27 @@ def score(
     return dict(zip(chosen, found, strict=True))
 
 
-def save_affinity(affinity: Affinity, folder: Path) -> None:
+def save_affinity(arguments: Namespace, affinity: Affinity, folder: Path) -> None:
     """Write the record, the table and the heat map."""
     folder.mkdir(exist_ok=True)
     affinity.save(folder / "affinity.npz")
     io.write_csv_matrix(folder / "affinity.csv", affinity.values, affinity.names, affinity.targets)
-    plotting.save_figure(plotting.affinity_heatmap(affinity, _tree(affinity)), folder / "affinity.png")
+    save_figure(arguments, heatmap(arguments, affinity), folder / "affinity.png")
 
 
-def _tree(affinity: Affinity) -> Any:
-    """A tree to order the heat map by, or None for two sets, one network or undefined scores."""
-    if not affinity.square or len(affinity.names) < 2 or not np.isfinite(np.asarray(affinity.values)).all():
-        return None
-    return taxonomy.tree(affinity)
+def heatmap(arguments: Namespace, scores: Affinity | Resamples, **options: Any) -> Any:
+    """A heat map in the order of the tree; of two sets, with the names of their files on the axes."""
+    if not scores.square:
+        sides = {"xlabel": _stems(arguments.against), "ylabel": _stems(arguments.features)}
+        return plotting.affinity_heatmap(scores, **sides, **options)
+    values = np.asarray(scores.estimate if isinstance(scores, Resamples) else scores.values)
+    known = len(scores.names) > 1 and np.isfinite(values).all()
+    tree = taxonomy.tree(Affinity.from_array(values, scores.names, measure="")) if known else None
+    return plotting.affinity_heatmap(scores, tree, **options)
+
+
+def _stems(given: str | list[str]) -> str:
+    return ", ".join(Path(path).stem for path in ([given] if isinstance(given, str) else given))
 
 
 def describe(affinity: Affinity) -> str:

@@ -2,6 +2,9 @@
 
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
 
+FORMATS = ("png", "svg", "pdf")
+"""Formats that figures are written in."""
+
 
 def add_features(command: ArgumentParser) -> None:
     """Add the networks to compare, and how their files are read."""
@@ -53,13 +56,16 @@ def add_computing(command: ArgumentParser) -> None:
     group.add_argument("--x64", action="store_true", help="compute in float64")
 
 
-def add_output(command: ArgumentParser, *, required: bool = True) -> None:
-    """Add the output folder."""
+def add_output(command: ArgumentParser, *, required: bool = True, figures: bool = True) -> None:
+    """Add the output folder, and the formats of figures for a command that draws."""
     group = command.add_argument_group("output")
     group.add_argument("--out", required=required, metavar="DIR", help="folder for the results")
     group.add_argument("--overwrite", action="store_true", help="replace existing results")
     text = "put ' before names in csv files that a spreadsheet would take for formulas"
     group.add_argument("--spreadsheet", action="store_true", help=text)
+    if figures:
+        text = "formats of figures, such as png,pdf; of png, svg and pdf; default: png"
+        group.add_argument("--format", type=formats, default=("png",), metavar="LIST", help=text)
 
 
 def add_dataset(command: ArgumentParser) -> None:
@@ -136,6 +142,15 @@ def share(text: str) -> float:
     if value >= 1:
         raise ArgumentTypeError(f"{text!r} is not between 0 and 1")
     return value
+
+
+def formats(text: str) -> tuple[str, ...]:
+    """Formats of figures, with commas between them."""
+    found = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",")))
+    odd = [one for one in found if one not in FORMATS]
+    if odd:
+        raise ArgumentTypeError(f"{odd[0]!r} is not one of the formats {', '.join(FORMATS)}")
+    return found
 
 
 def gigabytes(text: str) -> int:

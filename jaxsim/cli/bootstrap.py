@@ -15,7 +15,9 @@ Schemes (--scheme):
 Writes to DIR, or with several measures to DIR/MEASURE:
   resamples.npz  all resampled matrices; jaxsim.load and `jaxsim taxonomy --support` read it
   intervals.csv  per pair: estimate, standard error, low, high (p_values.csv for permutation)
-  ranking.png    sources of one target with intervals, and how often each ranks first (not for permutation)
+  matrix.png     the matrix with its intervals; scores whose interval holds zero are faded: no finding
+  ranking.png    sources of --target, or of each target, with intervals, and how often each ranks first (not for
+                 permutation); of more than 30 targets only --target or the first, which is said
 
 Examples:
   jaxsim bootstrap features.npz --measure rsa --seed 0 --out results
@@ -31,9 +33,10 @@ from typing import Any
 import numpy as np
 
 from jaxsim import plotting, resampling, schemes
+from jaxsim.cli.affinity import heatmap
 from jaxsim.cli.arguments import add_computing, add_draws, add_features, add_measures, add_output, count
 from jaxsim.cli.inputs import ROWS, read_measures, read_set
-from jaxsim.cli.output import progress, records, report, staged, subfolders, table, write_rows
+from jaxsim.cli.output import note, progress, records, report, save_figure, staged, subfolders, table, write_rows
 
 DEFAULT = schemes.HalfSamples
 N_RESAMPLES = {schemes.HalfSamples: 100, schemes.Jackknife: None}
@@ -50,7 +53,7 @@ def add_arguments(command: ArgumentParser) -> None:
     text = f"default: {N_RESAMPLES[DEFAULT]} for {DEFAULT.kind}, otherwise 1000"
     command.add_argument("--resamples", type=count, metavar="B", help=text)
     add_draws(command)
-    command.add_argument("--target", metavar="NAME", help="target of ranking.png; default: the first column")
+    command.add_argument("--target", metavar="NAME", help="target of ranking.png; default: all")
     add_computing(command)
     add_output(command)
 
@@ -59,7 +62,7 @@ def run(arguments: Namespace) -> None:
     """Resample each measure's matrix, with intervals or p values."""
     chosen, scheme = read_measures(arguments, maps=True), _scheme(arguments)
     folders, null = subfolders(chosen), getattr(scheme, "null", False)
-    each = ["resamples.npz", "p_values.csv"] if null else ["resamples.npz", "intervals.csv", "ranking.png"]
+    each = ["resamples.npz", "p_values.csv" if null else "intervals.csv", "matrix.png"] + ["ranking.png"] * (not null)
     names = [folder + name for folder in folders.values() for name in each]
     tables = {}
     with staged(arguments, names) as out:
@@ -69,13 +72,22 @@ def run(arguments: Namespace) -> None:
             resamples.save(folder / each[0])
             tables[label] = pairs(resamples, None if null else arguments.level)
             write_rows(folder / each[1], *tables[label])
+            save_figure(arguments, heatmap(arguments, resamples, level=arguments.level), folder / "matrix.png")
             if not null:
-                figure = plotting.ranking(resamples, arguments.target or resamples.targets[0], arguments.level)
-                plotting.save_figure(figure, folder / each[2])
+                save_figure(arguments, _ranking(arguments, resamples), folder / "ranking.png")
     text = "\n\n".join(f"{label}\n{table(*found, limit=ROWS)}" for label, found in tables.items())
     values = [{"measure": label, "pairs": records(*found)} for label, found in tables.items()]
     settings = {"scheme": scheme.kind, "level": arguments.level, "seed": arguments.seed}
     report(arguments, text, settings | {"resamples": values}, names)
+
+
+def _ranking(arguments: Namespace, resamples: Any) -> Any:
+    """The ranking for --target or for each target; where these are too many, for the first."""
+    target, many = arguments.target, len(resamples.targets) > plotting.MOST_PANELS
+    if target is None and many:
+        target = resamples.targets[0]
+        note(arguments, f"ranking.png shows {target}, 1 of {len(resamples.targets)} targets; --target chooses another")
+    return plotting.ranking(resamples, target, arguments.level)
 
 
 def _scheme(arguments: Namespace) -> Any:

@@ -45,7 +45,7 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--task", metavar="NAME", action="append", required=True, help=text)
     add_measures(command, "dds-laplacian", several=False)
     add_training(command)
-    add_output(command)
+    add_output(command, figures=False)
 
 
 def run(arguments: Namespace) -> None:

@@ -29,7 +29,7 @@ from jaxsim.cli.affinity import save_affinity
 from jaxsim.cli.arguments import add_draws, add_measures, add_output, count
 from jaxsim.cli.bootstrap import pairs
 from jaxsim.cli.inputs import read_measure
-from jaxsim.cli.output import note, progress, report, staged, table, write_rows
+from jaxsim.cli.output import note, progress, report, save_figure, staged, table, write_rows
 
 FILES = (
     *("features.npz", *AFFINITY_FILES, "resamples.npz", "intervals.csv", "ranking.png"),
@@ -88,7 +88,7 @@ def run(arguments: Namespace) -> None:
             progress=progress(arguments, "resamples"),
         )
         tree = taxonomy.branch_support(taxonomy.tree(affinity), resamples)
-        _save(out, affinity, resamples, tree, networks.target, arguments.level)
+        _save(arguments, out, affinity, resamples, tree, networks.target)
         n_groups = len(set(networks.groups.values()))
         clusters, agreement = tree.clusters(n_groups), taxonomy.cluster_agreement(tree, networks.groups, n_groups)
         lines = [f"jaxsim demo: {label} of {networks.title}, {arguments.resamples} half-samples.", ""]
@@ -116,20 +116,21 @@ def _rooms(arguments: Namespace, out: Path) -> Networks:
         from jaxsim.studies.rooms import encoders, pictures, tasks
     shipped = encoders.shipped()
     made = pictures.make(arguments.images, seed=SEED + arguments.seed, progress=progress(arguments, "pictures"))
-    plotting.save_figure(plotting.contact_sheet(made.rgb[:48]), out / "pictures.png")
+    save_figure(arguments, plotting.contact_sheet(made.rgb[:48]), out / "pictures.png")
     groups = {name: tasks.named(name).group for name in shipped}
     count = len(shipped)
     title = f"{count} encoders trained on {count} tasks of the built-in world, {arguments.images} new pictures"
     return Networks(encoders.features(shipped, made.rgb), groups, "rgb2depth", title, shipped=True)
 
 
-def _save(out: Path, affinity: Any, resamples: Any, tree: Any, target: str, level: float) -> None:
-    save_affinity(affinity, out)
+def _save(arguments: Namespace, out: Path, affinity: Any, resamples: Any, tree: Any, target: str) -> None:
+    level = arguments.level
+    save_affinity(arguments, affinity, out)
     resamples.save(out / "resamples.npz")
     write_rows(out / "intervals.csv", *pairs(resamples, level))
-    plotting.save_figure(plotting.ranking(resamples, target, level), out / "ranking.png")
+    save_figure(arguments, plotting.ranking(resamples, target, level), out / "ranking.png")
     tree.save(out / "taxonomy.npz")
-    plotting.save_figure(plotting.dendrogram(tree), out / "taxonomy.png")
+    save_figure(arguments, plotting.dendrogram(tree), out / "taxonomy.png")
 
 
 def _ranking(affinity: Any, resamples: Any, target: str, level: float) -> list[str]:

@@ -14,7 +14,7 @@ shown and corrected), over targets, and over both; each says what it conditions 
 Writes to DIR, if --out is given:
   agreement.csv   the table
   agreement.npz   the record without the diagonal; jaxsim.load reads it
-  agreement.png   the correlation for each target
+  agreement.png   the correlation for each target, over all sources and without the target's own network
   intervals.csv   the intervals, with --resamples
 
 Examples:
@@ -31,10 +31,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxsim import evaluation, plotting
+from jaxsim import evaluation, measures, plotting
 from jaxsim.cli.arguments import add_draws, add_output
 from jaxsim.cli.inputs import read_affinity, read_resamples
-from jaxsim.cli.output import report, staged, table, write_rows
+from jaxsim.cli.output import report, save_figure, staged, table, write_rows
 
 
 def add_arguments(command: ArgumentParser) -> None:
@@ -68,8 +68,9 @@ def run(arguments: Namespace) -> None:
         if out is not None:
             write_rows(out / "agreement.csv", header, rows)
             without.save(out / "agreement.npz")
-            shown = {"with the diagonal": whole, "without": without}
-            plotting.save_figure(plotting.column_correlations(shown), out / "agreement.png")
+            shown = {"all sources": whole, "without the target itself": without}
+            title = f"{measures.title_of(affinity.provenance.measure)}: does it predict transfer?"
+            save_figure(arguments, plotting.column_correlations(shown, title=title), out / "agreement.png")
             if intervals:
                 write_rows(out / "intervals.csv", *_interval_rows(intervals))
     lists = [{k: v for k, v in one.to_json().items() if k != "draws"} for one in intervals]

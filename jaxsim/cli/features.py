@@ -58,7 +58,7 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--pool", action="store_true", help="write means over positions")
     text = "pictures per batch; default: %(default)s"
     command.add_argument("--batch", type=count, default=32, metavar="N", help=text)
-    add_output(command)
+    add_output(command, figures=False)
 
 
 def run(arguments: Namespace) -> None:

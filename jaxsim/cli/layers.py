@@ -8,7 +8,8 @@ Writes to DIR:
   layers.csv           similarity of every layer with every task, its interval, how often the layer ranks first
   recommendation.csv   the most similar layer for each task
   layers.npz           the scores; jaxsim.load reads it
-  layers.png           the scores as a heat map
+  layers.png           the scores as a heat map with intervals; ★ marks the recommended layers, and scores whose
+                       interval holds zero are faded: no finding
 
 Examples:
   jaxsim layers pictures --out layers
@@ -25,7 +26,7 @@ from jaxsim import extras, plotting
 from jaxsim.cli.arguments import add_dataset, add_layers, add_measures, add_output, count
 from jaxsim.cli.banks import QUICK, probe_of, read_bank, read_encoder, select
 from jaxsim.cli.inputs import read_measure
-from jaxsim.cli.output import note, report, staged, table, write_rows
+from jaxsim.cli.output import note, report, save_figure, staged, table, write_rows
 
 FILES = ("layers.csv", "recommendation.csv", "layers.npz", "layers.png")
 HEADER = ("task", "group", "layer", "score", "low", "high", "first_share")
@@ -57,7 +58,7 @@ def run(arguments: Namespace) -> None:
         write_rows(out / "layers.csv", HEADER, rows)
         write_rows(out / "recommendation.csv", HEADER, best)
         found.affinity.save(out / "layers.npz")
-        plotting.save_figure(plotting.affinity_heatmap(found.affinity), out / "layers.png")
+        save_figure(arguments, _figure(name, found), out / "layers.png")
     layers, means = found.affinity.names, _group_means(found, groups)
     values = {"encoder": name, "measure": label, "images": images, "layers": layers}
     values |= {"scores": found.affinity.to_json(), "recommended": found.best}
@@ -66,6 +67,18 @@ def run(arguments: Namespace) -> None:
     if means:
         lines += ["", "mean by group of tasks:", table(["group", *layers], means)]
     report(arguments, "\n".join(lines), values, FILES)
+
+
+def _figure(name: str, found: Any) -> Any:
+    """The scores with their intervals, tasks across."""
+    return plotting.affinity_heatmap(
+        found.affinity,
+        interval=(found.low, found.high),
+        stars=found.best,
+        title=f"{np.max(np.asarray(found.affinity.images))} images",
+        xlabel="encoder of a task",
+        ylabel=f"layer of {name}",
+    )
 
 
 def _score(arguments: Namespace, measure: Any) -> tuple[str, int, Any]:

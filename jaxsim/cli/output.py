@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxsim import plotting
 from jaxsim.io import file_sets, files
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -27,14 +28,14 @@ def staged(arguments: Any, names: Sequence[str], folder: Path | None = None) -> 
 
     Args:
         arguments: with `out`, and `overwrite` to replace existing files.
-        names: the files, relative to the folder.
+        names: the files, relative to the folder; of figures the PNG, which stands for every --format.
         folder: the folder, where --out is a file in it.
 
     Raises:
         FileExistsError: a file exists and `overwrite` is False.
         OSError: the folder is a file, or cannot be written, or the disk is full.
     """
-    folder, what = folder or Path(arguments.out), f"--out {arguments.out}"
+    folder, what, names = folder or Path(arguments.out), f"--out {arguments.out}", in_formats(arguments, names)
     file_sets.clear(folder)
     check(folder, names, arguments.overwrite)
     arguments.written = False
@@ -71,6 +72,7 @@ def check(folder: Path, names: Sequence[str], overwrite: bool) -> Path:
 
 def report(arguments: Any, text: str, values: dict[str, Any], names: Sequence[str]) -> None:
     """Print the results, and name the files written to --out."""
+    names = in_formats(arguments, names)
     emit(arguments, text, values | {"files": [str(Path(arguments.out) / name) for name in names]})
     if names:
         note(arguments, f"wrote {', '.join(names)} to {arguments.out}")
@@ -141,6 +143,18 @@ def _cell(value: Any) -> str:
 def records(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
     """The rows of a table as dicts, for --json."""
     return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def in_formats(arguments: Any, names: Iterable[str]) -> list[str]:
+    """Names of files, each NAME.png once for each --format."""
+    ends = [f".{one}" for one in getattr(arguments, "format", ("png",))]
+    return [name.removesuffix(".png") + end for name in names for end in (ends if name.endswith(".png") else [""])]
+
+
+def save_figure(arguments: Any, figure: Any, path: Path) -> None:
+    """Write a figure, `path` being its PNG, in each --format."""
+    for name in in_formats(arguments, [str(path)]):
+        plotting.save_figure(figure, name)
 
 
 def write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -24,9 +24,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxsim import extras, io, plotting
+from jaxsim import extras, io
 from jaxsim.cli.arguments import add_output, seed
-from jaxsim.cli.output import note, progress, report, staged, table, write_rows
+from jaxsim.cli.output import note, progress, report, save_figure, staged, table, write_rows
 
 
 def add_arguments(command: ArgumentParser) -> None:
@@ -56,7 +56,7 @@ def run(arguments: Namespace) -> None:
         outcomes = reproduce.run(setting, list(wanted), lambda name: note(arguments, f"experiment {name}"))
         for name, outcome in outcomes.items():
             write_rows(out / f"{name}.csv", outcome.header, outcome.rows)
-            plotting.save_figure(outcome.draw(), out / f"{name}.png")
+            save_figure(arguments, outcome.draw(), out / f"{name}.png")
         rows = reproduce.summary(list(outcomes.values()))
         write_rows(out / "summary.csv", SUMMARY, rows)
         heading = _caveat() if arguments.quick else ""

@@ -26,7 +26,7 @@ from jaxsim import plotting, taxonomy
 from jaxsim.cli.affinity import score
 from jaxsim.cli.arguments import add_computing, add_measures, add_output, add_reading, count
 from jaxsim.cli.inputs import is_matrix, read_affinity, read_measure, read_resamples
-from jaxsim.cli.output import report, staged
+from jaxsim.cli.output import report, save_figure, staged
 from jaxsim.results import Affinity
 
 FILES = ("taxonomy.npz", "taxonomy.txt", "taxonomy.png", "heatmap.png")
@@ -62,9 +62,9 @@ def run(arguments: Namespace) -> None:
         tree.save(out / "taxonomy.npz")
         whole = [f"{tree.convention}; {tree.provenance.measure}", "", text, "", *lines, "", newick]
         (out / "taxonomy.txt").write_text("\n".join(whole) + "\n", encoding="utf-8")
-        plotting.save_figure(plotting.dendrogram(tree), out / "taxonomy.png")
+        save_figure(arguments, plotting.dendrogram(tree), out / "taxonomy.png")
         heatmap = plotting.affinity_heatmap(affinity, tree if affinity.square else None)
-        plotting.save_figure(heatmap, out / "heatmap.png")
+        save_figure(arguments, heatmap, out / "heatmap.png")
     values = {"tree": tree.to_json(), "order": [tree.names[i] for i in tree.order], "newick": newick}
     report(arguments, "\n".join([text, "", *lines]), values | {"clusters": clusters}, FILES)
 

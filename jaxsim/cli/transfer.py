@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxsim import extras, plotting
+from jaxsim import extras
 from jaxsim.cli.arguments import add_dataset, add_measures, add_output, add_training
 from jaxsim.cli.banks import plan_of, probe_of, read_bank, select
 from jaxsim.cli.inputs import read_measures
-from jaxsim.cli.output import note, progress, records, report, staged, table, write_rows
+from jaxsim.cli.output import note, progress, records, report, save_figure, staged, table, write_rows
 
 FILES = ("transfer.csv", "runs.csv", "correlation.csv", "transfer.png")
 CORRELATIONS = ("spearman", "pearson", "p")
@@ -57,7 +57,7 @@ def run(arguments: Namespace) -> None:
         correlations = {label: found.correlation(label) for label in found.scores}
         agreement = [[label, *numbers] for label, numbers in correlations.items()]
         write_rows(out / "correlation.csv", ["measure", *CORRELATIONS], agreement)
-        plotting.save_figure(found.plot(), out / "transfer.png")
+        save_figure(arguments, found.plot(), out / "transfer.png")
     values: dict[str, Any] = {"task": arguments.task, "metric": metric, "small": found.small}
     values |= {"rows": records(header, rows)}
     values["correlation"] = {label: dict(zip(CORRELATIONS, row, strict=True)) for label, row in correlations.items()}

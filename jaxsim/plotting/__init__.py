@@ -8,6 +8,7 @@ clipped.
 from jaxsim.plotting.canvas import contact_sheet as contact_sheet
 from jaxsim.plotting.canvas import save_figure as save_figure
 from jaxsim.plotting.dendrograms import dendrogram as dendrogram
+from jaxsim.plotting.dot_plots import MOST_PANELS as MOST_PANELS
 from jaxsim.plotting.dot_plots import column_correlations as column_correlations
 from jaxsim.plotting.dot_plots import ranking as ranking
 from jaxsim.plotting.matrices import affinity_heatmap as affinity_heatmap

@@ -2,15 +2,16 @@
 
 import functools
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxsim import extras, io
-from jaxsim.io.files import label
+from jaxsim.io import files
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
 INK, GRAY = "#222222", "#8a8a8a"
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-EDGE = 0.15
+EDGE, BELOW = 0.15, 0.78
 GROUPS = ("2d", "3d", "geometric", "semantic")
 COLUMNS, SIDE, GAP = 8, 0.9, 0.04
 """Pictures in a row of a contact sheet; inches of a picture's side and of the gap between two."""
 SCREEN_DPI = 80
 """Dots per inch in a notebook; files have more."""
+LONGEST = 60
+"""Characters of a name that are shown; the middle of longer ones is left out."""
+FONTS: dict[Any, Any] = {"pdf.fonttype": 42, "ps.fonttype": 42}
+"""Fonts embedded as TrueType, since publishers refuse matplotlib's default."""
 
 
 def colors_of(groups: Iterable[str]) -> dict[str, str]:
@@ -35,6 +40,37 @@ def colors_of(groups: Iterable[str]) -> dict[str, str]:
     found = {name: COLORS[GROUPS.index(name)] for name in known}
     found |= {name: free[i % len(free)] for i, name in enumerate(others)}
     return {name: found[name] for name in names}
+
+
+def style_of(place: int) -> dict[str, Any]:
+    """Marker and color of a series, different for the first 49."""
+    turn, kind = divmod(place, len(MARKERS))
+    return {"marker": MARKERS[kind], "color": COLORS[(kind + turn) % len(COLORS)]}
+
+
+def expect(value: Any, kinds: tuple[type, ...], drawn: str, instead: str) -> None:
+    """Refuse a value that a function does not draw.
+
+    Raises:
+        TypeError: `value` is of none of the `kinds`.
+    """
+    if not isinstance(value, kinds):
+        known = " or ".join(kind.__name__ for kind in kinds)
+        raise TypeError(f"{drawn} draws {known}, not {type(value).__name__}; {instead}.")
+
+
+def shown(names: Iterable[Any]) -> list[str]:
+    r"""Names as figures show them: control characters escaped, the middle of long ones left out.
+
+    >>> shown(["a\tb", "c" * 100])[0], len(shown(["c" * 100])[0])
+    ('a\\tb', 60)
+    """
+    return [files.label(str(name), LONGEST) for name in names]
+
+
+def wrapped(text: str, inches: float) -> str:
+    """Text at 8 points in lines of about that length."""
+    return textwrap.fill(text, max(int(inches / 0.072), 12))
 
 
 def save_figure(figure: "Figure", path: str | Path, *, overwrite: bool = False) -> Path:
@@ -51,7 +87,9 @@ def save_figure(figure: "Figure", path: str | Path, *, overwrite: bool = False) 
     suffix = path.suffix.lstrip(".").lower()
     if suffix not in figure.canvas.get_supported_filetypes():
         raise ValueError(f"{path} cannot be drawn: matplotlib writes no files that end in {path.suffix!r}.")
-    with io.atomic(path, overwrite=overwrite) as temporary:
+    import matplotlib
+
+    with io.atomic(path, overwrite=overwrite) as temporary, matplotlib.rc_context(FONTS):
         figure.savefig(temporary, format=suffix, dpi=200)
     return path
 
@@ -103,8 +141,21 @@ def bare(axes: "Axes", keep: Sequence[str] = ()) -> None:
         spine.set_color(GRAY)
 
 
+def row_sizes(names: Sequence[str], series: int = 1) -> tuple[float, float, float]:
+    """Font size of labeled rows in points, and inches of their labels across and of the rows up."""
+    font = float(np.clip(360 / max(len(names), 1), 5.5, 9))
+    pitch = max(font * 1.9, 6.5 * series) / 72
+    return font, text_width(names, font) + 0.12 + EDGE, pitch * (len(names) + 0.4)
+
+
 def labeled_rows(
-    names: Sequence[str], width: float, *, above: float = EDGE, right: float = EDGE
+    names: Sequence[str],
+    width: float,
+    *,
+    above: float = EDGE,
+    right: float = EDGE,
+    series: int = 1,
+    ax: "Axes | None" = None,
 ) -> tuple["Figure", "Axes"]:
     """A figure with one row per name, names on the left and a score along x.
 
@@ -113,12 +164,17 @@ def labeled_rows(
         width: width of the axes in inches.
         above: free space above the axes in inches.
         right: free space to the right of them in inches.
+        series: points in a row, one above another.
+        ax: axes to use instead of those of a new figure.
     """
-    font = float(np.clip(360 / max(len(names), 1), 5.5, 9))
-    pitch = font * 1.9 / 72
-    left, height = text_width(names, font) + 0.12 + EDGE, pitch * (len(names) + 0.4)
-    figure = new_figure(left + width + right, 0.65 + height + above)
-    axes = place(figure, left, 0.65, width, height)
+    names = shown(names)
+    font, left, height = row_sizes(names, series)
+    if ax is None:
+        axes = place(new_figure(left + width + right, BELOW + height + above), left, BELOW, width, height)
+    else:
+        axes = ax
+    figure = axes.get_figure(root=True)
+    assert figure is not None
     axes.set_ylim(len(names) - 0.3, -0.7)
     axes.set_yticks(range(len(names)), [label(name) for name in names], fontsize=font, color=INK, parse_math=False)
     axes.tick_params(axis="y", length=0)
@@ -126,6 +182,35 @@ def labeled_rows(
     axes.hlines(range(len(names)), 0, 1, transform=axes.get_yaxis_transform(), color="0.92", linewidth=0.6, zorder=0)
     bare(axes, keep=("bottom",))
     return figure, axes
+
+
+def shifts(series: int) -> np.ndarray:
+    """Where the points of each series go in a row, in rows from its middle."""
+    return np.linspace(-1, 1, series) * min(0.085 * series, 0.23) if series > 1 else np.zeros(1)
+
+
+def legend(axes: "Axes", labels: Sequence[str], *, columns: int, title: str | None = None) -> None:
+    """Name the lines of the axes above them, in their order; `title` is a line higher up."""
+    drawn = [line for line in axes.lines if line.get_marker() not in ("None", "", None)][: len(labels)]
+    made = axes.legend(
+        drawn,
+        ["series"] * len(labels),
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=columns,
+        fontsize=8,
+        frameon=False,
+        borderpad=0.2,
+        handletextpad=0.1,
+        columnspacing=1.0,
+        labelcolor=INK,
+        title=title,
+        title_fontsize=9,
+        alignment="left",
+    )
+    for text, label in zip(made.get_texts(), shown(labels), strict=True):
+        text.set_parse_math(False)
+        text.set_text(label)  # given earlier, matplotlib would leave out one that starts with an underscore
 
 
 def contact_sheet(rgb: np.ndarray) -> "Figure":

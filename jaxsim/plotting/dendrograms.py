@@ -1,12 +1,11 @@
 """Dendrograms of trees."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxsim.io.files import label
-from jaxsim.plotting.canvas import EDGE, INK, bare, new_figure, place, text_width
+from jaxsim import measures
+from jaxsim.plotting.canvas import COLORS, EDGE, INK, bare, expect, new_figure, place, shown, text_width
 from jaxsim.results import plots
 from jaxsim.taxonomy import Tree
 
@@ -16,13 +15,19 @@ if TYPE_CHECKING:
 
 
 @plots(Tree)
-def dendrogram(tree: Tree) -> "Figure":
+def dendrogram(tree: Tree, *, ax: "Axes | None" = None, title: str | None = None) -> "Figure":
     """Draw a tree with its leaves on the right and the heights of its merges along x.
 
-    Support, where the tree has it, is printed in percent where a branch joins. The root's is not, since every
-    resample has it.
+    Support, where the tree has it, is printed in percent to the right of a joint, between the two parts that it joins,
+    where no line runs. The root's is not, since every resample has it.
+
+    Args:
+        tree: the tree.
+        ax: matplotlib axes to draw in; a new figure by default.
+        title: text above; the measure by default.
 
     Raises:
+        TypeError: `tree` is none.
         ImportError: matplotlib is not installed.
 
     Example:
@@ -32,26 +37,34 @@ def dendrogram(tree: Tree) -> "Figure":
         >>> [label.get_text() for label in dendrogram(tree(s)).axes[0].get_yticklabels()]
         ['a', 'c', 'b']
     """
+    expect(tree, (Tree,), "dendrogram", "js.taxonomy.tree(affinity) makes one")
     count = len(tree.names)
-    names = [tree.names[i] for i in tree.order]
+    names = shown(tree.names[i] for i in tree.order)
+    title = measures.title_of(tree.provenance.measure) if title is None else title
     font = float(np.clip(420 / count, 5.5, 9))
-    height, right = max(count * font * 1.9 / 72, 0.6), text_width(names, font) + 0.12 + EDGE
+    small = max(font - 2, 5)
+    pad = 0.05 if tree.support is None else text_width(["100"], small) + 0.05
+    height, right = max(count * font * 1.9 / 72, 0.6), text_width(names, font) + 0.12 + pad + EDGE
     note = "" if tree.support is None else "\nnumbers: % of resamples with this branch"
-    below = 0.55 if tree.support is None else 0.7
-    figure = new_figure(0.3 + 4.2 + right, below + height + EDGE)
-    axes = place(figure, 0.3, below, 4.2, height)
-    joints = draw_tree(axes, tree, upright=False)
-    axes.yaxis.tick_right()
-    axes.set_yticks(range(count), [label(name) for name in names], fontsize=font, color=INK, parse_math=False)
-    axes.tick_params(axis="y", length=0)
-    axes.set_ylim(count - 0.5, -0.5)
+    below, above = 0.55 if tree.support is None else 0.7, EDGE + (0.25 if title else 0.0)
+    if ax is None:
+        wide = max(0.3 + 4.2 + right, 0.3 + text_width([title], 9) + EDGE)
+        ax = place(new_figure(wide, below + height + above), 0.3, below, 4.2, height)
+    joints = draw_tree(ax, tree, upright=False)
+    ax.yaxis.tick_right()
+    ax.set_yticks(range(count), names, fontsize=font, color=INK, parse_math=False)
+    ax.tick_params(axis="y", length=0, pad=72 * pad)
+    ax.set_ylim(count - 0.5, -0.5)
     highest = max((h for h, _ in joints), default=0.0)
-    axes.set_xlim(highest * 1.06 if highest > 0 else 1.0, 0.0)
-    bare(axes, keep=("bottom",))
-    axes.tick_params(axis="x", labelsize=8, colors=INK)
-    axes.set_xlabel(f"height: {tree.convention}{note}", fontsize=8, color=INK, parse_math=False)
+    ax.set_xlim(highest * 1.06 if highest > 0 else 1.0, 0.0)
+    bare(ax, keep=("bottom",))
+    ax.tick_params(axis="x", labelsize=8, colors=INK)
+    ax.set_xlabel(f"height: {tree.convention}{note}", fontsize=8, color=INK, parse_math=False)
+    ax.set_title(title, fontsize=9, loc="left", color=INK, parse_math=False)
     if tree.support is not None:
-        _print_support(axes, joints[:-1], np.asarray(tree.support)[:-1], font)
+        _print_support(ax, tree, small)
+    figure = ax.get_figure(root=True)
+    assert figure is not None
     return figure
 
 
@@ -81,19 +94,22 @@ def draw_tree(axes: "Axes", tree: Tree, *, upright: bool) -> list[tuple[float, f
     return list(zip(heights[count:].tolist(), places[count:].tolist(), strict=True))
 
 
-def _print_support(axes: "Axes", joints: Sequence[tuple[float, float]], support: np.ndarray, font: float) -> None:
-    """Print the share just left of each joint, above the branch that leads on from it."""
-    from matplotlib.patheffects import withStroke
-
-    for (height, where), share in zip(joints, support, strict=True):
+def _print_support(axes: "Axes", tree: Tree, font: float) -> None:
+    """Print the share right of each joint but the root's, at the border of the two parts: no other line is there."""
+    places = {int(leaf): place for place, leaf in enumerate(tree.order)}
+    ends = [(places[leaf], places[leaf]) for leaf in range(len(tree.names))]
+    merges, support = np.asarray(tree.merges, dtype=float), np.asarray(tree.support)
+    for first, second in merges[:, :2].astype(int):
+        ends.append((min(ends[first][0], ends[second][0]), max(ends[first][1], ends[second][1])))
+    for (first, second, height, _), share in zip(merges[:-1], support[:-1], strict=True):
+        upper, lower = sorted((ends[int(first)], ends[int(second)]))
         axes.annotate(
             f"{100 * share:.0f}",
-            (height, where),
-            xytext=(-2, 1),
+            (height, (upper[1] + lower[0]) / 2),
+            xytext=(2, 0),
             textcoords="offset points",
-            ha="right",
-            va="bottom",
-            fontsize=max(font - 2, 5),
-            color="#5f5f5f" if share < 0.5 else "#0072B2",
-            path_effects=[withStroke(linewidth=1.8, foreground="white")],
+            ha="left",
+            va="center_baseline",
+            fontsize=font,
+            color="0.35" if share < 0.5 else COLORS[0],
         )

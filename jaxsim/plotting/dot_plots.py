@@ -1,36 +1,62 @@
 """Dot plots of rankings and of agreement with transfer."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxsim import statistics
-from jaxsim.plotting.canvas import COLORS, GRAY, INK, MARKERS, labeled_rows
-from jaxsim.results import Resamples, plots
+from jaxsim import measures, statistics
+from jaxsim.evaluation import Agreement
+from jaxsim.plotting.canvas import (
+    BELOW,
+    COLORS,
+    GRAY,
+    INK,
+    expect,
+    labeled_rows,
+    legend,
+    new_figure,
+    place,
+    row_sizes,
+    shifts,
+    shown,
+    style_of,
+    wrapped,
+)
+from jaxsim.results import Resamples
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from jaxsim.evaluation import Agreement
-
 _LEGEND_COLUMNS = 3
+MOST_PANELS, _PANELS_ACROSS = 30, 2
 
 
-@plots(Resamples)
-def ranking(resamples: Resamples, target: str | None = None, level: float = 0.95) -> "Figure":
-    """Draw the sources for one target with intervals, best first.
+def ranking(
+    resamples: Resamples,
+    target: str | None = None,
+    level: float = 0.95,
+    *,
+    ax: "Axes | None" = None,
+    title: str | None = None,
+) -> "Figure":
+    """Draw the sources for one target, or for each, with intervals, best first.
 
-    At the right is the share of resamples in which each source ranks first.
+    At the right is the share of resamples in which each source ranks first. Sources whose interval holds zero are
+    hollow.
 
     Args:
         resamples: resampled scores with their estimate.
-        target: name of a column, the first one if None; the target itself is left out.
+        target: name of a column, or None for a panel for each; the target itself is left out.
         level: coverage of the intervals, between 0 and 1.
+        ax: matplotlib axes to draw one target in; a new figure by default.
+        title: text above; "sources for ..." by default.
 
     Raises:
-        ValueError: no column has that name, the scheme gives no interval, or `level` is not between 0 and 1.
+        TypeError: `resamples` is no such record.
+        ValueError: no column has that name, there are too many for one figure, the scheme gives no interval, or `level`
+            is not between 0 and 1.
         ImportError: matplotlib is not installed.
 
     Example:
@@ -38,40 +64,82 @@ def ranking(resamples: Resamples, target: str | None = None, level: float = 0.95
         >>> from jaxsim.results import Provenance, Resamples
         >>> scores = np.array([[1.0, 0.4, 0.6], [0.4, 1.0, 0.5], [0.6, 0.5, 1.0]])
         >>> values = scores + np.linspace(-0.1, 0.1, 20)[:, None, None]
-        >>> made_by = Provenance("RSA", "float32", "cpu")
+        >>> made_by = Provenance("rsa", "float32", "cpu")
         >>> r = Resamples(values, scores, tuple("abc"), tuple("abc"), made_by, "bootstrap", images=50)
         >>> [label.get_text() for label in ranking(r, "a").axes[0].get_yticklabels()]
         ['c', 'b']
+        >>> len(ranking(r).axes)
+        3
     """
-    target = resamples.targets[0] if target is None else target
-    names = [name for name, _ in resamples.ranking(target)]
-    order, column = [resamples.names.index(name) for name in names], resamples.targets.index(target)
-    low, high = (np.asarray(v)[:, column] for v in resamples.interval(level))
-    estimate = np.asarray(resamples.estimate, dtype=float)[:, column]
-    figure, axes = labeled_rows(names, 3.6, right=0.95, above=0.42)
-    places = np.arange(len(order))
-    axes.hlines(places, low[order], high[order], color=COLORS[0], linewidth=1.6, alpha=0.5)
-    size = 4.5 if len(order) < 40 else 3.5
-    axes.plot(estimate[order], places, "o", color=COLORS[0], markersize=size)
-    _mark_zero(axes)
-    _print_shares(axes, _share_first(resamples, order, column))
-    axes.set_title(f"sources for {target}", fontsize=9, loc="left", color=INK, parse_math=False)
-    made = f"{100 * level:g} % intervals: {resamples.kind}, {np.shape(resamples.values)[0]} resamples"
-    text = f"{resamples.provenance.measure or 'similarity'}\n{made}"
-    axes.set_xlabel(text, fontsize=8, color=INK, parse_math=False)
+    expect(resamples, (Resamples,), "ranking", "js.resample(features, measure) makes one")
+    targets = resamples.targets if target is None else (target,)
+    ranked = {one: [name for name, _ in resamples.ranking(one)] for one in targets}
+    if ax is not None and len(targets) > 1:
+        raise ValueError(f"one axes shows one target: name it; there are {', '.join(shown(targets))}.")
+    if len(targets) > MOST_PANELS:
+        raise ValueError(f"{len(targets)} targets are too many for one figure (at most {MOST_PANELS}); name one.")
+    if len(targets) == 1:
+        figure, axes = labeled_rows(ranked[targets[0]], 3.6, right=0.95, above=0.42, ax=ax)
+        places = [axes]
+    else:
+        figure, places = _panels(ranked)
+    for axes, one in zip(places, targets, strict=True):
+        labeled_rows(ranked[one], 0, ax=axes)
+        _draw_ranking(axes, resamples, one, level, f"sources for {shown([one])[0]}" if title is None else title)
+    ends = [axes.get_xlim() for axes in places]
+    for axes in places:
+        axes.set_xlim(min(low for low, _ in ends), max(high for _, high in ends))
+        _mark_zero(axes)
     return figure
 
 
-def column_correlations(agreements: "Mapping[str, Agreement]") -> "Figure":
+def _panels(ranked: Mapping[str, list[str]]) -> tuple["Figure", list["Axes"]]:
+    """Axes for each target, a few in a row."""
+    wide, right, above = 2.2, 0.85, 0.42
+    sizes = [row_sizes(shown(names)) for names in ranked.values()]
+    left, height = max(left for _, left, _ in sizes), max(height for *_, height in sizes)
+    across = min(_PANELS_ACROSS, len(ranked))
+    step, pitch, rows = left + wide + right, BELOW + height + above, -(-len(ranked) // across)
+    figure = new_figure(across * step, rows * pitch)
+    places = (divmod(k, across) for k in range(len(ranked)))
+    made = [place(figure, left + c * step, BELOW + (rows - 1 - r) * pitch, wide, height) for r, c in places]
+    return figure, made
+
+
+def _draw_ranking(axes: "Axes", resamples: Resamples, target: str, level: float, title: str) -> None:
+    names = [name for name, _ in resamples.ranking(target)]
+    order, column = [resamples.names.index(name) for name in names], resamples.targets.index(target)
+    low, high = (np.asarray(v, dtype=float)[order, column] for v in resamples.interval(level))
+    estimate = np.asarray(resamples.estimate, dtype=float)[order, column]
+    places = np.arange(len(order))
+    axes.hlines(places, low, high, color=COLORS[0], linewidth=1.6, alpha=0.5)
+    size = 4.5 if len(order) < 40 else 3.5
+    found = (low > 0) | (high < 0)
+    for some, fill in ((found, COLORS[0]), (~found, "white")):
+        axes.plot(estimate[some], places[some], "o", color=COLORS[0], markerfacecolor=fill, markersize=size)
+    _print_shares(axes, _share_first(resamples, order, column))
+    axes.set_title(title, fontsize=9, loc="left", color=INK, parse_math=False)
+    made = f"{100 * level:g} % intervals: {resamples.kind}, {np.shape(resamples.values)[0]} resamples"
+    made += "" if found.all() else "\nhollow: the interval holds zero"
+    text = f"{measures.title_of(resamples.provenance.measure) or 'similarity'}\n{made}"
+    axes.set_xlabel(text, fontsize=8, color=INK, parse_math=False)
+
+
+def column_correlations(
+    agreements: "Mapping[str, Agreement]", *, ax: "Axes | None" = None, title: str | None = None
+) -> "Figure":
     """Draw each target's correlation with measured transfer, and the means.
 
     Measures are side by side. Targets are sorted by their mean over the measures; the last row holds the mean
-    over targets.
+    over targets. Targets without a correlation have no point and say so.
 
     Args:
         agreements: agreement of each measure by its label; all over the same targets.
+        ax: matplotlib axes to draw in; a new figure by default.
+        title: text above the labels; none by default.
 
     Raises:
+        TypeError: it is no such dict.
         ValueError: there is no agreement, or they are of different targets.
         ImportError: matplotlib is not installed.
 
@@ -83,25 +151,37 @@ def column_correlations(agreements: "Mapping[str, Agreement]") -> "Figure":
         >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
         ['a', 'b', 'c', 'd', 'mean']
     """
+    instead = "give {'label': js.evaluate(affinity, truth, diagonal=False)}"
+    expect(agreements, (Mapping,), "column_correlations", instead)
     if not agreements:
         raise ValueError("agreements is empty: there is no agreement to draw.")
-    targets = next(iter(agreements.values())).targets
+    first = next(iter(agreements.values()))
     for label, agreement in agreements.items():
-        if tuple(agreement.targets) != tuple(targets):
+        expect(agreement, (Agreement,), "column_correlations", instead)
+        if tuple(agreement.targets) != tuple(first.targets):
             raise ValueError(f"{label} was evaluated on other targets than {next(iter(agreements))}.")
     scores = np.array([np.asarray(a.per_target, dtype=float) for a in agreements.values()])
     order = np.argsort(-np.nan_to_num(scores, nan=-1.0).mean(axis=0), kind="stable")
-    above = 0.2 + 0.19 * -(-len(agreements) // _LEGEND_COLUMNS)
-    figure, axes = labeled_rows([targets[i] for i in order] + ["mean"], 3.8, right=0.3, above=above)
+    lines = title.count("\n") + 1 if title else 0
+    above = 0.2 + 0.19 * -(-len(agreements) // _LEGEND_COLUMNS) + 0.18 * lines
+    names = [f"{first.targets[i]}{' (undefined)' * bool(np.isnan(scores[:, i]).any())}" for i in order] + ["mean"]
+    figure, axes = labeled_rows(names, 3.8, right=0.3, above=above, series=min(len(agreements), 4), ax=ax)
     axes.axhline(len(order) - 0.5, color=GRAY, linewidth=0.6)
-    shifts = np.linspace(-0.22, 0.22, len(agreements)) if len(agreements) > 1 else np.zeros(1)
     for i, (label, agreement) in enumerate(agreements.items()):
         line = np.append(scores[i, order], float(agreement.mean))
-        style: dict[str, Any] = {"marker": MARKERS[i % len(MARKERS)], "color": COLORS[i % len(COLORS)]}
-        axes.plot(line, np.arange(len(line)) + shifts[i], linestyle="", markersize=4.5, label=label, **style)
+        axes.plot(
+            line,
+            np.arange(len(line)) + shifts(len(agreements))[i],
+            linestyle="",
+            markersize=4.5,
+            label=label,
+            **style_of(i),
+        )
     _mark_zero(axes)
-    axes.set_xlabel("correlation with transfer, per target", fontsize=8, color=INK)
-    _legend(axes)
+    correlations = {f"{a.correlation.capitalize()} correlation with {a.truth}" for a in agreements.values()}
+    text = correlations.pop() if len(correlations) == 1 else "correlation with transfer"
+    axes.set_xlabel(wrapped(f"{text}, per target", 4.0), fontsize=8, color=INK, parse_math=False)
+    legend(axes, list(agreements), columns=_LEGEND_COLUMNS, title=title)
     return figure
 
 
@@ -131,17 +211,3 @@ def _print_shares(axes: "Axes", shares: np.ndarray) -> None:
         color = INK if share else GRAY
         axes.text(1.2, where, text, transform=across, ha="right", va="center_baseline", fontsize=size, color=color)
     axes.text(1.2, -0.75, "ranks first", transform=across, ha="right", va="bottom", fontsize=8, color=GRAY)
-
-
-def _legend(axes: "Axes") -> None:
-    axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        ncols=_LEGEND_COLUMNS,
-        fontsize=8,
-        frameon=False,
-        borderpad=0.2,
-        handletextpad=0.1,
-        columnspacing=1.0,
-        labelcolor=INK,
-    )

@@ -1,14 +1,16 @@
-"""Affinity matrices as colored cells."""
+"""Matrices of scores as colored cells."""
 
 import textwrap
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsim.io.files import label
-from jaxsim.plotting.canvas import EDGE, GRAY, INK, bare, new_figure, place, text_width
+from jaxsim import measures
+from jaxsim.plotting import cells
+from jaxsim.plotting.canvas import EDGE, GRAY, INK, expect, new_figure, place, shown, text_width, wrapped
 from jaxsim.plotting.dendrograms import draw_tree
-from jaxsim.results import Affinity, plots
+from jaxsim.results import Affinity, Resamples, plots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,144 +18,184 @@ if TYPE_CHECKING:
 
     from jaxsim.taxonomy import Tree
 
-_PRINT_UP_TO = 12
-_UNDEFINED = "0.82"
+_LINE = 0.15
+"""Height of a line of notes in inches."""
 
 
+@plots(Resamples)
 @plots(Affinity)
-def affinity_heatmap(affinity: Affinity, tree: "Tree | None" = None) -> "Figure":
-    """Draw an affinity matrix as colored cells, ordered by a tree if given.
+def affinity_heatmap(
+    scores: Affinity | Resamples,
+    tree: "Tree | None" = None,
+    *,
+    order: Sequence[Any] | None = None,
+    ax: "Axes | None" = None,
+    cmap: Any = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    title: str | None = None,
+    xlabel: str | None = None,
+    ylabel: str | None = None,
+    annotate: bool | None = None,
+    level: float = 0.95,
+    interval: Any = None,
+    stars: Mapping[str, str] | None = None,
+) -> "Figure":
+    """Draw a matrix of scores as colored cells.
 
-    The dendrogram of the tree is above. The colors span the scores between different networks; the diagonal may
-    lie beyond, and the color bar then ends in an arrow. Scores that go far below zero get a diverging colormap
-    with white at zero. Undefined scores are gray. Up to 12 x 12 scores are printed in their cells.
+    Colors go from 0 to 1 for the measures of this library, and from the lowest to the highest score for other numbers
+    (in a large matrix, of different networks: where the diagonal lies beyond, the color bar ends in an arrow). Scores
+    far below zero get a diverging colormap with white at zero. Undefined scores are hatched. Resampled scores have
+    their intervals in the cells; where the interval holds zero (of permutations: p >= 1 - level) the cell is faded.
 
     Args:
-        affinity: `(T, T)`, or `(S, T)` for two sets.
-        tree: a tree of the same networks; only for a square matrix.
+        scores: `Affinity` or `Resamples` of `(T, T)`, or `(S, T)` for two sets.
+        tree: a tree of the same networks, drawn above, that orders a square matrix.
+        order: names of the networks in another order; for two sets a pair, names of rows and of columns.
+        ax: matplotlib axes to draw in; a new figure by default.
+        cmap: colormap or its name.
+        vmin: score of the lowest color.
+        vmax: score of the highest color.
+        title: text above; by default the numbers of networks and images. "" for none.
+        xlabel: title of the columns; by default "target" for two sets.
+        ylabel: title of the rows; by default "source" for two sets.
+        annotate: whether to print the scores in the cells; by default up to 12 x 12 of them.
+        level: coverage of the intervals of resampled scores.
+        interval: lower and upper ends `(2, S, T)` of intervals of an `Affinity`, made elsewhere.
+        stars: names of the row to mark in each column, such as a recommendation.
 
     Raises:
-        ValueError: a tree is given, and the matrix is not square or the tree is of other networks.
+        TypeError: `scores` is no such record.
+        ValueError: tree or order are of other networks, `vmin` is not below `vmax`, a colormap or a starred name is
+            unknown, or the resamples have no interval.
         ImportError: matplotlib is not installed.
 
     Example:
         >>> import numpy as np
         >>> from jaxsim.results import Affinity, Provenance
         >>> scores = np.array([[1.0, 0.4], [0.4, 1.0]])
-        >>> made_by = Provenance("RSA", "float32", "cpu")
+        >>> made_by = Provenance("rsa", "float32", "cpu")
         >>> made = Affinity(scores, np.full((2, 2), 50), ("a", "b"), ("a", "b"), made_by)
-        >>> len(affinity_heatmap(made).axes)
-        2
+        >>> figure = affinity_heatmap(made)
+        >>> figure.axes[0].images[0].get_clim(), figure.axes[1].get_ylabel()
+        ((0.0, 1.0), 'RSA')
     """
-    values = np.asarray(affinity.values, dtype=float)
-    rows, columns = list(affinity.names), list(affinity.targets)
-    if tree is not None:
-        order = _order(affinity, tree)
-        values = values[np.ix_(order, order)]
-        rows = columns = [rows[i] for i in order]
-    font, pitch = _text_size(max(values.shape))
+    instead = "js.Affinity.from_array(values, names, measure=...) makes one of numbers"
+    expect(scores, (Affinity, Resamples), "affinity_heatmap", instead)
+    at = _order(scores, tree, order)
+    drawn = cells.Cells.of(scores, level, interval, stars, annotate).reordered(*at)
+    colors, low, high, arrows = cells.scale(drawn, scores.provenance.measure, cmap, vmin, vmax)
+    rows, columns = shown(scores.names[i] for i in at[0]), shown(scores.targets[i] for i in at[1])
+    sides = ("", "") if scores.square else ("target", "source")
+    across, up = (side if given is None else given for given, side in zip((xlabel, ylabel), sides, strict=True))
+    measure = measures.title_of(scores.provenance.measure) or "similarity"
+    notes = drawn.notes(scores, level)
+    title = _title(scores) if title is None else title
+    if ax is not None:
+        return _draw_in(ax, drawn, (colors, low, high, arrows), (rows, columns), (across, up), measure, title, notes)
+    font, pitch = drawn.sizes()
     width, height = pitch * len(columns), pitch * len(rows)
-    left, below = text_width(rows, font) + 0.1 + EDGE, text_width(columns, font) + 0.1 + EDGE
-    above, bar_height = EDGE if tree is None else 0.9, float(np.clip(height, 1.6, 3.2))
-    top = max(below + height, EDGE + bar_height)
-    figure = new_figure(left + width + 1.2, top + above)
+    up = wrapped(up, max(height, 1.2)) if up else ""
+    left = text_width(rows, font) + 0.1 + EDGE + (0.05 + 0.17 * len(up.splitlines()) if up else 0.0)
+    below = text_width(columns, font) + 0.1 + EDGE + (0.2 if across else 0.0)
+    bar_height = float(np.clip(height, 1.6, 3.2))
+    wide = max(left + width + 1.2, left + text_width(title.splitlines(), 9) + EDGE, 2.4 if notes else 0.0)
+    lines = [line for note in notes for line in textwrap.wrap(note, max(int((wide - 2 * EDGE) / 0.066), 24))]
+    under = _LINE * len(lines)
+    top = max(below + height, EDGE + bar_height) + under
+    above = (0.9 if tree else EDGE) + (0.08 + 0.16 * len(title.splitlines()) if title else 0.0)
+    figure = new_figure(wide, top + above)
     axes = place(figure, left, top - height, width, height)
-    image = _draw_cells(axes, values, np.array(rows)[:, None] == np.array(columns)[None, :])
-    _label(axes, rows, columns, font)
+    image = cells.draw(axes, drawn, colors, low, high, pitch)
+    _label(axes, rows, columns, font, across, up)
     bar = place(figure, left + width + 0.15, top - bar_height, 0.14, bar_height)
-    _draw_bar(bar, image, affinity.provenance.measure, undefined=bool(np.isnan(values).any()))
+    _finish_bar(figure.colorbar(image, cax=bar, extend=arrows), measure, bar_height)
+    figure.text(EDGE / wide, 0.08 / (top + above), "\n".join(lines), fontsize=7, color=INK, parse_math=False)
+    highest = axes
     if tree is not None:
-        branches = place(figure, left, top + 0.03, width, above - EDGE)
-        draw_tree(branches, tree, upright=True)
-        branches.set_xlim(-0.5, len(columns) - 0.5)
-        branches.set_axis_off()
+        highest = place(figure, left, top + 0.03, width, 0.9 - EDGE)
+        draw_tree(highest, tree, upright=True)
+        highest.set_xlim(-0.5, len(columns) - 0.5)
+        highest.set_axis_off()
+    highest.set_title(title, fontsize=9, loc="left", color=INK, parse_math=False)
     return figure
 
 
-def _order(affinity: Affinity, tree: "Tree") -> list[int]:
-    if not affinity.square:
-        shape = tuple(np.shape(affinity.values))
-        raise ValueError(f"a tree orders the rows and columns of a square matrix, and this one is {shape}.")
-    if tuple(tree.names) != tuple(affinity.names):
-        raise ValueError("the tree and the matrix are of different networks, or in a different order.")
-    return [int(i) for i in tree.order]
-
-
-def _text_size(count: int) -> tuple[float, float]:
-    """Font size of the labels in points, and side of a cell in inches."""
-    if count <= _PRINT_UP_TO:
-        return 9.0, 0.46 if count > 3 else 0.6
-    font = float(np.clip(320 / count, 5.0, 9.0))
-    return font, max(font * 1.3 / 72, 4.0 / count)
-
-
-def _limits(values: np.ndarray, same: np.ndarray) -> tuple[float, float, str]:
-    """Range of the colors, from pairs not the `same`, and ends of the bar with arrows."""
-    off = values[~same & np.isfinite(values)]
-    every = values[np.isfinite(values)]
-    if every.size == 0:
-        return 0.0, 1.0, "neither"
-    low, high = (off.min(), off.max()) if off.size > 2 else (min(every.min(), 0.0), every.max())
-    if high - low < 1e-6 * max(abs(high), 1.0):
-        low, high = min(low, every.min()) - 0.05, max(high, every.max()) + 0.05
-    beyond = (every.min() < low, every.max() > high)
-    arrows = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
-    return float(low), float(high), arrows[beyond]
-
-
-def _colors(low: float, high: float) -> Any:
-    """Viridis, or for scores far below zero a diverging colormap, white at zero."""
-    import matplotlib
-    from matplotlib.colors import ListedColormap
-
-    if low >= 0 or -low < 0.15 * high:
-        return matplotlib.colormaps["viridis"].with_extremes(bad=_UNDEFINED)
-    reach = max(-low, high)
-    sampled = np.linspace(0.5 + low / (2 * reach), 0.5 + high / (2 * reach), 256)
-    return ListedColormap(matplotlib.colormaps["RdBu_r"](sampled)).with_extremes(bad=_UNDEFINED)
-
-
-def _draw_cells(axes: "Axes", values: np.ndarray, same: np.ndarray) -> Any:
-    low, high, arrows = _limits(values, same)
-    colors = _colors(low, high)
-    colors.colorbar_extend = arrows
-    image = axes.imshow(values, cmap=colors, vmin=low, vmax=high, aspect="auto", interpolation="nearest")
-    rows, columns = values.shape
-    if max(rows, columns) <= 40:
-        axes.set_xticks(np.arange(columns - 1) + 0.5, minor=True)
-        axes.set_yticks(np.arange(rows - 1) + 0.5, minor=True)
-        axes.grid(which="minor", color="white", linewidth=1.0 if max(rows, columns) <= _PRINT_UP_TO else 0.5)
-    axes.tick_params(which="both", length=0)
-    bare(axes)
-    if max(rows, columns) <= _PRINT_UP_TO:
-        _print_scores(axes, image, values)
-    return image
-
-
-def _print_scores(axes: "Axes", image: Any, values: np.ndarray) -> None:
-    for (row, column), value in np.ndenumerate(values):
-        red, green, blue, _ = image.cmap(image.norm(value))
-        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
-        text = f"{value:.2f}".replace("-", "\N{MINUS SIGN}") if np.isfinite(value) else "n/a"
-        color = "white" if dark and np.isfinite(value) else INK
-        axes.text(column, row, text, ha="center", va="center", fontsize=7.5, color=color)
-
-
-def _label(axes: "Axes", rows: list[str], columns: list[str], font: float) -> None:
-    axes.set_yticks(range(len(rows)), [label(name) for name in rows], fontsize=font, color=INK, parse_math=False)
-    axes.set_xticks(
-        range(len(columns)), [label(name) for name in columns], fontsize=font, color=INK, rotation=90, parse_math=False
-    )
-
-
-def _draw_bar(bar: "Axes", image: Any, measure: str, *, undefined: bool) -> None:
-    figure = bar.get_figure()
+def _draw_in(
+    ax: "Axes",
+    drawn: cells.Cells,
+    scale: tuple[Any, float, float, str],
+    names: tuple[list[str], list[str]],
+    sides: tuple[str, str],
+    measure: str,
+    title: str,
+    notes: list[str],
+) -> "Figure":
+    """Draw in given axes; the notes go below the title."""
+    colors, low, high, arrows = scale
+    image = cells.draw(ax, drawn, colors, low, high, None)
+    _label(ax, *names, 8.0, *sides)
+    figure = ax.get_figure(root=True)
     assert figure is not None
-    drawn = figure.colorbar(image, cax=bar, extend=image.cmap.colorbar_extend)
-    drawn.outline.set_visible(False)
-    bar.tick_params(labelsize=8, length=2, color=GRAY, labelcolor=INK)
-    height = bar.get_position().height * figure.get_figure(root=True).get_size_inches()[1]
-    text = textwrap.fill(measure or "similarity", max(int(height / 0.072), 12))
-    bar.set_ylabel(text, fontsize=8, color=INK, parse_math=False)
-    if undefined:
-        bar.set_title("gray:\nundefined", fontsize=7, color=GRAY, loc="left")
+    bar = figure.colorbar(image, ax=ax, extend=arrows, fraction=0.05, pad=0.03)
+    _finish_bar(bar, measure, ax.get_position().height * figure.get_size_inches()[1])
+    text = "\n".join(filter(None, [title, *notes]))
+    ax.set_title(text, fontsize=8, loc="left", color=INK, parse_math=False)
+    return figure
+
+
+def _title(scores: Affinity | Resamples) -> str:
+    """Numbers of networks and images."""
+    counts = str(len(scores.names)) if scores.square else f"{len(scores.names)} × {len(scores.targets)}"
+    if scores.images is None:
+        return ""
+    fewest, most = int(np.min(np.asarray(scores.images))), int(np.max(np.asarray(scores.images)))
+    return f"{counts} networks, {most} images" if fewest == most else f"{counts} networks, {fewest} to {most} images"
+
+
+def _order(scores: Affinity | Resamples, tree: "Tree | None", order: Sequence[Any] | None) -> tuple[list[int], ...]:
+    """Positions of the rows and of the columns to show."""
+    if tree is None and order is None:
+        return list(range(len(scores.names))), list(range(len(scores.targets)))
+    if tree is not None:
+        if order is not None:
+            raise ValueError("give a tree or an order, not both.")
+        expect(tree, (_tree_type(),), "the tree of a heat map", "js.taxonomy.tree(affinity) makes one")
+        if not scores.square:
+            shape = (len(scores.names), len(scores.targets))
+            raise ValueError(f"a tree orders the rows and columns of a square matrix, and this one is {shape}.")
+        if tuple(tree.names) != tuple(scores.names):
+            raise ValueError("the tree and the matrix are of different networks, or in a different order.")
+        return ([int(i) for i in tree.order],) * 2
+    pair = (order, order) if scores.square else order
+    if pair is None or len(pair) != 2 or any(isinstance(one, str) for one in pair):
+        raise ValueError("the order of two sets is a pair: names of the rows, names of the columns.")
+    return tuple(_places(wanted, have) for wanted, have in zip(pair, (scores.names, scores.targets), strict=True))
+
+
+def _tree_type() -> type:
+    from jaxsim.taxonomy import Tree
+
+    return Tree
+
+
+def _places(wanted: Sequence[str], have: Sequence[str]) -> list[int]:
+    odd = sorted(set(wanted) ^ set(have))
+    if odd or len(wanted) != len(have):
+        raise ValueError(
+            f"order must have each network once; lacking or repeated: {', '.join(shown(odd[:5])) or 'one'}."
+        )
+    return [list(have).index(name) for name in wanted]
+
+
+def _label(axes: "Axes", rows: list[str], columns: list[str], font: float, across: str, up: str) -> None:
+    axes.set_yticks(range(len(rows)), rows, fontsize=font, color=INK, parse_math=False)
+    axes.set_xticks(range(len(columns)), columns, fontsize=font, color=INK, rotation=90, parse_math=False)
+    axes.set_xlabel(across, fontsize=9, color=INK, parse_math=False)
+    axes.set_ylabel(up, fontsize=9, color=INK, parse_math=False)
+
+
+def _finish_bar(bar: Any, measure: str, height: float) -> None:
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=8, length=2, color=GRAY, labelcolor=INK)
+    bar.ax.set_ylabel(wrapped(measure, height), fontsize=8, color=INK, parse_math=False)

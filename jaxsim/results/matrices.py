@@ -37,6 +37,12 @@ class Scores(Saved):
         """Whether rows and columns are the same networks."""
         return self.names == self.targets and not self.against
 
+    @property
+    def own(self) -> np.ndarray:
+        """Whether row and column are the same network, `(S, T)`; equal names in two sets are not."""
+        same = np.asarray(self.names, dtype=object)[:, None] == np.asarray(self.targets, dtype=object)[None, :]
+        return same & (not self.against)
+
     def ranking(self, target: str) -> list[tuple[str, float]]:
         """Sources by similarity to `target` in the full sample, best first, the target itself left out.
 

@@ -70,7 +70,8 @@ class Resamples(Scores):
         return schemes.NAMED[self.kind]
 
     @property
-    def _can(self) -> SchemeCapabilities:
+    def can(self) -> SchemeCapabilities:
+        """Optional capabilities of the scheme."""
         return declared(self.scheme, SchemeCapabilities)
 
     def spread(self) -> jax.Array:
@@ -104,7 +105,7 @@ class Resamples(Scores):
         """
         self._refuse_all_but_bootstraps("BCa interval")
         theirs, ours = ((r.names, r.targets, r.against, r.images) for r in (jackknife, self))
-        if not jackknife._can.accelerates or theirs != ours:
+        if not jackknife.can.accelerates or theirs != ours:
             raise ValueError("a BCa interval needs js.resample(..., js.Jackknife()) of the same networks and images.")
         ours, theirs = self.provenance.measure, jackknife.provenance.measure
         if ours != theirs:
@@ -117,19 +118,19 @@ class Resamples(Scores):
         Raises:
             ValueError: the scheme is not a permutation.
         """
-        if not self._can.null:
+        if not self.can.null:
             raise ValueError(f"p-values come from js.Permutation(), not from {self.kind}.")
         return statistics.permutation_p(self.values, self.estimate)
 
     def first_share(self) -> jax.Array:
         """Share of resamples in which each source ranks first for each target `(S, T)`; self left out."""
         self._refuse_null("share of first ranks")
-        return statistics.first_share(self.values, self._self_entries())
+        return statistics.first_share(self.values, self.own)
 
     def rank_stability(self) -> jax.Array:
         """Mean Spearman correlation of the sources' order in a resample with the full sample's, `(T,)`."""
         self._refuse_null("rank stability")
-        return statistics.rank_stability(self.values, self.estimate, self._self_entries())
+        return statistics.rank_stability(self.values, self.estimate, self.own)
 
     def difference(self, first: tuple[str, str], second: tuple[str, str], level: float = 0.95) -> dict[str, float]:
         """Difference of two entries (source, target) in the same resamples, with its error and interval."""
@@ -168,7 +169,7 @@ class Resamples(Scores):
         Raises:
             ValueError: the scheme has no p-values.
         """
-        if self._can.null:
+        if self.can.null:
             p = self._family(self.p_value())
         else:
             self._refuse_all_but_bootstraps("false discovery rate")
@@ -251,7 +252,7 @@ class Resamples(Scores):
         return pd.DataFrame({k: on_host(v).ravel() for k, v in self._columns(level).items()}, index=index)
 
     def _columns(self, level):
-        if self._can.null:
+        if self.can.null:
             return {"estimate": self.estimate, "p": self.p_value()}
         probability(level)
         try:
@@ -281,13 +282,8 @@ class Resamples(Scores):
             text = f"{count} resamples cannot reject any of {hypotheses} hypotheses at {level}; it takes {need}."
             warnings.warn(text, FewResamples, stacklevel=3)
 
-    def _self_entries(self):
-        if self.against:
-            return np.zeros((len(self.names), len(self.targets)), bool)
-        return np.asarray(self.names)[:, None] == np.asarray(self.targets)[None, :]
-
     def _refuse_all_but_bootstraps(self, what):
-        if not self._can.bootstraps:
+        if not self.can.bootstraps:
             raise ValueError(f"there is no {what} for the scheme {self.kind}; use js.Bootstrap().")
 
     def _place(self, name, names):
@@ -296,5 +292,5 @@ class Resamples(Scores):
         return names.index(name)
 
     def _refuse_null(self, what):
-        if self._can.null:
+        if self.can.null:
             raise ValueError(f"there is no {what} for the scheme {self.kind}.")

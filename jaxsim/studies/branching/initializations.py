@@ -13,8 +13,8 @@ from scipy.stats import rankdata
 from jaxsim import engine, evaluation, statistics
 from jaxsim.io import read_features
 from jaxsim.io.jobs import Blocks
-from jaxsim.measures import Measure
-from jaxsim.plotting.canvas import INK, bare, colors_of, new_figure, place
+from jaxsim.measures import Measure, title_of
+from jaxsim.plotting.canvas import COLORS, INK, MARKERS, bare, colors_of, new_figure, place, shown
 from jaxsim.studies.branching import networks, similarity, training_runs
 from jaxsim.studies.branching.data import Folder
 from jaxsim.studies.branching.tasks import Task
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 PERMUTATIONS = 999
 SELF = "small network"
-SIDE, GAP, ABOVE = 3.4, 0.8, 0.3
-"""Side of a figure's panels, gap between and margin above them, in inches."""
+SIDE, GAP, ABOVE, BELOW = 3.0, 0.8, 0.3, 0.55
+"""Side of a figure's panels and margins left of, above and below them, in inches."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ class Transfer:
         return found, evaluation.pearson(scores, real), float(statistics.permutation_p(np.array(null), found))
 
     def plot(self) -> "Figure":
-        """Draw the metric over similarity: a panel per measure, a point per initialization.
+        """Draw the metric over similarity: a panel per measure, one below another, a point per initialization.
 
         Points have the colors of their tasks' groups where these are known. Better is higher: axes of errors are
         inverted.
@@ -90,20 +90,22 @@ class Transfer:
         groups = [TASKS[name].group if name in TASKS else "" for name in self.names]
         shades = colors_of(groups)
         count = len(self.scores)
-        figure = new_figure(GAP + count * (SIDE + GAP), 0.55 + SIDE + ABOVE)
+        pitch = BELOW + SIDE + ABOVE
+        figure = new_figure(GAP + SIDE + 0.2, count * pitch)
         for i, (label, scores) in enumerate(self.scores.items()):
-            axes = place(figure, GAP + i * (SIDE + GAP), 0.55, SIDE, SIDE)
+            axes = place(figure, GAP, BELOW + (count - 1 - i) * pitch, SIDE, SIDE)
             for group, shade in shades.items():
                 some = np.array([one == group for one in groups])
-                axes.scatter(scores[some], self.mean[some], s=18, color=shade, label=group or None)
+                marker = MARKERS[COLORS.index(shade)]
+                axes.scatter(scores[some], self.mean[some], s=18, color=shade, marker=marker, label=group or None)
             middle = (np.min(scores) + np.max(scores)) / 2
-            for name, x, y in zip(self.names, scores, self.mean, strict=True):
+            for name, x, y in zip(shown(self.names), scores, self.mean, strict=True):
                 side, away = ("left", 4) if x <= middle else ("right", -4)
                 how = {"textcoords": "offset points", "ha": side, "va": "center", "parse_math": False}
                 axes.annotate(name, (x, y), (away, 0), fontsize=6, color=INK, **how)
             spearman, _, p = self.correlation(label)
             axes.set_title(f"rank correlation {spearman:.2f} (p = {p:.3g})", fontsize=9, loc="left", color=INK)
-            axes.set_xlabel(f"{label} with the small network", fontsize=9, color=INK)
+            axes.set_xlabel(f"similarity with the small network: {title_of(label)}", fontsize=8, color=INK)
             axes.set_ylabel(self.task.kind.label, fontsize=9, color=INK)
             axes.tick_params(labelsize=8, colors=INK)
             if not self.task.kind.higher:

@@ -1,5 +1,6 @@
 """Figures of outcomes."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from jaxsim.plotting.canvas import (
     labeled_rows,
     new_figure,
     place,
+    shifts,
     text_width,
 )
 from jaxsim.plotting.dendrograms import draw_tree
@@ -28,23 +30,43 @@ if TYPE_CHECKING:
     from jaxsim.taxonomy import Tree
 
 
+SYMBOLS = ("●", "■", "▲", "◆", "▼", "✚", "✖")
+"""Signs of groups beside names, in the order of `MARKERS`: colors alone are lost in gray."""
+
+
+def _signs(groups: Mapping[str, str]) -> dict[str, str]:
+    """A sign for each group."""
+    return {group: SYMBOLS[COLORS.index(color)] for group, color in colors_of(groups.values()).items()}
+
+
+def _signed(names: Sequence[str], groups: Mapping[str, str]) -> list[str]:
+    """Names with the signs of their groups."""
+    signs = _signs(groups)
+    return [f"{name} {signs[groups[name]]}" for name in names]
+
+
 def _color(labels: Any, groups: Mapping[str, str]) -> None:
-    colors = colors_of(groups.values())
+    """Color labels that `_signed` made."""
+    colors = {sign: colors_of(groups.values())[group] for group, sign in _signs(groups).items()}
     for label in labels:
-        label.set_color(colors[groups[label.get_text()]])
+        label.set_color(colors[label.get_text()[-1]])
 
 
 def _key(axes: Any, groups: Mapping[str, str], left: float, top: float) -> None:
-    """Draw the names of groups in their colors; `left` and `top` are inches from the figure's lower left corner."""
+    """Draw the names of groups with their signs; `left` and `top` are inches from the figure's lower left corner."""
     figure = axes.get_figure()
     width, height = figure.get_size_inches()
+    signs = _signs(groups)
     for i, (group, color) in enumerate(colors_of(groups.values()).items()):
-        figure.text(left / width, (top - 0.16 * i) / height, group, fontsize=8, color=color, va="top")
+        at = (left / width, (top - 0.16 * i) / height)
+        figure.text(*at, f"{signs[group]} {group}", fontsize=8, color=color, va="top", parse_math=False)
 
 
 def grouped_heatmap(affinity: Affinity, tree: "Tree", groups: Mapping[str, str]) -> "Figure":
     """Draw a matrix in the order of its tree, with names in the colors of their groups."""
-    figure = affinity_heatmap(affinity, tree)
+    names = tuple(_signed(affinity.names, groups))
+    renamed = dataclasses.replace(affinity, names=names, targets=names)
+    figure = affinity_heatmap(renamed, dataclasses.replace(tree, names=names), title="")
     axes = figure.axes[0]
     for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
         _color(labels, groups)
@@ -55,14 +77,14 @@ def grouped_heatmap(affinity: Affinity, tree: "Tree", groups: Mapping[str, str])
 def two_trees(trees: Sequence["Tree"], titles: Sequence[str], groups: Mapping[str, str]) -> "Figure":
     """Draw trees side by side, with names in the colors of their groups."""
     count = max(len(tree.names) for tree in trees)
-    font, wide, below, above = 9.0, 2.4, 0.55, 0.4
-    height, words = count * font * 1.9 / 72, text_width(list(groups), font) + 0.2
+    font, wide, below, above = 9.0, 1.5, 0.55, 0.4
+    height, words = count * font * 1.9 / 72, text_width(_signed(list(groups), groups), font) + 0.2
     step = wide + words + 0.25
-    figure = new_figure(EDGE + step * len(trees) + 0.7, below + height + above)
+    figure = new_figure(EDGE + step * len(trees) + 0.85, below + height + above)
     for i, (tree, title) in enumerate(zip(trees, titles, strict=True)):
         axes = place(figure, EDGE + i * step, below, wide, height)
         joints = draw_tree(axes, tree, upright=False)
-        names = [tree.names[leaf] for leaf in tree.order]
+        names = _signed([tree.names[leaf] for leaf in tree.order], groups)
         axes.yaxis.tick_right()
         axes.set_yticks(range(len(names)), names, fontsize=font, parse_math=False)
         axes.tick_params(axis="y", length=0)
@@ -94,7 +116,7 @@ def lines(
     if isinstance(x[0], str):
         axes.set_xticks([i for i, word in enumerate(x) if word], [word for word in x if word])
         x = range(len(x))
-    apart = 0.0 if spans is None else 0.07
+    apart = 0.0 if spans is None else 0.12
     for i, (label, values) in enumerate(series.items()):
         solid = "" if _printed(label) else "-"
         style = _style(label, i) | {"marker": MARKERS[i], "markersize": 4.5, "linewidth": 1.2, "linestyle": solid}
@@ -151,14 +173,15 @@ def listed(
     marks: Sequence[float] = (),
 ) -> "Figure":
     """Draw points of one or more series, a row per name; `spans` are intervals of the last series of ours."""
-    figure, axes = labeled_rows(names, 4.2, above=0.4)
+    figure, axes = labeled_rows(names, 4.2, above=0.4, series=len(series))
     places = np.arange(len(names), dtype=float)
-    shown = [label for label in series if not _printed(label)]
+    last = [label for label in series if not _printed(label)][-1]
     for i, (label, values) in enumerate(series.items()):
-        axes.plot(_numbers(values), places, MARKERS[i], markersize=5, label=label, **_style(label, i))
-    if spans is not None:
-        low, high = _numbers(spans).T
-        axes.hlines(places, low, high, color=COLORS[len(shown) - 1], linewidth=1.6, alpha=0.5)
+        at = places + shifts(len(series))[i]
+        if spans is not None and label == last:
+            low, high = _numbers(spans).T
+            axes.hlines(at, low, high, color=COLORS[i], linewidth=1.6, alpha=0.5)
+        axes.plot(_numbers(values), at, MARKERS[i], markersize=4.5, label=label, **_style(label, i))
     for mark in marks:
         axes.axvline(mark, color=GRAY, linewidth=0.8, linestyle="--", zorder=0)
     axes.set_xlabel(across, fontsize=8, color=INK)
@@ -171,10 +194,11 @@ def side_by_side(
 ) -> "Figure":
     """Draw points in panels side by side, a row per name, with names in the colors of their groups."""
     wide, gap = 1.75, 0.25
-    figure, first = labeled_rows(names, wide, right=(wide + gap) * (len(panels) - 1) + 0.9)
+    figure, first = labeled_rows(_signed(names, groups), wide, right=(wide + gap) * (len(panels) - 1) + 1.1)
     width, height = figure.get_size_inches()
     left, below, _, up = first.get_position().bounds * np.array([width, height, width, height])
     places, colors = np.arange(len(names), dtype=float), colors_of(groups.values())
+    where = {group: [i for i, name in enumerate(names) if groups[name] == group] for group in colors}
     for i, (label, values) in enumerate(panels.items()):
         axes = first if i == 0 else place(figure, left + i * (wide + gap), below, wide, up)
         if i:
@@ -183,15 +207,20 @@ def side_by_side(
             axes.tick_params(axis="x", labelsize=8, colors=INK)
             axes.hlines(places, 0, 1, transform=axes.get_yaxis_transform(), color="0.92", linewidth=0.6, zorder=0)
             bare(axes, keep=("bottom",))
-        shades = [colors[groups[name]] for name in names]
-        hollow: dict[str, Any] = {"facecolors": "none", "edgecolors": shades} if _printed(label) else {"color": shades}
-        axes.scatter(_numbers(values), places, s=22, **hollow)
+        for group, color in colors.items():
+            hollow: dict[str, Any] = {"markerfacecolor": "none"} if _printed(label) else {}
+            marker, at = MARKERS[COLORS.index(color)], where[group]
+            axes.plot(_numbers(values)[at], places[at], marker, color=color, markersize=4.5, **hollow)
         axes.set_xlabel(label, fontsize=8, color=INK)
     _color(first.get_yticklabels(), groups)
     _key(first, groups, left + len(panels) * (wide + gap), below + up)
     return figure
 
 
-def cells(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], what: str) -> "Figure":
-    """Draw a table of numbers as a heat map."""
-    return affinity_heatmap(Affinity.from_array(values, rows, columns, measure=what, against=True))
+def cells(
+    values: np.ndarray, rows: Mapping[str, Sequence[str]], columns: Mapping[str, Sequence[str]], what: str
+) -> "Figure":
+    """Draw a table of numbers as a heat map; rows and columns are their names by the title of the axis."""
+    ((up, names),), ((across, targets),) = rows.items(), columns.items()
+    made = Affinity.from_array(values, names, targets, measure=what, against=True)
+    return affinity_heatmap(made, xlabel=across, ylabel=up)

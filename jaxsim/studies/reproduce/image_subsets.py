@@ -144,7 +144,7 @@ def subsets(setting: Setting) -> Outcome:
         rows=tuple(rows),
         draw=functools.partial(
             figures.listed,
-            [f"{row.measure}, {row.pictures}" for row in shown],
+            [f"{measures.title_of(row.measure)}: {row.pictures}" for row in shown],
             {"mean and standard deviation over subsets": [row.mean for row in shown]},
             "mean correlation with transfer, without self",
             spans=[(row.mean - row.standard_deviation, row.mean + row.standard_deviation) for row in shown],

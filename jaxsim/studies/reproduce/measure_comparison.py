@@ -109,7 +109,11 @@ def grid(setting: Setting) -> Outcome:
         header=Cell._fields,
         rows=tuple(rows),
         draw=functools.partial(
-            figures.cells, scores[True], names, list(FUNCTIONS), "mean correlation with transfer, with self"
+            figures.cells,
+            scores[True],
+            {"transform": names},
+            {"pairwise function": list(FUNCTIONS)},
+            "mean correlation with transfer, with self",
         ),
     )
 

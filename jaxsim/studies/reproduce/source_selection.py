@@ -76,7 +76,7 @@ def selection(setting: Setting) -> Outcome:
             figures.listed,
             [row.target for row in shown],
             {"source ranked first by RSA": [row.true_rank for row in shown]},
-            "its rank by measured transfer (1 is best)",
+            "its rank by measured transfer (1 is best); left of the line: one of the five best",
             marks=(5.5,),
         ),
     )
