@@ -53,8 +53,8 @@ def tie_bounds(ordered: Float[Array, " p"]) -> tuple[Int[Array, " p"], Int[Array
     It is a tie if it is that narrow as a whole; a wider run is a chain of distinct values that happen to lie close, as
     on any continuous map, and only equal values are ties in it.
 
-    The scale is the largest finite magnitude, but no more than OUTLYING times the larger quartile, so that one image far
-    from all others does not make ties of their distances; quartiles that are rounding themselves do not count.
+    The scale is the largest finite magnitude, but no more than OUTLYING times the larger quartile, so that one image
+    far from all others does not make ties of their distances; quartiles that are rounding themselves do not count.
     """
     p = ordered.size
     eps = ROUNDING * jnp.finfo(ordered.dtype).eps

@@ -45,7 +45,7 @@ KINDS = [
 
 
 def merged(v):
-    """Runs that rounding could have made, each value replaced by the first of its run: `ranks.tie_bounds`, literally."""
+    """`v` with runs that rounding could have made replaced by their first value: `ranks.tie_bounds`, literally."""
     v = np.asarray(v)
     u, eps = np.sort(v), 4 * np.finfo(v.dtype).eps
     size = np.where(np.isfinite(u), np.abs(u), 0)
