@@ -19,8 +19,8 @@ from jax.tree_util import register_static
 from jaxtyping import Array, Float, Num
 
 from jaxsim import centering, ranks
-from jaxsim.linalg import dot, long_dot, sum_of_squares
-from jaxsim.protocols import CONSTANT, MARGINS, ComparatorCapabilities, declared, public_names
+from jaxsim.linalg import dot, long_dot, power_of_two, sum_of_squares
+from jaxsim.protocols import CONSTANT, MARGINS, SCALE, ComparatorCapabilities, declared, public_names
 
 
 def condensed(m: Num[Array, "n n ..."]) -> Num[Array, "p ..."]:
@@ -63,8 +63,8 @@ def _pairs(n: int):
 
 def _unit(v, scale):
     """`v` at length 1; NaN if it is zero to within the rounding of numbers as large as `scale`."""
-    largest = jnp.max(jnp.abs(scale))
-    v, scale = (a / jnp.where(largest > 0, largest, 1) for a in (v, scale))
+    largest = power_of_two(jnp.max(jnp.abs(scale)))
+    v, scale = v / largest, scale / largest
     length = jnp.sqrt(sum_of_squares(v))
     tolerance = 8 * jnp.finfo(v.dtype).eps * jnp.sqrt(sum_of_squares(scale))
     return v / jnp.where(length > tolerance, length, jnp.nan)
@@ -203,6 +203,7 @@ class Cosine:
     """Cosine of the upper triangles, not centered; a similarity."""
 
     min_images: ClassVar[int] = 3
+    invariance: ClassVar[int] = SCALE
     __call__ = _compare_embedded
     permuted = staticmethod(_reorder_condensed)
     embed_pooled = staticmethod(_normalize)
@@ -215,7 +216,7 @@ class Cosine:
     def weighted(self, x, y, w):
         """`(b, S, T)` with pair weights w_i w_j."""
         parts = [None if z is None else (z, ()) for z in (x, y)]
-        return _weighted_cosine(parts, pair_weights(w), lambda a, b: 0, w, 2)
+        return _weighted_cosine(parts, pair_weights(w), lambda a, b: 0, w, self.min_images)
 
 
 @register_static
@@ -326,7 +327,8 @@ class UCenteredCosine:
     def from_features(self, products, k, h):
         """|X'Y|^2 - n / (n - 2) k . h + sum(k) sum(h) / ((n - 1) (n - 2)): Song et al. 2012, zero column sums."""
         n = k.shape[1]
-        margins = jnp.sum(k, 1)[:, None] * jnp.sum(h, 1)[None] / ((n - 1) * (n - 2))
+        pairs = float((n - 1) * (n - 2))  # may exceed the integers of a device
+        margins = jnp.sum(k, 1)[:, None] * jnp.sum(h, 1)[None] / pairs
         return products - n / (n - 2) * dot(k, h.T) + margins
 
 
@@ -376,7 +378,7 @@ class CenteredCosine:
 
         both = [None if z is None else parts(z) for z in (x, y)]
         weights = (shares[:, None] * shares[None]).reshape(-1, w.shape[1])
-        return self.finish(_weighted_cosine(both, weights, removed, w, 2))
+        return self.finish(_weighted_cosine(both, weights, removed, w, self.min_images))
 
     def from_features(self, products, k, h):
         """|X'Y|^2: biased centering leaves the kernels of centered columns as they are."""

@@ -6,6 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+TALL = 4096
+"""Rows up to which one running sum keeps its digits."""
+
 
 def dot(a: jax.Array, b: jax.Array) -> jax.Array:
     """Matrix product `a @ b` that never falls back to TF32 or bfloat16 passes."""
@@ -29,6 +32,11 @@ def long_dot(a: jax.Array, b: jax.Array) -> jax.Array:
     return lax.fori_loop(0, count, add, rest)
 
 
+def tall_dot(a: jax.Array, b: jax.Array) -> jax.Array:
+    """`a.T @ b` of columns (n, s), (n, t), for many rows n in blocks of them."""
+    return dot(a.T, b) if a.shape[0] <= TALL else long_dot(a.T, b.T)
+
+
 def gram(x: jax.Array) -> jax.Array:
     """Inner products of the rows of `x`, exactly symmetric: (n, d) -> (n, n).
 
@@ -44,7 +52,7 @@ def gram(x: jax.Array) -> jax.Array:
     return jnp.triu(upper) + jnp.triu(upper, 1).T
 
 
-def _by_axis(reduce, x, axis):
+def by_axis(reduce, x, axis):
     """Mean, largest or smallest over `axis`, axes kept; one axis at a time, as a CPU does not vectorize several."""
     for one in sorted(axis) if isinstance(axis, tuple) else (axis,):
         x = reduce(x, one, keepdims=True)
@@ -54,7 +62,7 @@ def _by_axis(reduce, x, axis):
 def masked_mean(x: jax.Array, axis, where: jax.Array | None) -> jax.Array:
     """Mean over `axis`, axes kept, of the entries where `where` (broadcast against x) is true."""
     if where is None:
-        return _by_axis(jnp.mean, x, axis)
+        return by_axis(jnp.mean, x, axis)
     count = jnp.sum(jnp.broadcast_to(where, jnp.broadcast_shapes(x.shape, where.shape)), axis, keepdims=True)
     total = jnp.sum(jnp.where(where, x, 0), axis, keepdims=True)
     return total / jnp.maximum(count, 1).astype(x.dtype)
@@ -67,12 +75,25 @@ def remove_mean(x: jax.Array, axis, where: jax.Array | None = None) -> jax.Array
     division by the standard deviation must not magnify it. The mean is removed twice, the second time from its
     rounding error.
     """
-    high = _by_axis(jnp.max, x if where is None else jnp.where(where, x, -jnp.inf), axis)
-    low = _by_axis(jnp.min, x if where is None else jnp.where(where, x, jnp.inf), axis)
+    high = by_axis(jnp.max, x if where is None else jnp.where(where, x, -jnp.inf), axis)
+    low = by_axis(jnp.min, x if where is None else jnp.where(where, x, jnp.inf), axis)
     varies = (high != low) if where is None else (high != low) & where
     for _ in range(2):
         x = jnp.where(varies, x - masked_mean(x, axis, where), 0)
     return x
+
+
+def power_of_two(v: jax.Array) -> jax.Array:
+    """Largest power of two up to each magnitude, 1 for zero: what is divided by it keeps its digits, and its range.
+
+    Parts that square divide by this of their largest value first, so that neither the squares of large features leave
+    the range of float32 nor those of small ones vanish. It is a constant to gradients.
+    """
+    v = jnp.abs(lax.stop_gradient(v))
+    integer = {2: jnp.int16, 4: jnp.int32, 8: jnp.int64}[v.dtype.itemsize]
+    exponent = lax.bitcast_convert_type(jnp.array(jnp.inf, v.dtype), integer)
+    power = lax.bitcast_convert_type(lax.bitcast_convert_type(v, integer) & exponent, v.dtype)
+    return jnp.where((power > 0) & jnp.isfinite(power), power, 1)
 
 
 def safe_sqrt(s: jax.Array) -> jax.Array:

@@ -7,12 +7,13 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxsim import compare as _g
 from jaxsim import pairwise as _f
 from jaxsim import transforms as _t
 from jaxsim.linalg import as_floating
-from jaxsim.protocols import Comparator, Pairwise, Transform, holds_arrays
+from jaxsim.protocols import Comparator, Pairwise, Transform, holds_arrays, product_and_finish
 
 
 @jax.tree_util.register_pytree_node_class
@@ -50,7 +51,13 @@ class Measure:
             raise ValueError(
                 f"{self} compares (n, ..., c) with (n, ..., e) of the same n, not {x.shape} with {y.shape}."
             )
-        return self.compare(*(self.pairwise(self.transform(z)) for z in (x, y)))
+        return self.compare(*(self._map(z) for z in (x, y)))
+
+    def _map(self, x):
+        """The map of features as the engine makes it: with the digits and the range that the comparator needs."""
+        x = self.transform(x)
+        product, finish = product_and_finish(self.pairwise, self.compare)
+        return self.pairwise(x) if product is None else finish(product(x, None), jnp.asarray(x.shape[1], x.dtype))
 
     def __str__(self) -> str:
         """The name in NAMED if there is one, else the parts."""

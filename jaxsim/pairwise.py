@@ -19,8 +19,8 @@ from jax import lax
 from jax.tree_util import register_static
 from jaxtyping import Array, Bool, Float
 
-from jaxsim.linalg import dot, gram, masked_mean, remove_mean, safe_sqrt
-from jaxsim.protocols import CONSTANT, MARGINS, public_names
+from jaxsim.linalg import dot, gram, masked_mean, power_of_two, remove_mean, safe_sqrt
+from jaxsim.protocols import CONSTANT, MARGINS, SCALE, public_names
 from jaxsim.ranks import median
 
 COLUMNS_AT_ONCE = 16
@@ -33,15 +33,24 @@ LONGER = 4
 """Largest cancellation allowed, relative to the mean remainder."""
 
 
+class _Gram(NamedTuple):
+    """X X' as `scale` squared times `products (n, n)`, `scale` a power of two."""
+
+    products: jax.Array
+    scale: jax.Array
+
+
 def _gram(x, where):
-    """X X'."""
-    return gram(x)
+    """`_Gram` of features `(n, d)`."""
+    scale = power_of_two(jnp.max(jnp.abs(x)))
+    return _Gram(gram(x / scale), scale)
 
 
 class _Geometry(NamedTuple):
     """One network's images as points, from one matrix product.
 
     Attributes:
+        scale: power of two by which all below was divided, `()`.
         x: features `(n, d)`.
         where: real columns `(d,)`, or None.
         products: `(n, n)` inner products of the features less their mean over the images; they differ from X X' by
@@ -52,6 +61,7 @@ class _Geometry(NamedTuple):
         level: sum of every centered image, `(n,)`.
     """
 
+    scale: jax.Array
     x: jax.Array
     where: jax.Array | None
     products: jax.Array
@@ -64,11 +74,14 @@ class _Geometry(NamedTuple):
 def _geometry(x, where):
     """`_Geometry` of features `(n, d)`."""
     centered = remove_mean(x, 0)
+    # a constant feature may be far larger than all differences; it keeps them above the smallest floats
+    scale = jnp.maximum(power_of_two(jnp.max(jnp.abs(centered))), power_of_two(jnp.max(jnp.abs(x))) * 2.0**-40)
+    x, centered = x / scale, centered / scale
     offset = masked_mean(x[0], 0, where)[0]
     mean = jnp.mean(x - offset, 0)
     mean = mean if where is None else jnp.where(where, mean, 0)
     along, level = dot(centered, jnp.stack([mean, jnp.ones_like(mean)], 1)).T
-    return _Geometry(x, where, gram(centered), offset, mean, along, level)
+    return _Geometry(scale, x, where, gram(centered), offset, mean, along, level)
 
 
 def _gap(g: _Geometry, count, rows_centered: bool):
@@ -101,18 +114,10 @@ def _gap(g: _Geometry, count, rows_centered: bool):
         return across / jnp.where(scale > 0, scale, 1)
 
     def from_directions():
-        rows = g.x / _power_of_two(lax.stop_gradient(jnp.max(jnp.abs(g.x), 1, keepdims=True)))
+        rows = g.x / power_of_two(jnp.max(jnp.abs(g.x), 1, keepdims=True))
         return _unit_gap_of_centered_rows(rows, g.where) if rows_centered else _unit_gap(rows)
 
     return lax.cond(even & (jnp.min(size) > tiny) & jnp.isfinite(largest), from_lengths, from_directions)
-
-
-def _power_of_two(v):
-    """Largest power of two up to each positive number, 1 for zero: dividing by it is exact, squares stay in range."""
-    integer = {2: jnp.int16, 4: jnp.int32, 8: jnp.int64}[v.dtype.itemsize]
-    exponent = lax.bitcast_convert_type(jnp.array(jnp.inf, v.dtype), integer)
-    power = lax.bitcast_convert_type(lax.bitcast_convert_type(v, integer) & exponent, v.dtype)
-    return jnp.where((power > 0) & jnp.isfinite(power), power, 1)
 
 
 def _unit_gap(x):
@@ -161,6 +166,14 @@ def _width(x, where=None):
     return jnp.asarray(x.shape[1] if where is None else jnp.sum(where), x.dtype)
 
 
+def _products(product, width):
+    return product.products
+
+
+def _squares(product, width):
+    return _squared_distances(product.products)
+
+
 def _finish_product(self, x: Float[Array, "n d"], where: Bool[Array, " d"] | None = None) -> Float[Array, "n n"]:
     """`(n, d) -> (n, n)`."""
     return self.finish(self.product(x, where), _width(x, where))
@@ -188,11 +201,12 @@ class Linear:
 
     def finish(self, product, width):
         """The product itself."""
-        return product
+        return product.products * product.scale * product.scale
 
     def stable(self, invariance):
         """Product of features that are centered first, where terms a_i + a_j do not matter."""
-        return (_geometry, lambda g, width: g.products) if invariance >= MARGINS else (self.product, self.finish)
+        product = _geometry if invariance >= MARGINS else self.product
+        return product, (_products if invariance >= SCALE else self.finish)
 
 
 @register_static
@@ -207,7 +221,7 @@ class Euclidean:
 
     def finish(self, product, width):
         """Root of the squared distances."""
-        return safe_sqrt(_squared_distances(product.products))
+        return safe_sqrt(_squared_distances(product.products)) * product.scale
 
 
 @register_static
@@ -222,7 +236,11 @@ class SquaredEuclidean:
 
     def finish(self, product, width):
         """The squared distances."""
-        return _squared_distances(product.products)
+        return _squared_distances(product.products) * product.scale * product.scale
+
+    def stable(self, invariance):
+        """Distances of features of common size, where scale does not matter."""
+        return self.product, (_squares if invariance >= SCALE else self.finish)
 
 
 @register_static

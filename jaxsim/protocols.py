@@ -20,11 +20,13 @@ import jax
 from jaxtyping import Array, Float
 
 NOTHING = 0
-"""Invariance of a comparator: nothing may be added to a map without changing the score."""
-CONSTANT = 1
-"""Invariance of a comparator: one constant, the same for all pairs, may be added."""
-MARGINS = 2
-"""Invariance of a comparator: terms a_i + a_j may be added, a constant among them."""
+"""Invariance of a comparator: no change of a map is known to leave the score as it is."""
+SCALE = 1
+"""Invariance of a comparator: a map may be multiplied by a positive number."""
+CONSTANT = 2
+"""Invariance of a comparator: one constant, the same for all pairs, may be added too."""
+MARGINS = 3
+"""Invariance of a comparator: terms a_i + a_j may be added too, a constant among them."""
 
 
 @runtime_checkable
@@ -110,7 +112,7 @@ class ComparatorCapabilities(NamedTuple):
         finish: the score from that inner product; the product itself by default.
         min_images: fewest images it can compare.
         reads_diagonal: whether it reads the diagonal of a map, which condensed maps lack.
-        invariance: what may be added to a map without changing the score: `NOTHING`, `CONSTANT` or `MARGINS`.
+        invariance: what may be done to a map without changing the score: `NOTHING`, `SCALE`, `CONSTANT` or `MARGINS`.
         prepare: what `weighted` takes of a map; the embedding by default, or the map where there is none.
         weighted: `(x, y, w) -> (b, S, T)`, scores of prepared maps under b weightings of the images `w (n, b)`, `y`
             None for those of `x`; for bootstraps and the jackknife.
@@ -230,6 +232,16 @@ def declared(part: Any, kind: type[C]) -> C:
                 f"({kind.__name__}): rename the attribute."
             )
     return kind(**own)
+
+
+def product_and_finish(pairwise: Pairwise, compare: Comparator) -> tuple[Callable, Callable] | tuple[None, None]:
+    """`PairwiseCapabilities.product` and `finish` of the most precise map for that comparator; None without these."""
+    own = declared(pairwise, PairwiseCapabilities)
+    if own.product is None or own.finish is None:
+        return None, None
+    if own.stable is None:
+        return own.product, own.finish
+    return own.stable(declared(compare, ComparatorCapabilities).invariance)
 
 
 def holds_arrays(part: Any) -> bool:

@@ -7,9 +7,18 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+RUN = 128
+"""Length of the runs whose cumulative sums are taken side by side."""
+ROUNDING = 4
+"""Largest width of a tie, in units of eps times the scale of a map."""
+OUTLYING = 1024
+"""A map's scale is at most this many times its quartiles."""
+
 
 def average(v: Float[Array, " p"]) -> Float[Array, " p"]:
     """Ranks 1 ... p, ties sharing the mean of theirs, as `scipy.stats.rankdata`; all NaN if any value is.
+
+    Values that differ by rounding alone are ties too, see `tie_bounds`.
 
     >>> import jax.numpy as jnp
     >>> from jaxsim import ranks
@@ -18,8 +27,10 @@ def average(v: Float[Array, " p"]) -> Float[Array, " p"]:
     """
     keys = _as_integers(v)
     ordered = lax.sort(keys)
-    below, upto = (jnp.searchsorted(ordered, keys, side=side, method="scan") for side in ("left", "right"))
-    return jnp.where(jnp.any(jnp.isnan(v)), jnp.nan, ((below + upto + 1) / 2).astype(v.dtype))
+    first, last = tie_bounds(_as_floats(ordered, v.dtype))
+    shared = (first.astype(v.dtype) + last.astype(v.dtype)) / 2 + 1
+    place = jnp.searchsorted(ordered, keys, method="scan")
+    return jnp.where(jnp.any(jnp.isnan(v)), jnp.nan, shared.at[place].get(mode="promise_in_bounds"))
 
 
 def _as_integers(v):
@@ -29,15 +40,59 @@ def _as_integers(v):
     return jnp.where(bits < 0, bits ^ jnp.iinfo(integer).max, bits)
 
 
-def _tie_bounds(ordered):
-    """First and last position of the run of equal values that each position of a sorted vector is in."""
+def _as_floats(keys, dtype):
+    """The floats that `_as_integers` was given."""
+    return lax.bitcast_convert_type(jnp.where(keys < 0, keys ^ jnp.iinfo(keys.dtype).max, keys), dtype)
+
+
+def tie_bounds(ordered: Float[Array, " p"]) -> tuple[Int[Array, " p"], Int[Array, " p"]]:
+    """First and last position of the tie that each position of a sorted vector is in.
+
+    Distances that are equal in exact arithmetic come out of float32 a few units in the last place apart, and their
+    order is noise. A run is a maximal stretch of values, each within ROUNDING eps of the next on the scale of the map.
+    It is a tie if it is that narrow as a whole; a wider run is a chain of distinct values that happen to lie close, as
+    on any continuous map, and only equal values are ties in it.
+
+    The scale is the largest finite magnitude, but no more than OUTLYING times the larger quartile, so that one image
+    far from all others does not make ties of their distances; quartiles that are rounding themselves do not count.
+    """
     p = ordered.size
-    position = lax.iota(jnp.int32, p)
-    starts = jnp.concatenate([jnp.ones(1, bool), ordered[1:] != ordered[:-1]])
-    ends = jnp.concatenate([starts[1:], jnp.ones(1, bool)])
-    first = lax.cummax(jnp.where(starts, position, 0))
-    last = lax.cummin(jnp.where(ends, position, p - 1), reverse=True)
+    eps = ROUNDING * jnp.finfo(ordered.dtype).eps
+    size = jnp.where(jnp.isfinite(ordered), jnp.abs(ordered), 0)
+    largest, quartile = jnp.max(size), jnp.maximum(size[p // 4], size[3 * p // 4])
+    bound = eps * jnp.where(quartile > eps * largest, jnp.minimum(largest, OUTLYING * quartile), largest)
+    edge = jnp.ones(1, bool)
+    starts = jnp.concatenate([edge, ordered[1:] - ordered[:-1] > bound])
+    ends = jnp.concatenate([starts[1:], edge])
+    lowest = _running(lax.cummax, jnp.maximum, jnp.where(starts, ordered, -jnp.inf))
+    highest = _running(lax.cummin, jnp.minimum, jnp.where(ends, ordered, jnp.inf), reverse=True)
+    chain = highest - lowest > bound
+    starts |= chain & jnp.concatenate([edge, ordered[1:] != ordered[:-1]])
+    ends = jnp.concatenate([starts[1:], edge])
+    position = lax.iota(jnp.int32, ordered.size)
+    first = _running(lax.cummax, jnp.maximum, jnp.where(starts, position, 0))
+    last = _running(lax.cummin, jnp.minimum, jnp.where(ends, position, ordered.size - 1), reverse=True)
     return first, last
+
+
+def _running(accumulate, combine, x, reverse=False):
+    """Cumulative maximum or minimum.
+
+    A CPU takes it twice as fast along runs of RUN entries side by side, with the ends of the runs accumulated after.
+    """
+    if jax.default_backend() != "cpu":
+        return accumulate(x, reverse=reverse)
+    runs = jnp.pad(x, (0, -x.size % RUN), mode="edge").reshape(-1, RUN).T
+
+    def advance(total, step):
+        total = combine(total, step)
+        return total, total
+
+    inner = lax.scan(advance, runs[-1 if reverse else 0], runs, reverse=reverse)[1]
+    ends = accumulate(inner[0 if reverse else -1], reverse=reverse)
+    others = jnp.concatenate([ends[1:], ends[-1:]]) if reverse else jnp.concatenate([ends[:1], ends[:-1]])
+    edge = jnp.arange(ends.size) == (ends.size - 1 if reverse else 0)
+    return jnp.where(edge, inner, combine(inner, others)).T.ravel()[: x.size]
 
 
 @jax.custom_jvp
@@ -86,10 +141,6 @@ def _middle(s):
     return tuple(lax.bitcast_convert_type(b, s.dtype) for b in (low, high))
 
 
-RUN = 128
-"""Length of the runs whose cumulative sums are taken side by side."""
-
-
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Order:
@@ -121,7 +172,7 @@ def sort_pairs(v: Float[Array, " p"], i: Int[Array, " p"], j: Int[Array, " p"]) 
     """The order of a condensed map `v` whose p-th entry belongs to images `i[p]` and `j[p]`."""
     keys, place = _as_integers(v), lax.iota(jnp.int32, v.size)
     ordered = lax.sort(keys)
-    first, last = _tie_bounds(ordered)
+    first, last = tie_bounds(_as_floats(ordered, v.dtype))
 
     def without_ties():
         below = jnp.searchsorted(ordered, keys, side="left", method="scan")

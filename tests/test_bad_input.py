@@ -11,6 +11,7 @@ import pytest
 
 import jaxsim as js
 from jaxsim import evaluation, io
+from jaxsim.engine import memory as budgets
 
 N, D = 12, 5
 RNG = np.random.default_rng(0)
@@ -302,7 +303,39 @@ BUDGETS = {
     "cross": (lambda: js.affinity(X, js.RSA, against=X, memory=100.0), ValueError, ["budget", "two networks"]),
     "maps": (compare({"first": MAP, "second": MAP}, memory=100.0), ValueError, ["budget"]),
     "resample": (resample(js.Jackknife(), memory=100.0), ValueError, ["budget", "one resample"]),
+    "none": (affinity(X, js.RSA, memory=0), ValueError, ["memory must be a positive number", "0"]),
+    "text": (resample(js.Jackknife(), memory="1 GB"), ValueError, ["memory must be a positive number", "'1 GB'"]),
+    "not a number": (affinity(X, js.RSA, memory=np.nan), ValueError, ["memory must be a positive number", "nan"]),
 }
+
+
+def verbs(n, measure):
+    """Each verb on two networks of n images."""
+    x = {"first": np.zeros((n, 1), np.float32), "second": np.zeros((n, 1), np.float32)}
+    return [
+        lambda: js.affinity(x, measure),
+        lambda: js.resample(x, measure),
+        lambda: js.maps(x, measure),
+        lambda: js.noise_ceiling(x, measure),
+    ]
+
+
+@pytest.mark.parametrize("verb", range(4))
+@pytest.mark.parametrize("measure", [js.RSA, js.CKA_RBF], ids=str)
+def test_more_pairs_than_a_device_counts_are_refused_before_the_work(verb, measure):
+    with pytest.raises(ValueError, match="pairs") as error:
+        verbs(100_000, measure)[verb]()
+    assert_one_sentence(error, [str(measure), "4999950000 pairs", "18.6 GiB", "65536 images"])
+
+
+@pytest.mark.parametrize("verb", range(4))
+def test_maps_beyond_the_memory_are_refused_before_the_work(verb, monkeypatch):
+    monkeypatch.setattr(budgets, "available", lambda: 8.0 * 2**30)
+    with pytest.raises(ValueError, match="free") as error:
+        verbs(30_000, js.RSA)[verb]()
+    assert_one_sentence(error, ["30000 images", "GiB of memory", "8 GiB are free"])
+
+
 TABLES = {"features": FEATURES, "ids": IDS, "measure": MEASURES, "maps": MAPS, "scheme": SCHEMES}
 TABLES |= {"ceiling": CEILINGS, "budget": BUDGETS}
 

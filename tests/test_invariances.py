@@ -8,9 +8,13 @@ import functools
 import warnings
 
 import hypothesis
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from scipy.spatial.distance import pdist
+from scipy.stats import rankdata
 
 import jaxsim as js
 from jaxsim import measures, pairwise, transforms
@@ -212,3 +216,100 @@ def test_a_measure_by_itself_takes_every_dtype_that_the_engine_takes(dtype):
         measure = js.dds(transforms.identity, kernel)
         want = js.affinity({"x": x, "y": y}, measure).values[0, 1]
         np.testing.assert_allclose(measure(x, y), want, rtol=0, atol=2e-3 if dtype == "float16" else 2e-5)
+
+
+@functools.cache
+def at_scale(scale):
+    """Scores of every measure with the first network at that scale, by the engine and by the measure itself."""
+    x, y = (np.random.default_rng(3).normal(size=(2, 12, 6)) + np.random.default_rng(4).normal(size=(12, 6))) / 2
+    pair = {"x": x * scale, "y": y}
+    together = js.affinity(pair, list(measures.NAMED.values()))
+    alone = _alone(*(np.float32(z) for z in pair.values()))
+    return {name: (float(a.values[0, 1]), float(b)) for name, a, b in zip(measures.NAMED, together, alone, strict=True)}
+
+
+@jax.jit
+def _alone(x, y):
+    return [measure(x, y) for measure in measures.NAMED.values()]
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e20, 1e30])
+@pytest.mark.parametrize("name", measures.NAMED)
+def test_squares_stay_in_the_range_of_float32(name, scale):
+    np.testing.assert_allclose(at_scale(scale)[name], at_scale(1.0)[name], rtol=0, atol=2e-6)
+
+
+UNITS = np.array([1e-30, 1e-20, 1e-3, 1.0, 1e20, 1e30])
+
+
+@pytest.mark.parametrize("transform", ["zscore", "batch_norm", "layer_norm"])
+def test_normalizations_take_features_of_any_unit(transform):
+    x = np.random.default_rng(5).normal(size=(12, 6))
+    unit = UNITS if transform == "zscore" else 1e25
+    made = [np.asarray(getattr(transforms, transform)(jnp.asarray(np.float32(z)))) for z in (x, x * unit)]
+    np.testing.assert_allclose(made[1], made[0], rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e15])
+@pytest.mark.parametrize("name", ["euclidean", "squared_euclidean", "linear"])
+def test_maps_keep_their_unit(name, scale):
+    """Squares at 1e-20 vanish from float32 and roots do not."""
+    x = np.random.default_rng(6).normal(size=(12, 6))
+    power = 1 if name == "euclidean" else 2
+    made = [np.asarray(getattr(pairwise, name)(jnp.asarray(np.float32(z)))) for z in (x, x * scale)]
+    np.testing.assert_allclose(made[1], made[0] * scale**power, rtol=1e-5, atol=1e-37)
+
+
+# Rounding: labels, few features and few logits tie many distances in exact arithmetic.
+def tied():
+    rng = np.random.default_rng(0)
+    other, two, z = rng.normal(size=(40, 6)), rng.normal(size=(40, 2)), rng.normal(size=40)
+    labels, rare = np.repeat(np.eye(5), 8, 0), np.eye(4)[np.minimum(np.arange(40) // 2, 3)]
+    logits = np.stack([z, -z], 1), np.stack([z + 0.5 * rng.normal(size=40), 0 * z], 1)
+    return {
+        "labels": (labels, other),
+        "labels at an offset": (labels + 1000.0, other),
+        "rare labels": (rare, other),
+        "two features and three times the same": (two, 3 * two),
+        "two logits": logits,
+    }
+
+
+@functools.cache
+def tied_score(name, measure):
+    return float(js.affinity(dict(zip("ab", tied()[name], strict=True)), measure).values[0, 1])
+
+
+METRICS = {name: ["correlation", "euclidean", "cityblock"] for name in tied()} | {"two logits": ["correlation"]}
+
+
+@pytest.mark.parametrize(("name", "metric"), [(name, m) for name, metrics in METRICS.items() for m in metrics])
+@pytest.mark.parametrize("centered", [True, False])
+def test_distances_that_tie_in_exact_arithmetic_share_a_rank(name, metric, centered):
+    maps = [np.round(pdist(z - z.mean(0) * centered, metric), 9) for z in tied()[name]]
+    want = np.corrcoef(*(rankdata(m) for m in maps))[0, 1]
+    measure = f"{'center' if centered else 'identity'}:{metric}:spearman"
+    if np.isfinite(want):
+        assert abs(tied_score(name, measure) - want) < 2e-6
+
+
+def test_bootstraps_share_ranks_too():
+    labels, other = tied()["labels"]
+    counts = np.random.default_rng(1).multinomial(40, np.ones(40) / 40, size=3)
+    found = js.resample({"a": labels, "b": other}, "rsa", js.Bootstrap(weights=counts)).values[:, 0, 1]
+    i, j = np.triu_indices(40, 1)
+    maps = [np.round(pdist(z - z.mean(0), "correlation"), 9) for z in (labels, other)]
+    for w, score in zip(counts, found, strict=True):
+        want = np.corrcoef(*(rankdata(np.repeat(m, w[i] * w[j])) for m in maps))[0, 1]
+        assert abs(score - want) < 2e-6
+
+
+def test_linear_cka_takes_more_images_than_pairs_of_integers():
+    """n (n - 1) passes the integers of a device at n = 46,342."""
+    x = np.random.default_rng(0).normal(size=(50_000, 2)).astype(np.float32)
+    y = x @ np.float32([[1, 0.5], [0, 1]]) + 1
+    found = [float(a.values[0, 1]) for a in js.affinity({"x": x, "y": y}, ["cka-linear", "cka-linear-biased"])]
+    u, v = x - x.mean(0, dtype=np.float64), y - y.mean(0, dtype=np.float64)
+    want = np.sum((u.T @ v) ** 2) / np.linalg.norm(u.T @ u) / np.linalg.norm(v.T @ v)
+    assert abs(found[1] - want) < 2e-6
+    assert abs(found[0] - want) < 1e-4

@@ -16,6 +16,7 @@ from jaxsim.engine.checks import (
     undefined_networks,
     warn_undefined,
 )
+from jaxsim.engine.memory import map_bytes, require, working_bytes
 from jaxsim.engine.padding import buckets
 from jaxsim.engine.program import automatic, read_maps
 from jaxsim.linalg import dot
@@ -64,6 +65,9 @@ def noise_ceiling(
     if len(nets.names) < 2:
         raise ValueError(f"a noise ceiling needs at least two members; there is only {''.join(nets.names)!r}.")
     check([measure], nets)
+    count, size = len(nets.names), nets.dtype.itemsize
+    need = 2 * count * map_bytes((measure,), nets.images, size) + working_bytes(nets.images, size)
+    require(need, f"maps of {count} networks and {nets.images} images")
     parts, rows = buckets(nets, [measure])
     found, bad = ceiling_call(measure, parts, rows)
     undefined = undefined_networks(nets, None, bad, None)

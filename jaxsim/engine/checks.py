@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxsim.engine.feature_space import LOST
+from jaxsim.engine import feature_space
+from jaxsim.engine.memory import refuse_many_pairs
 from jaxsim.inputs import Networks, traced
 from jaxsim.measures import PARTS, Measure, by_name, name_of, of_maps, part_by_name
 from jaxsim.protocols import ComparatorCapabilities, TransformCapabilities, declared, holds_arrays
@@ -86,7 +87,7 @@ def undefined_networks(x: Networks, y: Networks | None, bad_x, bad_y) -> dict[st
         return {}
     counts = [*zip(x.names, jax.device_get(bad_x), strict=True)]
     counts += [] if y is None else zip(y.names, jax.device_get(bad_y), strict=True)
-    for name, _ in (pair for pair in counts if pair[1] == LOST):
+    for name, _ in (pair for pair in counts if pair[1] == feature_space.LOST):
         text = f"{name!r} has images much longer than others, and too many for maps: its linear scores lose digits."
         warnings.warn(text, RuntimeWarning, stacklevel=5)
     return {name: int(count) for name, count in counts if count >= 0}
@@ -121,13 +122,15 @@ def check(measures: Sequence[Measure], nets: Networks) -> None:
 
     Raises:
         ValueError: too few images, no positions, channels that do not divide, a Duality of another shape, or condensed
-            maps for a comparator that reads the diagonal.
+            maps for a comparator that reads the diagonal; or more images than maps can have.
     """
     for m in measures:
         if nets.condensed and declared(m.compare, ComparatorCapabilities).reads_diagonal:
             raise ValueError(f"{m} reads the diagonal, which condensed maps lack; give full (n, n) maps.")
         if nets.images < min_images(m):
             raise ValueError(f"{m} needs at least {min_images(m)} images; there are {nets.images}.")
+        if not feature_space.applies(m):
+            refuse_many_pairs(m, nets.images)
         for shape, name in {s: n for n, s in reversed([*zip(nets.names, nets.shapes, strict=True)])}.items():
             _check_parts(m, shape, name)
     _warn_of_channels(measures, nets)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxsim.engine.padding import Bucket
-from jaxsim.linalg import dot, remove_mean
+from jaxsim.linalg import power_of_two, remove_mean, tall_dot
 from jaxsim.measures import Measure
 from jaxsim.protocols import ComparatorCapabilities, PairwiseCapabilities, TransformCapabilities, declared
 
@@ -24,11 +24,15 @@ MAP_BYTES = 2**28
 """Most bytes of maps that are worth building to recover those digits."""
 
 
+def applies(measure: Measure) -> bool:
+    """Whether the measure has this form."""
+    inner = declared(measure.pairwise, PairwiseCapabilities).inner_product
+    return inner and declared(measure.compare, ComparatorCapabilities).from_features is not None
+
+
 def is_cheaper(measure: Measure, x: Sequence[Bucket], y: Sequence[Bucket] | None) -> bool:
     """Whether the measure has this form and it takes fewer operations for these networks."""
-    if not declared(measure.pairwise, PairwiseCapabilities).inner_product:
-        return False
-    if declared(measure.compare, ComparatorCapabilities).from_features is None:
+    if not applies(measure):
         return False
     width = declared(measure.transform, TransformCapabilities).width
     parts = [*x, *(y or ())]
@@ -67,8 +71,7 @@ def _centered(measure, bucket):
         x, where = x_where
         z = remove_mean(measure.transform(x) if where is None else measure.transform(x, where), 0)
         # the score does not depend on the scale, and squares of squares would leave the range of float32
-        largest = jnp.max(jnp.abs(z))
-        return z / jnp.where(largest > 0, largest, 1)
+        return z / power_of_two(jnp.max(jnp.abs(z)))
 
     return lax.map(one, (bucket.stack(), bucket.where))
 
@@ -76,7 +79,7 @@ def _centered(measure, bucket):
 def _products(own, u, v):
     """Centered inner products of the kernels of `(S, n, d)` and `(T, n, e)`: `(S, T)`."""
     side_by_side = [jnp.moveaxis(z, 0, 1).reshape(z.shape[1], -1) for z in (u, v)]
-    blocks = dot(side_by_side[0].T, side_by_side[1]).reshape(u.shape[0], u.shape[2], v.shape[0], v.shape[2])
+    blocks = tall_dot(*side_by_side).reshape(u.shape[0], u.shape[2], v.shape[0], v.shape[2])
     return own.from_features(jnp.sum(blocks**2, (1, 3)), jnp.sum(u**2, 2), jnp.sum(v**2, 2))
 
 
@@ -84,7 +87,7 @@ def _lengths(own, parts):
     """Roots of the kernels' products with themselves, NaN if rounding is all of it; and whether digits are lost."""
 
     def one(z):
-        total = jnp.sum(dot(z.T, z) ** 2)
+        total = jnp.sum(tall_dot(z, z) ** 2)
         rows = jnp.sum(z**2, 1)[None]
         size = own.from_features(total[None, None], rows, rows)[0, 0]
         length = jnp.sqrt(jnp.where(size > 16 * jnp.finfo(z.dtype).eps * total, size, jnp.nan))

@@ -1,6 +1,8 @@
-"""Memory budget: networks are compared block by block when their maps do not fit together."""
+"""Memory budget: networks are compared block by block where their maps do not fit together, or refused."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -9,21 +11,38 @@ from jaxsim.measures import Measure
 from jaxsim.protocols import ComparatorCapabilities, declared
 
 GIB = 2**30
+MOST_PAIRS = np.iinfo(np.int32).max
+"""Pairs of images that the integers of a device count."""
 
 
-def default_budget() -> float:
-    """Default budget in bytes.
-
-    60 % of the accelerator's memory, half of what the host has available, or 8 GiB where the host does not say.
-    """
+def available() -> float | None:
+    """Bytes of the accelerator, or those that the host has left; None where the host does not say."""
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
-        return 0.6 * stats["bytes_limit"]
+        return stats["bytes_limit"]
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return 0.5 * 1024 * float(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
+        return 1024 * float(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
     except (OSError, StopIteration):
+        return None
+
+
+def budget_of(memory: Any) -> float:
+    """The stated budget in bytes, or the default one.
+
+    The default is 60 % of the accelerator's memory, half of what the host has left, or 8 GiB where it does not say.
+
+    Raises:
+        ValueError: `memory` is no positive number.
+    """
+    if memory is not None:
+        if isinstance(memory, bool) or not isinstance(memory, (int, float, np.number)) or not 0 < memory < math.inf:
+            raise ValueError(f"memory must be a positive number of bytes, not {memory!r}.")
+        return float(memory)
+    limit = available()
+    if limit is None:
         return 8.0 * GIB
+    return (0.5 if jax.default_backend() == "cpu" else 0.6) * limit
 
 
 def map_bytes(measures: tuple[Measure, ...], images: int, itemsize: int) -> int:
@@ -33,25 +52,53 @@ def map_bytes(measures: tuple[Measure, ...], images: int, itemsize: int) -> int:
     return sum((images**2 if w else images * (images - 1) // 2) * itemsize for w in whole)
 
 
-def block_size(measures: tuple[Measure, ...], count: int, images: int, dtype: np.dtype, budget: float | None) -> int:
+def working_bytes(images: int, itemsize: int) -> int:
+    """Bytes of the arrays that the map of one network passes through."""
+    return 6 * images**2 * itemsize
+
+
+def require(need: float, what: str) -> None:
+    """Refuse work before it begins if the memory for it is not there.
+
+    Raises:
+        ValueError: naming the work, the memory that it needs and that there is.
+    """
+    limit = available()
+    if limit is not None and need > limit:
+        raise ValueError(f"{what} need {need / GIB:.3g} GiB of memory, and {limit / GIB:.3g} GiB are free.")
+
+
+def refuse_many_pairs(measure: Measure, images: int) -> None:
+    """Refuse maps with more pairs of images than a device can count.
+
+    Raises:
+        ValueError: naming the measure, the pairs and the memory of one map.
+    """
+    pairs = images * (images - 1) // 2
+    if pairs > MOST_PAIRS:
+        size = map_bytes((measure,), images, 4) / GIB
+        raise ValueError(
+            f"{measure} of {images} images compares maps of {pairs} pairs, {size:.3g} GiB for each network; "
+            f"{MOST_PAIRS} pairs are the most: take at most {(1 + math.isqrt(1 + 8 * MOST_PAIRS)) // 2} images."
+        )
+
+
+def block_size(measures: tuple[Measure, ...], count: int, images: int, dtype: np.dtype, memory: float | None) -> int:
     """Number of networks, of `count`, that fit in a block where two blocks are held at once.
 
     Raises:
         ValueError: not even two networks fit.
     """
-    stated = budget is not None
-    budget = default_budget() if budget is None else budget
-    each = map_bytes(measures, images, dtype.itemsize)
-    working = 6 * images**2 * dtype.itemsize
+    budget = budget_of(memory)
+    each, working = map_bytes(measures, images, dtype.itemsize), working_bytes(images, dtype.itemsize)
     if count * each + working <= budget:
         return count
     fit = int((budget - working) // (2 * each))
-    if fit < 1 and not stated:
+    if fit >= 1:
+        return fit
+    need, what = 2 * each + working, f"two networks' maps of {images} images"
+    if memory is None:
+        require(need, what)
         return 1
-    if fit < 1:
-        need = (2 * each + working) / GIB
-        raise ValueError(
-            f"a memory budget of {budget / GIB:.3g} GiB is too small for one tile: two networks' maps of {images} "
-            f"images need {need:.3g} GiB."
-        )
-    return fit
+    short = f"a memory budget of {budget / GIB:.3g} GiB is too small for one tile"
+    raise ValueError(f"{short}: {what} need {need / GIB:.3g} GiB.")

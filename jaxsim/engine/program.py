@@ -10,12 +10,18 @@ import numpy as np
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxsim import compare
 from jaxsim.engine import feature_space
 from jaxsim.engine.padding import Bucket
 from jaxsim.linalg import long_dot
-from jaxsim.measures import Measure
-from jaxsim.protocols import ComparatorCapabilities, PairwiseCapabilities, TransformCapabilities, declared, holds_arrays
+from jaxsim.measures import Measure, as_given
+from jaxsim.protocols import (
+    ComparatorCapabilities,
+    PairwiseCapabilities,
+    TransformCapabilities,
+    declared,
+    holds_arrays,
+    product_and_finish,
+)
 
 WORKING_BYTES = 2e9
 """Bytes for networks worked on at once on an accelerator."""
@@ -54,13 +60,10 @@ class _Shared:
 
     def map(self, measure: Measure):
         k, x, where = self.features(measure.transform)
-        own = declared(measure.pairwise, PairwiseCapabilities)
-        if own.product is None or own.finish is None:
+        product, finish = product_and_finish(measure.pairwise, measure.compare)
+        if product is None:
             return measure.pairwise(*((x,) if where is None else (x, where)))
-        product, finish = own.product, own.finish
-        if own.stable is not None:
-            product, finish = own.stable(declared(measure.compare, ComparatorCapabilities).invariance)
-        if own.ignores_shift and self._only_shifts(k):
+        if declared(measure.pairwise, PairwiseCapabilities).ignores_shift and self._only_shifts(k):
             # a shift of all images changes no difference between them
             k = next((j for j, known in self.products if known is product and self._only_shifts(j)), k)
         if (k, product) not in self.products:
@@ -191,5 +194,5 @@ def _ordered(scores, rows, columns):
 @automatic
 def maps_call(measure, x, rows):
     """Maps `(T, n, n)` as the measure's `pairwise` defines them."""
-    plain = Measure(measure.transform, measure.pairwise, compare.cosine)
+    plain = Measure(measure.transform, measure.pairwise, as_given)
     return read_maps([plain], x, lambda _, m: m).z[0][rows]

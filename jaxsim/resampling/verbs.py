@@ -20,7 +20,7 @@ from jaxsim.engine.checks import (
     undefined_networks,
     warn_undefined,
 )
-from jaxsim.engine.memory import default_budget
+from jaxsim.engine.memory import budget_of, map_bytes, require, working_bytes
 from jaxsim.engine.padding import buckets
 from jaxsim.measures import Measure
 from jaxsim.protocols import Comparator, ComparatorCapabilities, Draws, Scheme, SchemeCapabilities, declared
@@ -117,7 +117,7 @@ def resample(
     plan = scheme.plan(x.images, max(min_images(m) for m in measures), n_resamples)
     _check_form(measures, scheme, x, estimate)
     source = _source(plan, key, inputs.traced(*(nets.arrays for nets in (x, *rest))))
-    values, (full, bad_x, bad_y) = _run(measures, x, y, scheme, source, plan.count, progress, memory, estimate)
+    values, (full, bad_x, bad_y) = _run(measures, x, y, scheme, source, plan, progress, memory, estimate)
     made = []
     for k, m in enumerate(measures):
         undefined = undefined_networks(x, y, bad_x[k], bad_y[k])
@@ -187,7 +187,9 @@ def _key_text(key):
         return f"{jax.random.key_impl(key)}:{jax.device_get(jax.random.key_data(key)).tolist()}"
 
 
-def _run(measures, x, y, scheme, source, count, progress, memory, estimate):
+def _run(measures, x, y, scheme, source, plan, progress, memory, estimate):
+    count = plan.count
+    _require_maps(measures, x, y, x.images if estimate else plan.size)
     parts_x, rows = buckets(x, measures)
     parts_y, columns = (None, rows) if y is None else buckets(y, measures)
     at_once = _weightings_at_once(x, y, count, memory)
@@ -215,11 +217,21 @@ def _run(measures, x, y, scheme, source, count, progress, memory, estimate):
     return values, (ready.estimate, ready.bad_x, ready.bad_y)
 
 
+def _networks(x, y):
+    return len(x.names) + (0 if y is None else len(y.names))
+
+
+def _require_maps(measures, x, y, images):
+    """Refuse maps that do not fit together: all are held while the resamples run."""
+    held = _networks(x, y) * map_bytes(measures, images, x.dtype.itemsize)
+    what = f"maps of {_networks(x, y)} networks and {images} images, held for all resamples,"
+    require(held + working_bytes(images, x.dtype.itemsize), what)
+
+
 def _weightings_at_once(x, y, count, memory):
     """Resamples whose weighted ranks or pair weights are held together."""
-    budget = default_budget() if memory is None else memory
-    networks = len(x.names) + (0 if y is None else len(y.names))
-    each = 4 * x.dtype.itemsize * (networks + 4) * x.images**2 / 2
+    budget = budget_of(memory)
+    each = 4 * x.dtype.itemsize * (_networks(x, y) + 4) * x.images**2 / 2
     if memory is not None and each > budget:
         raise ValueError(
             f"a memory budget of {budget:.3g} bytes is too small for one resample, which needs {each:.3g}."
