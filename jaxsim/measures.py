@@ -57,7 +57,9 @@ class Measure:
         """The map of features as the engine makes it: with the digits and the range that the comparator needs."""
         x = self.transform(x)
         product, finish = product_and_finish(self.pairwise, self.compare)
-        return self.pairwise(x) if product is None else finish(product(x, None), jnp.asarray(x.shape[1], x.dtype))
+        if product is None or finish is None:
+            return self.pairwise(x)
+        return finish(product(x, None), jnp.asarray(x.shape[1], x.dtype))
 
     def __str__(self) -> str:
         """The name in NAMED if there is one, else the parts."""

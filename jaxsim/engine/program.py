@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxsim.engine import feature_space
 from jaxsim.engine.padding import Bucket
 from jaxsim.linalg import long_dot
-from jaxsim.measures import Measure, as_given
+from jaxsim.measures import Measure
 from jaxsim.protocols import (
     ComparatorCapabilities,
     PairwiseCapabilities,
@@ -61,7 +61,7 @@ class _Shared:
     def map(self, measure: Measure):
         k, x, where = self.features(measure.transform)
         product, finish = product_and_finish(measure.pairwise, measure.compare)
-        if product is None:
+        if product is None or finish is None:
             return measure.pairwise(*((x,) if where is None else (x, where)))
         if declared(measure.pairwise, PairwiseCapabilities).ignores_shift and self._only_shifts(k):
             # a shift of all images changes no difference between them
@@ -190,9 +190,14 @@ def _ordered(scores, rows, columns):
     return scores[..., rows, :][..., columns]
 
 
+def _sees_everything(a, b):
+    """Comparator for maps as they are defined: it declares no invariance, and is not called."""
+    raise NotImplementedError
+
+
 @jax.jit
 @automatic
 def maps_call(measure, x, rows):
     """Maps `(T, n, n)` as the measure's `pairwise` defines them."""
-    plain = Measure(measure.transform, measure.pairwise, as_given)
+    plain = Measure(measure.transform, measure.pairwise, _sees_everything)
     return read_maps([plain], x, lambda _, m: m).z[0][rows]

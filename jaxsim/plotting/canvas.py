@@ -130,7 +130,7 @@ def text_width(labels: Sequence[str], size: float) -> float:
         from matplotlib.backends.backend_agg import RendererAgg
         from matplotlib.font_manager import FontProperties
     renderer, font = RendererAgg(1, 1, 72), FontProperties(size=size)
-    widths = [renderer.get_text_width_height_descent(label(s), font, ismath=False)[0] for s in labels]
+    widths = [renderer.get_text_width_height_descent(files.label(s), font, ismath=False)[0] for s in labels]
     return max(widths, default=0.0) / 72
 
 
@@ -176,7 +176,9 @@ def labeled_rows(
     figure = axes.get_figure(root=True)
     assert figure is not None
     axes.set_ylim(len(names) - 0.3, -0.7)
-    axes.set_yticks(range(len(names)), [label(name) for name in names], fontsize=font, color=INK, parse_math=False)
+    axes.set_yticks(
+        range(len(names)), [files.label(name) for name in names], fontsize=font, color=INK, parse_math=False
+    )
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=8, colors=INK)
     axes.hlines(range(len(names)), 0, 1, transform=axes.get_yaxis_transform(), color="0.92", linewidth=0.6, zorder=0)
