@@ -130,7 +130,7 @@ def text_width(labels: Sequence[str], size: float) -> float:
         from matplotlib.backends.backend_agg import RendererAgg
         from matplotlib.font_manager import FontProperties
     renderer, font = RendererAgg(1, 1, 72), FontProperties(size=size)
-    widths = [renderer.get_text_width_height_descent(files.label(s), font, ismath=False)[0] for s in labels]
+    widths = [renderer.get_text_width_height_descent(files.printable(s), font, ismath=False)[0] for s in labels]
     return max(widths, default=0.0) / 72
 
 
