@@ -375,7 +375,7 @@ def test_evaluate_reads_each_file_once(path, out, tmp_path, features, capsys, mo
     read = []
     for name in ("read_affinity", "read_resamples"):
         how = getattr(evaluate, name)
-        monkeypatch.setattr(evaluate, name, lambda file, *rest, how=how: read.append(file) or how(file, *rest))
+        monkeypatch.setattr(evaluate, name, lambda file, *a, how=how, **k: read.append(file) or how(file, *a, **k))
     assert main(["evaluate", own, truth, "--resamples", str(out / "resamples.npz")]) == 0
     assert read == [own, truth, str(out / "resamples.npz")]
 

@@ -286,13 +286,18 @@ def test_text_of_matlab(tmp_path):
 
 def test_older_files_of_matlab(tmp_path):
     scipy_io = pytest.importorskip("scipy.io")
-    structs = np.array([(X[0], "first"), (X[1], "second")], [("RDM", object), ("name", object)])
+    fields = [("RDM", object), ("name", object), ("color", object)]
+    structs = np.array([(X[0], "first", [0, 0, 1]), (X[1], "second", [1, 0, 0])], fields)
     held = {"a": X, "s": {"b": X}, "RDMs": structs, "ids": np.array(["x", "yy", "z"], object)}
     scipy_io.savemat(tmp_path / "x.mat", held)
     with pytest.warns(UserWarning, match="4 networks of 3 images"):
         features, ids = io.read_features(tmp_path / "x.mat")
-    _same(features, {"a": X, "s/b": X, "RDMs/first/RDM": X[0], "RDMs/second/RDM": X[1]})
+    _same(features, {"a": X, "s/b": X, "RDMs/first": X[0], "RDMs/second": X[1]})
     assert ids == ("x", "yy", "z")
+    structs["name"] = "same"
+    scipy_io.savemat(tmp_path / "y.mat", {"RDMs": structs})
+    with pytest.raises(ValueError, match="two elements of an array of structs have the same name"):
+        io.read_features(tmp_path / "y.mat")
     _cut(tmp_path / "x.mat", 0.6)
     with pytest.raises(ValueError, match=r"x.mat is damaged"):
         io.read_features(tmp_path / "x.mat")

@@ -185,7 +185,8 @@ def _ids_of_matlab(name: str, values: np.ndarray) -> np.ndarray:
 def read_matlab(path: Path) -> dict[str, np.ndarray]:
     """Numeric variables and fields of a MATLAB file, `struct/field`; text and cells of text as text.
 
-    An element of an array of structs is named by its field `name`, or by its place: `struct/name/field`.
+    An element of an array of structs is named by its fields of text, or by its place: `struct/name/field`. Of structs
+    with a field `RDM`, as toolboxes for RSA write them, that field is read alone, as `struct/name`.
 
     Raises:
         FileNotFoundError: the file is not there.
@@ -199,7 +200,10 @@ def read_matlab(path: Path) -> dict[str, np.ndarray]:
             modern = b"\x89HDF" in (file.read(4), file.seek(512) and file.read(4))
         if not modern:
             variables = loadmat(path)
-            return dict(pair for name, x in variables.items() if name[:2] != "__" for pair in _variable(name, x))
+            pairs = [pair for name, x in variables.items() if name[:2] != "__" for pair in _variable(name, x)]
+            if len(dict(pairs)) < len(pairs):
+                raise ValueError("two elements of an array of structs have the same name")
+            return dict(pairs)
     return read_hdf5(path)
 
 
@@ -208,13 +212,16 @@ def _variable(name: str, values: Any) -> Iterator[tuple[str, np.ndarray]]:
     if getattr(values, "dtype", None) is None or not isinstance(values, np.ndarray):
         raise ValueError(f"variable {name!r} is a {type(values).__name__}; store it as a full array")
     if values.dtype.names:
-        elements = values.ravel("F")
-        for k, element in enumerate(elements):
-            label = _first_text(element["name"]) if "name" in values.dtype.names else ""
-            place = name if len(elements) == 1 else f"{name}/{label or k}"
-            for field in values.dtype.names:
-                if not _is_text(element[field]):
-                    yield from _variable(f"{place}/{field}", element[field])
+        for k, element in enumerate(values.ravel("F")):
+            fields = {field: element[field] for field in values.dtype.names}
+            label = " ".join(_first_text(x) for x in fields.values() if _is_text(x))
+            place = name if values.size == 1 else f"{name}/{label or k}"
+            if "RDM" in fields:
+                rdm = np.asarray(fields["RDM"])
+                yield place, rdm.ravel() if len(rdm) == 1 else rdm
+                continue
+            for field in (field for field, x in fields.items() if not _is_text(x)):
+                yield from _variable(f"{place}/{field}", fields[field])
     elif values.dtype.hasobject:
         if not all(_is_text(cell) for cell in values.ravel()):
             raise ValueError(f"the MATLAB cell array {name!r} holds more than text; store arrays as variables")
