@@ -68,21 +68,6 @@ def masked_mean(x: jax.Array, axis, where: jax.Array | None) -> jax.Array:
     return total / jnp.maximum(count, 1).astype(x.dtype)
 
 
-def remove_mean(x: jax.Array, axis, where: jax.Array | None = None) -> jax.Array:
-    """`x` less its mean over `axis`; entries outside `where` become zero.
-
-    What is constant over the axis becomes exactly zero, which rounding of the mean alone would not give: a later
-    division by the standard deviation must not magnify it. The mean is removed twice, the second time from its
-    rounding error.
-    """
-    high = by_axis(jnp.max, x if where is None else jnp.where(where, x, -jnp.inf), axis)
-    low = by_axis(jnp.min, x if where is None else jnp.where(where, x, jnp.inf), axis)
-    varies = (high != low) if where is None else (high != low) & where
-    for _ in range(2):
-        x = jnp.where(varies, x - masked_mean(x, axis, where), 0)
-    return x
-
-
 def power_of_two(v: jax.Array) -> jax.Array:
     """Largest power of two up to each magnitude, 1 for zero: what is divided by it keeps its digits, and its range.
 
@@ -94,6 +79,22 @@ def power_of_two(v: jax.Array) -> jax.Array:
     exponent = lax.bitcast_convert_type(jnp.array(jnp.inf, v.dtype), integer)
     power = lax.bitcast_convert_type(lax.bitcast_convert_type(v, integer) & exponent, v.dtype)
     return jnp.where((power > 0) & jnp.isfinite(power), power, 1)
+
+
+def remove_mean(x: jax.Array, axis, where: jax.Array | None = None) -> jax.Array:
+    """`x` less its mean over `axis`; entries outside `where` become zero.
+
+    What is constant over the axis becomes exactly zero, which rounding of the mean alone would not give: a later
+    division by the standard deviation must not magnify it. A multiple of a power of two near the mean goes first, by a
+    subtraction that every compiled loop rounds alike, and then the rest, which is small.
+    """
+    high = by_axis(jnp.max, x if where is None else jnp.where(where, x, -jnp.inf), axis)
+    low = by_axis(jnp.min, x if where is None else jnp.where(where, x, jnp.inf), axis)
+    varies = (high != low) if where is None else (high != low) & where
+    step = jnp.maximum(power_of_two(high - low) / 8, jnp.finfo(x.dtype).tiny)
+    near = lax.stop_gradient(jnp.round(masked_mean(x, axis, where) / step) * step)
+    x = jnp.where(varies, x - near, 0)
+    return jnp.where(varies, x - masked_mean(x, axis, where), 0)
 
 
 def safe_sqrt(s: jax.Array) -> jax.Array:

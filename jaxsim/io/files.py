@@ -293,7 +293,7 @@ def label(name: str, most: int = 60) -> str:
     'xxx…xxx'
     """
     name = printable(name[: 2 * most] + name[-most:] if len(name) > 3 * most else name)
-    return name if len(name) <= most else f"{name[: most // 2]}…{name[-(most // 2) :]}"
+    return name if len(name) <= most else f"{name[: most - 1 - most // 2]}…{name[-(most // 2) :]}"
 
 
 def few(names: Sequence[str], shown: int = 3) -> str:
