@@ -9,9 +9,9 @@ from jaxtyping import Array, Float, Int
 
 RUN = 128
 """Length of the runs whose cumulative sums are taken side by side."""
-ROUNDING = 4
-"""Largest width of a tie, in units of eps times the scale of a map."""
-OUTLYING = 1024
+ROUNDING, OF_TWO = 4, 1
+"""Largest width of a tie of several values and of one of two, in units of eps times the scale of a map."""
+OUTLYING = 4
 """A map's scale is at most this many times its quartiles."""
 
 
@@ -51,22 +51,26 @@ def tie_bounds(ordered: Float[Array, " p"]) -> tuple[Int[Array, " p"], Int[Array
     Distances that are equal in exact arithmetic come out of float32 a few units in the last place apart, and their
     order is noise. A run is a maximal stretch of values, each within ROUNDING eps of the next on the scale of the map.
     It is a tie if it is that narrow as a whole; a wider run is a chain of distinct values that happen to lie close, as
-    on any continuous map, and only equal values are ties in it.
+    on any continuous map, and only equal values are ties in it. So are two values that lie close alone, unless they are
+    within OF_TWO eps: on a continuous map chance brings two together far more often than three.
 
     The scale is the largest finite magnitude, but no more than OUTLYING times the larger quartile, so that one image
     far from all others does not make ties of their distances; quartiles that are rounding themselves do not count.
     """
     p = ordered.size
-    eps = ROUNDING * jnp.finfo(ordered.dtype).eps
+    eps = jnp.finfo(ordered.dtype).eps
     size = jnp.where(jnp.isfinite(ordered), jnp.abs(ordered), 0)
     largest, quartile = jnp.max(size), jnp.maximum(size[p // 4], size[3 * p // 4])
-    bound = eps * jnp.where(quartile > eps * largest, jnp.minimum(largest, OUTLYING * quartile), largest)
+    real = quartile > ROUNDING * eps * largest
+    unit = eps * jnp.where(real, jnp.minimum(largest, OUTLYING * quartile), largest)
     edge = jnp.ones(1, bool)
-    starts = jnp.concatenate([edge, ordered[1:] - ordered[:-1] > bound])
+    starts = jnp.concatenate([edge, ordered[1:] - ordered[:-1] > ROUNDING * unit])
     ends = jnp.concatenate([starts[1:], edge])
     lowest = _running(lax.cummax, jnp.maximum, jnp.where(starts, ordered, -jnp.inf))
     highest = _running(lax.cummin, jnp.minimum, jnp.where(ends, ordered, jnp.inf), reverse=True)
-    chain = highest - lowest > bound
+    first_of_two = starts & ~ends & jnp.concatenate([ends[1:], edge])
+    two = first_of_two | jnp.concatenate([~edge, first_of_two[:-1]])
+    chain = highest - lowest > jnp.where(two, OF_TWO, ROUNDING) * unit
     starts |= chain & jnp.concatenate([edge, ordered[1:] != ordered[:-1]])
     ends = jnp.concatenate([starts[1:], edge])
     position = lax.iota(jnp.int32, ordered.size)

@@ -47,14 +47,14 @@ KINDS = [
 def merged(v):
     """`v` with runs that rounding could have made replaced by their first value: `ranks.tie_bounds`, literally."""
     v = np.asarray(v)
-    u, eps = np.sort(v), 4 * np.finfo(v.dtype).eps
+    u, eps = np.sort(v), np.finfo(v.dtype).eps
     size = np.where(np.isfinite(u), np.abs(u), 0)
     largest, quartile = size.max(), max(size[v.size // 4], size[3 * v.size // 4])
-    bound = v.dtype.type(eps) * (min(largest, 1024 * quartile) if quartile > eps * largest else largest)
+    unit = eps * (min(largest, 4 * quartile) if quartile > 4 * eps * largest else largest)
     with np.errstate(invalid="ignore", over="ignore"):
-        runs = np.split(u, 1 + np.flatnonzero(np.diff(u) > bound))
+        runs = np.split(u, 1 + np.flatnonzero(np.diff(u) > 4 * unit))
         for run in runs:
-            if not run[-1] - run[0] > bound:
+            if not run[-1] - run[0] > (1 if run.size == 2 else 4) * unit:
                 v = np.where((v >= run[0]) & (v <= run[-1]), run[0], v)
     return v
 

@@ -357,6 +357,7 @@ def test_methods_take_the_p_value_of_the_best_measure(monkeypatch, best, p_first
     assert found.holds is holds
 
 
+@pytest.mark.filterwarnings("ignore:the affinity")
 def test_subsets_leave_self_out(monkeypatch):
     """Other networks are ranked as transfer ranks them here and the other way round elsewhere; self disagrees."""
     values = symmetric(0)
