@@ -52,7 +52,7 @@ def gram(x: jax.Array) -> jax.Array:
     return jnp.triu(upper) + jnp.triu(upper, 1).T
 
 
-def by_axis(reduce, x, axis):
+def _by_axis(reduce, x, axis):
     """Mean, largest or smallest over `axis`, axes kept; one axis at a time, as a CPU does not vectorize several."""
     for one in sorted(axis) if isinstance(axis, tuple) else (axis,):
         x = reduce(x, one, keepdims=True)
@@ -62,7 +62,7 @@ def by_axis(reduce, x, axis):
 def masked_mean(x: jax.Array, axis, where: jax.Array | None) -> jax.Array:
     """Mean over `axis`, axes kept, of the entries where `where` (broadcast against x) is true."""
     if where is None:
-        return by_axis(jnp.mean, x, axis)
+        return _by_axis(jnp.mean, x, axis)
     count = jnp.sum(jnp.broadcast_to(where, jnp.broadcast_shapes(x.shape, where.shape)), axis, keepdims=True)
     total = jnp.sum(jnp.where(where, x, 0), axis, keepdims=True)
     return total / jnp.maximum(count, 1).astype(x.dtype)
@@ -82,19 +82,24 @@ def power_of_two(v: jax.Array) -> jax.Array:
 
 
 def remove_mean(x: jax.Array, axis, where: jax.Array | None = None) -> jax.Array:
-    """`x` less its mean over `axis`; entries outside `where` become zero.
+    """`x` less its mean over `axis`; entries outside `where` become zero."""
+    return center_and_range(x, axis, where)[0]
+
+
+def center_and_range(x: jax.Array, axis, where: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+    """`remove_mean`, and the difference of the largest and the smallest entry, axes kept.
 
     What is constant over the axis becomes exactly zero, which rounding of the mean alone would not give: a later
     division by the standard deviation must not magnify it. A multiple of a power of two near the mean goes first, by a
     subtraction that every compiled loop rounds alike, and then the rest, which is small.
     """
-    high = by_axis(jnp.max, x if where is None else jnp.where(where, x, -jnp.inf), axis)
-    low = by_axis(jnp.min, x if where is None else jnp.where(where, x, jnp.inf), axis)
+    high = _by_axis(jnp.max, x if where is None else jnp.where(where, x, -jnp.inf), axis)
+    low = _by_axis(jnp.min, x if where is None else jnp.where(where, x, jnp.inf), axis)
     varies = (high != low) if where is None else (high != low) & where
     step = jnp.maximum(power_of_two(high - low) / 8, jnp.finfo(x.dtype).tiny)
     near = lax.stop_gradient(jnp.round(masked_mean(x, axis, where) / step) * step)
     x = jnp.where(varies, x - near, 0)
-    return jnp.where(varies, x - masked_mean(x, axis, where), 0)
+    return jnp.where(varies, x - masked_mean(x, axis, where), 0), high - low
 
 
 def safe_sqrt(s: jax.Array) -> jax.Array:

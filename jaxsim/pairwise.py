@@ -19,7 +19,7 @@ from jax import lax
 from jax.tree_util import register_static
 from jaxtyping import Array, Bool, Float
 
-from jaxsim.linalg import dot, gram, masked_mean, power_of_two, remove_mean, safe_sqrt
+from jaxsim.linalg import center_and_range, dot, gram, masked_mean, power_of_two, remove_mean, safe_sqrt
 from jaxsim.protocols import CONSTANT, MARGINS, SCALE, public_names
 from jaxsim.ranks import median
 
@@ -73,9 +73,9 @@ class _Geometry(NamedTuple):
 
 def _geometry(x, where):
     """`_Geometry` of features `(n, d)`."""
-    centered = remove_mean(x, 0)
-    # a constant feature may be far larger than all differences; it keeps them above the smallest floats
-    scale = jnp.maximum(power_of_two(jnp.max(jnp.abs(centered))), power_of_two(jnp.max(jnp.abs(x))) * 2.0**-40)
+    centered, spread = center_and_range(x, 0)
+    # a constant feature may be far larger than all differences, and must stay in range too
+    scale = jnp.maximum(power_of_two(jnp.max(spread)), power_of_two(jnp.max(jnp.abs(x[0]))) * 2.0**-40)
     x, centered = x / scale, centered / scale
     offset = masked_mean(x[0], 0, where)[0]
     mean = jnp.mean(x - offset, 0)

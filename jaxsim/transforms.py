@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.tree_util import register_static
 from jaxtyping import Array, Bool, Float
 
-from jaxsim.linalg import by_axis, dot, masked_mean, power_of_two, remove_mean
+from jaxsim.linalg import center_and_range, dot, masked_mean, power_of_two, remove_mean
 from jaxsim.protocols import public_names
 
 EPSILON = 1e-9
@@ -34,8 +34,8 @@ def _spatial_axes(x: jax.Array) -> tuple[int, ...]:
 
 def _unit_variance(x, axis, where):
     """Mean 0 and variance 1 over `axis`, with EPSILON added to the variance."""
-    x = remove_mean(x, axis, where)
-    scale = jnp.maximum(power_of_two(by_axis(jnp.max, jnp.abs(x), axis)), 1)
+    x, spread = center_and_range(x, axis, where)
+    scale = jnp.maximum(power_of_two(spread), 1)
     x = x / scale
     return x / jnp.sqrt(masked_mean(x * x, axis, where) + EPSILON / scale / scale)
 
@@ -86,8 +86,8 @@ class ZScore:
 
     def __call__(self, x: Float[Array, "n ..."], where: Bool[Array, "..."] | None = None):
         """`(n, ..., c) -> (n, d)`."""
-        x = x / power_of_two(jnp.max(jnp.abs(x), 0, keepdims=True))
-        centered = remove_mean(x, 0, where)
+        centered, spread = center_and_range(x, 0, where)
+        centered = centered / power_of_two(spread)
         variance = jnp.mean(centered**2, 0, keepdims=True)
         return _flatten(centered / jnp.sqrt(jnp.where(variance > 0, variance, 1)))
 
