@@ -507,7 +507,14 @@ def command(monkeypatch, tmp_path):
     monkeypatch.setattr(command, "_setting", lambda arguments, parts: made("true"))
 
     def call(*experiments, **changed):
-        given = {"out": str(tmp_path / "out"), "overwrite": False, "json": False, "quiet": True, "quick": True}
+        given = {
+            "out": str(tmp_path / "out"),
+            "overwrite": False,
+            "json": False,
+            "quiet": True,
+            "quick": True,
+            "spreadsheet": False,
+        }
         given |= {"seed": 0, "world": None, "work": None, "command": "reproduce", "experiments": list(experiments)}
         command.run(argparse.Namespace(**given | changed))
         return tmp_path / "out"

@@ -462,7 +462,7 @@ def test_the_bootstrap_of_a_debiased_score_stays_near_the_estimate():
 @pytest.mark.slow
 def test_permutation_p_values_are_uniform_for_independent_networks():
     rng = np.random.default_rng(4)
-    x = rng.normal(size=(60, 20, 6)).astype("f")
+    x = list(rng.normal(size=(60, 20, 6)).astype("f"))
     found = js.resample(x, js.CKA_LINEAR, js.Permutation(), n_resamples=99, key=KEY)
     p = np.asarray(found.p_value())[np.triu_indices(60, 1)]
     assert p.min() >= 0.01
