@@ -21,3 +21,19 @@ def x64():
     """Float64 for the length of one test; the configuration is left as it was."""
     with jax.enable_x64(True):
         yield
+
+
+MOST_MAPPINGS = 30_000
+"""Memory mappings of a process, of the 65,530 that Linux allows; every compiled program takes about four."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_mappings():
+    """Drop the compiled programs of a worker that has thousands: beyond the limit, loading another one crashes."""
+    yield
+    try:
+        mappings = Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:
+        return
+    if mappings > MOST_MAPPINGS:
+        jax.clear_caches()

@@ -336,7 +336,8 @@ def test_rank_distribution_and_first_share(ties):
 
 @pytest.mark.parametrize("ties", [False, True])
 def test_rank_stability_against_scipy(ties):
-    values, estimate = RNG.normal(size=(12, 6, 6)), RNG.normal(size=(6, 6))
+    rng = np.random.default_rng(5)
+    values, estimate = rng.normal(size=(12, 6, 6)), rng.normal(size=(6, 6))
     if ties:
         values, estimate = np.round(values * 2), np.round(estimate * 2)
     off = ~np.eye(6, dtype=bool)
