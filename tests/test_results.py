@@ -349,6 +349,12 @@ def test_ranking_is_best_first_with_the_undefined_last():
         AFFINITY.ranking("nobody")
 
 
+@pytest.mark.parametrize(("names", "targets"), [(["a", "a"], None), (["a", "b"], ["c", "c"]), ([1, "1"], None)])
+def test_numbers_made_elsewhere_have_each_name_once(names, targets):
+    with pytest.raises(ValueError, match="made up has more than one row or column named [ac1]"):
+        js.Affinity.from_array(np.eye(2), names, targets, measure="made up")
+
+
 def test_names_of_given_numbers_are_text():
     given = js.Affinity.from_array(np.eye(2), [1, 2], [3, 4], measure="made up")
     assert (given.names, given.targets) == (("1", "2"), ("3", "4"))

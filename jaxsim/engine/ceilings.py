@@ -16,7 +16,7 @@ from jaxsim.engine.checks import (
     undefined_networks,
     warn_undefined,
 )
-from jaxsim.engine.memory import map_bytes, require, working_bytes
+from jaxsim.engine.memory import map_bytes, require_maps
 from jaxsim.engine.padding import buckets
 from jaxsim.engine.program import automatic, read_maps
 from jaxsim.linalg import dot
@@ -65,9 +65,8 @@ def noise_ceiling(
     if len(nets.names) < 2:
         raise ValueError(f"a noise ceiling needs at least two members; there is only {''.join(nets.names)!r}.")
     check([measure], nets)
-    count, size = len(nets.names), nets.dtype.itemsize
-    need = 2 * count * map_bytes((measure,), nets.images, size) + working_bytes(nets.images, size)
-    require(need, f"maps of {count} networks and {nets.images} images")
+    size = nets.dtype.itemsize
+    require_maps(len(nets.names), 2 * map_bytes((measure,), nets.images, size), nets.images, size)
     parts, rows = buckets(nets, [measure])
     found, bad = ceiling_call(measure, parts, rows)
     undefined = undefined_networks(nets, None, bad, None)

@@ -68,6 +68,22 @@ def require(need: float, what: str) -> None:
         raise ValueError(f"{what} need {need / GIB:.3g} GiB of memory, and {limit / GIB:.3g} GiB are free.")
 
 
+def require_maps(networks: int, each: int, images: int, itemsize: int) -> None:
+    """Refuse maps that do not fit in memory together.
+
+    Args:
+        networks: how many.
+        each: bytes that are held for one of them.
+        images: number n of images.
+        itemsize: bytes of a number.
+
+    Raises:
+        ValueError: naming the memory that they need and that there is.
+    """
+    need = networks * each + working_bytes(images, itemsize)
+    require(need, f"maps of {networks} networks and {images} images, held together,")
+
+
 def refuse_many_pairs(measure: Measure, images: int) -> None:
     """Refuse maps with more pairs of images than a device can count.
 

@@ -116,9 +116,8 @@ def maps(features: Any, measure: str | Measure, *, ids: Any = None, align: bool 
         raise TypeError("maps takes one measure, not a list.")
     nets = inputs.same_images(inputs.networks(features, ids, channels=channels), align=align)[0]
     check([measure], nets)
-    count, size = len(nets.names), nets.dtype.itemsize
-    need = count * nets.images**2 * size + budgets.working_bytes(nets.images, size)
-    budgets.require(need, f"maps of {count} networks and {nets.images} images")
+    size = nets.dtype.itemsize
+    budgets.require_maps(len(nets.names), nets.images**2 * size, nets.images, size)
     parts, rows = buckets(nets, [measure])
     values = maps_call(measure, parts, rows)
     return Maps(values, nets.names, Provenance.now(str(measure), values), nets.ids[0] if nets.ids else None)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from jaxsim import io
-from jaxsim.io.files import repeated
 from jaxsim.results import Affinity, on_host
 
 if TYPE_CHECKING:
@@ -36,11 +35,7 @@ def as_affinity(table: "Affinity | pd.DataFrame", what: str) -> Affinity:
             known = f"{what} must be an Affinity or a pandas DataFrame with names, not {kind}"
             raise TypeError(known + (": give its matrix()." if hasattr(table, "matrix") else "."))
         names, targets = tuple(map(str, table.index)), tuple(map(str, table.columns))
-        table = Affinity.from_array(table.to_numpy(dtype=np.float64), names, targets, measure=what)
-    for labels in (table.names, table.targets):
-        twice = repeated(labels)
-        if twice:
-            raise ValueError(f"{what} has more than one row or column named {', '.join(twice)}.")
+        return Affinity.from_array(table.to_numpy(dtype=np.float64), names, targets, measure=what)
     return table
 
 

@@ -20,7 +20,7 @@ from jaxsim.engine.checks import (
     undefined_networks,
     warn_undefined,
 )
-from jaxsim.engine.memory import budget_of, map_bytes, require, working_bytes
+from jaxsim.engine.memory import budget_of, map_bytes, require_maps
 from jaxsim.engine.padding import buckets
 from jaxsim.measures import Measure
 from jaxsim.protocols import Comparator, ComparatorCapabilities, Draws, Scheme, SchemeCapabilities, declared
@@ -223,9 +223,7 @@ def _networks(x, y):
 
 def _require_maps(measures, x, y, images):
     """Refuse maps that do not fit together: all are held while the resamples run."""
-    held = _networks(x, y) * map_bytes(measures, images, x.dtype.itemsize)
-    what = f"maps of {_networks(x, y)} networks and {images} images, held for all resamples,"
-    require(held + working_bytes(images, x.dtype.itemsize), what)
+    require_maps(_networks(x, y), map_bytes(measures, images, x.dtype.itemsize), images, x.dtype.itemsize)
 
 
 def _weightings_at_once(x, y, count, memory):

@@ -118,7 +118,7 @@ class Affinity(Scores):
             distance: whether lower is more similar, as for distances and losses.
 
         Raises:
-            ValueError: the values are not one for each name and target.
+            ValueError: the values are not one for each name and target, or a name stands twice.
 
         Example:
             >>> import jaxsim as js
@@ -130,6 +130,8 @@ class Affinity(Scores):
         targets = names if targets is None else tuple(map(str, targets))
         if values.shape != (len(names), len(targets)):
             raise ValueError(f"values of shape {values.shape} are not {len(names)} names by {len(targets)} targets.")
+        if twice := repeated(names) or repeated(targets):
+            raise ValueError(f"{measure} has more than one row or column named {', '.join(twice)}.")
         notes = ("given, not computed here: the number of images is not known",)
         given = Provenance(measure=measure, dtype=str(values.dtype), device="host", notes=notes)
         return cls(values, None, names, targets, given, against=against, distance=distance)
@@ -313,7 +315,7 @@ class Maps(Saved):
         if isinstance(names, str) or len(names) != len(arrays):
             raise ValueError(f"there are {len(arrays)} maps and the names {names!r}; give one name a map, in a list.")
         names = tuple(map(str, names))
-        if twice := [name for name in names if names.count(name) > 1]:
+        if twice := repeated(names):
             raise ValueError(f"two maps have the name {twice[0]!r}.")
         squares = [square_map(name, m) for name, m in zip(names, arrays, strict=True)]
         if not squares:
