@@ -176,9 +176,7 @@ def labeled_rows(
     figure = axes.get_figure(root=True)
     assert figure is not None
     axes.set_ylim(len(names) - 0.3, -0.7)
-    axes.set_yticks(
-        range(len(names)), [files.label(name) for name in names], fontsize=font, color=INK, parse_math=False
-    )
+    axes.set_yticks(range(len(names)), names, fontsize=font, color=INK, parse_math=False)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=8, colors=INK)
     axes.hlines(range(len(names)), 0, 1, transform=axes.get_yaxis_transform(), color="0.92", linewidth=0.6, zorder=0)

@@ -84,7 +84,6 @@ def ranking(
     else:
         figure, places = _panels(ranked)
     for axes, one in zip(places, targets, strict=True):
-        labeled_rows(ranked[one], 0, ax=axes)
         _draw_ranking(axes, resamples, one, level, f"sources for {shown([one])[0]}" if title is None else title)
     ends = [axes.get_xlim() for axes in places]
     for axes in places:
@@ -103,6 +102,8 @@ def _panels(ranked: Mapping[str, list[str]]) -> tuple["Figure", list["Axes"]]:
     figure = new_figure(across * step, rows * pitch)
     places = (divmod(k, across) for k in range(len(ranked)))
     made = [place(figure, left + c * step, BELOW + (rows - 1 - r) * pitch, wide, height) for r, c in places]
+    for axes, names in zip(made, ranked.values(), strict=True):
+        labeled_rows(names, wide, ax=axes)
     return figure, made
 
 
