@@ -333,12 +333,27 @@ def test_a_file_of_a_set_that_appears_meanwhile_is_kept(tmp_path):
         (tmp_path / name).unlink()
 
 
-def test_ctrl_c_while_a_set_is_published_waits_for_its_end(tmp_path, monkeypatch):
-    real = os.rename
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Ctrl-C at every renaming, under a handler of its own: processes in the background may ignore the signal."""
+    real, before = os.rename, signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(os, "rename", lambda *a: (signal.raise_signal(signal.SIGINT), real(*a)))
+    yield lambda handler: signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_while_a_set_is_published_waits_for_its_end(tmp_path, interrupted):
+    interrupted(signal.default_int_handler)
     with pytest.raises(KeyboardInterrupt, match="the output in .*out is complete"):
         publish_set(tmp_path / "out", False)
     assert contents(tmp_path / "out") == SET
+
+
+def test_ctrl_c_that_is_ignored_stays_so(tmp_path, interrupted):
+    interrupted(signal.SIG_IGN)
+    publish_set(tmp_path / "out", False)
+    assert contents(tmp_path / "out") == SET
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
 def test_sets_of_living_processes_and_of_others_are_left_alone(tmp_path):
