@@ -323,7 +323,8 @@ def test_same_key_same_numbers_whatever_the_chunks(change, twenty):
         "fewer": {"n_resamples": 10},
     }[change]
     found = js.resample(networks(24), js.CKA_LINEAR, js.Bootstrap(), **{"n_resamples": 20, "key": KEY} | settings)
-    np.testing.assert_allclose(found.values, twenty.values[: found.values.shape[0]], rtol=0, atol=3e-7)
+    # the draws are the same, but chunks of other sizes are other programs, which round differently (4.8e-7 on jax 0.12)
+    np.testing.assert_allclose(found.values, twenty.values[: found.values.shape[0]], rtol=0, atol=6e-7)
     np.testing.assert_allclose(found.estimate, twenty.estimate, rtol=0, atol=3e-7)
     assert found.values.shape[0] == settings.get("n_resamples", 20)
 

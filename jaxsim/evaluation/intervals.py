@@ -166,7 +166,7 @@ def agreement_intervals(
     truth = as_affinity(truth, "the truth")
     both, used, values, notes = _usable(resamples, truth, diagonal, subset)
     estimate, g = both.scores.astype(values.dtype), np.where(used, both.truth, 0.0).astype(values.dtype)
-    three = _three(values, estimate, g, used, key, correlation=masked, level=float(level))
+    three = _three(values, estimate, g, used, as_key(key), correlation=masked, level=float(level))
     stacked = {name: np.stack([getattr(one, name) for one in three]) for name in _STACKED}
     return AgreementIntervals(
         estimate=np.asarray(three[0].estimate),
@@ -190,7 +190,7 @@ def _three(values, estimate, truth, used, key, *, correlation, level):
     rest = (values, estimate, truth, correlation, used)
     images = statistics.agreement_over_images(*rest, level=level)
     per_target = statistics.target_agreement(estimate, truth, correlation, used)
-    first, second = jax.random.split(as_key(key))
+    first, second = jax.random.split(key)
     targets = statistics.agreement_over_targets(
         per_target, key=first, n_resamples=values.shape[0], keep=used.any(axis=0), level=level
     )

@@ -82,7 +82,7 @@ def resample(
         scheme: `HalfSamples()`, whose intervals hold their level, `Bootstrap()`, `BayesianBootstrap()`,
             `Subsample(size)`, `Jackknife()` or `Permutation()`; or the name of one.
         n_resamples: B; 100 by default where the scheme does not say it itself (jackknife, explicit weights or indices).
-        key: typed random key, or a seed for one; resample b is folded in from b, so numbers do not depend on chunks or
+        key: typed random key, or a seed for one; resample b is folded in from b, so draws do not depend on chunks or
             devices.
         against: networks of the columns, `(B, S, T)`; None compares `features` with themselves.
         ids: image labels, as for `js.affinity`.
