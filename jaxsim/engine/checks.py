@@ -1,6 +1,7 @@
 """Checks at the door of the verbs, and warnings about networks without scores."""
 
 import functools
+import inspect
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxsim.engine import feature_space
+from jaxsim.engine import feature_space, reasons
 from jaxsim.engine.memory import refuse_many_pairs
 from jaxsim.inputs import Networks, traced
 from jaxsim.measures import PARTS, Measure, by_name, name_of, of_maps, part_by_name
@@ -81,29 +82,46 @@ def ids_against(against: Any, ids: Any, against_ids: Any) -> Any:
     return ids if against_ids is None and not labeled else against_ids
 
 
-def undefined_networks(x: Networks, y: Networks | None, bad_x, bad_y) -> dict[str, int]:
-    """Networks without scores and the number of images to blame; none while JAX is tracing."""
-    if traced(bad_x, bad_y):
-        return {}
-    counts = [*zip(x.names, jax.device_get(bad_x), strict=True)]
-    counts += [] if y is None else zip(y.names, jax.device_get(bad_y), strict=True)
-    for name, _ in (pair for pair in counts if pair[1] == feature_space.LOST):
-        text = f"{name!r} has images much longer than others, and too many for maps: its linear scores lose digits."
-        warnings.warn(text, RuntimeWarning, stacklevel=5)
-    return {name: int(count) for name, count in counts if count >= 0}
+def undefined_networks(
+    measure: Measure, x: Networks, y: Networks | None, bad_x, bad_y
+) -> tuple[dict[str, int], list[str]]:
+    """Networks without scores with the number of images to blame, and sentences on why; none while JAX is tracing.
+
+    Args:
+        measure: what they have no scores of.
+        x: networks of the rows, as they were given.
+        y: networks of the columns, or None for those of the rows.
+        bad_x: `Embedded.undefined` of the rows.
+        bad_y: the same of the columns.
+    """
+    found, said = {}, []
+    for nets, bad in ((x, bad_x), (y, bad_y)):
+        if nets is None or traced(nets.arrays, bad):
+            continue
+        for k, (name, count) in enumerate(zip(nets.names, jax.device_get(bad).tolist(), strict=True)):
+            if count >= 0:
+                found[name] = count
+                said.append(f"network {name!r} has no {measure} scores (NaN): {reasons.why(measure, nets, k)}.")
+            else:
+                _warn_of_lost_digits(measure, nets, k, count)
+    return found, said
 
 
-def say_undefined(measure: Measure, undefined: dict[str, int], images: int) -> list[str]:
-    """Sentences that name the networks without scores, and why."""
-    said = []
-    for name, count in undefined.items():
-        why = (
-            f"{count} of its {images} images have NaN, infinite, zero or constant features"
-            if count
-            else "its map is constant, so that there is nothing to compare"
-        )
-        said.append(f"network {name!r} has no {measure} scores (NaN): {why}.")
-    return said
+def _warn_of_lost_digits(measure, nets, k, count):
+    who = f"network {nets.names[k]!r}"
+    if count == feature_space.LOST:
+        warn(f"{who} has images much longer than others, and too many for maps: its linear scores lose digits.")
+    if words := reasons.lost(measure, nets, k):
+        wider = "" if nets.dtype.itemsize > 4 else ", or compute in float64 (jax_enable_x64, --x64)"
+        warn(f"{who} loses digits on which its {measure} scores may depend: {words}; take an offset away first{wider}.")
+
+
+def warn(text: str, category: type[Warning] = RuntimeWarning) -> None:
+    """Warn at the line outside of jaxsim that led here."""
+    frame, level = inspect.currentframe(), 1
+    while frame and frame.f_globals.get("__name__", "").split(".")[0] == "jaxsim":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)
 
 
 def warn_undefined(sentences: Sequence[str]) -> None:
