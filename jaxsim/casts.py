@@ -123,7 +123,7 @@ def carried(x: np.ndarray, free: Freedom, *, is_map: bool = False) -> tuple[np.n
             x, beyond = np.ldexp(x, -np.frexp(beyond)[1]), 0
         narrow = x.astype(dtype, copy=False)
         if beyond and not TINY > beyond >= np.finfo(dtype).tiny:
-            return narrow, f"its numbers, up to {beyond:.3g}, are beyond the range of {dtype}"
+            return narrow, f"its numbers, up to {beyond:.3g}, are beyond the range of {dtype}; scale them first"
         return narrow, _lost(_columns(x, is_map), free.weighs, dtype) if free.shift != ROW else ""
 
 
@@ -206,4 +206,4 @@ def _lost(columns, weighs, dtype):
         return ""
     worst = np.argmax(error / spread[far])
     before, after = (len(np.unique(a[:, worst])) for a in (some, narrow))
-    return f"{before} different values near {float(some[0, worst]):.3g} become {after} in {dtype}"
+    return f"{before} different values near {float(some[0, worst]):.3g} become {after} in {dtype}; take an offset away first"

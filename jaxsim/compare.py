@@ -366,6 +366,11 @@ class CenteredCosine:
         """Score from the inner product of embedded maps."""
         return jnp.sqrt(score) if self.root else score
 
+    @property
+    def why_undefined_pair(self) -> str:
+        """Words on roots of negative numbers."""
+        return "the score is a root, and what it is taken of is negative" if self.root else ""
+
     def permuted(self, order):
         """Index into the flattened matrix."""
         return (order[:, None] * order.size + order[None, :]).ravel()

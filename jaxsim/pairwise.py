@@ -336,7 +336,7 @@ class Cosine:
     def why_undefined(self, x):
         """Words on images whose features are all zero."""
         zero = int((x == 0).all(1).sum())
-        return f"{zero} of its {len(x)} images have features that are all zero" if zero else ""
+        return f"its features are all zero in {zero} of {len(x)} images" if zero else ""
 
 
 @register_static
@@ -359,7 +359,7 @@ class Correlation:
         wide, eps = x.astype(float), float(jnp.finfo(x.dtype).eps)
         left = ((wide - wide.mean(1, keepdims=True)) ** 2).sum(1)
         constant = int((left <= (4 * eps) ** 2 * (wide**2).sum(1)).sum())
-        return f"{constant} of its {len(x)} images have constant features" if constant else ""
+        return f"its features are constant in {constant} of {len(x)} images" if constant else ""
 
 
 linear = Linear()

@@ -106,8 +106,8 @@ class PairwiseCapabilities(NamedTuple):
         ignores_number: whether adding one number to all features leaves the map as it is.
         keeps_scale: whether features times a positive number give the map times a positive number.
         inner_product: whether the map is X X', so that comparators may work from X'Y instead.
-        why_undefined: `(n, d) -> str`, words on why these features, in NumPy and finite, have no map, as "3 of its
-            images are blank"; empty if they have one.
+        why_undefined: `(n, d) -> str`, words on why these features, in NumPy and finite, have no map, as "its features
+            are all zero in 3 of 40 images"; empty if they have one.
     """
 
     accepts_padding: bool = False
@@ -140,6 +140,7 @@ class ComparatorCapabilities(NamedTuple):
         from_features: `(|X'Y|^2, |x_i|^2, |y_i|^2) -> ()`, inner product of the embedded linear kernels of features
             with centered columns, before normalization: `(S, T), (S, n), (T, n) -> (S, T)`.
         why_undefined: words on why a finite map has no score with any other, as "its map is constant".
+        why_undefined_pair: words on why two maps that have scores have none with each other.
     """
 
     embed: Callable | None = None
@@ -154,6 +155,7 @@ class ComparatorCapabilities(NamedTuple):
     embed_pooled: Callable | None = None
     from_features: Callable | None = None
     why_undefined: str = ""
+    why_undefined_pair: str = ""
 
 
 class Draws(enum.Enum):

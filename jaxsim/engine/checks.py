@@ -3,12 +3,14 @@
 import functools
 import inspect
 import warnings
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from jaxsim.casts import Freedom
 from jaxsim.engine import feature_space, reasons
 from jaxsim.engine.memory import refuse_many_pairs
 from jaxsim.inputs import Networks, traced
@@ -83,7 +85,7 @@ def ids_against(against: Any, ids: Any, against_ids: Any) -> Any:
 
 
 def undefined_networks(
-    measure: Measure, x: Networks, y: Networks | None, bad_x, bad_y
+    measure: Measure, x: Networks, y: Networks | None, bad_x, bad_y, values: Any = None
 ) -> tuple[dict[str, int], list[str]]:
     """Networks without scores with the number of images to blame, and sentences on why; none while JAX is tracing.
 
@@ -93,27 +95,33 @@ def undefined_networks(
         y: networks of the columns, or None for those of the rows.
         bad_x: `Embedded.undefined` of the rows.
         bad_y: the same of the columns.
+        values: the scores `(S, T)`, to find pairs without one.
     """
     found, said = {}, []
-    for nets, bad in ((x, bad_x), (y, bad_y)):
-        if nets is None or traced(nets.arrays, bad):
-            continue
-        for k, (name, count) in enumerate(zip(nets.names, jax.device_get(bad).tolist(), strict=True)):
-            if count >= 0:
-                found[name] = count
-                said.append(f"network {name!r} has no {measure} scores (NaN): {reasons.why(measure, nets, k)}.")
-            else:
-                _warn_of_lost_digits(measure, nets, k, count)
+    if traced(bad_x, bad_y):
+        return found, said
+    bad_x, bad_y = (None if bad is None else np.asarray(bad) for bad in (bad_x, bad_y))
+    for nets, bad in ((x, bad_x), (y, bad_y)) if y else ((x, bad_x),):
+        for k in np.flatnonzero(bad == feature_space.LOST):
+            warn(
+                f"network {nets.names[k]!r} has images much longer than others, and too many for maps: its linear scores lose digits."
+            )
+        for k in np.flatnonzero(bad >= 0):
+            found[nets.names[k]] = int(bad[k])
+            said.append(f"network {nets.names[k]!r} has no {measure} scores (NaN): {reasons.why(measure, nets, k)}.")
+        warn_of_lost_digits(f"its {measure} scores", measure.freedom, nets, found)
+    if values is not None:
+        pairs = np.argwhere(np.isnan(values) & (bad_x < 0)[:, None] & (bad_y < 0))
+        pairs = pairs if y else pairs[pairs[:, 0] <= pairs[:, 1]]
+        said += [reasons.of_pairs(measure, x.names, (y or x).names, pairs)] if len(pairs) else []
     return found, said
 
 
-def _warn_of_lost_digits(measure, nets, k, count):
-    who = f"network {nets.names[k]!r}"
-    if count == feature_space.LOST:
-        warn(f"{who} has images much longer than others, and too many for maps: its linear scores lose digits.")
-    if words := reasons.lost(measure, nets, k):
-        wider = "" if nets.dtype.itemsize > 4 else ", or compute in float64 (jax_enable_x64, --x64)"
-        warn(f"{who} loses digits on which its {measure} scores may depend: {words}; take an offset away first{wider}.")
+def warn_of_lost_digits(what: str, free: Freedom, nets: Networks, but: Container[str] = ()) -> None:
+    """Warn of networks, but for those without scores, whose cast loses digits that `what` may depend on."""
+    for k in nets.careful:
+        if nets.names[k] not in but and (words := reasons.lost(free, nets, k)):
+            warn(f"network {nets.names[k]!r} loses digits on which {what} may depend: {words}.")
 
 
 def warn(text: str, category: type[Warning] = RuntimeWarning) -> None:

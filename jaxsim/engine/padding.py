@@ -51,7 +51,7 @@ def by_freedom(measures: Sequence[Measure], groups: Sequence[Networks | None], r
         return run(measures, *groups)
     places: dict[Any, list[int]] = {}
     for k, measure in enumerate(measures):
-        places.setdefault(measure.freedom, []).append(k)
+        places.setdefault(measure.freedom._replace(weighs=False), []).append(k)
     found = {}
     for free, chosen in places.items():
         cast = [None if nets is None else nets.cast(free) for nets in groups]

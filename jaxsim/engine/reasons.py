@@ -1,5 +1,8 @@
 """Reasons for scores that do not exist, told apart on the host; only networks without scores are looked at."""
 
+import contextlib
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,15 +10,16 @@ import numpy as np
 from jaxsim import casts
 from jaxsim.inputs import Networks
 from jaxsim.measures import Measure, name_of
-from jaxsim.protocols import ComparatorCapabilities, PairwiseCapabilities, declared
+from jaxsim.protocols import MARGINS, SCALE, ComparatorCapabilities, PairwiseCapabilities, declared
 
 MAP_BYTES = 2**31
 """Size of a map beyond which none is made to see why it has no scores."""
 
 
-def lost(measure: Measure, nets: Networks, k: int) -> str:
-    """Words on digits of a network that the cast to the type of scores loses, for want of freedom of the measure."""
-    return casts.carried(nets.arrays[k], measure.freedom, is_map=nets.maps)[1] if k in nets.careful else ""
+def lost(free: casts.Freedom, nets: Networks, k: int) -> str:
+    """Words on digits of network `k` that its cast loses, for a measure that leaves it so free."""
+    words = casts.carried(nets.arrays[k], free, is_map=nets.maps)[1] if k in nets.careful else ""
+    return f"{words}, or compute in float64 (jax_enable_x64, --x64)" if words and nets.dtype.itemsize == 4 else words
 
 
 def why(measure: Measure, nets: Networks, k: int) -> str:
@@ -23,33 +27,47 @@ def why(measure: Measure, nets: Networks, k: int) -> str:
     x = np.asarray(nets.arrays[k])
     if found := (_map_not_finite if nets.maps else _features_not_finite)(measure, x):
         return found
-    cast, digits = casts.carried(x, measure.freedom, is_map=nets.maps) if k in nets.careful else (x, "")
-    # a cause that is there before the cast is the cause
-    x = x.astype(np.float64) if digits else cast.astype(casts.score_type(cast.dtype), copy=False)
-    with jax.enable_x64(bool(digits) or jax.config.jax_enable_x64):
+    digits = lost(measure.freedom, nets, k)
+    if digits:  # a cause that is there before the cast is the cause
+        x, precision = x.astype(np.float64), jax.enable_x64(True)
+    else:
+        x, precision = np.asarray(nets.select([k]).cast(measure.freedom).arrays[0]), contextlib.nullcontext()
+        x = x.astype(casts.score_type(x.dtype), copy=False)
+    with precision:
         found = _of_map(x) if nets.maps else _of_features(measure, x)
     return found or digits or _of_comparator(measure)
 
 
+def of_pairs(measure: Measure, names: Sequence[str], targets: Sequence[str], pairs: np.ndarray) -> str:
+    """A sentence on pairs `(k, 2)` of networks that have maps and no score."""
+    i, j = pairs[0]
+    own = declared(measure.compare, ComparatorCapabilities).why_undefined_pair
+    who = f"networks {names[i]!r} and {targets[j]!r}{f' and {len(pairs) - 1} more' if len(pairs) > 1 else ''}"
+    return f"{who} have no {measure} score (NaN): {own or f'{name_of(measure.compare)} gives NaN for their maps'}."
+
+
 def _features_not_finite(measure, x):
-    nan, infinite = (flaw(x).reshape(len(x), -1).any(1).sum() for flaw in (np.isnan, np.isinf))
-    parts = [
-        f"{n} of its {len(x)} images have {what} features" for n, what in ((nan, "NaN"), (infinite, "infinite")) if n
-    ]
-    return " and ".join(parts)
+    for flaw, what in ((np.isnan, "NaN"), (np.isinf, "infinite")):
+        if count := int(flaw(x).reshape(len(x), -1).any(1).sum()):
+            return f"features of {count} of its {len(x)} images are {what}"
+    return ""
 
 
 def _map_not_finite(measure, m):
-    pairs = m[np.triu_indices(len(m), 1)]
-    missing, infinite = int(np.isnan(pairs).sum()), int(np.isinf(m).sum())
-    if missing:
-        text = f"{missing} of the {pairs.size} pairs of images in its map are missing (NaN)"
-        return f'{text}; js.compare_maps(..., missing="pairwise") leaves such pairs out'
-    if infinite:
-        return f"{infinite} entries of its map are infinite"
-    blank = int(np.isnan(m.diagonal()).sum())
-    text = f"{blank} entries on the diagonal of its map are NaN, and {name_of(measure.compare)} reads the diagonal"
-    return f"{text}; set them to the value of an image with itself" if blank else ""
+    pairs, diagonal = m[np.triu_indices(len(m), 1)], m.diagonal()
+    if missing := int(np.isnan(pairs).sum()):
+        text = f"{missing} of the {pairs.size} pairs of images are missing (NaN) in its map"
+        # a comparator that centers margins needs whole maps
+        can = SCALE <= declared(measure.compare, ComparatorCapabilities).invariance < MARGINS
+        return text + '; js.compare_maps(..., missing="pairwise") leaves such pairs out' * can
+    if infinite := int(np.isinf(pairs).sum()):
+        return f"{infinite} of the {pairs.size} pairs of images are infinite in its map"
+    if blank := int((~np.isfinite(diagonal)).sum()):
+        text = (
+            f"{blank} entries on the diagonal of its map are NaN or infinite, and {name_of(measure.compare)} reads it"
+        )
+        return f"{text}; give the value of an image with itself"
+    return ""
 
 
 def _of_features(measure, x):
@@ -60,7 +78,7 @@ def _of_features(measure, x):
     after = "" if known == "identity" else f" after the transform {known}"
     x = np.asarray(measure.transform(jnp.asarray(x)))
     if count := int((~np.isfinite(x)).any(1).sum()):
-        return f"{count} of its {len(x)} images have NaN or infinite features{after}"
+        return f"features of {count} of its {len(x)} images are NaN or infinite{after}"
     if _all_same(x):
         return f"all of its images have the same features{after}"
     own = declared(measure.pairwise, PairwiseCapabilities)

@@ -17,6 +17,7 @@ from jaxsim.engine.checks import (
     ids_against,
     min_images,
     undefined_networks,
+    warn_of_lost_digits,
     warn_undefined,
 )
 from jaxsim.engine.padding import buckets, by_freedom
@@ -118,6 +119,7 @@ def maps(features: Any, measure: str | Measure, *, ids: Any = None, align: bool 
     size = nets.dtype.itemsize
     budgets.require_maps(len(nets.names), nets.images**2 * size, nets.images, size)
     plain = defined(measure)
+    warn_of_lost_digits(f"its {measure} map", plain.freedom, nets)
     values = maps_call(plain, *buckets(nets.cast(plain.freedom), [plain]))
     return Maps(values, nets.names, Provenance.now(str(measure), values), nets.ids[0] if nets.ids else None)
 
@@ -181,10 +183,10 @@ def _scores(measures, x, y, memory) -> tuple[list[Affinity], list[str]]:
     for nets in (x,) if y is None else (x, y):
         check(measures, nets)
     made, said = [], []
-    found = by_freedom(measures, (x, y), lambda *given: _in_blocks(*given, memory))
+    found = by_freedom(measures, (x, y), lambda some, a, b: _in_blocks(some, a, b, memory))
     for m, (values, bad_x, bad_y) in zip(measures, found, strict=True):
         images = np.full(values.shape, x.images)
-        undefined, why = undefined_networks(m, x, y, bad_x, bad_y)
+        undefined, why = undefined_networks(m, x, y, bad_x, bad_y, values)
         said += why
         targets = x.names if y is None else y.names
         provenance = Provenance.now(str(m), values)

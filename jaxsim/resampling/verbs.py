@@ -117,12 +117,12 @@ def resample(
     _check_form(measures, scheme, x, estimate)
     source = _source(plan, key, inputs.traced(*(nets.arrays for nets in (x, *rest))))
 
-    def run(*given):
-        return _run(*given, scheme, source, plan, progress, memory, estimate)
+    def run(some, a, b):
+        return _run(some, a, b, scheme, source, plan, progress, memory, estimate)
 
     made = []
     for m, (values, full, bad_x, bad_y) in zip(measures, by_freedom(measures, (x, y), run), strict=True):
-        undefined, why = undefined_networks(m, x, y, bad_x, bad_y)
+        undefined, why = undefined_networks(m, x, y, bad_x, bad_y, full if estimate else None)
         warn_undefined(why)
         notes = () if scheme.draws is Draws.SUBSETS else (NOT_REFITTED,)
         provenance = Provenance.now(
