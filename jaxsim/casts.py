@@ -206,4 +206,5 @@ def _lost(columns, weighs, dtype):
         return ""
     worst = np.argmax(error / spread[far])
     before, after = (len(np.unique(a[:, worst])) for a in (some, narrow))
-    return f"{before} different values near {float(some[0, worst]):.3g} become {after} in {dtype}; take an offset away first"
+    text = f"{before} different values near {float(some[0, worst]):.3g} become {after} in {dtype}"
+    return f"{text}; take an offset away first"

@@ -67,7 +67,7 @@ def noise_ceiling(
     size = nets.dtype.itemsize
     require_maps(len(nets.names), 2 * map_bytes((measure,), nets.images, size), nets.images, size)
     found, bad = ceiling_call(measure, *buckets(nets.cast(measure.freedom), [measure]))
-    warn_undefined(undefined_networks(measure, nets, None, bad, None)[1])
+    warn_undefined(undefined_networks(measure, nets, None, bad, bad)[1])
     return found
 
 

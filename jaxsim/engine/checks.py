@@ -94,24 +94,23 @@ def undefined_networks(
         x: networks of the rows, as they were given.
         y: networks of the columns, or None for those of the rows.
         bad_x: `Embedded.undefined` of the rows.
-        bad_y: the same of the columns.
+        bad_y: the same of the columns; that of the rows if `y` is None.
         values: the scores `(S, T)`, to find pairs without one.
     """
     found, said = {}, []
     if traced(bad_x, bad_y):
         return found, said
-    bad_x, bad_y = (None if bad is None else np.asarray(bad) for bad in (bad_x, bad_y))
+    bad_x, bad_y = jax.device_get((bad_x, bad_y))
     for nets, bad in ((x, bad_x), (y, bad_y)) if y else ((x, bad_x),):
         for k in np.flatnonzero(bad == feature_space.LOST):
-            warn(
-                f"network {nets.names[k]!r} has images much longer than others, and too many for maps: its linear scores lose digits."
-            )
-        for k in np.flatnonzero(bad >= 0):
+            text = f"{nets.names[k]!r} has images much longer than others, and too many for maps"
+            warn(f"{text}: its linear scores lose digits.")
+        for k in np.flatnonzero(bad >= 0).tolist():
             found[nets.names[k]] = int(bad[k])
             said.append(f"network {nets.names[k]!r} has no {measure} scores (NaN): {reasons.why(measure, nets, k)}.")
         warn_of_lost_digits(f"its {measure} scores", measure.freedom, nets, found)
-    if values is not None:
-        pairs = np.argwhere(np.isnan(values) & (bad_x < 0)[:, None] & (bad_y < 0))
+    if values is not None and not traced(values):
+        pairs = np.argwhere(np.isnan(jax.device_get(values)) & (bad_x < 0)[:, None] & (bad_y < 0))
         pairs = pairs if y else pairs[pairs[:, 0] <= pairs[:, 1]]
         said += [reasons.of_pairs(measure, x.names, (y or x).names, pairs)] if len(pairs) else []
     return found, said

@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxsim import casts
@@ -35,7 +34,9 @@ def why(measure: Measure, nets: Networks, k: int) -> str:
         x = x.astype(casts.score_type(x.dtype), copy=False)
     with precision:
         found = _of_map(x) if nets.maps else _of_features(measure, x)
-    return found or digits or _of_comparator(measure)
+    if found or digits:
+        return found or digits
+    return ("" if nets.maps else _of_made_map(measure, x)) or _of_comparator(measure)
 
 
 def of_pairs(measure: Measure, names: Sequence[str], targets: Sequence[str], pairs: np.ndarray) -> str:
@@ -49,47 +50,54 @@ def of_pairs(measure: Measure, names: Sequence[str], targets: Sequence[str], pai
 def _features_not_finite(measure, x):
     for flaw, what in ((np.isnan, "NaN"), (np.isinf, "infinite")):
         if count := int(flaw(x).reshape(len(x), -1).any(1).sum()):
-            return f"features of {count} of its {len(x)} images are {what}"
+            return f"its features are {what} in {count} of {len(x)} images"
     return ""
 
 
 def _map_not_finite(measure, m):
     pairs, diagonal = m[np.triu_indices(len(m), 1)], m.diagonal()
     if missing := int(np.isnan(pairs).sum()):
-        text = f"{missing} of the {pairs.size} pairs of images are missing (NaN) in its map"
+        text = f"its map is NaN for {missing} of {pairs.size} pairs of images"
         # a comparator that centers margins needs whole maps
         can = SCALE <= declared(measure.compare, ComparatorCapabilities).invariance < MARGINS
         return text + '; js.compare_maps(..., missing="pairwise") leaves such pairs out' * can
     if infinite := int(np.isinf(pairs).sum()):
-        return f"{infinite} of the {pairs.size} pairs of images are infinite in its map"
+        return f"its map is infinite for {infinite} of {pairs.size} pairs of images"
     if blank := int((~np.isfinite(diagonal)).sum()):
-        text = (
-            f"{blank} entries on the diagonal of its map are NaN or infinite, and {name_of(measure.compare)} reads it"
-        )
-        return f"{text}; give the value of an image with itself"
+        text = f"its map is NaN or infinite in {blank} of {len(m)} entries on the diagonal"
+        return f"{text}, which {name_of(measure.compare)} reads; give the value of an image with itself"
     return ""
 
 
 def _of_features(measure, x):
-    """Words on finite features; empty where nothing is wrong with them or with their map."""
+    """Words on finite features; empty where nothing is wrong with them."""
     if _all_same(x):
         return "all of its images have the same features"
     known = name_of(measure.transform)
     after = "" if known == "identity" else f" after the transform {known}"
-    x = np.asarray(measure.transform(jnp.asarray(x)))
+    x = _transformed(measure, x)
     if count := int((~np.isfinite(x)).any(1).sum()):
-        return f"features of {count} of its {len(x)} images are NaN or infinite{after}"
+        return f"its features are NaN or infinite in {count} of {len(x)} images{after}"
     if _all_same(x):
         return f"all of its images have the same features{after}"
     own = declared(measure.pairwise, PairwiseCapabilities)
-    if own.why_undefined is not None and (found := own.why_undefined(x)):
-        return found + after
+    found = "" if own.why_undefined is None else own.why_undefined(x)
+    return found and found + after
+
+
+def _of_made_map(measure, x):
+    """Words on the map of features with which nothing is wrong."""
+    x = _transformed(measure, x)
     if len(x) ** 2 * x.itemsize > MAP_BYTES:
         return ""
-    m = np.asarray(measure.pairwise(jnp.asarray(x)))
+    m = np.asarray(jax.jit(measure.pairwise)(x))
     if count := int((~np.isfinite(m)).any(1).sum()):
-        return f"{name_of(measure.pairwise)} gives NaN or infinity for {count} of its {len(x)} images{after}"
+        return f"{name_of(measure.pairwise)} gives NaN or infinity for {count} of {len(x)} images"
     return _of_map(m)
+
+
+def _transformed(measure, x):
+    return np.asarray(jax.jit(measure.transform)(x))
 
 
 def _all_same(x):
