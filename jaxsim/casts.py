@@ -66,8 +66,8 @@ def freedom_of_maps(compare: Any) -> Freedom:
 
 
 def score_type(dtype: Any) -> np.dtype:
-    """Floating-point type that features of that type are computed in."""
-    return jax.dtypes.canonicalize_dtype(np.float64 if dtype.kind in "biu" or dtype.itemsize > 8 else dtype)
+    """Floating-point type that real numbers of that type are computed in."""
+    return jax.dtypes.canonicalize_dtype(np.float32 if dtype.kind == "f" and dtype.itemsize <= 4 else np.float64)
 
 
 def is_real(dtype: Any) -> bool:

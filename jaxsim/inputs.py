@@ -245,7 +245,9 @@ def _from_rows(rows, who):
     shapes = [row.shape for row in rows]
     if odd := next((shape for shape in shapes if shape != shapes[0]), None):
         raise ValueError(f"{who} is no array: its rows have shapes {shapes[0]} and {odd}.")
-    return (jnp if any(isinstance(row, jax.Array) for row in rows) else np).stack(rows)
+    if traced(rows):
+        return jnp.stack([row.astype(casts.score_type(row.dtype)) for row in rows])
+    return (jnp if all(isinstance(row, jax.Array) for row in rows) else np).stack(rows)
 
 
 def _ids_of_frames(features: Any) -> dict[str, list[str]] | None:
