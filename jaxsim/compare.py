@@ -181,6 +181,7 @@ class Pearson:
 
     min_images: ClassVar[int] = 3
     invariance: ClassVar[int] = CONSTANT
+    why_undefined: ClassVar[str] = "its map is constant"
     __call__ = _compare_embedded
     permuted = staticmethod(_reorder_condensed)
     embed_pooled = staticmethod(_normalize)
@@ -204,6 +205,7 @@ class Cosine:
 
     min_images: ClassVar[int] = 3
     invariance: ClassVar[int] = SCALE
+    why_undefined: ClassVar[str] = "its map is zero"
     __call__ = _compare_embedded
     permuted = staticmethod(_reorder_condensed)
     embed_pooled = staticmethod(_normalize)
@@ -238,6 +240,7 @@ class Spearman:
     correct_ties: bool = True
     min_images: ClassVar[int] = 3
     invariance: ClassVar[int] = CONSTANT
+    why_undefined: ClassVar[str] = "its map is constant"
     __call__ = _compare_embedded
     permuted = staticmethod(_reorder_condensed)
 
@@ -298,6 +301,7 @@ class UCenteredCosine:
 
     min_images: ClassVar[int] = 4
     invariance: ClassVar[int] = MARGINS
+    why_undefined: ClassVar[str] = "its map is a sum of terms a_i + a_j, which centering removes"
     __call__ = _compare_embedded
     permuted = staticmethod(_reorder_condensed)
     embed_pooled = staticmethod(_normalize)
@@ -345,6 +349,7 @@ class CenteredCosine:
     root: bool = False
     min_images: ClassVar[int] = 3
     invariance: ClassVar[int] = MARGINS
+    why_undefined: ClassVar[str] = "its map is a sum of terms a_i + a_j, which centering removes"
     reads_diagonal: ClassVar[bool] = True
     __call__ = _compare_embedded
     embed_pooled = staticmethod(_normalize)
@@ -360,6 +365,11 @@ class CenteredCosine:
     def finish(self, score):
         """Score from the inner product of embedded maps."""
         return jnp.sqrt(score) if self.root else score
+
+    @property
+    def why_undefined_pair(self) -> str:
+        """Words on roots of negative numbers."""
+        return "the score is a root, and what it is taken of is negative" if self.root else ""
 
     def permuted(self, order):
         """Index into the flattened matrix."""

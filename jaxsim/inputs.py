@@ -1,6 +1,7 @@
 """Features and maps of named networks over labeled images, checked once at the public verb."""
 
 import dataclasses
+import functools
 import itertools
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from jaxsim import casts
 from jaxsim.io.features import may_be_one_network
 from jaxsim.io.files import repeated
 from jaxsim.results import Maps
@@ -25,8 +27,8 @@ class Networks:
 
     Attributes:
         names: one a network.
-        arrays: a tuple of `(n, ..., c)`, NumPy or JAX, floating point, or one stack of them `(T, n, ..., c)`; n may
-            differ only where `ids` do.
+        arrays: a tuple of `(n, ..., c)`, or one stack of them `(T, n, ..., c)`; n may differ only where `ids` do. NumPy
+            in the type that was given if the cast may lose digits; else floating point.
         ids: labels of the images of each network, or None.
         maps: whether the arrays are maps `(n, n)`, images along both axes.
         condensed: whether any of the maps came without its diagonal.
@@ -56,12 +58,27 @@ class Networks:
     def dtype(self) -> np.dtype:
         """Floating-point type that scores are computed in."""
         types = [a.dtype for a in self.arrays] if isinstance(self.arrays, tuple) else [self.arrays.dtype]
-        return jax.dtypes.canonicalize_dtype(np.result_type(*types))
+        return np.result_type(*map(casts.score_type, types))
 
     @property
     def traced(self) -> bool:
         """Whether JAX is tracing, so that values cannot be looked at."""
         return traced(self.arrays)
+
+    @functools.cached_property
+    def careful(self) -> tuple[int, ...]:
+        """Networks whose cast to the type of scores depends on the measure."""
+        host = self.arrays if isinstance(self.arrays, tuple | np.ndarray) else ()
+        return tuple(k for k, x in enumerate(host) if casts.needs_care(x, is_map=self.maps))
+
+    def cast(self, free: casts.Freedom) -> "Networks":
+        """The careful networks in the type of scores, for a measure that leaves them so free."""
+        if not self.careful:
+            return self
+        arrays = list(self.arrays)
+        for k in self.careful:
+            arrays[k] = casts.carried(arrays[k], free, is_map=self.maps)[0]
+        return dataclasses.replace(self, arrays=tuple(arrays) if isinstance(self.arrays, tuple) else np.stack(arrays))
 
     def select(self, networks: Sequence[int], images: Sequence[str] | None = None) -> "Networks":
         """Some networks, their rows in the order of the labels `images` if those are given."""
@@ -178,21 +195,24 @@ def _numeric(array: Any, who: str):
         raise TypeError(f"{who} is a masked array; leave its missing images out and give ids.")
     if not isinstance(array, (jax.Array, np.ndarray)):
         array = _from_dlpack(array, who) if hasattr(array, "__dlpack__") else _from_lists(array, who)
-    kind = "f" if jnp.issubdtype(array.dtype, jnp.floating) else array.dtype.kind
-    if kind in "biu":
-        return array.astype(jax.dtypes.canonicalize_dtype(float))
-    if kind != "f":
+    if not casts.is_real(array.dtype):
         raise TypeError(f"{who} has elements of type {array.dtype}; features must be real numbers.")
-    if array.dtype.itemsize < 4:
-        return array.astype(np.float32)
-    return array.astype(np.float64) if array.dtype.itemsize > 8 else array
+    if jnp.issubdtype(array.dtype, jnp.floating):
+        return array.astype(np.float32) if array.dtype.itemsize < 4 else array
+    if array.dtype.itemsize >= 4 and not traced(array):
+        array = np.asarray(array)
+    return array if casts.is_wide(array) else array.astype(jax.dtypes.canonicalize_dtype(float))
 
 
 def _from_dlpack(array, who):
     if getattr(array, "requires_grad", False):
         array = array.detach()
     steps = [lambda x: x, lambda x: x.contiguous(), lambda x: x.cpu().contiguous()]  # of PyTorch: views, other devices
-    for step, take in itertools.product(steps, (jax.dlpack.from_dlpack, np.asarray)):
+    ways = [*itertools.product(steps, (jax.dlpack.from_dlpack, np.asarray))]
+    if "64" in str(getattr(array, "dtype", "")):  # JAX would wrap whole numbers and round others
+        whole = "int" in str(array.dtype)
+        ways = [*((step, np.from_dlpack) for step in steps), *(w for w in ways if not whole or w[1] is np.asarray)]
+    for step, take in ways:
         try:
             return take(step(array))
         except (TypeError, RuntimeError, BufferError, ValueError, AttributeError):
@@ -225,7 +245,9 @@ def _from_rows(rows, who):
     shapes = [row.shape for row in rows]
     if odd := next((shape for shape in shapes if shape != shapes[0]), None):
         raise ValueError(f"{who} is no array: its rows have shapes {shapes[0]} and {odd}.")
-    return (jnp if any(isinstance(row, jax.Array) for row in rows) else np).stack(rows)
+    if traced(rows):
+        return jnp.stack([row.astype(casts.score_type(row.dtype)) for row in rows])
+    return (jnp if all(isinstance(row, jax.Array) for row in rows) else np).stack(rows)
 
 
 def _ids_of_frames(features: Any) -> dict[str, list[str]] | None:

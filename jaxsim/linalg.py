@@ -117,9 +117,3 @@ def sum_of_squares(v: jax.Array) -> jax.Array:
     while v.size > 1:
         v = jnp.sum(jnp.pad(v, (0, -v.size % 32)).reshape(-1, 32), 1)
     return v[0]
-
-
-def as_floating(x) -> jax.Array:
-    """`x` in float32 or wider: integers, booleans and half precision do not carry inner products."""
-    x = jnp.asarray(x)
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -9,10 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxsim import casts
 from jaxsim import compare as _g
 from jaxsim import pairwise as _f
 from jaxsim import transforms as _t
-from jaxsim.linalg import as_floating
 from jaxsim.protocols import Comparator, Pairwise, Transform, holds_arrays, product_and_finish
 
 
@@ -46,12 +46,19 @@ class Measure:
         Raises:
             ValueError: the features have no axis of images and one of channels, or differ in their number of images.
         """
-        x, y = as_floating(x), as_floating(y)
+        x, y = (casts.as_floating(z, self.freedom) for z in (x, y))
         if x.ndim < 2 or y.ndim < 2 or x.shape[0] != y.shape[0]:
             raise ValueError(
                 f"{self} compares (n, ..., c) with (n, ..., e) of the same n, not {x.shape} with {y.shape}."
             )
         return self.compare(*(self._map(z) for z in (x, y)))
+
+    @property
+    def freedom(self) -> casts.Freedom:
+        """Changes of the features, or of ready-made maps, that leave its scores as they are."""
+        if self.pairwise is as_given:
+            return casts.freedom_of_maps(self.compare)
+        return casts.freedom(self.transform, self.pairwise, self.compare)
 
     def _map(self, x):
         """The map of features as the engine makes it: with the digits and the range that the comparator needs."""

@@ -9,6 +9,7 @@ function `(n, d) -> (n, n)` is a distance or kernel too; its optional capabiliti
 `protocols.PairwiseCapabilities`.
 """
 
+import collections
 import dataclasses
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple
@@ -196,6 +197,7 @@ class Linear:
 
     accepts_padding: ClassVar[bool] = True
     inner_product: ClassVar[bool] = True
+    keeps_scale: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_gram)
     __call__ = _finish_product
 
@@ -216,6 +218,7 @@ class Euclidean:
 
     accepts_padding: ClassVar[bool] = True
     ignores_shift: ClassVar[bool] = True
+    keeps_scale: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_geometry)
     __call__ = _finish_product
 
@@ -231,6 +234,7 @@ class SquaredEuclidean:
 
     accepts_padding: ClassVar[bool] = True
     ignores_shift: ClassVar[bool] = True
+    keeps_scale: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_geometry)
     __call__ = _finish_product
 
@@ -255,6 +259,7 @@ class Rbf:
     fraction: float = 0.5
     accepts_padding: ClassVar[bool] = True
     ignores_shift: ClassVar[bool] = True
+    keeps_scale: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_geometry)
     __call__ = _finish_product
     stable = _stable_exponential
@@ -268,6 +273,13 @@ class Rbf:
     def finish(self, product, width):
         """exp(exponent)."""
         return jnp.exp(self.exponent(product, width))
+
+    def why_undefined(self, x):
+        """Words on a median distance of zero."""
+        same = sum(count**2 for count in collections.Counter(row.tobytes() for row in x + 0).values())
+        share = (same - len(x)) / (len(x) ** 2 - len(x))
+        text = f"the median distance of its images is zero, as {share:.0%} of their pairs are identical"
+        return text if 2 * same > len(x) ** 2 else ""
 
 
 @register_static
@@ -298,6 +310,7 @@ class Cityblock:
 
     accepts_padding: ClassVar[bool] = True
     ignores_shift: ClassVar[bool] = True
+    keeps_scale: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_cityblock_sums)
     __call__ = _finish_product
 
@@ -312,12 +325,18 @@ class Cosine:
     """Cosine distance 1 - x_i . x_j / (|x_i| |x_j|); NaN for an image whose features are all zero."""
 
     accepts_padding: ClassVar[bool] = True
+    keeps_scale: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_geometry)
     __call__ = _finish_product
 
     def finish(self, product, width):
         """Gap of the rows."""
         return _gap(product, width, rows_centered=False)
+
+    def why_undefined(self, x):
+        """Words on images whose features are all zero."""
+        zero = int((x == 0).all(1).sum())
+        return f"its features are all zero in {zero} of {len(x)} images" if zero else ""
 
 
 @register_static
@@ -326,12 +345,21 @@ class Correlation:
     """Correlation distance 1 - r of the features of two images; NaN for an image whose features are constant."""
 
     accepts_padding: ClassVar[bool] = True
+    keeps_scale: ClassVar[bool] = True
+    ignores_number: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_geometry)
     __call__ = _finish_product
 
     def finish(self, product, width):
         """Gap of the centered rows."""
         return _gap(product, width, rows_centered=True)
+
+    def why_undefined(self, x):
+        """Words on images whose features are constant."""
+        wide, eps = x.astype(float), float(jnp.finfo(x.dtype).eps)
+        left = ((wide - wide.mean(1, keepdims=True)) ** 2).sum(1)
+        constant = int((left <= (4 * eps) ** 2 * (wide**2).sum(1)).sum())
+        return f"its features are constant in {constant} of {len(x)} images" if constant else ""
 
 
 linear = Linear()

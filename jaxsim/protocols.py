@@ -71,6 +71,11 @@ class TransformCapabilities(NamedTuple):
         accepts_padding: whether it takes `where`, of shape `x.shape[1:]`, true where padded features are real.
         ignores_positions: whether flattening the features first changes nothing.
         only_shifts: whether it adds the same row to all images, so that differences of images stay as they are.
+        keeps_shift: whether a row added to all images, or a number to all features, comes out as one.
+        ignores_shift: whether adding the same row to all images leaves the result as it is.
+        ignores_number: whether adding one number to all features does.
+        keeps_scale: whether features times a positive number give the result times a positive number.
+        ignores_scale: whether features times a positive number give the same result.
         padding_after: real columns `(d,)` of the result, from `where`.
         width: columns d of the result, from the shape `(..., c)` of one image.
     """
@@ -78,6 +83,11 @@ class TransformCapabilities(NamedTuple):
     accepts_padding: bool = False
     ignores_positions: bool = False
     only_shifts: bool = False
+    keeps_shift: bool = False
+    ignores_shift: bool = False
+    ignores_number: bool = False
+    keeps_scale: bool = False
+    ignores_scale: bool = False
     padding_after: Callable = _ravel
     width: Callable[[tuple[int, ...]], int] = math.prod
 
@@ -93,7 +103,11 @@ class PairwiseCapabilities(NamedTuple):
         stable: `(invariance) -> (product, finish)`, a map with more digits that a comparator of that invariance
             cannot tell from the plain one.
         ignores_shift: whether adding the same row to all images leaves the product as it is.
+        ignores_number: whether adding one number to all features leaves the map as it is.
+        keeps_scale: whether features times a positive number give the map times a positive number.
         inner_product: whether the map is X X', so that comparators may work from X'Y instead.
+        why_undefined: `(n, d) -> str`, words on why these features, in NumPy and finite, have no map, as "its features
+            are all zero in 3 of 40 images"; empty if they have one.
     """
 
     accepts_padding: bool = False
@@ -101,7 +115,10 @@ class PairwiseCapabilities(NamedTuple):
     finish: Callable | None = None
     stable: Callable | None = None
     ignores_shift: bool = False
+    ignores_number: bool = False
+    keeps_scale: bool = False
     inner_product: bool = False
+    why_undefined: Callable | None = None
 
 
 class ComparatorCapabilities(NamedTuple):
@@ -122,6 +139,8 @@ class ComparatorCapabilities(NamedTuple):
         embed_pooled: the embedding of such a mean.
         from_features: `(|X'Y|^2, |x_i|^2, |y_i|^2) -> ()`, inner product of the embedded linear kernels of features
             with centered columns, before normalization: `(S, T), (S, n), (T, n) -> (S, T)`.
+        why_undefined: words on why a finite map has no score with any other, as "its map is constant".
+        why_undefined_pair: words on why two maps that have scores have none with each other.
     """
 
     embed: Callable | None = None
@@ -135,6 +154,8 @@ class ComparatorCapabilities(NamedTuple):
     pooled: Callable | None = None
     embed_pooled: Callable | None = None
     from_features: Callable | None = None
+    why_undefined: str = ""
+    why_undefined_pair: str = ""
 
 
 class Draws(enum.Enum):

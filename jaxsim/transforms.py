@@ -53,6 +53,8 @@ class Identity:
     accepts_padding: ClassVar[bool] = True
     ignores_positions: ClassVar[bool] = True
     only_shifts: ClassVar[bool] = True
+    keeps_shift: ClassVar[bool] = True
+    keeps_scale: ClassVar[bool] = True
 
     def __call__(self, x: Float[Array, "n ..."], where: Bool[Array, "..."] | None = None):
         """`(n, ..., c) -> (n, d)`."""
@@ -67,6 +69,8 @@ class Center:
     accepts_padding: ClassVar[bool] = True
     ignores_positions: ClassVar[bool] = True
     only_shifts: ClassVar[bool] = True
+    ignores_shift: ClassVar[bool] = True
+    keeps_scale: ClassVar[bool] = True
 
     def __call__(self, x: Float[Array, "n ..."], where: Bool[Array, "..."] | None = None):
         """`(n, ..., c) -> (n, d)`."""
@@ -83,6 +87,8 @@ class ZScore:
 
     accepts_padding: ClassVar[bool] = True
     ignores_positions: ClassVar[bool] = True
+    ignores_shift: ClassVar[bool] = True
+    ignores_scale: ClassVar[bool] = True
 
     def __call__(self, x: Float[Array, "n ..."], where: Bool[Array, "..."] | None = None):
         """`(n, ..., c) -> (n, d)`."""
@@ -98,6 +104,7 @@ class BatchNorm:
     """Every channel to mean 0 and variance 1 over images and positions (DDS 2020, section 3)."""
 
     accepts_padding: ClassVar[bool] = True
+    ignores_number: ClassVar[bool] = True
 
     def __call__(self, x: Float[Array, "n ... c"], where: Bool[Array, "..."] | None = None):
         """`(n, ..., c) -> (n, d)`."""
@@ -114,6 +121,7 @@ class InstanceNorm:
     """
 
     accepts_padding: ClassVar[bool] = True
+    ignores_number: ClassVar[bool] = True
 
     def __call__(self, x: Float[Array, "n ... c"], where: Bool[Array, "..."] | None = None):
         """`(n, ..., c) -> (n, d)`."""
@@ -129,6 +137,7 @@ class LayerNorm:
 
     accepts_padding: ClassVar[bool] = True
     ignores_positions: ClassVar[bool] = True
+    ignores_number: ClassVar[bool] = True
 
     def __call__(self, x: Float[Array, "n ..."], where: Bool[Array, "..."] | None = None):
         """`(n, ..., c) -> (n, d)`."""
@@ -146,6 +155,7 @@ class GroupNorm:
 
     groups: int = 2
     accepts_padding: ClassVar[bool] = True
+    ignores_number: ClassVar[bool] = True
 
     def __call__(self, x: Float[Array, "n ... c"], where: Bool[Array, "..."] | None = None):
         """`(n, ..., c) -> (n, d)`."""
@@ -169,6 +179,8 @@ class MeanPool:
     """Mean over positions, one value a channel: `(n, ..., c) -> (n, c)`; `(n, d)` stays as it is."""
 
     accepts_padding: ClassVar[bool] = True
+    keeps_shift: ClassVar[bool] = True
+    keeps_scale: ClassVar[bool] = True
 
     def __call__(self, x: Float[Array, "n ... c"], where: Bool[Array, "..."] | None = None):
         """`(n, ..., c) -> (n, c)`."""

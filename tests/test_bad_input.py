@@ -80,6 +80,17 @@ FEATURES = {
     "None": (affinity({"first": A, "second": None}), TypeError, ["'second'"]),
     "complex": (affinity({"first": A + 1j, "second": B}), TypeError, ["'first'", "complex"]),
     "dates": (affinity({"first": A, "second": B.astype("M8[s]")}), TypeError, ["'second'", "datetime64"]),
+    "spans of time": (affinity({"first": A, "second": B.astype("m8[s]")}), TypeError, ["'second'", "timedelta64"]),
+    "records": (affinity({"first": A, "second": np.zeros(B.shape, "i4,f4")}), TypeError, ["'second'", "'f1'"]),
+    "random keys": (affinity({"first": A, "second": jax.random.split(KEY, B.shape)}), TypeError, ["'second'", "key<"]),
+    "whole numbers of any size": (
+        affinity({"first": A, "second": [[10**30] * 5] * 12}),
+        TypeError,
+        ["'second'", "object"],
+    ),
+    "complex, by the measure": (lambda: js.CKA_LINEAR(A + 1j, B), TypeError, ["complex"]),
+    "dates, by the measure": (lambda: js.CKA_LINEAR(A, B.astype("M8[s]")), TypeError, ["datetime64"]),
+    "maps of complex numbers": (lambda: js.compare_maps({"first": A.T @ A + 0j}, "pearson"), TypeError, ["complex"]),
     "ragged rows": (affinity({"first": A, "second": [[1.0, 2.0], [3.0]]}), (TypeError, ValueError), ["'second'"]),
     "masked": (affinity({"first": A, "second": np.ma.masked_less(B, 0)}), (TypeError, ValueError), ["'second'"]),
     "rank 1": (affinity({"first": A, "second": B[:, 0]}), ValueError, ["'second'", "(12,)"]),
@@ -356,6 +367,7 @@ def test_an_infinite_map_has_no_score_and_says_so():
     assert np.isnan(found.values).tolist() == [[False, True], [True, True]]
 
 
+FAR = {k: np.random.default_rng(0).normal(1e5, 1, v.shape) for k, v in X.items()}
 CONSTANT = X | {"third": np.ones_like(A)}
 SHIFTED = {k: range(s, s + N) for k, s in zip(X, (0, 0, 10), strict=True)}
 SCORES = js.Affinity(A[:5], None, tuple("abcde"), tuple("abcde"), js.results.Provenance("rsa", "float32", "cpu"))
@@ -363,6 +375,8 @@ FLAT = dataclasses.replace(SCORES, values=np.where(np.arange(5) == 2, 1, A[:5]))
 FEW = js.Resamples(np.stack([A[:5], B[:5]]), A[:5], *(tuple("abcde"),) * 2, SCORES.provenance, "bootstrap", N)
 WARNINGS = {
     "affinity": affinity(CONSTANT),
+    "affinity that loses digits": affinity(FAR, "identity:linear:cosine"),
+    "maps that lose digits": lambda: js.maps(FAR, js.CKA_LINEAR),
     "affinity of pairs": affinity(X, ids=SHIFTED, align=True, missing="pairwise"),
     "affinity against": lambda: js.affinity(X, js.CKA_LINEAR, against=CONSTANT),
     "compare_maps": compare({"first": MAP, "second": np.ones_like(MAP)}),
@@ -382,6 +396,8 @@ def test_a_warning_points_at_the_line_that_called(name):
         call()
     lines = {line for *_, line in call.__code__.co_lines()}
     assert {(w.filename, w.lineno in lines) for w in caught} == {(__file__, True)}
+    if any("network 'third' has no" in str(w.message) for w in caught):
+        assert any("all of its images have the same features" in str(w.message) for w in caught)
 
 
 def test_torch_tensors_that_cannot_be_taken_over():

@@ -15,7 +15,7 @@ import pytest
 
 import jaxsim as js
 from jaxsim import inputs
-from jaxsim.engine import feature_space, padding, program
+from jaxsim.engine import feature_space, padding, program, reasons
 from jaxsim.engine import memory as budgets
 from jaxsim.results import UndefinedScores
 
@@ -599,6 +599,125 @@ def test_an_undefined_target_is_not_blamed_on_the_sources():
     assert np.isnan(found.values).all()
     assert [n for n, _ in found.undefined] == ["target"]
     assert ["'target'" in str(w.message) for w in caught] == [True]
+
+
+def _own_distance(x):
+    return jnp.abs(x[:, :1] - x[:, 0]) / 0
+
+
+def _own_kernel(x):
+    return x[:, :1] * x[:, 0]
+
+
+_own_kernel.why_undefined = lambda x: "it is too loud"
+
+
+def _own_comparator(a, b):
+    return jnp.nan * jnp.sum(a * b)
+
+
+X0 = np.float64(FOUR["net0"])
+LABELS = np.eye(2)[(np.arange(N) < 5).astype(int)]  # finite, not zero, no row constant; most pairs coincide
+OFFSET = X0 + 1e9
+COSINE, LAPLACIAN = "identity:cosine:pearson", "identity:laplacian:pearson"
+REASONS = {
+    "NaN": (one_feature_of(np.nan)(X0), "rsa", "its features are NaN in 1 of 20 images"),
+    "infinite": (one_feature_of(-np.inf)(X0), "rsa", "its features are infinite in 1 of 20 images"),
+    "beyond float32": (X0 * 1e60, LAPLACIAN, "are beyond the range of float32; scale them first"),
+    "a kernel of zeros": (X0 * 1e6, LAPLACIAN, "all pairs of images have the value 0 in its map"),
+    "beyond the range of an own part": (X0 * 1e60, "own", "beyond the range of float32; scale them first, or compute"),
+    "an offset": (OFFSET, COSINE, "20 different values near 1e+09 become 1 in float32; take an offset away"),
+    "zero before the cast too": (one_image_of(0)(OFFSET), COSINE, "its features are all zero in 1 of 20 images"),
+    "zero images": (one_image_of(0)(X0), COSINE, "its features are all zero in 1 of 20 images"),
+    "constant images": (one_image_of(2)(X0), "rsa-uncentered", "its features are constant in 1 of 20 images"),
+    "zero after the transform": (
+        one_image_of(2)(X0),
+        "layer-norm:cosine:pearson",
+        "its features are all zero in 1 of 20 images after the transform layer-norm",
+    ),
+    "all the same": (0 * X0 + X0[:1], "cka", "all of its images have the same features"),
+    "the same after the transform": (
+        0 * X0 + np.arange(N)[:, None],
+        "layer-norm:linear:pearson",
+        "after the transform",
+    ),
+    "median zero": (LABELS, "cka-rbf", "median distance of its images is zero, as 61% of their pairs are identical"),
+    "a constant map": (np.eye(N), "cka", "all pairs of images have the value 0 in its map"),
+    "a map of margins": (np.eye(N)[:, :1] + np.eye(N)[:, 1:2], "own kernel", "it is too loud"),
+    "an own distance": (X0, "own distance", "_own_distance gives NaN or infinity for 20 of 20 images"),
+}
+OWN = {
+    "own": js.Measure(js.transforms.identity, js.pairwise.linear, _own_comparator),
+    "own distance": js.Measure(js.transforms.identity, _own_distance, js.compare.pearson),
+    "own kernel": js.Measure(js.transforms.identity, _own_kernel, js.compare.pearson),
+}
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_one_cause_one_reason(name):
+    x, measure, said = REASONS[name]
+    measure = OWN.get(measure) or js.measures.by_name(measure)
+    assert said in reasons.why(measure, inputs.networks({"a": x}), 0)
+
+
+MAP0 = np.abs(X0[:, :1] - X0[:, 0])
+MARGINS = X0[:, :1] + X0[:, 0]
+
+
+def with_entries(value, *places):
+    m = MAP0.copy()
+    for i, j in places:
+        m[i, j] = m[j, i] = value
+    return m
+
+
+NAN_DIAGONAL = MAP0 + np.diag(np.full(N, np.nan))
+MAP_REASONS = {
+    "a missing pair": (
+        with_entries(np.nan, (2, 5)),
+        "spearman",
+        "NaN for 1 of 190 pairs of images; js.compare_maps(...,",
+    ),
+    "a missing pair, centered": (
+        with_entries(np.nan, (2, 5), (3, 4)),
+        "centered-cosine",
+        "NaN for 2 of 190 pairs",
+    ),
+    "an infinite pair": (with_entries(np.inf, (2, 5)), "pearson", "infinite for 1 of 190 pairs"),
+    "NaN on the diagonal": (NAN_DIAGONAL, "centered-cosine", "20 of 20 entries on the diagonal, which centered-cosine"),
+    "constant": (1 - np.eye(N), "pearson", "all pairs of images have the value 1 in its map"),
+    "margins": (MARGINS, "u-centered-cosine", "sum of terms a_i + a_j"),
+    "an offset": (MAP0 + 1e9, "own", "become 1 in float32; take an offset away first"),
+    "beyond float32": (MAP0 * 1e60, "own", "beyond the range of float32"),
+}
+
+
+@pytest.mark.parametrize("name", MAP_REASONS)
+def test_one_cause_one_reason_of_maps(name):
+    m, compare, said = MAP_REASONS[name]
+    measure = js.measures.of_maps(js.measures.PARTS["compare"].get(compare, _own_comparator))
+    found = reasons.why(measure, inputs.square_maps({"a": m}), 0)
+    assert said in found
+    assert ("pairwise" in found) == (name == "a missing pair")
+
+
+def test_a_diagonal_that_is_not_read_may_be_nan():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = js.compare_maps({"a": NAN_DIAGONAL, "b": MAP0}, "pearson")
+    np.testing.assert_allclose(found.values, 1, atol=1e-6)
+
+
+def test_a_pair_without_a_score_is_named():
+    opposed = {"a": MAP0, "b": -MAP0, "c": -MAP0}
+    with pytest.warns(UndefinedScores) as caught:
+        found = js.compare_maps(opposed, js.compare.root_centered_cosine)
+    assert np.isnan(found.values).sum() == 4
+    assert found.undefined == ()
+    (said,) = (str(w.message) for w in caught)
+    assert said.startswith(
+        "networks 'a' and 'b' and 1 more have no root-centered-cosine score (NaN): the score is a root"
+    )
 
 
 # What an editor knows

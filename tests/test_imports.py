@@ -97,6 +97,7 @@ LAYERS = {
         ["schemes"],
         ["io", "statistics"],
         ["measures", "extras"],
+        ["casts"],
         ["compare", "centering", "pairwise", "transforms", "ranks", "linalg", "protocols"],
     ],
     "vision": [["extraction"], ["datasets", "training"], ["models"]],

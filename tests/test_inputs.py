@@ -327,6 +327,41 @@ def test_tensors_and_views_are_taken(kind):
     js.affinity({"a": TENSORS[kind](X["a"]), "b": X["b"]}, js.CKA_LINEAR)
 
 
+WHOLE = np.round(1000 * X["a"]).astype(np.int64)
+WIDE = {
+    "float64": lambda: np.float64(X["a"]) + 1e9,
+    "big endian float64": lambda: (np.float64(X["a"]) + 1e9).astype(">f8"),
+    "times in nanoseconds": lambda: WHOLE + 1_700_000_000_000_000_000,
+    "uint64": lambda: (WHOLE + 2**40).astype(np.uint64) + np.uint64(2**63),
+    "int32 of JAX": lambda: jnp.asarray((WHOLE + 2**30).astype(np.int32)),
+    "int64 of torch": lambda: pytest.importorskip("torch").from_numpy(WHOLE + 10**12),
+    "float64 of torch": lambda: pytest.importorskip("torch").from_numpy(np.float64(X["a"]) + 1e9),
+    "rows": lambda: list(WHOLE + 10**12),
+    "lists": lambda: (WHOLE + 10**12).tolist(),
+}
+
+
+@pytest.mark.parametrize("kind", WIDE)
+def test_wide_types_far_from_zero_keep_their_digits(kind):
+    x = WIDE[kind]()
+    near = X["a"] if "float" in kind else WHOLE
+    found = js.affinity({"a": x, "b": X["b"], "c": X["c"]}, js.CKA_LINEAR)
+    assert abs(found.values[0, 1] - o.CKA_LINEAR(np.float64(near), X["b"])) < 2e-6
+    assert found.values.dtype == np.float32
+
+
+def test_a_score_does_not_depend_on_what_else_is_asked_for():
+    far = X | {"a": np.float64(X["a"]) + 1e5}
+    plain, kept = js.CKA_LINEAR, js.Measure(js.transforms.identity, js.pairwise.linear, js.compare.pearson)
+    with pytest.warns(
+        RuntimeWarning, match="network 'a' loses digits on which its identity:linear:pearson scores"
+    ) as said:
+        together = js.affinity(far, [plain, kept])
+    assert len(said) == 1
+    np.testing.assert_array_equal(together[0].values, js.affinity(far, plain).values)
+    assert abs(together[0].values[0, 1] - o.CKA_LINEAR(np.float64(X["a"]), X["b"])) < 2e-6
+
+
 def test_rows_of_tensors_that_differ_are_said():
     with pytest.raises(ValueError, match=r"network 'a' is no array: its rows have shapes \(5,\) and \(3,\)"):
         inputs.networks({"a": [jnp.ones(5), jnp.ones(3)]})

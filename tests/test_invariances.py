@@ -17,7 +17,7 @@ from scipy.spatial.distance import pdist
 from scipy.stats import rankdata
 
 import jaxsim as js
-from jaxsim import measures, pairwise, transforms
+from jaxsim import casts, measures, pairwise, transforms
 
 CELLS = ["identity,correlation", "identity,cosine", "identity,laplacian", "identity,cityblock", "center,cosine"]
 MEASURES = measures.NAMED | {f"dds:{cell}": measures.by_name(f"dds:{cell}") for cell in CELLS}
@@ -100,6 +100,14 @@ BLIND = {
     invertible: set(),
 }
 changes = pytest.mark.parametrize("change", BLIND, ids=lambda c: c.__name__)
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_what_is_taken_away_before_the_cast_is_what_the_measure_is_blind_to(name):
+    free = MEASURES[name].freedom
+    assert (free.shift == casts.ROW) == (name in BLIND[shift])
+    assert (free.shift >= casts.NUMBER) >= (name in BLIND[offset_of_every_image])
+    assert free.scale == (name in BLIND[scale])
 
 
 def features(sample):

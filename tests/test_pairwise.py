@@ -10,6 +10,7 @@ import pytest
 
 from jaxsim import pairwise, protocols
 from jaxsim.centering import off_diagonal
+from jaxsim.protocols import PairwiseCapabilities, declared
 
 N, D = 11, 13
 ORACLES = o.PAIRWISE | {"squared_euclidean": o.squared_euclidean}
@@ -246,6 +247,19 @@ def test_scale(name, scale):
     x = features() * np.float32(scale)
     got, want = np.asarray(all_jitted(x)[name]), ORACLES[name](x.astype(np.float64))
     np.testing.assert_allclose(got, want, rtol=0, atol=FLOAT32 * max(np.abs(want).max(), 1e-30))
+
+
+@every
+def test_declared_freedom(name):
+    """What a distance or kernel declares to ignore changes it by rounding alone."""
+    own, x = declared(value(name), PairwiseCapabilities), features()
+    plain = np.asarray(all_jitted(x)[name])
+    changes = {"ignores_shift": x + np.arange(D, dtype="f"), "ignores_number": x + 2, "keeps_scale": 4 * x}
+    for change, y in changes.items():
+        found = np.asarray(all_jitted(np.float32(y))[name])
+        factor = found[0, 1] / plain[0, 1] if change == "keeps_scale" else 1
+        same = np.allclose(found, factor * plain, rtol=1e-4, atol=1e-4 * factor)
+        assert same == (getattr(own, change) or (change == "ignores_number" and own.ignores_shift)), change
 
 
 # What may be changed for the sake of digits and range.

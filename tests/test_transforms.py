@@ -49,8 +49,13 @@ def _all(kind, x):
 
 
 @functools.cache
+def program(kind):
+    return jax.jit(functools.partial(_all, kind))
+
+
+@functools.cache
 def jitted(kind):
-    return jax.jit(functools.partial(_all, kind))(features(kind))
+    return program(kind)(features(kind))
 
 
 @functools.cache
@@ -367,3 +372,21 @@ def test_values_are_equal_and_hash_by_value():
     assert GroupNorm(2) == transforms.group_norm
     assert len({GroupNorm(2), transforms.group_norm, GroupNorm(4)}) == 2
     assert not jax.tree.leaves([value(name) for name in NAMES])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_declared_freedom(name):
+    """What a transform declares to ignore or to keep, in the program that the other tests compile."""
+    x, free = features(), own(name)
+    row = np.arange(24, dtype="f").reshape(2, 3, 4) / 8
+    plain, moved, raised, scaled = (np.asarray(program("image")(y)[name]) for y in (x, x + row, x + 1, 4 * x))
+
+    def same(a, b):
+        return np.allclose(a, b, rtol=1e-5, atol=1e-5)
+
+    assert same(moved, plain) == free.ignores_shift
+    assert same(raised, plain) == (free.ignores_shift or free.ignores_number)
+    assert same(moved - moved[:1], plain - plain[:1]) == (free.ignores_shift or free.keeps_shift)
+    assert (same(raised - plain, (raised - plain)[0, 0]) and not free.ignores_shift) >= free.keeps_shift
+    assert same(scaled, 4 * plain) == free.keeps_scale
+    assert same(scaled, plain) >= free.ignores_scale

@@ -87,12 +87,12 @@ def read_set(arguments: Namespace, paths: Sequence[str], ids: str | None = None)
         for name, x in list(features.items())[:ROWS]:
             note(arguments, f"  {name}: {io.describe_shapes({name: x})}")
     if arguments.x64:
-        features = {name: x.astype(np.float64) if _real(x) else x for name, x in features.items()}
+        features = {name: x.astype(np.float64) if _floating(x) else x for name, x in features.items()}
     return features, own if ids is None else read_ids(ids)
 
 
-def _real(x: np.ndarray) -> bool:
-    return x.dtype.kind in "biuf" or x.dtype.name == "bfloat16"
+def _floating(x: np.ndarray) -> bool:
+    return x.dtype.kind == "f" or x.dtype.name == "bfloat16"
 
 
 def is_matrix(path: str | Path, key: str | None) -> bool:

@@ -12,7 +12,6 @@ from jaxsim.engine.checks import (
     as_measures,
     check,
     means_maps,
-    say_undefined,
     undefined_networks,
     warn_undefined,
 )
@@ -67,10 +66,8 @@ def noise_ceiling(
     check([measure], nets)
     size = nets.dtype.itemsize
     require_maps(len(nets.names), 2 * map_bytes((measure,), nets.images, size), nets.images, size)
-    parts, rows = buckets(nets, [measure])
-    found, bad = ceiling_call(measure, parts, rows)
-    undefined = undefined_networks(nets, None, bad, None)
-    warn_undefined(say_undefined(measure, undefined, nets.images))
+    found, bad = ceiling_call(measure, *buckets(nets.cast(measure.freedom), [measure]))
+    warn_undefined(undefined_networks(measure, nets, None, bad, bad)[1])
     return found
 
 

@@ -1,14 +1,17 @@
 """Checks at the door of the verbs, and warnings about networks without scores."""
 
 import functools
+import inspect
 import warnings
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxsim.engine import feature_space
+from jaxsim.casts import Freedom
+from jaxsim.engine import feature_space, reasons
 from jaxsim.engine.memory import refuse_many_pairs
 from jaxsim.inputs import Networks, traced
 from jaxsim.measures import PARTS, Measure, by_name, name_of, of_maps, part_by_name
@@ -81,29 +84,51 @@ def ids_against(against: Any, ids: Any, against_ids: Any) -> Any:
     return ids if against_ids is None and not labeled else against_ids
 
 
-def undefined_networks(x: Networks, y: Networks | None, bad_x, bad_y) -> dict[str, int]:
-    """Networks without scores and the number of images to blame; none while JAX is tracing."""
+def undefined_networks(
+    measure: Measure, x: Networks, y: Networks | None, bad_x, bad_y, values: Any = None
+) -> tuple[dict[str, int], list[str]]:
+    """Networks without scores with the number of images to blame, and sentences on why; none while JAX is tracing.
+
+    Args:
+        measure: what they have no scores of.
+        x: networks of the rows, as they were given.
+        y: networks of the columns, or None for those of the rows.
+        bad_x: `Embedded.undefined` of the rows.
+        bad_y: the same of the columns; that of the rows if `y` is None.
+        values: the scores `(S, T)`, to find pairs without one.
+    """
+    found, said = {}, []
     if traced(bad_x, bad_y):
-        return {}
-    counts = [*zip(x.names, jax.device_get(bad_x), strict=True)]
-    counts += [] if y is None else zip(y.names, jax.device_get(bad_y), strict=True)
-    for name, _ in (pair for pair in counts if pair[1] == feature_space.LOST):
-        text = f"{name!r} has images much longer than others, and too many for maps: its linear scores lose digits."
-        warnings.warn(text, RuntimeWarning, stacklevel=5)
-    return {name: int(count) for name, count in counts if count >= 0}
+        return found, said
+    bad_x, bad_y = jax.device_get((bad_x, bad_y))
+    for nets, bad in ((x, bad_x), (y, bad_y)) if y else ((x, bad_x),):
+        for k in np.flatnonzero(bad == feature_space.LOST):
+            text = f"{nets.names[k]!r} has images much longer than others, and too many for maps"
+            warn(f"{text}: its linear scores lose digits.")
+        for k in np.flatnonzero(bad >= 0).tolist():
+            found[nets.names[k]] = int(bad[k])
+            said.append(f"network {nets.names[k]!r} has no {measure} scores (NaN): {reasons.why(measure, nets, k)}.")
+        warn_of_lost_digits(f"its {measure} scores", measure.freedom, nets, found)
+    if values is not None and not traced(values):
+        pairs = np.argwhere(np.isnan(jax.device_get(values)) & (bad_x < 0)[:, None] & (bad_y < 0))
+        pairs = pairs if y else pairs[pairs[:, 0] <= pairs[:, 1]]
+        said += [reasons.of_pairs(measure, x.names, (y or x).names, pairs)] if len(pairs) else []
+    return found, said
 
 
-def say_undefined(measure: Measure, undefined: dict[str, int], images: int) -> list[str]:
-    """Sentences that name the networks without scores, and why."""
-    said = []
-    for name, count in undefined.items():
-        why = (
-            f"{count} of its {images} images have NaN, infinite, zero or constant features"
-            if count
-            else "its map is constant, so that there is nothing to compare"
-        )
-        said.append(f"network {name!r} has no {measure} scores (NaN): {why}.")
-    return said
+def warn_of_lost_digits(what: str, free: Freedom, nets: Networks, but: Container[str] = ()) -> None:
+    """Warn of networks, but for those without scores, whose cast loses digits that `what` may depend on."""
+    for k in nets.careful:
+        if nets.names[k] not in but and (words := reasons.lost(free, nets, k)):
+            warn(f"network {nets.names[k]!r} loses digits on which {what} may depend: {words}.")
+
+
+def warn(text: str, category: type[Warning] = RuntimeWarning) -> None:
+    """Warn at the line outside of jaxsim that led here."""
+    frame, level = inspect.currentframe(), 1
+    while frame and frame.f_globals.get("__name__", "").split(".")[0] == "jaxsim":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)
 
 
 def warn_undefined(sentences: Sequence[str]) -> None:

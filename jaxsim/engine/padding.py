@@ -1,15 +1,16 @@
-"""Pad networks to a few shapes to limit recompilation."""
+"""Bring networks to the type of scores, and pad them to a few shapes to limit recompilation."""
 
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsim.casts import score_type
 from jaxsim.inputs import Networks, traced
 from jaxsim.measures import Measure
 from jaxsim.protocols import PairwiseCapabilities, TransformCapabilities, declared
@@ -39,6 +40,23 @@ class Bucket:
     def stack(self) -> jax.Array:
         """The features as one array."""
         return jnp.stack(self.x) if isinstance(self.x, tuple) else self.x
+
+
+def by_freedom(measures: Sequence[Measure], groups: Sequence[Networks | None], run: Callable) -> list[Any]:
+    """Results of `run(measures, *groups)`, one a measure, with the networks cast as each measure leaves them free.
+
+    Few inputs need such care; the others go through one run.
+    """
+    if not any(nets.careful for nets in groups if nets):
+        return run(measures, *groups)
+    places: dict[Any, list[int]] = {}
+    for k, measure in enumerate(measures):
+        places.setdefault(measure.freedom._replace(weighs=False), []).append(k)
+    found = {}
+    for free, chosen in places.items():
+        cast = [None if nets is None else nets.cast(free) for nets in groups]
+        found |= zip(chosen, run(tuple(measures[k] for k in chosen), *cast), strict=True)
+    return [found[k] for k in range(len(measures))]
 
 
 def buckets(nets: Networks, measures: Sequence[Measure]) -> tuple[tuple[Bucket, ...], Any]:
@@ -78,8 +96,9 @@ def _together(arrays):
 
 
 def _canonical(array):
-    """The array in the dtype that JAX would give it; unlike `jnp.asarray`, `device_put` compiles nothing."""
-    return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
+    """The array in the type of scores; unlike `jnp.asarray`, `device_put` compiles nothing."""
+    with np.errstate(over="ignore"):
+        return array.astype(score_type(array.dtype), copy=False)
 
 
 def _split_by_size(shapes):

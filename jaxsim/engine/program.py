@@ -195,9 +195,13 @@ def _sees_everything(a, b):
     raise NotImplementedError
 
 
+def defined(measure: Measure) -> Measure:
+    """The measure whose maps are as the `pairwise` of this one defines them."""
+    return Measure(measure.transform, measure.pairwise, _sees_everything)
+
+
 @jax.jit
 @automatic
 def maps_call(measure, x, rows):
-    """Maps `(T, n, n)` as the measure's `pairwise` defines them."""
-    plain = Measure(measure.transform, measure.pairwise, _sees_everything)
-    return read_maps([plain], x, lambda _, m: m).z[0][rows]
+    """Maps `(T, n, n)` of a measure that `defined` returned."""
+    return read_maps([measure], x, lambda _, m: m).z[0][rows]

@@ -16,12 +16,12 @@ from jaxsim.engine.checks import (
     check,
     ids_against,
     min_images,
-    say_undefined,
     undefined_networks,
+    warn_of_lost_digits,
     warn_undefined,
 )
-from jaxsim.engine.padding import buckets
-from jaxsim.engine.program import affinity_call, maps_call
+from jaxsim.engine.padding import buckets, by_freedom
+from jaxsim.engine.program import affinity_call, defined, maps_call
 from jaxsim.measures import Measure
 from jaxsim.protocols import Comparator
 from jaxsim.results import Affinity, Maps, Provenance
@@ -118,8 +118,9 @@ def maps(features: Any, measure: str | Measure, *, ids: Any = None, align: bool 
     check([measure], nets)
     size = nets.dtype.itemsize
     budgets.require_maps(len(nets.names), nets.images**2 * size, nets.images, size)
-    parts, rows = buckets(nets, [measure])
-    values = maps_call(measure, parts, rows)
+    plain = defined(measure)
+    warn_of_lost_digits(f"its {measure} map", plain.freedom, nets)
+    values = maps_call(plain, *buckets(nets.cast(plain.freedom), [plain]))
     return Maps(values, nets.names, Provenance.now(str(measure), values), nets.ids[0] if nets.ids else None)
 
 
@@ -182,10 +183,11 @@ def _scores(measures, x, y, memory) -> tuple[list[Affinity], list[str]]:
     for nets in (x,) if y is None else (x, y):
         check(measures, nets)
     made, said = [], []
-    for m, (values, bad_x, bad_y) in zip(measures, _in_blocks(measures, x, y, memory), strict=True):
+    found = by_freedom(measures, (x, y), lambda some, a, b: _in_blocks(some, a, b, memory))
+    for m, (values, bad_x, bad_y) in zip(measures, found, strict=True):
         images = np.full(values.shape, x.images)
-        undefined = undefined_networks(x, y, bad_x, bad_y)
-        said += say_undefined(m, undefined, x.images)
+        undefined, why = undefined_networks(m, x, y, bad_x, bad_y, values)
+        said += why
         targets = x.names if y is None else y.names
         provenance = Provenance.now(str(m), values)
         made.append(Affinity(values, images, x.names, targets, provenance, tuple(undefined.items()), y is not None))

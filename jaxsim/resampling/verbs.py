@@ -16,12 +16,11 @@ from jaxsim.engine.checks import (
     ids_against,
     means_maps,
     min_images,
-    say_undefined,
     undefined_networks,
     warn_undefined,
 )
 from jaxsim.engine.memory import budget_of, map_bytes, require_maps
-from jaxsim.engine.padding import buckets
+from jaxsim.engine.padding import buckets, by_freedom
 from jaxsim.measures import Measure
 from jaxsim.protocols import Comparator, ComparatorCapabilities, Draws, Scheme, SchemeCapabilities, declared
 from jaxsim.resampling.program import FORMS, Source, prepare_call, resampled_call, whole_call, without_estimate
@@ -117,20 +116,21 @@ def resample(
     plan = scheme.plan(x.images, max(min_images(m) for m in measures), n_resamples)
     _check_form(measures, scheme, x, estimate)
     source = _source(plan, key, inputs.traced(*(nets.arrays for nets in (x, *rest))))
-    values, (full, bad_x, bad_y) = _run(measures, x, y, scheme, source, plan, progress, memory, estimate)
+
+    def run(some, a, b):
+        return _run(some, a, b, scheme, source, plan, progress, memory, estimate)
+
     made = []
-    for k, m in enumerate(measures):
-        undefined = undefined_networks(x, y, bad_x[k], bad_y[k])
-        warn_undefined(say_undefined(m, undefined, x.images))
+    for m, (values, full, bad_x, bad_y) in zip(measures, by_freedom(measures, (x, y), run), strict=True):
+        undefined, why = undefined_networks(m, x, y, bad_x, bad_y, full if estimate else None)
+        warn_undefined(why)
         notes = () if scheme.draws is Draws.SUBSETS else (NOT_REFITTED,)
         provenance = Provenance.now(
-            str(m), values[k], scheme=schemes.describe(scheme), key=_key_text(source.key), notes=notes
+            str(m), values, scheme=schemes.describe(scheme), key=_key_text(source.key), notes=notes
         )
         targets, bad = (x if y is None else y).names, tuple(undefined.items())
         made.append(
-            Resamples(
-                values[k], full[k], x.names, targets, provenance, scheme.kind, x.images, plan.size, bad, y is not None
-            )
+            Resamples(values, full, x.names, targets, provenance, scheme.kind, x.images, plan.size, bad, y is not None)
         )
     return made if several else made[0]
 
@@ -197,7 +197,7 @@ def _run(measures, x, y, scheme, source, plan, progress, memory, estimate):
     if tracing and progress is not None:
         raise TypeError("progress is called between device calls, and there are none inside jit; leave it out.")
     if progress is None and estimate:
-        return whole_call(measures, *networks, scheme.draws, scheme.draw, source, at_once)
+        return _by_measure(*whole_call(measures, *networks, scheme.draws, scheme.draw, source, at_once))
     if estimate:
         ready = prepare_call(measures, *networks, scheme.draws)
     else:
@@ -214,7 +214,12 @@ def _run(measures, x, y, scheme, source, plan, progress, memory, estimate):
             progress(min(first + chunk, count), count)
     join = jnp.concatenate if tracing else np.concatenate
     values = [jnp.asarray(join([c[k] for c in chunks])[:count]) for k in range(len(measures))]
-    return values, (ready.estimate, ready.bad_x, ready.bad_y)
+    return _by_measure(values, (ready.estimate, ready.bad_x, ready.bad_y))
+
+
+def _by_measure(values, rest):
+    """(values, estimate, undefined rows, undefined columns) of each measure."""
+    return [*zip(values, *rest, strict=True)]
 
 
 def _networks(x, y):

@@ -1,0 +1,210 @@
+"""Casts of wide types (float64, int64, ...) to the type of scores, without loss of the digits that a measure needs.
+
+Identity numbers, times and offsets lie so far from zero that float32 holds few digits of their differences, or none;
+and float64 reaches further than float32. Where a measure ignores a shift or a scale, the features are shifted or
+scaled before they are cast. Data that float32 holds well are cast as they are.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsim.protocols import (
+    CONSTANT,
+    MARGINS,
+    SCALE,
+    ComparatorCapabilities,
+    PairwiseCapabilities,
+    TransformCapabilities,
+    declared,
+)
+
+NOTHING, NUMBER, ROW = range(3)
+"""Shifts of features that leave a score as it is: none, one number for all of them, or one row for all images."""
+FAR = 16
+"""Distance from zero, in ranges of the feature, from which features are shifted."""
+VERY_FAR = 2**12
+"""The same distance from which features that cannot be shifted are looked at for lost digits."""
+TINY = 2.0**-100
+"""Size of the largest feature below which features are scaled."""
+
+
+class Freedom(NamedTuple):
+    """Changes of the features that leave the scores of a measure as they are.
+
+    Attributes:
+        shift: `NOTHING`, `NUMBER` or `ROW`.
+        scale: whether the features may be multiplied by a positive number.
+        weighs: whether a feature counts by its range, so that digits of a narrow one are no loss.
+    """
+
+    shift: int = NOTHING
+    scale: bool = False
+    weighs: bool = False
+
+
+def freedom(transform: Any, pairwise: Any, compare: Any) -> Freedom:
+    """Changes of features that a transform, distance and comparator declare to ignore together."""
+    t, p = declared(transform, TransformCapabilities), declared(pairwise, PairwiseCapabilities)
+    invariance = declared(compare, ComparatorCapabilities).invariance
+    row = p.ignores_shift or (p.inner_product and invariance >= MARGINS)
+    shift = NOTHING
+    if t.ignores_shift or (t.keeps_shift and row):
+        shift = ROW
+    elif t.ignores_number or (t.keeps_shift and p.ignores_number):
+        shift = NUMBER
+    scale = t.ignores_scale or (t.keeps_scale and p.keeps_scale and invariance >= SCALE)
+    return Freedom(shift, scale, t.keeps_scale and p.keeps_scale)
+
+
+def freedom_of_maps(compare: Any) -> Freedom:
+    """Changes of ready-made maps that a comparator declares to ignore."""
+    invariance = declared(compare, ComparatorCapabilities).invariance
+    return Freedom(NUMBER if invariance >= CONSTANT else NOTHING, invariance >= SCALE, True)
+
+
+def score_type(dtype: Any) -> np.dtype:
+    """Floating-point type that real numbers of that type are computed in."""
+    return jax.dtypes.canonicalize_dtype(np.float32 if dtype.kind == "f" and dtype.itemsize <= 4 else np.float64)
+
+
+def is_real(dtype: Any) -> bool:
+    """Whether numbers of that type are real: not complex, objects, dates, texts, records or random keys."""
+    kinds = (jnp.bool_, jnp.integer, jnp.floating)
+    # to NumPy, spans of time are integers
+    return any(jnp.issubdtype(dtype, kind) for kind in kinds) and dtype.kind != "m"
+
+
+def as_floating(x: Any, free: Freedom) -> jax.Array:
+    """`x` in float32 or wider: integers, booleans and half precision do not carry inner products.
+
+    Raises:
+        TypeError: its elements are no real numbers.
+    """
+    dtype = getattr(x, "dtype", np.dtype(float))
+    if not is_real(dtype):
+        raise TypeError(f"features have elements of type {dtype}; they must be real numbers.")
+    x = jnp.asarray(carried(x, free)[0] if is_wide(x) else x)
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def is_wide(x: Any) -> bool:
+    """Whether an array on the host has numbers that its cast may change."""
+    if not isinstance(x, np.ndarray) or x.dtype.kind not in "iuf":
+        return False
+    bits = 8 * x.dtype.itemsize
+    target = np.finfo(score_type(x.dtype))
+    return bits > target.bits if x.dtype.kind == "f" else bits > target.nmant + 1
+
+
+def needs_care(x: Any, *, is_map: bool = False) -> bool:
+    """Whether the cast of an array depends on the measure: it lies far from zero, or beyond the range of its type."""
+    if not is_wide(x):
+        return False
+    with np.errstate(all="ignore"):
+        return bool(_beyond(x) or _far(_columns(x, is_map), FAR).size)
+
+
+def carried(x: np.ndarray, free: Freedom, *, is_map: bool = False) -> tuple[np.ndarray, str]:
+    """An array `(n, ...)` of a wide type in the type of scores, and words on the digits that were lost, if many were.
+
+    Args:
+        x: features, or a map.
+        free: changes that may be made to it.
+        is_map: whether it is a map, whose diagonal does not say how far it lies from zero.
+    """
+    dtype = score_type(x.dtype)
+    with np.errstate(all="ignore"):
+        x = _shifted(x, _columns(x, is_map), free.shift)
+        beyond = _beyond(x)
+        if beyond and free.scale:
+            x, beyond = np.ldexp(x, -np.frexp(beyond)[1]), 0
+        narrow = x.astype(dtype, copy=False)
+        if beyond and not TINY > beyond >= np.finfo(dtype).tiny:
+            return narrow, f"its numbers, up to {beyond:.3g}, are beyond the range of {dtype}; scale them first"
+        return narrow, _lost(_columns(x, is_map), free.weighs, dtype) if free.shift != ROW else ""
+
+
+def _columns(x, is_map):
+    """Columns `(n, d)` that are shifted each by a number of its own; a map is one, without its diagonal."""
+    return x[~np.eye(len(x), dtype=bool)][:, None] if is_map else x.reshape(len(x), -1)
+
+
+def _beyond(x):
+    """Largest magnitude, if the type of scores cannot hold it, or hardly; else 0."""
+    if x.dtype.kind != "f":
+        return 0
+    high, low = x.max(), x.min()
+    if np.isnan(high):
+        high, low = np.fmax.reduce(x, axis=None), np.fmin.reduce(x, axis=None)
+    largest = max(high, -low)
+    return largest if 0 < largest < TINY or np.finfo(score_type(x.dtype)).max < largest < np.inf else 0
+
+
+def _far(columns, ranges):
+    """Columns of `(n, d)` whose magnitude is that many times their range, and which the cast changes.
+
+    A few rows acquit most columns: the range of all rows is no smaller than theirs.
+    """
+    low, high = _ends(columns[:8])
+    suspects = np.flatnonzero(~(_magnitude(low, high) <= ranges * _range(low, high)))
+    some = columns[:, suspects]
+    low, high = _ends(some)
+    far = (_magnitude(low, high) > ranges * _range(low, high)) & (high > low)
+    return suspects[far & (some.astype(score_type(some.dtype)).astype(some.dtype) != some).any(0)]
+
+
+def _ends(columns):
+    return np.fmin.reduce(columns), np.fmax.reduce(columns)
+
+
+def _magnitude(low, high):
+    return np.maximum(np.abs(low.astype(float)), np.abs(high.astype(float)))
+
+
+def _range(low, high):
+    """Difference of the ends, which may not fit into the type of whole numbers."""
+    return (high.astype(np.uint64) - low.astype(np.uint64)).astype(float) if low.dtype.kind in "iu" else high - low
+
+
+def _less(x, low):
+    """Small differences x - low, exact for whole numbers of any size."""
+    if x.dtype.kind == "f":
+        return x - low
+    return (x.astype(np.uint64) - low.astype(np.uint64)).view(np.int64).astype(float)
+
+
+def _shifted(x, columns, shift):
+    """Less the smallest value of every column, or of all, where that lies far from zero."""
+    if shift == NUMBER:
+        columns = columns.reshape(-1, 1)
+    far = _far(columns, FAR) if shift != NOTHING else ()
+    if not len(far):
+        return x
+    low = np.fmin.reduce(columns)
+    if shift == NUMBER:
+        return _less(x, low)
+    near = np.setdiff1d(np.arange(low.size), far)
+    moved = _less(columns, low)
+    moved[:, near] = columns[:, near]
+    return moved.reshape(x.shape)
+
+
+def _lost(columns, weighs, dtype):
+    """Words on digits of columns `(n, d)` that their cast loses, if what is left of their variation is inexact."""
+    far = _far(columns, VERY_FAR)
+    if not far.size:
+        return ""
+    some, low = columns[:, far], np.fmin.reduce(columns)
+    narrow = some.astype(dtype)
+    error = np.sqrt(np.mean((narrow.astype(np.longdouble) - some.astype(np.longdouble)) ** 2, 0))
+    spread = np.std(_less(columns, low), 0)
+    share = np.linalg.norm(error) / np.linalg.norm(spread) if weighs else np.max(error / spread[far])
+    if not share > 1 / VERY_FAR:
+        return ""
+    worst = np.argmax(error / spread[far])
+    before, after = (len(np.unique(a[:, worst])) for a in (some, narrow))
+    text = f"{before} different values near {float(some[0, worst]):.3g} become {after} in {dtype}"
+    return f"{text}; take an offset away first"
