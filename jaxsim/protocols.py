@@ -120,6 +120,8 @@ class ComparatorCapabilities(NamedTuple):
         pooled: vector of a map whose mean over a group is the group's best map, for noise ceilings; the embedding by
             default.
         embed_pooled: the embedding of such a mean.
+        embed_pairs: `(v, where) -> (p,)`, the embedding of `compare.condensed` entries of which only those marked
+            count, zero elsewhere; for maps that lack pairs of images.
         from_features: `(|X'Y|^2, |x_i|^2, |y_i|^2) -> ()`, inner product of the embedded linear kernels of features
             with centered columns, before normalization: `(S, T), (S, n), (T, n) -> (S, T)`.
     """
@@ -134,6 +136,7 @@ class ComparatorCapabilities(NamedTuple):
     permuted: Callable | None = None
     pooled: Callable | None = None
     embed_pooled: Callable | None = None
+    embed_pairs: Callable | None = None
     from_features: Callable | None = None
 
 

@@ -55,6 +55,7 @@ AFFINITY = js.Affinity(
 MAPS = js.Maps(jnp.arange(18.0).reshape(2, 3, 3), ("a", "b"), provenance(), ("cat", "dog", "cow"))
 RECORDS = {
     "affinity": AFFINITY,
+    "affinity of maps with gaps": dataclasses.replace(AFFINITY, pairs=np.full((3, 3), 400)),
     "maps": MAPS,
     "maps without ids": dataclasses.replace(MAPS, ids=None),
     "bootstrap": resamples("bootstrap"),
@@ -455,6 +456,8 @@ CONTRADICTIONS = [
     ("Affinity", {"arrays": {"values": np.array([["a"] * 3] * 3)}}),
     ("Affinity", {"arrays": {"images": np.full((3, 3), 0.5)}}),
     ("Affinity", {"arrays": {"images": np.full((3, 3), -1)}}),
+    ("Affinity", {"arrays": {"pairs": np.full((3, 3), 0.5)}}),
+    ("Affinity", {"arrays": {"pairs": np.full((3, 3), N * N)}}),
     ("Resamples", {"kind": "guess"}),
     ("Resamples", {"images": 0}),
     ("Resamples", {"images": 2.5}),
