@@ -209,12 +209,14 @@ class SchemeCapabilities(NamedTuple):
         null: whether its resamples are scores under no similarity.
         accelerates: whether it leaves out one image at a time, which gives BCa its acceleration.
         estimate_optional: whether its spread means something without the full-sample estimate.
+        fewest: resamples that an interval takes.
     """
 
     bootstraps: bool = False
     null: bool = False
     accelerates: bool = False
     estimate_optional: bool = False
+    fewest: int = 2
 
 
 C = TypeVar("C", TransformCapabilities, PairwiseCapabilities, ComparatorCapabilities, SchemeCapabilities)
