@@ -79,9 +79,18 @@ def _length(size, scale, w, fewest):
     return jnp.sqrt(jnp.where(real, size, jnp.nan))
 
 
-def _centered_unit(v):
-    centered = v - jnp.mean(v)
-    return _unit(centered - jnp.mean(centered), v)
+def _centered_unit(v, where=None):
+    centered = v - _mean(v, where)
+    return _unit(_kept(centered - _mean(centered, where), where), _kept(v, where))
+
+
+def _mean(v, where):
+    return jnp.mean(v) if where is None else jnp.sum(_kept(v, where)) / jnp.sum(where)
+
+
+def _kept(v, where):
+    """`v` with zeros where it does not count."""
+    return v if where is None else jnp.where(where, v, 0)
 
 
 def _all_pairs(x, y):
@@ -190,6 +199,10 @@ class Pearson:
         """Upper triangle at mean 0 and length 1."""
         return _centered_unit(condensed(m))
 
+    def embed_pairs(self, v, where):
+        """The entries that count, at mean 0 and length 1."""
+        return _centered_unit(v, where)
+
     def weighted(self, x, y, w):
         """`(b, S, T)` with pair weights w_i w_j."""
         weights = pair_weights(w)
@@ -213,6 +226,11 @@ class Cosine:
     def embed(self, m):
         """Upper triangle at length 1."""
         v = condensed(m)
+        return _unit(v, v)
+
+    def embed_pairs(self, v, where):
+        """The entries that count, at length 1."""
+        v = _kept(v, where)
         return _unit(v, v)
 
     def weighted(self, x, y, w):
@@ -256,11 +274,16 @@ class Spearman:
         """Embedding of the ranks of the mean ranks."""
         return self._of_ranks(ranks.average(mean))
 
-    def _of_ranks(self, r):
-        r = r / r.size
+    def embed_pairs(self, v, where):
+        """Centered ranks among the entries that count, scaled."""
+        return self._of_ranks(ranks.average(v, where), where)
+
+    def _of_ranks(self, r, where=None):
+        count = r.size if where is None else jnp.sum(where)
+        r = r / count
         if self.correct_ties:
-            return _centered_unit(r)
-        return (r - jnp.mean(r)) * jnp.sqrt(12 / (r.size - 1 / r.size))
+            return _centered_unit(r, where)
+        return _kept((r - _mean(r, where)) * jnp.sqrt(12 / (count - 1 / count)), where)
 
     def prepare(self, m):
         """Order of the pairs, sorted once for all resamples."""

@@ -137,6 +137,8 @@ class ComparatorCapabilities(NamedTuple):
         pooled: vector of a map whose mean over a group is the group's best map, for noise ceilings; the embedding by
             default.
         embed_pooled: the embedding of such a mean.
+        embed_pairs: `(v, where) -> (p,)`, the embedding of `compare.condensed` entries of which only those marked
+            count, zero elsewhere; for maps that lack pairs of images.
         from_features: `(|X'Y|^2, |x_i|^2, |y_i|^2) -> ()`, inner product of the embedded linear kernels of features
             with centered columns, before normalization: `(S, T), (S, n), (T, n) -> (S, T)`.
         why_undefined: words on why a finite map has no score with any other, as "its map is constant".
@@ -153,6 +155,7 @@ class ComparatorCapabilities(NamedTuple):
     permuted: Callable | None = None
     pooled: Callable | None = None
     embed_pooled: Callable | None = None
+    embed_pairs: Callable | None = None
     from_features: Callable | None = None
     why_undefined: str = ""
     why_undefined_pair: str = ""
@@ -227,12 +230,14 @@ class SchemeCapabilities(NamedTuple):
         null: whether its resamples are scores under no similarity.
         accelerates: whether it leaves out one image at a time, which gives BCa its acceleration.
         estimate_optional: whether its spread means something without the full-sample estimate.
+        fewest: resamples that an interval takes.
     """
 
     bootstraps: bool = False
     null: bool = False
     accelerates: bool = False
     estimate_optional: bool = False
+    fewest: int = 2
 
 
 C = TypeVar("C", TransformCapabilities, PairwiseCapabilities, ComparatorCapabilities, SchemeCapabilities)

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 RUN = 128
 """Length of the runs whose cumulative sums are taken side by side."""
@@ -15,19 +15,21 @@ OUTLYING = 4
 """A map's scale is at most this many times its quartiles."""
 
 
-def average(v: Float[Array, " p"]) -> Float[Array, " p"]:
+def average(v: Float[Array, " p"], where: Bool[Array, " p"] | None = None) -> Float[Array, " p"]:
     """Ranks 1 ... p, ties sharing the mean of theirs, as `scipy.stats.rankdata`; all NaN if any value is.
 
-    Values that differ by rounding alone are ties too, see `tie_bounds`.
+    Values that differ by rounding alone are ties too, see `tie_bounds`. With `where`, ranks are taken among the values
+    that it marks; the others may hold anything, and their ranks mean nothing.
 
     >>> import jax.numpy as jnp
     >>> from jaxsim import ranks
     >>> ranks.average(jnp.array([3.0, 1.0, 3.0])).tolist()
     [2.5, 1.0, 2.5]
     """
+    v = v if where is None else jnp.where(where, v, jnp.inf)
     keys = _as_integers(v)
     ordered = lax.sort(keys)
-    first, last = tie_bounds(_as_floats(ordered, v.dtype))
+    first, last = tie_bounds(_as_floats(ordered, v.dtype), None if where is None else jnp.sum(where))
     shared = (first.astype(v.dtype) + last.astype(v.dtype)) / 2 + 1
     place = jnp.searchsorted(ordered, keys, method="scan")
     return jnp.where(jnp.any(jnp.isnan(v)), jnp.nan, shared.at[place].get(mode="promise_in_bounds"))
@@ -45,7 +47,9 @@ def _as_floats(keys, dtype):
     return lax.bitcast_convert_type(jnp.where(keys < 0, keys ^ jnp.iinfo(keys.dtype).max, keys), dtype)
 
 
-def tie_bounds(ordered: Float[Array, " p"]) -> tuple[Int[Array, " p"], Int[Array, " p"]]:
+def tie_bounds(
+    ordered: Float[Array, " p"], count: Int[Array, ""] | None = None
+) -> tuple[Int[Array, " p"], Int[Array, " p"]]:
     """First and last position of the tie that each position of a sorted vector is in.
 
     Distances that are equal in exact arithmetic come out of float32 a few units in the last place apart, and their
@@ -56,11 +60,12 @@ def tie_bounds(ordered: Float[Array, " p"]) -> tuple[Int[Array, " p"], Int[Array
 
     The scale is the largest finite magnitude, but no more than OUTLYING times the larger quartile, so that one image
     far from all others does not make ties of their distances; quartiles that are rounding themselves do not count.
+    With `count`, only so many values are real, and infinities fill the places after them.
     """
-    p = ordered.size
+    p = ordered.size if count is None else count
     eps = jnp.finfo(ordered.dtype).eps
     size = jnp.where(jnp.isfinite(ordered), jnp.abs(ordered), 0)
-    largest, quartile = jnp.max(size), jnp.maximum(size[p // 4], size[3 * p // 4])
+    largest, quartile = jnp.max(size), jnp.maximum(size[p // 4], size[p + -p // 4])
     real = quartile > ROUNDING * eps * largest
     unit = eps * jnp.where(real, jnp.minimum(largest, OUTLYING * quartile), largest)
     edge = jnp.ones(1, bool)
@@ -76,7 +81,7 @@ def tie_bounds(ordered: Float[Array, " p"]) -> tuple[Int[Array, " p"], Int[Array
     position = lax.iota(jnp.int32, ordered.size)
     first = _running(lax.cummax, jnp.maximum, jnp.where(starts, position, 0))
     last = _running(lax.cummin, jnp.minimum, jnp.where(ends, position, ordered.size - 1), reverse=True)
-    return first, last
+    return first, last if count is None else jnp.minimum(last, count - 1)
 
 
 def _running(accumulate, combine, x, reverse=False):

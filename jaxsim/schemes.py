@@ -134,6 +134,10 @@ def _given(scheme, n_resamples, resamples) -> Plan:
     return Plan(len(resamples), given=resamples)
 
 
+WITH_INTERVALS = "use js.HalfSamples(), or js.Bootstrap() for ready-made maps"
+"""Advice for who asks a scheme for what it does not say."""
+
+
 def _normal_interval(self, values, estimate, level, size, images, *, bounded=True):
     """Normal interval on the scaled error `(2, ...)`."""
     return statistics.normal_interval(estimate, self.standard_error(values, size, images), level)
@@ -164,6 +168,7 @@ class HalfSamples:
     strata: Any = None
     kind: ClassVar[str] = "half-samples"
     draws: ClassVar[Draws] = Draws.SUBSETS
+    fewest: ClassVar[int] = 4
     draw = staticmethod(_half)
 
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
@@ -193,7 +198,7 @@ class HalfSamples:
         error = self.standard_error(values, size, images) * stretch
         if not bounded:
             return statistics.normal_interval(estimate, error, level)
-        certain = jnp.abs(estimate) >= 1 - 8 * jnp.finfo(estimate.dtype).eps
+        certain = (jnp.abs(estimate) >= 1 - 8 * jnp.finfo(estimate.dtype).eps) & ~jnp.isnan(values).any(0)
         return jnp.where(certain, estimate, statistics.fisher_interval(estimate, error, level))
 
 
@@ -317,6 +322,7 @@ class Permutation:
     kind: ClassVar[str] = "permutation"
     draws: ClassVar[Draws] = Draws.ORDERS
     null: ClassVar[bool] = True
+    fewest: ClassVar[int] = 1
     draw = staticmethod(_shuffle)
 
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
@@ -325,11 +331,11 @@ class Permutation:
 
     def standard_error(self, values, size, images):
         """None: resamples of the null hypothesis say nothing of the estimate's error."""
-        raise ValueError("there is no standard error for the scheme permutation.")
+        raise ValueError(f"there is no standard error for the scheme permutation; {WITH_INTERVALS}.")
 
     def interval(self, values, estimate, level, size, images, *, bounded=True):
         """None, as for the standard error."""
-        raise ValueError("there is no interval for the scheme permutation.")
+        raise ValueError(f"there is no interval for the scheme permutation; {WITH_INTERVALS}.")
 
 
 _KINDS = {s.kind: s for s in (HalfSamples, Bootstrap, BayesianBootstrap, Subsample, Jackknife, Permutation)}

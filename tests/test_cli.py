@@ -132,6 +132,12 @@ def test_a_comparator_as_the_measure_takes_maps(out, tmp_path, features, capsys)
     argv = ["bootstrap", path, "--measure", "spearman", "--scheme", "bootstrap", "--resamples", "8"]
     assert main([*argv, "--out", str(out)]) == 0
     assert main(["taxonomy", path, "--measure", "spearman", "--out", str(out / "tree")]) == 0
+    rdms[next(iter(rdms))][3, 5] = rdms[next(iter(rdms))][5, 3] = np.nan
+    path = str(io.write_npz(tmp_path / "gaps.npz", rdms))
+    argv = ["affinity", path, "--measure", "spearman", "--missing", "pairwise", "--out", str(out / "gaps")]
+    assert main(argv) == 0
+    assert "on 779 to 780 pairs of images" in capsys.readouterr().out
+    assert np.isfinite(results.load(out / "gaps" / "affinity.npz").values).all()
 
 
 def test_channels_first_and_files_per_image(out, tmp_path, capsys):

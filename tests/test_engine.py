@@ -414,6 +414,93 @@ def test_maps_against_other_maps(compared):
     assert found.targets == ("region", "other")
 
 
+def without_pairs(m, lost):
+    """A map with NaN for the marked pairs of images."""
+    m, (i, j) = m.copy(), (side[lost] for side in TRIANGLE)
+    m[i, j] = m[j, i] = np.nan
+    return m
+
+
+LOST = np.random.default_rng(1).random((2, N * (N - 1) // 2)) < 0.2
+TIED = np.round(MAPS["net0"], 1)
+ROUNDED = TIED + 1e-7 * (np.arange(N) % 2).astype(np.float32)
+GAPS = MAPS | {"net0": without_pairs(ROUNDED, LOST[0]), "net1": without_pairs(MAPS["net1"], LOST[1])}
+
+
+def of_shared_pairs(maps, **options):
+    found = js.compare_maps(maps, list(o.VECTOR_COMPARE), missing="pairwise", **options)
+    return dict(zip(o.VECTOR_COMPARE, found, strict=True))
+
+
+@pytest.fixture(scope="module")
+def partial():
+    return of_shared_pairs(GAPS)
+
+
+@pytest.mark.parametrize("name", o.VECTOR_COMPARE)
+def test_maps_with_gaps_are_compared_on_the_pairs_that_both_have(name, partial, compared):
+    found = partial[name]
+    flat = [m[TRIANGLE] for m in (GAPS | {"net0": without_pairs(TIED, LOST[0])}).values()]
+    for s, t in np.ndindex(4, 4):
+        there = np.isfinite(flat[s]) & np.isfinite(flat[t])
+        want = o.VECTOR_COMPARE[name](*(v[there].astype(np.float64) for v in (flat[s], flat[t])))
+        assert abs(found.values[s, t] - want) < ACCURACY
+        assert found.pairs[s, t] == there.sum()
+    np.testing.assert_array_equal(found.values[2:, 2:], compared[name].values[2:, 2:])
+    assert found.undefined == ()
+    assert "20 images, 116 to 190 pairs" in str(found)
+
+
+def test_two_sets_of_maps_with_gaps_and_labels_of_their_own(partial):
+    """Both meanings of pairwise at once: the images and the pairs of images that both have."""
+    order = np.random.default_rng(0).permutation(N)
+    shuffled = GAPS | {"net1": GAPS["net1"][order][:, order]}
+    ids = {k: order if k == "net1" else np.arange(N) for k in GAPS}
+    aligned = js.compare_maps(shuffled, "cosine", ids=ids, align=True, missing="pairwise")
+    crossed = js.compare_maps(GAPS, "cosine", against=GAPS, missing="pairwise")
+    for one in (aligned, crossed):
+        np.testing.assert_allclose(one.values, partial["cosine"].values, rtol=0, atol=3e-7)
+        np.testing.assert_array_equal(one.pairs, partial["cosine"].pairs)
+
+
+@pytest.mark.slow
+def test_maps_with_gaps_in_blocks(partial):
+    memory = tight(js.measures.of_maps(js.compare.cosine), 1)
+    found = js.compare_maps(GAPS, "cosine", missing="pairwise", memory=memory)
+    np.testing.assert_allclose(found.values, partial["cosine"].values, rtol=0, atol=3e-7)
+
+
+def test_maps_that_share_too_few_pairs_are_named():
+    lost = np.ones(len(TRIANGLE[0]), bool)
+    lost[:2] = False
+    scarce = GAPS | {"net0": without_pairs(MAPS["net0"], lost), "net1": without_pairs(np.ones((N, N)), LOST[1])}
+    with pytest.warns(UndefinedScores) as caught:
+        found = of_shared_pairs(scarce)
+    said = [str(w.message) for w in caught]
+    few = "maps without a cosine score (NaN), since they share fewer than 3 pairs of images: "
+    assert few + "net0 - net0, net0 - net1, net0 - net2, net0 - net3." in said
+    flat = "maps without a pearson score (NaN), since they are constant or infinite on the pairs that both have: "
+    assert flat + "net1 - net1, net1 - net2, net1 - net3." in said
+    assert np.isnan(found["cosine"].values).sum() == 7
+    np.testing.assert_array_equal(found["cosine"].pairs[0], [2, (~LOST[1][:2]).sum(), 2, 2])
+
+
+@pytest.mark.parametrize("compare", ["u_centered_cosine", lambda a, b: a[0, 1] * b[0, 1]], ids=["centered", "own"])
+def test_comparators_that_need_whole_maps_refuse_gaps(compare):
+    with pytest.raises(TypeError, match="map 'net0' lacks pairs .* spearman, rho-a, cosine compare the pairs"):
+        js.compare_maps(GAPS, compare, missing="pairwise")
+
+
+def test_nan_on_the_diagonal_is_no_gap(compared):
+    """It stands between no two images, and only comparators that read the diagonal mind it."""
+    maps = {k: m + np.diag(np.full(N, np.nan, np.float32)) for k, m in MAPS.items()}
+    for missing in ("shared", "pairwise"):
+        for one in js.compare_maps(maps, list(o.VECTOR_COMPARE), missing=missing):
+            name = one.provenance.measure.replace("-", "_")
+            np.testing.assert_allclose(one.values, compared[name].values, rtol=0, atol=3e-7)
+            assert (one.pairs is None) == (missing == "shared")
+
+
 # Functions of one's own
 
 

@@ -97,6 +97,14 @@ def test_average_of_nan_is_nan(place):
     assert np.isnan(average(v)).all()
 
 
+@pytest.mark.parametrize("elsewhere", [np.nan, 1e30, np.inf])
+@pytest.mark.parametrize("kind", KINDS)
+def test_ranks_among_some_values_ignore_the_others(kind, elsewhere):
+    v, there = draws(kind), np.random.default_rng(1).random(PAIRS) < 0.7
+    got = average(np.where(there, v, np.float32(elsewhere)), there)
+    np.testing.assert_array_equal(got[there], rankdata(v[there]))
+
+
 @few_examples
 @hypothesis.given(hnp.arrays(np.float32, PAIRS, elements=st.floats(-4, 4, width=16)))
 def test_average_of_anything(v):

@@ -514,6 +514,43 @@ def test_a_network_without_a_map_is_nan_in_its_own_entries_alone(scheme):
     assert [n for n, _ in found.undefined] == ["net1"]
 
 
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        *(js.Bootstrap(), js.Subsample(size=12)),
+        pytest.param(js.BayesianBootstrap(), marks=pytest.mark.slow),
+        pytest.param(js.Jackknife(), marks=pytest.mark.slow),
+    ],
+    ids=lambda s: s.kind,
+)
+def test_resamples_without_a_score_are_counted_and_said(scheme):
+    """A class of two images: unbiased CKA takes both, which only some schemes keep in every resample."""
+    labels = np.zeros((24, D), "f")
+    labels[:2, 0] = 1
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        count = None if scheme.draw is None else 20
+        found = js.resample(networks(24) | {"net1": labels}, js.CKA_LINEAR, scheme, n_resamples=count, key=KEY)
+    lost = np.isnan(found.values).sum(0)
+    np.testing.assert_array_equal(found.unscored(), lost)
+    assert np.isfinite(found.estimate).all()
+    said = [str(w.message) for w in caught if issubclass(w.category, js.results.UndefinedScores)]
+    if scheme.kind == "bayesian-bootstrap":
+        assert lost.max() == len(said) == 0
+        return
+    assert said == [
+        f"{lost[0, 1]} of {len(found.values)} resamples have no cka-linear score for net0 - net1, net1 - net2, their "
+        "images being too few or too alike; errors, intervals and p-values of these are NaN; the scheme "
+        "bayesian-bootstrap leaves no image out."
+    ]
+    assert caught[0].filename == __file__
+
+
+def test_a_single_resample_is_said_to_give_no_interval():
+    with pytest.warns(js.results.FewResamples, match="an interval of the scheme bootstrap takes at least 2 resamples"):
+        jax.eval_shape(lambda x: js.resample(x, js.CKA_LINEAR, js.Bootstrap(), n_resamples=1), jnp.ones((3, 24, D)))
+
+
 # Ids
 
 

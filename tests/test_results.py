@@ -12,6 +12,7 @@ from scipy import stats
 
 import jaxsim as js
 from jaxsim import results, taxonomy
+from jaxsim.cli import bootstrap
 
 NAMES, TARGETS = ("a", "b", "c"), ("t", "a")
 B, N, M = 40, 30, 12
@@ -55,6 +56,7 @@ AFFINITY = js.Affinity(
 MAPS = js.Maps(jnp.arange(18.0).reshape(2, 3, 3), ("a", "b"), provenance(), ("cat", "dog", "cow"))
 RECORDS = {
     "affinity": AFFINITY,
+    "affinity of maps with gaps": dataclasses.replace(AFFINITY, pairs=np.full((3, 3), 400)),
     "maps": MAPS,
     "maps without ids": dataclasses.replace(MAPS, ids=None),
     "bootstrap": resamples("bootstrap"),
@@ -285,7 +287,8 @@ def test_p_values_count_the_estimate_itself():
     [
         ("permutation", lambda r: r.standard_error(), "no standard error for the scheme permutation"),
         ("permutation", lambda r: r.interval(), "no interval for the scheme permutation"),
-        ("permutation", lambda r: r.difference(("a", "b"), ("a", "c")), "no difference for the scheme permutation"),
+        ("permutation", lambda r: r.interval(), "use js.HalfSamples(), or js.Bootstrap() for ready-made maps"),
+        ("permutation", lambda r: r.difference(("a", "b"), ("a", "c")), "scheme permutation; use js.HalfSamples()"),
         ("bootstrap", lambda r: r.p_value(), "p-values come from js.Permutation(), not from bootstrap"),
         ("subsample", lambda r: r.bca_interval(r), "no BCa interval for the scheme subsample"),
         ("bootstrap", lambda r: r.bca_interval(r), "needs js.resample(..., js.Jackknife())"),
@@ -367,6 +370,61 @@ def test_resamples_rank_by_the_full_sample_as_the_matrix_does():
         ours, theirs = (dataclasses.replace(one, against=against).ranking("b") for one in (r, AFFINITY))
         assert ours == theirs
         assert ("b" in dict(ours)) == against
+
+
+# Resamples without a score
+
+
+def holed(kind="bootstrap", score=0.5):
+    """Resamples of which three have no score of a and b, whose score is given."""
+    r = resamples(kind)
+    return dataclasses.replace(
+        r,
+        values=r.values.at[4:7, 0, 1].set(np.nan).at[4:7, 1, 0].set(np.nan),
+        estimate=r.estimate.at[0, 1].set(score).at[1, 0].set(score),
+    )
+
+
+@pytest.mark.parametrize("score", [0.5, 1.0])
+@pytest.mark.parametrize("kind", ["bootstrap", "half-samples"])
+def test_an_entry_that_lacks_a_score_in_some_resample_has_no_interval(kind, score):
+    r, hit = holed(kind, score), np.zeros((3, 3), bool)
+    hit[0, 1] = hit[1, 0] = True
+    np.testing.assert_array_equal(r.unscored(), np.where(hit, 3, 0))
+    np.testing.assert_array_equal(np.isnan(r.interval()), np.broadcast_to(hit, (2, 3, 3)))
+    np.testing.assert_array_equal(np.isnan(r.standard_error()), hit)
+
+
+def test_resamples_without_a_score_stand_in_every_table():
+    shown = holed().table()
+    assert shown.header[-1] == "no score"
+    assert next(row for row in shown.rows if row[0] == "a - b")[-4:] == ["nan", "nan", "nan", "3"]
+    assert "a pair with any has no error and no interval" in shown.note
+    header, rows = bootstrap.pairs(holed(), 0.95)
+    assert header[-1] == "no score"
+    assert [row[-1] for row in rows] == [3, 0, 0]
+    assert "no score" not in bootstrap.pairs(resamples("bootstrap"), 0.95)[0]
+    pytest.importorskip("pandas", reason="pandas is not installed (extra: tables)")
+    assert holed().to_pandas()["no score"].loc[("a", "b")] == 3
+
+
+def test_subsets_of_all_images_say_why_they_have_no_interval():
+    r = dataclasses.replace(resamples("subsample"), size=N)
+    assert "subsets of all images have no error" in str(r)
+    with pytest.raises(ValueError, match=r"take smaller subsets, or js\.HalfSamples\(\)"):
+        r.interval()
+
+
+def test_bca_of_no_record_says_what_it_takes():
+    with pytest.raises(TypeError, match=r"needs js\.resample\(\.\.\., js\.Jackknife\(\)\) .*, not NoneType"):
+        resamples("bootstrap").bca_interval(None)  # pyright: ignore[reportArgumentType]
+
+
+def test_many_records_that_vmap_stacked_print_their_shapes():
+    for one in (AFFINITY, resamples("bootstrap")):
+        many = jax.tree.map(lambda a: np.stack([a, a]), one)
+        assert str(many) == repr(many)
+        assert many._repr_html_() == f"<code>{many!r}</code>"
 
 
 # Tables
@@ -455,6 +513,8 @@ CONTRADICTIONS = [
     ("Affinity", {"arrays": {"values": np.array([["a"] * 3] * 3)}}),
     ("Affinity", {"arrays": {"images": np.full((3, 3), 0.5)}}),
     ("Affinity", {"arrays": {"images": np.full((3, 3), -1)}}),
+    ("Affinity", {"arrays": {"pairs": np.full((3, 3), 0.5)}}),
+    ("Affinity", {"arrays": {"pairs": np.full((3, 3), N * N)}}),
     ("Resamples", {"kind": "guess"}),
     ("Resamples", {"images": 0}),
     ("Resamples", {"images": 2.5}),

@@ -366,7 +366,7 @@ def test_a_second_call_compiles_nothing(name):
 def test_one_source_and_one_resample():
     one = np.array([[[0.4, 0.2]]])
     assert np.isnan(statistics.spread(one)).all()
-    close(statistics.percentile_interval(one), np.broadcast_to(one, (2, 1, 2)))
+    assert np.isnan(statistics.percentile_interval(one)).all()
     close(statistics.permutation_p(one, one[0]), 1.0)
     close(statistics.first_share(one), [[1.0, 1.0]])
     close(statistics.rank_distribution(one), [[[1.0, 1.0]]])

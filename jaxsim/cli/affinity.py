@@ -13,6 +13,7 @@ Examples:
   jaxsim affinity resnet.npy vgg.csv --measure cka-linear --out results
   jaxsim affinity layer3.npy layer4.npy --channels first --measure dds:instance-norm,cosine --out results
   jaxsim affinity rdms.npz --measure spearman --out results
+  jaxsim affinity rdms_with_gaps.npz --measure spearman --missing pairwise --out results
   jaxsim affinity features/ --measure cka-linear --measure dds:zscore,laplacian --out results
   jaxsim affinity layers.npz --against regions.npz --measure rsa --out layers_by_regions
 """
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from jaxsim import engine, io, plotting, taxonomy
-from jaxsim.cli.arguments import add_computing, add_features, add_measures, add_output
+from jaxsim.cli.arguments import add_computing, add_features, add_measures, add_missing, add_output
 from jaxsim.cli.inputs import ROWS, read_measures, read_set
 from jaxsim.cli.output import report, save_figure, staged, subfolders, table
 from jaxsim.measures import Measure
@@ -40,6 +41,7 @@ def add_arguments(command: ArgumentParser) -> None:
     """Add the arguments of the command."""
     add_features(command)
     add_measures(command, "rsa")
+    add_missing(command)
     add_computing(command)
     add_output(command)
 
@@ -74,6 +76,7 @@ def score(
         ids=ids,
         against_ids=other_ids,
         align=arguments.align,
+        missing=arguments.missing,
         memory=arguments.memory,
         **more,
     )
@@ -104,7 +107,12 @@ def _stems(given: str | list[str]) -> str:
 
 
 def describe(affinity: Affinity) -> str:
-    """A small matrix in full, or the most similar network of each target of a larger one."""
+    """A small matrix in full, or the most similar network of each target of a larger one, and the pairs behind it."""
+    shown = _describe(affinity)
+    return shown if affinity.pairs is None else f"{shown}\non {affinity.counts()[-1]} of images"
+
+
+def _describe(affinity: Affinity) -> str:
     if max(np.shape(affinity.values)) > COLUMNS:
         best = [(t, *next(iter(affinity.ranking(t)), ("", float("nan")))) for t in affinity.targets]
         return table(["target", "most similar", "score"], best, limit=ROWS)

@@ -32,6 +32,15 @@ def add_reading(command: ArgumentParser) -> None:
     group.add_argument("--channels", choices=("first", "last"), help=text)
 
 
+def add_missing(command: ArgumentParser) -> None:
+    """Add what to do where networks miss images, or maps pairs of images."""
+    text = (
+        "pairwise: compare two maps on the pairs of images that both have (NaN stands for a missing pair), and with "
+        "--align two networks on the images that both have; default: NaN, and the images that all have"
+    )
+    command.add_argument("--missing", choices=("shared", "pairwise"), default="shared", help=text)
+
+
 def add_measures(command: ArgumentParser, *default: str, several: bool = True) -> None:
     """Add one measure, or several, with their defaults."""
     more = "; repeatable" if several else ""

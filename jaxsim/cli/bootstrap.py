@@ -14,7 +14,8 @@ Schemes (--scheme):
 
 Writes to DIR, or with several measures to DIR/MEASURE:
   resamples.npz  all resampled matrices; jaxsim.load and `jaxsim taxonomy --support` read it
-  intervals.csv  per pair: estimate, standard error, low, high (p_values.csv for permutation)
+  intervals.csv  per pair: estimate, standard error, low, high (p_values.csv for permutation); where any, the number
+                 of resamples without a score, for which there is no interval
   matrix.png     the matrix with its intervals; scores whose interval holds zero are faded: no finding
   ranking.png    sources of --target, or of each target, with intervals, and how often each ranks first (not for
                  permutation); of more than 30 targets only --target or the first, which is said
@@ -37,6 +38,7 @@ from jaxsim.cli.affinity import heatmap
 from jaxsim.cli.arguments import add_computing, add_draws, add_features, add_measures, add_output, count
 from jaxsim.cli.inputs import ROWS, read_measures, read_set
 from jaxsim.cli.output import note, progress, records, report, save_figure, staged, subfolders, table, write_rows
+from jaxsim.results.resamples import UNSCORED
 
 DEFAULT = schemes.HalfSamples
 N_RESAMPLES = {schemes.HalfSamples: 100, schemes.Jackknife: None}
@@ -139,10 +141,11 @@ def pairs(resamples: Any, level: float | None) -> tuple[list[str], list[list[Any
     else:
         columns["standard error"] = resamples.standard_error()
         columns["low"], columns["high"] = resamples.interval(level)
-    scores = np.stack([np.asarray(column, dtype=float) for column in columns.values()], -1)
+    scores, unscored = np.stack([np.asarray(v, dtype=float) for v in columns.values()], -1), resamples.unscored()
+    more = [UNSCORED] * bool(unscored.any())
     rows = [
-        [resamples.names[i], resamples.targets[j], *scores[i, j].tolist()]
+        [resamples.names[i], resamples.targets[j], *scores[i, j].tolist(), *(int(unscored[i, j]) for _ in more)]
         for i, j in np.ndindex(scores.shape[:2])
         if not resamples.square or i < j
     ]
-    return ["source", "target", *columns], rows
+    return ["source", "target", *columns, *more], rows

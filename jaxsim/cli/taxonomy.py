@@ -24,7 +24,7 @@ from argparse import ArgumentParser, Namespace
 
 from jaxsim import plotting, taxonomy
 from jaxsim.cli.affinity import score
-from jaxsim.cli.arguments import add_computing, add_measures, add_output, add_reading, count
+from jaxsim.cli.arguments import add_computing, add_measures, add_missing, add_output, add_reading, count
 from jaxsim.cli.inputs import is_matrix, read_affinity, read_measure, read_resamples
 from jaxsim.cli.output import report, save_figure, staged
 from jaxsim.results import Affinity
@@ -43,6 +43,7 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--distance", action="store_true", help=text)
     command.add_argument("--symmetrize", action="store_true", help="use (S + S^T) / 2")
     command.add_argument("--clusters", type=count, metavar="K", help="also list K clusters")
+    add_missing(command)
     add_reading(command)
     add_computing(command)
     add_output(command)

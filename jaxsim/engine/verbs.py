@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsim import inputs
-from jaxsim.engine import feature_space
+from jaxsim.engine import feature_space, gaps
 from jaxsim.engine import memory as budgets
 from jaxsim.engine.checks import (
     as_comparators,
@@ -141,6 +141,9 @@ def compare_maps(
 ) -> Affinity | list[Affinity]:
     """Similarity of ready-made maps.
 
+    A pair of images that a map lacks is NaN in it. Scores of such a map are NaN, or with `missing="pairwise"` those on
+    the pairs of images that both maps have; then `Affinity.pairs` says how many, and fewer than 3 have no score.
+
     Args:
         maps: mapping of name to `(n, n)` or to condensed rows `(n (n - 1) / 2,)` in SciPy's order, a stack of either,
             or `Maps`; or one map.
@@ -149,11 +152,12 @@ def compare_maps(
         ids: labels of the images, as for `affinity`; rows and columns of a map are aligned together.
         against_ids: labels of the images of `against`; if None, those that `Maps` carry, or `ids`.
         align: match images by id.
-        missing: as for `affinity`.
+        missing: "pairwise" compares two maps on the pairs of images that both have, by pearson, spearman, rho_a or
+            cosine; with `align`, also as for `affinity`.
         memory: as for `affinity`.
 
     Raises:
-        TypeError: `compare` is a measure of features.
+        TypeError: `compare` is a measure of features, or a map lacks pairs that it needs.
         ValueError: maps, ids or the budget do not fit; the message says which.
 
     >>> import jax.numpy as jnp, jaxsim as js
@@ -174,27 +178,39 @@ def _run(measures, x, y, align, missing, memory) -> tuple[list[Affinity], list[s
     if missing not in inputs.MISSING:
         raise ValueError(f"missing must be one of {', '.join(inputs.MISSING)}, not {missing!r}.")
     if align and missing == "pairwise" and x.ids is not None:
-        return _pairwise(measures, x, y, memory)
-    x, *rest = inputs.same_images(*([x] if y is None else [x, y]), align=align)
-    return _scores(measures, x, rest[0] if rest else None, memory)
+        found, said = _pairwise(measures, x, y, memory)
+    else:
+        x, *rest = inputs.same_images(*([x] if y is None else [x, y]), align=align)
+        found, said = _scores(measures, x, rest[0] if rest else None, memory, missing == "pairwise")
+    return found, said + [sentence for one in found for sentence in gaps.say_shared(one)]
 
 
-def _scores(measures, x, y, memory) -> tuple[list[Affinity], list[str]]:
+def _scores(measures, x, y, memory, pairwise) -> tuple[list[Affinity], list[str]]:
     for nets in (x,) if y is None else (x, y):
         check(measures, nets)
+    pairs, lacking = gaps.shared_pairs(measures, x, y) if pairwise and x.maps else (None, set())
+
+    def run(call):
+        return by_freedom(measures, (x, y), lambda some, a, b: _in_blocks(some, a, b, memory, call))
+
+    found = run(affinity_call)
+    shared = run(gaps.shared_call) if lacking else found
     made, said = [], []
-    found = by_freedom(measures, (x, y), lambda some, a, b: _in_blocks(some, a, b, memory))
-    for m, (values, bad_x, bad_y) in zip(measures, found, strict=True):
-        images = np.full(values.shape, x.images)
-        undefined, why = undefined_networks(m, x, y, bad_x, bad_y, values)
+    for m, (values, bad_x, bad_y), (filled, *_) in zip(measures, found, shared, strict=True):
+        images, whole = np.full(values.shape, x.images), values
+        if pairs is not None and lacking:  # of maps with gaps, `gaps.say_shared` speaks
+            short = pairs < gaps.every_pair(x)
+            values, whole = jnp.where(short, filled, values), jnp.where(short, 0, values)
+            bad_x, bad_y = (np.where(short.all(axis), -1, bad) for axis, bad in ((1, bad_x), (0, bad_y)))
+        undefined, why = undefined_networks(m, x, y, bad_x, bad_y, whole)
         said += why
         targets = x.names if y is None else y.names
-        provenance = Provenance.now(str(m), values)
-        made.append(Affinity(values, images, x.names, targets, provenance, tuple(undefined.items()), y is not None))
+        provenance, bad = Provenance.now(str(m), values), tuple(undefined.items())
+        made.append(Affinity(values, images, x.names, targets, provenance, bad, y is not None, pairs=pairs))
     return made, said
 
 
-def _in_blocks(measures, x, y, memory):
+def _in_blocks(measures, x, y, memory, call):
     """Scores of all networks, block by block where their maps do not fit into the budget together."""
     parts_x, parts_y, rows, columns = _device_inputs(measures, x, y)
     by_maps = tuple(m for m in measures if not feature_space.is_cheaper(m, parts_x, parts_y))
@@ -202,12 +218,12 @@ def _in_blocks(measures, x, y, memory):
     in_blocks = bool(by_maps) and not (x.traced or y is not None and y.traced)
     block = budgets.block_size(by_maps, count, x.images, x.dtype, memory) if in_blocks else count
     if block >= count:
-        return affinity_call(measures, parts_x, parts_y, rows, columns)
+        return call(measures, parts_x, parts_y, rows, columns)
     cuts_x, cuts_y = _cuts(x, block), None if y is None else _cuts(y, block)
     grid = []
     for i, a in enumerate(cuts_x):
         others = cuts_x[i:] if cuts_y is None else cuts_y
-        grid.append([affinity_call(measures, *_device_inputs(measures, a, None if b is a else b)) for b in others])
+        grid.append([call(measures, *_device_inputs(measures, a, None if b is a else b)) for b in others])
     found = []
     for k in range(len(measures)):
         bad_x = np.concatenate([row[0][k][1] for row in grid])
@@ -242,7 +258,7 @@ def _pairwise(measures, x, y, memory) -> tuple[list[Affinity], list[str]]:
         raise ValueError("one set of networks has image ids and the other has none; give ids for both or neither.")
     shape = (len(x.names), len(columns.names))
     values = [np.full(shape, np.nan, np.float64) for _ in measures]
-    images, undefined = np.zeros(shape, int), [{} for _ in measures]
+    images, numbers, undefined = np.zeros(shape, int), np.zeros(shape, int), [{} for _ in measures]
     least, said = max(min_images(m) for m in measures), []
     for shared, pairs in _pairs_by_images(x, columns, y is None).items():
         rows, cols = (sorted({p[k] for p in pairs}) for k in (0, 1))
@@ -254,20 +270,21 @@ def _pairwise(measures, x, y, memory) -> tuple[list[Affinity], list[str]]:
                 f"networks {a!r} and {b!r} share {len(shared)} images, and it takes {least}: their scores are NaN."
             )
             continue
-        found, more = _scores(measures, x.select(rows, shared), columns.select(cols, shared), memory)
+        found, more = _scores(measures, x.select(rows, shared), columns.select(cols, shared), memory, True)
         if inputs.traced(found):
-            raise TypeError('missing="pairwise" fills its matrix outside jit; call it there, or use missing="shared".')
+            raise TypeError(gaps.TRACED)
         said += [sentence for sentence in more if sentence not in said]
+        own = np.searchsorted(rows, places[0]), np.searchsorted(cols, places[1])
         for k, one in enumerate(found):
-            values[k][places] = np.asarray(one.values)[
-                np.searchsorted(rows, places[0]), np.searchsorted(cols, places[1])
-            ]
+            values[k][places] = np.asarray(one.values)[own]
             undefined[k] |= dict(one.undefined)
+            numbers[places] = 0 if one.pairs is None else one.pairs[own]
     if y is None:
-        for matrix in (*values, images):
+        for matrix in (*values, images, numbers):
             matrix[:] = np.triu(matrix) + np.triu(matrix, 1).T
     records = zip(measures, values, undefined, strict=True)
-    return [_pairwise_record(m, v, images, x, columns, u) for m, v, u in records], said
+    pairs = numbers if x.maps else None
+    return [_pairwise_record(m, v, images, pairs, x, columns, u) for m, v, u in records], said
 
 
 def _pairs_by_images(x, columns, square):
@@ -279,9 +296,9 @@ def _pairs_by_images(x, columns, square):
     return groups
 
 
-def _pairwise_record(measure, values, images, x, columns, undefined):
+def _pairwise_record(measure, values, images, pairs, x, columns, undefined):
     array = jnp.asarray(values.astype(x.dtype))
     note = "every pair of networks on the images that both have"
     provenance = Provenance.now(str(measure), array, notes=(note,))
     bad = tuple(undefined.items())
-    return Affinity(array, images, x.names, columns.names, provenance, bad, against=columns is not x)
+    return Affinity(array, images, x.names, columns.names, provenance, bad, columns is not x, pairs=pairs)

@@ -102,7 +102,7 @@ class AgreementIntervals(Saved):
         columns = {"bias": self.bias, "corrected": self.corrected, "error": self.error, "low": low, "high": high}
         rows = [[name, *(number(float(column[k])) for column in columns.values())] for k, name in enumerate(self.over)]
         title = f"mean {self.correlation} with {self.truth} {number(float(self.estimate))}, {self.level:.0%} intervals"
-        return Table(title, ["over", *columns], rows)
+        return Table(title, ["over", *columns], rows, "; ".join(note.rstrip(".") for note in self.notes))
 
     def to_pandas(self):
         """A DataFrame with one row per interval."""

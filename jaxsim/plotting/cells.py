@@ -53,11 +53,11 @@ class Cells:
         detail, faded = np.full(values.shape, "", dtype=object), np.zeros(values.shape, bool)
         if isinstance(scores, Resamples) and scores.can.null:
             p = np.asarray(scores.p_value(), dtype=float)
-            detail, faded = _texts("p {:.3f}", p), ~(p < 1 - level)
+            detail, faded = _texts("p {:.3f}", p), p >= 1 - level
         elif isinstance(scores, Resamples) or interval is not None:
             ends = scores.interval(level) if isinstance(scores, Resamples) else interval
             low, high = np.asarray(ends, dtype=float)
-            detail, faded = _texts("[{:.2f}, {:.2f}]", low, high), ~((low > 0) | (high < 0))
+            detail, faded = _texts("[{:.2f}, {:.2f}]", low, high), (low <= 0) & (high >= 0)
         none = own | ~np.isfinite(values)
         detail = np.where(none, "", detail)
         printed = max(values.shape) <= _PRINT_UP_TO if annotate is None else annotate

@@ -1,5 +1,6 @@
 """The public verb: scores of all networks on the full sample and on B resamples of the images."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, Unpack, overload
 
@@ -21,10 +22,11 @@ from jaxsim.engine.checks import (
 )
 from jaxsim.engine.memory import budget_of, map_bytes, require_maps
 from jaxsim.engine.padding import buckets, by_freedom
+from jaxsim.io.files import few
 from jaxsim.measures import Measure
 from jaxsim.protocols import Comparator, ComparatorCapabilities, Draws, Scheme, SchemeCapabilities, declared
 from jaxsim.resampling.program import FORMS, Source, prepare_call, resampled_call, whole_call, without_estimate
-from jaxsim.results import Provenance, Resamples
+from jaxsim.results import FewResamples, Provenance, Resamples
 from jaxsim.statistics.checks import as_key
 
 WEIGHTINGS_AT_ONCE = 8
@@ -116,6 +118,7 @@ def resample(
     plan = scheme.plan(x.images, max(min_images(m) for m in measures), n_resamples)
     _check_form(measures, scheme, x, estimate)
     source = _source(plan, key, inputs.traced(*(nets.arrays for nets in (x, *rest))))
+    _warn_if_few(plan, scheme)
 
     def run(some, a, b):
         return _run(some, a, b, scheme, source, plan, progress, memory, estimate)
@@ -132,7 +135,36 @@ def resample(
         made.append(
             Resamples(values, full, x.names, targets, provenance, scheme.kind, x.images, plan.size, bad, y is not None)
         )
+        warn_undefined(_say_unscored(made[-1], m, estimate))
     return made if several else made[0]
+
+
+def _warn_if_few(plan, scheme):
+    need = declared(scheme, SchemeCapabilities).fewest
+    if plan.given is None and plan.count < need:
+        text = f"an interval of the scheme {scheme.kind} takes at least {need} resamples, not {plan.count}: it is NaN."
+        warnings.warn(text, FewResamples, stacklevel=3)
+
+
+def _say_unscored(found, measure, estimate) -> list[str]:
+    """A sentence on pairs of networks that have a score, but none in some resamples; none while JAX is tracing."""
+    if inputs.traced(found.values):
+        return []
+    lost, said = found.unscored(), np.isnan(jax.device_get(found.estimate)) & estimate
+    named = (lost > 0) & ~said
+    places = np.argwhere(np.triu(named, 1) if found.square else named)
+    if not len(places):
+        return []
+    fewest, most = min(lost[s, t] for s, t in places), max(lost[s, t] for s, t in places)
+    number = most if fewest == most else f"{fewest} to {most}"
+    pairs = few([f"{found.names[s]} - {found.targets[t]}" for s, t in places], 5)
+    text = (
+        f"{number} of {len(found.values)} resamples have no {measure} score for {pairs}, their images being too few or "
+        "too alike; errors, intervals and p-values of these are NaN"
+    )
+    other = schemes.BayesianBootstrap.kind
+    weighted = declared(measure.compare, ComparatorCapabilities).weighted is not None
+    return [f"{text}; the scheme {other} leaves no image out." if weighted and found.kind != other else f"{text}."]
 
 
 def _read(features, against, ids, against_ids, measure, channels):

@@ -66,12 +66,17 @@ def wrong_labels(found: Any) -> str | None:
 
 
 def _wrong_affinity(found: "Affinity") -> str | None:
-    if found.images is not None and (found.images.dtype.kind not in "iu" or (found.images < 0).any()):
-        return "its numbers of images are not whole numbers from 0"
+    for what, counts in (("images", found.images), ("pairs", found.pairs)):
+        if counts is not None and (counts.dtype.kind not in "iu" or (counts < 0).any()):
+            return f"its numbers of {what} are not whole numbers from 0"
+    if found.images is not None and found.pairs is not None:
+        images = found.images.astype(float)
+        if (found.pairs > images * (images - 1) / 2).any():
+            return "it has more pairs of images than its images make"
     return wrong_labels(found)
 
 
-@record(arrays=dict.fromkeys(("values", "images"), ("names", "targets")), check=_wrong_affinity)
+@record(arrays=dict.fromkeys(("values", "images", "pairs"), ("names", "targets")), check=_wrong_affinity)
 class Affinity(Scores):
     """Similarity scores of networks with networks.
 
@@ -82,6 +87,7 @@ class Affinity(Scores):
         targets: names of the columns; the same tuple as `names` for a square matrix.
         undefined: pairs of network and the number of its images whose map has no value.
         provenance: measure, dtype, device and versions.
+        pairs: number of pairs of images behind each score, of maps compared with `missing="pairwise"`; else None.
     """
 
     values: Any
@@ -94,7 +100,8 @@ class Affinity(Scores):
     """Whether the columns are another set of networks, even if their names are the same."""
     distance: bool = False
     """Whether lower is more similar (distances, losses)."""
-    _optional = ("images",)
+    pairs: Any = None
+    _optional = ("images", "pairs")
 
     @classmethod
     def from_array(
@@ -138,13 +145,18 @@ class Affinity(Scores):
 
     def table(self) -> tables.Table:
         """Scores of sources (rows) with targets (columns)."""
-        images = ""
-        if self.images is not None:
-            fewest, most = np.min(np.asarray(self.images)), np.max(np.asarray(self.images))
-            images = f", {most} images" if fewest == most else f", {fewest} to {most} images"
-        title = f"{self.provenance.measure}, {len(self.names)} x {len(self.targets)}{images}"
+        title = ", ".join([self.provenance.measure, f"{len(self.names)} x {len(self.targets)}", *self.counts()])
         title += ", lower is more similar" if self.distance else ""
         return tables.matrix(title, on_host(self.values), self.names, self.targets)
+
+    def counts(self) -> list[str]:
+        """Numbers of images, and of pairs of images where maps lack some, as words."""
+        said = []
+        for what, counts in (("images", self.images), ("pairs", self.pairs)):
+            if counts is not None:
+                fewest, most = np.min(np.asarray(counts)), np.max(np.asarray(counts))
+                said.append(f"{most} {what}" if fewest == most else f"{fewest} to {most} {what}")
+        return said
 
     def to_pandas(self):
         """A DataFrame with sources as rows and targets as columns."""

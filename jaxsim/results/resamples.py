@@ -21,6 +21,14 @@ class FewResamples(UserWarning):
     """There are too few resamples for any hypothesis of the family to be rejected."""
 
 
+UNSCORED = "no score"
+"""Column with the numbers of resamples without a score."""
+
+
+def _cell(value: Any) -> str:
+    return str(value) if value.dtype.kind in "iu" else tables.number(float(value))
+
+
 def _wrong(found: "Resamples") -> str | None:
     if found.kind not in schemes.NAMED:
         return f"no scheme is named {found.kind!r}; there are {', '.join(schemes.NAMED)}"
@@ -74,6 +82,15 @@ class Resamples(Scores):
         """Optional capabilities of the scheme."""
         return declared(self.scheme, SchemeCapabilities)
 
+    def unscored(self) -> np.ndarray:
+        """Number of resamples in which an entry has no score, `(S, T)`.
+
+        A resample may hold too few different images, or only ones that a network tells apart by nothing (a class that
+        is rare). An entry without a score in any resample has no error, interval or p-value (NaN): the other resamples
+        are no sample of all that could have been drawn.
+        """
+        return np.isnan(on_host(self.values)).sum(-3)
+
     def spread(self) -> jax.Array:
         """Standard deviation over resamples `(S, T)`; DDS 2020, Table 4 reports this number for subsampling."""
         return statistics.spread(self.values)
@@ -91,6 +108,7 @@ class Resamples(Scores):
 
         Half-samples: on Fisher's scale, with the quantile of Student's t for the number of pairs less one; a score of 1
         has an interval of no width. Bootstraps: percentile. Subsamples and the jackknife: normal on the scaled error.
+        NaN where an entry has no score in some resample (`unscored`), and for a single resample or pair of halves.
 
         Raises:
             ValueError: permutations have none.
@@ -101,12 +119,16 @@ class Resamples(Scores):
         """Bias-corrected and accelerated interval `(2, S, T)` (Efron 1987) with the acceleration of a jackknife.
 
         Raises:
+            TypeError: `jackknife` is no record of resamples.
             ValueError: this is no bootstrap, or `jackknife` is none of the same networks.
         """
         self._refuse_all_but_bootstraps("BCa interval")
+        needed = "a BCa interval needs js.resample(..., js.Jackknife()) of the same networks and images"
+        if not isinstance(jackknife, Resamples):
+            raise TypeError(f"{needed}, not {type(jackknife).__name__}.")
         theirs, ours = ((r.names, r.targets, r.against, r.images) for r in (jackknife, self))
         if not jackknife.can.accelerates or theirs != ours:
-            raise ValueError("a BCa interval needs js.resample(..., js.Jackknife()) of the same networks and images.")
+            raise ValueError(f"{needed}.")
         ours, theirs = self.provenance.measure, jackknife.provenance.measure
         if ours != theirs:
             raise ValueError(f"a BCa interval needs a jackknife of the same measure: this is {ours}, that {theirs}.")
@@ -221,21 +243,25 @@ class Resamples(Scores):
         return statistics.two_factor(self.values, self.estimate, codes, key=key, images=self.images)
 
     def table(self, level: float = 0.95) -> tables.Table:
-        """Estimate, error and interval of every pair, or its p-value; a row a pair, most similar first."""
+        """Estimate, error and interval of every pair, or its p-value; a row a pair, most similar first.
+
+        Where any resample has no score of a pair, their numbers are a column too.
+        """
         columns = {k: on_host(v) for k, v in self._columns(level).items()}
         places = [(s, t) for s, t in np.ndindex(len(self.names), len(self.targets)) if not self.square or s < t]
         places.sort(key=lambda place: -np.nan_to_num(columns["estimate"][place], nan=-np.inf))
         shown = places[: tables.MOST_ROWS]
-        rows = [
-            [f"{self.names[s]} - {self.targets[t]}", *(tables.number(float(v[s, t])) for v in columns.values())]
-            for s, t in shown
-        ]
+        rows = [[f"{self.names[s]} - {self.targets[t]}", *(_cell(v[s, t]) for v in columns.values())] for s, t in shown]
         title = (
             f"{self.provenance.measure}, {len(self.names)} x {len(self.targets)}, {self.kind}, "
             f"{np.shape(self.values)[0]} resamples of {self.images} images"
         )
-        note = f"... {len(places)} pairs in all" if len(places) > len(shown) else ""
-        return tables.Table(title, ["", *columns], rows, note)
+        notes = [f"... {len(places)} pairs in all"] if len(places) > len(shown) else []
+        notes += [f"{UNSCORED}: resamples without a score; a pair with any has no error and no interval"] * (
+            UNSCORED in columns
+        )
+        notes += ["subsets of all images have no error and no interval"] * (self.size == self.images)
+        return tables.Table(title, ["", *columns], rows, "; ".join(notes))
 
     def to_xarray(self):
         """A DataArray with dimensions `resample`, `source` and `target`."""
@@ -245,13 +271,20 @@ class Resamples(Scores):
         return xr.DataArray(on_host(self.values), coords, ("resample", "source", "target"), self.provenance.measure)
 
     def to_pandas(self, level: float = 0.95):
-        """A DataFrame with one row an entry: source, target, estimate, error, low, high; or the p-value."""
+        """A DataFrame with one row an entry: source, target, estimate, error, low, high; or the p-value.
+
+        Where any resample has no score, their numbers too, see `unscored`.
+        """
         import pandas as pd
 
         index = pd.MultiIndex.from_product([self.names, self.targets], names=["source", "target"])
         return pd.DataFrame({k: on_host(v).ravel() for k, v in self._columns(level).items()}, index=index)
 
     def _columns(self, level):
+        unscored = self.unscored()
+        return self._inference(level) | ({UNSCORED: unscored} if unscored.any() else {})
+
+    def _inference(self, level):
         if self.can.null:
             return {"estimate": self.estimate, "p": self.p_value()}
         probability(level)
@@ -293,4 +326,4 @@ class Resamples(Scores):
 
     def _refuse_null(self, what):
         if self.can.null:
-            raise ValueError(f"there is no {what} for the scheme {self.kind}.")
+            raise ValueError(f"there is no {what} for the scheme {self.kind}; {schemes.WITH_INTERVALS}.")

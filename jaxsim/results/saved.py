@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import html
 import json
 import platform
 import textwrap
@@ -123,16 +124,19 @@ class Saved:
     """The record as a short table, for `print` and notebooks."""
 
     def __str__(self) -> str:
-        if any(isinstance(getattr(self, n), Tracer) for n in self._arrays):
-            return repr(self)
-        return self.table().to_text()
+        return self.table().to_text() if self._is_one() else repr(self)
+
+    def _is_one(self) -> bool:
+        """Whether this is one record with numbers: not traced, nor many of them that `vmap` stacked."""
+        arrays = [(getattr(self, n), shape) for n, shape in self._shapes.items() if getattr(self, n) is not None]
+        return not any(isinstance(a, Tracer) or np.ndim(a) != len(shape) for a, shape in arrays)
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{n}{np.shape(getattr(self, n))}" for n in self._arrays if getattr(self, n) is not None)
         return f"{type(self).__name__}({shapes})"
 
     def _repr_html_(self) -> str:
-        return self.table().to_html()
+        return self.table().to_html() if self._is_one() else f"<code>{html.escape(repr(self))}</code>"
 
     def plot(self, *args: Any, **options: Any) -> Any:
         """Draw the record with the function of `js.plotting` for its kind; arguments are that function's.

@@ -2,7 +2,8 @@
 
 `values` has shape `(B, ...)`, B resamples of scores, and `estimate` the shape `(...)` of the full-sample
 scores; mostly `(B, S, T)` and `(S, T)`. An entry that is NaN in any resample, or in the estimate, comes out
-as NaN, and no other entry does. Results keep the dtype of `values`.
+as NaN, and no other entry does: the resamples that have a score are no sample of all. One resample has no
+spread and no quantiles: NaN. Results keep the dtype of `values`.
 """
 
 import math
@@ -50,7 +51,10 @@ def subsample_error(values: ArrayLike, m: int, n: int) -> jax.Array:
         0.707107
     """
     if not 0 < m < n:
-        raise ValueError(f"a subset of m = {m} images out of n = {n} gives no standard error: it needs 0 < m < n.")
+        raise ValueError(
+            f"a subset of m = {m} images out of n = {n} gives no standard error: it needs 0 < m < n; "
+            "take smaller subsets, or js.HalfSamples()."
+        )
     return spread(values) * math.sqrt(m / (n - m))
 
 
@@ -238,14 +242,15 @@ def _acceleration(jackknife: jax.Array) -> jax.Array:
 
 
 def _quantile(values: jax.Array, probability: ArrayLike) -> jax.Array:
-    """Linear quantiles over the first axis; NaN where a resample is NaN."""
+    """Linear quantiles over the first axis; NaN where a resample is NaN, and of a single one."""
     last = values.shape[0] - 1
     position = jnp.broadcast_to(jnp.asarray(probability, values.dtype) * last, values.shape[1:])
     below = jnp.clip(jnp.floor(position), 0, last)
     ordered, index = jnp.sort(values, axis=0), below.astype(jnp.int32)[None]
     low = jnp.take_along_axis(ordered, index, axis=0)[0]
     high = jnp.take_along_axis(ordered, jnp.minimum(index + 1, last), axis=0)[0]
-    return jnp.where(jnp.isnan(values).any(axis=0), jnp.nan, low + (high - low) * (position - below))
+    unknown = jnp.isnan(values).any(axis=0) | (last == 0)
+    return jnp.where(unknown, jnp.nan, low + (high - low) * (position - below))
 
 
 def _normal_quantile(level: float) -> float:

@@ -24,9 +24,9 @@ class Agreement(NamedTuple):
         estimate: `()` agreement of the full-sample scores.
         values: `(B,)` agreement of the resamples, uncorrected.
         bias: `()` mean of `values` minus `estimate`.
-        corrected: `()` the center of the interval; `estimate - bias` where images are resampled.
+        corrected: `()` the center of the interval; `estimate - bias` where images are resampled, within [-1, 1].
         error: `()` standard error of `corrected`.
-        interval: `(2,)`.
+        interval: `(2,)`, within [-1, 1], where every correlation lies.
         percentile: `(2,)` plain percentile interval of `values`, for comparison; too low over images.
     """
 
@@ -143,7 +143,7 @@ def agreement_over_targets(
     plain = percentile_interval(values, level)
     stretches = [student_stretch(degrees, level) for degrees in range(kept.size)]
     wide = wider * jnp.array(stretches, per_target.dtype)[jnp.maximum(kept.sum() - 1, 0)]
-    interval = estimate + wide * (plain - estimate)
+    interval = _possible(estimate + wide * (plain - estimate))
     return Agreement(estimate, values, values.mean() - estimate, estimate, wider * spread(values), interval, plain)
 
 
@@ -194,8 +194,14 @@ def agreement_over_both(
 
 def _corrected(estimate, values, mean, error, level: float) -> Agreement:
     bias = mean - estimate
-    interval = normal_interval(estimate - bias, error, level)
-    return Agreement(estimate, values, bias, estimate - bias, error, interval, percentile_interval(values, level))
+    corrected = _possible(estimate - bias)
+    interval = _possible(normal_interval(corrected, error, level))
+    return Agreement(estimate, values, bias, corrected, error, interval, percentile_interval(values, level))
+
+
+def _possible(correlation):
+    """Cut to [-1, 1]: neither a correction of bias nor a normal interval knows of the ends."""
+    return jnp.clip(correlation, -1, 1)
 
 
 @functools.partial(jax.jit, static_argnames=("correlation", "nested"))
