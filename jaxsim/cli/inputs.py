@@ -17,7 +17,7 @@ ROWS = 30
 """Rows of a table that are printed at most."""
 BUILT_IN = "rooms"
 """Stands for the transfer measured in the built-in world, in place of a file with a matrix."""
-_MATRIX_FILES = (".csv", ".tsv", ".pkl", ".pickle")
+_MATRIX_FILES = (".csv", ".tsv", ".txt", ".pkl", ".pickle")
 
 
 def read_measures(arguments: Namespace, *, maps: bool = False) -> dict[str, Any]:

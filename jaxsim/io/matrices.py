@@ -34,6 +34,7 @@ TASKONOMY_17 = (
 )
 """The 17 Taskonomy tasks that DDS compares, in the order of its code (Dwivedi et al. 2020)."""
 
+_TABLES = (".csv", ".tsv", ".txt")
 Labeled = tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]
 Named = tuple[np.ndarray, list[str], list[str]]
 
@@ -79,7 +80,8 @@ def read_matrix(path: str | Path, key: str | None = None) -> Labeled:
     * `.pkl`, `.pickle`: a dict of `source__target` -> number, as Taskonomy releases its affinities and win rates, read
       through an allow-list. Keys of higher order (`source1__source2__target`) are left out; a pair without a key is
       NaN. Tasks are in the order of `TASKONOMY_17`, then all others by name;
-    * `.csv`, `.tsv`: as `write_csv_matrix` writes it, separated by commas, semicolons or tabs; an empty cell is NaN;
+    * `.csv`, `.tsv`, `.txt`: as `write_csv_matrix` writes it, separated by commas, semicolons, tabs or spaces; an empty
+      cell is NaN;
     * `.npz`: a two-axis entry with its names in `KEY__sources` and `KEY__targets`, in `names` (and `targets` where the
       columns differ), in `tasks`, or in a saved record. `key` says which entry; by default `values`, or the only
       two-axis entry.
@@ -106,11 +108,12 @@ def read_matrix(path: str | Path, key: str | None = None) -> Labeled:
         raise FileNotFoundError(f"{path} is not there or is not a file.")
     if suffix == ".npz":
         return _checked(path, *_from_npz(path, read_npz(path), key))
-    if suffix not in (".csv", ".tsv", ".pkl", ".pickle"):
-        raise ValueError(f"{path} has the unknown suffix {suffix!r}: matrices are read from .npz, .csv, .tsv, .pkl.")
+    if suffix not in (*_TABLES, ".pkl", ".pickle"):
+        known = ", ".join((".npz", *_TABLES, ".pkl"))
+        raise ValueError(f"{path} has the unknown suffix {suffix!r}: matrices are read from {known}.")
     if key is not None:
         raise ValueError(f"{path} holds one matrix, so there is no entry {key!r} to choose.")
-    return _checked(path, *(_from_csv(path) if suffix in (".csv", ".tsv") else _from_pickle(path)))
+    return _checked(path, *(_from_csv(path) if suffix in _TABLES else _from_pickle(path)))
 
 
 def _checked(path: Path, values: np.ndarray, names: Iterable[str], targets: Iterable[str]) -> Labeled:
