@@ -360,7 +360,7 @@ def test_evaluate_with_resamples_gives_three_intervals_each_way(path, out, tmp_p
     capsys.readouterr()
     assert main([*argv, "--out", str(out / "e")]) == 0
     assert "images and targets" in capsys.readouterr().out
-    rows = list(csv.DictReader((out / "e" / "intervals.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((out / "e" / "agreement_intervals.csv").read_text().splitlines()))
     assert [r["diagonal"] for r in rows] == ["with"] * 3 + ["without"] * 3
     assert all(float(r["low"]) < float(r["high"]) for r in rows)
     assert main([*argv, "--json"]) == 0
@@ -486,6 +486,39 @@ def refused(argv, capsys, *words):
         assert word in lines[0]
 
 
+JACKKNIFE, NULL, MATRIX = "bootstrap FEATURES --scheme jackknife", "--scheme permutation", "taxonomy m.csv"
+IDLE = {
+    "affinity FEATURES --stack --out OUT": "--stack has no effect without an npy file or a tensor of PyTorch",
+    "affinity FEATURES --no-stack --out OUT": "--no-stack has no effect without an npy file",
+    "affinity FEATURES --per-image --stack --out OUT": "--stack has no effect with --per-image",
+    "affinity FEATURES --align --out OUT": "--align has no effect without image ids",
+    "affinity x.csv --channels first --out OUT": "--channels has no effect on features of two axes",
+    "affinity FEATURES --measure pearson --channels last --out OUT": "--channels has no effect on maps",
+    "bootstrap FEATURES --align --out OUT": "--align has no effect without image ids",
+    f"{JACKKNIFE} --resamples 9 --out OUT": "--resamples has no effect with --scheme jackknife",
+    f"{JACKKNIFE} --seed 0 --out OUT": "--seed has no effect with --scheme jackknife",
+    f"bootstrap FEATURES {NULL} --level 0.9 --out OUT": "--level has no effect with --scheme permutation",
+    f"bootstrap FEATURES {NULL} --target amber_1 --out OUT": "--target has no effect with --scheme permutation",
+    f"{MATRIX} --ids i --out OUT": "--ids has no effect on m.csv, a matrix of scores",
+    f"{MATRIX} --align --out OUT": "--align has no effect on m.csv",
+    f"{MATRIX} --memory 1 --out OUT": "--memory has no effect on m.csv",
+    f"{MATRIX} --x64 --out OUT": "--x64 has no effect on m.csv",
+    f"{MATRIX} --no-stack --out OUT": "--no-stack has no effect on m.csv",
+    f"{MATRIX} --per-image --out OUT": "--per-image has no effect on m.csv",
+    f"{MATRIX} --channels first --out OUT": "--channels has no effect on m.csv",
+    "taxonomy FEATURES --distance --out OUT": "--distance has no effect on features",
+    "evaluate m.csv m.csv --seed 0": "--seed has no effect without --resamples",
+    "evaluate m.csv m.csv --level 0.9": "--level has no effect without --resamples",
+    "evaluate m.csv m.csv --overwrite": "--overwrite has no effect without --out",
+    "evaluate m.csv m.csv --spreadsheet": "--spreadsheet has no effect without --out",
+    "evaluate m.csv m.csv --format pdf": "--format has no effect without --out",
+    "demo --made-up --images 9 --out OUT": "--images has no effect with --made-up",
+    "taxonomy m.csv --spreadsheet --out OUT": "--spreadsheet",
+    "bootstrap FEATURES --seed 1 --seed 2 --out OUT": "--seed is given twice",
+    "affinity FEATURES --ids a --ids b --out OUT": "--ids is given twice",
+}
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
@@ -508,9 +541,13 @@ def refused(argv, capsys, *words):
         (["taxonomy", "nowhere", "--out", "OUT"], ("nowhere",)),
         (["evaluate", "nowhere.csv", "nowhere.csv"], ("nowhere.csv",)),
         (["evaluate", "FEATURES", "FEATURES"], ("features.npz",)),
+        *[(command.split(), (said,)) for command, said in IDLE.items()],
     ],
 )
-def test_bad_usage(argv, words, path, out, capsys):
+def test_bad_usage(argv, words, path, out, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    matrix(tmp_path / "m.csv", np.eye(2), ("a", "b"))
+    np.savetxt(tmp_path / "x.csv", np.eye(3), delimiter=",")
     whole = [{"FEATURES": path, "OUT": str(out)}.get(word, word) for word in argv]
     refused(whole, capsys, *words)
     assert not out.exists()

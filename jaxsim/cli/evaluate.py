@@ -12,10 +12,10 @@ With --resamples, made by `jaxsim bootstrap --scheme bootstrap`, the mean gets i
 shown and corrected), over targets, and over both; each says what it conditions on.
 
 Writes to DIR, if --out is given:
-  agreement.csv   the table
-  agreement.npz   the record without the diagonal; jaxsim.load reads it
-  agreement.png   the correlation for each target, over all sources and without the target's own network
-  intervals.csv   the intervals, with --resamples
+  agreement.csv             the table
+  agreement.npz             the record without the diagonal; jaxsim.load reads it
+  agreement.png             the correlation for each target, over all sources and without the target's own network
+  agreement_intervals.csv   the intervals, with --resamples
 
 Examples:
   jaxsim evaluate results/affinity.npz transfer.csv
@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from jaxsim import evaluation, measures, plotting
-from jaxsim.cli.arguments import add_draws, add_output
+from jaxsim.cli.arguments import add_draws, add_output, draws, refuse
 from jaxsim.cli.inputs import read_affinity, read_resamples
 from jaxsim.cli.output import report, save_figure, staged, table, write_rows
 
@@ -54,7 +54,17 @@ def add_arguments(command: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Compare with and without the diagonal, with intervals if resamples are given."""
-    names = ["agreement.csv", "agreement.npz", "agreement.png", *(["intervals.csv"] if arguments.resamples else [])]
+    if not arguments.resamples:
+        refuse(arguments, "without --resamples, which gives intervals", "seed", "level")
+    if not arguments.out:
+        refuse(arguments, "without --out", "overwrite", "spreadsheet", "format")
+    draws(arguments)
+    names = [
+        "agreement.csv",
+        "agreement.npz",
+        "agreement.png",
+        *(["agreement_intervals.csv"] if arguments.resamples else []),
+    ]
     names = names if arguments.out else []
     with staged(arguments, names) if arguments.out else contextlib.nullcontext() as out:
         affinity = read_affinity(arguments.affinity, arguments.affinity_key, distance=arguments.distance)
@@ -72,7 +82,7 @@ def run(arguments: Namespace) -> None:
             title = f"{measures.title_of(affinity.provenance.measure)}: does it predict transfer?"
             save_figure(arguments, plotting.column_correlations(shown, title=title), out / "agreement.png")
             if intervals:
-                write_rows(out / "intervals.csv", *_interval_rows(intervals))
+                write_rows(out / "agreement_intervals.csv", *_interval_rows(intervals))
     lists = [{k: v for k, v in one.to_json().items() if k != "draws"} for one in intervals]
     values = {"with_diagonal": whole.to_json(), "without_diagonal": without.to_json(), "intervals": lists}
     lines = [table(header, [*rows, _mean_row(whole, without)]), _caption(without)]

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from jaxsim import extras, io, measures, results
+from jaxsim.cli.arguments import refuse
 from jaxsim.cli.output import note
 from jaxsim.evaluation import load_truth
 from jaxsim.results import Affinity
+from jaxsim.results.matrices import image_count
 
 ROWS = 30
 """Rows of a table that are printed at most."""
@@ -75,20 +77,61 @@ def read_ids(path: str | Path) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def read_set(arguments: Namespace, paths: Sequence[str], ids: str | None = None) -> tuple[dict[str, np.ndarray], Any]:
+def read_sets(arguments: Namespace, paths: Sequence[str], against: Sequence[str] | None, maps: bool) -> tuple:
+    """Features or `maps` at the paths with their image ids, and the same of `against` or None twice.
+
+    Raises:
+        ValueError: an option has no effect on these files.
+    """
+    if arguments.per_image:
+        refuse(arguments, "with --per-image", "stack")
+    found = _read_set(arguments, paths, maps, arguments.ids)
+    others = _read_set(arguments, against, maps) if against else (None, None)
+    arrays = [*found[0].values(), *(others[0] or {}).values()]
+    if not any(map(_may_be_stack, [*_listed(paths), *_listed(against or ())])):
+        refuse(arguments, "without an npy file or a tensor of PyTorch", "stack")
+    if maps or not any(x.ndim > 2 for x in arrays):
+        refuse(arguments, "on maps" if maps else "on features of two axes", "channels")
+    if found[1] is None and others[1] is None:
+        refuse(arguments, "without image ids", "align")
+    return *found, *others
+
+
+def _listed(paths: str | Sequence[str]) -> list[str]:
+    return [paths] if isinstance(paths, str) else list(paths)
+
+
+def _may_be_stack(path: str) -> bool:
+    return Path(path).is_dir() or Path(path).suffix.lower() in (".npy", ".pt", ".pth")
+
+
+def _read_set(
+    arguments: Namespace, paths: Sequence[str], maps: bool, ids: str | None = None
+) -> tuple[dict[str, np.ndarray], Any]:
     """Features by name, in float64 if asked for, and their image ids if the files or --ids give any.
 
     Prints how they were read.
     """
-    paths = [paths] if isinstance(paths, str) else list(paths)
+    paths = _listed(paths)
     features, own = io.read_features(paths, stack=arguments.stack, per_image=arguments.per_image)
-    note(arguments, f"{', '.join(paths)}: {io.describe_shapes(features)}")
+    note(arguments, f"{', '.join(paths)}: {_describe(features, maps)}")
     if len(paths) > 1:
         for name, x in list(features.items())[:ROWS]:
-            note(arguments, f"  {name}: {io.describe_shapes({name: x})}")
+            note(arguments, f"  {name}: {_describe({name: x}, maps)}")
+        if len(features) > ROWS:
+            note(arguments, f"  ... and {len(features) - ROWS} more")
+    if ids is not None and own is not None:
+        note(arguments, f"--ids {ids} replaces the image ids of {', '.join(paths)}")
     if arguments.x64:
         features = {name: x.astype(np.float64) if _real(x) else x for name, x in features.items()}
     return features, own if ids is None else read_ids(ids)
+
+
+def _describe(features: dict[str, np.ndarray], maps: bool) -> str:
+    if not maps:
+        return io.describe_shapes(features)
+    sizes = sorted({x.shape[-1] if x.ndim > 1 else image_count(x.size) or 0 for x in features.values()})
+    return f"{len(features)} map{'s' * (len(features) != 1)} of {' or '.join(map(str, sizes))} images"
 
 
 def _real(x: np.ndarray) -> bool:

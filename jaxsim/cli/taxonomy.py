@@ -24,7 +24,7 @@ from argparse import ArgumentParser, Namespace
 
 from jaxsim import plotting, taxonomy
 from jaxsim.cli.affinity import score
-from jaxsim.cli.arguments import add_computing, add_measures, add_output, add_reading, count
+from jaxsim.cli.arguments import add_computing, add_measures, add_output, add_reading, count, refuse
 from jaxsim.cli.inputs import is_matrix, read_affinity, read_measure, read_resamples
 from jaxsim.cli.output import report, save_figure, staged
 from jaxsim.results import Affinity
@@ -45,7 +45,7 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--clusters", type=count, metavar="K", help="also list K clusters")
     add_reading(command)
     add_computing(command)
-    add_output(command)
+    add_output(command, tables=False)
 
 
 def run(arguments: Namespace) -> None:
@@ -76,8 +76,11 @@ def _affinity(arguments: Namespace) -> Affinity:
         ValueError: a measure is given for a matrix of scores.
     """
     if not is_matrix(arguments.input, arguments.key):
+        refuse(arguments, "on features; it is for a matrix", "distance")
         label, measure = read_measure(arguments, maps=True)
         return score(arguments, [arguments.input], {label: measure})[label]
     if arguments.measure:
         raise ValueError(f"{arguments.input} is already a matrix of scores; leave out --measure.")
+    how = ("ids", "align", "memory", "x64", "stack", "per_image", "channels")
+    refuse(arguments, f"on {arguments.input}, a matrix of scores; it is for features", *how)
     return read_affinity(arguments.input, arguments.key, distance=arguments.distance)

@@ -209,6 +209,10 @@ def _filled(
     keys = {name: there.get(naming.key(name), place.prefix + naming.key(name)) for name in slots}
     used = set(keys.values())
     rest = [key for key in tensors if key not in used]
+    idle = [one for one in leave_out if not fnmatch.filter(rest, one)]
+    if idle:
+        text = f"{source}: leave_out (--leave-out) {', '.join(map(repr, idle))} matches no tensor that is left over."
+        warnings.warn(text, UserWarning, stacklevel=3)
     reasons = {key: _reason(key, place, leave_out) for key in rest}
     values = {name: tensors[key] for name, key in keys.items() if key in tensors}
     problems = {
