@@ -341,12 +341,26 @@ def test_distances_are_said_by_a_flag(tmp_path, out, capsys):
     )
     assert main(["evaluate", distances, truth, "--distance", "--json"]) == 0
     printed = capsys.readouterr()
-    assert printed.err == ""
+    assert "warning" not in printed.err
+    assert "d.csv: 7 sources x 7 targets of distances, lower is more similar" in printed.err
     assert json.loads(printed.out)["with_diagonal"]["mean"] == pytest.approx(1)
     assert main(["evaluate", truth, distances, "--loss", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["with_diagonal"]["mean"] == pytest.approx(1)
     assert main(["taxonomy", distances, "--distance", "--out", str(out)]) == 0
     assert "warning" not in capsys.readouterr().err
+
+
+def test_networks_in_one_matrix_alone_are_named(tmp_path, capsys):
+    values = np.random.default_rng(0).random((5, 5))
+    some, all_ = (
+        matrix(tmp_path / "s.csv", values[:4, :4], tuple("abcd")),
+        matrix(tmp_path / "a.csv", values, tuple("abcde")),
+    )
+    assert main(["evaluate", some, all_]) == 0
+    assert f"left out, as in {all_} alone: e" in capsys.readouterr().err
+    assert main(["evaluate", all_, some, "--subset"]) == 0
+    assert f"left out, as in {all_} alone: e" in capsys.readouterr().err
+    refused(["evaluate", str(tmp_path), some], capsys, "is a folder", "In it are: a.csv, s.csv")
 
 
 @pytest.mark.slow
@@ -756,6 +770,20 @@ def test_unexpected_errors_are_raised(path, out, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         main(["affinity", path, "--out", str(out)])
     assert not out.exists()
+
+
+def test_options_of_the_library_are_said_as_flags():
+    from jaxsim.cli import _with_flags
+
+    assert _with_flags('say channels="first", or pass stack=False.') == "say --channels first, or give --no-stack."
+
+
+def test_maps_are_said_to_be_maps(tmp_path, out, capsys, features):
+    rows = dict(zip("abc", np.random.default_rng(0).random((3, 45)), strict=True))
+    path = str(io.write_npz(tmp_path / "m.npz", rows))
+    assert main(["affinity", path, "--measure", "pearson", "--out", str(out)]) == 0
+    assert "m.npz: 3 maps of 10 images" in capsys.readouterr().err
+    refused(["bootstrap", path, "--measure", "pearson", "--out", str(out / "b")], capsys, "(--scheme bootstrap)")
 
 
 def test_warnings_are_lines_on_standard_error(tmp_path, capsys):

@@ -33,8 +33,10 @@ import numpy as np
 
 from jaxsim import evaluation, measures, plotting
 from jaxsim.cli.arguments import add_draws, add_output, draws, refuse
-from jaxsim.cli.inputs import read_affinity, read_resamples
-from jaxsim.cli.output import report, save_figure, staged, table, write_rows
+from jaxsim.cli.inputs import describe_matrix, read_affinity, read_resamples
+from jaxsim.cli.output import note, report, save_figure, staged, table, write_rows
+from jaxsim.io.files import few
+from jaxsim.results import Affinity
 
 
 def add_arguments(command: ArgumentParser) -> None:
@@ -69,6 +71,7 @@ def run(arguments: Namespace) -> None:
     with staged(arguments, names) if arguments.out else contextlib.nullcontext() as out:
         affinity = read_affinity(arguments.affinity, arguments.affinity_key, distance=arguments.distance)
         truth = read_affinity(arguments.truth, arguments.key, distance=arguments.loss)
+        _say(arguments, affinity, truth)
         whole, without = (
             evaluation.evaluate(affinity, truth, diagonal=diagonal, subset=arguments.subset)
             for diagonal in (True, False)
@@ -87,6 +90,17 @@ def run(arguments: Namespace) -> None:
     values = {"with_diagonal": whole.to_json(), "without_diagonal": without.to_json(), "intervals": lists}
     lines = [table(header, [*rows, _mean_row(whole, without)]), _caption(without)]
     report(arguments, "\n".join([*lines, *_interval_lines(intervals)]), values, names)
+
+
+def _say(arguments: Namespace, affinity: Affinity, truth: Affinity) -> None:
+    """Print how the matrices were read, and which networks only one of them has."""
+    note(arguments, f"{arguments.affinity}: {describe_matrix(affinity)}")
+    note(arguments, f"{arguments.truth}: {describe_matrix(truth).replace('more similar', 'better')}")
+    both = ((arguments.affinity, affinity, truth), (arguments.truth, truth, affinity))
+    for path, one, other in both if arguments.subset or set(affinity.names) <= set(truth.names) else ():
+        only = [n for n in dict.fromkeys([*one.names, *one.targets]) if n not in {*other.names, *other.targets}]
+        if only:
+            note(arguments, f"left out, as in {path} alone: {few(only)}")
 
 
 def _intervals(arguments: Namespace, affinity: Any, truth: Any) -> list[Any]:

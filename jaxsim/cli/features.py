@@ -16,6 +16,7 @@ Unfinished features are in DIR.part. After an error, Ctrl-C or a kill, run the s
 an unreadable picture may be repaired or removed first, and --skip-damaged names all of them and goes on without.
 Links to folders are followed; files that are no pictures are counted and named. Photographs in a plain
 folder are turned upright as their EXIF orientation says; pictures of datasets stay as their labels are.
+Transparency is dropped, gray is repeated, CMYK becomes RGB; animations and pictures of 16 bits are refused.
 Memory use does not grow with the number of pictures.
 
 Examples:

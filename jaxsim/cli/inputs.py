@@ -169,9 +169,18 @@ def read_affinity(path: str | Path, key: str | None = None, *, distance: bool = 
         with extras.needed("the built-in world needs"):
             from jaxsim.studies.rooms import world
         return world.load_truth().matrix(key or "affinity")
+    if Path(path).is_dir():
+        inside = ", ".join(sorted(file.name for file in Path(path).iterdir() if is_matrix(file, None))) or "none"
+        raise ValueError(f"{path} is a folder; give a file with a matrix. In it are: {inside}.")
     if Path(path).suffix.lower() != ".npz" or key is not None or not is_matrix(path, key):
         return load_truth(path, key)
     return read_record(path, "Affinity")
+
+
+def describe_matrix(matrix: Affinity) -> str:
+    """Size and meaning of a matrix in words."""
+    held = "distances, lower is more similar" if matrix.distance else "scores, higher is more similar"
+    return f"{len(matrix.names)} sources x {len(matrix.targets)} targets of {held}"
 
 
 def read_record(path: str | Path, kind: str) -> Any:
@@ -185,7 +194,9 @@ def read_record(path: str | Path, kind: str) -> Any:
         raise FileNotFoundError(f"{path} does not exist or is not a file.")
     record = results.load(path)
     if type(record).__name__ != kind:
-        raise ValueError(f"{path} has a record of the kind {type(record).__name__}, not {kind}.")
+        made = {"Affinity": "affinity", "Resamples": "bootstrap"}[kind]
+        found = type(record).__name__
+        raise ValueError(f"{path} has a record of the kind {found}, not {kind}; `jaxsim {made}` writes one.")
     return record
 
 
@@ -216,6 +227,7 @@ def read_encoders(paths: Sequence[str], flag: str) -> dict[str, dict[str, Any]]:
         found = models.from_safetensors(path)
         twice = sorted(name for name in found if any(name in other for other in files.values()))
         if twice:
-            raise ValueError(f"{flag} {path} has an encoder {twice[0]!r}, and so does another file.")
+            text = f"{flag} {path} has an encoder {twice[0]!r}, and so does another file"
+            raise ValueError(f"{text}; `jaxsim convert --name` gives another name.")
         files[path] = found
     return files

@@ -25,8 +25,8 @@ from argparse import ArgumentParser, Namespace
 from jaxsim import plotting, taxonomy
 from jaxsim.cli.affinity import score
 from jaxsim.cli.arguments import add_computing, add_measures, add_output, add_reading, count, refuse
-from jaxsim.cli.inputs import is_matrix, read_affinity, read_measure, read_resamples
-from jaxsim.cli.output import report, save_figure, staged
+from jaxsim.cli.inputs import describe_matrix, is_matrix, read_affinity, read_measure, read_resamples
+from jaxsim.cli.output import note, report, save_figure, staged
 from jaxsim.results import Affinity
 
 FILES = ("taxonomy.npz", "taxonomy.txt", "taxonomy.png", "heatmap.png")
@@ -83,4 +83,6 @@ def _affinity(arguments: Namespace) -> Affinity:
         raise ValueError(f"{arguments.input} is already a matrix of scores; leave out --measure.")
     how = ("ids", "align", "memory", "x64", "stack", "per_image", "channels")
     refuse(arguments, f"on {arguments.input}, a matrix of scores; it is for features", *how)
-    return read_affinity(arguments.input, arguments.key, distance=arguments.distance)
+    found = read_affinity(arguments.input, arguments.key, distance=arguments.distance)
+    note(arguments, f"{arguments.input}: {describe_matrix(found)}")
+    return found

@@ -88,14 +88,17 @@ def read_features(
     if not paths:
         raise ValueError("there is no file or folder to read features from.")
     alone = len(paths) == 1
-    read = {one: _read_per_image(one) if per_image else _read_one(one, stack, alone) for one in paths}
+    read, stacked = {}, False
+    for one in paths:
+        *read[one], stacked = (*_read_per_image(one), False) if per_image else _read_one(one, stack, alone)
     if len(read) < len(paths):
         raise ValueError(f"{Counter(paths).most_common(1)[0][0]} is given twice.")
     if alone:
         features, ids = read[paths[0]]
     else:
         features, ids = _join(read)
-    _warn_of_few_images(features, paths, per_image)
+    if not (alone and stacked):  # of a stack, _unstack has said so
+        _warn_of_few_images(features, paths, per_image)
     return features, ids
 
 
@@ -121,7 +124,7 @@ def _range(sizes: Sequence[Any]) -> str:
 
 def _warn_of_few_images(features: Mapping[str, np.ndarray], paths: list[Path], per_image: bool) -> None:
     fewest = min((len(x) for x in features.values() if x.ndim), default=0)
-    if len(features) <= fewest or "network_0" in features:  # a stack, of which _unstack has said so
+    if len(features) <= fewest:
         return
     where = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and others"
     remedy = "" if per_image else "; if every array holds one image, pass per_image=True"
@@ -153,18 +156,19 @@ def _labels(paths: list[Path]) -> list[str]:
     return ["/".join(p.absolute().parts[1:]) for p in paths]
 
 
-def _read_one(path: Path, stack: bool | None, alone: bool) -> tuple[dict[str, np.ndarray], Ids]:
+def _read_one(path: Path, stack: bool | None, alone: bool) -> tuple[dict[str, np.ndarray], Ids, bool]:
+    """The networks of a file or folder with their ids, and whether they are a stack."""
     if not path.exists():
         raise FileNotFoundError(f"{path} is not there.")
     if path.is_dir():
-        features, own = _read_folder(path, bool(stack))
+        (features, own), stacked = _read_folder(path, bool(stack)), False
         shared = _ids_in(path)
     else:
-        features, own = _read_file(path, stack=stack if stack is not None or alone else False)
+        features, own, stacked = _read_file(path, stack=stack if stack is not None or alone else False)
         shared = _ids_in(path.parent)
     if not features:
         raise ValueError(f"{path} holds no features.")
-    return features, _combine(path, list(features), own, shared)
+    return features, _combine(path, list(features), own, shared), stacked
 
 
 def _read_per_image(folder: Path) -> tuple[dict[str, np.ndarray], Ids]:
@@ -206,7 +210,7 @@ def _read_folder(folder: Path, stack: bool) -> tuple[dict[str, np.ndarray], dict
     features: dict[str, np.ndarray] = {}
     ids: dict[str, ImageIds] = {}
     for file in _feature_files(folder, tuple(_READERS)) or _no_files(folder):
-        arrays, own = _read_file(file, stack=stack)
+        arrays, own, _ = _read_file(file, stack=stack)
         for key, values in arrays.items():
             name = file.stem if len(arrays) == 1 else f"{file.stem}/{key}"
             if name in features:
@@ -256,8 +260,8 @@ def _known() -> str:
 
 def _read_file(
     path: Path, *, stack: bool | None, name: str | None = None
-) -> tuple[dict[str, np.ndarray], dict[str, ImageIds]]:
-    """The arrays of one file by key and, by the same keys, the ids that the file gives them.
+) -> tuple[dict[str, np.ndarray], dict[str, ImageIds], bool]:
+    """The arrays of one file by key, by the same keys the ids that the file gives them, and whether they are a stack.
 
     `stack` is that of `read_features`; `name` is for an array without one, the stem by default.
     """
@@ -274,8 +278,11 @@ def _read_file(
     _leave_out(path, arrays)
     if list(arrays) == [""]:
         stack = stack if path.suffix.lower() in _STACKS else False
-        arrays = _unstack(path, arrays[""], stack) or {path.stem if name is None else name: arrays[""]}
-    return arrays, {label: own for label in arrays if (own := _nearest(label, ids)) is not None}
+        stacked = _unstack(path, arrays[""], stack)
+        arrays = stacked or {path.stem if name is None else name: arrays[""]}
+    else:
+        stacked = {}
+    return arrays, {label: own for label in arrays if (own := _nearest(label, ids)) is not None}, bool(stacked)
 
 
 def _npy(path: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Matrices of sources by targets with their names: transfer ground truth in, labeled CSV out."""
 
 import csv
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -78,8 +79,8 @@ def read_matrix(path: str | Path, key: str | None = None) -> Labeled:
     `path` may be
 
     * `.pkl`, `.pickle`: a dict of `source__target` -> number, as Taskonomy releases its affinities and win rates, read
-      through an allow-list. Keys of higher order (`source1__source2__target`) are left out; a pair without a key is
-      NaN. Tasks are in the order of `TASKONOMY_17`, then all others by name;
+      through an allow-list. Keys of higher order (`source1__source2__target`) are left out, which a warning counts; a
+      pair without a key is NaN. Tasks are in the order of `TASKONOMY_17`, then all others by name;
     * `.csv`, `.tsv`, `.txt`: as `write_csv_matrix` writes it, separated by commas, semicolons, tabs or spaces; an empty
       cell is NaN;
     * `.npz`: a two-axis entry with its names in `KEY__sources` and `KEY__targets`, in `names` (and `targets` where the
@@ -145,6 +146,9 @@ def _from_pickle(path: Path) -> Named:
             scores[parts[0], parts[1]] = float(value)
     if not scores:
         raise ValueError(f"{path} holds keys with several sources only, none of the form 'source__target'.")
+    if more := len(table) - len(scores):
+        text = f"{path}: left out {more} of {len(table)} scores, which are of several sources together."
+        warnings.warn(text, UserWarning, stacklevel=5)
     names, targets = (_task_order({pair[axis] for pair in scores}) for axis in (0, 1))
     return np.array([[scores.get((s, t), np.nan) for t in targets] for s in names]), names, targets
 

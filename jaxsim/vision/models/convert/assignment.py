@@ -24,7 +24,8 @@ SHOWN = 5
 """Tensors of each kind that an error lists."""
 WRAPPED = re.compile(r"(?<=[./])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 """Parts that wrappers add inside names; those before all names are found as their prefix."""
-SECOND = re.compile(r"(?<![a-z])(ema|swa|avg|averaged|student|momentum|target|encoder_k|key)(?![a-z])")
+_SECOND = "ema|swa|avg|averaged|student|momentum|target|encoder_k|key|exponentialmovingaverage"
+SECOND = re.compile(rf"(?<![a-z])({_SECOND})(?![a-z])")
 """Words of sets of weights that are not the first choice where a checkpoint has several."""
 
 

@@ -10,6 +10,8 @@ from jaxsim.io.containers import read_safetensors
 from jaxsim.io.torch_files import array_of, read_torch
 from jaxsim.vision.models.convert.tensorflow_checkpoint import Bundle, bundle_prefix
 
+_AVERAGE = "/ExponentialMovingAverage"
+
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Mapping[str, np.ndarray]], tuple[str, ...]]:
     """Read the tensors of a checkpoint by name, unchanged, in each of its entries.
@@ -19,8 +21,8 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Mapping[str, np.ndarray
             file that `torch.save` wrote, read with `weights_only=True` so that no code in it runs.
 
     Returns:
-        Tensors by entry: '' for the whole file, else keys of nested dicts, such as 'state_dict' or 'model/ema'; and
-        names of what is not tensors.
+        Tensors by entry: '' for the whole file, else keys of nested dicts, such as 'state_dict' or 'model/ema', or
+        'ExponentialMovingAverage' for the averages of TensorFlow; and names of what is not tensors.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -29,12 +31,37 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Mapping[str, np.ndarray
     """
     path = Path(path)
     if bundle_prefix(path) != path or Path(f"{path}.index").is_file():
-        return {"": Bundle(path)}, ()
+        return _averages_apart(Bundle(path)), ()
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist or is not a file.")
     if path.suffix == ".safetensors":
-        return {"": read_safetensors(path)}, ()
+        return _averages_apart(read_safetensors(path)), ()
     return _entries(path, read_torch(path))
+
+
+def _averages_apart(tensors: Mapping[str, np.ndarray]) -> dict[str, Mapping[str, np.ndarray]]:
+    """Moving averages that TensorFlow stores beside the weights, as an entry; what has none is in both."""
+    raw = {key: key for key in tensors if not key.endswith(_AVERAGE)}
+    averaged = {key.removesuffix(_AVERAGE): key for key in tensors if key.endswith(_AVERAGE)}
+    if not averaged:
+        return {"": tensors}
+    return {"": _Renamed(tensors, raw), _AVERAGE[1:]: _Renamed(tensors, raw | averaged)}
+
+
+class _Renamed(Mapping[str, np.ndarray]):
+    """Tensors under other names, each read when it is asked for."""
+
+    def __init__(self, tensors: Mapping[str, np.ndarray], names: Mapping[str, str]):
+        self._tensors, self._names = tensors, names
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        return self._tensors[self._names[key]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _entries(path: Path, whole: Any) -> tuple[dict[str, Mapping[str, np.ndarray]], tuple[str, ...]]:
