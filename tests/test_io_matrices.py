@@ -155,6 +155,7 @@ RELEASED = ("affinities_all_affinities", "winrates_wins_vs_pixels", "winrates_wi
 
 
 @needs_transfer
+@pytest.mark.filterwarnings("ignore:.* which are of several sources")
 @pytest.mark.parametrize("size", ["", "_16k", "_1k"])
 @pytest.mark.parametrize("name", RELEASED)
 def test_released_pickles_are_the_decoded_matrices(name, size):

@@ -20,6 +20,7 @@ from jaxsim.plotting.canvas import (
     place,
     shifts,
     text_width,
+    wrapped,
 )
 from jaxsim.plotting.dendrograms import draw_tree
 from jaxsim.results import Affinity
@@ -52,12 +53,16 @@ def _color(labels: Any, groups: Mapping[str, str]) -> None:
         label.set_color(colors[label.get_text()[-1]])
 
 
-def _key(axes: Any, groups: Mapping[str, str], left: float, top: float) -> None:
-    """Draw the names of groups with their signs; `left` and `top` are inches from the figure's lower left corner."""
+def _key(axes: Any, groups: Mapping[str, str], left: float, top: float, only: str | None = None) -> None:
+    """Draw the names of groups, or one of them, with their signs.
+
+    `left` and `top` are inches from the figure's lower left corner.
+    """
     figure = axes.get_figure()
     width, height = figure.get_size_inches()
     signs = _signs(groups)
-    for i, (group, color) in enumerate(colors_of(groups.values()).items()):
+    colors = colors_of(groups.values())
+    for i, (group, color) in enumerate((colors if only is None else {only: colors[only]}).items()):
         at = (left / width, (top - 0.16 * i) / height)
         figure.text(*at, f"{signs[group]} {group}", fontsize=8, color=color, va="top", parse_math=False)
 
@@ -193,8 +198,10 @@ def side_by_side(
     names: Sequence[str], panels: Mapping[str, Sequence[float | None]], groups: Mapping[str, str]
 ) -> "Figure":
     """Draw points in panels side by side, a row per name, with names in the colors of their groups."""
-    wide, gap = 1.75, 0.25
-    figure, first = labeled_rows(_signed(names, groups), wide, right=(wide + gap) * (len(panels) - 1) + 1.1)
+    wide, gap = 1.05, 0.15
+    signs = {group: text_width([group], 8) + 0.35 for group in colors_of(groups.values())}
+    right = max((wide + gap) * (len(panels) - 1), sum(signs.values()) - wide) + EDGE
+    figure, first = labeled_rows(_signed(names, groups), wide, above=0.4, right=right)
     width, height = figure.get_size_inches()
     left, below, _, up = first.get_position().bounds * np.array([width, height, width, height])
     places, colors = np.arange(len(names), dtype=float), colors_of(groups.values())
@@ -211,9 +218,12 @@ def side_by_side(
             hollow: dict[str, Any] = {"markerfacecolor": "none"} if _printed(label) else {}
             marker, at = MARKERS[COLORS.index(color)], where[group]
             axes.plot(_numbers(values)[at], places[at], marker, color=color, markersize=4.5, **hollow)
-        axes.set_xlabel(label, fontsize=8, color=INK)
+        axes.locator_params(axis="x", nbins=3)
+        axes.set_xlabel(wrapped(label, wide), fontsize=8, color=INK)
     _color(first.get_yticklabels(), groups)
-    _key(first, groups, left + len(panels) * (wide + gap), below + up)
+    for group, width in signs.items():
+        _key(first, groups, left, below + up + 0.3, only=group)
+        left += width
     return figure
 
 
