@@ -67,6 +67,16 @@ def _key(axes: Any, groups: Mapping[str, str], left: float, top: float, only: st
         figure.text(*at, f"{signs[group]} {group}", fontsize=8, color=color, va="top", parse_math=False)
 
 
+def _keys_in_a_row(axes: Any, groups: Mapping[str, str], left: float, top: float) -> None:
+    for group, width in _widths(groups).items():
+        _key(axes, groups, left, top, only=group)
+        left += width
+
+
+def _widths(groups: Mapping[str, str]) -> dict[str, float]:
+    return {group: text_width([group], 8) + 0.35 for group in colors_of(groups.values())}
+
+
 def grouped_heatmap(affinity: Affinity, tree: "Tree", groups: Mapping[str, str]) -> "Figure":
     """Draw a matrix in the order of its tree, with names in the colors of their groups."""
     names = tuple(_signed(affinity.names, groups))
@@ -82,10 +92,10 @@ def grouped_heatmap(affinity: Affinity, tree: "Tree", groups: Mapping[str, str])
 def two_trees(trees: Sequence["Tree"], titles: Sequence[str], groups: Mapping[str, str]) -> "Figure":
     """Draw trees side by side, with names in the colors of their groups."""
     count = max(len(tree.names) for tree in trees)
-    font, wide, below, above = 9.0, 1.5, 0.55, 0.4
+    font, wide, below, above = 9.0, 0.9, 0.55, 0.6
     height, words = count * font * 1.9 / 72, text_width(_signed(list(groups), groups), font) + 0.2
     step = wide + words + 0.25
-    figure = new_figure(EDGE + step * len(trees) + 0.85, below + height + above)
+    figure = new_figure(EDGE + step * len(trees), below + height + above)
     for i, (tree, title) in enumerate(zip(trees, titles, strict=True)):
         axes = place(figure, EDGE + i * step, below, wide, height)
         joints = draw_tree(axes, tree, upright=False)
@@ -100,7 +110,7 @@ def two_trees(trees: Sequence["Tree"], titles: Sequence[str], groups: Mapping[st
         axes.set_title(title, fontsize=9, loc="left", color=INK)
         axes.set_xlabel("height", fontsize=8, color=INK)
         _color(axes.get_yticklabels(), groups)
-    _key(figure.axes[0], groups, EDGE + step * len(trees), below + height)
+    _keys_in_a_row(figure.axes[0], groups, EDGE, below + height + above - 0.1)
     return figure
 
 
@@ -199,8 +209,7 @@ def side_by_side(
 ) -> "Figure":
     """Draw points in panels side by side, a row per name, with names in the colors of their groups."""
     wide, gap = 1.05, 0.15
-    signs = {group: text_width([group], 8) + 0.35 for group in colors_of(groups.values())}
-    right = max((wide + gap) * (len(panels) - 1), sum(signs.values()) - wide) + EDGE
+    right = max((wide + gap) * (len(panels) - 1), sum(_widths(groups).values()) - wide) + EDGE
     figure, first = labeled_rows(_signed(names, groups), wide, above=0.4, right=right)
     width, height = figure.get_size_inches()
     left, below, _, up = first.get_position().bounds * np.array([width, height, width, height])
@@ -221,9 +230,7 @@ def side_by_side(
         axes.locator_params(axis="x", nbins=3)
         axes.set_xlabel(wrapped(label, wide), fontsize=8, color=INK)
     _color(first.get_yticklabels(), groups)
-    for group, width in signs.items():
-        _key(first, groups, left, below + up + 0.3, only=group)
-        left += width
+    _keys_in_a_row(first, groups, left, below + up + 0.3)
     return figure
 
 
