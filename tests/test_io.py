@@ -76,7 +76,8 @@ def test_ids_inside_a_file(file, entry, tmp_path):
     numbers = NETWORKS | {entry: np.array([7, 0, 12])}
     WRITERS[file](tmp_path / file, numbers)
     (tmp_path / "image_ids.txt").write_text("not\nthese\nones\n")
-    features, ids = io.read_features(tmp_path / file)
+    with pytest.warns(UserWarning, match="holds image ids of its own, so those of image_ids.npy or image_ids.txt"):
+        features, ids = io.read_features(tmp_path / file)
     _same(features, NETWORKS)
     assert ids == ("7", "0", "12")
 
@@ -268,6 +269,19 @@ def test_axes_that_matlab_reversed_are_turned_back(suffix, chunks, tmp_path):
     assert ids == ("7", "8", "9")
 
 
+def test_links_of_hdf5_and_ids_that_are_not_used_are_named(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["a"], file["ids"], file["g/b"] = X, np.arange(3), X
+        file["soft"], file["g/away"] = h5py.SoftLink("/a"), h5py.ExternalLink("other.h5", "/a")
+    (tmp_path / "image_ids.txt").write_text("x\ny\nz\n")
+    links, ids = "x.h5: soft, g/away left out; links", "x.h5 holds image ids of its own, so those of image_ids.npy or"
+    with pytest.warns(UserWarning, match=links), pytest.warns(UserWarning, match=ids):
+        features, own = io.read_features(tmp_path / "x.h5")
+    _same(features, {"a": X, "g/b": X})
+    assert own == ("0", "1", "2")
+
+
 def test_text_of_matlab(tmp_path):
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "x.h5", "w") as file:
@@ -310,7 +324,7 @@ def _write_older(path, a, b, rdms):
         return found
 
     structs = np.array([("cat", a), ("dog", b)], [("name", object), ("x", object)])
-    maps = np.array([(rdms[0], "one", [0, 1]), (rdms[1], "two", [1, 1])], [(n, object) for n in ("RDM", "name", "c")])
+    maps = np.array([(rdms[0], "one"), (rdms[1], "two")], [(n, object) for n in ("RDM", "name")])
     held = {"c": column(a, b), "t": column("cat", a, "dog", b), "s": structs, "r": maps, "note": "made by hand"}
     pytest.importorskip("scipy.io").savemat(path, held | {"ids": np.array(["x", "yy", "z"])})
 
@@ -402,13 +416,15 @@ def test_older_files_of_matlab(tmp_path):
     structs = np.array([(X[0], "first", [0, 0, 1]), (X[1], "second", [1, 0, 0])], fields)
     held = {"a": X, "s": {"b": X}, "RDMs": structs, "ids": np.array(["x", "yy", "z"], object)}
     scipy_io.savemat(tmp_path / "x.mat", held)
-    with pytest.warns(UserWarning, match="4 networks of 3 images"):
+    few, rest = "4 networks of 3 images", "of the MATLAB struct 'RDMs' the field RDM is read; left out: color"
+    with pytest.warns(UserWarning, match=few), pytest.warns(UserWarning, match=rest):
         features, ids = io.read_features(tmp_path / "x.mat")
     _same(features, {"a": X, "s/b": X, "RDMs/first": X[0], "RDMs/second": X[1]})
     assert ids == ("x", "yy", "z")
     structs["name"] = "same"
     scipy_io.savemat(tmp_path / "y.mat", {"RDMs": structs})
-    with pytest.raises(ValueError, match="two elements of an array of structs have the same name"):
+    same = pytest.raises(ValueError, match="two elements of an array of structs have the same name")
+    with same, pytest.warns(UserWarning, match=rest):
         io.read_features(tmp_path / "y.mat")
     _cut(tmp_path / "x.mat", 0.6)
     with pytest.raises(ValueError, match=r"x.mat is damaged"):
@@ -519,6 +535,16 @@ def test_real_features_and_their_ids():
     assert len(features) == 10
     assert {len(x) for x in features.values()} == {92}
     assert ids == tuple(f"{i:02d}" for i in range(92))
+
+
+def test_real_maps_of_matlab():
+    path = DATA / "rdm92" / "92_brainRDMs.mat"
+    if not path.exists():
+        pytest.skip(f"{path} is absent (set JAXSIM_DATA)")
+    with pytest.warns(UserWarning, match="of the MATLAB struct 'RDMs' the field RDM is read; left out: color"):
+        maps, _ = io.read_features(path)
+    assert {x.shape for x in maps.values()} == {(92, 92)}
+    assert list(maps)[0] == "RDMs/hIT | BE | Session: 1"
 
 
 # Small files that ask for much, and files that would read others

@@ -1,6 +1,7 @@
 """Reading safetensors, HDF5 and MATLAB: arrays by name, memory-mapped where their bytes lie in the file as they are."""
 
 import math
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from jaxsim import extras
 from jaxsim.io import limits
 from jaxsim.io.arrays import naming
-from jaxsim.io.files import parse_json
+from jaxsim.io.files import few, parse_json
 
 _SAFETENSORS = {
     "BOOL": "?",
@@ -102,10 +103,13 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
         import h5py
     found: dict[str, np.ndarray] = {}
     whole: list[str] = []
+    links: list[str] = []
 
     def visit(name: str, item: Any) -> None:
         if name.startswith(("#refs#", "#subsystem#")) or any(name.startswith(f"{done}/") for done in whole):
             return
+        if isinstance(item, h5py.Group):
+            links.extend(f"{name}/{key}" for key in _links(item))
         if "MATLAB_class" in item.attrs:
             whole.append(name)
             found.update(_named(_variable(name, _matlab_value(path, name, item))))
@@ -113,8 +117,19 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
             found[name] = _dataset(path, item)
 
     with naming(path), h5py.File(path, "r") as file:
+        links += _links(file)
         file.visititems(visit)
+    if links:
+        text = f"{path}: {few(links)} left out; links to other places are not followed."
+        warnings.warn(text, UserWarning, stacklevel=5)
     return found
+
+
+def _links(group: Any) -> list[str]:
+    """Names in a group that are no objects of it but links to other places."""
+    import h5py
+
+    return [name for name in group if not isinstance(group.get(name, getlink=True), h5py.HardLink)]
 
 
 def own_data(dataset: Any, path: str | Path) -> Any:
@@ -268,6 +283,7 @@ def _variable(name: str, values: Any) -> Iterator[tuple[str, np.ndarray]]:
     if type(values) is not np.ndarray and not isinstance(values, np.memmap):
         raise ValueError(_own_type(name, type(values).__name__.removeprefix("Matlab").lower()))
     if values.dtype.names:
+        _name_the_rest(name, values)
         for k, element in enumerate(values.ravel("F")):
             fields = {field: element[field] for field in values.dtype.names}
             label = " ".join(_first_text(x) for x in fields.values() if _is_text(x))
@@ -295,6 +311,16 @@ def _variable(name: str, values: Any) -> Iterator[tuple[str, np.ndarray]]:
         yield name, np.char.rstrip(values)
     else:
         yield name, _ids_of_matlab(name, values)
+
+
+def _name_the_rest(name: str, structs: np.ndarray) -> None:
+    """Warn of the fields beside RDM that are neither read nor text in the names."""
+    if "RDM" in structs.dtype.names and structs.size:
+        first = structs.ravel()[0]
+        rest = [field for field in structs.dtype.names if field != "RDM" and not _is_text(first[field])]
+        if rest:
+            text = f"of the MATLAB struct {name!r} the field RDM is read; left out: {', '.join(rest)}."
+            warnings.warn(text, UserWarning, stacklevel=7)
 
 
 def _is_text(values: Any) -> bool:

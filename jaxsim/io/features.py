@@ -425,6 +425,9 @@ def _as_ids(values: Any, where: str) -> ImageIds:
 def _combine(path: Path | str, names: list[str], own: Mapping[str, ImageIds], shared: ImageIds | None) -> Ids:
     if not own:
         return shared
+    if shared is not None and all(name in own and own[name] != shared for name in names):
+        text = f"{path} holds image ids of its own, so those of image_ids.npy or image_ids.txt are not used."
+        warnings.warn(text, UserWarning, stacklevel=4)
     ids = {name: found for name in names if (found := own.get(name, shared)) is not None}
     without = [name for name in names if name not in ids]
     if without:
