@@ -407,7 +407,10 @@ def test_measures_lists_every_name_and_its_parts(capsys):
     assert main(["measures"]) == 0
     printed = capsys.readouterr().out
     assert main(["measures", "--json"]) == 0
-    listed = json.loads(capsys.readouterr().out)["measures"]
+    found = json.loads(capsys.readouterr().out)
+    listed = found["measures"]
+    assert "mean-pool" in found["parts"]["transform"]
+    assert "compare: pearson, spearman, rho-a, cosine" in printed
     names = {row["name"] for row in listed}
     assert {"rsa", "rsa-uncentered", "cka-linear", "cka-rbf", "dds-laplacian", "dds-cosine"} <= names
     assert all(row["name"] in printed for row in listed)

@@ -72,7 +72,9 @@ def add_computing(command: ArgumentParser) -> None:
     """Add image ids, memory and precision."""
     group = command.add_argument_group("images and computing")
     group.add_argument("--ids", metavar="FILE", help="image ids of FEATURES: npy, or text with one id per line")
-    group.add_argument("--align", action="store_true", help="sort images by their ids where the order differs")
+    group.add_argument(
+        "--align", action="store_true", help="match images by their ids, and leave out those that some lack"
+    )
     group.add_argument("--memory", type=gigabytes, metavar="GB", help="device memory to use at most")
     group.add_argument("--x64", action="store_true", help="compute in float64")
 

@@ -4,9 +4,9 @@ For each target: Spearman correlation with measured transfer, with and without t
 and whether the source predicted best is among the best ones.
 
 AFFINITY and TRUTH are matrices with sources in rows, targets in columns, and higher meaning better (otherwise
-give --distance or --loss): a file of `jaxsim affinity`, a CSV or npz matrix with names, or a pickle released
-with Taskonomy. TRUTH may also be `rooms`, the transfer measured in the built-in world. The matrices are aligned
-by name.
+give --distance or --loss): a file of `jaxsim affinity`, a matrix with names in csv, tsv, txt or npz, or a
+pickle released with Taskonomy. TRUTH may also be `rooms`, the transfer measured in the built-in world. The
+matrices are aligned by name; networks that one of them lacks are named.
 
 With --resamples, made by `jaxsim bootstrap --scheme bootstrap`, the mean gets intervals over images (bias
 shown and corrected), over targets, and over both; each says what it conditions on.

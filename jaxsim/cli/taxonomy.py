@@ -1,7 +1,7 @@
 """Cluster networks by their affinities into a tree.
 
-INPUT is features, as for `jaxsim affinity`, or a matrix: affinity.npz of `jaxsim affinity`, a CSV or npz
-matrix with names (--key names its array), or a pickle released with Taskonomy.
+INPUT is features, as for `jaxsim affinity`, or a matrix: affinity.npz of `jaxsim affinity`, a matrix with
+names in csv, tsv, txt or npz (--key names its array), or a pickle released with Taskonomy.
 
 Linkages (--linkage):
   average    average linkage on 1 - S; the default

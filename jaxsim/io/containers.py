@@ -315,9 +315,10 @@ def _variable(name: str, values: Any) -> Iterator[tuple[str, np.ndarray]]:
 
 def _name_the_rest(name: str, structs: np.ndarray) -> None:
     """Warn of the fields beside RDM that are neither read nor text in the names."""
-    if "RDM" in structs.dtype.names and structs.size:
+    names = structs.dtype.names or ()
+    if "RDM" in names and structs.size:
         first = structs.ravel()[0]
-        rest = [field for field in structs.dtype.names if field != "RDM" and not _is_text(first[field])]
+        rest = [field for field in names if field != "RDM" and not _is_text(first[field])]
         if rest:
             text = f"of the MATLAB struct {name!r} the field RDM is read; left out: {', '.join(rest)}."
             warnings.warn(text, UserWarning, stacklevel=7)
