@@ -159,6 +159,13 @@ def test_entries_that_are_fewer_images_than_networks_are_doubted(tmp_path):
         io.read_features(tmp_path / "x.npz")
 
 
+def test_weights_are_doubted(tmp_path):
+    shapes = {"w": (2, 3), "b": (2,), "c": (4, 2, 3, 3)}
+    np.savez(tmp_path / "x.npz", **{name: np.ones(shape) for name, shape in shapes.items()})
+    with pytest.warns(UserWarning, match="3 networks of 2 images.*; if it holds weights, make features of pictures"):
+        io.read_features(tmp_path / "x.npz")
+
+
 def test_several_files_and_folders(tmp_path):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
@@ -496,6 +503,7 @@ BAD_FOLDERS = {
     "empty": (_folder(), "holds no features file"),
     "no features": (_folder(notes__md="hello"), "holds no features file"),
     "unknown": (_folder(a__npy=X, b__bin="torch"), "holds b.bin, which is no features file"),
+    "picture": (_folder(a__jpg="x"), "a.jpg, which is no features file .*; `jaxsim features` makes features"),
     "subfolder": (_folder(a__npy=X, deeper=None), "holds deeper, which is a subfolder"),
     "one name twice": (_folder(a__npy=X, a__npz={"a": X}), "two networks named 'a', one of them in a.npz"),
     "two sets of ids": (_folder(a__npy=X, image_ids__npy=IDS, image_ids__txt="1"), "both image_ids.npy and"),

@@ -214,6 +214,17 @@ def read_resamples(path: str | Path, affinity: Affinity) -> Any:
     return found
 
 
+def converted(path: str, flag: str) -> str:
+    """A path that ends as a file of encoders does.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if Path(path).suffix != ".safetensors":
+        raise ValueError(f"{flag} {path} does not end in .safetensors; `jaxsim convert` makes a file of a checkpoint.")
+    return path
+
+
 def read_encoders(paths: Sequence[str], flag: str) -> dict[str, dict[str, Any]]:
     """The encoders of each file by name.
 
@@ -224,7 +235,7 @@ def read_encoders(paths: Sequence[str], flag: str) -> dict[str, dict[str, Any]]:
 
     files: dict[str, dict[str, Any]] = {}
     for path in paths:
-        found = models.from_safetensors(path)
+        found = models.from_safetensors(converted(path, flag))
         twice = sorted(name for name in found if any(name in other for other in files.values()))
         if twice:
             text = f"{flag} {path} has an encoder {twice[0]!r}, and so does another file"

@@ -17,6 +17,7 @@ from jaxsim.io.torch_files import read_torch_arrays
 
 _ID_NAMES = ("image_ids", "ids")
 _OWN_FILES = ("image_ids.npy", "image_ids.txt", "features.json")
+_PICTURES = (".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 _PASSED_OVER = (".md", ".rst", ".json", ".yaml", ".yml", ".toml", ".log", ".png")
 
 ImageIds = tuple[str, ...]
@@ -128,6 +129,8 @@ def _warn_of_few_images(features: Mapping[str, np.ndarray], paths: list[Path], p
         return
     where = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and others"
     remedy = "" if per_image else "; if every array holds one image, pass per_image=True"
+    if len({x.ndim for x in features.values()}) > 1 and len({len(x) for x in features.values() if x.ndim}) > 1:
+        remedy = "; if it holds weights, make features of pictures with them (jaxsim convert, jaxsim features)"
     text = f"{where} was read as {len(features)} networks of {fewest} images, which is fewer images than networks"
     warnings.warn(f"{text}{remedy}.", UserWarning, stacklevel=3)
 
@@ -236,6 +239,8 @@ def _feature_files(folder: Path, suffixes: tuple[str, ...], allowed: Sequence[Pa
         elif file.is_dir() or suffix not in (*_PASSED_OVER, *_TABLES):
             kind = "a subfolder" if file.is_dir() else "no features file"
             remedy = "; if every file holds one image, pass per_image=True" if file.is_dir() else ""
+            if suffix in _PICTURES:
+                remedy = "; `jaxsim features` makes features of pictures"
             raise ValueError(f"{folder} holds {file.name}, which is {kind} ({_known()}){remedy}.")
         else:
             passed.append(file)
