@@ -556,7 +556,7 @@ IDLE = {
         (["taxonomy", "FEATURES", "--support", "FEATURES", "--out", "OUT"], ("features.npz",)),
         (["taxonomy", "FEATURES", "--measure", "rsa", "--measure", "cka-linear", "--out", "OUT"], ("one --measure",)),
         (["taxonomy", "nowhere", "--out", "OUT"], ("nowhere",)),
-        (["layers", ".", "--encoder", "a.pth", "--out", "OUT"], ("a.pth does not end", "jaxsim convert")),
+        (["layers", ".", "--encoder", "m.csv", "--out", "OUT"], ("m.csv does not end", "jaxsim convert")),
         (["evaluate", "nowhere.csv", "nowhere.csv"], ("nowhere.csv",)),
         (["evaluate", "FEATURES", "FEATURES"], ("features.npz",)),
         *[(command.split(), (said,)) for command, said in IDLE.items()],

@@ -220,7 +220,7 @@ def converted(path: str, flag: str) -> str:
     Raises:
         ValueError: it does not.
     """
-    if Path(path).suffix != ".safetensors":
+    if Path(path).is_file() and Path(path).suffix != ".safetensors":
         raise ValueError(f"{flag} {path} does not end in .safetensors; `jaxsim convert` makes a file of a checkpoint.")
     return path
 
