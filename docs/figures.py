@@ -6,6 +6,7 @@ or `--as deuteranopia` the same sheet, as a printer or a color-blind reader sees
 """
 
 import argparse
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from PIL import Image, ImageDraw
 import jaxsim as js
 from jaxsim import plotting
 from jaxsim.cli import main
+from jaxsim.studies.reproduce import model_sizes, source_selection, training_stages
 from jaxsim.studies.rooms import encoders, export, pictures
 
 FIGURES = Path(__file__).parent / "_static"
+RESULTS = Path(__file__).parents[1] / "benchmarks/results/reproduce"
 COLUMN, ACROSS, GAP, DPI = 3.3, 4, 0.15, 110
 """Inches of a paper's column, columns of the contact sheet, inches between figures, and dots per inch."""
 SEEN = {
@@ -40,8 +43,16 @@ COMMANDS = {
     "layers": "layers WORK/pictures --quick",
     "transfer": "transfer WORK/pictures --task semantic --quick --epochs 1 --init rgb2depth --init edge2d "
     "--init class_object --init segment2d",
-    "reproduce": "reproduce --quick --work WORK/reproduce-work",
+    "reproduce": "reproduce --quick --work WORK/reproduce-work rsa-matrix depth trees selection images grid methods "
+    "subsets layers",
 }
+TABLES = {
+    "small": (model_sizes.Small, model_sizes.draw_small),
+    "new-task": (source_selection.Source, source_selection.draw_new_task),
+    "stages": (training_stages.Stage, training_stages.draw_stages),
+    "sizes": (model_sizes.Size, model_sizes.draw_sizes),
+}
+"""Experiments that train for hours: their committed tables are drawn."""
 
 
 def affinity():
@@ -64,7 +75,24 @@ def run(work: Path) -> list[Path]:
             features = np.load(work / "demo/features.npz")
             for stem, names in FEW.items():
                 np.savez(work / f"{stem}.npz", **{one: features[one] for one in names})
+    for name in TABLES:
+        table(name).savefig(work / f"reproduce/{name}.png", dpi=200)
     return [path for name in COMMANDS for path in sorted((work / name).glob("*.png"))]
+
+
+def table(name: str):
+    """The figure of a committed table of `jaxsim reproduce`."""
+    kind, draw = TABLES[name]
+    with open(RESULTS / f"{name}.csv", newline="") as file:
+        return draw([kind(**{key: read(cell) for key, cell in row.items()}) for row in csv.DictReader(file)])
+
+
+def read(cell: str):
+    """A number, text, or None for an empty cell."""
+    try:
+        return float(cell) if cell else None
+    except ValueError:
+        return cell
 
 
 def sheet(paths: list[Path], seen: str) -> Image.Image:

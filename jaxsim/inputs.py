@@ -333,6 +333,11 @@ def same_images(*groups: Networks, align: bool = False) -> list[Networks]:
     if not shared:
         raise ValueError("no image id is shared by all networks.")
     keep = [label for label in order if label in shared]
+    if lost := {n: len(own) - len(keep) for n, own in pairs if len(own) > len(keep)}:
+        name = max(lost, key=lambda n: lost[n])
+        others = f", and some of {len(lost) - 1} other networks" if len(lost) > 1 else ""
+        text = f"align=True leaves out {lost[name]} images of network {name!r}{others}, which not all networks have"
+        warnings.warn(f"{text}; {len(keep)} are left.", UserWarning, stacklevel=4)
     return [g.select(range(len(g.names)), keep) for g in groups]
 
 

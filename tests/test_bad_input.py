@@ -355,6 +355,7 @@ TABLES |= {"ceiling": CEILINGS, "budget": BUDGETS}
     ("call", "kind", "said"),
     [pytest.param(*case, id=f"{table}: {name}") for table, cases in TABLES.items() for name, case in cases.items()],
 )
+@pytest.mark.filterwarnings("ignore:align=True leaves out")
 def test_refused_in_one_sentence(call, kind, said):
     with pytest.raises(kind) as error:
         call()

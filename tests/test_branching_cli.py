@@ -56,12 +56,13 @@ def rows(path):
 def layers(place, data, out, *more):
     mine, bank = place / "9.safetensors", place / "bank.safetensors"
     some = ["--encoder", mine, "--bank", bank, "--resamples", "4"]
-    return ["layers", place / data, *SMALL, *some, "--out", out, *more]
+    return ["layers", place / data, *(SMALL[:2] if "--images" in more else SMALL), *some, "--out", out, *more]
 
 
 def branch(place, data, out, *more):
     mine, bank = place / "9.safetensors", place / "bank.safetensors"
-    return ["branch", place / data, *SMALL, *SHORT, "--encoder", mine, "--bank", bank, "--out", out, *more]
+    short = SHORT[2:] if "--epochs" in more else SHORT
+    return ["branch", place / data, *SMALL, *short, "--encoder", mine, "--bank", bank, "--out", out, *more]
 
 
 def transfer(place, data, out, *more):

@@ -347,12 +347,26 @@ def test_distances_are_said_by_a_flag(tmp_path, out, capsys):
     )
     assert main(["evaluate", distances, truth, "--distance", "--json"]) == 0
     printed = capsys.readouterr()
-    assert printed.err == ""
+    assert "warning" not in printed.err
+    assert "d.csv: 7 sources x 7 targets of distances, lower is more similar" in printed.err
     assert json.loads(printed.out)["with_diagonal"]["mean"] == pytest.approx(1)
     assert main(["evaluate", truth, distances, "--loss", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["with_diagonal"]["mean"] == pytest.approx(1)
     assert main(["taxonomy", distances, "--distance", "--out", str(out)]) == 0
     assert "warning" not in capsys.readouterr().err
+
+
+def test_networks_in_one_matrix_alone_are_named(tmp_path, capsys):
+    values = np.random.default_rng(0).random((5, 5))
+    some, all_ = (
+        matrix(tmp_path / "s.csv", values[:4, :4], tuple("abcd")),
+        matrix(tmp_path / "a.csv", values, tuple("abcde")),
+    )
+    assert main(["evaluate", some, all_]) == 0
+    assert f"left out, as in {all_} alone: e" in capsys.readouterr().err
+    assert main(["evaluate", all_, some, "--subset"]) == 0
+    assert f"left out, as in {all_} alone: e" in capsys.readouterr().err
+    refused(["evaluate", str(tmp_path), some], capsys, "is a folder", "In it are: a.csv, s.csv")
 
 
 @pytest.mark.slow
@@ -366,7 +380,7 @@ def test_evaluate_with_resamples_gives_three_intervals_each_way(path, out, tmp_p
     capsys.readouterr()
     assert main([*argv, "--out", str(out / "e")]) == 0
     assert "images and targets" in capsys.readouterr().out
-    rows = list(csv.DictReader((out / "e" / "intervals.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((out / "e" / "agreement_intervals.csv").read_text().splitlines()))
     assert [r["diagonal"] for r in rows] == ["with"] * 3 + ["without"] * 3
     assert all(float(r["low"]) < float(r["high"]) for r in rows)
     assert main([*argv, "--json"]) == 0
@@ -399,7 +413,10 @@ def test_measures_lists_every_name_and_its_parts(capsys):
     assert main(["measures"]) == 0
     printed = capsys.readouterr().out
     assert main(["measures", "--json"]) == 0
-    listed = json.loads(capsys.readouterr().out)["measures"]
+    found = json.loads(capsys.readouterr().out)
+    listed = found["measures"]
+    assert "mean-pool" in found["parts"]["transform"]
+    assert "compare: pearson, spearman, rho-a, cosine" in printed
     names = {row["name"] for row in listed}
     assert {"rsa", "rsa-uncentered", "cka-linear", "cka-rbf", "dds-laplacian", "dds-cosine"} <= names
     assert all(row["name"] in printed for row in listed)
@@ -492,6 +509,39 @@ def refused(argv, capsys, *words):
         assert word in lines[0]
 
 
+JACKKNIFE, NULL, MATRIX = "bootstrap FEATURES --scheme jackknife", "--scheme permutation", "taxonomy m.csv"
+IDLE = {
+    "affinity FEATURES --stack --out OUT": "--stack has no effect without an npy file or a tensor of PyTorch",
+    "affinity FEATURES --no-stack --out OUT": "--no-stack has no effect without an npy file",
+    "affinity FEATURES --per-image --stack --out OUT": "--stack has no effect with --per-image",
+    "affinity FEATURES --align --out OUT": "--align has no effect without image ids",
+    "affinity x.csv --channels first --out OUT": "--channels has no effect on features of two axes",
+    "affinity FEATURES --measure pearson --channels last --out OUT": "--channels has no effect on maps",
+    "bootstrap FEATURES --align --out OUT": "--align has no effect without image ids",
+    f"{JACKKNIFE} --resamples 9 --out OUT": "--resamples has no effect with --scheme jackknife",
+    f"{JACKKNIFE} --seed 0 --out OUT": "--seed has no effect with --scheme jackknife",
+    f"bootstrap FEATURES {NULL} --level 0.9 --out OUT": "--level has no effect with --scheme permutation",
+    f"bootstrap FEATURES {NULL} --target amber_1 --out OUT": "--target has no effect with --scheme permutation",
+    f"{MATRIX} --ids i --out OUT": "--ids has no effect on m.csv, a matrix of scores",
+    f"{MATRIX} --align --out OUT": "--align has no effect on m.csv",
+    f"{MATRIX} --memory 1 --out OUT": "--memory has no effect on m.csv",
+    f"{MATRIX} --x64 --out OUT": "--x64 has no effect on m.csv",
+    f"{MATRIX} --no-stack --out OUT": "--no-stack has no effect on m.csv",
+    f"{MATRIX} --per-image --out OUT": "--per-image has no effect on m.csv",
+    f"{MATRIX} --channels first --out OUT": "--channels has no effect on m.csv",
+    "taxonomy FEATURES --distance --out OUT": "--distance has no effect on features",
+    "evaluate m.csv m.csv --seed 0": "--seed has no effect without --resamples",
+    "evaluate m.csv m.csv --level 0.9": "--level has no effect without --resamples",
+    "evaluate m.csv m.csv --overwrite": "--overwrite has no effect without --out",
+    "evaluate m.csv m.csv --spreadsheet": "--spreadsheet has no effect without --out",
+    "evaluate m.csv m.csv --format pdf": "--format has no effect without --out",
+    "demo --made-up --images 9 --out OUT": "--images has no effect with --made-up",
+    "taxonomy m.csv --spreadsheet --out OUT": "--spreadsheet",
+    "bootstrap FEATURES --seed 1 --seed 2 --out OUT": "--seed is given twice",
+    "affinity FEATURES --ids a --ids b --out OUT": "--ids is given twice",
+}
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
@@ -512,11 +562,16 @@ def refused(argv, capsys, *words):
         (["taxonomy", "FEATURES", "--support", "FEATURES", "--out", "OUT"], ("features.npz",)),
         (["taxonomy", "FEATURES", "--measure", "rsa", "--measure", "cka-linear", "--out", "OUT"], ("one --measure",)),
         (["taxonomy", "nowhere", "--out", "OUT"], ("nowhere",)),
+        (["layers", ".", "--encoder", "m.csv", "--out", "OUT"], ("m.csv does not end", "jaxsim convert")),
         (["evaluate", "nowhere.csv", "nowhere.csv"], ("nowhere.csv",)),
         (["evaluate", "FEATURES", "FEATURES"], ("features.npz",)),
+        *[(command.split(), (said,)) for command, said in IDLE.items()],
     ],
 )
-def test_bad_usage(argv, words, path, out, capsys):
+def test_bad_usage(argv, words, path, out, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    matrix(tmp_path / "m.csv", np.eye(2), ("a", "b"))
+    np.savetxt(tmp_path / "x.csv", np.eye(3), delimiter=",")
     whole = [{"FEATURES": path, "OUT": str(out)}.get(word, word) for word in argv]
     refused(whole, capsys, *words)
     assert not out.exists()
@@ -725,6 +780,20 @@ def test_unexpected_errors_are_raised(path, out, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         main(["affinity", path, "--out", str(out)])
     assert not out.exists()
+
+
+def test_options_of_the_library_are_said_as_flags():
+    from jaxsim.cli import _with_flags
+
+    assert _with_flags('say channels="first", or pass stack=False.') == "say --channels first, or give --no-stack."
+
+
+def test_maps_are_said_to_be_maps(tmp_path, out, capsys, features):
+    rows = dict(zip("abc", np.random.default_rng(0).random((3, 45)), strict=True))
+    path = str(io.write_npz(tmp_path / "m.npz", rows))
+    assert main(["affinity", path, "--measure", "pearson", "--out", str(out)]) == 0
+    assert "m.npz: 3 maps of 10 images" in capsys.readouterr().err
+    refused(["bootstrap", path, "--measure", "pearson", "--out", str(out / "b")], capsys, "(--scheme bootstrap)")
 
 
 def test_warnings_are_lines_on_standard_error(tmp_path, capsys):

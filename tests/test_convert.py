@@ -346,6 +346,18 @@ def test_wrappers_and_prefixes_are_found_by_what_remains(tiny, tmp_path, name):
     assert out == rest.get(name, set())
 
 
+def test_averages_of_tensorflow_are_an_entry(tiny, tmp_path):
+    raw = exported(network("resnet50-taskonomy"), TASKBANK)
+    trained = {key: 2 * values for key, values in raw.items() if "moving" not in key}
+    beside = {f"{key}/ExponentialMovingAverage": values for key, values in trained.items()}
+    path = write_bundle(tmp_path / "model.ckpt", raw | beside)
+    with pytest.warns(UserWarning, match="has 2 sets of weights: .*'ExponentialMovingAverage'.* Read: entry ''"):
+        same(models.from_checkpoint(path, "resnet50-taskonomy").network, network("resnet50-taskonomy"))
+    found = models.from_checkpoint(path, "resnet50-taskonomy", entry="ExponentialMovingAverage")
+    for key, values in exported(found.network, TASKBANK).items():
+        np.testing.assert_array_equal(values, trained.get(key, raw[key]))
+
+
 SEVERAL = {
     "averaged": (lambda s, t: {"state_dict_ema": t, "state_dict": s}, {"entry": "state_dict_ema"}),
     "teacher": (lambda s, t: {"student": pre("module.", t), "teacher": s}, {"entry": "student"}),

@@ -115,6 +115,10 @@ def test_a_plain_folder_goes_into_folders_and_leaves_hidden_files(tmp_path):
         found = datasets.folder(tmp_path)
     assert found.ids == ("b/c/x.jpg", "b/y.png", "z.PNG")
     assert found[1].image.tolist() == np.full((4, 5, 3), 7).tolist()
+    (tmp_path / "notes.txt").unlink()
+    Image.new("L", (5, 4), 7).save(tmp_path / "b" / "y.jpg")
+    with pytest.warns(UserWarning, match="2 pictures share their names .* all read: b/y.jpg, b/y.png"):
+        assert len(datasets.folder(tmp_path)) == 4
 
 
 def test_linked_folders_are_followed_but_not_into_themselves(tmp_path):
@@ -133,9 +137,9 @@ def test_every_format_that_pillow_reads_is_read(tmp_path):
     assert endings <= set(image_files.suffixes())
     assert not {".h5", ".hdf", ".mpg", ".pdf", ".txt", ".npy"} & set(image_files.suffixes())
     for ending in endings:
-        Image.new("RGB", (32, 32), "red").save(tmp_path / f"x{ending}")
+        Image.new("RGB", (32, 32), "red").save(tmp_path / f"x{ending[1:]}{ending}")
     found = datasets.folder(tmp_path)
-    assert {name[1:] for name in found.ids} == endings
+    assert {name[name.index(".") :] for name in found.ids} == endings
     assert all(np.abs(example.image[16, 16].astype(int) - [255, 0, 0]).max() < 20 for example in found)
 
 

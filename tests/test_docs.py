@@ -115,11 +115,82 @@ def test_python_parses(path):
         ast.parse(code)
 
 
-@pages
+ROOT = DOCS.parent
+TEXTS = [
+    *PAGES,
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *(ROOT / "benchmarks").rglob("*.md"),
+    *ROOT.glob("tests/*.md"),
+]
+
+
+def commands_in(text):
+    """Commands in blocks and between backquotes, one by one, and whether each is whole."""
+    for block in re.findall(r"```(?:sh)?\n(.*?)```", text, re.S):
+        lines = block.replace("\\\n", " ").splitlines()
+        yield from ((part, True) for line in lines for part in line.partition("  #")[0].split("&&"))
+    for span in re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.S)):
+        yield from ((part, False) for part in span.split("&&"))
+
+
+def fault(command, whole):
+    """What is wrong with a command of the house; None for others."""
+    start = r"^\s*(\$ |([A-Z_]+=\S* )*|nice |for .* do )"
+    words = shlex.split(re.sub(start, "", command.strip().replace("$k", "0")).rstrip(";"))
+    flags = [word.partition("=")[0] for word in words if word.startswith("--")]
+    if words[0] == "jaxsim" and words[1] != "--help":
+        return _fault_of_cli(words, flags, whole)
+    if words[0] == "python" and words[1] not in ("-c", "-"):
+        return _fault_of_python(words, flags)
+    extras = re.findall(r"^\.\[([\w,]+)\]$", words[-1]) if "install" in words else []
+    known = (ROOT / "pyproject.toml").read_text()
+    return next((f"no extra {one}" for one in ",".join(extras).split(",") if one and f"\n{one} = [" not in known), None)
+
+
+def _fault_of_cli(words, flags, whole):
+    if words[1] not in cli.COMMANDS:
+        return f"no command {words[1]}"
+    known = cli.build_parser()._subparsers._group_actions[0].choices[words[1]]
+    if odd := [flag for flag in flags if flag not in known._option_string_actions]:
+        return f"{words[1]} has no {odd[0]}"
+    return _unparsed(words) if whole else None
+
+
+def _fault_of_python(words, flags):
+    name, path = words[1], ROOT / words[1]
+    if name == "-m":
+        name, path = words[2], ROOT / (words[2].replace(".", "/") + ".py")
+    if name in ("pip", "pytest", "venv"):
+        return next((f"no {one}" for one in words if one.startswith("tests/") and not (ROOT / one).exists()), None)
+    if not path.exists():
+        return f"no {path.name}"
+    source = "".join(p.read_text() for p in path.parent.glob("*.py") if p == path or p.stem in path.read_text())
+    return next((f"{name} has no {flag}" for flag in flags if f'"{flag}"' not in source), None)
+
+
+def _unparsed(words):
+    try:
+        cli.build_parser().parse_args(words[1:])
+    except SystemExit:
+        return "not valid usage"
+    return None
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_commands_are_valid_usage(path):
-    for block in re.findall(r"```sh\n(.*?)```", path.read_text(), re.S):
-        for line in re.findall(r"^jaxsim .*", block.replace("\\\n", " "), re.M):
-            cli.build_parser().parse_args(shlex.split(line.partition("#")[0])[1:])
+    found = {command: fault(command, whole) for command, whole in commands_in(path.read_text()) if _is_ours(command)}
+    assert {command: wrong for command, wrong in found.items() if wrong} == {}
+
+
+def _is_ours(command):
+    return re.search(r"(^|\s)(jaxsim|python|pip) ", command) and "=" not in command.split()[-1][:1]
+
+
+def test_wrong_commands_of_every_kind_are_seen():
+    wrong = "```\njaxsim affinity x --out y --wrong 1\n```\n`jaxsim afinity` `python -m benchmarks.nothing` "
+    wrong += "`python docs/figures.py --galery W` `pip install -e .[nothing]` `A=1 python -m pytest tests/none.py`"
+    assert all(fault(command, whole) for command, whole in commands_in(wrong) if command.strip())
 
 
 def test_recipe_for_a_torch_network_runs(tmp_path, monkeypatch):

@@ -76,7 +76,8 @@ def test_ids_inside_a_file(file, entry, tmp_path):
     numbers = NETWORKS | {entry: np.array([7, 0, 12])}
     WRITERS[file](tmp_path / file, numbers)
     (tmp_path / "image_ids.txt").write_text("not\nthese\nones\n")
-    features, ids = io.read_features(tmp_path / file)
+    with pytest.warns(UserWarning, match="holds image ids of its own, so those of image_ids.npy or image_ids.txt"):
+        features, ids = io.read_features(tmp_path / file)
     _same(features, NETWORKS)
     assert ids == ("7", "0", "12")
 
@@ -158,6 +159,13 @@ def test_entries_that_are_fewer_images_than_networks_are_doubted(tmp_path):
         io.read_features(tmp_path / "x.npz")
 
 
+def test_weights_are_doubted(tmp_path):
+    shapes = {"w": (2, 3), "b": (2,), "c": (4, 2, 3, 3)}
+    np.savez(tmp_path / "x.npz", **{name: np.ones(shape) for name, shape in shapes.items()})
+    with pytest.warns(UserWarning, match="3 networks of 2 images.*; if it holds weights, make features of pictures"):
+        io.read_features(tmp_path / "x.npz")
+
+
 def test_several_files_and_folders(tmp_path):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
@@ -189,6 +197,10 @@ TABLES = {
     "tabs.tsv": ("id\tx\ty\tz\n7\t1.5\t2\t-3\n8\t4\t5.25\t6e-3\n", ("7", "8")),
     "semicolons.csv": ("\ufeffname;x;y;z\r\na;1.5;2;-3\r\nb;4;5.25;6e-3\r\n", ("a", "b")),
     "comma.csv": ("1,5;2;-3\n4;5,25;0,006\n", None),
+    "spaces.txt": ("# x y z\n 1.5  2 -3\n4 5.25   6e-3\n", None),
+    "named.txt": ("image x y z\na_1 1.5 2 -3\nb 4 5.25 6e-3\n", ("a_1", "b")),
+    "short.txt": ('"x" "y" "z"\n"a b" 1,5 2 -3\n"c" 4 5,25 6e-3\n', ("a b", "c")),
+    "commas.txt": ("a, 1.5, 2, -3\nb, 4, 5.25, 6e-3\n", ("a", "b")),
 }
 
 
@@ -264,6 +276,19 @@ def test_axes_that_matlab_reversed_are_turned_back(suffix, chunks, tmp_path):
     assert ids == ("7", "8", "9")
 
 
+def test_links_of_hdf5_and_ids_that_are_not_used_are_named(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["a"], file["ids"], file["g/b"] = X, np.arange(3), X
+        file["soft"], file["g/away"] = h5py.SoftLink("/a"), h5py.ExternalLink("other.h5", "/a")
+    (tmp_path / "image_ids.txt").write_text("x\ny\nz\n")
+    links, ids = "x.h5: soft, g/away left out; links", "x.h5 holds image ids of its own, so those of image_ids.npy or"
+    with pytest.warns(UserWarning, match=links), pytest.warns(UserWarning, match=ids):
+        features, own = io.read_features(tmp_path / "x.h5")
+    _same(features, {"a": X, "g/b": X})
+    assert own == ("0", "1", "2")
+
+
 def test_text_of_matlab(tmp_path):
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "x.h5", "w") as file:
@@ -284,19 +309,129 @@ def test_text_of_matlab(tmp_path):
         io.read_features(tmp_path / "x.h5")
 
 
+@pytest.mark.parametrize("suffix", ["v5.mat", "v73.mat"])
+def test_cells_and_structs_of_matlab(suffix, tmp_path):
+    a, b = X[:, 0], X[:, 1, :1]
+    cell, table, structs = {"c/0": a, "c/1": b}, {"t/cat": a, "t/dog": b}, {"s/cat/x": a, "s/dog/x": b}
+    rdms = {"r/one": a[:, :2], "r/two": b[:, :1] * np.ones((3, 2))}
+    path = tmp_path / suffix
+    (_write_older if suffix == "v5.mat" else _write_newer)(path, a, b, [*rdms.values()])
+    note, few = f"{suffix}: note left out; these are text", "8 networks of 3 images"
+    with pytest.warns(UserWarning, match=note), pytest.warns(UserWarning, match=few):
+        features, ids = io.read_features(path)
+    _same(features, cell | table | structs | rdms)
+    assert ids == ("x", "yy", "z")
+
+
+def _write_older(path, a, b, rdms):
+    def column(*cells):
+        found = np.empty((len(cells) // 2, 2) if isinstance(cells[0], str) else (len(cells), 1), object)
+        for k, x in enumerate(cells):
+            found[np.unravel_index(k, found.shape)] = x
+        return found
+
+    structs = np.array([("cat", a), ("dog", b)], [("name", object), ("x", object)])
+    maps = np.array([(rdms[0], "one"), (rdms[1], "two")], [(n, object) for n in ("RDM", "name")])
+    held = {"c": column(a, b), "t": column("cat", a, "dog", b), "s": structs, "r": maps, "note": "made by hand"}
+    pytest.importorskip("scipy.io").savemat(path, held | {"ids": np.array(["x", "yy", "z"])})
+
+
+def _write_newer(path, a, b, rdms):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path, "w", userblock_size=512) as file:
+
+        def put(place, values, kind="double"):
+            if kind == "char":
+                values = np.array([[ord(c) for c in text] for text in np.atleast_1d(values)], np.uint16)
+            file.create_dataset(place, data=values.T).attrs["MATLAB_class"] = np.bytes_(kind)
+            return file[place]
+
+        def refer(place, rows, kind=None):
+            items = [[put(f"#refs#/{place}{i}{j}", x, "char" if isinstance(x, str) else "double") for j, x in row]
+                     for i, row in enumerate(map(enumerate, rows))]  # fmt: skip
+            refs = np.array([[item.ref for item in row] for row in items], h5py.ref_dtype)
+            made = file.create_dataset(place, data=refs.T)
+            if kind:
+                made.attrs["MATLAB_class"] = np.bytes_(kind)
+
+        refer("c", [[a], [b]], "cell")
+        refer("t", [["cat", a], ["dog", b]], "cell")
+        for struct, fields in {
+            "s": {"x": (a, b), "name": ("cat", "dog")},
+            "r": {"RDM": rdms, "name": ("one", "two")},
+        }.items():
+            file.create_group(struct).attrs["MATLAB_class"] = np.bytes_("struct")
+            for field, values in fields.items():
+                refer(f"{struct}/{field}", [[x] for x in values])
+        put("note", "made by hand", "char")
+        put("ids", ["x ", "yy", "z "], "char")
+
+
+def test_objects_of_matlab_are_refused_by_name(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "x.mat", "w", userblock_size=512) as file:
+        file.create_dataset("T", data=np.ones((1, 6), np.uint32)).attrs["MATLAB_class"] = np.bytes_("table")
+    with pytest.raises(ValueError, match="variable 'T' is a table of MATLAB; store its numbers as an array"):
+        io.read_features(tmp_path / "x.mat")
+
+
+def _saved(tmp_path, values):
+    torch = pytest.importorskip("torch")
+    torch.save(values(torch), tmp_path / "x.pt")
+    return io.read_features(tmp_path / "x.pt")
+
+
+def test_tensors_of_pytorch(tmp_path):
+    features, ids = _saved(tmp_path, lambda torch: {"a": torch.tensor(X), "g": {"b": torch.tensor(X[0]).bfloat16()}})
+    assert features["g/b"].dtype.name == "bfloat16"
+    _same(features, {"a": X, "g/b": X[0].astype(features["g/b"].dtype)})
+    assert ids is None
+    features, _ = _saved(tmp_path, lambda torch: [torch.tensor(X, requires_grad=True), torch.tensor(X[0]).T])
+    _same(features, {"network_0": X, "network_1": X[0].T})
+    _same(_saved(tmp_path, lambda torch: torch.tensor(X[0]))[0], {"x": X[0]})
+    _same(_saved(tmp_path, lambda torch: torch.tensor(X[:2]))[0], {"network_0": X[0], "network_1": X[1]})
+    _same(io.read_features(tmp_path / "x.pt", stack=False)[0], {"x": X[:2]})
+
+
+def test_what_stands_beside_arrays_is_named(tmp_path):
+    def values(torch):
+        beside = {"labels": torch.arange(3), "epoch": 3, "args": {"lr": 0.1}, "classes": ["a", "b"], "ids": [*"abc"]}
+        return {"a": torch.tensor(X)} | beside
+
+    with pytest.warns(UserWarning, match=r"x.pt: labels, epoch, args/lr, classes left out; these are text, labels or"):
+        features, ids = _saved(tmp_path, values)
+    _same(features, {"a": X})
+    assert ids == ("a", "b", "c")
+    np.savez(tmp_path / "x.npz", a=X, labels=np.arange(3), classes=np.array(["a", "b"]))
+    with pytest.warns(UserWarning, match=r"x.npz: labels, classes left out"):
+        _same(io.read_features(tmp_path / "x.npz")[0], {"a": X})
+
+
+def test_files_of_pytorch_that_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"x.pt holds .*_reconstruct beside tensors.* load it with torch.load"):
+        _saved(tmp_path, lambda torch: {"a": X})
+    with pytest.raises(ValueError, match=r"'a', takes .* MB of memory"):
+        _saved(tmp_path, lambda torch: {"a": torch.zeros(1).expand(2**26)})
+    shared = {}
+    with pytest.raises(ValueError, match="the same list or dict in two places, the second at 'b'"):
+        _saved(tmp_path, lambda torch: {"a": shared, "b": shared})
+
+
 def test_older_files_of_matlab(tmp_path):
     scipy_io = pytest.importorskip("scipy.io")
     fields = [("RDM", object), ("name", object), ("color", object)]
     structs = np.array([(X[0], "first", [0, 0, 1]), (X[1], "second", [1, 0, 0])], fields)
     held = {"a": X, "s": {"b": X}, "RDMs": structs, "ids": np.array(["x", "yy", "z"], object)}
     scipy_io.savemat(tmp_path / "x.mat", held)
-    with pytest.warns(UserWarning, match="4 networks of 3 images"):
+    few, rest = "4 networks of 3 images", "of the MATLAB struct 'RDMs' the field RDM is read; left out: color"
+    with pytest.warns(UserWarning, match=few), pytest.warns(UserWarning, match=rest):
         features, ids = io.read_features(tmp_path / "x.mat")
     _same(features, {"a": X, "s/b": X, "RDMs/first": X[0], "RDMs/second": X[1]})
     assert ids == ("x", "yy", "z")
     structs["name"] = "same"
     scipy_io.savemat(tmp_path / "y.mat", {"RDMs": structs})
-    with pytest.raises(ValueError, match="two elements of an array of structs have the same name"):
+    same = pytest.raises(ValueError, match="two elements of an array of structs have the same name")
+    with same, pytest.warns(UserWarning, match=rest):
         io.read_features(tmp_path / "y.mat")
     _cut(tmp_path / "x.mat", 0.6)
     with pytest.raises(ValueError, match=r"x.mat is damaged"):
@@ -307,7 +442,7 @@ def test_older_files_of_matlab(tmp_path):
 def test_safetensors_dtypes(dtype, tmp_path):
     ml_dtypes = pytest.importorskip("ml_dtypes")
     wanted = np.abs(X).astype(getattr(ml_dtypes, dtype, dtype))
-    arrays = {"odd": np.ones(3, np.uint8), "a": wanted, "b": wanted[:, 0]}
+    arrays = {"odd": np.ones((3, 1), np.uint8), "a": wanted, "b": wanted[:, 0]}
     _write_safetensors(tmp_path / "x.safetensors", arrays)
     _same(io.read_features(tmp_path / "x.safetensors")[0], arrays)
 
@@ -366,8 +501,9 @@ def _folder(**files):
 IDS = np.arange(3)
 BAD_FOLDERS = {
     "empty": (_folder(), "holds no features file"),
-    "no features": (_folder(notes__txt="hello"), "holds no features file"),
-    "unknown": (_folder(a__npy=X, b__pt="torch"), "holds b.pt, which is no features file"),
+    "no features": (_folder(notes__md="hello"), "holds no features file"),
+    "unknown": (_folder(a__npy=X, b__bin="torch"), "holds b.bin, which is no features file"),
+    "picture": (_folder(a__jpg="x"), "a.jpg, which is no features file .*; `jaxsim features` makes features"),
     "subfolder": (_folder(a__npy=X, deeper=None), "holds deeper, which is a subfolder"),
     "one name twice": (_folder(a__npy=X, a__npz={"a": X}), "two networks named 'a', one of them in a.npz"),
     "two sets of ids": (_folder(a__npy=X, image_ids__npy=IDS, image_ids__txt="1"), "both image_ids.npy and"),
@@ -394,11 +530,11 @@ def test_bad_folders_are_one_sentence(write, said, tmp_path):
 
 
 def test_unknown_suffix(tmp_path):
-    (tmp_path / "x.pt").touch()
-    with pytest.raises(ValueError, match=r"x.pt has the unknown suffix '.pt' \(features are read from .npy"):
-        io.read_features(tmp_path / "x.pt")
-    with pytest.raises(ValueError, match=r"x.pt has the unknown suffix '.pt': matrices are read from"):
-        io.read_matrix(tmp_path / "x.pt")
+    (tmp_path / "x.bin").touch()
+    with pytest.raises(ValueError, match=r"x.bin has the unknown suffix '.bin' \(features are read from .npy"):
+        io.read_features(tmp_path / "x.bin")
+    with pytest.raises(ValueError, match=r"x.bin has the unknown suffix '.bin': matrices are read from"):
+        io.read_matrix(tmp_path / "x.bin")
 
 
 @needs_networks
@@ -407,6 +543,16 @@ def test_real_features_and_their_ids():
     assert len(features) == 10
     assert {len(x) for x in features.values()} == {92}
     assert ids == tuple(f"{i:02d}" for i in range(92))
+
+
+def test_real_maps_of_matlab():
+    path = DATA / "rdm92" / "92_brainRDMs.mat"
+    if not path.exists():
+        pytest.skip(f"{path} is absent (set JAXSIM_DATA)")
+    with pytest.warns(UserWarning, match="of the MATLAB struct 'RDMs' the field RDM is read; left out: color"):
+        maps, _ = io.read_features(path)
+    assert {x.shape for x in maps.values()} == {(92, 92)}
+    assert list(maps)[0] == "RDMs/hIT | BE | Session: 1"
 
 
 # Small files that ask for much, and files that would read others

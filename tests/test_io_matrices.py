@@ -118,7 +118,12 @@ def _pickle(path, value):
 
 def test_pickled_scores_are_ordered_and_missing_ones_are_nan(tmp_path):
     scores = {"zebra__denoise": 1, "class_1000__curvature": np.float64(2), "curvature__apple": np.float32(3)}
-    path = _pickle(tmp_path / "x.pkl", scores | {"curvature__zebra__denoise": 9.0})
+    path = _pickle(tmp_path / "x.pkl", scores)
+    plain = io.read_matrix(path)
+    _pickle(tmp_path / "x.pkl", scores | {"curvature__zebra__denoise": 9.0})
+    with pytest.warns(UserWarning, match="x.pkl: left out 1 of 4 scores, which are of several sources"):
+        np.testing.assert_equal(io.read_matrix(path), plain)
+    _pickle(tmp_path / "x.pkl", scores)
     wanted = np.full((3, 3), np.nan)
     wanted[2, 1], wanted[1, 0], wanted[0, 2] = 1, 2, 3
     _matches(io.read_matrix(path), wanted, ("curvature", "class_1000", "zebra"), ("curvature", "denoise", "apple"))
@@ -150,6 +155,7 @@ RELEASED = ("affinities_all_affinities", "winrates_wins_vs_pixels", "winrates_wi
 
 
 @needs_transfer
+@pytest.mark.filterwarnings("ignore:.* which are of several sources")
 @pytest.mark.parametrize("size", ["", "_16k", "_1k"])
 @pytest.mark.parametrize("name", RELEASED)
 def test_released_pickles_are_the_decoded_matrices(name, size):

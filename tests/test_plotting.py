@@ -184,6 +184,14 @@ def test_colors_go_from_0_to_1_for_our_measures_unless_negative_or_asked():
     assert clim(affinity(6), vmin=0.2, vmax=0.9) == (0.2, 0.9)
 
 
+def test_distances_are_drawn_from_0_in_reversed_colors_and_said_so():
+    made = Affinity.from_array([[0.0, 3.0], [3.0, 0.0]], ["a", "b"], measure="rsa", distance=True)
+    figure = plotting.affinity_heatmap(made)
+    image = figure.axes[0].images[0]
+    assert (image.get_clim(), image.get_cmap().name) == ((0.0, 3.0), "viridis_r")
+    assert figure.axes[1].get_ylabel().replace("\n", " ") == "RSA: distance, lower is more similar"
+
+
 def test_colors_of_other_numbers_span_them_the_diagonal_of_a_large_matrix_left_out():
     small, large = (dataclasses.replace(affinity(n, measure="win rate")) for n in (6, 40))
     np.testing.assert_allclose(clim(small), (small.values.min(), small.values.max()))

@@ -36,7 +36,23 @@ COMMANDS = (
 OK, USAGE, INTERRUPTED = 0, 2, 130
 
 
+class _Once(argparse._StoreAction):
+    """Store a value, and refuse a second one, which would replace the first in silence."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        given = vars(namespace).setdefault("given", set())
+        if self.option_strings and self.dest in given:
+            parser.error(f"{option_string} is given twice")
+        given.add(self.dest)
+        super().__call__(parser, namespace, values, option_string)
+
+
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        for name in (None, "store"):
+            self.register("action", name, _Once)
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"jaxsim: error: {_escaped(message)} (see {self.prog} --help)\n")
 
@@ -139,6 +155,7 @@ def _sentence(error: Exception) -> str:
 
 def _with_flags(text: str) -> str:
     """Options of the library in a sentence as flags: `pass stack=False` becomes `give --no-stack`."""
+    text = re.sub(r'\b(channels|missing)="(\w+)"', r"--\1 \2", text)
     for value, flag in (("True", "--"), ("False", "--no-")):
         text = text.replace(f"js.Affinity.from_array(..., distance={value})", f"{flag}distance")
         text = re.sub(rf"(pass |otherwise )?\b(\w+)={value}\b", lambda m, f=flag: _flag(m, f), text)

@@ -1,7 +1,7 @@
 """Score the similarity of every pair of networks.
 
-With a comparator as the measure, such as spearman, the arrays are ready-made maps (RDMs): (images, images), or
-the entries above the diagonal.
+With a comparator as the measure (pearson, spearman, rho-a, cosine, ...), the arrays are ready-made maps (RDMs):
+(images, images), or the entries above the diagonal; of a struct of MATLAB with a field RDM, that field.
 
 Writes to DIR, or with several measures to DIR/MEASURE:
   affinity.npz   the scores with their names and provenance; jaxsim.load reads it
@@ -11,6 +11,7 @@ Writes to DIR, or with several measures to DIR/MEASURE:
 Examples:
   jaxsim affinity features.npz --measure rsa --out results
   jaxsim affinity resnet.npy vgg.csv --measure cka-linear --out results
+  jaxsim affinity layers.pt --channels first --measure cka-linear --out results
   jaxsim affinity layer3.npy layer4.npy --channels first --measure dds:instance-norm,cosine --out results
   jaxsim affinity rdms.npz --measure spearman --out results
   jaxsim affinity rdms_with_gaps.npz --measure spearman --missing pairwise --out results
@@ -26,8 +27,8 @@ from typing import Any
 import numpy as np
 
 from jaxsim import engine, io, plotting, taxonomy
-from jaxsim.cli.arguments import add_computing, add_features, add_measures, add_missing, add_output
-from jaxsim.cli.inputs import ROWS, read_measures, read_set
+from jaxsim.cli.arguments import add_computing, add_features, add_measures, add_missing, add_output, refuse
+from jaxsim.cli.inputs import ROWS, read_measures, read_sets
 from jaxsim.cli.output import report, save_figure, staged, subfolders, table
 from jaxsim.measures import Measure
 from jaxsim.results import Affinity, Resamples
@@ -64,11 +65,11 @@ def score(
     arguments: Namespace, paths: Sequence[str], chosen: Mapping[str, Any], against: Sequence[str] | None = None
 ) -> dict[str, Affinity]:
     """One matrix per measure, of the features or maps at `paths` with themselves or with those at `against`."""
-    features, ids = read_set(arguments, paths, arguments.ids)
-    others, other_ids = read_set(arguments, against) if against else (None, None)
-    compare, more = engine.affinity, {"channels": arguments.channels}
-    if not any(isinstance(measure, Measure) for measure in chosen.values()):
-        compare, more = engine.compare_maps, {}
+    maps = not any(isinstance(measure, Measure) for measure in chosen.values())
+    if not maps and not arguments.align:
+        refuse(arguments, "on features without --align", "missing")
+    features, ids, others, other_ids = read_sets(arguments, paths, against, maps)
+    compare, more = (engine.compare_maps, {}) if maps else (engine.affinity, {"channels": arguments.channels})
     found = compare(
         features,
         list(chosen.values()),
@@ -76,7 +77,7 @@ def score(
         ids=ids,
         against_ids=other_ids,
         align=arguments.align,
-        missing=arguments.missing,
+        missing=arguments.missing or "shared",
         memory=arguments.memory,
         **more,
     )

@@ -1,6 +1,6 @@
 """Arguments that several commands take, and the types of their values."""
 
-from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
+from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
 
 FORMATS = ("png", "svg", "pdf")
 """Formats that figures are written in."""
@@ -9,8 +9,10 @@ FORMATS = ("png", "svg", "pdf")
 def add_features(command: ArgumentParser) -> None:
     """Add the networks to compare, and how their files are read."""
     text = (
-        "folder with one file per network, or files: npy, npz, safetensors, HDF5, mat, csv or tsv; arrays are (images, "
-        "..., channels), with the same images in the same order; several files are joined"
+        "folder with one file per network, or files: npy, npz, pt or pth of torch.save, safetensors, h5, hdf5, mat, "
+        "pkl with a dict of arrays, or tables in csv, tsv or txt, a row an image; arrays are (images, ..., channels), "
+        "with the same images in the same order; several files are joined; image ids are read from an entry ids, the "
+        "first column of a table, or image_ids.txt beside the files"
     )
     command.add_argument("features", metavar="FEATURES", nargs="+", help=text)
     text = "compare with these networks instead; repeatable"
@@ -22,11 +24,12 @@ def add_reading(command: ArgumentParser) -> None:
     """Add how files of features are read."""
     group = command.add_argument_group("files of features")
     text = (
-        "each npy file holds several networks, (networks, images, ...), or with --no-stack one, (images, ...); "
+        "each npy file or lone tensor holds several networks, (networks, images, ...), or with --no-stack one, "
+        "(images, ...); "
         "default: a single file of three or more axes holds several"
     )
     group.add_argument("--stack", action=BooleanOptionalAction, help=text)
-    text = "FEATURES is a folder of one npy or npz file per image, or of such folders, one per network"
+    text = "FEATURES is a folder of one npy, npz, pt or pth file per image, or of such folders, one per network"
     group.add_argument("--per-image", action="store_true", help=text)
     text = "first: arrays are (images, channels, ...), as in PyTorch; default: last"
     group.add_argument("--channels", choices=("first", "last"), help=text)
@@ -38,7 +41,7 @@ def add_missing(command: ArgumentParser) -> None:
         "pairwise: compare two maps on the pairs of images that both have (NaN stands for a missing pair), and with "
         "--align two networks on the images that both have; default: NaN, and the images that all have"
     )
-    command.add_argument("--missing", choices=("shared", "pairwise"), default="shared", help=text)
+    command.add_argument("--missing", choices=("shared", "pairwise"), help=text)
 
 
 def add_measures(command: ArgumentParser, *default: str, several: bool = True) -> None:
@@ -51,30 +54,51 @@ def add_measures(command: ArgumentParser, *default: str, several: bool = True) -
 
 def add_draws(command: ArgumentParser) -> None:
     """Add the seed of resampling and the level of intervals."""
-    command.add_argument("--seed", type=seed, default=0, metavar="N", help="random seed; default: %(default)s")
-    text = "level of the intervals; default: %(default)s"
-    command.add_argument("--level", type=share, default=0.95, metavar="P", help=text)
+    command.add_argument("--seed", type=seed, metavar="N", help="random seed; default: 0")
+    command.add_argument("--level", type=share, metavar="P", help="level of the intervals; default: 0.95")
+
+
+def draws(arguments: Namespace) -> None:
+    """Set the seed and the level that are not given."""
+    arguments.seed = 0 if arguments.seed is None else arguments.seed
+    arguments.level = 0.95 if arguments.level is None else arguments.level
+
+
+def refuse(arguments: Namespace, why: str, *names: str) -> None:
+    """Refuse options that have no effect in a combination, rather than pass them over.
+
+    Raises:
+        ValueError: one of them is given.
+    """
+    for name in names:
+        value = getattr(arguments, name)
+        if value is not None and (value is not False or name == "stack"):
+            flag = "--no-stack" if value is False else f"--{name.replace('_', '-')}"
+            raise ValueError(f"{flag} has no effect {why}; leave it out.")
 
 
 def add_computing(command: ArgumentParser) -> None:
     """Add image ids, memory and precision."""
     group = command.add_argument_group("images and computing")
     group.add_argument("--ids", metavar="FILE", help="image ids of FEATURES: npy, or text with one id per line")
-    group.add_argument("--align", action="store_true", help="sort images by their ids where the order differs")
+    group.add_argument(
+        "--align", action="store_true", help="match images by their ids, and leave out those that some lack"
+    )
     group.add_argument("--memory", type=gigabytes, metavar="GB", help="device memory to use at most")
     group.add_argument("--x64", action="store_true", help="compute in float64")
 
 
-def add_output(command: ArgumentParser, *, required: bool = True, figures: bool = True) -> None:
-    """Add the output folder, and the formats of figures for a command that draws."""
+def add_output(command: ArgumentParser, *, required: bool = True, figures: bool = True, tables: bool = True) -> None:
+    """Add the output folder, and the formats of figures and tables for a command that writes some."""
     group = command.add_argument_group("output")
     group.add_argument("--out", required=required, metavar="DIR", help="folder for the results")
     group.add_argument("--overwrite", action="store_true", help="replace existing results")
-    text = "put ' before names in csv files that a spreadsheet would take for formulas"
-    group.add_argument("--spreadsheet", action="store_true", help=text)
+    if tables:
+        text = "put ' before names in csv files that a spreadsheet would take for formulas"
+        group.add_argument("--spreadsheet", action="store_true", help=text)
     if figures:
         text = "formats of figures, such as png,pdf; of png, svg and pdf; default: png"
-        group.add_argument("--format", type=formats, default=("png",), metavar="LIST", help=text)
+        group.add_argument("--format", type=formats, metavar="LIST", help=text)
 
 
 def add_dataset(command: ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from typing import Any
 
-from jaxsim.cli.inputs import read_encoders
+from jaxsim.cli.inputs import converted, read_encoders
 from jaxsim.cli.output import note
 
 ENCODER = "class_object"
@@ -49,7 +49,7 @@ def read_encoder(arguments: Namespace, path: str | None) -> tuple[Any, str]:
     from jaxsim.studies.rooms import encoders
     from jaxsim.vision import models
 
-    found = encoders.shipped() if path is None else models.from_safetensors(path)
+    found = encoders.shipped() if path is None else models.from_safetensors(converted(path, "--encoder"))
     name = arguments.name or (ENCODER if path is None else next(iter(found)) if len(found) == 1 else None)
     if name is None:
         raise ValueError(f"{path} has {len(found)} encoders; choose one with --name: {', '.join(found)}.")

@@ -35,9 +35,10 @@ import numpy as np
 
 from jaxsim import plotting, resampling, schemes
 from jaxsim.cli.affinity import heatmap
-from jaxsim.cli.arguments import add_computing, add_draws, add_features, add_measures, add_output, count
-from jaxsim.cli.inputs import ROWS, read_measures, read_set
+from jaxsim.cli.arguments import add_computing, add_draws, add_features, add_measures, add_output, count, draws, refuse
+from jaxsim.cli.inputs import ROWS, read_measures, read_sets
 from jaxsim.cli.output import note, progress, records, report, save_figure, staged, subfolders, table, write_rows
+from jaxsim.measures import Measure
 from jaxsim.results.resamples import UNSCORED
 
 DEFAULT = schemes.HalfSamples
@@ -64,6 +65,9 @@ def run(arguments: Namespace) -> None:
     """Resample each measure's matrix, with intervals or p values."""
     chosen, scheme = read_measures(arguments, maps=True), _scheme(arguments)
     folders, null = subfolders(chosen), getattr(scheme, "null", False)
+    if null:
+        refuse(arguments, f"with --scheme {scheme.kind}, which has no intervals", "level", "target")
+    draws(arguments)
     each = ["resamples.npz", "p_values.csv" if null else "intervals.csv", "matrix.png"] + ["ranking.png"] * (not null)
     names = [folder + name for folder in folders.values() for name in each]
     tables = {}
@@ -101,6 +105,8 @@ def _scheme(arguments: Namespace) -> Any:
     scheme = schemes.NAMED[arguments.scheme]
     if (arguments.size is not None) != (scheme is schemes.Subsample):
         raise ValueError("--size goes with --scheme subsample, which needs it.")
+    if N_RESAMPLES.get(scheme, 1000) is None:
+        refuse(arguments, f"with --scheme {scheme.kind}, which leaves out every image once", "resamples", "seed")
     return scheme() if arguments.size is None else scheme(size=arguments.size)
 
 
@@ -110,8 +116,8 @@ def _resample(arguments: Namespace, chosen: Mapping[str, Any], scheme: Any) -> d
     Raises:
         ValueError: there is no such --target.
     """
-    features, ids = read_set(arguments, arguments.features, arguments.ids)
-    others, other_ids = read_set(arguments, arguments.against) if arguments.against else (None, None)
+    maps = not any(isinstance(measure, Measure) for measure in chosen.values())
+    features, ids, others, other_ids = read_sets(arguments, arguments.features, arguments.against, maps)
     targets = list(others or features)
     if arguments.target is not None and arguments.target not in targets:
         raise ValueError(f"--target {arguments.target} is not a target; there are {', '.join(targets)}.")

@@ -93,7 +93,7 @@ def _text(checkpoint: Path, found: Any, layers: dict[str, dict[str, int]]) -> st
     lines = [f"{checkpoint}{place}, names of {found.naming}", "", table(["layer", "tensors", "numbers"], rows)]
     if found.left_out:
         left = [[reason, len(keys), _some(keys)] for reason, keys in found.left_out.items()]
-        lines += ["", table(["left out", "number", "names"], left)]
+        lines += ["", table(["left out", "number", "names (--json lists all)"], left)]
     if found.cast:
         lines += ["", f"cast to float32: {len(found.cast)} tensors ({', '.join(sorted(set(found.cast.values())))})"]
     return "\n".join([*lines, *([""] if found.notes else []), *found.notes])

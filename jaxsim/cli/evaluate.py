@@ -4,18 +4,18 @@ For each target: Spearman correlation with measured transfer, with and without t
 and whether the source predicted best is among the best ones.
 
 AFFINITY and TRUTH are matrices with sources in rows, targets in columns, and higher meaning better (otherwise
-give --distance or --loss): a file of `jaxsim affinity`, a CSV or npz matrix with names, or a pickle released
-with Taskonomy. TRUTH may also be `rooms`, the transfer measured in the built-in world. The matrices are aligned
-by name.
+give --distance or --loss): a file of `jaxsim affinity`, a matrix with names in csv, tsv, txt or npz, or a
+pickle released with Taskonomy. TRUTH may also be `rooms`, the transfer measured in the built-in world. The
+matrices are aligned by name; networks that one of them lacks are named.
 
 With --resamples, made by `jaxsim bootstrap --scheme bootstrap`, the mean gets intervals over images (bias
 shown and corrected), over targets, and over both; each says what it conditions on.
 
 Writes to DIR, if --out is given:
-  agreement.csv   the table
-  agreement.npz   the record without the diagonal; jaxsim.load reads it
-  agreement.png   the correlation for each target, over all sources and without the target's own network
-  intervals.csv   the intervals, with --resamples
+  agreement.csv             the table
+  agreement.npz             the record without the diagonal; jaxsim.load reads it
+  agreement.png             the correlation for each target, over all sources and without the target's own network
+  agreement_intervals.csv   the intervals, with --resamples
 
 Examples:
   jaxsim evaluate results/affinity.npz transfer.csv
@@ -32,9 +32,11 @@ from typing import Any
 import numpy as np
 
 from jaxsim import evaluation, measures, plotting
-from jaxsim.cli.arguments import add_draws, add_output
-from jaxsim.cli.inputs import read_affinity, read_resamples
-from jaxsim.cli.output import report, save_figure, staged, table, write_rows
+from jaxsim.cli.arguments import add_draws, add_output, draws, refuse
+from jaxsim.cli.inputs import describe_matrix, read_affinity, read_resamples
+from jaxsim.cli.output import note, report, save_figure, staged, table, write_rows
+from jaxsim.io.files import few
+from jaxsim.results import Affinity
 
 
 def add_arguments(command: ArgumentParser) -> None:
@@ -54,11 +56,22 @@ def add_arguments(command: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Compare with and without the diagonal, with intervals if resamples are given."""
-    names = ["agreement.csv", "agreement.npz", "agreement.png", *(["intervals.csv"] if arguments.resamples else [])]
+    if not arguments.resamples:
+        refuse(arguments, "without --resamples, which gives intervals", "seed", "level")
+    if not arguments.out:
+        refuse(arguments, "without --out", "overwrite", "spreadsheet", "format")
+    draws(arguments)
+    names = [
+        "agreement.csv",
+        "agreement.npz",
+        "agreement.png",
+        *(["agreement_intervals.csv"] if arguments.resamples else []),
+    ]
     names = names if arguments.out else []
     with staged(arguments, names) if arguments.out else contextlib.nullcontext() as out:
         affinity = read_affinity(arguments.affinity, arguments.affinity_key, distance=arguments.distance)
         truth = read_affinity(arguments.truth, arguments.key, distance=arguments.loss)
+        _say(arguments, affinity, truth)
         whole, without = (
             evaluation.evaluate(affinity, truth, diagonal=diagonal, subset=arguments.subset)
             for diagonal in (True, False)
@@ -72,11 +85,22 @@ def run(arguments: Namespace) -> None:
             title = f"{measures.title_of(affinity.provenance.measure)}: does it predict transfer?"
             save_figure(arguments, plotting.column_correlations(shown, title=title), out / "agreement.png")
             if intervals:
-                write_rows(out / "intervals.csv", *_interval_rows(intervals))
+                write_rows(out / "agreement_intervals.csv", *_interval_rows(intervals))
     lists = [{k: v for k, v in one.to_json().items() if k != "draws"} for one in intervals]
     values = {"with_diagonal": whole.to_json(), "without_diagonal": without.to_json(), "intervals": lists}
     lines = [table(header, [*rows, _mean_row(whole, without)]), _caption(without)]
     report(arguments, "\n".join([*lines, *_interval_lines(intervals)]), values, names)
+
+
+def _say(arguments: Namespace, affinity: Affinity, truth: Affinity) -> None:
+    """Print how the matrices were read, and which networks only one of them has."""
+    note(arguments, f"{arguments.affinity}: {describe_matrix(affinity)}")
+    note(arguments, f"{arguments.truth}: {describe_matrix(truth).replace('more similar', 'better')}")
+    both = ((arguments.affinity, affinity, truth), (arguments.truth, truth, affinity))
+    for path, one, other in both if arguments.subset or set(affinity.names) <= set(truth.names) else ():
+        only = [n for n in dict.fromkeys([*one.names, *one.targets]) if n not in {*other.names, *other.targets}]
+        if only:
+            note(arguments, f"left out, as in {path} alone: {few(only)}")
 
 
 def _intervals(arguments: Namespace, affinity: Any, truth: Any) -> list[Any]:

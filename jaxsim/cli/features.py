@@ -16,6 +16,7 @@ Unfinished features are in DIR.part. After an error, Ctrl-C or a kill, run the s
 an unreadable picture may be repaired or removed first, and --skip-damaged names all of them and goes on without.
 Links to folders are followed; files that are no pictures are counted and named. Photographs in a plain
 folder are turned upright as their EXIF orientation says; pictures of datasets stay as their labels are.
+Transparency is dropped, gray is repeated, CMYK becomes RGB; animations and pictures of 16 bits are refused.
 Memory use does not grow with the number of pictures.
 
 Examples:
@@ -58,7 +59,7 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--pool", action="store_true", help="write means over positions")
     text = "pictures per batch; default: %(default)s"
     command.add_argument("--batch", type=count, default=32, metavar="N", help=text)
-    add_output(command, figures=False)
+    add_output(command, figures=False, tables=False)
 
 
 def run(arguments: Namespace) -> None:
@@ -126,6 +127,7 @@ def _encoders(arguments: Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
 
     encoders: dict[str, Any] = {}
     chosen: dict[str, Any] = {}
+    seen: set[str] = set()
     for path, found in read_encoders(arguments.encoder, "--encoder").items():
         encoders |= found
         chosen |= _of_built_in_world(found, models.safetensors_metadata(path))
@@ -134,6 +136,10 @@ def _encoders(arguments: Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
         if separator and encoder not in encoders:
             known = ", ".join(encoders)
             raise ValueError(f"--preprocessing {text}: there is no encoder {encoder!r}; there are {known}.")
+        of = encoder if separator else "all encoders"
+        if of in seen:
+            raise ValueError(f"--preprocessing is given twice for {of}; leave one.")
+        seen.add(of)
         chosen |= dict.fromkeys([encoder] if separator else encoders, name)
     return encoders, chosen
 

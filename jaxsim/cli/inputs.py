@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 
 from jaxsim import extras, io, measures, results
+from jaxsim.cli.arguments import refuse
 from jaxsim.cli.output import note
 from jaxsim.evaluation import load_truth
 from jaxsim.results import Affinity
+from jaxsim.results.matrices import image_count
 
 ROWS = 30
 """Rows of a table that are printed at most."""
 BUILT_IN = "rooms"
 """Stands for the transfer measured in the built-in world, in place of a file with a matrix."""
-_MATRIX_FILES = (".csv", ".tsv", ".pkl", ".pickle")
+_MATRIX_FILES = (".csv", ".tsv", ".txt", ".pkl", ".pickle")
 
 
 def read_measures(arguments: Namespace, *, maps: bool = False) -> dict[str, Any]:
@@ -75,20 +77,61 @@ def read_ids(path: str | Path) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def read_set(arguments: Namespace, paths: Sequence[str], ids: str | None = None) -> tuple[dict[str, np.ndarray], Any]:
+def read_sets(arguments: Namespace, paths: Sequence[str], against: Sequence[str] | None, maps: bool) -> tuple:
+    """Features or `maps` at the paths with their image ids, and the same of `against` or None twice.
+
+    Raises:
+        ValueError: an option has no effect on these files.
+    """
+    if arguments.per_image:
+        refuse(arguments, "with --per-image", "stack")
+    found = _read_set(arguments, paths, maps, arguments.ids)
+    others = _read_set(arguments, against, maps) if against else (None, None)
+    arrays = [*found[0].values(), *(others[0] or {}).values()]
+    if not any(map(_may_be_stack, [*_listed(paths), *_listed(against or ())])):
+        refuse(arguments, "without an npy file or a tensor of PyTorch", "stack")
+    if maps or not any(x.ndim > 2 for x in arrays):
+        refuse(arguments, "on maps" if maps else "on features of two axes", "channels")
+    if found[1] is None and others[1] is None:
+        refuse(arguments, "without image ids", "align")
+    return *found, *others
+
+
+def _listed(paths: str | Sequence[str]) -> list[str]:
+    return [paths] if isinstance(paths, str) else list(paths)
+
+
+def _may_be_stack(path: str) -> bool:
+    return Path(path).is_dir() or Path(path).suffix.lower() in (".npy", ".pt", ".pth")
+
+
+def _read_set(
+    arguments: Namespace, paths: Sequence[str], maps: bool, ids: str | None = None
+) -> tuple[dict[str, np.ndarray], Any]:
     """Features by name, in float64 if asked for, and their image ids if the files or --ids give any.
 
     Prints how they were read.
     """
-    paths = [paths] if isinstance(paths, str) else list(paths)
+    paths = _listed(paths)
     features, own = io.read_features(paths, stack=arguments.stack, per_image=arguments.per_image)
-    note(arguments, f"{', '.join(paths)}: {io.describe_shapes(features)}")
+    note(arguments, f"{', '.join(paths)}: {_describe(features, maps)}")
     if len(paths) > 1:
         for name, x in list(features.items())[:ROWS]:
-            note(arguments, f"  {name}: {io.describe_shapes({name: x})}")
+            note(arguments, f"  {name}: {_describe({name: x}, maps)}")
+        if len(features) > ROWS:
+            note(arguments, f"  ... and {len(features) - ROWS} more")
+    if ids is not None and own is not None:
+        note(arguments, f"--ids {ids} replaces the image ids of {', '.join(paths)}")
     if arguments.x64:
         features = {name: x.astype(np.float64) if _floating(x) else x for name, x in features.items()}
     return features, own if ids is None else read_ids(ids)
+
+
+def _describe(features: dict[str, np.ndarray], maps: bool) -> str:
+    if not maps:
+        return io.describe_shapes(features)
+    sizes = sorted({x.shape[-1] if x.ndim > 1 else image_count(x.size) or 0 for x in features.values()})
+    return f"{len(features)} map{'s' * (len(features) != 1)} of {' or '.join(map(str, sizes))} images"
 
 
 def _floating(x: np.ndarray) -> bool:
@@ -126,9 +169,18 @@ def read_affinity(path: str | Path, key: str | None = None, *, distance: bool = 
         with extras.needed("the built-in world needs"):
             from jaxsim.studies.rooms import world
         return world.load_truth().matrix(key or "affinity")
+    if Path(path).is_dir():
+        inside = ", ".join(sorted(file.name for file in Path(path).iterdir() if is_matrix(file, None))) or "none"
+        raise ValueError(f"{path} is a folder; give a file with a matrix. In it are: {inside}.")
     if Path(path).suffix.lower() != ".npz" or key is not None or not is_matrix(path, key):
         return load_truth(path, key)
     return read_record(path, "Affinity")
+
+
+def describe_matrix(matrix: Affinity) -> str:
+    """Size and meaning of a matrix in words."""
+    held = "distances, lower is more similar" if matrix.distance else "scores, higher is more similar"
+    return f"{len(matrix.names)} sources x {len(matrix.targets)} targets of {held}"
 
 
 def read_record(path: str | Path, kind: str) -> Any:
@@ -142,7 +194,9 @@ def read_record(path: str | Path, kind: str) -> Any:
         raise FileNotFoundError(f"{path} does not exist or is not a file.")
     record = results.load(path)
     if type(record).__name__ != kind:
-        raise ValueError(f"{path} has a record of the kind {type(record).__name__}, not {kind}.")
+        made = {"Affinity": "affinity", "Resamples": "bootstrap"}[kind]
+        found = type(record).__name__
+        raise ValueError(f"{path} has a record of the kind {found}, not {kind}; `jaxsim {made}` writes one.")
     return record
 
 
@@ -160,6 +214,17 @@ def read_resamples(path: str | Path, affinity: Affinity) -> Any:
     return found
 
 
+def converted(path: str, flag: str) -> str:
+    """A path that ends as a file of encoders does.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if Path(path).is_file() and Path(path).suffix != ".safetensors":
+        raise ValueError(f"{flag} {path} does not end in .safetensors; `jaxsim convert` makes a file of a checkpoint.")
+    return path
+
+
 def read_encoders(paths: Sequence[str], flag: str) -> dict[str, dict[str, Any]]:
     """The encoders of each file by name.
 
@@ -170,9 +235,10 @@ def read_encoders(paths: Sequence[str], flag: str) -> dict[str, dict[str, Any]]:
 
     files: dict[str, dict[str, Any]] = {}
     for path in paths:
-        found = models.from_safetensors(path)
+        found = models.from_safetensors(converted(path, flag))
         twice = sorted(name for name in found if any(name in other for other in files.values()))
         if twice:
-            raise ValueError(f"{flag} {path} has an encoder {twice[0]!r}, and so does another file.")
+            text = f"{flag} {path} has an encoder {twice[0]!r}, and so does another file"
+            raise ValueError(f"{text}; `jaxsim convert --name` gives another name.")
         files[path] = found
     return files

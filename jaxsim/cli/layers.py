@@ -59,6 +59,8 @@ def run(arguments: Namespace) -> None:
         write_rows(out / "recommendation.csv", HEADER, best)
         found.affinity.save(out / "layers.npz")
         save_figure(arguments, _figure(name, found), out / "layers.png")
+    if none := [task for task in found.affinity.targets if task not in found.best]:
+        note(arguments, f"no layer is recommended for {', '.join(none)}, whose scores are undefined")
     layers, means = found.affinity.names, _group_means(found, groups)
     values = {"encoder": name, "measure": label, "images": images, "layers": layers}
     values |= {"scores": found.affinity.to_json(), "recommended": found.best}
@@ -89,7 +91,10 @@ def _score(arguments: Namespace, measure: Any) -> tuple[str, int, Any]:
 
     encoder, name = read_encoder(arguments, arguments.encoder)
     own = digest(encoder)
-    bank = {task: one for task, one in read_bank(arguments).items() if digest(one) != own}
+    every = read_bank(arguments)
+    bank = {task: one for task, one in every.items() if digest(one) != own}
+    if itself := [task for task in every if task not in bank]:
+        note(arguments, f"left out of the bank, as the encoder itself: {', '.join(itself)}")
     bank, layers = select(bank, arguments.task), list(networks.layers(encoder, arguments.layer or ()))
     folder = branching.open_folder(arguments.data, layout=arguments.layout, complete_only=arguments.complete_only)
     resamples = arguments.resamples or (QUICK["resamples"] if arguments.quick else 100)

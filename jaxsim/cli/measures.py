@@ -1,7 +1,8 @@
-"""List the named measures.
+"""List the named measures, and the parts to write others with.
 
 Shows the parts of each measure and its source. Any cell of duality diagram similarity can be written as
-dds:TRANSFORM,PAIRWISE, as in dds:zscore,laplacian.
+dds:TRANSFORM,PAIRWISE, as in dds:zscore,laplacian. A comparator alone (compare), such as spearman, compares
+ready-made maps (RDMs).
 
 Examples:
   jaxsim measures
@@ -26,4 +27,7 @@ def run(arguments: Namespace) -> None:
         [name, *map(measures.name_of, (measure.transform, measure.pairwise, measure.compare)), measure.source]
         for name, measure in measures.NAMED.items()
     ]
-    emit(arguments, table(HEADER, rows), {"measures": records(HEADER, rows)})
+    parts = {kind: list(named) for kind, named in measures.PARTS.items()}
+    lines = [f"{kind}: {', '.join(names)}" for kind, names in parts.items()]
+    text = "\n".join([table(HEADER, rows), "", "parts:", *lines])
+    emit(arguments, text, {"measures": records(HEADER, rows), "parts": parts})

@@ -57,11 +57,14 @@ def run(arguments: Namespace) -> None:
         for name, outcome in outcomes.items():
             write_rows(out / f"{name}.csv", outcome.header, outcome.rows)
             save_figure(arguments, outcome.draw(), out / f"{name}.png")
-        rows = reproduce.summary(list(outcomes.values()))
+        rows = reproduce.summary(outcomes)
         write_rows(out / "summary.csv", SUMMARY, rows)
         heading = _caveat() if arguments.quick else ""
         io.write_text(out / "summary.md", heading + _markdown(SUMMARY, rows))
-    values = {"experiments": [outcome.to_json() for outcome in outcomes.values()], "quick": arguments.quick}
+    values = {
+        "experiments": [{"name": name} | outcome.to_json() for name, outcome in outcomes.items()],
+        "quick": arguments.quick,
+    }
     report(arguments, heading + _text(outcomes), values | {"seed": arguments.seed}, names)
 
 

@@ -1,7 +1,7 @@
 """Cluster networks by their affinities into a tree.
 
-INPUT is features, as for `jaxsim affinity`, or a matrix: affinity.npz of `jaxsim affinity`, a CSV or npz
-matrix with names (--key names its array), or a pickle released with Taskonomy.
+INPUT is features, as for `jaxsim affinity`, or a matrix: affinity.npz of `jaxsim affinity`, a matrix with
+names in csv, tsv, txt or npz (--key names its array), or a pickle released with Taskonomy.
 
 Linkages (--linkage):
   average    average linkage on 1 - S; the default
@@ -24,9 +24,9 @@ from argparse import ArgumentParser, Namespace
 
 from jaxsim import plotting, taxonomy
 from jaxsim.cli.affinity import score
-from jaxsim.cli.arguments import add_computing, add_measures, add_missing, add_output, add_reading, count
-from jaxsim.cli.inputs import is_matrix, read_affinity, read_measure, read_resamples
-from jaxsim.cli.output import report, save_figure, staged
+from jaxsim.cli.arguments import add_computing, add_measures, add_missing, add_output, add_reading, count, refuse
+from jaxsim.cli.inputs import describe_matrix, is_matrix, read_affinity, read_measure, read_resamples
+from jaxsim.cli.output import note, report, save_figure, staged
 from jaxsim.results import Affinity
 
 FILES = ("taxonomy.npz", "taxonomy.txt", "taxonomy.png", "heatmap.png")
@@ -46,7 +46,7 @@ def add_arguments(command: ArgumentParser) -> None:
     add_missing(command)
     add_reading(command)
     add_computing(command)
-    add_output(command)
+    add_output(command, tables=False)
 
 
 def run(arguments: Namespace) -> None:
@@ -77,8 +77,13 @@ def _affinity(arguments: Namespace) -> Affinity:
         ValueError: a measure is given for a matrix of scores.
     """
     if not is_matrix(arguments.input, arguments.key):
+        refuse(arguments, "on features; it is for a matrix", "distance")
         label, measure = read_measure(arguments, maps=True)
         return score(arguments, [arguments.input], {label: measure})[label]
     if arguments.measure:
         raise ValueError(f"{arguments.input} is already a matrix of scores; leave out --measure.")
-    return read_affinity(arguments.input, arguments.key, distance=arguments.distance)
+    how = ("ids", "align", "missing", "memory", "x64", "stack", "per_image", "channels")
+    refuse(arguments, f"on {arguments.input}, a matrix of scores; it is for features", *how)
+    found = read_affinity(arguments.input, arguments.key, distance=arguments.distance)
+    note(arguments, f"{arguments.input}: {describe_matrix(found)}")
+    return found

@@ -98,7 +98,8 @@ def affinity(
     against_ids = ids_against(against, ids, against_ids)
     y = None if against is None else inputs.networks(against, against_ids, "against", channels)
     if y is None and len(x.names) < 2:
-        raise ValueError(f"affinity compares networks with each other; there is only {''.join(x.names)!r}.")
+        only = f"there is only {''.join(x.names)!r}"
+        raise ValueError(f"affinity compares networks with each other; {only}. Give others, or against (--against).")
     found, undefined = _run(measures, x, y, align, missing, memory)
     warn_undefined(undefined)
     return found if several else found[0]

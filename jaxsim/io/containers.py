@@ -1,6 +1,7 @@
 """Reading safetensors, HDF5 and MATLAB: arrays by name, memory-mapped where their bytes lie in the file as they are."""
 
 import math
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from jaxsim import extras
 from jaxsim.io import limits
 from jaxsim.io.arrays import naming
-from jaxsim.io.files import parse_json
+from jaxsim.io.files import few, parse_json
 
 _SAFETENSORS = {
     "BOOL": "?",
@@ -26,6 +27,9 @@ _SAFETENSORS = {
     "F32": "<f4",
     "F64": "<f8",
 }
+_MATLAB_NUMBERS = ("double", "single", "logical", *(f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)))
+_MOST_CELLS = 2**20
+_ID_NAMES = ("image_ids", "ids")
 _ML_DTYPES = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
 
 
@@ -98,15 +102,34 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
     with extras.needed(f"{path} needs", install=extras.FILES):
         import h5py
     found: dict[str, np.ndarray] = {}
+    whole: list[str] = []
+    links: list[str] = []
 
     def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and not name.startswith("#refs#/"):
-            values = _dataset(path, item)
-            found[name] = _turned(name, values, item) if "MATLAB_class" in item.attrs else values
+        if name.startswith(("#refs#", "#subsystem#")) or any(name.startswith(f"{done}/") for done in whole):
+            return
+        if isinstance(item, h5py.Group):
+            links.extend(f"{name}/{key}" for key in _links(item))
+        if "MATLAB_class" in item.attrs:
+            whole.append(name)
+            found.update(_named(_variable(name, _matlab_value(path, name, item))))
+        elif isinstance(item, h5py.Dataset):
+            found[name] = _dataset(path, item)
 
     with naming(path), h5py.File(path, "r") as file:
+        links += _links(file)
         file.visititems(visit)
+    if links:
+        text = f"{path}: {few(links)} left out; links to other places are not followed."
+        warnings.warn(text, UserWarning, stacklevel=5)
     return found
+
+
+def _links(group: Any) -> list[str]:
+    """Names in a group that are no objects of it but links to other places."""
+    import h5py
+
+    return [name for name in group if not isinstance(group.get(name, getlink=True), h5py.HardLink)]
 
 
 def own_data(dataset: Any, path: str | Path) -> Any:
@@ -159,24 +182,72 @@ def _refuse_table(dataset: Any) -> np.ndarray:
     raise ValueError(f"dataset {dataset.name!r} holds text in several axes")
 
 
-def _turned(name: str, values: np.ndarray, dataset: Any) -> np.ndarray:
-    """A dataset that MATLAB wrote, with the axes that it had there; text as text."""
-    kind = str(np.asarray(dataset.attrs["MATLAB_class"]).astype(str))
-    if "MATLAB_empty" in dataset.attrs or "MATLAB_sparse" in dataset.attrs:
+def _matlab_value(path: Path, name: str, item: Any) -> np.ndarray:
+    """A variable of MATLAB in HDF5 in the form that SciPy gives those of older files: cells and structs of objects."""
+    kind = str(np.asarray(item.attrs.get("MATLAB_class", "")).astype(str))
+    if "MATLAB_empty" in item.attrs or "MATLAB_sparse" in item.attrs:
         raise ValueError(f"the MATLAB array {name!r} is empty or sparse; store it as a full array")
+    if kind == "struct" and not hasattr(item, "shape"):
+        return _matlab_struct(path, name, item)
+    values = _dataset(path, item)
     if kind == "cell":
-        texts = [dataset.file[reference] for reference in values.T.ravel("F")]
-        if any(str(np.asarray(t.attrs.get("MATLAB_class", "")).astype(str)) != "char" for t in texts):
-            raise ValueError(f"the MATLAB cell array {name!r} holds more than text; store arrays as variables")
-        return np.asarray(["".join(map(chr, t[()].ravel().tolist())) for t in texts])
+        return _referred(path, name, item.file, values.T)
     if kind == "char":
-        return np.asarray(["".join(map(chr, row)).rstrip() for row in values.T.tolist()])
-    return _ids_of_matlab(name, values.T)
+        return np.asarray(["".join(map(chr, row)).rstrip() for row in np.atleast_2d(values.T).tolist()])
+    if kind and kind not in _MATLAB_NUMBERS:
+        raise ValueError(_own_type(name, kind))
+    return values.T if kind else values
+
+
+def _referred(path: Path, name: str, file: Any, references: np.ndarray) -> np.ndarray:
+    """The arrays that a cell array refers to, each held once."""
+    found, seen = np.empty(references.shape, object), set()
+    for place, reference in np.ndenumerate(references):
+        item = file[reference]
+        if item.name in seen or len(seen) > _MOST_CELLS:
+            raise ValueError(f"the MATLAB array {name!r} refers to {item.name} twice, or to more than {_MOST_CELLS}")
+        seen.add(item.name)
+        if item.attrs.get("MATLAB_class", b"") in (b"cell", b"struct"):
+            raise ValueError(f"the MATLAB cell array {name!r} holds cells or structs; store arrays as variables")
+        found[place] = _matlab_value(path, name, item)
+    return found
+
+
+def _matlab_struct(path: Path, name: str, group: Any) -> np.ndarray:
+    """A struct, or an array of structs: its fields are then of references, without a class of their own."""
+    import h5py
+
+    fields = {}
+    for field in group:
+        item = group[field] if isinstance(group.get(field, getlink=True), h5py.HardLink) else None
+        if item is not None and h5py.check_ref_dtype(getattr(item, "dtype", None)) and not len(item.attrs):
+            fields[field] = _referred(path, f"{name}/{field}", group.file, _dataset(path, item).T)
+        elif item is not None:
+            fields[field] = np.empty((1, 1), object)
+            fields[field][0, 0] = _matlab_value(path, f"{name}/{field}", item)
+    shapes = {x.shape for x in fields.values()}
+    if len(shapes) != 1:
+        raise ValueError(f"the MATLAB struct {name!r} has no fields, or fields of different sizes")
+    found = np.empty(shapes.pop(), [(field, object) for field in fields])
+    for field, values in fields.items():
+        found[field] = values
+    return found
+
+
+def _own_type(name: str, kind: str) -> str:
+    return f"variable {name!r} is a {kind} of MATLAB; store its numbers as an array (table2array, full, double)"
+
+
+def _named(pairs: Iterator[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    found = list(pairs)
+    if len(dict(found)) < len(found):
+        raise ValueError("two elements of an array of structs have the same name")
+    return dict(found)
 
 
 def _ids_of_matlab(name: str, values: np.ndarray) -> np.ndarray:
     """Whole numbers in one axis where an array is named as image ids, since MATLAB has rows and columns of doubles."""
-    if name.rpartition("/")[2] not in ("image_ids", "ids") or values.dtype.kind != "f":
+    if name.rpartition("/")[2] not in _ID_NAMES or values.dtype.kind != "f":
         return values
     flat = values.ravel()
     return flat.astype(np.int64) if np.all(flat == np.round(flat)) else flat
@@ -186,7 +257,8 @@ def read_matlab(path: Path) -> dict[str, np.ndarray]:
     """Numeric variables and fields of a MATLAB file, `struct/field`; text and cells of text as text.
 
     An element of an array of structs is named by its fields of text, or by its place: `struct/name/field`. Of structs
-    with a field `RDM`, as toolboxes for RSA write them, that field is read alone, as `struct/name`.
+    with a field `RDM`, as toolboxes for RSA write them, that field is read alone, as `struct/name`. Arrays in a cell
+    are named by the text in their row of it, or by their place.
 
     Raises:
         FileNotFoundError: the file is not there.
@@ -200,10 +272,7 @@ def read_matlab(path: Path) -> dict[str, np.ndarray]:
             modern = b"\x89HDF" in (file.read(4), file.seek(512) and file.read(4))
         if not modern:
             variables = loadmat(path)
-            pairs = [pair for name, x in variables.items() if name[:2] != "__" for pair in _variable(name, x)]
-            if len(dict(pairs)) < len(pairs):
-                raise ValueError("two elements of an array of structs have the same name")
-            return dict(pairs)
+            return _named(pair for name, x in variables.items() if name[:2] != "__" for pair in _variable(name, x))
     return read_hdf5(path)
 
 
@@ -211,7 +280,10 @@ def _variable(name: str, values: Any) -> Iterator[tuple[str, np.ndarray]]:
     """Arrays of a variable of MATLAB, those of structs one by one."""
     if getattr(values, "dtype", None) is None or not isinstance(values, np.ndarray):
         raise ValueError(f"variable {name!r} is a {type(values).__name__}; store it as a full array")
+    if type(values) is not np.ndarray and not isinstance(values, np.memmap):
+        raise ValueError(_own_type(name, type(values).__name__.removeprefix("Matlab").lower()))
     if values.dtype.names:
+        _name_the_rest(name, values)
         for k, element in enumerate(values.ravel("F")):
             fields = {field: element[field] for field in values.dtype.names}
             label = " ".join(_first_text(x) for x in fields.values() if _is_text(x))
@@ -220,14 +292,36 @@ def _variable(name: str, values: Any) -> Iterator[tuple[str, np.ndarray]]:
                 rdm = np.asarray(fields["RDM"])
                 yield place, rdm.ravel() if len(rdm) == 1 else rdm
                 continue
-            for field in (field for field, x in fields.items() if not _is_text(x)):
+            for field in (field for field, x in fields.items() if values.size == 1 or not _is_text(x)):
                 yield from _variable(f"{place}/{field}", fields[field])
     elif values.dtype.hasobject:
-        if not all(_is_text(cell) for cell in values.ravel()):
-            raise ValueError(f"the MATLAB cell array {name!r} holds more than text; store arrays as variables")
-        yield name, np.asarray([_first_text(cell) for cell in values.ravel("F")])
+        if all(_is_text(cell) for cell in values.ravel()):
+            yield name, np.asarray([_first_text(cell) for cell in values.ravel("F")])
+            return
+        if name.rpartition("/")[2] in _ID_NAMES:
+            raise ValueError(f"the MATLAB cell array {name!r} holds more than text, which no image ids are")
+        labeled = values.ndim == 2 and any(_is_text(cell) for cell in values.ravel())
+        rows = values if labeled else values.ravel("F")[:, None]
+        for k, row in enumerate(rows):
+            label = " ".join(_first_text(cell) for cell in row if _is_text(cell)) or k
+            arrays = [cell for cell in row if not _is_text(cell)]
+            for i, cell in enumerate(arrays):
+                yield from _variable(f"{name}/{label}" + (f"/{i}" if len(arrays) > 1 else ""), cell)
+    elif values.dtype.kind == "U":
+        yield name, np.char.rstrip(values)
     else:
         yield name, _ids_of_matlab(name, values)
+
+
+def _name_the_rest(name: str, structs: np.ndarray) -> None:
+    """Warn of the fields beside RDM that are neither read nor text in the names."""
+    names = structs.dtype.names or ()
+    if "RDM" in names and structs.size:
+        first = structs.ravel()[0]
+        rest = [field for field in names if field != "RDM" and not _is_text(first[field])]
+        if rest:
+            text = f"of the MATLAB struct {name!r} the field RDM is read; left out: {', '.join(rest)}."
+            warnings.warn(text, UserWarning, stacklevel=7)
 
 
 def _is_text(values: Any) -> bool:

@@ -11,11 +11,14 @@ import numpy as np
 from jaxsim.io import limits
 from jaxsim.io.arrays import map_npz, read_npy, texts
 from jaxsim.io.containers import read_hdf5, read_matlab, read_safetensors
+from jaxsim.io.pickles import load_pickle
 from jaxsim.io.tables import read_table
+from jaxsim.io.torch_files import read_torch_arrays
 
 _ID_NAMES = ("image_ids", "ids")
 _OWN_FILES = ("image_ids.npy", "image_ids.txt", "features.json")
-_PASSED_OVER = (".txt", ".md", ".rst", ".json", ".csv", ".tsv", ".yaml", ".yml", ".toml", ".log", ".png")
+_PICTURES = (".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp")
+_PASSED_OVER = (".md", ".rst", ".json", ".yaml", ".yml", ".toml", ".log", ".png")
 
 ImageIds = tuple[str, ...]
 Ids = dict[str, ImageIds] | ImageIds | None
@@ -31,16 +34,21 @@ def read_features(
 
     * a folder: one file per network, named by the file's stem; a file that holds several arrays gives `stem/key` for
       each. Files are taken in the order of their names. Hidden files are passed over, and so, with a warning that names
-      them, are text, JSON and PNG files, and tables beside other files; any other file or a subfolder is an error;
+      them, are notes, JSON and PNG files, tables beside other files, and text beside tables; any other file or a
+      subfolder is an error;
     * `.npz`, `.safetensors`, `.h5`, `.hdf5`, `.mat`: one entry per network, groups joined by `/`. Axes that MATLAB
       reversed in HDF5 are turned back;
+    * `.pt`, `.pth`: what `torch.save` wrote (needs PyTorch): dicts of tensors, groups joined by `/`; a list of
+      tensors as `network_0`, `network_1`, ...; one tensor as an npy file;
     * `.npy`: a stack `(T, n, ...)` of at least three axes, named `network_0`, `network_1`, ... (see `stack`), or one
-      network `(n, d)`; or a pickled dict of name -> array, as the authors of DDS publish their features, read through
-      an allow-list;
-    * `.csv`, `.tsv`: a table of one network, a row an image and a column a feature, cells separated by commas,
-      semicolons (then a decimal comma is read too) or tabs; names of columns and a first column of image ids are
-      recognized;
+      network `(n, d)`; or, as `.pkl` and `.pickle`, a pickled dict of name -> array, as the authors of DDS publish
+      their features, read through an allow-list;
+    * `.csv`, `.tsv`, `.txt`: a table of one network, a row an image and a column a feature, cells separated by commas,
+      semicolons (then a decimal comma is read too), tabs or spaces; names of columns and a first column of image ids
+      are recognized;
     * a list of these. Every npy file is then one network; a file or folder with several gives `stem/key` for each.
+
+    Text, single numbers and one-axis labels (whole numbers) beside arrays are left out; a warning names them.
 
     Image ids come from an entry named `image_ids` or `ids` (of `group/ids` and `ids`, the one in a network's
     own group), else from `image_ids.npy` or `image_ids.txt` (one per line) in the folder or beside the file.
@@ -51,10 +59,11 @@ def read_features(
 
     Args:
         path: a file, a folder, or a list of them.
-        stack: whether each npy file holds several networks, `(T, n, ...)`, or one, `(n, ...)`. None takes a single
-            file of at least three axes for a stack, and warns where it may well be one network.
-        per_image: read a folder of one npz or npy file per image, as feature extractors write. The file's name is
-            the image's id; every entry is a network, and so is every subfolder of such files.
+        stack: whether each npy file, or lone tensor of PyTorch, holds several networks, `(T, n, ...)`, or one,
+            `(n, ...)`. None takes a single file of at least three axes for a stack, and warns where it may well be one
+            network.
+        per_image: read a folder of one npz, npy or PyTorch file per image, as feature extractors write. The file's
+            name is the image's id; every entry is a network, and so is every subfolder of such files.
 
     Returns:
         The features by name, and the ids: one tuple when all networks share it, a dict by network name when
@@ -62,7 +71,7 @@ def read_features(
 
     Raises:
         FileNotFoundError: nothing is at `path`.
-        ImportError: an HDF5 file, and h5py is not installed.
+        ImportError: an HDF5 or PyTorch file, and h5py or PyTorch is not installed.
         ValueError: an unknown suffix, a damaged file, an empty folder, two networks of one name, a pickle
             that asks for more than arrays, or ids for some networks only.
 
@@ -80,14 +89,17 @@ def read_features(
     if not paths:
         raise ValueError("there is no file or folder to read features from.")
     alone = len(paths) == 1
-    read = {one: _read_per_image(one) if per_image else _read_one(one, stack, alone) for one in paths}
+    read, stacked = {}, False
+    for one in paths:
+        *read[one], stacked = (*_read_per_image(one), False) if per_image else _read_one(one, stack, alone)
     if len(read) < len(paths):
         raise ValueError(f"{Counter(paths).most_common(1)[0][0]} is given twice.")
     if alone:
         features, ids = read[paths[0]]
     else:
         features, ids = _join(read)
-    _warn_of_few_images(features, paths, per_image)
+    if not (alone and stacked):  # of a stack, _unstack has said so
+        _warn_of_few_images(features, paths, per_image)
     return features, ids
 
 
@@ -113,10 +125,12 @@ def _range(sizes: Sequence[Any]) -> str:
 
 def _warn_of_few_images(features: Mapping[str, np.ndarray], paths: list[Path], per_image: bool) -> None:
     fewest = min((len(x) for x in features.values() if x.ndim), default=0)
-    if len(features) <= fewest or "network_0" in features:  # a stack, of which _unstack has said so
+    if len(features) <= fewest:
         return
     where = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and others"
     remedy = "" if per_image else "; if every array holds one image, pass per_image=True"
+    if len({x.ndim for x in features.values()}) > 1 and len({len(x) for x in features.values() if x.ndim}) > 1:
+        remedy = "; if it holds weights, make features of pictures with them (jaxsim convert, jaxsim features)"
     text = f"{where} was read as {len(features)} networks of {fewest} images, which is fewer images than networks"
     warnings.warn(f"{text}{remedy}.", UserWarning, stacklevel=3)
 
@@ -145,32 +159,33 @@ def _labels(paths: list[Path]) -> list[str]:
     return ["/".join(p.absolute().parts[1:]) for p in paths]
 
 
-def _read_one(path: Path, stack: bool | None, alone: bool) -> tuple[dict[str, np.ndarray], Ids]:
+def _read_one(path: Path, stack: bool | None, alone: bool) -> tuple[dict[str, np.ndarray], Ids, bool]:
+    """The networks of a file or folder with their ids, and whether they are a stack."""
     if not path.exists():
         raise FileNotFoundError(f"{path} is not there.")
     if path.is_dir():
-        features, own = _read_folder(path, bool(stack))
+        (features, own), stacked = _read_folder(path, bool(stack)), False
         shared = _ids_in(path)
     else:
-        features, own = _read_file(path, stack=stack if stack is not None or alone else False)
+        features, own, stacked = _read_file(path, stack=stack if stack is not None or alone else False)
         shared = _ids_in(path.parent)
     if not features:
         raise ValueError(f"{path} holds no features.")
-    return features, _combine(path, list(features), own, shared)
+    return features, _combine(path, list(features), own, shared), stacked
 
 
 def _read_per_image(folder: Path) -> tuple[dict[str, np.ndarray], Ids]:
-    """One npz or npy file per image, in the folder or in one subfolder per network."""
+    """One file per image, in the folder or in one subfolder per network."""
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; files of one image each are read from a folder of them.")
     inside = [sub for sub in sorted(folder.iterdir()) if sub.is_dir() and not sub.name.startswith((".", "__"))]
-    files = _feature_files(folder, (".npy", ".npz"), inside)
+    files = _feature_files(folder, _SINGLE, inside)
     if inside and files:
         raise ValueError(f"{folder} holds {files[0].name} beside the subfolder {inside[0].name}; give one kind.")
     features: dict[str, np.ndarray] = {}
     ids: dict[str, ImageIds] = {}
     for place in inside or [folder]:
-        own = _feature_files(place, (".npy", ".npz")) or _no_files(place)
+        own = _feature_files(place, _SINGLE) or _no_files(place)
         for key, values in _stack_images(own).items():
             name = "/".join(part for part in (place.name if inside else "", key) if part) or folder.name
             features[name], ids[name] = values, tuple(file.stem for file in own)
@@ -198,7 +213,7 @@ def _read_folder(folder: Path, stack: bool) -> tuple[dict[str, np.ndarray], dict
     features: dict[str, np.ndarray] = {}
     ids: dict[str, ImageIds] = {}
     for file in _feature_files(folder, tuple(_READERS)) or _no_files(folder):
-        arrays, own = _read_file(file, stack=stack)
+        arrays, own, _ = _read_file(file, stack=stack)
         for key, values in arrays.items():
             name = file.stem if len(arrays) == 1 else f"{file.stem}/{key}"
             if name in features:
@@ -210,7 +225,10 @@ def _read_folder(folder: Path, stack: bool) -> tuple[dict[str, np.ndarray], dict
 
 
 def _feature_files(folder: Path, suffixes: tuple[str, ...], allowed: Sequence[Path] = ()) -> list[Path]:
-    """Files of these suffixes; tables only where there are no others. What is passed over is named in a warning."""
+    """Files of these suffixes; tables only where there are no others, and text only where there are no tables.
+
+    What is passed over is named in a warning.
+    """
     found, passed = [], []
     for file in sorted(folder.iterdir()):
         if file.name.startswith((".", "__")) or file.name in _OWN_FILES or file in allowed:
@@ -218,15 +236,18 @@ def _feature_files(folder: Path, suffixes: tuple[str, ...], allowed: Sequence[Pa
         suffix = file.suffix.lower()
         if suffix in suffixes and file.is_file():
             found.append(file)
-        elif file.is_dir() or suffix not in _PASSED_OVER:
+        elif file.is_dir() or suffix not in (*_PASSED_OVER, *_TABLES):
             kind = "a subfolder" if file.is_dir() else "no features file"
             remedy = "; if every file holds one image, pass per_image=True" if file.is_dir() else ""
+            if suffix in _PICTURES:
+                remedy = "; `jaxsim features` makes features of pictures"
             raise ValueError(f"{folder} holds {file.name}, which is {kind} ({_known()}){remedy}.")
         else:
             passed.append(file)
-    tables = [file for file in found if file.suffix.lower() in _TABLES]
-    if len(tables) < len(found):
-        found, passed = [file for file in found if file not in tables], passed + tables
+    for lesser in (_TABLES, _TEXT):
+        tables = [file for file in found if file.suffix.lower() in lesser]
+        if len(tables) < len(found):
+            found, passed = [file for file in found if file not in tables], passed + tables
     if found and passed:
         names = ", ".join(sorted(file.name for file in passed)[:5]) + (" and others" if len(passed) > 5 else "")
         text = f"{folder}: {names} not read as features; give the files by name if they should be."
@@ -244,8 +265,8 @@ def _known() -> str:
 
 def _read_file(
     path: Path, *, stack: bool | None, name: str | None = None
-) -> tuple[dict[str, np.ndarray], dict[str, ImageIds]]:
-    """The arrays of one file by key and, by the same keys, the ids that the file gives them.
+) -> tuple[dict[str, np.ndarray], dict[str, ImageIds], bool]:
+    """The arrays of one file by key, by the same keys the ids that the file gives them, and whether they are a stack.
 
     `stack` is that of `read_features`; `name` is for an array without one, the stem by default.
     """
@@ -259,10 +280,14 @@ def _read_file(
                 raise ValueError(f"{path} holds two networks named {label!r}.")
             arrays[label] = array
     ids = _take_ids(path, arrays)
+    _leave_out(path, arrays)
     if list(arrays) == [""]:
-        stack = stack if path.suffix.lower() == ".npy" else False
-        arrays = _unstack(path, arrays[""], stack) or {path.stem if name is None else name: arrays[""]}
-    return arrays, {label: own for label in arrays if (own := _nearest(label, ids)) is not None}
+        stack = stack if path.suffix.lower() in _STACKS else False
+        stacked = _unstack(path, arrays[""], stack)
+        arrays = stacked or {path.stem if name is None else name: arrays[""]}
+    else:
+        stacked = {}
+    return arrays, {label: own for label in arrays if (own := _nearest(label, ids)) is not None}, bool(stacked)
 
 
 def _npy(path: Path) -> dict[str, Any]:
@@ -274,7 +299,15 @@ def _table(path: Path) -> dict[str, Any]:
     return {"": values} | ({} if ids is None else {"ids": np.asarray(ids)})
 
 
-_TABLES = (".csv", ".tsv")
+def _pickle(path: Path) -> dict[str, Any]:
+    return {"": load_pickle(path)}
+
+
+_TEXT = (".txt",)
+_TABLES = (".csv", ".tsv", *_TEXT)
+_TORCH = (".pt", ".pth")
+_STACKS = (".npy", *_TORCH)
+_SINGLE = (".npz", *_STACKS)
 _READERS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
     ".npy": _npy,
     ".npz": map_npz,
@@ -282,8 +315,9 @@ _READERS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
     ".h5": read_hdf5,
     ".hdf5": read_hdf5,
     ".mat": read_matlab,
-    ".csv": _table,
-    ".tsv": _table,
+    **dict.fromkeys(_TORCH, read_torch_arrays),
+    **dict.fromkeys((".pkl", ".pickle"), _pickle),
+    **dict.fromkeys(_TABLES, _table),
 }
 
 
@@ -351,6 +385,18 @@ def _take_ids(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, ImageIds]:
     return ids
 
 
+def _leave_out(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Remove text, single numbers and labels that stand beside arrays, with a warning that names them."""
+    wide = any(x.ndim > 1 for x in arrays.values())
+    labels = [key for key, x in arrays.items() if wide and x.ndim == 1 and x.dtype.kind in "biu"]
+    odd = [key for key, x in arrays.items() if x.ndim == 0 or x.dtype.kind in "OSU" or key in labels]
+    if odd and len(odd) < len(arrays):
+        for key in odd:
+            del arrays[key]
+        names = ", ".join(odd[:5]) + (f" and {len(odd) - 5} others" if len(odd) > 5 else "")
+        warnings.warn(f"{path}: {names} left out; these are text, labels or single numbers.", UserWarning, stacklevel=4)
+
+
 def _nearest(name: str, ids: Mapping[str, ImageIds]) -> ImageIds | None:
     while name:
         name = name.rpartition("/")[0]
@@ -384,6 +430,9 @@ def _as_ids(values: Any, where: str) -> ImageIds:
 def _combine(path: Path | str, names: list[str], own: Mapping[str, ImageIds], shared: ImageIds | None) -> Ids:
     if not own:
         return shared
+    if shared is not None and all(name in own and own[name] != shared for name in names):
+        text = f"{path} holds image ids of its own, so those of image_ids.npy or image_ids.txt are not used."
+        warnings.warn(text, UserWarning, stacklevel=4)
     ids = {name: found for name in names if (found := own.get(name, shared)) is not None}
     without = [name for name in names if name not in ids]
     if without:

@@ -1,6 +1,7 @@
 """Matrices of sources by targets with their names: transfer ground truth in, labeled CSV out."""
 
 import csv
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -34,6 +35,7 @@ TASKONOMY_17 = (
 )
 """The 17 Taskonomy tasks that DDS compares, in the order of its code (Dwivedi et al. 2020)."""
 
+_TABLES = (".csv", ".tsv", ".txt")
 Labeled = tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]
 Named = tuple[np.ndarray, list[str], list[str]]
 
@@ -77,9 +79,10 @@ def read_matrix(path: str | Path, key: str | None = None) -> Labeled:
     `path` may be
 
     * `.pkl`, `.pickle`: a dict of `source__target` -> number, as Taskonomy releases its affinities and win rates, read
-      through an allow-list. Keys of higher order (`source1__source2__target`) are left out; a pair without a key is
-      NaN. Tasks are in the order of `TASKONOMY_17`, then all others by name;
-    * `.csv`, `.tsv`: as `write_csv_matrix` writes it, separated by commas, semicolons or tabs; an empty cell is NaN;
+      through an allow-list. Keys of higher order (`source1__source2__target`) are left out, which a warning counts; a
+      pair without a key is NaN. Tasks are in the order of `TASKONOMY_17`, then all others by name;
+    * `.csv`, `.tsv`, `.txt`: as `write_csv_matrix` writes it, separated by commas, semicolons, tabs or spaces; an empty
+      cell is NaN;
     * `.npz`: a two-axis entry with its names in `KEY__sources` and `KEY__targets`, in `names` (and `targets` where the
       columns differ), in `tasks`, or in a saved record. `key` says which entry; by default `values`, or the only
       two-axis entry.
@@ -106,11 +109,12 @@ def read_matrix(path: str | Path, key: str | None = None) -> Labeled:
         raise FileNotFoundError(f"{path} is not there or is not a file.")
     if suffix == ".npz":
         return _checked(path, *_from_npz(path, read_npz(path), key))
-    if suffix not in (".csv", ".tsv", ".pkl", ".pickle"):
-        raise ValueError(f"{path} has the unknown suffix {suffix!r}: matrices are read from .npz, .csv, .tsv, .pkl.")
+    if suffix not in (*_TABLES, ".pkl", ".pickle"):
+        known = ", ".join((".npz", *_TABLES, ".pkl"))
+        raise ValueError(f"{path} has the unknown suffix {suffix!r}: matrices are read from {known}.")
     if key is not None:
         raise ValueError(f"{path} holds one matrix, so there is no entry {key!r} to choose.")
-    return _checked(path, *(_from_csv(path) if suffix in (".csv", ".tsv") else _from_pickle(path)))
+    return _checked(path, *(_from_csv(path) if suffix in _TABLES else _from_pickle(path)))
 
 
 def _checked(path: Path, values: np.ndarray, names: Iterable[str], targets: Iterable[str]) -> Labeled:
@@ -142,6 +146,9 @@ def _from_pickle(path: Path) -> Named:
             scores[parts[0], parts[1]] = float(value)
     if not scores:
         raise ValueError(f"{path} holds keys with several sources only, none of the form 'source__target'.")
+    if more := len(table) - len(scores):
+        text = f"{path}: left out {more} of {len(table)} scores, which are of several sources together."
+        warnings.warn(text, UserWarning, stacklevel=5)
     names, targets = (_task_order({pair[axis] for pair in scores}) for axis in (0, 1))
     return np.array([[scores.get((s, t), np.nan) for t in targets] for s in names]), names, targets
 

@@ -1,4 +1,4 @@
-"""Tables of text: csv, tsv and semicolons, with or without names of columns and a column of image ids."""
+"""Tables of text: csv, tsv, semicolons and spaces, with or without names of columns and a column of image ids."""
 
 import csv
 import re
@@ -15,12 +15,14 @@ _ID_COLUMNS += ("stimulus", "stimuli", "unnamed: 0")
 _MISSING = ("", "na", "n/a", "nan")
 _POINT = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
 _COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
+_WORD = re.compile(r'"([^"]*)"|(\S+)')
 
 
 def read_rows(path: Path) -> list[list[str]]:
     """Rows of cells of a table; blank lines are left out, and decimal commas are turned into points.
 
-    The separator is the first of tab, semicolon and comma that splits all rows into the same number of cells.
+    The separator is the first of tab, semicolon, spaces and comma that splits all rows into the same number of cells.
+    Between spaces the first row may lack the name of the first column, and lines that start with # are left out.
 
     Raises:
         FileNotFoundError: the file is not there.
@@ -34,6 +36,8 @@ def read_rows(path: Path) -> list[list[str]]:
             rows = _split(text, separator)
             if len({len(row) for row in rows}) == 1 and len(rows[0]) > 1:
                 return _with_points(path, rows)
+    if rows := _between_spaces(text):
+        return _with_points(path, rows)
     try:
         return _split(text, ",")
     except csv.Error as error:
@@ -43,6 +47,19 @@ def read_rows(path: Path) -> list[list[str]]:
 def _split(text: str, separator: str) -> list[list[str]]:
     lines = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=separator == ",")
     return [row for row in lines if row and (len(row) > 1 or row[0].strip())]
+
+
+def _between_spaces(text: str) -> list[list[str]]:
+    """Rows of cells between spaces; none where the lines are no such table."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    rows = [[quoted or plain for quoted, plain in _WORD.findall(line)] for line in lines]
+    if len(rows) < 2:
+        return []
+    if len(rows[0]) == len(rows[1]) - 1:
+        rows[0] = ["", *rows[0]]
+    alike = len({len(row) for row in rows}) == 1 and len(rows[0]) > 1
+    numeric = alike and all(_COMMA.fullmatch(cell) or _number(cell) is not None for row in rows[1:] for cell in row[1:])
+    return rows if numeric else []
 
 
 def _with_points(path: Path, rows: list[list[str]]) -> list[list[str]]:

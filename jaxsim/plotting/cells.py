@@ -126,15 +126,18 @@ def _starred(scores: Affinity | Resamples, stars: Mapping[str, str] | None) -> n
 
 
 def scale(
-    cells: Cells, measure: str, cmap: Any, vmin: float | None, vmax: float | None
+    cells: Cells, scores: Affinity | Resamples, cmap: Any, vmin: float | None, vmax: float | None
 ) -> tuple[Any, float, float, str]:
     """Colormap, scores of its ends, and the ends of the color bar that have arrows."""
-    every, known = cells.values[~cells.undefined], measures.is_known(measure)
+    every = cells.values[~cells.undefined]
+    known = measures.is_known(scores.provenance.measure) and not scores.distance
     off = every if known or max(cells.values.shape) <= _PRINT_UP_TO else cells.values[~cells.own & ~cells.undefined]
     off = off if off.size else every if every.size else np.array([0.0, 1.0])
     low, high = float(off.min()), float(off.max())
     if known:
         low, high = min(low, 0.0), high if high > 1 + 1e-3 else 1.0
+    elif scores.distance and 0 < low < high:
+        low = 0.0
     elif high - low < 1e-6 * max(abs(high), 1.0):
         low, high = low - 0.05, high + 0.05
     low, high = low if vmin is None else float(vmin), high if vmax is None else float(vmax)
@@ -144,11 +147,14 @@ def scale(
         )
     beyond = (bool(np.any(every < low - 1e-3 * (high - low))), bool(np.any(every > high + 1e-3 * (high - low))))
     arrows = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
-    return _colors(cmap, low, high), low, high, arrows[beyond]
+    return _colors(cmap, low, high, scores.distance), low, high, arrows[beyond]
 
 
-def _colors(cmap: Any, low: float, high: float) -> Any:
-    """The colormap asked for, or viridis, or for scores far below zero a diverging one, white at zero."""
+def _colors(cmap: Any, low: float, high: float, distance: bool) -> Any:
+    """The colormap asked for, or viridis, or for scores far below zero a diverging one, white at zero.
+
+    Distances have them reversed, so that what is similar is as bright or red as in a matrix of similarities.
+    """
     import matplotlib
     from matplotlib.colors import Colormap, ListedColormap
 
@@ -157,10 +163,10 @@ def _colors(cmap: Any, low: float, high: float) -> Any:
     if cmap is not None and cmap not in matplotlib.colormaps:
         raise ValueError(f"matplotlib has no colormap {cmap!r}; it has viridis, cividis, gray and RdBu_r.")
     if cmap is not None or low >= 0 or -low < 0.15 * high:
-        return matplotlib.colormaps[cmap or "viridis"].with_extremes(bad=_UNDEFINED)
+        return matplotlib.colormaps[cmap or ("viridis_r" if distance else "viridis")].with_extremes(bad=_UNDEFINED)
     reach = max(-low, high)
     sampled = np.linspace(0.5 + low / (2 * reach), 0.5 + high / (2 * reach), 256)
-    return ListedColormap(matplotlib.colormaps["RdBu_r"](sampled)).with_extremes(bad=_UNDEFINED)
+    return ListedColormap(matplotlib.colormaps["RdBu" if distance else "RdBu_r"](sampled)).with_extremes(bad=_UNDEFINED)
 
 
 def draw(axes: "Axes", cells: Cells, colors: Any, low: float, high: float, pitch: float | None) -> Any:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LEGEND_COLUMNS = 3
-MOST_PANELS, _PANELS_ACROSS = 30, 2
+MOST_PANELS, _PANELS_ACROSS, _PANELS_IN_A_COLUMN = 30, 2, 5
 
 
 def ranking(
@@ -93,11 +93,11 @@ def ranking(
 
 
 def _panels(ranked: Mapping[str, list[str]]) -> tuple["Figure", list["Axes"]]:
-    """Axes for each target, a few in a row."""
+    """Axes for each target: few below each other, as wide as a paper's column, more in rows."""
     wide, right, above = 2.2, 0.85, 0.42
     sizes = [row_sizes(shown(names)) for names in ranked.values()]
     left, height = max(left for _, left, _ in sizes), max(height for *_, height in sizes)
-    across = min(_PANELS_ACROSS, len(ranked))
+    across = 1 if len(ranked) <= _PANELS_IN_A_COLUMN else _PANELS_ACROSS
     step, pitch, rows = left + wide + right, BELOW + height + above, -(-len(ranked) // across)
     figure = new_figure(across * step, rows * pitch)
     places = (divmod(k, across) for k in range(len(ranked)))

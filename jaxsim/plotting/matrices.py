@@ -45,7 +45,8 @@ def affinity_heatmap(
 
     Colors go from 0 to 1 for the measures of this library, and from the lowest to the highest score for other numbers
     (in a large matrix, of different networks: where the diagonal lies beyond, the color bar ends in an arrow). Scores
-    far below zero get a diverging colormap with white at zero. Undefined scores are hatched. Resampled scores have
+    far below zero get a diverging colormap with white at zero. Distances (`distance=True` on the record) go from 0, in
+    the same colors reversed, and are titled so. Undefined scores are hatched. Resampled scores have
     their intervals in the cells; where the interval holds zero (of permutations: p >= 1 - level) the cell is faded.
 
     Args:
@@ -84,11 +85,12 @@ def affinity_heatmap(
     expect(scores, (Affinity, Resamples), "affinity_heatmap", instead)
     at = _order(scores, tree, order)
     drawn = cells.Cells.of(scores, level, interval, stars, annotate).reordered(*at)
-    colors, low, high, arrows = cells.scale(drawn, scores.provenance.measure, cmap, vmin, vmax)
+    colors, low, high, arrows = cells.scale(drawn, scores, cmap, vmin, vmax)
     rows, columns = shown(scores.names[i] for i in at[0]), shown(scores.targets[i] for i in at[1])
     sides = ("", "") if scores.square else ("target", "source")
     across, up = (side if given is None else given for given, side in zip((xlabel, ylabel), sides, strict=True))
-    measure = measures.title_of(scores.provenance.measure) or "similarity"
+    measure = measures.title_of(scores.provenance.measure) or ("distance" if scores.distance else "similarity")
+    measure += ": distance, lower is more similar" if scores.distance and measure != "distance" else ""
     notes = drawn.notes(scores, level)
     title = _title(scores) if title is None else title
     if ax is not None:

@@ -196,7 +196,8 @@ def _check_form(measures, scheme, x, estimate):
     if not estimate and not declared(scheme, SchemeCapabilities).estimate_optional:
         raise ValueError(f"{schemes.describe(scheme)} needs the full-sample scores: leave out estimate=False.")
     if x.maps and scheme.draws is Draws.SUBSETS:
-        raise ValueError(f"{schemes.describe(scheme)} refits from features; ready-made maps go with the other schemes.")
+        remedy = "for ready-made maps give another scheme, such as js.Bootstrap() (--scheme bootstrap)"
+        raise ValueError(f"{schemes.describe(scheme)} refits from features; {remedy}.")
     for m in measures:
         own = declared(m.compare, ComparatorCapabilities)
         missing = [name for name in FORMS[scheme.draws].needs if getattr(own, name) is None]

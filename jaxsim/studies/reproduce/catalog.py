@@ -1,7 +1,7 @@
 """The experiments by name, running several of them, and a summary of their outcomes."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from jaxsim.studies.reproduce.image_subsets import images, subsets
 from jaxsim.studies.reproduce.layers import depth, layer_types
@@ -81,6 +81,9 @@ def run(
     return found
 
 
-def summary(outcomes: Sequence[Outcome]) -> list[list[str]]:
-    """One row of text per experiment, with the columns of `SUMMARY`."""
-    return [[o.name, o.source, o.claim, o.criterion, o.paper, o.here, "yes" if o.holds else "no"] for o in outcomes]
+def summary(outcomes: Mapping[str, Outcome]) -> list[list[str]]:
+    """One row of text per experiment by name, with the columns of `SUMMARY`."""
+    return [
+        [name, o.source, o.claim, o.criterion, o.paper, o.here, "yes" if o.holds else "no"]
+        for name, o in outcomes.items()
+    ]

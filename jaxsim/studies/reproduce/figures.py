@@ -20,6 +20,7 @@ from jaxsim.plotting.canvas import (
     place,
     shifts,
     text_width,
+    wrapped,
 )
 from jaxsim.plotting.dendrograms import draw_tree
 from jaxsim.results import Affinity
@@ -52,14 +53,28 @@ def _color(labels: Any, groups: Mapping[str, str]) -> None:
         label.set_color(colors[label.get_text()[-1]])
 
 
-def _key(axes: Any, groups: Mapping[str, str], left: float, top: float) -> None:
-    """Draw the names of groups with their signs; `left` and `top` are inches from the figure's lower left corner."""
+def _key(axes: Any, groups: Mapping[str, str], left: float, top: float, only: str | None = None) -> None:
+    """Draw the names of groups, or one of them, with their signs.
+
+    `left` and `top` are inches from the figure's lower left corner.
+    """
     figure = axes.get_figure()
     width, height = figure.get_size_inches()
     signs = _signs(groups)
-    for i, (group, color) in enumerate(colors_of(groups.values()).items()):
+    colors = colors_of(groups.values())
+    for i, (group, color) in enumerate((colors if only is None else {only: colors[only]}).items()):
         at = (left / width, (top - 0.16 * i) / height)
         figure.text(*at, f"{signs[group]} {group}", fontsize=8, color=color, va="top", parse_math=False)
+
+
+def _keys_in_a_row(axes: Any, groups: Mapping[str, str], left: float, top: float) -> None:
+    for group, width in _widths(groups).items():
+        _key(axes, groups, left, top, only=group)
+        left += width
+
+
+def _widths(groups: Mapping[str, str]) -> dict[str, float]:
+    return {group: text_width([group], 8) + 0.35 for group in colors_of(groups.values())}
 
 
 def grouped_heatmap(affinity: Affinity, tree: "Tree", groups: Mapping[str, str]) -> "Figure":
@@ -77,10 +92,10 @@ def grouped_heatmap(affinity: Affinity, tree: "Tree", groups: Mapping[str, str])
 def two_trees(trees: Sequence["Tree"], titles: Sequence[str], groups: Mapping[str, str]) -> "Figure":
     """Draw trees side by side, with names in the colors of their groups."""
     count = max(len(tree.names) for tree in trees)
-    font, wide, below, above = 9.0, 1.5, 0.55, 0.4
+    font, wide, below, above = 9.0, 0.9, 0.55, 0.6
     height, words = count * font * 1.9 / 72, text_width(_signed(list(groups), groups), font) + 0.2
     step = wide + words + 0.25
-    figure = new_figure(EDGE + step * len(trees) + 0.85, below + height + above)
+    figure = new_figure(EDGE + step * len(trees), below + height + above)
     for i, (tree, title) in enumerate(zip(trees, titles, strict=True)):
         axes = place(figure, EDGE + i * step, below, wide, height)
         joints = draw_tree(axes, tree, upright=False)
@@ -95,7 +110,7 @@ def two_trees(trees: Sequence["Tree"], titles: Sequence[str], groups: Mapping[st
         axes.set_title(title, fontsize=9, loc="left", color=INK)
         axes.set_xlabel("height", fontsize=8, color=INK)
         _color(axes.get_yticklabels(), groups)
-    _key(figure.axes[0], groups, EDGE + step * len(trees), below + height)
+    _keys_in_a_row(figure.axes[0], groups, EDGE, below + height + above - 0.1)
     return figure
 
 
@@ -193,8 +208,9 @@ def side_by_side(
     names: Sequence[str], panels: Mapping[str, Sequence[float | None]], groups: Mapping[str, str]
 ) -> "Figure":
     """Draw points in panels side by side, a row per name, with names in the colors of their groups."""
-    wide, gap = 1.75, 0.25
-    figure, first = labeled_rows(_signed(names, groups), wide, right=(wide + gap) * (len(panels) - 1) + 1.1)
+    wide, gap = 1.05, 0.15
+    right = max((wide + gap) * (len(panels) - 1), sum(_widths(groups).values()) - wide) + EDGE
+    figure, first = labeled_rows(_signed(names, groups), wide, above=0.4, right=right)
     width, height = figure.get_size_inches()
     left, below, _, up = first.get_position().bounds * np.array([width, height, width, height])
     places, colors = np.arange(len(names), dtype=float), colors_of(groups.values())
@@ -211,9 +227,10 @@ def side_by_side(
             hollow: dict[str, Any] = {"markerfacecolor": "none"} if _printed(label) else {}
             marker, at = MARKERS[COLORS.index(color)], where[group]
             axes.plot(_numbers(values)[at], places[at], marker, color=color, markersize=4.5, **hollow)
-        axes.set_xlabel(label, fontsize=8, color=INK)
+        axes.locator_params(axis="x", nbins=3)
+        axes.set_xlabel(wrapped(label, wide), fontsize=8, color=INK)
     _color(first.get_yticklabels(), groups)
-    _key(first, groups, left + len(panels) * (wide + gap), below + up)
+    _keys_in_a_row(first, groups, left, below + up + 0.3)
     return figure
 
 

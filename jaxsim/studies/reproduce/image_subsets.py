@@ -61,7 +61,6 @@ def images(setting: Setting) -> Outcome:
     holds = all(row.mean_correlation > 0.99 for row in enough)
     other = len(next(iter(setting.reference.values())))
     return Outcome(
-        name="images",
         source="RSA 2019, supplement S3.3",
         claim="From 400 pictures on, similarity rankings hardly depend on the number of pictures.",
         criterion="mean Pearson correlation of the rankings above .99 for every n from 400 on (or at the largest n "
@@ -133,7 +132,6 @@ def subsets(setting: Setting) -> Outcome:
     means, shown = {(row.measure, row.pictures): row.mean for row in rows}, sorted(rows)
     here = "; ".join(f"{r.measure} {r.pictures} {r.mean:.2f} +- {r.standard_deviation:.2f}" for r in shown)
     return Outcome(
-        name="subsets",
         source="DDS 2020, table 4",
         claim="Pictures of the world that transfer was measured in predict it better than pictures of another world.",
         criterion="higher mean correlation over subsets for both measures",

@@ -53,7 +53,6 @@ def depth(setting: Setting) -> Outcome:
     best = max(layers, key=lambda row: row.correlation_without_self)
     drawn = [*layers, Layer("", None, np.nan, np.nan, np.nan), labels]
     return Outcome(
-        name="depth",
         source="RSA 2019, figure 5",
         claim="First layers are alike whatever the task; with depth tasks part, and the code tells most of transfer.",
         criterion="different tasks are less similar at the last layer than at the first, and the last layer's mean "
@@ -115,7 +114,6 @@ def layer_types(setting: Setting) -> Outcome:
         group: [float(np.mean(values[np.array(groups) == group, k])) for k in range(len(names))] for group in depths
     }
     return Outcome(
-        name="layers",
         source="DDS 2020, figures 3 and 4",
         claim="Early layers of one encoder are most similar to low-level tasks, late layers to semantic ones.",
         criterion=f"the layer most similar to a task is on average earlier for {EARLY} than for {LATE} tasks, "

@@ -98,7 +98,6 @@ def grid(setting: Setting) -> Outcome:
     alike = evaluation.spearman(scores[True].ravel(), GRID_PAPER.ravel())
     paper_gain = float(np.mean(GRID_PAPER[scored] - GRID_PAPER[plain]))
     return Outcome(
-        name="grid",
         source="DDS 2020, table 2",
         claim="Z-scoring the features raises the agreement with transfer, whatever the pairwise function.",
         criterion="self included: higher than with the identity for every function",
@@ -153,7 +152,6 @@ def methods(setting: Setting) -> Outcome:
     ours = [name for name in score if name.startswith("DDS")]
     ahead_of_all = min(score[name] for name in ours) > max(score[name] for name in score if name not in ours)
     return Outcome(
-        name="methods",
         source="DDS 2020, table 3",
         claim="DDS predicts transfer better than RSA, CKA and chance.",
         criterion="self included, both DDS measures correlate more than each of the others, and the best measure's "

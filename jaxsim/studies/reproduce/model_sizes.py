@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -11,6 +12,8 @@ from jaxsim.studies.reproduce import figures, rankings
 from jaxsim.studies.reproduce.settings import Outcome, Setting
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from jaxsim.vision.models import SmallEncoder
 
 SMALLER = "tiny"
@@ -58,6 +61,39 @@ class Small(NamedTuple):
     rank_of_own_task: int
     transfer_rank_correlation: float
     skill: float | None
+
+
+def draw_sizes(rows: Sequence[Size]) -> "Figure":
+    """Draw the table of `sizes`, the bank's own network apart."""
+    drawn = [*rows[:-1], Size(""), rows[-1]]
+    return figures.lines(
+        ["" if row.weights is None else f"{row.size}\n{row.weights / 1000:.0f} k" for row in drawn],
+        {
+            "with the bank's own ranking": [row.rank_correlation for row in drawn],
+            "with transfer": [row.transfer_rank_correlation for row in drawn],
+            "paper, with its own": [row.paper for row in drawn],
+        },
+        "size and thousands of weights of the encoder",
+        "rank correlation (mean, 95 % over tasks)",
+        spans={
+            "with the bank's own ranking": [(row.low, row.high) for row in drawn],
+            "with transfer": [(row.transfer_low, row.transfer_high) for row in drawn],
+        },
+    )
+
+
+def draw_small(rows: Sequence[Small]) -> "Figure":
+    """Draw the table of `small`, the most alike first."""
+    shown = sorted(rows, key=lambda row: -row.rank_correlation)
+    return figures.listed(
+        [row.task for row in shown],
+        {
+            "with its own task's large network": [row.rank_correlation for row in shown],
+            "with other tasks' (mean)": [row.with_other_tasks for row in shown],
+        },
+        f"rank correlation of the small network's ranking; line: paper's mean, {SMALL_PAPER:.2f}",
+        marks=(SMALL_PAPER,),
+    )
 
 
 def sizes(setting: Setting) -> Outcome:
@@ -111,9 +147,7 @@ def sizes(setting: Setting) -> Outcome:
         transfer_low=low,
         transfer_high=high,
     )
-    drawn = [*rows, Size(""), own]
     return Outcome(
-        name="sizes",
         source="RSA 2019, supplement S3.2",
         claim="Networks of other sizes rank other networks as the given one does.",
         criterion="mean rank correlation over tasks, with the ranking by the bank's own network, at least "
@@ -123,21 +157,7 @@ def sizes(setting: Setting) -> Outcome:
         holds=bool(min(found.values()) >= rankings.ALIKE),
         header=Size._fields,
         rows=(*rows, own),
-        draw=functools.partial(
-            figures.lines,
-            ["" if row.weights is None else f"{row.size}\n{row.weights / 1000:.0f} k" for row in drawn],
-            {
-                "with the bank's own ranking": [row.rank_correlation for row in drawn],
-                "with transfer": [row.transfer_rank_correlation for row in drawn],
-                "paper, with its own": [row.paper for row in drawn],
-            },
-            "size and thousands of weights of the encoder",
-            "rank correlation (mean, 95 % over tasks)",
-            spans={
-                "with the bank's own ranking": [(row.low, row.high) for row in drawn],
-                "with transfer": [(row.transfer_low, row.transfer_high) for row in drawn],
-            },
-        ),
+        draw=functools.partial(draw_sizes, (*rows, own)),
     )
 
 
@@ -198,9 +218,7 @@ def small(setting: Setting) -> Outcome:
     hits = [sum(row.rank_of_chosen <= k for row in rows) for k in TOP]
     nearer = sum(row.with_other_tasks is None or row.rank_correlation > row.with_other_tasks for row in rows)
     span = "" if low is None else f" ({low:.2f} to {high:.2f} over tasks)"
-    shown = sorted(rows, key=lambda row: -row.rank_correlation)
     return Outcome(
-        name="small",
         source="RSA 2019, figure 7, supplement S1 and S3",
         claim="A small network ranks the large ones as the large network for its task does.",
         criterion=f"mean rank correlation over tasks at least {rankings.ALIKE:g}, and for most tasks above the mean "
@@ -213,16 +231,7 @@ def small(setting: Setting) -> Outcome:
         holds=bool(mean >= rankings.ALIKE and nearer > len(rows) / 2),
         header=Small._fields,
         rows=tuple(rows),
-        draw=functools.partial(
-            figures.listed,
-            [row.task for row in shown],
-            {
-                "with its own task's large network": [row.rank_correlation for row in shown],
-                "with other tasks' (mean)": [row.with_other_tasks for row in shown],
-            },
-            f"rank correlation of the small network's ranking; line: paper's mean, {SMALL_PAPER:.2f}",
-            marks=(SMALL_PAPER,),
-        ),
+        draw=functools.partial(draw_small, rows),
     )
 
 

@@ -97,7 +97,6 @@ class Outcome:
     """A paper's claim and its test in the built-in world.
 
     Attributes:
-        name: of the experiment.
         source: paper and table or figure.
         claim: the claim in a sentence.
         criterion: condition under which the claim holds, fixed beforehand.
@@ -109,7 +108,6 @@ class Outcome:
         draw: function that draws the figure; needs matplotlib.
     """
 
-    name: str
     source: str
     claim: str
     criterion: str

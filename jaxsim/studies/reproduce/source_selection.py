@@ -1,7 +1,8 @@
 """Experiments on choosing a source by RSA, for each task and for a new task in another world."""
 
 import functools
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.stats import rankdata
@@ -11,6 +12,9 @@ from jaxsim.io.files import finite
 from jaxsim.studies.reproduce import figures, rankings
 from jaxsim.studies.reproduce.model_cache import NEW_TASK, NEW_WORLD
 from jaxsim.studies.reproduce.settings import Outcome, Setting
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PAPER = {1: 7, 3: 14, 5: 16}
 """Number of 17 first choices that are among the best 1, 3 and 5 sources."""
@@ -61,7 +65,6 @@ def selection(setting: Setting) -> Outcome:
     ]
     shown = sorted(rows, key=lambda row: row.true_rank)
     return Outcome(
-        name="selection",
         source="RSA 2019, table 1",
         claim="For most targets the source that RSA ranks first is among the five that transfer best.",
         criterion="in the top five for more than half of the targets and above chance, permutation p < "
@@ -110,6 +113,19 @@ class Source(NamedTuple):
     paper_transfer: float | None
 
 
+def draw_new_task(rows: Sequence[Source]) -> "Figure":
+    """Draw the table of `new_task`."""
+    return figures.side_by_side(
+        [row.source for row in rows],
+        {
+            "RSA with the small network": [row.similarity for row in rows],
+            "skill of the transfer": [row.transfer_skill for row in rows],
+            "paper: mean IoU": [row.paper_transfer for row in rows],
+        },
+        {row.source: row.group for row in rows},
+    )
+
+
 def new_task(setting: Setting) -> Outcome:
     """Choose a source for semantic segmentation in another world (RSA 2019, section 6.3, figure 8, table 2).
 
@@ -153,7 +169,6 @@ def new_task(setting: Setting) -> Outcome:
     same = next((row for row in rows if row.source == NEW_TASK), None)
     kin = f"; the same task's network {_nth(same.rank_by_rsa)} and {_nth(same.rank_by_transfer)}" if same else ""
     return Outcome(
-        name="new-task",
         source="RSA 2019, section 6.3, figure 8 and table 2",
         claim="For a new task in another world, RSA with a small network trained on it tells which network to transfer "
         "from.",
@@ -168,16 +183,7 @@ def new_task(setting: Setting) -> Outcome:
         holds=bool(p < rankings.LEVEL and first.rank_by_transfer <= TOP),
         header=Source._fields,
         rows=tuple(rows),
-        draw=functools.partial(
-            figures.side_by_side,
-            [row.source for row in rows],
-            {
-                "RSA with the small network": [row.similarity for row in rows],
-                "skill of the transfer": [row.transfer_skill for row in rows],
-                "paper: mean IoU": [row.paper_transfer for row in rows],
-            },
-            setting.grouped,
-        ),
+        draw=functools.partial(draw_new_task, rows),
     )
 
 

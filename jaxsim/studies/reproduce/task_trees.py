@@ -33,7 +33,6 @@ def rsa_matrix(setting: Setting) -> Outcome:
     within, between = values[same & off].mean(), values[~same].mean()
     rows = [(name, groups[name], cut[i] + 1, *affinity.ranking(name)[0]) for i, name in enumerate(affinity.names)]
     return Outcome(
-        name="rsa-matrix",
         source="RSA 2019, figure 4",
         claim="Clustering tasks by RSA of their encoders groups them into 2D, 3D, geometric and semantic tasks.",
         criterion=f"adjusted Rand index of the cut into {k} above chance, permutation p < {rankings.LEVEL}",
@@ -78,7 +77,6 @@ def trees(setting: Setting) -> Outcome:
         ),
     )
     return Outcome(
-        name="trees",
         source="RSA 2019, figure 6",
         claim="RSA and measured transfer group the tasks into similar clusters.",
         criterion=f"cophenetic correlation of the two trees above chance, permutation p < {rankings.LEVEL}",

@@ -1,13 +1,17 @@
 """Experiment on training stages: how early a network ranks the bank as it does when fully trained."""
 
 import functools
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from jaxsim.studies.reproduce import figures, rankings
 from jaxsim.studies.reproduce.model_cache import STAGES
 from jaxsim.studies.reproduce.settings import Outcome, Setting
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PAPER = {0.1: 0.88, 0.5: 0.99, 0.75: 0.99}
 """Correlation with the last ranking by share of the training; from one half on the paper says above .99."""
@@ -31,6 +35,24 @@ class Stage(NamedTuple):
     transfer_low: float | None
     transfer_high: float | None
     skill: float | None
+
+
+def draw_stages(rows: Sequence[Stage]) -> "Figure":
+    """Draw the table of `stages`."""
+    return figures.lines(
+        [f"{100 * row.share:g}" for row in rows],
+        {
+            "with the last ranking": [row.correlation for row in rows],
+            "with transfer (ranks)": [row.transfer_rank_correlation for row in rows],
+            "paper, with the last": [row.paper for row in rows],
+        },
+        "share of the training steps (%)",
+        "correlation (mean, 95 % over tasks)",
+        spans={
+            "with the last ranking": [(row.low, row.high) for row in rows],
+            "with transfer (ranks)": [(row.transfer_low, row.transfer_high) for row in rows],
+        },
+    )
 
 
 def stages(setting: Setting) -> Outcome:
@@ -62,7 +84,6 @@ def stages(setting: Setting) -> Outcome:
         rows[stage] = Stage(stage, step, PAPER.get(stage), *same, *apart, ranks, *agreed, skill)
     early, late = rows[0.1].correlation, [row.correlation for row in rows.values() if 0.5 <= row.share < 1]
     return Outcome(
-        name="stages",
         source="RSA 2019, supplement S3.1",
         claim="A network from an early stage of training ranks other networks as the fully trained one does.",
         criterion=f"mean Pearson correlation with the last ranking at least {rankings.ALIKE:g} after a tenth of the "
@@ -74,19 +95,5 @@ def stages(setting: Setting) -> Outcome:
         holds=bool(early >= rankings.ALIKE and min(late) >= SETTLED),
         header=Stage._fields,
         rows=tuple(rows.values()),
-        draw=functools.partial(
-            figures.lines,
-            [f"{100 * stage:g}" for stage in rows],
-            {
-                "with the last ranking": [row.correlation for row in rows.values()],
-                "with transfer (ranks)": [row.transfer_rank_correlation for row in rows.values()],
-                "paper, with the last": [row.paper for row in rows.values()],
-            },
-            "share of the training steps (%)",
-            "correlation (mean, 95 % over tasks)",
-            spans={
-                "with the last ranking": [(row.low, row.high) for row in rows.values()],
-                "with transfer (ranks)": [(row.transfer_low, row.transfer_high) for row in rows.values()],
-            },
-        ),
+        draw=functools.partial(draw_stages, tuple(rows.values())),
     )

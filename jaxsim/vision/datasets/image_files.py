@@ -71,7 +71,9 @@ def picture(path: Path, *, upright: bool = False) -> np.ndarray:
         if frames > 1:
             raise ValueError(f"it has {frames} frames where one picture is expected; save the one that is meant")
         if opened.mode.startswith(("I", "F")):  # Pillow would clip these to 255
-            raise ValueError(f"it is a picture of mode {opened.mode} where 8 bits per channel are expected")
+            raise ValueError(
+                f"it is a picture of mode {opened.mode} where 8 bits per channel are expected; save it with 8 bits"
+            )
         opened.info.pop("transparency", None)
         opened.load()
         turn = _turn(opened) if upright else None

@@ -3,6 +3,7 @@
 import functools
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,10 @@ def folder(root: str | Path) -> Dataset:
     if others:
         text = f"{root}: left out {len(others)} of {len(files)} files, which are no pictures by suffix: {few(others)}."
         warnings.warn(text, UserWarning, stacklevel=2)
+    stems = Counter(os.path.splitext(name)[0] for name in found)
+    if twice := [name for name in found if stems[os.path.splitext(name)[0]] > 1]:
+        text = f"{root}: {len(twice)} pictures share their names with others, but for the suffix, and are all read"
+        warnings.warn(f"{text}: {few(twice)}.", UserWarning, stacklevel=2)
     return Dataset("folder", tuple(found), functools.partial(_upright, root), {})
 
 

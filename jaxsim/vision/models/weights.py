@@ -192,7 +192,7 @@ def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{path} is damaged: {error}.") from None
     if not isinstance(header, dict):
-        raise ValueError(f"{path} holds no jaxsim encoders: its header has no entry {HEADER!r}.")
+        raise ValueError(f"{path} holds no jaxsim encoders: `jaxsim convert` makes a file of a checkpoint.")
     whole = header.pop(WHOLE, None)
     if not header.keys() <= set(PARTS) or whole not in (None, sha256_of_json(header)):
         raise ValueError(f"{path} is damaged: its header differs from its checksum.")

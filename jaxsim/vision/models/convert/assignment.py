@@ -24,7 +24,8 @@ SHOWN = 5
 """Tensors of each kind that an error lists."""
 WRAPPED = re.compile(r"(?<=[./])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 """Parts that wrappers add inside names; those before all names are found as their prefix."""
-SECOND = re.compile(r"(?<![a-z])(ema|swa|avg|averaged|student|momentum|target|encoder_k|key)(?![a-z])")
+_SECOND = "ema|swa|avg|averaged|student|momentum|target|encoder_k|key|exponentialmovingaverage"
+SECOND = re.compile(rf"(?<![a-z])({_SECOND})(?![a-z])")
 """Words of sets of weights that are not the first choice where a checkpoint has several."""
 
 
@@ -209,6 +210,10 @@ def _filled(
     keys = {name: there.get(naming.key(name), place.prefix + naming.key(name)) for name in slots}
     used = set(keys.values())
     rest = [key for key in tensors if key not in used]
+    idle = [one for one in leave_out if not fnmatch.filter(rest, one)]
+    if idle:
+        text = f"{source}: leave_out (--leave-out) {', '.join(map(repr, idle))} matches no tensor that is left over."
+        warnings.warn(text, UserWarning, stacklevel=3)
     reasons = {key: _reason(key, place, leave_out) for key in rest}
     values = {name: tensors[key] for name, key in keys.items() if key in tensors}
     problems = {

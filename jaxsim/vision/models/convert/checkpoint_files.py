@@ -1,38 +1,16 @@
-"""Readers of checkpoint files: safetensors, PyTorch's, and TensorFlow's V2 format."""
+"""Tensors of checkpoint files: safetensors, PyTorch's, and TensorFlow's V2 format."""
 
-import pickle
-import re
-import struct
-import warnings
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
-from jaxsim import extras
 from jaxsim.io.containers import read_safetensors
+from jaxsim.io.torch_files import array_of, read_torch
 from jaxsim.vision.models.convert.tensorflow_checkpoint import Bundle, bundle_prefix
 
-LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-"""First bytes of files of PyTorch before 1.6; later ones are zip archives."""
-DAMAGED = (
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zipfile.BadZipFile,
-)
-"""Exceptions raised by reading damaged files."""
-REMEDY = "if you trust the file, load it with {} and save its state_dict alone."
+_AVERAGE = "/ExponentialMovingAverage"
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Mapping[str, np.ndarray]], tuple[str, ...]]:
@@ -43,8 +21,8 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Mapping[str, np.ndarray
             file that `torch.save` wrote, read with `weights_only=True` so that no code in it runs.
 
     Returns:
-        Tensors by entry: '' for the whole file, else keys of nested dicts, such as 'state_dict' or 'model/ema'; and
-        names of what is not tensors.
+        Tensors by entry: '' for the whole file, else keys of nested dicts, such as 'state_dict' or 'model/ema', or
+        'ExponentialMovingAverage' for the averages of TensorFlow; and names of what is not tensors.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -53,59 +31,37 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Mapping[str, np.ndarray
     """
     path = Path(path)
     if bundle_prefix(path) != path or Path(f"{path}.index").is_file():
-        return {"": Bundle(path)}, ()
+        return _averages_apart(Bundle(path)), ()
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist or is not a file.")
     if path.suffix == ".safetensors":
-        return {"": read_safetensors(path)}, ()
-    return _entries(path, _read_torch(path))
+        return _averages_apart(read_safetensors(path)), ()
+    return _entries(path, read_torch(path))
 
 
-def _read_torch(path: Path) -> Any:
-    """The content of PyTorch's file; text of Python 2 as latin-1, which decodes any bytes."""
-    with open(path, "rb") as file:
-        _check_file(path, file)
-        there = "torch, or convert it there with safetensors.torch.save_file"
-        with extras.needed(f"{path} needs", "PyTorch", install=there):
-            import torch
-        try:
-            return torch.load(file, map_location="cpu", weights_only=True)
-        except UnicodeDecodeError:
-            file.seek(0)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # PyTorch says that it ignores the encoding, but it does not
-                return torch.load(file, map_location="cpu", weights_only=True, encoding="latin1")
-        except pickle.UnpicklingError as error:
-            raise ValueError(f"{path} {_refusal(str(error))}") from error
-        except DAMAGED as error:
-            raise ValueError(f"{path} is damaged and was not read.") from error
+def _averages_apart(tensors: Mapping[str, np.ndarray]) -> dict[str, Mapping[str, np.ndarray]]:
+    """Moving averages that TensorFlow stores beside the weights, as an entry; what has none is in both."""
+    raw = {key: key for key in tensors if not key.endswith(_AVERAGE)}
+    averaged = {key.removesuffix(_AVERAGE): key for key in tensors if key.endswith(_AVERAGE)}
+    if not averaged:
+        return {"": tensors}
+    return {"": _Renamed(tensors, raw), _AVERAGE[1:]: _Renamed(tensors, raw | averaged)}
 
 
-def _refusal(reason: str) -> str:
-    """Name the object that PyTorch refuses, if it does, and the way out."""
-    found = re.search(r"GLOBAL ([\w.]+)", reason)
-    if found is None:
-        return "holds objects other than tensors, or is damaged, and was not read."
-    remedy = REMEDY.format("torch.load(path, weights_only=False)")
-    return f"holds {found[1]} beside tensors, which could run code and is not read; {remedy}"
+class _Renamed(Mapping[str, np.ndarray]):
+    """Tensors under other names, each read when it is asked for."""
 
+    def __init__(self, tensors: Mapping[str, np.ndarray], names: Mapping[str, str]):
+        self._tensors, self._names = tensors, names
 
-def _check_file(path: Path, file: BinaryIO) -> None:
-    """Raise ValueError unless it is a file of PyTorch with intact checksums, which PyTorch does not verify."""
-    try:
-        archive = zipfile.is_zipfile(file)
-        names = zipfile.ZipFile(file).namelist() if archive else ()
-        bad = zipfile.ZipFile(file).testzip() if archive else None
-    except DAMAGED as error:
-        raise ValueError(f"{path} is damaged and was not read.") from error
-    file.seek(0)
-    if not archive and file.read(len(LEGACY)) != LEGACY:
-        raise ValueError(f"{path} is damaged or not a file of PyTorch, and was not read.")
-    if any(name.endswith("/constants.pkl") for name in names):
-        raise ValueError(f"{path} is a TorchScript archive; {REMEDY.format('torch.jit.load(path)')}")
-    if bad:
-        raise ValueError(f"{path} is damaged: {bad} differs from its checksum.")
-    file.seek(0)
+    def __getitem__(self, key: str) -> np.ndarray:
+        return self._tensors[self._names[key]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _entries(path: Path, whole: Any) -> tuple[dict[str, Mapping[str, np.ndarray]], tuple[str, ...]]:
@@ -144,21 +100,10 @@ class _Tensors(Mapping[str, np.ndarray]):
         self._path, self._tensors = path, tensors
 
     def __getitem__(self, key: str) -> np.ndarray:
-        return _plain(self._path, key, self._tensors[key])
+        return array_of(self._path, key, self._tensors[key])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._tensors)
 
     def __len__(self) -> int:
         return len(self._tensors)
-
-
-def _plain(path: Path, key: str, value: Any) -> np.ndarray:
-    import torch
-
-    try:
-        if value.dtype == torch.bfloat16:
-            return value.detach().view(torch.int16).numpy().view(np.dtype(jnp.bfloat16))
-        return value.detach().numpy()
-    except (AttributeError, RuntimeError, TypeError) as error:
-        raise ValueError(f"{path}: {key!r} is of type {value.dtype}, not a plain tensor.") from error

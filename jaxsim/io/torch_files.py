@@ -1,0 +1,144 @@
+"""Reading what `torch.save` wrote, without running code from it."""
+
+import pickle
+import re
+import struct
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from jaxsim import extras
+from jaxsim.io import limits
+
+LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+"""First bytes of files of PyTorch before 1.6; later ones are zip archives."""
+DAMAGED = (
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+)
+"""Exceptions raised by reading damaged files."""
+REMEDY = "if you trust the file, load it with {} and save its tensors alone, such as its state_dict."
+
+
+def read_torch(path: Path) -> Any:
+    """The content of PyTorch's file; text of Python 2 as latin-1, which decodes any bytes.
+
+    Raises:
+        ImportError: PyTorch is not installed.
+        ValueError: the file is damaged, or holds more than tensors, numbers and text in lists and dicts.
+    """
+    with open(path, "rb") as file:
+        _check_file(path, file)
+        there = "torch, or convert it there with safetensors.torch.save_file"
+        with extras.needed(f"{path} needs", "PyTorch", install=there):
+            import torch
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except UnicodeDecodeError:
+            file.seek(0)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # PyTorch says that it ignores the encoding, but it does not
+                return torch.load(file, map_location="cpu", weights_only=True, encoding="latin1")
+        except pickle.UnpicklingError as error:
+            raise ValueError(f"{path} {_refusal(str(error))}") from error
+        except DAMAGED as error:
+            raise ValueError(f"{path} is damaged and was not read.") from error
+
+
+def read_torch_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Tensors in the lists and dicts of PyTorch's file by their place, `key/key`, and all else as arrays.
+
+    Tensors of a list are named `network_0`, `network_1`, ...; one that stands alone has the name ''.
+
+    Raises:
+        ImportError: PyTorch is not installed.
+        ValueError: the file is damaged, or holds foreign objects, or tensors without a form in NumPy.
+    """
+    return dict(_flat(path, "", read_torch(path), set()))
+
+
+def _flat(path: Path, place: str, value: Any, seen: set[int]) -> Iterator[tuple[str, np.ndarray]]:
+    if hasattr(value, "detach"):
+        limits.check(value.numel() * value.element_size(), path.stat().st_size, f"{path}, {place!r},")
+        yield place, array_of(path, place, value)
+    elif not _holds_tensors(value):
+        yield place, _plain(value)
+    else:
+        if id(value) in seen:
+            raise ValueError(f"{path} holds the same list or dict in two places, the second at {place!r}.")
+        seen.add(id(value))
+        pairs = value.items() if isinstance(value, Mapping) else ((f"network_{k}", x) for k, x in enumerate(value))
+        for key, inner in pairs:
+            yield from _flat(path, f"{place}/{key}" if place else str(key), inner, seen)
+
+
+def _holds_tensors(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(hasattr(x, "detach") or isinstance(x, Mapping) for x in value)
+    return isinstance(value, Mapping)
+
+
+def _plain(value: Any) -> np.ndarray:
+    """Numbers or text as an array; of other objects the name of their type."""
+    try:
+        found = np.asarray(value)
+    except (TypeError, ValueError):
+        found = np.empty(0, object)
+    return np.array(type(value).__name__) if found.dtype.hasobject or found.size == 0 else found
+
+
+def _refusal(reason: str) -> str:
+    """Name the object that PyTorch refuses, if it does, and the way out."""
+    found = re.search(r"GLOBAL ([\w.]+)", reason)
+    if found is None:
+        return "holds objects other than tensors, or is damaged, and was not read."
+    remedy = REMEDY.format("torch.load(path, weights_only=False)")
+    return f"holds {found[1]} beside tensors, which could run code and is not read; {remedy}"
+
+
+def _check_file(path: Path, file: BinaryIO) -> None:
+    """Raise ValueError unless it is a file of PyTorch with intact checksums, which PyTorch does not verify."""
+    try:
+        archive = zipfile.is_zipfile(file)
+        names = zipfile.ZipFile(file).namelist() if archive else ()
+        bad = zipfile.ZipFile(file).testzip() if archive else None
+    except DAMAGED as error:
+        raise ValueError(f"{path} is damaged and was not read.") from error
+    file.seek(0)
+    if not archive and file.read(len(LEGACY)) != LEGACY:
+        raise ValueError(f"{path} is damaged or not a file of PyTorch, and was not read.")
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise ValueError(f"{path} is a TorchScript archive; {REMEDY.format('torch.jit.load(path)')}")
+    if bad:
+        raise ValueError(f"{path} is damaged: {bad} differs from its checksum.")
+    file.seek(0)
+
+
+def array_of(path: Path, key: str, value: Any) -> np.ndarray:
+    """A tensor as an array that shares its memory, bfloat16 too.
+
+    Raises:
+        ValueError: it is sparse, quantized or of another type that NumPy lacks.
+    """
+    import ml_dtypes
+    import torch
+
+    try:
+        if value.dtype == torch.bfloat16:
+            return value.detach().view(torch.int16).numpy().view(np.dtype(ml_dtypes.bfloat16))
+        return value.detach().numpy()
+    except (AttributeError, RuntimeError, TypeError) as error:
+        raise ValueError(f"{path}: {key!r} is of type {value.dtype}, not a plain tensor.") from error
