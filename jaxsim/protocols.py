@@ -235,6 +235,7 @@ class SchemeCapabilities(NamedTuple):
     estimate_optional: bool = False
 
 
+_ABSENT: Any = object()
 C = TypeVar("C", TransformCapabilities, PairwiseCapabilities, ComparatorCapabilities, SchemeCapabilities)
 
 
@@ -244,7 +245,7 @@ def declared(part: Any, kind: type[C]) -> C:
     Raises:
         TypeError: an attribute has the name of a function among them, and is none.
     """
-    own = {name: value for name in kind._fields if (value := getattr(part, name, declared)) is not declared}
+    own = {name: value for name in kind._fields if (value := getattr(part, name, _ABSENT)) is not _ABSENT}
     for name, value in own.items():
         default = kind._field_defaults[name]
         if value is default:
