@@ -5,6 +5,8 @@ and float64 reaches further than float32. Where a measure ignores a shift or a s
 scaled before they are cast. Data that float32 holds well are cast as they are.
 """
 
+import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +29,10 @@ FAR = 16
 """Distance from zero, in ranges of the feature, from which features are shifted."""
 VERY_FAR = 2**12
 """The same distance from which features that cannot be shifted are looked at for lost digits."""
+FEW = 8
+"""Images that are looked at first."""
+SMALL = 4096
+"""Entries of arrays that are looked at together."""
 TINY = 2.0**-100
 """Size of the largest feature below which features are scaled."""
 
@@ -70,6 +76,7 @@ def score_type(dtype: Any) -> np.dtype:
     return jax.dtypes.canonicalize_dtype(np.float32 if dtype.kind == "f" and dtype.itemsize <= 4 else np.float64)
 
 
+@functools.cache
 def is_real(dtype: Any) -> bool:
     """Whether numbers of that type are real: not complex, objects, dates, texts, records or random keys."""
     kinds = (jnp.bool_, jnp.integer, jnp.floating)
@@ -97,6 +104,33 @@ def is_wide(x: Any) -> bool:
     bits = 8 * x.dtype.itemsize
     target = np.finfo(score_type(x.dtype))
     return bits > target.bits if x.dtype.kind == "f" else bits > target.nmant + 1
+
+
+def careful(arrays: Sequence[Any], *, are_maps: bool = False) -> tuple[int, ...]:
+    """Places of the arrays that need care."""
+    places = [k for k, x in enumerate(arrays) if x.dtype != np.float32 and is_wide(x)]
+    if places and not are_maps:
+        alike: dict[Any, list[int]] = {}
+        for k in places:
+            x = arrays[k]
+            alike.setdefault((x.shape, x.dtype) if x.size <= SMALL else k, []).append(k)
+        places = [k for group in alike.values() for k in _doubtful(arrays, group)]
+    return tuple(k for k in sorted(places) if needs_care(arrays[k], is_map=are_maps))
+
+
+def _doubtful(arrays, places):
+    """Of some arrays of one shape and type, the places of those that a quick look does not acquit."""
+    x = np.stack([arrays[k] for k in places]) if len(places) > 1 else arrays[places[0]][None]
+    flat = x.reshape(len(x), -1)
+    high, low = flat.max(1), flat.min(1)
+    target = np.finfo(score_type(x.dtype))
+    with np.errstate(all="ignore"):
+        if x.dtype.kind == "f":
+            largest, ranges = np.maximum(high, -low), np.ptp(x[:, :FEW].reshape(len(x), min(FEW, x.shape[1]), -1), 1)
+            near = (largest <= FAR * ranges.min(1)) & (largest >= TINY) & (largest <= target.max)
+        else:
+            near = (high <= 2 ** (target.nmant + 1)) & (low >= -(2 ** (target.nmant + 1)))
+    return [k for k, fine in zip(places, near.tolist(), strict=True) if not fine]
 
 
 def needs_care(x: Any, *, is_map: bool = False) -> bool:
@@ -146,9 +180,9 @@ def _beyond(x):
 def _far(columns, ranges):
     """Columns of `(n, d)` whose magnitude is that many times their range, and which the cast changes.
 
-    A few rows acquit most columns: the range of all rows is no smaller than theirs.
+    FEW rows acquit most columns: the range of all rows is no smaller than theirs.
     """
-    low, high = _ends(columns[:8])
+    low, high = _ends(columns[:FEW])
     suspects = np.flatnonzero(~(_magnitude(low, high) <= ranges * _range(low, high)))
     some = columns[:, suspects]
     low, high = _ends(some)

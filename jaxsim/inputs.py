@@ -57,7 +57,7 @@ class Networks:
     @property
     def dtype(self) -> np.dtype:
         """Floating-point type that scores are computed in."""
-        types = [a.dtype for a in self.arrays] if isinstance(self.arrays, tuple) else [self.arrays.dtype]
+        types = {a.dtype for a in self.arrays} if isinstance(self.arrays, tuple) else {self.arrays.dtype}
         return np.result_type(*map(casts.score_type, types))
 
     @property
@@ -68,8 +68,8 @@ class Networks:
     @functools.cached_property
     def careful(self) -> tuple[int, ...]:
         """Networks whose cast to the type of scores depends on the measure."""
-        host = self.arrays if isinstance(self.arrays, tuple | np.ndarray) else ()
-        return tuple(k for k, x in enumerate(host) if casts.needs_care(x, is_map=self.maps))
+        host = isinstance(self.arrays, tuple | np.ndarray)
+        return casts.careful(self.arrays, are_maps=self.maps) if host else ()
 
     def cast(self, free: casts.Freedom) -> "Networks":
         """The careful networks in the type of scores, for a measure that leaves them so free."""
@@ -197,8 +197,10 @@ def _numeric(array: Any, who: str):
         array = _from_dlpack(array, who) if hasattr(array, "__dlpack__") else _from_lists(array, who)
     if not casts.is_real(array.dtype):
         raise TypeError(f"{who} has elements of type {array.dtype}; features must be real numbers.")
+    if array.dtype.kind == "f" and array.dtype.itemsize >= 4:
+        return array
     if jnp.issubdtype(array.dtype, jnp.floating):
-        return array.astype(np.float32) if array.dtype.itemsize < 4 else array
+        return array.astype(np.float32)
     if array.dtype.itemsize >= 4 and not traced(array):
         array = np.asarray(array)
     return array if casts.is_wide(array) else array.astype(jax.dtypes.canonicalize_dtype(float))

@@ -240,6 +240,7 @@ class SchemeCapabilities(NamedTuple):
     fewest: int = 2
 
 
+_ABSENT: Any = object()
 C = TypeVar("C", TransformCapabilities, PairwiseCapabilities, ComparatorCapabilities, SchemeCapabilities)
 
 
@@ -249,9 +250,11 @@ def declared(part: Any, kind: type[C]) -> C:
     Raises:
         TypeError: an attribute has the name of a function among them, and is none.
     """
-    own = {name: getattr(part, name) for name in kind._fields if hasattr(part, name)}
+    own = {name: value for name in kind._fields if (value := getattr(part, name, _ABSENT)) is not _ABSENT}
     for name, value in own.items():
         default = kind._field_defaults[name]
+        if value is default:
+            continue
         if (default is None or callable(default)) and value is not None and not callable(value):
             raise TypeError(
                 f"attribute {name!r} of {type(part).__name__} is {value!r}; jaxsim reads a function under that name "

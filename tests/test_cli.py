@@ -804,6 +804,15 @@ def test_warnings_are_lines_on_standard_error(tmp_path, capsys):
     assert "NaN" not in json.dumps(printed.out)
 
 
+def test_reasons_for_missing_scores_are_lines_on_standard_error(path, tmp_path, out, features, capsys):
+    first, *_ = features
+    spoilt = features | {first: np.where(np.arange(40).reshape(-1, *[1] * (features[first].ndim - 1)) == 3, np.nan, 1)}
+    spoilt[first] = (spoilt[first] * features[first]).astype(np.float32)
+    assert main(["affinity", str(io.write_npz(tmp_path / "spoilt.npz", spoilt)), "--out", str(out)]) == 0
+    said = f"jaxsim: warning: network {first!r} has no rsa scores (NaN): its features are NaN in 1 of 40 images."
+    assert said in capsys.readouterr().err
+
+
 # Help
 
 

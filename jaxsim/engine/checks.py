@@ -100,17 +100,23 @@ def undefined_networks(
     found, said = {}, []
     if traced(bad_x, bad_y):
         return found, said
-    bad_x, bad_y = jax.device_get((bad_x, bad_y))
-    for nets, bad in ((x, bad_x), (y, bad_y)) if y else ((x, bad_x),):
-        for k in np.flatnonzero(bad == feature_space.LOST):
-            text = f"{nets.names[k]!r} has images much longer than others, and too many for maps"
-            warn(f"{text}: its linear scores lose digits.")
-        for k in np.flatnonzero(bad >= 0).tolist():
-            found[nets.names[k]] = int(bad[k])
-            said.append(f"network {nets.names[k]!r} has no {measure} scores (NaN): {reasons.why(measure, nets, k)}.")
-        warn_of_lost_digits(f"its {measure} scores", measure.freedom, nets, found)
-    if values is not None and not traced(values):
-        pairs = np.argwhere(np.isnan(jax.device_get(values)) & (bad_x < 0)[:, None] & (bad_y < 0))
+    values = None if traced(values) else values
+    bad_x, bad_y, values = jax.device_get((bad_x, None if y is None else bad_y, values))
+    for nets, bad in ((x, bad_x),) if y is None else ((x, bad_x), (y, bad_y)):
+        for k, count in enumerate(bad.tolist()):
+            if count >= 0:
+                found[nets.names[k]] = count
+                said.append(
+                    f"network {nets.names[k]!r} has no {measure} scores (NaN): {reasons.why(measure, nets, k)}."
+                )
+            elif count == feature_space.LOST:
+                text = f"{nets.names[k]!r} has images much longer than others, and too many for maps"
+                warn(f"{text}: its linear scores lose digits.")
+        if nets.careful:
+            warn_of_lost_digits(f"its {measure} scores", measure.freedom, nets, found)
+    if values is not None and np.isnan(values).any():
+        bad_y = bad_x if y is None else bad_y
+        pairs = np.argwhere(np.isnan(values) & (bad_x < 0)[:, None] & (bad_y < 0))
         pairs = pairs if y else pairs[pairs[:, 0] <= pairs[:, 1]]
         said += [reasons.of_pairs(measure, x.names, (y or x).names, pairs)] if len(pairs) else []
     return found, said

@@ -60,7 +60,7 @@ def _map_not_finite(measure, m):
         text = f"its map is NaN for {missing} of {pairs.size} pairs of images"
         # a comparator that centers margins needs whole maps
         can = SCALE <= declared(measure.compare, ComparatorCapabilities).invariance < MARGINS
-        return text + '; js.compare_maps(..., missing="pairwise") leaves such pairs out' * can
+        return text + '; js.compare_maps(..., missing="pairwise") (--missing pairwise) leaves such pairs out' * can
     if infinite := int(np.isinf(pairs).sum()):
         return f"its map is infinite for {infinite} of {pairs.size} pairs of images"
     if blank := int((~np.isfinite(diagonal)).sum()):
