@@ -299,7 +299,16 @@ def test_ranking_is_hollow_where_the_interval_holds_zero():
     axes = plotting.ranking(resampled(dataclasses.replace(base, values=values)), "net_01").axes[0]
     hollow = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
     assert [list(line.get_xdata()) for line in hollow] == [[0.01]]
-    assert "hollow" in axes.get_xlabel()
+    assert axes.get_xlabel().endswith("hollow: the interval holds zero")
+
+
+def test_scores_without_an_interval_are_not_said_to_hold_zero():
+    r = resampled(affinity(3))
+    r.values[4, 0, 1] = r.values[4, 1, 0] = np.nan
+    assert plotting.ranking(r, "net_01").axes[0].get_xlabel().endswith("holds zero, or there is none")
+    figure = plotting.affinity_heatmap(r)
+    assert sum(t.get_text().endswith("no interval") for t in figure.axes[0].texts) == 2
+    assert any("holds zero or is not known" in " ".join(t.get_text().split()) for t in figure.texts)
 
 
 def test_names_are_escaped_and_shortened():

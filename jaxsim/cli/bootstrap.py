@@ -14,8 +14,8 @@ Schemes (--scheme):
 
 Writes to DIR, or with several measures to DIR/MEASURE:
   resamples.npz  all resampled matrices; jaxsim.load and `jaxsim taxonomy --support` read it
-  intervals.csv  per pair: estimate, standard error, low, high (p_values.csv for permutation); where any, the number
-                 of resamples without a score, for which there is no interval
+  intervals.csv  per pair: estimate, standard error, low, high (p_values.csv for permutation); if there are any,
+                 the number of resamples without a score: such a pair has no interval
   matrix.png     the matrix with its intervals; scores whose interval holds zero are faded: no finding
   ranking.png    sources of --target, or of each target, with intervals, and how often each ranks first (not for
                  permutation); of more than 30 targets only --target or the first, which is said

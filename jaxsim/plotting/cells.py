@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _PRINT_UP_TO = 12
 _UNDEFINED = "0.88"
+_UNKNOWN = "no interval"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,11 +54,11 @@ class Cells:
         detail, faded = np.full(values.shape, "", dtype=object), np.zeros(values.shape, bool)
         if isinstance(scores, Resamples) and scores.can.null:
             p = np.asarray(scores.p_value(), dtype=float)
-            detail, faded = _texts("p {:.3f}", p), p >= 1 - level
+            detail, faded = _texts("p {:.3f}", p), ~(p < 1 - level)
         elif isinstance(scores, Resamples) or interval is not None:
             ends = scores.interval(level) if isinstance(scores, Resamples) else interval
             low, high = np.asarray(ends, dtype=float)
-            detail, faded = _texts("[{:.2f}, {:.2f}]", low, high), (low <= 0) & (high >= 0)
+            detail, faded = _texts("[{:.2f}, {:.2f}]", low, high), ~((low > 0) | (high < 0))
         none = own | ~np.isfinite(values)
         detail = np.where(none, "", detail)
         printed = max(values.shape) <= _PRINT_UP_TO if annotate is None else annotate
@@ -94,6 +95,7 @@ class Cells:
             lines.append(f"p: no similarity{made}" if null else f"in brackets: {100 * level:g} % intervals{made}")
         if self.faded.any():
             why = f"p ≥ {1 - level:.2g}" if null else f"the {100 * level:g} % interval holds zero"
+            why += " or is not known" * bool(np.any(self.detail[self.faded] == _UNKNOWN))
             lines.append(f"{'faded' if self.printed else 'faded, ×'}: no finding, {why}")
         if self.starred.any():
             lines.append("★: recommended" + "; hollow: but no finding" * bool(np.any(self.starred & self.faded)))
@@ -113,7 +115,7 @@ class Cells:
 def _texts(form: str, *numbers: np.ndarray) -> np.ndarray:
     made = [form.format(*cell).replace("-", "\N{MINUS SIGN}") for cell in zip(*map(np.ravel, numbers), strict=True)]
     unknown = np.any([np.isnan(one) for one in numbers], 0)
-    return np.where(unknown, "no interval", np.array(made, dtype=object).reshape(unknown.shape))
+    return np.where(unknown, _UNKNOWN, np.array(made, dtype=object).reshape(unknown.shape))
 
 
 def _starred(scores: Affinity | Resamples, stars: Mapping[str, str] | None) -> np.ndarray:

@@ -121,7 +121,8 @@ def _draw_ranking(axes: "Axes", resamples: Resamples, target: str, level: float,
     _print_shares(axes, _share_first(resamples, order, column))
     axes.set_title(title, fontsize=9, loc="left", color=INK, parse_math=False)
     made = f"{100 * level:g} % intervals: {resamples.kind}, {np.shape(resamples.values)[0]} resamples"
-    made += "" if found.all() else "\nhollow: the interval holds zero"
+    hollow = "hollow: the interval holds zero" + ", or there is none" * bool(np.isnan(low).any())
+    made += "" if found.all() else f"\n{hollow}"
     text = f"{measures.title_of(resamples.provenance.measure) or 'similarity'}\n{made}"
     axes.set_xlabel(text, fontsize=8, color=INK, parse_math=False)
 
