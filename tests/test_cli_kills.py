@@ -1,6 +1,7 @@
 """Every command stopped at every call that changes the file system: all or nothing, true words, nothing lost.
 
-The calls are those that Python reports to audit hooks, and `os.fsync`. What is not looked at here is made cheap: figures.
+The calls are those that Python reports to audit hooks, and `os.fsync`. Figures,
+and what takes long without writing, are made cheap.
 """
 
 import errno
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from jaxsim import demo, io
+from jaxsim import demo, io, plotting
 from jaxsim.cli import main
 
 figure = pytest.importorskip("matplotlib.figure")
@@ -71,6 +72,23 @@ def _fsync(descriptor: int) -> None:  # slow, and a kill does not lose what the 
         Watch.now.see("os.fsync", "")
 
 
+def once(patch: pytest.MonkeyPatch, module: Any, name: str) -> None:
+    """Let a function of a module be called once for every number of pictures, seed and name."""
+    real, found = getattr(module, name), {}
+
+    def call(*given: Any, **more: Any) -> Any:
+        key = (*(x for x in given if isinstance(x, int | str)), more.get("seed"))
+        if key not in found:
+            now, Watch.now = Watch.now, None
+            try:
+                found[key] = real(*given, **more)
+            finally:
+                Watch.now = now
+        return found[key]
+
+    patch.setattr(module, name, call)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _watched():
     """Audit hooks stay for good, so there is one, that does nothing without a `Watch`."""
@@ -80,6 +98,8 @@ def _watched():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", _fsync)
         patch.setattr(figure.Figure, "savefig", lambda self, path, **_: Path(path).write_bytes(b"a figure"))
+        for name in ("affinity_heatmap", "dendrogram", "ranking", "column_correlations"):
+            once(patch, plotting, name)
         yield
 
 
@@ -102,23 +122,6 @@ class Case(NamedTuple):
     kept: tuple[str, ...] = ("notes.txt",)
     resumes: bool = False
     files: tuple[str, ...] = ()
-
-
-def once(patch: pytest.MonkeyPatch, module: Any, name: str) -> None:
-    """Let a function of a module be called once for every number of pictures, seed and name."""
-    real, found = getattr(module, name), {}
-
-    def call(*given: Any, **more: Any) -> Any:
-        key = (*(x for x in given if isinstance(x, int | str)), more.get("seed"))
-        if key not in found:
-            now, Watch.now = Watch.now, None
-            try:
-                found[key] = real(*given, **more)
-            finally:
-                Watch.now = now
-        return found[key]
-
-    patch.setattr(module, name, call)
 
 
 @pytest.fixture(scope="module")
@@ -159,10 +162,11 @@ def evaluate(place, patch):
 
 
 def made_up(place, patch):
-    from jaxsim import engine, resampling
+    from jaxsim import engine, resampling, taxonomy
 
     once(patch, resampling, "resample")
     once(patch, engine, "affinity")
+    once(patch, taxonomy, "branch_support")
     return Case(["demo", "--made-up", "--resamples", "10"])
 
 
@@ -260,8 +264,8 @@ FAULTS |= {"ctrl-c": (interrupt, ("open", *CHANGES), False), "kill": (kill, ("op
 
 def tree(folder: Path, hidden: bool = False) -> dict[str, bytes]:
     """Files of a folder; those in hidden ones, or that are hidden, alone or not at all."""
-    found = {str(f.relative_to(folder)): f for f in sorted(folder.rglob("*"))}
-    told = {n: f for n, f in found.items() if hidden == any(p.startswith(".") or p == "tmp" for p in Path(n).parts)}
+    found = {str(f.relative_to(folder)): f for f in sorted(folder.rglob("*")) if f != folder / ".tmp"}
+    told = {n: f for n, f in found.items() if hidden == any(p.startswith(".") for p in Path(n).parts)}
     return {
         n: f.read_bytes() if f.is_file() else b"" for n, f in told.items() if n != "tmp" and (hidden or f.is_file())
     }
@@ -290,8 +294,8 @@ class Stage:
 
     def begin(self, name: str, before: dict[str, bytes]) -> None:
         self.root = self.place / name
-        (self.root / "tmp").mkdir(parents=True)
-        self.patch.setattr("tempfile.tempdir", str(self.root / "tmp"))
+        (self.root / ".tmp").mkdir(parents=True)
+        self.patch.setattr("tempfile.tempdir", str(self.root / ".tmp"))
         for name, content in before.items():
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             (self.root / name).write_bytes(content)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsim import extras
+from jaxsim.io import limits
 from jaxsim.io.containers import read_safetensors
 from jaxsim.vision.models.convert.tensorflow_checkpoint import Bundle, bundle_prefix
 
@@ -94,14 +95,18 @@ def _check_file(path: Path, file: BinaryIO) -> None:
     """Raise ValueError unless it is a file of PyTorch with intact checksums, which PyTorch does not verify."""
     try:
         archive = zipfile.is_zipfile(file)
-        names = zipfile.ZipFile(file).namelist() if archive else ()
+        entries = zipfile.ZipFile(file).infolist() if archive else []
+    except DAMAGED as error:
+        raise ValueError(f"{path} is damaged and was not read.") from error
+    limits.check(sum(entry.file_size for entry in entries), path.stat().st_size, str(path))
+    try:
         bad = zipfile.ZipFile(file).testzip() if archive else None
     except DAMAGED as error:
         raise ValueError(f"{path} is damaged and was not read.") from error
     file.seek(0)
     if not archive and file.read(len(LEGACY)) != LEGACY:
         raise ValueError(f"{path} is damaged or not a file of PyTorch, and was not read.")
-    if any(name.endswith("/constants.pkl") for name in names):
+    if any(entry.filename.endswith("/constants.pkl") for entry in entries):
         raise ValueError(f"{path} is a TorchScript archive; {REMEDY.format('torch.jit.load(path)')}")
     if bad:
         raise ValueError(f"{path} is damaged: {bad} differs from its checksum.")
@@ -156,6 +161,7 @@ class _Tensors(Mapping[str, np.ndarray]):
 def _plain(path: Path, key: str, value: Any) -> np.ndarray:
     import torch
 
+    limits.check(value.numel() * value.element_size(), path.stat().st_size, f"{path}: {key!r}")
     try:
         if value.dtype == torch.bfloat16:
             return value.detach().view(torch.int16).numpy().view(np.dtype(jnp.bfloat16))
