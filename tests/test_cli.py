@@ -711,14 +711,17 @@ def test_ctrl_c_during_resampling(path, out, capsys, monkeypatch):
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_unexpected_errors_are_raised(path, out, monkeypatch):
-    def broken(*_):
-        raise ZeroDivisionError
-
+@pytest.mark.parametrize("broken", [lambda *_: 1 / 0, lambda *_: None + 1, lambda *_: len(1), lambda: None])
+def test_unexpected_errors_are_raised(path, out, monkeypatch, broken):
     monkeypatch.setattr(jaxsim.cli.affinity, "score", broken)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises((ZeroDivisionError, TypeError)):
         main(["affinity", path, "--out", str(out)])
     assert not out.exists()
+
+
+def test_a_type_that_the_library_refuses_is_one_sentence(tmp_path, out, capsys):
+    np.save(tmp_path / "words.npy", np.array([["a", "b"]] * 3))
+    refused(["affinity", str(tmp_path / "words.npy"), "--out", str(out)], capsys, "has elements of type <U1")
 
 
 def test_warnings_are_lines_on_standard_error(tmp_path, capsys):
