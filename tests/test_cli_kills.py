@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from jaxsim import demo, io, plotting
+from jaxsim import cli, demo, io, plotting
 from jaxsim.cli import main
 
 figure = pytest.importorskip("matplotlib.figure")
@@ -98,6 +98,7 @@ def _watched():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", _fsync)
         patch.setattr(figure.Figure, "savefig", lambda self, path, **_: Path(path).write_bytes(b"a figure"))
+        once(patch, cli, "build_parser")
         for name in ("affinity_heatmap", "dendrogram", "ranking", "column_correlations"):
             once(patch, plotting, name)
         yield
@@ -167,6 +168,7 @@ def made_up(place, patch):
     once(patch, resampling, "resample")
     once(patch, engine, "affinity")
     once(patch, taxonomy, "branch_support")
+    once(patch, demo, "features")
     return Case(["demo", "--made-up", "--resamples", "10"])
 
 
@@ -191,19 +193,19 @@ def features(place, patch):
 
 def branching(place, patch):
     """A folder of pictures, a bank, and training that only writes a file."""
-    cli, data = pytest.importorskip("test_branching_cli"), pytest.importorskip("test_branching")
+    known, data = pytest.importorskip("test_branching_cli"), pytest.importorskip("test_branching")
     if not (place / "voc").exists():
-        cli.export.voc(place / "voc", data.labeled(12))
-        cli.models.to_safetensors({n: cli.small(i) for i, n in enumerate(cli.BANK)}, place / "bank.safetensors")
-        cli.models.to_safetensors({"mine": cli.small(9)}, place / "9.safetensors")
+        known.export.voc(place / "voc", data.labeled(12))
+        known.models.to_safetensors({n: known.small(i) for i, n in enumerate(known.BANK)}, place / "bank.safetensors")
+        known.models.to_safetensors({"mine": known.small(9)}, place / "9.safetensors")
 
     def train(network, *given, checkpoints, **more):
         io.write_text(Path(checkpoints) / "step", "", overwrite=True)
-        return cli.training.Fitted(network, np.zeros(1))
+        return known.training.Fitted(network, np.zeros(1))
 
-    once(patch, cli.training_runs, "evaluate")
-    patch.setattr(cli.training_runs, "train", train)
-    return cli
+    once(patch, known.training_runs, "evaluate")
+    patch.setattr(known.training_runs, "train", train)
+    return known
 
 
 def layers(place, patch):
