@@ -6,8 +6,12 @@ and what takes long without writing, are made cheap.
 
 import errno
 import os
+import pickle
+import shutil
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -368,3 +372,94 @@ def test_a_command_that_is_stopped_at_any_change_leaves_all_or_nothing(case, fau
     while stage.attempt(number, fault):
         number += 1
     assert number > 20
+
+
+# Killed at random times: real processes, real figures
+
+
+def random_kills(place: Path, kills: int, rooms_too: bool) -> None:
+    """Kill each command again and again, in children of a process that has not begun to compute."""
+    moments, done = np.random.default_rng(0), {}
+    patch = pytest.MonkeyPatch()
+    cases = {case.__name__: case(place, patch) for case in (affinity, two_measures, taxonomy, evaluate)}
+    cases["features"] = _in_child(lambda: features(place, patch))
+    cases["bootstrap"] = Case(["bootstrap", place / "features.npz", "--resamples", "10"])
+    cases["made_up"] = Case(["demo", "--made-up", "--resamples", "10"])
+    if rooms_too:
+        amounts = ["--images", "8", "--steps", "2", "--size", "tiny", "--task", "rgb2depth"]
+        cases["rooms"] = Case(["rooms", *amounts], resumes=True, kept=())
+    for name, case in cases.items():
+        done[name] = _killed_at_random(place / name, case, kills, moments)
+    print("kills that fell before the end:", done)
+
+
+def _in_child(call: Callable[[], Any]) -> Any:
+    """What the call returns in a child, pickled."""
+    inside, outside = os.pipe()
+    if (child := os.fork()) == 0:
+        os.write(outside, pickle.dumps(call()))
+        os._exit(0)
+    os.close(outside)
+    with open(inside, "rb") as file:
+        found = pickle.loads(file.read())
+    os.waitpid(child, 0)
+    return found
+
+
+def _started(case: Case, out: Path, said: Path, over: bool) -> int:
+    if child := os.fork():
+        return child
+    text = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(text, 1)
+    os.dup2(text, 2)
+    os._exit(main([*map(str, case.argv), "--out", str(out), *["--overwrite"] * over]))
+
+
+def _ended(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _files(case: Case, out: Path) -> dict[str, bytes]:
+    found = {n: b for n, b in tree(out).items() if "/" not in n or not case.resumes}
+    return {n: b for n, b in found.items() if not n.endswith((".svg", "features.json"))}  # SVG files have random names
+
+
+def _killed_at_random(place: Path, case: Case, kills: int, moments: np.random.Generator) -> int:
+    place.mkdir()
+    for name in ("warm", "undisturbed"):
+        start = time.monotonic()
+        assert _ended(_started(case, place / name / "out", place / "said", False)) == 0, (place / "said").read_text()
+        length = time.monotonic() - start
+    whole, cut = _files(case, place / "undisturbed" / "out"), 0
+    for i in range(kills):
+        out, over = place / str(i) / "out", bool(i % 2) and not case.resumes
+        kept = {name: b"mine" for name in case.kept if over}
+        if over:
+            shutil.copytree(place / "undisturbed" / "out", out)
+            for name in kept:
+                (out / name).write_bytes(b"mine")
+        child = _started(case, out, place / "said", over)
+        time.sleep(moments.uniform(0, 1.1 * length))
+        os.kill(child, signal.SIGKILL)
+        cut += _ended(child) == -signal.SIGKILL
+        if not over and not case.resumes and out.exists():
+            assert _files(case, out) == whole, (place, i, list(tree(out)))
+        code = _ended(_started(case, out, place / "said", over))
+        assert code == 0 or "already exists" in (place / "said").read_text(), (place, i, (place / "said").read_text())
+        assert _files(case, out) == whole | kept, (place, i, list(tree(out)))
+        assert not tree(out.parent, hidden=True), (place, i, list(tree(out.parent, hidden=True)))
+        assert [f.name for f in out.parent.iterdir()] == ["out"], (place, i)
+        shutil.rmtree(out.parent)
+    return cut
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="commands are killed in forked processes")
+def test_commands_that_are_killed_at_random_times_go_on(inputs):
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import pathlib, test_cli_kills as kills\n"
+    code += "kills.random_kills(pathlib.Path(sys.argv[2]), int(sys.argv[3]), True)"
+    here, kills = str(Path(__file__).parent), os.environ.get("JAXSIM_KILLS", "4")
+    run = [sys.executable, "-W", "ignore", "-c", code, here, str(inputs), kills]
+    done = subprocess.run(run, capture_output=True, text=True, cwd=Path(here).parent)
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
