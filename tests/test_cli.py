@@ -772,12 +772,10 @@ def test_ctrl_c_during_resampling(path, out, capsys, monkeypatch):
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_unexpected_errors_are_raised(path, out, monkeypatch):
-    def broken(*_):
-        raise ZeroDivisionError
-
+@pytest.mark.parametrize("broken", [lambda *_: 1 / 0, lambda *_: None + 1, lambda *_: len(1), lambda: None])
+def test_unexpected_errors_are_raised(path, out, monkeypatch, broken):
     monkeypatch.setattr(jaxsim.cli.affinity, "score", broken)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises((ZeroDivisionError, TypeError)):
         main(["affinity", path, "--out", str(out)])
     assert not out.exists()
 
@@ -794,6 +792,11 @@ def test_maps_are_said_to_be_maps(tmp_path, out, capsys, features):
     assert main(["affinity", path, "--measure", "pearson", "--out", str(out)]) == 0
     assert "m.npz: 3 maps of 10 images" in capsys.readouterr().err
     refused(["bootstrap", path, "--measure", "pearson", "--out", str(out / "b")], capsys, "(--scheme bootstrap)")
+
+
+def test_a_type_that_the_library_refuses_is_one_sentence(tmp_path, out, capsys):
+    np.save(tmp_path / "words.npy", np.array([["a", "b"]] * 3))
+    refused(["affinity", str(tmp_path / "words.npy"), "--out", str(out)], capsys, "has elements of type <U1")
 
 
 def test_warnings_are_lines_on_standard_error(tmp_path, capsys):

@@ -18,6 +18,7 @@ from test_convert_bundle import write_bundle
 from test_models import quick
 
 from jaxsim.cli import main
+from jaxsim.io import limits
 from jaxsim.vision import models
 from jaxsim.vision.models import convert, resnet
 from jaxsim.vision.models.convert import assignment
@@ -264,6 +265,19 @@ def test_state_dicts_of_pytorch_alone_or_in_a_training_run(tiny, tmp_path, wrapp
     with torch.inference_mode():
         expected = peer(torch.from_numpy(x.transpose(0, 3, 1, 2))).numpy()
     np.testing.assert_allclose(jax.jit(lambda x: found.network(x))(x), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_bombs_in_files_of_pytorch_are_refused(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(limits, "FLOOR", 2**20)
+    path = saved(torch, tmp_path, {"conv1.weight": torch.zeros(2_000_000)})
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(tmp_path / "z.pth", "w", zipfile.ZIP_DEFLATED) as small:
+        for name in archive.namelist():
+            small.writestr(name, archive.read(name))
+    shared = saved(torch, tmp_path, {"conv1.weight": torch.zeros(1).expand(10**5, 10**5)})
+    for file in (tmp_path / "z.pth", shared):
+        with pytest.raises(ValueError, match=r"pth.* takes .* over 200 times as much: give --unlimited"):
+            dict(convert.read_checkpoint(file)[0][""])
 
 
 def test_half_precision_of_pytorch(tiny, tmp_path):

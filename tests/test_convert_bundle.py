@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("flax.nnx")
 
+from jaxsim.io import limits
 from jaxsim.vision.models.convert.leveldb import matches
 from jaxsim.vision.models.convert.tensorflow_checkpoint import Bundle, bundle_prefix
 
@@ -142,10 +143,10 @@ def block(entries, *, restart=3, compression=0):
     return body + struct.pack("<I", masked(slow_crc32c(body)))
 
 
-def table(entries, *, per_block=4, compression=0):
+def table(entries, *, per_block=4, **rest):
     out, handles = b"", []
     for start in range(0, len(entries), per_block):
-        part = block(entries[start : start + per_block], compression=compression)
+        part = block(entries[start : start + per_block], **rest)
         last = entries[start : start + per_block][-1][0]
         handles.append((last, varint(len(out)) + varint(len(part) - 5)))
         out += part
@@ -249,6 +250,31 @@ def test_what_is_not_supported_is_one_sentence(tmp_path):
         Bundle(write_bundle(tmp_path / "c", arrays, extra=[(7, b"")]))["weights"]
     with pytest.raises(ValueError, match=r"'weights' holds no numbers \(type 7\)"):
         Bundle(write_bundle(tmp_path / "d", arrays, extra=[(1, 7)]))["weights"]
+
+
+def test_an_index_that_asks_for_more_than_it_holds_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "FLOOR", 1000)
+    long, part = b"x" * 2000, block([(b"", b"x" * 300)])
+    place = varint(0) + varint(len(part) - 5)
+    twice = part + block([(bytes([i]), place) for i in range(9)])
+    end = b"".join(varint(len(part)) + varint(len(twice) - len(part) - 5) for _ in "12").ljust(40, b"\0")
+    hostile = {
+        "is damaged": twice + end + struct.pack("<Q", 0xDB4775248B80FB57),
+        "the table of names takes": table([(long, b"")] * 1000, per_block=1000, restart=1000),
+        "m.index is damaged": table([(b"", b"\x08" + b"\xff" * 11)]),
+    }
+    for words, content in hostile.items():
+        (tmp_path / "m.index").write_bytes(content)
+        with pytest.raises(ValueError, match=words):
+            Bundle(tmp_path / "m")
+    for shape, words in (((-1, -1), "does not fit in its place"), ((0, 2**40), "holds no numbers")):
+        sides = message((2, b"".join(message((2, message((1, n % 2**64)))) for n in shape)))
+        data = b"\0" * 4 if 0 not in shape else b""
+        fields = message((1, 1), (5, len(data)), (6, ("fixed", masked(slow_crc32c(data))))) + sides
+        (tmp_path / "m.index").write_bytes(table([(b"", message((1, 1))), (b"w", fields)]))
+        (tmp_path / "m.data-00000-of-00001").write_bytes(data)
+        with pytest.raises(ValueError, match=words):
+            Bundle(tmp_path / "m")["w"]
 
 
 @pytest.mark.parametrize("entry", [b"\x08", b"\x12\x05a", b"\x0b", message((6, b"ab")), message((2, 5))])

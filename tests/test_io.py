@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import io as scipy_io
 
 from jaxsim import io
 
@@ -599,6 +600,21 @@ def test_deflate_bombs_are_refused_unless_trusted(tmp_path):
         _refused(read, path, r"bomb\.npz .*over 200 times as much: give --unlimited")
     with io.unlimited():
         assert io.read_features(path)[0]["a"].shape == (3, 30_000_000)
+
+
+def test_bombs_in_files_of_matlab_and_in_chunks_of_hdf5_are_refused(tmp_path, monkeypatch):
+    h5py = pytest.importorskip("h5py")
+    monkeypatch.setattr(io.limits, "FLOOR", 100_000)
+    scipy_io.savemat(tmp_path / "a.mat", {"a": np.zeros((90, 100_000), np.uint8)}, do_compression=True)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        made = file.create_dataset("a", (3, 2), "u1", chunks=(9000, 1000), maxshape=(None, None), compression="gzip")
+        made[...] = 1
+    for name in ("a.mat", "a.h5"):
+        _refused(io.read_features, tmp_path / name, r"a\..* takes .*over 200 times as much: give --unlimited")
+        with io.unlimited():
+            assert io.read_features(tmp_path / name)[0]["a"].size in (6, 9_000_000)
+    scipy_io.savemat(tmp_path / "b.mat", {"a": np.ones((3, 2)), "b": np.zeros((3, 3_000))}, do_compression=True)
+    assert set(io.read_features(tmp_path / "b.mat")[0]) == {"a", "b"}
 
 
 def test_tensors_that_share_their_bytes_are_refused(tmp_path):

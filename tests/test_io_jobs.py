@@ -304,12 +304,16 @@ DAMAGE = {
     "empty": lambda path: path.write_bytes(b""),
     "no record": lambda path: io.write_npz(path, {"x": X}, overwrite=True),
     "other array": lambda path: changed(path, x=X + 1),
+    "other type": lambda path: changed(path, x=X.view(f"u{X.itemsize}")),
+    "other shape": lambda path: changed(path, x=X[None]),
     "array missing": lambda path: changed(path, x=None),
     "array too many": lambda path: changed(path, z=X),
     "another block": lambda path: jobs.write_block(path, {"x": X}, {"name": "b", "settings": ""}, overwrite=True),
 }
 NAMED = {
     "other array": "array 'x' differs from its checksum",
+    "other type": "array 'x' differs from its checksum",
+    "other shape": "array 'x' differs from its checksum",
     "array missing": "array 'x' differs from its checksum",
     "array too many": "array 'z' differs from its checksum",
     "another block": "it is a block of another name or other settings",

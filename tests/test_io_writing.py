@@ -324,6 +324,17 @@ def test_publishing_a_set_is_all_or_nothing_at_every_call(before, overwrite, fau
         assert [f.name for f in folder.parent.iterdir()] == ["out"]
 
 
+def test_a_set_is_written_through_links_and_leaves_no_folder_of_the_way(tmp_path):
+    (tmp_path / "link").symlink_to("deep/real")
+    publish_set(tmp_path / "link", False)
+    publish_set(tmp_path / "way" / ".." / "other", False)
+    assert contents(tmp_path / "deep" / "real") == contents(tmp_path / "other") == SET
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["deep", "link", "other"]
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(NotADirectoryError, match="could not be written: .*circle is a link that leads in a circle"):
+        files.check(tmp_path / "circle" / "x", "--out circle/x")
+
+
 def test_a_file_of_a_set_that_appears_meanwhile_is_kept(tmp_path):
     for name in SET:
         (tmp_path / name).parent.mkdir(exist_ok=True)

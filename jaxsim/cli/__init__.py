@@ -7,6 +7,7 @@ help must stay light: packages of the extras are imported inside `run`.
 
 import argparse
 import contextlib
+import dis
 import importlib
 import os
 import re
@@ -117,8 +118,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except (ValueError, TypeError, OSError, FloatingPointError, MissingExtra) as error:
+        if isinstance(error, TypeError) and not _raised_here(error):
+            raise
         return _stop(f"error: {_sentence(error)}", USAGE)
     return OK
+
+
+def _raised_here(error: TypeError) -> bool:
+    """Whether a `raise` of this package made the error: those of Python itself are mistakes in the code."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return False
+    code, ours = trace.tb_frame.f_code, trace.tb_frame.f_globals.get("__name__", "").startswith("jaxsim")
+    return ours and dis.opname[code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"
 
 
 def _limits(unlimited: bool) -> contextlib.AbstractContextManager[None]:

@@ -31,7 +31,7 @@ def staged(folder: str | Path, names: Sequence[str], *, overwrite: bool = False)
     process made meanwhile are not replaced. What killed processes left in or beside `folder` is undone and removed.
 
     Args:
-        folder: made if missing, with its parents.
+        folder: made if missing, with its parents; a link is written through.
         names: the files, relative to the folder; all are written by the block.
         overwrite: replace files that are there.
 
@@ -49,6 +49,7 @@ def staged(folder: str | Path, names: Sequence[str], *, overwrite: bool = False)
         ['a.csv', 'b.csv']
     """
     folder = Path(folder)
+    folder = folder if folder.is_dir() else Path(os.path.realpath(folder))  # what a link points at is made
     places = {name: files.inside(folder, name) for name in names}
     clear(folder)
     missing = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]

@@ -217,12 +217,14 @@ def check(folder: Path, what: str | Path) -> Path:
     """Refuse a folder that cannot be made or written in; give the nearest one on the way to it that is there.
 
     Raises:
-        NotADirectoryError: it, or a part of its path, is a file.
+        NotADirectoryError: it, or a part of its path, is a file, or a link that leads in a circle.
         PermissionError: it cannot be written.
     """
-    near = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    real = Path(os.path.realpath(folder))
+    near = folder if folder.exists() else next(place for place in (real, *real.parents) if os.path.lexists(place))
     if not near.is_dir():
-        raise NotADirectoryError(f"{what} could not be written: {near} is a file.")
+        kind = "a link that leads in a circle" if near.is_symlink() else "a file"
+        raise NotADirectoryError(f"{what} could not be written: {near} is {kind}.")
     if not os.access(near, os.W_OK | os.X_OK):
         raise PermissionError(f"{what} could not be written: the folder {near} cannot be written.")
     return near

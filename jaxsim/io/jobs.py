@@ -48,12 +48,15 @@ class Damaged(ValueError):
 
 
 def sha256(values: np.ndarray) -> str:
-    """SHA-256 of an array's bytes in C order, in hexadecimal; its shape and type do not count.
+    """SHA-256 of an array's type, shape, and bytes in C order, in hexadecimal.
 
-    >>> sha256(np.zeros(2, np.int8))[:8]
-    '96a296d2'
+    >>> sha256(np.zeros(2, np.int8)) == sha256(np.zeros(2, np.uint8))
+    False
     """
-    return hashlib.sha256(np.asarray(values).tobytes()).hexdigest()
+    values = np.asarray(values)
+    total = hashlib.sha256(f"{values.dtype.str} {values.dtype.name} {values.shape} ".encode())
+    total.update(values.tobytes())
+    return total.hexdigest()
 
 
 def sha256_of_json(content: Any) -> str:

@@ -72,7 +72,6 @@ def read_torch_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def _flat(path: Path, place: str, value: Any, seen: set[int]) -> Iterator[tuple[str, np.ndarray]]:
     if hasattr(value, "detach"):
-        limits.check(value.numel() * value.element_size(), path.stat().st_size, f"{path}, {place!r},")
         yield place, array_of(path, place, value)
     elif not _holds_tensors(value):
         yield place, _plain(value)
@@ -113,14 +112,18 @@ def _check_file(path: Path, file: BinaryIO) -> None:
     """Raise ValueError unless it is a file of PyTorch with intact checksums, which PyTorch does not verify."""
     try:
         archive = zipfile.is_zipfile(file)
-        names = zipfile.ZipFile(file).namelist() if archive else ()
+        entries = zipfile.ZipFile(file).infolist() if archive else []
+    except DAMAGED as error:
+        raise ValueError(f"{path} is damaged and was not read.") from error
+    limits.check(sum(entry.file_size for entry in entries), path.stat().st_size, str(path))
+    try:
         bad = zipfile.ZipFile(file).testzip() if archive else None
     except DAMAGED as error:
         raise ValueError(f"{path} is damaged and was not read.") from error
     file.seek(0)
     if not archive and file.read(len(LEGACY)) != LEGACY:
         raise ValueError(f"{path} is damaged or not a file of PyTorch, and was not read.")
-    if any(name.endswith("/constants.pkl") for name in names):
+    if any(entry.filename.endswith("/constants.pkl") for entry in entries):
         raise ValueError(f"{path} is a TorchScript archive; {REMEDY.format('torch.jit.load(path)')}")
     if bad:
         raise ValueError(f"{path} is damaged: {bad} differs from its checksum.")
@@ -131,11 +134,12 @@ def array_of(path: Path, key: str, value: Any) -> np.ndarray:
     """A tensor as an array that shares its memory, bfloat16 too.
 
     Raises:
-        ValueError: it is sparse, quantized or of another type that NumPy lacks.
+        ValueError: it is sparse, quantized or of another type that NumPy lacks, or far larger than the file.
     """
     import ml_dtypes
     import torch
 
+    limits.check(value.numel() * value.element_size(), path.stat().st_size, f"{path}: {key!r}")
     try:
         if value.dtype == torch.bfloat16:
             return value.detach().view(torch.int16).numpy().view(np.dtype(ml_dtypes.bfloat16))

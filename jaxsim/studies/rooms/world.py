@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxsim.io import jobs
+from jaxsim.io import files, jobs
 from jaxsim.io.arrays import read_npz, write_npz
-from jaxsim.io.files import write_text
 from jaxsim.studies.rooms import encoders, pictures, tasks, transfer
 from jaxsim.studies.rooms.targets import image
 from jaxsim.vision import models
@@ -122,10 +121,16 @@ def build(
 
     Raises:
         ValueError: the folder holds a world of another recipe, or something in the recipe is not possible.
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written, or another process builds there.
     """
     out = Path(out)
     models.check_size(recipe.size)
+    with jobs.lock(out):
+        files.clear(out)
+        return _built(out, recipe, progress, tell)
+
+
+def _built(out: Path, recipe: Recipe, progress: Callable[..., Any], tell: Callable[[str], None]) -> dict[str, float]:
     jobs.begin(out, dataclasses.asdict(recipe) | {"version": pictures.VERSION})
     how = {"resolution": recipe.resolution, "names": recipe.names}
 
@@ -146,7 +151,7 @@ def build(
     )
     rows = ["task,validation_loss,constant_loss,skill"]
     rows += [f"{name},{r.loss:.6g},{r.constant:.6g},{r.skill:.4f}" for name, r in done.items()]
-    write_text(out / "training.csv", "\n".join(rows) + "\n", overwrite=True)
+    files.write_text(out / "training.csv", "\n".join(rows) + "\n", overwrite=True)
     skills = {name: round(r.skill, 4) for name, r in done.items()}
     metadata = {"world_version": pictures.VERSION, "recipe": dataclasses.asdict(recipe), "skill": skills}
     found = {name: r.network.encoder for name, r in done.items()}

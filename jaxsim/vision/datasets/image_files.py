@@ -11,7 +11,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from jaxsim.io.arrays import naming, read_npy
-from jaxsim.io.containers import own_data
+from jaxsim.io.containers import check_inflated, own_data
 from jaxsim.vision.datasets.records import Values
 
 PALETTE_MODES = ("P", "L", "1")
@@ -204,6 +204,7 @@ def matlab(path: Path, key: str) -> np.ndarray:
             if h5py.is_hdf5(path):
                 with h5py.File(path, "r") as file:
                     return np.asarray(own_data(_entry(file, key), path)).T
+            check_inflated(path)
             return _entry(loadmat(path, variable_names=[key]), key)
         except MatReadError as error:
             raise ValueError(str(error)) from error

@@ -6,6 +6,8 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 
+from jaxsim.io import limits
+
 MAGIC = 0xDB4775248B80FB57
 FOOTER = 48
 TRAILER = 5
@@ -28,6 +30,8 @@ def read_table(path: Path) -> dict[bytes, bytes]:
         _, position = _handle(data[-FOOTER:], 0)
         place, _ = _handle(data[-FOOTER:], position)
         blocks = [_handle(value, 0)[0] for value in _entries(_block(path, data, place)).values()]
+        if sum(size for _, size in blocks) > len(data):
+            raise IndexError("blocks share their bytes")
         table: dict[bytes, bytes] = {}
         for block in blocks:
             table |= _entries(_block(path, data, block))
@@ -94,12 +98,14 @@ def _entries(block: bytes) -> dict[bytes, bytes]:
     (restarts,) = struct.unpack("<I", block[-4:])
     end = len(block) - 4 * (restarts + 1)
     found: dict[bytes, bytes] = {}
-    key, position = b"", 0
+    key, position, total = b"", 0, 0
     while position < end:
         shared, position = _varint(block, position)
         new, position = _varint(block, position)
         size, position = _varint(block, position)
         key = key[:shared] + block[position : position + new]
+        total += len(key)
+        limits.check(total, len(block), "the table of names")
         position += new
         found[key] = block[position : position + size]
         position += size
@@ -118,9 +124,10 @@ def _handle(data: bytes, position: int) -> tuple[tuple[int, int], int]:
 def _varint(data: bytes, position: int) -> tuple[int, int]:
     """Parse a number in groups of seven bits, lowest first, and return the next position."""
     value = shift = 0
-    while True:
+    while shift < 64:
         byte = data[position]
         value |= (byte & 0x7F) << shift
         position, shift = position + 1, shift + 7
         if byte < 0x80:
             return value, position
+    raise IndexError("a number runs over 64 bits")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxsim.io import limits
 from jaxsim.vision.models.convert.leveldb import fields, matches, read_table
 
 DTYPES: dict[int, str] = {
@@ -95,10 +96,12 @@ class Bundle(Mapping[str, np.ndarray]):
             raise ValueError(f"{path}: tensor {key!r} {what}, which is not supported.")
         dtype = _dtype(DTYPES[entry.dtype])
         data = self._data(path)[entry.offset : entry.offset + entry.size]
-        if len(data) != entry.size or entry.size != math.prod(entry.shape) * dtype.itemsize:
+        negative = min(entry.offset, *entry.shape, 0) < 0
+        if negative or len(data) != entry.size or entry.size != math.prod(entry.shape) * dtype.itemsize:
             raise ValueError(f"{path} is damaged: tensor {key!r} of shape {entry.shape} does not fit in its place.")
         if not matches(data, entry.checksum):
             raise ValueError(f"{path} is damaged: tensor {key!r} differs from its checksum.")
+        limits.check_empty(entry.shape, dtype.itemsize)
         return data.view(dtype).reshape(entry.shape)
 
     def __contains__(self, key: object) -> bool:
