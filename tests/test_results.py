@@ -399,7 +399,7 @@ def test_resamples_without_a_score_stand_in_every_table():
     shown = holed().table()
     assert shown.header[-1] == "no score"
     assert next(row for row in shown.rows if row[0] == "a - b")[-4:] == ["nan", "nan", "nan", "3"]
-    assert "a pair with any has no error and no interval" in shown.note
+    assert "a pair with any has no error, interval or p-value" in shown.note
     header, rows = bootstrap.pairs(holed(), 0.95)
     assert header[-1] == "no score"
     assert [row[-1] for row in rows] == [3, 0, 0]

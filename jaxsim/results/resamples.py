@@ -18,7 +18,7 @@ from jaxsim.statistics.checks import probability
 
 
 class FewResamples(UserWarning):
-    """There are too few resamples for any hypothesis of the family to be rejected."""
+    """There are too few resamples for an interval, or for any hypothesis of the family to be rejected."""
 
 
 UNSCORED = "no score"
@@ -257,7 +257,7 @@ class Resamples(Scores):
             f"{np.shape(self.values)[0]} resamples of {self.images} images"
         )
         notes = [f"... {len(places)} pairs in all"] if len(places) > len(shown) else []
-        notes += [f"{UNSCORED}: resamples without a score; a pair with any has no error and no interval"] * (
+        notes += [f"{UNSCORED}: resamples without a score; a pair with any has no error, interval or p-value"] * (
             UNSCORED in columns
         )
         notes += ["subsets of all images have no error and no interval"] * (self.size == self.images)
