@@ -9,7 +9,7 @@ import numpy as np
 from jaxsim import casts
 from jaxsim.inputs import Networks
 from jaxsim.measures import Measure, name_of
-from jaxsim.protocols import MARGINS, SCALE, ComparatorCapabilities, PairwiseCapabilities, declared
+from jaxsim.protocols import ComparatorCapabilities, PairwiseCapabilities, declared
 
 MAP_BYTES = 2**31
 """Size of a map beyond which none is made to see why it has no scores."""
@@ -58,8 +58,7 @@ def _map_not_finite(measure, m):
     pairs, diagonal = m[np.triu_indices(len(m), 1)], m.diagonal()
     if missing := int(np.isnan(pairs).sum()):
         text = f"its map is NaN for {missing} of {pairs.size} pairs of images"
-        # a comparator that centers margins needs whole maps
-        can = SCALE <= declared(measure.compare, ComparatorCapabilities).invariance < MARGINS
+        can = declared(measure.compare, ComparatorCapabilities).embed_pairs is not None
         return text + '; js.compare_maps(..., missing="pairwise") (--missing pairwise) leaves such pairs out' * can
     if infinite := int(np.isinf(pairs).sum()):
         return f"its map is infinite for {infinite} of {pairs.size} pairs of images"
