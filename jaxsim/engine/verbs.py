@@ -187,18 +187,18 @@ def _run(measures, x, y, align, missing, memory) -> tuple[list[Affinity], list[s
 def _scores(measures, x, y, memory, pairwise) -> tuple[list[Affinity], list[str]]:
     for nets in (x,) if y is None else (x, y):
         check(measures, nets)
-    pairs, lacking = gaps.shared_pairs(measures, x, y) if pairwise and x.maps else (None, set())
+    lost = gaps.find(measures, x, y) if pairwise and x.maps else None
     found = _in_blocks(measures, x, y, memory)
-    shared = _in_blocks(measures, x, y, memory, gaps.shared_call) if lacking else found
+    if lost and (lost.rows.any() or lost.columns.any()):
+        found = gaps.filled(found, _in_blocks(measures, x, y, memory, gaps.shared_call), lost)
     made, said = [], []
-    for m, (values, bad_x, bad_y), (filled, *_) in zip(measures, found, shared, strict=True):
+    for m, (values, bad_x, bad_y) in zip(measures, found, strict=True):
         images = np.full(values.shape, x.images)
-        undefined = {n: c for n, c in undefined_networks(x, y, bad_x, bad_y).items() if n not in lacking}
+        undefined = undefined_networks(x, y, bad_x, bad_y)
         said += say_undefined(m, undefined, x.images)
-        if pairs is not None and lacking:
-            values = jnp.where(pairs < gaps.every_pair(x), filled, values)
         targets = x.names if y is None else y.names
         provenance, bad = Provenance.now(str(m), values), tuple(undefined.items())
+        pairs = lost and lost.pairs
         made.append(Affinity(values, images, x.names, targets, provenance, bad, y is not None, pairs=pairs))
     return made, said
 
