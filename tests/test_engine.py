@@ -451,13 +451,16 @@ def test_maps_with_gaps_are_compared_on_the_pairs_that_both_have(name, partial, 
     assert "20 images, 116 to 190 pairs" in str(found)
 
 
-def test_two_sets_of_maps_with_gaps_and_labels_of_their_own(partial):
+def test_two_sets_of_maps_with_gaps_and_labels_of_their_own(partial, compared):
     """Both meanings of pairwise at once: the images and the pairs of images that both have."""
     order = np.random.default_rng(0).permutation(N)
     shuffled = GAPS | {"net1": GAPS["net1"][order][:, order]}
     ids = {k: order if k == "net1" else np.arange(N) for k in GAPS}
     aligned = js.compare_maps(shuffled, "cosine", ids=ids, align=True, missing="pairwise")
     crossed = js.compare_maps(GAPS, "cosine", against=GAPS, missing="pairwise")
+    whole = js.compare_maps(MAPS, "cosine", against=GAPS, missing="pairwise")  # of the same names, without gaps
+    np.testing.assert_allclose(whole.values[2:], crossed.values[2:], rtol=0, atol=3e-7)
+    np.testing.assert_allclose(whole.values[:, 2:], compared["cosine"].values[:, 2:], rtol=0, atol=3e-7)
     for one in (aligned, crossed):
         np.testing.assert_allclose(one.values, partial["cosine"].values, rtol=0, atol=3e-7)
         np.testing.assert_array_equal(one.pairs, partial["cosine"].pairs)

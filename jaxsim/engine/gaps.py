@@ -1,7 +1,8 @@
 """Maps that lack pairs of images (NaN off the diagonal), compared on the pairs that both have."""
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import compress
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,43 +22,50 @@ FEWEST = 3
 TRACED = 'missing="pairwise" fills its matrix outside jit; call it there, or use missing="shared".'
 
 
-def lacking(nets: Networks) -> dict[str, np.ndarray]:
-    """Maps with NaN off the diagonal, by name: where it is, `(n, n)`.
+class Gaps(NamedTuple):
+    """Pairs of images that maps lack.
 
-    NaN on the diagonal is no gap: it stands between no two images.
+    Attributes:
+        pairs: number of pairs of images that two maps both have, `(S, T)`.
+        rows: whether a map of the rows lacks any, `(S,)`.
+        columns: the same of the columns, `(T,)`.
     """
-    found = {}
-    for name, m in zip(nets.names, nets.arrays, strict=True):
-        nan = np.isnan(np.asarray(m))
-        np.fill_diagonal(nan, False)
-        if nan.any():
-            found[name] = nan
-    return found
+
+    pairs: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+
+    @property
+    def exist(self) -> bool:
+        """Whether any map lacks any."""
+        return bool(self.rows.any() or self.columns.any())
 
 
-def every_pair(nets: Networks) -> int:
-    """Number of pairs of images of a whole map."""
-    return nets.images * (nets.images - 1) // 2
-
-
-def shared_pairs(measures: Sequence[Measure], x: Networks, y: Networks | None) -> tuple[np.ndarray, set[str]]:
-    """Number of pairs of images that two maps both have, `(S, T)`, and the maps that lack some.
+def find(measures: Sequence[Measure], x: Networks, y: Networks | None) -> Gaps:
+    """The pairs of images that maps lack: NaN off the diagonal.
 
     Raises:
         TypeError: JAX is tracing the maps, or a map lacks pairs and a measure needs them all.
     """
     if x.traced or (y is not None and y.traced):
         raise TypeError(TRACED)
-    rows = lacking(x)
-    columns = rows if y is None else lacking(y)
-    names = x.names, (x if y is None else y).names
-    pairs = np.full((len(names[0]), len(names[1])), every_pair(x))
-    for place in np.ndindex(*pairs.shape):
-        gaps = [side[own[k]] for side, own, k in zip((rows, columns), names, place, strict=True) if own[k] in side]
-        if gaps:
-            pairs[place] -= np.count_nonzero(gaps[0] | gaps[-1]) // 2
-    _refuse_whole(measures, sorted({*rows, *columns}))
-    return pairs, {*rows, *columns}
+    rows = [_missing(m) for m in x.arrays]
+    columns = rows if y is None else [_missing(m) for m in y.arrays]
+    pairs = np.full((len(rows), len(columns)), x.images * (x.images - 1) // 2)
+    for s, t in np.ndindex(*pairs.shape):
+        both = [m for m in (rows[s], columns[t]) if m is not None]
+        if both:
+            pairs[s, t] -= np.count_nonzero(both[0] | both[-1]) // 2
+    masks = [np.array([m is not None for m in side]) for side in (rows, columns)]
+    _refuse_whole(measures, [*compress(x.names, masks[0]), *compress((y or x).names, masks[1])])
+    return Gaps(pairs, *masks)
+
+
+def _missing(m) -> np.ndarray | None:
+    """Where a map has NaN off the diagonal, where it stands between two images; None if nowhere."""
+    nan = np.isnan(np.asarray(m))
+    np.fill_diagonal(nan, False)
+    return nan if nan.any() else None
 
 
 def _refuse_whole(measures, lacking):
@@ -99,6 +107,15 @@ def shared_call(measures, x, y, rows, columns):
     found = [v.reshape(shape) for v in lax.map(cell, tuple(place.ravel() for place in jnp.indices(shape)))]
     found = [v if y is not None else jnp.triu(v) + jnp.triu(v, 1).T for v in found]
     return [(v, jnp.full(shape[0], -1), jnp.full(shape[1], -1)) for v in found]
+
+
+def filled(found, shared, gaps: Gaps) -> list[tuple[Any, Any, Any]]:
+    """Scores of `affinity_call`, those of `shared_call` where a map lacks pairs, which leaves no map undefined."""
+    made, either = [], gaps.rows[:, None] | gaps.columns
+    for (values, bad_x, bad_y), (partial, *_) in zip(found, shared, strict=True):
+        bad = np.where(gaps.rows, -1, bad_x), np.where(gaps.columns, -1, bad_y)
+        made.append((jnp.where(either, partial, values), *bad))
+    return made
 
 
 def say_shared(found: Affinity) -> list[str]:

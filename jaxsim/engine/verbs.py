@@ -189,24 +189,23 @@ def _run(measures, x, y, align, missing, memory) -> tuple[list[Affinity], list[s
 def _scores(measures, x, y, memory, pairwise) -> tuple[list[Affinity], list[str]]:
     for nets in (x,) if y is None else (x, y):
         check(measures, nets)
-    pairs, lacking = gaps.shared_pairs(measures, x, y) if pairwise and x.maps else (None, set())
+    lost = gaps.find(measures, x, y) if pairwise and x.maps else None
 
     def run(call):
         return by_freedom(measures, (x, y), lambda some, a, b: _in_blocks(some, a, b, memory, call))
 
     found = run(affinity_call)
-    shared = run(gaps.shared_call) if lacking else found
+    if lost and lost.exist:
+        found = gaps.filled(found, run(gaps.shared_call), lost)
     made, said = [], []
-    for m, (values, bad_x, bad_y), (filled, *_) in zip(measures, found, shared, strict=True):
-        images, whole = np.full(values.shape, x.images), values
-        if pairs is not None and lacking:  # of maps with gaps, `gaps.say_shared` speaks
-            short = pairs < gaps.every_pair(x)
-            values, whole = jnp.where(short, filled, values), jnp.where(short, 0, values)
-            bad_x, bad_y = (np.where(short.all(axis), -1, bad) for axis, bad in ((1, bad_x), (0, bad_y)))
-        undefined, why = undefined_networks(m, x, y, bad_x, bad_y, whole)
+    for m, (values, bad_x, bad_y) in zip(measures, found, strict=True):
+        images = np.full(values.shape, x.images)
+        # of pairs of maps with gaps that have no score, `gaps` speaks
+        undefined, why = undefined_networks(m, x, y, bad_x, bad_y, None if lost and lost.exist else values)
         said += why
         targets = x.names if y is None else y.names
         provenance, bad = Provenance.now(str(m), values), tuple(undefined.items())
+        pairs = lost and lost.pairs
         made.append(Affinity(values, images, x.names, targets, provenance, bad, y is not None, pairs=pairs))
     return made, said
 
