@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import warnings
 import zipfile
 from pathlib import Path
@@ -322,6 +323,28 @@ def test_publishing_a_set_is_all_or_nothing_at_every_call(before, overwrite, fau
         publish_set(folder, overwrite or found == after)
         assert contents(folder) == after
         assert [f.name for f in folder.parent.iterdir()] == ["out"]
+
+
+def test_sets_that_are_published_at_once_do_not_mix(tmp_path, monkeypatch):
+    def publish(text):
+        with file_sets.staged(tmp_path, list(SET), overwrite=True) as new:
+            for name in SET:
+                (new / name).parent.mkdir(exist_ok=True)
+                (new / name).write_text(text)
+
+    publish("old")
+    real, other = os.replace, threading.Thread(target=publish, args=("theirs",))
+
+    def replace(*given):
+        if not other.ident and str(given[1]).endswith("b.csv"):  # a.csv is in its place
+            other.start()
+            other.join(0.2)
+        return real(*given)
+
+    monkeypatch.setattr(os, "replace", replace)
+    publish("ours")
+    other.join()
+    assert contents(tmp_path) == dict.fromkeys(SET, "theirs")
 
 
 def test_a_set_is_written_through_links_and_leaves_no_folder_of_the_way(tmp_path):

@@ -170,6 +170,7 @@ def _sentence(error: Exception) -> str:
 def _with_flags(text: str) -> str:
     """Options of the library in a sentence as flags: `pass stack=False` becomes `give --no-stack`."""
     text = re.sub(r'\b(channels|missing)="(\w+)"', r"--\1 \2", text)
+    text = text.replace(" (--overwrite on the command line)", "")
     for value, flag in (("True", "--"), ("False", "--no-")):
         text = text.replace(f"js.Affinity.from_array(..., distance={value})", f"{flag}distance")
         text = re.sub(rf"(pass |otherwise )?\b(\w+)={value}\b", lambda m, f=flag: _flag(m, f), text)

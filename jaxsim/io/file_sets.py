@@ -120,12 +120,28 @@ def _publish(temporary: Path, folder: Path, names: Sequence[str], overwrite: boo
     folder.mkdir(exist_ok=True)
     if temporary.parent != folder:
         temporary = temporary.rename(folder / temporary.name)
+    with _alone(folder):
+        try:
+            _place(temporary, folder, names, overwrite)
+        except BaseException as error:
+            if (temporary / NEW).exists():
+                _undo(temporary, error)  # its exception, if any, says more
+            raise
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process puts files in a folder, so that sets do not mix, where the system has locks."""
+    if jobs.fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        _place(temporary, folder, names, overwrite)
-    except BaseException as error:
-        if (temporary / NEW).exists():
-            _undo(temporary, error)  # its exception, if any, says more
-        raise
+        with contextlib.suppress(OSError):  # the file system has no locks
+            jobs.fcntl.flock(descriptor, jobs.fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _within(folder: Path) -> set[Path]:
