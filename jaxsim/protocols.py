@@ -206,12 +206,14 @@ class SchemeCapabilities(NamedTuple):
         null: whether its resamples are scores under no similarity.
         accelerates: whether it leaves out one image at a time, which gives BCa its acceleration.
         estimate_optional: whether its spread means something without the full-sample estimate.
+        sized: whether it is made with a `size`, the images in a resample.
     """
 
     bootstraps: bool = False
     null: bool = False
     accelerates: bool = False
     estimate_optional: bool = False
+    sized: bool = False
 
 
 C = TypeVar("C", TransformCapabilities, PairwiseCapabilities, ComparatorCapabilities, SchemeCapabilities)

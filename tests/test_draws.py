@@ -163,6 +163,12 @@ def test_the_tests_cover_every_scheme():
     assert {name.split()[0] for name in LAWS} == {"bootstrap", "permutation", "subsample"}
 
 
+def test_strata_of_several_types_are_told_apart():
+    mixed = np.array(["1", 1, "1", 1, (2,)], object)
+    code = js.Bootstrap(strata=mixed).plan(5, 1, 2).layout.code
+    assert (code[0], code[1], len(set(code.tolist()))) == (code[2], code[3], 3)
+
+
 def test_the_jackknife_draws_nothing():
     plan = js.Jackknife().plan(5, 3, None)
     assert js.Jackknife.draw is None

@@ -37,6 +37,7 @@ from jaxsim.cli.affinity import heatmap
 from jaxsim.cli.arguments import add_computing, add_draws, add_features, add_measures, add_output, count
 from jaxsim.cli.inputs import ROWS, read_measures, read_set
 from jaxsim.cli.output import note, progress, records, report, save_figure, staged, subfolders, table, write_rows
+from jaxsim.protocols import SchemeCapabilities, declared
 
 DEFAULT = schemes.HalfSamples
 N_RESAMPLES = {schemes.HalfSamples: 100, schemes.Jackknife: None}
@@ -97,8 +98,9 @@ def _scheme(arguments: Namespace) -> Any:
         ValueError: a subset size is missing, or given for another scheme.
     """
     scheme = schemes.NAMED[arguments.scheme]
-    if (arguments.size is not None) != (scheme is schemes.Subsample):
-        raise ValueError("--size goes with --scheme subsample, which needs it.")
+    if (arguments.size is not None) != declared(scheme, SchemeCapabilities).sized:
+        sized = " or ".join(kind for kind, one in schemes.NAMED.items() if declared(one, SchemeCapabilities).sized)
+        raise ValueError(f"--size goes with --scheme {sized}, which needs it.")
     return scheme() if arguments.size is None else scheme(size=arguments.size)
 
 
