@@ -19,7 +19,7 @@ from jax.tree_util import register_static
 from jaxtyping import Array, Float, Num
 
 from jaxsim import centering, ranks
-from jaxsim.linalg import dot, long_dot, power_of_two, sum_of_squares
+from jaxsim.linalg import block_dot, compensated_sum, dot, long_dot, power_of_two, safe_sqrt, sum_of_squares
 from jaxsim.protocols import CONSTANT, MARGINS, SCALE, ComparatorCapabilities, declared, public_names
 
 
@@ -125,12 +125,12 @@ def pair_moments(x, y, weights):
         shape = (*a.shape[:axis], -1, block, *a.shape[axis + 1 :])
         return jnp.moveaxis(a.reshape(shape), axis, 0)
 
-    def add(total, parts):
+    def term(parts):
         xp, yp, wp = parts
-        return total + dot(xp[s] * yp[t], wp), None
+        return block_dot(xp[s] * yp[t], wp.T)
 
     start = jnp.zeros((s.size, weights.shape[1]), x.dtype)
-    return lax.scan(add, start, (cut(x, 1), cut(y, 1), cut(weights, 0)))[0]
+    return compensated_sum(term, (cut(x, 1), cut(y, 1), cut(weights, 0)), start)
 
 
 def _weighted_cosine(networks, weights, removed, w, min_images):
@@ -152,7 +152,7 @@ def _weighted_cosine(networks, weights, removed, w, min_images):
         return jax.tree.map(lambda a: a[networks], own)
 
     def length(flat, own):
-        second = dot(flat * flat, weights)
+        second = long_dot(flat * flat, weights.T)
         return _length(second - removed(own, own), second, w, min_images)
 
     cross = pair_moments(flat_x, flat_y, weights) - removed(of(own_x, s), of(own_y, t))
@@ -207,7 +207,7 @@ class Pearson:
         """`(b, S, T)` with pair weights w_i w_j."""
         weights = pair_weights(w)
         weights = weights / jnp.sum(weights, 0)
-        parts = [None if z is None else (z, dot(z, weights)) for z in (x, y)]
+        parts = [None if z is None else (z, long_dot(z, weights.T)) for z in (x, y)]
         return _weighted_cosine(parts, weights, lambda a, b: a * b, w, self.min_images)
 
 
@@ -356,7 +356,7 @@ class UCenteredCosine:
         n = k.shape[1]
         pairs = float((n - 1) * (n - 2))  # may exceed the integers of a device
         margins = jnp.sum(k, 1)[:, None] * jnp.sum(h, 1)[None] / pairs
-        return products - n / (n - 2) * dot(k, h.T) + margins
+        return products - n / (n - 2) * long_dot(k, h) + margins
 
 
 @register_static
@@ -365,8 +365,8 @@ class CenteredCosine:
     """Cosine of the biased-centered maps over all entries, diagonal included: biased CKA (Kornblith et al. 2019).
 
     Attributes:
-        root: take the square root, NaN below zero: distance correlation where the maps are Euclidean distances
-            (Szekely, Rizzo and Bakirov 2007, definition 3).
+        root: take the square root, NaN below zero by more than rounding: distance correlation where the maps are
+            Euclidean distances (Szekely, Rizzo and Bakirov 2007, definition 3).
     """
 
     root: bool = False
@@ -387,7 +387,10 @@ class CenteredCosine:
 
     def finish(self, score):
         """Score from the inner product of embedded maps."""
-        return jnp.sqrt(score) if self.root else score
+        if not self.root:
+            return score
+        rounding = 8 * jnp.finfo(score.dtype).eps
+        return safe_sqrt(jnp.where((score < 0) & (score >= -rounding), 0, score))
 
     @property
     def why_undefined_pair(self) -> str:

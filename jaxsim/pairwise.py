@@ -33,6 +33,9 @@ SHORTEST = 16
 LONGER = 4
 """Largest cancellation allowed, relative to the mean remainder."""
 
+COPIES = 16
+"""Largest rounding between two copies of an image, in eps times their squared lengths; 2 were measured."""
+
 
 class _Gram(NamedTuple):
     """X X' as `scale` squared times `products (n, n)`, `scale` a power of two."""
@@ -60,6 +63,7 @@ class _Geometry(NamedTuple):
         mean: mean over the images less the offset, `(d,)`.
         along: inner product of every centered image with `mean`, `(n,)`.
         level: sum of every centered image, `(n,)`.
+        twin: `_fingerprint` of every image, `(n,)`.
     """
 
     scale: jax.Array
@@ -70,6 +74,7 @@ class _Geometry(NamedTuple):
     mean: jax.Array
     along: jax.Array
     level: jax.Array
+    twin: jax.Array
 
 
 def _geometry(x, where):
@@ -82,7 +87,7 @@ def _geometry(x, where):
     mean = jnp.mean(x - offset, 0)
     mean = mean if where is None else jnp.where(where, mean, 0)
     along, level = dot(centered, jnp.stack([mean, jnp.ones_like(mean)], 1)).T
-    return _Geometry(scale, x, where, gram(centered), offset, mean, along, level)
+    return _Geometry(scale, x, where, gram(centered), offset, mean, along, level, _fingerprint(x))
 
 
 def _gap(g: _Geometry, count, rows_centered: bool):
@@ -92,7 +97,7 @@ def _gap(g: _Geometry, count, rows_centered: bool):
     centered features. Where some image is much shorter than others, or images differ in length more than in angle, that
     would cost digits, and the angles are taken from a product of the unit vectors.
     """
-    squared, own = _squared_distances(g.products), jnp.diagonal(g.products)
+    squared, own = _squared_distances(g.products, g.twin), jnp.diagonal(g.products)
     sum_of_mean, apart = jnp.sum(g.mean), jnp.zeros_like(squared)
     if rows_centered:
         apart = (g.level[:, None] - g.level[None, :]) ** 2 / count
@@ -128,7 +133,8 @@ def _unit_gap(x):
     """
     norm = safe_sqrt(jnp.sum(x * x, 1))
     zero = norm == 0
-    gap = _squared_distances(gram(remove_mean(x / jnp.where(zero, 1, norm)[:, None], 0))) / 2
+    products = gram(remove_mean(x / jnp.where(zero, 1, norm)[:, None], 0))
+    gap = _squared_distances(products, _fingerprint(x)) / 2
     return jnp.where(zero[:, None] | zero[None, :], jnp.nan, gap)
 
 
@@ -156,11 +162,22 @@ def _cityblock_sums(x, where):
     return lax.scan(add, jnp.zeros((n, n), x.dtype), columns)[0]
 
 
-def _squared_distances(g):
+def _fingerprint(x):
+    """A number for every row `(n, d) -> (n,)`, the same for rows that are the same."""
+    integer = {2: jnp.int16, 4: jnp.int32, 8: jnp.int64}[x.dtype.itemsize]
+    bits = lax.bitcast_convert_type(lax.stop_gradient(jnp.where(x == 0, 0, x)), integer).astype(jnp.int32)
+    odd = (2 * lax.iota(jnp.int32, x.shape[1]) + 1) * jnp.int32(-1640531535)
+    return jnp.sum(bits * odd, 1, dtype=jnp.int32)
+
+
+def _squared_distances(g, twin):
     size = jnp.diagonal(g)
-    squared = jnp.maximum(size[:, None] + size[None, :] - 2 * g, 0)
-    # a fused multiply-add would leave rounding on the diagonal; NaN stays
-    return jnp.where(jnp.eye(g.shape[0], dtype=bool), 0 * size, squared)
+    total = size[:, None] + size[None, :]
+    squared = jnp.maximum(total - 2 * g, 0)
+    # rounding, whose root would be 3e-4 of the size, stays between copies of an image, as tiles of a product round
+    # apart, and on the diagonal, by fused multiply-adds; NaN stays
+    copies = (twin[:, None] == twin[None, :]) & (squared <= COPIES * jnp.finfo(g.dtype).eps * total)
+    return jnp.where(copies | jnp.eye(g.shape[0], dtype=bool), 0 * size, squared)
 
 
 def _width(x, where=None):
@@ -172,7 +189,7 @@ def _products(product, width):
 
 
 def _squares(product, width):
-    return _squared_distances(product.products)
+    return _squared_distances(product.products, product.twin)
 
 
 def _finish_product(self, x: Float[Array, "n d"], where: Bool[Array, " d"] | None = None) -> Float[Array, "n n"]:
@@ -224,7 +241,7 @@ class Euclidean:
 
     def finish(self, product, width):
         """Root of the squared distances."""
-        return safe_sqrt(_squared_distances(product.products)) * product.scale
+        return safe_sqrt(_squared_distances(product.products, product.twin)) * product.scale
 
 
 @register_static
@@ -240,7 +257,7 @@ class SquaredEuclidean:
 
     def finish(self, product, width):
         """The squared distances."""
-        return _squared_distances(product.products) * product.scale * product.scale
+        return _squared_distances(product.products, product.twin) * product.scale * product.scale
 
     def stable(self, invariance):
         """Distances of features of common size, where scale does not matter."""
@@ -266,7 +283,7 @@ class Rbf:
 
     def exponent(self, product, width):
         """-s / (2 fraction^2 median(s))."""
-        s = _squared_distances(product.products)
+        s = _squared_distances(product.products, product.twin)
         middle = median(s)
         return -s / (2 * self.fraction**2 * jnp.where(middle > 0, middle, jnp.nan))
 

@@ -40,14 +40,18 @@ def _layout(strata: Any, images: int, subset: int | None = None, *, halves: bool
 
     Raises:
         TypeError: JAX is tracing the labels.
-        ValueError: there is not one label an image.
+        ValueError: there is not one label an image, or one is missing.
     """
     if isinstance(strata, Tracer):
         raise TypeError("strata must be known outside jit, where images are sorted by them; make the scheme there.")
     labels = np.zeros(images, int) if strata is None else np.asarray(strata)
     if labels.shape != (images,):
         raise ValueError(f"strata has shape {labels.shape}; it must hold one label for each of the {images} images.")
-    _, code = np.unique(labels, return_inverse=True)
+    blank = next((i for i, label in enumerate(labels.tolist()) if label is None or label != label), None)
+    if blank is not None:
+        raise ValueError(f"strata has no label for image {blank}; give every image one, such as 'other'.")
+    # labels of several types have no order
+    _, code = np.unique([repr(label) for label in labels] if labels.dtype == object else labels, return_inverse=True)
     size = np.bincount(code)
     start = np.cumsum(size) - size
     code = code.astype(np.int32)
@@ -270,6 +274,7 @@ class Subsample:
     kind: ClassVar[str] = "subsample"
     draws: ClassVar[Draws] = Draws.SUBSETS
     estimate_optional: ClassVar[bool] = True
+    sized: ClassVar[bool] = True
     draw = staticmethod(_subset)
     interval = _normal_interval
 
@@ -351,9 +356,7 @@ def register(scheme: type) -> type:
         ValueError: another class has its kind.
         TypeError: it cannot be made without arguments, as results make it for its errors and intervals.
 
-    >>> class Coin(Bootstrap):
-    ...     kind = "coin"
-    >>> register(Coin).kind in NAMED
+    >>> register(Bootstrap) is NAMED["bootstrap"]  # known already, which is no error
     True
     """
     if _KINDS.get(scheme.kind, scheme) is not scheme:

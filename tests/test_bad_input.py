@@ -293,6 +293,22 @@ SCHEMES = {
         ValueError,
         ["strata", "(9,)", "12"],
     ),
+    "an image without a stratum": (
+        resample(js.Bootstrap(strata=["a", None] * 6), n_resamples=2, key=KEY),
+        ValueError,
+        ["strata has no label for image 1"],
+    ),
+    "a stratum that is not a number": (
+        resample(js.HalfSamples(strata=[0, 1, np.nan] * 4), n_resamples=2, key=KEY),
+        ValueError,
+        ["strata has no label for image 2"],
+    ),
+    "one network": (
+        resample(js.Jackknife(), features={"first": A}),
+        ValueError,
+        ["resample", "only 'first'", "against"],
+    ),
+    "a seed of 41 bits": (resample(js.Bootstrap(), n_resamples=2, key=2**40), ValueError, ["2^32 - 1", str(2**40)]),
     "unequal n against": (resample(js.Jackknife(), against={"t": B[:9]}), ValueError, ["12", "9"]),
 }
 CEILINGS = {
@@ -316,6 +332,7 @@ BUDGETS = {
     "resample": (resample(js.Jackknife(), memory=100.0), ValueError, ["budget", "one resample"]),
     "none": (affinity(X, js.RSA, memory=0), ValueError, ["memory must be a positive number", "0"]),
     "text": (resample(js.Jackknife(), memory="1 GB"), ValueError, ["memory must be a positive number", "'1 GB'"]),
+    "one map": (compare({"first": MAP}), ValueError, ["compare_maps", "only 'first'", "against"]),
     "not a number": (affinity(X, js.RSA, memory=np.nan), ValueError, ["memory must be a positive number", "nan"]),
 }
 

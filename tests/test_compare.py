@@ -10,7 +10,7 @@ import oracles as o
 import pytest
 import scipy.stats
 
-from jaxsim import compare, protocols
+from jaxsim import compare, linalg, protocols
 from jaxsim.linalg import dot
 from jaxsim.protocols import ComparatorCapabilities, declared
 
@@ -377,6 +377,47 @@ def test_pair_moments_over_blocks(blocks):
     got = jax.jit(compare.pair_moments)(x, y, w).reshape(3, 2, 5)
     want = np.einsum("sp,tp,pb->stb", *(a.astype(float) for a in (x, y, w)))
     np.testing.assert_allclose(got, want, rtol=0, atol=2e-6 * p)
+
+
+# Sums of many equal terms: a running sum of k of them drifts by up to k eps.
+@functools.cache
+def long_sums():
+    """Products of three rows of 2^21 + 5 entries of one magnitude each, by every accumulator."""
+    k = 2**21 + 5
+    rows = np.float32([[1 / 3], [0.7], [1.1]]) * np.where(np.arange(k) % 10 == 0, -1, 1).astype(np.float32)
+    exact = rows.astype(float)
+    return rows, exact @ exact.T
+
+
+def relative(got, want):
+    return np.max(np.abs(np.asarray(got, float) - want) / np.abs(want))
+
+
+def test_long_products_do_not_drift():
+    rows, want = long_sums()
+    assert relative(jax.jit(linalg.long_dot)(rows, rows), want) < 1e-6
+    assert relative(jax.jit(linalg.sum_of_squares)(rows[0]), want[0, 0]) < 1e-6
+    moments = jax.jit(compare.pair_moments)(rows, None, np.ones((rows.shape[1], 1), np.float32))[:, 0]
+    assert relative(moments, want[np.triu_indices(3)]) < 1e-6
+    assert relative(jax.jit(lambda v: jnp.mean(v * v))(rows[1]), want[1, 1] / rows.shape[1]) < 1e-6
+
+
+@pytest.mark.parametrize(("s", "t", "k"), [(1, 1, 3), (3, 2, 64), (2, 2, 10_001), (40, 30_000, 300)])
+def test_long_products_of_any_shape(s, t, k):
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(size=(m, k)).astype(np.float32) for m in (s, t))
+    np.testing.assert_allclose(linalg.long_dot(a, b), a.astype(float) @ b.T.astype(float), rtol=0, atol=2e-6 * k)
+
+
+def test_compensated_sums_keep_what_an_addition_rounds_off():
+    tenth = np.float32(0.1)
+    got = linalg.compensated_sum(lambda _: tenth, jnp.arange(100_000), jnp.float32(1e4))
+    assert float(got) == np.float32(1e4 + 1e5 * float(tenth))
+
+
+def test_rounding_below_zero_is_zero_under_the_root():
+    got = np.asarray(compare.root_centered_cosine.finish(jnp.float32([-3e-9, 0, 0.25, -0.1])))
+    np.testing.assert_array_equal(got, [0, 0, 0.5, np.nan])
 
 
 # Gradients.

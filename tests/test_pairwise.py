@@ -60,6 +60,24 @@ def test_oracle(name):
     close(maps()[name], ORACLES[name](features()))
 
 
+def test_copies_of_an_image_are_at_distance_zero():
+    """Tiles of a product round apart, and the root of 1e-7 is 3e-4."""
+    x = np.random.default_rng(0).normal(size=(5, 512)).astype(np.float32)[np.arange(300) % 5]
+    x[-1, 0] += 1e-3
+    got = np.asarray(jax.jit(pairwise.euclidean)(x))
+    assert (got[:295:5, :295:5] == 0).all()
+    assert min(got[0, 1:5].min(), got[-1, :-1].min()) > 0
+
+
+def test_fingerprints_tell_rows_apart():
+    x = features(n=400)
+    x = np.concatenate([x, x[:, ::-1], -x, np.eye(13, dtype=np.float32), np.zeros((1, 13), np.float32)])
+    x[-1, 0] = -0.0
+    marks = np.asarray(pairwise._fingerprint(x))
+    assert len(set(marks.tolist())) == len(x)
+    assert marks[-1] == pairwise._fingerprint(np.zeros((1, 13), np.float32))[0]
+
+
 @every
 def test_oracle_in_float64(name):
     assert in_float64()[name].dtype == np.float64

@@ -39,6 +39,7 @@ from jaxsim.cli.arguments import add_computing, add_draws, add_features, add_mea
 from jaxsim.cli.inputs import ROWS, read_measures, read_sets
 from jaxsim.cli.output import note, progress, records, report, save_figure, staged, subfolders, table, write_rows
 from jaxsim.measures import Measure
+from jaxsim.protocols import SchemeCapabilities, declared
 from jaxsim.results.resamples import UNSCORED
 
 DEFAULT = schemes.HalfSamples
@@ -103,8 +104,9 @@ def _scheme(arguments: Namespace) -> Any:
         ValueError: a subset size is missing, or given for another scheme.
     """
     scheme = schemes.NAMED[arguments.scheme]
-    if (arguments.size is not None) != (scheme is schemes.Subsample):
-        raise ValueError("--size goes with --scheme subsample, which needs it.")
+    if (arguments.size is not None) != declared(scheme, SchemeCapabilities).sized:
+        sized = " or ".join(kind for kind, one in schemes.NAMED.items() if declared(one, SchemeCapabilities).sized)
+        raise ValueError(f"--size goes with --scheme {sized}, which needs it.")
     if N_RESAMPLES.get(scheme, 1000) is None:
         refuse(arguments, f"with --scheme {scheme.kind}, which leaves out every image once", "resamples", "seed")
     return scheme() if arguments.size is None else scheme(size=arguments.size)

@@ -18,7 +18,7 @@ from jaxsim.engine.checks import (
 from jaxsim.engine.memory import map_bytes, require_maps
 from jaxsim.engine.padding import buckets
 from jaxsim.engine.program import automatic, read_maps
-from jaxsim.linalg import dot
+from jaxsim.linalg import long_dot
 from jaxsim.protocols import ComparatorCapabilities, declared
 from jaxsim.statistics import NoiseCeiling
 
@@ -79,7 +79,7 @@ def ceiling_call(measure, parts, rows) -> tuple[NoiseCeiling, jax.Array]:
     read = read_maps([measure], parts, lambda _, m: (own.embed(m), (own.pooled or own.embed)(m)))
     z, pools = read.z[0]
     total, count = jnp.sum(pools, 0), pools.shape[0]
-    upper = dot(z, own.embed_pooled(total / count))
+    upper = long_dot(z, own.embed_pooled(total / count)[None])
     others = lax.map(lambda pool: own.embed_pooled((total - pool) / (count - 1)), pools)
     bounds = NoiseCeiling(jnp.mean(own.finish(jnp.sum(z * others, 1))), jnp.mean(own.finish(upper)))
     return bounds, read.undefined[0][rows]

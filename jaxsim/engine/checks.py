@@ -148,6 +148,17 @@ def min_images(measure: Measure) -> int:
     return declared(measure.compare, ComparatorCapabilities).min_images
 
 
+def require_others(verb: str, x: Networks, y: Networks | None) -> None:
+    """Refuse one network that there is nothing to compare with.
+
+    Raises:
+        ValueError: naming it.
+    """
+    if y is None and len(x.names) < 2:
+        text = f"{verb} compares networks with each other; there is only {''.join(x.names)!r}"
+        raise ValueError(f"{text}: give more, or those of the columns as against.")
+
+
 def check(measures: Sequence[Measure], nets: Networks) -> None:
     """Refuse features that a measure cannot be computed from.
 

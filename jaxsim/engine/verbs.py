@@ -16,6 +16,7 @@ from jaxsim.engine.checks import (
     check,
     ids_against,
     min_images,
+    require_others,
     undefined_networks,
     warn_of_lost_digits,
     warn_undefined,
@@ -77,6 +78,7 @@ def affinity(
             those that both have.
         channels: "first" for features `(n, c, ...)`, as in PyTorch, or a mapping of name to "first" or "last".
         memory: budget in bytes for maps held at once; if None, half of the free memory, or 60 % of an accelerator's.
+            It divides the work into several device calls, so that it does not go inside `jit`.
 
     Returns:
         `Affinity` with `values (T, T)`, or `(S, T)` with `against`; or a list of them.
@@ -97,9 +99,7 @@ def affinity(
     x = inputs.networks(features, ids, channels=channels)
     against_ids = ids_against(against, ids, against_ids)
     y = None if against is None else inputs.networks(against, against_ids, "against", channels)
-    if y is None and len(x.names) < 2:
-        only = f"there is only {''.join(x.names)!r}"
-        raise ValueError(f"affinity compares networks with each other; {only}. Give others, or against (--against).")
+    require_others("affinity", x, y)
     found, undefined = _run(measures, x, y, align, missing, memory)
     warn_undefined(undefined)
     return found if several else found[0]
@@ -147,7 +147,7 @@ def compare_maps(
 
     Args:
         maps: mapping of name to `(n, n)` or to condensed rows `(n (n - 1) / 2,)` in SciPy's order, a stack of either,
-            or `Maps`; or one map.
+            or `Maps`; or one map, where there are others in `against`.
         compare: comparator such as `js.compare.spearman` or its name, or a list of them.
         against: other maps for the columns; None compares `maps` with themselves.
         ids: labels of the images, as for `affinity`; rows and columns of a map are aligned together.
@@ -159,7 +159,7 @@ def compare_maps(
 
     Raises:
         TypeError: `compare` is a measure of features, or a map lacks pairs that it needs.
-        ValueError: maps, ids or the budget do not fit; the message says which.
+        ValueError: maps, ids or the budget do not fit, or there is one map alone; the message says which.
 
     >>> import jax.numpy as jnp, jaxsim as js
     >>> js.compare_maps({"a": [0.1, 0.5, 0.3], "b": [1.0, 3.0, 2.0]}, "spearman").values.round(3).tolist()
@@ -169,6 +169,7 @@ def compare_maps(
     x = inputs.square_maps(maps, ids)
     against_ids = ids_against(against, ids, against_ids)
     y = None if against is None else inputs.square_maps(against, against_ids)
+    require_others("compare_maps", x, y)
     found, undefined = _run(measures, x, y, align, missing, memory)
     warn_undefined(undefined)
     return found if several else found[0]
@@ -215,7 +216,10 @@ def _in_blocks(measures, x, y, memory, call):
     parts_x, parts_y, rows, columns = _device_inputs(measures, x, y)
     by_maps = tuple(m for m in measures if not feature_space.is_cheaper(m, parts_x, parts_y))
     count = len(x.names) + (0 if y is None else len(y.names))
-    in_blocks = bool(by_maps) and not (x.traced or y is not None and y.traced)
+    tracing = x.traced or y is not None and y.traced
+    if tracing and memory is not None:
+        raise TypeError("memory divides the work into device calls, and inside jit there is one; leave it out.")
+    in_blocks = bool(by_maps) and not tracing
     block = budgets.block_size(by_maps, count, x.images, x.dtype, memory) if in_blocks else count
     if block >= count:
         return call(measures, parts_x, parts_y, rows, columns)

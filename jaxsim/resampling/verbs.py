@@ -17,6 +17,7 @@ from jaxsim.engine.checks import (
     ids_against,
     means_maps,
     min_images,
+    require_others,
     undefined_networks,
     warn_undefined,
 )
@@ -112,6 +113,7 @@ def resample(
     x, y, measures, several = _read(features, against, ids, ids_against(against, ids, against_ids), measure, channels)
     x, *rest = inputs.same_images(*([x] if y is None else [x, y]), align=align)
     y = rest[0] if rest else None
+    require_others("resample", x, y)
     for nets in (x, *rest):
         check(measures, nets)
     scheme = _as_scheme(scheme)

@@ -83,8 +83,11 @@ def as_key(key: Any) -> Any:
 
     Raises:
         TypeError: it is neither.
+        ValueError: the seed does not fit 32 bits, of which a key would keep the last.
     """
     if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+        if not 0 <= key < 2**32:
+            raise ValueError(f"a seed must be a whole number from 0 to 2^32 - 1, not {key}.")
         # a seed known on the host stays one under tracing, and its transfer is wanted
         with jax.ensure_compile_time_eval(), jax.transfer_guard("allow"):
             return jax.random.key(key)

@@ -12,6 +12,7 @@ from jaxsim.io import read_features
 from jaxsim.io.jobs import Blocks
 from jaxsim.measures import Measure
 from jaxsim.results import Affinity
+from jaxsim.statistics.checks import as_key
 from jaxsim.studies.branching import networks
 from jaxsim.studies.branching.data import Pictures
 from jaxsim.vision import extraction
@@ -166,5 +167,5 @@ def score_layers(
         extraction.extract(pictures, {name: encoder}, out, layers=names, preprocessing=shown)
     features, _ = read_features(out)
     found = {layer: features[f"{name}.{layer}" if len(names) > 1 else name] for layer in names}
-    key = jax.random.key(probe.seed)
+    key = as_key(probe.seed)
     return recommend(found, dict(bank), probe.measure, resamples=probe.resamples, key=key)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxsim.statistics.checks import as_key
 from jaxsim.studies.branching.augmentation import Augment
 from jaxsim.studies.branching.data import Folder, Pictures, add_computed
 from jaxsim.studies.branching.similarity import Probe
@@ -94,7 +95,7 @@ def train(
         min(plan.batch, len(pictures)),
         size=plan.size,
         resize=stretch,
-        key=jax.random.key(seed),
+        key=as_key(seed),
         epochs=None,
         augment=Augment(),
         finish=add_computed,

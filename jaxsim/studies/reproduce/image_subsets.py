@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxsim import engine, evaluation, measures, resampling, schemes
 from jaxsim.results import Affinity
+from jaxsim.statistics.checks import as_key
 from jaxsim.studies.reproduce import figures, rankings
 from jaxsim.studies.reproduce.settings import Outcome, Setting
 
@@ -122,7 +123,7 @@ def subsets(setting: Setting) -> Outcome:
             list(functions.values()),
             schemes.Subsample(size=size),
             n_resamples=draws,
-            key=jax.random.fold_in(jax.random.key(setting.seed), place),
+            key=jax.random.fold_in(as_key(setting.seed), place),
             estimate=False,
         )
         for name, one in zip(functions, found, strict=True):

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxsim import engine, evaluation, measures, pairwise, resampling, schemes, transforms
 from jaxsim.results import Affinity
+from jaxsim.statistics.checks import as_key
 from jaxsim.studies.reproduce import figures, rankings
 from jaxsim.studies.reproduce.settings import Outcome, Setting
 
@@ -187,7 +188,7 @@ def _timed(code, measure):
 
 def _intervals(code, setting):
     """95 % interval of every measure's agreement without the diagonal, over pictures and targets."""
-    first, second = jax.random.split(jax.random.key(setting.seed))
+    first, second = jax.random.split(as_key(setting.seed))
     wanted = [measure for measure, _ in METHODS.values()]
     count = 50 if setting.quick else 200
     made = resampling.resample(code, wanted, schemes.Bootstrap(), n_resamples=count, key=first)

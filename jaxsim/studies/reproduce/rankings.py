@@ -10,6 +10,7 @@ from scipy.stats import rankdata
 
 from jaxsim import engine, evaluation, measures, statistics
 from jaxsim.results import Affinity
+from jaxsim.statistics.checks import as_key
 from jaxsim.studies.reproduce.model_cache import ModelCache
 from jaxsim.studies.reproduce.settings import Features, Setting
 
@@ -99,7 +100,7 @@ def over_tasks(values: Sequence[float] | np.ndarray, setting: Setting) -> tuple[
     each = each[np.isfinite(each)]
     if len(each) < 2:
         return (float(each[0]) if len(each) else float("nan")), None, None
-    key = jax.random.fold_in(jax.random.key(setting.seed), 1)
+    key = jax.random.fold_in(as_key(setting.seed), 1)
     found = statistics.agreement_over_targets(jnp.asarray(each, jnp.float32), key=key, n_resamples=999)
     low, high = np.clip(np.asarray(found.interval), -1, 1)
     return float(each.mean()), float(low), float(high)

@@ -2,10 +2,10 @@
 
 import functools
 
-import jax
 import numpy as np
 
 from jaxsim import engine, evaluation, measures, taxonomy
+from jaxsim.statistics.checks import as_key
 from jaxsim.studies.reproduce import figures, rankings
 from jaxsim.studies.reproduce.settings import Outcome, Setting
 
@@ -25,7 +25,7 @@ def rsa_matrix(setting: Setting) -> Outcome:
         raise ValueError("rsa-matrix needs tasks of at least two groups, with two tasks in one of them.")
     index = taxonomy.cluster_agreement(tree, groups, k)
     p = taxonomy.cluster_agreement_p(
-        tree, groups, k, key=jax.random.key(setting.seed), permutations=rankings.permutations(setting)
+        tree, groups, k, key=as_key(setting.seed), permutations=rankings.permutations(setting)
     )
     values, cut = np.asarray(affinity.values, dtype=float), tree.cut(k)
     labels = np.array([groups[name] for name in affinity.names])
@@ -55,7 +55,7 @@ def trees(setting: Setting) -> Outcome:
     mine = taxonomy.tree(affinity)
     theirs = taxonomy.tree(truth, linkage=taxonomy.transfer_linkage)
     groups = setting.grouped
-    k, key = len(set(groups.values())), jax.random.key(setting.seed)
+    k, key = len(set(groups.values())), as_key(setting.seed)
     count = rankings.permutations(setting)
     cophenetic, p = _cophenetic(mine, theirs, setting)
     index = taxonomy.cluster_agreement(mine, theirs, k)

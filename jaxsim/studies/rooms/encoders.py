@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxsim.statistics.checks import as_key
 from jaxsim.studies.rooms import losses, pictures, tasks
 from jaxsim.vision import models, training
 from jaxsim.vision.extraction.preprocessing import GRAY, UNIT, Preprocessing, decolored
@@ -98,7 +99,7 @@ def network(task: tasks.Task, seed: int = 0, size: str = "small", resolution: in
         ValueError: the size of the encoder is unknown.
     """
     place = list(tasks.TASKS).index(task.name)
-    rngs = nnx.Rngs(jax.random.fold_in(jax.random.key(seed), place))
+    rngs = nnx.Rngs(jax.random.fold_in(as_key(seed), place))
     encoder = models.SmallEncoder.named(size, rngs=rngs)
     if task.kind in ("image", "embedding"):
         return models.Network(encoder, models.SmallDecoder(task.channels, rngs=rngs))
@@ -116,7 +117,7 @@ def inputs(task: tasks.Task, rgb: np.ndarray, seed: int = 0) -> np.ndarray:
     out = np.empty_like(rgb)
     for start in range(0, len(rgb), 256):
         part = rgb[start : start + 256]
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), np.arange(start, start + len(part)))
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(as_key(seed), np.arange(start, start + len(part)))
         seen = jax.vmap(task.corrupt)(jnp.asarray(part, jnp.float32) / 255, keys)
         out[start : start + 256] = np.round(np.clip(np.asarray(seen), 0, 1) * 255)
     return out
@@ -162,7 +163,7 @@ def train(
     how: dict[str, Any] = {
         "steps": steps,
         "batch": min(BATCH, len(learn)),
-        "key": jax.random.key(seed),
+        "key": as_key(seed),
         "learning_rate": learning_rate,
         "until": until,
         "progress": False,

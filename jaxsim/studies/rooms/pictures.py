@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from jaxsim.io import jobs
+from jaxsim.statistics.checks import as_key
 from jaxsim.studies.rooms import render, scenes, tasks
 
 VERSION = 2
@@ -118,7 +119,7 @@ def rendered(
 
     The next batch is rendered while the host makes the targets that are `on_host`.
     """
-    root, size = jax.random.key(seed), min(BATCH, count)
+    root, size = as_key(seed), min(BATCH, count)
 
     def begun(start: int) -> render.View:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(root, np.arange(start, start + size))
