@@ -56,7 +56,8 @@ def long_dot(a: jax.Array, b: jax.Array) -> jax.Array:
     width = min(k, at_once * block)
 
     def term(first, size=width):
-        return block_dot(*(lax.dynamic_slice_in_dim(z, first, size, axis=1) for z in (a, b)), block)
+        x, y = (lax.dynamic_slice_in_dim(z, first, size, axis=1) for z in (a, b))
+        return block_dot(x, y, block)
 
     rest = k % width
     start = term(k - rest, rest) if rest else jnp.zeros((a.shape[0], b.shape[0]), a.dtype)
