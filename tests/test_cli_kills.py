@@ -187,10 +187,10 @@ def convert(place, patch):
 
 def features(place, patch):
     whole = pytest.importorskip("test_extraction")
-    (place / "pictures").mkdir()
+    (place / "pictures").mkdir(exist_ok=True)
     for name in "abc":
         whole.Image.fromarray(whole.picture(name)).save(place / "pictures" / f"{name}.png")
-    whole.models.to_safetensors({"a": whole.small(1), "b": whole.small(2)}, place / "two.safetensors")
+    whole.models.to_safetensors({"a": whole.small(1), "b": whole.small(2)}, place / "two.safetensors", overwrite=True)
     argv = ["features", place / "pictures", "--encoder", place / "two.safetensors", "--batch", "2"]
     return Case(argv, kept=())
 

@@ -10,9 +10,7 @@ import json
 import os
 import re
 import secrets
-import signal
 import stat
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -64,13 +62,13 @@ def staged(folder: str | Path, names: Sequence[str], *, overwrite: bool = False)
             with jobs.lock(temporary):
                 (temporary / NEW).mkdir()
                 yield temporary / NEW
-                with _held_back():
+                with files.held_back():
                     try:
                         _publish(temporary, folder, names, overwrite)
                     finally:
                         published = not any((place / NEW).exists() for place in (temporary, folder / temporary.name))
         finally:
-            with _held_back():
+            with files.held_back():
                 _remove(temporary, folder, missing)
     except KeyboardInterrupt:
         if published:
@@ -86,22 +84,6 @@ def _remove(temporary: Path, folder: Path, missing: Sequence[Path]) -> None:
     with contextlib.suppress(OSError):
         for place in missing:
             place.rmdir()
-
-
-@contextlib.contextmanager
-def _held_back() -> Iterator[None]:
-    """Hold Ctrl-C back while the block runs, in the only thread where it arrives."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    held = []
-    before = signal.signal(signal.SIGINT, lambda *given: held.append(given))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before or signal.default_int_handler)
-    if held and callable(before):
-        before(*held[0])
 
 
 def _publish(temporary: Path, folder: Path, names: Sequence[str], overwrite: bool) -> None:

@@ -10,7 +10,9 @@ import math
 import os
 import secrets
 import shutil
+import signal
 import stat
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -137,7 +139,7 @@ def _publish_folder(made: Path, target: Path, overwrite: bool, aside: Path) -> N
         target.rename(aside)
     try:
         made.rename(target)
-    except OSError:
+    except BaseException:
         if replaces:
             aside.rename(target)
         raise
@@ -211,6 +213,22 @@ def flush(path: Path) -> None:
     except OSError:
         if not folder:
             raise
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Hold Ctrl-C back while the block runs, in the only thread where it arrives."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held = []
+    before = signal.signal(signal.SIGINT, lambda *given: held.append(given))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.default_int_handler)
+    if held and callable(before):
+        before(*held[0])
 
 
 def check(folder: Path, what: str | Path) -> Path:

@@ -29,9 +29,13 @@ def opened_at(path: Path, done: int, count: int, shape: Sequence[int]) -> Binary
     """The file, announcing all rows and holding those done, at its end: too short to be read until it is complete."""
     file = open(path, "r+b" if path.exists() else "w+b", buffering=0)  # noqa: SIM115 (closed by the store)
     top = header(count, shape)
-    write_all(file, memoryview(top))
-    file.truncate(len(top) + done * row_bytes(shape))
-    file.seek(0, os.SEEK_END)
+    try:
+        write_all(file, memoryview(top))
+        file.truncate(len(top) + done * row_bytes(shape))
+        file.seek(0, os.SEEK_END)
+    except BaseException:
+        file.close()
+        raise
     return file
 
 

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -49,10 +49,14 @@ class Store:
 
     def __init__(self, part: Path, ids: Sequence[str], rows: Mapping[str, tuple[int, ...]], done: int):
         self.part, self.ids, self.rows, self.done = part, tuple(ids), dict(rows), done
-        self._files = {
-            name: npy_rows.opened_at(_file(part, name), done, len(ids), shape) for name, shape in rows.items()
-        }
-        files.flush(part / "unfinished")
+        self._files: dict[str, BinaryIO] = {}
+        try:
+            for name, shape in rows.items():
+                self._files[name] = npy_rows.opened_at(_file(part, name), done, len(ids), shape)
+            files.flush(part / "unfinished")
+        except BaseException:
+            self.close()
+            raise
         self._noted = time.monotonic()
 
     def append(self, values: Mapping[str, np.ndarray]) -> None:
@@ -137,8 +141,7 @@ def opened(
         finally:
             if store is not None:
                 store.close()
-        with files.one_sentence(out):
-            _publish(out, part, job, ids, overwrite)
+        _publish(out, part, job, ids, overwrite)
 
 
 def part_of(out: str | Path) -> Path:
@@ -228,10 +231,18 @@ def _note_done(part: Path, done: int) -> None:
 
 def _publish(out: Path, part: Path, job: Mapping[str, Any], ids: Sequence[str], overwrite: bool) -> None:
     """Put the complete features in place of `out` by renaming their folder."""
-    whole = part / "unfinished"
-    np.save(whole / IDS, np.asarray(ids, dtype=np.str_))
-    (whole / MARK).write_text(json.dumps({"pictures": len(ids)} | dict(job), indent=1) + "\n", encoding="utf-8")
-    for name in (IDS, MARK):
-        files.flush(whole / name)
-    files.publish(whole, out, overwrite=overwrite, aside=part / "replaced")
-    files.remove(part)
+    whole, published = part / "unfinished", False
+    try:
+        with files.one_sentence(out), files.held_back():
+            np.save(whole / IDS, np.asarray(ids, dtype=np.str_))
+            text = json.dumps({"pictures": len(ids)} | dict(job), indent=1) + "\n"
+            (whole / MARK).write_text(text, encoding="utf-8")
+            for name in (IDS, MARK):
+                files.flush(whole / name)
+            files.publish(whole, out, overwrite=overwrite, aside=part / "replaced")
+            published = True
+            files.remove(part)
+    except KeyboardInterrupt:
+        if published:
+            raise KeyboardInterrupt(f"the output in {out} is complete") from None
+        raise
