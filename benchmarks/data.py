@@ -56,6 +56,11 @@ def shifted(count: int, n: int, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
     return out
 
 
+def repeated(count: int, n: int, images: int = 5, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
+    """The same networks on n copies of a few images, whose maps repeat a few numbers: running sums of these drift."""
+    return networks(count, images, shape)[:, np.arange(n) % images]
+
+
 def of_widths(widths: list[int], n: int) -> dict[str, np.ndarray]:
     """Networks named `w<d>` of the widths asked for, `(n, d)` each."""
     return {f"w{d}": network(i, n, len(widths), (d,)) for i, d in enumerate(widths)}

@@ -10,7 +10,7 @@ import oracles as o
 import pytest
 import scipy.stats
 
-from jaxsim import compare, linalg, protocols
+from jaxsim import compare, engine, linalg, measures, protocols
 from jaxsim.linalg import dot
 from jaxsim.protocols import ComparatorCapabilities, declared
 
@@ -400,6 +400,29 @@ def test_long_products_do_not_drift():
     moments = jax.jit(compare.pair_moments)(rows, None, np.ones((rows.shape[1], 1), np.float32))[:, 0]
     assert relative(moments, want[np.triu_indices(3)]) < 1e-6
     assert relative(jax.jit(lambda v: jnp.mean(v * v))(rows[1]), want[1, 1] / rows.shape[1]) < 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern", ["copies", "classes", "outlier", "gauss"])
+def test_every_measure_holds_its_accuracy_with_many_images(pattern):
+    """The oracles' ranks do not know which distances are equal, so that RSA sees maps without ties here."""
+    n, rng = 1500, np.random.default_rng(0)
+    x = {
+        "copies": lambda: rng.normal(size=(5, 8))[np.arange(n) % 5],
+        "classes": lambda: np.eye(4)[rng.integers(4, size=n)],
+        "outlier": lambda: rng.normal(size=(n, 8)) * np.where(np.arange(n) == n // 2, 100, 1)[:, None],
+        "gauss": lambda: rng.normal(size=(n, 8)),
+    }[pattern]
+    features = [x().astype(np.float32) for _ in range(3)]
+    named = dict(measures.NAMED)
+    if pattern in ("copies", "classes"):
+        named = {name: m for name, m in named.items() if m.compare != compare.spearman}
+    for name, measure in named.items():
+        theirs = getattr(o, name.upper().replace("-", "_"))
+        got = np.asarray(engine.affinity(features, measure).values)
+        maps = [theirs.map(one.astype(float)) for one in features]
+        want = [[theirs.compare(a, b) for b in maps] for a in maps]
+        np.testing.assert_allclose(got, want, rtol=0, atol=SCORE, err_msg=name)
 
 
 @pytest.mark.parametrize(("s", "t", "k"), [(1, 1, 3), (3, 2, 64), (2, 2, 10_001), (40, 30_000, 300)])
