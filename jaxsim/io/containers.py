@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxsim import extras
-from jaxsim.io import limits
+from jaxsim.io import limits, matlab_elements
 from jaxsim.io.arrays import naming
 from jaxsim.io.files import parse_json
 
@@ -193,13 +193,11 @@ def read_matlab(path: Path) -> dict[str, np.ndarray]:
         ImportError: it is of version 7.3, and h5py is not installed.
         ValueError: the file is damaged, or holds variables of other kinds.
     """
-    from scipy.io import loadmat
-
     with naming(path):
         with open(path, "rb") as file:
             modern = b"\x89HDF" in (file.read(4), file.seek(512) and file.read(4))
         if not modern:
-            variables = loadmat(path)
+            variables = matlab_elements.load(path)
             pairs = [pair for name, x in variables.items() if name[:2] != "__" for pair in _variable(name, x)]
             if len(dict(pairs)) < len(pairs):
                 raise ValueError("two elements of an array of structs have the same name")
