@@ -11,6 +11,8 @@ RUN = 128
 """Length of the runs whose cumulative sums are taken side by side."""
 ROUNDING, OF_TWO = 4, 1
 """Largest width of a tie of several values and of one of two, in units of eps times the scale of a map."""
+CHANCE = 16
+"""Close neighbors that show a map to have ties, as a multiple of those that chance alone brings together."""
 OUTLYING = 4
 """A map's scale is at most this many times its quartiles."""
 
@@ -56,7 +58,8 @@ def tie_bounds(
     order is noise. A run is a maximal stretch of values, each within ROUNDING eps of the next on the scale of the map.
     It is a tie if it is that narrow as a whole; a wider run is a chain of distinct values that happen to lie close, as
     on any continuous map, and only equal values are ties in it. So are two values that lie close alone, unless they are
-    within OF_TWO eps: on a continuous map chance brings two together far more often than three.
+    within OF_TWO eps: on a continuous map chance brings two together far more often than three. A map in which far more
+    values lie close than chance brings together has ties, and there two share a rank as several do.
 
     The scale is the largest finite magnitude, but no more than OUTLYING times the larger quartile, so that one image
     far from all others does not make ties of their distances; quartiles that are rounding themselves do not count.
@@ -75,7 +78,9 @@ def tie_bounds(
     highest = _running(lax.cummin, jnp.minimum, jnp.where(ends, ordered, jnp.inf), reverse=True)
     first_of_two = starts & ~ends & jnp.concatenate([ends[1:], edge])
     two = first_of_two | jnp.concatenate([~edge, first_of_two[:-1]])
-    chain = highest - lowest > jnp.where(two, OF_TWO, ROUNDING) * unit
+    by_chance = ROUNDING * eps * jnp.asarray(p, ordered.dtype) ** 2
+    has_ties = jnp.sum(~starts & jnp.isfinite(ordered)) > CHANCE * by_chance
+    chain = highest - lowest > jnp.where(two & ~has_ties, OF_TWO, ROUNDING) * unit
     starts |= chain & jnp.concatenate([edge, ordered[1:] != ordered[:-1]])
     ends = jnp.concatenate([starts[1:], edge])
     position = lax.iota(jnp.int32, ordered.size)

@@ -443,6 +443,12 @@ def test_text_of_python_2_is_decoded(tiny, tmp_path):
         for name, data in parts.items():
             archive.writestr(name, data)
     same(models.from_checkpoint(path, "resnet50").network, network("resnet50"))
+    parts["model/data.pkl"] = pickled.replace(text, b"X\x03\x00\x00\x00\x80YZ")  # BINUNICODE, no UTF-8 either way
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+    with pytest.raises(ValueError, match="is damaged and was not read"):
+        convert.read_checkpoint(path)
 
 
 def test_damaged_files(tmp_path):

@@ -153,6 +153,9 @@ def test_photographs_are_turned_upright_and_pictures_with_labels_are_not(tmp_pat
     Image.fromarray(image).save(tmp_path / "x.png", exif=exif)
     np.testing.assert_array_equal(datasets.folder(tmp_path)[0].image[..., 0], upright.get(orientation, image))
     np.testing.assert_array_equal(image_files.picture(tmp_path / "x.png")[..., 0], image)
+    Image.fromarray(image).save(tmp_path / "x.tif", exif=exif)  # which Pillow turns itself, in every reader
+    for read in (image_files.picture, lambda path: image_files.class_map(path, 24).values[..., None]):
+        np.testing.assert_array_equal(read(tmp_path / "x.tif")[..., 0], upright.get(orientation, image))
 
 
 def test_a_picture_whose_exif_is_damaged_is_read_as_it_is_stored(tmp_path):

@@ -439,6 +439,25 @@ def test_older_files_of_matlab(tmp_path):
         io.read_features(tmp_path / "x.mat")
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (145, 8, "of type 0"),
+        (176, 99, "an element of type"),
+        (156, 12, "of type"),
+        (126, 0, "order of bytes"),
+    ],
+)
+def test_files_of_matlab_that_would_crash_scipy_are_refused(tmp_path, place, value, said):
+    """SciPy looks up types of numbers outside its table: complex without a second part, an unknown type, odd sizes."""
+    pytest.importorskip("scipy.io").savemat(tmp_path / "x.mat", {"a": X[0], "b": X[0]})
+    data = bytearray((tmp_path / "x.mat").read_bytes())
+    data[place] = value
+    (tmp_path / "x.mat").write_bytes(data)
+    with pytest.raises(ValueError, match=rf"x.mat is damaged, .*{said}"):
+        io.read_features(tmp_path / "x.mat")
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float8_e4m3fn", "bool", "uint64"])
 def test_safetensors_dtypes(dtype, tmp_path):
     ml_dtypes = pytest.importorskip("ml_dtypes")

@@ -1,9 +1,7 @@
 """Reading safetensors, HDF5 and MATLAB: arrays by name, memory-mapped where their bytes lie in the file as they are."""
 
 import math
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxsim import extras
-from jaxsim.io import limits
+from jaxsim.io import limits, matlab_elements
 from jaxsim.io.arrays import naming
 from jaxsim.io.files import few, parse_json
 
@@ -32,8 +30,6 @@ _SAFETENSORS = {
 _MATLAB_NUMBERS = ("double", "single", "logical", *(f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)))
 _MOST_CELLS = 2**20
 _ID_NAMES = ("image_ids", "ids")
-COMPRESSED, STEP = 15, 2**20
-"""Type of compressed elements in files of MATLAB 5; bytes that are inflated at a time."""
 _ML_DTYPES = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
 
 
@@ -271,36 +267,13 @@ def read_matlab(path: Path) -> dict[str, np.ndarray]:
         ImportError: it is of version 7.3, and h5py is not installed.
         ValueError: the file is damaged, or holds variables of other kinds.
     """
-    from scipy.io import loadmat
-
     with naming(path):
         with open(path, "rb") as file:
             modern = b"\x89HDF" in (file.read(4), file.seek(512) and file.read(4))
         if not modern:
-            check_inflated(path)
-            variables = loadmat(path)
+            variables = matlab_elements.load(path)
             return _named(pair for name, x in variables.items() if name[:2] != "__" for pair in _variable(name, x))
     return read_hdf5(path)
-
-
-def check_inflated(path: Path) -> None:
-    """Refuse a file of MATLAB 5 whose compressed elements are far larger than the file.
-
-    After a header of 128 bytes, whose last two tell the byte order, come elements: type, number of bytes, bytes.
-    """
-    total, size = 0, path.stat().st_size
-    with open(path, "rb") as file:
-        order = {b"IM": "<", b"MI": ">"}.get(file.read(128)[126:])
-        while order and len(tag := file.read(8)) == 8:
-            kind, length = struct.unpack(f"{order}II", tag)
-            if kind != COMPRESSED:
-                file.seek(length, 1)
-                continue
-            stream, left = zlib.decompressobj(), file.read(length)
-            while left and not stream.eof:
-                total += len(stream.decompress(left, STEP))
-                limits.check(total, size, "what it holds")
-                left = stream.unconsumed_tail
 
 
 def _variable(name: str, values: Any) -> Iterator[tuple[str, np.ndarray]]:

@@ -46,16 +46,22 @@ def read_torch(path: Path) -> Any:
         with extras.needed(f"{path} needs", "PyTorch", install=there):
             import torch
         try:
-            return torch.load(file, map_location="cpu", weights_only=True)
-        except UnicodeDecodeError:
-            file.seek(0)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # PyTorch says that it ignores the encoding, but it does not
-                return torch.load(file, map_location="cpu", weights_only=True, encoding="latin1")
+                return _loaded(torch, file)
         except pickle.UnpicklingError as error:
             raise ValueError(f"{path} {_refusal(str(error))}") from error
         except DAMAGED as error:
             raise ValueError(f"{path} is damaged and was not read.") from error
+
+
+def _loaded(torch: Any, file: BinaryIO) -> Any:
+    """The content of a file, text of Python 2 as latin-1."""
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except UnicodeDecodeError:
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=True, encoding="latin1")
 
 
 def read_torch_arrays(path: Path) -> dict[str, np.ndarray]:

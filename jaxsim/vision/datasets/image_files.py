@@ -10,8 +10,9 @@ import h5py
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from jaxsim.io import matlab_elements
 from jaxsim.io.arrays import naming, read_npy
-from jaxsim.io.containers import check_inflated, own_data
+from jaxsim.io.containers import own_data
 from jaxsim.vision.datasets.records import Values
 
 PALETTE_MODES = ("P", "L", "1")
@@ -38,7 +39,8 @@ UNLABELED = 255
 def _opened(path: Path) -> Iterator[Image.Image]:
     with naming(path):
         try:
-            with Image.open(path) as picture:
+            # not by its name: Pillow maps uncompressed TIFF then, and those that it turns with rows of a wrong length
+            with open(path, "rb") as file, Image.open(file) as picture:
                 yield picture
         except UnidentifiedImageError as error:
             raise ValueError("its picture format is not recognized") from error
@@ -56,6 +58,8 @@ def suffixes() -> tuple[str, ...]:
 
 def picture(path: Path, *, upright: bool = False) -> np.ndarray:
     """Read a picture as `(h, w, 3)` uint8; gray is repeated over channels, transparency dropped.
+
+    Pillow turns TIFF as its orientation says, whoever reads it, label maps too.
 
     Args:
         path: the file.
@@ -105,6 +109,7 @@ def bytes_of(path: Path, channels: int) -> np.ndarray:
         ValueError: it is damaged, has other than 8 bits, or has fewer channels.
     """
     with _opened(path) as opened:
+        opened.load()  # which may turn it
         values, mode = np.asarray(opened), opened.mode
         if values.dtype != np.uint8 and mode != "1":
             raise ValueError(f"it is a picture of mode {mode} where 8 bits per channel are expected")
@@ -124,6 +129,7 @@ def deep(path: Path) -> np.ndarray:
     with _opened(path) as opened:
         if opened.mode not in DEEP_MODES:
             raise ValueError(f"it is a picture of mode {opened.mode} where 16 bits and one channel are expected")
+        opened.load()
         values = np.asarray(opened)
         if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
             raise ValueError("it has values that do not fit in 16 bits")
@@ -140,6 +146,7 @@ def class_map(path: Path, classes: int) -> Values:
     with _opened(path) as opened:
         if opened.mode not in PALETTE_MODES:
             raise ValueError(f"it is a picture of mode {opened.mode} where one class number per pixel is expected")
+        opened.load()
         values = np.asarray(opened).astype(np.uint8)
     return checked_classes(path, values, classes)
 
@@ -196,18 +203,11 @@ def matlab(path: Path, key: str) -> np.ndarray:
         FileNotFoundError: there is no such file.
         ValueError: it is unreadable or has no such array.
     """
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
     with naming(path):
-        try:
-            if h5py.is_hdf5(path):
-                with h5py.File(path, "r") as file:
-                    return np.asarray(own_data(_entry(file, key), path)).T
-            check_inflated(path)
-            return _entry(loadmat(path, variable_names=[key]), key)
-        except MatReadError as error:
-            raise ValueError(str(error)) from error
+        if h5py.is_hdf5(path):
+            with h5py.File(path, "r") as file:
+                return np.asarray(own_data(_entry(file, key), path)).T
+        return _entry(matlab_elements.load(path, [key]), key)
 
 
 def _entry(entries, key):

@@ -1,0 +1,545 @@
+"""Random features and maps for the verbs, and what is right for them: a NumPy oracle of 64-bit mantissas.
+
+Every outcome is right to the stated error, or NaN that a warning explains, or an error in one sentence of jaxsim; all
+else is a `Fault`. The stated error is 2e-6, and as much as the score moves when the input or its map is rounded to
+float32: where that is all digits, float32 does not hold the score, and it is counted as "ill-posed".
+"""
+
+import dataclasses
+import itertools
+import linecache
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from hypothesis import strategies as st
+
+import jaxsim as js
+
+LIMIT = 2e-6
+ILL = 1e-3
+"""Scores that rounding moves by more are ill-posed: float32 does not hold them."""
+EPS = 2.0**-23
+WIDE = np.longdouble
+NAMES = ("a", "b", "c", "d")
+SHAPES = ((7, 5), (12, 16))
+"""(n, d) of the default tests, those of tests/test_invariances.py."""
+MORE_SHAPES = (*SHAPES, (12, 2, 2, 4), (12, 1), (30, 3))
+CELLS = ("identity,correlation", "identity,cosine", "identity,laplacian", "identity,cityblock", "center,cosine")
+MEASURES = js.measures.NAMED | {f"dds:{cell}": js.measures.by_name(f"dds:{cell}") for cell in CELLS}
+COMPARATORS = ("pearson", "spearman", "rho-a", "cosine", "u-centered-cosine", "centered-cosine", "root-centered-cosine")
+DTYPES = ("bool", "int8", "uint8", "int16", "int32", "uint32", "int64", "uint64", "float16", "bfloat16", "float32")
+DTYPES += ("float64", "longdouble", ">f4", ">i4", ">f8")
+PATTERNS = ("normal", "one-hot", "repeated", "few", "outlier", "constant", "constant image", "constant feature")
+LAYOUTS = ("C", "F", "strided", "negative", "list", "rows", "read-only", "jax", "dlpack", "torch")
+
+
+class Fault(AssertionError):
+    """An outcome that is neither right nor explained."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """Result of one example.
+
+    Attributes:
+        kind: "right", "undefined" (NaN, explained), "ill-posed", "refused", "read" (a damaged file that is still one)
+            or "not written" (no such file exists).
+        errors: largest error by measure.
+    """
+
+    kind: str
+    errors: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+# What jaxsim may say.
+BESIDE = re.compile(
+    "Corrupt EXIF|Tag data larger|Truncated File|Metadata Warning|More samples per|appears not to|not the expected size"
+)
+"""Pillow's warnings of damaged notes in a picture that it reads all the same.
+
+Pictures are read in threads, where warnings cannot be caught and said in other words.
+"""
+FOREIGN = re.compile(r"Tracer|XLA|jaxpr|INVALID_ARGUMENT|Traceback|encountered in|aval|inhomogeneous|\n")
+ROOT = Path(js.__file__).parent
+
+
+def check_error(error: BaseException) -> None:
+    """Accept errors that jaxsim raised, in one sentence.
+
+    Raises:
+        Fault: it is another.
+    """
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    where = "" if frame is None else frame.tb_frame.f_code.co_filename
+    line = "" if frame is None else linecache.getline(where, frame.tb_lineno).strip()
+    own = Path(where).is_relative_to(ROOT) and line.startswith("raise")
+    text = str(error)
+    if not own or not isinstance(error, (ValueError, TypeError, OSError)) or not is_sentence(text):
+        raise Fault(f"{type(error).__name__} from {where}: {line}: {text}") from error
+
+
+def is_sentence(text: str) -> bool:
+    """Whether this is one sentence in lower case without words of other packages."""
+    return text.endswith((".", "?")) and not FOREIGN.search(text) and not text[0].isupper()
+
+
+def heard(call: Callable[[], Any]) -> tuple[Any, list[str]]:
+    """Result of a call, None if it was refused, and its warnings.
+
+    Raises:
+        Fault: an error or a warning is not jaxsim's.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            found = call()
+        except Exception as error:  # noqa: BLE001
+            check_error(error)
+            found = None
+    said = [str(w.message) for w in caught]
+    odd = [text for text in said if not (is_sentence(text) or BESIDE.search(text))]
+    if odd:
+        raise Fault(f"a warning in other words: {odd[0]}")
+    return found, said
+
+
+# Features
+def recipes(layouts=LAYOUTS):
+    """Strategy of four recipes of numbers."""
+    one = {
+        "pattern": st.sampled_from(PATTERNS),
+        "dtype": st.sampled_from(DTYPES),
+        "layout": st.sampled_from(layouts),
+        "scale": st.sampled_from([1.0, 1.0, 1e-30, 1e-20, 1e-5, 1e5, 1e20, 1e30]),
+        "offset": st.sampled_from([0.0, 0.0, 0.0, 1.0, 1e3, 1e6, 1e9]),
+        "bad": st.sampled_from([None] * 8 + ["nan", "inf", "-inf", "nan image"]),
+    }
+    return st.lists(st.fixed_dictionaries(one), min_size=len(NAMES), max_size=len(NAMES))
+
+
+def features(shapes=MORE_SHAPES, layouts=LAYOUTS):
+    """Strategy of four networks of the same images: each its own recipe, or all the same in one stack."""
+    return st.fixed_dictionaries(
+        {
+            "shape": st.sampled_from(shapes),
+            "seed": st.integers(0, 2**16),
+            "stack": st.sampled_from([False, False, True]),
+            "channels": st.sampled_from(["last", "first"]),
+            "recipes": recipes(layouts),
+        }
+    )
+
+
+def values(rng: np.random.Generator, shape, recipe) -> np.ndarray:
+    """Numbers by a recipe, in its dtype."""
+    z = patterned(rng, shape, recipe["pattern"])
+    dtype = np.dtype(getattr(ml_dtypes, recipe["dtype"], recipe["dtype"]))
+    if dtype.kind == "b":
+        return z > 0
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        z = np.round(10 * z) + (recipe["offset"] if info.max > 1e9 else 0) + (100 if dtype.kind == "u" else 0)
+        return np.clip(z, info.min, min(info.max, 2**62)).astype(dtype)
+    with np.errstate(over="ignore"):
+        x = (recipe["scale"] * (z + recipe["offset"])).astype(dtype)
+    if recipe["bad"]:
+        where = (rng.integers(shape[0]),) if "image" in recipe["bad"] else tuple(map(rng.integers, shape))
+        x[where] = float(recipe["bad"].split()[0])
+    return x
+
+
+def patterned(rng, shape, pattern) -> np.ndarray:
+    """Numbers near one, with the ties and the constants of a pattern."""
+    z = rng.normal(size=shape)
+    if pattern == "one-hot":
+        z = np.zeros(shape)
+        z.reshape(len(z), -1)[np.arange(len(z)), rng.integers(0, z[0].size, len(z))] = 1
+    if pattern == "repeated":
+        z = z[rng.integers(0, max(2, shape[0] // 2), shape[0])]
+    if pattern == "few":
+        z = np.sign(np.round(z))
+    if pattern == "outlier":
+        z[rng.integers(shape[0])] *= 10
+    if pattern == "constant":
+        z[:] = 1
+    if pattern == "constant image":
+        z[rng.integers(shape[0])] = rng.integers(0, 2)
+    if pattern == "constant feature":
+        z[..., 0] = 1
+    return z
+
+
+def laid_out(x: np.ndarray, layout: str) -> Any:
+    """The same numbers as another object, or with other strides."""
+    if layout == "F":
+        return np.asfortranarray(x)
+    if layout == "strided":
+        return np.repeat(x, 2, 0)[::2]
+    if layout == "negative":
+        return np.ascontiguousarray(x[::-1])[::-1]
+    if layout == "list":
+        return x.tolist()
+    if layout == "rows":
+        return list(x)
+    if layout == "read-only":
+        x = x.copy()
+        x.flags.writeable = False
+    native = x.dtype.isnative and x.dtype != WIDE
+    if layout == "jax" and native and x.dtype.itemsize < 8:
+        import jax
+
+        return jax.device_put(x)
+    if layout == "dlpack" and native and x.dtype != ml_dtypes.bfloat16:
+        return Lent(x)
+    if layout == "torch" and native and x.dtype != ml_dtypes.bfloat16:
+        import torch
+
+        return torch.from_numpy(x.copy())
+    return x
+
+
+class Lent:
+    """An array of another package, taken over through DLPack."""
+
+    def __init__(self, x):
+        self._x = x.copy()
+        self.shape, self.dtype, self.ndim = x.shape, x.dtype, x.ndim
+
+    def __dlpack__(self, **options):
+        return self._x.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self._x.__dlpack_device__()
+
+    def __len__(self):
+        return len(self._x)
+
+
+def networks(sample) -> tuple[Any, list[np.ndarray], dict[str, Any]]:
+    """Features as a user gives them, their exact numbers, and keywords for the verb."""
+    rng = np.random.default_rng(sample["seed"])
+    stack, shape = sample["stack"], sample["shape"]
+    own = sample["recipes"][:1] * len(NAMES) if stack else sample["recipes"]
+    made = [values(rng, shape, recipe) for recipe in own]
+    exact = [x.astype(WIDE).reshape(len(x), -1) for x in made]
+    options = {}
+    if len(shape) > 2 and sample["channels"] == "first":
+        made, options = [np.moveaxis(x, -1, 1) for x in made], {"channels": "first"}
+    if stack:
+        layout = own[0]["layout"]
+        return laid_out(np.stack(made), "C" if layout in ("list", "rows") else layout), exact, options
+    given = [laid_out(x, recipe["layout"]) for x, recipe in zip(made, own, strict=True)]
+    return dict(zip(NAMES, given, strict=True)), exact, options
+
+
+# The oracle, from the definitions.
+def center(x):
+    return x - x.mean(0)
+
+
+def zscore(x):
+    spread = np.where(np.ptp(x, 0) > 0, x.std(0), 1)
+    return np.where(np.ptp(x, 0) > 0, center(x), 0) / np.where(spread > 0, spread, 1)
+
+
+def cosine_distance(x):
+    size = np.sqrt((x * x).sum(1, keepdims=True))
+    unit = x / size
+    return ((unit[:, None] - unit[None]) ** 2).sum(-1) / 2  # 1 - cos, without its cancellation
+
+
+def correlation(x):
+    x = x - x[:, :1]
+    return cosine_distance(x - x.mean(1, keepdims=True))
+
+
+def squared(x):
+    return ((x[:, None] - x[None]) ** 2).sum(-1)
+
+
+def euclidean(x):
+    return np.sqrt(squared(x))
+
+
+def cityblock(x):
+    return np.abs(x[:, None] - x[None]).sum(-1)
+
+
+def linear(x):
+    return x @ x.T
+
+
+def rbf(x):
+    s = squared(x)
+    return np.exp(-s / (0.5 * np.median(s)))
+
+
+def laplacian(x):
+    return np.exp(-cityblock(x) / x.shape[1])
+
+
+def triangle(m):
+    return m[np.triu_indices(len(m), 1)]
+
+
+def standard(v):
+    return v - v.mean()
+
+
+def ranks(v, bound):
+    """Average ranks; values closer than `bound` to their neighbor tie."""
+    order = np.argsort(v, kind="stable")
+    group = np.empty(len(v), int)
+    with np.errstate(invalid="ignore"):  # of two infinities
+        group[order] = np.cumsum(np.diff(v[order], prepend=v[order[:1]]) > bound)
+    own = np.bincount(group)
+    return (np.cumsum(own) - own + (own + 1) / 2)[group].astype(WIDE)
+
+
+def largest(m):
+    """The largest finite magnitude."""
+    return np.abs(m[np.isfinite(m)]).max(initial=0)
+
+
+def u_center(k):
+    n = len(k)
+    k = np.where(np.eye(n, dtype=bool), 0, k)
+    rows = k.sum(1)
+    out = k - rows[:, None] / (n - 2) - rows[None] / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
+    return np.where(np.eye(n, dtype=bool), 0, out)
+
+
+def double_center(k):
+    return k - k.mean(0) - k.mean(1)[:, None] + k.mean()
+
+
+def embedded(m, comparator, bound):
+    """The vector whose cosine with another map's is the score."""
+    if comparator in ("spearman", "rho-a"):
+        return standard(ranks(triangle(m), bound * largest(m)))
+    return {
+        "pearson": lambda: standard(triangle(m)),
+        "cosine": lambda: triangle(m),
+        "u-centered-cosine": lambda: u_center(m).ravel(),
+        "centered-cosine": lambda: double_center(m).ravel(),
+        "root-centered-cosine": lambda: double_center(m).ravel(),
+    }[comparator]()
+
+
+TRANSFORMS = {"identity": lambda x: x, "center": center, "zscore": zscore}
+PAIRWISE = {"correlation": correlation, "cosine": cosine_distance, "cityblock": cityblock, "euclidean": euclidean}
+PAIRWISE |= {"linear": linear, "rbf": rbf, "laplacian": laplacian}
+
+
+def parts(name: str) -> list[str]:
+    """Names of a measure's transform, pairwise function and comparator."""
+    measure = MEASURES[name]
+    return [js.measures.name_of(p) for p in (measure.transform, measure.pairwise, measure.compare)]
+
+
+PARTS = {name: parts(name) for name in MEASURES}
+
+
+def ignores_shift(name: str) -> bool:
+    """Whether a constant added to a feature changes nothing."""
+    transform, pairwise, _ = PARTS[name]
+    return transform != "identity" or pairwise not in ("correlation", "cosine")
+
+
+def cosines(vectors, comparator):
+    """Scores of all pairs; NaN where a vector is zero."""
+    with np.errstate(all="ignore"):
+        rows = np.stack(vectors)
+        rows = rows / np.abs(rows).max(1, keepdims=True)
+        if comparator == "rho-a":
+            p = rows.shape[1]
+            whole = np.stack(vectors)
+            return (12 * whole @ whole.T / (WIDE(p) ** 3 - p)).astype(float)
+        rows = rows / np.sqrt((rows * rows).sum(1, keepdims=True))
+        scores = rows @ rows.T
+        return (np.sqrt(np.maximum(scores, 0)) if comparator == "root-centered-cosine" else scores).astype(float)
+
+
+def compared(maps, comparator, bound=1e-11):
+    return cosines([embedded(m, comparator, bound) for m in maps], comparator)
+
+
+def rounded(x, rng):
+    """Numbers that float32 may hold in the place of these."""
+    return x * (1 + EPS * rng.uniform(-1, 1, x.shape))
+
+
+def rounded_map(m, rng):
+    moved = m + EPS * largest(m) * rng.uniform(-1, 1, m.shape)
+    return (moved + moved.T) / 2
+
+
+def truth(maps_of, exact, comparator) -> tuple[np.ndarray, np.ndarray]:
+    """Scores, and how far rounding moves them."""
+    rng = np.random.default_rng(0)
+    with np.errstate(all="ignore"):
+        maps = [maps_of(x) for x in exact]
+        score = compared(maps, comparator)
+        moved = [compared(maps, comparator, 4e-6)] if comparator in ("spearman", "rho-a") else []
+        for _ in range(2):
+            moved.append(compared([maps_of(rounded(x, rng)) for x in exact], comparator, 4e-6))
+            moved.append(compared([rounded_map(m, rng) for m in maps], comparator, 4e-6))
+    with np.errstate(invalid="ignore"):
+        slack = np.max([np.abs(m - score) for m in moved], 0)
+    slack[np.isnan(slack) & ~np.isnan(score)] = np.inf
+    if comparator == "root-centered-cosine":
+        slack = np.maximum(slack, LIMIT * (score < ILL) * 1e3)
+    return score, slack
+
+
+def reduced(x, name):
+    """The features without the shift that the measure ignores, which costs the oracle digits."""
+    return x - x[:1] if ignores_shift(name) and np.isfinite(x).all() else x
+
+
+def map_of(name, x):
+    transform, pairwise, _ = PARTS[name]
+    return PAIRWISE[pairwise](TRANSFORMS[transform](x))
+
+
+def judge(name, found, want, slack, said, names=NAMES) -> Outcome:
+    """Compare scores with the oracle's; NaN must be explained by a warning with the network's name.
+
+    Raises:
+        Fault: a score is wrong in silence.
+    """
+    found = np.asarray(found, np.float64)
+    undefined = [n for n, own in zip(names, np.diagonal(found), strict=True) if np.isnan(own)]
+    for network in undefined:
+        if not any(f"{network!r}" in text and name in text for text in said):
+            raise Fault(f"{name}: no warning says why {network!r} has no scores; said: {said}")
+    with np.errstate(invalid="ignore"):
+        error = np.abs(found - want)
+    allowed = LIMIT + 4 * slack
+    ill = ~(allowed < ILL)
+    warned = np.array([any(f"{n!r}" in t for t in said) for n in names])
+    excused = ill | (np.isnan(found) & np.isnan(want)) | warned[:, None] | warned[None, :]
+    wrong = ~(error <= allowed) & ~excused
+    if wrong.any():
+        i, j = np.argwhere(wrong)[0]
+        told = f"{found[i, j]:.7g} for {want[i, j]:.7g} +- {allowed[i, j]:.2g}"
+        raise Fault(f"{name} of {names[i]!r} and {names[j]!r}: {told}; said: {said}")
+    lost = np.isnan(found) & ~np.isnan(want) & ~ill & ~warned[:, None] & ~warned[None, :]
+    if lost.any():
+        raise Fault(f"{name}: {names[np.argwhere(lost)[0][0]]!r} has a score and NaN was given")
+    sure = ~ill & ~np.isnan(error) & (slack < LIMIT)
+    kind = "ill-posed" if (ill & ~np.isnan(want)).any() else "undefined" if undefined else "right"
+    return Outcome(kind, {name: float(error[sure].max(initial=0))})
+
+
+def joined(outcomes: list[Outcome]) -> Outcome:
+    """One outcome of several measures: the least certain kind."""
+    kinds = [o.kind for o in outcomes]
+    kind = next((k for k in ("ill-posed", "undefined") if k in kinds), "right")
+    return Outcome(kind, dict(itertools.chain(*(o.errors.items() for o in outcomes))))
+
+
+# The verbs
+def affinity(sample) -> Outcome:
+    """`js.affinity` of all measures."""
+    given, exact, options = networks(sample)
+    measures = list(MEASURES.values())
+    found, said = heard(lambda: js.affinity(given, measures, **options))
+    if found is None:
+        return Outcome("refused")
+    made = []
+    for name, one in zip(MEASURES, found, strict=True):
+        inputs = [reduced(x, name) for x in exact]
+        want, slack = truth(lambda x, name=name: map_of(name, x), inputs, PARTS[name][2])
+        own = [text for text in said if name_in(text, str(MEASURES[name]))]
+        made.append(judge(str(MEASURES[name]), one.values, want, slack, own, one.names))
+    return joined(made)
+
+
+def name_in(text, name):
+    """Whether a warning is about that measure or about all."""
+    return name in text or "scores" not in text
+
+
+def ready_maps(sample) -> tuple[Any, list[np.ndarray]]:
+    """Maps as a user gives them, and their exact numbers."""
+    rng = np.random.default_rng(sample["seed"])
+    n, made = sample["n"], []
+    for recipe in sample["recipes"]:
+        x = values(rng, (n, n), recipe | {"bad": None})
+        x = np.triu(x, 1)
+        x = x + x.T if x.dtype.kind != "b" else x | x.T
+        if recipe["bad"] and x.dtype.kind not in "biu":
+            i, j = rng.choice(n, 2, replace=False)
+            x[i, j] = x[j, i] = float(recipe["bad"].split()[0])
+        made.append(x)
+    exact = [x.astype(WIDE) for x in made]
+    if sample["condensed"]:
+        made = [triangle(x) for x in made]
+    kinds = [r["layout"] for r in sample["recipes"]]
+    return dict(zip(NAMES, map(laid_out, made, kinds), strict=True)), exact
+
+
+maps = st.fixed_dictionaries(
+    {
+        "n": st.sampled_from([7, 12]),
+        "seed": st.integers(0, 2**16),
+        "condensed": st.booleans(),
+        "recipes": recipes(),
+    }
+)
+
+
+def compare_maps(sample) -> Outcome:
+    """`js.compare_maps` of all comparators; those that read the diagonal refuse condensed rows."""
+    given, exact = ready_maps(sample)
+    comparators = [c for c in COMPARATORS if not (sample["condensed"] and "centered" in c and c[0] != "u")]
+    found, said = heard(lambda: js.compare_maps(given, comparators))
+    if found is None:
+        return Outcome("refused")
+    made = []
+    for name, one in zip(comparators, found, strict=True):
+        want, slack = truth(lambda m: m, exact, name)
+        own = [text for text in said if name_in(text, f"no {name} scores")]
+        made.append(judge(name, one.values, want, slack, own))
+    return joined(made)
+
+
+REFITTED = ("rsa", "cka-linear", "dds-laplacian")
+
+
+def resample(sample) -> Outcome:
+    """`js.resample` of subsets of the images: every resample is the affinity of the subset."""
+    given, exact, options = networks(sample)
+    n = sample["shape"][0]
+    rng = np.random.default_rng(sample["seed"] + 1)
+    subsets = np.stack([np.sort(rng.permutation(n)[: n - 2]) for _ in range(3)])
+    measures = [MEASURES[name] for name in REFITTED]
+    found, said = heard(lambda: js.resample(given, measures, js.Subsample(indices=subsets), **options))
+    if found is None:
+        return Outcome("refused")
+    made = []
+    for name, one in zip(REFITTED, found, strict=True):
+        own = [text for text in said if name_in(text, name)]
+        for index, got in zip([np.arange(n), *subsets], [one.estimate, *one.values], strict=True):
+            inputs = [reduced(x[index], name) for x in exact]
+            want, slack = truth(lambda x, name=name: map_of(name, x), inputs, PARTS[name][2])
+            full = len(index) == n
+            told = own if full else [*own, *(f"{x!r} {name}" for x in one.names if np.isnan(want).any())]
+            made.append(judge(name, got, want, slack, told, one.names))
+    return joined(made)
+
+
+VERBS = {
+    "affinity": (affinity, features()),
+    "compare_maps": (compare_maps, maps),
+    "resample": (resample, features(((7, 5), (12, 16)))),
+}
+"""A check and a strategy for each verb."""
