@@ -27,8 +27,8 @@ def x64():
         yield
 
 
-MOST_MAPPINGS = 30_000
-"""Memory mappings of a process, of the 65,530 that Linux allows; every compiled program takes about four."""
+MOST_MAPPINGS = 12_000
+"""Memory mappings of a process, of the 65,530 that Linux allows; a compiled program takes about four, and half a MB."""
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,7 +1,10 @@
 """The verbs on features and on ready-made maps, against float64 oracles given the same numbers."""
 
+import itertools
+import math
 import subprocess
 import sys
+import time
 import typing
 import warnings
 
@@ -15,7 +18,7 @@ import pytest
 
 import jaxsim as js
 from jaxsim import inputs
-from jaxsim.engine import feature_space, padding, program, reasons
+from jaxsim.engine import checks, feature_space, padding, program, reasons
 from jaxsim.engine import memory as budgets
 from jaxsim.results import UndefinedScores
 
@@ -1041,3 +1044,34 @@ def test_digits_that_are_lost_for_good_are_warned_of(monkeypatch):
     with pytest.warns(RuntimeWarning, match="'network_0' has images much longer") as said:
         js.affinity(stretched(201, 5000), "cka")
     assert said[0].filename == __file__
+
+
+# Many networks
+def padded_cells(shapes, groups):
+    return sum(len(g) * math.prod(max(shapes[k][axis] for k in g) for axis in (0, 1)) for g in groups)
+
+
+def test_networks_of_many_shapes_are_cut_where_they_take_the_least_memory():
+    rng = np.random.default_rng(0)
+    shapes = [(int(s), int(c)) for s, c in rng.integers(1, 6, (14, 2))]
+    groups = padding._split_by_size(shapes)
+    assert sorted(itertools.chain(*groups)) == list(range(14))
+    order = sorted(range(14), key=lambda k: math.prod(shapes[k]))
+    cuts = itertools.combinations_with_replacement(range(15), 2)
+    every = [[g for g in (order[:a], order[a:b], order[b:]) if g] for a, b in cuts]
+    assert padded_cells(shapes, groups) == min(padded_cells(shapes, groups) for groups in every)
+
+
+def test_thousands_of_shapes_are_cut_and_checked_at_once(monkeypatch):
+    """The cuts took the cube of the number of networks; every shape was traced, for milliseconds each."""
+    traced = []
+    monkeypatch.setattr(checks, "_check_parts", lambda measure, shape, name: traced.append(shape))
+    nets = inputs.networks({f"net{k}": np.zeros((4, 1 + k), np.float32) for k in range(3000)})
+    start = time.perf_counter()
+    checks.check([js.RSA, js.CKA_LINEAR], nets)
+    assert len(padding._split_by_size([(1, 1 + k) for k in range(3000)])) == 3
+    assert time.perf_counter() - start < 3
+    assert len(traced) == 2 * checks.CHECKED
+    traced.clear()
+    checks.check([js.dds(js.transforms.group_norm, js.pairwise.linear)], nets.select(range(9)))
+    assert len(traced) == 9

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import itertools
 import warnings
 from collections.abc import Container, Sequence
 from typing import Any
@@ -15,8 +16,17 @@ from jaxsim.engine import feature_space, reasons
 from jaxsim.engine.memory import refuse_many_pairs
 from jaxsim.inputs import Networks, traced
 from jaxsim.measures import PARTS, Measure, by_name, name_of, of_maps, part_by_name
-from jaxsim.protocols import ComparatorCapabilities, TransformCapabilities, declared, holds_arrays
+from jaxsim.protocols import (
+    ComparatorCapabilities,
+    PairwiseCapabilities,
+    TransformCapabilities,
+    declared,
+    holds_arrays,
+)
 from jaxsim.results import Maps, UndefinedScores
+
+CHECKED = 3
+"""Shapes that a measure is traced on where it takes features of any width; each takes milliseconds."""
 
 
 def as_measures(measure: Any) -> tuple[tuple[Measure, ...], bool]:
@@ -173,9 +183,16 @@ def check(measures: Sequence[Measure], nets: Networks) -> None:
             raise ValueError(f"{m} needs at least {min_images(m)} images; there are {nets.images}.")
         if not feature_space.applies(m):
             refuse_many_pairs(m, nets.images)
-        for shape, name in {s: n for n, s in reversed([*zip(nets.names, nets.shapes, strict=True)])}.items():
+        shapes = {s: n for n, s in reversed([*zip(nets.names, nets.shapes, strict=True)])}
+        for shape, name in itertools.islice(shapes.items(), CHECKED if _takes_any_width(m) else None):
             _check_parts(m, shape, name)
     _warn_of_channels(measures, nets)
+
+
+def _takes_any_width(measure):
+    own = declared(measure.transform, TransformCapabilities)
+    pads = own.accepts_padding and declared(measure.pairwise, PairwiseCapabilities).accepts_padding
+    return pads and own.ignores_positions
 
 
 def _warn_of_channels(measures, nets):

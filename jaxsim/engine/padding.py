@@ -17,6 +17,8 @@ from jaxsim.protocols import PairwiseCapabilities, TransformCapabilities, declar
 
 BUCKETS = 3
 """Most shapes that networks of many shapes are padded to."""
+MOST_CUTS = 64
+"""Places where groups of networks of many shapes may be cut."""
 
 
 @jax.tree_util.register_dataclass
@@ -102,22 +104,19 @@ def _canonical(array):
 
 
 def _split_by_size(shapes):
-    """At most BUCKETS groups of networks, cut where the padded features take the least memory."""
+    """At most BUCKETS groups of networks, cut where the padded features take the least memory.
+
+    Cuts are tried between networks of different shapes, at MOST_CUTS places where there are more.
+    """
     order = sorted(range(len(shapes)), key=lambda k: math.prod(shapes[k]))
-
-    def cost(group):
-        return len(group) * max(shapes[k][0] for k in group) * max(shapes[k][1] for k in group)
-
-    best: dict[tuple[int, int], tuple[int, tuple]] = {(0, 0): (0, ())}
-    for count, end in itertools.product(range(1, BUCKETS + 1), range(1, len(order) + 1)):
-        options = [
-            (best[count - 1, start][0] + cost(order[start:end]), (*best[count - 1, start][1], order[start:end]))
-            for start in range(end)
-            if (count - 1, start) in best
-        ]
-        if options:
-            best[count, end] = min(options, key=lambda o: o[0])
-    return list(min((best[c, len(order)] for c in range(1, BUCKETS + 1)), key=lambda o: o[0])[1])
+    sizes = np.asarray([shapes[k] for k in order])
+    places = np.flatnonzero((sizes[1:] != sizes[:-1]).any(1)) + 1
+    places = places[np.unique(np.linspace(0, len(places) - 1, MOST_CUTS).astype(int))].tolist()
+    ends = [0, *places, len(order)]
+    cost = {(a, b): (b - a) * math.prod(sizes[a:b].max(0).tolist()) for a, b in itertools.combinations(ends, 2)}
+    cuts = itertools.chain(*(itertools.combinations(places, count) for count in range(BUCKETS)))
+    spans = min(([*itertools.pairwise((0, *c, len(order)))] for c in cuts), key=lambda s: sum(cost[span] for span in s))
+    return [order[a:b] for a, b in spans]
 
 
 def _pad(arrays, shapes: list[tuple[int, int]], flat):
