@@ -12,7 +12,7 @@ RUN = 128
 ROUNDING, OF_TWO = 4, 1
 """Largest width of a tie of several values and of one of two, in units of eps times the scale of a map."""
 CHANCE = 16
-"""Close neighbors that show a map to have ties, as a multiple of those that chance alone brings together."""
+"""Close neighbors, beyond one, that show a map to have ties, as a multiple of those that chance brings together."""
 OUTLYING = 4
 """A map's scale is at most this many times its quartiles."""
 
@@ -79,7 +79,7 @@ def tie_bounds(
     first_of_two = starts & ~ends & jnp.concatenate([ends[1:], edge])
     two = first_of_two | jnp.concatenate([~edge, first_of_two[:-1]])
     by_chance = ROUNDING * eps * jnp.asarray(p, ordered.dtype) ** 2
-    has_ties = jnp.sum(~starts & jnp.isfinite(ordered)) > CHANCE * by_chance
+    has_ties = jnp.sum(~starts & jnp.isfinite(ordered)) > 1 + CHANCE * by_chance
     chain = highest - lowest > jnp.where(two & ~has_ties, OF_TWO, ROUNDING) * unit
     starts |= chain & jnp.concatenate([edge, ordered[1:] != ordered[:-1]])
     ends = jnp.concatenate([starts[1:], edge])

@@ -270,7 +270,8 @@ def prepared(name, stack):
     return jax.vmap(own(name).prepare or own(name).embed)(stack)
 
 
-@jax.jit
+# sums that are not vectorized lose digits that users' programs keep; they show where four images have weight
+@functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 3})
 def all_weighted(stack, w):
     return {name: value(name).weighted(prepared(name, stack), None, w) for name in NAMES}
 

@@ -411,7 +411,7 @@ def test_what_stands_beside_arrays_is_named(tmp_path):
 def test_files_of_pytorch_that_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"x.pt holds .*_reconstruct beside tensors.* load it with torch.load"):
         _saved(tmp_path, lambda torch: {"a": X})
-    with pytest.raises(ValueError, match=r"'a', takes .* MB of memory"):
+    with pytest.raises(ValueError, match=r"'a' takes .* MB of memory"):
         _saved(tmp_path, lambda torch: {"a": torch.zeros(1).expand(2**26)})
     shared = {}
     with pytest.raises(ValueError, match="the same list or dict in two places, the second at 'b'"):
