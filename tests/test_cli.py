@@ -1001,3 +1001,12 @@ def test_formulas_are_neutralized_on_request(tmp_path, out, features):
     rows = list(csv.reader((out / "affinity.csv").read_text().splitlines()))
     assert rows[0][1] == rows[1][0] == f"'=1+{first}"
     float(rows[1][1])
+
+
+def test_the_heat_map_of_maps_counts_maps(tmp_path, out, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plotting, "save_figure", lambda figure, path: drawn.append(figure) or Path(path).touch())
+    rows = dict(zip("abc", np.random.default_rng(0).random((3, 45)), strict=True))
+    path = str(io.write_npz(tmp_path / "m.npz", rows))
+    assert main(["affinity", path, "--measure", "pearson", "--out", str(out)]) == 0
+    assert "3 maps, 10 images" in [axes.get_title(loc="left") for axes in drawn[0].axes]

@@ -398,3 +398,10 @@ def test_stacks_of_maps_with_the_maps_last():
     cube = np.linalg.norm(eight[:, :, None] - eight[:, None], axis=-1)
     turned = js.compare_maps(np.moveaxis(cube, 0, -1), "spearman").values
     np.testing.assert_array_equal(turned, js.compare_maps(cube, "spearman").values)
+
+
+def test_images_left_out_are_counted_in_english():
+    x = np.random.default_rng(0).random((3, 6, 4))
+    ids = {"a": list("uvwxyz"), "b": list("uvwxy"), "c": list("uvwxyz")}
+    with pytest.warns(UserWarning, match="leaves out 1 image of network 'a', and some of 1 other network, which"):
+        js.affinity({"a": x[0], "b": x[1][:5], "c": x[2]}, "cka", ids=ids, align=True)
