@@ -793,6 +793,7 @@ def test_options_of_the_library_are_said_as_flags():
         ("or js.Bootstrap() (--scheme bootstrap).", "or --scheme bootstrap."),
         ("pass complete_only=True (--complete-only)", "pass --complete-only"),
         ("not Spearman(correct_ties=True).", "not Spearman(correct_ties=True)."),
+        ("(Dataset.readable, --skip-damaged, leaves it out)", "(--skip-damaged leaves it out)"),
         ("n_resamples must be even", "--resamples must be even"),
     ],
 )
@@ -1010,3 +1011,13 @@ def test_the_heat_map_of_maps_counts_maps(tmp_path, out, monkeypatch):
     path = str(io.write_npz(tmp_path / "m.npz", rows))
     assert main(["affinity", path, "--measure", "pearson", "--out", str(out)]) == 0
     assert "3 maps, 10 images" in [axes.get_title(loc="left") for axes in drawn[0].axes]
+
+
+def test_an_output_file_is_named_as_it_was_given(tmp_path):
+    from jaxsim.cli.output import staged
+
+    given, place = tmp_path / "file" / "x.safetensors", tmp_path / "file"
+    place.write_text("")
+    arguments = types.SimpleNamespace(out=str(given), overwrite=False, spreadsheet=False)
+    with pytest.raises(OSError, match=f"--out {given} could not be written"), staged(arguments, [given.name], place):
+        pass

@@ -203,6 +203,7 @@ _PHRASES = {
     r"a measure such as js\.RSA": "a measure such as --measure rsa",
     r"\(against\)": "(--against of `jaxsim affinity`)",
     r"\bn_resamples\b": "--resamples",
+    r"\(Dataset\.readable, --skip-damaged, leaves": "(--skip-damaged leaves",
     r"(\bjs\.\w+\(\)|\b[a-z_]+(?:=True)?) \((--[\w-]+( [\w-]+)?)\)": r"\2",
 }
 """Words of the library, and those of the command line for them."""
