@@ -145,7 +145,7 @@ def test_incomplete_taskonomy(tmp_path, files, out, capsys):
     assert run(root, *argv) == 0
     assert "left out 1 of 9 pictures" in capsys.readouterr().err
     assert run(tmp_path, "--layout", "folder", *argv) == 2
-    assert "--complete-only) goes with the layout taskonomy" in capsys.readouterr().err
+    assert "--complete-only goes with the layout taskonomy" in capsys.readouterr().err
 
 
 def test_a_new_layout_is_read_as_its_record_says(pictures, files, out, tmp_path, monkeypatch):
