@@ -14,7 +14,7 @@ from jax.core import Tracer
 
 from jaxsim import casts
 from jaxsim.io.features import may_be_one_network
-from jaxsim.io.files import repeated
+from jaxsim.io.files import counted, repeated
 from jaxsim.results import Maps
 from jaxsim.results.matrices import ONE_MAP, check_square, image_count, square_map
 
@@ -337,9 +337,9 @@ def same_images(*groups: Networks, align: bool = False) -> list[Networks]:
     keep = [label for label in order if label in shared]
     if lost := {n: len(own) - len(keep) for n, own in pairs if len(own) > len(keep)}:
         name = max(lost, key=lambda n: lost[n])
-        others = f", and some of {len(lost) - 1} other networks" if len(lost) > 1 else ""
-        text = f"align=True leaves out {lost[name]} images of network {name!r}{others}, which not all networks have"
-        warnings.warn(f"{text}; {len(keep)} are left.", UserWarning, stacklevel=4)
+        others = f", and some of {counted(len(lost) - 1, 'other network')}" if len(lost) > 1 else ""
+        text = f"align=True leaves out {counted(lost[name], 'image')} of network {name!r}{others}"
+        warnings.warn(f"{text}, which not all networks have; {len(keep)} are left.", UserWarning, stacklevel=4)
     return [g.select(range(len(g.names)), keep) for g in groups]
 
 
@@ -372,6 +372,8 @@ def square_maps(maps: Any, ids: Any = None) -> Networks:
     maps = _one_map(maps)
     ids = _ids_of_frames(maps) if ids is None else ids
     own, arrays = _named(maps, "maps")
+    if names is None and not traced(arrays):
+        own, arrays, ids = _unfolded(own, arrays, ids)
     names = own if names is None else names
     if isinstance(arrays, tuple):
         condensed = condensed or any(m.ndim == 1 for m in arrays)
@@ -382,6 +384,35 @@ def square_maps(maps: Any, ids: Any = None) -> Networks:
         for name, m in zip(names, np.asarray(arrays), strict=True):
             square_map(name, m)
     return dataclasses.replace(_checked(names, arrays, ids, "maps"), maps=True, condensed=condensed)
+
+
+def unfold_map(name: str, x: Any) -> dict[str, Any]:
+    """The map under its name; of a stack `(K, n, n)`, or `(n, n, K)` as MATLAB has them, `name/0`, `name/1`, ..."""
+    if getattr(x, "ndim", 2) != 3 or traced(x):
+        return {name: x}
+    stack = _maps_first(np.asarray(x))
+    if stack.shape[1] != stack.shape[2]:
+        return {name: x}
+    return {name: stack[0]} if len(stack) == 1 else {f"{name}/{k}": m for k, m in enumerate(stack)}
+
+
+def _maps_first(stack):
+    """A stack of maps `(K, n, n)` of one with the maps on its last axis, `(n, n, K)`; others as they are."""
+    rows, columns, last = stack.shape
+    if rows != columns or columns == last and np.array_equal(stack, stack.swapaxes(1, 2), equal_nan=True):
+        return stack
+    return np.moveaxis(np.asarray(stack), -1, 0)
+
+
+def _unfolded(names, arrays, ids):
+    """Names, maps and ids, with stacks of maps taken apart."""
+    if not isinstance(arrays, tuple):
+        arrays = _maps_first(arrays) if arrays.ndim == 3 else arrays
+        return tuple(f"network_{k}" for k in range(len(arrays))), arrays, ids
+    each = [unfold_map(name, x) for name, x in zip(names, arrays, strict=True)]
+    if isinstance(ids, Mapping):
+        ids = {new: ids[old] for old, found in zip(names, each, strict=True) for new in found if old in ids}
+    return tuple(name for found in each for name in found), tuple(m for found in each for m in found.values()), ids
 
 
 def _one_map(maps):

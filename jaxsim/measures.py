@@ -189,6 +189,8 @@ def by_name(name: str) -> Measure:
         return NAMED[known]
     parts = [*name[4:].split(","), "u-centered-cosine"] if name.startswith("dds:") else name.split(":")
     if len(parts) != len(PARTS):
+        if name.startswith("dds:"):
+            raise ValueError(f"no measure is named {name!r}; dds:TRANSFORM,PAIRWISE is, such as dds:zscore,laplacian.")
         near = ", ".join(difflib.get_close_matches(name, NAMED, 3))
         hint = f"did you mean {near}?" if near else f"there are {', '.join(NAMED)}, and cells as dds:zscore,laplacian."
         raise ValueError(f"no measure is named {name!r}; {hint}")

@@ -786,12 +786,108 @@ def test_options_of_the_library_are_said_as_flags():
     assert _with_flags('say channels="first", or pass stack=False.') == "say --channels first, or give --no-stack."
 
 
+@pytest.mark.parametrize(
+    ("said", "flags"),
+    [
+        ('js.compare_maps(..., missing="pairwise") leaves', "`jaxsim affinity --missing pairwise` leaves"),
+        ("or js.Bootstrap() (--scheme bootstrap).", "or --scheme bootstrap."),
+        ("pass complete_only=True (--complete-only)", "pass --complete-only"),
+        ("not Spearman(correct_ties=True).", "not Spearman(correct_ties=True)."),
+        ("(Dataset.readable, --skip-damaged, leaves it out)", "(--skip-damaged leaves it out)"),
+        ("n_resamples must be even", "--resamples must be even"),
+    ],
+)
+def test_words_of_the_library_are_said_once_as_flags(said, flags):
+    from jaxsim.cli import _with_flags
+
+    assert _with_flags(said) == flags
+
+
+@pytest.mark.parametrize(
+    ("argv", "near", "command"),
+    [
+        (["afinity", "x.csv"], "did you mean affinity?", "jaxsim"),
+        (["affinity", "x.csv", "--mesure", "rsa", "--out", "o"], "did you mean --measure?", "jaxsim affinity"),
+        (["bootstrap", "x.csv", "--scheme", "bootstrp", "--out", "o"], "did you mean bootstrap?", "jaxsim bootstrap"),
+        (["affinity", "x.csv", "--channels", "9", "--out", "o"], "choose from first, last", "jaxsim affinity"),
+    ],
+)
+def test_a_typo_names_what_is_near(argv, near, command, capsys):
+    assert main(argv) == 2
+    told = capsys.readouterr().err
+    assert near in told
+    assert f"(see {command} --help)" in told
+
+
+def test_one_network_is_told_of_against(tmp_path, out, capsys):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).random((9, 4)))
+    refused(["affinity", str(tmp_path / "a.npy"), "--out", str(out)], capsys, "--against of `jaxsim affinity`")
+
+
+def test_an_array_alone_is_read_as_the_files_that_it_is_compared_with(tmp_path, out, capsys):
+    paths = [str(tmp_path / f"{name}.npy") for name in "abc"]
+    for path, x in zip(paths, np.random.default_rng(0).random((3, 12, 2, 2, 3)), strict=True):
+        np.save(path, x)
+    assert main(["affinity", *paths[:2], "--against", paths[2], "--out", str(out)]) == 0
+    assert "c.npy: 1 network x 12 images" in capsys.readouterr().err
+    assert results.load(out / "affinity.npz").targets == ("c",)
+
+
+def test_support_that_is_no_record_names_the_file_to_give(tmp_path, out, capsys):
+    square = matrix(tmp_path / "m.csv", np.eye(3) + 0.1, list("abc"))
+    argv = ["taxonomy", square, "--support", square, "--out", str(out)]
+    refused(argv, capsys, "give resamples.npz of `jaxsim bootstrap`")
+
+
+def test_a_tree_of_several_files(tmp_path, out, capsys):
+    paths = [str(tmp_path / f"{name}.csv") for name in "abc"]
+    for path, x in zip(paths, np.random.default_rng(0).random((3, 12, 4)), strict=True):
+        np.savetxt(path, x, delimiter=",")
+    assert main(["taxonomy", *paths, "--out", str(out)]) == 0
+    assert "rsa, average linkage on 1 - S: height of each merge" in capsys.readouterr().out
+    refused(["taxonomy", *paths, "--key", "x", "--out", str(out / "b")], capsys, "--key has no effect on features")
+
+
+def test_results_are_not_read_as_features(path, out, capsys):
+    assert main(["affinity", path, "--out", str(out)]) == 0
+    capsys.readouterr()
+    refused(["taxonomy", str(out), "--out", str(out / "b")], capsys, "affinity.npz")
+    argv = ["affinity", str(out / "affinity.npz"), "--out", str(out / "b")]
+    refused(argv, capsys, "holds results of jaxsim (the record Affinity), not features")
+
+
+def test_measures_of_maps_and_of_features_are_not_mixed(path, out, capsys):
+    argv = ["affinity", path, "--measure", "rsa", "--measure", "spearman", "--out", str(out)]
+    refused(argv, capsys, "--measure spearman compares ready-made maps, and rsa features")
+
+
+def test_stacks_of_maps_in_every_file(tmp_path, out, capsys):
+    x = np.random.default_rng(0).random((3, 8, 2))
+    stack = np.linalg.norm(x[:, :, None] - x[:, None], axis=-1)
+    js.Maps.from_array(stack, ["v1", "v4", "it"]).save(tmp_path / "record.npz")
+    np.savez(tmp_path / "first.npz", r=stack)
+    np.savez(tmp_path / "last.npz", r=np.moveaxis(stack, 0, -1))
+    np.save(tmp_path / "last.npy", np.moveaxis(stack, 0, -1))
+    named = {"first.npz": ("r/0", "r/1", "r/2"), "last.npy": ("network_0", "network_1", "network_2")}
+    named |= {"last.npz": named["first.npz"], "record.npz": ("v1", "v4", "it")}
+    np.savez(tmp_path / "twice.npz", **{"r": stack, "r/0": stack[0]})
+    argv = ["affinity", str(tmp_path / "twice.npz"), "--measure", "spearman", "--out", str(out)]
+    refused(argv, capsys, "two maps have the name 'r/0'")
+    want = js.compare_maps(stack, "spearman").values
+    for name, names in named.items():
+        assert main(["affinity", str(tmp_path / name), "--measure", "spearman", "--out", str(out / name)]) == 0
+        assert f"{name}: 3 maps of 8 images" in capsys.readouterr().err
+        found = results.load(out / name / "affinity.npz")
+        assert found.names == names
+        np.testing.assert_array_equal(found.values, want)
+
+
 def test_maps_are_said_to_be_maps(tmp_path, out, capsys, features):
     rows = dict(zip("abc", np.random.default_rng(0).random((3, 45)), strict=True))
     path = str(io.write_npz(tmp_path / "m.npz", rows))
     assert main(["affinity", path, "--measure", "pearson", "--out", str(out)]) == 0
     assert "m.npz: 3 maps of 10 images" in capsys.readouterr().err
-    refused(["bootstrap", path, "--measure", "pearson", "--out", str(out / "b")], capsys, "(--scheme bootstrap)")
+    refused(["bootstrap", path, "--measure", "pearson", "--out", str(out / "b")], capsys, "such as --scheme bootstrap.")
 
 
 def test_a_type_that_the_library_refuses_is_one_sentence(tmp_path, out, capsys):
@@ -906,3 +1002,22 @@ def test_formulas_are_neutralized_on_request(tmp_path, out, features):
     rows = list(csv.reader((out / "affinity.csv").read_text().splitlines()))
     assert rows[0][1] == rows[1][0] == f"'=1+{first}"
     float(rows[1][1])
+
+
+def test_the_heat_map_of_maps_counts_maps(tmp_path, out, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plotting, "save_figure", lambda figure, path: drawn.append(figure) or Path(path).touch())
+    rows = dict(zip("abc", np.random.default_rng(0).random((3, 45)), strict=True))
+    path = str(io.write_npz(tmp_path / "m.npz", rows))
+    assert main(["affinity", path, "--measure", "pearson", "--out", str(out)]) == 0
+    assert "3 maps, 10 images" in [axes.get_title(loc="left") for axes in drawn[0].axes]
+
+
+def test_an_output_file_is_named_as_it_was_given(tmp_path):
+    from jaxsim.cli.output import staged
+
+    given, place = tmp_path / "file" / "x.safetensors", tmp_path / "file"
+    place.write_text("")
+    arguments = types.SimpleNamespace(out=str(given), overwrite=False, spreadsheet=False)
+    with pytest.raises(OSError, match=f"--out {given} could not be written"), staged(arguments, [given.name], place):
+        pass

@@ -111,7 +111,7 @@ def test_a_plain_folder_goes_into_folders_and_leaves_hidden_files(tmp_path):
     for place in ("z.PNG", "b/y.png", "b/c/x.jpg", ".hidden.png", ".cache/w.png"):
         Image.new("L", (5, 4), 7).save(tmp_path / place)
     (tmp_path / "notes.txt").write_text("no picture")
-    with pytest.warns(UserWarning, match="left out 1 of 4 files, which are no pictures by suffix: notes.txt"):
+    with pytest.warns(UserWarning, match="left out 1 of 4 files, whose suffixes Pillow does not read: notes.txt"):
         found = datasets.folder(tmp_path)
     assert found.ids == ("b/c/x.jpg", "b/y.png", "z.PNG")
     assert found[1].image.tolist() == np.full((4, 5, 3), 7).tolist()

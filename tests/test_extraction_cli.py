@@ -119,10 +119,23 @@ def test_damaged_pictures_are_skipped_on_request_and_all_named(pictures, files, 
     assert "--skip-damaged" in told
     assert run(*argv, "--skip-damaged") == 0
     told = capsys.readouterr().err
-    assert "left out 1 of 8 files, which are no pictures by suffix: notes.heic" in told
+    assert "left out 1 of 8 files, whose suffixes Pillow does not read: notes.heic" in told
     assert "left out 2 of 7 pictures" in told
     assert told.count("is damaged") == 2
     assert jaxsim.read_features(out)[1] == ("a.png", "c.png", "e.png", "f.png", "g.png")
+
+
+def test_shipped_encoders_by_name(pictures, out, capsys):
+    assert run(pictures, "--encoder", "rooms", "--size", 32, "--out", out) == 0
+    assert len([*out.glob("*.npy")]) == 20 + 1  # and the ids
+    assert run(pictures, "--encoder", "room", "--out", out) == 2
+    assert "or rooms, the shipped encoders" in capsys.readouterr().err
+
+
+def test_an_empty_folder_of_pictures(tmp_path, files, out, capsys):
+    (tmp_path / "none").mkdir()
+    assert run(tmp_path / "none", "--encoder", files / "two.safetensors", "--out", out) == 2
+    assert capsys.readouterr().err.endswith("none has no pictures; it is empty.\n")
 
 
 def test_incomplete_taskonomy(tmp_path, files, out, capsys):
@@ -132,7 +145,7 @@ def test_incomplete_taskonomy(tmp_path, files, out, capsys):
     assert run(root, *argv) == 0
     assert "left out 1 of 9 pictures" in capsys.readouterr().err
     assert run(tmp_path, "--layout", "folder", *argv) == 2
-    assert "--complete-only) goes with the layout taskonomy" in capsys.readouterr().err
+    assert "--complete-only goes with the layout taskonomy" in capsys.readouterr().err
 
 
 def test_a_new_layout_is_read_as_its_record_says(pictures, files, out, tmp_path, monkeypatch):

@@ -386,3 +386,22 @@ def test_data_frames_bring_their_labels():
     np.testing.assert_allclose(found.values, o.affinity(list(X.values()), o.CKA_LINEAR), rtol=0, atol=2e-6)
     with pytest.raises(TypeError, match="network 'a' has the column 'kind' of type"):
         inputs.networks({"a": frames["a"].assign(kind="cat")})
+
+
+def test_stacks_of_maps_with_the_maps_last():
+    x = np.random.default_rng(0).random((3, 8, 2))
+    stack = np.linalg.norm(x[:, :, None] - x[:, None], axis=-1)
+    want = js.compare_maps(stack, "spearman")
+    for given in (np.moveaxis(stack, 0, -1), {"r": np.moveaxis(stack, 0, -1)}, {"r": stack}):
+        np.testing.assert_array_equal(js.compare_maps(given, "spearman").values, want.values)
+    eight = np.random.default_rng(1).random((8, 8, 2))
+    cube = np.linalg.norm(eight[:, :, None] - eight[:, None], axis=-1)
+    turned = js.compare_maps(np.moveaxis(cube, 0, -1), "spearman").values
+    np.testing.assert_array_equal(turned, js.compare_maps(cube, "spearman").values)
+
+
+def test_images_left_out_are_counted_in_english():
+    x = np.random.default_rng(0).random((3, 6, 4))
+    ids = {"a": list("uvwxyz"), "b": list("uvwxy"), "c": list("uvwxyz")}
+    with pytest.warns(UserWarning, match="leaves out 1 image of network 'a', and some of 1 other network, which"):
+        js.affinity({"a": x[0], "b": x[1][:5], "c": x[2]}, "cka", ids=ids, align=True)

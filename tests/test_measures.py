@@ -188,7 +188,7 @@ def test_cell_by_name(cell):
         ("dds:zscore,laplace", "'laplace' is not one of the pairwise"),
         ("dds:whiten,rbf", "'whiten' is not one of the transform functions"),
         ("center:correlation:kendall", "'kendall' is not one of the compare"),
-        ("dds:zscore", "no measure is named"),
+        ("dds:zscore", "no measure is named 'dds:zscore'; dds:TRANSFORM,PAIRWISE is"),
         ("qqqqq", "there are rsa, .*, and cells as dds:zscore,laplacian"),
     ],
 )

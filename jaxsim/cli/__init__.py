@@ -7,13 +7,14 @@ help must stay light: packages of the extras are imported inside `run`.
 
 import argparse
 import contextlib
+import difflib
 import dis
 import importlib
 import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from jaxsim.extras import MissingExtra
@@ -54,8 +55,25 @@ class _Parser(argparse.ArgumentParser):
         for name in (None, "store"):
             self.register("action", name, _Once)
 
+    def parse_known_args(self, args=None, namespace=None):  # every command names its own unknown options
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            odd = next((one for one in unknown if one.startswith("-")), unknown[0])
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{_near(odd, self._option_string_actions)}")
+        return found, unknown
+
+    def _check_value(self, action, value) -> None:
+        if action.choices is not None and value not in action.choices:
+            near = _near(value, action.choices) or f"; choose from {', '.join(map(str, action.choices))}"
+            raise argparse.ArgumentError(action, f"invalid choice: {value!r}{near}")
+
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"jaxsim: error: {_escaped(message)} (see {self.prog} --help)\n")
+
+
+def _near(word: Any, known: Iterable[Any]) -> str:
+    near = difflib.get_close_matches(str(word), [str(one) for one in known], 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -169,12 +187,26 @@ def _sentence(error: Exception) -> str:
 
 def _with_flags(text: str) -> str:
     """Options of the library in a sentence as flags: `pass stack=False` becomes `give --no-stack`."""
+    for phrase, flag in _PHRASES.items():
+        text = re.sub(phrase, flag, text)
     text = re.sub(r'\b(channels|missing)="(\w+)"', r"--\1 \2", text)
-    text = text.replace(" (--overwrite on the command line)", "")
     for value, flag in (("True", "--"), ("False", "--no-")):
         text = text.replace(f"js.Affinity.from_array(..., distance={value})", f"{flag}distance")
-        text = re.sub(rf"(pass |otherwise )?\b(\w+)={value}\b", lambda m, f=flag: _flag(m, f), text)
+        text = re.sub(rf"(pass |otherwise )?\b(?<!\w\()(\w+)={value}\b", lambda m, f=flag: _flag(m, f), text)
     return text
+
+
+_PHRASES = {
+    r" \(--overwrite on the command line\)": "",
+    r"js\.compare_maps\(\.\.\., missing=\"pairwise\"\)": "`jaxsim affinity --missing pairwise`",
+    r"a comparator such as \"spearman\" \(.*--measure\)": "a comparator, such as --measure spearman",
+    r"a measure such as js\.RSA": "a measure such as --measure rsa",
+    r"\(against\)": "(--against of `jaxsim affinity`)",
+    r"\bn_resamples\b": "--resamples",
+    r"\(Dataset\.readable, --skip-damaged, leaves": "(--skip-damaged leaves",
+    r"(\bjs\.\w+\(\)|\b[a-z_]+(?:=True)?) \((--[\w-]+( [\w-]+)?)\)": r"\2",
+}
+"""Words of the library, and those of the command line for them."""
 
 
 def _flag(found: re.Match[str], start: str) -> str:

@@ -39,7 +39,8 @@ def add_missing(command: ArgumentParser) -> None:
     """Add what to do where networks miss images, or maps pairs of images."""
     text = (
         "pairwise: compare two maps on the pairs of images that both have (NaN stands for a missing pair), and with "
-        "--align two networks on the images that both have; default: NaN, and the images that all have"
+        "--align two networks on the images that both have; shared, the default: NaN for a map that lacks pairs, and "
+        "with --align the images that all networks have"
     )
     command.add_argument("--missing", choices=("shared", "pairwise"), help=text)
 

@@ -1,7 +1,7 @@
 """Extract features of pictures with encoders, for the other commands.
 
-Encoders are files of `jaxsim convert` or `jaxsim rooms`. By default each gets the preprocessing
-it was trained with:
+Encoders are files of `jaxsim convert` or `jaxsim rooms`, or with --encoder rooms the shipped ones. By default
+each gets the preprocessing it was trained with:
   ResNet-50 of torchvision   imagenet: short side of 256 pixels, center crop of 224, ImageNet mean and deviation
   networks of Taskonomy      center square of 256 pixels in [-1, 1]; by the encoder's name, which must be that of
                              its task, also low saturation, lightness only, or the center hidden
@@ -14,12 +14,13 @@ Writes the folder DIR, complete or not at all:
   image_ids.npy, features.json   the image of each row; how the features were made
 Unfinished features are in DIR.part. After an error, Ctrl-C or a kill, run the same command again to continue;
 an unreadable picture may be repaired or removed first, and --skip-damaged names all of them and goes on without.
-Links to folders are followed; files that are no pictures are counted and named. Photographs in a plain
-folder are turned upright as their EXIF orientation says; pictures of datasets stay as their labels are.
+Links to folders are followed; files whose suffixes Pillow does not read are counted and named. Photographs in
+a plain folder are turned upright as their EXIF orientation says; pictures of datasets stay as their labels are.
 Transparency is dropped, gray is repeated, CMYK becomes RGB; animations and pictures of 16 bits are refused.
 Memory use does not grow with the number of pictures.
 
 Examples:
+  jaxsim features pictures --encoder rooms --out features
   jaxsim features pictures --encoder depth.safetensors --encoder normals.safetensors --out features
   jaxsim features VOC2012 --split val --encoder resnet50.safetensors --layer "block*" --out voc
   jaxsim features nyu_depth_v2_labeled.mat --encoder resnet50.safetensors --pool --out features
@@ -35,13 +36,14 @@ from jaxsim import extras
 from jaxsim.cli.arguments import add_output, count
 from jaxsim.cli.inputs import read_encoders
 from jaxsim.cli.output import emit, note, progress, table
+from jaxsim.io.files import counted
 
 
 def add_arguments(command: ArgumentParser) -> None:
     """Add the arguments of the command."""
     text = "folder of pictures or of a dataset; for nyu also the .mat file"
     command.add_argument("images", metavar="IMAGES", help=text)
-    text = "safetensors file with one or more encoders; repeatable"
+    text = "safetensors file with one or more encoders, or rooms for the twenty shipped encoders; repeatable"
     command.add_argument("--encoder", metavar="FILE", action="append", required=True, help=text)
     text = "layer to extract; * matches any text; repeatable; default: the last layer of each encoder"
     command.add_argument("--layer", metavar="NAME", action="append", help=text)
@@ -69,7 +71,7 @@ def run(arguments: Namespace) -> None:
         from jaxsim.vision.extraction.storage import MARK, part_of
     pictures = _pictures(arguments)
     encoders, preprocessing = _encoders(arguments)
-    note(arguments, f"{len(pictures)} pictures ({pictures.layout}); {len(encoders)} encoders")
+    note(arguments, f"{counted(len(pictures), 'picture')} ({pictures.layout}); {counted(len(encoders), 'encoder')}")
     try:
         out = extraction.extract(
             pictures,

@@ -12,6 +12,8 @@ from jaxsim import extras, io, measures, results
 from jaxsim.cli.arguments import refuse
 from jaxsim.cli.output import note
 from jaxsim.evaluation import load_truth
+from jaxsim.inputs import unfold_map
+from jaxsim.io.files import repeated
 from jaxsim.results import Affinity
 from jaxsim.results.matrices import image_count
 
@@ -29,12 +31,15 @@ def read_measures(arguments: Namespace, *, maps: bool = False) -> dict[str, Any]
         ValueError: an unknown name, or one given twice.
     """
     chosen: dict[str, Any] = {}
+    comparators = measures.PARTS["compare"] if maps else {}
     for name in arguments.measure or arguments.default_measures:
         label = name.strip().lower().replace("_", "-")
         if label in chosen:
             raise ValueError(f"--measure {label} is given twice.")
-        comparators = measures.PARTS["compare"] if maps else {}
         chosen[label] = comparators.get(label) or measures.by_name(label)
+    if len({label in comparators for label in chosen}) > 1:
+        some = [next(label for label in chosen if (label in comparators) is kind) for kind in (True, False)]
+        raise ValueError(f"--measure {some[0]} compares ready-made maps, and {some[1]} features; give one kind a call.")
     return chosen
 
 
@@ -86,7 +91,8 @@ def read_sets(arguments: Namespace, paths: Sequence[str], against: Sequence[str]
     if arguments.per_image:
         refuse(arguments, "with --per-image", "stack")
     found = _read_set(arguments, paths, maps, arguments.ids)
-    others = _read_set(arguments, against, maps) if against else (None, None)
+    each = not maps and (len(_listed(paths)) > 1 or Path(_listed(paths)[0]).is_dir())  # so an array alone is too
+    others = _read_set(arguments, against, maps, each=each) if against else (None, None)
     arrays = [*found[0].values(), *(others[0] or {}).values()]
     if not any(map(_may_be_stack, [*_listed(paths), *_listed(against or ())])):
         refuse(arguments, "without an npy file or a tensor of PyTorch", "stack")
@@ -106,14 +112,17 @@ def _may_be_stack(path: str) -> bool:
 
 
 def _read_set(
-    arguments: Namespace, paths: Sequence[str], maps: bool, ids: str | None = None
+    arguments: Namespace, paths: Sequence[str], maps: bool, ids: str | None = None, each: bool = False
 ) -> tuple[dict[str, np.ndarray], Any]:
     """Features by name, in float64 if asked for, and their image ids if the files or --ids give any.
 
-    Prints how they were read.
+    Prints how they were read. With `each`, every array is one network unless --stack says otherwise.
     """
     paths = _listed(paths)
-    features, own = io.read_features(paths, stack=arguments.stack, per_image=arguments.per_image)
+    stack = False if each and arguments.stack is None else arguments.stack
+    features, own = io.read_features(paths, stack=stack, per_image=arguments.per_image)
+    if maps:
+        features, own = _each_map(features, own)
     note(arguments, f"{', '.join(paths)}: {_describe(features, maps)}")
     if len(paths) > 1:
         for name, x in list(features.items())[:ROWS]:
@@ -127,8 +136,24 @@ def _read_set(
     return features, own if ids is None else read_ids(ids)
 
 
+def _each_map(features: dict[str, np.ndarray], ids: Any) -> tuple[dict[str, np.ndarray], Any]:
+    """Maps by name, with those of a stack taken apart, and their ids."""
+    arrays = list(features.values())
+    if list(features) == [f"network_{k}" for k in range(len(arrays))] and {x.shape[:-1] for x in arrays} == {
+        (len(arrays),)
+    }:
+        features = unfold_map("network", np.stack(arrays))  # read along an axis of images
+        features = {name.replace("/", "_"): x for name, x in features.items()}
+    each = {name: unfold_map(name, x) for name, x in features.items()}
+    if isinstance(ids, dict):
+        ids = {new: ids[name] for name, found in each.items() for new in found}
+    if twice := repeated([name for found in each.values() for name in found]):
+        raise ValueError(f"two maps have the name {twice[0]!r}, one of them in a stack; rename one.")
+    return {new: x for found in each.values() for new, x in found.items()}, ids
+
+
 def _describe(features: dict[str, np.ndarray], maps: bool) -> str:
-    if not maps:
+    if not maps or any(x.ndim > 2 or x.ndim == 2 and len(set(x.shape)) > 1 for x in features.values()):
         return io.describe_shapes(features)
     sizes = sorted({x.shape[-1] if x.ndim > 1 else image_count(x.size) or 0 for x in features.values()})
     return f"{len(features)} map{'s' * (len(features) != 1)} of {' or '.join(map(str, sizes))} images"
@@ -192,9 +217,11 @@ def read_record(path: str | Path, kind: str) -> Any:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} does not exist or is not a file.")
+    made = {"Affinity": "affinity", "Resamples": "bootstrap"}[kind]
+    if Path(path).suffix.lower() != ".npz":
+        raise ValueError(f"{path} is no npz file; give {kind.lower()}.npz of `jaxsim {made}`.")
     record = results.load(path)
     if type(record).__name__ != kind:
-        made = {"Affinity": "affinity", "Resamples": "bootstrap"}[kind]
         found = type(record).__name__
         raise ValueError(f"{path} has a record of the kind {found}, not {kind}; `jaxsim {made}` writes one.")
     return record
@@ -215,12 +242,20 @@ def read_resamples(path: str | Path, affinity: Affinity) -> Any:
 
 
 def converted(path: str, flag: str) -> str:
-    """A path that ends as a file of encoders does.
+    """A path that ends as a file of encoders does; of `BUILT_IN` that of the shipped encoders.
 
     Raises:
-        ValueError: it does not.
+        FileNotFoundError: the file does not exist.
+        ValueError: it ends otherwise.
     """
-    if Path(path).is_file() and Path(path).suffix != ".safetensors":
+    if path == BUILT_IN and not Path(path).exists():
+        from jaxsim.studies.rooms import encoders
+
+        return str(encoders.shipped_file())
+    if not Path(path).is_file():
+        text = f"{flag} {path} does not exist or is not a file"
+        raise FileNotFoundError(f"{text}; give a file of `jaxsim convert`, or {BUILT_IN}, the shipped encoders.")
+    if Path(path).suffix != ".safetensors":
         raise ValueError(f"{flag} {path} does not end in .safetensors; `jaxsim convert` makes a file of a checkpoint.")
     return path
 
@@ -234,8 +269,8 @@ def read_encoders(paths: Sequence[str], flag: str) -> dict[str, dict[str, Any]]:
     from jaxsim.vision import models
 
     files: dict[str, dict[str, Any]] = {}
-    for path in paths:
-        found = models.from_safetensors(converted(path, flag))
+    for path in [converted(one, flag) for one in paths]:
+        found = models.from_safetensors(path)
         twice = sorted(name for name in found if any(name in other for other in files.values()))
         if twice:
             text = f"{flag} {path} has an encoder {twice[0]!r}, and so does another file"

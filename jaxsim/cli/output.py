@@ -37,7 +37,7 @@ def staged(arguments: Any, names: Sequence[str], folder: Path | None = None) -> 
     """
     folder, what, names = folder or Path(arguments.out), f"--out {arguments.out}", in_formats(arguments, names)
     file_sets.clear(folder)
-    check(folder, names, arguments.overwrite)
+    check(folder, names, arguments.overwrite, what)
     arguments.written = False
     try:
         with file_sets.staged(folder, names, overwrite=arguments.overwrite) as new:
@@ -54,13 +54,13 @@ def staged(arguments: Any, names: Sequence[str], folder: Path | None = None) -> 
         raise
 
 
-def check(folder: Path, names: Sequence[str], overwrite: bool) -> Path:
+def check(folder: Path, names: Sequence[str], overwrite: bool, what: str | None = None) -> Path:
     """Refuse an output folder that is a file, cannot be written, or has one of the files already.
 
     Returns:
         The folder, or its nearest parent that exists.
     """
-    near = files.check(folder, f"--out {folder}")
+    near = files.check(folder, what or f"--out {folder}")
     there = [name for name in names if os.path.lexists(folder / name)]
     if there and not overwrite:
         raise FileExistsError(f"{folder / there[0]} already exists; give --overwrite to replace it.")

@@ -1,7 +1,8 @@
 """Cluster networks by their affinities into a tree.
 
 INPUT is features, as for `jaxsim affinity`, or a matrix: affinity.npz of `jaxsim affinity`, a matrix with
-names in csv, tsv, txt or npz (--key names its array), or a pickle released with Taskonomy.
+names in csv, tsv, txt or npz (--key names its array), or a pickle released with Taskonomy. Tables are read as
+features where there are several.
 
 Linkages (--linkage):
   average    average linkage on 1 - S; the default
@@ -21,6 +22,7 @@ Examples:
 """
 
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 from jaxsim import plotting, taxonomy
 from jaxsim.cli.affinity import score
@@ -34,7 +36,8 @@ FILES = ("taxonomy.npz", "taxonomy.txt", "taxonomy.png", "heatmap.png")
 
 def add_arguments(command: ArgumentParser) -> None:
     """Add the arguments of the command."""
-    command.add_argument("input", metavar="INPUT", help="features, or a matrix")
+    text = "features, in one or several files, or a matrix"
+    command.add_argument("input", metavar="INPUT", nargs="+", help=text)
     add_measures(command, "rsa", several=False)
     command.add_argument("--key", metavar="NAME", help="array of the matrix, if INPUT is an npz file of several")
     command.add_argument("--support", metavar="NPZ", help="resamples.npz of `jaxsim bootstrap`")
@@ -61,13 +64,14 @@ def run(arguments: Namespace) -> None:
         clusters = tree.clusters(arguments.clusters) if arguments.clusters else []
         lines = [f"cluster {i}: {', '.join(members)}" for i, members in enumerate(clusters, 1)]
         tree.save(out / "taxonomy.npz")
-        whole = [f"{tree.convention}; {tree.provenance.measure}", "", text, "", *lines, "", newick]
+        title = tree.table().title
+        whole = [title, "", text, "", *lines, "", newick]
         (out / "taxonomy.txt").write_text("\n".join(whole) + "\n", encoding="utf-8")
         save_figure(arguments, plotting.dendrogram(tree), out / "taxonomy.png")
         heatmap = plotting.affinity_heatmap(affinity, tree if affinity.square else None)
         save_figure(arguments, heatmap, out / "heatmap.png")
     values = {"tree": tree.to_json(), "order": [tree.names[i] for i in tree.order], "newick": newick}
-    report(arguments, "\n".join([text, "", *lines]), values | {"clusters": clusters}, FILES)
+    report(arguments, "\n".join([title, text, "", *lines]), values | {"clusters": clusters}, FILES)
 
 
 def _affinity(arguments: Namespace) -> Affinity:
@@ -76,14 +80,17 @@ def _affinity(arguments: Namespace) -> Affinity:
     Raises:
         ValueError: a measure is given for a matrix of scores.
     """
-    if not is_matrix(arguments.input, arguments.key):
-        refuse(arguments, "on features; it is for a matrix", "distance")
+    first, several = arguments.input[0], len(arguments.input) > 1
+    if (Path(first) / "affinity.npz").is_file():
+        raise ValueError(f"{first} is a folder of results; give {first}/affinity.npz.")
+    if several or not is_matrix(first, arguments.key):
+        refuse(arguments, "on features; it is for a matrix", "distance", *["key"] * several)
         label, measure = read_measure(arguments, maps=True)
-        return score(arguments, [arguments.input], {label: measure})[label]
+        return score(arguments, arguments.input, {label: measure})[label]
     if arguments.measure:
-        raise ValueError(f"{arguments.input} is already a matrix of scores; leave out --measure.")
+        raise ValueError(f"{first} is already a matrix of scores; leave out --measure.")
     how = ("ids", "align", "missing", "memory", "x64", "stack", "per_image", "channels")
-    refuse(arguments, f"on {arguments.input}, a matrix of scores; it is for features", *how)
-    found = read_affinity(arguments.input, arguments.key, distance=arguments.distance)
-    note(arguments, f"{arguments.input}: {describe_matrix(found)}")
+    refuse(arguments, f"on {first}, a matrix of scores; it is for features", *how)
+    found = read_affinity(first, arguments.key, distance=arguments.distance)
+    note(arguments, f"{first}: {describe_matrix(found)}")
     return found

@@ -166,7 +166,7 @@ def require_others(verb: str, x: Networks, y: Networks | None) -> None:
     """
     if y is None and len(x.names) < 2:
         text = f"{verb} compares networks with each other; there is only {''.join(x.names)!r}"
-        raise ValueError(f"{text}: give more, or those of the columns as against.")
+        raise ValueError(f"{text}: give more, or give others to compare it with (against).")
 
 
 def check(measures: Sequence[Measure], nets: Networks) -> None:

@@ -59,7 +59,7 @@ def _map_not_finite(measure, m):
     if missing := int(np.isnan(pairs).sum()):
         text = f"its map is NaN for {missing} of {pairs.size} pairs of images"
         can = declared(measure.compare, ComparatorCapabilities).embed_pairs is not None
-        return text + '; js.compare_maps(..., missing="pairwise") (--missing pairwise) leaves such pairs out' * can
+        return text + '; js.compare_maps(..., missing="pairwise") leaves such pairs out' * can
     if infinite := int(np.isinf(pairs).sum()):
         return f"its map is infinite for {infinite} of {pairs.size} pairs of images"
     if blank := int((~np.isfinite(diagonal)).sum()):

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from jaxsim.io import limits
-from jaxsim.io.arrays import map_npz, read_npy, texts
+from jaxsim.io.arrays import map_npz, naming, read_npy, texts
 from jaxsim.io.containers import read_hdf5, read_matlab, read_safetensors
+from jaxsim.io.files import parse_json
 from jaxsim.io.pickles import load_pickle
 from jaxsim.io.tables import read_table
 from jaxsim.io.torch_files import read_torch_arrays
@@ -294,6 +295,24 @@ def _npy(path: Path) -> dict[str, Any]:
     return {"": read_npy(path)}
 
 
+def _npz(path: Path) -> dict[str, Any]:
+    """The entries; of a record of maps, every map by name.
+
+    Raises:
+        ValueError: the file holds another record of jaxsim.
+    """
+    entries = map_npz(path)
+    if "record_json" not in entries:
+        return entries
+    with naming(path):
+        meta = parse_json(str(entries["record_json"]))
+        kind = meta["record"]
+        found = dict(zip(meta["names"], entries["values"], strict=True)) if kind == "Maps" else {}
+    if not found:
+        raise ValueError(f"{path} holds results of jaxsim (the record {kind}), not features.")
+    return found | ({"ids": np.asarray(meta["ids"])} if meta.get("ids") else {})
+
+
 def _table(path: Path) -> dict[str, Any]:
     values, ids = read_table(path)
     return {"": values} | ({} if ids is None else {"ids": np.asarray(ids)})
@@ -310,7 +329,7 @@ _STACKS = (".npy", *_TORCH)
 _SINGLE = (".npz", *_STACKS)
 _READERS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
     ".npy": _npy,
-    ".npz": map_npz,
+    ".npz": _npz,
     ".safetensors": read_safetensors,
     ".h5": read_hdf5,
     ".hdf5": read_hdf5,

@@ -316,6 +316,15 @@ def label(name: str, most: int = 60) -> str:
     return name if len(name) <= most else f"{name[: most - 1 - most // 2]}…{name[-(most // 2) :]}"
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "image"), counted(2, "image")
+    ('1 image', '2 images')
+    """
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def few(names: Sequence[str], shown: int = 3) -> str:
     """The first names, and how many more there are, for messages.
 

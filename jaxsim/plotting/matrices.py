@@ -152,7 +152,8 @@ def _title(scores: Affinity | Resamples) -> str:
     if scores.images is None:
         return ""
     fewest, most = int(np.min(np.asarray(scores.images))), int(np.max(np.asarray(scores.images)))
-    return f"{counts} networks, {most} images" if fewest == most else f"{counts} networks, {fewest} to {most} images"
+    counts += " maps" if measures.title_of(scores.provenance.measure).endswith("of maps") else " networks"
+    return f"{counts}, {most} images" if fewest == most else f"{counts}, {fewest} to {most} images"
 
 
 def _order(scores: Affinity | Resamples, tree: "Tree | None", order: Sequence[Any] | None) -> tuple[list[int], ...]:

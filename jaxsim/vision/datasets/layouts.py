@@ -38,11 +38,10 @@ def folder(root: str | Path) -> Dataset:
     found = sorted(name for name in files if name.lower().endswith(suffixes()))
     others = sorted(set(files) - set(found))
     if not found:
-        ends = ", ".join(suffixes())
-        raise ValueError(f"{root} has no pictures: none of its {len(files)} files ends in {ends}.")
+        raise ValueError(f"{root} has no pictures" + (f"; its files are {few(files)}." if files else "; it is empty."))
     if others:
-        text = f"{root}: left out {len(others)} of {len(files)} files, which are no pictures by suffix: {few(others)}."
-        warnings.warn(text, UserWarning, stacklevel=2)
+        text = f"{root}: left out {len(others)} of {len(files)} files, whose suffixes Pillow does not read"
+        warnings.warn(f"{text}: {few(others, 10)}.", UserWarning, stacklevel=2)
     stems = Counter(os.path.splitext(name)[0] for name in found)
     if twice := [name for name in found if stems[os.path.splitext(name)[0]] > 1]:
         text = f"{root}: {len(twice)} pictures share their names with others, but for the suffix, and are all read"

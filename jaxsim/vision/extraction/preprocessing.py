@@ -1,6 +1,7 @@
 """Preprocessing of pictures for each network: crop, colors, range and mask."""
 
 import dataclasses
+import difflib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -185,7 +186,9 @@ def named(name: str) -> Preprocessing:
     (0.1, 0.9)
     """
     if name not in NAMED:
-        raise ValueError(f"there is no preprocessing {name!r}; there are {', '.join(NAMED)}.")
+        near = ", ".join(difflib.get_close_matches(name, NAMED, 3))
+        hint = f"did you mean {near}?" if near else f"there are {', '.join(NAMED)}."
+        raise ValueError(f"there is no preprocessing {name!r}; {hint}")
     return NAMED[name]
 
 
