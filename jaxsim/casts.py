@@ -2,7 +2,8 @@
 
 Identity numbers, times and offsets lie so far from zero that float32 holds few digits of their differences, or none;
 and float64 reaches further than float32. Where a measure ignores a shift or a scale, the features are shifted or
-scaled before they are cast. Data that float32 holds well are cast as they are.
+scaled before they are cast. Data that float32 holds well are cast as they are. Floats of the type of scores are scaled
+too where they come near the ends of its range: devices take the smallest for zero, and sums of the largest overflow.
 """
 
 import functools
@@ -33,8 +34,8 @@ FEW = 8
 """Images that are looked at first."""
 SMALL = 4096
 """Entries of arrays that are looked at together."""
-TINY = 2.0**-100
-"""Size of the largest feature below which features are scaled."""
+TINY, HUGE = 2.0**-100, 2.0**100
+"""Sizes of the largest feature below and above which features are scaled."""
 
 
 class Freedom(NamedTuple):
@@ -43,11 +44,13 @@ class Freedom(NamedTuple):
     Attributes:
         shift: `NOTHING`, `NUMBER` or `ROW`.
         scale: whether the features may be multiplied by a positive number.
+        each: whether by one of its own each.
         weighs: whether a feature counts by its range, so that digits of a narrow one are no loss.
     """
 
     shift: int = NOTHING
     scale: bool = False
+    each: bool = False
     weighs: bool = False
 
 
@@ -62,13 +65,13 @@ def freedom(transform: Any, pairwise: Any, compare: Any) -> Freedom:
     elif t.ignores_number or (t.keeps_shift and p.ignores_number):
         shift = NUMBER
     scale = t.ignores_scale or (t.keeps_scale and p.keeps_scale and invariance >= SCALE)
-    return Freedom(shift, scale, t.keeps_scale and p.keeps_scale)
+    return Freedom(shift, scale, t.ignores_scale, t.keeps_scale and p.keeps_scale)
 
 
 def freedom_of_maps(compare: Any) -> Freedom:
     """Changes of ready-made maps that a comparator declares to ignore."""
     invariance = declared(compare, ComparatorCapabilities).invariance
-    return Freedom(NUMBER if invariance >= CONSTANT else NOTHING, invariance >= SCALE, True)
+    return Freedom(NUMBER if invariance >= CONSTANT else NOTHING, invariance >= SCALE, weighs=True)
 
 
 def score_type(dtype: Any) -> np.dtype:
@@ -106,9 +109,13 @@ def is_wide(x: Any) -> bool:
     return bits > target.bits if x.dtype.kind == "f" else bits > target.nmant + 1
 
 
+def _is_host_float(x):
+    return isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.size > 0
+
+
 def careful(arrays: Sequence[Any], *, are_maps: bool = False) -> tuple[int, ...]:
     """Places of the arrays that need care."""
-    places = [k for k, x in enumerate(arrays) if x.dtype != np.float32 and is_wide(x)]
+    places = [k for k, x in enumerate(arrays) if _is_host_float(x) or is_wide(x)]
     if places and not are_maps:
         alike: dict[Any, list[int]] = {}
         for k in places:
@@ -126,19 +133,28 @@ def _doubtful(arrays, places):
     target = np.finfo(score_type(x.dtype))
     with np.errstate(all="ignore"):
         if x.dtype.kind == "f":
-            largest, ranges = np.maximum(high, -low), np.ptp(x[:, :FEW].reshape(len(x), min(FEW, x.shape[1]), -1), 1)
-            near = (largest <= FAR * ranges.min(1)) & (largest >= TINY) & (largest <= target.max)
+            largest = np.maximum(high, -low)
+            near = (largest >= TINY) & (largest <= HUGE)
+            if is_wide(x):
+                ranges = np.ptp(x[:, :FEW].reshape(len(x), min(FEW, x.shape[1]), -1), 1)
+                near &= largest <= FAR * ranges.min(1)
         else:
             near = (high <= 2 ** (target.nmant + 1)) & (low >= -(2 ** (target.nmant + 1)))
     return [k for k, fine in zip(places, near.tolist(), strict=True) if not fine]
 
 
 def needs_care(x: Any, *, is_map: bool = False) -> bool:
-    """Whether the cast of an array depends on the measure: it lies far from zero, or beyond the range of its type."""
-    if not is_wide(x):
+    """Whether the cast of an array depends on the measure: it lies far from zero, or at the ends of its type's range.
+
+    So do features of float64 that are each too small for float32.
+    """
+    if not (_is_host_float(x) or is_wide(x)):
         return False
     with np.errstate(all="ignore"):
-        return bool(_beyond(x) or _far(_columns(x, is_map), FAR).size)
+        if _beyond(x) or not is_wide(x):
+            return bool(_beyond(x))
+        columns = _columns(x, is_map)
+        return bool(_far(columns, FAR).size or (x.dtype.kind == "f" and _odd(columns)[0].any()))
 
 
 def carried(x: np.ndarray, free: Freedom, *, is_map: bool = False) -> tuple[np.ndarray, str]:
@@ -152,11 +168,13 @@ def carried(x: np.ndarray, free: Freedom, *, is_map: bool = False) -> tuple[np.n
     dtype = score_type(x.dtype)
     with np.errstate(all="ignore"):
         x = _shifted(x, _columns(x, is_map), free.shift)
+        if free.each and x.dtype.kind == "f":
+            x = _leveled(x)
         beyond = _beyond(x)
         if beyond and free.scale:
             x, beyond = np.ldexp(x, -np.frexp(beyond)[1]), 0
         narrow = x.astype(dtype, copy=False)
-        if beyond and not TINY > beyond >= np.finfo(dtype).tiny:
+        if beyond and not np.finfo(dtype).tiny <= beyond <= np.finfo(dtype).max:
             return narrow, f"its numbers, up to {beyond:.3g}, are beyond the range of {dtype}; scale them first"
         return narrow, _lost(_columns(x, is_map), free.weighs, dtype) if free.shift != ROW else ""
 
@@ -167,14 +185,29 @@ def _columns(x, is_map):
 
 
 def _beyond(x):
-    """Largest magnitude, if the type of scores cannot hold it, or hardly; else 0."""
+    """Largest magnitude, if the type of scores cannot hold it, or hardly compute with it; else 0."""
     if x.dtype.kind != "f":
         return 0
     high, low = x.max(), x.min()
     if np.isnan(high):
         high, low = np.fmax.reduce(x, axis=None), np.fmin.reduce(x, axis=None)
     largest = max(high, -low)
-    return largest if 0 < largest < TINY or np.finfo(score_type(x.dtype)).max < largest < np.inf else 0
+    return largest if 0 < largest < TINY or HUGE < largest < np.inf else 0
+
+
+def _odd(columns):
+    """Which columns `(n, d)` are too small or too large as a whole, and the largest magnitude of each."""
+    largest = np.fmax.reduce(np.abs(columns))
+    return (largest > 0) & np.isfinite(largest) & ((largest < TINY) | (largest > HUGE)), largest
+
+
+def _leveled(x):
+    """Every such column times a power of two of its own."""
+    columns = x.reshape(len(x), -1)
+    odd, largest = _odd(columns)
+    if not odd.any():
+        return x
+    return np.where(odd, np.ldexp(columns, np.where(odd, -np.frexp(largest)[1], 0)), columns).reshape(x.shape)
 
 
 def _far(columns, ranges):

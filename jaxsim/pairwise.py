@@ -33,6 +33,9 @@ SHORTEST = 16
 LONGER = 4
 """Largest cancellation allowed, relative to the mean remainder."""
 
+LONE = 4
+"""Share 1 / LONE of the images: if fewer make up the variance, the mean lies far from the others, and is no center."""
+
 COPIES = 16
 """Largest rounding between two copies of an image, in eps times their squared lengths; 2 were measured."""
 
@@ -57,11 +60,12 @@ class _Geometry(NamedTuple):
         scale: power of two by which all below was divided, `()`.
         x: features `(n, d)`.
         where: real columns `(d,)`, or None.
-        products: `(n, n)` inner products of the features less their mean over the images; they differ from X X' by
-            terms a_i + a_j and keep its digits.
+        products: `(n, n)` inner products of the features less their center; they differ from X X' by terms a_i + a_j
+            and keep its digits.
         offset: a number near all features, `()`.
-        mean: mean over the images less the offset, `(d,)`.
-        along: inner product of every centered image with `mean`, `(n,)`.
+        center: mean over the images, or where few of them are far from all others one of these, less the offset,
+            `(d,)`.
+        along: inner product of every centered image with `center`, `(n,)`.
         level: sum of every centered image, `(n,)`.
         twin: `_fingerprint` of every image, `(n,)`.
     """
@@ -71,7 +75,7 @@ class _Geometry(NamedTuple):
     where: jax.Array | None
     products: jax.Array
     offset: jax.Array
-    mean: jax.Array
+    center: jax.Array
     along: jax.Array
     level: jax.Array
     twin: jax.Array
@@ -84,10 +88,14 @@ def _geometry(x, where):
     scale = jnp.maximum(power_of_two(jnp.max(spread)), power_of_two(jnp.max(jnp.abs(x[0]))) * 2.0**-40)
     x, centered = x / scale, centered / scale
     offset = masked_mean(x[0], 0, where)[0]
-    mean = jnp.mean(x - offset, 0)
-    mean = mean if where is None else jnp.where(where, mean, 0)
-    along, level = dot(centered, jnp.stack([mean, jnp.ones_like(mean)], 1)).T
-    return _Geometry(scale, x, where, gram(centered), offset, mean, along, level, _fingerprint(x))
+    size = jnp.sum(centered * centered, 1)
+    inner = x[jnp.argmin(size)]
+    lone = LONE * jnp.sum(size) ** 2 < size.size * jnp.sum(size**2)
+    centered = jnp.where(lone, x - inner, centered)
+    center = jnp.where(lone, inner - offset, jnp.mean(x - offset, 0))
+    center = center if where is None else jnp.where(where, center, 0)
+    along, level = dot(centered, jnp.stack([center, jnp.ones_like(center)], 1)).T
+    return _Geometry(scale, x, where, gram(centered), offset, center, along, level, _fingerprint(x))
 
 
 def _gap(g: _Geometry, count, rows_centered: bool):
@@ -98,15 +106,15 @@ def _gap(g: _Geometry, count, rows_centered: bool):
     would cost digits, and the angles are taken from a product of the unit vectors.
     """
     squared, own = _squared_distances(g.products, g.twin), jnp.diagonal(g.products)
-    sum_of_mean, apart = jnp.sum(g.mean), jnp.zeros_like(squared)
+    sum_of_center, apart = jnp.sum(g.center), jnp.zeros_like(squared)
     if rows_centered:
         apart = (g.level[:, None] - g.level[None, :]) ** 2 / count
         squared = jnp.maximum(squared - apart, 0)
-        growth = own - g.level**2 / count + 2 * (g.along - g.level * (sum_of_mean / count))
-        common = jnp.sum(remove_mean(g.mean, 0, g.where) ** 2)
+        growth = own - g.level**2 / count + 2 * (g.along - g.level * (sum_of_center / count))
+        common = jnp.sum(remove_mean(g.center, 0, g.where) ** 2)
     else:
         growth = own + 2 * (g.along + g.offset * g.level)
-        common = jnp.sum(g.mean**2) + g.offset * (2 * sum_of_mean + count * g.offset)
+        common = jnp.sum(g.center**2) + g.offset * (2 * sum_of_center + count * g.offset)
     size = growth + common
     largest, tiny = jnp.maximum(jnp.max(own), common), jnp.finfo(size.dtype).tiny / jnp.finfo(size.dtype).eps
     r = safe_sqrt(jnp.maximum(size, 0))

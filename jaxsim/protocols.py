@@ -75,7 +75,7 @@ class TransformCapabilities(NamedTuple):
         ignores_shift: whether adding the same row to all images leaves the result as it is.
         ignores_number: whether adding one number to all features does.
         keeps_scale: whether features times a positive number give the result times a positive number.
-        ignores_scale: whether features times a positive number give the same result.
+        ignores_scale: whether features times positive numbers, one for each feature, give the same result.
         padding_after: real columns `(d,)` of the result, from `where`.
         width: columns d of the result, from the shape `(..., c)` of one image.
     """

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import jaxsim as js
 from jaxsim import casts, compare, measures, pairwise, transforms
 from jaxsim.casts import NOTHING, NUMBER, ROW, Freedom
 
@@ -71,7 +72,7 @@ def test_what_float32_holds_is_cast_as_it_is(name):
         assert lost == ""
 
 
-def test_float32_is_not_looked_at():
+def test_float32_has_no_digits_to_lose():
     assert not casts.needs_care(np.float32(B + 1e9))
     assert not casts.needs_care("no array")
 
@@ -86,6 +87,27 @@ def test_a_scale_that_float32_does_not_reach_is_taken_away_exactly(power):
     assert (ratio == ratio[0, 0]).all()
     assert np.log2(ratio[0, 0]) % 1 == 0
     assert "beyond the range of float32" in casts.carried(x, Freedom(NOTHING))[1]
+
+
+@pytest.mark.parametrize("scale", [2.0**-128, 2.0**-110, 2.0**101, 2.0**124])
+@pytest.mark.parametrize("name", measures.NAMED)
+def test_float32_near_the_ends_of_its_range(name, scale):
+    """A device takes numbers below 1.2e-38 for zero, and sums of the largest overflow."""
+    x = (np.round(B * 2**8) / 2**8).astype(np.float32)  # short enough for subnormal numbers
+    want, found = (js.affinity({"a": a, "b": B}, name).values for a in (x, x * np.float32(scale)))
+    np.testing.assert_allclose(found, want, atol=2e-6)
+
+
+def test_float32_of_common_size_is_left_alone():
+    x = np.float32(B)
+    assert casts.careful([x, x * np.float32(1e20), np.zeros_like(x), x * np.float32(1e-35)]) == (3,)
+
+
+def test_features_each_too_small_for_float32_count_in_a_z_score():
+    x = B * 10.0 ** np.array([-60, -45, 0, 30, 45, 200])
+    want, found = (js.affinity({"a": a, "b": B[:, :3]}, "dds-cosine").values for a in (B, x))
+    np.testing.assert_allclose(found, want, atol=2e-6)
+    assert casts.needs_care(B * [1, 1, 1, 1, 1, 1e-60])
 
 
 def test_a_narrow_feature_is_a_loss_only_to_what_scales_every_feature():

@@ -443,3 +443,19 @@ def test_angles_do_not_depend_on_scale(name, scale):
 @pytest.mark.parametrize("name", ["cosine", "correlation"])
 def test_zero_features_have_no_angles(name):
     assert np.isnan(_jitted(name)(np.zeros((5, 7), np.float32))).all()
+
+
+@pytest.mark.parametrize("d", [1, 6])
+@pytest.mark.parametrize("longer", [1e2, 1e3, 1e4])
+@pytest.mark.parametrize("places", [[0], [3, 7]])
+def test_images_far_from_all_others_do_not_cost_these_their_digits(places, longer, d):
+    """The mean over the images lies far from most of them then."""
+    x = np.random.default_rng(8).normal(size=(30, d))
+    x[places] *= longer
+    x = x.astype(np.float32)
+    others = np.delete(np.arange(30), places)
+    want = o.euclidean(x)
+    found = np.asarray(_jitted("euclidean")(x), np.float64)
+    assert np.abs(found**2 - want**2)[np.ix_(others, others)].max() < 1e-5
+    assert np.allclose(found, want, rtol=1e-5, atol=1e-3)
+    assert np.allclose(_jitted("rbf")(x), o.rbf(x), atol=FLOAT32)

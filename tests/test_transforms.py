@@ -379,7 +379,8 @@ def test_declared_freedom(name):
     """What a transform declares to ignore or to keep, in the program that the other tests compile."""
     x, free = features(), own(name)
     row = np.arange(24, dtype="f").reshape(2, 3, 4) / 8
-    plain, moved, raised, scaled = (np.asarray(program("image")(y)[name]) for y in (x, x + row, x + 1, 4 * x))
+    inputs = x, x + row, x + 1, 4 * x, 2 ** (8 * row % 5) * x
+    plain, moved, raised, scaled, each = (np.asarray(program("image")(y)[name]) for y in inputs)
 
     def same(a, b):
         return np.allclose(a, b, rtol=1e-5, atol=1e-5)
@@ -389,4 +390,4 @@ def test_declared_freedom(name):
     assert same(moved - moved[:1], plain - plain[:1]) == (free.ignores_shift or free.keeps_shift)
     assert (same(raised - plain, (raised - plain)[0, 0]) and not free.ignores_shift) >= free.keeps_shift
     assert same(scaled, 4 * plain) == free.keeps_scale
-    assert same(scaled, plain) >= free.ignores_scale
+    assert (same(scaled, plain) and same(each, plain)) >= free.ignores_scale
