@@ -78,7 +78,8 @@ def tie_bounds(
     highest = _running(lax.cummin, jnp.minimum, jnp.where(ends, ordered, jnp.inf), reverse=True)
     first_of_two = starts & ~ends & jnp.concatenate([ends[1:], edge])
     two = first_of_two | jnp.concatenate([~edge, first_of_two[:-1]])
-    by_chance = ROUNDING * eps * jnp.asarray(p, ordered.dtype) ** 2
+    spread = unit / eps - jnp.where(jnp.isfinite(ordered[0]), ordered[0], -unit / eps)
+    by_chance = ROUNDING * (unit / spread) * jnp.asarray(p, ordered.dtype) ** 2
     has_ties = jnp.sum(~starts & jnp.isfinite(ordered)) > 1 + CHANCE * by_chance
     chain = highest - lowest > jnp.where(two & ~has_ties, OF_TWO, ROUNDING) * unit
     starts |= chain & jnp.concatenate([edge, ordered[1:] != ordered[:-1]])

@@ -35,13 +35,14 @@ def draws(kind, size=PAIRS):
         "rounded zeros": (rng.random(size) < 0.1) + 1e-7 * rng.integers(0, 2, size),
         "a chain": 1 + 3e-7 * np.arange(size),
         "pairs": 1 + 0.01 * (np.arange(size) // 2) + 3.6e-7 * (np.arange(size) % 2),
+        "an offset": 1000 + 0.1 * np.arange(size) - 0.0997 * (np.arange(size) == 1),
         "an outlier": np.where(np.arange(size) < size // 9, 1e7, rng.normal(size=size)),
     }[kind].astype(np.float32)
 
 
 KINDS = [
     *("distinct", "ties", "two values", "constant", "signed zeros", "huge and small", "infinities", "descending"),
-    *("rounded ties", "rounded zeros", "a chain", "an outlier", "pairs"),
+    *("rounded ties", "rounded zeros", "a chain", "an outlier", "an offset", "pairs"),
 ]
 
 
@@ -55,7 +56,8 @@ def merged(v):
     with np.errstate(invalid="ignore", over="ignore"):
         runs = np.split(u, 1 + np.flatnonzero(np.diff(u) > 4 * unit))
         close = sum(np.isfinite(run[1:]).sum() for run in runs)
-        of_two = 4 if close > 16 * 4 * eps * v.size**2 else 1
+        spread = unit / eps - (u[0] if np.isfinite(u[0]) else -unit / eps)
+        of_two = 4 if (close - 1) * spread > 16 * 4 * unit * v.size**2 else 1
         for run in runs:
             if not run[-1] - run[0] > (of_two if run.size == 2 else 4) * unit:
                 v = np.where((v >= run[0]) & (v <= run[-1]), run[0], v)
@@ -91,6 +93,7 @@ def test_ties_broken_by_rounding_are_mended_and_chains_and_outliers_keep_their_o
     assert [np.unique(average(draws(kind))).size for kind in ("rounded ties", "rounded zeros")] == [3, 2]
     np.testing.assert_array_equal(average(draws("a chain")), np.arange(PAIRS) + 1)
     assert np.unique(average(draws("an outlier"))).size == PAIRS - PAIRS // 9 + 1
+    assert np.unique(average(draws("an offset"))).size == PAIRS
     np.testing.assert_array_equal(average(draws("pairs")), np.arange(PAIRS) // 2 * 2 + 1.5)
 
 
