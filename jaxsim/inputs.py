@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import itertools
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from jax.core import Tracer
 
 from jaxsim import casts
 from jaxsim.io.features import may_be_one_network
-from jaxsim.io.files import counted, repeated
+from jaxsim.io.files import counted, repeated, warn
 from jaxsim.results import Maps
 from jaxsim.results.matrices import ONE_MAP, check_square, image_count, square_map
 
@@ -132,7 +131,7 @@ def _warn_of_stack(shape):
     if may_be_one_network(shape):
         text = f"an array of shape {tuple(shape)} was taken for {shape[0]} networks of {shape[1]} images"
         remedy = "give one network under its name, {name: array}, and several as a list of arrays"
-        warnings.warn(f"{text}; {remedy}.", UserWarning, stacklevel=4)
+        warn(f"{text}; {remedy}.")
 
 
 def _channels_last(names, arrays, channels):
@@ -306,25 +305,26 @@ def _labels(ids, names, shapes):
     return labels
 
 
-def same_images(*groups: Networks, align: bool = False) -> list[Networks]:
+def same_images(*groups: Any, align: bool = False) -> list[Any]:
     """All networks of all groups on the same images in the same order.
 
     Args:
-        groups: networks to be compared with each other.
+        groups: networks to be compared with each other; None stays None.
         align: reorder the rows by id and keep the images that all networks share.
 
     Raises:
         ValueError: ids differ or stand in another order and `align` is False; no image is shared; only some
             groups have ids; unlabeled groups differ in n.
     """
-    labeled = [g.ids is not None for g in groups]
+    given = [g for g in groups if g is not None]
+    labeled = [g.ids is not None for g in given]
     if any(labeled) and not all(labeled):
         raise ValueError("one set of networks has image ids and the other has none; give ids for both or neither.")
     if not all(labeled):
-        if len({g.images for g in groups}) > 1:
-            raise ValueError(f"the two sets of networks have {groups[0].images} and {groups[1].images} images.")
+        if len({g.images for g in given}) > 1:
+            raise ValueError(f"the two sets of networks have {given[0].images} and {given[1].images} images.")
         return list(groups)
-    pairs = [(n, own) for g in groups for n, own in zip(g.names, g.ids or (), strict=True)]
+    pairs = [(n, own) for g in given for n, own in zip(g.names, g.ids or (), strict=True)]
     (first, order), rest = pairs[0], pairs[1:]
     odd = next(((n, own) for n, own in rest if own != order), None)
     if odd is None:
@@ -339,8 +339,8 @@ def same_images(*groups: Networks, align: bool = False) -> list[Networks]:
         name = max(lost, key=lambda n: lost[n])
         others = f", and some of {counted(len(lost) - 1, 'other network')}" if len(lost) > 1 else ""
         text = f"align=True leaves out {counted(lost[name], 'image')} of network {name!r}{others}"
-        warnings.warn(f"{text}, which not all networks have; {len(keep)} are left.", UserWarning, stacklevel=4)
-    return [g.select(range(len(g.names)), keep) for g in groups]
+        warn(f"{text}, which not all networks have; {len(keep)} are left.")
+    return [g and g.select(range(len(g.names)), keep) for g in groups]
 
 
 def _difference(first, order, other, own):

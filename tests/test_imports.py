@@ -223,6 +223,11 @@ def test_only_the_command_line_configures_jax():
     assert list(settings_of(ast.parse("jax.config.update('jax_enable_x64', True)"))) == [1]
 
 
+def test_one_function_warns_so_that_every_warning_names_a_line_of_the_user():
+    warning = {str(p.relative_to(PACKAGE)) for p in FILES if "warnings.warn(" in p.read_text()}
+    assert warning == {"io/files.py"}
+
+
 def public_functions(package):
     """Functions that a package offers by name: its own and those it takes from its modules."""
     for name, value in vars(importlib.import_module(package)).items():

@@ -13,7 +13,6 @@ from jaxsim.engine.checks import (
     check,
     means_maps,
     undefined_networks,
-    warn_undefined,
 )
 from jaxsim.engine.memory import map_bytes, require_maps
 from jaxsim.engine.padding import buckets
@@ -67,7 +66,7 @@ def noise_ceiling(
     size = nets.dtype.itemsize
     require_maps(len(nets.names), 2 * map_bytes((measure,), nets.images, size), nets.images, size)
     found, bad = ceiling_call(measure, *buckets(nets.cast(measure.freedom), [measure]))
-    warn_undefined(undefined_networks(measure, nets, None, bad, bad)[1])
+    undefined_networks(measure, nets, None, bad, bad)
     return found
 
 

@@ -1,9 +1,7 @@
 """Checks at the door of the verbs, and warnings about networks without scores."""
 
 import functools
-import inspect
 import itertools
-import warnings
 from collections.abc import Container, Sequence
 from typing import Any
 
@@ -15,6 +13,7 @@ from jaxsim.casts import Freedom
 from jaxsim.engine import feature_space, reasons
 from jaxsim.engine.memory import refuse_many_pairs
 from jaxsim.inputs import Networks, traced
+from jaxsim.io.files import warn
 from jaxsim.measures import PARTS, Measure, by_name, name_of, of_maps, part_by_name
 from jaxsim.protocols import (
     ComparatorCapabilities,
@@ -96,61 +95,51 @@ def ids_against(against: Any, ids: Any, against_ids: Any) -> Any:
 
 def undefined_networks(
     measure: Measure, x: Networks, y: Networks | None, bad_x, bad_y, values: Any = None
-) -> tuple[dict[str, int], list[str]]:
-    """Networks without scores with the number of images to blame, and sentences on why; none while JAX is tracing.
+) -> dict[str, int]:
+    """Networks without scores, each warned of with its reason, and the number of images to blame.
+
+    None while JAX is tracing.
 
     Args:
-        measure: what they have no scores of.
+        measure: scored by which they have none.
         x: networks of the rows, as they were given.
         y: networks of the columns, or None for those of the rows.
         bad_x: `Embedded.undefined` of the rows.
         bad_y: the same of the columns; that of the rows if `y` is None.
         values: the scores `(S, T)`, to find pairs without one.
     """
-    found, said = {}, []
+    found: dict[str, int] = {}
     if traced(bad_x, bad_y):
-        return found, said
+        return found
     values = None if traced(values) else values
     bad_x, bad_y, values = jax.device_get((bad_x, None if y is None else bad_y, values))
     for nets, bad in ((x, bad_x),) if y is None else ((x, bad_x), (y, bad_y)):
         for k, count in enumerate(bad.tolist()):
+            name = nets.names[k]
             if count >= 0:
-                found[nets.names[k]] = count
-                said.append(
-                    f"network {nets.names[k]!r} has no {measure} scores (NaN): {reasons.why(measure, nets, k)}."
+                found[name] = count
+                warn(
+                    f"network {name!r} has no {measure} scores (NaN): {reasons.why(measure, nets, k)}.", UndefinedScores
                 )
             elif count == feature_space.LOST:
-                text = f"{nets.names[k]!r} has images much longer than others, and too many for maps"
-                warn(f"{text}: its linear scores lose digits.")
+                text = f"{name!r} has images much longer than others, and too many for maps"
+                warn(f"{text}: its linear scores lose digits.", RuntimeWarning)
         if nets.careful:
             warn_of_lost_digits(f"its {measure} scores", measure.freedom, nets, found)
     if values is not None and np.isnan(values).any():
         bad_y = bad_x if y is None else bad_y
         pairs = np.argwhere(np.isnan(values) & (bad_x < 0)[:, None] & (bad_y < 0))
         pairs = pairs if y else pairs[pairs[:, 0] <= pairs[:, 1]]
-        said += [reasons.of_pairs(measure, x.names, (y or x).names, pairs)] if len(pairs) else []
-    return found, said
+        if len(pairs):
+            warn(reasons.of_pairs(measure, x.names, (y or x).names, pairs), UndefinedScores)
+    return found
 
 
 def warn_of_lost_digits(what: str, free: Freedom, nets: Networks, but: Container[str] = ()) -> None:
     """Warn of networks, but for those without scores, whose cast loses digits that `what` may depend on."""
     for k in nets.careful:
         if nets.names[k] not in but and (words := reasons.lost(free, nets, k)):
-            warn(f"network {nets.names[k]!r} loses digits on which {what} may depend: {words}.")
-
-
-def warn(text: str, category: type[Warning] = RuntimeWarning) -> None:
-    """Warn at the line outside of jaxsim that led here."""
-    frame, level = inspect.currentframe(), 1
-    while frame and frame.f_globals.get("__name__", "").split(".")[0] == "jaxsim":
-        frame, level = frame.f_back, level + 1
-    warnings.warn(text, category, stacklevel=level)
-
-
-def warn_undefined(sentences: Sequence[str]) -> None:
-    """Warn on the host, at the line that called the public verb that calls this."""
-    for sentence in sentences:
-        warnings.warn(sentence, UndefinedScores, stacklevel=3)
+            warn(f"network {nets.names[k]!r} loses digits on which {what} may depend: {words}.", RuntimeWarning)
 
 
 def min_images(measure: Measure) -> int:
@@ -202,7 +191,7 @@ def _warn_of_channels(measures, nets):
     if nets.doubtful_channels and odd and minding:
         text = f"network {odd[0][0]!r} of shape {odd[0][1]} looks as if its channels came first, and {minding[0]}"
         remedy = 'takes them from the last axis; say channels="first", or channels="last" if they are there.'
-        warnings.warn(f"{text} {remedy}", UserWarning, stacklevel=4)
+        warn(f"{text} {remedy}")
 
 
 def _check_parts(measure, shape, name):

@@ -11,11 +11,11 @@ from jax import lax
 
 from jaxsim.compare import condensed
 from jaxsim.engine.program import automatic
-from jaxsim.inputs import Networks
-from jaxsim.io.files import few
+from jaxsim.inputs import Networks, traced
+from jaxsim.io.files import few, warn
 from jaxsim.measures import PARTS, Measure
 from jaxsim.protocols import ComparatorCapabilities, declared
-from jaxsim.results import Affinity
+from jaxsim.results import Affinity, UndefinedScores
 
 FEWEST = 3
 """Pairs of images that a score takes."""
@@ -47,7 +47,7 @@ def find(measures: Sequence[Measure], x: Networks, y: Networks | None) -> Gaps:
     Raises:
         TypeError: JAX is tracing the maps, or a map lacks pairs and a measure needs them all.
     """
-    if x.traced or (y is not None and y.traced):
+    if traced(x.arrays, y and y.arrays):
         raise TypeError(TRACED)
     rows = [_missing(m) for m in x.arrays]
     columns = rows if y is None else [_missing(m) for m in y.arrays]
@@ -118,10 +118,10 @@ def filled(found, shared, gaps: Gaps) -> list[tuple[Any, Any, Any]]:
     return made
 
 
-def say_shared(found: Affinity) -> list[str]:
-    """Sentences that name the pairs of maps without a score on the pairs of images that both have, and why."""
+def warn_of_unscored(found: Affinity) -> None:
+    """Name the pairs of maps without a score on the pairs of images that both have, and why."""
     if found.pairs is None:
-        return []
+        return
     bad = np.isnan(np.asarray(found.values)) & (found.pairs < found.images * (found.images - 1) // 2)
     explained = [name for name, _ in found.undefined]
     places = [
@@ -129,10 +129,9 @@ def say_shared(found: Affinity) -> list[str]:
         for s, t in np.argwhere(np.triu(bad) if found.square else bad)
         if found.names[s] not in explained and found.targets[t] not in explained
     ]
-    said = []
     reasons = (f"share fewer than {FEWEST} pairs of images", "are constant or infinite on the pairs that both have")
     for short, why in zip((True, False), reasons, strict=True):
         named = [f"{found.names[s]} - {found.targets[t]}" for s, t in places if (found.pairs[s, t] < FEWEST) == short]
         if named:
-            said.append(f"maps without a {found.provenance.measure} score (NaN), since they {why}: {few(named, 5)}.")
-    return said
+            text = f"maps without a {found.provenance.measure} score (NaN), since they {why}: {few(named, 5)}."
+            warn(text, UndefinedScores)

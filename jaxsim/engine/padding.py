@@ -86,6 +86,13 @@ def buckets(nets: Networks, measures: Sequence[Measure]) -> tuple[tuple[Bucket, 
     return made, _on_device(nets, np.argsort([*itertools.chain(*groups)]))
 
 
+def both_buckets(x: Networks, y: Networks | None, measures: Sequence[Measure]) -> tuple[Any, Any, Any, Any]:
+    """Buckets of the rows' and columns' networks, and the places of the networks in them."""
+    parts_x, rows = buckets(x, measures)
+    parts_y, columns = (None, rows) if y is None else buckets(y, measures)
+    return parts_x, parts_y, rows, columns
+
+
 def _on_device(nets, order):
     order = order.astype(np.int32)
     return order if nets.traced else jax.device_put(order)

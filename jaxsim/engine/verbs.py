@@ -19,13 +19,13 @@ from jaxsim.engine.checks import (
     require_others,
     undefined_networks,
     warn_of_lost_digits,
-    warn_undefined,
 )
-from jaxsim.engine.padding import buckets, by_freedom
+from jaxsim.engine.padding import both_buckets, buckets, by_freedom
 from jaxsim.engine.program import affinity_call, defined, maps_call
+from jaxsim.io.files import warn
 from jaxsim.measures import Measure
 from jaxsim.protocols import Comparator
-from jaxsim.results import Affinity, Maps, Provenance
+from jaxsim.results import Affinity, Maps, Provenance, UndefinedScores
 
 
 class MapOptions(TypedDict, total=False):
@@ -100,8 +100,7 @@ def affinity(
     against_ids = ids_against(against, ids, against_ids)
     y = None if against is None else inputs.networks(against, against_ids, "against", channels)
     require_others("affinity", x, y)
-    found, undefined = _run(measures, x, y, align, missing, memory)
-    warn_undefined(undefined)
+    found = _run(measures, x, y, align, missing, memory)
     return found if several else found[0]
 
 
@@ -170,24 +169,25 @@ def compare_maps(
     against_ids = ids_against(against, ids, against_ids)
     y = None if against is None else inputs.square_maps(against, against_ids)
     require_others("compare_maps", x, y)
-    found, undefined = _run(measures, x, y, align, missing, memory)
-    warn_undefined(undefined)
+    found = _run(measures, x, y, align, missing, memory)
     return found if several else found[0]
 
 
-def _run(measures, x, y, align, missing, memory) -> tuple[list[Affinity], list[str]]:
-    """Scores of each measure, and a sentence on every network without any."""
+def _run(measures, x, y, align, missing, memory) -> list[Affinity]:
+    """Scores of each measure."""
     if missing not in inputs.MISSING:
         raise ValueError(f"missing must be one of {', '.join(inputs.MISSING)}, not {missing!r}.")
     if align and missing == "pairwise" and x.ids is not None:
-        found, said = _pairwise(measures, x, y, memory)
+        found = _pairwise(measures, x, y, memory)
     else:
-        x, *rest = inputs.same_images(*([x] if y is None else [x, y]), align=align)
-        found, said = _scores(measures, x, rest[0] if rest else None, memory, missing == "pairwise")
-    return found, said + [sentence for one in found for sentence in gaps.say_shared(one)]
+        x, y = inputs.same_images(x, y, align=align)
+        found = _scores(measures, x, y, memory, missing == "pairwise")
+    for one in found:
+        gaps.warn_of_unscored(one)
+    return found
 
 
-def _scores(measures, x, y, memory, pairwise) -> tuple[list[Affinity], list[str]]:
+def _scores(measures, x, y, memory, pairwise) -> list[Affinity]:
     for nets in (x,) if y is None else (x, y):
         check(measures, nets)
     lost = gaps.find(measures, x, y) if pairwise and x.maps else None
@@ -198,25 +198,22 @@ def _scores(measures, x, y, memory, pairwise) -> tuple[list[Affinity], list[str]
     found = run(affinity_call)
     if lost and lost.exist:
         found = gaps.filled(found, run(gaps.shared_call), lost)
-    made, said = [], []
+    made = []
     for m, (values, bad_x, bad_y) in zip(measures, found, strict=True):
         images = np.full(values.shape, x.images)
         # of pairs of maps with gaps that have no score, `gaps` speaks
-        undefined, why = undefined_networks(m, x, y, bad_x, bad_y, None if lost and lost.exist else values)
-        said += why
-        targets = x.names if y is None else y.names
-        provenance, bad = Provenance.now(str(m), values), tuple(undefined.items())
-        pairs = lost and lost.pairs
-        made.append(Affinity(values, images, x.names, targets, provenance, bad, y is not None, pairs=pairs))
-    return made, said
+        undefined = undefined_networks(m, x, y, bad_x, bad_y, None if lost and lost.exist else values)
+        provenance, bad, pairs = Provenance.now(str(m), values), tuple(undefined.items()), lost and lost.pairs
+        made.append(Affinity(values, images, x.names, (y or x).names, provenance, bad, y is not None, pairs=pairs))
+    return made
 
 
 def _in_blocks(measures, x, y, memory, call):
     """Scores of all networks, block by block where their maps do not fit into the budget together."""
-    parts_x, parts_y, rows, columns = _device_inputs(measures, x, y)
+    parts_x, parts_y, rows, columns = both_buckets(x, y, measures)
     by_maps = tuple(m for m in measures if not feature_space.is_cheaper(m, parts_x, parts_y))
     count = len(x.names) + (0 if y is None else len(y.names))
-    tracing = x.traced or y is not None and y.traced
+    tracing = inputs.traced(x.arrays, y and y.arrays)
     if tracing and memory is not None:
         raise TypeError("memory divides the work into device calls, and inside jit there is one; leave it out.")
     in_blocks = bool(by_maps) and not tracing
@@ -227,7 +224,7 @@ def _in_blocks(measures, x, y, memory, call):
     grid = []
     for i, a in enumerate(cuts_x):
         others = cuts_x[i:] if cuts_y is None else cuts_y
-        grid.append([call(measures, *_device_inputs(measures, a, None if b is a else b)) for b in others])
+        grid.append([call(measures, *both_buckets(a, None if b is a else b, measures)) for b in others])
     found = []
     for k in range(len(measures)):
         bad_x = np.concatenate([row[0][k][1] for row in grid])
@@ -248,14 +245,7 @@ def _assemble(cells, symmetric):
     return jnp.block([[cells[i][j - i] if j >= i else cells[j][i - j].T for j in range(count)] for i in range(count)])
 
 
-def _device_inputs(measures, x, y):
-    """Buckets of the rows' and columns' networks, and the places of the networks in them."""
-    parts_x, rows = buckets(x, measures)
-    parts_y, columns = (None, rows) if y is None else buckets(y, measures)
-    return parts_x, parts_y, rows, columns
-
-
-def _pairwise(measures, x, y, memory) -> tuple[list[Affinity], list[str]]:
+def _pairwise(measures, x, y, memory) -> list[Affinity]:
     """Every pair on the images that both have; pairs with the same images are computed together."""
     columns = x if y is None else y
     if columns.ids is None:
@@ -263,21 +253,19 @@ def _pairwise(measures, x, y, memory) -> tuple[list[Affinity], list[str]]:
     shape = (len(x.names), len(columns.names))
     values = [np.full(shape, np.nan, np.float64) for _ in measures]
     images, numbers, undefined = np.zeros(shape, int), np.zeros(shape, int), [{} for _ in measures]
-    least, said = max(min_images(m) for m in measures), []
+    least = max(min_images(m) for m in measures)
     for shared, pairs in _pairs_by_images(x, columns, y is None).items():
         rows, cols = (sorted({p[k] for p in pairs}) for k in (0, 1))
         places = tuple(np.transpose(pairs))
         images[places] = len(shared)
         if len(shared) < least:
             a, b = x.names[pairs[0][0]], columns.names[pairs[0][1]]
-            said.append(
-                f"networks {a!r} and {b!r} share {len(shared)} images, and it takes {least}: their scores are NaN."
-            )
+            text = f"networks {a!r} and {b!r} share {len(shared)} images, and it takes {least}: their scores are NaN."
+            warn(text, UndefinedScores)
             continue
-        found, more = _scores(measures, x.select(rows, shared), columns.select(cols, shared), memory, True)
+        found = _scores(measures, x.select(rows, shared), columns.select(cols, shared), memory, True)
         if inputs.traced(found):
             raise TypeError(gaps.TRACED)
-        said += [sentence for sentence in more if sentence not in said]
         own = np.searchsorted(rows, places[0]), np.searchsorted(cols, places[1])
         for k, one in enumerate(found):
             values[k][places] = np.asarray(one.values)[own]
@@ -288,7 +276,7 @@ def _pairwise(measures, x, y, memory) -> tuple[list[Affinity], list[str]]:
             matrix[:] = np.triu(matrix) + np.triu(matrix, 1).T
     records = zip(measures, values, undefined, strict=True)
     pairs = numbers if x.maps else None
-    return [_pairwise_record(m, v, images, pairs, x, columns, u) for m, v, u in records], said
+    return [_pairwise_record(m, v, images, pairs, x, columns, u) for m, v, u in records]
 
 
 def _pairs_by_images(x, columns, square):

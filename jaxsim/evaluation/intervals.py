@@ -1,7 +1,6 @@
 """Intervals for the agreement with transfer: over images, over targets, over both."""
 
 import functools
-import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -10,6 +9,7 @@ import numpy as np
 from jaxsim import statistics
 from jaxsim.evaluation.prediction import Correlation, pearson, spearman
 from jaxsim.evaluation.truth import align, as_affinity, warn_undefined
+from jaxsim.io.files import warn
 from jaxsim.protocols import SchemeCapabilities, declared
 from jaxsim.results import Affinity, Provenance, Resamples, Saved, record
 from jaxsim.results.tables import Table, number
@@ -210,7 +210,7 @@ def _usable(resamples, truth, diagonal, subset):
     defined = [fine for _, _, fine in both.pairs(both.used(diagonal))]
     if not any(defined):
         raise ValueError(f"the correlation is undefined for all {len(both.targets)} targets.")
-    notes = warn_undefined(both.targets, defined, stacklevel=4)
+    notes = warn_undefined(both.targets, defined)
     used = both.used(diagonal) & np.array(defined)
     values = np.asarray(resamples.values)[:, both.rows][:, :, both.columns]
     finite = np.isfinite(values[:, used]).all(axis=1)
@@ -218,5 +218,5 @@ def _usable(resamples, truth, diagonal, subset):
         raise ValueError(f"none of the {len(values)} resamples is free of NaN.")
     if not finite.all():
         notes += (f"{int(np.sum(~finite))} of {len(values)} resamples hold NaN and are left out.",)
-        warnings.warn(notes[-1], RuntimeWarning, stacklevel=3)
+        warn(notes[-1], RuntimeWarning)
     return both, used, values[finite], notes

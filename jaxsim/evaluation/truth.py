@@ -1,12 +1,12 @@
 """Measured transfer as a labeled matrix, and its alignment with a prediction by name."""
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from jaxsim import io
+from jaxsim.io.files import warn
 from jaxsim.results import Affinity, on_host
 
 if TYPE_CHECKING:
@@ -107,13 +107,12 @@ def rising(affinity: Affinity) -> np.ndarray:
     return -values if affinity.distance else values
 
 
-def warn_of_distances(affinity: Affinity, falls: float | None = None, stacklevel: int = 3) -> None:
+def warn_of_distances(affinity: Affinity, falls: float | None = None) -> None:
     """Warn of a matrix that holds distances although nobody said so.
 
     Args:
         affinity: the matrix.
         falls: mean correlation with the truth, where that is clearly negative.
-        stacklevel: as for `warnings.warn`.
     """
     values = rising(affinity)
     smallest = False
@@ -126,7 +125,7 @@ def warn_of_distances(affinity: Affinity, falls: float | None = None, stacklevel
     held, flag = ("similarities", False) if affinity.distance else ("distances", True)
     remedy = f"if it holds {held}, give js.Affinity.from_array(..., distance={flag})"
     text = f"the affinity ({affinity.provenance.measure}) {why}; {remedy}."
-    warnings.warn(text, RuntimeWarning, stacklevel=stacklevel)
+    warn(text, RuntimeWarning)
 
 
 def align(affinity: Affinity, truth: Affinity, *, subset: bool) -> Aligned:
@@ -156,11 +155,11 @@ def _shared(kind, mine, truth, theirs, subset) -> tuple[str, ...]:
     return tuple(n for n in mine if n in known)
 
 
-def warn_undefined(targets: tuple[str, ...], defined: list[bool], stacklevel: int = 3) -> tuple[str, ...]:
+def warn_undefined(targets: tuple[str, ...], defined: list[bool]) -> tuple[str, ...]:
     """Warn of targets whose correlation is undefined, and return the warning as a note."""
     lost = [t for t, fine in zip(targets, defined, strict=True) if not fine]
     if not lost:
         return ()
     note = f"The correlation is undefined for {len(lost)} of {len(targets)} targets: {', '.join(lost)}."
-    warnings.warn(note, RuntimeWarning, stacklevel=stacklevel)
+    warn(note, RuntimeWarning)
     return (note,)

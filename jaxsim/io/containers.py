@@ -1,7 +1,6 @@
 """Reading safetensors, HDF5 and MATLAB: arrays by name, memory-mapped where their bytes lie in the file as they are."""
 
 import math
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from jaxsim import extras
 from jaxsim.io import limits, matlab_elements
 from jaxsim.io.arrays import naming
-from jaxsim.io.files import few, parse_json
+from jaxsim.io.files import few, parse_json, warn
 
 _SAFETENSORS = {
     "BOOL": "?",
@@ -121,7 +120,7 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
         file.visititems(visit)
     if links:
         text = f"{path}: {few(links)} left out; links to other places are not followed."
-        warnings.warn(text, UserWarning, stacklevel=5)
+        warn(text)
     return found
 
 
@@ -321,7 +320,7 @@ def _name_the_rest(name: str, structs: np.ndarray) -> None:
         rest = [field for field in names if field != "RDM" and not _is_text(first[field])]
         if rest:
             text = f"of the MATLAB struct {name!r} the field RDM is read; left out: {', '.join(rest)}."
-            warnings.warn(text, UserWarning, stacklevel=7)
+            warn(text)
 
 
 def _is_text(values: Any) -> bool:

@@ -1,6 +1,5 @@
 """Reading features of many networks, with the labels of their images, from files and folders."""
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 from jaxsim.io import limits
 from jaxsim.io.arrays import map_npz, naming, read_npy, texts
 from jaxsim.io.containers import read_hdf5, read_matlab, read_safetensors
-from jaxsim.io.files import parse_json
+from jaxsim.io.files import parse_json, warn
 from jaxsim.io.pickles import load_pickle
 from jaxsim.io.tables import read_table
 from jaxsim.io.torch_files import read_torch_arrays
@@ -133,7 +132,7 @@ def _warn_of_few_images(features: Mapping[str, np.ndarray], paths: list[Path], p
     if len({x.ndim for x in features.values()}) > 1 and len({len(x) for x in features.values() if x.ndim}) > 1:
         remedy = "; if it holds weights, make features of pictures with them (jaxsim convert, jaxsim features)"
     text = f"{where} was read as {len(features)} networks of {fewest} images, which is fewer images than networks"
-    warnings.warn(f"{text}{remedy}.", UserWarning, stacklevel=3)
+    warn(f"{text}{remedy}.")
 
 
 def _join(read: Mapping[Path, tuple[dict[str, np.ndarray], Ids]]) -> tuple[dict[str, np.ndarray], Ids]:
@@ -252,7 +251,7 @@ def _feature_files(folder: Path, suffixes: tuple[str, ...], allowed: Sequence[Pa
     if found and passed:
         names = ", ".join(sorted(file.name for file in passed)[:5]) + (" and others" if len(passed) > 5 else "")
         text = f"{folder}: {names} not read as features; give the files by name if they should be."
-        warnings.warn(text, UserWarning, stacklevel=2)
+        warn(text)
     return found
 
 
@@ -384,7 +383,7 @@ def _unstack(path: Path, array: np.ndarray, stack: bool | None) -> dict[str, np.
         networks, images, *_ = array.shape
         read = f"{path} has shape {array.shape} and was read as {networks} networks of {images} images"
         text = f"{read}; if it holds one network of {networks} images, pass stack=False, otherwise stack=True."
-        warnings.warn(text, UserWarning, stacklevel=4)
+        warn(text)
     return {f"network_{i}": array[i] for i in range(len(array))}
 
 
@@ -413,7 +412,7 @@ def _leave_out(path: Path, arrays: dict[str, np.ndarray]) -> None:
         for key in odd:
             del arrays[key]
         names = ", ".join(odd[:5]) + (f" and {len(odd) - 5} others" if len(odd) > 5 else "")
-        warnings.warn(f"{path}: {names} left out; these are text, labels or single numbers.", UserWarning, stacklevel=4)
+        warn(f"{path}: {names} left out; these are text, labels or single numbers.")
 
 
 def _nearest(name: str, ids: Mapping[str, ImageIds]) -> ImageIds | None:
@@ -451,7 +450,7 @@ def _combine(path: Path | str, names: list[str], own: Mapping[str, ImageIds], sh
         return shared
     if shared is not None and all(name in own and own[name] != shared for name in names):
         text = f"{path} holds image ids of its own, so those of image_ids.npy or image_ids.txt are not used."
-        warnings.warn(text, UserWarning, stacklevel=4)
+        warn(text)
     ids = {name: found for name in names if (found := own.get(name, shared)) is not None}
     without = [name for name in names if name not in ids]
     if without:

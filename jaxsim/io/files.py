@@ -5,6 +5,7 @@ An output is written under a hidden temporary name beside its place, reaches the
 
 import contextlib
 import glob
+import inspect
 import json
 import math
 import os
@@ -13,6 +14,7 @@ import shutil
 import signal
 import stat
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -367,3 +369,11 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def warn(text: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line outside of jaxsim that led here."""
+    frame, level = inspect.currentframe(), 1
+    while frame and frame.f_globals.get("__name__", "").split(".")[0] in ("jaxsim", "contextlib"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)

@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import textwrap
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ import numpy as np
 
 from jaxsim.io import files
 from jaxsim.io.arrays import read_npz, write_npz
+from jaxsim.io.files import warn
 
 try:
     import fcntl
@@ -315,7 +315,7 @@ class Blocks:
             if (record["name"], record["settings"]) != (name, self._own):
                 raise Damaged(f"{path} is damaged: it is a block of another name or other settings.")
         except Damaged as error:
-            warnings.warn(f"{error} It is computed again.", RuntimeWarning, stacklevel=3)
+            warn(f"{error} It is computed again.", RuntimeWarning)
             return None
         return arrays
 

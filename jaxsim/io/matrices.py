@@ -1,7 +1,6 @@
 """Matrices of sources by targets with their names: transfer ground truth in, labeled CSV out."""
 
 import csv
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxsim.io.arrays import naming, read_npz, texts
-from jaxsim.io.files import parse_json, printable, repeated, write_text
+from jaxsim.io.files import parse_json, printable, repeated, warn, write_text
 from jaxsim.io.pickles import load_pickle
 from jaxsim.io.tables import read_rows
 
@@ -148,7 +147,7 @@ def _from_pickle(path: Path) -> Named:
         raise ValueError(f"{path} holds keys with several sources only, none of the form 'source__target'.")
     if more := len(table) - len(scores):
         text = f"{path}: left out {more} of {len(table)} scores, which are of several sources together."
-        warnings.warn(text, UserWarning, stacklevel=5)
+        warn(text)
     names, targets = (_task_order({pair[axis] for pair in scores}) for axis in (0, 1))
     return np.array([[scores.get((s, t), np.nan) for t in targets] for s in names]), names, targets
 

@@ -2,13 +2,13 @@
 
 import csv
 import re
-import warnings
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
 
 from jaxsim.io.arrays import naming
+from jaxsim.io.files import warn
 
 _ID_COLUMNS = ("", "id", "ids", "image", "images", "image_id", "image_ids", "index", "name", "file", "filename")
 _ID_COLUMNS += ("stimulus", "stimuli", "unnamed: 0")
@@ -129,4 +129,4 @@ def _warn_of_counts(path: Path, rows: list[list[str]]) -> None:
     first = [_number(row[0]) for row in rows]
     if first in ([*range(len(rows))], [*range(1, len(rows) + 1)]):
         text = f"{path}: the first column counts the rows and is read as a feature; name it id, or leave it out."
-        warnings.warn(text, UserWarning, stacklevel=5)
+        warn(text)

@@ -1,6 +1,5 @@
 """The public verb: scores of all networks on the full sample and on B resamples of the images."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, Unpack, overload
 
@@ -19,15 +18,14 @@ from jaxsim.engine.checks import (
     min_images,
     require_others,
     undefined_networks,
-    warn_undefined,
 )
 from jaxsim.engine.memory import budget_of, map_bytes, require_maps
-from jaxsim.engine.padding import buckets, by_freedom
-from jaxsim.io.files import few
+from jaxsim.engine.padding import both_buckets, by_freedom
+from jaxsim.io.files import few, warn
 from jaxsim.measures import Measure
 from jaxsim.protocols import Comparator, ComparatorCapabilities, Draws, Scheme, SchemeCapabilities, declared
 from jaxsim.resampling.program import FORMS, Source, prepare_call, resampled_call, whole_call, without_estimate
-from jaxsim.results import FewResamples, Provenance, Resamples
+from jaxsim.results import FewResamples, Provenance, Resamples, UndefinedScores
 from jaxsim.statistics.checks import as_key
 
 WEIGHTINGS_AT_ONCE = 8
@@ -111,15 +109,14 @@ def resample(
     ((50, 3, 3), (2, 3, 3))
     """
     x, y, measures, several = _read(features, against, ids, ids_against(against, ids, against_ids), measure, channels)
-    x, *rest = inputs.same_images(*([x] if y is None else [x, y]), align=align)
-    y = rest[0] if rest else None
+    x, y = inputs.same_images(x, y, align=align)
     require_others("resample", x, y)
-    for nets in (x, *rest):
+    for nets in (x,) if y is None else (x, y):
         check(measures, nets)
     scheme = _as_scheme(scheme)
     plan = scheme.plan(x.images, max(min_images(m) for m in measures), n_resamples)
     _check_form(measures, scheme, x, estimate)
-    source = _source(plan, key, inputs.traced(*(nets.arrays for nets in (x, *rest))))
+    source = _source(plan, key, inputs.traced(x.arrays, y and y.arrays))
     _warn_if_few(plan, scheme)
 
     def run(some, a, b):
@@ -127,17 +124,16 @@ def resample(
 
     made = []
     for m, (values, full, bad_x, bad_y) in zip(measures, by_freedom(measures, (x, y), run), strict=True):
-        undefined, why = undefined_networks(m, x, y, bad_x, bad_y, full if estimate else None)
-        warn_undefined(why)
+        undefined = undefined_networks(m, x, y, bad_x, bad_y, full if estimate else None)
         notes = () if scheme.draws is Draws.SUBSETS else (NOT_REFITTED,)
         provenance = Provenance.now(
             str(m), values, scheme=schemes.describe(scheme), key=_key_text(source.key), notes=notes
         )
-        targets, bad = (x if y is None else y).names, tuple(undefined.items())
+        targets, bad = (y or x).names, tuple(undefined.items())
         made.append(
             Resamples(values, full, x.names, targets, provenance, scheme.kind, x.images, plan.size, bad, y is not None)
         )
-        warn_undefined(_say_unscored(made[-1], m, estimate))
+        _warn_of_unscored(made[-1], m, estimate)
     return made if several else made[0]
 
 
@@ -145,18 +141,18 @@ def _warn_if_few(plan, scheme):
     need = declared(scheme, SchemeCapabilities).fewest
     if plan.given is None and plan.count < need:
         text = f"an interval of the scheme {scheme.kind} takes at least {need} resamples, not {plan.count}: it is NaN."
-        warnings.warn(text, FewResamples, stacklevel=3)
+        warn(text, FewResamples)
 
 
-def _say_unscored(found, measure, estimate) -> list[str]:
-    """A sentence on pairs of networks that have a score, but none in some resamples; none while JAX is tracing."""
+def _warn_of_unscored(found, measure, estimate):
+    """Warn of pairs of networks that have a score, but none in some resamples; not while JAX is tracing."""
     if inputs.traced(found.values):
-        return []
+        return
     lost, said = found.unscored(), np.isnan(jax.device_get(found.estimate)) & estimate
     named = (lost > 0) & ~said
     places = np.argwhere(np.triu(named, 1) if found.square else named)
     if not len(places):
-        return []
+        return
     fewest, most = min(lost[s, t] for s, t in places), max(lost[s, t] for s, t in places)
     number = most if fewest == most else f"{fewest} to {most}"
     pairs = few([f"{found.names[s]} - {found.targets[t]}" for s, t in places], 5)
@@ -166,7 +162,8 @@ def _say_unscored(found, measure, estimate) -> list[str]:
     )
     other = schemes.BayesianBootstrap.kind
     weighted = declared(measure.compare, ComparatorCapabilities).weighted is not None
-    return [f"{text}; the scheme {other} leaves no image out." if weighted and found.kind != other else f"{text}."]
+    remedy = f"; the scheme {other} leaves no image out" * (weighted and found.kind != other)
+    warn(f"{text}{remedy}.", UndefinedScores)
 
 
 def _read(features, against, ids, against_ids, measure, channels):
@@ -225,10 +222,8 @@ def _key_text(key):
 def _run(measures, x, y, scheme, source, plan, progress, memory, estimate):
     count = plan.count
     _require_maps(measures, x, y, x.images if estimate else plan.size)
-    parts_x, rows = buckets(x, measures)
-    parts_y, columns = (None, rows) if y is None else buckets(y, measures)
     at_once = _weightings_at_once(x, y, count, memory)
-    networks, tracing = (parts_x, parts_y, rows, columns), inputs.traced(parts_x, parts_y)
+    networks, tracing = both_buckets(x, y, measures), inputs.traced(x.arrays, y and y.arrays)
     if tracing and progress is not None:
         raise TypeError("progress is called between device calls, and there are none inside jit; leave it out.")
     if progress is None and estimate:
@@ -236,7 +231,7 @@ def _run(measures, x, y, scheme, source, plan, progress, memory, estimate):
     if estimate:
         ready = prepare_call(measures, *networks, scheme.draws)
     else:
-        ready = without_estimate(measures, len(x.names), len((x if y is None else y).names), x.dtype)
+        ready = without_estimate(measures, len(x.names), len((y or x).names), x.dtype)
     chunk = count if progress is None else max(at_once, count // 50 // at_once * at_once)
     chunks = []
     for first in range(0, count, chunk):

@@ -1,7 +1,6 @@
 """The record of resampled scores, with the inference that its scheme allows."""
 
 import dataclasses
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsim import schemes, statistics
+from jaxsim.io.files import warn
 from jaxsim.protocols import Scheme, SchemeCapabilities, declared
 from jaxsim.results import tables
 from jaxsim.results.matrices import Scores, wrong_labels
@@ -313,7 +313,7 @@ class Resamples(Scores):
         count, need = self.values.shape[0], statistics.resamples_needed(level, hypotheses)
         if count < need:
             text = f"{count} resamples cannot reject any of {hypotheses} hypotheses at {level}; it takes {need}."
-            warnings.warn(text, FewResamples, stacklevel=3)
+            warn(text, FewResamples)
 
     def _refuse_all_but_bootstraps(self, what):
         if not self.can.bootstraps:

@@ -1,7 +1,6 @@
 """Agreement of trees with each other, with groups, and with resamples."""
 
 import dataclasses
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ import jax
 import numpy as np
 
 from jaxsim.evaluation import pearson
+from jaxsim.io.files import warn
 from jaxsim.taxonomy.hierarchy import LINKAGES, Linkage, Tree, symmetrized
 
 
@@ -138,7 +138,7 @@ def branch_support(base: Tree, resamples: Any, *, linkage: Linkage | None = None
     notes = base.notes
     if not defined.all():
         notes += (f"{int(np.sum(~defined))} of {len(values)} resamples hold NaN and are left out of support",)
-        warnings.warn(notes[-1] + ".", RuntimeWarning, stacklevel=2)
+        warn(notes[-1] + ".", RuntimeWarning)
     values = symmetrized(values, True) if base.symmetrized else values
     clades = _clades(base.merges)
     counts = dict.fromkeys(clades, 0)

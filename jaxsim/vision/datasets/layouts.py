@@ -2,12 +2,11 @@
 
 import functools
 import os
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaxsim.io.files import few
+from jaxsim.io.files import few, warn
 from jaxsim.vision.datasets import nyuv2_layout, pascal_layouts, splits, taskonomy_layout
 from jaxsim.vision.datasets.image_files import picture, suffixes
 from jaxsim.vision.datasets.records import Dataset, Layout, every_fourth
@@ -41,11 +40,11 @@ def folder(root: str | Path) -> Dataset:
         raise ValueError(f"{root} has no pictures" + (f"; its files are {few(files)}." if files else "; it is empty."))
     if others:
         text = f"{root}: left out {len(others)} of {len(files)} files, whose suffixes Pillow does not read"
-        warnings.warn(f"{text}: {few(others, 10)}.", UserWarning, stacklevel=2)
+        warn(f"{text}: {few(others, 10)}.")
     stems = Counter(os.path.splitext(name)[0] for name in found)
     if twice := [name for name in found if stems[os.path.splitext(name)[0]] > 1]:
         text = f"{root}: {len(twice)} pictures share their names with others, but for the suffix, and are all read"
-        warnings.warn(f"{text}: {few(twice)}.", UserWarning, stacklevel=2)
+        warn(f"{text}: {few(twice)}.")
     return Dataset("folder", tuple(found), functools.partial(_upright, root), {})
 
 

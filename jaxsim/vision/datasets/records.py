@@ -3,7 +3,6 @@
 import dataclasses
 import difflib
 import functools
-import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxsim.io.files import few
+from jaxsim.io.files import few, warn
 
 HELD_OUT = 4
 """Every fourth picture or building is held out where no list of splits says which are."""
@@ -156,7 +155,7 @@ class Dataset:
             raise ValueError(f"none of the {len(self)} pictures can be read: {next(iter(damaged.values()))}")
         if damaged:
             text = f"left out {len(damaged)} of {len(self)} pictures, which cannot be read: {reasons}"
-            warnings.warn(text, UserWarning, stacklevel=2)
+            warn(text)
         return self.without(damaged)
 
     def _fault(self, index: int) -> str:

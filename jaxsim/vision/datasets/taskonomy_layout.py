@@ -3,12 +3,11 @@
 import functools
 import os
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxsim.io.files import few
+from jaxsim.io.files import few, warn
 from jaxsim.vision.datasets import image_files, splits
 from jaxsim.vision.datasets.records import HELD_OUT, Dataset, Label, Layout, Values, chosen, every_fourth
 from jaxsim.vision.datasets.taskonomy_encodings import CLASSES, DOMAINS
@@ -82,7 +81,7 @@ def taskonomy(
         _check_complete(root, places, kept)
     if others := [name for of in places.values() for place in of.values() for name in place.others]:
         text = f"{root}: left out {len(others)} files that are not named as Taskonomy's are: {few(others)}."
-        warnings.warn(text, UserWarning, stacklevel=2)
+        warn(text)
     ids = tuple(f"{b}/{stem}" for b in kept for stem in sorted(places["rgb"][b].stems, key=_order))
     if not ids:
         raise ValueError(f"{root} has no Taskonomy pictures in its rgb folders.")
@@ -186,7 +185,7 @@ def _check_complete(root: Path, places: Places, kept: Sequence[str]) -> None:
                 spare[domain] = spare.get(domain, 0) + len(there - shown)
     if spare:
         counts = ", ".join(f"{number} of {domain}" for domain, number in spare.items())
-        warnings.warn(f"{root}: left out files without a picture of rgb: {counts}.", UserWarning, stacklevel=3)
+        warn(f"{root}: left out files without a picture of rgb: {counts}.")
 
 
 def _complete(
@@ -207,7 +206,7 @@ def _complete(
     parts = [f"{len(lost)} of {len(asked)} buildings: {few(lost)}"] if lost else []
     parts += [f"{total - count} of {total} pictures of the others: {shown}"] if count < total else []
     if parts:
-        warnings.warn(f"{root}: left out {'; and '.join(parts)}.", UserWarning, stacklevel=3)
+        warn(f"{root}: left out {'; and '.join(parts)}.")
     cut = {
         domain: {b: one._replace(stems=whole[b]) for b, one in of_building.items()}
         for domain, of_building in places.items()

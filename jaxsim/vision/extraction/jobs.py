@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
+from jaxsim.io.files import warn
 from jaxsim.vision import datasets
 from jaxsim.vision.datasets import Batch, Dataset, Example
 from jaxsim.vision.extraction import forward, storage
@@ -270,7 +270,7 @@ def _warn_of_odd(values: Mapping[str, np.ndarray], told: set[str]) -> None:
         if file not in told and not np.isfinite(features).all():
             told.add(file)
             text = f"Features {file!r} have numbers that are not finite, of which no similarity can be computed."
-            warnings.warn(text, RuntimeWarning, stacklevel=3)
+            warn(text, RuntimeWarning)
 
 
 def _with_what_is_kept(error: Exception, store: storage.Store, out: str | Path, batch: int) -> Exception:

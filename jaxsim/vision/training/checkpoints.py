@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import re
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import jax
 import numpy as np
 
 from jaxsim.io import files, jobs
+from jaxsim.io.files import warn
 
 RECORD = "checksums.json"
 KEPT = 3
@@ -99,7 +99,7 @@ def restore(folder: Path, template_of: Any, run: dict[str, Any]) -> tuple[int, A
             reasons.append(str(error))
             continue
         for reason in reasons:
-            warnings.warn(f"{reason} Training resumes from step {checkpoint[0]}.", RuntimeWarning, stacklevel=4)
+            warn(f"{reason} Training resumes from step {checkpoint[0]}.", RuntimeWarning)
         return checkpoint
     if found:
         raise ValueError(f"no checkpoint in {folder} can be used; remove them to start anew. {' '.join(reasons)}")

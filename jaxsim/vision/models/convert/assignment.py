@@ -4,7 +4,6 @@ import collections
 import dataclasses
 import fnmatch
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxsim.io.files import few
+from jaxsim.io.files import few, warn
 from jaxsim.vision.models.convert.checkpoint_files import read_checkpoint
 from jaxsim.vision.models.convert.name_tables import NAMINGS, Naming
 from jaxsim.vision.models.resnet import NETWORKS, ResNet
@@ -213,7 +212,7 @@ def _filled(
     idle = [one for one in leave_out if not fnmatch.filter(rest, one)]
     if idle:
         text = f"{source}: leave_out (--leave-out) {', '.join(map(repr, idle))} matches no tensor that is left over."
-        warnings.warn(text, UserWarning, stacklevel=3)
+        warn(text)
     reasons = {key: _reason(key, place, leave_out) for key in rest}
     values = {name: tensors[key] for name, key in keys.items() if key in tensors}
     problems = {
@@ -284,7 +283,7 @@ def _chosen(
     )
     if len(rivals) > 1:
         text = f"{source} has {len(rivals)} sets of weights: {'; '.join(map(str, rivals))}. Read: {best}. Give another "
-        warnings.warn(f"{text}as entry or prefix (--entry, --prefix).", UserWarning, stacklevel=3)
+        warn(f"{text}as entry or prefix (--entry, --prefix).")
     return best
 
 
