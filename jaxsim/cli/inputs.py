@@ -13,7 +13,7 @@ from jaxsim.cli.arguments import refuse
 from jaxsim.cli.output import note
 from jaxsim.evaluation import load_truth
 from jaxsim.inputs import unfold_map
-from jaxsim.io.files import repeated
+from jaxsim.io.files import counted, repeated
 from jaxsim.results import Affinity
 from jaxsim.results.matrices import image_count
 
@@ -156,7 +156,7 @@ def _describe(features: dict[str, np.ndarray], maps: bool) -> str:
     if not maps or any(x.ndim > 2 or x.ndim == 2 and len(set(x.shape)) > 1 for x in features.values()):
         return io.describe_shapes(features)
     sizes = sorted({x.shape[-1] if x.ndim > 1 else image_count(x.size) or 0 for x in features.values()})
-    return f"{len(features)} map{'s' * (len(features) != 1)} of {' or '.join(map(str, sizes))} images"
+    return f"{counted(len(features), 'map')} of {' or '.join(map(str, sizes))} images"
 
 
 def _floating(x: np.ndarray) -> bool:

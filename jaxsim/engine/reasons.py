@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxsim import casts
 from jaxsim.inputs import Networks
+from jaxsim.io.files import few
 from jaxsim.measures import Measure, name_of
 from jaxsim.protocols import ComparatorCapabilities, PairwiseCapabilities, declared
 
@@ -41,10 +42,10 @@ def why(measure: Measure, nets: Networks, k: int) -> str:
 
 def of_pairs(measure: Measure, names: Sequence[str], targets: Sequence[str], pairs: np.ndarray) -> str:
     """A sentence on pairs `(k, 2)` of networks that have maps and no score."""
-    i, j = pairs[0]
     own = declared(measure.compare, ComparatorCapabilities).why_undefined_pair
-    who = f"networks {names[i]!r} and {targets[j]!r}{f' and {len(pairs) - 1} more' if len(pairs) > 1 else ''}"
-    return f"{who} have no {measure} score (NaN): {own or f'{name_of(measure.compare)} gives NaN for their maps'}."
+    own = own or f"{name_of(measure.compare)} gives NaN for their maps"
+    who = few([f"{names[i]!r} and {targets[j]!r}" for i, j in pairs], 1)
+    return f"networks {who} have no {measure} score (NaN): {own}."
 
 
 def _features_not_finite(measure, x):

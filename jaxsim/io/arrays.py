@@ -34,6 +34,8 @@ _DAMAGED = (
     ValueError,
     OSError,
 )
+ID_NAMES = ("image_ids", "ids")
+"""Entries that hold the ids of images."""
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxsim import extras
 from jaxsim.io import limits, matlab_elements
-from jaxsim.io.arrays import naming
+from jaxsim.io.arrays import ID_NAMES, naming
 from jaxsim.io.files import few, parse_json, warn
 
 _SAFETENSORS = {
@@ -28,7 +28,6 @@ _SAFETENSORS = {
 }
 _MATLAB_NUMBERS = ("double", "single", "logical", *(f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)))
 _MOST_CELLS = 2**20
-_ID_NAMES = ("image_ids", "ids")
 _ML_DTYPES = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"}
 
 
@@ -248,7 +247,7 @@ def _named(pairs: Iterator[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 def _ids_of_matlab(name: str, values: np.ndarray) -> np.ndarray:
     """Whole numbers in one axis where an array is named as image ids, since MATLAB has rows and columns of doubles."""
-    if name.rpartition("/")[2] not in _ID_NAMES or values.dtype.kind != "f":
+    if name.rpartition("/")[2] not in ID_NAMES or values.dtype.kind != "f":
         return values
     flat = values.ravel()
     return flat.astype(np.int64) if np.all(flat == np.round(flat)) else flat
@@ -297,7 +296,7 @@ def _variable(name: str, values: Any) -> Iterator[tuple[str, np.ndarray]]:
         if all(_is_text(cell) for cell in values.ravel()):
             yield name, np.asarray([_first_text(cell) for cell in values.ravel("F")])
             return
-        if name.rpartition("/")[2] in _ID_NAMES:
+        if name.rpartition("/")[2] in ID_NAMES:
             raise ValueError(f"the MATLAB cell array {name!r} holds more than text, which no image ids are")
         labeled = values.ndim == 2 and any(_is_text(cell) for cell in values.ravel())
         rows = values if labeled else values.ravel("F")[:, None]

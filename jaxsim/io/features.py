@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from jaxsim.io import limits
-from jaxsim.io.arrays import map_npz, naming, read_npy, texts
+from jaxsim.io.arrays import ID_NAMES, map_npz, naming, read_npy, texts
 from jaxsim.io.containers import read_hdf5, read_matlab, read_safetensors
-from jaxsim.io.files import parse_json, warn
+from jaxsim.io.files import counted, few, parse_json, warn
 from jaxsim.io.pickles import load_pickle
 from jaxsim.io.tables import read_table
 from jaxsim.io.torch_files import read_torch_arrays
 
-_ID_NAMES = ("image_ids", "ids")
 _OWN_FILES = ("image_ids.npy", "image_ids.txt", "features.json")
 _PICTURES = (".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 _PASSED_OVER = (".md", ".rst", ".json", ".yaml", ".yml", ".toml", ".log", ".png")
@@ -111,7 +110,7 @@ def describe_shapes(features: Mapping[str, np.ndarray]) -> str:
         '2 networks x 3 images x 7 x 7 x 16 to 32 features'
     """
     shapes = [np.shape(x) for x in features.values()]
-    count = f"{len(shapes)} network{'s' * (len(shapes) != 1)}"
+    count = counted(len(shapes), "network")
     if len({len(s) for s in shapes}) > 1:
         return f"{count} x {_range([s[:1] for s in shapes])} images x {_range([[len(s)] for s in shapes])} axes"
     images, rest = _range([s[:1] for s in shapes]), [_range(axis) for axis in zip(*shapes, strict=True)][1:]
@@ -127,7 +126,7 @@ def _warn_of_few_images(features: Mapping[str, np.ndarray], paths: list[Path], p
     fewest = min((len(x) for x in features.values() if x.ndim), default=0)
     if len(features) <= fewest:
         return
-    where = str(paths[0]) if len(paths) == 1 else f"{paths[0]} and others"
+    where = few([str(one) for one in paths], 1)
     remedy = "" if per_image else "; if every array holds one image, pass per_image=True"
     if len({x.ndim for x in features.values()}) > 1 and len({len(x) for x in features.values() if x.ndim}) > 1:
         remedy = "; if it holds weights, make features of pictures with them (jaxsim convert, jaxsim features)"
@@ -249,9 +248,8 @@ def _feature_files(folder: Path, suffixes: tuple[str, ...], allowed: Sequence[Pa
         if len(tables) < len(found):
             found, passed = [file for file in found if file not in tables], passed + tables
     if found and passed:
-        names = ", ".join(sorted(file.name for file in passed)[:5]) + (" and others" if len(passed) > 5 else "")
-        text = f"{folder}: {names} not read as features; give the files by name if they should be."
-        warn(text)
+        names = few(sorted(file.name for file in passed), 5)
+        warn(f"{folder}: {names} not read as features; give the files by name if they should be.")
     return found
 
 
@@ -395,7 +393,7 @@ def may_be_one_network(shape: Sequence[int]) -> bool:
 def _take_ids(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, ImageIds]:
     """Remove the ids from `arrays` and give them by the group they are in, '' for the top one."""
     ids: dict[str, ImageIds] = {}
-    for key in [k for k in arrays if k.rpartition("/")[2] in _ID_NAMES]:
+    for key in [k for k in arrays if k.rpartition("/")[2] in ID_NAMES]:
         group = key.rpartition("/")[0]
         if group in ids:
             raise ValueError(f"{path} holds both 'image_ids' and 'ids'; leave one.")
@@ -411,8 +409,7 @@ def _leave_out(path: Path, arrays: dict[str, np.ndarray]) -> None:
     if odd and len(odd) < len(arrays):
         for key in odd:
             del arrays[key]
-        names = ", ".join(odd[:5]) + (f" and {len(odd) - 5} others" if len(odd) > 5 else "")
-        warn(f"{path}: {names} left out; these are text, labels or single numbers.")
+        warn(f"{path}: {few(odd, 5)} left out; these are text, labels or single numbers.")
 
 
 def _nearest(name: str, ids: Mapping[str, ImageIds]) -> ImageIds | None:

@@ -4,6 +4,7 @@ An output is written under a hidden temporary name beside its place, reaches the
 """
 
 import contextlib
+import difflib
 import glob
 import inspect
 import json
@@ -335,6 +336,17 @@ def few(names: Sequence[str], shown: int = 3) -> str:
     """
     rest = len(names) - shown
     return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Known names near an unknown one, or all of them, for messages.
+
+    >>> nearest("depht", ["depth", "edges"])
+    'did you mean depth?'
+    """
+    known = list(known)
+    near = difflib.get_close_matches(name, known, 3, 0.4)
+    return f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(known)}."
 
 
 def repeated(names: Iterable[Any]) -> list[Any]:

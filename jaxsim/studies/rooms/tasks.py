@@ -1,7 +1,6 @@
 """The twenty tasks, by Taskonomy's names: input, target and loss."""
 
 import dataclasses
-import difflib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsim.io.files import nearest
 from jaxsim.studies.rooms import losses
 from jaxsim.studies.rooms.furniture import CLASSES, OBJECTS, SCENES
 from jaxsim.studies.rooms.targets import geometry, image, segments, vectors
@@ -100,9 +100,7 @@ def named(name: str) -> Task:
     """
     if name in TASKS:
         return TASKS[name]
-    near = difflib.get_close_matches(name, TASKS, n=3, cutoff=0.4)
-    hint = f"the nearest are {', '.join(near)}" if near else f"there are {', '.join(TASKS)}"
-    raise ValueError(f"there is no task {name!r}; {hint}.")
+    raise ValueError(f"there is no task {name!r}; {nearest(name, TASKS)}")
 
 
 def targets(task: Task, views: "View") -> jax.Array:

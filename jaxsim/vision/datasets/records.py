@@ -1,7 +1,6 @@
 """Records of a dataset: ids and readers, its examples with labels in physical units, and its folder layout."""
 
 import dataclasses
-import difflib
 import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxsim.io.files import few, warn
+from jaxsim.io.files import few, nearest, warn
 
 HELD_OUT = 4
 """Every fourth picture or building is held out where no list of splits says which are."""
@@ -250,11 +249,9 @@ def chosen(layout: str, wanted: Sequence[str], known: Sequence[str]) -> tuple[st
     """Check the names of targets and drop duplicates.
 
     Raises:
-        ValueError: the layout has no such target; the message lists the nearest.
+        ValueError: the layout has no such target; the message names near ones.
     """
     for name in wanted:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-            hint = f"the nearest are {', '.join(near)}" if near else f"there are {', '.join(known)}"
-            raise ValueError(f"the {layout} layout has no target {name!r}; {hint}.")
+            raise ValueError(f"the {layout} layout has no target {name!r}; {nearest(name, known)}")
     return tuple(dict.fromkeys(wanted))

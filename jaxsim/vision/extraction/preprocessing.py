@@ -1,7 +1,6 @@
 """Preprocessing of pictures for each network: crop, colors, range and mask."""
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
+from jaxsim.io.files import nearest
 from jaxsim.vision.datasets.loader import Size
 from jaxsim.vision.extraction.crops import AsIs, Frame, ShortSide, Square
 
@@ -186,9 +186,7 @@ def named(name: str) -> Preprocessing:
     (0.1, 0.9)
     """
     if name not in NAMED:
-        near = ", ".join(difflib.get_close_matches(name, NAMED, 3))
-        hint = f"did you mean {near}?" if near else f"there are {', '.join(NAMED)}."
-        raise ValueError(f"there is no preprocessing {name!r}; {hint}")
+        raise ValueError(f"there is no preprocessing {name!r}; {nearest(name, NAMED)}")
     return NAMED[name]
 
 

@@ -1,6 +1,7 @@
 """Tensors of checkpoint files: safetensors, PyTorch's, and TensorFlow's V2 format."""
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,27 +42,26 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Mapping[str, np.ndarray
 
 def _averages_apart(tensors: Mapping[str, np.ndarray]) -> dict[str, Mapping[str, np.ndarray]]:
     """Moving averages that TensorFlow stores beside the weights, as an entry; what has none is in both."""
-    raw = {key: key for key in tensors if not key.endswith(_AVERAGE)}
-    averaged = {key.removesuffix(_AVERAGE): key for key in tensors if key.endswith(_AVERAGE)}
-    if not averaged:
-        return {"": tensors}
-    return {"": _Renamed(tensors, raw), _AVERAGE[1:]: _Renamed(tensors, raw | averaged)}
+    readers = {key: functools.partial(tensors.__getitem__, key) for key in tensors}
+    raw = {key: read for key, read in readers.items() if not key.endswith(_AVERAGE)}
+    averaged = {key.removesuffix(_AVERAGE): read for key, read in readers.items() if key.endswith(_AVERAGE)}
+    return {"": _Lazy(raw), _AVERAGE[1:]: _Lazy(raw | averaged)} if averaged else {"": tensors}
 
 
-class _Renamed(Mapping[str, np.ndarray]):
-    """Tensors under other names, each read when it is asked for."""
+class _Lazy(Mapping[str, np.ndarray]):
+    """Tensors by name, each read when it is asked for."""
 
-    def __init__(self, tensors: Mapping[str, np.ndarray], names: Mapping[str, str]):
-        self._tensors, self._names = tensors, names
+    def __init__(self, readers: Mapping[str, Callable[[], np.ndarray]]):
+        self._readers = readers
 
     def __getitem__(self, key: str) -> np.ndarray:
-        return self._tensors[self._names[key]]
+        return self._readers[key]()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(self._readers)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._readers)
 
 
 def _entries(path: Path, whole: Any) -> tuple[dict[str, Mapping[str, np.ndarray]], tuple[str, ...]]:
@@ -81,7 +81,7 @@ def _entries(path: Path, whole: Any) -> tuple[dict[str, Mapping[str, np.ndarray]
         waiting += [(inner[key], value) for key, value in content.items() if _has_dicts(value)]
         tensors = {key: v for key, v in content.items() if isinstance(key, str) and isinstance(v, torch.Tensor)}
         if tensors:
-            entries[place] = _Tensors(path, tensors)
+            entries[place] = _Lazy({key: functools.partial(array_of, path, key, v) for key, v in tensors.items()})
         beside += [inner[k] for k, v in content.items() if k not in tensors and not _has_dicts(v)]
     if not entries:
         raise ValueError(f"{path} holds a {type(whole).__name__}, not tensors by name (a state dict).")
@@ -91,19 +91,3 @@ def _entries(path: Path, whole: Any) -> tuple[dict[str, Mapping[str, np.ndarray]
 def _has_dicts(value: Any) -> bool:
     items = value if isinstance(value, list | tuple) else [value]
     return any(isinstance(item, Mapping) for item in items)
-
-
-class _Tensors(Mapping[str, np.ndarray]):
-    """PyTorch's tensors, each made an array when it is asked for."""
-
-    def __init__(self, path: Path, tensors: Mapping[str, Any]):
-        self._path, self._tensors = path, tensors
-
-    def __getitem__(self, key: str) -> np.ndarray:
-        return array_of(self._path, key, self._tensors[key])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tensors)
-
-    def __len__(self) -> int:
-        return len(self._tensors)
