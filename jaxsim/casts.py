@@ -148,13 +148,14 @@ def needs_care(x: Any, *, is_map: bool = False) -> bool:
 
     So do features of float64 that are each too small for float32.
     """
-    if not (_is_host_float(x) or is_wide(x)):
+    wide = is_wide(x)
+    if not (wide or _is_host_float(x)):
         return False
     with np.errstate(all="ignore"):
-        if _beyond(x) or not is_wide(x):
+        if _beyond(x) or not wide:
             return bool(_beyond(x))
         columns = _columns(x, is_map)
-        return bool(_far(columns, FAR).size or (x.dtype.kind == "f" and _odd(columns)[0].any()))
+        return bool(_far(columns, FAR).size or (x.dtype.kind == "f" and _extreme(_largest(columns)).any()))
 
 
 def carried(x: np.ndarray, free: Freedom, *, is_map: bool = False) -> tuple[np.ndarray, str]:
@@ -192,22 +193,23 @@ def _beyond(x):
     if np.isnan(high):
         high, low = np.fmax.reduce(x, axis=None), np.fmin.reduce(x, axis=None)
     largest = max(high, -low)
-    return largest if 0 < largest < TINY or HUGE < largest < np.inf else 0
+    return largest if _extreme(largest) else 0
 
 
-def _odd(columns):
-    """Which columns `(n, d)` are too small or too large as a whole, and the largest magnitude of each."""
-    largest = np.fmax.reduce(np.abs(columns))
-    return (largest > 0) & np.isfinite(largest) & ((largest < TINY) | (largest > HUGE)), largest
+def _extreme(largest):
+    """Whether numbers up to `largest` are too small or too large as a whole."""
+    return ((largest > 0) & (largest < TINY)) | ((largest > HUGE) & (largest < np.inf))
+
+
+def _largest(columns):
+    return np.fmax.reduce(np.abs(columns))
 
 
 def _leveled(x):
-    """Every such column times a power of two of its own."""
+    """Every column that is too small or too large times a power of two of its own."""
     columns = x.reshape(len(x), -1)
-    odd, largest = _odd(columns)
-    if not odd.any():
-        return x
-    return np.where(odd, np.ldexp(columns, np.where(odd, -np.frexp(largest)[1], 0)), columns).reshape(x.shape)
+    largest = _largest(columns)
+    return np.ldexp(columns, np.where(_extreme(largest), -np.frexp(largest)[1], 0)).reshape(x.shape)
 
 
 def _far(columns, ranges):

@@ -55,14 +55,9 @@ def add_measures(command: ArgumentParser, *default: str, several: bool = True) -
 
 def add_draws(command: ArgumentParser) -> None:
     """Add the seed of resampling and the level of intervals."""
-    command.add_argument("--seed", type=seed, metavar="N", help="random seed; default: 0")
-    command.add_argument("--level", type=share, metavar="P", help="level of the intervals; default: 0.95")
-
-
-def draws(arguments: Namespace) -> None:
-    """Set the seed and the level that are not given."""
-    arguments.seed = 0 if arguments.seed is None else arguments.seed
-    arguments.level = 0.95 if arguments.level is None else arguments.level
+    command.add_argument("--seed", type=seed, default=0, metavar="N", help="random seed; default: %(default)s")
+    text = "level of the intervals; default: %(default)s"
+    command.add_argument("--level", type=share, default=0.95, metavar="P", help=text)
 
 
 def refuse(arguments: Namespace, why: str, *names: str) -> None:
@@ -72,9 +67,9 @@ def refuse(arguments: Namespace, why: str, *names: str) -> None:
         ValueError: one of them is given.
     """
     for name in names:
-        value = getattr(arguments, name)
-        if value is not None and (value is not False or name == "stack"):
-            flag = "--no-stack" if value is False else f"--{name.replace('_', '-')}"
+        value, no_stack = getattr(arguments, name), name == "stack" and arguments.stack is False
+        if value is True or no_stack or name in vars(arguments).get("given", ()):
+            flag = "--no-stack" if no_stack else f"--{name.replace('_', '-')}"
             raise ValueError(f"{flag} has no effect {why}; leave it out.")
 
 
@@ -99,7 +94,7 @@ def add_output(command: ArgumentParser, *, required: bool = True, figures: bool 
         group.add_argument("--spreadsheet", action="store_true", help=text)
     if figures:
         text = "formats of figures, such as png,pdf; of png, svg and pdf; default: png"
-        group.add_argument("--format", type=formats, metavar="LIST", help=text)
+        group.add_argument("--format", type=formats, default=("png",), metavar="LIST", help=text)
 
 
 def add_dataset(command: ArgumentParser) -> None:

@@ -35,7 +35,7 @@ import numpy as np
 
 from jaxsim import plotting, resampling, schemes
 from jaxsim.cli.affinity import heatmap
-from jaxsim.cli.arguments import add_computing, add_draws, add_features, add_measures, add_output, count, draws, refuse
+from jaxsim.cli.arguments import add_computing, add_draws, add_features, add_measures, add_output, count, refuse
 from jaxsim.cli.inputs import ROWS, read_measures, read_sets
 from jaxsim.cli.output import note, progress, records, report, save_figure, staged, subfolders, table, write_rows
 from jaxsim.measures import Measure
@@ -65,10 +65,9 @@ def add_arguments(command: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     """Resample each measure's matrix, with intervals or p values."""
     chosen, scheme = read_measures(arguments, maps=True), _scheme(arguments)
-    folders, null = subfolders(chosen), getattr(scheme, "null", False)
+    folders, null = subfolders(chosen), declared(scheme, SchemeCapabilities).null
     if null:
         refuse(arguments, f"with --scheme {scheme.kind}, which has no intervals", "level", "target")
-    draws(arguments)
     each = ["resamples.npz", "p_values.csv" if null else "intervals.csv", "matrix.png"] + ["ranking.png"] * (not null)
     names = [folder + name for folder in folders.values() for name in each]
     tables = {}

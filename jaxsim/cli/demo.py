@@ -26,7 +26,7 @@ import numpy as np
 from jaxsim import demo, engine, evaluation, extras, io, plotting, resampling, schemes, taxonomy
 from jaxsim.cli.affinity import FILES as AFFINITY_FILES
 from jaxsim.cli.affinity import save_affinity
-from jaxsim.cli.arguments import add_draws, add_measures, add_output, count, draws, refuse
+from jaxsim.cli.arguments import add_draws, add_measures, add_output, count, refuse
 from jaxsim.cli.bootstrap import pairs
 from jaxsim.cli.inputs import read_measure
 from jaxsim.cli.output import note, progress, report, save_figure, staged, table, write_rows
@@ -57,7 +57,8 @@ class Networks(NamedTuple):
 
 def add_arguments(command: ArgumentParser) -> None:
     """Add the arguments of the command."""
-    command.add_argument("--images", type=count, metavar="N", help="pictures to render; default: 500")
+    text = "pictures to render; default: %(default)s"
+    command.add_argument("--images", type=count, default=500, metavar="N", help=text)
     command.add_argument("--made-up", action="store_true", help="use generated features instead")
     add_measures(command, "rsa", several=False)
     text = "half-samples, an even number; default: %(default)s"
@@ -72,8 +73,6 @@ def run(arguments: Namespace) -> None:
     label, measure = read_measure(arguments)
     if arguments.made_up:
         refuse(arguments, "with --made-up, whose images are not rendered", "images")
-    arguments.images = arguments.images or 500
-    draws(arguments)
     names = FILES if arguments.made_up else (*FILES, "pictures.png")
     with staged(arguments, names) as out:
         networks = _made_up(arguments) if arguments.made_up else _rooms(arguments, out)

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from jaxsim import evaluation, measures, plotting
-from jaxsim.cli.arguments import add_draws, add_output, draws, refuse
+from jaxsim.cli.arguments import add_draws, add_output, refuse
 from jaxsim.cli.inputs import describe_matrix, read_affinity, read_resamples
 from jaxsim.cli.output import note, report, save_figure, staged, table, write_rows
 from jaxsim.io.files import few
@@ -60,7 +60,6 @@ def run(arguments: Namespace) -> None:
         refuse(arguments, "without --resamples, which gives intervals", "seed", "level")
     if not arguments.out:
         refuse(arguments, "without --out", "overwrite", "spreadsheet", "format")
-    draws(arguments)
     names = [
         "agreement.csv",
         "agreement.npz",

@@ -147,7 +147,7 @@ def records(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[dict[s
 
 def in_formats(arguments: Any, names: Iterable[str]) -> list[str]:
     """Names of files, each NAME.png once for each --format."""
-    ends = [f".{one}" for one in getattr(arguments, "format", None) or ("png",)]
+    ends = [f".{one}" for one in getattr(arguments, "format", ("png",))]
     return [name.removesuffix(".png") + end for name in names for end in (ends if name.endswith(".png") else [""])]
 
 
