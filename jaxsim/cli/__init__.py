@@ -160,7 +160,7 @@ def _limits(unlimited: bool) -> contextlib.AbstractContextManager[None]:
 
 
 def _interruption(stop: KeyboardInterrupt, written: bool | None) -> str:
-    """What is true of the output; commands that keep unfinished work say so themselves."""
+    """State of the output, in words; commands that keep unfinished work say so themselves."""
     outcome = {None: "", False: "; no output was written or changed", True: "; the output is complete"}
     return f"interrupted; {stop}" if str(stop) else f"interrupted{outcome[written]}"
 

@@ -62,7 +62,7 @@ def find(measures: Sequence[Measure], x: Networks, y: Networks | None) -> Gaps:
 
 
 def _missing(m) -> np.ndarray | None:
-    """Where a map has NaN off the diagonal, where it stands between two images; None if nowhere."""
+    """Mask `(n, n)` of the pairs that a map lacks, NaN off the diagonal; None without any."""
     nan = np.isnan(np.asarray(m))
     np.fill_diagonal(nan, False)
     return nan if nan.any() else None

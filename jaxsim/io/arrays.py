@@ -19,7 +19,7 @@ from jaxsim.io import limits
 from jaxsim.io.files import atomic, repeated
 from jaxsim.io.pickles import Refused, load_pickle
 
-_DAMAGED = (
+DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
     tokenize.TokenError,
@@ -34,6 +34,7 @@ _DAMAGED = (
     ValueError,
     OSError,
 )
+"""Exceptions raised by reading damaged files."""
 ID_NAMES = ("image_ids", "ids")
 """Entries that hold the ids of images."""
 
@@ -54,7 +55,7 @@ def naming(path: str | Path) -> Iterator[None]:
         raise
     except PermissionError as error:
         raise PermissionError(f"{path} could not be read: permission denied.") from error
-    except _DAMAGED as error:
+    except DAMAGED as error:
         reason = str(error).strip("'\" .").replace("\n", " ") or type(error).__name__
         raise ValueError(f"{path} is damaged, truncated or not of its kind: {reason}.") from error
 

@@ -170,7 +170,7 @@ def _keep(target: Path, kept: Path) -> None:
 
 
 def _mark(path: Path) -> list[int] | None:
-    """What tells a file from others under its name, and stays when it is renamed."""
+    """Identity of a file, which a rename keeps."""
     try:
         found = path.lstat()
     except OSError:

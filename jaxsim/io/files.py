@@ -350,7 +350,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def repeated(names: Iterable[Any]) -> list[Any]:
-    """What stands there more than once, in order, in time that grows with their number.
+    """Names that stand there more than once, in order, in linear time.
 
     >>> repeated(["b", "a", "b", "a", "c"])
     ['a', 'b']

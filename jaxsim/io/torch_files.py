@@ -1,8 +1,8 @@
 """Reading what `torch.save` wrote, without running code from it."""
 
+import contextlib
 import pickle
 import re
-import struct
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -13,23 +13,10 @@ import numpy as np
 
 from jaxsim import extras
 from jaxsim.io import limits
+from jaxsim.io.arrays import DAMAGED
 
 LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """First bytes of files of PyTorch before 1.6; later ones are zip archives."""
-DAMAGED = (
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zipfile.BadZipFile,
-)
-"""Exceptions raised by reading damaged files."""
 REMEDY = "if you trust the file, load it with {} and save its tensors alone, such as its state_dict."
 
 
@@ -46,13 +33,20 @@ def read_torch(path: Path) -> Any:
         with extras.needed(f"{path} needs", "PyTorch", install=there):
             import torch
         try:
-            with warnings.catch_warnings():
+            with _naming(path), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # PyTorch says that it ignores the encoding, but it does not
                 return _loaded(torch, file)
         except pickle.UnpicklingError as error:
             raise ValueError(f"{path} {_refusal(str(error))}") from error
-        except DAMAGED as error:
-            raise ValueError(f"{path} is damaged and was not read.") from error
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn what a damaged file raises inside the block into one ValueError; PyTorch fails in more ways than NumPy."""
+    try:
+        yield
+    except (*DAMAGED, AssertionError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged and was not read.") from error
 
 
 def _loaded(torch: Any, file: BinaryIO) -> Any:
@@ -116,16 +110,12 @@ def _refusal(reason: str) -> str:
 
 def _check_file(path: Path, file: BinaryIO) -> None:
     """Raise ValueError unless it is a file of PyTorch with intact checksums, which PyTorch does not verify."""
-    try:
-        archive = zipfile.is_zipfile(file)
-        entries = zipfile.ZipFile(file).infolist() if archive else []
-    except DAMAGED as error:
-        raise ValueError(f"{path} is damaged and was not read.") from error
+    with _naming(path):
+        archive = zipfile.ZipFile(file) if zipfile.is_zipfile(file) else None
+        entries = archive.infolist() if archive else []
     limits.check(sum(entry.file_size for entry in entries), path.stat().st_size, str(path))
-    try:
-        bad = zipfile.ZipFile(file).testzip() if archive else None
-    except DAMAGED as error:
-        raise ValueError(f"{path} is damaged and was not read.") from error
+    with _naming(path):
+        bad = archive.testzip() if archive else None
     file.seek(0)
     if not archive and file.read(len(LEGACY)) != LEGACY:
         raise ValueError(f"{path} is damaged or not a file of PyTorch, and was not read.")

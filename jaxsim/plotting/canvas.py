@@ -185,7 +185,7 @@ def labeled_rows(
 
 
 def shifts(series: int) -> np.ndarray:
-    """Where the points of each series go in a row, in rows from its middle."""
+    """Offsets of the points of each series in a row, in rows from its middle."""
     return np.linspace(-1, 1, series) * min(0.085 * series, 0.23) if series > 1 else np.zeros(1)
 
 

@@ -90,7 +90,7 @@ LINKAGES = MappingProxyType({"average": average_linkage, "authors": authors_link
 
 
 def _wrong(found: "Tree") -> str | None:
-    """What keeps `merges` from being a tree of the names."""
+    """Flaw that keeps `merges` from being a tree of the names."""
     count, merges = len(found.names), np.asarray(found.merges, float)
     if len(merges) != count - 1 or not np.isfinite(merges).all():
         return f"{len(merges)} merges of finite heights and sizes are not a tree of {count} names"

@@ -56,7 +56,7 @@ class Truth:
         return f"Truth({sources} sources to {targets} targets, {images} images)"
 
     def matrix(self, what: str = "affinity") -> Affinity:
-        """One of the matrices `(S, T)` as a labelled record, for `evaluate`, trees and plots.
+        """One of the matrices `(S, T)` as a labeled record, for `evaluate`, trees and plots.
 
         Args:
             what: 'affinity', 'wins_scratch', 'wins_full' or 'skill'.
