@@ -373,7 +373,7 @@ def square_maps(maps: Any, ids: Any = None) -> Networks:
     ids = _ids_of_frames(maps) if ids is None else ids
     own, arrays = _named(maps, "maps")
     if names is None and not traced(arrays):
-        own, arrays, ids = _unfolded(own, arrays, ids)
+        own, arrays, ids = unfolded(own, arrays, ids)
     names = own if names is None else names
     if isinstance(arrays, tuple):
         condensed = condensed or any(m.ndim == 1 for m in arrays)
@@ -404,7 +404,7 @@ def _maps_first(stack):
     return np.moveaxis(np.asarray(stack), -1, 0)
 
 
-def _unfolded(names, arrays, ids):
+def unfolded(names, arrays, ids):
     """Names, maps and ids, with stacks of maps taken apart."""
     if not isinstance(arrays, tuple):
         arrays = _maps_first(arrays) if arrays.ndim == 3 else arrays

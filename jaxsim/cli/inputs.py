@@ -12,7 +12,7 @@ from jaxsim import extras, io, measures, results
 from jaxsim.cli.arguments import refuse
 from jaxsim.cli.output import note
 from jaxsim.evaluation import load_truth
-from jaxsim.inputs import unfold_map
+from jaxsim.inputs import unfolded
 from jaxsim.io.files import counted, repeated
 from jaxsim.results import Affinity
 from jaxsim.results.matrices import image_count
@@ -138,18 +138,13 @@ def _read_set(
 
 def _each_map(features: dict[str, np.ndarray], ids: Any) -> tuple[dict[str, np.ndarray], Any]:
     """Maps by name, with those of a stack taken apart, and their ids."""
-    arrays = list(features.values())
-    if list(features) == [f"network_{k}" for k in range(len(arrays))] and {x.shape[:-1] for x in arrays} == {
-        (len(arrays),)
-    }:
-        features = unfold_map("network", np.stack(arrays))  # read along an axis of images
-        features = {name.replace("/", "_"): x for name, x in features.items()}
-    each = {name: unfold_map(name, x) for name, x in features.items()}
-    if isinstance(ids, dict):
-        ids = {new: ids[name] for name, found in each.items() for new in found}
-    if twice := repeated([name for found in each.values() for name in found]):
+    names, arrays = tuple(features), tuple(features.values())
+    if names == tuple(f"network_{k}" for k in range(len(arrays))) and {x.shape[:-1] for x in arrays} == {(len(names),)}:
+        arrays = np.stack(arrays)  # read along an axis of images
+    names, arrays, ids = unfolded(names, arrays, ids)
+    if twice := repeated(names):
         raise ValueError(f"two maps have the name {twice[0]!r}, one of them in a stack; rename one.")
-    return {new: x for found in each.values() for new, x in found.items()}, ids
+    return dict(zip(names, arrays, strict=True)), ids
 
 
 def _describe(features: dict[str, np.ndarray], maps: bool) -> str:

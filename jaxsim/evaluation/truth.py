@@ -124,8 +124,7 @@ def warn_of_distances(affinity: Affinity, falls: float | None = None) -> None:
     why = "has its least similar values on the diagonal" if smallest else f"falls where the truth rises ({falls:.2f})"
     held, flag = ("similarities", False) if affinity.distance else ("distances", True)
     remedy = f"if it holds {held}, give js.Affinity.from_array(..., distance={flag})"
-    text = f"the affinity ({affinity.provenance.measure}) {why}; {remedy}."
-    warn(text, RuntimeWarning)
+    warn(f"the affinity ({affinity.provenance.measure}) {why}; {remedy}.", RuntimeWarning)
 
 
 def align(affinity: Affinity, truth: Affinity, *, subset: bool) -> Aligned:

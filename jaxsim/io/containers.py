@@ -118,8 +118,7 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
         links += _links(file)
         file.visititems(visit)
     if links:
-        text = f"{path}: {few(links)} left out; links to other places are not followed."
-        warn(text)
+        warn(f"{path}: {few(links)} left out; links to other places are not followed.")
     return found
 
 
@@ -281,34 +280,41 @@ def _variable(name: str, values: Any) -> Iterator[tuple[str, np.ndarray]]:
     if type(values) is not np.ndarray and not isinstance(values, np.memmap):
         raise ValueError(_own_type(name, type(values).__name__.removeprefix("Matlab").lower()))
     if values.dtype.names:
-        _name_the_rest(name, values)
-        for k, element in enumerate(values.ravel("F")):
-            fields = {field: element[field] for field in values.dtype.names}
-            label = " ".join(_first_text(x) for x in fields.values() if _is_text(x))
-            place = name if values.size == 1 else f"{name}/{label or k}"
-            if "RDM" in fields:
-                rdm = np.asarray(fields["RDM"])
-                yield place, rdm.ravel() if len(rdm) == 1 else rdm
-                continue
-            for field in (field for field, x in fields.items() if values.size == 1 or not _is_text(x)):
-                yield from _variable(f"{place}/{field}", fields[field])
+        yield from _of_structs(name, values)
     elif values.dtype.hasobject:
-        if all(_is_text(cell) for cell in values.ravel()):
-            yield name, np.asarray([_first_text(cell) for cell in values.ravel("F")])
-            return
-        if name.rpartition("/")[2] in ID_NAMES:
-            raise ValueError(f"the MATLAB cell array {name!r} holds more than text, which no image ids are")
-        labeled = values.ndim == 2 and any(_is_text(cell) for cell in values.ravel())
-        rows = values if labeled else values.ravel("F")[:, None]
-        for k, row in enumerate(rows):
-            label = " ".join(_first_text(cell) for cell in row if _is_text(cell)) or k
-            arrays = [cell for cell in row if not _is_text(cell)]
-            for i, cell in enumerate(arrays):
-                yield from _variable(f"{name}/{label}" + (f"/{i}" if len(arrays) > 1 else ""), cell)
+        yield from _of_cells(name, values)
     elif values.dtype.kind == "U":
         yield name, np.char.rstrip(values)
     else:
         yield name, _ids_of_matlab(name, values)
+
+
+def _of_structs(name: str, structs: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    _name_the_rest(name, structs)
+    for k, element in enumerate(structs.ravel("F")):
+        fields = {field: element[field] for field in structs.dtype.names or ()}
+        label = " ".join(_first_text(x) for x in fields.values() if _is_text(x))
+        place = name if structs.size == 1 else f"{name}/{label or k}"
+        if "RDM" in fields:
+            rdm = np.asarray(fields["RDM"])
+            yield place, rdm.ravel() if len(rdm) == 1 else rdm
+            continue
+        for field in (field for field, x in fields.items() if structs.size == 1 or not _is_text(x)):
+            yield from _variable(f"{place}/{field}", fields[field])
+
+
+def _of_cells(name: str, cells: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    if all(_is_text(cell) for cell in cells.ravel()):
+        yield name, np.asarray([_first_text(cell) for cell in cells.ravel("F")])
+        return
+    if name.rpartition("/")[2] in ID_NAMES:
+        raise ValueError(f"the MATLAB cell array {name!r} holds more than text, which no image ids are")
+    labeled = cells.ndim == 2 and any(_is_text(cell) for cell in cells.ravel())
+    for k, row in enumerate(cells if labeled else cells.ravel("F")[:, None]):
+        label = " ".join(_first_text(cell) for cell in row if _is_text(cell)) or k
+        arrays = [cell for cell in row if not _is_text(cell)]
+        for i, cell in enumerate(arrays):
+            yield from _variable(f"{name}/{label}" + (f"/{i}" if len(arrays) > 1 else ""), cell)
 
 
 def _name_the_rest(name: str, structs: np.ndarray) -> None:
@@ -318,8 +324,7 @@ def _name_the_rest(name: str, structs: np.ndarray) -> None:
         first = structs.ravel()[0]
         rest = [field for field in names if field != "RDM" and not _is_text(first[field])]
         if rest:
-            text = f"of the MATLAB struct {name!r} the field RDM is read; left out: {', '.join(rest)}."
-            warn(text)
+            warn(f"of the MATLAB struct {name!r} the field RDM is read; left out: {', '.join(rest)}.")
 
 
 def _is_text(values: Any) -> bool:

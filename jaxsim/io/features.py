@@ -380,8 +380,7 @@ def _unstack(path: Path, array: np.ndarray, stack: bool | None) -> dict[str, np.
     if stack is None and may_be_one_network(array.shape):
         networks, images, *_ = array.shape
         read = f"{path} has shape {array.shape} and was read as {networks} networks of {images} images"
-        text = f"{read}; if it holds one network of {networks} images, pass stack=False, otherwise stack=True."
-        warn(text)
+        warn(f"{read}; if it holds one network of {networks} images, pass stack=False, otherwise stack=True.")
     return {f"network_{i}": array[i] for i in range(len(array))}
 
 
@@ -446,8 +445,7 @@ def _combine(path: Path | str, names: list[str], own: Mapping[str, ImageIds], sh
     if not own:
         return shared
     if shared is not None and all(name in own and own[name] != shared for name in names):
-        text = f"{path} holds image ids of its own, so those of image_ids.npy or image_ids.txt are not used."
-        warn(text)
+        warn(f"{path} holds image ids of its own, so those of image_ids.npy or image_ids.txt are not used.")
     ids = {name: found for name in names if (found := own.get(name, shared)) is not None}
     without = [name for name in names if name not in ids]
     if without:

@@ -146,8 +146,7 @@ def _from_pickle(path: Path) -> Named:
     if not scores:
         raise ValueError(f"{path} holds keys with several sources only, none of the form 'source__target'.")
     if more := len(table) - len(scores):
-        text = f"{path}: left out {more} of {len(table)} scores, which are of several sources together."
-        warn(text)
+        warn(f"{path}: left out {more} of {len(table)} scores, which are of several sources together.")
     names, targets = (_task_order({pair[axis] for pair in scores}) for axis in (0, 1))
     return np.array([[scores.get((s, t), np.nan) for t in targets] for s in names]), names, targets
 

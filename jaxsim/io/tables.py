@@ -128,5 +128,4 @@ def _cell(path: Path, cell: str, row: int, column: str) -> float:
 def _warn_of_counts(path: Path, rows: list[list[str]]) -> None:
     first = [_number(row[0]) for row in rows]
     if first in ([*range(len(rows))], [*range(1, len(rows) + 1)]):
-        text = f"{path}: the first column counts the rows and is read as a feature; name it id, or leave it out."
-        warn(text)
+        warn(f"{path}: the first column counts the rows and is read as a feature; name it id, or leave it out.")

@@ -153,8 +153,7 @@ class Dataset:
         if damaged and len(damaged) == len(self):
             raise ValueError(f"none of the {len(self)} pictures can be read: {next(iter(damaged.values()))}")
         if damaged:
-            text = f"left out {len(damaged)} of {len(self)} pictures, which cannot be read: {reasons}"
-            warn(text)
+            warn(f"left out {len(damaged)} of {len(self)} pictures, which cannot be read: {reasons}")
         return self.without(damaged)
 
     def _fault(self, index: int) -> str:

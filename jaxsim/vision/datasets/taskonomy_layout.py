@@ -80,8 +80,7 @@ def taskonomy(
         places = {domain: _places(root, domain, folders.get(domain, {}), kept) for domain in needed}
         _check_complete(root, places, kept)
     if others := [name for of in places.values() for place in of.values() for name in place.others]:
-        text = f"{root}: left out {len(others)} files that are not named as Taskonomy's are: {few(others)}."
-        warn(text)
+        warn(f"{root}: left out {len(others)} files that are not named as Taskonomy's are: {few(others)}.")
     ids = tuple(f"{b}/{stem}" for b in kept for stem in sorted(places["rgb"][b].stems, key=_order))
     if not ids:
         raise ValueError(f"{root} has no Taskonomy pictures in its rgb folders.")

@@ -211,8 +211,7 @@ def _filled(
     rest = [key for key in tensors if key not in used]
     idle = [one for one in leave_out if not fnmatch.filter(rest, one)]
     if idle:
-        text = f"{source}: leave_out (--leave-out) {', '.join(map(repr, idle))} matches no tensor that is left over."
-        warn(text)
+        warn(f"{source}: leave_out (--leave-out) {', '.join(map(repr, idle))} matches no tensor that is left over.")
     reasons = {key: _reason(key, place, leave_out) for key in rest}
     values = {name: tensors[key] for name, key in keys.items() if key in tensors}
     problems = {
