@@ -305,7 +305,7 @@ def _labels(ids, names, shapes):
     return labels
 
 
-def same_images(*groups: Any, align: bool = False) -> list[Any]:
+def same_images(*groups: Networks | None, align: bool = False) -> list[Any]:
     """All networks of all groups on the same images in the same order.
 
     Args:

@@ -13,6 +13,7 @@ from jaxsim.cli.arguments import refuse
 from jaxsim.cli.output import note
 from jaxsim.evaluation import load_truth
 from jaxsim.inputs import unfolded
+from jaxsim.io.features import read_ids
 from jaxsim.io.files import counted, repeated
 from jaxsim.results import Affinity
 from jaxsim.results.matrices import image_count
@@ -52,34 +53,6 @@ def read_measure(arguments: Namespace, *, maps: bool = False) -> tuple[str, Any]
     if arguments.measure and len(arguments.measure) > 1:
         raise ValueError(f"this command takes one --measure, not {len(arguments.measure)}.")
     return next(iter(read_measures(arguments, maps=maps).items()))
-
-
-def read_ids(path: str | Path) -> tuple[str, ...]:
-    """Image ids from an npy file or a text file with one per line.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: the file has no list of ids.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"--ids {path} does not exist or is not a file.")
-    if path.suffix.lower() != ".npy":
-        try:
-            ids = path.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError:
-            raise ValueError(f"--ids {path} is not UTF-8 text.") from None
-    else:
-        try:
-            values = np.load(path, allow_pickle=False)
-        except (EOFError, OSError, ValueError):
-            raise ValueError(f"--ids {path} is not a readable npy file.") from None
-        if values.ndim != 1 or values.dtype.kind not in "iuSU":
-            raise ValueError(f"--ids {path} must have one axis, of text or whole numbers.")
-        ids = [v.decode() if isinstance(v, bytes) else str(v) for v in values.tolist()]
-    if not ids or not all(ids):
-        raise ValueError(f"--ids {path} has no ids, or an empty one.")
-    return tuple(ids)
 
 
 def read_sets(arguments: Namespace, paths: Sequence[str], against: Sequence[str] | None, maps: bool) -> tuple:
@@ -133,7 +106,13 @@ def _read_set(
         note(arguments, f"--ids {ids} replaces the image ids of {', '.join(paths)}")
     if arguments.x64:
         features = {name: x.astype(np.float64) if _floating(x) else x for name, x in features.items()}
-    return features, own if ids is None else read_ids(ids)
+    return features, own if ids is None else _ids(ids)
+
+
+def _ids(path: str) -> tuple[str, ...]:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"--ids {path} does not exist or is not a file.")
+    return read_ids(Path(path))
 
 
 def _each_map(features: dict[str, np.ndarray], ids: Any) -> tuple[dict[str, np.ndarray], Any]:

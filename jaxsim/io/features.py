@@ -423,15 +423,22 @@ def _ids_in(folder: Path) -> ImageIds | None:
     binary, text = folder / "image_ids.npy", folder / "image_ids.txt"
     if binary.is_file() and text.is_file():
         raise ValueError(f"{folder} holds both image_ids.npy and image_ids.txt; leave one.")
-    if binary.is_file():
-        return _as_ids(read_npy(binary), str(binary))
-    if not text.is_file():
-        return None
+    return next((read_ids(path) for path in (binary, text) if path.is_file()), None)
+
+
+def read_ids(path: Path) -> ImageIds:
+    """Image ids from an npy file, or from text with one a line.
+
+    Raises:
+        ValueError: it is damaged, or holds no list of ids.
+    """
+    if path.suffix.lower() == ".npy":
+        return _as_ids(read_npy(path), str(path))
     try:
-        lines = text.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{text} is not UTF-8 text.") from error
-    return _as_ids(np.asarray(lines), str(text))
+        raise ValueError(f"{path} is not UTF-8 text.") from error
+    return _as_ids(lines, str(path))
 
 
 def _as_ids(values: Any, where: str) -> ImageIds:
