@@ -126,7 +126,7 @@ def careful(arrays: Sequence[Any], *, are_maps: bool = False) -> tuple[int, ...]
 
 
 def _doubtful(arrays, places):
-    """Of some arrays of one shape and type, the places of those that a quick look does not acquit."""
+    """Places of arrays of one shape and type that a quick look does not clear."""
     x = np.stack([arrays[k] for k in places]) if len(places) > 1 else arrays[places[0]][None]
     flat = x.reshape(len(x), -1)
     high, low = flat.max(1), flat.min(1)
@@ -144,9 +144,9 @@ def _doubtful(arrays, places):
 
 
 def needs_care(x: Any, *, is_map: bool = False) -> bool:
-    """Whether the cast of an array depends on the measure: it lies far from zero, or at the ends of its type's range.
+    """Whether the cast of an array depends on the measure.
 
-    So do features of float64 that are each too small for float32.
+    It does where the array, or one of its features, lies far from zero or near the ends of its type's range.
     """
     wide = is_wide(x)
     if not (wide or _is_host_float(x)):
@@ -159,7 +159,7 @@ def needs_care(x: Any, *, is_map: bool = False) -> bool:
 
 
 def carried(x: np.ndarray, free: Freedom, *, is_map: bool = False) -> tuple[np.ndarray, str]:
-    """An array `(n, ...)` of a wide type in the type of scores, and words on the digits that were lost, if many were.
+    """Cast an array `(n, ...)` to the type of scores, with words on the digits lost, if many were.
 
     Args:
         x: features, or a map.
@@ -181,12 +181,12 @@ def carried(x: np.ndarray, free: Freedom, *, is_map: bool = False) -> tuple[np.n
 
 
 def _columns(x, is_map):
-    """Columns `(n, d)` that are shifted each by a number of its own; a map is one, without its diagonal."""
+    """Columns `(n, d)` with a shift each; a map is one column, without its diagonal."""
     return x[~np.eye(len(x), dtype=bool)][:, None] if is_map else x.reshape(len(x), -1)
 
 
 def _beyond(x):
-    """Largest magnitude, if the type of scores cannot hold it, or hardly compute with it; else 0."""
+    """Largest magnitude, if scores cannot be computed at that size; else 0."""
     if x.dtype.kind != "f":
         return 0
     high, low = x.max(), x.min()
@@ -206,16 +206,16 @@ def _largest(columns):
 
 
 def _leveled(x):
-    """Every column that is too small or too large times a power of two of its own."""
+    """Scale every column that is too small or too large by a power of two of its own."""
     columns = x.reshape(len(x), -1)
     largest = _largest(columns)
     return np.ldexp(columns, np.where(_extreme(largest), -np.frexp(largest)[1], 0)).reshape(x.shape)
 
 
 def _far(columns, ranges):
-    """Columns of `(n, d)` whose magnitude is that many times their range, and which the cast changes.
+    """Columns of `(n, d)` that lie that many of their ranges from zero, and that the cast changes.
 
-    FEW rows acquit most columns: the range of all rows is no smaller than theirs.
+    FEW rows clear most columns: the range of all rows is no smaller than theirs.
     """
     low, high = _ends(columns[:FEW])
     suspects = np.flatnonzero(~(_magnitude(low, high) <= ranges * _range(low, high)))
@@ -246,7 +246,7 @@ def _less(x, low):
 
 
 def _shifted(x, columns, shift):
-    """Less the smallest value of every column, or of all, where that lies far from zero."""
+    """Subtract the smallest value of every column, or of all, where that lies far from zero."""
     if shift == NUMBER:
         columns = columns.reshape(-1, 1)
     far = _far(columns, FAR) if shift != NOTHING else ()
@@ -262,7 +262,7 @@ def _shifted(x, columns, shift):
 
 
 def _lost(columns, weighs, dtype):
-    """Words on digits of columns `(n, d)` that their cast loses, if what is left of their variation is inexact."""
+    """Words on digits that the cast of columns `(n, d)` loses; empty if their variation survives."""
     far = _far(columns, VERY_FAR)
     if not far.size:
         return ""

@@ -27,6 +27,7 @@ Examples:
 
 import contextlib
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,8 @@ from jaxsim.cli.inputs import describe_matrix, read_affinity, read_resamples
 from jaxsim.cli.output import note, report, save_figure, staged, table, write_rows
 from jaxsim.io.files import few
 from jaxsim.results import Affinity
+
+FILES, INTERVALS = ("agreement.csv", "agreement.npz", "agreement.png"), "agreement_intervals.csv"
 
 
 def add_arguments(command: ArgumentParser) -> None:
@@ -60,13 +63,7 @@ def run(arguments: Namespace) -> None:
         refuse(arguments, "without --resamples, which gives intervals", "seed", "level")
     if not arguments.out:
         refuse(arguments, "without --out", "overwrite", "spreadsheet", "format")
-    names = [
-        "agreement.csv",
-        "agreement.npz",
-        "agreement.png",
-        *(["agreement_intervals.csv"] if arguments.resamples else []),
-    ]
-    names = names if arguments.out else []
+    names = [*FILES, *([INTERVALS] if arguments.resamples else [])] if arguments.out else []
     with staged(arguments, names) if arguments.out else contextlib.nullcontext() as out:
         affinity = read_affinity(arguments.affinity, arguments.affinity_key, distance=arguments.distance)
         truth = read_affinity(arguments.truth, arguments.key, distance=arguments.loss)
@@ -75,20 +72,24 @@ def run(arguments: Namespace) -> None:
             evaluation.evaluate(affinity, truth, diagonal=diagonal, subset=arguments.subset)
             for diagonal in (True, False)
         )
-        header, rows = _rows(whole, without)
         intervals = _intervals(arguments, affinity, truth) if arguments.resamples else []
         if out is not None:
-            write_rows(out / "agreement.csv", header, rows)
-            without.save(out / "agreement.npz")
-            shown = {"all sources": whole, "without the target itself": without}
             title = f"{measures.title_of(affinity.provenance.measure)}: does it predict transfer?"
-            save_figure(arguments, plotting.column_correlations(shown, title=title), out / "agreement.png")
-            if intervals:
-                write_rows(out / "agreement_intervals.csv", *_interval_rows(intervals))
+            _write(arguments, out, whole, without, intervals, title)
+    header, rows = _rows(whole, without)
     lists = [{k: v for k, v in one.to_json().items() if k != "draws"} for one in intervals]
     values = {"with_diagonal": whole.to_json(), "without_diagonal": without.to_json(), "intervals": lists}
     lines = [table(header, [*rows, _mean_row(whole, without)]), _caption(without)]
     report(arguments, "\n".join([*lines, *_interval_lines(intervals)]), values, names)
+
+
+def _write(arguments: Namespace, out: Path, whole: Any, without: Any, intervals: list[Any], title: str) -> None:
+    write_rows(out / "agreement.csv", *_rows(whole, without))
+    without.save(out / "agreement.npz")
+    shown = {"all sources": whole, "without the target itself": without}
+    save_figure(arguments, plotting.column_correlations(shown, title=title), out / "agreement.png")
+    if intervals:
+        write_rows(out / INTERVALS, *_interval_rows(intervals))
 
 
 def _say(arguments: Namespace, affinity: Affinity, truth: Affinity) -> None:

@@ -190,20 +190,20 @@ def _run(measures, x, y, align, missing, memory) -> list[Affinity]:
 def _scores(measures, x, y, memory, pairwise) -> list[Affinity]:
     for nets in (x,) if y is None else (x, y):
         check(measures, nets)
-    lost = gaps.find(measures, x, y) if pairwise and x.maps else None
+    holes = gaps.find(measures, x, y) if pairwise and x.maps else None
 
     def run(call):
         return by_freedom(measures, (x, y), lambda some, a, b: _in_blocks(some, a, b, memory, call))
 
     found = run(affinity_call)
-    if lost and lost.exist:
-        found = gaps.filled(found, run(gaps.shared_call), lost)
+    if holes and holes.exist:
+        found = gaps.filled(found, run(gaps.shared_call), holes)
     made = []
     for m, (values, bad_x, bad_y) in zip(measures, found, strict=True):
         images = np.full(values.shape, x.images)
         # of pairs of maps with gaps that have no score, `gaps` speaks
-        undefined = undefined_networks(m, x, y, bad_x, bad_y, None if lost and lost.exist else values)
-        provenance, bad, pairs = Provenance.now(str(m), values), tuple(undefined.items()), lost and lost.pairs
+        undefined = undefined_networks(m, x, y, bad_x, bad_y, None if holes and holes.exist else values)
+        provenance, bad, pairs = Provenance.now(str(m), values), tuple(undefined.items()), holes and holes.pairs
         made.append(Affinity(values, images, x.names, (y or x).names, provenance, bad, y is not None, pairs=pairs))
     return made
 
