@@ -116,6 +116,12 @@ def test_a_narrow_feature_is_a_loss_only_to_what_scales_every_feature():
     assert casts.carried(x, Freedom(NOTHING, weighs=False))[1] != ""
 
 
+def test_one_feature_that_loses_its_digits_is_a_loss_beside_one_that_keeps_them():
+    kept, lost = np.where(B[:, :1] > 0, 9001.0001, 8998.9999), B[:, :1] + 1e9
+    assert casts.carried(kept, Freedom())[1] == ""
+    assert "40 different values near 1e+09" in casts.carried(np.hstack([kept, lost]), Freedom())[1]
+
+
 @pytest.mark.parametrize("own", [0.0, 1.0, np.nan])
 def test_the_diagonal_of_a_map_does_not_say_where_it_lies(own):
     m = np.abs(np.subtract.outer(B[:, 0], B[:, 0])) + 1e9

@@ -69,6 +69,14 @@ def test_copies_of_an_image_are_at_distance_zero():
     assert min(got[0, 1:5].min(), got[-1, :-1].min()) > 0
 
 
+def test_rounding_between_copies_is_no_distance_wherever_a_device_rounds():
+    x = np.random.default_rng(0).normal(size=(5, 64)).astype(np.float32)[np.arange(10) % 5]
+    rounded = np.float32(1 - 4e-7 * np.triu(np.ones((10, 10)), 1))
+    products = x @ x.T * rounded * rounded.T
+    got = np.asarray(pairwise._squared_distances(jnp.asarray(products), pairwise._fingerprint(x)))
+    np.testing.assert_array_equal(got == 0, np.arange(10)[:, None] % 5 == np.arange(10) % 5)
+
+
 def test_fingerprints_tell_rows_apart():
     x = features(n=400)
     x = np.concatenate([x, x[:, ::-1], -x, np.eye(13, dtype=np.float32), np.zeros((1, 13), np.float32)])

@@ -97,6 +97,15 @@ def test_ties_broken_by_rounding_are_mended_and_chains_and_outliers_keep_their_o
     np.testing.assert_array_equal(average(draws("pairs")), np.arange(PAIRS) // 2 * 2 + 1.5)
 
 
+@pytest.mark.parametrize("outlier", [4.0, 1e5])
+def test_two_values_that_chance_brings_together_are_no_tie_and_three_are(outlier):
+    v = np.float32([0.5, 1, 1 + 1.7e-6, 1 + 8e-7, 3, outlier])
+    np.testing.assert_array_equal(average(v), [1, 3, 3, 3, 5, 6])
+    np.testing.assert_array_equal(average(v[[0, 1, 2, 4, 5]]), [1, 2, 3, 4, 5])
+    near = np.float32([1, 1 + 2.5e-7])
+    np.testing.assert_array_equal(average(np.r_[v[:1], near, v[4:]]), [1, 2.5, 2.5, 4, 5])
+
+
 @pytest.mark.parametrize("place", [0, 7, PAIRS - 1])
 def test_average_of_nan_is_nan(place):
     v = draws("ties")

@@ -166,6 +166,13 @@ def test_gradients_are_those_of_the_plain_formulas_and_ranks_have_none():
         np.testing.assert_allclose(of_verb, want, rtol=0, atol=2e-5 * size, err_msg=name)
 
 
+def test_the_gradient_where_maps_replace_scores_that_lost_their_digits():
+    x = jnp.asarray(STACKS[0, :2]).at[0, 0].multiply(1e4)
+    found = jax.jit(jax.grad(lambda x: js.affinity(x, "cka").values[0, 1]))(x)
+    want = jax.grad(lambda x: js.CKA_LINEAR(x[0], x[1]))(x)
+    np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-6)
+
+
 def test_the_gradient_of_resamples_under_equal_weights_is_that_of_the_estimate():
     def total(x, of):
         r = js.resample(x, "cka", js.Bootstrap(weights=np.ones((2, N))))

@@ -49,7 +49,11 @@ def scores(measure: Measure, x: Sequence[Bucket], y: Sequence[Bucket] | None) ->
     products = jnp.block([[_products(own, u, v) for v in b] for u in a])
     length_x, lost_x = _lengths(own, a)
     length_y, lost_y = (length_x, lost_x) if y is None else _lengths(own, b)
-    found = own.finish(products / length_x[:, None] / length_y[None])
+    there_x, there_y = length_x > 0, length_y > 0
+    # NaN enters last: where maps replace these scores, it must not come back through their gradient
+    safe_x, safe_y = jnp.where(there_x, length_x, 1), jnp.where(there_y, length_y, 1)
+    found = own.finish(products / safe_x[:, None] / safe_y[None])
+    found = jnp.where(there_x[:, None] & there_y[None], found, jnp.nan)
     undefined_x = _undefined(x, length_x, lost_x)
     if y is None:
         return (found + found.T) / 2, undefined_x, undefined_x
