@@ -2,17 +2,14 @@
 
 import dataclasses
 import functools
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
 from jaxsim import casts
-from jaxsim.io.features import may_be_one_network
+from jaxsim.foreign_arrays import numeric, traced
+from jaxsim.io.feature_files import may_be_one_network
 from jaxsim.io.files import counted, repeated, warn
 from jaxsim.results import Maps
 from jaxsim.results.matrices import ONE_MAP, check_square, image_count, square_map
@@ -98,11 +95,6 @@ class Networks:
         return array[rows][:, rows] if self.maps else array[rows]
 
 
-def traced(*values: Any) -> bool:
-    """Whether any array in these is a tracer of JAX."""
-    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
-
-
 def networks(features: Any, ids: Any = None, what: str = "features", channels: Any = None) -> Networks:
     """Names, checks and labels of features as the user gave them.
 
@@ -174,81 +166,18 @@ def _checked(names, arrays, ids, what) -> Networks:
 def _named(features, what) -> tuple[tuple[str, ...], Any]:
     """Names of the networks, and their arrays as a tuple or as the stack they came in."""
     if isinstance(features, Mapping):
-        arrays = tuple(_numeric(array, f"network {str(name)!r}") for name, array in features.items())
+        arrays = tuple(numeric(array, f"network {str(name)!r}") for name, array in features.items())
         return tuple(str(name) for name in features), arrays
     if isinstance(features, (str, bytes, set, frozenset)) or not hasattr(features, "__len__"):
         raise TypeError(f"{what} must map names to arrays or be a stack (T, n, d), not {type(features).__name__}.")
     if not hasattr(features, "ndim"):
-        arrays = tuple(_numeric(array, f"network 'network_{k}'") for k, array in enumerate(features))
+        arrays = tuple(numeric(array, f"network 'network_{k}'") for k, array in enumerate(features))
     elif features.ndim < 3:
         shape = tuple(features.shape)
         raise ValueError(f"{what} of shape {shape} is no stack of networks (T, n, ..., c); give {{name: array}}.")
     else:
-        arrays = _numeric(features, what)
+        arrays = numeric(features, what)
     return tuple(f"network_{k}" for k in range(len(features))), arrays
-
-
-def _numeric(array: Any, who: str):
-    """The array as NumPy or JAX floating point; DLPack arrays are taken without a copy."""
-    if isinstance(array, np.ma.MaskedArray):
-        raise TypeError(f"{who} is a masked array; leave its missing images out and give ids.")
-    if not isinstance(array, (jax.Array, np.ndarray)):
-        array = _from_dlpack(array, who) if hasattr(array, "__dlpack__") else _from_lists(array, who)
-    if not casts.is_real(array.dtype):
-        raise TypeError(f"{who} has elements of type {array.dtype}; features must be real numbers.")
-    if array.dtype.kind == "f" and array.dtype.itemsize >= 4:
-        return array
-    if jnp.issubdtype(array.dtype, jnp.floating):
-        return array.astype(np.float32)
-    if array.dtype.itemsize >= 4 and not traced(array):
-        array = np.asarray(array)
-    return array if casts.is_wide(array) else array.astype(jax.dtypes.canonicalize_dtype(float))
-
-
-def _from_dlpack(array, who):
-    if getattr(array, "requires_grad", False):
-        array = array.detach()
-    steps = [lambda x: x, lambda x: x.contiguous(), lambda x: x.cpu().contiguous()]  # of PyTorch: views, other devices
-    ways = [*itertools.product(steps, (jax.dlpack.from_dlpack, np.asarray))]
-    if "64" in str(getattr(array, "dtype", "")):  # JAX would wrap whole numbers and round others
-        whole = "int" in str(array.dtype)
-        ways = [*((step, np.from_dlpack) for step in steps), *(w for w in ways if not whole or w[1] is np.asarray)]
-    for step, take in ways:
-        try:
-            return take(step(array))
-        except (TypeError, RuntimeError, BufferError, ValueError, AttributeError):
-            continue
-    kind = " ".join([type(array).__name__, *(str(getattr(array, x)) for x in ("dtype", "layout") if hasattr(array, x))])
-    raise TypeError(f"{who} could not be taken over from {kind}; give a dense array, such as x.float().cpu().numpy().")
-
-
-def _from_lists(array, who):
-    if _listed(array) and any(hasattr(row, "__dlpack__") for row in array):
-        return _from_rows([_numeric(row, f"{who}, row {k},") for k, row in enumerate(array)], who)
-    try:
-        found = np.asarray(array)
-    except ValueError:
-        raise ValueError(f"{who} is no array: its rows have different lengths.") from None
-    if found.dtype == object and hasattr(array, "columns"):
-        text = next((c for c, kind in zip(array.columns, array.dtypes, strict=True) if kind.kind not in "biuf"), None)
-        if text is not None:
-            raise TypeError(f"{who} has the column {text!r} of type {array[text].dtype}; give the columns of numbers.")
-    if found.dtype == object and found.ndim == 0:
-        raise TypeError(f"{who} is of type {type(array).__name__}, which is no array of real numbers (object).")
-    return found
-
-
-def _listed(value: Any) -> bool:
-    return isinstance(value, list | tuple)
-
-
-def _from_rows(rows, who):
-    shapes = [row.shape for row in rows]
-    if odd := next((shape for shape in shapes if shape != shapes[0]), None):
-        raise ValueError(f"{who} is no array: its rows have shapes {shapes[0]} and {odd}.")
-    if traced(rows):
-        return jnp.stack([row.astype(casts.score_type(row.dtype)) for row in rows])
-    return (jnp if all(isinstance(row, jax.Array) for row in rows) else np).stack(rows)
 
 
 def _ids_of_frames(features: Any) -> dict[str, list[str]] | None:
@@ -417,7 +346,7 @@ def unfolded(names, arrays, ids):
 
 def _one_map(maps):
     """A single map, square or condensed, under a name; condensed rows as a list; all else as it is."""
-    if _listed(maps) and len(maps) and all(np.ndim(row) == 1 and len(row) == len(maps) for row in maps):
+    if isinstance(maps, list | tuple) and maps and all(np.ndim(row) == 1 and len(row) == len(maps) for row in maps):
         rows = np.asarray(maps) if not traced(maps) else None
         return {ONE_MAP: rows} if rows is not None and rows.dtype.kind in "biuf" and is_map(rows) else maps
     axes = getattr(maps, "ndim", 3)

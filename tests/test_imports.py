@@ -93,6 +93,7 @@ LAYERS = {
         ["resampling"],
         ["engine"],
         ["inputs"],
+        ["foreign_arrays"],
         ["results"],
         ["schemes"],
         ["io", "statistics"],

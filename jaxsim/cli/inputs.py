@@ -13,7 +13,7 @@ from jaxsim.cli.arguments import refuse
 from jaxsim.cli.output import note
 from jaxsim.evaluation import load_truth
 from jaxsim.inputs import unfolded
-from jaxsim.io.features import read_ids
+from jaxsim.io.feature_files import read_ids
 from jaxsim.io.files import counted, repeated
 from jaxsim.results import Affinity
 from jaxsim.results.matrices import image_count

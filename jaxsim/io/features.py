@@ -1,25 +1,19 @@
 """Reading features of many networks, with the labels of their images, from files and folders."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxsim.io import limits
-from jaxsim.io.arrays import ID_NAMES, map_npz, naming, read_npy, texts
-from jaxsim.io.containers import read_hdf5, read_matlab, read_safetensors
-from jaxsim.io.files import counted, few, parse_json, warn
-from jaxsim.io.pickles import load_pickle
-from jaxsim.io.tables import read_table
-from jaxsim.io.torch_files import read_torch_arrays
+from jaxsim.io.feature_files import KNOWN, READERS, SINGLE, TABLES, TEXT, ImageIds, read_file, read_ids
+from jaxsim.io.files import counted, few, warn
 
 _OWN_FILES = ("image_ids.npy", "image_ids.txt", "features.json")
 _PICTURES = (".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 _PASSED_OVER = (".md", ".rst", ".json", ".yaml", ".yml", ".toml", ".log", ".png")
 
-ImageIds = tuple[str, ...]
 Ids = dict[str, ImageIds] | ImageIds | None
 Paths = str | Path | Sequence[str | Path]
 
@@ -166,7 +160,7 @@ def _read_one(path: Path, stack: bool | None, alone: bool) -> tuple[dict[str, np
         (features, own), stacked = _read_folder(path, bool(stack)), False
         shared = _ids_in(path)
     else:
-        features, own, stacked = _read_file(path, stack=stack if stack is not None or alone else False)
+        features, own, stacked = read_file(path, stack=stack if stack is not None or alone else False)
         shared = _ids_in(path.parent)
     if not features:
         raise ValueError(f"{path} holds no features.")
@@ -178,13 +172,13 @@ def _read_per_image(folder: Path) -> tuple[dict[str, np.ndarray], Ids]:
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; files of one image each are read from a folder of them.")
     inside = [sub for sub in sorted(folder.iterdir()) if sub.is_dir() and not sub.name.startswith((".", "__"))]
-    files = _feature_files(folder, _SINGLE, inside)
+    files = _feature_files(folder, SINGLE, inside)
     if inside and files:
         raise ValueError(f"{folder} holds {files[0].name} beside the subfolder {inside[0].name}; give one kind.")
     features: dict[str, np.ndarray] = {}
     ids: dict[str, ImageIds] = {}
     for place in inside or [folder]:
-        own = _feature_files(place, _SINGLE) or _no_files(place)
+        own = _feature_files(place, SINGLE) or _no_files(place)
         for key, values in _stack_images(own).items():
             name = "/".join(part for part in (place.name if inside else "", key) if part) or folder.name
             features[name], ids[name] = values, tuple(file.stem for file in own)
@@ -193,7 +187,7 @@ def _read_per_image(folder: Path) -> tuple[dict[str, np.ndarray], Ids]:
 
 def _stack_images(files: list[Path]) -> dict[str, np.ndarray]:
     """Arrays of one image each as one array a key, without the axis of length one that batches leave."""
-    read = [_read_file(file, stack=False, name="")[0] for file in files]
+    read = [read_file(file, stack=False, name="")[0] for file in files]
     keys, stems = set(read[0]), Counter(file.stem for file in files)
     if twice := [stem for stem, count in stems.items() if count > 1]:
         raise ValueError(f"{files[0].parent} holds two files of the image {twice[0]!r}.")
@@ -211,8 +205,8 @@ def _stack_images(files: list[Path]) -> dict[str, np.ndarray]:
 def _read_folder(folder: Path, stack: bool) -> tuple[dict[str, np.ndarray], dict[str, ImageIds]]:
     features: dict[str, np.ndarray] = {}
     ids: dict[str, ImageIds] = {}
-    for file in _feature_files(folder, tuple(_READERS)) or _no_files(folder):
-        arrays, own, _ = _read_file(file, stack=stack)
+    for file in _feature_files(folder, tuple(READERS)) or _no_files(folder):
+        arrays, own, _ = read_file(file, stack=stack)
         for key, values in arrays.items():
             name = file.stem if len(arrays) == 1 else f"{file.stem}/{key}"
             if name in features:
@@ -235,15 +229,15 @@ def _feature_files(folder: Path, suffixes: tuple[str, ...], allowed: Sequence[Pa
         suffix = file.suffix.lower()
         if suffix in suffixes and file.is_file():
             found.append(file)
-        elif file.is_dir() or suffix not in (*_PASSED_OVER, *_TABLES):
+        elif file.is_dir() or suffix not in (*_PASSED_OVER, *TABLES):
             kind = "a subfolder" if file.is_dir() else "no features file"
             remedy = "; if every file holds one image, pass per_image=True" if file.is_dir() else ""
             if suffix in _PICTURES:
                 remedy = "; `jaxsim features` makes features of pictures"
-            raise ValueError(f"{folder} holds {file.name}, which is {kind} ({_known()}){remedy}.")
+            raise ValueError(f"{folder} holds {file.name}, which is {kind} ({KNOWN}){remedy}.")
         else:
             passed.append(file)
-    for lesser in (_TABLES, _TEXT):
+    for lesser in (TABLES, TEXT):
         tables = [file for file in found if file.suffix.lower() in lesser]
         if len(tables) < len(found):
             found, passed = [file for file in found if file not in tables], passed + tables
@@ -254,169 +248,7 @@ def _feature_files(folder: Path, suffixes: tuple[str, ...], allowed: Sequence[Pa
 
 
 def _no_files(folder: Path) -> list[Path]:
-    raise ValueError(f"{folder} holds no features file ({_known()}).")
-
-
-def _known() -> str:
-    return "features are read from " + ", ".join(_READERS)
-
-
-def _read_file(
-    path: Path, *, stack: bool | None, name: str | None = None
-) -> tuple[dict[str, np.ndarray], dict[str, ImageIds], bool]:
-    """The arrays of one file by key, by the same keys the ids that the file gives them, and whether they are a stack.
-
-    `stack` is that of `read_features`; `name` is for an array without one, the stem by default.
-    """
-    if path.suffix.lower() not in _READERS:
-        raise ValueError(f"{path} has the unknown suffix {path.suffix!r} ({_known()}).")
-    entries = _READERS[path.suffix.lower()](path)
-    arrays: dict[str, np.ndarray] = {}
-    for key, values in entries.items():
-        for label, array in _open_pickled(path, key, values):
-            if label in arrays:
-                raise ValueError(f"{path} holds two networks named {label!r}.")
-            arrays[label] = array
-    ids = _take_ids(path, arrays)
-    _leave_out(path, arrays)
-    if list(arrays) == [""]:
-        stack = stack if path.suffix.lower() in _STACKS else False
-        stacked = _unstack(path, arrays[""], stack)
-        arrays = stacked or {path.stem if name is None else name: arrays[""]}
-    else:
-        stacked = {}
-    return arrays, {label: own for label in arrays if (own := _nearest(label, ids)) is not None}, bool(stacked)
-
-
-def _npy(path: Path) -> dict[str, Any]:
-    return {"": read_npy(path)}
-
-
-def _npz(path: Path) -> dict[str, Any]:
-    """The entries; of a record of maps, every map by name.
-
-    Raises:
-        ValueError: the file holds another record of jaxsim.
-    """
-    entries = map_npz(path)
-    if "record_json" not in entries:
-        return entries
-    with naming(path):
-        meta = parse_json(str(entries["record_json"]))
-        kind = meta["record"]
-        found = dict(zip(meta["names"], entries["values"], strict=True)) if kind == "Maps" else {}
-    if not found:
-        raise ValueError(f"{path} holds results of jaxsim (the record {kind}), not features.")
-    return found | ({"ids": np.asarray(meta["ids"])} if meta.get("ids") else {})
-
-
-def _table(path: Path) -> dict[str, Any]:
-    values, ids = read_table(path)
-    return {"": values} | ({} if ids is None else {"ids": np.asarray(ids)})
-
-
-def _pickle(path: Path) -> dict[str, Any]:
-    return {"": load_pickle(path)}
-
-
-_TEXT = (".txt",)
-_TABLES = (".csv", ".tsv", *_TEXT)
-_TORCH = (".pt", ".pth")
-_STACKS = (".npy", *_TORCH)
-_SINGLE = (".npz", *_STACKS)
-_READERS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
-    ".npy": _npy,
-    ".npz": _npz,
-    ".safetensors": read_safetensors,
-    ".h5": read_hdf5,
-    ".hdf5": read_hdf5,
-    ".mat": read_matlab,
-    **dict.fromkeys(_TORCH, read_torch_arrays),
-    **dict.fromkeys((".pkl", ".pickle"), _pickle),
-    **dict.fromkeys(_TABLES, _table),
-}
-
-
-def _open_pickled(path: Path, key: str, values: Any) -> list[tuple[str, np.ndarray]]:
-    """An array under its key; a pickled dict of arrays as one pair for each."""
-    if isinstance(values, np.ndarray) and values.dtype.hasobject and values.ndim == 0:
-        values = values.item()
-    if not isinstance(values, dict):
-        return [(key, _array(path, key, values))]
-    if not all(isinstance(name, str) for name in values):
-        raise ValueError(f"{path} holds a pickled dict whose keys are not all network names.")
-    return [(f"{key}/{name}" if key else name, _array(path, name, x)) for name, x in values.items()]
-
-
-def _array(path: Path, name: str, values: Any) -> np.ndarray:
-    if isinstance(values, np.ndarray | list | tuple | np.generic):
-        if isinstance(values, list | tuple):
-            limits.check(8 * _numbers(values, {}), path.stat().st_size, f"{path}, {name!r},")
-        try:
-            return np.asanyarray(values)
-        except ValueError as error:
-            raise ValueError(f"{path} holds {name!r} as lists of unequal lengths.") from error
-    raise ValueError(f"{path} holds a pickled {type(values).__name__} where arrays by name are expected.")
-
-
-def _numbers(values: Any, seen: dict[int, int]) -> int:
-    """Numbers in nested lists; a list that a file holds once may stand in many places."""
-    if not isinstance(values, list | tuple):
-        return max(getattr(values, "size", 1), 1)
-    if id(values) not in seen:
-        seen[id(values)] = 2**62  # where a list holds itself
-        seen[id(values)] = 1 + sum(_numbers(value, seen) for value in values)
-    return seen[id(values)]
-
-
-def _unstack(path: Path, array: np.ndarray, stack: bool | None) -> dict[str, np.ndarray]:
-    """The networks of a stack; none where the array is one network."""
-    if array.size == 0:
-        raise ValueError(f"{path} has shape {array.shape}: it holds no numbers.")
-    if stack and array.ndim < 3:
-        raise ValueError(f"{path} has shape {array.shape}, which is no stack of networks (T, n, ...).")
-    if stack is False or array.ndim < 3:
-        return {}
-    if stack is None and may_be_one_network(array.shape):
-        networks, images, *_ = array.shape
-        read = f"{path} has shape {array.shape} and was read as {networks} networks of {images} images"
-        warn(f"{read}; if it holds one network of {networks} images, pass stack=False, otherwise stack=True.")
-    return {f"network_{i}": array[i] for i in range(len(array))}
-
-
-def may_be_one_network(shape: Sequence[int]) -> bool:
-    """Whether a stack `(T, n, ...)` looks like one network: more networks than images, or one square image each."""
-    return shape[0] > shape[1] or (len(shape) == 4 and (shape[1] == shape[2] or shape[2] == shape[3]))
-
-
-def _take_ids(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, ImageIds]:
-    """Remove the ids from `arrays` and give them by the group they are in, '' for the top one."""
-    ids: dict[str, ImageIds] = {}
-    for key in [k for k in arrays if k.rpartition("/")[2] in ID_NAMES]:
-        group = key.rpartition("/")[0]
-        if group in ids:
-            raise ValueError(f"{path} holds both 'image_ids' and 'ids'; leave one.")
-        ids[group] = _as_ids(arrays.pop(key), f"{path}, entry {key!r}")
-    return ids
-
-
-def _leave_out(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Remove text, single numbers and labels that stand beside arrays, with a warning that names them."""
-    wide = any(x.ndim > 1 for x in arrays.values())
-    labels = [key for key, x in arrays.items() if wide and x.ndim == 1 and x.dtype.kind in "biu"]
-    odd = [key for key, x in arrays.items() if x.ndim == 0 or x.dtype.kind in "OSU" or key in labels]
-    if odd and len(odd) < len(arrays):
-        for key in odd:
-            del arrays[key]
-        warn(f"{path}: {few(odd, 5)} left out; these are text, labels or single numbers.")
-
-
-def _nearest(name: str, ids: Mapping[str, ImageIds]) -> ImageIds | None:
-    while name:
-        name = name.rpartition("/")[0]
-        if name in ids:
-            return ids[name]
-    return ids.get("")
+    raise ValueError(f"{folder} holds no features file ({KNOWN}).")
 
 
 def _ids_in(folder: Path) -> ImageIds | None:
@@ -424,28 +256,6 @@ def _ids_in(folder: Path) -> ImageIds | None:
     if binary.is_file() and text.is_file():
         raise ValueError(f"{folder} holds both image_ids.npy and image_ids.txt; leave one.")
     return next((read_ids(path) for path in (binary, text) if path.is_file()), None)
-
-
-def read_ids(path: Path) -> ImageIds:
-    """Image ids from an npy file, or from text with one a line.
-
-    Raises:
-        ValueError: it is damaged, or holds no list of ids.
-    """
-    if path.suffix.lower() == ".npy":
-        return _as_ids(read_npy(path), str(path))
-    try:
-        lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text.") from error
-    return _as_ids(lines, str(path))
-
-
-def _as_ids(values: Any, where: str) -> ImageIds:
-    ids = texts(values, where)
-    if "" in ids:
-        raise ValueError(f"{where} holds an empty id at place {ids.index('')}.")
-    return tuple(ids)
 
 
 def _combine(path: Path | str, names: list[str], own: Mapping[str, ImageIds], shared: ImageIds | None) -> Ids:
