@@ -346,8 +346,9 @@ def unfolded(names, arrays, ids):
 
 def _one_map(maps):
     """A single map, square or condensed, under a name; condensed rows as a list; all else as it is."""
-    if isinstance(maps, list | tuple) and maps and all(np.ndim(row) == 1 and len(row) == len(maps) for row in maps):
-        rows = np.asarray(maps) if not traced(maps) else None
+    if isinstance(maps, list | tuple):
+        square = maps and all(np.ndim(row) == 1 and len(row) == len(maps) for row in maps) and not traced(maps)
+        rows = np.asarray(maps) if square else None
         return {ONE_MAP: rows} if rows is not None and rows.dtype.kind in "biuf" and is_map(rows) else maps
     axes = getattr(maps, "ndim", 3)
     if axes == 1 or (axes == 2 and maps.shape[0] == maps.shape[1]):

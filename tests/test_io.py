@@ -666,3 +666,11 @@ def test_many_texts_that_hdf5_holds_once_are_refused(tmp_path, monkeypatch):
         file["a"] = np.ones((3, 2))
         file["ids"] = ["cat", "dog", "x" * 9_000]
     assert io.read_features(tmp_path / "a.h5")[1] == ("cat", "dog", "x" * 9_000)
+
+
+def test_warnings_of_readers_point_at_the_line_that_called(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((3, 4)))
+    (tmp_path / "notes.md").write_text("a note")
+    with pytest.warns(UserWarning, match=r"notes\.md not read") as caught:
+        io.read_features(tmp_path)
+    assert {w.filename for w in caught} == {__file__}
