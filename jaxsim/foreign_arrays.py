@@ -38,7 +38,7 @@ def numeric(array: Any, who: str):
     return array if casts.is_wide(array) else array.astype(jax.dtypes.canonicalize_dtype(float))
 
 
-def _from_dlpack(array, who):
+def _from_dlpack(array: Any, who: str) -> Any:
     if getattr(array, "requires_grad", False):
         array = array.detach()
     steps = [lambda x: x, lambda x: x.contiguous(), lambda x: x.cpu().contiguous()]  # of PyTorch: views, other devices
@@ -55,7 +55,7 @@ def _from_dlpack(array, who):
     raise TypeError(f"{who} could not be taken over from {kind}; give a dense array, such as x.float().cpu().numpy().")
 
 
-def _from_lists(array, who):
+def _from_lists(array: Any, who: str) -> Any:
     if isinstance(array, list | tuple) and any(hasattr(row, "__dlpack__") for row in array):
         return _from_rows([numeric(row, f"{who}, row {k},") for k, row in enumerate(array)], who)
     try:
@@ -63,12 +63,17 @@ def _from_lists(array, who):
     except ValueError:
         raise ValueError(f"{who} is no array: its rows have different lengths.") from None
     if found.dtype == object and hasattr(array, "columns"):
-        text = next((c for c, kind in zip(array.columns, array.dtypes, strict=True) if kind.kind not in "biuf"), None)
-        if text is not None:
-            raise TypeError(f"{who} has the column {text!r} of type {array[text].dtype}; give the columns of numbers.")
+        _refuse_text(array, who)
     if found.dtype == object and found.ndim == 0:
         raise TypeError(f"{who} is of type {type(array).__name__}, which is no array of real numbers (object).")
     return found
+
+
+def _refuse_text(frame, who):
+    """Refuse a DataFrame with a column of other than numbers."""
+    for column, dtype in zip(frame.columns, frame.dtypes, strict=True):
+        if dtype.kind not in "biuf":
+            raise TypeError(f"{who} has the column {column!r} of type {dtype}; give the columns of numbers.")
 
 
 def _from_rows(rows, who):
