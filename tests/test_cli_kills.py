@@ -1,4 +1,4 @@
-"""Every command stopped at every call that changes the file system: all or nothing, true words, nothing lost.
+"""Commands stopped at every call that changes the file system: all or nothing, true words, nothing lost.
 
 The calls are those that Python reports to audit hooks, and `os.fsync`. Figures,
 and what takes long without writing, are made cheap.
@@ -195,54 +195,7 @@ def features(place, patch):
     return Case(argv, kept=())
 
 
-def branching(place, patch):
-    """A folder of pictures, a bank, and training that only writes a file."""
-    known, data = pytest.importorskip("test_branching_cli"), pytest.importorskip("test_branching")
-    if not (place / "voc").exists():
-        known.export.voc(place / "voc", data.labeled(12))
-        known.models.to_safetensors({n: known.small(i) for i, n in enumerate(known.BANK)}, place / "bank.safetensors")
-        known.models.to_safetensors({"mine": known.small(9)}, place / "9.safetensors")
-
-    def train(network, *given, checkpoints, **more):
-        io.write_text(Path(checkpoints) / "step", "", overwrite=True)
-        return known.training.Fitted(network, np.zeros(1))
-
-    once(patch, known.training_runs, "evaluate")
-    patch.setattr(known.training_runs, "train", train)
-    return known
-
-
-def layers(place, patch):
-    return Case(branching(place, patch).layers(place, "voc", "")[:-2])
-
-
-def branch(place, patch):
-    return Case([*branching(place, patch).branch(place, "voc", "")[:-2], "--task", "edge", "--work", "WORK"])
-
-
-def transfer(place, patch):
-    return Case(branching(place, patch).transfer(place, "voc", "")[:-2])
-
-
-def rooms(place, patch):
-    world = pytest.importorskip("jaxsim.studies.rooms.world")
-    for module, name in ((world.pictures, "make"), (world.encoders, "train"), (world, "measure_transfer")):
-        once(patch, module, name)
-    from jaxsim.cli.rooms import FILES
-
-    amounts = ["--images", "8", "--steps", "1", "--size", "tiny", "--task", "rgb2depth"]
-    return Case(["rooms", *amounts], resumes=True, files=FILES)
-
-
-def reproduce(place, patch):
-    known = pytest.importorskip("test_reproduce")
-    patch.setattr(known.reproduce, "setting", lambda *given, **more: known.made("true"))
-    once(patch, known.reproduce, "run")
-    return Case(["reproduce", "depth", "selection"])
-
-
-COMMANDS = [affinity, two_measures, bootstrap, taxonomy, evaluate, made_up, convert, features, layers, branch]
-COMMANDS += [transfer, rooms, reproduce]
+COMMANDS = [affinity, two_measures, bootstrap, taxonomy, evaluate, made_up, convert, features]
 
 
 # Faults
