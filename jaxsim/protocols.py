@@ -231,7 +231,6 @@ class SchemeCapabilities(NamedTuple):
         accelerates: whether it leaves out one image at a time, which gives BCa its acceleration.
         estimate_optional: whether its spread means something without the full-sample estimate.
         fewest: resamples that an interval takes.
-        sized: whether it is made with a `size`, the images in a resample.
     """
 
     bootstraps: bool = False
@@ -239,7 +238,6 @@ class SchemeCapabilities(NamedTuple):
     accelerates: bool = False
     estimate_optional: bool = False
     fewest: int = 2
-    sized: bool = False
 
 
 _ABSENT: Any = object()

@@ -274,7 +274,6 @@ class Subsample:
     kind: ClassVar[str] = "subsample"
     draws: ClassVar[Draws] = Draws.SUBSETS
     estimate_optional: ClassVar[bool] = True
-    sized: ClassVar[bool] = True
     draw = staticmethod(_subset)
     interval = _normal_interval
 

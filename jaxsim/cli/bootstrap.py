@@ -27,6 +27,7 @@ Examples:
   jaxsim bootstrap features.npz --target depth --level 0.9 --out results
 """
 
+import inspect
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from typing import Any
@@ -103,9 +104,9 @@ def _scheme(arguments: Namespace) -> Any:
         ValueError: a subset size is missing, or given for another scheme.
     """
     scheme = schemes.NAMED[arguments.scheme]
-    if (arguments.size is not None) != declared(scheme, SchemeCapabilities).sized:
-        sized = " or ".join(kind for kind, one in schemes.NAMED.items() if declared(one, SchemeCapabilities).sized)
-        raise ValueError(f"--size goes with --scheme {sized}, which needs it.")
+    sized = [kind for kind, one in schemes.NAMED.items() if "size" in inspect.signature(one).parameters]
+    if (arguments.size is not None) != (scheme.kind in sized):
+        raise ValueError(f"--size goes with --scheme {' or '.join(sized)}, which needs it.")
     if N_RESAMPLES.get(scheme, 1000) is None:
         refuse(arguments, f"with --scheme {scheme.kind}, which leaves out every image once", "resamples", "seed")
     return scheme() if arguments.size is None else scheme(size=arguments.size)
