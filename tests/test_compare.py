@@ -407,7 +407,7 @@ def test_long_products_do_not_drift():
 @pytest.mark.parametrize("pattern", ["copies", "classes", "outlier", "gauss"])
 def test_every_measure_holds_its_accuracy_with_many_images(pattern):
     """The oracles' ranks do not know which distances are equal, so that RSA sees maps without ties here."""
-    n, rng = 1500, np.random.default_rng(0)
+    n, rng = 1000, np.random.default_rng(0)
     x = {
         "copies": lambda: rng.normal(size=(5, 8))[np.arange(n) % 5],
         "classes": lambda: np.eye(4)[rng.integers(4, size=n)],

@@ -345,7 +345,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     'did you mean depth?'
     """
     known = list(known)
-    near = difflib.get_close_matches(name, known, 3, 0.4)
+    near = difflib.get_close_matches(name, known, 3)
     return f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(known)}."
 
 
