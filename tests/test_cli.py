@@ -171,17 +171,20 @@ def test_bootstrap_writes_resamples_intervals_and_ranking(path, out, capsys):
     assert "standard error" in capsys.readouterr().out
 
 
+FEW = ["--resamples", "20"]
+
+
 @pytest.mark.parametrize(
     ("scheme", "more", "table"),
     [
-        ("bayesian-bootstrap", [], "intervals.csv"),
-        pytest.param("subsample", ["--size", "25"], "intervals.csv", marks=pytest.mark.slow),
+        ("bayesian-bootstrap", FEW, "intervals.csv"),
+        pytest.param("subsample", ["--size", "25", *FEW], "intervals.csv", marks=pytest.mark.slow),
         pytest.param("jackknife", [], "intervals.csv", marks=pytest.mark.slow),
-        ("permutation", [], "p_values.csv"),
+        ("permutation", FEW, "p_values.csv"),
     ],
 )
 def test_every_scheme_runs(path, out, scheme, more, table):
-    assert main(["bootstrap", path, "--scheme", scheme, *more, "--resamples", "20", "--out", str(out)]) == 0
+    assert main(["bootstrap", path, "--scheme", scheme, *more, "--out", str(out)]) == 0
     assert table in files(out)
     assert ("ranking.png" in files(out)) == (scheme != "permutation")
     assert "matrix.png" in files(out)
