@@ -1,5 +1,6 @@
 """The command line, run in this process: what it writes, what it says, how it fails."""
 
+import argparse
 import csv
 import errno
 import importlib
@@ -1024,3 +1025,14 @@ def test_an_output_file_is_named_as_it_was_given(tmp_path):
     arguments = types.SimpleNamespace(out=str(given), overwrite=False, spreadsheet=False)
     with pytest.raises(OSError, match=f"--out {given} could not be written"), staged(arguments, [given.name], place):
         pass
+
+
+def test_an_interruption_of_the_work_does_not_speak_of_folders_inside(out):
+    from jaxsim.cli import _interruption
+    from jaxsim.cli.output import staged
+
+    arguments = argparse.Namespace(out=str(out), overwrite=False, spreadsheet=False, format=("png",))
+    with pytest.raises(KeyboardInterrupt) as caught, staged(arguments, ["a.csv"]):
+        raise KeyboardInterrupt("the output in work/features is complete")
+    assert _interruption(caught.value, arguments.written) == "interrupted; no output was written or changed"
+    assert not out.exists()

@@ -41,7 +41,10 @@ def staged(arguments: Any, names: Sequence[str], folder: Path | None = None) -> 
     arguments.written = False
     try:
         with file_sets.staged(folder, names, overwrite=arguments.overwrite) as new:
-            yield new
+            try:
+                yield new
+            except KeyboardInterrupt as stop:  # it may speak of a folder that the work is done in
+                raise KeyboardInterrupt from stop
             for name in names if arguments.spreadsheet else ():
                 if name.endswith(".csv"):
                     _neutralize(new / name)
