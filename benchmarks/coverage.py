@@ -3,12 +3,13 @@
 For every measure and n = 100, 200, 500, data sets of n images are drawn from one population (coverage_data.py) in which
 the measure's true values are about 0.2, 0.5 and 0.8; counted is how often each scheme's interval holds the true
 value. Results are written after every hundred data sets, and a run that was stopped goes on where it was.
-`--table FILE` prints the tables of a finished run.
+`--table FILE` prints the tables of a finished run. `--study NAME` simulates other procedures (coverage_studies.py).
 """
 
 import argparse
 import json
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import coverage_families, coverage_schemes, coverage_table
+from benchmarks import coverage_numpy, coverage_schemes, coverage_studies, coverage_table
 from jaxsim import measures
 
 MEASURES = (
@@ -51,8 +52,7 @@ def solve(name: str) -> dict:
     m = measures.NAMED[name]
     grid = jnp.linspace(0.05, 1.5, 16)
     curve = np.mean([coverage_schemes.large(m, jax.random.key(k), TRUTH_IMAGES, grid) for k in range(4)], 0)
-    curve = np.minimum.accumulate(curve)
-    thetas = jnp.asarray(np.interp([-v for v in LEVELS], -curve, np.asarray(grid)))
+    thetas = jnp.asarray(coverage_numpy.angles(curve, np.asarray(grid), LEVELS))
     keys = jax.random.split(jax.random.key(1000), TRUTH_DRAWS)
     draws = np.array([coverage_schemes.large(m, k, TRUTH_IMAGES, thetas) for k in keys])
     error = draws.std(0, ddof=1) / np.sqrt(TRUTH_DRAWS)
@@ -101,7 +101,9 @@ def write(results: dict, path: Path) -> None:
     """Whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(results, indent=1))
+    # lists of numbers on one line each
+    text = re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), json.dumps(results, indent=1))
+    part.write_text(text + "\n")
     os.replace(part, path)
 
 
@@ -113,22 +115,21 @@ def main() -> None:
     parser.add_argument("--datasets", type=int, default=1000, help="data sets of every cell")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "coverage.json")
     parser.add_argument("--table", type=Path, help="print the tables of this file and do nothing else")
-    parser.add_argument(
-        "--families", type=int, help="data sets of the family-wise and false-discovery rates, and no cell"
-    )
+    parser.add_argument("--study", choices=coverage_studies.studies(), help="run this study, and print its table")
     given = parser.parse_args()
+    if given.study:
+        coverage_studies.extend(given.study, given.datasets, given.cell, write)
+        print(coverage_studies.render(given.study))
+        return
     if given.table:
         print(coverage_table.render(json.loads(given.table.read_text())))
         return
-    results = json.loads(given.out.read_text()) if given.out.exists() else {"truth": {}, "cells": {}, "families": {}}
+    results = json.loads(given.out.read_text()) if given.out.exists() else {"truth": {}, "cells": {}}
     results["versions"] = {"jax": jax.__version__, "numpy": np.__version__}
 
     def save():
         write(results, given.out)
 
-    if given.families:
-        coverage_families.extend(results["families"], given.families, given.cell, save)
-        return
     for group in GROUPS:
         for n in SIZES:
             for name in MEASURES:

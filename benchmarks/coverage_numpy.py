@@ -22,6 +22,17 @@ def scores(name: str, features: np.ndarray, subsets: np.ndarray) -> np.ndarray:
     return np.array([comparator(of(s)) for s in subsets], np.float32)
 
 
+def without_bias(scores_on: Callable[[np.ndarray], np.ndarray], n: int) -> np.ndarray:
+    """Scores of n images with the bias of order 1 / n taken out by those of the two halves."""
+    whole, first, second = map(scores_on, (np.arange(n), np.arange(n // 2), np.arange(n // 2, n)))
+    return 2 * whole - (first + second) / 2
+
+
+def angles(curve: np.ndarray, grid: np.ndarray, levels) -> np.ndarray:
+    """Angles at which scores `curve`, which fall along the grid, are at these levels."""
+    return np.interp([-v for v in levels], -np.minimum.accumulate(curve), grid)
+
+
 def _pearson(features: np.ndarray, center: bool) -> Maps:
     """Correlation distances, 1 - r; without centering no other image matters."""
     if not center:
@@ -38,6 +49,11 @@ def _cosines(x):
     x = x - x.mean(1, keepdims=True)
     x /= np.sqrt((x * x).sum(1, keepdims=True))
     return x @ x.T
+
+
+def _linear(features: np.ndarray) -> Maps:
+    """Inner products; centering of the features is lost in that of the maps."""
+    return _part_of(np.stack([x @ x.T for x in features.astype(float)]))
 
 
 def _euclidean(features: np.ndarray) -> Maps:
@@ -63,7 +79,8 @@ def _laplacian(features: np.ndarray) -> Maps:
 
     def of(subset):
         x = features[:, subset].astype(float)
-        x = x / x.std(1, keepdims=True)
+        spread = x.std(1, keepdims=True)
+        x = x / np.where(spread > 0, spread, 1)
         return np.exp(-np.stack([pdist(z, "cityblock") for z in x]) / x.shape[-1])
 
     return of
@@ -116,6 +133,7 @@ def _upper(n):
 RESTATED = {
     "rsa": (functools.partial(_pearson, center=True), _spearman),
     "rsa-uncentered": (functools.partial(_pearson, center=False), _spearman),
+    "cka-linear": (_linear, _u_centered_cosine),
     "cka-rbf": (_rbf, _u_centered_cosine),
     "dds-laplacian": (_laplacian, _u_centered_cosine),
     "distance-correlation-unbiased": (_euclidean, _u_centered_cosine),

@@ -39,13 +39,27 @@ _scores = jax.jit(scores, static_argnames=("m",))
 def large(m: Measure, key: jax.Array, n: int, thetas: jax.Array) -> np.ndarray:
     """Scores of n images with the bias of order 1 / n removed by the scores of the two halves."""
     features = _sample(key, n, thetas)
-    parts = np.arange(n), np.arange(n // 2), np.arange(n // 2, n)
-    if str(m) in coverage_numpy.RESTATED:
-        features = np.asarray(features)
-        whole, first, second = (coverage_numpy.scores(str(m), features, p[None])[0] for p in parts)
-    else:
-        whole, first, second = (np.asarray(_scores(m, features[:, p])) for p in parts)
-    return 2 * whole - (first + second) / 2
+    if str(m) not in coverage_numpy.RESTATED:
+        return coverage_numpy.without_bias(lambda p: np.asarray(_scores(m, features[:, p])), n)
+    features = np.asarray(features)
+    return coverage_numpy.without_bias(lambda p: coverage_numpy.scores(str(m), features, p[None])[0], n)
+
+
+def orders(key: jax.Array, n: int, count: int) -> jax.Array:
+    """Orders `(count, n)` of the images."""
+    return jax.vmap(lambda k: jax.random.permutation(k, n))(jax.random.split(key, count))
+
+
+def in_halves(orders: jax.Array) -> jax.Array:
+    """Images `(2 pairs, n // 2)` of orders `(pairs, n)`: each half followed by its complement."""
+    pairs, n = orders.shape
+    return orders[:, : n // 2 * 2].reshape(2 * pairs, n // 2)
+
+
+def image_weights(scheme, key: jax.Array, n: int, count: int) -> jax.Array:
+    """Weights `(n, count)` that a scheme draws."""
+    layout = jax.tree.map(jnp.asarray, scheme.plan(n, 2, count).layout)
+    return jax.vmap(lambda k: scheme.draw(k, 0, layout))(jax.random.split(key, count)).T
 
 
 def weighted(m: Measure, maps: jax.Array, w: jax.Array, at_once: int = 16) -> jax.Array:
@@ -80,15 +94,14 @@ def _quadratic(m, maps, w):
 @functools.partial(jax.jit, static_argnames=("m", "n", "count"))
 def weights(m: Measure, n: int, count: int, keys: jax.Array, thetas: jax.Array) -> dict:
     """Bootstrap, Bayesian bootstrap (`count` resamples each) and jackknife of one data set a key."""
-    layout = jax.tree.map(jnp.asarray, schemes.Bootstrap().plan(n, 2, count).layout)
 
     def one(key):
         a, b, c = jax.random.split(key, 3)
         features = images(a, n, thetas, world())
         maps = lax.map(lambda x: m.pairwise(m.transform(x)), features)
         draws = {
-            "bootstrap": jax.vmap(lambda k: schemes.Bootstrap.draw(k, 0, layout))(jax.random.split(b, count)).T,
-            "bayesian": jax.vmap(lambda k: schemes.BayesianBootstrap.draw(k, 0, layout))(jax.random.split(c, count)).T,
+            "bootstrap": image_weights(schemes.Bootstrap(), b, n, count),
+            "bayesian": image_weights(schemes.BayesianBootstrap(), c, n, count),
             "jackknife": 1 - jnp.eye(n),
         }
         return {"estimate": scores(m, features)} | {k: weighted(m, maps, w) for k, w in draws.items()}
@@ -100,8 +113,7 @@ def weights(m: Measure, n: int, count: int, keys: jax.Array, thetas: jax.Array) 
 def draw_halves(n: int, pairs: int, key: jax.Array, thetas: jax.Array):
     """Features of one data set, and images `(2 pairs, n // 2)`: each half followed by its complement."""
     a, b = jax.random.split(key)
-    orders = jax.vmap(lambda k: jax.random.permutation(k, n))(jax.random.split(b, pairs))
-    return images(a, n, thetas, world()), orders[:, : n // 2 * 2].reshape(2 * pairs, n // 2)
+    return images(a, n, thetas, world()), in_halves(orders(b, n, pairs))
 
 
 @functools.partial(jax.jit, static_argnames=("m", "n", "pairs"))

@@ -8,9 +8,8 @@ SIZES = (100, 200, 500)
 
 
 def render(results: dict) -> str:
-    """Coverage of the default, of every other scheme, and the rates of the families of tests."""
-    parts = [_heading(results), _default(results), _alternatives(results)]
-    return "\n\n".join([*parts, _families(results["families"])] if results["families"] else parts)
+    """Coverage of the default and of every other scheme."""
+    return "\n\n".join([_heading(results), _default(results), _alternatives(results)])
 
 
 def _heading(results):
@@ -74,21 +73,4 @@ def _alternatives(results):
                 flat = [v for shares in found.values() for v in shares]
                 bad = [name for name, shares in found.items() if not all(LOW <= v <= HIGH for v in shares)]
                 lines.append(_row(scheme, n, f"{min(flat):.1f}", f"{max(flat):.1f}", ", ".join(bad) or "none"))
-    return "\n".join(lines)
-
-
-def _families(families):
-    lines = [
-        "190 differences of 20 sources tested at 0.05, bootstrap with B = 1000: family-wise error rate,",
-        "false-discovery rate, and share of the false hypotheses that are rejected.",
-        "",
-    ]
-    lines += [
-        _row("family", "data sets", "rule", "family-wise error", "false discoveries", "found"),
-        _row(*["---"] * 6),
-    ]
-    for text, family in families.items():
-        for rule, sums in family["rules"].items():
-            rates = [f"{s / family['datasets']:.3f}" for s in sums]
-            lines.append(_row(text, family["datasets"], rule, *rates[:2], rates[2] if "two" in text else "none false"))
     return "\n".join(lines)

@@ -8,6 +8,7 @@
 
 import argparse
 import json
+import math
 import platform
 import sys
 import time
@@ -33,8 +34,8 @@ SHARES = {
 VERBS = fuzz_scores.VERBS | fuzz_files.VERBS
 
 
-def run(verb: str, examples: int, seed: int) -> dict[str, Any]:
-    """Counts of outcomes, the faults, and the largest error of each measure."""
+def run(verb: str, examples: int, seed: int, seconds: float = math.inf) -> dict[str, Any]:
+    """Counts of outcomes, the faults, and the largest error of each measure; none is begun after so many seconds."""
     check, strategy = VERBS[verb]
     kinds, faults, errors = Counter(), [], {}
 
@@ -48,6 +49,8 @@ def run(verb: str, examples: int, seed: int) -> dict[str, Any]:
     )
     @hypothesis.given(strategy)
     def each(sample):
+        if time.perf_counter() - start > seconds:
+            return
         try:
             found = check(sample)
         except Exception as error:  # noqa: BLE001
@@ -60,14 +63,16 @@ def run(verb: str, examples: int, seed: int) -> dict[str, Any]:
 
     start = time.perf_counter()
     each()
-    seconds = round(time.perf_counter() - start, 1)
-    return {"outcomes": dict(kinds), "seconds": seconds, "faults": faults, "largest_error": errors}
+    took = round(time.perf_counter() - start, 1)
+    return {"tried": kinds.total(), "outcomes": dict(kinds), "seconds": took, "faults": faults, "largest_error": errors}
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--examples", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
+    text = "for each verb: none is begun after these"
+    parser.add_argument("--seconds", type=float, default=math.inf, help=text)
     parser.add_argument("--only", choices=SHARES, action="append")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "fuzz.json")
     given = parser.parse_args(arguments)
@@ -77,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
     verbs: dict[str, Any] = {}
     made = {"examples": given.examples, "seed": given.seed, "versions": versions, "verbs": verbs}
     for verb, share in chosen.items():
-        verbs[verb] = run(verb, round(given.examples * share / sum(chosen.values())), given.seed)
+        verbs[verb] = run(verb, round(given.examples * share / sum(chosen.values())), given.seed, given.seconds)
         print(verb, verbs[verb]["outcomes"], f"{verbs[verb]['seconds']} s", flush=True)
         given.out.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     faults = sum(len(v["faults"]) for v in verbs.values())

@@ -2,10 +2,13 @@
 
 Verbs:
     affinity: similarity of networks with each other or with others.
-    resample: the same on resamples of the images, for errors, intervals and tests.
+    resample: the same on resamples of the images, for errors, intervals and tests; recommend_scheme says how.
+    resample_scores: the same of scores that every image has by itself, such as those of attribution maps.
+    calibrate: the same against the scores of unrelated networks, layers searched included.
+    variance_study: errors, bias and rank stability against the number of images: how many do I need?
     maps, compare_maps: pairwise maps of networks; similarity of ready-made maps.
     noise_ceiling: how well the best possible network could agree with a group.
-    evaluate, agreement_intervals: agreement of an affinity with measured transfer.
+    evaluate, compare_agreements, agreement_intervals: agreement of affinities with measured transfer.
     read_features, load, load_truth: features, saved results and measured transfer from files.
 
 Values:
@@ -13,8 +16,8 @@ Values:
     `compare`. HalfSamples, Bootstrap and other resampling schemes.
 
 Results:
-    Affinity, Maps and Resamples are labeled records: print, save, or turn them into xarray; scores plot and become
-    pandas tables too.
+    Affinity, Calibration, ImageScores, Maps, Resamples and VarianceStudy are labeled records: print, save, or turn them
+    into xarray; scores plot and become pandas tables too.
 
 >>> import jax, jaxsim as js
 >>> features = jax.random.normal(jax.random.key(0), (3, 40, 8))
@@ -29,8 +32,10 @@ network_2      0.023     -0.005      1.000
 from importlib import metadata as _metadata
 
 from jaxsim import compare, demo, measures, pairwise, plotting, schemes, statistics, taxonomy, transforms
+from jaxsim.advice import recommend_scheme
+from jaxsim.calibration import calibrate
 from jaxsim.engine import affinity, compare_maps, maps, noise_ceiling
-from jaxsim.evaluation import agreement_intervals, evaluate, load_truth
+from jaxsim.evaluation import agreement_intervals, compare_agreements, evaluate, load_truth
 from jaxsim.io import read_features
 from jaxsim.measures import (
     CKA_LINEAR,
@@ -47,9 +52,21 @@ from jaxsim.measures import (
     Measure,
     dds,
 )
-from jaxsim.resampling import resample
-from jaxsim.results import Affinity, FewResamples, Maps, Resamples, UndefinedScores, load
+from jaxsim.resampling import resample, resample_scores
+from jaxsim.results import (
+    Affinity,
+    Calibration,
+    DoubtfulInference,
+    FewResamples,
+    ImageScores,
+    Maps,
+    Resamples,
+    UndefinedScores,
+    VarianceStudy,
+    load,
+)
 from jaxsim.schemes import BayesianBootstrap, Bootstrap, HalfSamples, Jackknife, Permutation, Subsample
+from jaxsim.variance import variance_study
 
 try:
     __version__ = _metadata.version("jaxsim-similarity")
@@ -71,8 +88,11 @@ __all__ = [
     "Affinity",
     "BayesianBootstrap",
     "Bootstrap",
+    "Calibration",
+    "DoubtfulInference",
     "FewResamples",
     "HalfSamples",
+    "ImageScores",
     "Jackknife",
     "Maps",
     "Measure",
@@ -80,10 +100,13 @@ __all__ = [
     "Resamples",
     "Subsample",
     "UndefinedScores",
+    "VarianceStudy",
     "__version__",
     "affinity",
     "agreement_intervals",
+    "calibrate",
     "compare",
+    "compare_agreements",
     "compare_maps",
     "dds",
     "demo",
@@ -96,11 +119,14 @@ __all__ = [
     "pairwise",
     "plotting",
     "read_features",
+    "recommend_scheme",
     "resample",
+    "resample_scores",
     "schemes",
     "statistics",
     "taxonomy",
     "transforms",
+    "variance_study",
 ]
 
 

@@ -24,7 +24,7 @@ from jaxsim.protocols import (
     declared,
 )
 
-NOTHING, NUMBER, ROW = range(3)
+NO_SHIFT, NUMBER, ROW = range(3)
 """Shifts of features that leave a score as it is: none, one number for all of them, or one row for all images."""
 FAR = 16
 """Distance from zero, in ranges of the feature, from which features are shifted."""
@@ -42,13 +42,13 @@ class Freedom(NamedTuple):
     """Changes of the features that leave the scores of a measure as they are.
 
     Attributes:
-        shift: `NOTHING`, `NUMBER` or `ROW`.
+        shift: `NO_SHIFT`, `NUMBER` or `ROW`.
         scale: whether the features may be multiplied by a positive number.
         each: whether by one of its own each.
         weighs: whether a feature counts by its range, so that digits of a narrow one are no loss.
     """
 
-    shift: int = NOTHING
+    shift: int = NO_SHIFT
     scale: bool = False
     each: bool = False
     weighs: bool = False
@@ -59,7 +59,7 @@ def freedom(transform: Any, pairwise: Any, compare: Any) -> Freedom:
     t, p = declared(transform, TransformCapabilities), declared(pairwise, PairwiseCapabilities)
     invariance = declared(compare, ComparatorCapabilities).invariance
     row = p.ignores_shift or (p.inner_product and invariance >= MARGINS)
-    shift = NOTHING
+    shift = NO_SHIFT
     if t.ignores_shift or (t.keeps_shift and row):
         shift = ROW
     elif t.ignores_number or (t.keeps_shift and p.ignores_number):
@@ -71,7 +71,7 @@ def freedom(transform: Any, pairwise: Any, compare: Any) -> Freedom:
 def freedom_of_maps(compare: Any) -> Freedom:
     """Changes of ready-made maps that a comparator declares to ignore."""
     invariance = declared(compare, ComparatorCapabilities).invariance
-    return Freedom(NUMBER if invariance >= CONSTANT else NOTHING, invariance >= SCALE, weighs=True)
+    return Freedom(NUMBER if invariance >= CONSTANT else NO_SHIFT, invariance >= SCALE, weighs=True)
 
 
 def score_type(dtype: Any) -> np.dtype:
@@ -190,8 +190,8 @@ def _beyond(x):
     if x.dtype.kind != "f":
         return 0
     high, low = x.max(), x.min()
-    if np.isnan(high):
-        high, low = np.fmax.reduce(x, axis=None), np.fmin.reduce(x, axis=None)
+    if not np.isfinite(high - low):
+        low, high = _ends(x, axis=None)
     largest = max(high, -low)
     return largest if _extreme(largest) else 0
 
@@ -225,8 +225,11 @@ def _far(columns, ranges):
     return suspects[far & (some.astype(score_type(some.dtype)).astype(some.dtype) != some).any(0)]
 
 
-def _ends(columns):
-    return np.fmin.reduce(columns), np.fmax.reduce(columns)
+def _ends(columns, axis: int | None = 0):
+    """Smallest and largest finite value; infinities keep their ranks wherever the others lie."""
+    if columns.dtype.kind == "f":
+        columns = np.where(np.isinf(columns), np.nan, columns)
+    return np.fmin.reduce(columns, axis=axis), np.fmax.reduce(columns, axis=axis)
 
 
 def _magnitude(low, high):
@@ -249,10 +252,10 @@ def _shifted(x, columns, shift):
     """Subtract the smallest value of every column, or of all, where that lies far from zero."""
     if shift == NUMBER:
         columns = columns.reshape(-1, 1)
-    far = _far(columns, FAR) if shift != NOTHING else ()
+    far = _far(columns, FAR) if shift != NO_SHIFT else ()
     if not len(far):
         return x
-    low = np.fmin.reduce(columns)
+    low, _ = _ends(columns)
     if shift == NUMBER:
         return _less(x, low)
     near = np.setdiff1d(np.arange(low.size), far)

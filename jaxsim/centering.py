@@ -6,8 +6,9 @@ With weights w an image counts w_i times and a pair of images w_i w_j times; the
 unbiased centering and w_i^2 pairs in biased centering.
 """
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxsim.linalg import dot
 
@@ -53,6 +54,47 @@ def unbiased(m: Float[Array, "n n"], w: Float[Array, " n"] | None = None) -> Flo
         a = margins(m, w)
         m = off_diagonal(m - a[:, None] - a[None, :])
     return m
+
+
+def between(m: Float[Array, "n n"], group: Int[Array, " n"], count: int) -> Float[Array, "n n"]:
+    """Entries of different groups less their least-squares fit of a_i + a_j; zeros within groups.
+
+    An image's mean with the images of another group, less those fits, keeps (K - 2) / (K - 1) of its variance, and the
+    mean of a pair of K groups (K - 3) / (K - 1); both are scaled up. Inner products of two such maps then estimate
+    those of infinitely many groups without bias, for groups of equal sizes; groups of one image make `unbiased` times a
+    constant. Needs images of four groups, of the `count` that `group` numbers.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxsim import centering
+    >>> m, group = jnp.abs(jnp.arange(8.0)[:, None] ** 2 - jnp.arange(8.0)), jnp.arange(8) // 2
+    >>> bool(jnp.allclose(centering.between(m + m.T, group, 4).sum(1), 0, atol=1e-3))
+    True
+    """
+    member = jax.nn.one_hot(group, count, dtype=m.dtype)
+    size, apart = jnp.sum(member, 0), group[:, None] != group[None, :]
+    m = jnp.where(apart, m, 0)
+    for _ in range(2):
+        a = _margins_between(m, group, member, size)
+        m = jnp.where(apart, m - a[:, None] - a[None, :], 0)
+    image = dot(m, member) / jnp.maximum(size, 1)
+    pair = (dot(member.T, image) / jnp.maximum(size, 1)[:, None])[group][:, group]
+    image, groups = image[:, group], jnp.sum(size > 0)
+    of_pair, of_image = (jnp.sqrt((groups - 1) / (groups - lost)) for lost in (3, 2))
+    return jnp.where(apart, m + (of_pair - 1) * pair + (of_image - 1) * (image + image.T - 2 * pair), 0)
+
+
+def _margins_between(m, group, member, size):
+    """The a of the fit a_i + a_j to entries of different groups: (n - n_g) a_i + sum of a of other groups = r_i."""
+    n, rows = jnp.sum(size), jnp.sum(m, 1)
+    left, sums = n - 2 * size, dot(rows, member)
+    # an equation per group; one of half of all images gives the total alone
+    half = left == 0
+    left = jnp.where(half, 1, left)
+    total = jnp.sum(jnp.where(half, 0, sums / left)) / (1 + jnp.sum(jnp.where(half, 0, size / left)))
+    total = jnp.where(jnp.any(half), jnp.sum(jnp.where(half, sums, 0)) / (n / 2), total)
+    own = jnp.where(half, 0, (sums - size * total) / left)
+    own = jnp.where(half, total - jnp.sum(own), own)
+    return (rows - total + own[group]) / (n - size)[group]
 
 
 def margins(m0: Float[Array, "n n"], w: Float[Array, " n"]) -> Float[Array, " n"]:

@@ -10,6 +10,7 @@ capabilities of `protocols.ComparatorCapabilities`.
 """
 
 import dataclasses
+import math
 from typing import ClassVar
 
 import jax
@@ -177,6 +178,13 @@ def _reorder_condensed(order):
     return condensed_place(order[i], order[j], order.size)
 
 
+def _shares_condensed(v):
+    """Squared length of a condensed map that lies with the pairs of each image, `(p,) -> (n,)`."""
+    n = round((1 + (1 + 8 * v.size) ** 0.5) / 2)
+    i, j = _pairs(n)
+    return jnp.zeros(n, v.dtype).at[i].add(v * v).at[j].add(v * v)
+
+
 @register_static
 @dataclasses.dataclass(frozen=True)
 class Pearson:
@@ -193,6 +201,7 @@ class Pearson:
     why_undefined: ClassVar[str] = "its map is constant"
     __call__ = _compare_embedded
     permuted = staticmethod(_reorder_condensed)
+    shares = staticmethod(_shares_condensed)
     embed_pooled = staticmethod(_normalize)
 
     def embed(self, m):
@@ -221,6 +230,7 @@ class Cosine:
     why_undefined: ClassVar[str] = "its map is zero"
     __call__ = _compare_embedded
     permuted = staticmethod(_reorder_condensed)
+    shares = staticmethod(_shares_condensed)
     embed_pooled = staticmethod(_normalize)
 
     def embed(self, m):
@@ -327,11 +337,16 @@ class UCenteredCosine:
     why_undefined: ClassVar[str] = "its map is a sum of terms a_i + a_j, which centering removes"
     __call__ = _compare_embedded
     permuted = staticmethod(_reorder_condensed)
+    shares = staticmethod(_shares_condensed)
     embed_pooled = staticmethod(_normalize)
 
     def embed(self, m):
         """U-centered upper triangle at length 1."""
         return _unit(condensed(centering.unbiased(m)), condensed(m))
+
+    def embed_between(self, m, group, count):
+        """Entries of different groups, centered without bias for new groups, at length 1."""
+        return _unit(condensed(centering.between(m, group, count)), condensed(m))
 
     def prepare(self, m):
         """U-centered map at length 1; the weighted fit removes what the weights make of the margins."""
@@ -376,6 +391,7 @@ class CenteredCosine:
     reads_diagonal: ClassVar[bool] = True
     __call__ = _compare_embedded
     embed_pooled = staticmethod(_normalize)
+    debiased: ClassVar[UCenteredCosine] = UCenteredCosine()
 
     def embed(self, m):
         """H m H at length 1, flattened."""
@@ -400,6 +416,11 @@ class CenteredCosine:
     def permuted(self, order):
         """Index into the flattened matrix."""
         return (order[:, None] * order.size + order[None, :]).ravel()
+
+    def shares(self, v):
+        """Squared length that lies with the row of each image."""
+        n = math.isqrt(v.size)
+        return jnp.sum(v.reshape(n, n) ** 2, 1)
 
     def weighted(self, x, y, w):
         """`(b, S, T)`, the images repeated as their weights say."""

@@ -221,6 +221,7 @@ class Linear:
     """Linear kernel x_i . x_j."""
 
     accepts_padding: ClassVar[bool] = True
+    by_pair: ClassVar[bool] = True
     inner_product: ClassVar[bool] = True
     keeps_scale: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_gram)
@@ -242,6 +243,7 @@ class Euclidean:
     """Euclidean distance |x_i - x_j|, not squared."""
 
     accepts_padding: ClassVar[bool] = True
+    by_pair: ClassVar[bool] = True
     ignores_shift: ClassVar[bool] = True
     keeps_scale: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_geometry)
@@ -258,6 +260,7 @@ class SquaredEuclidean:
     """Squared Euclidean distance |x_i - x_j|^2."""
 
     accepts_padding: ClassVar[bool] = True
+    by_pair: ClassVar[bool] = True
     ignores_shift: ClassVar[bool] = True
     keeps_scale: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_geometry)
@@ -314,6 +317,7 @@ class Laplacian:
 
     gamma: float | None = None
     accepts_padding: ClassVar[bool] = True
+    by_pair: ClassVar[bool] = True
     ignores_shift: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_cityblock_sums)
     __call__ = _finish_product
@@ -334,6 +338,7 @@ class Cityblock:
     """City-block distance |x_i - x_j|_1."""
 
     accepts_padding: ClassVar[bool] = True
+    by_pair: ClassVar[bool] = True
     ignores_shift: ClassVar[bool] = True
     keeps_scale: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_cityblock_sums)
@@ -350,6 +355,7 @@ class Cosine:
     """Cosine distance 1 - x_i . x_j / (|x_i| |x_j|); NaN for an image whose features are all zero."""
 
     accepts_padding: ClassVar[bool] = True
+    by_pair: ClassVar[bool] = True
     keeps_scale: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_geometry)
     __call__ = _finish_product
@@ -370,6 +376,7 @@ class Correlation:
     """Correlation distance 1 - r of the features of two images; NaN for an image whose features are constant."""
 
     accepts_padding: ClassVar[bool] = True
+    by_pair: ClassVar[bool] = True
     keeps_scale: ClassVar[bool] = True
     ignores_number: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_geometry)

@@ -70,6 +70,7 @@ class TransformCapabilities(NamedTuple):
     Attributes:
         accepts_padding: whether it takes `where`, of shape `x.shape[1:]`, true where padded features are real.
         ignores_positions: whether flattening the features first changes nothing.
+        by_image: whether the row of an image depends on no other image.
         only_shifts: whether it adds the same row to all images, so that differences of images stay as they are.
         keeps_shift: whether a row added to all images, or a number to all features, comes out as one.
         ignores_shift: whether adding the same row to all images leaves the result as it is.
@@ -82,6 +83,7 @@ class TransformCapabilities(NamedTuple):
 
     accepts_padding: bool = False
     ignores_positions: bool = False
+    by_image: bool = False
     only_shifts: bool = False
     keeps_shift: bool = False
     ignores_shift: bool = False
@@ -102,6 +104,7 @@ class PairwiseCapabilities(NamedTuple):
         finish: `(product, width) -> (n, n)`, the map from the product and the number of columns.
         stable: `(invariance) -> (product, finish)`, a map with more digits that a comparator of that invariance
             cannot tell from the plain one.
+        by_pair: whether the entry of two images depends on no other image.
         ignores_shift: whether adding the same row to all images leaves the product as it is.
         ignores_number: whether adding one number to all features leaves the map as it is.
         keeps_scale: whether features times a positive number give the map times a positive number.
@@ -114,6 +117,7 @@ class PairwiseCapabilities(NamedTuple):
     product: Callable | None = None
     finish: Callable | None = None
     stable: Callable | None = None
+    by_pair: bool = False
     ignores_shift: bool = False
     ignores_number: bool = False
     keeps_scale: bool = False
@@ -139,8 +143,14 @@ class ComparatorCapabilities(NamedTuple):
         embed_pooled: the embedding of such a mean.
         embed_pairs: `(v, where) -> (p,)`, the embedding of `compare.condensed` entries of which only those marked
             count, zero elsewhere; for maps that lack pairs of images.
+        embed_between: `(map, group, K) -> (k,)`, the embedding of pairs of images of different groups, from the group
+            `(n,)` of each image out of K; `embed_pairs` by default.
         from_features: `(|X'Y|^2, |x_i|^2, |y_i|^2) -> ()`, inner product of the embedded linear kernels of features
             with centered columns, before normalization: `(S, T), (S, n), (T, n) -> (S, T)`.
+        shares: `(k,) -> (n,)`, squared length of an embedded map that lies with each image, up to one factor; None
+            where no image can have much of it, as in ranks.
+        debiased: the comparator without the bias of this one, which is of order 1 / n in every map; None where it has
+            none.
         why_undefined: words on why a finite map has no score with any other, as "its map is constant".
         why_undefined_pair: words on why two maps that have scores have none with each other.
     """
@@ -156,7 +166,10 @@ class ComparatorCapabilities(NamedTuple):
     pooled: Callable | None = None
     embed_pooled: Callable | None = None
     embed_pairs: Callable | None = None
+    embed_between: Callable | None = None
     from_features: Callable | None = None
+    shares: Callable | None = None
+    debiased: Callable | None = None
     why_undefined: str = ""
     why_undefined_pair: str = ""
 
@@ -181,12 +194,20 @@ class Plan(NamedTuple):
         given: all of them, `(B, ...)`, where they are not drawn.
         layout: what `Scheme.draw` needs to know of the images.
         size: images in one resample, where it is a subset or where the standard error depends on it.
+        groups: number of groups of images that are drawn whole; None where images are drawn one by one.
+        groups_drawn: groups in one half.
+        degrees: degrees of freedom of an error from that many groups.
+        distinct: number of distinct resamples that can be drawn, where it limits p-values.
     """
 
     count: int
     given: Any = None
     layout: Any = None
     size: int | None = None
+    groups: int | None = None
+    groups_drawn: int | None = None
+    degrees: float | None = None
+    distinct: float | None = None
 
 
 @runtime_checkable
@@ -195,7 +216,8 @@ class Scheme(Protocol):
 
     Its optional capabilities are `SchemeCapabilities`; `jaxsim.schemes.register` makes your own known to results.
     Results, which may come from a file, call `standard_error` and `interval` on a scheme made without arguments: its
-    fields have their defaults there, and only `Plan.size` is passed on from the scheme that drew.
+    fields have their defaults there, and only `Plan.size` is passed on from the scheme that drew. Of groups that were
+    drawn whole, `size` and `images` count groups, and `interval` gets `degrees`.
     """
 
     kind: ClassVar[str]
@@ -227,17 +249,25 @@ class SchemeCapabilities(NamedTuple):
     Attributes:
         bootstraps: whether its resamples vary around the estimate as estimates vary around the truth, so that
             percentiles, BCa and max-t tests apply.
+        errors: `(values, estimate, size, images) -> (R, ...)`, draws of the estimate's error, for the order of the
+            sources; bootstraps need none, whose `values - estimate` these are.
+        tests: `(values, estimate, null, size, images, *, bounded, degrees) -> statistics.FamilyWise`, adjusted tests of
+            many estimates; by default the largest |t| of bootstraps.
         null: whether its resamples are scores under no similarity.
         accelerates: whether it leaves out one image at a time, which gives BCa its acceleration.
         estimate_optional: whether its spread means something without the full-sample estimate.
-        fewest: resamples that an interval takes.
+        fewest: resamples that an interval takes, or a p-value of 0.05.
+        enough: resamples from which on more of them hardly change the width of an interval.
     """
 
     bootstraps: bool = False
+    errors: Callable | None = None
+    tests: Callable | None = None
     null: bool = False
     accelerates: bool = False
     estimate_optional: bool = False
     fewest: int = 2
+    enough: int = 0
 
 
 _ABSENT: Any = object()

@@ -3,112 +3,15 @@
 import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int
 
-from jaxsim import statistics
+from jaxsim import layouts, statistics
 from jaxsim.protocols import Draws, Plan, Scheme
-
-
-class Layout(NamedTuple):
-    """Images sorted by stratum; one stratum where none are given.
-
-    Attributes:
-        code: stratum of each image, `(n,)`.
-        order: images in the order of their strata.
-        start: where the stratum of each image begins in `order`.
-        size: how many images that stratum has.
-        kept: for subsets, the places kept of an order that is shuffled within strata, `(m,)`; else None.
-        other: for half-samples, the places of the other half, `(m,)`; else None.
-    """
-
-    code: Any
-    order: Any
-    start: Any
-    size: Any
-    kept: Any = None
-    other: Any = None
-
-
-def _layout(strata: Any, images: int, subset: int | None = None, *, halves: bool = False) -> Layout:
-    """Sort n images by their labels, for subsets of size `subset` or for `halves`.
-
-    Raises:
-        TypeError: JAX is tracing the labels.
-        ValueError: there is not one label an image, or one is missing.
-    """
-    if isinstance(strata, Tracer):
-        raise TypeError("strata must be known outside jit, where images are sorted by them; make the scheme there.")
-    labels = np.zeros(images, int) if strata is None else np.asarray(strata)
-    if labels.shape != (images,):
-        raise ValueError(f"strata has shape {labels.shape}; it must hold one label for each of the {images} images.")
-    blank = next((i for i, label in enumerate(labels.tolist()) if label is None or label != label), None)
-    if blank is not None:
-        raise ValueError(f"strata has no label for image {blank}; give every image one, such as 'other'.")
-    # labels of several types have no order
-    _, code = np.unique([repr(label) for label in labels] if labels.dtype == object else labels, return_inverse=True)
-    size = np.bincount(code)
-    start = np.cumsum(size) - size
-    code = code.astype(np.int32)
-    kept = None if subset is None else _kept(size, start, subset)
-    other = None
-    if halves:
-        kept, other = (_places(start + shift, size // 2) for shift in (0, size // 2))
-    return Layout(code, np.argsort(code, kind="stable").astype(np.int32), start[code], size[code], kept, other)
-
-
-def _kept(size, start, subset):
-    """The first images of each stratum after shuffling, in number proportional to its size."""
-    exact = subset * size / size.sum()
-    quota = np.floor(exact).astype(int)
-    quota[np.argsort(quota - exact, kind="stable")[: subset - quota.sum()]] += 1
-    return _places(start, quota)
-
-
-def _places(start, number):
-    return np.concatenate([s + np.arange(k) for s, k in zip(start, number, strict=True)]).astype(np.int32)
-
-
-def _bootstrap_counts(key: jax.Array, b: jax.Array, layout: Layout) -> Float[Array, " n"]:
-    """Counts of images drawn with replacement within their strata, in resample b."""
-    key = jax.random.fold_in(key, b)
-    n = layout.code.shape[0]
-    pick = layout.start + jax.random.randint(key, (n,), 0, layout.size)
-    return jnp.zeros(n).at[layout.order[pick]].add(1)
-
-
-def _dirichlet_weights(key: jax.Array, b: jax.Array, layout: Layout) -> Float[Array, " n"]:
-    """Exponential weights scaled to sum to the size of each stratum, in resample b."""
-    n = layout.code.shape[0]
-    share = jax.random.exponential(jax.random.fold_in(key, b), (n,))
-    return share * layout.size / jax.ops.segment_sum(share, layout.code, n)[layout.code]
-
-
-def _shuffle(key: jax.Array, b: jax.Array, layout: Layout) -> Int[Array, " n"]:
-    """A permutation of the images that stays within strata."""
-    return jnp.zeros_like(layout.order).at[layout.order].set(_shuffled(key, b, layout))
-
-
-def _subset(key: jax.Array, b: jax.Array, layout: Layout) -> Int[Array, " m"]:
-    """Images drawn without replacement, each stratum in proportion, in ascending order."""
-    return jnp.sort(_shuffled(key, b, layout)[layout.kept])
-
-
-def _half(key: jax.Array, b: jax.Array, layout: Layout) -> Int[Array, " m"]:
-    """A random half of the images for even b, and what it leaves for the odd b that follows."""
-    shuffled = _shuffled(key, b // 2, layout)
-    return jnp.sort(jnp.where(b % 2 == 0, shuffled[layout.kept], shuffled[layout.other]))
-
-
-def _shuffled(key, b, layout):
-    """Images sorted by stratum, in random order within each."""
-    draw = jax.random.uniform(jax.random.fold_in(key, b), layout.code.shape)
-    return jnp.lexsort((draw, layout.code)).astype(layout.order.dtype)
+from jaxsim.statistics.checks import is_whole
 
 
 def _drawn(scheme, n_resamples, layout) -> Plan:
@@ -118,36 +21,47 @@ def _drawn(scheme, n_resamples, layout) -> Plan:
         ValueError: the number of resamples is no positive whole number.
     """
     count = DEFAULT_RESAMPLES if n_resamples is None else n_resamples
-    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
+    if not is_whole(count) or count < 1:
         raise ValueError(f"n_resamples must be a positive whole number for {describe(scheme)}, not {count!r}.")
-    return Plan(int(count), layout=layout)
+    whole = layout.groups
+    if whole is None:
+        return Plan(int(count), layout=layout)
+    groups, strata = whole.size.size, len(set(whole.units.code.tolist()))
+    return Plan(int(count), layout=layout, groups=groups, degrees=float(groups - strata))
+
+
+def _explicit(scheme, n_resamples, resamples) -> Plan:
+    """Plan of resamples that the caller chose.
+
+    Raises:
+        ValueError: strata or groups stand beside them, or as for `_given`.
+    """
+    for name in ("strata", "groups"):
+        if getattr(scheme, name, None) is not None:
+            raise ValueError(f"{describe(scheme)}: {name} guide random draws and do nothing beside explicit ones.")
+    return _given(scheme, n_resamples, resamples)
 
 
 def _given(scheme, n_resamples, resamples) -> Plan:
     """Plan of explicit resamples.
 
     Raises:
-        ValueError: there are none, another number is asked for, or strata stand beside them.
+        ValueError: there are none, or another number is asked for.
     """
     if not len(resamples):
         raise ValueError(f"{describe(scheme)} holds no resamples; give at least one row.")
-    if getattr(scheme, "strata", None) is not None:
-        raise ValueError(f"{describe(scheme)}: strata guide random draws and do nothing beside explicit ones.")
     if n_resamples not in (None, len(resamples)):
         raise ValueError(f"{describe(scheme)} gives {len(resamples)} resamples, not the {n_resamples} asked for.")
     return Plan(len(resamples), given=resamples)
 
 
-WITH_INTERVALS = "use js.HalfSamples(), or js.Bootstrap() for ready-made maps"
-"""Advice for who asks a scheme for what it does not say."""
+def _normal_interval(self, values, estimate, level, size, images, *, bounded=True, degrees=None):
+    """Normal interval on the scaled error `(2, ...)`; Student's t for few groups."""
+    stretch = 1 if degrees is None else statistics.student_stretch(degrees, level)
+    return statistics.normal_interval(estimate, self.standard_error(values, size, images) * stretch, level)
 
 
-def _normal_interval(self, values, estimate, level, size, images, *, bounded=True):
-    """Normal interval on the scaled error `(2, ...)`."""
-    return statistics.normal_interval(estimate, self.standard_error(values, size, images), level)
-
-
-def _percentile_interval(self, values, estimate, level, size, images, *, bounded=True):
+def _percentile_interval(self, values, estimate, level, size, images, *, bounded=True, degrees=None):
     """Percentile interval `(2, ...)`."""
     return statistics.percentile_interval(values, level)
 
@@ -167,13 +81,17 @@ class HalfSamples:
 
     Attributes:
         strata: `(n,)` labels; every half then holds half of each label.
+        groups: `(n,)` labels of classes, scenes or runs that new images would bring anew; each half then holds whole
+            groups, half of them.
     """
 
     strata: Any = None
+    groups: Any = None
     kind: ClassVar[str] = "half-samples"
     draws: ClassVar[Draws] = Draws.SUBSETS
     fewest: ClassVar[int] = 4
-    draw = staticmethod(_half)
+    enough: ClassVar[int] = 20
+    draw = staticmethod(layouts.half)
 
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
         """Resamples to make of n images.
@@ -181,28 +99,59 @@ class HalfSamples:
         Raises:
             ValueError: the halves are too small for the measure, or the resamples come in no pairs.
         """
-        layout = _layout(self.strata, images, halves=True)
-        size = layout.kept.size
-        if size < min_images:
-            raise ValueError(
-                f"halves of {images} images hold {size} each, and the measure needs {min_images} in each half."
-            )
+        layout = layouts.halves(layouts.layout(self.strata, images, self.groups))
+        size, whole = layout.kept.size, layout.groups
+        drawn, of = size, f"{images} images"
+        if whole is not None:  # a group is to new groups what an image is to new images
+            drawn, of = whole.units.kept.size, f"{whole.size.size} groups"
+        if min(drawn, size) < min_images:
+            strata = "" if self.strata is None else f" in {len(layouts.strata_sizes(layout))} strata"
+            why = "; each half takes half of every stratum, so merge small ones" * bool(strata)
+            text = f"halves of {of}{strata} hold {drawn} each, and the measure needs {min_images} in each half{why}."
+            raise ValueError(text)
         plan = _drawn(self, n_resamples, layout)
         if plan.count % 2:
             raise ValueError(f"half-samples come in pairs: n_resamples must be even, not {plan.count}.")
-        return plan._replace(size=size)
+        if whole is None:
+            return plan._replace(size=size)
+        return plan._replace(size=size, groups_drawn=drawn, degrees=layouts.degrees(layout))
 
     def standard_error(self, values, size, images):
         """From the differences of two halves."""
         return statistics.half_sample_error(values, size, images)
 
-    def interval(self, values, estimate, level, size, images, *, bounded=True):
-        """Student's t interval, on Fisher's scale if bounded; a score of 1 is certain."""
-        stretch = statistics.student_stretch(values.shape[0] // 2 - 1, level)
-        error = self.standard_error(values, size, images) * stretch
+    def errors(self, values, estimate, size, images):
+        """Half the differences of two halves, with either sign."""
+        errors = statistics.half_sample_errors(values, size, images)
+        return jnp.concatenate([errors, -errors])
+
+    def tests(self, values, estimate, null, size, images, *, bounded=True, degrees=None):
+        """By rotation of the differences of two halves.
+
+        Scores, which are bounded, on Fisher's scale. Of the variance of differences, half of what is counted twice is
+        taken off: differences of equal scores have little variance of first order.
+        """
+        errors = statistics.half_sample_errors(values, size, images)
+        if bounded:
+            errors, estimate, null = errors / (1 - estimate**2), jnp.arctanh(estimate), jnp.arctanh(null)
+        else:
+            errors *= jnp.sqrt(1 - statistics.second_order(values) / 2)
+        return statistics.rotation_tests(errors, estimate, null, units=images if degrees is None else degrees + 1)
+
+    def interval(self, values, estimate, level, size, images, *, bounded=True, degrees=None):
+        """Student's t interval, on Fisher's scale if bounded; a score of 1 is certain.
+
+        The pairs give one degree of freedom each, less one; groups, where they were drawn, bound what many pairs give.
+        """
+        error = self.standard_error(values, size, images)
+        certain = (statistics.gap(jnp.abs(estimate), 1.0) == 0) | (error == 0)
+        certain &= ~jnp.isnan(values).any(0)
+        pairs = values.shape[0] // 2 - 1
+        if degrees is not None and pairs:
+            pairs = 1 / (1 / pairs + 1 / degrees)
+        error = error * statistics.student_stretch(pairs, level)
         if not bounded:
             return statistics.normal_interval(estimate, error, level)
-        certain = (jnp.abs(estimate) >= 1 - 8 * jnp.finfo(estimate.dtype).eps) & ~jnp.isnan(values).any(0)
         return jnp.where(certain, estimate, statistics.fisher_interval(estimate, error, level))
 
 
@@ -215,24 +164,26 @@ class Bootstrap:
 
     Attributes:
         strata: `(n,)` labels; images are then drawn within each label.
+        groups: `(n,)` labels; whole groups of images are then drawn, as many as there are.
         weights: `(B, n)` to use instead of random ones, such as counts drawn elsewhere. Rows of whole numbers are
             counts; other rows are scaled to sum to n.
     """
 
     strata: Any = None
     weights: Any = None
+    groups: Any = None
     kind: ClassVar[str] = "bootstrap"
     draws: ClassVar[Draws] = Draws.WEIGHTS
     bootstraps: ClassVar[bool] = True
-    draw = staticmethod(_bootstrap_counts)
+    draw = staticmethod(layouts.bootstrap_counts)
     standard_error = _spread
     interval = _percentile_interval
 
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
         """Resamples to make of n images."""
         if self.weights is None:
-            return _drawn(self, n_resamples, _layout(self.strata, images))
-        return _given(self, n_resamples, _check_weights(self.weights, images))
+            return _drawn(self, n_resamples, layouts.layout(self.strata, images, self.groups))
+        return _explicit(self, n_resamples, _check_weights(self.weights, images))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -241,19 +192,21 @@ class BayesianBootstrap:
 
     Attributes:
         strata: `(n,)` labels; weights then sum to the number of images within each label.
+        groups: `(n,)` labels; all images of a group then have one weight.
     """
 
     strata: Any = None
+    groups: Any = None
     kind: ClassVar[str] = "bayesian-bootstrap"
     draws: ClassVar[Draws] = Draws.WEIGHTS
     bootstraps: ClassVar[bool] = True
-    draw = staticmethod(_dirichlet_weights)
+    draw = staticmethod(layouts.dirichlet_weights)
     standard_error = _spread
     interval = _percentile_interval
 
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
         """Resamples to make of n images."""
-        return _drawn(self, n_resamples, _layout(self.strata, images))
+        return _drawn(self, n_resamples, layouts.layout(self.strata, images, self.groups))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -266,33 +219,54 @@ class Subsample:
         size: images in a subset.
         indices: `(B, m)` subsets to use instead of random ones; a row may not repeat an image.
         strata: `(n,)` labels; subsets then hold each label in proportion.
+        groups: `(n,)` labels; a subset then holds whole groups, but for the last, of which a random part fills up the
+            size.
     """
 
     size: int | None = None
     indices: Any = None
     strata: Any = None
+    groups: Any = None
     kind: ClassVar[str] = "subsample"
     draws: ClassVar[Draws] = Draws.SUBSETS
     estimate_optional: ClassVar[bool] = True
-    draw = staticmethod(_subset)
+    draw = staticmethod(layouts.subset)
     interval = _normal_interval
 
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
-        """Resamples to make of n images."""
+        """Resamples to make of n images.
+
+        Raises:
+            ValueError: a subset is too small for the measure, or can lie in too few groups for it.
+        """
         given = _check_subsets(self, images, min_images)
         if given is not None:
-            return _given(self, n_resamples, given)._replace(size=given.shape[1])
-        return _drawn(self, n_resamples, _layout(self.strata, images, self.size))._replace(size=self.size)
+            return _explicit(self, n_resamples, given)._replace(size=given.shape[1])
+        assert self.size is not None
+        found = layouts.layout(self.strata, images, self.groups)
+        if found.groups is not None:
+            _check_spread(self.size, found, min_images)
+        layout = layouts.subsets(found, self.size)
+        return _drawn(self, n_resamples, layout)._replace(size=self.size)
 
     def standard_error(self, values, size, images):
         """Spread scaled by sqrt(m / (n - m))."""
         return statistics.subsample_error(values, size, images)
 
+    def errors(self, values, estimate, size, images):
+        """Deviations from the mean, scaled by sqrt(m / (n - m))."""
+        return statistics.subsample_errors(values, size, images)
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Jackknife:
-    """Every image left out once (Quenouille 1949, Tukey 1958): n resamples, nothing random, nothing refitted."""
+    """Every image left out once (Quenouille 1949, Tukey 1958): n resamples, nothing random, nothing refitted.
 
+    Attributes:
+        groups: `(n,)` labels; every group of images is then left out once.
+    """
+
+    groups: Any = None
     kind: ClassVar[str] = "jackknife"
     draws: ClassVar[Draws] = Draws.WEIGHTS
     accelerates: ClassVar[bool] = True
@@ -300,14 +274,18 @@ class Jackknife:
     interval = _normal_interval
 
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
-        """One resample an image: weights of one, and zero for the image left out.
+        """One resample an image or group: weights of one, and zero for what is left out.
 
         Raises:
             ValueError: too few images are left for the measure.
         """
-        if images - 1 < min_images:
-            raise ValueError(f"a jackknife of {images} images keeps {images - 1}, and the measure needs {min_images}.")
-        return _given(self, n_resamples, 1 - np.eye(images, dtype=np.float32))
+        whole = layouts.layout(None, images, self.groups).groups
+        units, of = (images, "images") if whole is None else (whole.size.size, "groups")
+        if units - 1 < min_images:
+            raise ValueError(f"a jackknife of {units} {of} keeps {units - 1}, and the measure needs {min_images}.")
+        out = np.arange(images) if whole is None else whole.code
+        plan = _given(self, n_resamples, (np.arange(units)[:, None] != out).astype(np.float32))
+        return plan if whole is None else plan._replace(groups=units, degrees=float(units - 1))
 
     def standard_error(self, values, size, images):
         """Spread scaled by n - 1."""
@@ -320,26 +298,27 @@ class Permutation:
 
     Attributes:
         strata: `(n,)` labels; images are then shuffled within each label.
+        groups: `(n,)` labels; whole groups then change places with groups of as many images, which keep their order.
     """
 
     strata: Any = None
+    groups: Any = None
     kind: ClassVar[str] = "permutation"
     draws: ClassVar[Draws] = Draws.ORDERS
     null: ClassVar[bool] = True
-    fewest: ClassVar[int] = 1
-    draw = staticmethod(_shuffle)
+    fewest: ClassVar[int] = statistics.resamples_needed(0.05)
+    draw = staticmethod(layouts.shuffle)
 
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
         """Resamples to make of n images."""
-        return _drawn(self, n_resamples, _layout(self.strata, images))
+        layout = layouts.interchangeable(layouts.layout(self.strata, images, self.groups))
+        return _drawn(self, n_resamples, layout)._replace(distinct=layouts.rearrangements(layout))
 
-    def standard_error(self, values, size, images):
-        """None: resamples of the null hypothesis say nothing of the estimate's error."""
-        raise ValueError(f"there is no standard error for the scheme permutation; {WITH_INTERVALS}.")
+    def _refuse(self, *_, **__):
+        """Refuse errors and intervals: resamples of the null hypothesis say nothing of the estimate's error."""
+        raise ValueError("the scheme permutation has no error and no interval; js.recommend_scheme names one that has.")
 
-    def interval(self, values, estimate, level, size, images, *, bounded=True):
-        """None, as for the standard error."""
-        raise ValueError(f"there is no interval for the scheme permutation; {WITH_INTERVALS}.")
+    standard_error = interval = _refuse
 
 
 _KINDS = {s.kind: s for s in (HalfSamples, Bootstrap, BayesianBootstrap, Subsample, Jackknife, Permutation)}
@@ -367,12 +346,9 @@ def register(scheme: type) -> type:
 
 def describe(scheme: Scheme) -> str:
     """The scheme as text for the record, labels and arrays left out."""
-    given = [
-        f"{name}={value if isinstance(value, (int, float, str)) else 'given'}"
-        for name, value in vars(scheme).items()
-        if value is not None
-    ]
-    return f"{scheme.kind}({', '.join(given)})"
+    given = {name: value for name, value in vars(scheme).items() if value is not None}
+    shown = [f"{k}={v if isinstance(v, (int, float, str)) else 'given'}" for k, v in given.items()]
+    return f"{scheme.kind}({', '.join(shown)})"
 
 
 def _check_subsets(scheme: Subsample, images: int, min_images: int) -> Any:
@@ -407,16 +383,34 @@ def _check_subsets(scheme: Subsample, images: int, min_images: int) -> Any:
 
 
 def _check_size(size, images, min_images):
-    if isinstance(size, bool) or not isinstance(size, (int, np.integer)):
+    if not is_whole(size):
         raise ValueError(f"the size of a subset must be a whole number, not {size!r}.")
     if not min_images <= size <= images:
+        text = f"a subset of {size} images is impossible"
+        raise ValueError(f"{text}: the measure needs {min_images} and there are {images}.")
+
+
+def _check_spread(size: int, found: layouts.Layout, min_images: int) -> None:
+    """Refuse subsets that can lie in fewer groups than the measure needs, each stratum giving its share."""
+    assert found.groups is not None
+    images, stratum = np.bincount(found.code), found.groups.units.code
+    filled = [np.cumsum(np.sort(found.groups.size[stratum == s])[::-1]) for s in range(images.size)]
+
+    def fewest(m):
+        quotas = layouts.in_proportion(images, m)
+        return sum(int(np.searchsorted(sums, quota)) + (quota > 0) for sums, quota in zip(filled, quotas, strict=True))
+
+    if (count := fewest(size)) < min_images:
+        enough = next((m for m in range(size + 1, images.sum()) if fewest(m) >= min_images), None)
+        remedy = "give more groups" if enough is None else f"take at least {enough} images"
         raise ValueError(
-            f"a subset of {size} images is impossible: the measure needs {min_images} and there are {images}."
+            f"a subset of {size} images can lie in {count} of the {stratum.size} groups, and the measure needs "
+            f"{min_images}; {remedy}."
         )
 
 
 def _check_weights(weights: Any, images: int) -> Any:
-    """Explicit bootstrap weights as floats `(B, n)`; those that JAX is tracing go unread.
+    """Explicit bootstrap weights as floats `(B, n)`, which sum to n unless they are counts; those traced go unread.
 
     Raises:
         ValueError: they have another shape, are negative or not finite, or a row counts no image.
@@ -427,16 +421,10 @@ def _check_weights(weights: Any, images: int) -> Any:
     weights = weights.astype(np.float32 if weights.dtype.itemsize <= 4 else float)
     if weights.ndim != 2 or weights.shape[1] != images:
         raise ValueError(f"bootstrap weights have shape {weights.shape}; they must be (B, {images}).")
-    if isinstance(weights, Tracer):
-        return _scaled(weights)
-    bad = np.flatnonzero(~np.isfinite(weights).all(1) | (weights < 0).any(1) | (weights.sum(1) == 0))
-    if bad.size:
-        raise ValueError(f"row {bad[0]} of the bootstrap weights is negative, not finite, or all zero.")
-    return _scaled(weights)
-
-
-def _scaled(weights):
-    """Rows of whole numbers as they are, which count images; other rows scaled to sum to n."""
-    library = jnp if isinstance(weights, Tracer) else np
+    library: Any = jnp if isinstance(weights, Tracer) else np
+    if library is np:
+        bad = np.flatnonzero(~np.isfinite(weights).all(1) | (weights < 0).any(1) | (weights.sum(1) == 0))
+        if bad.size:
+            raise ValueError(f"row {bad[0]} of the bootstrap weights is negative, not finite, or all zero.")
     counts = (weights == library.round(weights)).all(1, keepdims=True)
-    return library.where(counts, weights, weights * (weights.shape[1] / weights.sum(1, keepdims=True)))
+    return library.where(counts, weights, weights * (images / weights.sum(1, keepdims=True)))

@@ -51,6 +51,7 @@ class Identity:
     """
 
     accepts_padding: ClassVar[bool] = True
+    by_image: ClassVar[bool] = True
     ignores_positions: ClassVar[bool] = True
     only_shifts: ClassVar[bool] = True
     keeps_shift: ClassVar[bool] = True
@@ -121,6 +122,7 @@ class InstanceNorm:
     """
 
     accepts_padding: ClassVar[bool] = True
+    by_image: ClassVar[bool] = True
     ignores_number: ClassVar[bool] = True
 
     def __call__(self, x: Float[Array, "n ... c"], where: Bool[Array, "..."] | None = None):
@@ -136,6 +138,7 @@ class LayerNorm:
     """All features of every image to mean 0 and variance 1 (DDS 2020, section 3)."""
 
     accepts_padding: ClassVar[bool] = True
+    by_image: ClassVar[bool] = True
     ignores_positions: ClassVar[bool] = True
     ignores_number: ClassVar[bool] = True
 
@@ -155,6 +158,7 @@ class GroupNorm:
 
     groups: int = 2
     accepts_padding: ClassVar[bool] = True
+    by_image: ClassVar[bool] = True
     ignores_number: ClassVar[bool] = True
 
     def __call__(self, x: Float[Array, "n ... c"], where: Bool[Array, "..."] | None = None):
@@ -179,6 +183,7 @@ class MeanPool:
     """Mean over positions, one value a channel: `(n, ..., c) -> (n, c)`; `(n, d)` stays as it is."""
 
     accepts_padding: ClassVar[bool] = True
+    by_image: ClassVar[bool] = True
     keeps_shift: ClassVar[bool] = True
     keeps_scale: ClassVar[bool] = True
 

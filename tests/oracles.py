@@ -360,4 +360,4 @@ def two_factor_variance(both, networks, images, n_networks, n_images):
     """Schuett et al. 2023: variance over networks and images from the variances of three bootstraps."""
     f, g = n_networks / (n_networks - 1), n_images / (n_images - 1)
     corrected = f * networks + g * images - f * g * (both - networks - images)
-    return min(max(corrected, f * networks, g * images), both)
+    return min(max(corrected, f * networks, g * images), f * g * both)

@@ -5,7 +5,7 @@ import pytest
 
 import jaxsim as js
 from jaxsim import casts, compare, measures, pairwise, transforms
-from jaxsim.casts import NOTHING, NUMBER, ROW, Freedom
+from jaxsim.casts import NO_SHIFT, NUMBER, ROW, Freedom
 
 RNG = np.random.default_rng(0)
 B = RNG.normal(size=(40, 6))
@@ -48,7 +48,7 @@ def test_offsets_go_before_the_cast(name):
     assert (moved.dtype, lost) == (np.float32, "")
     np.testing.assert_allclose(between(moved), between(near), rtol=0, atol=5e-7 * np.ptp(near))
     before = x.copy()
-    kept, lost = casts.carried(x, Freedom(NOTHING, weighs=True))
+    kept, lost = casts.carried(x, Freedom(NO_SHIFT, weighs=True))
     np.testing.assert_array_equal(kept, x.astype(np.float32))
     np.testing.assert_array_equal(x, before)
     assert "different values near" in lost
@@ -66,7 +66,7 @@ def test_one_number_for_all_features_goes_too(name):
 @pytest.mark.parametrize("name", NEAR)
 def test_what_float32_holds_is_cast_as_it_is(name):
     assert not casts.needs_care(NEAR[name])
-    for shift in (NOTHING, NUMBER, ROW):
+    for shift in (NO_SHIFT, NUMBER, ROW):
         cast, lost = casts.carried(NEAR[name], Freedom(shift, scale=True))
         np.testing.assert_array_equal(cast, NEAR[name].astype(np.float32))
         assert lost == ""
@@ -81,12 +81,12 @@ def test_float32_has_no_digits_to_lose():
 def test_a_scale_that_float32_does_not_reach_is_taken_away_exactly(power):
     x = B * 2.0**power
     assert casts.needs_care(x)
-    cast, lost = casts.carried(x, Freedom(NOTHING, scale=True))
+    cast, lost = casts.carried(x, Freedom(NO_SHIFT, scale=True))
     ratio = cast / np.float32(B)
     assert lost == ""
     assert (ratio == ratio[0, 0]).all()
     assert np.log2(ratio[0, 0]) % 1 == 0
-    assert "beyond the range of float32" in casts.carried(x, Freedom(NOTHING))[1]
+    assert "beyond the range of float32" in casts.carried(x, Freedom(NO_SHIFT))[1]
 
 
 @pytest.mark.parametrize("scale", [2.0**-128, 2.0**-110, 2.0**101, 2.0**124])
@@ -112,8 +112,8 @@ def test_features_each_too_small_for_float32_count_in_a_z_score():
 
 def test_a_narrow_feature_is_a_loss_only_to_what_scales_every_feature():
     x = B * [1, 1, 1, 1, 1, 1e-9] + [0, 0, 0, 0, 0, 1]
-    assert casts.carried(x, Freedom(NOTHING, weighs=True))[1] == ""
-    assert casts.carried(x, Freedom(NOTHING, weighs=False))[1] != ""
+    assert casts.carried(x, Freedom(NO_SHIFT, weighs=True))[1] == ""
+    assert casts.carried(x, Freedom(NO_SHIFT, weighs=False))[1] != ""
 
 
 def test_one_feature_that_loses_its_digits_is_a_loss_beside_one_that_keeps_them():
@@ -134,6 +134,16 @@ def test_the_diagonal_of_a_map_does_not_say_where_it_lies(own):
     assert casts.carried(m, casts.freedom_of_maps(compare.cosine), is_map=True)[1] != ""
 
 
+@pytest.mark.parametrize("infinite", [np.inf, -np.inf])
+@pytest.mark.parametrize("scale", [1.0, 1e-200])
+def test_an_infinite_distance_does_not_say_where_the_others_lie(infinite, scale):
+    far = B[:, 0] + 1e9
+    far[3] = infinite
+    assert casts.needs_care(scale * far)
+    moved, _ = casts.carried(scale * far, casts.freedom_of_maps(compare.spearman))
+    np.testing.assert_array_equal(np.argsort(moved), np.argsort(far))
+
+
 def test_whole_numbers_on_a_diagonal_stay_below_the_others():
     m = 2**40 + WHOLE[:6].T @ WHOLE[:6]
     m = m - np.diag(m.diagonal())
@@ -148,9 +158,9 @@ def test_whole_numbers_on_a_diagonal_stay_below_the_others():
         ("rsa", (ROW, True)),
         ("rsa-uncentered", (NUMBER, True)),
         ("cka-linear", (ROW, True)),
-        ("identity:linear:pearson", (NOTHING, True)),
+        ("identity:linear:pearson", (NO_SHIFT, True)),
         ("mean-pool:linear:u-centered-cosine", (ROW, True)),
-        ("identity:cosine:spearman", (NOTHING, True)),
+        ("identity:cosine:spearman", (NO_SHIFT, True)),
         ("identity:laplacian:spearman", (ROW, False)),
         ("zscore:laplacian:spearman", (ROW, True)),
         ("layer-norm:cosine:spearman", (NUMBER, False)),
@@ -162,7 +172,7 @@ def test_freedom_follows_from_the_parts(measure, want):
 
 def test_parts_that_declare_nothing_leave_no_freedom():
     assert casts.freedom(transforms.identity, lambda x: x, compare.spearman) == Freedom()
-    assert casts.freedom(transforms.identity, pairwise.linear, lambda a, b: 0).shift == NOTHING
+    assert casts.freedom(transforms.identity, pairwise.linear, lambda a, b: 0).shift == NO_SHIFT
 
 
 def test_whole_numbers_beyond_float64_are_carried_too(x64):

@@ -90,11 +90,27 @@ PLACES = (0, 2, 4, 1, 3)
 ORDERS = {tuple(i for i in p): 1 / 6 for p in itertools.permutations((0, 2, 4))}
 TWO = dict.fromkeys(itertools.permutations((1, 3)), 1 / 2)
 ACROSS = [tuple(sorted(p)) for p in itertools.product((0, 2, 4), (1, 3))]
+PAIRED = list("aabbcc")
+
+
+def of_groups(law):
+    """The law of counts of groups, for each of their two images."""
+    return {tuple(k for k in counts for _ in range(2)): p for counts, p in law.items()}
+
+
+def groups_moved():
+    """Three groups of two in any order, images of a group in their own."""
+    return even(tuple(i for g in p for i in (2 * g, 2 * g + 1)) for p in itertools.permutations(range(3)))
+
+
 LAWS = {
     "bootstrap": (js.Bootstrap(), 3, counts_law(3)),
     "bootstrap in strata": (js.Bootstrap(strata=LABELS), 5, both(counts_law(3), counts_law(2), PLACES)),
     "permutation": (js.Permutation(), 4, even(itertools.permutations(range(4)))),
     "permutation in strata": (js.Permutation(strata=LABELS), 5, both(ORDERS, TWO, PLACES)),
+    "bootstrap of groups": (js.Bootstrap(groups=PAIRED), 6, of_groups(counts_law(3))),
+    "permutation of groups": (js.Permutation(groups=PAIRED), 6, groups_moved()),
+    "subsample of groups": (js.Subsample(2, groups=PAIRED), 6, even([(0, 1), (2, 3), (4, 5)])),
     "subsample": (js.Subsample(2), 5, even(itertools.combinations(range(5), 2))),
     "subsample in strata": (js.Subsample(2, strata=LABELS), 5, even(ACROSS)),
 }
@@ -119,6 +135,12 @@ def test_every_pair_of_halves_is_as_likely(strata):
     if strata:
         law = [p for p in law if p[0] % 2 != p[1] % 2 and p[2] % 2 != p[3] % 2]
     follows(((*a, *b) for a, b in zip(halves[::2], halves[1::2], strict=True)), even(law))
+
+
+def test_every_pair_of_halves_of_groups_is_as_likely():
+    halves = rows(js.HalfSamples(groups=list("aabbccdd")), 8)
+    law = [sum(([2 * g, 2 * g + 1] for g in p), []) for p in pairs_of_halves(range(4), 2)]
+    follows(((*a, *b) for a, b in zip(halves[::2], halves[1::2], strict=True)), even(map(tuple, law)))
 
 
 @pytest.mark.parametrize("strata", [None, LABELS], ids=["plain", "in strata"])
@@ -147,6 +169,11 @@ SCHEMES = {
     "bayesian-bootstrap in strata": js.BayesianBootstrap(strata=np.arange(24) % 2),
     "subsample in strata": js.Subsample(12, strata=np.arange(24) % 2),
     "permutation in strata": js.Permutation(strata=np.arange(24) % 2),
+    "half-samples of groups": js.HalfSamples(groups=np.arange(24)),
+    "bootstrap of groups": js.Bootstrap(groups=np.arange(24) // 2),
+    "bayesian-bootstrap of groups": js.BayesianBootstrap(groups=np.arange(24) // 2),
+    "subsample of groups": js.Subsample(12, groups=np.arange(24)),
+    "permutation of groups": js.Permutation(groups=np.arange(24) // 2),
 }
 
 

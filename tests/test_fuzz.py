@@ -1,6 +1,7 @@
 """Random inputs: every outcome is right, or an error or a warning in jaxsim's words; `benchmarks.fuzz` tries more."""
 
 import hypothesis
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -32,6 +33,18 @@ def attempt(verb, examples, strategy):
 @pytest.mark.parametrize("verb", FEW)
 def test_random_input(verb):
     attempt(verb, FEW[verb], FIXED.get(verb))
+
+
+@pytest.mark.parametrize("comparator", fuzz_scores.COMPARATORS)
+def test_a_wrong_score_of_maps_far_from_zero_is_a_fault(comparator):
+    made = np.random.default_rng(0).normal(size=(4, 12, 12)) + 1e6
+    maps = [fuzz_scores.less((m + m.T) * (1 - np.eye(12)), comparator, True) for m in made.astype(np.longdouble)]
+    true = fuzz_scores.truth(lambda m: m, maps, comparator, 0)
+    assert fuzz_scores.judge(comparator, true.score, true, [], "abcd").kind == "right"
+    wrong = true.score + 1e-3 * (1 - np.eye(4))
+    for other in (wrong, np.where(np.eye(4), true.score, np.nan), np.where(np.eye(4), true.score, 2)):
+        with pytest.raises(fuzz_scores.Fault):
+            fuzz_scores.judge(comparator, other, true, [], "abcd")
 
 
 @pytest.mark.slow

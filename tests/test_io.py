@@ -240,6 +240,15 @@ def test_a_first_column_that_counts_the_rows_is_doubted(tmp_path):
         assert io.read_features(tmp_path / "x.csv")[0]["x"].shape == (3, 2)
 
 
+def test_whole_numbers_that_float64_does_not_hold_are_told(tmp_path):
+    (tmp_path / "x.csv").write_text("a,b\n9007199254740993,1\n+9007199254740993.0,-9007199254740992\n1e300,inf\n")
+    with pytest.warns(UserWarning, match=r"x.csv holds 2 whole .* beyond 2\^53 .*: 9007199254740993 is read as .*92;"):
+        io.read_features(tmp_path / "x.csv")
+    (tmp_path / "m.csv").write_text(",a,b\na,9007199254740993,1\nb,1,2\n")
+    with pytest.warns(UserWarning, match=r"m.csv holds 1 whole number beyond"):
+        io.read_matrix(tmp_path / "m.csv")
+
+
 def test_a_file_per_image(tmp_path):
     for k in range(3):
         for layer in ("conv", "top"):
@@ -530,7 +539,10 @@ BAD_FOLDERS = {
     "both ids": (_folder(a__npz={"a": X, "ids": IDS, "image_ids": IDS}), "both 'image_ids' and 'ids'"),
     "float ids": (_folder(a__npy=X, image_ids__npy=np.ones(3)), "image_ids.npy must hold one text or whole"),
     "ids in two axes": (_folder(a__npy=X, image_ids__npy=IDS[None]), "image_ids.npy must hold one text"),
-    "empty id": (_folder(a__npy=X, image_ids__txt="a\n\nb\n"), "image_ids.txt holds an empty id at place 1"),
+    "empty id": (
+        _folder(a__npy=X, image_ids__txt="a\n\nb\n"),
+        "image_ids.txt holds nothing at place 1, counted from 0",
+    ),
     "only ids": (_folder(a__npz={"ids": IDS}), "holds no features"),
     "pickled dicts": (_folder(a__npy={"a": {"b": X}}), "a.npy holds a pickled dict where arrays"),
     "pickled keys": (

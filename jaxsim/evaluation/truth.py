@@ -1,5 +1,6 @@
 """Measured transfer as a labeled matrix, and its alignment with a prediction by name."""
 
+import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -78,6 +79,7 @@ class Aligned(NamedTuple):
         rows: `(S,)` positions of the sources in the prediction.
         columns: `(T,)` positions of the targets in the prediction.
         targets: names of the targets.
+        own: `(S, T)` whether source and target have one name.
     """
 
     scores: np.ndarray
@@ -87,6 +89,7 @@ class Aligned(NamedTuple):
     rows: list[int]
     columns: list[int]
     targets: tuple[str, ...]
+    own: np.ndarray
 
     def used(self, diagonal: bool) -> np.ndarray:
         """Entries `(S, T)` that enter the correlations."""
@@ -139,8 +142,8 @@ def align(affinity: Affinity, truth: Affinity, *, subset: bool) -> Aligned:
     there = [truth.names.index(n) for n in names], [truth.targets.index(t) for t in targets]
     a, g = rising(affinity)[np.ix_(rows, columns)], rising(truth)[np.ix_(*there)]
     finite = np.isfinite(a) & np.isfinite(g)
-    others = finite & (np.asarray(names)[:, None] != np.asarray(targets)[None, :])
-    return Aligned(a, g, finite, others, rows, columns, targets)
+    own = np.asarray(names)[:, None] == np.asarray(targets)[None, :]
+    return Aligned(a, g, finite, finite & ~own, rows, columns, targets, own)
 
 
 def _shared(kind, mine, truth, theirs, subset) -> tuple[str, ...]:
@@ -148,6 +151,8 @@ def _shared(kind, mine, truth, theirs, subset) -> tuple[str, ...]:
     lacking = [n for n in mine if n not in known]
     if lacking and not subset:
         which = f"the truth ({truth.provenance.measure}) lacks the {kind} {', '.join(lacking)}"
+        near = difflib.get_close_matches(str(lacking[0]), [str(n) for n in theirs if n not in mine], 1)
+        which += f" (is {lacking[0]} its {near[0]}?)" if near else ""
         raise ValueError(f"{which}; pass subset=True to evaluate the shared ones.")
     if len(lacking) == len(mine):
         raise ValueError(f"the affinity and the truth ({truth.provenance.measure}) share no {kind}.")
@@ -159,6 +164,7 @@ def warn_undefined(targets: tuple[str, ...], defined: list[bool]) -> tuple[str, 
     lost = [t for t, fine in zip(targets, defined, strict=True) if not fine]
     if not lost:
         return ()
-    note = f"The correlation is undefined for {len(lost)} of {len(targets)} targets: {', '.join(lost)}."
+    note = f"The correlation is undefined for {len(lost)} of {len(targets)} targets: {', '.join(lost)}; "
+    note += "it takes three sources, not all of them equal."
     warn(note, RuntimeWarning)
     return (note,)

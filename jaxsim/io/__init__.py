@@ -7,7 +7,7 @@ from jaxsim.io.arrays import read_npz, write_npz
 from jaxsim.io.features import describe_shapes, read_features
 from jaxsim.io.files import atomic, write_text
 from jaxsim.io.limits import unlimited
-from jaxsim.io.matrices import TASKONOMY_17, read_matrix, write_csv_matrix
+from jaxsim.io.matrices import TASKONOMY_17, read_matrix, read_transfers, write_csv_matrix
 from jaxsim.io.pickles import load_pickle
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "read_features",
     "read_matrix",
     "read_npz",
+    "read_transfers",
     "unlimited",
     "write_csv_matrix",
     "write_npz",

@@ -194,5 +194,7 @@ def read_ids(path: Path) -> ImageIds:
 def _as_ids(values: Any, where: str) -> ImageIds:
     ids = texts(values, where)
     if "" in ids:
-        raise ValueError(f"{where} holds an empty id at place {ids.index('')}.")
+        raise ValueError(
+            f"{where} holds nothing at place {ids.index('')}, counted from 0; give every image an id or a label."
+        )
     return tuple(ids)

@@ -25,8 +25,9 @@ NEW, OLD, JOURNAL = "new", "old", "journal.json"
 def staged(folder: str | Path, names: Sequence[str], *, overwrite: bool = False) -> Iterator[Path]:
     """Give an empty folder for files, and move these together to `folder` when the block has ended.
 
-    If anything is raised, KeyboardInterrupt included, `folder` stays as it was. Without `overwrite`, files that another
-    process made meanwhile are not replaced. What killed processes left in or beside `folder` is undone and removed.
+    Its parent is for other things that the block needs meanwhile. If anything is raised, KeyboardInterrupt included,
+    `folder` stays as it was. Without `overwrite`, files that another process made meanwhile are not replaced. What
+    killed processes left in or beside `folder` is undone and removed.
 
     Args:
         folder: made if missing, with its parents; a link is written through.
@@ -72,7 +73,7 @@ def staged(folder: str | Path, names: Sequence[str], *, overwrite: bool = False)
                 _remove(temporary, folder, missing)
     except KeyboardInterrupt:
         if published:
-            raise KeyboardInterrupt(f"the output in {folder} is complete") from None
+            raise files.interrupted_after(folder) from None
         raise
 
 
@@ -114,13 +115,13 @@ def _publish(temporary: Path, folder: Path, names: Sequence[str], overwrite: boo
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Wait until no other process puts files in a folder, so that sets do not mix, where the system has locks."""
-    if jobs.fcntl is None:
+    if files.fcntl is None:
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # the file system has no locks
-            jobs.fcntl.flock(descriptor, jobs.fcntl.LOCK_EX)
+            files.fcntl.flock(descriptor, files.fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
@@ -214,9 +215,9 @@ def clear(folder: Path) -> None:
     near = [
         left for place in {folder, folder.parent} if os.access(place, os.R_OK | os.X_OK) for left in _entries(place)
     ]
-    for left in near if jobs.fcntl is not None else ():
+    for left in near if files.fcntl is not None else ():
         if HIDDEN.fullmatch(left.name) and _ours(left):
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError), _abandoned(left):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError), files.abandoned(left):
                 if (left / NEW).exists():
                     _undo(left)
                 files.remove(left)
@@ -229,14 +230,3 @@ def _entries(folder: Path) -> list[Path]:
 def _ours(folder: Path) -> bool:
     found = folder.lstat()
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
-
-
-@contextlib.contextmanager
-def _abandoned(folder: Path) -> Iterator[None]:
-    """Hold a folder while the block runs; OSError where its process lives or the system has no locks."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        jobs.fcntl.flock(descriptor, jobs.fcntl.LOCK_EX | jobs.fcntl.LOCK_NB)  # type: ignore[union-attr]
-        yield
-    finally:
-        os.close(descriptor)

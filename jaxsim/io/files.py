@@ -1,6 +1,7 @@
 """Files and folders published whole or not at all, and faults of the file system told in one sentence.
 
-An output is written under a hidden temporary name beside its place, reaches the disk, and is renamed.
+An output is written under a hidden temporary name beside its place, reaches the disk, and is renamed. Its process
+locks it meanwhile: one without a lock was left by a killed process, and anybody may remove it.
 """
 
 import contextlib
@@ -21,6 +22,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None
+
 PART = ".part"
 """Suffix of unfinished outputs."""
 
@@ -33,7 +39,7 @@ def atomic(path: str | Path, *, overwrite: bool = False, folder: bool = False) -
     files being the block's to `flush`. If the block raises anything, KeyboardInterrupt included, the temporary path is
     removed and what was at `path` stays. Without `overwrite`, what another process made meanwhile is not replaced
     either. A temporary file keeps the suffix of `path`; missing parent folders are made; a symbolic link is written
-    through, to what it points at.
+    through, to what it points at. What killed processes left of earlier attempts is removed.
 
     Args:
         path: the file or folder to write.
@@ -53,14 +59,12 @@ def atomic(path: str | Path, *, overwrite: bool = False, folder: bool = False) -
         'whole'
     """
     target = Path(os.path.realpath(path))
-    temporary = hidden(target)
+    temporary, held = hidden(target), None
     try:
+        clear(target.parent, target.stem)
         _check_target(path, target, overwrite, folder)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if folder:
-            temporary.mkdir()
-        else:
-            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        temporary, held = _begun(target, folder)
         yield temporary
         if not folder:
             flush(temporary)
@@ -68,7 +72,73 @@ def atomic(path: str | Path, *, overwrite: bool = False, folder: bool = False) -
     except OSError as error:
         raise _one_sentence(error, path, target, temporary) from error
     finally:
-        remove(temporary)
+        try:
+            remove(temporary)
+        finally:
+            if held is not None:
+                os.close(held)
+
+
+def _begun(target: Path, folder: bool) -> tuple[Path, int | None]:
+    """A new hidden file or folder beside `target`, and the descriptor of its lock."""
+    while True:
+        temporary = hidden(target)
+        if folder:
+            temporary.mkdir()
+        try:
+            return temporary, locked(temporary, 0 if folder else os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except (BlockingIOError, FileNotFoundError):  # taken for one that was left, between making and locking it
+            if not target.parent.is_dir():
+                raise
+
+
+def locked(path: Path, flags: int = os.O_RDONLY) -> int | None:
+    """Lock a file or folder, opened with `flags`, until the descriptor is closed; None where there are no locks.
+
+    Raises:
+        BlockingIOError: it is locked.
+        FileNotFoundError: whoever held it has removed it.
+        OSError: it cannot be opened.
+    """
+    if fcntl is None and path.is_dir():
+        return None
+    descriptor, kept = os.open(path, flags, 0o666), False
+    try:
+        if fcntl is not None:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise
+            except OSError:  # the file system has none
+                return None
+            kept = os.path.samestat(os.fstat(descriptor), os.stat(path))
+            if not kept:
+                raise FileNotFoundError(f"{path} was removed.")
+        return descriptor if kept else None
+    finally:
+        if not kept:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def abandoned(path: Path, *, sure: bool = False) -> Iterator[None]:
+    """Hold what a killed process left while the block runs.
+
+    Args:
+        path: the file or folder.
+        sure: nobody else writes there, so that it is taken where there are no locks too.
+
+    Raises:
+        OSError: its process lives, or may live.
+    """
+    descriptor = locked(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | getattr(os, "O_NONBLOCK", 0))
+    if descriptor is None and not sure:
+        raise BlockingIOError(f"{path} may be in use: there are no locks here.")
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _check_target(path: str | Path, target: Path, overwrite: bool, folder: bool) -> None:
@@ -187,13 +257,17 @@ def hidden(path: Path) -> Path:
     return path.with_name(f".{path.stem[:100]}.{secrets.token_hex(8)}{PART}{path.suffix}")
 
 
-def clear(folder: Path, stem: str = "*") -> None:
+def clear(folder: Path, stem: str = "*", *, held: bool = False) -> None:
     """Remove what killed processes left of outputs in a folder, or of those whose name without suffix is `stem`.
 
-    Only for who holds the folder, or that output, by `jobs.lock`: what others are writing goes too.
+    Args:
+        folder: of the outputs.
+        stem: of their names; all by default.
+        held: the folder, or that output, is held by `jobs.lock`: what is there is dead, even where there are no locks.
     """
     for left in folder.glob(f".{stem if stem == '*' else glob.escape(stem[:100])}.{'[0-9a-f]' * 16}{PART}*"):
-        remove(left)
+        with contextlib.suppress(OSError), abandoned(left, sure=held):
+            remove(left)
 
 
 def remove(path: Path) -> None:
@@ -274,6 +348,11 @@ def unwritable(what: str | Path, error: OSError) -> OSError:
     return told
 
 
+def interrupted_after(out: str | Path) -> KeyboardInterrupt:
+    """The interruption of a command whose whole output is there."""
+    return KeyboardInterrupt(f"the output in {out} is complete")
+
+
 def inside(folder: str | Path, name: str) -> Path:
     """The path of a name within a folder; `/` in it stands for folders there.
 
@@ -346,7 +425,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     known = list(known)
     near = difflib.get_close_matches(name, known, 3)
-    return f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(known)}."
+    return (
+        f"did you mean {', '.join(near)}?"
+        if near
+        else f"there {'is' if len(known) == 1 else 'are'} {', '.join(known)}."
+    )
 
 
 def repeated(names: Iterable[Any]) -> list[Any]:

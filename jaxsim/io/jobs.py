@@ -26,11 +26,6 @@ from jaxsim.io import files
 from jaxsim.io.arrays import read_npz, write_npz
 from jaxsim.io.files import warn
 
-try:
-    import fcntl
-except ImportError:  # not a POSIX system
-    fcntl = None
-
 RECIPE = "recipe.json"
 """File of the settings of the work in a folder."""
 RECORD = "record"
@@ -207,21 +202,13 @@ def lock(folder: str | Path) -> Iterator[None]:
 def _locked(folder: Path) -> int | None:
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        if fcntl is None:
-            return None
-        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return files.locked(folder)
         except BlockingIOError:
-            os.close(descriptor)
             text = f"{folder} is in use by another process: wait for it, or give another folder."
             raise BlockingIOError(text) from None
-        except OSError:  # the file system has no locks
-            return descriptor
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), os.stat(folder)):
-                return descriptor
-        os.close(descriptor)  # whoever held it has removed it meanwhile
+        except FileNotFoundError:  # whoever held it has removed it meanwhile
+            continue
 
 
 # Blocks
@@ -324,7 +311,8 @@ class Blocks:
 
         Args:
             name: of the block.
-            compute: given a folder for checkpoints, not made yet, which is removed when the arrays are kept.
+            compute: given a folder for checkpoints, not made yet, which is removed with the one around it when the
+                arrays are kept.
 
         Raises:
             BlockingIOError: another process is computing them.
@@ -337,7 +325,7 @@ class Blocks:
             with lock(part):
                 found = self.read(name)  # another process may have been faster
                 if found is None:
-                    files.clear(path.parent, path.stem)
+                    files.clear(path.parent, path.stem, held=True)
                     found = {key: np.asarray(values) for key, values in compute(part / "checkpoints").items()}
                     record = {**self._provenance, "name": name, "settings": self._own}
                     write_block(path, found, record, overwrite=True)

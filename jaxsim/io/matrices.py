@@ -11,7 +11,7 @@ import numpy as np
 from jaxsim.io.arrays import naming, read_npz, texts
 from jaxsim.io.files import parse_json, printable, repeated, warn, write_text
 from jaxsim.io.pickles import load_pickle
-from jaxsim.io.tables import read_rows
+from jaxsim.io.tables import read_rows, warn_of_rounded
 
 TASKONOMY_17 = (
     "autoencoder",
@@ -132,17 +132,45 @@ def _checked(path: Path, values: np.ndarray, names: Iterable[str], targets: Iter
     return values.astype(np.float64), names, targets
 
 
-def _from_pickle(path: Path) -> Named:
+def read_transfers(path: str | Path) -> dict[tuple[tuple[str, ...], str], float]:
+    """Read transfers of any order from a pickle released with Taskonomy, for `taxonomy.choose_sources`.
+
+    Returns:
+        the score of each `(sources, target)`, targets in the order of `read_matrix`. The file's source `self`, the
+        network trained on the target with all its labels, is the target's own network; where the file also has
+        transfer from that network to its own task, the better of the two counts.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: the file holds no numbers under `source1__source2__target`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there or is not a file.")
+    scores: dict[tuple[tuple[str, ...], str], float] = {}
+    for (used, target), score in _pickled(path).items():
+        key = (tuple(target if name == "self" else name for name in used), target)
+        scores[key] = max(score, scores.get(key, score))
+    order = _task_order({target for _, target in scores})
+    return dict(sorted(scores.items(), key=lambda item: order.index(item[0][1])))
+
+
+def _pickled(path: Path) -> dict[tuple[tuple[str, ...], str], float]:
     table = load_pickle(path)
     if not isinstance(table, dict) or not table:
         raise ValueError(f"{path} holds a pickled {type(table).__name__}, not a dict of 'source__target' keys.")
-    scores: dict[tuple[str, str], float] = {}
+    scores: dict[tuple[tuple[str, ...], str], float] = {}
     for key, value in table.items():
         parts = key.split("__") if isinstance(key, str) else []
         if len(parts) < 2 or not all(parts) or not isinstance(value, float | int | np.floating | np.integer):
             raise ValueError(f"{path} holds {key!r}, which is not a number under 'source__target'.")
-        if len(parts) == 2:
-            scores[parts[0], parts[1]] = float(value)
+        scores[tuple(parts[:-1]), parts[-1]] = float(value)
+    return scores
+
+
+def _from_pickle(path: Path) -> Named:
+    table = _pickled(path)
+    scores = {(used[0], target): score for (used, target), score in table.items() if len(used) == 1}
     if not scores:
         raise ValueError(f"{path} holds keys with several sources only, none of the form 'source__target'.")
     if more := len(table) - len(scores):
@@ -164,6 +192,7 @@ def _from_csv(path: Path) -> Named:
         if len(row) != len(rows[0]):
             raise ValueError(f"{path} has {len(row)} cells in row {row[0]!r} and {len(rows[0])} in its first row.")
     cells = [[_number(path, c, row[0], t) for c, t in zip(row[1:], targets, strict=True)] for row in rows[1:]]
+    warn_of_rounded(path, cells, [row[1:] for row in rows[1:]])
     return np.array(cells, dtype=np.float64), names, targets
 
 

@@ -1,20 +1,24 @@
 """Tables of text: csv, tsv, semicolons and spaces, with or without names of columns and a column of image ids."""
 
 import csv
+import math
 import re
+from collections.abc import Sequence
+from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
 
 from jaxsim.io.arrays import naming
-from jaxsim.io.files import warn
+from jaxsim.io.files import counted, warn
 
 _ID_COLUMNS = ("", "id", "ids", "image", "images", "image_id", "image_ids", "index", "name", "file", "filename")
 _ID_COLUMNS += ("stimulus", "stimuli", "unnamed: 0")
 _MISSING = ("", "na", "n/a", "nan")
 _POINT = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
 _COMMA = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
+_WHOLE = re.compile(r"[+-]?\d+(\.0*)?")
 _WORD = re.compile(r'"([^"]*)"|(\S+)')
 
 
@@ -94,6 +98,7 @@ def read_table(path: Path) -> tuple[np.ndarray, tuple[str, ...] | None]:
     names = header or [str(k + 1) for k in range(len(rows[0]))]
     columns = list(enumerate(names))[labeled:]
     cells = [[_cell(path, row[k], i, name) for k, name in columns] for i, row in enumerate(rows, 1)]
+    warn_of_rounded(path, cells, [[row[k] for k, _ in columns] for row in rows])
     return np.array(cells, np.float64), tuple(row[0] for row in rows) if labeled else None
 
 
@@ -123,6 +128,16 @@ def _cell(path: Path, cell: str, row: int, column: str) -> float:
     if value is None:
         raise ValueError(f"{path} holds {cell!r}, not a number, in row {row} of column {column!r}.")
     return value
+
+
+def warn_of_rounded(path: Path, values: Sequence[Sequence[float]], cells: Sequence[Sequence[str]]) -> None:
+    """Warn of whole numbers in cells that float64, as which they were read, does not hold."""
+    large = np.argwhere(np.abs(np.array(values, np.float64)) >= 2.0**53)
+    found = [(cells[i][k].strip(), values[i][k]) for i, k in large.tolist()]
+    lost = [(c, v) for c, v in found if _WHOLE.fullmatch(c) and math.isfinite(v) and Decimal(c) != Decimal(v)]
+    if lost:
+        count = f"{counted(len(lost), 'whole number')} beyond 2^53 that float64 does not hold"
+        warn(f"{path} holds {count}: {lost[0][0]} is read as {lost[0][1]:.0f}; take an offset away first.")
 
 
 def _warn_of_counts(path: Path, rows: list[list[str]]) -> None:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxsim.compare import condensed
 from jaxsim.engine.padding import Bucket
 from jaxsim.engine.program import automatic, embed, read_maps, score
 from jaxsim.measures import Measure
@@ -23,6 +24,8 @@ class Ready(NamedTuple):
         estimate: `(S, T)` full-sample scores.
         bad_x: undefined images of the rows' networks.
         bad_y: undefined images of the columns' networks.
+        effective_x: effective numbers of images, or of groups, of the rows' maps.
+        effective_y: those of the columns' maps.
     """
 
     x: list[Any]
@@ -30,20 +33,69 @@ class Ready(NamedTuple):
     estimate: list[jax.Array]
     bad_x: list[jax.Array]
     bad_y: list[jax.Array]
+    effective_x: list[jax.Array]
+    effective_y: list[jax.Array]
+
+    @property
+    def full_sample(self):
+        """All but the maps."""
+        return self[2:]
 
 
-def prepare(measures: Sequence[Measure], x, y, rows, columns, read) -> Ready:
+def _effective(measure, z, n, groups):
+    """Effective number of images, or of groups, of a map: (sum e)^2 / sum e^2 of their shares e of its squared length.
+
+    Their number where all have the same share; images have, for a comparator that declares none.
+    """
+    shares = declared(measure.compare, ComparatorCapabilities).shares
+    if shares is None and groups is None:
+        return jnp.asarray(float(n))
+    e = jnp.ones(n) if shares is None else shares(z)
+    if groups is not None:
+        e = jax.ops.segment_sum(e, groups.code, groups.size.shape[0])
+    return jnp.sum(e) ** 2 / jnp.sum(e * e)
+
+
+def prepare(measures: Sequence[Measure], x, y, rows, columns, groups, read) -> Ready:
     """Maps of all networks read by `read(measure, map)`, in the callers' order, with the full-sample scores."""
+    embed_map = embed if groups is None else embed_between(groups.code, groups.size.shape[0])
+
+    def one(measure, m):
+        z = embed_map(measure, m)
+        return z, read(measure, m), _effective(measure, z, len(m), groups)
 
     def both(parts, order):
-        found = read_maps(measures, parts, lambda m, k: (embed(m, k), read(m, k)))
-        return jax.tree.map(lambda a: a[order], found)
+        return jax.tree.map(lambda a: a[order], read_maps(measures, parts, one))
 
     a = both(x, rows)
     b = a if y is None else both(y, columns)
     estimate = [score(m, u[0], v[0]) for m, u, v in zip(measures, a.z, b.z, strict=True)]
     second = None if y is None else [v[1] for v in b.z]
-    return Ready([u[1] for u in a.z], second, estimate, a.undefined, b.undefined)
+    effective = [[u[2] for u in side.z] for side in (a, b)]
+    return Ready([u[1] for u in a.z], second, estimate, a.undefined, b.undefined, *effective)
+
+
+def embed_between(code, count) -> Callable:
+    """Embedding of pairs of images of different groups; of all pairs by a comparator that cannot leave any out.
+
+    Two images of one group say nothing of new groups: of infinitely many groups, no pair would be of one.
+    """
+
+    def read(measure, m):
+        own = declared(measure.compare, ComparatorCapabilities)
+        if own.embed_between is not None:
+            return own.embed_between(m, code, count)
+        if own.embed_pairs is not None:
+            return own.embed_pairs(condensed(m), condensed(code[:, None] != code[None, :]))
+        return embed(measure, m)
+
+    return read
+
+
+def leaves_out_pairs(measure) -> bool:
+    """Whether scores of the measure can leave out pairs of images of one group."""
+    own = declared(measure.compare, ComparatorCapabilities)
+    return own.embed_between is not None or own.embed_pairs is not None
 
 
 def weighted_scores(measures, ready, given, weights, at_once):
@@ -76,11 +128,12 @@ def permuted_scores(measures, ready, given, orders, at_once):
 
 def refitted_scores(measures, ready, given, subsets, at_once):
     """Scores `(B, S, T)` on the images `subsets (B, m)`, transforms and bandwidths fitted anew."""
-    x, y, rows, columns = given
+    x, y, rows, columns, groups = given
 
     def one(images):
-        a = read_maps(measures, _take(x, images), embed)
-        b = a if y is None else read_maps(measures, _take(y, images), embed)
+        read = embed if groups is None else embed_between(groups.code[images], groups.size.shape[0])
+        a = read_maps(measures, _take(x, images), read)
+        b = a if y is None else read_maps(measures, _take(y, images), read)
         pairs = zip(measures, a.z, b.z, strict=True)
         return [score(m, u, v)[rows, :][:, columns] for m, u, v in pairs]
 
@@ -135,7 +188,7 @@ class Source(NamedTuple):
     given: Any = None
 
 
-def _resamples(draw, source):
+def drawn(draw, source):
     """Resamples of the given numbers; number b does not depend on the chunking."""
     if source.given is not None:
         return source.given
@@ -144,28 +197,29 @@ def _resamples(draw, source):
 
 @functools.partial(jax.jit, static_argnames=("draws",))
 @automatic
-def prepare_call(measures, x, y, rows, columns, draws):
+def prepare_call(measures, x, y, rows, columns, groups, draws):
     """Maps and full-sample scores, when the resamples come in several calls."""
-    return prepare(measures, x, y, rows, columns, FORMS[draws].read)
+    return prepare(measures, x, y, rows, columns, groups, FORMS[draws].read)
 
 
 @functools.partial(jax.jit, static_argnames=("draws", "draw", "at_once"))
 @automatic
-def resampled_call(measures, ready, x, y, rows, columns, draws, draw, source, at_once):
+def resampled_call(measures, ready, x, y, rows, columns, groups, draws, draw, source, at_once):
     """Resampled scores from prepared maps."""
-    return FORMS[draws].scores(measures, ready, (x, y, rows, columns), _resamples(draw, source), at_once)
+    return FORMS[draws].scores(measures, ready, (x, y, rows, columns, groups), drawn(draw, source), at_once)
 
 
 def without_estimate(measures, networks: int, others: int, dtype) -> Ready:
     """NaN scores in place of full-sample ones, where only refitted resamples are wanted."""
     blank = [jnp.full((networks, others), jnp.nan, dtype) for _ in measures]
-    return Ready([], None, blank, [jnp.full(networks, -1)] * len(measures), [jnp.full(others, -1)] * len(measures))
+    good, even = ([[jnp.full(k, v)] * len(measures) for k in (networks, others)] for v in (-1, jnp.inf))
+    return Ready([], None, blank, *good, *even)
 
 
 @functools.partial(jax.jit, static_argnames=("draws", "draw", "at_once"))
 @automatic
-def whole_call(measures, x, y, rows, columns, draws, draw, source, at_once):
+def whole_call(measures, x, y, rows, columns, groups, draws, draw, source, at_once):
     """The one device call of `resample`: maps, full-sample scores and all resamples."""
-    ready = prepare(measures, x, y, rows, columns, FORMS[draws].read)
-    values = FORMS[draws].scores(measures, ready, (x, y, rows, columns), _resamples(draw, source), at_once)
-    return values, (ready.estimate, ready.bad_x, ready.bad_y)
+    ready = prepare(measures, x, y, rows, columns, groups, FORMS[draws].read)
+    values = FORMS[draws].scores(measures, ready, (x, y, rows, columns, groups), drawn(draw, source), at_once)
+    return values, ready.full_sample

@@ -1,5 +1,6 @@
 """The public verb: scores of all networks on the full sample and on B resamples of the images."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, Unpack, overload
 
@@ -8,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxsim import inputs, schemes
+from jaxsim import advice, assumptions, inputs, layouts, schemes
+from jaxsim.assumptions import Facts
 from jaxsim.engine.checks import (
     as_comparators,
     as_measures,
@@ -24,12 +26,23 @@ from jaxsim.engine.padding import both_buckets, by_freedom
 from jaxsim.io.files import few, warn
 from jaxsim.measures import Measure
 from jaxsim.protocols import Comparator, ComparatorCapabilities, Draws, Scheme, SchemeCapabilities, declared
-from jaxsim.resampling.program import FORMS, Source, prepare_call, resampled_call, whole_call, without_estimate
+from jaxsim.resampling.program import (
+    FORMS,
+    Source,
+    leaves_out_pairs,
+    prepare_call,
+    resampled_call,
+    whole_call,
+    without_estimate,
+)
 from jaxsim.results import FewResamples, Provenance, Resamples, UndefinedScores
+from jaxsim.results.resamples import BETWEEN
 from jaxsim.statistics.checks import as_key
 
 WEIGHTINGS_AT_ONCE = 8
 """Weightings that go through memory side by side; 16 and 32 measured slower, 8 floats being one vector register."""
+LEAST_DISTINCT = 20
+"""Distinct rearrangements that a p-value of 0.05 takes."""
 NOT_REFITTED = "maps, transforms and bandwidths are those of the full sample"
 
 One = str | Measure | Comparator
@@ -100,7 +113,7 @@ def resample(
 
     Raises:
         TypeError: no scheme, no measure, or no random key where one is needed.
-        ValueError: sizes, indices, weights, strata or ids do not fit; the message says which.
+        ValueError: sizes, indices, weights, strata, groups or ids do not fit; the message says which.
 
     >>> import jax, jaxsim as js
     >>> features = jax.random.normal(jax.random.key(0), (3, 40, 8))
@@ -108,40 +121,100 @@ def resample(
     >>> R.values.shape, R.interval(0.95).shape
     ((50, 3, 3), (2, 3, 3))
     """
-    x, y, measures, several = _read(features, against, ids, ids_against(against, ids, against_ids), measure, channels)
-    x, y = inputs.same_images(x, y, align=align)
-    require_others("resample", x, y)
-    for nets in (x,) if y is None else (x, y):
-        check(measures, nets)
-    scheme = _as_scheme(scheme)
+    x, y, measures, several = read_networks("resample", features, measure, against, ids, against_ids, align, channels)
+    scheme = as_scheme(scheme)
     plan = scheme.plan(x.images, max(min_images(m) for m in measures), n_resamples)
     _check_form(measures, scheme, x, estimate)
-    source = _source(plan, key, inputs.traced(x.arrays, y and y.arrays))
-    _warn_if_few(plan, scheme)
+    source = source_of(plan, key, inputs.traced(x.arrays, y and y.arrays))
+    warn_if_few(plan, scheme)
 
     def run(some, a, b):
         return _run(some, a, b, scheme, source, plan, progress, memory, estimate)
 
-    made = []
-    for m, (values, full, bad_x, bad_y) in zip(measures, by_freedom(measures, (x, y), run), strict=True):
+    made, alike = [], _alike(scheme, plan, x, y)
+    for m, (values, full, bad_x, bad_y, *effective) in zip(measures, by_freedom(measures, (x, y), run), strict=True):
         undefined = undefined_networks(m, x, y, bad_x, bad_y, full if estimate else None)
-        notes = () if scheme.draws is Draws.SUBSETS else (NOT_REFITTED,)
+        notes = _notes(m, scheme, plan)
         provenance = Provenance.now(
-            str(m), values, scheme=schemes.describe(scheme), key=_key_text(source.key), notes=notes
+            str(m), values, scheme=schemes.describe(scheme), key=key_text(source.key), notes=notes
         )
-        targets, bad = (y or x).names, tuple(undefined.items())
-        made.append(
-            Resamples(values, full, x.names, targets, provenance, scheme.kind, x.images, plan.size, bad, y is not None)
+        facts = _facts(m, scheme, plan, x.images, (x.names, (y or x).names), effective)
+        found = Resamples(
+            values,
+            full,
+            x.names,
+            (y or x).names,
+            provenance,
+            scheme.kind,
+            x.images,
+            plan.size,
+            tuple(undefined.items()),
+            against=y is not None,
+            groups=plan.groups,
+            groups_drawn=plan.groups_drawn,
+            degrees=plan.degrees,
+            flags=assumptions.flags(facts._replace(alike=alike)),
         )
-        _warn_of_unscored(made[-1], m, estimate)
+        made.append(found)
+        _warn_of_unscored(found, m, estimate)
+    assumptions.warn_of([flag for one in made for flag in one.flags])
     return made if several else made[0]
 
 
-def _warn_if_few(plan, scheme):
-    need = declared(scheme, SchemeCapabilities).fewest
-    if plan.given is None and plan.count < need:
-        text = f"an interval of the scheme {scheme.kind} takes at least {need} resamples, not {plan.count}: it is NaN."
+def warn_if_few(plan, scheme):
+    """Warn of fewer resamples than an interval or a p-value takes."""
+    own = declared(scheme, SchemeCapabilities)
+    if plan.given is None and plan.count < own.fewest:
+        what, so = ("a p-value of 0.05", "it is larger") if own.null else ("an interval", "it is NaN")
+        text = f"{what} of the scheme {scheme.kind} takes at least {own.fewest} resamples, not {plan.count}: {so}."
         warn(text, FewResamples)
+    if plan.distinct is not None and plan.distinct < LEAST_DISTINCT:
+        text = (
+            f"{schemes.describe(scheme)} makes {plan.distinct:.0f} distinct rearrangements: no p-value is below "
+            f"{1 / plan.distinct:.2g} and 0.05 is out of reach; it takes {LEAST_DISTINCT}."
+        )
+        warn(text, FewResamples)
+
+
+def _facts(measure, scheme, plan, images, names, effective) -> Facts:
+    """Facts of a measure under a scheme; those of the maps are left out while JAX is tracing."""
+    own, can, strata = (
+        declared(measure.compare, ComparatorCapabilities),
+        declared(scheme, SchemeCapabilities),
+        strata_of(plan),
+    )
+    if can.null:
+        return Facts(strata=strata if plan.groups is None else ())  # groups change places by size, which is no stratum
+    debiased = "" if own.debiased is None else str(dataclasses.replace(measure, compare=own.debiased))
+    sides = () if inputs.traced(*effective) else zip(names, effective, strict=True)
+    shares = {pair: None for some, numbers in sides for pair in zip(some, np.asarray(numbers).tolist(), strict=True)}
+    resamples = plan.count if plan.given is None else np.inf
+    found = Facts(str(measure), debiased, images, resamples=resamples, enough=can.enough, strata=strata)
+    if plan.groups is not None:
+        within = scheme.draws is not Draws.SUBSETS or not leaves_out_pairs(measure)
+        apart = images if plan.groups == images else 0
+        found = found._replace(images=np.inf, groups=plan.groups, apart=apart, within=within)
+        if scheme.draws is Draws.SUBSETS:
+            return found._replace(effective_groups=tuple(shares))
+    return found._replace(effective=tuple(shares))
+
+
+def strata_of(plan):
+    """Sizes of the strata, where the layout of a plan says."""
+    return layouts.strata_sizes(plan.layout) if isinstance(plan.layout, layouts.Layout) else ()
+
+
+def _alike(scheme, plan, x, y):
+    """Networks and the share of their variance between strata, where there are several and no groups."""
+    null, tracing = declared(scheme, SchemeCapabilities).null, inputs.traced(x.arrays, y and y.arrays)
+    if null or tracing or x.maps or plan.groups or len(strata_of(plan)) < 2:
+        return ()
+    nets = [x] if y is None else [x, y]
+    return tuple(
+        (name, layouts.share_between(np.asarray(a), plan.layout.code))
+        for n in nets
+        for name, a in zip(n.names, n.arrays, strict=True)
+    )
 
 
 def _warn_of_unscored(found, measure, estimate):
@@ -166,17 +239,26 @@ def _warn_of_unscored(found, measure, estimate):
     warn(f"{text}{remedy}.", UndefinedScores)
 
 
-def _read(features, against, ids, against_ids, measure, channels):
-    if not means_maps(features, measure):
-        measures = as_measures(measure)
+def read_networks(verb, features, measure, against, ids, against_ids, align, channels):
+    """Checked networks of the rows and of the columns, or None, measures, and whether these came as a list."""
+    against_ids, y = ids_against(against, ids, against_ids), None
+    if means_maps(features, measure):
+        measures, several = as_comparators(measure)
+        y = None if against is None else inputs.square_maps(against, against_ids)
+        x = inputs.square_maps(features, ids)
+    else:
+        measures, several = as_measures(measure)
         y = None if against is None else inputs.networks(against, against_ids, "against", channels)
-        return inputs.networks(features, ids, channels=channels), y, *measures
-    measures = as_comparators(measure)
-    y = None if against is None else inputs.square_maps(against, against_ids)
-    return inputs.square_maps(features, ids), y, *measures
+        x = inputs.networks(features, ids, channels=channels)
+    x, y = inputs.same_images(x, y, align=align)
+    require_others(verb, x, y)
+    for nets in (x,) if y is None else (x, y):
+        check(measures, nets)
+    return x, y, measures, several
 
 
-def _as_scheme(scheme) -> Scheme:
+def as_scheme(scheme) -> Scheme:
+    """A scheme, or the one of that name with its defaults; raise TypeError or ValueError for anything else."""
     if isinstance(scheme, str):
         if scheme not in schemes.NAMED:
             raise ValueError(f"no scheme is named {scheme!r}; there are {', '.join(schemes.NAMED)}.")
@@ -195,7 +277,8 @@ def _check_form(measures, scheme, x, estimate):
     if not estimate and not declared(scheme, SchemeCapabilities).estimate_optional:
         raise ValueError(f"{schemes.describe(scheme)} needs the full-sample scores: leave out estimate=False.")
     if x.maps and scheme.draws is Draws.SUBSETS:
-        remedy = "for ready-made maps give another scheme, such as js.Bootstrap() (--scheme bootstrap)"
+        other = f"{advice.written(advice.FOR_MAPS)} (--scheme {advice.FOR_MAPS.kind})"
+        remedy = f"for ready-made maps give another scheme, such as {other}"
         raise ValueError(f"{schemes.describe(scheme)} refits from features; {remedy}.")
     for m in measures:
         own = declared(m.compare, ComparatorCapabilities)
@@ -204,14 +287,15 @@ def _check_form(measures, scheme, x, estimate):
             raise TypeError(f"{m} compares with a function that has no {missing[0]} form; use a scheme that refits.")
 
 
-def _source(plan, key, tracing) -> Source:
+def source_of(plan, key, tracing=False) -> Source:
+    """Source of the resamples of a plan."""
     put = (lambda a: a) if tracing else jax.device_put
     if plan.given is not None:
         return Source(given=put(plan.given))
     return Source(as_key(key), put(np.arange(plan.count)), jax.tree.map(put, plan.layout))
 
 
-def _key_text(key):
+def key_text(key):
     """The key in the record: implementation and words; None where nothing was drawn."""
     if key is None or isinstance(key, Tracer):
         return None if key is None else "traced"
@@ -223,7 +307,8 @@ def _run(measures, x, y, scheme, source, plan, progress, memory, estimate):
     count = plan.count
     _require_maps(measures, x, y, x.images if estimate else plan.size)
     at_once = _weightings_at_once(x, y, count, memory)
-    networks, tracing = both_buckets(x, y, measures), inputs.traced(x.arrays, y and y.arrays)
+    tracing = inputs.traced(x.arrays, y and y.arrays)
+    networks = (*both_buckets(x, y, measures), _groups(scheme, source))
     if tracing and progress is not None:
         raise TypeError("progress is called between device calls, and there are none inside jit; leave it out.")
     if progress is None and estimate:
@@ -244,11 +329,23 @@ def _run(measures, x, y, scheme, source, plan, progress, memory, estimate):
             progress(min(first + chunk, count), count)
     join = jnp.concatenate if tracing else np.concatenate
     values = [jnp.asarray(join([c[k] for c in chunks])[:count]) for k in range(len(measures))]
-    return _by_measure(values, (ready.estimate, ready.bad_x, ready.bad_y))
+    return _by_measure(values, ready.full_sample)
+
+
+def _notes(measure, scheme, plan):
+    """Notes of the record on the scores."""
+    if scheme.draws is not Draws.SUBSETS:
+        return (NOT_REFITTED,)
+    return (BETWEEN,) if plan.groups is not None and leaves_out_pairs(measure) else ()
+
+
+def _groups(scheme, source):
+    """Groups whose pairs of images are left out of scores: those of resamples that refit."""
+    return source.layout.groups if scheme.draws is Draws.SUBSETS and source.layout is not None else None
 
 
 def _by_measure(values, rest):
-    """(values, estimate, undefined rows, undefined columns) of each measure."""
+    """Values, and the fields of `Ready.full_sample`, of each measure."""
     return [*zip(values, *rest, strict=True)]
 
 

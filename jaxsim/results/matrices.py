@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -10,6 +11,7 @@ from jax.core import Tracer
 from jaxsim.io.files import repeated
 from jaxsim.results import tables
 from jaxsim.results.saved import Provenance, Saved, on_host, record
+from jaxsim.statistics.intervals import gap
 
 
 class UndefinedScores(RuntimeWarning):
@@ -39,12 +41,20 @@ class Scores(Saved):
 
     @property
     def own(self) -> np.ndarray:
-        """Whether row and column are the same network, `(S, T)`; equal names in two sets are not."""
+        """Whether row and column are the same network, `(S, T)`.
+
+        Equal names in two sets are, where the score is 1 up to rounding. A JAX array while JAX is tracing such scores.
+        """
         same = np.asarray(self.names, dtype=object)[:, None] == np.asarray(self.targets, dtype=object)[None, :]
-        return same & (not self.against)
+        if not self.against or not same.any():
+            return same
+        one = gap(getattr(self, self._full_sample), 1.0) == 0
+        return same & (one if isinstance(one, Tracer) else np.asarray(one)) & (not self.distance)
 
     def ranking(self, target: str) -> list[tuple[str, float]]:
         """Sources by similarity to `target` in the full sample, best first, the target itself left out.
+
+        In a matrix of two sets, a source of the target's name stays.
 
         Raises:
             ValueError: no column has that name.
@@ -55,6 +65,21 @@ class Scores(Saved):
         pairs = [(n, float(v)) for n, v in zip(self.names, column, strict=True) if n != target or self.against]
         sign = 1 if self.distance else -1
         return sorted(pairs, key=lambda p: (np.isnan(p[1]), sign * p[1]))
+
+
+def family(matrix: Any, square: bool) -> Any:
+    """Entries as hypotheses, each pair of a square matrix once: `(..., S, T) -> (..., H)`."""
+    if not square:
+        return matrix.reshape(*matrix.shape[:-2], -1)
+    return matrix[(..., *np.triu_indices(matrix.shape[-1], 1))]
+
+
+def unfolded(flat: jax.Array, shape: tuple[int, ...], square: bool) -> jax.Array:
+    """`family` undone, NaN on the diagonal of a square matrix."""
+    if not square:
+        return flat.reshape(shape)
+    i, j = np.triu_indices(shape[0], 1)
+    return jnp.full(shape, jnp.nan, flat.dtype).at[i, j].set(flat).at[j, i].set(flat)
 
 
 def wrong_labels(found: Any) -> str | None:

@@ -1,18 +1,22 @@
 """The record of resampled scores, with the inference that its scheme allows."""
 
 import dataclasses
+import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
-from jaxsim import schemes, statistics
+from jaxsim import advice, assumptions, schemes, statistics
+from jaxsim.assumptions import Facts
 from jaxsim.io.files import warn
 from jaxsim.protocols import Scheme, SchemeCapabilities, declared
 from jaxsim.results import tables
-from jaxsim.results.matrices import Scores, wrong_labels
+from jaxsim.results.matrices import Scores, family, unfolded, wrong_labels
 from jaxsim.results.saved import Provenance, on_host, record
 from jaxsim.statistics.checks import probability
 
@@ -21,6 +25,8 @@ class FewResamples(UserWarning):
     """There are too few resamples for an interval, or for any hypothesis of the family to be rejected."""
 
 
+BETWEEN = "images are compared with those of other groups only, in the full-sample scores too"
+"""Note of a record whose scores leave out pairs of images of one group."""
 UNSCORED = "no score"
 """Column with the numbers of resamples without a score."""
 
@@ -34,6 +40,8 @@ def _wrong(found: "Resamples") -> str | None:
         return f"no scheme is named {found.kind!r}; there are {', '.join(schemes.NAMED)}"
     if found.images < 1 or not 1 <= (found.images if found.size is None else found.size) <= found.images:
         return f"it cannot have {found.size} of {found.images} images in a resample"
+    if found.groups is not None and not 2 <= found.groups <= found.images:
+        return f"it cannot have {found.groups} groups of {found.images} images"
     return wrong_labels(found) if len(found.values) else "it has no resamples"
 
 
@@ -51,6 +59,10 @@ class Resamples(Scores):
         images: number n of images.
         size: `Plan.size` of the scheme: images in a subset or half, for subsampling and half-samples.
         undefined: pairs of network and the number of its images whose map has no value.
+        groups: number of groups that were drawn whole, the independent units; None where images are.
+        groups_drawn: groups in a half.
+        degrees: degrees of freedom of an error from that many groups.
+        flags: assumptions of errors and intervals that these images, measure or scheme break, a sentence each.
     """
 
     values: Any
@@ -64,6 +76,10 @@ class Resamples(Scores):
     undefined: tuple[tuple[str, int], ...] = ()
     against: bool = False
     """Whether the columns are another set of networks, even if their names are the same."""
+    groups: int | None = None
+    groups_drawn: int | None = None
+    degrees: float | None = None
+    flags: tuple[str, ...] = ()
     _full_sample = "estimate"
 
     @property
@@ -80,7 +96,23 @@ class Resamples(Scores):
     @property
     def can(self) -> SchemeCapabilities:
         """Optional capabilities of the scheme."""
-        return declared(self.scheme, SchemeCapabilities)
+        return declared(self.scheme(), SchemeCapabilities)
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the resamples vary as the estimate does, so that they say how stable an order is."""
+        return self.can.bootstraps or self.can.errors is not None
+
+    @property
+    def between(self) -> bool:
+        """Whether scores are of pairs of images of different groups only, unlike those of `js.affinity`."""
+        return BETWEEN in self.provenance.notes
+
+    @property
+    def origin(self) -> str:
+        """How the resamples were made, for captions: scheme, their number, and groups if whole ones were drawn."""
+        made = f"{self.kind}, {np.shape(self.values)[0]} resamples"
+        return made if self.groups is None else f"{made} of {self.groups} groups"
 
     def unscored(self) -> np.ndarray:
         """Number of resamples in which an entry has no score, `(S, T)`.
@@ -101,19 +133,24 @@ class Resamples(Scores):
         Raises:
             ValueError: permutations have none, nor has a subset of all images.
         """
-        return self.scheme().standard_error(self.values, self.size, self.images)
+        self._need(not self.can.null, "standard error")
+        return self.scheme().standard_error(self.values, *self._sizes())
 
     def interval(self, level: float = 0.95) -> jax.Array:
         """Confidence interval `(2, S, T)`.
 
         Half-samples: on Fisher's scale, with the quantile of Student's t for the number of pairs less one; a score of 1
-        has an interval of no width. Bootstraps: percentile. Subsamples and the jackknife: normal on the scaled error.
+        has an interval of no width. K groups give K - 1 degrees of freedom at most. Bootstraps: percentile. Subsamples
+        and the jackknife: normal on the scaled error, or Student's t for groups.
         NaN where an entry has no score in some resample (`unscored`), and for a single resample or pair of halves.
 
         Raises:
             ValueError: permutations have none.
         """
-        return self.scheme().interval(self.values, self.estimate, level, self.size, self.images)
+        self._need(not self.can.null, "interval")
+        if self.can.bootstraps:
+            self._warn_if_no_percentiles(level)
+        return self._interval(self.values, self.estimate, level)
 
     def bca_interval(self, jackknife: "Resamples", level: float = 0.95) -> jax.Array:
         """Bias-corrected and accelerated interval `(2, S, T)` (Efron 1987) with the acceleration of a jackknife.
@@ -122,7 +159,7 @@ class Resamples(Scores):
             TypeError: `jackknife` is no record of resamples.
             ValueError: this is no bootstrap, or `jackknife` is none of the same networks.
         """
-        self._refuse_all_but_bootstraps("BCa interval")
+        self._need(self.can.bootstraps, "BCa interval", "use js.Bootstrap()")
         needed = "a BCa interval needs js.resample(..., js.Jackknife()) of the same networks and images"
         if not isinstance(jackknife, Resamples):
             raise TypeError(f"{needed}, not {type(jackknife).__name__}.")
@@ -142,29 +179,45 @@ class Resamples(Scores):
         """
         if not self.can.null:
             raise ValueError(f"p-values come from js.Permutation(), not from {self.kind}.")
+        self._warn_if_few(1)
         return statistics.permutation_p(self.values, self.estimate)
 
     def first_share(self) -> jax.Array:
-        """Share of resamples in which each source ranks first for each target `(S, T)`; self left out."""
-        self._refuse_null("share of first ranks")
-        return statistics.first_share(self.values, self.own)
+        """Share of draws in which each source ranks first for each target `(S, T)`; self left out.
+
+        A draw is the estimate plus an error that varies as the estimate does about the truth: half the difference of
+        two halves with either sign, the deviation of a bootstrap, or that of a subset scaled as its standard error is.
+
+        Raises:
+            ValueError: the resamples of the scheme do not vary as the estimate does (jackknife, permutation).
+        """
+        center, errors = self.error_draws("share of first ranks")
+        lonely = [t for t, rivals in zip(self.targets, (~self.own).sum(0), strict=True) if rivals == 1]
+        assumptions.warn_of(assumptions.flags(Facts(lonely=lonely)))
+        return statistics.first_share(center + errors, self.own)
 
     def rank_stability(self) -> jax.Array:
-        """Mean Spearman correlation of the sources' order in a resample with the full sample's, `(T,)`."""
-        self._refuse_null("rank stability")
-        return statistics.rank_stability(self.values, self.estimate, self.own)
+        """Spearman correlation of the sources' order to expect of two samples of so many images, `(T,)`.
+
+        From the orders of two halves of the images, see `statistics.rank_stability`; about 0 if the sources do not
+        differ.
+
+        Raises:
+            ValueError: the resamples of the scheme do not vary as the estimate does (jackknife, permutation).
+        """
+        center, errors = self.error_draws("rank stability")
+        return statistics.rank_stability(errors, center, self.own)
 
     def difference(self, first: tuple[str, str], second: tuple[str, str], level: float = 0.95) -> dict[str, float]:
         """Difference of two entries (source, target) in the same resamples, with its error and interval."""
-        self._refuse_null("difference")
+        self._need(not self.can.null, "difference")
         entries = [(self._place(s, self.names), self._place(t, self.targets)) for s, t in (first, second)]
         pair = dataclasses.replace(
             self,
             values=statistics.difference(self.values, *entries)[:, None, None],
             estimate=statistics.difference(self.estimate, *entries)[None, None],
         )
-        sizes = (self.size, self.images)
-        interval = self.scheme().interval(pair.values, pair.estimate, level, *sizes, bounded=False)
+        interval = self._interval(pair.values, pair.estimate, level, bounded=False)
         low, high = on_host(interval)[:, 0, 0].tolist()
         error = float(pair.standard_error()[0, 0])
         return {"difference": float(pair.estimate[0, 0]), "error": error, "low": low, "high": high}
@@ -172,57 +225,84 @@ class Resamples(Scores):
     def family_wise(self, null: float = 0.0) -> statistics.FamilyWise:
         """Tests of all entries against `null`, adjusted for their number by the largest |t|; arrays `(S, T)`.
 
-        Each pair of a square matrix is one hypothesis, and the diagonal none (NaN). A debiased score of exactly zero is
-        degenerate: test for no similarity at all with `js.Permutation()`.
+        Half-samples: t on Fisher's scale, and rotations (`statistics.rotation_tests`). Bootstraps: the largest |t| of
+        the resamples (`statistics.family_wise`); conservative for differences, at a nominal 5 % between 0 and 6 %.
+
+        Each pair of a square matrix is one hypothesis; the diagonal is none (NaN), nor is a network that is in both
+        sets. A debiased score of exactly zero is degenerate: test for no similarity at all with `js.Permutation()`.
 
         Raises:
-            ValueError: the scheme is no bootstrap.
+            ValueError: the scheme has no tests.
         """
-        self._refuse_all_but_bootstraps("max-t test")
         self._warn_if_few(1)
-        tests = statistics.family_wise(self._family(self.values), self._family(self.estimate), null)
-        return statistics.FamilyWise(*(self._matrix(field) for field in tests))
+        return self._tested(null, "max-t test")
 
     def false_discovery(self, null: float = 0.0) -> jax.Array:
         """Benjamini-Hochberg adjusted p-values of all entries against `null`, or against no similarity, `(S, T)`.
 
-        From the permutation p-values where the scheme is a permutation, else from the bootstrap t of each entry.
+        From the permutation p-values where the scheme is a permutation, else from the t of each entry; hypotheses as in
+        `family_wise`.
 
         Raises:
             ValueError: the scheme has no p-values.
         """
         if self.can.null:
-            p = self._family(self.p_value())
+            p = family(self._others(statistics.permutation_p(self.values, self.estimate)), self.square)
         else:
-            self._refuse_all_but_bootstraps("false discovery rate")
-            p = statistics.family_wise(self._family(self.values), self._family(self.estimate), null).unadjusted
-        self._warn_if_few(p.size)
+            p = family(self._tested(null, "false discovery rate").unadjusted, self.square)
+        self._warn_if_few(p.size if isinstance(p, Tracer) else int(np.isfinite(p).sum()))
         return self._matrix(statistics.false_discovery(p))
 
     def compare_sources(self, target: str) -> statistics.FamilyWise:
         """Paired tests that two sources are equally similar to `target`, over all pairs of sources; arrays `(S, S)`.
 
-        Entry (a, b) has the statistic of a less b. The target itself takes no part.
+        Entry (a, b) has the statistic of a less b. The target itself takes no part. Tests as in `family_wise`, on the
+        scale of the scores; half-samples find more than bootstraps.
 
         Raises:
             ValueError: no column has that name.
-            ValueError: the scheme is no bootstrap.
+            ValueError: the scheme has no tests.
         """
-        self._refuse_all_but_bootstraps("paired test")
         t, count = self._place(target, self.targets), len(self.names)
         self._warn_if_few(1)
-        pairs = [
-            (a, b) for a, b in statistics.pairs(count) if self.against or target not in (self.names[a], self.names[b])
-        ]
+        own = self.own[:, t]
+        out = np.zeros(count, bool) if isinstance(own, Tracer) else own
+        pairs = [(a, b) for a, b in statistics.pairs(count) if not (out[a] or out[b])]
         if not pairs:
             raise ValueError(f"comparing sources of {target!r} takes two of them, itself left out.")
         a, b = np.asarray(pairs).T
-        values, estimate = (v[..., a, t] - v[..., b, t] for v in (self.values, self.estimate))
-        tests = statistics.family_wise(values, estimate)
+        values, estimate = (jnp.where(own, jnp.nan, v[..., t]) for v in (self.values, self.estimate))
+        values, estimate = (statistics.gap(v[..., a], v[..., b]) for v in (values, estimate))
+        tests = self._tests("paired test")(values, estimate, 0.0, *self._sizes(), bounded=False, **self._of_groups())
         blank = jnp.full((count, count), jnp.nan, values.dtype)
         signs = (-1, 1, 1, 1)
         made = (blank.at[a, b].set(f).at[b, a].set(k * f) for f, k in zip(tests, signs, strict=True))
         return statistics.FamilyWise(*made)
+
+    def contenders(self, target: str, level: float = 0.95) -> tuple[str, ...]:
+        """The source most similar to `target`, and the sources that cannot be told from it, most similar first.
+
+        One name is a decision; several mean that these images cannot tell. The truly most similar source is among them
+        with probability of at least `level`: a source is left out only if `compare_sources` finds it less similar than
+        the first, adjusted for all pairs. Sources without a score are left out, and so is the target itself.
+
+        Raises:
+            ValueError: no column has that name, the level is not between 0 and 1, or the scheme has no tests.
+
+        Example:
+            >>> import jaxsim as js, numpy as np
+            >>> a, b, c = np.random.default_rng(0).normal(size=(3, 60, 8))
+            >>> R = js.resample({"near": a + b / 9, "far": b}, "cka", against={"goal": a, "other": a + b + c})
+            >>> R.contenders("goal")
+            ('near',)
+        """
+        t, level = self._place(target, self.targets), probability(level)
+        scores = np.where(on_host(self.own[:, t]), np.nan, on_host(self.estimate[:, t]).astype(float))
+        order = [int(s) for s in np.argsort(-scores, kind="stable") if np.isfinite(scores[s])]
+        if len(order) < 2:
+            return tuple(self.names[s] for s in order)
+        p = on_host(self.compare_sources(target).step_down)[order[0]]
+        return tuple(self.names[s] for s in order if s == order[0] or not p[s] <= 1 - level)
 
     def two_factor(self, groups: Sequence[Any], *, key: jax.Array | int = 0) -> statistics.TwoFactor:
         """Mean score of each source with each group of targets, and its variance over images and members together.
@@ -237,9 +317,10 @@ class Resamples(Scores):
         Raises:
             ValueError: the scheme is no bootstrap, or there is not one label a target.
         """
-        self._refuse_all_but_bootstraps("two-factor variance")
+        self._need(self.can.bootstraps, "two-factor variance", "use js.Bootstrap()")
         labels = list(dict.fromkeys(groups))
         codes = [labels.index(g) for g in groups]
+        assumptions.warn_of(assumptions.flags(Facts(members=[*Counter(groups).items()])))
         return statistics.two_factor(self.values, self.estimate, codes, key=key, images=self.images)
 
     def table(self, level: float = 0.95) -> tables.Table:
@@ -256,12 +337,12 @@ class Resamples(Scores):
             f"{self.provenance.measure}, {len(self.names)} x {len(self.targets)}, {self.kind}, "
             f"{np.shape(self.values)[0]} resamples of {self.images} images"
         )
-        notes = [f"... {len(places)} pairs in all"] if len(places) > len(shown) else []
-        notes += [f"{UNSCORED}: resamples without a score; a pair with any has no error, interval or p-value"] * (
-            UNSCORED in columns
-        )
+        title += "" if self.groups is None else f" in {self.groups} groups"
+        unscored = f"{UNSCORED}: resamples without a score; a pair with any has no error, interval or p-value"
+        notes = [f"... {len(places)} pairs in all"] * (len(places) > len(shown)) + [unscored] * (UNSCORED in columns)
+        notes += self.provenance.notes if self.between else ()
         notes += ["subsets of all images have no error and no interval"] * (self.size == self.images)
-        return tables.Table(title, ["", *columns], rows, "; ".join(notes))
+        return tables.Table(title, ["", *columns], rows, "; ".join(notes), self.flags)
 
     def to_xarray(self):
         """A DataArray with dimensions `resample`, `source` and `target`."""
@@ -294,36 +375,82 @@ class Resamples(Scores):
             error = low = high = jnp.full_like(self.estimate, jnp.nan)
         return {"estimate": self.estimate, "error": error, "low": low, "high": high}
 
-    def _family(self, matrix):
-        """The hypotheses, one a pair of networks: `(..., S, T) -> (..., H)`."""
-        if not self.square:
-            return matrix.reshape(*matrix.shape[:-2], -1)
-        i, j = np.triu_indices(len(self.names), 1)
-        return matrix[..., i, j]
+    def _sizes(self) -> tuple[int | None, int]:
+        """Sizes of a resample and of the whole: in groups where halves hold whole groups, else in images."""
+        if self.groups is None or self.groups_drawn is None:
+            return self.size, self.images
+        return self.groups_drawn, self.groups
 
-    def _matrix(self, family):
-        """`_family` undone, NaN on the diagonal of a square matrix."""
-        shape = (len(self.names), len(self.targets))
-        if not self.square:
-            return family.reshape(shape)
-        i, j = np.triu_indices(len(self.names), 1)
-        return jnp.full(shape, jnp.nan, family.dtype).at[i, j].set(family).at[j, i].set(family)
+    def _interval(self, values, estimate, level, *, bounded=True):
+        return self.scheme().interval(values, estimate, level, *self._sizes(), bounded=bounded, **self._of_groups())
 
-    def _warn_if_few(self, hypotheses, level=0.05):
-        count, need = self.values.shape[0], statistics.resamples_needed(level, hypotheses)
+    def _of_groups(self) -> dict[str, Any]:
+        """Degrees of freedom of groups; a scheme that knows no groups has no such argument."""
+        return {} if self.degrees is None else {"degrees": self.degrees}
+
+    def _matrix(self, flat):
+        """Hypotheses as a matrix `(S, T)`."""
+        return unfolded(flat, (len(self.names), len(self.targets)), self.square)
+
+    def _others(self, matrix):
+        """Scores with NaN, which counts as no hypothesis, where row and column are the same network."""
+        return jnp.where(self.own, jnp.nan, matrix)
+
+    def _tested(self, null, what):
+        """Adjusted tests of all entries, arrays `(S, T)`."""
+        tests = self._tests(what)
+        values, estimate = (family(self._others(v), self.square) for v in (self.values, self.estimate))
+        found = tests(values, estimate, null, *self._sizes(), **self._of_groups())
+        return statistics.FamilyWise(*map(self._matrix, found))
+
+    def _tests(self, what):
+        """Tests of the scheme: its own, or the largest |t| of bootstraps."""
+        if self.can.tests is not None:
+            return self.can.tests
+        self._need(self.can.bootstraps, what)
+        return lambda values, estimate, null, *_, **__: statistics.family_wise(values, estimate, null)
+
+    def error_draws(self, what: str = "error") -> tuple[jax.Array, jax.Array]:
+        """Center `(S, T)` and draws `(R, S, T)` of its error.
+
+        Raises:
+            ValueError: the scheme has none; `what` is the quantity to name.
+        """
+        if self.can.bootstraps:
+            return self.estimate, self.values - self.estimate
+        made: Any = self.can.errors
+        self._need(made is not None, what)
+        errors = made(self.values, self.estimate, *self._sizes())
+        # subsamples may come without an estimate
+        return jnp.where(jnp.isnan(self.estimate), jnp.mean(self.values, 0), self.estimate), errors
+
+    def _warn_if_no_percentiles(self, level):
+        count, need = len(self.values), statistics.resamples_needed((1 - probability(level)) / 2)
         if count < need:
-            text = f"{count} resamples cannot reject any of {hypotheses} hypotheses at {level}; it takes {need}."
+            text = f"a {100 * level:g} % percentile interval takes {need} resamples, not {count}: it is too narrow."
             warn(text, FewResamples)
 
-    def _refuse_all_but_bootstraps(self, what):
-        if not self.can.bootstraps:
-            raise ValueError(f"there is no {what} for the scheme {self.kind}; use js.Bootstrap().")
+    def _warn_if_few(self, hypotheses, level=0.05):
+        """Say what p-values that are shares of the resamples cannot reach."""
+        if not (self.can.bootstraps or self.can.null):
+            return
+        count, need = self.values.shape[0], statistics.resamples_needed(level)
+        if count < need:
+            text = f"{count} resamples reject nothing at {level}: no p-value is below 1 / {count + 1}; it takes {need}."
+            warn(text, FewResamples)
+        elif count < (alone := statistics.resamples_needed(level, hypotheses)):
+            together = math.ceil(hypotheses / (level * (count + 1)) * (1 - 1e-12))
+            text = (
+                f"no p-value of {count} resamples is below 1 / {count + 1}: of {hypotheses} hypotheses, Benjamini and "
+                f"Hochberg's rule rejects {together} or more together at {level}, or none; one alone takes {alone}."
+            )
+            warn(text, FewResamples)
+
+    def _need(self, able, what, instead=advice.WITH_INTERVALS):
+        if not able:
+            raise ValueError(f"there is no {what} for the scheme {self.kind}; {instead}.")
 
     def _place(self, name, names):
         if name not in names:
             raise ValueError(f"no network is named {name!r}; there are {', '.join(names)}.")
         return names.index(name)
-
-    def _refuse_null(self, what):
-        if self.can.null:
-            raise ValueError(f"there is no {what} for the scheme {self.kind}; {schemes.WITH_INTERVALS}.")

@@ -26,7 +26,7 @@ _PLOTS: dict[str, Callable] = {}
 
 
 @typing.dataclass_transform(frozen_default=True, eq_default=False)
-def record(*, arrays: Mapping[str, tuple[str | int, ...]], check: Callable[[Any], str | None] = lambda _: None):
+def record(*, arrays: Mapping[Any, tuple[str | int, ...]], check: Callable[[Any], str | None] = lambda _: None):
     """Make a frozen dataclass a pytree whose `arrays` fields are leaves, and let `load` find it by name.
 
     Args:

@@ -20,19 +20,24 @@ class Table(NamedTuple):
         header: column names, the labels' own column first.
         rows: a label and its cells, each.
         note: a line below, or "".
+        flags: sentences below, on what the numbers may not mean.
     """
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
+    flags: Sequence[str] = ()
 
     def to_text(self) -> str:
         """Title and columns, labels on the left and numbers on the right."""
         rows = [[*map(printable, row)] for row in (self.header, *self.rows)]
         width = [max(len(row[k]) for row in rows) for k in range(len(self.header))]
         lines = ["  ".join([row[0].ljust(width[0]), *map(str.rjust, row[1:], width[1:])]).rstrip() for row in rows]
-        return "\n".join([printable(self.title), *lines, *([printable(self.note)] if self.note else [])])
+        return "\n".join([printable(self.title), *lines, *map(printable, self._below())])
+
+    def _below(self):
+        return [*([self.note] if self.note else []), *flagged(self.flags)]
 
     def to_html(self) -> str:
         """The same as an HTML table."""
@@ -42,8 +47,13 @@ class Table(NamedTuple):
 
         body = "".join(row(cells, "td") for cells in self.rows)
         caption = f"<caption>{html.escape(printable(self.title))}</caption>"
-        note = f"<p>{html.escape(self.note)}</p>" if self.note else ""
+        note = "".join(f"<p>{html.escape(printable(line))}</p>" for line in self._below())
         return f"<table>{caption}<thead>{row(self.header, 'th')}</thead><tbody>{body}</tbody></table>{note}"
+
+
+def flagged(flags: Sequence[str]) -> list[str]:
+    """Lines below a table on what its numbers may not mean."""
+    return [f"warning: {flag}" for flag in flags]
 
 
 def matrix(title: str, values: np.ndarray, names: Sequence[str], targets: Sequence[str]) -> Table:

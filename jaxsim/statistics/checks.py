@@ -78,6 +78,11 @@ def mask_of(mask: ArrayLike | None, shape: tuple[int, ...], default: bool, name:
     return marks
 
 
+def is_whole(value: Any) -> bool:
+    """Whether this is a whole number of Python or NumPy."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
 def as_key(key: Any) -> Any:
     """A typed random key, from such a key or from a seed.
 
@@ -85,7 +90,7 @@ def as_key(key: Any) -> Any:
         TypeError: it is neither.
         ValueError: the seed does not fit 32 bits, of which a key would keep the last.
     """
-    if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+    if is_whole(key):
         if not 0 <= key < 2**32:
             raise ValueError(f"a seed must be a whole number from 0 to 2^32 - 1, not {key}.")
         # a seed known on the host stays one under tracing, and its transfer is wanted

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxsim.statistics import checks
-from jaxsim.statistics.intervals import spread
+from jaxsim.statistics.intervals import ROUNDING, gap, spread
 
 Entry = tuple[int, int]
 
@@ -77,8 +77,8 @@ def difference(values: ArrayLike, first: Entry, second: Entry) -> jax.Array:
 def pair_differences(family: ArrayLike) -> jax.Array:
     """Differences of all pairs of a family, `(..., H) -> (..., H (H - 1) / 2)`.
 
-    First minus second, in the order of `pairs(H)`. To compare the sources of each target, put them on the last
-    axis: `jnp.swapaxes(values, -1, -2)`.
+    First minus second, in the order of `pairs(H)`, exactly zero where they are the same up to rounding (`gap`). To
+    compare the sources of each target, put them on the last axis: `jnp.swapaxes(values, -1, -2)`.
 
     Raises:
         ValueError: there is no axis of hypotheses.
@@ -92,14 +92,14 @@ def pair_differences(family: ArrayLike) -> jax.Array:
     if family.ndim == 0:
         raise ValueError("family needs a last axis of hypotheses, and has shape ().")
     first, second = jnp.triu_indices(family.shape[-1], 1)
-    return family[..., first] - family[..., second]
+    return gap(family[..., first], family[..., second])
 
 
 def permutation_p(values: ArrayLike, estimate: ArrayLike, *, two_sided: bool = False) -> jax.Array:
     """Permutation p-value of scores.
 
     Are scores as high as the estimate rare when rows do not correspond? `p = (1 + #{v >= s}) / (B + 1)`
-    (Phipson & Smyth 2010), shape `(...)`. Scores within 100 rounding units of the estimate count as ties, so
+    (Phipson & Smyth 2010), shape `(...)`. Scores within rounding of the estimate count as ties, so
     that a permutation which changes nothing is counted. Two-sided, p is twice the smaller of the two one-sided
     ones, at most 1: no symmetry of the null distribution about zero is supposed, which biased scores do not
     have.
@@ -157,8 +157,8 @@ def family_wise(
     resamples' own spread.
 
     A hypothesis whose score or any resample is NaN, or whose error or spread is zero, gets NaN and is not
-    counted. Count each hypothesis once: a flat family from `select`, without the diagonal, whose scores are 1
-    up to rounding.
+    counted; but t is 0 and p is 1 where the score is the null value up to rounding (`gap`). Count each hypothesis
+    once: a flat family from `select`, without the diagonal, whose scores are 1 up to rounding.
 
     Args:
         values: `(B, ...)` bootstrap scores or differences.
@@ -282,7 +282,8 @@ def _studentize(values, estimate, null, error) -> tuple[jax.Array, jax.Array]:
     if error.shape != estimate.shape or null.shape not in ((), estimate.shape):
         raise ValueError(f"error {error.shape} and null {null.shape} must fit estimate {estimate.shape}.")
     valid = (own > 0) & (error > 0)
-    statistic = jnp.where(valid, (estimate - jnp.broadcast_to(null, estimate.shape)) / error, jnp.nan)
+    apart = gap(estimate, jnp.broadcast_to(null, estimate.shape))
+    statistic = jnp.where(valid, apart / error, jnp.where((own == 0) & (apart == 0), 0, jnp.nan))
     return statistic, (values - estimate[None]) / jnp.where(valid, own, 1)[None]
 
 
@@ -292,6 +293,6 @@ def _tail(stars: jax.Array, size: jax.Array) -> jax.Array:
 
 
 def _permutation_tail(values: jax.Array, estimate: jax.Array) -> jax.Array:
-    slack = 100 * jnp.finfo(values.dtype).eps * jnp.abs(estimate)
+    slack = ROUNDING * jnp.finfo(values.dtype).eps * jnp.abs(estimate)
     missing = jnp.isnan(estimate) | jnp.isnan(values).any(axis=0)
     return jnp.where(missing, jnp.nan, _tail(values, estimate - slack))

@@ -16,13 +16,34 @@ from jax.typing import ArrayLike
 
 from jaxsim.statistics import checks
 
+ROUNDING = 100
+"""Rounding units within which two scores are the same number: sums in another order differ by as much."""
+
+
+def gap(first: ArrayLike, second: ArrayLike) -> jax.Array:
+    """Difference of two scores, exactly zero where it is no more than rounding.
+
+    Networks that are equal, or linearly related, have scores that differ by rounding alone, and so do their resamples:
+    a ratio of such differences is no statistic. This is the only place that says how much is rounding: `ROUNDING` units
+    of the larger score.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> gap(jnp.float32(0.5), jnp.array([0.5000005, 0.4])).tolist()
+        [0.0, 0.09999999403953552]
+    """
+    first, second = checks.floating(first, "first"), checks.floating(second, "second")
+    apart = first - second
+    slack = ROUNDING * jnp.finfo(apart.dtype).eps * jnp.maximum(jnp.abs(first), jnp.abs(second))
+    return jnp.where(jnp.abs(apart) <= slack, 0, apart)
+
 
 def spread(values: ArrayLike) -> jax.Array:
     """Standard deviation over the resamples.
 
     `sqrt(sum_b (v_b - mean v)^2 / (B - 1))`, shape `(...)`, in the units of the scores. For a bootstrap over
     images, it is the standard error (Efron 1979). NaN for a single
-    resample; exactly 0 where all resamples are the same number.
+    resample; exactly 0 where all resamples are the same number up to rounding (`gap`).
 
     Example:
         >>> import jax.numpy as jnp
@@ -30,8 +51,7 @@ def spread(values: ArrayLike) -> jax.Array:
         1.0
     """
     values = checks.resampled(values)
-    same = (jnp.max(values, axis=0) == values[0]) & (jnp.min(values, axis=0) == values[0])
-    constant = same & jnp.isfinite(values[0]) & (values.shape[0] > 1)
+    constant = (gap(jnp.max(values, axis=0), jnp.min(values, axis=0)) == 0) & (values.shape[0] > 1)
     return jnp.where(constant, 0, jnp.std(values, axis=0, ddof=1))
 
 
@@ -50,12 +70,21 @@ def subsample_error(values: ArrayLike, m: int, n: int) -> jax.Array:
         >>> round(float(subsample_error(jnp.array([[0.0], [2.0]]), m=20, n=100)[0]), 6)
         0.707107
     """
-    if not 0 < m < n:
-        raise ValueError(
-            f"a subset of m = {m} images out of n = {n} gives no standard error: it needs 0 < m < n; "
-            "take smaller subsets, or js.HalfSamples()."
-        )
+    _check_subset(m, n)
     return spread(values) * math.sqrt(m / (n - m))
+
+
+def subsample_errors(values: ArrayLike, m: int, n: int) -> jax.Array:
+    """Draws `(B, ...)` of the error of the full-sample score, from subsets of m of n images.
+
+    Deviations from the mean subset, scaled as in `subsample_error`.
+
+    Raises:
+        ValueError: not `0 < m < n`.
+    """
+    _check_subset(m, n)
+    values = checks.resampled(values)
+    return gap(values, jnp.mean(values, 0)) * math.sqrt(m / (n - m))
 
 
 def jackknife_error(values: ArrayLike) -> jax.Array:
@@ -88,14 +117,50 @@ def half_sample_error(values: ArrayLike, m: int, n: int) -> jax.Array:
         >>> round(float(half_sample_error(jnp.array([0.5, 0.3, 0.4, 0.6]), 10, 20)), 4)
         0.1
     """
+    errors = half_sample_errors(values, m, n)
+    return jnp.sqrt(jnp.mean(errors * errors, axis=0))
+
+
+def half_sample_errors(values: ArrayLike, m: int, n: int) -> jax.Array:
+    """Draws `(R, ...)` of the error of the full-sample score, from R pairs of halves of m of n images.
+
+    `(v_2r - v_2r+1) / 2 sqrt(2 m / n)`: given the images they vary about zero as the score does about the truth, with
+    either sign alike.
+
+    Raises:
+        ValueError: the number of values is odd.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> [round(float(e), 4) for e in half_sample_errors(jnp.array([0.5, 0.3, 0.4, 0.6]), 10, 20)]
+        [0.1, -0.1]
+    """
     values = checks.resampled(values)
     if values.shape[0] % 2:
         raise ValueError(f"half-samples come in pairs, and there are {values.shape[0]} values.")
-    gap = values[0::2] - values[1::2]
-    return jnp.sqrt(jnp.mean(gap * gap, axis=0) * (m / (2 * n)))
+    return gap(values[0::2], values[1::2]) * math.sqrt(m / (2 * n))
 
 
-def student_stretch(degrees: int, level: float = 0.95) -> float:
+def second_order(values: ArrayLike) -> jax.Array:
+    """Share of a half-sample variance that is of second order, and counted twice in it, `(...)`, from 0 to 1/2.
+
+    `var_r((v_2r + v_2r+1) / 2) / mean_r((v_2r - v_2r+1)^2 / 4)`: terms of first order cancel in the mean of two halves
+    (Efron & Stein 1981), and a statistic without any has a share of 1/2, the largest given. It matters for differences
+    of scores that are nearly equal, whose terms of first order cancel. NaN for a single pair.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> round(float(second_order(jnp.array([0.5, 0.3, 0.5, 0.7, 0.4, 0.6]))), 4)
+        0.5
+    """
+    values = checks.resampled(values)
+    first, second = values[0::2], values[1::2]
+    odd = jnp.mean(gap(first, second) ** 2, axis=0) / 4
+    even = jnp.var((first + second) / 2, axis=0, ddof=1)
+    return jnp.where(odd > 0, jnp.minimum(even / jnp.where(odd > 0, odd, 1), 0.5), jnp.where(jnp.isnan(odd), odd, 0))
+
+
+def student_stretch(degrees: float, level: float = 0.95) -> float:
     """Ratio of the quantiles of Student's t and the normal distribution.
 
     For an interval of that level, as a number of the host; NaN for fewer than one degree of freedom.
@@ -230,6 +295,14 @@ def bca_interval(values: ArrayLike, estimate: ArrayLike, jackknife: ArrayLike, l
         ends.append(jnp.where(valid, _quantile(values, jnp.where(valid, tail, 0.5)), jnp.nan))
     ends = jnp.stack(ends)
     return jnp.where(jnp.isnan(ends).any(axis=0)[None], jnp.nan, ends)
+
+
+def _check_subset(m: int, n: int) -> None:
+    if not 0 < m < n:
+        raise ValueError(
+            f"a subset of m = {m} images out of n = {n} gives no standard error: it needs 0 < m < n; "
+            "take smaller subsets, or js.HalfSamples()."
+        )
 
 
 def _acceleration(jackknife: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ itself.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jaxsim.statistics import checks
@@ -53,24 +54,31 @@ def rank_distribution(values: ArrayLike, exclude: ArrayLike | None = None) -> ja
     return _mean_shares(*_competing(values, exclude))
 
 
-def rank_stability(values: ArrayLike, estimate: ArrayLike, exclude: ArrayLike | None = None) -> jax.Array:
-    """Mean Spearman correlation of the resamples' columns with the estimate's, `(T,)`.
+def rank_stability(errors: ArrayLike, estimate: ArrayLike, exclude: ArrayLike | None = None) -> jax.Array:
+    """Spearman correlation of the sources' orders to expect of two samples of images, `(T,)`.
 
-    1 when every resample orders the sources as the full sample does. NaN for a target with fewer than two
-    competing sources, or whose column is constant in the estimate or in any resample.
+    With r the mean Spearman correlation of `estimate + error` and `estimate - error`, which differ as two halves of the
+    images do, `2 r / (1 + r)` (Spearman 1910, Brown 1910) is that of two samples as large as the whole; r itself where
+    it is negative. 1 when every draw orders the sources alike, about 0 when they do not differ. NaN for a target with
+    fewer than two competing sources, or whose column is constant in the estimate with any draw.
+
+    Args:
+        errors: `(R, S, T)` draws of the estimate's error, such as `half_sample_errors`.
+        estimate: `(S, T)`.
+        exclude: `(S, T)` entries that do not compete.
 
     Raises:
         ValueError: the shapes do not fit.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> values = jnp.array([[[1.0], [2.0], [3.0]], [[1.0], [3.0], [2.0]]])
-        >>> rank_stability(values, values[0]).tolist()
-        [0.75]
+        >>> errors = jnp.array([[[0.0], [0.0], [0.0]], [[0.0], [1.0], [0.0]]])
+        >>> round(float(rank_stability(errors, jnp.array([[1.0], [2.5], [3.0]]))[0]), 4)
+        0.8571
     """
-    values, estimate = checks.pair(values, estimate)
-    values, usable = _competing(values, exclude)
-    return _mean_spearman(values, estimate, usable & ~jnp.isnan(estimate))
+    errors, estimate = checks.pair(errors, estimate)
+    errors, usable = _competing(errors, exclude)
+    return _mean_spearman(errors, estimate, usable & ~jnp.isnan(estimate))
 
 
 def _competing(values: ArrayLike, exclude: ArrayLike | None) -> tuple[jax.Array, jax.Array]:
@@ -92,11 +100,37 @@ def _mean_shares(values: jax.Array, usable: jax.Array) -> jax.Array:
     return jnp.where(usable[:, None, :], total / values.shape[0], jnp.nan)
 
 
+def order_agreement(errors: jax.Array, center: jax.Array, usable: jax.Array, share: ArrayLike = 1.0) -> jax.Array:
+    """Spearman correlation of the orders in two halves of m new images, from each draw of an error, `(R, T)`.
+
+    `center` has the error of N images, of which m are `share`. So that halves of m images have theirs in common with no
+    one, each draw e gives `center + sqrt(1 - share) e' + e` and `... - e`, e' the draw beside it: their errors have the
+    variance of m / 2 images, and no covariance. A share of 1 is `rank_stability`.
+
+    Args:
+        errors: `(R, S, T)` draws of the error of a score on m images.
+        center: `(S, T)` scores to expect.
+        usable: `(S, T)` entries that compete.
+        share: m / N.
+    """
+    count = errors.shape[0]
+    beside = np.arange(count) ^ 1
+    beside = np.where(beside < count, beside, np.maximum(np.arange(count) - 1, 0))
+    # made before the loop: within it, a product and a sum may be rounded once or twice, and x == x be false
+    middle = center[None] + jnp.sqrt(1 - jnp.asarray(share, errors.dtype)) * errors[beside]
+
+    def one(parts):
+        middle, e = parts
+        return jax.vmap(masked_spearman, in_axes=1)(middle + e, middle - e, usable)
+
+    return jax.lax.map(one, (middle, errors))
+
+
 @jax.jit
-def _mean_spearman(values: jax.Array, estimate: jax.Array, usable: jax.Array) -> jax.Array:
-    """`rank_stability` of checked arrays, one resample in memory at a time."""
-    per_target = jax.vmap(masked_spearman, in_axes=1)
-    return jnp.mean(jax.lax.map(lambda scores: per_target(scores, estimate, usable), values), axis=0)
+def _mean_spearman(errors: jax.Array, estimate: jax.Array, usable: jax.Array) -> jax.Array:
+    """`rank_stability` of checked arrays, one draw in memory at a time."""
+    r = jnp.mean(order_agreement(errors, estimate, usable), axis=0)
+    return jnp.where(r > 0, 2 * r / (1 + r), r)
 
 
 def _rank_shares(scores: jax.Array, usable: jax.Array) -> jax.Array:

@@ -2,6 +2,9 @@
 
 Resampling images adds noise to the scores and pulls their correlation with anything toward zero, so the
 plain percentile interval over images misses the truth. The bias is reported, and the interval corrected for it.
+
+All intervals are made on Fisher's scale and so lie within [-1, 1]; where images are resampled, an end of the plain
+normal interval that is farther out, and within, replaces the one on that scale. An interval of zero width is none: NaN.
 """
 
 import functools
@@ -13,7 +16,13 @@ from jax.typing import ArrayLike
 
 from jaxsim.statistics import checks
 from jaxsim.statistics.columns import Correlation, checked, column_agreement, mean_over_kept, target_agreement
-from jaxsim.statistics.intervals import normal_interval, percentile_interval, spread, student_stretch
+from jaxsim.statistics.intervals import (
+    fisher_interval,
+    normal_interval,
+    percentile_interval,
+    spread,
+    student_stretch,
+)
 from jaxsim.statistics.members import corrected_variance, inflation, replacement_weights
 
 
@@ -24,9 +33,10 @@ class Agreement(NamedTuple):
         estimate: `()` agreement of the full-sample scores.
         values: `(B,)` agreement of the resamples, uncorrected.
         bias: `()` mean of `values` minus `estimate`.
-        corrected: `()` the center of the interval; `estimate - bias` where images are resampled, within [-1, 1].
+        corrected: `()` the center of the interval on Fisher's scale: `estimate - bias` where images are resampled, but
+            one standard error away from -1 and 1.
         error: `()` standard error of `corrected`.
-        interval: `(2,)`, within [-1, 1], where every correlation lies.
+        interval: `(2,)`, within [-1, 1], where every correlation lies; NaN where nothing varies.
         percentile: `(2,)` plain percentile interval of `values`, for comparison; too low over images.
     """
 
@@ -57,11 +67,12 @@ def agreement_over_images(
     With a the agreement, `bias = mean_b a(v_b) - a(s)` and `corrected = a(s) - bias`. The corrected value
     varies more than the estimate, so its error comes from a second bootstrap level at no cost in resampling:
     `v_b + v_c - s` resamples resample b (noise of scores taken as additive), `d_b = 2 a(v_b) - mean_c a(v_b +
-    v_c - s)` over the next `nested` resamples c, and `error = sd(d)`. The interval is normal.
+    v_c - s)` over the next `nested` resamples c, and `error = sd(d)`. The interval is normal on Fisher's scale or
+    on the plain one, whichever end is farther out within [-1, 1].
 
     Simulated coverage of the 95 % interval for 17 x 17 Gaussian scores, image noise 0.15, 0.3 and 0.6 of the
-    spread of the scores: 94, 94 and 91 % at an agreement of 0.5 (percentile interval 86, 48, 5 %), and 97, 98
-    and 61 % at 0.9. At the largest noise the second order of the bias matters: use more images. For
+    spread of the scores: 95, 96 and 90 % at an agreement of 0.5 (percentile interval 84, 54, 7 %), and 94, 96
+    and 67 % at 0.9, within 2 to 3 %. At the largest noise the second order of the bias matters: use more images. For
     bootstrap schemes only.
 
     Args:
@@ -88,14 +99,9 @@ def agreement_over_images(
     values, estimate, truth, usable = _checked_resamples(values, estimate, truth, mask)
     first, second = _two_levels(values, estimate, truth, correlation, usable, nested)
     kept = usable.any(axis=0)
-    scores = mean_over_kept(first, kept)
-    return _corrected(
-        column_agreement(estimate, truth, correlation, usable),
-        scores,
-        scores.mean(),
-        spread(mean_over_kept(2 * first - second, kept)),
-        level,
-    )
+    scores, error = mean_over_kept(first, kept), spread(mean_over_kept(2 * first - second, kept))
+    here = column_agreement(estimate, truth, correlation, usable)
+    return _corrected(here, scores, scores.mean(), error, jnp.ones_like(here), level)
 
 
 def agreement_over_targets(
@@ -105,16 +111,24 @@ def agreement_over_targets(
     n_resamples: int,
     keep: ArrayLike | None = None,
     level: float = 0.95,
+    sources: ArrayLike | None = None,
 ) -> Agreement:
     """Agreement over resampled targets, from the agreement of each.
 
     It tells how the agreement would vary with other targets of the same kind, given these images and these
-    sources; noise that differs between targets is part of it.
+    sources; noise that differs between targets is part of it. It takes targets as independent, and they are not where
+    they share sources: it is no test of association. Of unrelated matrices, its 95 % interval leaves out zero in 5 %
+    only if their columns are unrelated; in 15 % if both are symmetric and in half if both have main effects of sources.
+    `jaxsim.evaluation.evaluate(..., relabelings=999)` tests that.
 
-    Targets are drawn with replacement and averaged. With T targets kept, spread and quantiles of the draws
-    are widened about the estimate by `sqrt(T / (T - 1))`, which a bootstrap of T units lacks, and the
-    quantiles by Student's t over the normal for T - 1 degrees of freedom. There is no bias correction: draws
-    of a mean are unbiased. Draw r uses `fold_in(key, r)`.
+    With T targets kept, the interval is Student's for T - 1 degrees of freedom about the mean on Fisher's scale, where
+    the error is the jackknife's that leaves out one target; `error` is that of a mean, `sd / sqrt(T)`. Targets are also
+    drawn with replacement and averaged, for `values` and `percentile`: draw r uses `fold_in(key, r)`. There is no bias
+    correction: draws of a mean are unbiased. Below six targets there is little to go by.
+
+    Simulated coverage of the 95 % interval for 6 to 17 targets of 16 sources: 94 to 96 % where the agreement is 0 or
+    0.5, 94 % where it is 0.9 for every target, and 91 to 94 % where it varies about 0.8 or 0.95. The stretched
+    percentile interval of the draws has 92 to 94, 92 to 93 and 87 to 91 %.
 
     Args:
         per_target: `(T,)` from `target_agreement`.
@@ -122,6 +136,8 @@ def agreement_over_targets(
         n_resamples: number of draws.
         keep: `(T,)` boolean, the targets that count; None takes all. A NaN among them gives NaN.
         level: confidence level.
+        sources: `(T,)` number of sources of each target, which bounds how near to 1 a mean can be told from it; None
+            takes many.
 
     Raises:
         ValueError: the shapes do not fit, n_resamples is below 1, or level is not strictly between 0 and 1.
@@ -139,12 +155,24 @@ def agreement_over_targets(
     kept = checks.mask_of(keep, per_target.shape, True, "keep")
     weights = replacement_weights(checks.as_key(key), n_resamples, kept, per_target.dtype)
     estimate, values = mean_over_kept(per_target, kept), _weighted(weights, per_target[None], kept)
-    wider = jnp.sqrt(inflation(kept.sum(), per_target.dtype))
+    count = kept.sum().astype(per_target.dtype)
+    counts = jnp.full(kept.shape, 100) if sources is None else jnp.asarray(sources)
+    many = jnp.maximum(jnp.max(jnp.where(kept, counts, 0)), 2).astype(per_target.dtype)
+    step = jnp.maximum(6 / (many * (many * many - 1)) / count, 1e-5)
+
+    def fisher(r):  # a mean of exactly 1 stays finite: it is no nearer than half a step of ranks
+        return jnp.arctanh((1 - step) * jnp.clip(r, -1, 1))
+
+    without = jnp.where(kept, fisher((estimate * count - per_target) / jnp.maximum(count - 1, 1)), 0)
+    deviation = jnp.where(kept, without - without.sum() / count, 0)
+    varies = jnp.max(jnp.where(kept, per_target, -jnp.inf)) > jnp.min(jnp.where(kept, per_target, jnp.inf))
+    wide = jnp.sqrt((count - 1) / count * jnp.sum(deviation**2)) * _stretch(count - 1, level, kept.size)
+    ends = jnp.tanh(normal_interval(fisher(estimate), wide, level)) / (1 - step)
+    interval = jnp.where(varies, jnp.clip(ends, -1, 1), jnp.nan)  # beyond 1 is within half a step of it
+    variance = jnp.sum(jnp.where(kept, per_target - estimate, 0) ** 2) / count / (count - 1)
+    error = jnp.sqrt(jnp.where(varies | jnp.isnan(estimate), variance, jnp.where(count > 1, 0, jnp.nan)))
     plain = percentile_interval(values, level)
-    stretches = [student_stretch(degrees, level) for degrees in range(kept.size)]
-    wide = wider * jnp.array(stretches, per_target.dtype)[jnp.maximum(kept.sum() - 1, 0)]
-    interval = _possible(estimate + wide * (plain - estimate))
-    return Agreement(estimate, values, values.mean() - estimate, estimate, wider * spread(values), interval, plain)
+    return Agreement(estimate, values, values.mean() - estimate, estimate, error, interval, plain)
 
 
 def agreement_over_both(
@@ -163,9 +191,10 @@ def agreement_over_both(
     It tells how the agreement would vary with other images and other targets, given these sources.
 
     The bias is that over images. The variance is the corrected two-factor one (`corrected_variance`, targets as
-    members) of the bias-corrected agreement, whose values per resample and target come from the
-    second level of `agreement_over_images`; the interval is normal. Resample b draws targets with
-    `fold_in(key, b)`.
+    members) of the bias-corrected agreement, whose values per resample and target come from the second level of
+    `agreement_over_images`. The interval is Student's on Fisher's scale, with the degrees of freedom that the targets'
+    part of the variance leaves (Satterthwaite). Resample b draws targets with `fold_in(key, b)`. Like the interval over
+    targets, it takes targets as independent, and is no test of association.
 
     Args and errors as in `agreement_over_images`, with a typed key for the draws of targets.
 
@@ -186,22 +215,34 @@ def agreement_over_both(
     center = 2 * here - first.mean(axis=0)
     over_both, over_targets = _weighted(weights, debiased, kept), _weighted(weights, center[None], kept)
     over_images = mean_over_kept(debiased, kept)
-    variances = [spread(v) ** 2 for v in (over_both, over_targets, over_images)]
-    variance = corrected_variance(*variances, members_count=kept.sum())
+    both, targets, images = (spread(v) ** 2 for v in (over_both, over_targets, over_images))
+    variance = corrected_variance(both, targets, images, members_count=kept.sum())
+    share = targets * inflation(kept.sum(), values.dtype) / jnp.where(variance > 0, variance, 1)
+    degrees = (kept.sum() - 1).astype(values.dtype) / jnp.clip(share, 0.25, 1) ** 2
     drawn, mean = _weighted(weights, first, kept), mean_over_kept(first, kept).mean()
-    return _corrected(mean_over_kept(here, kept), drawn, mean, jnp.sqrt(variance), level)
+    stretch = _stretch(degrees, level, 16 * kept.size)
+    return _corrected(mean_over_kept(here, kept), drawn, mean, jnp.sqrt(variance), stretch, level)
 
 
-def _corrected(estimate, values, mean, error, level: float) -> Agreement:
-    bias = mean - estimate
-    corrected = _possible(estimate - bias)
-    interval = _possible(normal_interval(corrected, error, level))
-    return Agreement(estimate, values, bias, corrected, error, interval, percentile_interval(values, level))
+def _stretch(degrees: jax.Array, level: float, most: int) -> jax.Array:
+    """Ratio of the quantiles of Student's t and the normal distribution; degrees are rounded down."""
+    table = jnp.array([student_stretch(k, level) for k in range(most)], degrees.dtype)
+    return table[jnp.clip(degrees, 0, most - 1).astype(jnp.int32)]
 
 
-def _possible(correlation):
-    """Cut to [-1, 1]: neither a correction of bias nor a normal interval knows of the ends."""
-    return jnp.clip(correlation, -1, 1)
+def _corrected(estimate, values, mean, error, stretch, level: float) -> Agreement:
+    """Agreement corrected for the bias of its resamples, at least one error away from the ends."""
+    corrected = jnp.clip(2 * estimate - mean, error - 1, 1 - error)
+    inner, outer = (
+        fisher_interval(corrected, error * stretch, level),
+        normal_interval(corrected, error * stretch, level),
+    )
+    # toward 1 Fisher's end is nearer than the plain one, and a bias of high order is left there
+    ends = jnp.stack([jnp.minimum(inner[0], outer[0]), jnp.maximum(inner[1], outer[1])])
+    interval = jnp.where(jnp.abs(ends) < 1, ends, inner)
+    interval = jnp.where((error > 0) & (error < 1), interval, jnp.nan)
+    plain = percentile_interval(values, level)
+    return Agreement(estimate, values, values.mean() - estimate, corrected, error, interval, plain)
 
 
 @functools.partial(jax.jit, static_argnames=("correlation", "nested"))

@@ -1,0 +1,271 @@
+"""The public verb: scores of layers and networks against the scores of unrelated ones."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict, Unpack, overload
+
+import jax
+import numpy as np
+
+from jaxsim import inputs, schemes, statistics
+from jaxsim.calibration.program import TOGETHER, Sides, calibrated_call
+from jaxsim.engine.checks import min_images, undefined_networks
+from jaxsim.engine.memory import GIB, budget_of, map_bytes, require, require_maps
+from jaxsim.engine.padding import both_buckets, by_freedom
+from jaxsim.io.files import few, nearest, warn
+from jaxsim.measures import Measure
+from jaxsim.protocols import ComparatorCapabilities, declared
+from jaxsim.resampling.verbs import One, key_text, read_networks
+from jaxsim.results import Calibration, FewResamples, Provenance
+from jaxsim.results.calibrations import ADJUSTMENTS, ARRAYS
+from jaxsim.statistics.checks import as_key, probability
+
+MOST_AT_ONCE = 64
+"""Most permutations that are summarized together."""
+REFUSED_FROM = 0.5
+"""Lowest level that is taken for a level of confidence."""
+
+LayersOf = Mapping[str, Any] | Sequence[Any] | Callable[[str], Any] | None
+
+
+class Options(TypedDict, total=False):
+    """Keywords of `calibrate`."""
+
+    against: Any
+    layers_of: LayersOf
+    strata: Any
+    groups: Any
+    n_permutations: int
+    key: jax.Array | int
+    adjust: str
+    level: float
+    ids: Any
+    against_ids: Any
+    align: bool
+    memory: float | None
+    channels: Any
+
+
+@overload
+def calibrate(features: Any, measure: One, **options: Unpack[Options]) -> Calibration: ...
+@overload
+def calibrate(features: Any, measure: Sequence[One], **options: Unpack[Options]) -> list[Calibration]: ...
+def calibrate(
+    features: Any,
+    measure: One | Sequence[One],
+    *,
+    against: Any = None,
+    layers_of: LayersOf = None,
+    strata: Any = None,
+    groups: Any = None,
+    n_permutations: int = 999,
+    key: jax.Array | int = 0,
+    adjust: str = "step-down",
+    level: float = 0.05,
+    ids: Any = None,
+    against_ids: Any = None,
+    align: bool = False,
+    memory: float | None = None,
+    channels: Any = None,
+) -> Calibration | list[Calibration]:
+    """Scores of all layers and networks against their permutation nulls, in one device call.
+
+    The images of the columns' networks are permuted against those of the rows', the same way for all layers. A
+    calibrated score is `(s - t) / (1 - t)` between 0 and 1, where the threshold t is the score that permutations reach
+    with probability `level`: zero unless `p <= level`. The best layers of two networks are calibrated against the
+    permutations' own best layers, so that searching many layers gains nothing.
+
+    Works inside `jax.jit`; checks of values are then skipped.
+
+    Args:
+        features: as for `js.affinity`, an array a layer; with comparators as measures, maps as for `js.compare_maps`.
+        measure: a measure, or a comparator of maps, that can be embedded, as all of this library; or its name, or a
+            list.
+        against: layers of the columns; None compares `features` with themselves.
+        layers_of: network of each layer, by name (a mapping or a function of the name), or in the order of the layers
+            (those of `features`, then those of `against`); None takes each for a network of its own.
+        strata: `(n,)` labels; images are then permuted within each, as for `js.Permutation`.
+        groups: `(n,)` labels; whole groups of images are then permuted, as for `js.Permutation`.
+        n_permutations: permutations beside the observed order, which counts as one more.
+        key: typed random key, or a seed for one.
+        adjust: how p-values of network pairs are adjusted for their number: "step-down" or "single-step" for the
+            family-wise error rate by the maximum over pairs, "false-discovery" (Benjamini-Hochberg), "bonferroni", or
+            "none".
+        level: share of false findings, such as 0.05.
+        ids: image labels, as for `js.affinity`.
+        against_ids: labels of the images of `against`.
+        align: match images by id.
+        memory: budget in bytes for maps and summaries.
+        channels: "first" for features `(n, c, ...)`, as for `js.affinity`.
+
+    Returns:
+        `Calibration`, or a list of them.
+
+    Raises:
+        TypeError: a measure has no embedding, or there is no key.
+        ValueError: the permutations cannot reach the level, layers have no network, or sizes, labels or ids do not
+            fit; the message says which.
+
+    >>> import jaxsim as js
+    >>> C = js.calibrate(js.demo.features(), "cka", layers_of=lambda name: name.split("_")[0], n_permutations=99)
+    >>> C.networks, C.estimate.shape, C.best.shape
+    (('amber', 'coral', 'indigo', 'jade'), (12, 12), (4, 4))
+    """
+    x, y, measures, several = read_networks("calibrate", features, measure, against, ids, against_ids, align, channels)
+    _check_measures(measures)
+    of_rows, of_columns = _networks(layers_of, x.names, None if y is None else y.names)
+    sides = _sides(of_rows, of_columns, square=y is None)
+    scheme = schemes.Permutation(strata=strata, groups=groups)
+    plan = scheme.plan(x.images, max(min_images(m) for m in measures), n_permutations)
+    _check_resolution(plan, adjust, level, int(sides.family.sum()))
+    kept = plan.count + 2 - math.ceil((1 - level) * (plan.count + 1) * (1 - 1e-12))
+    tracing = inputs.traced(x.arrays, y and y.arrays)
+    at_once = _at_once(measures, x, y, kept, memory)
+    random = as_key(key)
+    put = (lambda a: a) if tracing else jax.device_put
+
+    def run(some, a, b):
+        more = [jax.tree.map(put, one) for one in (sides, random, plan.layout)]
+        return calibrated_call(some, *both_buckets(a, b, some), *more, scheme.draw, plan.count, kept, at_once)
+
+    made = []
+    for m, (found, bad_x, bad_y) in zip(measures, by_freedom(measures, (x, y), run), strict=True):
+        undefined = undefined_networks(m, x, y, bad_x, bad_y, found.layers.score)
+        how = {"scheme": schemes.describe(scheme), "key": key_text(random)}
+        made.append(
+            Calibration(
+                **dict(zip(ARRAYS, (*found.layers, *found.networks, *found[2:]), strict=True)),
+                names=x.names,
+                targets=(y or x).names,
+                networks=tuple(dict.fromkeys(of_rows)),
+                target_networks=tuple(dict.fromkeys(of_columns)),
+                network_of=of_rows,
+                target_of=of_columns,
+                provenance=Provenance.now(str(m), found.layers.score, **how),
+                images=x.images,
+                n_permutations=plan.count,
+                level=float(level),
+                adjust=adjust,
+                undefined=tuple(undefined.items()),
+                against=y is not None,
+            )
+        )
+    return made if several else made[0]
+
+
+def _check_measures(measures: Sequence[Measure]) -> None:
+    for m in measures:
+        own = declared(m.compare, ComparatorCapabilities)
+        if own.embed is None or own.permuted is None:
+            raise TypeError(
+                f"{m} compares with a function that declares no embed and permuted, by which maps are permuted without "
+                "being made again; take a measure of this library, such as js.RSA."
+            )
+
+
+def _networks(layers_of: LayersOf, rows, columns) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Network of each layer of the rows and of the columns.
+
+    Raises:
+        TypeError: `layers_of` is a text.
+        ValueError: a layer has no network, or all have the same and there are no others.
+    """
+    names = (*rows, *(columns or ()))
+    if isinstance(layers_of, str | bytes):
+        raise TypeError(f"layers_of must give the network of each layer, in a mapping or a list, not {layers_of!r}.")
+    if layers_of is None:
+        found = names
+    elif isinstance(layers_of, Mapping):
+        if odd := [name for name in layers_of if str(name) not in names]:
+            raise ValueError(f"layers_of names {odd[0]!r}, which is no layer; {nearest(str(odd[0]), names)}")
+        own = {str(name): network for name, network in layers_of.items()}
+        if lost := [name for name in names if name not in own]:
+            raise ValueError(f"layers_of has no network for {few(lost)}; give every layer one.")
+        found = tuple(own[name] for name in names)
+    elif callable(layers_of):
+        found = tuple(layers_of(name) for name in names)
+    else:
+        found = tuple(layers_of)
+        if len(found) != len(names):
+            raise ValueError(f"layers_of holds {len(found)} networks for {len(names)} layers; give one a layer.")
+    blank = [n for n, network in zip(names, found, strict=True) if network in (None, "") or network != network]
+    if blank:
+        raise ValueError(f"layers_of has no network for {few(blank)}; give every layer one.")
+    found = tuple(map(str, found))
+    of_rows = found[: len(rows)]
+    if columns is None and len(set(of_rows)) == 1:
+        raise ValueError(
+            f"layers_of puts all {len(rows)} layers in one network, {of_rows[0]!r}, and there is none to compare it "
+            "with: give the layers of others too, or in against."
+        )
+    return of_rows, of_rows if columns is None else found[len(rows) :]
+
+
+def _sides(of_rows, of_columns, *, square: bool) -> Sides:
+    rows, row_layers = _layers(of_rows)
+    columns, column_layers = (rows, row_layers) if square else _layers(of_columns)
+    family = np.ones((len(row_layers), len(column_layers)), bool)
+    return Sides(rows, columns, row_layers, column_layers, np.triu(family, 1) if square else family)
+
+
+def _layers(networks):
+    """Number of the network of each layer, and the layers of each, the first repeated up to the most."""
+    number = {network: k for k, network in enumerate(dict.fromkeys(networks))}
+    code = np.array([number[network] for network in networks], np.int32)
+    each = [np.flatnonzero(code == k) for k in range(len(number))]
+    most = max(map(len, each))
+    return code, np.stack([np.concatenate([e, np.full(most - len(e), e[0])]) for e in each]).astype(np.int32)
+
+
+def _check_resolution(plan, adjust, level, pairs) -> None:
+    """Refuse permutations that cannot reach the level, and warn of those that can for several pairs only."""
+    if adjust not in ADJUSTMENTS:
+        raise ValueError(f"adjust must be one of {', '.join(ADJUSTMENTS)}, not {adjust!r}.")
+    if probability(level) >= REFUSED_FROM:
+        raise ValueError(f"level is the share of false findings, such as 0.05, not a level of confidence like {level}.")
+    rule, least = ADJUSTMENTS[adjust], statistics.resamples_needed(level)
+    if plan.distinct is not None and plan.distinct < least + 1:
+        raise ValueError(
+            f"strata or groups leave {plan.distinct:.0f} distinct orders of the images, so no p-value is below "
+            f"{1 / plan.distinct:.2g}, and level {level:g} takes {least + 1}: use more images, larger strata or more "
+            "groups."
+        )
+    if plan.count < least:
+        text = f"{plan.count} permutations can reject nothing at level {level:g}"
+        raise ValueError(f"{text}: give n_permutations={least} or more.")
+    if plan.count < rule.needed(level, pairs):
+        raise ValueError(
+            f"{plan.count} permutations can reject nothing at level {level:g} by {adjust} over {pairs} pairs of "
+            f'networks: give n_permutations={rule.needed(level, pairs)} or more, or adjust="step-down", which takes '
+            f"{least}."
+        )
+    alone = rule.alone(level, pairs)
+    if plan.count < alone:
+        fewest = math.ceil(pairs / (level * (plan.count + 1)) - 1e-9)
+        warn(
+            f"at level {level:g}, {plan.count} permutations can reject {fewest} of {pairs} pairs of networks together, "
+            f"but no fewer, by {adjust}; n_permutations={alone} would do for one alone.",
+            FewResamples,
+        )
+
+
+def _at_once(measures, x, y, kept, memory) -> int:
+    """Permutations whose scores are held together, beside all maps and the summaries.
+
+    Raises:
+        ValueError: not even a few fit.
+    """
+    rows, columns = len(x.names), len((y or x).names)
+    maps, size = rows + (0 if y is None else columns), x.dtype.itemsize
+    each = map_bytes(measures, x.images, size)
+    require_maps(2 * maps, each, x.images, size)
+    budget, held = budget_of(memory), 2 * maps * each + rows * columns * size * 2 * kept
+    at_once = MOST_AT_ONCE
+    while at_once > TOGETHER and held + 6 * at_once * rows * columns * size > budget:
+        at_once //= 2
+    need = held + 6 * at_once * rows * columns * size
+    what = f"maps of {maps} layers and the summaries of their {rows * columns} pairs"
+    require(need, what)
+    if memory is not None and need > budget:
+        raise ValueError(f"{what} need {need / GIB:.3g} GiB, more than the memory budget of {budget / GIB:.3g} GiB.")
+    return at_once

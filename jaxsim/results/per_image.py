@@ -1,0 +1,53 @@
+"""The record of per-image scores."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsim.results import tables
+from jaxsim.results.matrices import Affinity, wrong_labels
+from jaxsim.results.saved import Provenance, Saved, on_host, record
+
+
+@record(arrays={"values": ("ids", "names", "names")}, check=wrong_labels)
+class ImageScores(Saved):
+    """Scores of networks with networks on each image, whose mean is their affinity.
+
+    `affinity()` is that mean; `js.resample_scores` draws images anew.
+
+    Attributes:
+        values: `(n, T, T)`; higher is more similar; NaN where a network's map of an image has no value.
+        names: the networks.
+        ids: labels of the images.
+        provenance: measure, dtype, device and versions.
+    """
+
+    values: Any
+    names: tuple[str, ...]
+    ids: tuple[str, ...]
+    provenance: Provenance
+
+    @property
+    def undefined(self) -> tuple[tuple[str, int], ...]:
+        """Networks and the number of images that they have no score for, those with any."""
+        own = (~np.isfinite(np.diagonal(on_host(self.values), axis1=1, axis2=2))).sum(0)
+        return tuple((name, int(count)) for name, count in zip(self.names, own, strict=True) if count)
+
+    def affinity(self) -> Affinity:
+        """The mean over images; NaN for a pair that lacks a finite score on any of them."""
+        values = jnp.asarray(self.values)
+        values = jnp.mean(jnp.where(jnp.isfinite(values), values, jnp.nan), 0)
+        images = np.full(values.shape, len(self.ids))
+        return Affinity(values, images, self.names, self.names, self.provenance, self.undefined)
+
+    def table(self) -> tables.Table:
+        """Means over images."""
+        return self.affinity().table()
+
+    def to_xarray(self):
+        """A DataArray with dimensions `image`, `source` and `target`."""
+        import xarray as xr
+
+        coords = {"image": list(self.ids), "source": list(self.names), "target": list(self.names)}
+        return xr.DataArray(on_host(self.values), coords, tuple(coords), self.provenance.measure)

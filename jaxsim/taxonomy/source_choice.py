@@ -1,0 +1,203 @@
+"""Choice of the networks to keep: which k sources serve all targets best (Zamir et al. 2018, section 3.4)."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxsim.evaluation import as_affinity
+from jaxsim.evaluation.truth import rising
+from jaxsim.results import Affinity, Saved, record
+from jaxsim.results.tables import Table, number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Transfers = Mapping[tuple[tuple[str, ...], str], float]
+"""Score of each transfer, by its sources and its target."""
+
+
+@record(arrays={"scores": ("targets",), "weights": ("targets",)})
+class SourceChoice(Saved):
+    """The best sources within a budget, and the transfer that serves each target.
+
+    Attributes:
+        scores: `(T,)` score of each target's transfer.
+        weights: `(T,)` importance of each target.
+        targets: the T targets.
+        used: `(T,)` sources of each target's transfer; several for transfers of higher order.
+        sources: the sources to keep; those in no transfer are left out.
+        budget: the most that the sources may cost together.
+        cost: what they cost.
+        measure: name of the matrix.
+    """
+
+    scores: Any
+    weights: Any
+    targets: tuple[str, ...]
+    used: tuple[tuple[str, ...], ...]
+    sources: tuple[str, ...]
+    budget: float
+    cost: float
+    measure: str
+
+    @property
+    def total(self) -> float:
+        """Weighted sum of the scores, which the choice makes as large as possible."""
+        return float(np.sum(np.asarray(self.scores) * np.asarray(self.weights)))
+
+    def table(self) -> Table:
+        """The transfer and the score of every target."""
+        rows = [
+            [target, " + ".join(used), number(float(score))]
+            for target, used, score in zip(self.targets, self.used, np.asarray(self.scores), strict=True)
+        ]
+        title = f"{len(self.sources)} sources for {len(self.targets)} targets, {self.measure}, total {self.total:.4g}"
+        return Table(title, ["", "from", "score"], rows, f"sources: {', '.join(self.sources)}")
+
+    def to_pandas(self):
+        """A DataFrame with a row a target: its sources and its score."""
+        import pandas as pd
+
+        columns = {"from": [" + ".join(used) for used in self.used], "score": np.asarray(self.scores, float)}
+        return pd.DataFrame(columns, index=pd.Index(self.targets, name="target"))
+
+
+def choose_sources(
+    transfers: "Affinity | pd.DataFrame | Transfers",
+    budget: float,
+    *,
+    importance: Mapping[str, float] | None = None,
+    cost: Mapping[str, float] | None = None,
+    free: Sequence[str] = (),
+) -> SourceChoice:
+    """Choose the sources within a budget that serve all targets best, exactly.
+
+    Every target is served by one transfer, whose sources must all be kept. Among the choices within the budget, the one
+    with the largest importance-weighted sum of scores is found by mixed-integer programming (HiGHS, through
+    `scipy.optimize.milp`). Where several are equally good, one of them is returned.
+
+    Args:
+        transfers: scores `(S, T)`, higher is better; or the score of each `(sources, target)`, which may have several
+            sources, as `jaxsim.io.read_transfers` reads them. Undefined (NaN) transfers are not used. A matrix with
+            a target among its sources has it served by itself where it is kept.
+        budget: the most that the sources kept may cost together; their number, where each costs 1.
+        importance: weight of targets, 1 by default; a target of weight 0 is served, but does not count.
+        cost: cost of sources, 1 by default.
+        free: sources that cost nothing, such as a random network.
+
+    Raises:
+        ValueError: no budget, a cost or weight that is negative or of an unknown name, a target that no transfer
+            reaches, or a budget too small to serve every target.
+        RuntimeError: the solver stopped before the optimum.
+
+    Example:
+        >>> import jaxsim as js
+        >>> values, names = [[1, 0.5, 0.4], [0.4, 1, 0.3], [0.6, 0.1, 1]], ("edges", "depth", "faces")
+        >>> scores = js.Affinity.from_array(values, names, measure="gain")
+        >>> found = choose_sources(scores, 1)
+        >>> found.sources, found.used[1], round(found.total, 3)
+        (('edges',), ('edges',), 1.9)
+    """
+    given, measure = _transfers(transfers)
+    targets = tuple(dict.fromkeys(target for _, target in given))
+    sources = tuple(dict.fromkeys(name for used, _ in given for name in used))
+    weights = _numbers(importance, targets, "importance", "target")
+    costs = _numbers(dict.fromkeys(free, 0.0) | dict(cost or {}), sources, "cost", "source")
+    if isinstance(budget, bool) or not np.isfinite(budget) or budget <= 0:
+        raise ValueError(f"budget must be a positive number, not {budget!r}.")
+    chosen = _solve(given, targets, sources, weights, costs, float(budget))
+    used = {target: (names, score) for (names, target), score in chosen.items()}
+    kept = tuple(name for name in sources if any(name in names for names, _ in used.values()))
+    return SourceChoice(
+        np.array([used[t][1] for t in targets]),
+        weights,
+        targets,
+        tuple(used[t][0] for t in targets),
+        kept,
+        float(budget),
+        float(sum(costs[sources.index(name)] for name in kept)),
+        measure,
+    )
+
+
+def _transfers(transfers) -> tuple[dict[tuple[tuple[str, ...], str], float], str]:
+    """Defined transfers and the name of their measure; each target of a matrix has at least one."""
+    if isinstance(transfers, Mapping):
+        given, measure = dict(transfers), "transfer"
+    else:
+        matrix = as_affinity(transfers, "transfer")
+        places = np.ndindex(len(matrix.names), len(matrix.targets))
+        values = rising(matrix)
+        given = {((matrix.names[s],), matrix.targets[t]): float(values[s, t]) for s, t in places}
+        measure = matrix.provenance.measure
+    defined = {key: float(score) for key, score in given.items() if np.isfinite(score)}
+    lost = sorted({target for _, target in given} - {target for _, target in defined})
+    if lost or not defined:
+        raise ValueError(f"no transfer is defined for {', '.join(lost) or 'any target'}; leave it out.")
+    return defined, measure
+
+
+def _numbers(given, names, what, of) -> np.ndarray:
+    """One number a name, 1 where none is given.
+
+    Raises:
+        ValueError: a name is unknown, or a number negative or not finite.
+    """
+    given = given or {}
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise ValueError(f"{what} names {unknown[0]!r}, and no {of} has that name; there are {', '.join(names)}.")
+    for name, value in given.items():
+        if not np.isfinite(value) or value < 0:
+            raise ValueError(f"the {what} of {name!r} must be zero or positive, not {value!r}.")
+    return np.array([float(given.get(name, 1)) for name in names])
+
+
+def _solve(given, targets, sources, weights, costs, budget):
+    """The transfers of the optimum.
+
+    A variable of 0 or 1 says whether a source is kept, and one whether a transfer is used, which needs all its sources
+    kept. Every target has one transfer, and the sources kept cost no more than the budget.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import coo_array
+
+    keys, scores = list(given), np.array(list(given.values()))
+    count, at = len(sources), {name: k for k, name in enumerate(sources)}
+    target = np.array([targets.index(t) for _, t in keys])
+    needs = [(e, at[name]) for e, (used, _) in enumerate(keys) for name in dict.fromkeys(used)]
+    edge, node = np.array(needs).T
+    rows, size = np.arange(len(needs)), count + len(keys)
+    ones = np.ones(len(needs))
+    links = coo_array((np.r_[ones, -ones], (np.r_[rows, rows], np.r_[count + edge, node])), (len(needs), size))
+    served = coo_array((np.ones(len(keys)), (target, count + np.arange(len(keys)))), (len(targets), size))
+    spent = np.r_[costs, np.zeros(len(keys))][None]
+    # a scale for the tolerance of the solver, and the sum of scores is the same whatever a target's worst
+    gains = weights[target] * (scores - scores.min())
+    gains = gains / max(gains.max(), np.finfo(float).tiny)
+    found = milp(
+        -np.r_[np.zeros(count), gains],
+        integrality=np.r_[np.ones(count), np.zeros(len(keys))],
+        bounds=Bounds(0, 1),
+        constraints=[
+            LinearConstraint(links, -np.inf, 0),
+            LinearConstraint(served, 1, 1),
+            LinearConstraint(spent, -np.inf, budget),
+        ],
+        options={"mip_rel_gap": 0},
+    )
+    if found.status == 2:
+        raise ValueError(f"a budget of {budget:g} keeps too few sources to serve all {len(targets)} targets; raise it.")
+    if found.status != 0:
+        raise RuntimeError(f"the choice of sources was not solved: {found.message}")
+    return _best_within(given, {name for name, y in zip(sources, found.x[:count], strict=True) if y > 0.5})
+
+
+def _best_within(given, kept):
+    """The best transfer of each target from sources that are kept; the first of equally good ones."""
+    best: dict[str, tuple[tuple[str, ...], str]] = {}
+    for (used, target), score in given.items():
+        if kept.issuperset(used) and (target not in best or score > given[best[target]]):
+            best[target] = (used, target)
+    return {key: given[key] for key in best.values()}

@@ -1,0 +1,111 @@
+"""Taskonomy's affinity: a tournament of the sources over held-out images (Zamir et al. 2018, section 3.3)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxsim.results import Affinity
+
+LEAST_WIN = 0.001
+"""Win rates are clipped to stay this far from 0 and 1, as in Taskonomy."""
+
+
+def win_rates(losses: Float[np.ndarray, "S *T images"]) -> Float[np.ndarray, "*T S S"]:
+    """Share of images on which source i has a lower loss than source j; ties count half.
+
+    Clipped to [.001, .999], so that no source is infinitely better than another.
+
+    >>> import numpy as np
+    >>> from jaxsim.taxonomy import win_rates
+    >>> win_rates(np.array([[1, 2, 3, 4], [2, 2, 2, 5]])).tolist()
+    [[0.5, 0.625], [0.375, 0.5]]
+    """
+    losses = np.moveaxis(np.asarray(losses), 0, -2)
+    return np.clip(_beaten(losses[..., :, None, :], losses[..., None, :, :]), LEAST_WIN, 1 - LEAST_WIN)
+
+
+def strengths(wins: Float[np.ndarray, "*T S S"]) -> Float[np.ndarray, "*T S"]:
+    """Principal eigenvector of the ratios `wins_ij / wins_ji`, positive and summing to 1.
+
+    The analytic hierarchy process of Saaty (1987): where every ratio is that of two strengths, these are the strengths.
+
+    >>> import numpy as np
+    >>> from jaxsim.taxonomy import strengths
+    >>> strengths(np.array([[0.5, 0.75], [0.25, 0.5]])).round(2).tolist()
+    [0.75, 0.25]
+    """
+    values, vectors = np.linalg.eig(wins / np.swapaxes(wins, -1, -2))
+    first = np.argmax(np.real(values), -1)[..., None, None]
+    lead = np.abs(np.real(np.take_along_axis(vectors, first, -1)))[..., 0]
+    return lead / lead.sum(-1, keepdims=True)
+
+
+def transfer_affinity(
+    losses: Float[np.ndarray, "S T images"], names: Sequence[str], targets: Sequence[str] | None = None
+) -> Affinity:
+    """Taskonomy's affinity of every source to every target, from the losses of held-out images.
+
+    Columns sum to 1, so that adding a source changes all numbers of a column, though hardly their order.
+
+    Args:
+        losses: loss of each image under transfer from each source to each target; lower is better. Only their order
+            between sources counts.
+        names: the S sources.
+        targets: the T targets; the sources by default.
+
+    Raises:
+        ValueError: the losses have another shape, or one is NaN.
+
+    >>> import jaxsim as js
+    >>> losses = [[[1, 2, 3]], [[2, 3, 2]], [[3, 4, 4]]]
+    >>> A = js.taxonomy.transfer_affinity(losses, ["edges", "depth", "faces"], ["walls"])
+    >>> A.ranking("walls")[0][0]
+    'edges'
+    """
+    losses, targets = np.asarray(losses, float), tuple(names if targets is None else targets)
+    if losses.ndim != 3 or losses.shape[:2] != (len(names), len(targets)) or not losses.size:
+        raise ValueError(
+            f"losses must be (sources, targets, images) for {len(names)} sources and {len(targets)} targets, "
+            f"not of shape {losses.shape}."
+        )
+    unknown = np.argwhere(np.isnan(losses))
+    if len(unknown):
+        s, t, i = unknown[0]
+        raise ValueError(f"the loss of image {i} under transfer from {names[s]!r} to {targets[t]!r} is NaN.")
+    return Affinity.from_array(strengths(win_rates(losses)).T, names, targets, measure="tournament")
+
+
+def win_rates_over(
+    losses: Float[np.ndarray, "S T images"], baseline: Float[np.ndarray, "T images"]
+) -> Float[np.ndarray, "S T"]:
+    """Share of images on which transfer beats a baseline; ties count half.
+
+    Taskonomy calls it gain where the baseline is a network trained from scratch on the same images, and quality where
+    it is the network trained with all of the target's labels.
+
+    >>> import numpy as np
+    >>> from jaxsim.taxonomy import win_rates_over
+    >>> win_rates_over(np.array([[[1, 2, 3, 4]]]), np.array([[2, 2, 2, 5]])).tolist()
+    [[0.625]]
+    """
+    return _beaten(np.asarray(losses), np.asarray(baseline))
+
+
+def transfer_distance(affinity: Affinity, beta: float = 20.0) -> Affinity:
+    """Distances `exp(-beta P)` of an affinity, the scale of Taskonomy's figures; beta is 20 there.
+
+    >>> import jaxsim as js
+    >>> P = js.Affinity.from_array([[0.5, 0.0]], ["edges"], ["edges", "depth"], measure="tournament")
+    >>> js.taxonomy.transfer_distance(P, beta=2).values.tolist()
+    [[0.36787944117144233, 1.0]]
+    """
+    if affinity.distance:
+        raise ValueError(f"{affinity.provenance.measure} holds distances already; transfer_distance takes an affinity.")
+    name = f"exp(-{beta:g} {affinity.provenance.measure})"
+    values = np.exp(-beta * np.asarray(affinity.values, float))
+    return Affinity.from_array(values, affinity.names, affinity.targets, measure=name, distance=True)
+
+
+def _beaten(first, second):
+    return ((first < second) + 0.5 * (first == second)).mean(-1)

@@ -1,0 +1,5 @@
+"""Variance studies: error, bias and rank stability against the number of images."""
+
+from jaxsim.variance.verbs import variance_study
+
+__all__ = ["variance_study"]

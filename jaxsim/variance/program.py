@@ -1,0 +1,124 @@
+"""Device programs of variance studies: one pass over sizes and schemes, summarizing each."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxsim.engine.program import automatic
+from jaxsim.resampling.program import prepare, prepared, refitted_scores, weighted_scores
+from jaxsim.statistics import gap, order_agreement, spread
+from jaxsim.variance.draws import DRAWINGS, Correction
+
+DRAWS = tuple(drawing.draw for drawing in DRAWINGS.values())
+
+
+class Case(NamedTuple):
+    """One scheme at one size, or a stack of them.
+
+    Attributes:
+        draw: place of the scheme's draw in `DRAWS`.
+        quota: units to draw of the stratum of each unit, `(units,)`.
+        share: m / N.
+        correction: `Correction` of the scheme.
+    """
+
+    draw: Any
+    quota: Any
+    share: Any
+    correction: Correction
+
+
+class Summary(NamedTuple):
+    """Error and bias `(C, S, T)`, and agreement of orders `(C, T)`, from the first resamples of C numbers."""
+
+    error: jax.Array
+    bias: jax.Array
+    stability: jax.Array
+
+
+@functools.partial(jax.jit, static_argnames=("counts", "at_once"))
+@automatic
+def weighted_call(measures, x, y, rows, columns, key, layout, cases, same, counts, at_once):
+    """Full-sample scores, and `Summary` of all cases, the resamples being weights of the images.
+
+    Args:
+        measures: as for `prepare`, like the four that follow.
+        x: buckets of the rows' maps.
+        y: those of the columns, or None.
+        rows: place of each map of the rows.
+        columns: place of each map of the columns.
+        key: typed random key.
+        layout: of the images, with their groups if whole ones are drawn.
+        cases: stack of `Case`.
+        same: whether row and column have the same name, `(S, T)`.
+        counts: numbers of resamples to summarize, ascending, the last being all.
+        at_once: weightings side by side.
+    """
+    ready = prepare(measures, x, y, rows, columns, None, prepared)
+
+    def one(case):
+        weights = _drawn(case, key, layout, counts[-1])
+        found = weighted_scores(measures, ready, None, weights, at_once)
+        pairs = zip(found, ready.estimate, strict=True)
+        return [_summary(v, s, case, same if y is None else _own(same, s), counts) for v, s in pairs]
+
+    return lax.map(one, cases), ready.full_sample
+
+
+@functools.partial(jax.jit, static_argnames=("size", "count"))
+@automatic
+def refitted_call(measures, x, y, rows, columns, key, layout, case, size, count):
+    """Scores `(B, S, T)` of each measure on subsets of `size` images, everything fitted anew on each."""
+    weights = _drawn(case, key, layout, count)
+    subsets = jax.vmap(lambda w: jnp.nonzero(w, size=size)[0])(weights)
+    return refitted_scores(measures, None, (x, y, rows, columns, None), subsets, 1)
+
+
+@functools.partial(jax.jit, static_argnames=("square", "counts"))
+@automatic
+def summary_call(values, estimate, case, same, square, counts):
+    """`Summary` of each measure, from its scores at the size of a case; one program for all sizes."""
+    pairs = zip(values, estimate, strict=True)
+    return [_summary(v, s, case, same if square else _own(same, s), counts) for v, s in pairs]
+
+
+def _drawn(case, key, layout, count):
+    """Weights of the images, `(B, n)`; number b does not depend on how many there are."""
+    units = layout if layout.groups is None else layout.groups.units
+
+    def draws(draw):
+        return lambda: jax.vmap(lambda b: draw(key, b, units, case.quota))(jnp.arange(count)).astype(float)
+
+    weights = lax.switch(case.draw, [draws(draw) for draw in DRAWS])
+    return weights if layout.groups is None else weights[:, layout.groups.code]
+
+
+def _own(same, estimate):
+    """Entries of a network with itself in two sets: those of the same name with a score of 1."""
+    return same & (gap(estimate, 1.0) == 0)
+
+
+def _summary(values, estimate, case: Case, own, counts) -> Summary:
+    """Errors, biases and agreement of orders at the size of the case, from scores `(B, S, T)`."""
+    paired, stretch, factor = case.correction
+    apart = gap(values[0::2], values[1::2])
+    errors, biases = [], []
+    for count in counts:
+        half = jnp.sqrt(jnp.mean(apart[: count // 2] ** 2, 0) / 2)
+        errors.append(stretch * jnp.where(paired, half, spread(values[:count])))
+        biases.append(factor * (jnp.mean(values[:count], 0) - estimate))
+    center = estimate + biases[-1]
+    usable = ~own & ~jnp.isnan(apart).any(0) & ~jnp.isnan(center)
+    orders = order_agreement(apart * (stretch / np.sqrt(2)), center, usable, case.share)
+    stability = [jnp.mean(orders[: count // 2], 0) for count in counts]
+    stability = jnp.stack([jnp.where(r > 0, 2 * r / (1 + r), r) for r in stability])
+    return Summary(jnp.stack(errors), jnp.stack(biases), stability)
+
+
+def stacked(cases: list[Case]) -> Case:
+    """Cases as one, for `lax.map`."""
+    return jax.tree.map(lambda *a: np.asarray(a), *cases)

@@ -1,0 +1,334 @@
+"""The public verb `variance_study`, with the checks of its arguments."""
+
+from collections.abc import Sequence
+from typing import Any, TypedDict, Unpack, overload
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsim import inputs, layouts, schemes
+from jaxsim.engine.checks import min_images, undefined_networks
+from jaxsim.engine.memory import map_bytes, require, require_maps
+from jaxsim.engine.padding import both_buckets, by_freedom
+from jaxsim.io.files import few, warn
+from jaxsim.measures import Measure, as_given
+from jaxsim.protocols import (
+    CONSTANT,
+    ComparatorCapabilities,
+    Draws,
+    PairwiseCapabilities,
+    Scheme,
+    TransformCapabilities,
+    declared,
+)
+from jaxsim.resampling.program import prepare_call
+from jaxsim.resampling.verbs import NOT_REFITTED, WEIGHTINGS_AT_ONCE, One, key_text, read_networks
+from jaxsim.results import Provenance, UndefinedScores, VarianceStudy
+from jaxsim.statistics.checks import as_key, is_whole
+from jaxsim.variance.draws import DRAWINGS
+from jaxsim.variance.program import DRAWS, Case, refitted_call, stacked, summary_call, weighted_call
+
+SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
+"""Sizes by default, as shares of the images."""
+LEAST = 4
+"""Fewest resamples: an error takes two, and the order of the sources two pairs."""
+
+
+class Options(TypedDict, total=False):
+    """Keywords of `variance_study`."""
+
+    sizes: Sequence[int] | None
+    schemes: Any
+    n_resamples: int
+    key: jax.Array | int
+    against: Any
+    strata: Any
+    groups: Any
+    ids: Any
+    against_ids: Any
+    align: bool
+    channels: Any
+
+
+@overload
+def variance_study(features: Any, measure: One, **options: Unpack[Options]) -> VarianceStudy: ...
+@overload
+def variance_study(features: Any, measure: Sequence[One], **options: Unpack[Options]) -> list[VarianceStudy]: ...
+def variance_study(
+    features: Any,
+    measure: One | Sequence[One],
+    *,
+    sizes: Sequence[int] | None = None,
+    schemes: Any = tuple(DRAWINGS),
+    n_resamples: int = 200,
+    key: jax.Array | int = 0,
+    against: Any = None,
+    strata: Any = None,
+    groups: Any = None,
+    ids: Any = None,
+    against_ids: Any = None,
+    align: bool = False,
+    channels: Any = None,
+) -> VarianceStudy | list[VarianceStudy]:
+    """Study standard error, bias and rank stability against the number of images.
+
+    From resamples of m of the N images, for each scheme. Half-samples are pairs of disjoint halves of m images; subsets
+    are of m images, with the correction of a finite population, sqrt(N / (N - m)); bootstraps draw m images with
+    replacement, or Dirichlet weights as uneven. So each error is that of m new images, also where m is near N. A bias
+    is the score to expect of m images less that of all N: zero for an unbiased measure. Numbers are the same in any
+    combination of sizes and schemes, and fewer resamples are the first of more.
+
+    Bootstraps keep maps, transforms and bandwidths of all images. Half-samples and subsets refit them, as in
+    `js.resample`, but where groups are drawn; measures such as CKA, whose maps depend on two images alone, need no
+    refitting, and all their sizes and schemes are one compiled program.
+
+    Works inside `jax.jit`; checks of values are then skipped.
+
+    Args:
+        features: as for `js.affinity`; with comparators as measures, maps as for `js.compare_maps`.
+        measure: a measure, or a comparator of maps, or its name, or a list.
+        sizes: numbers of images m, ascending; of groups, where there are any. By default 1/16, 1/8, 1/4 and 1/2 of all.
+        schemes: names of schemes, or schemes: half-samples, subsample, bootstrap, bayesian-bootstrap; by default all.
+        n_resamples: resamples B of each size and scheme, even. Results are for B/8, B/4, B/2 and B of them.
+        key: typed random key, or a seed for one.
+        against: networks of the columns; None compares `features` with themselves.
+        strata: `(n,)` labels; each resample then holds each label in proportion.
+        groups: `(n,)` labels of classes, scenes or runs that new images would bring anew; whole groups are then drawn.
+        ids: image labels, as for `js.affinity`.
+        against_ids: labels of the images of `against`.
+        align: match images by id.
+        channels: "first" for features `(n, c, ...)`, as for `js.affinity`.
+
+    Returns:
+        `VarianceStudy`, or a list of them.
+
+    Raises:
+        TypeError: no scheme, no measure, or no random key; a measure that cannot be weighted, where it must.
+        ValueError: sizes, schemes, resamples, labels or ids do not fit; the message says which.
+
+    >>> import jaxsim as js
+    >>> V = js.variance_study(js.demo.features(), "cka", sizes=(20, 40), schemes="half-samples", n_resamples=40)
+    >>> V.sizes, V.counts, V.error.shape
+    ((20, 40), (4, 10, 20, 40), (1, 2, 4, 12, 12))
+    """
+    x, y, measures, several = read_networks(
+        "variance_study", features, measure, against, ids, against_ids, align, channels
+    )
+    kinds = _kinds(schemes)
+    counts = _counts(n_resamples)
+    layout = layouts.layout(strata, x.images, groups)
+    units = layout if layout.groups is None else layout.groups.units
+    fewest = max(min_images(m) for m in measures)
+    what = "images" if layout.groups is None else "groups"
+    sizes = _sizes(sizes, units.code.size, what, kinds, fewest)
+    _require(measures, x, y, n_resamples)
+    cases = {(k, m): _case(kind, m, units, what, fewest) for k, kind in enumerate(kinds) for m in sizes}
+    tracing = inputs.traced(x.arrays, y and y.arrays)
+    random = as_key(key)
+    put = (lambda a: a) if tracing else jax.device_put
+    targets = (y or x).names
+    same = np.array([[s == t for t in targets] for s in x.names])
+    shared = (put(random), jax.tree.map(put, layout))
+
+    def run(some, a, b):
+        return _by_refitting(some, a, b, kinds, cases, layout, shared, same, counts)
+
+    made = []
+    for m, (summary, refits, full, bad_x, bad_y, *_) in zip(measures, by_freedom(measures, (x, y), run), strict=True):
+        undefined = undefined_networks(m, x, y, bad_x, bad_y, full)
+        how = {"scheme": ", ".join(kinds), "key": key_text(random), "notes": _notes(m, kinds, refits)}
+        found = VarianceStudy(
+            **{n: v.reshape(len(kinds), len(sizes), *v.shape[1:]) for n, v in summary._asdict().items()},
+            estimate=full,
+            names=x.names,
+            targets=targets,
+            kinds=kinds,
+            sizes=sizes,
+            counts=counts,
+            provenance=Provenance.now(str(m), full, **how),
+            images=x.images,
+            groups=None if layout.groups is None else units.code.size,
+            undefined=tuple(undefined.items()),
+            against=y is not None,
+        )
+        made.append(found)
+        _warn_of_unscored(found, m)
+    return made if several else made[0]
+
+
+def _notes(measure: Measure, kinds: Sequence[str], refits: bool) -> tuple[str, ...]:
+    """What is not fitted anew on the resamples, where it matters to the measure."""
+    if _by_pair(measure):
+        return ()
+    if not refits:
+        return (NOT_REFITTED,)
+    some = any(not DRAWINGS[kind].subsets for kind in kinds)
+    return ("bootstraps keep maps, transforms and bandwidths of the full sample",) * some
+
+
+def _by_refitting(measures, x, y, kinds, cases, layout, shared, same, counts):
+    """Summaries stacked over cases, whether any case was refitted, and the full-sample fields, for each measure."""
+    found = {}
+    for again in (False, True):
+        places = [k for k, m in enumerate(measures) if (layout.groups is None and not _by_pair(m)) is again]
+        if places:
+            some = tuple(measures[k] for k in places)
+            found |= zip(places, _run(some, x, y, kinds, cases, again, shared, same, counts), strict=True)
+    return [found[k] for k in range(len(measures))]
+
+
+def _run(measures, x, y, kinds, cases, again, shared, same, counts):
+    """The same for measures that are all refitted on subsets, or none."""
+    networks = both_buckets(x, y, measures)
+    subsets = [again and DRAWINGS[kinds[k]].subsets for k, _ in cases]
+    given = [case for case, _ in cases.values()]
+    weighted = [k for k, one in enumerate(subsets) if not one]
+    made: list[Any] = [[None] * len(cases) for _ in measures]
+
+    if weighted:
+        _check_weighted(measures)
+        some = stacked([given[k] for k in weighted])
+        summaries, full = weighted_call(measures, *networks, *shared, some, same, counts, WEIGHTINGS_AT_ONCE)
+        for k, summary in enumerate(summaries):
+            for at, place in enumerate(weighted):
+                made[k][place] = jax.tree.map(lambda a, at=at: a[at], summary)
+    else:
+        full = prepare_call(measures, *networks, None, Draws.SUBSETS).full_sample
+    for place, (case, size) in enumerate(cases.values()):
+        if subsets[place]:
+            case = jax.tree.map(np.asarray, case)  # sizes of subsets alone make programs
+            values = refitted_call(measures, *networks, *shared, case, size, counts[-1])
+            for k, summary in enumerate(summary_call(values, full[0], case, same, y is None, counts)):
+                made[k][place] = summary
+    whole = [jax.tree.map(lambda *a: jnp.stack(a), *one) for one in made]
+    return [(summary, again, *fields) for summary, fields in zip(whole, zip(*full, strict=True), strict=True)]
+
+
+def _by_pair(measure: Measure) -> bool:
+    """Whether the score on a subset of images is that of the map of all, at their pairs."""
+    transform = declared(measure.transform, TransformCapabilities)
+    pairwise, own = (
+        declared(measure.pairwise, PairwiseCapabilities),
+        declared(measure.compare, ComparatorCapabilities),
+    )
+    if measure.pairwise is as_given:
+        return True
+    shift = transform.only_shifts and (pairwise.ignores_shift or (pairwise.inner_product and own.invariance > CONSTANT))
+    return own.weighted is not None and pairwise.by_pair and (transform.by_image or shift)
+
+
+def _check_weighted(measures):
+    for m in measures:
+        if declared(m.compare, ComparatorCapabilities).weighted is None:
+            raise TypeError(
+                f"{m} compares with a function that has no weighted form; leave out bootstraps and groups, and give "
+                'schemes=("half-samples", "subsample").'
+            )
+
+
+def _kinds(given: Any) -> tuple[str, ...]:
+    """Names of schemes, each once.
+
+    Raises:
+        TypeError: there is none, or something that is no scheme.
+        ValueError: an unknown scheme, one that cannot draw fewer images, one with labels or sizes, or one twice.
+    """
+    several = [given] if isinstance(given, str | Scheme) else list(given)
+    if not several:
+        raise TypeError(f"schemes must name at least one of {', '.join(DRAWINGS)}.")
+    kinds = []
+    for one in several:
+        kind = one if isinstance(one, str) else getattr(one, "kind", None)
+        if kind is None or isinstance(one, type):
+            raise TypeError(f"schemes must be names or values such as js.HalfSamples(), not {one!r}.")
+        if kind not in DRAWINGS:
+            known = kind in schemes.NAMED
+            why = f"the scheme {kind} says nothing of fewer images" if known else f"no scheme is named {kind!r}"
+            raise ValueError(f"{why}; a variance study takes {', '.join(DRAWINGS)}.")
+        if not isinstance(one, str) and any(value is not None for value in vars(one).values()):
+            raise ValueError(
+                f"{schemes.describe(one)}: give sizes=, strata= and groups= to variance_study, which shares them among "
+                "its schemes, and no explicit resamples."
+            )
+        if kind in kinds:
+            raise ValueError(f"the scheme {kind} is given twice.")
+        kinds.append(kind)
+    return tuple(kinds)
+
+
+def _counts(n_resamples: Any) -> tuple[int, ...]:
+    """Numbers of resamples to report, ascending and even."""
+    if not is_whole(n_resamples) or n_resamples < LEAST or n_resamples % 2:
+        raise ValueError(f"n_resamples must be an even number of at least {LEAST}, not {n_resamples!r}.")
+    n = int(n_resamples)
+    return tuple(sorted({max(LEAST, n // share // 2 * 2) for share in (8, 4, 2)} | {n}))
+
+
+def _sizes(sizes: Any, units: int, what: str, kinds, fewest: int) -> tuple[int, ...]:
+    """Checked sizes, or those by default that the measure can score.
+
+    Raises:
+        ValueError: sizes are not whole, ascending and different, or there are fewer images or groups.
+    """
+    if sizes is None:
+        least = fewest if what == "images" else 2
+        found = [m for m in (round(share * units) for share in SHARES) if m >= 2 * least]
+        if not found:
+            raise ValueError(f"{units} {what} are too few for a variance study; it takes {4 * least}.")
+        return tuple(dict.fromkeys(found))
+    given = [sizes] if is_whole(sizes) else list(sizes)
+    if not given:
+        raise ValueError("sizes must hold at least one number of images.")
+    if odd := [m for m in given if not is_whole(m) or m < 1]:
+        raise ValueError(f"sizes must be whole numbers of {what}, not {odd[0]!r}.")
+    if any(a >= b for a, b in zip(given, given[1:], strict=False)):
+        raise ValueError(f"sizes must be ascending and different, not {', '.join(map(str, given))}.")
+    if given[-1] > units:
+        raise ValueError(f"sizes go to {given[-1]} {what}, and there are {units}; leave out those above.")
+    below = [kind for kind in kinds if DRAWINGS[kind].below_all]
+    if given[-1] == units and below:
+        raise ValueError(f"a subset of all {units} {what} has no error: give sizes below, or leave out {below[0]}.")
+    return tuple(map(int, given))
+
+
+def _case(kind: str, m: int, units, what: str, fewest: int) -> tuple[Case, int]:
+    """A scheme at one size, and the images in its subsets.
+
+    Raises:
+        ValueError: the measure takes more images.
+    """
+    drawing, total = DRAWINGS[kind], np.bincount(units.code)
+    quotas = layouts.in_proportion(total, m)
+    drawn = drawing.drawn(quotas)
+    least = fewest if what == "images" else 2
+    if drawn < least:
+        of = f"{kind} of {m} {what} hold {drawn}"
+        raise ValueError(
+            f"{of}, and the measure needs {least}: give larger sizes{' or fewer strata' * (total.size > 1)}."
+        )
+    correction = drawing.correction(m, units.code.size, drawn)
+    return Case(DRAWS.index(drawing.draw), quotas[units.code], m / units.code.size, correction), drawn
+
+
+def _require(measures, x, y, count):
+    """Refuse maps, and scores of one size and scheme, that do not fit in memory."""
+    rows, columns, size = len(x.names), len((y or x).names), x.dtype.itemsize
+    networks = rows + (0 if y is None else columns)
+    require_maps(networks, map_bytes(measures, x.images, size), x.images, size)
+    require(3 * count * rows * columns * size * len(measures), f"{count} resamples of {rows * columns} scores")
+
+
+def _warn_of_unscored(found: VarianceStudy, measure) -> None:
+    """Warn of sizes at which some resample has no score of a pair that has one."""
+    if inputs.traced(found.error):
+        return
+    lost = np.isnan(np.asarray(found.error[:, :, -1])) & ~np.isnan(np.asarray(found.estimate))
+    at = [f"{kind} of {m}" for k, kind in enumerate(found.kinds) for j, m in enumerate(found.sizes) if lost[k, j].any()]
+    if at:
+        pairs = few([f"{found.names[s]} - {found.targets[t]}" for s, t in np.argwhere(lost.any((0, 1)))], 5)
+        warn(
+            f"some resamples have no {measure} score for {pairs} by {few(at, 5)}, their images being too few or too "
+            "alike; errors, biases and orders of these are NaN.",
+            UndefinedScores,
+        )
