@@ -167,7 +167,7 @@ def test_a_picture_whose_exif_is_damaged_is_read_as_it_is_stored(tmp_path):
 def test_animations_are_refused_and_previews_of_a_photograph_are_not(tmp_path):
     red, blue = (Image.new("RGB", (8, 8), color) for color in ("red", "blue"))
     red.save(tmp_path / "x.gif", save_all=True, append_images=[blue, red])
-    with pytest.raises(ValueError, match="x.gif is .*: it has 3 frames where one picture is expected; save the one"):
+    with pytest.raises(ValueError, match="x.gif is an animation or has several pages, 3 in all: save the one"):
         datasets.folder(tmp_path)[0]
     (tmp_path / "x.gif").unlink()
     red.save(tmp_path / "x.jpg", format="MPO", save_all=True, append_images=[blue])

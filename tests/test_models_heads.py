@@ -100,6 +100,29 @@ def test_the_task_banks_own_decoder_converts_by_its_keys():
     np.testing.assert_array_equal(jitted(empty, x), jitted(decoder, x))
 
 
+def test_the_decoder_of_colorization_has_twelve_layers_and_converts():
+    """As the published network: 16 x 16 codes, two doublings, scores of 313 colors without activation."""
+    widths = (1024, 1024, 512, 512, 512, 512, 256, 256, 256, 256, 256, 256)
+    names = [f"conv{i}" for i in (2, 3, 4, 5, 6, "_extra", 7, 8, 9)] + ["deconv10", "conv11", "deconv12"]
+    decoder = nnx.eval_shape(lambda: models.ColorizationDecoder(rngs=rngs()))
+    arrays = {
+        "decoder/decoder_output/weights": np.ones((1, 1, 256, 313)),
+        "decoder/decoder_output/biases": np.ones(313),
+    }
+    for name, inputs, outputs in zip(names, (8, *widths), widths, strict=False):
+        shape = (outputs, inputs) if name.startswith("deconv") else (inputs, outputs)
+        arrays[f"decoder/{name}/weights"] = np.zeros((3, 3, *shape))
+        for part in ("gamma", "beta", "moving_mean", "moving_variance"):
+            arrays[f"decoder/{name}/BatchNorm/{part}"] = np.ones(outputs)
+    arrays = {name: values.astype(np.float32) for name, values in arrays.items()}
+    convert.fill(decoder, arrays, convert.NAMINGS["taskonomy-decoder"], source="task bank")
+    out = nnx.eval_shape(lambda d, x: d(x), decoder, jnp.zeros((2, 16, 16, 8)))
+    assert out.shape == (2, 64, 64, 313)
+    assert len(decoder.hidden) == 12
+    with pytest.raises(ValueError, match=r"decoder takes arrays of shape \(b, h, w, 8\)"):
+        decoder(jnp.zeros((1, 2, 2, 4)))
+
+
 def test_transposed_convolution_is_the_gradient_of_a_same_convolution():
     """Which is what TensorFlow calls conv2d_transpose: weights are (height, width, outputs, inputs)."""
     decoder = nnx.eval_shape(lambda: models.TaskonomyDecoder(3, rngs=rngs()))

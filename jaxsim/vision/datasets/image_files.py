@@ -13,6 +13,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from jaxsim.io import matlab_elements
 from jaxsim.io.arrays import naming, read_npy
 from jaxsim.io.containers import own_data
+from jaxsim.io.pickles import Refused
 from jaxsim.vision.datasets.records import Values
 
 PALETTE_MODES = ("P", "L", "1")
@@ -45,7 +46,15 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         except UnidentifiedImageError as error:
             raise ValueError("its picture format is not recognized") from error
         except Image.DecompressionBombError as error:
-            raise ValueError("its header declares too many pixels to be read") from error
+            raise Refused(f"{path} was not read: its header declares too many pixels.") from error
+
+
+def _told(path: Path, opened: Image.Image) -> str:
+    """A sound picture of another kind than wanted, in words."""
+    count, mode = len(opened.getbands()), opened.mode
+    bits = 16 if "16" in mode else 32 if mode in ("I", "F") else 1 if mode == "1" else 8
+    kind = "floating-point numbers" if mode == "F" else "color numbers" if mode == "P" else "values"
+    return f"{path} is a picture of {bits}-bit {kind} in {count} channel{'s' * (count > 1)} (mode {mode})"
 
 
 @functools.cache
@@ -73,11 +82,10 @@ def picture(path: Path, *, upright: bool = False) -> np.ndarray:
     with _opened(path) as opened:
         frames = 1 if opened.format in FIRST_IS_WHOLE else getattr(opened, "n_frames", 1)
         if frames > 1:
-            raise ValueError(f"it has {frames} frames where one picture is expected; save the one that is meant")
+            text = f"{path} is an animation or has several pages, {frames} in all: save the one that is meant."
+            raise Refused(text)
         if opened.mode.startswith(("I", "F")):  # Pillow would clip these to 255
-            raise ValueError(
-                f"it is a picture of mode {opened.mode} where 8 bits per channel are expected; save it with 8 bits"
-            )
+            raise Refused(f"{_told(path, opened)}; 8 bits per channel are expected: save it with 8 bits.")
         opened.info.pop("transparency", None)
         opened.load()
         turn = _turn(opened) if upright else None
@@ -110,12 +118,12 @@ def bytes_of(path: Path, channels: int) -> np.ndarray:
     """
     with _opened(path) as opened:
         opened.load()  # which may turn it
-        values, mode = np.asarray(opened), opened.mode
-        if values.dtype != np.uint8 and mode != "1":
-            raise ValueError(f"it is a picture of mode {mode} where 8 bits per channel are expected")
+        values = np.asarray(opened)
+        if values.dtype != np.uint8 and opened.mode != "1":
+            raise Refused(f"{_told(path, opened)}; 8 bits per channel are expected.")
         values = np.atleast_3d(values)
         if values.shape[2] < channels:
-            raise ValueError(f"it has {values.shape[2]} channels where {channels} are expected")
+            raise Refused(f"{_told(path, opened)}; {channels} channels are expected.")
         return values[..., 0] if channels == 1 else values[..., :channels]
 
 
@@ -128,11 +136,11 @@ def deep(path: Path) -> np.ndarray:
     """
     with _opened(path) as opened:
         if opened.mode not in DEEP_MODES:
-            raise ValueError(f"it is a picture of mode {opened.mode} where 16 bits and one channel are expected")
+            raise Refused(f"{_told(path, opened)}; 16 bits and one channel are expected.")
         opened.load()
         values = np.asarray(opened)
         if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
-            raise ValueError("it has values that do not fit in 16 bits")
+            raise Refused(f"{path} has values that do not fit in 16 bits.")
         return values.astype(np.uint16)
 
 
@@ -145,7 +153,7 @@ def class_map(path: Path, classes: int) -> Values:
     """
     with _opened(path) as opened:
         if opened.mode not in PALETTE_MODES:
-            raise ValueError(f"it is a picture of mode {opened.mode} where one class number per pixel is expected")
+            raise Refused(f"{_told(path, opened)}; one class number per pixel is expected.")
         opened.load()
         values = np.asarray(opened).astype(np.uint8)
     return checked_classes(path, values, classes)

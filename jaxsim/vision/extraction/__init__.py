@@ -3,7 +3,8 @@
 Needs the `nn` extra; `import jaxsim` leaves this package out. `extract` does the work; `preprocessing_of` gives the
 preprocessing of each network.
 
-Networks of other libraries are passed as functions from a batch `(b, h, w, c)`, a JAX array, to arrays by layer, of any
+`jaxsim.vision.modules.features` takes layers of networks of PyTorch and Flax by name, for tensors and loaders. Here
+networks of other libraries are passed as functions from a batch `(b, h, w, c)`, a JAX array, to arrays by layer, of any
 library that supports DLPack; on one device the input is not copied. A recipe for PyTorch, and so for timm and Hugging
 Face's transformers, with channels last and tokens unchanged::
 

@@ -90,7 +90,7 @@ def ready(
 
 
 @contextlib.contextmanager
-def _shown(name: str, shape: Sequence[int]) -> Iterator[None]:
+def refusing(name: str, shape: Sequence[int]) -> Iterator[None]:
     """Turn the encoder's errors into one sentence that states its input."""
     try:
         yield
@@ -105,7 +105,7 @@ def _module(name, encoder, preprocessing, shape, layers, pool) -> Ready:
     encoder.eval()
     weights = digest(encoder)
     network = models.for_inference(encoder)
-    with _shown(name, shape):
+    with refusing(name, shape):
         given = models.layer_shapes(network, shape)
     wanted = chosen(name, list(given), layers)
     shapes = {layer: _pooled_shape(given[layer][1:], pool) for layer in wanted}
@@ -141,11 +141,11 @@ def _chosen_of_function(name, encoder, place, layers, pool, x) -> dict[str, Arra
 
 def _called(name: str, encoder: Any, place: Any, x: Array) -> dict[str, np.ndarray]:
     """Call a function on a batch and copy its results: another library may reuse their memory."""
-    with _shown(name, x.shape), jax.default_matmul_precision("highest"):
+    with refusing(name, x.shape), jax.default_matmul_precision("highest"):
         values = encoder(jax.device_put(x, place))
     if not isinstance(values, Mapping):
         raise TypeError(f"encoder {name!r} returned a {type(values).__name__}, not arrays by layer name.")
-    with _shown(name, x.shape):
+    with refusing(name, x.shape):
         found = inputs.networks(values, what=f"what encoder {name!r} gives")
     arrays = {layer: np.array(array, np.float32) for layer, array in zip(found.names, found.arrays, strict=True)}
     for layer, array in arrays.items():

@@ -95,21 +95,15 @@ def extract(
     """
     storage.check(out, overwrite)
     dataset = pictures if isinstance(pictures, Dataset) else datasets.folder(pictures)
-    dataset = dataclasses.replace(dataset, labels={}, image=functools.partial(_image, dataset.image))
-    _check_names(encoders, preprocessing or {}, "a preprocessing is")
-    _check_names(encoders, layers if isinstance(layers, Mapping) else {}, "layers are")
-    shown = _shown(encoders, preprocessing or {}, size)
+    dataset = dataclasses.replace(dataset, labels={}, image=functools.partial(read_picture, dataset.image))
+    check_names(encoders, preprocessing or {}, "a preprocessing is")
+    check_names(encoders, layers if isinstance(layers, Mapping) else {}, "layers are")
+    shown = preprocessings(encoders, preprocessing or {}, size)
     if not len(dataset) or batch < 1:
         raise ValueError(f"features of {len(dataset)} pictures in batches of {batch} cannot be taken.")
-    views = _Views(tuple(dict.fromkeys(p.frame for p in shown.values())))
-    first = views(dataset[0])
-    views = dataclasses.replace(views, shapes=tuple(view.shape for view in first.targets.values()))
-    devices = jax.local_device_count()
-    together = -(-min(batch, len(dataset)) // devices) * devices
+    views, first, together = views_of(dataset, shown, batch)
     ready = {
-        name: forward.ready(
-            name, encoder, shown[name], first.targets[views.key(shown[name].frame)], together, _of(layers, name), pool
-        )
+        name: forward.ready(name, encoder, shown[name], first[name], together, _of(layers, name), pool)
         for name, encoder in encoders.items()
     }
     places = _places(ready)
@@ -120,7 +114,7 @@ def extract(
         try:
             rest = dataclasses.replace(dataset, ids=dataset.ids[store.done :])
             loaded = datasets.batches(rest, together, finish=views, threads=threads) if len(rest) else ()
-            started = _one_behind(_started(loaded, ready, views, together))
+            started = one_behind(_started(loaded, ready, views, together))
             for values in _rows(started, places, list(ready)[-1]):
                 _warn_of_odd(values, told)
                 store.append(values)
@@ -131,7 +125,7 @@ def extract(
     return Path(out)
 
 
-def _image(read: Callable[[str], np.ndarray], name: str) -> np.ndarray:
+def read_picture(read: Callable[[str], np.ndarray], name: str) -> np.ndarray:
     """Read a picture; an error says how to go on without it."""
     try:
         return read(name)
@@ -140,7 +134,8 @@ def _image(read: Callable[[str], np.ndarray], name: str) -> np.ndarray:
         raise kind(f"{str(error).rstrip('.')} (Dataset.readable, --skip-damaged, leaves it out).") from error
 
 
-def _check_names(encoders: Mapping[str, Any], given: Mapping[str, Any], what: str) -> None:
+def check_names(encoders: Mapping[str, Any], given: Mapping[str, Any], what: str) -> None:
+    """Raise ValueError if there are no encoders, or none of a given name."""
     if not encoders:
         raise ValueError("there are no encoders.")
     strange = [name for name in given if name not in encoders]
@@ -148,7 +143,7 @@ def _check_names(encoders: Mapping[str, Any], given: Mapping[str, Any], what: st
         raise ValueError(f"{what} given for {strange[0]!r}; the encoders are {', '.join(encoders)}.")
 
 
-def _shown(encoders: Mapping[str, Any], given: Mapping[str, Preprocessing | str], size: Size | None):
+def preprocessings(encoders: Mapping[str, Any], given: Mapping[str, Preprocessing | str], size: Size | None):
     """Each encoder's preprocessing."""
     shown = {}
     for name, encoder in encoders.items():
@@ -190,13 +185,14 @@ def _job(ready: Mapping[str, forward.Ready], places: Mapping[str, tuple[str, str
 
 
 @dataclasses.dataclass(frozen=True)
-class _Views:
+class Views:
     """Replaces a picture by what networks are shown of it, a target a frame; checks that sizes do not change."""
 
     frames: tuple[Frame, ...]
     shapes: tuple[tuple[int, ...], ...] = ()
 
     def __call__(self, example: Example) -> Example:
+        """Views of an example; raise ValueError if their sizes differ from the first's."""
         views = {self.key(frame): frame(example.image) for frame in self.frames}
         for view, shape in zip(views.values(), self.shapes, strict=bool(self.shapes)):
             if view.shape != shape:
@@ -210,19 +206,34 @@ class _Views:
         """Name of a frame's target."""
         return str(self.frames.index(frame))
 
+    def prepared(self, found: Batch, shown: Iterable[Preprocessing], together: int) -> dict[Preprocessing, jax.Array]:
+        """A batch under each preprocessing, over all devices, filled up by its last picture."""
+        shares, _ = forward.over_devices()
+        seen = {}
+        for frame in self.frames:
+            view = found.targets[self.key(frame)]
+            seen[frame] = jax.device_put(np.concatenate([view, np.repeat(view[-1:], together - len(view), 0)]), shares)
+        return {own: forward.prepare(own, seen[own.frame]) for own in dict.fromkeys(shown)}
+
+
+def views_of(
+    dataset: Dataset, shown: Mapping[str, Preprocessing], batch: int
+) -> tuple[Views, dict[str, np.ndarray], int]:
+    """Views of a dataset, the first picture's by encoder, and the pictures in a batch: a multiple of the devices."""
+    views = Views(tuple(dict.fromkeys(p.frame for p in shown.values())))
+    first = views(dataset[0]).targets
+    views = dataclasses.replace(views, shapes=tuple(view.shape for view in first.values()))
+    devices = jax.local_device_count()
+    together = -(-min(batch, len(dataset)) // devices) * devices
+    return views, {name: first[views.key(own.frame)] for name, own in shown.items()}, together
+
 
 def _started(
-    loaded: Iterable[Batch], ready: Mapping[str, forward.Ready], views: _Views, together: int
+    loaded: Iterable[Batch], ready: Mapping[str, forward.Ready], views: Views, together: int
 ) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
-    """Each encoder at work on each batch, which is filled up by its last picture: (pictures, encoder, layers)."""
-    shares, _ = forward.over_devices()
+    """Start each encoder on each batch: (pictures, encoder, layers)."""
     for found in loaded:
-        seen = {}
-        for frame in views.frames:
-            view = found.targets[views.key(frame)]
-            seen[frame] = jax.device_put(np.concatenate([view, np.repeat(view[-1:], together - len(view), 0)]), shares)
-        distinct = dict.fromkeys(one.preprocessing for one in ready.values())
-        shown = {own: forward.prepare(own, seen[own.frame]) for own in distinct}
+        shown = views.prepared(found, (one.preprocessing for one in ready.values()), together)
         for name, one in ready.items():
             yield len(found), name, one.run(shown[one.preprocessing])
 
@@ -230,7 +241,7 @@ def _started(
 Item = TypeVar("Item")
 
 
-def _one_behind(items: Iterator[Item]) -> Iterator[Item]:
+def one_behind(items: Iterator[Item]) -> Iterator[Item]:
     """Yield each item only after the next has been requested, so that the device works ahead.
 
     On failure yield what is pending, then raise.

@@ -244,5 +244,5 @@ def _publish(out: Path, part: Path, job: Mapping[str, Any], ids: Sequence[str], 
             files.remove(part)
     except KeyboardInterrupt:
         if published:
-            raise KeyboardInterrupt(f"the output in {out} is complete") from None
+            raise files.interrupted_after(out) from None
         raise

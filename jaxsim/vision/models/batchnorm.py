@@ -115,6 +115,33 @@ def fold(network: Network) -> Network:
     return network
 
 
+class Frozen(nnx.Variable):
+    """A weight that training leaves as it is."""
+
+
+def freeze(network: Network) -> Network:
+    """Copy a network whose weights and statistics stay as they are in training.
+
+    Normalizations are folded into the layers before them (`fold`), and every `nnx.Param` becomes a `Frozen` variable.
+
+    Args:
+        network: any module; it is not changed.
+
+    Example:
+        >>> from flax import nnx
+        >>> from jaxsim.vision import models
+        >>> network = models.freeze(models.SmallEncoder((4, 8), (2, 2), rngs=nnx.Rngs(0)))
+        >>> nnx.state(network, nnx.Param)
+        State({})
+    """
+    network = fold(network)
+    for _, module in nnx.iter_modules(network):
+        for name, value in list(vars(module).items()):
+            if isinstance(value, nnx.Param):
+                setattr(module, name, Frozen(value[...]))
+    return network
+
+
 def is_folded(network: nnx.Module) -> bool:
     """Whether any layer of a network has its normalization folded in."""
     return any(isinstance(module, Normed) and module.norm is None for _, module in nnx.iter_modules(network))

@@ -11,6 +11,8 @@ from jaxtyping import Array, Float
 
 from jaxsim.vision.models.encoders import check_channels, convolution
 
+WIDTHS, PAPER_WIDTHS = (32, 16, 8, 8), (32, 16, 4, 4)
+"""Channels before each upsampling, ours and those of Table S1, whose 4 are few for targets of three channels."""
 SEEN = np.zeros((2, 3, 3), np.float32)
 """(p, y, i): 1 where tap i of output p, the first or second half of a doubled pixel, reads pixel y - 1 from it."""
 SEEN[0, [0, 1, 1], [0, 1, 2]] = SEEN[1, [1, 1, 2], [0, 1, 2]] = 1
@@ -19,8 +21,8 @@ SEEN[0, [0, 1, 1], [0, 1, 2]] = SEEN[1, [1, 1, 2], [0, 1, 2]] = 1
 class SmallDecoder(nnx.Module):
     """Convolution, ReLU and 2x upsampling, `upsamplings` times, then a convolution without activation.
 
-    A code `(b, h, w, channels_in)` becomes `(b, h u, w u, channels_out)` with u = 2^upsamplings. Table S1 has widths
-    32, 16, 4, 4; the last two are 8 here, since 4 channels are too few for three-channel targets.
+    A code `(b, h, w, channels_in)` becomes `(b, h u, w u, channels_out)` with u = 2^upsamplings. Table S1 has the
+    widths `PAPER_WIDTHS` and 4 upsamplings.
 
     Source: Dwivedi & Roig (2019), supplement, Table S1.
 
@@ -49,7 +51,7 @@ class SmallDecoder(nnx.Module):
         upsamplings: int = 3,
         *,
         channels_in: int = 8,
-        widths: Sequence[int] = (32, 16, 8, 8),
+        widths: Sequence[int] = WIDTHS,
         precision: lax.Precision | None = lax.Precision.HIGHEST,
         rngs: nnx.Rngs,
     ):

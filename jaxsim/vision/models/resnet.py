@@ -166,6 +166,11 @@ class ResNet(nnx.Module):
         """Side in pixels of the pictures that the published networks were trained on."""
         return VARIANTS[self.variant].side
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the layers in order."""
+        return ("stem", *self.blocks, "code")
+
     def at_stride(self, output_stride: int) -> "ResNet":
         """The network with the same weights, run at a smaller output stride if its variant allows it.
 
@@ -185,7 +190,7 @@ class ResNet(nnx.Module):
         """
         check_channels(x, self.channels_in, "network")
         values: dict[str, Array] = {}
-        for name in layers_until(["stem", *self.blocks, "code"], last):
+        for name in layers_until(self.names, last):
             x = values[name] = self._layer(name, x)
         return values
 

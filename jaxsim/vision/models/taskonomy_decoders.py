@@ -1,4 +1,6 @@
-"""Taskonomy's decoder of images and its head of vectors."""
+"""Taskonomy's decoders of images and colors, and its head of vectors."""
+
+from collections.abc import Sequence
 
 import jax
 from flax import nnx
@@ -25,6 +27,21 @@ LAYERS: tuple[tuple[str, int], ...] = (
     ("deconv14", 16),
 )
 """Hidden layers of the decoder and their channels; a `deconv` is a transposed convolution at stride 2."""
+COLOR_LAYERS: tuple[tuple[str, int], ...] = (
+    ("conv2", 1024),
+    ("conv3", 1024),
+    ("conv4", 512),
+    ("conv5", 512),
+    ("conv6", 512),
+    ("conv_extra", 512),
+    ("conv7", 256),
+    ("conv8", 256),
+    ("conv9", 256),
+    ("deconv10", 256),
+    ("conv11", 256),
+    ("deconv12", 256),
+)
+"""The same of the decoder of colorization."""
 SLOPE = 0.2
 """Negative slope of the leaky ReLU."""
 
@@ -61,20 +78,54 @@ class TaskonomyDecoder(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.channels_in = channels_in
-        hidden: dict[str, Normed] = {}
-        for name, channels in LAYERS:
-            make = _doubling if name.startswith("deconv") else _convolution
-            hidden[name] = make(channels_in, channels, precision=precision, rngs=rngs)
-            channels_in = channels
-        self.hidden = nnx.Dict(hidden)
-        self.out = nnx.Conv(channels_in, channels_out, (3, 3), precision=precision, rngs=rngs)
+        self.hidden = _hidden(LAYERS, channels_in, precision=precision, rngs=rngs)
+        self.out = nnx.Conv(LAYERS[-1][1], channels_out, (3, 3), precision=precision, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ k"]:
         """Decode codes to images."""
         check_channels(x, self.channels_in, "decoder")
-        for name, _ in LAYERS:
-            x = jax.nn.leaky_relu(self.hidden[name](x), SLOPE)
-        return jax.nn.tanh(self.out(x))
+        return jax.nn.tanh(self.out(_decoded(self.hidden, LAYERS, x)))
+
+
+class ColorizationDecoder(nnx.Module):
+    """Decoder of codes `(b, h, w, channels_in)` to scores of colors `(b, 4 h, 4 w, colors)`.
+
+    Twelve 3 x 3 hidden layers with batch normalization and leaky ReLU, then a 1 x 1 convolution with bias. Codes of
+    16 x 16 give 64 x 64 scores of 313 quantized colors.
+
+    Source: Zamir et al., Taskonomy (2018), and the published network of colorization.
+
+    Args:
+        colors: number of quantized colors.
+        channels_in: channels of the code.
+        precision: of the convolutions.
+        rngs: random keys for the initial weights.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from jaxsim.vision import models
+        >>> decoder = nnx.eval_shape(lambda: models.ColorizationDecoder(rngs=nnx.Rngs(0)))
+        >>> nnx.eval_shape(lambda d, x: d(x), decoder, jnp.zeros((2, 16, 16, 8))).shape
+        (2, 64, 64, 313)
+    """
+
+    def __init__(
+        self,
+        colors: int = 313,
+        *,
+        channels_in: int = 8,
+        precision: lax.Precision | None = lax.Precision.HIGHEST,
+        rngs: nnx.Rngs,
+    ):
+        self.channels_in = channels_in
+        self.hidden = _hidden(COLOR_LAYERS, channels_in, precision=precision, rngs=rngs)
+        self.out = nnx.Conv(COLOR_LAYERS[-1][1], colors, (1, 1), precision=precision, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ k"]:
+        """Decode codes to scores of colors."""
+        check_channels(x, self.channels_in, "decoder")
+        return self.out(_decoded(self.hidden, COLOR_LAYERS, x))
 
 
 class TaskonomyHead(nnx.Module):
@@ -121,6 +172,25 @@ class TaskonomyHead(nnx.Module):
         """Map codes to vectors; dropout in training needs random keys."""
         flat = flatten(x, self.features_in)
         return self.out(self.dropout(jax.nn.relu(self.hidden(flat)), rngs=rngs))
+
+
+def _hidden(
+    table: Sequence[tuple[str, int]], channels_in: int, *, precision: lax.Precision | None, rngs: nnx.Rngs
+) -> nnx.Dict:
+    """The layers of a table."""
+    hidden: dict[str, Normed] = {}
+    for name, channels in table:
+        make = _doubling if name.startswith("deconv") else _convolution
+        hidden[name] = make(channels_in, channels, precision=precision, rngs=rngs)
+        channels_in = channels
+    return nnx.Dict(hidden)
+
+
+def _decoded(hidden: nnx.Dict, table: Sequence[tuple[str, int]], x: Array) -> Array:
+    """Apply the layers of a table, each with its leaky ReLU."""
+    for name, _ in table:
+        x = jax.nn.leaky_relu(hidden[name](x), SLOPE)
+    return x
 
 
 def _convolution(channels_in: int, channels: int, *, precision: lax.Precision | None, rngs: nnx.Rngs) -> Normed:

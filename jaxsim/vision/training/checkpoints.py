@@ -90,7 +90,7 @@ def restore(folder: Path, template_of: Any, run: dict[str, Any]) -> tuple[int, A
     Raises:
         ValueError: all checkpoints are damaged, or they were written by a run with other settings.
     """
-    files.clear(folder)
+    files.clear(folder, held=True)
     found, reasons = _found(folder)[::-1], []
     for path in found:
         try:

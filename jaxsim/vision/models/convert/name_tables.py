@@ -140,6 +140,8 @@ VISUAL_PRIOR_DECODER = Naming(
     label="visual-prior decoder",
     layers=_frozen(
         {
+            "hidden/conv_extra/linear": "conv_extra.0",
+            "hidden/conv_extra/norm": "conv_extra.1",
             r"hidden/conv(?P<conv>\d+)/linear": "conv{conv}.0",
             r"hidden/conv(?P<conv>\d+)/norm": "conv{conv}.1",
             r"hidden/deconv(?P<conv>\d+)/linear": "deconv{conv}.1",
@@ -157,6 +159,7 @@ TASKBANK_DECODER = Naming(
     label="Taskonomy's task bank, decoder",
     layers=_frozen(
         {
+            "hidden/conv_extra/(linear|norm)": "decoder/conv_extra",
             r"hidden/conv(?P<conv>\d+)/(linear|norm)": "decoder/conv{conv}",
             r"hidden/deconv(?P<conv>\d+)/(linear|norm)": "decoder/deconv{conv}",
             "out": "decoder/decoder_output",
