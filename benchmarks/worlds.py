@@ -1,9 +1,10 @@
-"""The experiments that need no training on several worlds: `python -m benchmarks.worlds DIR [DIR ...] --out FILE.json`.
+"""The experiments that need no training on several worlds: `python -m benchmarks.worlds [DIR ...] --out FILE.json`.
 
 Every DIR was made by `jaxsim rooms --out DIR --seed N`: other pictures, other initial weights, other batches. Each is
 judged on pictures of its own that nothing was trained or measured on. Printed are, for every measure, the mean
 correlation with measured transfer without self in each world, with the interval over pictures and targets, and what
-each experiment found; stored is the whole of it. Worlds that FILE holds already are kept beside those given.
+each experiment found, and the measures over the held-out worlds; stored is the whole of it. Worlds that FILE holds
+already are kept beside those given; without a DIR only they are printed.
 """
 
 import argparse
@@ -11,14 +12,18 @@ import dataclasses
 import json
 import os
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
 
-from jaxsim.studies import reproduce
+from jaxsim.studies import leaderboard, reproduce
 from jaxsim.studies.rooms import encoders, world
 
-WANTED = ("rsa-matrix", "trees", "selection", "grid", "methods", "layers", "depth", "images", "subsets")
+WANTED = (
+    *("rsa-matrix", "depth", "labels", "trees", "display", "selection", "images"),
+    *("grid", "methods", "layers", "subsets"),
+)
 """Experiments that train no network."""
 DEVELOPMENT = 0
 """Seed of the world on which worlds, measures and criteria were settled."""
@@ -56,7 +61,20 @@ def render(results: dict[str, dict]) -> str:
         ]
         cells = " | ".join(one["here"] if one else "" for one in found)
         lines.append(f"| {name} | {cells} | {sum(holds)} of {len(holds)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *over_worlds({name: one for name, one in results.items() if held_out(one)})])
+
+
+def over_worlds(results: dict[str, dict]) -> list[str]:
+    """A Markdown table of the measures over worlds: means, Student's intervals, and differences from the best."""
+    if len(results) < 2:
+        return []
+    several = []
+    for name, one in results.items():
+        rows = [types.SimpleNamespace(**row, oracle=False, regret=np.nan) for row in one["outcomes"]["methods"]["rows"]]
+        several.append(types.SimpleNamespace(world=name, rows=[r for r in rows if r.method != "random"], level=0.95))
+    header, rows = leaderboard.OVERALL_HEADER, leaderboard.overall_rows(leaderboard.overall(several))
+    cells = [header, ["---"] * len(header), *rows]
+    return ["", f"over {len(results)} held-out worlds", "", *(f"| {' | '.join(row)} |" for row in cells)]
 
 
 def held_out(result: dict) -> bool:
@@ -70,7 +88,7 @@ def _span(row) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folders", nargs="+", type=Path, help="folders of `jaxsim rooms`")
+    parser.add_argument("folders", nargs="*", type=Path, help="folders of `jaxsim rooms`")
     parser.add_argument("--quick", action="store_true", help="fewer pictures and resamples")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "worlds.json")
     given = parser.parse_args()

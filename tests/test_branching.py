@@ -21,6 +21,7 @@ from jaxsim.studies.branching.branches import Branches, likenesses
 from jaxsim.studies.branching.cache import working
 from jaxsim.studies.branching.data import Pictures, add_computed
 from jaxsim.studies.branching.initializations import Transfer
+from jaxsim.studies.branching.similarity import mean
 from jaxsim.studies.branching.tasks import KINDS, Task, canny
 from jaxsim.studies.rooms import export
 from jaxsim.studies.rooms.export.labeled_pictures import Labeled
@@ -50,13 +51,27 @@ def test_the_layer_most_alike_is_recommended_with_an_interval_and_a_share():
     assert found.best["high"] == "block2"
     assert found.affinity.names == ("block1", "block2")
     assert found.affinity.targets == ("low", "high", "none")
-    np.testing.assert_allclose(found.first_share.sum(0), 1)
-    np.testing.assert_array_equal(found.first_share[:, :2], np.eye(2))
-    assert (found.low <= found.scores).all()
-    assert (found.scores <= found.high).all()
+    share, (low, high) = found.resamples.first_share(), found.resamples.interval()
+    np.testing.assert_allclose(share.sum(0), 1)
+    np.testing.assert_array_equal(share[:, :2], np.eye(2))
+    assert (low <= found.scores).all()
+    assert (found.scores <= high).all()
+    first = found.best["none"]
+    assert found.contenders == {"low": ("block1",), "high": ("block2",), "none": (first, *({*layers} - {first}))}
     plain = branching.recommend(layers, tasks)
     np.testing.assert_allclose(plain.scores, found.scores, atol=1e-5)
-    assert plain.low is None
+    assert plain.resamples is None
+    assert plain.contenders["low"] == ("block1", "block2")
+
+
+def test_encoders_are_averaged_over_the_same_half_samples():
+    (layers, tasks), others = layered(), layered()[0]
+    each = [branching.recommend(x, tasks, resamples=10) for x in (layers, others)]
+    found = mean(each)
+    np.testing.assert_allclose(found.scores, (each[0].scores + each[1].scores) / 2, atol=1e-6)
+    drawn = [np.asarray(one.resamples.values) for one in each]
+    np.testing.assert_allclose(found.resamples.values, (drawn[0] + drawn[1]) / 2, atol=1e-6)
+    assert found.contenders["low"][0] == found.best["low"]
 
 
 def hsic(a, b):
@@ -397,6 +412,23 @@ def test_dilated_or_not_the_weights_are_the_encoders():
         np.testing.assert_array_equal(mine[...], theirs[...])
 
 
+def test_training_leaves_a_frozen_encoder_as_it_is():
+    from jaxsim.vision.training import steps
+
+    task = Task("edge", 1)
+    graph, state = steps.initial(networks.branch(small(), "conv2", task, frozen=True), 0.1, 2)
+    batch = {"images": jnp.ones((1, 8, 8, 3)), "target": jnp.zeros((1, 8, 8, 1))}
+    _, slopes, rest = steps.gradient(graph, lambda out, batch: jnp.mean((out - batch["target"]) ** 2), "images")(
+        state, batch
+    )
+    assert set(slopes["network"]) == {"decoder"}
+    kept, own = rest["network"]["encoder"], nnx.to_pure_dict(nnx.state(small()))
+    jax.tree.map(np.testing.assert_array_equal, kept, own)
+    normed = nnx.eval_shape(lambda: models.freeze(models.ResNet((1,), 4, rngs=nnx.Rngs(0))))
+    assert not nnx.state(normed, nnx.Param)
+    assert not any("norm" in path for path, _ in nnx.to_flat_state(nnx.state(normed)))
+
+
 def test_a_branch_is_shown_what_its_encoder_was_trained_on():
     seen = []
 
@@ -427,6 +459,7 @@ def test_the_best_layer_is_lowest_for_errors_and_highest_for_scores():
     assert found.recommended == {"edge": "a"}
     assert found.agreeing == ()
     assert found.regret("edge") == pytest.approx(0.15)
+    assert found.regret("edge", "c") == pytest.approx(0.05)
     np.testing.assert_allclose(found.deviation[:, 0], np.std([[0.3, 0.2, 0.4], [0.5, 0.3, 0.2]], axis=0, ddof=1))
     agreeing = table(values, [[[0.1, 0], [0.9, 0], [0.1, 1]]])
     assert agreeing.agreeing == ("edge", "semantic")
@@ -450,6 +483,19 @@ def test_correlation_of_transfer_turns_errors_round():
     classes = Transfer(Task("semantic", 2), tuple("abcd"), scores, np.array([[0.1, 0.3, 0.2, 0.9]]), 0.5)
     assert classes.correlation("rsa")[0] == pytest.approx(-1)
     assert classes.correlation("rsa")[2] == 1
+
+
+def test_a_source_that_was_trained_on_the_task_itself_is_no_prediction():
+    names, scores = ("segmentsemantic", "b", "c", "d"), {"rsa": np.array([0.9, 0.1, 0.2, 0.3])}
+    found = Transfer(Task("semantic", 2), names, scores, np.array([[0.9, 0.3, 0.2, 0.1]]), 0.5)
+    assert found.own.tolist() == [True, False, False, False]
+    assert found.correlation("rsa")[:2] == pytest.approx((-1, -1))
+    assert found.correlation("rsa", own=True)[0] == pytest.approx(0.2)
+    assert Transfer(Task("depth", 1), names, scores, found.values, 0.5).own.tolist() == [False] * 4
+    three = {"rsa": scores["rsa"][:3]}
+    bank_of_taskonomy = Transfer(Task("semantic", 2), ("segmentsemantic_rb", "b", "c"), three, found.values[:, :3], 0.5)
+    assert bank_of_taskonomy.own.tolist() == [True, False, False]
+    assert np.isnan(bank_of_taskonomy.correlation("rsa")).all()
 
 
 # Work

@@ -84,6 +84,8 @@ def test_layers_of_an_encoder_on_every_layout(place, capsys, tmp_path, layout):
         assert float(row["score"]) == pytest.approx(float(np.asarray(affinity.values)[i, t]), abs=1e-6)
     best = {row["task"]: row["layer"] for row in rows(out / "recommendation.csv")}
     assert best == found["recommended"]
+    told = {row["task"]: [row["layer"], *row["not_told_from"].split()] for row in rows(out / "recommendation.csv")}
+    assert told == found["contenders"]
     for task, layer in best.items():
         scores = {row["layer"]: float(row["score"]) for row in table if row["task"] == task}
         assert scores[layer] == max(scores.values())
@@ -147,6 +149,13 @@ def test_seeds_are_averaged_work_is_taken_up_and_the_table_is_that_of_the_paper(
     assert main([str(a) for a in branch(place, "nyud_mt", out, *more, "--overwrite", "--quiet")]) == 0
     text = capsys.readouterr().out
     assert len(calls) == 5
+    first, *others = found["contenders"]["edge"]
+    assert first == found["recommended"]["edge"]
+    means = dict(zip(("conv1", "conv2"), values.mean(0), strict=True))
+    assert found["contenders"]["edge"] == pytest.approx(
+        {layer: means[layer] - min(means.values()) for layer in (first, *others)}
+    )
+    assert (f"recommended {first}, though the pictures cannot tell it from" in text) == bool(others)
     assert "edges, MAE" in text
     assert "* best by the mean of 2 runs; < recommended by dds-laplacian" in text
     assert f"agrees for {len(found['agreeing'])} of 1 tasks" in text
@@ -161,8 +170,13 @@ def test_transfer_to_a_new_task_on_every_layout(place, capsys, tmp_path, layout,
     out = tmp_path / "out"
     code, found, err = run(capsys, *transfer(place, layout, out, "--task", task, "--init", "edge2d", "--init", BANK[1]))
     assert code == 0, err
-    table = rows(out / "transfer.csv")
+    *table, scratch, own = rows(out / "transfer.csv")
     assert {row["initialization"] for row in table} == {"edge2d", "rgb2depth"}
+    assert (scratch["initialization"], own["initialization"]) == ("random weights", "small network")
+    assert float(scratch[found["metric"]]) == found["scratch"]
+    assert (scratch["rank"], scratch["rsa"]) == ("", "")
+    trained = {"edge2d": task == "edge", "rgb2depth": task == "depth"}
+    assert {row["initialization"]: row["own_task"] == "True" for row in table} == trained
     assert [row["rank"] for row in table] in (["1", "2"], ["1", "1"])
     measured = [float(row[found["metric"]]) for row in table]
     assert measured == sorted(measured, reverse=task == "semantic")

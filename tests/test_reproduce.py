@@ -14,7 +14,15 @@ import pytest
 from jaxsim import engine, measures
 from jaxsim.results import Affinity
 from jaxsim.studies import reproduce
-from jaxsim.studies.reproduce import catalog, image_subsets, layers, measure_comparison, rankings
+from jaxsim.studies.reproduce import (
+    catalog,
+    comparator_choice,
+    layers,
+    measure_comparison,
+    picture_counts,
+    picture_sets,
+    rankings,
+)
 from jaxsim.studies.rooms.transfer import Truth
 
 NAMES = tuple("abcdefghijkl")
@@ -70,7 +78,7 @@ def column(found, name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["true", "shuffled"])
-@pytest.mark.parametrize("name", ["rsa-matrix", "depth", "trees", "selection", "subsets"])
+@pytest.mark.parametrize("name", ["rsa-matrix", "depth", "trees", "display", "selection", "subsets"])
 def test_outcomes_are_whole(name, kind):
     found = outcome(name, kind)
     assert found.rows
@@ -80,7 +88,7 @@ def test_outcomes_are_whole(name, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["depth", "trees", "selection"])
+@pytest.mark.parametrize("name", ["trees", "selection"])
 def test_claims_about_transfer_hold_for_true_and_not_for_shuffled(name):
     assert outcome(name, "true").holds is True
     assert outcome(name, "shuffled").holds is False
@@ -105,6 +113,61 @@ def test_depth_agrees_wholly_where_truth_is_the_last_layer():
 
 
 @pytest.mark.slow
+def test_depth_asks_how_clearly_groups_are_told_apart_and_not_for_transfer():
+    assert outcome("depth", "true").holds
+    assert outcome("depth", "shuffled").holds
+    assert column(outcome("depth", "true"), "grouping") == column(outcome("depth", "shuffled"), "grouping")
+    setting = made("true")
+    assert not catalog.depth(dataclasses.replace(setting, groups={n: "wxyz"[i % 4] for i, n in enumerate(NAMES)})).holds
+    early = dict(zip(setting.features, reversed(setting.features.values()), strict=True))
+    assert not catalog.depth(dataclasses.replace(setting, features=early)).holds
+    with pytest.raises(ValueError, match="at least two groups"):
+        catalog.depth(dataclasses.replace(setting, groups={n: n for n in NAMES}))
+
+
+def test_grouping_counts_the_pairs_that_stand_in_order():
+    rng = np.random.default_rng(0)
+    values, groups = rng.integers(0, 4, (7, 7)).astype(float), list("aabbbcd")
+    values = np.triu(values, 1) + np.triu(values, 1).T + np.eye(7)
+    pairs = [(values[i, j], groups[i] == groups[j]) for i in range(7) for j in range(i)]
+    won = [(a > b) + (a == b) / 2 for a, same in pairs if same for b, other in pairs if not other]
+    found, p = rankings.grouping(values, groups, made("true"))
+    assert found == pytest.approx(np.mean(won))
+    assert 0 < p <= 1
+    assert rankings.grouping(np.exp(values), groups, made("true")) == (found, p)
+    assert np.isnan(rankings.grouping(values, list("abcdefg"), made("true"))).all()
+    assert np.isnan(rankings.grouping(values, list("aaaaaaa"), made("true"))).all()
+    sure = np.equal.outer(np.arange(9) // 3, np.arange(9) // 3).astype(float)
+    assert rankings.grouping(sure, list("aaabbbccc"), made("true"))[0] == 1
+
+
+def test_labels_of_one_form_are_told_from_those_of_one_type():
+    by_group = made("true")
+    other = {name: "wxyz"[i % 4] for i, name in enumerate(NAMES)}
+    setting = dataclasses.replace(by_group, labels=features(0.8), forms=GROUPS, groups=other)
+    found = catalog.labels(setting)
+    assert found.holds
+    assert "by form 1.00 (p = 0.005), by type 0" in found.here
+    assert sorted(column(found, "task")) == list(NAMES)
+    assert not catalog.labels(dataclasses.replace(setting, forms=other, groups=GROUPS)).holds
+    with pytest.raises(ValueError, match="forms of outputs lack a, b"):
+        catalog.labels(dataclasses.replace(setting, forms={}))
+    with pytest.raises(ValueError, match="at least two forms"):
+        catalog.labels(dataclasses.replace(setting, forms=dict.fromkeys(NAMES, "one")))
+
+
+def test_transfer_is_seen_only_when_scaled():
+    """Shares of a tournament among twelve are small; their exponentials fill the scale."""
+    shares = np.random.default_rng(0).dirichlet(np.ones(12), 12).T
+    found = catalog.display(dataclasses.replace(made("true"), truth=truth(shares)))
+    assert found.holds
+    off = ~np.eye(12, dtype=bool)
+    assert found.rows[1][1:] == pytest.approx(np.percentile(shares[off], (5, 50, 95)))
+    assert found.rows[2][1:] == pytest.approx(np.percentile(1 - np.exp(-20 * shares[off]), (5, 50, 95)))
+    assert not outcome("display", "true").holds  # its transfer is RSA itself
+
+
+@pytest.mark.slow
 def test_labels_are_no_layer():
     setting = made("true")
     layers = dict.fromkeys(("conv1", "conv2"), setting.features["conv1"])
@@ -120,7 +183,9 @@ def test_trees_of_one_matrix_agree():
     found = outcome("trees", "true")
     values = dict(zip(column(found, "agreement"), column(found, "here"), strict=True))
     assert values["Pearson correlation of the matrices, without self"] == pytest.approx(1)
-    assert values["adjusted Rand index of cuts into 4"] == pytest.approx(1)
+    assert values["RSA and transfer: adjusted Rand index of cuts into 4"] == pytest.approx(1)
+    assert values["RSA and RSA, authors' linkage: adjusted Rand index of cuts into 4"] == pytest.approx(1)
+    assert len(found.rows) == 3 * 2 + 3 + 2
 
 
 @pytest.mark.slow
@@ -143,12 +208,12 @@ def test_selection_takes_fewer_targets_in_another_order():
 
 @pytest.mark.slow
 def test_images_agree_more_the_more_there_are(monkeypatch):
-    monkeypatch.setattr(image_subsets, "COUNTS", (20,))
+    monkeypatch.setattr(picture_counts, "STABILITY_COUNTS", (20,))
     found = catalog.images(made("true"))
     assert column(found, "pictures") == [20, 60]
     means = column(found, "mean_correlation")
     assert means == sorted(means)
-    monkeypatch.setattr(image_subsets, "COUNTS", ())
+    monkeypatch.setattr(picture_counts, "STABILITY_COUNTS", ())
     last = catalog.images(dataclasses.replace(made("true"), reference=made("true").code))
     assert column(last, "mean_correlation")[-1] == pytest.approx(1)
     assert last.holds
@@ -165,6 +230,31 @@ def test_subsets_prefer_pictures_that_show_the_groups():
     assert not catalog.subsets(dataclasses.replace(setting, features=swapped, elsewhere=setting.code)).holds
 
 
+@pytest.mark.slow
+def test_image_count_saturates_where_pictures_agree(monkeypatch):
+    monkeypatch.setattr(picture_counts, "COUNTS", (20,))
+    monkeypatch.setattr(picture_counts, "ENOUGH", 20)
+    setting = dataclasses.replace(made("true"), truth=truth(similarity(measures.DDS_COSINE)))
+    found = catalog.image_count(setting)
+    assert column(found, "pictures") == [20, 20, 60, 60]
+    assert column(found, "draws") == [5, 5, 1, 1]
+    assert column(found, "mean")[2] == pytest.approx(1)  # all pictures, and the measure that is the truth
+    first, last = np.array(column(found, "mean")).reshape(2, 2)
+    assert found.holds is bool(np.all(last - first < 0.01))
+
+
+@pytest.mark.slow
+def test_comparators_find_the_one_that_is_the_truth(monkeypatch):
+    zscore, cosine = comparator_choice.TRANSFORMS["z-score"], comparator_choice.FUNCTIONS["cosine"]
+    monkeypatch.setattr(comparator_choice, "FUNCTIONS", {"cosine": cosine})
+    monkeypatch.setattr(comparator_choice, "CELLS", ("z-score",))
+    measure = measures.Measure(zscore, cosine, comparator_choice.COMPARATORS["spearman"])
+    found = catalog.comparators(dataclasses.replace(made("true"), truth=truth(similarity(measure))))
+    assert column(found, "comparator") == ["unbiased cosine", "pearson", "spearman"]
+    assert column(found, "without_self")[2] == pytest.approx(1)
+    assert "spearman 1.000, best in 1 of 1" in found.here
+
+
 # The grid and the methods
 
 
@@ -179,19 +269,31 @@ def few(monkeypatch):
     for table, names in kept.items():
         whole = getattr(measure_comparison, table)
         monkeypatch.setattr(measure_comparison, table, {name: whole[name] for name in names})
-    monkeypatch.setattr(measure_comparison, "GRID_PAPER", np.array([[0.6, 0.7], [0.8, 0.9]]))
+    monkeypatch.setattr(measure_comparison, "GRID_NOTEBOOK", np.array([[0.6, 0.7], [0.8, 0.9]]))
+    monkeypatch.setattr(measure_comparison, "GRID_PRINTED", np.array([[np.nan, 0.7], [0.85, 0.9]]))
 
 
 def test_the_papers_grid_stands_in_the_order_of_ours():
     rows, columns = list(measure_comparison.TRANSFORMS), list(measure_comparison.FUNCTIONS)
-    assert measure_comparison.GRID_PAPER.shape == (7, 6) == (len(rows), len(columns))
+    assert measure_comparison.GRID_NOTEBOOK.shape == (7, 6) == (len(rows), len(columns))
     for row, column_, value in (
         ("z-score", "cosine", 0.862),
         ("centering", "correlation", 0.749),
         ("batch norm", "rbf", 0.851),
     ):
-        assert measure_comparison.GRID_PAPER[rows.index(row), columns.index(column_)] == value
-    assert np.argmax(measure_comparison.GRID_PAPER.mean(1)) == rows.index("z-score")
+        assert measure_comparison.GRID_NOTEBOOK[rows.index(row), columns.index(column_)] == value
+    assert np.argmax(measure_comparison.GRID_NOTEBOOK.mean(1)) == rows.index("z-score")
+
+
+def test_the_printed_grid_has_the_papers_numbers():
+    rows, columns = list(measure_comparison.TRANSFORMS), list(measure_comparison.FUNCTIONS)
+    printed = dict(zip(rows, measure_comparison.GRID_PRINTED, strict=True))
+    assert dict(zip(columns, printed["identity"], strict=True))["linear"] == 0.632
+    assert dict(zip(columns, printed["identity"], strict=True))["rbf"] == 0.8
+    assert columns[np.argmax(printed["z-score"])] == "cosine"
+    assert np.nanmax(measure_comparison.GRID_PRINTED) == 0.864
+    assert np.mean(printed["z-score"] - printed["identity"]) == pytest.approx(0.102, abs=5e-4)
+    assert [measure_comparison.METHODS[f"CKA, {k}"][1] for k in ("linear", "RBF")] == [0.632, 0.8]
 
 
 @pytest.mark.slow
@@ -199,21 +301,23 @@ def test_grid_scores_the_cell_that_is_the_truth_highest(few):
     values = similarity(measures.DDS_LAPLACIAN)
     found = catalog.grid(dataclasses.replace(made("true"), truth=truth(values)))
     cells = {row[:2]: row[2:] for row in found.rows}
-    assert cells["z-score", "laplacian"] == pytest.approx((0.8, 1, 1))
-    assert max(v[1] for v in cells.values()) == pytest.approx(1)
+    assert cells["z-score", "laplacian"] == pytest.approx((0.85, 0.8, 1, 1))
+    assert cells["identity", "laplacian"][0] is None
+    assert max(v[2] for v in cells.values()) == pytest.approx(1)
     assert "best z-score with laplacian, 1.000" in found.here
     pytest.importorskip("matplotlib")
     texts = [text.get_text() for text in found.draw().axes[0].texts]
-    assert texts == [f"{v[1]:.2f}" for v in cells.values()]
+    assert texts == [f"{v[2]:.2f}" for v in cells.values()]
 
 
 @pytest.mark.slow
 def test_methods_put_the_true_measure_first(few):
     values = similarity(measures.DDS_LAPLACIAN)
+    values = values + 0.01 * values.std() * np.random.default_rng(0).normal(size=values.shape)
     found = catalog.methods(dataclasses.replace(made("true"), truth=truth(values)))
     scores = dict(zip(column(found, "method"), column(found, "without_self"), strict=True))
     assert found.holds
-    assert scores["DDS, Laplacian"] == pytest.approx(1)
+    assert 1 > scores["DDS, Laplacian"] > 0.95
     assert abs(scores["random"]) < 0.15
     assert column(found, "p")[0] == pytest.approx(1 / 200)
     assert min(column(found, "seconds")[:-1]) > 0
@@ -365,7 +469,7 @@ def test_subsets_leave_self_out(monkeypatch):
         drawn = np.where(np.eye(12) > 0, -9 * code["a"][0, 0], code["a"][0, 0] * values)
         return [types.SimpleNamespace(values=drawn[None].repeat(3, 0), names=NAMES)] * len(wanted)
 
-    monkeypatch.setattr(image_subsets.resampling, "resample", resample)
+    monkeypatch.setattr(picture_sets.resampling, "resample", resample)
     elsewhere = unseen(values, value=-1.0).code
     found = catalog.subsets(unseen(values, value=1.0, elsewhere=elsewhere))
     assert column(found, "mean") == pytest.approx([1, 1, -1, -1])
@@ -420,6 +524,8 @@ def test_run_takes_names_in_any_order_and_tells_progress():
     [
         ("depth", {"features": {"conv1": features(0.8)}}, "several layers"),
         ("depth", {"labels": None}, "with labels"),
+        ("labels", {"labels": None}, "with labels"),
+        ("large", {}, "large trains networks"),
         ("layers", {"features": {"conv1": features(0.8)}}, "several layers"),
         ("layers", {}, "class_object, which is not a source"),
         ("stages", {}, "stages trains networks"),
@@ -428,6 +534,7 @@ def test_run_takes_names_in_any_order_and_tells_progress():
         ("new-task", {}, "new-task trains networks"),
         ("images", {"reference": None}, "a reference"),
         ("subsets", {"elsewhere": None}, "another world"),
+        ("image-sets", {}, "image-sets trains networks"),
         ("rsa-matrix", {"groups": {"a": "2d"}}, "the groups lack b, c"),
         ("trees", {"features": {"conv1": {"a": np.ones((5, 3))}}}, "which the features lack"),
         ("grid", {"truth": truth(np.ones((12, 1)), NAMES, ("zoo",))}, "zoo, not among the sources"),
@@ -484,6 +591,10 @@ def test_setting_of_the_world(monkeypatch, tmp_path):
     assert told == [("pictures", done, 36) for done in (12, 24, 36)]
     assert found.grouped == {"edge2d": "2d", "rgb2depth": "3d", "colorization": "2d"}
     assert {name: x.shape for name, x in found.labels.items()} == dict.fromkeys(names, (12, 8, 8, 2))
+    assert found.forms["edge2d"] == "image, 1"
+    assert found.forms["class_scene"] == found.forms["class_object"] == "classes"
+    with pytest.raises(ValueError, match="'huge' is neither"):
+        reproduce.setting(True, **given, large="huge")
     bare = reproduce.setting(True, **given, parts=[])
     assert list(bare.features) == ["conv2"]
     assert [bare.labels, bare.reference, bare.elsewhere, bare.workshop] == [None] * 4
@@ -503,7 +614,7 @@ def command(monkeypatch, tmp_path):
     pytest.importorskip("matplotlib")
     from jaxsim.cli import reproduce as command
 
-    monkeypatch.setattr(command, "_setting", lambda arguments, parts: made("true"))
+    monkeypatch.setattr(command, "_setting", lambda arguments, parts, scratch: made("true"))
 
     def call(*experiments, **changed):
         given = {
@@ -514,7 +625,14 @@ def command(monkeypatch, tmp_path):
             "quick": True,
             "spreadsheet": False,
         }
-        given |= {"seed": 0, "world": None, "work": None, "command": "reproduce", "experiments": list(experiments)}
+        given |= {
+            "seed": 0,
+            "large": "wide",
+            "world": None,
+            "work": None,
+            "command": "reproduce",
+            "experiments": list(experiments),
+        }
         command.run(argparse.Namespace(**given | changed))
         return tmp_path / "out"
 
@@ -545,7 +663,7 @@ def test_command_prints_json_and_spares_what_is_there(command, capsys):
     command("trees", json=True)
     printed = json.loads(capsys.readouterr().out)
     assert printed["experiments"][0]["holds"] is True
-    assert printed["experiments"][0]["rows"][0]["agreement"].startswith("cophenetic")
+    assert printed["experiments"][0]["rows"][0]["agreement"].startswith("RSA and RSA, authors' linkage: cophenetic")
     with pytest.raises(FileExistsError, match="already exists"):
         command("trees")
     command("trees", overwrite=True)
@@ -569,6 +687,23 @@ def test_groups_are_told_by_signs_and_nothing_is_clipped():
     FigureCanvasAgg(figure).draw()
     width = figure.get_size_inches()[0] * figure.dpi
     assert all(t.get_window_extent().x1 <= width for t in figure.findobj(Text) if t.get_text())
+
+
+def test_matrices_name_their_rows_and_nothing_is_clipped():
+    pytest.importorskip("matplotlib")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+
+    from jaxsim.studies.reproduce import figures
+
+    groups = {name: f"a rather long name of {GROUPS[name]}" for name in NAMES}
+    figure = figures.matrices({str(k): np.eye(12) for k in range(4)}, NAMES, groups)
+    assert [len(axes.images) for axes in figure.axes] == [1, 1, 1, 1, 0]
+    assert [len(axes.get_yticks()) for axes in figure.axes[:4]] == [12, 0, 0, 12]
+    FigureCanvasAgg(figure).draw()
+    width, height = figure.get_size_inches() * figure.dpi
+    shown = [text.get_window_extent() for text in figure.findobj(Text) if text.get_text()]
+    assert all(box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height for box in shown)
 
 
 def test_lines_of_intervals_cross_no_marker_of_another_series():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 import types
 
 import jax
@@ -12,19 +13,21 @@ from test_reproduce import GROUPS, NAMES, column, features, truth
 
 from jaxsim import engine, measures
 from jaxsim.studies import reproduce
-from jaxsim.studies.reproduce import catalog, model_sizes, rankings, training_stages
+from jaxsim.studies.reproduce import catalog, model_sizes, picture_sets, rankings, training_stages
 from jaxsim.studies.reproduce.model_cache import STAGES, ModelCache, TrainedEncoder, recipe_of
 from jaxsim.vision import models, training
 
-pytest.importorskip("flax", reason="the built-in world needs the nn extra")
+nnx = pytest.importorskip("flax.nnx", reason="the built-in world needs the nn extra")
 
 from jaxsim.studies.rooms import encoders, pictures, tasks, world
+from jaxsim.vision.models import resnet as model_names
 
 pytestmark = pytest.mark.slow
 
 TARGETS = ("a", "d", "g", "j")
 BANK = features(0.8)
-ENCODER = types.SimpleNamespace(widths=(4, 8), channels_in=3)
+ENCODER = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+ENCODER.widths, ENCODER.channels_in = (4, 8), 3
 
 
 def noise(seed, n=60):
@@ -192,6 +195,34 @@ def test_small_networks_of_other_tasks_are_told_apart():
     assert "too few tasks" in catalog.small(setting(own, names=("a", "d"))).here
 
 
+def test_small_networks_rank_large_ones_as_these_do():
+    found = catalog.large(setting(lambda task, size, stage: BANK[task], names=NAMES))
+    whole(found, "large")
+    assert found.holds
+    assert column(found, "task") == list(NAMES)
+    assert column(found, "correlation") == pytest.approx([1] * 12)
+    assert column(found, "rank_of_chosen") == [1] * 12
+    assert "matrices 1.00 (ranks 1.00)" in found.here
+    other = catalog.large(setting(of_another, names=NAMES))
+    assert not other.holds
+
+
+def test_rankings_of_large_networks_are_those_by_hand():
+    """The small networks are the bank; both sides' similarities with the larger networks, their own task left out."""
+    given = dataclasses.replace(
+        setting(own),
+        large={n: TrainedEncoder(ENCODER, features(0.5, seed=2)[n], 0.1 * i) for i, n in enumerate("adgj")},
+    )
+    found = catalog.large(given)
+    large = {n: given.large[n].code for n in "adgj"}
+    first = np.asarray(engine.affinity(large, measures.RSA, against={"x": BANK["d"]}).values)[[0, 2, 3], 0]
+    second = np.asarray(engine.affinity(large, measures.RSA).values)[[0, 2, 3], 1]
+    assert column(found, "correlation")[1] == pytest.approx(stats.pearsonr(first, second)[0], abs=1e-5)
+    assert column(found, "chosen")[1] == "agj"[int(np.argmax(first))]
+    with pytest.raises(ValueError, match="at least 4 larger networks of tasks that the bank has; here are 1"):
+        catalog.large(dataclasses.replace(given, large={"a": given.large["a"]}))
+
+
 # A new task
 
 
@@ -232,11 +263,62 @@ def test_the_papers_order_and_transfer():
     assert (order[0], better) == ("class_object", 3)
 
 
+@pytest.mark.slow
+def test_image_sets_prefer_pictures_that_show_the_ranking(monkeypatch):
+    """Transfer is what the new network's codes say of the own pictures; other pictures show noise."""
+    values = similarity()[:, 3]
+    made, other = with_transfer(values), {name: noise(50 + i) for i, name in enumerate(NAMES)}
+    monkeypatch.setattr(picture_sets, "_codes", lambda encoders, rgb: {**other, "segmentsemantic": noise(99)})
+    made = dataclasses.replace(made, features={"conv1": other})
+    shown = np.zeros((60, 8, 8, 3), np.uint8)
+    monkeypatch.setattr(made.workshop, "shown", {"rooms": shown, "lofts": shown}, raising=False)
+    found = catalog.image_sets(made)
+    assert len(found.rows) == 18
+    assert found.holds
+    frame = [dict(zip(found.header, row, strict=True)) for row in found.rows]
+    assert {row["paper"] is None for row in frame if row["function"] in ("cosine", "laplacian")} == {False}
+    own_ = [row for row in frame if row["pictures"] == "own world"]
+    assert all(row["mean"] > 0.6 and row["low"] < row["all_pictures"] < 1 for row in own_)
+    others = [row["mean"] for row in frame if row["pictures"] != "own world"]
+    assert abs(np.mean(others)) < 0.4
+    monkeypatch.setattr(picture_sets, "_codes", lambda encoders, rgb: {**other, "segmentsemantic": BANK["d"]})
+    swapped = dataclasses.replace(made, features={"conv1": BANK}, elsewhere=other)
+    assert not catalog.image_sets(swapped).holds
+
+
+@pytest.mark.slow
+def test_costs_count_every_step(monkeypatch):
+    made, waits = with_transfer(similarity()[:, 3]), iter((0.0, 2.0))
+    shown = np.zeros((60, 8, 8, 3), np.uint8)
+    monkeypatch.setattr(made.workshop, "shown", {"rooms": shown, "lofts": shown}, raising=False)
+    monkeypatch.setattr(encoders, "features", lambda bank, rgb: BANK)
+    monkeypatch.setattr(made.workshop, "transfer", lambda: time.sleep(next(waits)), raising=False)
+    found = catalog.costs(made)
+    assert column(found, "step")[::4] == ["forward passes", "brute-force transfer"]
+    assert column(found, "seconds")[-1] == pytest.approx(2 * 12, rel=0.2)
+    assert column(found, "paper_seconds")[0] == pytest.approx(74.8)
+    assert min(column(found, "seconds")) >= 0
+    lacking = types.SimpleNamespace(shown={"rooms": shown}, names=TARGETS)
+    with pytest.raises(ValueError, match="pictures of another world"):
+        catalog.costs(dataclasses.replace(made, workshop=lacking))
+
+
+def test_dead_leaves_are_pictures_of_a_natural_spectrum():
+    made = picture_sets.dead_leaves(3, 32, 0)
+    assert made.shape == (3, 32, 32, 3)
+    assert made.dtype == np.uint8
+    np.testing.assert_array_equal(made[:2], picture_sets.dead_leaves(3, 32, 0)[:2])
+    assert np.any(made != picture_sets.dead_leaves(3, 32, 1))
+    power = np.abs(np.fft.rfft2(made.astype(float).mean(-1))) ** 2
+    assert power[:, 0, 1:4].mean() > 10 * power[:, 0, 8:].mean()
+
+
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
         ("stages", {"workshop": Known(own, names=("zoo",))}, "trains for zoo, to which no transfer"),
         ("new-task", {"elsewhere": None}, "pictures of another world"),
+        ("image-sets", {"elsewhere": None}, "pictures of another world"),
     ],
 )
 def test_what_is_lacking_is_named(name, change, message):
@@ -249,7 +331,8 @@ def test_means_over_tasks():
     assert mean == pytest.approx(0.4)
     assert low < 0.2
     assert high > 0.6
-    assert rankings.over_tasks([0.7, 1.0, 1.0, 0.98], setting(own))[2] == 1
+    mean, low, high = rankings.over_tasks([0.7, 1.0, 1.0, 0.98], setting(own))
+    assert low < mean < 0.99 < high < 1
     assert rankings.over_tasks([0.3, np.nan], setting(own)) == (0.3, None, None)
     assert np.isnan(rankings.over_tasks([np.nan], setting(own))[0])
 
@@ -423,6 +506,35 @@ def test_all_four_on_the_workshop(made_up, trained, bank):
         whole(one, name)
     assert len(set(trained)) == len(trained)
     assert {call[1] for call in trained} == {"tiny", "small", "wide"}
+
+
+def test_large_networks_may_be_resnets(made_up, trained, bank, monkeypatch, tmp_path):
+    """The run of a GPU in miniature: narrow ResNets on pictures of 16 pixels, kept and read again."""
+    monkeypatch.setattr(
+        model_names, "NETWORKS", {"resnet50-taskonomy": {"depths": (1, 1), "width": 2, "variant": "taskonomy"}}
+    )
+    shop = ModelCache(bank, SHOWN, RECIPE, folder=tmp_path)
+    net = shop.made("autoencoder", "resnet50")
+    assert net.code.shape == (9, 1, 1, 8)
+    assert trained == [("autoencoder", "resnet50", 10)]
+    assert isinstance(net.encoder, models.ResNet)
+    again = ModelCache(bank, SHOWN, RECIPE, folder=tmp_path).made("autoencoder", "resnet50")
+    same(again, net)
+    assert len(trained) == 1
+
+
+def test_large_networks_may_be_those_of_a_folder(bank, tmp_path):
+    from jaxsim.studies.reproduce import settings
+
+    models.to_safetensors(
+        bank, tmp_path / "encoders.safetensors", {"world_version": pictures.VERSION, "skill": {"autoencoder": 0.5}}
+    )
+    found = settings._larger(tmp_path, SHOWN["rooms"])
+    assert {name: net.skill for name, net in found.items()} == {"autoencoder": 0.5, "rgb2depth": None}
+    code = encoders.features(bank, SHOWN["rooms"])
+    np.testing.assert_array_equal(found["rgb2depth"].code, code["rgb2depth"])
+    with pytest.raises(FileNotFoundError):
+        settings._larger(tmp_path / "none", SHOWN["rooms"])
 
 
 def test_the_recipe_is_the_files(tmp_path, bank):

@@ -316,6 +316,60 @@ def test_features_of_bad_pictures(rgb):
         encoders.features({}, rgb)
 
 
+HEADS = ("autoencoder", "segmentsemantic", "class_object")
+"""A task of every head."""
+
+
+@pytest.mark.parametrize("size", [*models.SIZES, encoders.RESNET])
+@pytest.mark.parametrize("name", HEADS)
+def test_every_size_predicts_the_shape_of_the_targets(size, name):
+    task = tasks.TASKS[name]
+    net = nnx.eval_shape(lambda: encoders.network(task, 0, size, 48))
+    out = nnx.eval_shape(lambda n, x: n(x), net, jax.ShapeDtypeStruct((2, 48, 48, 3), jnp.float32))
+    assert out.shape == ((2, task.channels) if name == "class_object" else (2, 48, 48, task.channels))
+
+
+def test_size_paper_is_table_s1():
+    net = nnx.eval_shape(lambda: encoders.network(tasks.TASKS["rgb2depth"], 0, "paper", 256))
+    rows = [net.encoder.convolutions[name] for name in net.encoder.names]
+    assert [(row.kernel_size, row.out_features, row.strides) for row in rows] == [
+        ((3, 3), channels, stride) for channels, stride in zip((16, 32, 64, 64, 8), (2, 2, 2, 2, 1), strict=True)
+    ]
+    rows = [*net.decoder.hidden, net.decoder.out]
+    assert [(row.kernel_size, row.out_features, row.strides) for row in rows] == [
+        ((3, 3), channels, 1) for channels in (32, 16, 4, 4, 1)
+    ]
+
+
+def learned(name, size, side=32):
+    """A network after one step on random pictures and targets of the task."""
+    task, rng = tasks.TASKS[name], np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (8, side, side, 3), np.uint8)
+    target = {
+        "image": (rgb / 255).astype(np.float16),
+        "segmentation": rng.integers(0, 3, (8, side, side)).astype(np.uint8),
+        "distribution": rng.dirichlet(np.ones(task.channels), 8).astype(np.float16),
+    }[task.kind]
+    made = pictures.Pictures("rooms", 0, rgb, {name: target})
+    return encoders.train([name], made.part(0, 4), made.part(4, 8), steps=1, size=size)[name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", list(models.SIZES))
+@pytest.mark.parametrize("name", HEADS)
+def test_every_size_learns_a_step_with_every_head(size, name):
+    assert np.isfinite(learned(name, size).curve).all()
+
+
+def test_shapes_are_checked_before_rendering(tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "cached", None)
+    with pytest.raises(ValueError, match="size 'paper' need pictures whose side is a multiple of 16.* not 72 pixels"):
+        world.build(tmp_path / "world", world.Recipe(size="paper", resolution=72))
+    with pytest.raises(ValueError, match="there is no encoder size 'resnet50'"):
+        world.build(tmp_path / "world", world.Recipe(size="resnet50"))
+    assert not (tmp_path / "world").exists()
+
+
 @pytest.mark.slow
 def test_tasks_trained_together_end_as_each_alone(monkeypatch, tmp_path):
     rgb = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), np.uint8)
@@ -420,17 +474,6 @@ def test_boundaries_of_segments_are_found_in_both_directions():
     halves = np.array([[0, 0, 1, 1]] * 4, np.uint8)
     found = world.readable(tasks.TASKS["segment2d"], np.stack([halves, halves.T]))
     np.testing.assert_array_equal(found[..., 0], [[[0.5, 0], [0.5, 0]], [[0.5, 0.5], [0, 0]]])
-
-
-def test_eigenvector_of_consistent_ratios():
-    strength = np.array([4.0, 2.0, 1.0])
-    wins = strength[:, None] / (strength[:, None] + strength[None])
-    assert np.allclose(transfer.eigenvector(wins), strength / strength.sum())
-
-
-def test_tournament_counts_wins_and_halves_ties():
-    losses = np.array([[1.0, 2.0, 3.0, 1.0], [2.0, 2.0, 1.0, 2.0]])
-    assert np.allclose(transfer.tournament(losses), [[0.5, 0.625], [0.375, 0.5]])
 
 
 def test_a_code_that_holds_the_target_wins():

@@ -1,4 +1,4 @@
-"""Plots of affinity matrices, trees, rankings and agreement (extra `plot`).
+"""Plots of affinity matrices, trees, rankings, agreement and variance (extra `plot`).
 
 Every function returns a matplotlib `Figure` that belongs to no window and no global state; `save_figure` writes
 it to a file. The size in inches follows from the number of networks and the length of their names, so nothing is
@@ -7,8 +7,12 @@ clipped.
 
 from jaxsim.plotting.canvas import contact_sheet as contact_sheet
 from jaxsim.plotting.canvas import save_figure as save_figure
+from jaxsim.plotting.curves import precision_recall as precision_recall
+from jaxsim.plotting.curves import variance_curves as variance_curves
 from jaxsim.plotting.dendrograms import dendrogram as dendrogram
 from jaxsim.plotting.dot_plots import MOST_PANELS as MOST_PANELS
 from jaxsim.plotting.dot_plots import column_correlations as column_correlations
 from jaxsim.plotting.dot_plots import ranking as ranking
 from jaxsim.plotting.matrices import affinity_heatmap as affinity_heatmap
+from jaxsim.plotting.matrices import calibration_heatmap as calibration_heatmap
+from jaxsim.plotting.source_graphs import source_graph as source_graph

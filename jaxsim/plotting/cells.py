@@ -29,6 +29,7 @@ class Cells:
         faded: whether the cell is no finding.
         starred: whether the cell is marked.
         printed: whether scores are printed.
+        null: whether p-values decide which cells are faded.
     """
 
     values: np.ndarray
@@ -37,6 +38,7 @@ class Cells:
     faded: np.ndarray
     starred: np.ndarray
     printed: bool
+    null: bool = False
 
     @classmethod
     def of(
@@ -46,14 +48,15 @@ class Cells:
         interval: Any,
         stars: Mapping[str, str] | None,
         annotate: bool | None,
+        p: Any = None,
     ) -> Self:
         """The cells of a record."""
         given = scores.estimate if isinstance(scores, Resamples) else scores.values
         values = np.asarray(given, dtype=float)
         own = scores.own
         detail, faded = np.full(values.shape, "", dtype=object), np.zeros(values.shape, bool)
-        if isinstance(scores, Resamples) and scores.can.null:
-            p = np.asarray(scores.p_value(), dtype=float)
+        if p is not None or (isinstance(scores, Resamples) and scores.can.null):
+            p = np.asarray(scores.p_value() if isinstance(scores, Resamples) else p, dtype=float)
             detail, faded = _texts("p {:.3f}", p), ~(p < 1 - level)
         elif isinstance(scores, Resamples) or interval is not None:
             ends = scores.interval(level) if isinstance(scores, Resamples) else interval
@@ -62,7 +65,7 @@ class Cells:
         none = own | ~np.isfinite(values)
         detail = np.where(none, "", detail)
         printed = max(values.shape) <= _PRINT_UP_TO if annotate is None else annotate
-        return cls(values, own, detail, faded & ~none, _starred(scores, stars), printed)
+        return cls(values, own, detail, faded & ~none, _starred(scores, stars), printed, p is not None)
 
     def reordered(self, rows: list[int], columns: list[int]) -> Self:
         """The same cells in another order."""
@@ -89,10 +92,14 @@ class Cells:
 
     def notes(self, scores: Affinity | Resamples, level: float) -> list[str]:
         """Sentences on the marks in the cells."""
-        lines, null = [], isinstance(scores, Resamples) and scores.can.null
-        made = f" ({scores.kind}, {np.shape(scores.values)[0]} resamples)" if isinstance(scores, Resamples) else ""
+        lines, null = [], self.null
+        made = f" ({scores.origin})" if isinstance(scores, Resamples) else ""
         if self.detailed:
-            lines.append(f"p: no similarity{made}" if null else f"in brackets: {100 * level:g} % intervals{made}")
+            lines.append(
+                f"p: no similarity{_beyond(scores)}{made}"
+                if null
+                else f"in brackets: {100 * level:g} % intervals{made}"
+            )
         if self.faded.any():
             why = f"p ≥ {1 - level:.2g}" if null else f"the {100 * level:g} % interval holds zero"
             why += " or is not known" * bool(np.any(self.detail[self.faded] == _UNKNOWN))
@@ -230,3 +237,8 @@ def _print_scores(axes: "Axes", cells: Cells, image: Any) -> None:
 def _lightness(color: tuple[float, ...]) -> float:
     red, green, blue, *_ = color
     return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
+def _beyond(scores) -> str:
+    """The part of the null hypothesis that strata of permutations add."""
+    return " beyond that of strata" if "strata=" in (scores.provenance.scheme or "") else ""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxsim import measures, statistics
+from jaxsim import measures
 from jaxsim.evaluation import Agreement
 from jaxsim.plotting.canvas import (
     BELOW,
@@ -43,8 +43,8 @@ def ranking(
 ) -> "Figure":
     """Draw the sources for one target, or for each, with intervals, best first.
 
-    At the right is the share of resamples in which each source ranks first. Sources whose interval holds zero are
-    hollow.
+    At the right is the share of resamples in which each source ranks first, if the scheme has one (`first_share`).
+    Sources whose interval holds zero are hollow.
 
     Args:
         resamples: resampled scores with their estimate.
@@ -63,7 +63,7 @@ def ranking(
         >>> import numpy as np
         >>> from jaxsim.results import Provenance, Resamples
         >>> scores = np.array([[1.0, 0.4, 0.6], [0.4, 1.0, 0.5], [0.6, 0.5, 1.0]])
-        >>> values = scores + np.linspace(-0.1, 0.1, 20)[:, None, None]
+        >>> values = scores + np.linspace(-0.1, 0.1, 40)[:, None, None]
         >>> made_by = Provenance("rsa", "float32", "cpu")
         >>> r = Resamples(values, scores, tuple("abc"), tuple("abc"), made_by, "bootstrap", images=50)
         >>> [label.get_text() for label in ranking(r, "a").axes[0].get_yticklabels()]
@@ -83,8 +83,10 @@ def ranking(
         places = [axes]
     else:
         figure, places = _panels(ranked)
+    shares = np.asarray(resamples.first_share()) if resamples.ranks else None
     for axes, one in zip(places, targets, strict=True):
-        _draw_ranking(axes, resamples, one, level, f"sources for {shown([one])[0]}" if title is None else title)
+        text = f"sources for {shown([one])[0]}" if title is None else title
+        _draw_ranking(axes, resamples, one, level, text, shares)
     ends = [axes.get_xlim() for axes in places]
     for axes in places:
         axes.set_xlim(min(low for low, _ in ends), max(high for _, high in ends))
@@ -107,7 +109,9 @@ def _panels(ranked: Mapping[str, list[str]]) -> tuple["Figure", list["Axes"]]:
     return figure, made
 
 
-def _draw_ranking(axes: "Axes", resamples: Resamples, target: str, level: float, title: str) -> None:
+def _draw_ranking(
+    axes: "Axes", resamples: Resamples, target: str, level: float, title: str, shares: np.ndarray | None
+) -> None:
     names = [name for name, _ in resamples.ranking(target)]
     order, column = [resamples.names.index(name) for name in names], resamples.targets.index(target)
     low, high = (np.asarray(v, dtype=float)[order, column] for v in resamples.interval(level))
@@ -118,9 +122,10 @@ def _draw_ranking(axes: "Axes", resamples: Resamples, target: str, level: float,
     found = (low > 0) | (high < 0)
     for some, fill in ((found, COLORS[0]), (~found, "white")):
         axes.plot(estimate[some], places[some], "o", color=COLORS[0], markerfacecolor=fill, markersize=size)
-    _print_shares(axes, _share_first(resamples, order, column))
+    if shares is not None:
+        _print_shares(axes, shares[order, column])
     axes.set_title(title, fontsize=9, loc="left", color=INK, parse_math=False)
-    made = f"{100 * level:g} % intervals: {resamples.kind}, {np.shape(resamples.values)[0]} resamples"
+    made = f"{100 * level:g} % intervals: {resamples.origin}"
     hollow = "hollow: the interval holds zero" + ", or there is none" * bool(np.isnan(low).any())
     made += "" if found.all() else f"\n{hollow}"
     text = f"{measures.title_of(resamples.provenance.measure) or 'similarity'}\n{made}"
@@ -185,11 +190,6 @@ def column_correlations(
     axes.set_xlabel(wrapped(f"{text}, per target", 4.0), fontsize=8, color=INK, parse_math=False)
     legend(axes, list(agreements), columns=_LEGEND_COLUMNS, title=title)
     return figure
-
-
-def _share_first(resamples: Resamples, order: list[int], column: int) -> np.ndarray:
-    values = np.asarray(resamples.values)[:, order, column, None]
-    return np.asarray(statistics.first_share(values))[:, 0]
 
 
 def _share_text(share: float) -> str:

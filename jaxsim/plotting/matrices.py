@@ -10,7 +10,7 @@ from jaxsim import measures
 from jaxsim.plotting import cells
 from jaxsim.plotting.canvas import EDGE, GRAY, INK, expect, new_figure, place, shown, text_width, wrapped
 from jaxsim.plotting.dendrograms import draw_tree
-from jaxsim.results import Affinity, Resamples, plots
+from jaxsim.results import Affinity, Calibration, Resamples, plots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,6 +39,7 @@ def affinity_heatmap(
     annotate: bool | None = None,
     level: float = 0.95,
     interval: Any = None,
+    p: Any = None,
     stars: Mapping[str, str] | None = None,
 ) -> "Figure":
     """Draw a matrix of scores as colored cells.
@@ -63,6 +64,7 @@ def affinity_heatmap(
         annotate: whether to print the scores in the cells; by default up to 12 x 12 of them.
         level: coverage of the intervals of resampled scores.
         interval: lower and upper ends `(2, S, T)` of intervals of an `Affinity`, made elsewhere.
+        p: p-values `(S, T)` of an `Affinity`, made elsewhere; cells with p >= 1 - level are faded.
         stars: names of the row to mark in each column, such as a recommendation.
 
     Raises:
@@ -84,7 +86,7 @@ def affinity_heatmap(
     instead = "js.Affinity.from_array(values, names, measure=...) makes one of numbers"
     expect(scores, (Affinity, Resamples), "affinity_heatmap", instead)
     at = _order(scores, tree, order)
-    drawn = cells.Cells.of(scores, level, interval, stars, annotate).reordered(*at)
+    drawn = cells.Cells.of(scores, level, interval, stars, annotate, p).reordered(*at)
     colors, low, high, arrows = cells.scale(drawn, scores, cmap, vmin, vmax)
     rows, columns = shown(scores.names[i] for i in at[0]), shown(scores.targets[i] for i in at[1])
     sides = ("", "") if scores.square else ("target", "source")
@@ -121,6 +123,42 @@ def affinity_heatmap(
         highest.set_axis_off()
     highest.set_title(title, fontsize=9, loc="left", color=INK, parse_math=False)
     return figure
+
+
+@plots(Calibration)
+def calibration_heatmap(
+    calibration: Calibration, tree: "Tree | None" = None, *, layers: bool = False, **options: Any
+) -> "Figure":
+    """Draw calibrated scores of the best layers of networks, those that are no finding faded.
+
+    Args:
+        calibration: a record of `js.calibrate`.
+        tree: a tree of the same networks, or layers, that orders a square matrix.
+        layers: whether to draw all layers, with p-values of each alone, instead of networks, with adjusted ones.
+        options: of `affinity_heatmap`.
+
+    Raises:
+        TypeError: `calibration` is no such record.
+        ValueError: as for `affinity_heatmap`.
+        ImportError: matplotlib is not installed.
+
+    Example:
+        >>> import jax, jaxsim as js
+        >>> features = jax.random.normal(jax.random.key(0), (3, 20, 5))
+        >>> figure = calibration_heatmap(js.calibrate(features, "cka", n_permutations=19))
+        >>> " ".join(figure.axes[1].get_ylabel().split())
+        'linear CKA, unbiased, calibrated'
+    """
+    expect(calibration, (Calibration,), "calibration_heatmap", "js.calibrate makes one")
+    scores, p = calibration.scores(layers=layers), calibration.p if layers else calibration.adjusted_p()
+    adjusted = "of each pair alone" if layers or calibration.adjust == "none" else calibration.adjust
+    what = "layers" if layers else "networks"
+    title = (
+        f"{len(scores.names)}{'' if scores.square else f' × {len(scores.targets)}'} {what}, "
+        f"{calibration.images} images\np {adjusted}, {calibration.n_permutations} permutations"
+    )
+    given = {"title": title, "vmin": 0.0, "vmax": 1.0, "level": 1 - calibration.level} | options
+    return affinity_heatmap(scores, tree, p=p, **given)
 
 
 def _draw_in(

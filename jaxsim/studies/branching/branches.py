@@ -22,12 +22,14 @@ class Branches:
         tasks: the T tasks.
         values: the tasks' metrics in each run, `(runs, L, T)`; a run is an encoder with a seed.
         scores: similarity of each encoder's layers with the task's encoder, `(encoders, L, T)`; NaN without one.
+        contenders: layers that pictures cannot tell from the recommended one, which is the first, by task.
     """
 
     layers: tuple[str, ...]
     tasks: tuple[Task, ...]
     values: np.ndarray
     scores: np.ndarray
+    contenders: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     @property
     def mean(self) -> np.ndarray:
@@ -55,10 +57,10 @@ class Branches:
         best = self.best
         return tuple(task for task, layer in self.recommended.items() if best.get(task) == layer)
 
-    def regret(self, task: str) -> float:
-        """Difference in mean metric between the best and the recommended layer, at least 0."""
+    def regret(self, task: str, layer: str | None = None) -> float:
+        """Difference in mean metric between the best layer and the recommended one, or another; at least 0."""
         t = [one.name for one in self.tasks].index(task)
-        places = [self.layers.index(choice[task]) for choice in (self.best, self.recommended)]
+        places = [self.layers.index(choice) for choice in (self.best[task], layer or self.recommended[task])]
         return float(abs(self.mean[places[0], t] - self.mean[places[1], t]))
 
     def _first(self, higher: Sequence[bool], table: np.ndarray) -> dict[str, str]:
@@ -104,21 +106,22 @@ def compare_layers(
     names = tuple(networks.layers(encoders[0], layers))
     if any(tuple(networks.layers(encoder, layers)) != names for encoder in encoders):
         raise ValueError("the encoders have different layers; they may differ only in their weights.")
-    scores = _scores(encoders, name, bank, folder, probe, work, names)
+    scores, contenders = _scores(encoders, name, bank, folder, probe, work, names)
     shape = (len(encoders), seeds, len(names), len(folder.tasks))
     values = np.zeros(shape)
     for done, (e, s, i, t) in enumerate(np.ndindex(*shape), 1):
         task, layer, seed = folder.tasks[t], names[i], probe.seed + e * seeds + s
 
         def run(checkpoints, e=e, task=task, layer=layer, seed=seed):
-            network = networks.branch(encoders[e], layer, task, name=name, among=names, seed=seed)
+            how = {"name": name, "among": names, "frozen": plan.frozen, "seed": seed}
+            network = networks.branch(encoders[e], layer, task, **how)
             fitted = training_runs.train(network, task, folder.train, plan, seed=seed, checkpoints=checkpoints)
             return training_runs.evaluate(fitted.network, task, folder.val, plan)
 
         values[e, s, i, t] = work.get(f"{e}-{layer}-{task.name}-{seed}", run)[task.kind.measured]
         if progress is not None:
             progress(done, values.size)
-    return Branches(names, folder.tasks, values.reshape(-1, *shape[2:]), scores)
+    return Branches(names, folder.tasks, values.reshape(-1, *shape[2:]), scores, contenders)
 
 
 def likenesses(tasks: Sequence[Task], bank: Mapping[str, Encoder]) -> dict[str, str]:
@@ -139,20 +142,22 @@ def _scores(
     probe: similarity.Probe,
     work: Blocks,
     names: Sequence[str],
-) -> np.ndarray:
-    """Similarities `(encoders, L, T)`."""
+) -> tuple[np.ndarray, dict[str, tuple[str, ...]]]:
+    """Similarities `(encoders, L, T)`, and the layers that may be the most similar to each task."""
     like = likenesses(folder.tasks, bank)
     scores = np.full((len(encoders), len(names), len(folder.tasks)), np.nan)
     if not like:
-        return scores
+        return scores, {}
     pictures = probe.pictures(folder.train)
-    bare = dataclasses.replace(probe, resamples=None)
     coded = similarity.codes({name: bank[name] for name in like.values()}, pictures, work)
-    for e, encoder in enumerate(encoders):
-        found = similarity.score_layers(
-            encoder, coded, pictures, bare, work, name=name or "encoder", label=f"encoder-{e}", wanted=names
+    each = [
+        similarity.score_layers(
+            encoder, coded, pictures, probe, work, name=name or "encoder", label=f"encoder-{e}", wanted=names
         )
-        for t, task in enumerate(folder.tasks):
-            if task.name in like:
-                scores[e, :, t] = found.scores[:, found.affinity.targets.index(like[task.name])]
-    return scores
+        for e, encoder in enumerate(encoders)
+    ]
+    for t, task in enumerate(folder.tasks):
+        if task.name in like:
+            scores[:, :, t] = [one.scores[:, one.affinity.targets.index(like[task.name])] for one in each]
+    found = similarity.mean(each).contenders
+    return scores, {task: found[own] for task, own in like.items() if own in found}

@@ -13,8 +13,15 @@ REMEDY = "give another --work folder or the same settings"
 
 
 @contextlib.contextmanager
-def working(folder: str | Path | None, recipe: Mapping[str, Any]) -> Iterator[Blocks]:
+def working(
+    folder: str | Path | None, recipe: Mapping[str, Any], *, scratch: str | Path | None = None
+) -> Iterator[Blocks]:
     """The results in a work folder, or in one that is gone after the block where `folder` is None.
+
+    Args:
+        folder: of the work.
+        recipe: what the results depend on, JSON types.
+        scratch: where the one that is gone is made; None for the system's temporary folder, where a kill leaves it.
 
     Raises:
         ValueError: the folder holds work of another recipe, or is damaged.
@@ -23,7 +30,7 @@ def working(folder: str | Path | None, recipe: Mapping[str, Any]) -> Iterator[Bl
     if folder is not None:
         yield Blocks(folder, recipe, remedy=REMEDY)
         return
-    with tempfile.TemporaryDirectory(prefix="jaxsim-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="jaxsim-", dir=scratch) as temporary:
         try:
             yield Blocks(temporary, recipe)
         except Unfinished as error:

@@ -1,7 +1,6 @@
 """Initializations for a new task, ranked by similarity to a small network and by fine-tuning (RSA 2019, 6.3)."""
 
 import dataclasses
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from jaxsim import engine, evaluation, statistics
 from jaxsim.io import read_features
 from jaxsim.io.jobs import Blocks
 from jaxsim.measures import Measure, title_of
-from jaxsim.plotting.canvas import COLORS, INK, MARKERS, bare, colors_of, new_figure, place, shown
+from jaxsim.plotting.canvas import COLORS, GRAY, INK, MARKERS, bare, colors_of, new_figure, place, shown
 from jaxsim.studies.branching import networks, similarity, training_runs
 from jaxsim.studies.branching.data import Folder
 from jaxsim.studies.branching.tasks import Task
@@ -28,8 +27,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PERMUTATIONS = 999
-SELF = "small network"
-SIDE, GAP, ABOVE, BELOW = 3.0, 0.8, 0.3, 0.55
+SELF, SCRATCH = "small network", "random weights"
+FEWEST = 3
+"""Fewest initializations whose ranks are correlated."""
+SIDE, GAP, ABOVE, BELOW = 3.0, 0.8, 0.45, 0.55
 """Side of a figure's panels and margins left of, above and below them, in inches."""
 
 
@@ -43,6 +44,7 @@ class Transfer:
         scores: similarity by measure, each `(S,)`.
         values: the task's metric in each run, `(runs, S)`.
         small: the small network's own metric.
+        scratch: mean metric from random weights of the initializations' architecture; NaN if it was not trained.
     """
 
     task: Task
@@ -50,6 +52,12 @@ class Transfer:
     scores: dict[str, np.ndarray]
     values: np.ndarray
     small: float
+    scratch: float = float("nan")
+
+    @property
+    def own(self) -> np.ndarray:
+        """Whether each initialization was trained on the new task itself, `(S,)`; its similarity is no prediction."""
+        return np.array([name.removesuffix("_rb") in self.task.kind.likes for name in self.names])
 
     @property
     def mean(self) -> np.ndarray:
@@ -69,13 +77,20 @@ class Transfer:
     def _goodness(self) -> np.ndarray:
         return self.mean if self.task.kind.higher else -self.mean
 
-    def correlation(self, measure: str) -> tuple[float, float, float]:
+    def correlation(self, measure: str, *, own: bool = False) -> tuple[float, float, float]:
         """Spearman and Pearson correlation of similarity with the metric, and a permutation p value.
 
         Metrics of errors are negated. The p value is one-sided, (1 + #) / (B + 1) over random orders of the
-        initializations, for the Spearman correlation.
+        initializations, for the Spearman correlation. All are NaN for fewer than `FEWEST` initializations.
+
+        Args:
+            measure: name of the measure.
+            own: count initializations that were trained on the task itself, too; see `own`.
         """
-        scores, real = self.scores[measure], self._goodness
+        used = ~self.own | own
+        scores, real = self.scores[measure][used], self._goodness[used]
+        if len(real) < FEWEST:
+            return float("nan"), float("nan"), float("nan")
         found = evaluation.spearman(scores, real)
         rng = np.random.default_rng(0)
         null = [evaluation.spearman(scores, rng.permutation(real)) for _ in range(PERMUTATIONS)]
@@ -97,14 +112,24 @@ class Transfer:
             for group, shade in shades.items():
                 some = np.array([one == group for one in groups])
                 marker = MARKERS[COLORS.index(shade)]
+                own = some & self.own
+                some &= ~own
                 axes.scatter(scores[some], self.mean[some], s=18, color=shade, marker=marker, label=group or None)
+                axes.scatter(scores[own], self.mean[own], s=18, facecolors="none", edgecolors=shade, marker=marker)
+            if np.isfinite(self.scratch):
+                axes.axhline(self.scratch, color=GRAY, linewidth=0.8, linestyle="--", zorder=0)
+                where = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points"}
+                axes.annotate(
+                    SCRATCH, (1, self.scratch), xytext=(-2, -2), ha="right", va="top", fontsize=6, color=GRAY, **where
+                )
             middle = (np.min(scores) + np.max(scores)) / 2
             for name, x, y in zip(shown(self.names), scores, self.mean, strict=True):
                 side, away = ("left", 4) if x <= middle else ("right", -4)
                 how = {"textcoords": "offset points", "ha": side, "va": "center", "parse_math": False}
                 axes.annotate(name, (x, y), (away, 0), fontsize=6, color=INK, **how)
             spearman, _, p = self.correlation(label)
-            axes.set_title(f"rank correlation {spearman:.2f} (p = {p:.3g})", fontsize=9, loc="left", color=INK)
+            beside = f"\nwith the hollow point {self.correlation(label, own=True)[0]:.2f}" if self.own.any() else ""
+            axes.set_title(f"rank correlation {spearman:.2f} (p = {p:.3g}){beside}", fontsize=9, loc="left", color=INK)
             axes.set_xlabel(f"similarity with the small network: {title_of(label)}", fontsize=8, color=INK)
             axes.set_ylabel(self.task.kind.label, fontsize=9, color=INK)
             axes.tick_params(labelsize=8, colors=INK)
@@ -130,8 +155,9 @@ def compare_initializations(
 ) -> Transfer:
     """Rank initializations by similarity to a small network trained on the task, and fine-tune from each.
 
-    Every network is the encoder with a new decoder on its last feature map, trained as a whole. As in RSA 2019 there is
-    no ReLU within the decoder's pyramid; optimizer and augmentation are those of `Plan`, as for branches.
+    One more network starts from random weights of the first initialization's architecture. Every network is the
+    encoder with a new decoder on its last feature map, trained as a whole. As in RSA 2019 there is no ReLU within the
+    decoder's pyramid; optimizer and augmentation are those of `Plan`, as for branches.
 
     Args:
         bank: initializations by name.
@@ -141,7 +167,7 @@ def compare_initializations(
         probe: settings of the similarity.
         work: store of finished results, made with a `recipe` that includes `task` and `small`.
         size: of the small network, a name in `models.SIZES`.
-        seeds: runs from each initialization.
+        seeds: runs from each initialization and from random weights.
         progress: called with the number of networks trained and in total.
 
     Raises:
@@ -152,7 +178,7 @@ def compare_initializations(
         raise ValueError(
             f"at least two initializations and exactly one task are needed, not {len(bank)} and {len(folder.tasks)}."
         )
-    task, names, total = folder.tasks[0], tuple(bank), 1 + seeds * len(bank)
+    task, names, total = folder.tasks[0], tuple(bank), 1 + seeds * (1 + len(bank))
     pictures = probe.pictures(folder.train)
     code, own = _small(task, folder, plan, probe, pictures, work, size)
     if progress is not None:
@@ -162,18 +188,26 @@ def compare_initializations(
         label: np.asarray(engine.affinity(coded, measure, against={SELF: code}).values, dtype=float)[:, 0]
         for label, measure in measures.items()
     }
-    values = np.zeros((seeds, len(names)))
+    values, done = np.zeros((seeds, 1 + len(names))), 1
     for s in range(seeds):
-        for i, name in enumerate(names):
+        for i, name in enumerate((SCRATCH, *names)):
             seed = probe.seed + s
 
             def run(checkpoints: Path, name: str = name, seed: int = seed) -> dict[str, float]:
-                return _tuned(name, bank[name], task, folder, plan, seed, checkpoints)[1]
+                like, start = (name, bank[name]) if name in bank else _fresh(names[0], bank[names[0]], seed)
+                return _tuned(like, start, task, folder, plan, seed, checkpoints)[1]
 
             values[s, i] = work.get(f"{name}-{seed}", run)[task.kind.measured]
+            done += 1
             if progress is not None:
-                progress(1 + s * len(names) + i + 1, total)
-    return Transfer(task, names, scores, values, own)
+                progress(done, total)
+    return Transfer(task, names, scores, values[:, 1:], own, float(values[:, 0].mean()))
+
+
+def _fresh(name: str, encoder: Encoder, seed: int) -> tuple[str, Encoder]:
+    """An encoder of the same architecture with random weights, and the name that says how it sees pictures."""
+    made = type(encoder)(**encoder.configuration, rngs=nnx.Rngs(seed + 2))
+    return ("" if isinstance(made, models.SmallEncoder) else name), made
 
 
 def _tuned(
@@ -200,9 +234,9 @@ def _small(
     def made(checkpoints: Path) -> dict[str, np.ndarray]:
         encoder = models.SmallEncoder.named(size, rngs=nnx.Rngs(probe.seed + 1))
         encoder, found = _tuned("", encoder, task, folder, plan, probe.seed, checkpoints)
-        with tempfile.TemporaryDirectory(prefix="jaxsim-") as temporary:
-            out = extraction.extract(pictures, {SELF: encoder}, Path(temporary) / SELF, size=plan.size)
-            code = np.array(read_features(out)[0][SELF])
+        place = checkpoints.with_name("features")
+        out = extraction.extract(pictures, {SELF: encoder}, place, size=plan.size, overwrite=True)
+        code = np.array(read_features(out)[0][SELF])
         return {"code": code, "metric": np.array(found[task.kind.measured])}
 
     found = work.get("small-network", made)

@@ -77,6 +77,7 @@ def branch(
     name: str = "",
     among: Sequence[str] = (),
     activation: bool = True,
+    frozen: bool = False,
     seed: int = 0,
 ) -> Prepared:
     """Put a new decoder for a task on one layer of an encoder, for pictures in [0, 1].
@@ -94,6 +95,7 @@ def branch(
         name: of the encoder; for Taskonomy's networks, that of their task.
         among: layers whose branches are compared; all blocks by default.
         activation: use ReLUs within DeepLab's pyramid, as in DDS 2020 and not in RSA 2019.
+        frozen: keep the encoder as it is in training, see `models.freeze`.
         seed: of the decoder's weights.
 
     Raises:
@@ -114,4 +116,5 @@ def branch(
         encoder = encoder.at_stride(STRIDE)
     else:
         decoder = models.AsppDecoder(task.channels, channels_in=channels, channels=SMALL, scale=1, rngs=rngs)
+    encoder = models.freeze(encoder) if frozen else encoder
     return Prepared(models.Branch(encoder, layer, decoder), preprocessing_for(name, encoder))

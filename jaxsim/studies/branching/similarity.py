@@ -1,7 +1,10 @@
 """Similarity of an encoder's layers with encoders of tasks, and the layer it recommends for each task."""
 
+import contextlib
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,7 +14,7 @@ from jaxsim import engine, measures, resampling, schemes
 from jaxsim.io import read_features
 from jaxsim.io.jobs import Blocks
 from jaxsim.measures import Measure
-from jaxsim.results import Affinity
+from jaxsim.results import Affinity, Resamples
 from jaxsim.statistics.checks import as_key
 from jaxsim.studies.branching import networks
 from jaxsim.studies.branching.data import Pictures
@@ -29,15 +32,11 @@ class Recommendation:
 
     Attributes:
         affinity: scores `(layers, tasks)`.
-        low: lower ends of the scores' intervals over pictures, `(layers, tasks)`; None without resamples.
-        high: upper ends of the intervals.
-        first_share: share of resamples in which each layer is the most similar one, `(layers, tasks)`.
+        resamples: the scores of half-samples of the pictures; None for scores alone.
     """
 
     affinity: Affinity
-    low: np.ndarray | None = None
-    high: np.ndarray | None = None
-    first_share: np.ndarray | None = None
+    resamples: Resamples | None = None
 
     @property
     def scores(self) -> np.ndarray:
@@ -50,6 +49,16 @@ class Recommendation:
         columns = zip(self.affinity.targets, self.scores.T, strict=True)
         return {task: self.affinity.names[int(np.argmax(c))] for task, c in columns if np.isfinite(c).all()}
 
+    @functools.cached_property
+    def contenders(self) -> dict[str, tuple[str, ...]]:
+        """Layers that may be the most similar one to each task, the recommended first; see `Resamples.contenders`.
+
+        All that were compared, where there are no resamples to tell them apart.
+        """
+        if self.resamples is None:
+            return {task: (best, *(n for n in self.affinity.names if n != best)) for task, best in self.best.items()}
+        return {task: self.resamples.contenders(task) for task in self.best}
+
 
 def recommend(
     layers: Mapping[str, Any],
@@ -58,7 +67,6 @@ def recommend(
     *,
     resamples: int | None = None,
     key: jax.Array | int = 0,
-    level: float = 0.95,
 ) -> Recommendation:
     """Compare every layer of one encoder with encoders of tasks, on features of the same pictures.
 
@@ -70,7 +78,6 @@ def recommend(
         measure: measure of similarity.
         resamples: number of half-samples of the pictures for intervals, even; None for scores alone.
         key: random key of the half-samples, or a seed.
-        level: of the intervals.
 
     Raises:
         ValueError: there are no layers or tasks, or their pictures differ in number.
@@ -88,8 +95,17 @@ def recommend(
     drawn = resampling.resample(layers, measure, schemes.HalfSamples(), n_resamples=resamples, key=key, against=tasks)
     images = np.full(np.shape(drawn.estimate), drawn.images)
     affinity = Affinity(np.asarray(drawn.estimate), images, drawn.names, drawn.targets, drawn.provenance, against=True)
-    low, high = (np.asarray(end, dtype=float) for end in drawn.interval(level))
-    return Recommendation(affinity, low, high, np.asarray(drawn.first_share(), dtype=float))
+    return Recommendation(affinity, drawn)
+
+
+def mean(each: Sequence[Recommendation]) -> Recommendation:
+    """Recommendation by the mean scores of encoders with the same layers, on the same half-samples of pictures."""
+    affinity = dataclasses.replace(each[0].affinity, values=np.mean([one.affinity.values for one in each], 0))
+    drawn = [one.resamples for one in each if one.resamples is not None]
+    if len(drawn) < len(each):
+        return Recommendation(affinity)
+    values, estimate = (np.mean([getattr(r, part) for r in drawn], 0) for part in ("values", "estimate"))
+    return Recommendation(affinity, dataclasses.replace(drawn[0], values=values, estimate=estimate))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,11 +143,15 @@ class Probe:
 def codes(bank: Mapping[str, Encoder], pictures: Dataset, work: Blocks, label: str = "bank") -> dict[str, np.ndarray]:
     """Features of each encoder's last layer, for pictures at the encoder's own size."""
     shown = {name: networks.preprocessing_for(name, encoder) for name, encoder in bank.items()}
-    out = work.folder / "features" / label
-    if not out.exists():
-        extraction.extract(pictures, bank, out, preprocessing=shown)
-    features, _ = read_features(out)
+    features = _features(pictures, bank, work.folder / "features" / label, preprocessing=shown)
     return {name: features[name] for name in bank}
+
+
+def _features(pictures: Dataset, encoders: Mapping[str, Encoder], out: Path, **how: Any) -> dict[str, Any]:
+    """Features of encoders' layers, unless they are there."""
+    with contextlib.suppress(FileExistsError):
+        extraction.extract(pictures, encoders, out, **how)
+    return read_features(out)[0]
 
 
 def score_layers(
@@ -162,10 +182,8 @@ def score_layers(
     """
     names = list(networks.layers(encoder, wanted))
     out = work.folder / "features" / "-".join((label, *names))
-    if not out.exists():
-        shown = {name: networks.preprocessing_for(name, encoder, probe.side)}
-        extraction.extract(pictures, {name: encoder}, out, layers=names, preprocessing=shown)
-    features, _ = read_features(out)
+    shown = {name: networks.preprocessing_for(name, encoder, probe.side)}
+    features = _features(pictures, {name: encoder}, out, layers=names, preprocessing=shown)
     found = {layer: features[f"{name}.{layer}" if len(names) > 1 else name] for layer in names}
     key = as_key(probe.seed)
     return recommend(found, dict(bank), probe.measure, resamples=probe.resamples, key=key)

@@ -38,6 +38,7 @@ class Plan:
         learning_rate: the highest rate.
         optimizer: a name in `OPTIMIZERS`.
         max_pictures: largest number of training pictures, and twice that of validation pictures; None for all.
+        frozen: train the decoder alone, on the layer as it is.
     """
 
     size: int
@@ -46,6 +47,7 @@ class Plan:
     learning_rate: float = 1e-3
     optimizer: str = "sgd"
     max_pictures: int | None = None
+    frozen: bool = False
 
     def steps(self, pictures: int) -> int:
         """Steps of a whole run; an epoch drops an incomplete batch."""
@@ -75,7 +77,7 @@ def train(
     seed: int = 0,
     checkpoints: str | Path | None = None,
 ) -> training.Fitted:
-    """Train all weights of a network on pictures with targets of a task, augmented by `Augment`.
+    """Train the weights of a network on pictures with targets of a task, augmented by `Augment`.
 
     Args:
         network: maps pictures in [0, 1] to `task.channels` at their size; it is not changed.

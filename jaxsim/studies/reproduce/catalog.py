@@ -3,13 +3,17 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
-from jaxsim.studies.reproduce.image_subsets import images, subsets
-from jaxsim.studies.reproduce.layers import depth, layer_types
+from jaxsim.studies.reproduce.comparator_choice import comparators
+from jaxsim.studies.reproduce.large_networks import large
+from jaxsim.studies.reproduce.layers import depth, labels, layer_types
 from jaxsim.studies.reproduce.measure_comparison import grid, methods
 from jaxsim.studies.reproduce.model_sizes import sizes, small
+from jaxsim.studies.reproduce.picture_counts import image_count, images
+from jaxsim.studies.reproduce.picture_sets import image_sets, subsets
 from jaxsim.studies.reproduce.settings import Outcome, Setting
 from jaxsim.studies.reproduce.source_selection import new_task, selection
-from jaxsim.studies.reproduce.task_trees import rsa_matrix, trees
+from jaxsim.studies.reproduce.task_trees import display, rsa_matrix, trees
+from jaxsim.studies.reproduce.timings import costs
 from jaxsim.studies.reproduce.training_stages import stages
 
 
@@ -29,16 +33,23 @@ class Experiment:
 EXPERIMENTS: dict[str, Experiment] = {
     "rsa-matrix": Experiment(rsa_matrix),
     "depth": Experiment(depth, ("layers", "labels")),
+    "labels": Experiment(labels, ("labels",)),
     "trees": Experiment(trees),
+    "display": Experiment(display),
     "small": Experiment(small, ("workshop",)),
+    "large": Experiment(large, ("workshop",)),
     "selection": Experiment(selection),
     "new-task": Experiment(new_task, ("elsewhere", "workshop")),
     "stages": Experiment(stages, ("workshop",)),
     "sizes": Experiment(sizes, ("workshop",)),
     "images": Experiment(images, ("reference",)),
     "grid": Experiment(grid),
+    "comparators": Experiment(comparators),
     "methods": Experiment(methods),
     "subsets": Experiment(subsets, ("elsewhere",)),
+    "image-sets": Experiment(image_sets, ("elsewhere", "workshop")),
+    "costs": Experiment(costs, ("elsewhere", "workshop")),
+    "image-count": Experiment(image_count),
     "layers": Experiment(layer_types, ("layers",)),
 }
 SUMMARY = ("experiment", "source", "claim", "criterion", "paper", "here", "holds")

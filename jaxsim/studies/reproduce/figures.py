@@ -67,10 +67,25 @@ def _key(axes: Any, groups: Mapping[str, str], left: float, top: float, only: st
         figure.text(*at, f"{signs[group]} {group}", fontsize=8, color=color, va="top", parse_math=False)
 
 
-def _keys_in_a_row(axes: Any, groups: Mapping[str, str], left: float, top: float) -> None:
+def _keys_in_a_row(
+    axes: Any, groups: Mapping[str, str], left: float, top: float, some: Sequence[str] | None = None
+) -> None:
     for group, width in _widths(groups).items():
-        _key(axes, groups, left, top, only=group)
-        left += width
+        if some is None or group in some:
+            _key(axes, groups, left, top, only=group)
+            left += width
+
+
+def _rows_of_keys(groups: Mapping[str, str], width: float) -> list[list[str]]:
+    """The groups in as many rows as their names need."""
+    rows, used = [[]], 0.0
+    for group, wide in _widths(groups).items():
+        if rows[-1] and used + wide > width:
+            rows.append([])
+            used = 0.0
+        rows[-1].append(group)
+        used += wide
+    return rows
 
 
 def _widths(groups: Mapping[str, str]) -> dict[str, float]:
@@ -89,14 +104,45 @@ def grouped_heatmap(affinity: Affinity, tree: "Tree", groups: Mapping[str, str])
     return figure
 
 
-def two_trees(trees: Sequence["Tree"], titles: Sequence[str], groups: Mapping[str, str]) -> "Figure":
-    """Draw trees side by side, with names in the colors of their groups."""
-    count = max(len(tree.names) for tree in trees)
+def matrices(panels: Mapping[str, np.ndarray], names: Sequence[str], groups: Mapping[str, str]) -> "Figure":
+    """Draw matrices `(T, T)` in panels, three in a row, in the same colors from 0 to 1, names signed by group."""
+    font, side, gap, above = 6.0, 1.95, 0.2, 0.27
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    words = text_width(_signed(names, groups), font) + 0.1
+    wide = EDGE + words + columns * (side + gap) + 0.35
+    keys = _rows_of_keys(groups, wide - EDGE)
+    below = 0.08 + 0.17 * len(keys)
+    figure = new_figure(wide, below + rows * (side + above) + 0.1)
+    top = below + rows * (side + above)
+    for i, (title, values) in enumerate(panels.items()):
+        row, column = divmod(i, columns)
+        left, bottom = EDGE + words + column * (side + gap), top - row * (side + above) - above - side
+        axes = place(figure, left, bottom, side, side)
+        image = axes.imshow(values, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        if not column:
+            axes.set_yticks(range(len(names)), _signed(names, groups), fontsize=font, parse_math=False)
+            _color(axes.get_yticklabels(), groups)
+        axes.tick_params(length=0)
+        axes.set_title(title, fontsize=7.5, loc="left", color=INK, pad=3)
+        bare(axes)
+    bar = place(figure, EDGE + words + columns * (side + gap) - 0.08, below, 0.1, side)
+    figure.colorbar(image, cax=bar).ax.tick_params(labelsize=7, colors=INK)
+    for i, row in enumerate(keys):
+        _keys_in_a_row(figure.axes[0], groups, EDGE, below - 0.06 - 0.17 * i, row)
+    return figure
+
+
+def side_by_side_trees(trees: Mapping[str, "Tree"], groups: Mapping[str, str]) -> "Figure":
+    """Draw trees by title side by side, with names in the colors of their groups."""
+    count = max(len(tree.names) for tree in trees.values())
     font, wide, below, above = 9.0, 0.9, 0.55, 0.6
     height, words = count * font * 1.9 / 72, text_width(_signed(list(groups), groups), font) + 0.2
     step = wide + words + 0.25
     figure = new_figure(EDGE + step * len(trees), below + height + above)
-    for i, (tree, title) in enumerate(zip(trees, titles, strict=True)):
+    for i, (title, tree) in enumerate(trees.items()):
         axes = place(figure, EDGE + i * step, below, wide, height)
         joints = draw_tree(axes, tree, upright=False)
         names = _signed([tree.names[leaf] for leaf in tree.order], groups)

@@ -2,13 +2,14 @@
 
 import functools
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxsim import engine, measures
 from jaxsim.studies.reproduce import figures, rankings
-from jaxsim.studies.reproduce.settings import Outcome, Setting
+from jaxsim.studies.reproduce.settings import Features, Outcome, Setting
 
 ENCODER = "class_object"
 """Encoder whose layers `layer_types` compares; the paper's was trained on ImageNet's object classes."""
@@ -17,73 +18,134 @@ EARLY, LATE = "2d", "semantic"
 
 
 class Layer(NamedTuple):
-    """A row of the table of `depth`: features per image, and means over pairs of tasks and over targets."""
+    """A row of the table of `depth`: features per image, mean similarity, groups told apart, and mean correlations."""
 
     layer: str
     features: int | None
     mean_similarity: float
+    grouping: float
+    grouping_p: float
     correlation_without_self: float
     correlation_with_self: float
+
+
+class Form(NamedTuple):
+    """A row of the table of `labels`: a task, and the one whose labels are most similar."""
+
+    task: str
+    group: str
+    form: str
+    most_similar: str
+    similarity: float
 
 
 def depth(setting: Setting) -> Outcome:
     """Compare RSA at every layer, and of the labels, across tasks and with transfer (RSA 2019, fig. 5).
 
     The labels of a task are its targets for the same pictures, images at half size; they do not count as a layer.
-    Transfer is measured from the last layer, which favors that layer's agreement with transfer.
+    Transfer is measured from the last layer, which favors that layer's agreement with transfer; so the criterion is how
+    well a layer tells the paper's groups of tasks apart, which were named before any network here was trained.
 
     Raises:
-        ValueError: the setting has only one layer, or no labels.
+        ValueError: the setting has only one layer, or no labels, or no two tasks of one group.
     """
     if len(setting.features) < 2:
         raise ValueError("depth needs features of several layers, but the setting has one.")
-    if setting.labels is None:
-        raise ValueError("depth needs the tasks' own targets of the pictures: a setting with labels.")
-    rows = []
-    for layer, features in (*setting.features.items(), ("labels", setting.labels)):
+    rows, panels, groups = [], {}, setting.grouped
+    for layer, features in (*setting.features.items(), ("labels", _labels(setting, "depth"))):
         features = setting.ordered(features)
         affinity = engine.affinity(features, measures.RSA)
-        off = np.asarray(affinity.values, dtype=float)[~np.eye(len(affinity.names), dtype=bool)]
-        shapes = {int(np.prod(values.shape[1:])) for values in features.values()}
+        values = np.asarray(affinity.values, dtype=float)
+        shapes = {int(np.prod(found.shape[1:])) for found in features.values()}
         size = shapes.pop() if len(shapes) == 1 else None
+        told = rankings.grouping(values, list(groups.values()), setting)
         scores = [rankings.agreement(affinity, setting, diagonal=d).mean for d in (False, True)]
-        rows.append(Layer(layer, size, float(np.nanmean(off)), *scores))
+        off = values[~np.eye(len(values), dtype=bool)]
+        rows.append(Layer(layer, size, float(np.nanmean(off)), *told, *scores))
+        panels[f"{layer}: {rows[-1].mean_similarity:.2f}, groups {told[0]:.2f}"] = values
+    if np.isnan(rows[0].grouping):
+        raise ValueError("depth needs tasks of at least two groups, with two tasks in one of them.")
     *layers, labels = rows
     first, last = layers[0], layers[-1]
     best = max(layers, key=lambda row: row.correlation_without_self)
-    drawn = [*layers, Layer("", None, np.nan, np.nan, np.nan), labels]
     return Outcome(
         source="RSA 2019, figure 5",
-        claim="First layers are alike whatever the task; with depth tasks part, and the code tells most of transfer.",
-        criterion="different tasks are less similar at the last layer than at the first, and the last layer's mean "
-        "correlation with transfer, without self, is the highest of all layers",
+        claim="First layers are alike whatever the task; with depth tasks part, and groups are clearest in the code.",
+        criterion="different tasks are less similar at the last layer than at the first, and no layer tells the "
+        f"paper's groups apart better than the last, which does so above chance, permutation p < {rankings.LEVEL}",
         paper="all similarities very high at block 1 and falling with depth, clusters only in the code; low between "
-        "labels, which group by their form (by eye)",
+        "labels (by eye)",
         here="mean similarity "
-        + _along(first, last, labels, "mean_similarity")
-        + "; correlation with transfer "
-        + _along(first, last, labels, "correlation_without_self")
-        + f", highest at {best.layer} ({best.correlation_without_self:.2f})",
-        holds=bool(last.mean_similarity < first.mean_similarity and best is last),
+        + _along(layers, labels, "mean_similarity")
+        + "; a pair of one group is more similar than one of two groups with probability "
+        + _along(layers, labels, "grouping")
+        + f" (p = {last.grouping_p:.3g} at {last.layer}); correlation with transfer, measured from {last.layer}, "
+        f"{first.correlation_without_self:.2f} to {last.correlation_without_self:.2f}, highest at {best.layer}",
+        holds=bool(
+            last.mean_similarity < first.mean_similarity
+            and last.grouping >= max(row.grouping for row in layers)
+            and last.grouping_p < rankings.LEVEL
+        ),
         header=Layer._fields,
         rows=tuple(rows),
+        draw=functools.partial(figures.matrices, panels, list(groups), groups),
+    )
+
+
+def labels(setting: Setting) -> Outcome:
+    """Ask whether RSA of the labels groups tasks by the form of their outputs (RSA 2019, fig. 5, panel 6).
+
+    A form is the kind of output and its number of channels, whatever the task is about.
+
+    Raises:
+        ValueError: the setting has no labels, lacks the form of a task, or has no two tasks of one form.
+    """
+    targets, groups = _labels(setting, "labels"), setting.grouped
+    lacking = [name for name in groups if name not in setting.forms]
+    if lacking:
+        raise ValueError(f"the forms of outputs lack {', '.join(lacking)}.")
+    forms = {name: setting.forms[name] for name in groups}
+    affinity = engine.affinity(setting.ordered(targets), measures.RSA)
+    values = np.asarray(affinity.values, dtype=float)
+    by_form, p = rankings.grouping(values, list(forms.values()), setting)
+    if np.isnan(by_form):
+        raise ValueError("labels needs tasks of at least two forms, with two tasks in one of them.")
+    by_group, group_p = rankings.grouping(values, list(groups.values()), setting)
+    codes = np.asarray(engine.affinity(setting.code, measures.RSA).values, dtype=float)
+    code, _ = rankings.grouping(codes, list(forms.values()), setting)
+    order = sorted(forms, key=lambda name: forms[name])
+    places = [list(forms).index(name) for name in order]
+    rows = [Form(name, groups[name], forms[name], *affinity.ranking(name)[0]) for name in order]
+    return Outcome(
+        source="RSA 2019, figure 5",
+        claim="Labels group tasks by the form of the output, not by the type of the task.",
+        criterion="a pair of one form is more similar than a pair of two, above chance, permutation p < "
+        f"{rankings.LEVEL}, and with higher probability than a pair of one type",
+        paper="clusters of labels follow the structure of the output, independently of the type; most are low (by eye)",
+        here=f"by form {by_form:.2f} (p = {p:.3g}), by type {by_group:.2f} (p = {group_p:.3g}); codes by form "
+        f"{code:.2f}",
+        holds=bool(p < rankings.LEVEL and by_form > by_group),
+        header=Form._fields,
+        rows=tuple(rows),
         draw=functools.partial(
-            figures.lines,
-            [row.layer for row in drawn],
-            {
-                "similarity of different tasks": [row.mean_similarity for row in drawn],
-                "correlation with transfer": [row.correlation_without_self for row in drawn],
-            },
-            "layer",
-            "mean over tasks",
+            figures.matrices,
+            {what: found[np.ix_(places, places)] for what, found in (("labels", values), ("codes", codes))},
+            order,
+            forms,
         ),
     )
 
 
-def _along(first: Layer, last: Layer, labels: Layer, field: str) -> str:
-    """Format a field at the first and last layer and of the labels."""
-    values = [getattr(row, field) for row in (first, last, labels)]
-    return f"{values[0]:.2f} at {first.layer}, {values[1]:.2f} at {last.layer}, {values[2]:.2f} of labels"
+def _labels(setting: Setting, who: str) -> Features:
+    if setting.labels is None:
+        raise ValueError(f"{who} needs the tasks' own targets of the pictures: a setting with labels.")
+    return setting.labels
+
+
+def _along(layers: Sequence[Layer], labels: Layer, field: str) -> str:
+    """Format a field at every layer and of the labels."""
+    values = ", ".join(f"{getattr(row, field):.2f}" for row in layers)
+    return f"{values} from {layers[0].layer} to {layers[-1].layer}, {getattr(labels, field):.2f} of labels"
 
 
 def layer_types(setting: Setting) -> Outcome:

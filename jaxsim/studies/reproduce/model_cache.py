@@ -53,6 +53,7 @@ class ModelCache:
         shown: the experiments' pictures `(n, h, w, 3)` uint8 by world.
         recipe: pictures, steps and seed of these networks; its names are the tasks they are trained for.
         folder: keeps pictures and networks, so that a killed run goes on; None keeps nothing.
+        scratch: where checkpoints are meanwhile without `folder`; None for the system's temporary folder.
         progress: called with a few words, gives the `Report` on it, or None.
     """
 
@@ -63,10 +64,11 @@ class ModelCache:
         recipe: "Recipe",
         *,
         folder: str | Path | None = None,
+        scratch: str | Path | None = None,
         progress: Callable[[str], Report | None] | None = None,
     ):
         self.bank, self.shown, self.recipe = bank, shown, recipe
-        self._folder = None if folder is None else Path(folder)
+        self._folder, self._scratch = None if folder is None else Path(folder), scratch
         self._progress = progress
         self._runs: dict[tuple[str, str, str], dict[float, TrainedEncoder]] = {}
         self._learned: dict[str, Pictures] = {}
@@ -134,7 +136,7 @@ class ModelCache:
             amount = f"{self._learners(world)}x{self.recipe.steps}-{self.shown[world].shape[1]}px"
             yield self._folder / f"{world}-{amount}"
         elif keep:
-            with tempfile.TemporaryDirectory(prefix="jaxsim-") as temporary:
+            with tempfile.TemporaryDirectory(prefix="jaxsim-", dir=self._scratch) as temporary:
                 yield Path(temporary)
         else:
             yield None

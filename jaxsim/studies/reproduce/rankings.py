@@ -9,6 +9,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from jaxsim import engine, evaluation, measures, statistics
+from jaxsim.evaluation.mantel import standardized
 from jaxsim.results import Affinity
 from jaxsim.statistics.checks import as_key
 from jaxsim.studies.reproduce.model_cache import ModelCache
@@ -80,6 +81,33 @@ def agreement(affinity: Affinity, setting: Setting, *, diagonal: bool) -> evalua
     return evaluation.evaluate(affinity, setting.truth.matrix(), diagonal=diagonal, subset=True)
 
 
+def agreement_of(values: np.ndarray, names: Sequence[str], setting: Setting) -> float:
+    """Mean correlation of scores `(T, T)` with transfer, without the diagonal."""
+    return agreement(Affinity.from_array(values, names, measure="dds"), setting, diagonal=False).mean
+
+
+def grouping(values: np.ndarray, groups: Sequence[str], setting: Setting) -> tuple[float, float]:
+    """Probability that two networks of a group are more similar than two of different groups, and its p value.
+
+    Ties count one half; one half is chance. Only the order of the similarities counts, not their level, so layers at
+    which all networks are alike are not at a disadvantage. The p value is from relabeling the networks; both are NaN
+    without pairs of either kind.
+    """
+    rows, columns = np.triu_indices(len(groups), 1)
+    ranks, labels = rankdata(np.asarray(values, dtype=float)[rows, columns]), np.unique(groups, return_inverse=True)[1]
+    same = labels[rows] == labels[columns]
+    count, others = int(same.sum()), int((~same).sum())
+    if not count or not others:
+        return float("nan"), float("nan")
+
+    def of(labels: np.ndarray) -> float:
+        total = float(np.sum(ranks[labels[rows] == labels[columns]]))
+        return (total - count * (count + 1) / 2) / (count * others)
+
+    null = np.array([of(labels[order]) for order in relabelings(setting, len(labels))])
+    return of(labels), p_value(of(labels), null)
+
+
 def relabelings(setting: Setting, count: int) -> list[np.ndarray]:
     """Random orders of the networks."""
     rng = np.random.default_rng(setting.seed)
@@ -92,9 +120,9 @@ def p_value(observed: float, null: np.ndarray) -> float:
 
 
 def over_tasks(values: Sequence[float] | np.ndarray, setting: Setting) -> tuple[float, float | None, float | None]:
-    """Mean of the defined correlations over tasks, and its 95 % interval over tasks, None for a single task.
+    """Mean of the defined correlations over tasks, and its 95 % interval over tasks.
 
-    The interval is clipped to [-1, 1].
+    None for a single task, and where all tasks have the same correlation.
     """
     each = np.asarray(values, dtype=float)
     each = each[np.isfinite(each)]
@@ -102,8 +130,8 @@ def over_tasks(values: Sequence[float] | np.ndarray, setting: Setting) -> tuple[
         return (float(each[0]) if len(each) else float("nan")), None, None
     key = jax.random.fold_in(as_key(setting.seed), 1)
     found = statistics.agreement_over_targets(jnp.asarray(each, jnp.float32), key=key, n_resamples=999)
-    low, high = np.clip(np.asarray(found.interval), -1, 1)
-    return float(each.mean()), float(low), float(high)
+    low, high = (None if np.isnan(end) else float(end) for end in np.asarray(found.interval))
+    return float(each.mean()), low, high
 
 
 def relabeled_means(affinities: Sequence[Affinity], setting: Setting) -> tuple[np.ndarray, np.ndarray]:
@@ -118,8 +146,8 @@ def relabeled_means(affinities: Sequence[Affinity], setting: Setting) -> tuple[n
     truth = setting.truth.matrix()
     targets = [truth.names.index(name) for name in truth.targets]
     own = np.asarray(truth.names)[:, None] == np.asarray(truth.targets)[None, :]
-    goal = _standard_ranks(truth.values, ~own)
-    ranks = [_standard_ranks(np.asarray(a.values), ~np.eye(len(a.names), dtype=bool)) for a in affinities]
+    goal = standardized(np.asarray(truth.values, float), ~own, True)
+    ranks = [standardized(np.asarray(a.values, float), ~np.eye(len(a.names), dtype=bool), True) for a in affinities]
     size = len(targets)
     found = np.array([np.sum(r[:, targets] * goal) / size for r in ranks])
     null = [
@@ -127,15 +155,6 @@ def relabeled_means(affinities: Sequence[Affinity], setting: Setting) -> tuple[n
         for order in relabelings(setting, len(truth.names))
     ]
     return found, np.array(null)
-
-
-def _standard_ranks(values: np.ndarray, used: np.ndarray) -> np.ndarray:
-    """Average ranks of the used entries of each column, centered and of length 1; zero elsewhere."""
-    entries = np.where(used, np.asarray(values, dtype=np.float64), np.nan)
-    ranks = rankdata(entries, axis=0, nan_policy="omit")
-    centered = np.nan_to_num(ranks - np.nanmean(ranks, axis=0))
-    length = np.sqrt((centered**2).sum(0))
-    return centered / np.where(length > 0, length, np.inf)
 
 
 def matrix_correlation(first: np.ndarray, second: np.ndarray, used: np.ndarray) -> tuple[float, float]:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxsim.io.files import finite
-from jaxsim.studies.reproduce.model_cache import NEW_WORLD, ModelCache, Report, recipe_of
+from jaxsim.studies.reproduce.model_cache import NEW_WORLD, ModelCache, Report, TrainedEncoder, recipe_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from jaxsim.studies.rooms.tasks import Task
     from jaxsim.studies.rooms.transfer import Truth
     from jaxsim.studies.rooms.world import Recipe
     from jaxsim.vision.models import SmallEncoder
@@ -22,6 +23,8 @@ SEED = 2_000_000
 PICTURES, PICTURES_QUICK = 500, 300
 REFERENCE = 2000
 """Number of reference pictures for `images`, except in a quick setting."""
+LARGER = "wide"
+"""Size of the networks that `large` trains by default, four times the shipped ones' weights."""
 FEWEST = 4
 """Fewest networks for meaningful rankings and trees."""
 PARTS = ("layers", "labels", "reference", "elsewhere", "workshop")
@@ -42,10 +45,13 @@ class Setting:
             by the last layer, the code, except in `depth` and `layers`.
         truth: measured transfer; its sources are the encoders.
         groups: group of each task, such as '2d'.
-        labels: the tasks' targets for the pictures, `(n, ...)`, for `depth`.
+        labels: the tasks' targets for the pictures, `(n, ...)`, for `depth` and `labels`.
+        forms: form of each task's output, such as 'image, 1', for `labels`.
         reference: codes of other pictures of the same world, for `images`.
         elsewhere: codes of pictures of another world, for `subsets` and `new-task`.
-        workshop: trains further networks, for `small`, `new-task`, `stages` and `sizes`.
+        workshop: trains further networks, for `small`, `new-task`, `stages`, `sizes` and `large`.
+        large: larger networks by task, for `large`; by default the workshop trains some.
+        larger: size of those that it trains.
         quick: whether to use fewer resamples, for a first look.
         seed: of all random draws in an experiment.
     """
@@ -57,6 +63,9 @@ class Setting:
     reference: Features | None = None
     elsewhere: Features | None = None
     workshop: ModelCache | None = None
+    forms: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    large: Mapping[str, TrainedEncoder] | None = None
+    larger: str = LARGER
     quick: bool = False
     seed: int = 0
 
@@ -131,8 +140,10 @@ def setting(
     truth: "Truth | None" = None,
     recipe: "Recipe | None" = None,
     parts: Collection[str] = PARTS,
+    large: str | Path = LARGER,
     seed: int = 0,
     work: str | Path | None = None,
+    scratch: str | Path | None = None,
     progress: Callable[[str], Report | None] | None = None,
 ) -> Setting:
     """Make the setting of the built-in world: features of unseen pictures, and measured transfer.
@@ -145,8 +156,10 @@ def setting(
         recipe: the recipe that the encoders were made by; by default that of the shipped ones, or `Recipe()` if
             encoders are given.
         parts: parts to make besides codes, see `Setting`; all by default.
+        large: the larger networks of `large`: their size, or a folder of `jaxsim rooms` that has them.
         seed: of the pictures, the experiments and the networks they train.
         work: folder for pictures and networks, from which a killed run resumes; None for no folder.
+        scratch: where checkpoints are meanwhile without `work`; None for the system's temporary folder.
         progress: called with a description; returns a function of (done, total), or None.
 
     Raises:
@@ -156,10 +169,17 @@ def setting(
     """
     from jaxsim.studies.rooms import encoders as networks
     from jaxsim.studies.rooms import pictures, tasks, world
+    from jaxsim.vision import models
 
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         raise ValueError(f"a setting has no part {unknown[0]!r}; there are {', '.join(PARTS)}.")
+    folded = Path(large).is_dir()
+    if not folded and large not in (*models.SIZES, networks.RESNET):
+        raise ValueError(
+            f"large networks are of a size, {', '.join((*models.SIZES, networks.RESNET))}, or in a folder of `jaxsim "
+            f"rooms`; {str(large)!r} is neither."
+        )
     if (encoders is None) != (truth is None):
         raise ValueError(
             "encoders and their measured transfer belong together: give both, or neither for the shipped ones."
@@ -214,10 +234,31 @@ def setting(
         labels={name: world.readable(tasks.named(name), target) for name, target in here.targets.items()} or None,
         reference=None if reference is None else codes(reference),
         elsewhere=None if there is None else codes(there),
-        workshop=ModelCache(encoders, shown, amount, folder=folder, progress=progress) if "workshop" in parts else None,
+        workshop=ModelCache(encoders, shown, amount, folder=folder, scratch=scratch, progress=progress)
+        if "workshop" in parts
+        else None,
+        forms={name: _form(task) for name, task in tasks.TASKS.items()},
+        large=_larger(Path(large), rgb) if folded and "workshop" in parts else None,
+        larger=LARGER if folded else str(large),
         quick=quick,
         seed=seed,
     )
+
+
+def _form(task: "Task") -> str:
+    """Kind of output and its channels; classes and shares of classes are one form."""
+    return "classes" if task.kind in ("classes", "distribution") else f"{task.kind}, {task.channels}"
+
+
+def _larger(folder: Path, rgb: np.ndarray) -> dict[str, TrainedEncoder]:
+    """The encoders of a folder of `jaxsim rooms`, with their skills."""
+    from jaxsim.studies.rooms import encoders
+    from jaxsim.vision import models
+
+    path = folder / "encoders.safetensors"
+    found, skills = encoders.load(path), models.safetensors_metadata(path).get("skill", {})
+    codes = encoders.features(found, rgb)
+    return {name: TrainedEncoder(one, codes[name], skills.get(name)) for name, one in found.items()}
 
 
 def _amount(recipe: "Recipe", targets: Sequence[str], quick: bool, seed: int) -> "Recipe":

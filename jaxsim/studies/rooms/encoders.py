@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -16,10 +17,13 @@ from jaxsim.statistics.checks import as_key
 from jaxsim.studies.rooms import losses, pictures, tasks
 from jaxsim.vision import models, training
 from jaxsim.vision.extraction.preprocessing import GRAY, UNIT, Preprocessing, decolored
+from jaxsim.vision.models import decoders
 from jaxsim.vision.training import steps as stepping
 
 SHIPPED = "shipped/encoders.safetensors"
 """File of the shipped encoders, relative to this module."""
+RESNET = "resnet50"
+"""Size of Taskonomy's own encoder, a ResNet-50; not a size of worlds, whose files hold small encoders."""
 BATCH = 32
 
 
@@ -95,19 +99,52 @@ class Trained:
 def network(task: tasks.Task, seed: int = 0, size: str = "small", resolution: int = 64) -> models.Network:
     """Make an untrained network for a task; initial weights differ between tasks.
 
+    Args:
+        task: the task.
+        seed: of the weights.
+        size: of the encoder, a name in `models.SIZES` or `RESNET`. Size 'paper' has the decoder of Table S1 too.
+        resolution: side of the pictures in pixels.
+
     Raises:
-        ValueError: the size of the encoder is unknown.
+        ValueError: the size of the encoder is unknown, or no decoder fits it at this resolution.
     """
+    scale = reduction(size, resolution)
     place = list(tasks.TASKS).index(task.name)
     rngs = nnx.Rngs(jax.random.fold_in(as_key(seed), place))
-    encoder = models.SmallEncoder.named(size, rngs=rngs)
+    if size == RESNET:
+        encoder = models.ResNet.named("resnet50-taskonomy", rngs=rngs)
+    else:
+        encoder = models.SmallEncoder.named(size, rngs=rngs)
     if task.kind in ("image", "embedding"):
-        return models.Network(encoder, models.SmallDecoder(task.channels, rngs=rngs))
+        widths = decoders.PAPER_WIDTHS if size == "paper" else decoders.WIDTHS
+        return models.Network(
+            encoder, models.SmallDecoder(task.channels, scale.bit_length() - 1, widths=widths, rngs=rngs)
+        )
     if task.kind == "segmentation":
-        return models.Network(encoder, models.AsppDecoder(task.channels, rngs=rngs))
-    cells = (resolution // 8) ** 2
+        return models.Network(encoder, models.AsppDecoder(task.channels, scale=scale, rngs=rngs))
+    cells = (resolution // scale) ** 2
     head = models.VectorHead(task.channels, features_in=8 * cells, rngs=rngs)
     return models.Network(encoder, head)
+
+
+def reduction(size: str, resolution: int) -> int:
+    """Side of the pictures over the side of their code: 8, or 16 for 'paper' and the ResNet.
+
+    Raises:
+        ValueError: the size is unknown, or the resolution is not a multiple of the reduction, so that no decoder fits.
+
+    >>> reduction("small", 64), reduction("paper", 64)
+    (8, 16)
+    """
+    if size != RESNET:
+        models.check_size(size)
+    scale = 16 if size == RESNET else math.prod(models.SIZES[size]["strides"])
+    if resolution % scale:
+        raise ValueError(
+            f"encoders of size {size!r} need pictures whose side is a multiple of {scale}, so that a decoder gives the "
+            f"targets' shape; not {resolution} pixels."
+        )
+    return scale
 
 
 def inputs(task: tasks.Task, rgb: np.ndarray, seed: int = 0) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxsim.io import jobs
+from jaxsim.io import files, jobs
 from jaxsim.statistics.checks import as_key
 from jaxsim.studies.rooms import render, scenes, tasks
 
@@ -159,6 +159,7 @@ def cached(path: str | Path | None, count: int, **how: Any) -> Pictures:
     if path is None:
         return make(count, **how)
     wanted = _description(count, how)
+    files.clear(Path(path).parent, Path(path).stem)
     if not Path(path).exists():
         made = make(count, **how)
         arrays = {"rgb": made.rgb} | {f"target/{k}": v for k, v in made.targets.items()}

@@ -13,14 +13,12 @@ import numpy as np
 
 from jaxsim.evaluation import spearman
 from jaxsim.results import Affinity
+from jaxsim.taxonomy import strengths, win_rates, win_rates_over
 
 UNITS = 384
 """Number of random units of the readout."""
 PENALTIES = np.logspace(-5, 1, 13)
 """Candidate ridge penalties, as multiples of the mean eigenvalue."""
-LEAST_WIN = 0.001
-"""Win rates are clipped to stay this far from 0 and 1, as in Taskonomy."""
-
 MATRICES = ("affinity", "wins_scratch", "wins_full", "skill")
 """Fields of `Truth` with one row per source and one column per target."""
 
@@ -143,38 +141,13 @@ def _pooled(x):
     return x[..., :-1].max(1)
 
 
-def tournament(losses: np.ndarray) -> np.ndarray:
-    """Share of images on which source i beats source j, clipped: `(S, images) -> (S, S)`; ties count half."""
-    below = losses[:, None] < losses[None]
-    ties = losses[:, None] == losses[None]
-    return np.clip((below + 0.5 * ties).mean(-1), LEAST_WIN, 1 - LEAST_WIN)
-
-
-def eigenvector(wins: np.ndarray) -> np.ndarray:
-    """Principal eigenvector of the win-loss ratios, positive and summing to 1: `(S, S) -> (S,)`.
-
-    >>> import numpy as np
-    >>> from jaxsim.studies.rooms import transfer
-    >>> transfer.eigenvector(np.array([[0.5, 0.75], [0.25, 0.5]])).round(2).tolist()
-    [0.75, 0.25]
-    """
-    values, vectors = np.linalg.eig(wins / wins.T)
-    lead = np.abs(np.real(vectors[:, np.argmax(np.real(values))]))
-    return lead / lead.sum()
-
-
-def affinities(losses: np.ndarray) -> np.ndarray:
-    """Eigenvectors of all targets' tournaments: `(S, T, images) -> (S, T)`."""
-    return np.stack([eigenvector(tournament(losses[:, t])) for t in range(losses.shape[1])], 1)
-
-
 def reliability(losses: np.ndarray) -> np.ndarray:
     """Spearman-Brown reliability of every target's affinity from even and odd images: `(S, T, images) -> (T,)`.
 
     NaN if the halves rank the sources in opposite orders, or one half is constant.
     """
-    first, second = (affinities(losses[..., k::2]) for k in (0, 1))
-    r = np.array([spearman(a, b) for a, b in zip(first.T, second.T, strict=True)])
+    first, second = (strengths(win_rates(losses[..., k::2])) for k in (0, 1))
+    r = np.array([spearman(a, b) for a, b in zip(first, second, strict=True)])
     return 2 * r / np.where(r > -1, 1 + r, np.nan)
 
 
@@ -226,9 +199,9 @@ def measure(
         sources,
         names,
         losses.astype(np.float32),
-        affinities(losses),
+        strengths(win_rates(losses)).T,
         (losses < baseline).mean(-1),
-        ((losses < own) + 0.5 * (losses == own)).mean(-1),
+        win_rates_over(losses, own),
         1 - losses.mean(-1) / constant,
         reliability(losses),
     )

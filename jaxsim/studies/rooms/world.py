@@ -125,8 +125,9 @@ def build(
     """
     out = Path(out)
     models.check_size(recipe.size)
+    encoders.reduction(recipe.size, recipe.resolution)
     with jobs.lock(out):
-        files.clear(out)
+        files.clear(out, held=True)
         return _built(out, recipe, progress, tell)
 
 

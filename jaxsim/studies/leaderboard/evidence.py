@@ -1,0 +1,113 @@
+"""Evidence from worlds of `jaxsim rooms`, or from any measured transfer with features."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from jaxsim.io.files import few
+from jaxsim.results import Affinity
+from jaxsim.studies.reproduce.predictors import Evidence
+from jaxsim.studies.reproduce.settings import SEED
+from jaxsim.studies.reproduce.timings import timed
+from jaxsim.taxonomy import strengths, win_rates
+
+SHIPPED = "rooms"
+"""Name of the shipped world, accepted in place of a folder."""
+
+
+def evidence_of(
+    folder: str | Path = SHIPPED,
+    count: int = 500,
+    *,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evidence:
+    """Evidence of a world: its encoders, unseen pictures with labels, and measured transfer.
+
+    The truth is Taskonomy's affinity on every second held-out image of the measured transfer; the skill is of the same
+    images. The tournament may read the losses of the other half.
+
+    Args:
+        folder: of `jaxsim rooms`, or 'rooms' for the shipped world.
+        count: pictures.
+        seed: of the pictures, beside the world's own.
+        progress: called with the pictures done and their number.
+
+    Raises:
+        FileNotFoundError: the folder lacks a file.
+        ValueError: it is of another version of the world, or damaged, or its files are of different networks.
+    """
+    from jaxsim.studies.reproduce.model_cache import recipe_of
+    from jaxsim.studies.rooms import encoders as networks
+    from jaxsim.studies.rooms import pictures, tasks, world
+
+    shipped = str(folder) == SHIPPED and not Path(folder).exists()
+    path = networks.shipped_file() if shipped else Path(folder) / "encoders.safetensors"
+    encoders, truth = networks.load(path), world.load_truth(path.with_name("transfer.npz"))
+    if set(encoders) != set(truth.sources):
+        odd = few(sorted(set(encoders) ^ set(truth.sources)))
+        raise ValueError(f"{folder}: encoders and measured transfer are of different networks; only in one: {odd}.")
+    if truth.losses.shape[-1] < 2:
+        raise ValueError(f"{folder}: its transfer is measured on one image; halves of the images take two or more.")
+    place = SEED + 10 * (recipe_of(path).seed + seed)
+    names = tuple(dict.fromkeys((*truth.sources, *truth.targets)))
+    made = pictures.make(count, seed=place, names=names, progress=progress)
+    labels = {name: world.readable(tasks.named(name), made.targets[name]) for name in names}
+    features, seconds = timed(lambda: networks.features(encoders, made.rgb))
+    losses = np.asarray(truth.losses, np.float32)
+    judged, others = losses[..., ::2], losses[..., 1::2]
+    affinity = Affinity.from_array(strengths(win_rates(judged)).T, truth.sources, truth.targets, measure="transfer")
+    whole = losses.mean(-1)
+    skill = 1 - (1 - np.asarray(truth.skill, float)) * judged.mean(-1) / np.where(whole > 0, whole, 1)
+    return Evidence(affinity, features, skill, labels, others, encoders, made.rgb, seconds)
+
+
+def given_evidence(
+    truth: Affinity,
+    features: Mapping[str, np.ndarray],
+    *,
+    skill: Affinity | None = None,
+    labels: Mapping[str, np.ndarray] | None = None,
+    subset: bool = False,
+) -> Evidence:
+    """Evidence of any measured transfer, with features of its networks.
+
+    Args:
+        truth: measured transfer `(S, T)`.
+        features: of its sources and targets by name, in any order; others are not used.
+        skill: performance after transfer, of the same sources and targets in any order; the truth by default.
+        labels: of tasks by name.
+        subset: leave out sources and targets without features.
+
+    Raises:
+        ValueError: the features or the skill lack a source or a target.
+
+    >>> import jaxsim as js
+    >>> names, rng = list("abcd"), np.random.default_rng(0)
+    >>> truth = js.Affinity.from_array(rng.normal(size=(4, 4)), names, measure="transfer")
+    >>> given_evidence(truth, {n: rng.normal(size=(9, 3)) for n in "dcba"}).sources
+    ('a', 'b', 'c', 'd')
+    """
+    if subset:
+        truth = _restricted(
+            truth, [n for n in truth.names if n in features], [n for n in truth.targets if n in features]
+        )
+    if skill is not None:
+        for what in ("names", "targets"):
+            lacking = [n for n in getattr(truth, what) if n not in getattr(skill, what)]
+            if lacking:
+                kind = "sources" if what == "names" else "targets"
+                raise ValueError(f"the skill lacks the {kind} {few(lacking)}, which the truth has.")
+        skill = _restricted(skill, truth.names, truth.targets)
+    values = None if skill is None else np.asarray(skill.values, float) * (-1 if skill.distance else 1)
+    features = {name: np.asarray(x) for name, x in features.items()}
+    return Evidence(truth, features, values, labels)
+
+
+def _restricted(matrix: Affinity, names, targets) -> Affinity:
+    """The rows and columns of these names, in their order."""
+    rows, columns = [matrix.names.index(n) for n in names], [matrix.targets.index(t) for t in targets]
+    values = np.asarray(matrix.values, float)[np.ix_(rows, columns)]
+    measure = matrix.provenance.measure
+    return Affinity.from_array(values, names, targets, measure=measure, distance=matrix.distance)
