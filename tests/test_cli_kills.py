@@ -1,10 +1,12 @@
-"""Commands stopped at every call that changes the file system: all or nothing, true words, nothing lost.
+"""Every command stopped at every call that changes the file system: all or nothing, true words, nothing lost.
 
 The calls are those that Python reports to audit hooks, and `os.fsync`. Figures,
-and what takes long without writing, are made cheap.
+and what takes long without writing, are made cheap. Commands that train are
+stopped at a sample of the calls, and killed at random times with true training.
 """
 
 import errno
+import functools
 import os
 import pickle
 import shutil
@@ -80,6 +82,7 @@ def once(patch: pytest.MonkeyPatch, module: Any, name: str) -> None:
     """Let a function of a module be called once for every number of pictures, seed and name."""
     real, found = getattr(module, name), {}
 
+    @functools.wraps(real)
     def call(*given: Any, **more: Any) -> Any:
         key = (*(x for x in given if isinstance(x, int | str)), more.get("seed"))
         if key not in found:
@@ -158,12 +161,30 @@ def bootstrap(place, patch):
     return Case(["bootstrap", place / "features.npz", "--resamples", "10"])
 
 
+def variance(place, patch):
+    from jaxsim import variance
+
+    once(patch, variance, "variance_study")
+    return Case(["variance", place / "features.npz", "--measure", "cka-linear", "--resamples", "4"])
+
+
 def taxonomy(place, patch):
     return Case(["taxonomy", place / "scores.csv", "--clusters", "2"])
 
 
 def evaluate(place, patch):
     return Case(["evaluate", place / "scores.csv", place / "scores.csv"])
+
+
+def leaderboard(place, patch):
+    """Any truth with features, scored once."""
+    for name in ("score", "draw"):
+        once(patch, pytest.importorskip("jaxsim.studies.leaderboard"), name)
+    if not (place / "five.npz").exists():
+        rng = np.random.default_rng(0)
+        io.write_npz(place / "five.npz", {name: rng.normal(size=(9, 4)) for name in "abcde"})
+    argv = ["leaderboard", "--truth", place / "scores.csv", "--features", place / "five.npz", "--relabelings", "19"]
+    return Case([*argv, "--method", "tournament"])
 
 
 def made_up(place, patch):
@@ -195,7 +216,86 @@ def features(place, patch):
     return Case(argv, kept=())
 
 
-COMMANDS = [affinity, two_measures, bootstrap, taxonomy, evaluate, made_up, convert, features]
+def branching(place, patch):
+    """A folder of pictures, a bank, and training that only writes a file."""
+    known, data = pytest.importorskip("test_branching_cli"), pytest.importorskip("test_branching")
+    if not (place / "voc").exists():
+        known.export.voc(place / "voc", data.labeled(12))
+        known.models.to_safetensors({n: known.small(i) for i, n in enumerate(known.BANK)}, place / "bank.safetensors")
+        known.models.to_safetensors({"mine": known.small(9)}, place / "9.safetensors")
+
+    def train(network, *given, checkpoints, **more):
+        io.write_text(Path(checkpoints) / "step", "", overwrite=True)
+        return known.training.Fitted(network, np.zeros(1))
+
+    once(patch, known.training_runs, "evaluate")
+    patch.setattr(known.training_runs, "train", train)
+    return known
+
+
+def layers(place, patch):
+    return Case(branching(place, patch).layers(place, "voc", "")[:-2])
+
+
+def branch(place, patch):
+    return Case([*branching(place, patch).branch(place, "voc", "")[:-2], "--task", "edge", *WORK])
+
+
+def transfer(place, patch):
+    return Case(branching(place, patch).transfer(place, "voc", "")[:-2])
+
+
+def transfer_with_work(place, patch):
+    return Case([*transfer(place, patch).argv, *WORK])
+
+
+def rooms(place, patch):
+    world = pytest.importorskip("jaxsim.studies.rooms.world")
+    for module, name in ((world.pictures, "make"), (world.encoders, "train"), (world, "measure_transfer")):
+        once(patch, module, name)
+    from jaxsim.cli.rooms import FILES
+
+    return Case(["rooms", *SMALLEST], resumes=True, files=FILES)
+
+
+def reproduce(place, patch):
+    """Experiments with known outcomes, beside a network that is kept at every stage of its training."""
+    known, world = pytest.importorskip("test_reproduce"), pytest.importorskip("jaxsim.studies.rooms.world")
+    recipe = world.Recipe(learn=4, judge=2, steps=100, names=("rgb2depth",), size="tiny", resolution=16)
+    for module, name in ((world.pictures, "make"), (world.encoders, "train"), (known.reproduce, "run")):
+        once(patch, module, name)
+    train, run = world.encoders.train, known.reproduce.run
+
+    def trained(*given, until, checkpoints, **more):
+        io.write_text(checkpoints / f"{until}", "", overwrite=True)
+        return train(*given, **more, until=1)
+
+    def setting(*given, work, scratch, **more):
+        folder, shown = None if work is None else Path(work), {"rooms": np.zeros((1, 16, 16, 3), np.uint8)}
+        shop = known.reproduce.ModelCache({}, shown, recipe, folder=folder, scratch=scratch)
+        return known.dataclasses.replace(known.made("true"), workshop=shop)
+
+    def ran(setting, *given):
+        setting.workshop.made("rgb2depth")
+        return run(setting, *given)
+
+    patch.setattr(known.reproduce.ModelCache, "_code", lambda *_: np.zeros(1))
+    patch.setattr(world.encoders, "train", trained)
+    patch.setattr(known.reproduce, "setting", setting)
+    patch.setattr(known.reproduce, "run", ran)
+    return Case(["reproduce", "depth", "selection"])
+
+
+def reproduce_with_work(place, patch):
+    return Case([*reproduce(place, patch).argv, *WORK])
+
+
+COMMANDS = [affinity, two_measures, bootstrap, variance, taxonomy, evaluate, leaderboard, made_up, convert, features]
+TRAINING = [layers, branch, transfer, transfer_with_work, rooms, reproduce, reproduce_with_work]
+WORK = ("--work", "WORK")
+SMALLEST = ("--images", "8", "--steps", "2", "--size", "tiny", "--task", "rgb2depth")
+SAMPLED = 8
+"""Changes at which commands that train are stopped, spread over all of them."""
 
 
 # Faults
@@ -219,6 +319,8 @@ def kill(path: str) -> None:
 
 FAULTS = {"full": (full, GROWS, True), "error": (broken, ("open", *CHANGES), False)}
 FAULTS |= {"ctrl-c": (interrupt, ("open", *CHANGES), False), "kill": (kill, ("open", *CHANGES), True)}
+# Each fault stops a command at every third change; the last three faults, begun one apart, meet every change.
+STRIDE = 3
 
 
 def tree(folder: Path, hidden: bool = False) -> dict[str, bytes]:
@@ -271,6 +373,13 @@ class Stage:
         found = {n: b for n, b in tree(self.root).items() if not n.startswith(("work/", "out.part/"))}
         return {n: b for n, b in found.items() if not self.case.files or Path(n).name in self.case.files}
 
+    def changes(self, events: Sequence[str]) -> int:
+        """Number of changes of a command that is not stopped."""
+        self.begin("counted", self.before)
+        watch = Watch(self.root, events)
+        assert watch.run(lambda: self.main(*["--overwrite"] * self.old)) == 0, self.said()
+        return watch.count
+
     def attempt(self, number: int, fault: str) -> bool:
         """Stop the command at that change; False if there are not so many."""
         act, events, on = FAULTS[fault]
@@ -318,29 +427,44 @@ def test_a_command_that_is_stopped_at_a_change_leaves_all_or_nothing(fault, stag
 @pytest.mark.parametrize("old", [False, True], ids=["new", "over"])
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("case", COMMANDS, ids=lambda case: case.__name__)
-def test_a_command_that_is_stopped_at_any_change_leaves_all_or_nothing(case, fault, old, staged):
-    stage, number = staged(case, old), 1
+def test_a_command_that_is_stopped_at_every_change_leaves_all_or_nothing(case, fault, old, staged):
+    stage, number = staged(case, old), 1 + (list(FAULTS).index(fault) + old) % STRIDE
     if old and stage.case.resumes:
         pytest.skip("it goes on with what is there")
     while stage.attempt(number, fault):
-        number += 1
+        number += STRIDE
     assert number > 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("old", [False, True], ids=["new", "over"])
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("case", TRAINING, ids=lambda case: case.__name__)
+def test_a_command_that_trains_and_is_stopped_at_some_changes_leaves_all_or_nothing(case, fault, old, staged):
+    stage = staged(case, old)
+    if old and stage.case.resumes:
+        pytest.skip("it goes on with what is there")
+    count = stage.changes(FAULTS[fault][1])
+    assert count > 10
+    for number in sorted(set(np.linspace(1, count, SAMPLED).round().astype(int).tolist())):
+        assert stage.attempt(number, fault)
 
 
 # Killed at random times: real processes, real figures
 
 
-def random_kills(place: Path, kills: int, rooms_too: bool) -> None:
+def random_kills(place: Path, kills: int, training: bool) -> None:
     """Kill each command again and again, in children of a process that has not begun to compute."""
     moments, done = np.random.default_rng(0), {}
     patch = pytest.MonkeyPatch()
-    cases = {case.__name__: case(place, patch) for case in (affinity, two_measures, taxonomy, evaluate)}
-    cases["features"] = _in_child(lambda: features(place, patch))
-    cases["bootstrap"] = Case(["bootstrap", place / "features.npz", "--resamples", "10"])
-    cases["made_up"] = Case(["demo", "--made-up", "--resamples", "10"])
-    if rooms_too:
-        amounts = ["--images", "8", "--steps", "2", "--size", "tiny", "--task", "rgb2depth"]
-        cases["rooms"] = Case(["rooms", *amounts], resumes=True, kept=())
+    if training:
+        cases = {case.__name__: _in_child(lambda case=case: case(place, patch)) for case in (branch, transfer)}
+        cases["rooms"] = Case(["rooms", *SMALLEST], resumes=True, kept=())
+    else:
+        cases = {case.__name__: case(place, patch) for case in (affinity, two_measures, taxonomy, evaluate)}
+        cases["features"] = _in_child(lambda: features(place, patch))
+        cases["bootstrap"] = Case(["bootstrap", place / "features.npz", "--resamples", "10"])
+        cases["made_up"] = Case(["demo", "--made-up", "--resamples", "10"])
     for name, case in cases.items():
         done[name] = _killed_at_random(place / name, case, kills, moments)
     print("kills that fell before the end:", done)
@@ -365,7 +489,8 @@ def _started(case: Case, out: Path, said: Path, over: bool) -> int:
     text = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(text, 1)
     os.dup2(text, 2)
-    os._exit(main([*map(str, case.argv), "--out", str(out), *["--overwrite"] * over]))
+    argv = [str(out.with_name("work") if part == "WORK" else part) for part in case.argv]
+    os._exit(main([*argv, "--out", str(out), *["--overwrite"] * over]))
 
 
 def _ended(child: int) -> int:
@@ -401,18 +526,19 @@ def _killed_at_random(place: Path, case: Case, kills: int, moments: np.random.Ge
         assert code == 0 or "already exists" in (place / "said").read_text(), (place, i, (place / "said").read_text())
         assert _files(case, out) == whole | kept, (place, i, list(tree(out)))
         assert not tree(out.parent, hidden=True), (place, i, list(tree(out.parent, hidden=True)))
-        assert [f.name for f in out.parent.iterdir()] == ["out"], (place, i)
+        assert {f.name for f in out.parent.iterdir()} <= {"out", "work"}, (place, i)
         shutil.rmtree(out.parent)
     return cut
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="commands are killed in forked processes")
-def test_commands_that_are_killed_at_random_times_go_on(inputs):
+@pytest.mark.parametrize("training", [False, True], ids=["others", "training"])
+def test_commands_that_are_killed_at_random_times_go_on(training, inputs):
     code = "import sys; sys.path.insert(0, sys.argv[1]); import pathlib, test_cli_kills as kills\n"
-    code += "kills.random_kills(pathlib.Path(sys.argv[2]), int(sys.argv[3]), True)"
-    here, kills = str(Path(__file__).parent), os.environ.get("JAXSIM_KILLS", "4")
-    run = [sys.executable, "-W", "ignore", "-c", code, here, str(inputs), kills]
+    code += "kills.random_kills(pathlib.Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == 'True')"
+    here, kills = str(Path(__file__).parent), os.environ.get("JAXSIM_KILLS", "1" if training else "2")
+    run = [sys.executable, "-W", "ignore", "-c", code, here, str(inputs), kills, str(training)]
     done = subprocess.run(run, capture_output=True, text=True, cwd=Path(here).parent)
     assert done.returncode == 0, done.stderr
     print(done.stdout)

@@ -26,12 +26,12 @@ from typing import Any
 
 import numpy as np
 
-from jaxsim import engine, io, plotting, taxonomy
+from jaxsim import engine, io, taxonomy
 from jaxsim.cli.arguments import add_computing, add_features, add_measures, add_missing, add_output, refuse
 from jaxsim.cli.inputs import ROWS, read_measures, read_sets
 from jaxsim.cli.output import report, save_figure, staged, subfolders, table
 from jaxsim.measures import Measure
-from jaxsim.results import Affinity, Resamples
+from jaxsim.results import Affinity, Calibration, Resamples
 
 FILES = ("affinity.npz", "affinity.csv", "affinity.png")
 COLUMNS = 12
@@ -92,15 +92,20 @@ def save_affinity(arguments: Namespace, affinity: Affinity, folder: Path) -> Non
     save_figure(arguments, heatmap(arguments, affinity), folder / "affinity.png")
 
 
-def heatmap(arguments: Namespace, scores: Affinity | Resamples, **options: Any) -> Any:
+def heatmap(arguments: Namespace, scores: Affinity | Resamples | Calibration, **options: Any) -> Any:
     """A heat map in the order of the tree; of two sets, with the names of their files on the axes."""
     if not scores.square:
         sides = {"xlabel": _stems(arguments.against), "ylabel": _stems(arguments.features)}
-        return plotting.affinity_heatmap(scores, **sides, **options)
+        return scores.plot(**sides, **options)
+    if isinstance(scores, Calibration):
+        return scores.plot(_tree(scores.scores()), **options)
     values = np.asarray(scores.estimate if isinstance(scores, Resamples) else scores.values)
-    known = len(scores.names) > 1 and np.isfinite(values).all()
-    tree = taxonomy.tree(Affinity.from_array(values, scores.names, measure="")) if known else None
-    return plotting.affinity_heatmap(scores, tree, **options)
+    return scores.plot(_tree(Affinity.from_array(values, scores.names, measure="")), **options)
+
+
+def _tree(scores: Affinity) -> Any:
+    known = len(scores.names) > 1 and np.isfinite(scores.values).all()
+    return taxonomy.tree(scores) if known else None
 
 
 def _stems(given: str | list[str]) -> str:

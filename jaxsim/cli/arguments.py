@@ -60,6 +60,16 @@ def add_draws(command: ArgumentParser) -> None:
     command.add_argument("--level", type=share, default=0.95, metavar="P", help=text)
 
 
+def add_labels(command: ArgumentParser) -> None:
+    """Add labels of the images: strata that resamples keep, and groups that they draw whole."""
+    text = (
+        "labels of the images, npy or text with one per line: resamples hold every label in proportion; for new images"
+    )
+    command.add_argument("--strata", metavar="FILE", help=f"{text} of these very classes")
+    text = "labels of the images (class, scene, recording run): whole groups are drawn; for new images of new groups"
+    command.add_argument("--groups", metavar="FILE", help=text)
+
+
 def refuse(arguments: Namespace, why: str, *names: str) -> None:
     """Refuse options that have no effect in a combination, rather than pass them over.
 
@@ -73,14 +83,15 @@ def refuse(arguments: Namespace, why: str, *names: str) -> None:
             raise ValueError(f"{flag} has no effect {why}; leave it out.")
 
 
-def add_computing(command: ArgumentParser) -> None:
+def add_computing(command: ArgumentParser, *, memory: bool = True) -> None:
     """Add image ids, memory and precision."""
     group = command.add_argument_group("images and computing")
     group.add_argument("--ids", metavar="FILE", help="image ids of FEATURES: npy, or text with one id per line")
     group.add_argument(
         "--align", action="store_true", help="match images by their ids, and leave out those that some lack"
     )
-    group.add_argument("--memory", type=gigabytes, metavar="GB", help="device memory to use at most")
+    if memory:
+        group.add_argument("--memory", type=gigabytes, metavar="GB", help="device memory to use at most")
     group.add_argument("--x64", action="store_true", help="compute in float64")
 
 

@@ -9,8 +9,11 @@ Schemes (--scheme):
   bootstrap           images drawn with replacement; percentile intervals, too narrow at high scores
   bayesian-bootstrap  continuous random weights on the images; percentile intervals
   subsample           --size images without replacement, transform and bandwidth refitted (the DDS protocol)
-  jackknife           each image left out once; normal intervals
+  jackknife           each image left out once, or each of the --groups; normal intervals
   permutation         images of one network shuffled: p values for "no similarity", no intervals
+
+An interval speaks of new images like these. Where images come in classes, scenes or recording runs, say which:
+new ones of these very classes (--strata), or of new classes (--groups, at least ten, better twenty).
 
 Writes to DIR, or with several measures to DIR/MEASURE:
   resamples.npz  all resampled matrices; jaxsim.load and `jaxsim taxonomy --support` read it
@@ -18,12 +21,14 @@ Writes to DIR, or with several measures to DIR/MEASURE:
                  the number of resamples without a score: such a pair has no interval
   matrix.png     the matrix with its intervals; scores whose interval holds zero are faded: no finding
   ranking.png    sources of --target, or of each target, with intervals, and how often each ranks first (not for
-                 permutation); of more than 30 targets only --target or the first, which is said
+                 jackknife; no file for permutation); of more than 30 targets only --target or the first, which is
+                 said
 
 Examples:
   jaxsim bootstrap features.npz --measure rsa --seed 0 --out results
   jaxsim bootstrap features.npz --measure rsa --scheme bootstrap --resamples 1000 --out results
   jaxsim bootstrap features.npz --measure dds-laplacian --scheme subsample --size 50 --out subsets
+  jaxsim bootstrap features.npz --measure cka-linear --groups classes.txt --out results
   jaxsim bootstrap features.npz --target depth --level 0.9 --out results
 """
 
@@ -36,12 +41,21 @@ import numpy as np
 
 from jaxsim import plotting, resampling, schemes
 from jaxsim.cli.affinity import heatmap
-from jaxsim.cli.arguments import add_computing, add_draws, add_features, add_measures, add_output, count, refuse
-from jaxsim.cli.inputs import ROWS, read_measures, read_sets
+from jaxsim.cli.arguments import (
+    add_computing,
+    add_draws,
+    add_features,
+    add_labels,
+    add_measures,
+    add_output,
+    count,
+    refuse,
+)
+from jaxsim.cli.inputs import ROWS, read_labels, read_measures, read_targeted
 from jaxsim.cli.output import note, progress, records, report, save_figure, staged, subfolders, table, write_rows
-from jaxsim.measures import Measure
 from jaxsim.protocols import SchemeCapabilities, declared
-from jaxsim.results.resamples import UNSCORED
+from jaxsim.results.resamples import BETWEEN, UNSCORED
+from jaxsim.results.tables import flagged
 
 DEFAULT = schemes.HalfSamples
 N_RESAMPLES = {schemes.HalfSamples: 100, schemes.Jackknife: None}
@@ -57,8 +71,10 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--size", type=count, metavar="M", help="images per subset, for subsample")
     text = f"default: {N_RESAMPLES[DEFAULT]} for {DEFAULT.kind}, otherwise 1000"
     command.add_argument("--resamples", type=count, metavar="B", help=text)
+    add_labels(command)
     add_draws(command)
-    command.add_argument("--target", metavar="NAME", help="target of ranking.png; default: all")
+    text = "target of ranking.png, default: all; its two best sources are tested for a difference"
+    command.add_argument("--target", metavar="NAME", help=text)
     add_computing(command)
     add_output(command)
 
@@ -71,19 +87,29 @@ def run(arguments: Namespace) -> None:
         refuse(arguments, f"with --scheme {scheme.kind}, which has no intervals", "level", "target")
     each = ["resamples.npz", "p_values.csv" if null else "intervals.csv", "matrix.png"] + ["ranking.png"] * (not null)
     names = [folder + name for folder in folders.values() for name in each]
-    tables = {}
+    tables, flags, notes, best = {}, {}, {}, {}
     with staged(arguments, names) as out:
         for label, resamples in _resample(arguments, chosen, scheme).items():
             folder = out / folders[label]
             folder.mkdir(exist_ok=True)
             resamples.save(folder / each[0])
+            flags[label] = resamples.flags
+            notes[label] = [f"{BETWEEN}, unlike those of `jaxsim affinity`"] * resamples.between
+            best[label] = _first_two(resamples, arguments.target)
+            notes[label] += _in_words(best[label])
             tables[label] = pairs(resamples, None if null else arguments.level)
             write_rows(folder / each[1], *tables[label])
             save_figure(arguments, heatmap(arguments, resamples, level=arguments.level), folder / "matrix.png")
             if not null:
                 save_figure(arguments, _ranking(arguments, resamples), folder / "ranking.png")
-    text = "\n\n".join(f"{label}\n{table(*found, limit=ROWS)}" for label, found in tables.items())
-    values = [{"measure": label, "pairs": records(*found)} for label, found in tables.items()]
+    text = "\n\n".join(
+        "\n".join([label, table(*found, limit=ROWS), *notes[label], *flagged(flags[label])])
+        for label, found in tables.items()
+    )
+    values = [
+        {"measure": label, "pairs": records(*found), "flags": flags[label], "best_source": best[label] or None}
+        for label, found in tables.items()
+    ]
     settings = {"scheme": scheme.kind, "level": arguments.level, "seed": arguments.seed}
     report(arguments, text, settings | {"resamples": values}, names)
 
@@ -95,6 +121,31 @@ def _ranking(arguments: Namespace, resamples: Any) -> Any:
         target = resamples.targets[0]
         note(arguments, f"ranking.png shows {target}, 1 of {len(resamples.targets)} targets; --target chooses another")
     return plotting.ranking(resamples, target, arguments.level)
+
+
+def _first_two(resamples: Any, target: str | None) -> dict[str, Any]:
+    """The paired test of the two best sources of --target; empty without it, or by a scheme without tests."""
+    if target is None or not (resamples.can.bootstraps or resamples.can.tests):
+        return {}
+    first, second, *_ = [name for name, _ in resamples.ranking(target)] + ["", ""]
+    if not second:
+        return {}
+    found, tests = resamples.difference((first, target), (second, target)), resamples.compare_sources(target)
+    p = float(tests.step_down[resamples.names.index(first), resamples.names.index(second)])
+    contenders = list(resamples.contenders(target))
+    return {"target": target, "first": first, "second": second, **found, "p": p, "contenders": contenders}
+
+
+def _in_words(test: dict[str, Any]) -> list[str]:
+    """A line for the paired test of the two best sources; none without one."""
+    if not test:
+        return []
+    line = (
+        f"best source of {test['target']}: {test['first']}, {test['difference']:.3f} +- {test['error']:.3f} above "
+        f"{test['second']}; p = {test['p']:.3f}, adjusted for all pairs of sources"
+    )
+    others = test["contenders"][1:]
+    return [line + f"; not told from {', '.join(others)}" * bool(others)]
 
 
 def _scheme(arguments: Namespace) -> Any:
@@ -109,7 +160,10 @@ def _scheme(arguments: Namespace) -> Any:
         raise ValueError(f"--size goes with --scheme {' or '.join(sized)}, which needs it.")
     if N_RESAMPLES.get(scheme, 1000) is None:
         refuse(arguments, f"with --scheme {scheme.kind}, which leaves out every image once", "resamples", "seed")
-    return scheme() if arguments.size is None else scheme(size=arguments.size)
+    if "strata" not in inspect.signature(scheme).parameters:
+        refuse(arguments, f"with --scheme {scheme.kind}, which leaves out every image or group once", "strata")
+    labels = read_labels(arguments)
+    return scheme(**labels) if arguments.size is None else scheme(size=arguments.size, **labels)
 
 
 def _resample(arguments: Namespace, chosen: Mapping[str, Any], scheme: Any) -> dict[str, Any]:
@@ -118,11 +172,7 @@ def _resample(arguments: Namespace, chosen: Mapping[str, Any], scheme: Any) -> d
     Raises:
         ValueError: there is no such --target.
     """
-    maps = not any(isinstance(measure, Measure) for measure in chosen.values())
-    features, ids, others, other_ids = read_sets(arguments, arguments.features, arguments.against, maps)
-    targets = list(others or features)
-    if arguments.target is not None and arguments.target not in targets:
-        raise ValueError(f"--target {arguments.target} is not a target; there are {', '.join(targets)}.")
+    features, ids, others, other_ids = read_targeted(arguments, chosen)
     usual = N_RESAMPLES.get(type(scheme), 1000)
     found = resampling.resample(
         features,

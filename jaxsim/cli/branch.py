@@ -1,6 +1,7 @@
 """Train branches from every layer of an encoder, and compare them with the recommendation.
 
-Each branch is the encoder up to a layer followed by a decoder, trained as a whole (DDS 2020, Table 5).
+Each branch is the encoder up to a layer followed by a decoder, trained as a whole (DDS 2020, Table 5); with
+--frozen, only the decoder is trained.
 Similarity recommends a layer for each task. Tasks are edge (Canny edges), depth, normals, semantic and, in
 Taskonomy, object and scene; DATA must have their labels.
 
@@ -21,7 +22,9 @@ Examples:
     --encoder b.safetensors --optimizer adam --learning-rate 3e-3 --epochs 10 --work work --out branches
 """
 
+import dataclasses
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,6 +48,8 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--task", metavar="NAME", action="append", required=True, help=text)
     add_measures(command, "dds-laplacian", several=False)
     add_training(command)
+    text = "train the decoders alone, on layers as they are; by default the whole branch is trained"
+    command.add_argument("--frozen", action="store_true", help=text)
     add_output(command, figures=False)
 
 
@@ -52,18 +57,22 @@ def run(arguments: Namespace) -> None:
     """Train a branch from every layer for every task."""
     label, measure = read_measure(arguments)
     with staged(arguments, FILES) as out:
-        folder, like, found = _train(arguments, measure)
+        folder, like, found = _train(arguments, measure, out.parent)
         header, rows = _rows(found)
         write_rows(out / "branches.csv", header, rows)
         write_rows(out / "runs.csv", ["run", "layer", "task", "metric", "value"], _long_rows(found, found.values, True))
         write_rows(out / "similarity.csv", ["encoder", "layer", "task", "score"], _long_rows(found, found.scores))
     values = {"layout": folder.layout, "measure": label, "rows": records(header, rows)}
     values |= {"best": found.best, "recommended": found.recommended, "agreeing": list(found.agreeing)}
+    values["contenders"] = {
+        task: {layer: found.regret(task, layer) for layer in layers if task in found.best}
+        for task, layers in found.contenders.items()
+    }
     values |= {"likenesses": like, "images": [len(folder.train), len(folder.val)]}
     report(arguments, _text(found, label), values, FILES)
 
 
-def _train(arguments: Namespace, measure: Any) -> tuple[Any, dict[str, str], Any]:
+def _train(arguments: Namespace, measure: Any, scratch: Path) -> tuple[Any, dict[str, str], Any]:
     """The folder, the encoder in the bank for each task, and the branches."""
     with extras.needed("branches need"):
         from jaxsim.studies import branching
@@ -75,7 +84,8 @@ def _train(arguments: Namespace, measure: Any) -> tuple[Any, dict[str, str], Any
     folder = branching.open_folder(
         arguments.data, arguments.task, layout=arguments.layout, complete_only=arguments.complete_only
     )
-    plan, probe = plan_of(arguments, folder, encoders[0]), probe_of(arguments, measure)
+    plan = dataclasses.replace(plan_of(arguments, folder, encoders[0]), frozen=arguments.frozen)
+    probe = probe_of(arguments, measure)
     folder = plan.limit(folder)
     like = branches.likenesses(folder.tasks, bank)
     used = {f"{name} {i}": encoder for i, (encoder, name) in enumerate(pairs)} | {n: bank[n] for n in like.values()}
@@ -85,7 +95,7 @@ def _train(arguments: Namespace, measure: Any) -> tuple[Any, dict[str, str], Any
     if without:
         note(arguments, f"the bank has no encoder for {', '.join(without)}: no layer is recommended for it")
     how = {"name": name, "layers": layers, "seeds": arguments.seeds, "progress": progress(arguments, "branches")}
-    with branching.working(arguments.work, recipe) as work:
+    with branching.working(arguments.work, recipe, scratch=scratch) as work:
         return folder, like, branching.compare_layers(encoders, bank, folder, plan, probe, work, **how)
 
 
@@ -119,8 +129,17 @@ def _text(found: Any, label: str) -> str:
         rows.append([layer, *cells])
     lines = [table(["layer", *(task.kind.label for task in found.tasks)], rows), ""]
     lines += [f"* best by the mean of {len(found.values)} runs; < recommended by {label}", ""]
-    for task, layer in found.recommended.items():
-        best = found.best.get(task)
-        lines.append(f"{task}: recommended {layer}, best {best}, {found.regret(task):.3f} worse" if best else task)
+    lines += [_choice(found, task) for task in found.recommended]
     count = len(found.recommended)
     return "\n".join([*lines, f"The recommendation agrees for {len(found.agreeing)} of {count} tasks."])
+
+
+def _choice(found: Any, task: str) -> str:
+    """The recommendation for a task beside the best layer, in words."""
+    layer, *others = found.contenders[task]
+    text = f"{task}: recommended {layer}"
+    if others:
+        text += f", though the pictures cannot tell it from {', '.join(others)}"
+    if best := found.best.get(task):
+        text += f"; best {best}, {found.regret(task):.3f} better" if best != layer else "; it is the best"
+    return text

@@ -30,6 +30,7 @@ from jaxsim.cli.arguments import add_draws, add_measures, add_output, count, ref
 from jaxsim.cli.bootstrap import pairs
 from jaxsim.cli.inputs import read_measure
 from jaxsim.cli.output import note, progress, report, save_figure, staged, table, write_rows
+from jaxsim.results.tables import flagged
 
 FILES = (
     *("features.npz", *AFFINITY_FILES, "resamples.npz", "intervals.csv", "ranking.png"),
@@ -97,6 +98,7 @@ def run(arguments: Namespace) -> None:
         lines += _ranking(affinity, resamples, networks.target, arguments.level)
         lines += _tree(tree, clusters, agreement)
         lines += _transfer(affinity) if networks.shipped else []
+        lines += flagged(resamples.flags)
         text = "\n".join(lines) + "\n"
         (out / "report.txt").write_text(text, encoding="utf-8")
     values = {"measure": label, "affinity": affinity.to_json(), "tree": tree.to_json()}

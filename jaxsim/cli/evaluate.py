@@ -11,16 +11,28 @@ matrices are aligned by name; networks that one of them lacks are named.
 With --resamples, made by `jaxsim bootstrap --scheme bootstrap`, the mean gets intervals over images (bias
 shown and corrected), over targets, and over both; each says what it conditions on.
 
+With --relabelings, the mean without the diagonal gets a p value against no relation at all: the tasks of AFFINITY
+are relabeled, rows and columns together, and the relabelings that agree no less are counted; and another without
+the main effects of sources (some transfer well to everything). With --compare, other predictions are tested too:
+each adjusted for all of them, and every two of them for a difference.
+
 Writes to DIR, if --out is given:
   agreement.csv             the table
   agreement.npz             the record without the diagonal; jaxsim.load reads it
   agreement.png             the correlation for each target, over all sources and without the target's own network
   agreement_intervals.csv   the intervals, with --resamples
+  agreement_curves.csv      precision and recall of the first k sources, with --curves; of each of --compare too
+  agreement_curves.png      the same, drawn
+  agreement_comparison.csv  means and p values of AFFINITY and the others, with --compare
+  agreement_comparison.npz  the record with their differences; jaxsim.load reads it
 
 Examples:
   jaxsim evaluate results/affinity.npz transfer.csv
   jaxsim evaluate demo/affinity.npz rooms
   jaxsim evaluate results/affinity.npz transfer.csv --resamples results/resamples.npz --out agreement
+  jaxsim evaluate results/affinity.npz transfer.csv --relabelings 9999
+  jaxsim evaluate rsa.csv transfer.csv --compare cka.csv --curves --out agreement
+  jaxsim evaluate rsa.csv transfer.csv --compare cka.csv --compare dds.csv --out agreement
   jaxsim evaluate results/affinity.npz matrices.npz --key affinity --subset --out agreement
   jaxsim evaluate results/affinity.csv all_affinities.pkl --json
 """
@@ -33,13 +45,15 @@ from typing import Any
 import numpy as np
 
 from jaxsim import evaluation, measures, plotting
-from jaxsim.cli.arguments import add_draws, add_output, refuse
+from jaxsim.cli.arguments import add_draws, add_output, count, refuse
 from jaxsim.cli.inputs import describe_matrix, read_affinity, read_resamples
 from jaxsim.cli.output import note, report, save_figure, staged, table, write_rows
 from jaxsim.io.files import few
 from jaxsim.results import Affinity
 
 FILES, INTERVALS = ("agreement.csv", "agreement.npz", "agreement.png"), "agreement_intervals.csv"
+CURVES = ("agreement_curves.csv", "agreement_curves.png")
+COMPARISON = ("agreement_comparison.csv", "agreement_comparison.npz")
 
 
 def add_arguments(command: ArgumentParser) -> None:
@@ -53,6 +67,12 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--subset", action="store_true", help="use only the networks in both")
     text = "resamples.npz of `jaxsim bootstrap --scheme bootstrap`, for intervals"
     command.add_argument("--resamples", metavar="NPZ", help=text)
+    text = "p values from N relabelings of the tasks, such as 999; all of them where there are no more"
+    command.add_argument("--relabelings", type=count, default=0, metavar="N", help=text)
+    text = "another prediction to test beside AFFINITY, by 999 relabelings unless --relabelings says; repeatable"
+    command.add_argument("--compare", metavar="FILE", action="append", default=[], help=text)
+    text = "print precision and recall of the first k predicted sources against the five best"
+    command.add_argument("--curves", action="store_true", help=text)
     add_draws(command)
     add_output(command, required=False)
 
@@ -60,27 +80,102 @@ def add_arguments(command: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     """Compare with and without the diagonal, with intervals if resamples are given."""
     if not arguments.resamples:
-        refuse(arguments, "without --resamples, which gives intervals", "seed", "level")
+        refuse(arguments, "without --resamples, which gives intervals", "level")
+        if not arguments.relabelings and not arguments.compare:
+            refuse(arguments, "without --resamples, --relabelings or --compare", "seed")
     if not arguments.out:
         refuse(arguments, "without --out", "overwrite", "spreadsheet", "format")
-    names = [*FILES, *([INTERVALS] if arguments.resamples else [])] if arguments.out else []
+    made = [*FILES, *([INTERVALS] if arguments.resamples else []), *(COMPARISON if arguments.compare else [])]
+    made += CURVES if arguments.curves else ()
+    names = made if arguments.out else []
     with staged(arguments, names) if arguments.out else contextlib.nullcontext() as out:
         affinity = read_affinity(arguments.affinity, arguments.affinity_key, distance=arguments.distance)
         truth = read_affinity(arguments.truth, arguments.key, distance=arguments.loss)
         _say(arguments, affinity, truth)
-        whole, without = (
-            evaluation.evaluate(affinity, truth, diagonal=diagonal, subset=arguments.subset)
-            for diagonal in (True, False)
-        )
+        how = {"subset": arguments.subset, "key": arguments.seed}
+        whole = evaluation.evaluate(affinity, truth, diagonal=True, subset=arguments.subset)
+        without = evaluation.evaluate(affinity, truth, diagonal=False, relabelings=arguments.relabelings, **how)
+        named = _named(arguments, affinity)
+        comparison = _compare(arguments, named, truth) if arguments.compare else None
         intervals = _intervals(arguments, affinity, truth) if arguments.resamples else []
+        curves = _curves(arguments, without, named, truth) if arguments.curves else {}
         if out is not None:
             title = f"{measures.title_of(affinity.provenance.measure)}: does it predict transfer?"
             _write(arguments, out, whole, without, intervals, title)
+            if curves:
+                write_rows(out / CURVES[0], *_curve_rows(curves))
+                save_figure(arguments, plotting.precision_recall(curves), out / CURVES[1])
+            if comparison is not None:
+                write_rows(out / COMPARISON[0], *_comparison_rows(comparison))
+                comparison.save(out / COMPARISON[1])
     header, rows = _rows(whole, without)
     lists = [{k: v for k, v in one.to_json().items() if k != "draws"} for one in intervals]
     values = {"with_diagonal": whole.to_json(), "without_diagonal": without.to_json(), "intervals": lists}
     lines = [table(header, [*rows, _mean_row(whole, without)]), _caption(without)]
+    if without.tests():
+        lines += ["", f"Without the diagonal: {without.tests()}."]
+    if curves:
+        header, rows = _curve_rows(curves)
+        values["curves"] = [dict(zip(header, row, strict=True)) for row in rows]
+        lines += ["", "Precision and recall of the first k sources predicted:", table(header, rows)]
+    if comparison is not None:
+        values["comparison"] = comparison.to_json()
+        lines += ["", str(comparison)]
     report(arguments, "\n".join([*lines, *_interval_lines(intervals)]), values, names)
+
+
+def _named(arguments: Namespace, affinity: Affinity) -> dict[str, Affinity]:
+    """AFFINITY and the files of --compare, named by their files, or by paths where those are alike."""
+    paths = [arguments.affinity, *arguments.compare]
+    if len(set(paths)) < len(paths):
+        raise ValueError("--compare names a file twice, or AFFINITY itself; give other predictions.")
+    others = [read_affinity(p, arguments.affinity_key, distance=arguments.distance) for p in arguments.compare]
+    stems = [Path(p).stem for p in paths]
+    return dict(zip(stems if len(set(stems)) == len(stems) else paths, [affinity, *others], strict=True))
+
+
+def _curves(arguments: Namespace, without: Any, named: dict[str, Affinity], truth: Affinity) -> dict[str, Any]:
+    """Agreement of AFFINITY, which is `without`, and of the others, whose curves are defined.
+
+    Raises:
+        ValueError: no target has more sources than are relevant.
+    """
+    first, *others = named
+    how = {"diagonal": False, "subset": arguments.subset}
+    found = {first: without} | {name: evaluation.evaluate(named[name], truth, **how) for name in others}
+    for name, one in found.items():
+        if not np.isfinite(one.precision_at_k).any():
+            raise ValueError(
+                f"--curves needs a target with more than {one.relevant} sources beside its own; {name} has none; "
+                "leave --curves out."
+            )
+    return found
+
+
+def _curve_rows(curves: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """A row for each measure and k."""
+    rows = [
+        [name, k, float(precision), float(recall)]
+        for name, one in curves.items()
+        for k, (precision, recall) in enumerate(zip(one.precision_at_k, one.recall_at_k, strict=True), 1)
+    ]
+    return ["measure", "k", "precision", "recall"], rows
+
+
+def _compare(arguments: Namespace, named: dict[str, Affinity], truth: Affinity) -> Any:
+    """Compare AFFINITY and the files of --compare."""
+    how = {"relabelings": arguments.relabelings or 999, "key": arguments.seed, "subset": arguments.subset}
+    return evaluation.compare_agreements(named, truth, **how)
+
+
+def _comparison_rows(comparison: Any) -> tuple[list[str], list[list[Any]]]:
+    """A row per measure: mean, p values, and differences from each other measure with their adjusted p."""
+    frame = {name: np.asarray(getattr(comparison, name)) for name in ("means", "p", "adjusted", "partial", "partial_p")}
+    others = [f"{what} {name}" for name in comparison.names for what in ("minus", "p of minus")]
+    differences = np.stack([comparison.difference, comparison.difference_adjusted], axis=2).reshape(len(frame["p"]), -1)
+    each = np.stack(list(frame.values()), axis=1)
+    rows = [[name, *map(float, (*a, *b))] for name, a, b in zip(comparison.names, each, differences, strict=True)]
+    return ["measure", *frame, *others], rows
 
 
 def _write(arguments: Namespace, out: Path, whole: Any, without: Any, intervals: list[Any], title: str) -> None:

@@ -29,6 +29,7 @@ Examples:
 import json
 import math
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,19 @@ from jaxsim.io.files import counted
 
 def add_arguments(command: ArgumentParser) -> None:
     """Add the arguments of the command."""
-    text = "folder of pictures or of a dataset; for nyu also the .mat file"
-    command.add_argument("images", metavar="IMAGES", help=text)
     text = "safetensors file with one or more encoders, or rooms for the twenty shipped encoders; repeatable"
     command.add_argument("--encoder", metavar="FILE", action="append", required=True, help=text)
     text = "layer to extract; * matches any text; repeatable; default: the last layer of each encoder"
     command.add_argument("--layer", metavar="NAME", action="append", help=text)
+    command.add_argument("--pool", action="store_true", help="write means over positions")
+    add_pictures(command)
+    add_output(command, figures=False, tables=False)
+
+
+def add_pictures(command: ArgumentParser) -> None:
+    """Add pictures, and how they are read and shown to encoders."""
+    text = "folder of pictures or of a dataset; for nyu also the .mat file"
+    command.add_argument("images", metavar="IMAGES", help=text)
     text = "layout of IMAGES, such as voc; an unknown name lists all; default: detected"
     command.add_argument("--layout", "--dataset", metavar="NAME", help=text)
     text = "split of a dataset, such as val; default: the pictures for training"
@@ -58,10 +66,8 @@ def add_arguments(command: ArgumentParser) -> None:
     text = "preprocessing to use instead of the default; see above; repeatable"
     command.add_argument("--preprocessing", metavar="[ENCODER=]NAME", action="append", help=text)
     command.add_argument("--size", type=count, metavar="PIXELS", help="side of the pictures; default: see above")
-    command.add_argument("--pool", action="store_true", help="write means over positions")
     text = "pictures per batch; default: %(default)s"
     command.add_argument("--batch", type=count, default=32, metavar="N", help=text)
-    add_output(command, figures=False, tables=False)
 
 
 def run(arguments: Namespace) -> None:
@@ -69,8 +75,8 @@ def run(arguments: Namespace) -> None:
     with extras.needed("extracting features needs"):
         from jaxsim.vision import extraction
         from jaxsim.vision.extraction.storage import MARK, part_of
-    pictures = _pictures(arguments)
-    encoders, preprocessing = _encoders(arguments)
+    pictures = read_pictures(arguments)
+    encoders, preprocessing = read_preprocessed(arguments, arguments.encoder, "--encoder")
     note(arguments, f"{counted(len(pictures), 'picture')} ({pictures.layout}); {counted(len(encoders), 'encoder')}")
     try:
         out = extraction.extract(
@@ -101,7 +107,7 @@ def run(arguments: Namespace) -> None:
     note(arguments, f"wrote {out}")
 
 
-def _pictures(arguments: Namespace) -> Any:
+def read_pictures(arguments: Namespace) -> Any:
     """The dataset.
 
     Raises:
@@ -119,7 +125,7 @@ def _pictures(arguments: Namespace) -> Any:
     return found.readable() if arguments.skip_damaged else found
 
 
-def _encoders(arguments: Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_preprocessed(arguments: Namespace, paths: Sequence[str], flag: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The encoders of all files, and the preprocessing of those that do not use the default.
 
     Raises:
@@ -130,7 +136,7 @@ def _encoders(arguments: Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
     encoders: dict[str, Any] = {}
     chosen: dict[str, Any] = {}
     seen: set[str] = set()
-    for path, found in read_encoders(arguments.encoder, "--encoder").items():
+    for path, found in read_encoders(paths, flag).items():
         encoders |= found
         chosen |= _of_built_in_world(found, models.safetensors_metadata(path))
     for text in arguments.preprocessing or ():

@@ -1,8 +1,9 @@
 """Inputs of commands: features with image ids, matrices, records, measures by name."""
 
 import dataclasses
+import re
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from jaxsim.evaluation import load_truth
 from jaxsim.inputs import unfolded
 from jaxsim.io.feature_files import read_ids
 from jaxsim.io.files import counted, repeated
+from jaxsim.measures import Measure
 from jaxsim.results import Affinity
 from jaxsim.results.matrices import image_count
 
@@ -76,6 +78,20 @@ def read_sets(arguments: Namespace, paths: Sequence[str], against: Sequence[str]
     return *found, *others
 
 
+def read_targeted(arguments: Namespace, chosen: Mapping[str, Any]) -> tuple:
+    """FEATURES and --against for the chosen measures, as `read_sets`, with --target among the columns.
+
+    Raises:
+        ValueError: there is no such --target, or an option has no effect on these files.
+    """
+    maps = not any(isinstance(measure, Measure) for measure in chosen.values())
+    found = read_sets(arguments, arguments.features, arguments.against, maps)
+    targets = list(found[2] or found[0])
+    if arguments.target is not None and arguments.target not in targets:
+        raise ValueError(f"--target {arguments.target} is not a target; there are {', '.join(targets)}.")
+    return found
+
+
 def _listed(paths: str | Sequence[str]) -> list[str]:
     return [paths] if isinstance(paths, str) else list(paths)
 
@@ -109,10 +125,29 @@ def _read_set(
     return features, own if ids is None else _ids(ids)
 
 
-def _ids(path: str) -> tuple[str, ...]:
+def _ids(path: str, option: str = "--ids") -> tuple[str, ...]:
     if not Path(path).is_file():
-        raise FileNotFoundError(f"--ids {path} does not exist or is not a file.")
+        raise FileNotFoundError(f"{option} {path} does not exist or is not a file.")
     return read_ids(Path(path))
+
+
+def read_labels(arguments: Namespace) -> dict[str, tuple[str, ...]]:
+    """Labels of the images by --strata and --groups, those that are given.
+
+    Raises:
+        ValueError: images are matched by ids, which labels do not have, or a file holds more than labels.
+    """
+    given = {n: path for n in ("strata", "groups") if (path := getattr(arguments, n)) is not None}
+    if given and arguments.align:
+        raise ValueError(f"--{next(iter(given))} labels images in their order, which --align changes; use one of them.")
+    found = {name: _ids(path, f"--{name}") for name, path in given.items()}
+    for name, labels in found.items():
+        if Path(given[name]).suffix.lower() in (".csv", ".tsv") and any(re.search("[,;\t]", label) for label in labels):
+            raise ValueError(
+                f"--{name} {given[name]} is a table of several columns; give the labels alone, one a line, in the "
+                "order of the images."
+            )
+    return found
 
 
 def _each_map(features: dict[str, np.ndarray], ids: Any) -> tuple[dict[str, np.ndarray], Any]:

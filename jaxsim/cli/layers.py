@@ -6,7 +6,7 @@ classes.
 
 Writes to DIR:
   layers.csv           similarity of every layer with every task, its interval, how often the layer ranks first
-  recommendation.csv   the most similar layer for each task
+  recommendation.csv   the most similar layer for each task, and the layers that the pictures cannot tell from it
   layers.npz           the scores; jaxsim.load reads it
   layers.png           the scores as a heat map with intervals; ★ marks the recommended layers, and scores whose
                        interval holds zero are faded: no finding
@@ -18,6 +18,7 @@ Examples:
 
 import dataclasses
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from jaxsim.cli.output import note, report, save_figure, staged, table, write_ro
 
 FILES = ("layers.csv", "recommendation.csv", "layers.npz", "layers.png")
 HEADER = ("task", "group", "layer", "score", "low", "high", "first_share")
+BEST = (*HEADER, "not_told_from")
 
 
 def add_arguments(command: ArgumentParser) -> None:
@@ -51,21 +53,25 @@ def run(arguments: Namespace) -> None:
     with staged(arguments, FILES) as out:
         with extras.needed("branches need"):
             from jaxsim.studies.rooms.tasks import TASKS
-        name, images, found = _score(arguments, measure)
+        name, images, found = _score(arguments, measure, out.parent)
         groups = {task: TASKS[task].group if task in TASKS else "" for task in found.affinity.targets}
         rows = _rows(found, groups)
-        best = [row for row in rows if found.best.get(row[0]) == row[2]]
+        best = [[*row, " ".join(found.contenders[row[0]][1:])] for row in rows if found.best.get(row[0]) == row[2]]
         write_rows(out / "layers.csv", HEADER, rows)
-        write_rows(out / "recommendation.csv", HEADER, best)
+        write_rows(out / "recommendation.csv", BEST, best)
         found.affinity.save(out / "layers.npz")
         save_figure(arguments, _figure(name, found), out / "layers.png")
     if none := [task for task in found.affinity.targets if task not in found.best]:
         note(arguments, f"no layer is recommended for {', '.join(none)}, whose scores are undefined")
     layers, means = found.affinity.names, _group_means(found, groups)
     values = {"encoder": name, "measure": label, "images": images, "layers": layers}
-    values |= {"scores": found.affinity.to_json(), "recommended": found.best}
+    values |= {"scores": found.affinity.to_json(), "recommended": found.best, "contenders": found.contenders}
     values["groups"] = {group: dict(zip(layers, row, strict=True)) for group, *row in means}
-    lines = [f"{label}: layers of {name} with encoders of tasks, {images} pictures", "", table(HEADER, best)]
+    lines = [
+        f"{label}: layers of {name} with encoders of tasks, {images} pictures",
+        "",
+        table((*HEADER, "cannot tell from"), best),
+    ]
     if means:
         lines += ["", "mean by group of tasks:", table(["group", *layers], means)]
     report(arguments, "\n".join(lines), values, FILES)
@@ -75,7 +81,7 @@ def _figure(name: str, found: Any) -> Any:
     """The scores with their intervals, tasks across."""
     return plotting.affinity_heatmap(
         found.affinity,
-        interval=(found.low, found.high),
+        interval=found.resamples.interval(),
         stars=found.best,
         title=f"{np.max(np.asarray(found.affinity.images))} images",
         xlabel="encoder of a task",
@@ -83,7 +89,7 @@ def _figure(name: str, found: Any) -> Any:
     )
 
 
-def _score(arguments: Namespace, measure: Any) -> tuple[str, int, Any]:
+def _score(arguments: Namespace, measure: Any, scratch: Path) -> tuple[str, int, Any]:
     """The encoder's name, the number of pictures, and the scores of its layers."""
     from jaxsim.studies import branching
     from jaxsim.studies.branching import networks, similarity
@@ -102,7 +108,7 @@ def _score(arguments: Namespace, measure: Any) -> tuple[str, int, Any]:
     pictures = probe.pictures(folder.train)
     recipe = branching.recipe("layers", folder, probe, {name: encoder} | bank)
     note(arguments, f"{len(pictures)} pictures ({folder.layout}); layers of {name}, {len(bank)} encoders of tasks")
-    with branching.working(arguments.work, recipe) as work:
+    with branching.working(arguments.work, recipe, scratch=scratch) as work:
         coded = similarity.codes(bank, pictures, work)
         found = similarity.score_layers(encoder, coded, pictures, probe, work, name=name, wanted=layers)
     return name, len(pictures), found
@@ -110,7 +116,8 @@ def _score(arguments: Namespace, measure: Any) -> tuple[str, int, Any]:
 
 def _rows(found: Any, groups: dict[str, str]) -> list[list[Any]]:
     """A row per task and layer."""
-    parts = np.stack([found.scores, found.low, found.high, found.first_share], -1).astype(float)
+    low, high = found.resamples.interval()
+    parts = np.stack([found.scores, low, high, found.resamples.first_share()], -1).astype(float)
     names = found.affinity.names
     return [
         [task, groups[task], layer, *parts[i, t].tolist()]

@@ -3,10 +3,12 @@
 Tests whether each claim of RSA 2019 and DDS 2020 holds for other networks, tasks and pictures.
 
 Experiments:
-  rsa-matrix depth trees selection images            of RSA, on the existing encoders
-  small new-task stages sizes                        of RSA; they train networks: hours for all twenty tasks,
+  rsa-matrix depth labels trees display              of RSA, on the existing encoders
+  selection images
+  small large new-task stages sizes                  of RSA; they train networks: hours for all twenty tasks,
                                                      minutes with --quick; --work continues a stopped run
-  grid methods subsets layers                        of DDS, on the existing encoders
+  grid comparators methods subsets image-count layers of DDS, on the existing encoders
+  image-sets costs                                   of DDS; they train a network or measure transfer
 
 Writes to DIR:
   NAME.csv, NAME.png         table and figure of each experiment
@@ -16,6 +18,7 @@ Examples:
   jaxsim reproduce --quick --out reproduced
   jaxsim reproduce grid methods --out reproduced
   jaxsim reproduce stages sizes --work work --out reproduced
+  jaxsim reproduce large --large resnet50 --work work --out reproduced
 """
 
 import functools
@@ -36,6 +39,8 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--quick", action="store_true", help=text)
     text = "folder of `jaxsim rooms`; default: the shipped world"
     command.add_argument("--world", metavar="DIR", help=text)
+    text = "larger networks of `large`: a size to train, resnet50 too, or a folder of `jaxsim rooms`; default: wide"
+    command.add_argument("--large", default="wide", metavar="SIZE|DIR", help=text)
     text = "random seed of pictures, resampling and training; default: %(default)s"
     command.add_argument("--seed", type=seed, default=0, metavar="N", help=text)
     text = "keep pictures and trained networks here; a killed run continues from it"
@@ -52,7 +57,7 @@ def run(arguments: Namespace) -> None:
     wanted = chosen(arguments.experiments)
     names = [f"{name}.{ending}" for name in wanted for ending in ("csv", "png")] + ["summary.csv", "summary.md"]
     with staged(arguments, names) as out:
-        setting = _setting(arguments, {part for one in wanted.values() for part in one.parts})
+        setting = _setting(arguments, {part for one in wanted.values() for part in one.parts}, out.parent)
         outcomes = reproduce.run(setting, list(wanted), lambda name: note(arguments, f"experiment {name}"))
         for name, outcome in outcomes.items():
             write_rows(out / f"{name}.csv", outcome.header, outcome.rows)
@@ -68,7 +73,7 @@ def run(arguments: Namespace) -> None:
     report(arguments, heading + _text(outcomes), values | {"seed": arguments.seed}, names)
 
 
-def _setting(arguments: Namespace, parts: set[str]) -> Any:
+def _setting(arguments: Namespace, parts: set[str], scratch: Path) -> Any:
     """The shipped world, or that of --world.
 
     Raises:
@@ -78,7 +83,8 @@ def _setting(arguments: Namespace, parts: set[str]) -> Any:
     from jaxsim.studies import reproduce
     from jaxsim.studies.rooms import encoders, world
 
-    given: dict[str, Any] = {"parts": parts, "seed": arguments.seed, "work": arguments.work}
+    given: dict[str, Any] = {"parts": parts, "seed": arguments.seed, "work": arguments.work, "scratch": scratch}
+    given["large"] = arguments.large
     if arguments.world is not None:
         path = Path(arguments.world) / "encoders.safetensors"
         given |= {"encoders": encoders.load(path), "recipe": reproduce.recipe_of(path)}

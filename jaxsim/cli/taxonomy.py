@@ -9,29 +9,35 @@ Linkages (--linkage):
   authors    single linkage on the Euclidean distance of rows, as in the code of RSA
   transfer   average linkage on the Euclidean distance of rows, as in Taskonomy
 
+With --budget K, also the K sources that serve all targets best: every target is served by one source, itself
+if it is kept, or by several together where a pickle released with Taskonomy has such transfers.
+
 Writes to DIR:
   taxonomy.npz   the tree; jaxsim.load reads it
   taxonomy.txt   the tree in plain text, followed by its Newick format
   taxonomy.png   the dendrogram, with the support of each branch if --support is given
   heatmap.png    the affinity matrix; a square one in the order of the tree
+  sources.npz, sources.csv, sources.png  with --budget: the sources to keep, and the targets they serve
 
 Examples:
   jaxsim taxonomy results/affinity.npz --support results/resamples.npz --out tree
   jaxsim taxonomy features.npz --measure cka-linear --clusters 4 --out tree
   jaxsim taxonomy all_affinities.pkl --linkage transfer --out transfer_tree
+  jaxsim taxonomy all_affinities.pkl --linkage transfer --budget 4 --free random --out four_sources
 """
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from jaxsim import plotting, taxonomy
+from jaxsim import io, plotting, taxonomy
 from jaxsim.cli.affinity import score
 from jaxsim.cli.arguments import add_computing, add_measures, add_missing, add_output, add_reading, count, refuse
 from jaxsim.cli.inputs import describe_matrix, is_matrix, read_affinity, read_measure, read_resamples
-from jaxsim.cli.output import note, report, save_figure, staged
+from jaxsim.cli.output import note, report, save_figure, staged, write_rows
 from jaxsim.results import Affinity
 
 FILES = ("taxonomy.npz", "taxonomy.txt", "taxonomy.png", "heatmap.png")
+SOURCES = ("sources.npz", "sources.csv", "sources.png")
 
 
 def add_arguments(command: ArgumentParser) -> None:
@@ -46,6 +52,10 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--distance", action="store_true", help=text)
     command.add_argument("--symmetrize", action="store_true", help="use (S + S^T) / 2")
     command.add_argument("--clusters", type=count, metavar="K", help="also list K clusters")
+    text = "also choose the K sources that serve all targets best"
+    command.add_argument("--budget", type=count, metavar="K", help=text)
+    text = "a source that does not count against --budget, such as a random network; may be repeated"
+    command.add_argument("--free", metavar="NAME", action="append", help=text)
     add_missing(command)
     add_reading(command)
     add_computing(command)
@@ -54,7 +64,10 @@ def add_arguments(command: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Cluster features or a matrix, with support if resamples are given."""
-    with staged(arguments, FILES) as out:
+    if arguments.free and not arguments.budget:
+        raise ValueError("--free goes with --budget: it names sources that do not count against it.")
+    files = FILES + SOURCES * bool(arguments.budget)
+    with staged(arguments, files) as out:
         affinity = _affinity(arguments)
         linkage = taxonomy.LINKAGES[arguments.linkage]
         tree = taxonomy.tree(affinity, linkage=linkage, symmetrize=arguments.symmetrize)
@@ -70,8 +83,22 @@ def run(arguments: Namespace) -> None:
         save_figure(arguments, plotting.dendrogram(tree), out / "taxonomy.png")
         heatmap = plotting.affinity_heatmap(affinity, tree if affinity.square else None)
         save_figure(arguments, heatmap, out / "heatmap.png")
+        if arguments.budget:
+            lines += ["", _choose(arguments, affinity, out)]
     values = {"tree": tree.to_json(), "order": [tree.names[i] for i in tree.order], "newick": newick}
-    report(arguments, "\n".join([title, text, "", *lines]), values | {"clusters": clusters}, FILES)
+    report(arguments, "\n".join([title, text, "", *lines]), values | {"clusters": clusters}, files)
+
+
+def _choose(arguments: Namespace, affinity: Affinity, out: Path) -> str:
+    """Write the sources within the budget, and return their table."""
+    released = Path(arguments.input[0]).suffix in (".pkl", ".pickle") and is_matrix(arguments.input[0], arguments.key)
+    transfers = io.read_transfers(arguments.input[0]) if released else affinity
+    choice = taxonomy.choose_sources(transfers, arguments.budget, free=arguments.free or ())
+    choice.save(out / "sources.npz")
+    rows = zip(choice.targets, map(" + ".join, choice.used), choice.scores.tolist(), strict=True)
+    write_rows(out / "sources.csv", ("target", "from", "score"), list(rows))
+    save_figure(arguments, plotting.source_graph(choice), out / "sources.png")
+    return str(choice)
 
 
 def _affinity(arguments: Namespace) -> Affinity:

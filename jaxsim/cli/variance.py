@@ -1,0 +1,135 @@
+"""Study how errors of scores depend on the number of images: how many do I need?
+
+Scores are resampled with several numbers of images (--sizes), by several schemes (--scheme), all in one call.
+Each standard error is that of so many new images; a bias is the score to expect of so many images less that of
+all. Rank stability is the correlation to expect between the orders of the sources in two samples of so many
+images.
+
+Schemes (--scheme, repeatable; default: all):
+  half-samples        disjoint halves of m images, everything refitted
+  subsample           m images without replacement, everything refitted; corrected for images running out
+  bootstrap           m images drawn with replacement
+  bayesian-bootstrap  continuous random weights, as uneven as those of m images
+
+With --error E or --stability S, says how many images it takes, by the first scheme: the curve a / n + b / n^2
+through the sizes, for E^2 or (1 - S) / S of the pair or target that needs most. The answer says when the
+numbers do not follow that curve, and when it is more than you have.
+
+Writes to DIR, or with several measures to DIR/MEASURE:
+  variance.npz  all errors, biases and stabilities; jaxsim.load reads it
+  variance.csv  the same: a row for each scheme, size, number of resamples and pair
+  variance.png  the three against the number of images
+
+Examples:
+  jaxsim variance features.npz --measure cka-linear --out results
+  jaxsim variance features.npz --sizes 25,50,100,200 --error 0.02 --stability 0.9 --out results
+  jaxsim variance features.npz --measure rsa --measure cka-linear --groups classes.txt --out results
+"""
+
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Mapping
+from typing import Any
+
+from jaxsim import variance
+from jaxsim.cli.arguments import (
+    add_computing,
+    add_features,
+    add_labels,
+    add_measures,
+    add_output,
+    count,
+    positive,
+    refuse,
+    seed,
+    share,
+)
+from jaxsim.cli.inputs import read_labels, read_measures, read_targeted
+from jaxsim.cli.output import records, report, save_figure, staged, subfolders, write_rows
+from jaxsim.results import VarianceStudy
+
+FILES = ("variance.npz", "variance.csv", "variance.png")
+
+
+def add_arguments(command: ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    add_features(command)
+    add_measures(command, "rsa")
+    text = "numbers of images, or of --groups, ascending; default: 1/16, 1/8, 1/4 and 1/2 of all"
+    command.add_argument("--sizes", type=_sizes, metavar="LIST", help=text)
+    text = "name of a scheme; repeatable; default: all four"
+    command.add_argument("--scheme", metavar="NAME", action="append", help=text)
+    text = "resamples of each size and scheme, an even number; default: %(default)s"
+    command.add_argument("--resamples", type=count, default=200, metavar="B", help=text)
+    command.add_argument("--error", type=positive, metavar="E", help="standard error wanted, such as 0.02")
+    command.add_argument("--stability", type=share, metavar="S", help="rank stability wanted, such as 0.9")
+    command.add_argument("--target", metavar="NAME", help="answer for this target alone; default: the worst of all")
+    add_labels(command)
+    command.add_argument("--seed", type=seed, default=0, metavar="N", help="random seed; default: %(default)s")
+    add_computing(command, memory=False)
+    add_output(command)
+
+
+def run(arguments: Namespace) -> None:
+    """Study each measure."""
+    if arguments.error is None and arguments.stability is None:
+        refuse(arguments, "without --error or --stability", "target")
+    chosen = read_measures(arguments, maps=True)
+    folders = subfolders(chosen)
+    names = [folder + name for folder in folders.values() for name in FILES]
+    texts, values = [], []
+    with staged(arguments, names) as out:
+        for label, found in _studies(arguments, chosen).items():
+            folder = out / folders[label]
+            folder.mkdir(exist_ok=True)
+            answers = _answers(arguments, found)
+            found.save(folder / FILES[0])
+            table = found.rows()
+            write_rows(folder / FILES[1], *table)
+            figure = found.plot(error=arguments.error, stability=arguments.stability)
+            save_figure(arguments, figure, folder / FILES[2])
+            texts.append("\n".join([str(found), *map(str, answers.values())]))
+            said = {name: answer._asdict() for name, answer in answers.items()}
+            values.append({"measure": label, "pairs": records(*table), "answers": said})
+    report(arguments, "\n\n".join(texts), {"seed": arguments.seed, "studies": values}, names)
+
+
+def _studies(arguments: Namespace, chosen: Mapping[str, Any]) -> dict[str, VarianceStudy]:
+    """A study of each measure.
+
+    Raises:
+        ValueError: there is no such --target.
+    """
+    features, ids, others, other_ids = read_targeted(arguments, chosen)
+    labels: dict[str, Any] = {**read_labels(arguments), **({"schemes": arguments.scheme} if arguments.scheme else {})}
+    found = variance.variance_study(
+        features,
+        list(chosen.values()),
+        sizes=arguments.sizes,
+        n_resamples=arguments.resamples,
+        key=arguments.seed,
+        against=others,
+        **labels,
+        ids=ids,
+        against_ids=other_ids,
+        align=arguments.align,
+        channels=arguments.channels,
+    )
+    return dict(zip(chosen, found, strict=True))
+
+
+def _answers(arguments: Namespace, found: VarianceStudy) -> dict[str, Any]:
+    """Numbers of images for what is wanted."""
+    answers = {}
+    if arguments.error is not None:
+        answers["error"] = found.images_for(arguments.error, target=arguments.target)
+    if arguments.stability is not None:
+        answers["stability"] = found.images_for_stability(arguments.stability, arguments.target)
+    return answers
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between them."""
+    parts = [part.strip() for part in text.split(",")]
+    if odd := [part for part in parts if not part.isdecimal()]:
+        raise ArgumentTypeError(f"{odd[0]!r} is not a whole number; give numbers of images such as 25,50,100")
+    return tuple(map(int, parts))
