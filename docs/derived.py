@@ -133,9 +133,12 @@ def coverage_of_schemes() -> str:
     return _coverage()[1]
 
 
-def tests_table() -> str:
-    """Error rates of the tests of many hypotheses, from the results of `benchmarks.coverage`."""
-    return _coverage()[2]
+def levels() -> str:
+    """Realized levels of every other procedure, from the results of `benchmarks.coverage --study`."""
+    from benchmarks import coverage_studies
+
+    made = [name for name in coverage_studies.studies() if (coverage_studies.RESULTS / f"{name}.json").exists()]
+    return "\n\n".join(coverage_studies.render(name) for name in made)
 
 
 def _coverage():

@@ -27,6 +27,11 @@ def x64():
         yield
 
 
+def pytest_configure(config):
+    """Most tests resample few images; `test_assumptions` asks for the warnings of that."""
+    config.addinivalue_line("filterwarnings", "ignore::jaxsim.results.DoubtfulInference")
+
+
 MOST_MAPPINGS = 12_000
 """Memory mappings of a process, of the 65,530 that Linux allows; a compiled program takes about four, and half a MB."""
 

@@ -1,6 +1,7 @@
 """The manual covers what there is and says what is true; `sphinx-build -W`, which runs its code, is part of CI."""
 
 import ast
+import builtins
 import inspect
 import re
 import shlex
@@ -115,6 +116,34 @@ def test_python_parses(path):
         ast.parse(code)
 
 
+def undefined_in(text):
+    """Names that the cells of a page read and none before has set."""
+    known, lost = {*dir(builtins)}, []
+    for code in re.findall(r"```\{code-cell\}\n(.*?)```", text, re.S):
+        nodes = [*ast.walk(ast.parse(code))]
+        known |= {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        known |= {n.arg for n in nodes if isinstance(n, ast.arg)}
+        known |= {n.name for n in nodes if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
+        imports = [a for n in nodes if isinstance(n, (ast.Import, ast.ImportFrom)) for a in n.names]
+        known |= {a.asname or a.name.split(".")[0] for a in imports}
+        lost += [n.id for n in nodes if isinstance(n, ast.Name) and n.id not in known]
+    return lost
+
+
+@pages
+def test_cells_set_the_names_that_they_read(path):
+    assert not undefined_in(path.read_text())
+
+
+def test_a_name_that_no_cell_sets_is_seen():
+    assert undefined_in("```{code-cell}\na = 1\n```\n```{code-cell}\nprint(a, B)\n```") == ["B"]
+
+
+@pages
+def test_figures_are_made_by_what_shows_them(path):
+    assert "matplotlib.figure" not in path.read_text()  # a notebook prints such a figure as text
+
+
 ROOT = DOCS.parent
 TEXTS = [
     *PAGES,
@@ -203,7 +232,8 @@ def test_recipe_for_a_torch_network_runs(tmp_path, monkeypatch):
     network = torch.nn.Sequential()
     network.layer3 = torch.nn.Conv2d(3, 4, 3, stride=16)
     monkeypatch.chdir(tmp_path)
-    (recipe,) = re.findall(r"```python\n(.*?)```", (DOCS / "how_to.md").read_text(), re.S)
+    recipes = re.findall(r"```python\n(.*?)```", (DOCS / "how_to.md").read_text(), re.S)
+    (recipe,) = (one for one in recipes if "import jax, torch" in one)
     exec(recipe, {"network": network})
     features, ids = js.read_features(tmp_path / "features")
     assert features["resnet"].shape == (3, 14, 14, 4)

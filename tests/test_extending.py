@@ -49,6 +49,8 @@ class PoissonBootstrap:
 
     @staticmethod
     def draw(key, b, layout):
+        import jax
+
         return jax.random.poisson(jax.random.fold_in(key, b), 1.0, layout.code.shape).astype(float)
 
     def plan(self, images, min_images, n_resamples):

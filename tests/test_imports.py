@@ -17,11 +17,17 @@ PROMISED = [
     "compare_maps",
     "noise_ceiling",
     "resample",
+    "resample_scores",
+    "recommend_scheme",
+    "calibrate",
+    "variance_study",
     "evaluate",
+    "compare_agreements",
     "load",
     "dds",
     "Measure",
     "Affinity",
+    "ImageScores",
     "Maps",
     "Resamples",
     "RSA",
@@ -90,21 +96,32 @@ LAYERS = {
         ["plotting", "demo"],
         ["taxonomy"],
         ["evaluation"],
+        ["calibration", "variance"],
         ["resampling"],
         ["engine"],
         ["inputs"],
         ["foreign_arrays"],
         ["results"],
-        ["schemes"],
+        ["advice"],
+        ["assumptions", "schemes"],
+        ["layouts"],
         ["io", "statistics"],
         ["measures", "extras"],
         ["casts"],
         ["compare", "centering", "pairwise", "transforms", "ranks", "linalg", "protocols"],
     ],
-    "vision": [["extraction"], ["datasets", "training"], ["models"]],
-    "studies": [["reproduce"], ["branching"], ["rooms"]],
+    "vision": [
+        ["attribution", "modules"],
+        ["torch_modules", "flax_modules"],
+        ["layer_outputs"],
+        ["extraction"],
+        ["datasets", "training"],
+        ["models"],
+    ],
+    "studies": [["leaderboard"], ["reproduce"], ["branching"], ["rooms"]],
 }
 ALGEBRA = LAYERS["core"][-1]
+PROGRAMS = {*ALGEBRA, "engine", "resampling", "calibration", "variance", "statistics", "measures"}
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 
 
@@ -192,7 +209,8 @@ def test_the_algebra_knows_jax_alone():
 
 
 def test_importing_is_light():
-    modules = "jaxsim, jaxsim.taxonomy, jaxsim.evaluation, jaxsim.io, jaxsim.plotting, jaxsim.cli"
+    modules = "jaxsim, jaxsim.taxonomy, jaxsim.evaluation, jaxsim.io, jaxsim.plotting, jaxsim.cli, "
+    modules += "jaxsim.vision.modules"
     code = f"import sys, {modules}; print(*sorted({{m.split('.')[0] for m in sys.modules}} & set({HEAVY!r})))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.split() == []
@@ -260,11 +278,7 @@ def loose_contractions(tree):
 
 @pytest.mark.parametrize(
     "path",
-    [
-        p
-        for p in FILES
-        if place_of(p)[0] == "core" and part_of(p) in {*ALGEBRA, "engine", "resampling", "statistics", "measures"}
-    ],
+    [p for p in FILES if place_of(p)[0] == "core" and part_of(p) in PROGRAMS],
     ids=lambda p: str(p.relative_to(PACKAGE)),
 )
 def test_every_contraction_states_its_precision(path):
