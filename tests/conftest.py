@@ -17,6 +17,7 @@ if LEVEL not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = " ".join(flags).strip()
 
 import jax
+import numpy as np
 import pytest
 
 
@@ -30,6 +31,14 @@ def x64():
 def pytest_configure(config):
     """Most tests resample few images; `test_assumptions` asks for the warnings of that."""
     config.addinivalue_line("filterwarnings", "ignore::jaxsim.results.DoubtfulInference")
+
+
+def pytest_runtest_setup(item):
+    """Start the generators of a module anew, so that a test draws the same whatever ran before it in its process."""
+    for value in vars(getattr(item, "module", None) or item).values():
+        if isinstance(value, np.random.Generator):
+            bits = value.bit_generator
+            bits.state = type(bits)(bits.seed_seq).state
 
 
 MOST_MAPPINGS = 12_000
