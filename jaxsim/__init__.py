@@ -31,13 +31,15 @@ network_2      0.023     -0.005      1.000
 
 from importlib import metadata as _metadata
 
-from jaxsim import compare, demo, measures, pairwise, plotting, schemes, statistics, taxonomy, transforms
+from jaxsim import compare, demo, measures, pairwise, plotting, schemes, statistics, subspaces, taxonomy, transforms
 from jaxsim.advice import recommend_scheme
 from jaxsim.calibration import calibrate
 from jaxsim.engine import affinity, compare_maps, maps, noise_ceiling
 from jaxsim.evaluation import agreement_intervals, compare_agreements, evaluate, load_truth
 from jaxsim.io import read_features
 from jaxsim.measures import (
+    CCA,
+    CCA_SQUARED,
     CKA_LINEAR,
     CKA_LINEAR_BIASED,
     CKA_RBF,
@@ -49,6 +51,7 @@ from jaxsim.measures import (
     RSA,
     RSA_UNCENTERED,
     RV,
+    SVCCA,
     Measure,
     dds,
 )
@@ -74,6 +77,8 @@ except _metadata.PackageNotFoundError:
     __version__ = "unknown"
 
 __all__ = [
+    "CCA",
+    "CCA_SQUARED",
     "CKA_LINEAR",
     "CKA_LINEAR_BIASED",
     "CKA_RBF",
@@ -85,6 +90,7 @@ __all__ = [
     "RSA",
     "RSA_UNCENTERED",
     "RV",
+    "SVCCA",
     "Affinity",
     "BayesianBootstrap",
     "Bootstrap",
@@ -124,6 +130,7 @@ __all__ = [
     "resample_scores",
     "schemes",
     "statistics",
+    "subspaces",
     "taxonomy",
     "transforms",
     "variance_study",

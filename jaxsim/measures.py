@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxsim import casts
 from jaxsim import compare as _g
 from jaxsim import pairwise as _f
+from jaxsim import subspaces as _s
 from jaxsim import transforms as _t
 from jaxsim.protocols import Comparator, Pairwise, Transform, holds_arrays, product_and_finish
 
@@ -120,6 +121,9 @@ DDS_COSINE = Measure(_t.zscore, _f.cosine, _g.u_centered_cosine, "Dwivedi et al.
 RV = Measure(_t.center, _f.linear, _g.centered_cosine, "Robert and Escoufier 1976")
 DISTANCE_CORRELATION = Measure(_t.identity, _f.euclidean, _g.root_centered_cosine, "Szekely, Rizzo and Bakirov 2007")
 DISTANCE_CORRELATION_UNBIASED = Measure(_t.identity, _f.euclidean, _g.u_centered_cosine, "Szekely and Rizzo 2013")
+CCA = Measure(_t.zscore, _s.principal_coordinates, _s.canonical_correlation, "Hotelling 1936; Raghu et al. 2017")
+CCA_SQUARED = Measure(_t.zscore, _s.principal_coordinates, _s.squared_canonical_correlation, "Kornblith et al. 2019")
+SVCCA = Measure(_t.center, _s.principal_coordinates, _s.leading_canonical_correlation, "Raghu et al. 2017")
 
 
 def _named(*modules: Mapping[str, Any], of: type | None = None) -> MappingProxyType[str, Any]:
@@ -139,6 +143,7 @@ NAMED = _named(globals(), of=Measure)
 """Every measure above by its name in lower case with hyphens."""
 PARTS = MappingProxyType({"transform": _named(vars(_t)), "pairwise": _named(vars(_f)), "compare": _named(vars(_g))})
 """Every part by its kind and its name."""
+_OF_SUBSPACES = _named(vars(_s))
 ALIASES = MappingProxyType({"cka": "cka-linear"})
 """Shorter names."""
 TITLES = MappingProxyType(
@@ -154,14 +159,17 @@ TITLES = MappingProxyType(
         "rv": "RV coefficient",
         "distance-correlation": "distance correlation",
         "distance-correlation-unbiased": "distance correlation, unbiased",
+        "cca": "CCA",
+        "cca-squared": "CCA, squared",
+        "svcca": "SVCCA",
     }
 )
 """Names in figures."""
 
 
 def name_of(part: Any) -> str:
-    """A part's name in PARTS, or the qualified name of your own function."""
-    for values in PARTS.values():
+    """A part's name in PARTS or in `jaxsim.subspaces`, or the qualified name of your own function."""
+    for values in (*PARTS.values(), _OF_SUBSPACES):
         name = next((n for n, value in values.items() if _same(value, part)), None)
         if name is not None:
             return name

@@ -109,6 +109,8 @@ class PairwiseCapabilities(NamedTuple):
         ignores_number: whether adding one number to all features leaves the map as it is.
         keeps_scale: whether features times a positive number give the map times a positive number.
         inner_product: whether the map is X X', so that comparators may work from X'Y instead.
+        coordinates: whether it makes coordinates `(n, min(n, d))` of the images in place of a map, for comparators that
+            take these.
         why_undefined: `(n, d) -> str`, words on why these features, in NumPy and finite, have no map, as "its features
             are all zero in 3 of 40 images"; empty if they have one.
     """
@@ -122,6 +124,7 @@ class PairwiseCapabilities(NamedTuple):
     ignores_number: bool = False
     keeps_scale: bool = False
     inner_product: bool = False
+    coordinates: bool = False
     why_undefined: Callable | None = None
 
 
@@ -131,6 +134,10 @@ class ComparatorCapabilities(NamedTuple):
     Attributes:
         embed: `(n, n) -> (k,)`, such that the score is an inner product of embedded maps.
         finish: the score from that inner product; the product itself by default.
+        scores: `(x, y) -> (S, T)`, scores of embedded maps that are no inner product, `y` None for those of `x`.
+        coordinates: whether it compares coordinates `(n, m)` of the images in place of maps; the last axis may then be
+            padded with zeros, and `embed` keeps both axes.
+        dimensions: `(n, m) -> ()`, number of dimensions of coordinates.
         min_images: fewest images it can compare.
         reads_diagonal: whether it reads the diagonal of a map, which condensed maps lack.
         invariance: what may be done to a map without changing the score: `NOTHING`, `SCALE`, `CONSTANT` or `MARGINS`.
@@ -157,6 +164,9 @@ class ComparatorCapabilities(NamedTuple):
 
     embed: Callable | None = None
     finish: Callable = _unchanged
+    scores: Callable | None = None
+    coordinates: bool = False
+    dimensions: Callable | None = None
     min_images: int = 2
     reads_diagonal: bool = False
     invariance: int = NOTHING

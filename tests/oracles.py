@@ -270,6 +270,33 @@ def dds(transform, pairwise):
     return Measure(transform, pairwise, u_centered_cosine)
 
 
+def basis(x, fraction=1.0):
+    """Orthonormal columns of the leading principal directions; rank as of numbers with the digits of float32."""
+    u, s, _ = np.linalg.svd(x - x.mean(0), full_matrices=False)
+    held = np.cumsum(s**2) / (s**2).sum()
+    rank = int((s > max(x.shape) * np.finfo(np.float32).eps * s[0]).sum())
+    return u[:, : rank if fraction == 1 else int((held < fraction).sum()) + 1]
+
+
+def leading_basis(x):
+    return basis(x, 0.99)
+
+
+def canonical_correlations(a, b):
+    """Cosines of the principal angles of two bases."""
+    return np.linalg.svd(a.T @ b, compute_uv=False)
+
+
+def mean_correlation(a, b, w=None):
+    return canonical_correlations(a, b).mean()
+
+
+def mean_squared_correlation(a, b, w=None):
+    return (canonical_correlations(a, b) ** 2).mean()
+
+
+CCA, CCA_SQUARED = Measure(identity, basis, mean_correlation), Measure(identity, basis, mean_squared_correlation)
+SVCCA = Measure(identity, leading_basis, mean_correlation)
 RSA = Measure(center, pearson_distance, spearman)
 RSA_UNCENTERED = Measure(identity, pearson_distance, spearman)
 CKA_LINEAR, CKA_RBF = dds(identity, linear), dds(identity, rbf)

@@ -29,6 +29,9 @@ ORACLES = {
     "rv": o.RV,
     "distance-correlation": o.DISTANCE_CORRELATION,
     "distance-correlation-unbiased": o.DISTANCE_CORRELATION_UNBIASED,
+    "cca": o.CCA,
+    "cca-squared": o.CCA_SQUARED,
+    "svcca": o.SVCCA,
 }
 CELLS = list(itertools.product(o.TRANSFORMS, o.PAIRWISE))
 

@@ -131,11 +131,21 @@ def _permuted(measure: Measure, x, y, sides: Sides) -> Callable:
     """
     own: Any = declared(measure.compare, ComparatorCapabilities)  # the verb refuses comparators without `permuted`
     mirrored, y = y is None, x if y is None else y
+    apart = sides.rows[:, None] - sides.columns[None, :]
+
+    def mirror(scores):
+        if not mirrored:
+            return scores
+        other = (apart > 0) | ((apart == 0) & jnp.tri(apart.shape[0], k=-1, dtype=bool))
+        return jnp.where(other, jnp.swapaxes(scores, 1, 2), scores)
+
+    if own.scores is not None:
+        return lambda orders: mirror(lax.map(lambda order: own.scores(x, y[:, own.permuted(order)]), orders))
     pairs = x.shape[1]
     block = min(BLOCK, pairs)
     short = -pairs % block
     x, y = (jnp.pad(z.T, ((0, short), (0, 0))) for z in (x, y))
-    blocks, apart = x.reshape(-1, block, x.shape[1]), sides.rows[:, None] - sides.columns[None, :]
+    blocks = x.reshape(-1, block, x.shape[1])
 
     def some(orders):
         places = jnp.pad(jax.vmap(own.permuted)(orders), ((0, 0), (0, short)), constant_values=pairs)
@@ -147,11 +157,7 @@ def _permuted(measure: Measure, x, y, sides: Sides) -> Callable:
 
         start = jnp.zeros((x.shape[1], orders.shape[0] * y.shape[1]), x.dtype)
         total = lax.scan(add, start, (blocks, places.T.reshape(-1, block, orders.shape[0])))[0]
-        scores = own.finish(jnp.moveaxis(total.reshape(x.shape[1], orders.shape[0], -1), 1, 0))
-        if not mirrored:
-            return scores
-        other = (apart > 0) | ((apart == 0) & jnp.tri(apart.shape[0], k=-1, dtype=bool))
-        return jnp.where(other, jnp.swapaxes(scores, 1, 2), scores)
+        return mirror(own.finish(jnp.moveaxis(total.reshape(x.shape[1], orders.shape[0], -1), 1, 0)))
 
     def scored(orders):
         scores = lax.map(some, orders.reshape(-1, TOGETHER, orders.shape[1]))

@@ -10,7 +10,7 @@ import numpy as np
 from jaxsim import inputs, schemes, statistics
 from jaxsim.calibration.program import TOGETHER, Sides, calibrated_call
 from jaxsim.engine.checks import min_images, undefined_networks
-from jaxsim.engine.memory import GIB, budget_of, map_bytes, require, require_maps
+from jaxsim.engine.memory import GIB, budget_of, map_bytes, require, require_maps, widest
 from jaxsim.engine.padding import both_buckets, by_freedom
 from jaxsim.io.files import few, nearest, warn
 from jaxsim.measures import Measure
@@ -257,8 +257,9 @@ def _at_once(measures, x, y, kept, memory) -> int:
     """
     rows, columns = len(x.names), len((y or x).names)
     maps, size = rows + (0 if y is None else columns), x.dtype.itemsize
-    each = map_bytes(measures, x.images, size)
-    require_maps(2 * maps, each, x.images, size)
+    width = widest(measures, x, y)
+    each = map_bytes(measures, x.images, size, width)
+    require_maps(2 * maps, each, x.images, size, width)
     budget, held = budget_of(memory), 2 * maps * each + rows * columns * size * 2 * kept
     at_once = MOST_AT_ONCE
     while at_once > TOGETHER and held + 6 * at_once * rows * columns * size > budget:

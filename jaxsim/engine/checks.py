@@ -13,6 +13,7 @@ import numpy as np
 from jaxsim.casts import Freedom
 from jaxsim.engine import feature_space, reasons
 from jaxsim.engine.memory import refuse_many_pairs
+from jaxsim.engine.program import DIMENSIONS
 from jaxsim.inputs import Networks, traced
 from jaxsim.io.files import warn
 from jaxsim.measures import PARTS, Measure, by_name, name_of, of_maps, part_by_name
@@ -139,6 +140,7 @@ def undefined_networks(
                 warn(f"{text}: its linear scores lose digits.", RuntimeWarning)
         if nets.careful:
             warn_of_lost_digits(f"its {measure} scores", measure.freedom, nets, found)
+    _warn_of_full_subspaces(measure, x, y, bad_x, bad_y)
     if values is not None and np.isnan(values).any():
         bad_y = bad_x if y is None else bad_y
         pairs = np.argwhere(np.isnan(values) & (bad_x < 0)[:, None] & (bad_y < 0))
@@ -146,6 +148,22 @@ def undefined_networks(
         if len(pairs):
             warn(reasons.of_pairs(measure, x.names, (y or x).names, pairs), UndefinedScores)
     return found
+
+
+def _warn_of_full_subspaces(measure, x, y, bad_x, bad_y):
+    """Warn of pairs whose subspaces must meet, n images less their mean having no more than n - 1 dimensions."""
+    size_x, size_y = (np.where(bad <= DIMENSIONS, DIMENSIONS - bad, 0) for bad in (bad_x, bad_x if y is None else bad_y))
+    shared = np.minimum(size_x[:, None] + size_y - (x.images - 1), np.minimum(size_x[:, None], size_y))
+    pairs = np.argwhere(np.triu(shared > 0, 1) if y is None else shared > 0)
+    if len(pairs):
+        i, j = max(pairs.tolist(), key=lambda pair: shared[*pair])
+        a, b = x.names[i], (y or x).names[j]
+        warn(
+            f"{shared[i, j]} of {min(size_x[i], size_y[j])} canonical correlations of {a!r} and {b!r} are 1 by "
+            f"construction, as {x.images} images span {x.images - 1} dimensions and these networks {size_x[i]} and "
+            f"{size_y[j]}, and so for {len(pairs)} pairs by {measure}: take more images, or fewer dimensions.",
+            RuntimeWarning,
+        )
 
 
 def warn_of_lost_digits(what: str, free: Freedom, nets: Networks, but: Container[str] = ()) -> None:
@@ -183,12 +201,25 @@ def check(measures: Sequence[Measure], nets: Networks) -> None:
             raise ValueError(f"{m} reads the diagonal, which condensed maps lack; give full (n, n) maps.")
         if nets.images < min_images(m):
             raise ValueError(f"{m} needs at least {min_images(m)} images; there are {nets.images}.")
-        if not feature_space.applies(m):
+        _refuse_mixed(m)
+        if not feature_space.applies(m) and not declared(m.compare, ComparatorCapabilities).coordinates:
             refuse_many_pairs(m, nets.images)
         shapes = {s: n for n, s in reversed([*zip(nets.names, nets.shapes, strict=True)])}
         for shape, name in itertools.islice(shapes.items(), CHECKED if _takes_any_width(m) else None):
             _check_parts(m, shape, name)
     _warn_of_channels(measures, nets)
+
+
+def _refuse_mixed(measure):
+    """Refuse coordinates for a comparator of maps, and maps for one of coordinates."""
+    made, taken = (
+        declared(part, kind).coordinates
+        for part, kind in ((measure.pairwise, PairwiseCapabilities), (measure.compare, ComparatorCapabilities))
+    )
+    if made != taken:
+        kinds = ("maps (n, n)", "coordinates (n, m)")
+        pairwise, compare = (name_of(part) for part in (measure.pairwise, measure.compare))
+        raise ValueError(f"{compare} compares {kinds[taken]}, and {pairwise} makes {kinds[made]}; see jaxsim.subspaces.")
 
 
 def _takes_any_width(measure):
@@ -211,9 +242,14 @@ def _check_parts(measure, shape, name):
     """Follow shapes through transform, map and comparator, naming the part that does not fit."""
     n = shape[0]
     x = jax.ShapeDtypeStruct(shape, jnp.float32)
+    coordinates = declared(measure.pairwise, PairwiseCapabilities).coordinates
+
+    def fits_pairwise(s):
+        return (len(s) == 2 and s[0] == n) if coordinates else s == (n, n)
+
     steps = [
         ("transform", measure.transform, 1, lambda s: len(s) == 2 and s[0] == n, f"({n}, d)"),
-        ("pairwise", measure.pairwise, 1, lambda s: s == (n, n), f"({n}, {n})"),
+        ("pairwise", measure.pairwise, 1, fits_pairwise, f"({n}, {n})"),
         ("compare", measure.compare, 2, lambda s: s == (), "()"),
     ]
     for role, part, arguments, fits, wanted in steps:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxsim.inputs import Networks
 from jaxsim.measures import Measure
 from jaxsim.protocols import ComparatorCapabilities, declared
 
@@ -45,16 +46,27 @@ def budget_of(memory: Any) -> float:
     return (0.5 if jax.default_backend() == "cpu" else 0.6) * limit
 
 
-def map_bytes(measures: tuple[Measure, ...], images: int, itemsize: int) -> int:
-    """Bytes of one network's embedded maps."""
-    comparators = [declared(m.compare, ComparatorCapabilities) for m in measures]
-    whole = [own.embed is None or own.reads_diagonal for own in comparators]
-    return sum((images**2 if w else images * (images - 1) // 2) * itemsize for w in whole)
+def map_bytes(measures: tuple[Measure, ...], images: int, itemsize: int, width: int | None = None) -> int:
+    """Bytes of one network's embedded maps, or coordinates of at most `width` columns."""
+
+    def entries(own):
+        if own.coordinates:
+            return images * min(images, width or images)
+        return images**2 if own.embed is None or own.reads_diagonal else images * (images - 1) // 2
+
+    return sum(entries(declared(m.compare, ComparatorCapabilities)) * itemsize for m in measures)
 
 
-def working_bytes(images: int, itemsize: int) -> int:
-    """Bytes of the arrays that the map of one network passes through."""
-    return 6 * images**2 * itemsize
+def working_bytes(images: int, itemsize: int, width: int | None = None) -> int:
+    """Bytes of the arrays that the map of one network passes through, or coordinates of at most `width` columns."""
+    return 6 * images * min(images, width or images) * itemsize
+
+
+def widest(measures: tuple[Measure, ...], *groups: Networks | None) -> int | None:
+    """Most features of a network, where all measures take coordinates; None where some takes maps `(n, n)`."""
+    if not all(declared(m.compare, ComparatorCapabilities).coordinates for m in measures):
+        return None
+    return max(math.prod(shape[1:]) for nets in groups if nets for shape in nets.shapes)
 
 
 def require(need: float, what: str) -> None:
@@ -68,7 +80,7 @@ def require(need: float, what: str) -> None:
         raise ValueError(f"{what} need {need / GIB:.3g} GiB of memory, and {limit / GIB:.3g} GiB are free.")
 
 
-def require_maps(networks: int, each: int, images: int, itemsize: int) -> None:
+def require_maps(networks: int, each: int, images: int, itemsize: int, width: int | None = None) -> None:
     """Refuse maps that do not fit in memory together.
 
     Args:
@@ -76,11 +88,12 @@ def require_maps(networks: int, each: int, images: int, itemsize: int) -> None:
         each: bytes that are held for one of them.
         images: number n of images.
         itemsize: bytes of a number.
+        width: most columns, where they are coordinates.
 
     Raises:
         ValueError: naming the memory that they need and that there is.
     """
-    need = networks * each + working_bytes(images, itemsize)
+    need = networks * each + working_bytes(images, itemsize, width)
     require(need, f"maps of {networks} networks and {images} images, held together,")
 
 
@@ -99,14 +112,21 @@ def refuse_many_pairs(measure: Measure, images: int) -> None:
         )
 
 
-def block_size(measures: tuple[Measure, ...], count: int, images: int, dtype: np.dtype, memory: float | None) -> int:
+def block_size(
+    measures: tuple[Measure, ...],
+    count: int,
+    images: int,
+    dtype: np.dtype,
+    memory: float | None,
+    width: int | None = None,
+) -> int:
     """Number of networks, of `count`, that fit in a block where two blocks are held at once.
 
     Raises:
         ValueError: not even two networks fit.
     """
     budget = budget_of(memory)
-    each, working = map_bytes(measures, images, dtype.itemsize), working_bytes(images, dtype.itemsize)
+    each, working = map_bytes(measures, *(own := (images, dtype.itemsize, width))), working_bytes(*own)
     if count * each + working <= budget:
         return count
     fit = int((budget - working) // (2 * each))

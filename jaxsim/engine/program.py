@@ -23,6 +23,8 @@ from jaxsim.protocols import (
     product_and_finish,
 )
 
+DIMENSIONS = -3
+"""Stands in `Embedded.undefined` for a subspace of no dimension."""
 WORKING_BYTES = 2e9
 """Bytes for networks worked on at once on an accelerator."""
 
@@ -32,8 +34,9 @@ class Embedded(NamedTuple):
 
     Attributes:
         z: one entry a measure, the embedded maps `(T, k)`, or the maps `(T, n, n)` where there is no embedding.
-        undefined: one entry a measure, `(T,)`: -1 for a network that has scores; else the number of its images whose
-            features are not finite or that have no distances, 0 if the fault lies in the map as a whole.
+        undefined: one entry a measure, `(T,)`: -1 for a network that has scores, or `DIMENSIONS` less those of its
+            subspace; else the number of its images whose features are not finite or that have no distances, 0 if the
+            fault lies in the map as a whole.
     """
 
     z: list[Any]
@@ -84,21 +87,31 @@ def read_maps(measures: Sequence[Measure], parts: Sequence[Bucket], read: Callab
         shared = _Shared(*x_where)
         maps = [shared.map(m) for m in measures]
         found = [read(m, k) for m, k in zip(measures, maps, strict=True)]
-        return Embedded(found, [_without_distances(k, f) for k, f in zip(maps, found, strict=True)])
+        return Embedded(found, [_without_distances(*each) for each in zip(measures, maps, found, strict=True)])
 
     if not measures:
         return Embedded([], [])
     stacks = [lax.map(one, (b.stack(), b.where), batch_size=_at_once(b)) for b in parts]
-    made = jax.tree.map(lambda *s: jnp.concatenate(s), *stacks)
+    made = jax.tree.map(_joined, *stacks)
     return made._replace(undefined=_blame_features(parts, made.undefined))
 
 
-def _without_distances(m, found):
-    """Images without distances to most others, if anything read from the map is NaN; else -1."""
+def _joined(*stacks):
+    """Stacks in one; coordinates of fewer columns than others get columns of zeros."""
+    if stacks[0].ndim == 3:
+        widest = max(s.shape[2] for s in stacks)
+        stacks = [jnp.pad(s, ((0, 0), (0, 0), (0, widest - s.shape[2]))) for s in stacks]
+    return jnp.concatenate(stacks)
+
+
+def _without_distances(measure, m, found):
+    """Images without distances to most others, if anything read from the map is NaN; else -1, or dimensions."""
     # the sum of an embedding is NaN if any entry is; looking at every entry costs ten times as much on a CPU
     leaves = [a for a in jax.tree.leaves(found) if jnp.issubdtype(a.dtype, jnp.floating)]
     broken = jnp.isnan(sum(jnp.sum(a) for a in leaves))
-    return lax.cond(broken, lambda: jnp.sum(jnp.sum(jnp.isnan(m), 1) > m.shape[0] // 2), lambda: jnp.asarray(-1))
+    own = declared(measure.compare, ComparatorCapabilities).dimensions
+    fine = jnp.asarray(-1) if own is None else DIMENSIONS - own(m)
+    return lax.cond(broken, lambda: jnp.sum(jnp.sum(jnp.isnan(m), 1) > m.shape[1] // 2), lambda: fine)
 
 
 def _blame_features(parts, undefined):
@@ -127,6 +140,8 @@ def embed(measure: Measure, m: jax.Array) -> jax.Array:
 def score(measure: Measure, a: jax.Array, b: jax.Array) -> jax.Array:
     """`(S, T)` scores of embedded maps: one matrix product, or a loop over pairs for a comparator without embedding."""
     own = declared(measure.compare, ComparatorCapabilities)
+    if own.scores is not None:
+        return own.scores(a, None if b is a else b)
     if own.embed is not None:
         return own.finish(long_dot(a, b))
     return lax.map(lambda u: lax.map(lambda v: measure.compare(u, v), b), a)

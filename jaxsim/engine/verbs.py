@@ -24,7 +24,7 @@ from jaxsim.engine.padding import both_buckets, buckets, by_freedom
 from jaxsim.engine.program import affinity_call, defined, maps_call
 from jaxsim.io.files import warn
 from jaxsim.measures import Measure
-from jaxsim.protocols import Comparator
+from jaxsim.protocols import Comparator, PairwiseCapabilities, declared
 from jaxsim.results import Affinity, Maps, Provenance, UndefinedScores
 
 
@@ -114,6 +114,8 @@ def maps(features: Any, measure: str | Measure, *, ids: Any = None, align: bool 
     (measure, *more), _ = as_measures(measure)
     if more:
         raise TypeError("maps takes one measure, not a list.")
+    if declared(measure.pairwise, PairwiseCapabilities).coordinates:
+        raise ValueError(f"{measure} compares subspaces and has no maps of pairs of images; js.affinity has its scores.")
     nets = inputs.same_images(inputs.networks(features, ids, channels=channels), align=align)[0]
     check([measure], nets)
     size = nets.dtype.itemsize
@@ -217,7 +219,8 @@ def _in_blocks(measures, x, y, memory, call):
     if tracing and memory is not None:
         raise TypeError("memory divides the work into device calls, and inside jit there is one; leave it out.")
     in_blocks = bool(by_maps) and not tracing
-    block = budgets.block_size(by_maps, count, x.images, x.dtype, memory) if in_blocks else count
+    width = budgets.widest(by_maps, x, y)
+    block = budgets.block_size(by_maps, count, x.images, x.dtype, memory, width) if in_blocks else count
     if block >= count:
         return call(measures, parts_x, parts_y, rows, columns)
     cuts_x, cuts_y = _cuts(x, block), None if y is None else _cuts(y, block)

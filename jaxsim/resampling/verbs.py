@@ -21,7 +21,7 @@ from jaxsim.engine.checks import (
     require_others,
     undefined_networks,
 )
-from jaxsim.engine.memory import budget_of, map_bytes, require_maps
+from jaxsim.engine.memory import budget_of, map_bytes, require_maps, widest
 from jaxsim.engine.padding import both_buckets, by_freedom
 from jaxsim.io.files import few, warn
 from jaxsim.measures import Measure
@@ -355,7 +355,8 @@ def _networks(x, y):
 
 def _require_maps(measures, x, y, images):
     """Refuse maps that do not fit together: all are held while the resamples run."""
-    require_maps(_networks(x, y), map_bytes(measures, images, x.dtype.itemsize), images, x.dtype.itemsize)
+    size, width = x.dtype.itemsize, widest(measures, x, y)
+    require_maps(_networks(x, y), map_bytes(measures, images, size, width), images, size, width)
 
 
 def _weightings_at_once(x, y, count, memory):

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxsim import inputs, layouts, schemes
 from jaxsim.engine.checks import min_images, undefined_networks
-from jaxsim.engine.memory import map_bytes, require, require_maps
+from jaxsim.engine.memory import map_bytes, require, require_maps, widest
 from jaxsim.engine.padding import both_buckets, by_freedom
 from jaxsim.io.files import few, warn
 from jaxsim.measures import Measure, as_given
@@ -315,7 +315,8 @@ def _require(measures, x, y, count):
     """Refuse maps, and scores of one size and scheme, that do not fit in memory."""
     rows, columns, size = len(x.names), len((y or x).names), x.dtype.itemsize
     networks = rows + (0 if y is None else columns)
-    require_maps(networks, map_bytes(measures, x.images, size), x.images, size)
+    width = widest(measures, x, y)
+    require_maps(networks, map_bytes(measures, x.images, size, width), x.images, size, width)
     require(3 * count * rows * columns * size * len(measures), f"{count} resamples of {rows * columns} scores")
 
 
