@@ -122,6 +122,19 @@ def _slope_of_leading(fraction, primals, tangents):
     return _leading(z, fraction), outside + dot(u, (c + c.T) * jnp.where(turned, _inverse(gap), 0))
 
 
+@jax.custom_jvp
+def _sum_of_singular_values(a):
+    return jnp.sum(jnp.linalg.svd(a, compute_uv=False))
+
+
+@_sum_of_singular_values.defjvp
+def _slope_of_sum(primals, tangents):
+    """The inner product with U V', at full precision; values of zero, as of the columns after a subspace, take no part."""
+    (a,), (da,) = primals, tangents
+    u, s, v = jnp.linalg.svd(a, full_matrices=False)
+    return jnp.sum(s), jnp.sum(dot(jnp.where(s > 8 * jnp.finfo(s.dtype).eps, u, 0), v) * da)
+
+
 @register_static
 @dataclasses.dataclass(frozen=True)
 class CanonicalCorrelation:
@@ -197,7 +210,7 @@ class CanonicalCorrelation:
         return found if y is not None else jnp.triu(found) + jnp.triu(found, 1).T
 
     def _sum(self, cosines):
-        return sum_of_squares(cosines) if self.squared else jnp.sum(jnp.linalg.svd(cosines, compute_uv=False))
+        return sum_of_squares(cosines) if self.squared else _sum_of_singular_values(cosines)
 
     def weighted(self, x, y, w):
         """`(b, S, T)`: the subspaces found anew under every weighting, as if images were repeated."""

@@ -111,7 +111,7 @@ LAYERS = {
         ["io", "statistics"],
         ["measures", "extras"],
         ["casts"],
-        ["compare", "centering", "pairwise", "transforms", "ranks", "linalg", "protocols"],
+        ["compare", "centering", "pairwise", "subspaces", "transforms", "ranks", "linalg", "protocols"],
     ],
     "vision": [
         ["attribution", "modules"],

@@ -22,7 +22,8 @@ from jaxsim import casts, measures, pairwise, transforms
 CELLS = ["identity,correlation", "identity,cosine", "identity,laplacian", "identity,cityblock", "center,cosine"]
 MEASURES = measures.NAMED | {f"dds:{cell}": measures.by_name(f"dds:{cell}") for cell in CELLS}
 EVERY = set(MEASURES)
-LINEAR = {"cka-linear", "cka-linear-biased", "rv"}
+LINEAR = {"cka-linear", "cka-linear-biased", "rv", "svcca"}
+CORRELATIONS = {"cca", "cca-squared"}  # of all linear combinations of the features; 1 where there are as many as images
 RADIAL = {"cka-rbf", "cka-rbf-biased", "distance-correlation", "distance-correlation-unbiased"}
 ZSCORED = {"dds-laplacian", "dds-cosine"}
 DIRECTIONS = {"rsa-uncentered", "dds:identity,correlation", "dds:identity,cosine"}  # of raw feature vectors
@@ -91,13 +92,13 @@ BLIND = {
     same_images_in_another_order: EVERY,
     features_in_another_order: EVERY,
     sign: EVERY,
-    rotation: LINEAR | RADIAL | {"dds:identity,cosine", "dds:center,cosine"},
+    rotation: CORRELATIONS | LINEAR | RADIAL | {"dds:identity,cosine", "dds:center,cosine"},
     scale: EVERY - {"dds:identity,laplacian"},
     shift: EVERY - DIRECTIONS,
-    scale_of_every_feature: ZSCORED,
+    scale_of_every_feature: ZSCORED | CORRELATIONS,
     scale_of_every_image: DIRECTIONS,
     offset_of_every_image: {"rsa", "rsa-uncentered", "dds:identity,correlation"},
-    invertible: set(),
+    invertible: CORRELATIONS,
 }
 changes = pytest.mark.parametrize("change", BLIND, ids=lambda c: c.__name__)
 
@@ -165,8 +166,8 @@ def tolerance(name, sample):
 
 
 @functools.cache
-def generic(change):
-    return scores(change, {"shape": (12, 16), "dtype": "float32", "scale": 1.0, "seed": 1})
+def generic(change, shape=(12, 16)):
+    return scores(change, {"shape": shape, "dtype": "float32", "scale": 1.0, "seed": 1})
 
 
 SEEN = [(change, name) for change in BLIND for name in sorted(EVERY - BLIND[change])]
@@ -174,12 +175,12 @@ SEEN = [(change, name) for change in BLIND for name in sorted(EVERY - BLIND[chan
 
 @pytest.mark.parametrize(("change", "name"), SEEN, ids=lambda v: getattr(v, "__name__", v))
 def test_sees(change, name):
-    before, after = generic(change)[name]
+    before, after = generic(change, (30, 5) if name in CORRELATIONS else (12, 16))[name]
     assert abs(after - before) > 1e-3
 
 
 def test_order_of_the_images_of_one_network_alone_is_seen():
-    x, y = features({"shape": (12, 16), "dtype": "float32", "scale": 1.0, "seed": 1})
+    x, y = features({"shape": (30, 5), "dtype": "float32", "scale": 1.0, "seed": 1})
     found = js.affinity({"x": x, "y": y, "moved": y[::-1], "again": y}, list(MEASURES.values()))
     for name, a in zip(MEASURES, found, strict=True):
         assert abs(a.values[0, 1] - a.values[0, 2]) > 1e-2, name

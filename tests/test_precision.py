@@ -16,6 +16,9 @@ from jaxsim import centering, compare, engine, measures, pairwise, protocols, re
 CONTRACTIONS = {"dot_general", "conv_general_dilated", "ragged_dot", "ragged_dot_general"}
 OPAQUE = {"svd", "qr", "eigh", "eig", "cholesky", "triangular_solve", "lu", "householder_product", "schur"}
 """Decompositions, whose inner products take no precision."""
+SUBSPACES = {name for name, m in measures.NAMED.items() if m.pairwise == js.subspaces.principal_coordinates}
+FOUND = frozenset({"svd", "qr"})
+"""Decompositions that find subspaces, and no other measure."""
 N = 8
 X = jax.ShapeDtypeStruct((N, 2, 3, 4), jnp.float32)
 FLAT = jax.ShapeDtypeStruct((N, 6), jnp.float32)
@@ -53,10 +56,10 @@ def is_exact(equation):
     return all(p == lax.Precision.HIGHEST for p in both)
 
 
-def check(closed):
-    """Number of contractions, all of them exact."""
+def check(closed, allowed=frozenset()):
+    """Number of contractions, all of them exact, and no decompositions but those that are allowed."""
     found = list(equations(closed.jaxpr))
-    assert not {e.primitive.name for e in found} & OPAQUE
+    assert not {e.primitive.name for e in found} & OPAQUE - allowed
     contractions = [e for e in found if e.primitive.name in CONTRACTIONS]
     leaks = [f"{e.primitive.name} {[v.aval.str_short() for v in e.invars]}" for e in contractions if not is_exact(e)]
     assert not leaks, f"contractions at default precision: {leaks}"
@@ -127,9 +130,10 @@ def test_pair_moments():
 # Measures.
 @pytest.mark.parametrize("name", measures.NAMED)
 def test_named_measures_and_their_gradients(name):
-    count = check(jax.make_jaxpr(measures.NAMED[name])(X, X))
-    assert check(jax.make_jaxpr(jax.grad(measures.NAMED[name], (0, 1)))(X, X)) >= count
-    assert count >= 2 or name == "dds-laplacian"
+    allowed = FOUND if name in SUBSPACES else frozenset()
+    count = check(jax.make_jaxpr(measures.NAMED[name])(X, X), allowed)
+    assert check(jax.make_jaxpr(jax.grad(measures.NAMED[name], (0, 1)))(X, X), allowed) >= count
+    assert count >= 2 or name == "dds-laplacian" or name in SUBSPACES
 
 
 @pytest.mark.slow
@@ -184,7 +188,7 @@ def networks(shapes=((2, 3, 4),) * 3):
     return {f"network {k}": rng.normal(size=(N, *shape)).astype(np.float32) for k, shape in enumerate(shapes)}
 
 
-EVERY = list(measures.NAMED.values())
+EVERY = [m for name, m in measures.NAMED.items() if name not in SUBSPACES]
 PADDED = [(2, 3, c) for c in (2, 4, 6, 8, 10)]  # more shapes than the engine compiles for
 
 
@@ -192,6 +196,11 @@ PADDED = [(2, 3, c) for c in (2, 4, 6, 8, 10)]  # more shapes than the engine co
 def test_affinity(program, shapes):
     assert check(program(js.affinity, networks(shapes), EVERY)) >= len(EVERY)
     assert check(program(js.affinity, networks(shapes), EVERY, against=networks(shapes[:1]))) >= len(EVERY)
+
+
+@pytest.mark.parametrize("shapes", [((2, 3, 4),) * 3, PADDED], ids=["one shape", "padded"])
+def test_affinity_of_subspaces(program, shapes):
+    assert check(program(js.affinity, networks(shapes), sorted(SUBSPACES)), FOUND) >= len(SUBSPACES)
 
 
 @pytest.mark.slow
@@ -224,6 +233,13 @@ def test_resampling(program, scheme, against):
     options = {"against": networks(((5,),))} if against else {}
     closed = program(js.resample, networks(), every, SCHEMES[scheme], n_resamples=20, key=jax.random.key(0), **options)
     assert check(closed) >= len(every)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_resampling_of_subspaces(program, scheme):
+    options = {"n_resamples": 20, "key": jax.random.key(0)}
+    closed = program(js.resample, networks(), sorted(SUBSPACES), SCHEMES[scheme], **options)
+    assert check(closed, FOUND) >= len(SUBSPACES)
 
 
 # The check itself.
