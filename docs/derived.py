@@ -42,7 +42,7 @@ def changes(x: np.ndarray) -> dict[str, np.ndarray]:
 def invariances() -> dict[str, dict[str, bool]]:
     """For every named measure, whether each change of one network's features leaves the score as it is."""
     rng = np.random.default_rng(0)
-    shared = rng.normal(size=(20, 12))
+    shared = rng.normal(size=(40, 12))
     x, y = ((shared + 0.6 * rng.normal(size=shared.shape) + 0.3).astype(np.float32) for _ in "xy")
     found = changes(x)
     names = list(measures.NAMED)
