@@ -69,3 +69,28 @@ def test_the_scale_of_the_figures():
 def test_bad_losses(losses, said):
     with pytest.raises(ValueError, match=said):
         taxonomy.transfer_affinity(losses, ("a", "b"), ("x",))
+
+
+def test_images_without_a_loss_take_no_part():
+    losses = np.random.default_rng(1).normal(size=(3, 2, 12))
+    without = losses.copy()
+    without[1, 0, :4] = np.nan
+    found = taxonomy.win_rates(without)
+    np.testing.assert_array_equal(found[1], taxonomy.win_rates(losses)[1])
+    np.testing.assert_array_equal(found[0, 0, 1], taxonomy.win_rates(losses[..., 4:])[0, 0, 1])
+    np.testing.assert_array_equal(found[0, 0, 2], taxonomy.win_rates(losses)[0, 0, 2])
+    np.testing.assert_allclose(found[0, 0, 1] + found[0, 1, 0], 1)
+    baseline = losses[0].copy()
+    baseline[0, 0] = np.nan
+    rates = taxonomy.win_rates_over(losses, baseline)
+    np.testing.assert_array_equal(rates[:, 0], taxonomy.win_rates_over(losses[..., 1:], baseline[:, 1:])[:, 0])
+
+
+def test_a_source_without_losses_leaves_no_strengths_for_that_target_alone():
+    losses = np.random.default_rng(2).normal(size=(3, 2, 12))
+    losses[2, 0] = np.nan
+    wins = taxonomy.win_rates(losses)
+    assert np.isnan(wins[0, 2, :2]).all()
+    found = taxonomy.strengths(wins)
+    assert np.isnan(found[0]).all()
+    np.testing.assert_allclose(found[1].sum(), 1)

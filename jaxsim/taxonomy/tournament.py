@@ -14,7 +14,7 @@ LEAST_WIN = 0.001
 def win_rates(losses: Float[np.ndarray, "S *T images"]) -> Float[np.ndarray, "*T S S"]:
     """Share of images on which source i has a lower loss than source j; ties count half.
 
-    Clipped to [.001, .999], so that no source is infinitely better than another.
+    An image whose loss is NaN under one of the two takes no part; NaN where there is no other. Clipped to [.001, .999], so that no source is infinitely better than another.
 
     >>> import numpy as np
     >>> from jaxsim.taxonomy import win_rates
@@ -29,16 +29,19 @@ def strengths(wins: Float[np.ndarray, "*T S S"]) -> Float[np.ndarray, "*T S"]:
     """Principal eigenvector of the ratios `wins_ij / wins_ji`, positive and summing to 1.
 
     The analytic hierarchy process of Saaty (1987): where every ratio is that of two strengths, these are the strengths.
+    NaN where a win rate is.
 
     >>> import numpy as np
     >>> from jaxsim.taxonomy import strengths
     >>> strengths(np.array([[0.5, 0.75], [0.25, 0.5]])).round(2).tolist()
     [0.75, 0.25]
     """
-    values, vectors = np.linalg.eig(wins / np.swapaxes(wins, -1, -2))
+    ratios = wins / np.swapaxes(wins, -1, -2)
+    unknown = np.isnan(ratios).any((-2, -1))[..., None]
+    values, vectors = np.linalg.eig(np.where(unknown[..., None], 1, ratios))
     first = np.argmax(np.real(values), -1)[..., None, None]
     lead = np.abs(np.real(np.take_along_axis(vectors, first, -1)))[..., 0]
-    return lead / lead.sum(-1, keepdims=True)
+    return np.where(unknown, np.nan, lead / lead.sum(-1, keepdims=True))
 
 
 def transfer_affinity(
@@ -79,7 +82,7 @@ def transfer_affinity(
 def win_rates_over(
     losses: Float[np.ndarray, "S T images"], baseline: Float[np.ndarray, "T images"]
 ) -> Float[np.ndarray, "S T"]:
-    """Share of images on which transfer beats a baseline; ties count half.
+    """Share of images on which transfer beats a baseline; ties count half, and images with a NaN do not count.
 
     Taskonomy calls it gain where the baseline is a network trained from scratch on the same images, and quality where
     it is the network trained with all of the target's labels.
@@ -108,4 +111,7 @@ def transfer_distance(affinity: Affinity, beta: float = 20.0) -> Affinity:
 
 
 def _beaten(first, second):
-    return ((first < second) + 0.5 * (first == second)).mean(-1)
+    known = ~(np.isnan(first) | np.isnan(second))
+    count = known.sum(-1)
+    won = ((first < second) + 0.5 * (first == second)).sum(-1)
+    return np.where(count > 0, won / np.maximum(count, 1), np.nan)
