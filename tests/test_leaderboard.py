@@ -307,6 +307,15 @@ def test_static_rows_stand_there_with_their_reason_and_others_are_left_out(made)
     assert [r.method for r in found.rows] == [one.name for one in predictors.METHODS if one.static]
 
 
+def test_svcca_has_an_interval_over_targets_alone_and_says_so():
+    method = next(one for one in predictors.METHODS if one.name == "SVCCA")
+    row = leaderboard.score(evidence(), [method, given("near", NEAR)], relabelings=19).rows[0]
+    assert row.note == "interval over targets alone"
+    assert np.isnan([row.images_low, row.both_low]).all()
+    assert row.targets_low < row.without_self < row.targets_high
+    assert "SVCCA" not in predictors.MEASURES
+
+
 def test_labels_that_a_method_lacks_are_named():
     method = next(one for one in predictors.METHODS if one.name == "kNN on features")
     assert standings.missing(method, evidence(labels={n: FEATURES[n] for n in "abcde"})) == ["labels of f"]
@@ -373,7 +382,7 @@ def test_worlds_are_compared_by_students_paired_test():
     fisher = np.arctanh(each["b"])
     ends = scipy.stats.t.interval(0.95, 2, np.mean(fisher), scipy.stats.sem(fisher))
     assert (found["b"].low, found["b"].high) == pytest.approx(tuple(np.tanh(ends)))
-    assert found["oracle"].high <= 1
+    assert np.isnan([found["oracle"].low, found["oracle"].high]).all()  # 1 in all worlds
     assert found["a"].minus_best == 0
     gap = scipy.stats.ttest_rel(each["b"], each["a"])
     assert found["b"].minus_best_low == pytest.approx(gap.confidence_interval().low)
@@ -399,6 +408,7 @@ def test_worlds_of_oracles_alone_have_no_best_and_equal_differences_no_p():
     assert all(np.isnan([one.minus_best, one.minus_best_low, one.minus_best_p]).all() for one in over(oracle=True))
     assert [one.minus_best == 0 for one in over()] == [True, False]
     assert np.isnan([one.minus_best_p for one in over()]).all()
+    assert np.isnan([(one.minus_best_low, one.minus_best_high, one.low, one.high) for one in over()]).all()
 
 
 # Bad input

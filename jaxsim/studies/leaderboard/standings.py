@@ -25,6 +25,8 @@ NOTHING = "too few scores, or a truth that is the same for all: no correlation"
 READS, MEASURES = "oracle: reads the transfer to the other targets, so no p value", "oracle: measures transfer"
 WITHIN = 1 - 1e-6
 """Largest correlation on Fisher's scale."""
+ALIKE = 1e-12
+"""Differences of two scores that are rounding."""
 LEVEL = 0.05
 """Significance level of the sentences and verdicts."""
 FEWEST = 4
@@ -235,7 +237,7 @@ def _row(method: Method, note: str = "", **known: float) -> Row:
 
 def _summary(method: Method, found: Scores, spans: np.ndarray, seconds: float) -> Row:
     alike = "all sources alike: no correlation"
-    note = "" if np.isfinite(found.without_self).any() else alike if np.isfinite(found.top).any() else NOTHING
+    note = method.note if np.isfinite(found.without_self).any() else alike if np.isfinite(found.top).any() else NOTHING
     note = note if not method.oracle else MEASURES if method.fair else READS
     ends = [f"{over}_{end}" for over in OVER for end in ("low", "high")]
     known = dict(zip(ends, map(float, spans.ravel()), strict=True))
@@ -366,10 +368,14 @@ def overall(several: Sequence[Standings]) -> list[Overall]:
 
 
 def _student(values: np.ndarray, level: float) -> tuple[float, float, float]:
-    """Student's interval of a mean, and the two-sided p value of a mean of zero; NaN if nothing varies."""
+    """Student's interval of a mean, and the two-sided p value of a mean of zero; NaN if nothing varies.
+
+    Values that are the same in all worlds say nothing of how they vary over worlds.
+    """
     from scipy.special import stdtr, stdtrit
 
     mean, error, degrees = values.mean(), values.std(ddof=1) / len(values) ** 0.5, len(values) - 1
+    if np.ptp(values) <= ALIKE:
+        return np.nan, np.nan, 1.0 if abs(mean) <= ALIKE else np.nan
     far = stdtrit(degrees, (1 + level) / 2) * error
-    p = 2 * stdtr(degrees, -abs(mean) / error) if error > 0 else 1.0 if mean == 0 else np.nan
-    return float(mean - far), float(mean + far), float(p)
+    return float(mean - far), float(mean + far), float(2 * stdtr(degrees, -abs(mean) / error))

@@ -115,11 +115,13 @@ class Similarity:
         measure: the measure.
         first: field of the evidence that represents a source, 'features' or 'labels'.
         second: likewise of a target.
+        resampled: whether it is resampled over images; not where that takes too long.
     """
 
     measure: Any
     first: str = "features"
     second: str = "features"
+    resampled: bool = True
     warm: ClassVar[bool] = False
 
     @property
@@ -132,8 +134,10 @@ class Similarity:
         (x, against), place = self._sets(evidence)
         return np.asarray(engine.affinity(x, self.measure, against=against).values)[place]
 
-    def draws(self, evidence: Evidence, count: int, key: jax.Array) -> np.ndarray:
+    def draws(self, evidence: Evidence, count: int, key: jax.Array) -> np.ndarray | None:
         """The measure under the bootstrap."""
+        if not self.resampled:
+            return None
         (x, against), place = self._sets(evidence)
         how: dict[str, Any] = {"n_resamples": count, "key": key, "against": against}
         found = resampling.resample(x, self.measure, schemes.Bootstrap(), **how)
@@ -325,6 +329,7 @@ class Method:
         static: whether it is a baseline that every table shows.
         oracle: whether it reads measured transfer, so that it is no candidate for the best method.
         fair: whether it is independent of the truth if transfer is random; p values hold for no other.
+        note: in tables.
     """
 
     name: str
@@ -334,6 +339,7 @@ class Method:
     static: bool = False
     oracle: bool = False
     fair: bool = True
+    note: str = ""
 
 
 PRINTED, CELLS = "DDS 2020, table 3", "DDS 2020, table 2"
@@ -344,6 +350,12 @@ METHODS: tuple[Method, ...] = (
     Method("RSA", PRINTED, Similarity(measures.RSA), 0.777),
     Method("CKA, linear", CELLS, Similarity(measures.CKA_LINEAR), 0.632),
     Method("CKA, RBF", CELLS, Similarity(measures.CKA_RBF), 0.800),
+    Method(
+        "SVCCA",
+        "Raghu et al. 2017",
+        Similarity(measures.SVCCA, resampled=False),
+        note="interval over targets alone",
+    ),
     Method("attribution, saliency", PRINTED, attribution("saliency"), 0.605),
     Method("attribution, gradient x input", "Song et al. 2019", attribution("gradient-x-input")),
     Method("attribution, DeepLIFT", PRINTED, attribution("deeplift"), 0.681),
@@ -360,6 +372,6 @@ table lacks, Table 2 (win rate) for the identity with the linear and the RBF ker
 MEASURES = {
     one.name: (one.part.measure, one.paper)
     for one in METHODS
-    if isinstance(one.part, Similarity) and one.part.needs == ("features",)
+    if isinstance(one.part, Similarity) and one.part.needs == ("features",) and one.part.resampled
 }
-"""Measures of features and the papers' correlation with transfer, self included."""
+"""Measures of features that are resampled, and the papers' correlation with transfer, self included."""
