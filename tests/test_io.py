@@ -11,6 +11,7 @@ import pytest
 from scipy import io as scipy_io
 
 from jaxsim import io
+from jaxsim.io import jobs
 
 DATA = Path(os.environ.get("JAXSIM_DATA", Path(__file__).parents[2] / "shared" / "data"))
 TRANSFER = DATA / "taskonomy_transfer"
@@ -686,3 +687,27 @@ def test_warnings_of_readers_point_at_the_line_that_called(tmp_path):
     with pytest.warns(UserWarning, match=r"notes\.md not read") as caught:
         io.read_features(tmp_path)
     assert {w.filename for w in caught} == {__file__}
+
+
+def test_features_are_found_by_the_names_that_they_are_read_by(tmp_path):
+    rng = np.random.default_rng(5)
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir(), two.mkdir()
+    np.save(one / "a.npy", rng.normal(size=(4, 3)))
+    np.savez(one / "b.npz", x=rng.normal(size=(4, 2)), y=rng.normal(size=(4, 2, 3)))
+    (one / "image_ids.txt").write_text("p\nq\nr\ns\n")
+    np.savez_compressed(two / "c.npz", z=rng.normal(size=(4, 5)), ids=list("pqrs"))
+    np.save(tmp_path / "stack.npy", rng.normal(size=(2, 4, 3)))
+    for given in (one, [one, two / "c.npz"], tmp_path / "stack.npy", [one / "a.npy", two / "c.npz"]):
+        read, ids = io.read_features(given)
+        found, own = io.find_features(given)
+        assert list(found) == list(read)
+        assert own == (ids if isinstance(ids, dict) else {} if ids is None else dict.fromkeys(read, ids))
+        for name, source in found.items():
+            np.testing.assert_array_equal(source.read(), read[name])
+            assert (source.shape, source.checksum) == (read[name].shape, jobs.sha256(read[name]))
+    with pytest.raises(ValueError, match="is given twice"):
+        io.find_features([one, one])
+    np.savez(one / "b.npz", y=np.ones((4, 2)))
+    with pytest.raises(ValueError, match=r"b.npz has no array 'x' any more"):
+        io.Source(str(one / "b.npz"), "x", False, (4, 2), "").read()

@@ -1,14 +1,15 @@
 """Reading features of many networks, with the labels of their images, from files and folders."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxsim.io.feature_files import KNOWN, READERS, SINGLE, TABLES, TEXT, ImageIds, read_file, read_ids
 from jaxsim.io.files import counted, few, warn
+from jaxsim.io.jobs import sha256
 
 _OWN_FILES = ("image_ids.npy", "image_ids.txt", "features.json")
 _PICTURES = (".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp")
@@ -78,15 +79,12 @@ def read_features(
         >>> {name: x.shape for name, x in features.items()}, ids
         ({'resnet': (3, 8), 'vgg': (3, 4)}, ('cat', 'dog', 'bird'))
     """
-    paths = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
-    if not paths:
-        raise ValueError("there is no file or folder to read features from.")
+    paths = _listed(path)
     alone = len(paths) == 1
     read, stacked = {}, False
     for one in paths:
         *read[one], stacked = (*_read_per_image(one), False) if per_image else _read_one(one, stack, alone)
-    if len(read) < len(paths):
-        raise ValueError(f"{Counter(paths).most_common(1)[0][0]} is given twice.")
+    _refuse_twice(read, paths)
     if alone:
         features, ids = read[paths[0]]
     else:
@@ -94,6 +92,84 @@ def read_features(
     if not (alone and stacked):  # of a stack, _unstack has said so
         _warn_of_few_images(features, paths, per_image)
     return features, ids
+
+
+class Source(NamedTuple):
+    """Where the features of a network are, and what they are.
+
+    Attributes:
+        path: of the file, absolute.
+        key: name of the array in the file.
+        stacked: whether the file holds a stack of networks.
+        shape: `(n, ..., c)`.
+        checksum: SHA-256 of the array.
+    """
+
+    path: str
+    key: str
+    stacked: bool
+    shape: tuple[int, ...]
+    checksum: str
+
+    def read(self) -> np.ndarray:
+        """The array, memory-mapped as `read_features` does.
+
+        Raises:
+            FileNotFoundError: the file is not there.
+            ValueError: it is damaged, or has no such array.
+        """
+        arrays, _, _ = read_file(Path(self.path), stack=self.stacked)
+        if self.key not in arrays:
+            raise ValueError(f"{self.path} has no array {self.key!r} any more.")
+        return arrays[self.key]
+
+
+def find_features(path: Paths, *, stack: bool | None = None) -> tuple[dict[str, Source], dict[str, ImageIds]]:
+    """Where the features of several networks are, by the names that `read_features` gives them, and their image ids.
+
+    Files are read one after another, and one alone is held.
+
+    Args:
+        path: a file, a folder, or a list of them.
+        stack: as for `read_features`.
+
+    Raises:
+        FileNotFoundError: nothing is at `path`.
+        ImportError: an HDF5 or PyTorch file, and h5py or PyTorch is not installed.
+        ValueError: as for `read_features`.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> np.savez(folder / "resnet.npz", layer3=np.ones((3, 8)), layer4=np.ones((3, 4)))
+        >>> sources, ids = find_features(folder)
+        >>> {name: one.shape for name, one in sources.items()}, ids
+        ({'resnet/layer3': (3, 8), 'resnet/layer4': (3, 4)}, {})
+    """
+    paths = _listed(path)
+    read = {one: _read_one(one, stack, len(paths) == 1, _find_in_file)[:2] for one in paths}
+    _refuse_twice(read, paths)
+    sources, ids = read[paths[0]] if len(paths) == 1 else _join(read)
+    by_name = ids if isinstance(ids, dict) else {} if ids is None else dict.fromkeys(sources, ids)
+    return sources, by_name
+
+
+def _find_in_file(path: Path, *, stack: bool | None) -> tuple[dict[str, Any], dict[str, ImageIds], bool]:
+    arrays, ids, stacked = read_file(path, stack=stack)
+    where = str(path.absolute())
+    return {key: Source(where, key, stacked, x.shape, sha256(x)) for key, x in arrays.items()}, ids, stacked
+
+
+def _listed(path: Paths) -> list[Path]:
+    paths = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
+    if not paths:
+        raise ValueError("there is no file or folder to read features from.")
+    return paths
+
+
+def _refuse_twice(read: Mapping[Path, Any], paths: list[Path]) -> None:
+    if len(read) < len(paths):
+        raise ValueError(f"{Counter(paths).most_common(1)[0][0]} is given twice.")
 
 
 def describe_shapes(features: Mapping[str, np.ndarray]) -> str:
@@ -128,9 +204,9 @@ def _warn_of_few_images(features: Mapping[str, np.ndarray], paths: list[Path], p
     warn(f"{text}{remedy}.")
 
 
-def _join(read: Mapping[Path, tuple[dict[str, np.ndarray], Ids]]) -> tuple[dict[str, np.ndarray], Ids]:
+def _join(read: Mapping[Path, tuple[dict[str, Any], Ids]]) -> tuple[dict[str, Any], Ids]:
     """Networks of several files and folders, named by the shortest end of the path that tells them apart."""
-    features: dict[str, np.ndarray] = {}
+    features: dict[str, Any] = {}
     ids: dict[str, ImageIds] = {}
     for label, (found, own) in zip(_labels(list(read)), read.values(), strict=True):
         for key, values in found.items():
@@ -152,15 +228,17 @@ def _labels(paths: list[Path]) -> list[str]:
     return ["/".join(p.absolute().parts[1:]) for p in paths]
 
 
-def _read_one(path: Path, stack: bool | None, alone: bool) -> tuple[dict[str, np.ndarray], Ids, bool]:
-    """The networks of a file or folder with their ids, and whether they are a stack."""
+def _read_one(
+    path: Path, stack: bool | None, alone: bool, read: Callable = read_file
+) -> tuple[dict[str, Any], Ids, bool]:
+    """The networks of a file or folder with their ids, and whether they are a stack; `read` is that of a file."""
     if not path.exists():
         raise FileNotFoundError(f"{path} is not there.")
     if path.is_dir():
-        (features, own), stacked = _read_folder(path, bool(stack)), False
+        (features, own), stacked = _read_folder(path, bool(stack), read), False
         shared = _ids_in(path)
     else:
-        features, own, stacked = read_file(path, stack=stack if stack is not None or alone else False)
+        features, own, stacked = read(path, stack=stack if stack is not None or alone else False)
         shared = _ids_in(path.parent)
     if not features:
         raise ValueError(f"{path} holds no features.")
@@ -202,11 +280,11 @@ def _stack_images(files: list[Path]) -> dict[str, np.ndarray]:
     return {key: x[:, 0] if x.ndim > 2 and x.shape[1] == 1 else x for key, x in found.items()}
 
 
-def _read_folder(folder: Path, stack: bool) -> tuple[dict[str, np.ndarray], dict[str, ImageIds]]:
-    features: dict[str, np.ndarray] = {}
+def _read_folder(folder: Path, stack: bool, read: Callable) -> tuple[dict[str, Any], dict[str, ImageIds]]:
+    features: dict[str, Any] = {}
     ids: dict[str, ImageIds] = {}
     for file in _feature_files(folder, tuple(READERS)) or _no_files(folder):
-        arrays, own, _ = read_file(file, stack=stack)
+        arrays, own, _ = read(file, stack=stack)
         for key, values in arrays.items():
             name = file.stem if len(arrays) == 1 else f"{file.stem}/{key}"
             if name in features:
