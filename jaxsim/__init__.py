@@ -6,6 +6,7 @@ Verbs:
     resample_scores: the same of scores that every image has by itself, such as those of attribution maps.
     calibrate: the same against the scores of unrelated networks, layers searched included.
     variance_study: errors, bias and rank stability against the number of images: how many do I need?
+    sweep, sweep_status: affinity of hundreds of networks, by many processes and machines; how far one is.
     maps, compare_maps: pairwise maps of networks; similarity of ready-made maps.
     noise_ceiling: how well the best possible network could agree with a group.
     evaluate, compare_agreements, agreement_intervals: agreement of affinities with measured transfer.
@@ -69,6 +70,7 @@ from jaxsim.results import (
     load,
 )
 from jaxsim.schemes import BayesianBootstrap, Bootstrap, HalfSamples, Jackknife, Permutation, Subsample
+from jaxsim.sweeps import SweepStatus, sweep, sweep_status
 from jaxsim.variance import variance_study
 
 try:
@@ -105,6 +107,7 @@ __all__ = [
     "Permutation",
     "Resamples",
     "Subsample",
+    "SweepStatus",
     "UndefinedScores",
     "VarianceStudy",
     "__version__",
@@ -131,6 +134,8 @@ __all__ = [
     "schemes",
     "statistics",
     "subspaces",
+    "sweep",
+    "sweep_status",
     "taxonomy",
     "transforms",
     "variance_study",

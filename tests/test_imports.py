@@ -21,6 +21,8 @@ PROMISED = [
     "recommend_scheme",
     "calibrate",
     "variance_study",
+    "sweep",
+    "sweep_status",
     "evaluate",
     "compare_agreements",
     "load",
@@ -99,7 +101,7 @@ LAYERS = {
         ["plotting", "demo"],
         ["taxonomy"],
         ["evaluation"],
-        ["calibration", "variance"],
+        ["calibration", "sweeps", "variance"],
         ["resampling"],
         ["engine"],
         ["inputs"],
@@ -124,7 +126,7 @@ LAYERS = {
     "studies": [["leaderboard"], ["reproduce"], ["branching"], ["rooms"]],
 }
 ALGEBRA = LAYERS["core"][-1]
-PROGRAMS = {*ALGEBRA, "engine", "resampling", "calibration", "variance", "statistics", "measures"}
+PROGRAMS = {*ALGEBRA, "engine", "resampling", "calibration", "sweeps", "variance", "statistics", "measures"}
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 
 

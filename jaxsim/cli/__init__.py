@@ -24,6 +24,7 @@ COMMANDS = (
     "bootstrap",
     "calibrate",
     "variance",
+    "sweep",
     "taxonomy",
     "evaluate",
     "measures",

@@ -86,6 +86,28 @@ def buckets(nets: Networks, measures: Sequence[Measure]) -> tuple[tuple[Bucket, 
     return made, _on_device(nets, np.argsort([*itertools.chain(*groups)]))
 
 
+def lone_bucket(nets: Networks, measure: Measure) -> Bucket:
+    """One network as a bucket whose shape follows from its own, so that its map does not depend on its company.
+
+    Where measures take padding, widths are padded to one of four an octave, so that few programs are compiled.
+    """
+    own = declared(measure.transform, TransformCapabilities), declared(measure.pairwise, PairwiseCapabilities)
+    if not (all(one.accepts_padding for one in own) and own[0].ignores_positions):
+        return buckets(nets, [measure])[0][0]
+    width = math.prod(nets.shapes[0][1:])
+    return _pad([nets.arrays[0]], [(1, width)], True, padded_width(width))
+
+
+def padded_width(width: int) -> int:
+    """The least of 1, 1.25, 1.5 and 1.75 times a power of two that is no less.
+
+    >>> [padded_width(d) for d in (1, 8, 9, 1000, 1025)]
+    [1, 8, 10, 1024, 1280]
+    """
+    step = max(1, 2 ** ((width - 1).bit_length() - 3))
+    return -(-width // step) * step
+
+
 def both_buckets(x: Networks, y: Networks | None, measures: Sequence[Measure]) -> tuple[Any, Any, Any, Any]:
     """Buckets of the rows' and columns' networks, and the places of the networks in them."""
     parts_x, rows = buckets(x, measures)
@@ -126,8 +148,8 @@ def _split_by_size(shapes):
     return [order[a:b] for a, b in spans]
 
 
-def _pad(arrays, shapes: list[tuple[int, int]], flat):
-    n, s, c = arrays[0].shape[0], max(s for s, _ in shapes), max(c for _, c in shapes)
+def _pad(arrays, shapes: list[tuple[int, int]], flat, width: int = 0):
+    n, s, c = arrays[0].shape[0], max(s for s, _ in shapes), max(width, *(c for _, c in shapes))
     x = np.zeros((len(arrays), n, s, c), np.result_type(*(a.dtype for a in arrays)))
     where = np.zeros((len(arrays), s, c), bool)
     for k, (array, (own_s, own_c)) in enumerate(zip(arrays, shapes, strict=True)):

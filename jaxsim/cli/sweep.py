@@ -1,0 +1,120 @@
+"""Score hundreds of networks, block by block, on many machines.
+
+The same scores as `jaxsim affinity`, for as many networks as there are: pairs of networks are divided into blocks, and
+workers write a file for each. A run that is stopped or killed goes on with the same command, by any engine. Networks
+that are added need their own pairs alone, and so does a file that has changed; give --overwrite then, which replaces
+the matrix and keeps the blocks.
+
+Engines (--engine):
+  processes   processes on this machine, one a GPU, or half as many as cores
+  dask        Dask distributed: the scheduler at --address, or a cluster on this machine
+  submitit    jobs on Slurm where there is one, else processes on this machine; --option goes to it
+  serial      this process alone
+dask and submitit need: pip install "jaxsim-similarity[cluster]". All workers see FEATURES and DIR by the same paths.
+
+Writes to DIR:
+  affinity.npz   the scores with their names and provenance; jaxsim.load reads it
+  affinity.csv   the scores, with names in the first row and column
+  blocks/        what the matrix was made of, with a checksum each; what is missing or damaged is computed again
+
+Examples:
+  jaxsim sweep features/ --measure rsa --out sweep
+  jaxsim sweep features/ --measure cka-linear --workers 8 --out sweep
+  jaxsim sweep features/ --measure rsa --engine dask --address tcp://head:8786 --out sweep
+  jaxsim sweep features/ --engine submitit --workers 50 --option slurm_partition=gpu --option gpus_per_node=1 --out sweep
+  jaxsim sweep --status --out sweep
+"""
+
+import dataclasses
+import sys
+import time
+from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
+from collections.abc import Callable
+
+from jaxsim import sweeps
+from jaxsim.cli.affinity import describe
+from jaxsim.cli.arguments import add_measures, add_output, count
+from jaxsim.cli.inputs import read_measure
+from jaxsim.cli.output import emit, lines, report
+from jaxsim.sweeps.engines import NAMES
+from jaxsim.sweeps.progress import RESULT
+
+
+def add_arguments(command: ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    text = "folder with one file per network, or files, as for `jaxsim affinity`; the same images in the same order"
+    command.add_argument("features", metavar="FEATURES", nargs="*", help=text)
+    add_measures(command, "rsa", several=False)
+    text = "say how far the sweep in DIR is, and whether it runs"
+    command.add_argument("--status", action="store_true", help=text)
+    group = command.add_argument_group("files of features")
+    text = "each npy file or lone tensor holds several networks, or with --no-stack one, as for `jaxsim affinity`"
+    group.add_argument("--stack", action=BooleanOptionalAction, help=text)
+    text = "first: arrays are (images, channels, ...), as in PyTorch; default: last"
+    group.add_argument("--channels", choices=("first", "last"), help=text)
+    group = command.add_argument_group("engines and computing")
+    group.add_argument("--engine", choices=NAMES, default="processes", help="default: %(default)s")
+    group.add_argument("--workers", type=count, metavar="N", help="processes, or jobs at once")
+    text = "networks in a group; a block is the pairs of two groups; default: %(default)s"
+    group.add_argument("--block", type=count, default=16, metavar="N", help=text)
+    group.add_argument("--address", metavar="URL", help="scheduler of Dask")
+    text = "parameter of submitit, such as slurm_partition=gpu or timeout_min=60; repeatable"
+    group.add_argument("--option", type=_option, action="append", metavar="NAME=VALUE", help=text)
+    group.add_argument("--x64", action="store_true", help="compute in float64")
+    add_output(command, figures=False, tables=False)
+
+
+def run(arguments: Namespace) -> None:
+    """Run a sweep or go on with it, or tell of one."""
+    if arguments.status:
+        odd = sorted(vars(arguments).get("given", set()) - {"out"})
+        if odd or arguments.features:
+            what = f"--{odd[0]}" if odd else "FEATURES"
+            raise ValueError(f"{what} has no effect with --status; leave it out.")
+        found = sweeps.sweep_status(arguments.out)
+        emit(arguments, str(found), dataclasses.asdict(found))
+        return
+    if not arguments.features:
+        raise ValueError("FEATURES is missing; give a folder with one file per network, or files.")
+    label, measure = read_measure(arguments)
+    matrix = sweeps.sweep(
+        arguments.features,
+        measure,
+        out=arguments.out,
+        executor=arguments.engine,
+        workers=arguments.workers,
+        block=arguments.block,
+        stack=arguments.stack,
+        channels=arguments.channels,
+        address=arguments.address,
+        options=dict(arguments.option or ()),
+        overwrite=arguments.overwrite,
+        progress=_progress(arguments),
+    )
+    report(arguments, f"{label}\n{describe(matrix)}", {"measure": label} | matrix.to_json(), RESULT)
+
+
+def _progress(arguments: Namespace) -> Callable[[sweeps.SweepStatus], None] | None:
+    """Show how far the sweep is, on a terminal in one line, else every ten seconds."""
+    if arguments.quiet:
+        return None
+    terminal, last = sys.stderr.isatty(), [time.monotonic()]
+
+    def show(status: sweeps.SweepStatus) -> None:
+        ended, now = status.done >= status.total, time.monotonic()
+        if terminal or ended or now - last[0] >= 10:
+            last[0] = now
+            sys.stderr.write(
+                ("\r\x1b[K" if terminal else "") + lines(status.progress()) + "\n" * (not terminal or ended)
+            )
+            sys.stderr.flush()
+
+    return show
+
+
+def _option(text: str) -> tuple[str, str | int]:
+    """A name and a value, which is a number where it looks like one."""
+    name, separator, value = text.partition("=")
+    if not separator or not name.isidentifier():
+        raise ArgumentTypeError(f"{text!r} is not NAME=VALUE, such as slurm_partition=gpu")
+    return name, int(value) if value.lstrip("-").isdecimal() else value

@@ -1,0 +1,235 @@
+"""What a worker does: the scores of a block of pairs of networks, kept as one file with checksums and provenance.
+
+The score of a pair depends on the two networks alone: each is embedded by itself, padded to a width that follows from
+its own, and every pair is one call of one program, the network of the smaller checksum first. So neither the block
+that a pair is in, nor the engine, nor what was computed before can change a bit of it.
+"""
+
+import dataclasses
+import functools
+import platform
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxsim import inputs
+from jaxsim.engine import memory, reasons
+from jaxsim.engine.padding import lone_bucket
+from jaxsim.engine.program import automatic, embed, read_maps, score
+from jaxsim.io import Source, jobs
+from jaxsim.measures import Measure, by_name
+from jaxsim.results import Provenance
+
+FOLDER = "blocks"
+"""Folder of the blocks in that of the sweep."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What all blocks of a sweep have in common; plain values that go to other machines.
+
+    Attributes:
+        folder: of the sweep, absolute.
+        measure: by name, or a value where it has none.
+        settings: SHA-256 of what scores depend on beside the features.
+        version: of jaxsim.
+        channels: "first" or "last".
+        x64: whether to compute in float64.
+        cache: bytes of embedded maps that a worker keeps.
+    """
+
+    folder: str
+    measure: str | Measure
+    settings: str
+    version: str
+    channels: str = "last"
+    x64: bool = False
+    cache: int = 2**30
+
+    def path(self, block: str) -> Path:
+        """File of a block."""
+        return Path(self.folder, FOLDER, f"{block}.npz")
+
+
+class Block(NamedTuple):
+    """Pairs of networks that are computed together.
+
+    Attributes:
+        name: follows from the checksums of the pairs and from the settings.
+        networks: name and place of each.
+        pairs: two of them each, by number; the one with the smaller checksum first.
+    """
+
+    name: str
+    networks: tuple[tuple[str, Source], ...]
+    pairs: tuple[tuple[int, int], ...]
+
+
+class Outcome(NamedTuple):
+    """What a worker says about a block; `error` is a sentence where there was one, and `kind` its class."""
+
+    block: str
+    error: str = ""
+    kind: str = ""
+
+
+class Ready(NamedTuple):
+    """An embedded network.
+
+    Attributes:
+        z: the embedded map, or the map, with a leading axis of one.
+        undefined: number of its images to blame if it has no scores, else -1.
+        why: words on that.
+        lost: words on digits that its cast loses.
+    """
+
+    z: Any
+    undefined: int
+    why: str
+    lost: str
+
+
+_ready: OrderedDict[tuple[str, str], Ready] = OrderedDict()
+"""Embedded networks that this process keeps, the one used last at the end."""
+_turn = threading.RLock()
+"""One block at a time in a process, whose device it has for itself."""
+KINDS = {kind.__name__: kind for kind in (ValueError, TypeError, OSError, RuntimeError, MemoryError)}
+"""Errors that would come again; all others count as a lost worker."""
+
+
+@functools.cache
+def version() -> str:
+    """Version of jaxsim in this process."""
+    try:
+        return metadata.version("jaxsim-similarity")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def compute(work: Work, blocks: Sequence[Block]) -> list[Outcome]:
+    """Compute blocks and write their files; stops at the first error, which the last outcome tells of."""
+    found = []
+    with _turn, jax.enable_x64(work.x64):
+        for block in blocks:
+            try:
+                _compute(work, block)
+                found.append(Outcome(block.name))
+            except tuple(KINDS.values()) as error:
+                kind = next(name for name, one in KINDS.items() if isinstance(error, one))
+                found.append(Outcome(block.name, _told(error, block), kind))
+                break
+    return found
+
+
+def _told(error, block):
+    if "RESOURCE_EXHAUSTED" in str(error):
+        return f"the device ran out of memory in a block of {len(block.networks)} networks: give a smaller block."
+    return str(error) or type(error).__name__
+
+
+def _compute(work: Work, block: Block) -> None:
+    started, path = time.perf_counter(), work.path(block.name)
+    if (mine := version()) != work.version:
+        raise ValueError(
+            f"the worker on {platform.node()} has jaxsim {mine}, and the sweep was begun with {work.version}: "
+            "install one version everywhere."
+        )
+    if _is_there(path):  # a worker that was given up had written it
+        return
+    measure = by_name(work.measure) if isinstance(work.measure, str) else work.measure
+    scores, members = [], {}
+    for i, j in block.pairs:
+        a, b = (_embedded(work, measure, *block.networks[k]) for k in (i, j))
+        members |= {i: a, j: b}
+        scores.append(pair_call(measure, a.z, b.z))
+    provenance = Provenance.now(str(measure), scores[0])
+    order = sorted(members)
+    arrays = {
+        "scores": np.asarray(jax.device_get(scores)),
+        "pairs": np.asarray(block.pairs, np.int32),
+        "networks": np.array([source.checksum for _, source in block.networks]),
+        "undefined": np.array([members[k].undefined for k in order]),
+    }
+    record = {
+        "settings": work.settings,
+        "name": block.name,
+        "measure": provenance.measure,
+        "dtype": provenance.dtype,
+        "device": provenance.device,
+        "versions": dict(provenance.versions),
+        "names": [name for name, _ in block.networks],
+        "why": [members[k].why for k in order],
+        "lost": [members[k].lost for k in order],
+        "images": block.networks[0][1].shape[0],
+        "seconds": time.perf_counter() - started,
+        "host": platform.node(),
+    }
+    jobs.write_block(path, arrays, record, overwrite=True)
+
+
+def forget() -> None:
+    """Let go of the embedded networks that this process keeps."""
+    _ready.clear()
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists() and bool(jobs.read_block(path))
+    except jobs.Damaged:
+        return False
+
+
+def _embedded(work: Work, measure: Measure, name: str, source: Source) -> Ready:
+    key = (source.checksum, work.settings)
+    if key not in _ready:
+        _ready[key] = _embed(work, measure, name, source)
+        while len(_ready) > 2 and sum(map(_size, _ready.values())) > work.cache:
+            _ready.popitem(last=False)
+    _ready.move_to_end(key)
+    return _ready[key]
+
+
+def _size(ready):
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(ready.z))
+
+
+def _embed(work, measure, name, source):
+    x = np.array(source.read())  # in memory, so that what is checked is what is computed from
+    if jobs.sha256(x) != source.checksum:
+        raise ValueError(
+            f"{source.path} has changed since the sweep began (network {name!r}): start it again, and the pairs of "
+            "that network are computed anew."
+        )
+    if work.x64:
+        x = x.astype(np.float64)
+    nets = inputs.networks({name: x}, channels=work.channels)
+    images, size = nets.images, nets.dtype.itemsize
+    memory.require_maps(2, memory.map_bytes((measure,), images, size), images, size)
+    cast = nets.cast(measure.freedom)
+    z, undefined = embed_call(measure, lone_bucket(cast, measure))
+    undefined = int(undefined[0])
+    why = reasons.why(measure, nets, 0) if undefined >= 0 else ""
+    lost = reasons.lost(measure.freedom, nets, 0) if nets.careful and not why else ""
+    return Ready(z, undefined, why, lost)
+
+
+@jax.jit
+@automatic
+def embed_call(measure, bucket):
+    """The embedded map of a network `(1, k)`, and `Embedded.undefined` `(1,)`."""
+    made = read_maps([measure], (bucket,), embed)
+    return made.z[0], made.undefined[0]
+
+
+@jax.jit
+@automatic
+def pair_call(measure, a, b):
+    """Score `()` of two embedded networks."""
+    return score(measure, a, b)[0, 0]

@@ -1,0 +1,334 @@
+"""Engines that run blocks: anything with `submit(function, *args) -> future`, as `concurrent.futures` has it.
+
+A future has `done()`, `exception()` and `result()`, and may have `cancel()`: those of the standard library, of Dask and
+of submitit do.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import importlib.util
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxsim import extras
+from jaxsim.io.files import counted
+from jaxsim.sweeps.blocks import KINDS, Block, Outcome, forget
+
+NAMES = ("processes", "serial", "dask", "submitit")
+"""Engines by name."""
+TRIES = 6
+"""Times that a block is given to workers that are lost."""
+BEAT = 1.0
+"""Seconds between two looks at work in progress."""
+CLUSTER = '"jaxsim-similarity[cluster]"'
+"""Argument of `pip install` for the extra."""
+
+
+@dataclasses.dataclass
+class Lane:
+    """Workers that take work from one queue.
+
+    Attributes:
+        start: makes the executor, again after it has lost its worker.
+        limit: submissions that may be in flight.
+        bundle: blocks of a submission.
+        own: whether the executor is shut down here.
+        recent: networks of the last blocks, which a worker has ready.
+    """
+
+    start: Callable[[], Any]
+    limit: int
+    bundle: int = 1
+    own: bool = True
+    executor: Any = None
+    recent: deque[frozenset[str]] = dataclasses.field(default_factory=lambda: deque(maxlen=4))
+    running: dict[Any, list[Block]] = dataclasses.field(default_factory=dict)
+
+    def submit(self, function: Callable, work: Any, blocks: list[Block]) -> None:
+        """Give blocks to the workers."""
+        if self.executor is None:
+            self.executor = self.start()
+        self.running[self.executor.submit(function, work, blocks)] = blocks
+        self.recent.extend(map(_members, blocks))
+
+    def renew(self) -> None:
+        """Give up an executor that takes no more work."""
+        if self.own and self.executor is not None:
+            self.executor.shutdown(wait=False)
+            self.executor = None
+        self.recent.clear()
+
+    def stop(self) -> None:
+        """Cancel what runs, and end workers that were started here."""
+        for future in self.running:
+            with contextlib.suppress(Exception):  # engines raise what they like, and there is nothing more to save
+                future.cancel()
+        if self.own and self.executor is not None:
+            kill = getattr(self.executor, "kill", None) if self.running else None
+            (kill or self.executor.shutdown)()
+
+
+def _members(block: Block) -> frozenset[str]:
+    return frozenset(source.checksum for _, source in block.networks)
+
+
+def run(
+    lanes: Sequence[Lane],
+    function: Callable[[Any, Sequence[Block]], list[Outcome]],
+    work: Any,
+    blocks: Sequence[Block],
+    each: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Run all blocks, those of lost workers again.
+
+    Args:
+        lanes: of the engine.
+        function: what a worker calls, with `work` and some blocks.
+        work: goes to every worker.
+        blocks: in the order of groups.
+        each: called with the number of blocks done, after every one and at least every second.
+
+    Raises:
+        RuntimeError: a block was lost too often.
+        Exception: of the kind that the function told of; blocks that were done stay.
+    """
+    pending, tries, done = _bundles(blocks, lanes[0].bundle), {block.name: 0 for block in blocks}, 0
+    try:
+        while pending or any(lane.running for lane in lanes):
+            for lane in lanes:
+                while pending and len(lane.running) < lane.limit:
+                    bundle = pending.pop(_nearest(pending, lane))
+                    try:
+                        lane.submit(function, work, bundle)
+                    except Exception as error:  # noqa: BLE001 (every engine has its own)
+                        _lost(bundle, error, tries)
+                        pending.insert(0, bundle)
+                        lane.renew()
+                        break
+            for lane, future in _finished(lanes):
+                bundle = lane.running.pop(future)
+                error = _error_of(future)
+                if error is not None:
+                    _lost(bundle, error, tries)
+                    pending.insert(0, bundle)
+                    lane.renew()
+                    continue
+                outcomes = future.result()
+                if outcomes[-1].error:
+                    raise KINDS[outcomes[-1].kind](outcomes[-1].error)
+                done += len(outcomes)
+            each(done)
+    finally:
+        for lane in lanes:
+            lane.stop()
+
+
+def _bundles(blocks, size):
+    return [list(blocks[k : k + size]) for k in range(0, len(blocks), size)]
+
+
+def _nearest(pending, lane):
+    """Number of the first bundle with most networks that the lane's worker has ready; near ones are looked at."""
+    if not lane.recent or lane.limit > 1:
+        return 0
+    ready = frozenset().union(*lane.recent)
+    near = range(min(len(pending), 256))
+    return max(near, key=lambda k: (len(ready & _members(pending[k][0])), -k))
+
+
+def _finished(lanes) -> list[tuple[Lane, Any]]:
+    """Futures that are done, after waiting for one for a second at most."""
+    futures = [(lane, future) for lane in lanes for future in lane.running]
+    if not futures:
+        return []
+    plain = [future for _, future in futures]
+    if all(isinstance(future, concurrent.futures.Future) for future in plain):
+        concurrent.futures.wait(plain, timeout=BEAT, return_when=concurrent.futures.FIRST_COMPLETED)
+    elif not any(future.done() for future in plain):
+        time.sleep(BEAT / 5)
+    return [(lane, future) for lane, future in futures if future.done()]
+
+
+def _error_of(future) -> BaseException | None:
+    try:
+        return future.exception()
+    except concurrent.futures.CancelledError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 (some engines raise it)
+        return error
+
+
+def _lost(bundle, error, tries):
+    tries[bundle[0].name] += 1
+    if tries[bundle[0].name] >= TRIES:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        what = f"workers were lost {TRIES} times with the block {bundle[0].name}: {reason[:300].rstrip('.')}"
+        hint = 'in a script, js.sweep must be called under `if __name__ == "__main__":`'
+        raise RuntimeError(f"{what}; {hint}; blocks that are done stay.") from error
+    time.sleep(min(0.1 * 2 ** tries[bundle[0].name], BEAT))
+
+
+# Engines
+
+
+class Serial:
+    """An executor that runs what it is given at once, in this process."""
+
+    def submit(self, function: Callable, *args: Any) -> concurrent.futures.Future:
+        """The finished future."""
+        future = concurrent.futures.Future()
+        try:
+            future.set_result(function(*args))
+        except Exception as error:  # noqa: BLE001 (the future carries it)
+            future.set_exception(error)
+        return future
+
+    def shutdown(self, wait: bool = True) -> None:
+        """Let go of what was kept for further blocks."""
+        forget()
+
+
+class Worker:
+    """One process, with a device of its own where there are several.
+
+    It ends with the process that started it, however that ends.
+    """
+
+    def __init__(self, device: str | None):
+        self._pool = concurrent.futures.ProcessPoolExecutor(
+            1, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(device,)
+        )
+        self._number = self._pool.submit(os.getpid)
+
+    def submit(self, function: Callable, *args: Any) -> concurrent.futures.Future:
+        """The future of a call in that process."""
+        return self._pool.submit(function, *args)
+
+    def shutdown(self, wait: bool = True) -> None:
+        """End the process when it has done its work."""
+        self._pool.shutdown(wait=wait, cancel_futures=True)
+
+    def kill(self) -> None:
+        """End the process now; a file is written whole or not at all, so that nothing half-done is left."""
+        if self._number.done() and not self._number.cancelled() and self._number.exception() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._number.result(), signal.SIGTERM)
+        self.shutdown(wait=True)
+
+
+def _begin(device: str | None) -> None:
+    """Set up a worker process: its device, Ctrl-C left to the parent, and no life without one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore")  # the parent has said what there is to say of the files
+    if device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def gpus() -> list[str]:
+    """Numbers of the GPUs that JAX would use, found without starting one; empty without."""
+    plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
+    if os.environ.get("JAX_PLATFORMS", "cuda").split(",")[0] not in ("cuda", "gpu", ""):
+        return []
+    if not any(importlib.util.find_spec(name) for name in plugins):
+        return []
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [one for one in given.split(",") if one.strip()]
+    there = Path("/proc/driver/nvidia/gpus")
+    return [str(k) for k in range(len([*there.iterdir()]))] if there.is_dir() else []
+
+
+def _processes(workers: int | None) -> list[Lane]:
+    devices: list[Any] = [*gpus()] or [None]
+    count = workers or (len(devices) if devices[0] else max(1, (os.cpu_count() or 2) // 2))
+    return [Lane(lambda k=k: Worker(devices[k % len(devices)]), 1) for k in range(count)]
+
+
+@contextlib.contextmanager
+def started(
+    engine: Any,
+    work: Any,
+    count: int,
+    *,
+    workers: int | None = None,
+    address: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Iterator[list[Lane]]:
+    """Lanes of an engine by name, or of any executor.
+
+    Args:
+        engine: one of NAMES, or an object with `submit`, which is left running.
+        work: what goes to every worker.
+        count: of blocks.
+        workers: processes, or jobs at once.
+        address: of a Dask scheduler.
+        options: for submitit's `update_parameters`.
+
+    Raises:
+        MissingExtra: Dask or submitit is not installed.
+        TypeError: no engine, or a measure that cannot go to another process.
+        ValueError: an unknown name, or an option of another engine.
+    """
+    if address is not None and engine != "dask":
+        raise ValueError("address is that of a Dask scheduler; it goes with the engine dask.")
+    if options and engine != "submitit":
+        raise ValueError("options are those of submitit; they go with the engine submitit.")
+    if isinstance(engine, str) and engine not in NAMES:
+        raise ValueError(f"no engine is named {engine!r}; there are {', '.join(NAMES)}, and any executor in Python.")
+    if not isinstance(engine, str):
+        if not callable(getattr(engine, "submit", None)):
+            raise TypeError(f"executor must be one of {', '.join(NAMES)} or have submit, not {engine!r}.")
+        yield [Lane(lambda: engine, 2 * workers if workers else 64, own=False)]
+    elif engine == "serial":
+        yield [Lane(Serial, 1)]
+    elif engine == "processes":
+        _refuse_unsendable(work)
+        yield _processes(workers)
+    elif engine == "dask":
+        with extras.needed("sweeps by Dask need", "dask", install=CLUSTER):
+            from dask import distributed
+        own = {"address": address} if address else {"n_workers": workers or 1, "threads_per_worker": 1}
+        with distributed.Client(**own) as client:
+            limit = 2 * max(1, len(client.nthreads()))
+            yield [Lane(client.get_executor, limit, own=False)]
+    else:
+        with extras.needed("sweeps by submitit need", "submitit", install=CLUSTER):
+            import submitit
+        executor = submitit.AutoExecutor(Path(work.folder, "logs"))
+        executor.update_parameters(**{"name": "jaxsim-sweep", "timeout_min": 24 * 60, **(options or {})})
+        jobs = workers or (1 if executor.cluster in ("local", "debug") else 16)
+        yield [Lane(lambda: executor, jobs, bundle=-(-count // (4 * jobs)), own=False)]
+
+
+def _refuse_unsendable(work):
+    try:
+        pickle.dumps(work)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise TypeError(
+            f"{work.measure} cannot be sent to another process ({error}): make its parts of functions that a module "
+            'defines, or give executor="serial".'
+        ) from None
+
+
+def described(engine: Any, workers: int | None) -> str:
+    """An engine in words."""
+    name = engine if isinstance(engine, str) else type(engine).__name__
+    return f"{name}, {counted(workers, 'worker')}" if workers else name

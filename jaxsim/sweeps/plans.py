@@ -1,0 +1,178 @@
+"""The plan of a sweep: which pairs of networks there are, which are known, and the blocks of those that are not.
+
+Networks are told apart by the SHA-256 of their arrays. A pair is known if any block in the folder holds it, whoever
+made that block and for whatever plan: a network that is added needs its own pairs alone, a changed one too, and names
+and files may change freely.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxsim import inputs, io
+from jaxsim.engine.checks import check
+from jaxsim.io import Source, files, jobs
+from jaxsim.measures import Measure
+from jaxsim.sweeps.blocks import Block, Work
+
+
+@dataclasses.dataclass
+class Plan:
+    """Pairs of networks, and what is known about them.
+
+    Attributes:
+        sources: the networks by name.
+        contents: the checksums of their arrays, one where several have the same; those in blocks first.
+        values: scores `(U, U)` of the contents.
+        known: which are there `(U, U)`.
+        undefined: number of images to blame, and why, of contents without scores.
+        lost: words on lost digits by content.
+        made: records of the blocks that were read.
+    """
+
+    sources: Mapping[str, Source]
+    contents: list[str]
+    values: np.ndarray
+    known: np.ndarray
+    undefined: dict[str, tuple[int, str]] = dataclasses.field(default_factory=dict)
+    lost: dict[str, str] = dataclasses.field(default_factory=dict)
+    made: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    @classmethod
+    def of(cls, sources: Mapping[str, Source], x64: bool) -> "Plan":
+        """A plan of which nothing is known."""
+        contents = list(dict.fromkeys(source.checksum for source in sources.values()))
+        size = (len(contents), len(contents))
+        return cls(sources, contents, np.full(size, np.nan, np.float64 if x64 else np.float32), np.zeros(size, bool))
+
+    @functools.cached_property
+    def places(self) -> dict[str, int]:
+        """Place of each content."""
+        return {content: k for k, content in enumerate(self.contents)}
+
+    def take(self, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        """Enter a block: those of its pairs that this plan has."""
+        networks = arrays["networks"].tolist()
+        places = np.array([self.places.get(content, -1) for content in networks])
+        rows, columns = places[arrays["pairs"]].T
+        ours = (rows >= 0) & (columns >= 0)
+        if not ours.any():
+            return
+        rows, columns = rows[ours], columns[ours]
+        for a, b in ((rows, columns), (columns, rows)):
+            self.values[a, b], self.known[a, b] = arrays["scores"][ours], True
+        for content, count, why, lost in zip(
+            networks, arrays["undefined"].tolist(), record["why"], record["lost"], strict=True
+        ):
+            if count >= 0:
+                self.undefined[content] = (count, why)
+            if lost:
+                self.lost[content] = lost
+        self.made.append(dict(record))
+
+    def blocks(self, work: Work, size: int) -> list[Block]:
+        """Blocks of the pairs that are not known, of two groups of at most `size` networks each."""
+        order = np.argsort(~self.known.any(1), kind="stable")  # so that networks that were added stand together
+        named = {source.checksum: (name, source) for name, source in reversed([*self.sources.items()])}
+        groups = [order[k : k + size].tolist() for k in range(0, len(order), size)]
+        found = []
+        for a, rows in enumerate(groups):
+            for columns in groups[a:]:
+                if self.known[np.ix_(rows, columns)].all():
+                    continue
+                pairs = [(i, j) for i, j in _pairs(rows, columns) if not self.known[i, j]]
+                found.append(self._block(work, pairs, named))
+        return found
+
+    def _block(self, work, pairs, named):
+        ordered = [(i, j) if self.contents[i] <= self.contents[j] else (j, i) for i, j in pairs]
+        members = list(dict.fromkeys(itertools.chain(*ordered)))
+        own = {k: place for place, k in enumerate(members)}
+        sums = [[self.contents[i], self.contents[j]] for i, j in ordered]
+        name = jobs.sha256_of_json([work.settings, sums])[:32]
+        networks = tuple(named[self.contents[k]] for k in members)
+        return Block(name, networks, tuple((own[i], own[j]) for i, j in ordered))
+
+    def matrix(self) -> np.ndarray:
+        """Scores `(T, T)` of all networks."""
+        places = [self.places[source.checksum] for source in self.sources.values()]
+        return self.values[places][:, places]
+
+
+def _pairs(rows: list[int], columns: list[int]) -> Iterator[tuple[int, int]]:
+    """Pairs of a row and a column; within one group each once."""
+    return itertools.combinations_with_replacement(rows, 2) if rows is columns else itertools.product(rows, columns)
+
+
+def read_blocks(plan: Plan, work: Work, paths: list[Path]) -> None:
+    """Enter what the files hold into the plan; damaged ones are warned of and removed, to be computed again."""
+    for path in paths:
+        try:
+            record, arrays = jobs.read_block(path)
+            if (record["settings"], record["name"]) != (work.settings, path.stem):
+                raise jobs.Damaged(f"{path} is damaged: it is a block of another name or other settings.")
+        except jobs.Damaged as error:
+            files.warn(f"{error} It is computed again.", RuntimeWarning)
+            files.remove(path)
+        else:
+            plan.take(record, arrays)
+
+
+def find_sources(
+    features: str | Path | Sequence[str | Path], measure: Measure, stack: bool | None, channels: str | None
+):
+    """The networks of files and folders by name, checked for the measure by their shapes.
+
+    Raises:
+        ValueError: two files have other images, or another number of them, or the measure does not take a shape.
+    """
+    sources, ids = io.find_features(features, stack=stack)
+    require_several(tuple(sources))
+    first, *rest = sources
+    for name in rest:
+        _refuse_other_images(sources[first], sources[name], ids.get(first), ids.get(name))
+    if ids and len(ids[first]) != sources[first].shape[0]:
+        raise ValueError(f"{sources[first].path} holds {sources[first].shape[0]} images and {len(ids[first])} ids.")
+    if ids and (twice := files.repeated(ids[first])):
+        raise ValueError(f"{sources[first].path} holds the image id {twice[0]!r} more than once.")
+    check_shapes({name: source.shape for name, source in sources.items()}, measure, channels)
+    return sources
+
+
+def require_several(names: Sequence[str]) -> None:
+    """Refuse one network alone.
+
+    Raises:
+        ValueError: naming it.
+    """
+    if len(names) < 2:
+        raise ValueError(f"a sweep compares networks with each other; there is only {''.join(names)!r}: give more.")
+
+
+def _refuse_other_images(a: Source, b: Source, ours: Any, theirs: Any) -> None:
+    if a.shape[:1] != b.shape[:1]:
+        raise ValueError(f"{a.path} and {b.path} hold {a.shape[:1]} and {b.shape[:1]} images; a sweep needs the same.")
+    if ours == theirs:
+        return
+    if set(ours) == set(theirs):
+        k = next(k for k, pair in enumerate(zip(ours, theirs, strict=True)) if pair[0] != pair[1])
+        text = f"have the same image ids in another order (row {k}: {ours[k]!r} and {theirs[k]!r})"
+    else:
+        odd = min(set(ours) ^ set(theirs))
+        text = f"have different image ids ({odd!r} is in {a.path if odd in set(ours) else b.path} alone)"
+    raise ValueError(f"{a.path} and {b.path} {text}; a sweep needs the same images in the same order.")
+
+
+def check_shapes(shapes: Mapping[str, tuple[int, ...]], measure: Measure, channels: str | None) -> None:
+    """Refuse networks that the measure cannot be computed from, before any is.
+
+    Raises:
+        ValueError: as `affinity` does.
+    """
+    blank = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
+    check([measure], inputs.networks(blank, channels=channels))

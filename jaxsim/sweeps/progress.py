@@ -1,0 +1,147 @@
+"""How far a sweep is, of a running one and of a dead folder."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jaxsim.io import files, jobs
+from jaxsim.sweeps.blocks import FOLDER
+
+RECORD = "progress.json"
+"""File of the plan and the progress of the last run in a folder."""
+RESULT = ("affinity.npz", "affinity.csv")
+"""Files of the matrix."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepStatus:
+    """How far a sweep is.
+
+    Attributes:
+        done: blocks that are there.
+        total: all blocks of the last plan.
+        running: whether a process works on it; None where the file system does not say.
+        rate: blocks a second in the last run; None before the first.
+        left: seconds left at that rate; None where it does not run.
+        complete: whether the matrix is there.
+        engine: of the last run.
+    """
+
+    done: int
+    total: int
+    running: bool | None
+    rate: float | None
+    left: float | None
+    complete: bool
+    engine: str
+
+    def __str__(self) -> str:
+        state = {True: "running", False: "not running", None: "may be running"}[self.running]
+        return ", ".join([self.progress(), f"{state} ({self.engine})", *["the matrix is there"] * self.complete])
+
+    def progress(self) -> str:
+        """Blocks, rate and time left in words."""
+        parts = [f"{self.done} of {files.counted(self.total, 'block')}"]
+        if self.rate:
+            parts.append(f"{self.rate:.3g} a second")
+        if self.left is not None and self.done < self.total:
+            parts.append(f"{in_words(self.left)} left")
+        return ", ".join(parts)
+
+
+def in_words(seconds: float) -> str:
+    """A time in seconds, minutes or hours.
+
+    >>> in_words(5.2), in_words(700), in_words(9000)
+    ('5 s', '12 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def sweep_status(out: str | Path) -> SweepStatus:
+    """How far the sweep in a folder is, whether it runs or not.
+
+    Raises:
+        FileNotFoundError: no sweep was begun there.
+        ValueError: its record is damaged.
+
+    >>> sweep_status("nowhere")
+    Traceback (most recent call last):
+    FileNotFoundError: nowhere holds no sweep: there is no progress.json in it.
+    """
+    out = Path(out)
+    if not (out / RECORD).is_file():
+        raise FileNotFoundError(f"{out} holds no sweep: there is no {RECORD} in it.")
+    record = jobs.read_record(out / RECORD)
+    there = {path.stem for path in (out / FOLDER).glob("*.npz")}
+    new = len(there.intersection(record["pending"]))
+    running = _is_held(out / FOLDER)
+    seconds = (time.time() if running else record["updated"]) - record["started"]
+    rate = new / seconds if new and seconds > 0 else None
+    total = record["kept"] + len(record["pending"])
+    left = (len(record["pending"]) - new) / rate if rate and running else None
+    complete = all((out / name).is_file() for name in RESULT)
+    return SweepStatus(record["kept"] + new, total, running, rate, left, complete, record["engine"])
+
+
+def _is_held(folder: Path) -> bool | None:
+    if files.fcntl is None:
+        return None
+    try:
+        with files.abandoned(folder, sure=True):
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+
+
+class Progress:
+    """Keeps the record of a run in its folder, and tells of it.
+
+    Args:
+        out: the folder.
+        pending: names of the blocks to run.
+        kept: number of those that were there.
+        engine: in words.
+        tell: called with a `SweepStatus`.
+    """
+
+    def __init__(self, out: Path, pending: Sequence[str], kept: int, engine: str, tell=None):
+        self.out, self.tell, self.written = out, tell, 0.0
+        now = time.time()
+        self.record = {"pending": list(pending), "kept": kept, "started": now, "updated": now, "engine": engine}
+        self._write(now)
+
+    def __call__(self, done: int) -> None:
+        """Note that so many blocks of this run are done; written down every few seconds."""
+        now, total = time.time(), len(self.record["pending"])
+        seconds = now - self.record["started"]
+        rate = done / seconds if done and seconds > 0 else None
+        if self.tell is not None:
+            kept, left = self.record["kept"], (total - done) / rate if rate else None
+            self.tell(SweepStatus(kept + done, kept + total, True, rate, left, False, self.record["engine"]))
+        if now - self.written > 5 or done == total:
+            self._write(now)
+
+    def _write(self, now):
+        self.record["updated"], self.written = now, now
+        jobs.write_record(self.out / RECORD, self.record)
+
+
+@contextlib.contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Keep other sweeps from a folder while the block runs.
+
+    Raises:
+        BlockingIOError: another one runs there.
+    """
+    try:
+        with jobs.lock(out / FOLDER):
+            yield
+    except BlockingIOError:
+        raise BlockingIOError(f"{out} is in use by another sweep: wait for it, or give another folder.") from None
