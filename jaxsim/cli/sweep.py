@@ -21,7 +21,7 @@ Examples:
   jaxsim sweep features/ --measure rsa --out sweep
   jaxsim sweep features/ --measure cka-linear --workers 8 --out sweep
   jaxsim sweep features/ --measure rsa --engine dask --address tcp://head:8786 --out sweep
-  jaxsim sweep features/ --engine submitit --workers 50 --option slurm_partition=gpu --option gpus_per_node=1 --out sweep
+  jaxsim sweep features/ --engine submitit --workers 50 --option slurm_partition=gpu --out sweep
   jaxsim sweep --status --out sweep
 """
 
@@ -67,7 +67,8 @@ def add_arguments(command: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     """Run a sweep or go on with it, or tell of one."""
     if arguments.status:
-        odd = sorted(vars(arguments).get("given", set()) - {"out"})
+        given = vars(arguments).get("given", set()) - {"out", "features"}
+        odd = sorted(given | {name for name in ("x64", "overwrite") if getattr(arguments, name)})
         if odd or arguments.features:
             what = f"--{odd[0]}" if odd else "FEATURES"
             raise ValueError(f"{what} has no effect with --status; leave it out.")
@@ -104,9 +105,8 @@ def _progress(arguments: Namespace) -> Callable[[sweeps.SweepStatus], None] | No
         ended, now = status.done >= status.total, time.monotonic()
         if terminal or ended or now - last[0] >= 10:
             last[0] = now
-            sys.stderr.write(
-                ("\r\x1b[K" if terminal else "") + lines(status.progress()) + "\n" * (not terminal or ended)
-            )
+            start, end = "\r\x1b[K" * terminal, "\n" * (ended or not terminal)
+            sys.stderr.write(f"{start}{lines(status.progress())}{end}")
             sys.stderr.flush()
 
     return show

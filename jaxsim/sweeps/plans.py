@@ -155,8 +155,8 @@ def require_several(names: Sequence[str]) -> None:
 
 
 def _refuse_other_images(a: Source, b: Source, ours: Any, theirs: Any) -> None:
-    if a.shape[:1] != b.shape[:1]:
-        raise ValueError(f"{a.path} and {b.path} hold {a.shape[:1]} and {b.shape[:1]} images; a sweep needs the same.")
+    if a.shape and b.shape and a.shape[0] != b.shape[0]:
+        raise ValueError(f"{a.path} and {b.path} hold {a.shape[0]} and {b.shape[0]} images; a sweep needs the same.")
     if ours == theirs:
         return
     if set(ours) == set(theirs):
