@@ -151,7 +151,7 @@ def test_a_network_without_scores_is_named(tmp_path):
 
 
 def block_files(out):
-    return sorted((out / "blocks").glob("*.npz"))
+    return sorted((out / "blocks").glob("[!.]*.npz"))
 
 
 def pairs_in(paths):
@@ -168,7 +168,7 @@ def test_a_stopped_sweep_goes_on(tmp_path, six, monkeypatch):
         return real(work, some)
 
     monkeypatch.setattr(blocks, "compute", stopped)
-    with pytest.raises(KeyboardInterrupt, match="are kept in .*, and the same call goes on there"):
+    with pytest.raises(KeyboardInterrupt, match="are kept in .*, and the next run goes on there"):
         serial(six, tmp_path / "out")
     assert len(block_files(tmp_path / "out")) == 2
     status = js.sweep_status(tmp_path / "out")
@@ -555,7 +555,7 @@ def test_ctrl_c_ends_the_workers_and_keeps_the_blocks(tmp_path, many):
     _, said = running.communicate(timeout=60)
     assert running.returncode == 130
     assert said.splitlines()[-1] == (
-        f"jaxsim: interrupted; blocks that are done are kept in {out}, and the same command goes on there"
+        f"jaxsim: interrupted; blocks that are done are kept in {out}, and the next run goes on there"
     )
     assert "Traceback" not in said
     assert not any(Path(f"/proc/{number}").exists() for number in workers)

@@ -112,7 +112,7 @@ def run(
                         lane.submit(function, work, bundle)
                     except Exception as error:  # noqa: BLE001 (every engine has its own)
                         _lost(bundle, error, tries)
-                        pending.insert(0, bundle)
+                        pending.append(bundle)  # the others first, should it be the block that ends workers
                         lane.renew()
                         break
             for lane, future in _finished(lanes):
@@ -120,7 +120,7 @@ def run(
                 error = _error_of(future)
                 if error is not None:
                     _lost(bundle, error, tries)
-                    pending.insert(0, bundle)
+                    pending.append(bundle)
                     lane.renew()
                     continue
                 outcomes = future.result()

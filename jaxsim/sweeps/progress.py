@@ -77,7 +77,7 @@ def sweep_status(out: str | Path) -> SweepStatus:
     if not (out / RECORD).is_file():
         raise FileNotFoundError(f"{out} holds no sweep: there is no {RECORD} in it.")
     record = jobs.read_record(out / RECORD)
-    there = {path.stem for path in (out / FOLDER).glob("*.npz")}
+    there = {path.stem for path in (out / FOLDER).glob("[!.]*.npz")}
     new = len(there.intersection(record["pending"]))
     running = _is_held(out / FOLDER)
     seconds = (time.time() if running else record["updated"]) - record["started"]

@@ -99,7 +99,7 @@ def sweep(
             files.clear(out / FOLDER)  # a worker elsewhere may still be at it
             sources = _sources(features, measure, stack, channels, out)
             plan = plans.Plan.of(sources, work.x64)
-            plans.read_blocks(plan, work, sorted((out / FOLDER).glob("*.npz")))
+            plans.read_blocks(plan, work, sorted((out / FOLDER).glob("[!.]*.npz")))
             for _ in range(ROUNDS):
                 missing = plan.blocks(work, block)
                 if not missing:
@@ -116,7 +116,7 @@ def sweep(
                 found.save(new / RESULT[0])
                 io.write_csv_matrix(new / RESULT[1], found.values, found.names, found.targets)
     except KeyboardInterrupt as stop:
-        text = f"blocks that are done are kept in {out}, and the same call goes on there"
+        text = f"blocks that are done are kept in {out}, and the next run goes on there"
         raise KeyboardInterrupt(str(stop) or text) from None
     _warn(plan, measure)
     return found
