@@ -5,6 +5,7 @@ its own, and every pair is one call of one program, the network of the smaller c
 that a pair is in, nor the engine, nor what was computed before can change a bit of it.
 """
 
+import contextlib
 import dataclasses
 import functools
 import platform
@@ -23,7 +24,7 @@ from jaxsim import inputs
 from jaxsim.engine import memory, reasons
 from jaxsim.engine.padding import lone_bucket
 from jaxsim.engine.program import automatic, embed, read_maps, score
-from jaxsim.io import Source, jobs
+from jaxsim.io import Source, jobs, limits
 from jaxsim.measures import Measure, by_name
 from jaxsim.results import Provenance
 
@@ -42,6 +43,7 @@ class Work:
         version: of jaxsim.
         channels: "first" or "last".
         x64: whether to compute in float64.
+        unlimited: whether files may take far more memory than their size, as in `jaxsim.io.unlimited()`.
         cache: bytes of embedded maps that a worker keeps.
     """
 
@@ -51,6 +53,7 @@ class Work:
     version: str
     channels: str = "last"
     x64: bool = False
+    unlimited: bool = False
     cache: int = 2**30
 
     def path(self, block: str) -> Path:
@@ -96,7 +99,7 @@ class Ready(NamedTuple):
     lost: str
 
 
-_ready: OrderedDict[tuple[str, str], Ready] = OrderedDict()
+_ready: OrderedDict[tuple[str, str, str], Ready] = OrderedDict()
 """Embedded networks that this process keeps, the one used last at the end."""
 _turn = threading.RLock()
 """One block at a time in a process, whose device it has for itself."""
@@ -116,7 +119,8 @@ def version() -> str:
 def compute(work: Work, blocks: Sequence[Block]) -> list[Outcome]:
     """Compute blocks and write their files; stops at the first error, which the last outcome tells of."""
     found = []
-    with _turn, jax.enable_x64(work.x64):
+    lifted = limits.unlimited() if work.unlimited else contextlib.nullcontext()
+    with _turn, lifted, jax.enable_x64(work.x64):
         for block in blocks:
             try:
                 _compute(work, block)
@@ -187,7 +191,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _embedded(work: Work, measure: Measure, name: str, source: Source) -> Ready:
-    key = (source.checksum, work.settings)
+    key = (source.checksum, work.settings, work.folder)  # in one process, two functions may share a name
     if key not in _ready:
         _ready[key] = _embed(work, measure, name, source)
         while len(_ready) > 2 and sum(map(_size, _ready.values())) > work.cache:

@@ -43,6 +43,7 @@ class Lane:
         limit: submissions that may be in flight.
         bundle: blocks of a submission.
         own: whether the executor is shut down here.
+        alive: whether futures may still get done.
         recent: networks of the last blocks, which a worker has ready.
     """
 
@@ -50,6 +51,7 @@ class Lane:
     limit: int
     bundle: int = 1
     own: bool = True
+    alive: Callable[[], bool] = lambda: True
     executor: Any = None
     recent: deque[frozenset[str]] = dataclasses.field(default_factory=lambda: deque(maxlen=4))
     running: dict[Any, list[Block]] = dataclasses.field(default_factory=dict)
@@ -128,6 +130,8 @@ def run(
                     raise KINDS[outcomes[-1].kind](outcomes[-1].error)
                 done += len(outcomes)
             each(done)
+            if any(lane.running and not lane.alive() for lane in lanes):
+                raise ConnectionError("the scheduler of the workers is gone; blocks that are done stay.")
     finally:
         for lane in lanes:
             lane.stop()
@@ -296,7 +300,7 @@ def started(
     if not isinstance(engine, str):
         if not callable(getattr(engine, "submit", None)):
             raise TypeError(f"executor must be one of {', '.join(NAMES)} or have submit, not {engine!r}.")
-        yield [Lane(lambda: engine, 2 * workers if workers else 64, own=False)]
+        yield [Lane(lambda: engine, 2 * workers if workers else 64, own=False, alive=_alive(engine))]
     elif engine == "serial":
         yield [Lane(Serial, 1)]
     elif engine == "processes":
@@ -305,10 +309,11 @@ def started(
     elif engine == "dask":
         with extras.needed("sweeps by Dask need", "dask", install=CLUSTER):
             from dask import distributed
-        own = {"address": address} if address else {"n_workers": workers or 1, "threads_per_worker": 1}
+        own: Any = {"address": address} if address else {"n_workers": workers or 1, "threads_per_worker": 1}
         with distributed.Client(**own) as client:
-            limit = 2 * max(1, len(client.nthreads()))
-            yield [Lane(client.get_executor, limit, own=False)]
+            there: Any = client.nthreads()
+            executor = client.get_executor(pure=False)
+            yield [Lane(lambda: executor, 2 * max(1, len(there)), own=False, alive=_alive(executor))]
     else:
         with extras.needed("sweeps by submitit need", "submitit", install=CLUSTER):
             import submitit
@@ -316,6 +321,12 @@ def started(
         executor.update_parameters(**{"name": "jaxsim-sweep", "timeout_min": 24 * 60, **(options or {})})
         jobs = workers or (1 if executor.cluster in ("local", "debug") else 16)
         yield [Lane(lambda: executor, jobs, bundle=-(-count // (4 * jobs)), own=False)]
+
+
+def _alive(executor: Any) -> Callable[[], bool]:
+    """Whether a client of Dask is connected: without it, futures wait for ever."""
+    client = getattr(executor, "_client", None)
+    return lambda: getattr(client, "status", "running") != "closed"
 
 
 def _refuse_unsendable(work):

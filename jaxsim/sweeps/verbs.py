@@ -1,5 +1,6 @@
 """The public verb."""
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from jaxsim import inputs, io
 from jaxsim.engine import memory, reasons
 from jaxsim.engine.checks import as_measures
-from jaxsim.io import Source, file_sets, files, jobs
+from jaxsim.io import Source, file_sets, files, jobs, limits
 from jaxsim.measures import Measure, by_name
 from jaxsim.results import Affinity, Provenance, UndefinedScores
 from jaxsim.sweeps import blocks, engines, plans
@@ -51,7 +52,7 @@ def sweep(
         out: folder of the sweep, which all workers see by the same path.
         executor: "processes" on this machine, one a GPU, or half as many as cores; "serial" in this process; "dask"
             or "submitit" (Slurm, where there is one); or any object with `submit(function, *args) -> future`, such as
-            `dask.distributed.Client(...).get_executor()`.
+            `dask.distributed.Client(...).get_executor(pure=False)`.
         workers: processes, or jobs at once. For an executor of your own, half the blocks in flight.
         block: networks in a group; a block is the pairs of two groups, at most `block ** 2` of them.
         stack: as for `read_features`; by default an array alone in its file is one network, but in a single file.
@@ -104,7 +105,9 @@ def sweep(
                 missing = plan.blocks(work, block)
                 if not missing:
                     break
-                tell = Progress(out, [one.name for one in missing], len(plan.made), _words(executor, workers), progress)
+                tell = Progress(
+                    out, [one.name for one in missing], len(plan.made), engines.described(executor, workers), progress
+                )
                 chosen = {"workers": workers, "address": address, "options": options}
                 with engines.started(executor, work, len(missing), **chosen) as lanes:
                     engines.run(lanes, blocks.compute, work, missing, tell)
@@ -128,10 +131,6 @@ def _check_counts(**counts):
             raise ValueError(f"{name} must be a whole number above zero, not {value!r}.")
 
 
-def _words(executor, workers):
-    return engines.described(executor, workers)
-
-
 def _work(out: Path, measure: Measure, channels: str | None, workers: int | None) -> Work:
     free = memory.available() or 8 * memory.GIB
     local = workers or os.cpu_count() or 1
@@ -142,6 +141,7 @@ def _work(out: Path, measure: Measure, channels: str | None, workers: int | None
         version=blocks.version(),
         channels=channels or "last",
         x64=bool(jax.config.read("jax_enable_x64")),
+        unlimited=math.isinf(limits.most(1)),
         cache=int(min(2 * memory.GIB, free / 4 / local)),
     )
     return Work(**{**vars(plain), "settings": jobs.sha256_of_json(_settings(plain, measure))})
