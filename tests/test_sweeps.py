@@ -357,6 +357,22 @@ def test_lost_workers_cost_their_block(tmp_path, six, monkeypatch):
     same(serial(six, tmp_path / "never"), whole)
 
 
+class Gone:
+    """An executor of a client of Dask that has lost its scheduler: futures wait for ever."""
+
+    class _client:
+        status = "closed"
+
+    def submit(self, function, *given):
+        return concurrent.futures.Future()
+
+
+def test_a_scheduler_that_is_gone_is_told(tmp_path, six, monkeypatch):
+    monkeypatch.setattr(engines, "BEAT", 0.01)
+    with pytest.raises(ConnectionError, match="scheduler of the workers is gone; blocks that are done stay"):
+        js.sweep(six, "cka", out=tmp_path / "out", executor=Gone())
+
+
 def test_what_goes_to_workers_is_plain(tmp_path):
     work = verbs._work(tmp_path, js.RSA, None, None)
     assert work.measure == "rsa"

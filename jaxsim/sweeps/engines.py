@@ -104,32 +104,33 @@ def run(
         RuntimeError: a block was lost too often.
         Exception: of the kind that the function told of; blocks that were done stay.
     """
-    pending, tries, done = _bundles(blocks, lanes[0].bundle), {block.name: 0 for block in blocks}, 0
+    pending, done, losses = _bundles(blocks, lanes[0].bundle), 0, _Losses()
     try:
         while pending or any(lane.running for lane in lanes):
+            lost, before = [], done
             for lane in lanes:
                 while pending and len(lane.running) < lane.limit:
                     bundle = pending.pop(_nearest(pending, lane))
                     try:
                         lane.submit(function, work, bundle)
                     except Exception as error:  # noqa: BLE001 (every engine has its own)
-                        _lost(bundle, error, tries)
-                        pending.append(bundle)  # the others first, should it be the block that ends workers
-                        lane.renew()
+                        lost.append((lane, bundle, error))
                         break
             for lane, future in _finished(lanes):
                 bundle = lane.running.pop(future)
                 error = _error_of(future)
                 if error is not None:
-                    _lost(bundle, error, tries)
-                    pending.append(bundle)
-                    lane.renew()
+                    lost.append((lane, bundle, error))
                     continue
                 outcomes = future.result()
                 if outcomes[-1].error:
                     raise KINDS[outcomes[-1].kind](outcomes[-1].error)
                 done += len(outcomes)
             each(done)
+            for lane, bundle, _ in lost:
+                pending.append(bundle)  # the others first, should it be the block that ends workers
+                lane.renew()
+            losses.note([(bundle, error) for _, bundle, error in lost], done > before)
             if any(lane.running and not lane.alive() for lane in lanes):
                 raise ConnectionError("the scheduler of the workers is gone; blocks that are done stay.")
     finally:
@@ -172,14 +173,31 @@ def _error_of(future) -> BaseException | None:
         return error
 
 
-def _lost(bundle, error, tries):
-    tries[bundle[0].name] += 1
-    if tries[bundle[0].name] >= TRIES:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        what = f"workers were lost {TRIES} times with the block {bundle[0].name}: {reason[:300].rstrip('.')}"
-        hint = 'in a script, js.sweep must be called under `if __name__ == "__main__":`'
-        raise RuntimeError(f"{what}; {hint}; blocks that are done stay.") from error
-    time.sleep(min(0.1 * 2 ** tries[bundle[0].name], BEAT))
+class _Losses:
+    """Counts losses of every block, and rounds of losses with nothing done in between."""
+
+    def __init__(self):
+        self.tries: dict[str, int] = {}
+        self.barren = 0
+
+    def note(self, lost: Sequence[tuple[list[Block], BaseException]], advanced: bool) -> None:
+        """Note what a round has lost, and wait a while if it has.
+
+        Raises:
+            RuntimeError: there is no use in going on.
+        """
+        self.barren = 0 if advanced else self.barren + bool(lost)
+        for bundle, error in lost:
+            name = bundle[0].name
+            self.tries[name] = self.tries.get(name, 0) + 1
+            if self.tries[name] >= TRIES or self.barren >= 2 * TRIES:
+                often = f"{TRIES} times with the block {name}" if self.tries[name] >= TRIES else "again and again"
+                reason = (" ".join(str(error).split()) or type(error).__name__)[:300].rstrip(".")
+                if isinstance(error, concurrent.futures.BrokenExecutor):
+                    reason += '; in a script, js.sweep must be called under `if __name__ == "__main__":`'
+                raise RuntimeError(f"workers were lost {often}: {reason}; blocks that are done stay.") from error
+        if lost:
+            time.sleep(min(0.1 * 2**self.barren, BEAT))
 
 
 # Engines
