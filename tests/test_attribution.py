@@ -430,6 +430,21 @@ def test_resampling_that_cannot_be():
         js.resample_scores(dataclasses.replace(scores, ids=scores.ids[:5]))
 
 
+def test_equal_labels_are_refused():
+    scores = made_up()
+    for change, message in (
+        ({"names": ("a", "b", "a")}, "two networks are both named 'a'"),
+        ({"ids": (scores.ids[1], *scores.ids[1:])}, f"two images both have the id '{scores.ids[1]}'"),
+    ):
+        odd = dataclasses.replace(scores, **change)
+        for use in (js.resample_scores, lambda one: one.affinity()):
+            with pytest.raises(ValueError, match=message):
+                use(odd)
+    twice = Dataset("twice", ("p", "q", "p"), lambda name: np.zeros((8, 8, 3), np.uint8), {})
+    with pytest.raises(ValueError, match="two images both have the id 'p'"):
+        image_scores(twice, {"a": lambda x: x}, "saliency")
+
+
 # Captum as a second oracle.
 
 

@@ -123,6 +123,18 @@ def test_what_is_refused():
     assert not hasattr(Block.__call__, "__wrapped__")
 
 
+def test_equal_names_are_refused():
+    rngs = nnx.Rngs(0)
+    inner = nnx.Sequential(nnx.Linear(3, 2, rngs=rngs))
+    networks = {"a": nnx.Sequential(inner), "a.layers.0": inner}
+    with pytest.raises(ValueError, match=r"two layers would both be named 'a\.layers\.0\.layers\.0'"):
+        modules.features(networks, X, {"a": "layers.0.layers.0", "a.layers.0": "layers.0"})
+    with pytest.raises(ValueError, match="layers of network 'a' name 'layers.0' more than once"):
+        modules.features({"a": inner}, X, ["layers.0", "layers.0"])
+    with pytest.raises(ValueError, match="ids name '1' more than once"):
+        modules.features(inner, X, "layers.0", ids=[0, 1, "1", 3, 4, 5, 6])
+
+
 def test_a_folder_says_which_weights_made_it(tmp_path):
     pytest.importorskip("google_crc32c", reason="folders need the nn extra")
     network = bound()

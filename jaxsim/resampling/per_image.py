@@ -13,6 +13,7 @@ from jaxsim.protocols import Draws, Scheme, SchemeCapabilities, declared
 from jaxsim.resampling.program import drawn
 from jaxsim.resampling.verbs import as_scheme, key_text, source_of, strata_of, warn_if_few
 from jaxsim.results import ImageScores, Provenance, Resamples
+from jaxsim.results.per_image import refuse_repeated
 
 
 def resample_scores(
@@ -36,7 +37,7 @@ def resample_scores(
     Raises:
         TypeError: these are no scores of images, or no scheme, or no random key.
         ValueError: the scheme is a permutation, or does not fit the number of images; there is not one score for each
-            image and pair of networks.
+            image and pair of networks; two networks have one name, or two images one id.
 
     >>> import numpy as np, jaxsim as js
     >>> from jaxsim.results import ImageScores, Provenance
@@ -53,6 +54,7 @@ def resample_scores(
         raise ValueError(
             f"scores of these images and networks must be of shape {shape}, not {np.shape(scores.values)}."
         )
+    refuse_repeated(scores.names, scores.ids)
     scheme = as_scheme(scheme)
     if scheme.draws is Draws.ORDERS:
         text = f"the scheme {scheme.kind} matches images anew, and scores of single images keep no trace of the match"

@@ -1,10 +1,12 @@
 """The record of per-image scores."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsim.io.files import repeated
 from jaxsim.results import tables
 from jaxsim.results.matrices import Affinity, wrong_labels
 from jaxsim.results.saved import Provenance, Saved, on_host, record
@@ -35,7 +37,12 @@ class ImageScores(Saved):
         return tuple((name, int(count)) for name, count in zip(self.names, own, strict=True) if count)
 
     def affinity(self) -> Affinity:
-        """The mean over images; NaN for a pair that lacks a finite score on any of them."""
+        """The mean over images; NaN for a pair that lacks a finite score on any of them.
+
+        Raises:
+            ValueError: two networks have one name, or two images one id.
+        """
+        refuse_repeated(self.names, self.ids)
         values = jnp.asarray(self.values)
         values = jnp.mean(jnp.where(jnp.isfinite(values), values, jnp.nan), 0)
         images = np.full(values.shape, len(self.ids))
@@ -51,3 +58,14 @@ class ImageScores(Saved):
 
         coords = {"image": list(self.ids), "source": list(self.names), "target": list(self.names)}
         return xr.DataArray(on_host(self.values), coords, tuple(coords), self.provenance.measure)
+
+
+def refuse_repeated(names: Sequence[str], ids: Sequence[str]) -> None:
+    """Refuse equal labels, which would count a network or an image twice.
+
+    Raises:
+        ValueError: two networks have one name, or two images one id.
+    """
+    for what, labels in (("networks are both named", names), ("images both have the id", ids)):
+        if twice := repeated(labels):
+            raise ValueError(f"two {what} {twice[0]!r}; scores of images need labels that differ.")

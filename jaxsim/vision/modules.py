@@ -27,7 +27,7 @@ import numpy as np
 
 from jaxsim import extras
 from jaxsim.io import read_features
-from jaxsim.io.files import counted, few, nearest, warn
+from jaxsim.io.files import counted, few, nearest, repeated, warn
 from jaxsim.vision import layer_outputs
 from jaxsim.vision.layer_outputs import Taken
 
@@ -93,7 +93,7 @@ def features(
         TypeError: the network or the images are of no known kind.
         ValueError: no layer matches (the message lists them), or one was not called; its output holds no array
             with a row for each image; images are shuffled, or not of the announced number; the network does not take
-            them; `OUT.part` is of another job.
+            them; a layer or an id is given twice, or two layers get one name; `OUT.part` is of another job.
 
     Example:
         >>> from flax import nnx
@@ -109,6 +109,8 @@ def features(
     stream, count = _batches(images, batch), _count(images)
     if ids is not None and count is not None and len(ids) != count:
         raise ValueError(f"{counted(len(ids), 'id')} given for {counted(count, 'image')}.")
+    if twice := repeated(map(str, () if ids is None else ids)):
+        raise ValueError(f"ids name {twice[0]!r} more than once; give each image an id of its own.")
     with contextlib.ExitStack() as stack:
         runs = {}
         for name, one in models.items():
@@ -134,6 +136,9 @@ def _patterns(layers: Layers | Mapping[str, Layers], name: str, models: Mapping[
     found = (layers,) if isinstance(layers, str) else tuple(layers)
     if not found:
         raise ValueError('there are no layers; pass a name or pattern, such as "layer*" (** matches all).')
+    if twice := repeated(found):
+        who = f" of network {name!r}" if name else ""
+        raise ValueError(f"layers{who} name {twice[0]!r} more than once; give each layer or pattern once.")
     return found
 
 
@@ -307,12 +312,15 @@ def _count(images: Any) -> int | None:
 def _rows(stream: Iterator[tuple[Any, int]], runs: Mapping[str, Run]) -> Iterator[tuple[int, Callable[[], dict]]]:
     """For each batch, the number of its images and a function that computes its features."""
     for images, count in stream:
-        yield (
-            count,
-            lambda images=images, count=count: {
-                f"{name}{layer}": values for name, run in runs.items() for layer, values in run(images, count).items()
-            },
-        )
+        yield count, functools.partial(_computed, runs, images, count)
+
+
+def _computed(runs: Mapping[str, Run], images: Any, count: int) -> dict[str, np.ndarray]:
+    """Features of a batch by the names of networks and layers."""
+    found = [(f"{name}{layer}", x) for name, run in runs.items() for layer, x in run(images, count).items()]
+    if twice := repeated(name for name, _ in found):
+        raise ValueError(f"two layers would both be named {twice[0]!r}; name the networks otherwise.")
+    return dict(found)
 
 
 def _in_memory(rows, count, progress) -> dict[str, np.ndarray]:

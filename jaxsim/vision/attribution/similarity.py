@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from jaxsim.io.files import few, warn
 from jaxsim.results import ImageScores, Provenance, UndefinedScores
+from jaxsim.results.per_image import refuse_repeated
 from jaxsim.vision import datasets, models
 from jaxsim.vision.attribution.propagation import modified
 from jaxsim.vision.attribution.rules import Rule, describe, named
@@ -93,8 +94,8 @@ def image_scores(
     Raises:
         FileNotFoundError: there is no such folder of pictures.
         TypeError: an encoder is neither a network nor a function in JAX.
-        ValueError: as for `attribute`; there are fewer than two pictures, or they differ in size; the encoders take
-            pictures of different sizes; a picture is damaged.
+        ValueError: as for `attribute`; there are fewer than two pictures, or they differ in size, or two have one id;
+            the encoders take pictures of different sizes; a picture is damaged.
 
     Example:
         >>> from jaxsim.studies.rooms import encoders
@@ -107,6 +108,7 @@ def image_scores(
     several = not isinstance(rules, str) and isinstance(rules, Sequence)
     chosen = tuple(map(named, rules if several else [rules]))  # pyright: ignore[reportArgumentType]
     dataset = _dataset(pictures)
+    refuse_repeated((), dataset.ids)
     check_names(encoders, preprocessing or {}, "a preprocessing is")
     shown = preprocessings(encoders, preprocessing or {}, size)
     if len(dataset) < 2 or batch < 1 or not chosen:
