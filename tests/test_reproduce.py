@@ -11,17 +11,20 @@ import types
 import numpy as np
 import pytest
 
-from jaxsim import engine, measures
+from jaxsim import engine, evaluation, measures, statistics
 from jaxsim.results import Affinity
 from jaxsim.studies import reproduce
 from jaxsim.studies.reproduce import (
+    baseline_comparison,
     catalog,
     comparator_choice,
     layers,
     measure_comparison,
     picture_counts,
     picture_sets,
+    predictors,
     rankings,
+    target_tables,
 )
 from jaxsim.studies.rooms.transfer import Truth
 
@@ -325,6 +328,171 @@ def test_methods_put_the_true_measure_first(few):
     assert not catalog.methods(made("shuffled")).holds
     pytest.importorskip("matplotlib")
     assert [t.get_text() for t in found.draw().axes[0].get_yticklabels()] == column(found, "method")
+
+
+# Predictors without a network of the target
+
+
+def ranked(values):
+    """A setting with losses of 40 images whose tournament ranks the sources as the values do."""
+    noise = np.random.default_rng(3).normal(size=(*values.shape, 40))
+    losses = 5 + (values.mean() - values)[..., None] / values.std() + 0.1 * noise
+    found = dataclasses.replace(truth(values), losses=losses, skill=np.zeros_like(values))
+    shop = types.SimpleNamespace(names=(), bank={}, shown={"rooms": np.zeros((4, 2, 2, 3), np.uint8)})
+    return dataclasses.replace(unseen(values, labels=features(0.2), workshop=shop), truth=found)
+
+
+def given_methods(matrices):
+    """Methods of these names whose scores are given."""
+    known = {one.name: one for one in predictors.METHODS}
+    return tuple(
+        dataclasses.replace(known[name], part=predictors.Given(lambda evidence, m=m: np.asarray(m), ("labels",)))
+        for name, m in matrices.items()
+    )
+
+
+def test_baselines_need_a_gap_to_every_predictor_without_a_target_network(monkeypatch):
+    values, flat = symmetric(0), np.ones((12, 12))
+    near, far = values + 0.01 * symmetric(1), symmetric(2)
+    rows = {"DDS, Laplacian": near, "RSA": far, "labels, RSA": symmetric(3), "network size": flat}
+    rows["random"] = np.stack([symmetric(k) for k in range(9, 12)])
+    setting = ranked(values)
+    monkeypatch.setattr(baseline_comparison, "METHODS", given_methods(rows))
+    found = catalog.baselines(setting)
+    assert found.holds
+    assert column(found, "method")[0] == "DDS, Laplacian"
+    assert column(found, "method")[-1] == "network size"
+    assert "1 of 1 beaten; no ranking: network size" in found.here
+    table = {row[0]: dict(zip(found.header, row, strict=True)) for row in found.rows}
+    assert table["labels, RSA"]["kind"] == table["random"]["kind"] == "no target network"
+    assert table["DDS, Laplacian"]["with_self"] > 0.9 > abs(table["random"]["with_self"])
+    judged = Affinity.from_array(predictors.halves(setting.truth)[0].values, NAMES, measure="transfer")
+    each = [
+        evaluation.evaluate(Affinity.from_array(m, NAMES, measure="m"), judged, diagonal=False) for m in (near, far)
+    ]
+    assert table["RSA"]["behind"] == pytest.approx(each[0].mean - each[1].mean)
+    assert table["RSA"]["without_self"] == pytest.approx(each[1].mean)
+    json.dumps(found.to_json(), allow_nan=False)
+
+    monkeypatch.setattr(baseline_comparison, "METHODS", given_methods(rows | {"kNN on features": near}))
+    assert not catalog.baselines(setting).holds  # one predictor is as good
+    monkeypatch.setattr(baseline_comparison, "METHODS", given_methods(rows | {"DDS, Laplacian": symmetric(6)}))
+    assert not catalog.baselines(setting).holds  # the measure is no better than chance
+
+
+def test_the_tournament_is_judged_by_other_images_than_its_own():
+    losses = np.random.default_rng(0).uniform(size=(12, 12, 6))
+    given = dataclasses.replace(truth(np.eye(12)), losses=losses, skill=np.full((12, 12), 0.5))
+    affinity, skill, others = predictors.halves(given)
+    np.testing.assert_array_equal(others, losses[..., 1::2].astype(np.float32))
+    assert affinity.values.sum(0) == pytest.approx(1)
+    expected = 1 - 0.5 * losses[..., ::2].mean(-1) / losses.mean(-1)
+    np.testing.assert_allclose(skill, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"workshop": None}, "needs a setting with labels and a workshop"),
+        ({"labels": None}, "needs a setting with labels and a workshop"),
+        ({"truth": truth(np.eye(12))}, "on two images or more"),
+    ],
+)
+def test_baselines_refuse_what_they_cannot_read(change, message):
+    with pytest.raises(ValueError, match=message):
+        catalog.baselines(dataclasses.replace(ranked(symmetric(0)), **change))
+
+
+# Single targets
+
+
+def by_measure(monkeypatch, dds, others):
+    """Measures of features that give these scores, whatever the features."""
+    ours = (measures.DDS_LAPLACIAN, measures.DDS_COSINE)
+
+    def affinity(code, wanted):
+        return [Affinity.from_array(dds if m in ours else others, NAMES, measure="made up") for m in wanted]
+
+    monkeypatch.setattr(engine, "affinity", affinity)
+
+
+def test_first_sources_are_among_the_best_where_similarity_is_transfer(monkeypatch):
+    values = symmetric(0)
+    by_measure(monkeypatch, values, symmetric(1))
+    found = catalog.precision_recall(unseen(values))
+    assert found.holds
+    table = {row[:3]: row[3:] for row in found.rows}
+    for k in range(1, 12):
+        expected = (min(1, 5 / k), min(k / 5, 1))
+        assert table["DDS, cosine", "mean", k] == pytest.approx(expected)
+        assert table["DDS, cosine", "c", k] == pytest.approx(expected)
+        assert table["random", "mean", k] == pytest.approx((5 / 11, k / 11))
+    rsa = np.array([[table["RSA", name, k][0] for k in range(1, 6)] for name in NAMES])
+    assert rsa.mean(0) == pytest.approx([table["RSA", "mean", k][0] for k in range(1, 6)])
+    assert f"RSA {rsa.mean():.3f}" in found.here
+    others = [i for i, name in enumerate(NAMES) if name != "c"]
+    best = {others[i] for i in np.argsort(-values[others, 2])[:5]}
+    first = [others[i] for i in np.argsort(-symmetric(1)[others, 2])[:3]]
+    assert table["RSA", "c", 3] == pytest.approx((len(best & {*first}) / 3, len(best & {*first}) / 5))
+    json.dumps(found.to_json(), allow_nan=False)
+    pytest.importorskip("matplotlib")
+    figure = found.draw()
+    figure.canvas.draw()
+    assert [axes.get_title(loc="left") for axes in figure.axes][1:-1] == list(NAMES)
+
+
+def test_precision_needs_both_measures_ahead_and_more_than_chance(monkeypatch):
+    values = symmetric(0)
+    by_measure(monkeypatch, symmetric(1), values)
+    assert not catalog.precision_recall(unseen(values)).holds
+    by_measure(monkeypatch, values, symmetric(1))
+    null = np.ones((199, 5))
+    monkeypatch.setattr(target_tables, "_early_precision", lambda found, setting: (np.array([1, 1, 0, 0, 0.0]), null))
+    assert not catalog.precision_recall(unseen(values)).holds
+    few = tuple("abcdef")
+    six = Affinity.from_array(symmetric(0, 6), few, measure="made up")
+    monkeypatch.setattr(engine, "affinity", lambda code, wanted: [six] * len(wanted))
+    with pytest.raises(ValueError, match="more than 5 sources beside its own"):
+        catalog.precision_recall(unseen(symmetric(0, 6), few, dict.fromkeys(few, "2d")))
+
+
+@pytest.mark.parametrize(("better", "holds"), [(9, True), (8, False)])
+def test_targets_need_dds_ahead_for_three_quarters(monkeypatch, better, holds):
+    """DDS is transfer itself for some targets, and its opposite for the others."""
+    values, rng = symmetric(0), np.random.default_rng(0)
+    dds = np.where(np.arange(12) < better, values, -values)
+    rsa = symmetric(1)
+    by_measure(monkeypatch, dds, rsa)
+    ours, kept = (measures.DDS_LAPLACIAN, measures.DDS_COSINE), []
+
+    def resample(code, wanted, *scheme, n_resamples, **how):
+        full = [dds if m in ours else rsa for m in wanted]
+        noise = 0.05 * rng.normal(size=(n_resamples, 12, 12))
+        kept[:] = [types.SimpleNamespace(values=m + noise, estimate=m, names=NAMES) for m in full]
+        return kept
+
+    monkeypatch.setattr(target_tables.resampling, "resample", resample)
+    found = catalog.targets(unseen(values))
+    assert found.holds is holds
+    assert f"DDS, cosine above RSA for {better} of 12" in found.here
+    table = {(row[0], row[2]): row[3:] for row in found.rows}
+    assert len(found.rows) == 12 * 5
+    whole, without = (
+        evaluation.evaluate(*(Affinity.from_array(m, NAMES, measure="m") for m in (rsa, values)), diagonal=d).per_target
+        for d in (True, False)
+    )
+    assert [table[name, "RSA"][0] for name in NAMES] == pytest.approx(list(whole))
+    assert [table[name, "RSA"][1] for name in NAMES] == pytest.approx(list(without))
+    low, high = np.array([table[name, "RSA"][2:] for name in NAMES], dtype=float).T
+    assert np.all((low < high) & (low >= -1) & (high <= 1))
+    assert np.mean((low <= without) & (without <= high)) > 0.8
+    alone = (kept[2].values[..., 3:4], rsa[:, 3:4], values[:, 3:4])
+    mask = np.arange(12)[:, None] != 3
+    one = statistics.agreement_over_images(*alone, statistics.masked_spearman, mask)
+    np.testing.assert_allclose([low[3], high[3]], one.interval, atol=1e-4)
+    pytest.importorskip("matplotlib")
+    figure = found.draw()
+    assert len({axes.get_xlim() for axes in figure.axes}) == 1
 
 
 # Permutation tests

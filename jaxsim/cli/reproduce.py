@@ -7,7 +7,9 @@ Experiments:
   selection images
   small large new-task stages sizes                  of RSA; they train networks: hours for all twenty tasks,
                                                      minutes with --quick; --work continues a stopped run
-  grid comparators methods subsets image-count layers of DDS, on the existing encoders
+  grid comparators methods targets precision-recall  of DDS, on the existing encoders
+  subsets image-count layers
+  baselines                                          of DDS, beside simple predictors and attribution maps
   image-sets costs                                   of DDS; they train a network or measure transfer
 
 Writes to DIR:

@@ -7,10 +7,9 @@ import numpy as np
 
 from jaxsim.io.files import few
 from jaxsim.results import Affinity
-from jaxsim.studies.reproduce.predictors import Evidence
+from jaxsim.studies.reproduce.predictors import Evidence, halves
 from jaxsim.studies.reproduce.settings import SEED
 from jaxsim.studies.reproduce.timings import timed
-from jaxsim.taxonomy import strengths, win_rates
 
 SHIPPED = "rooms"
 """Name of the shipped world, accepted in place of a folder."""
@@ -55,11 +54,7 @@ def evidence_of(
     made = pictures.make(count, seed=place, names=names, progress=progress)
     labels = {name: world.readable(tasks.named(name), made.targets[name]) for name in names}
     features, seconds = timed(lambda: networks.features(encoders, made.rgb))
-    losses = np.asarray(truth.losses, np.float32)
-    judged, others = losses[..., ::2], losses[..., 1::2]
-    affinity = Affinity.from_array(strengths(win_rates(judged)).T, truth.sources, truth.targets, measure="transfer")
-    whole = losses.mean(-1)
-    skill = 1 - (1 - np.asarray(truth.skill, float)) * judged.mean(-1) / np.where(whole > 0, whole, 1)
+    affinity, skill, others = halves(truth)
     return Evidence(affinity, features, skill, labels, others, encoders, made.rgb, seconds)
 
 

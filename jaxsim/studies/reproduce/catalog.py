@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
+from jaxsim.studies.reproduce.baseline_comparison import baselines
 from jaxsim.studies.reproduce.comparator_choice import comparators
 from jaxsim.studies.reproduce.large_networks import large
 from jaxsim.studies.reproduce.layers import depth, labels, layer_types
@@ -12,6 +13,7 @@ from jaxsim.studies.reproduce.picture_counts import image_count, images
 from jaxsim.studies.reproduce.picture_sets import image_sets, subsets
 from jaxsim.studies.reproduce.settings import Outcome, Setting
 from jaxsim.studies.reproduce.source_selection import new_task, selection
+from jaxsim.studies.reproduce.target_tables import precision_recall, targets
 from jaxsim.studies.reproduce.task_trees import display, rsa_matrix, trees
 from jaxsim.studies.reproduce.timings import costs
 from jaxsim.studies.reproduce.training_stages import stages
@@ -46,6 +48,9 @@ EXPERIMENTS: dict[str, Experiment] = {
     "grid": Experiment(grid),
     "comparators": Experiment(comparators),
     "methods": Experiment(methods),
+    "baselines": Experiment(baselines, ("labels", "workshop")),
+    "targets": Experiment(targets),
+    "precision-recall": Experiment(precision_recall),
     "subsets": Experiment(subsets, ("elsewhere",)),
     "image-sets": Experiment(image_sets, ("elsewhere", "workshop")),
     "costs": Experiment(costs, ("elsewhere", "workshop")),

@@ -16,9 +16,11 @@ from jaxsim.plotting.canvas import (
     bare,
     colors_of,
     labeled_rows,
+    legend,
     new_figure,
     place,
     shifts,
+    style_of,
     text_width,
     wrapped,
 )
@@ -251,9 +253,15 @@ def listed(
 
 
 def side_by_side(
-    names: Sequence[str], panels: Mapping[str, Sequence[float | None]], groups: Mapping[str, str]
+    names: Sequence[str],
+    panels: Mapping[str, Sequence[float | None]],
+    groups: Mapping[str, str],
+    spans: Mapping[str, Sequence[tuple[float | None, float | None]]] | None = None,
 ) -> "Figure":
-    """Draw points in panels side by side, a row per name, with names in the colors of their groups."""
+    """Draw points in panels side by side, a row per name, with names in the colors of their groups.
+
+    Intervals `spans` are by panel; panels that have some share their scale.
+    """
     wide, gap = 1.05, 0.15
     right = max((wide + gap) * (len(panels) - 1), sum(_widths(groups).values()) - wide) + EDGE
     figure, first = labeled_rows(_signed(names, groups), wide, above=0.4, right=right)
@@ -273,10 +281,51 @@ def side_by_side(
             hollow: dict[str, Any] = {"markerfacecolor": "none"} if _printed(label) else {}
             marker, at = MARKERS[COLORS.index(color)], where[group]
             axes.plot(_numbers(values)[at], places[at], marker, color=color, markersize=4.5, **hollow)
+            if spans is not None:
+                axes.hlines(places[at], *_numbers(spans[label])[at].T, color=color, linewidth=1.6, alpha=0.5)
         axes.locator_params(axis="x", nbins=3)
         axes.set_xlabel(wrapped(label, wide), fontsize=8, color=INK)
+    if spans is not None:
+        ends = [axes.get_xlim() for axes in figure.axes]
+        for axes in figure.axes:
+            axes.set_xlim(min(low for low, _ in ends), max(high for _, high in ends))
     _color(first.get_yticklabels(), groups)
     _keys_in_a_row(first, groups, left, below + up + 0.3)
+    return figure
+
+
+def small_multiples(
+    panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]], across: Mapping[str, str], up: str, level: float
+) -> "Figure":
+    """Draw panels by title, five in a row, each of a line `(x, y)` by label, with a horizontal line at `level`.
+
+    The title of the axis across is by panel; it stands below the last panel of each column.
+    """
+    columns, side, tall, gap, above = min(5, len(panels)), 1.25, 0.95, 0.15, 0.36
+    labels = list(next(iter(panels.values())))
+    rows, top = -(-len(panels) // columns), 0.1 + 0.2 * -(-len(labels) // 3)
+    figure = new_figure(0.6 + columns * (side + gap), 0.5 + rows * (tall + above) + top)
+    for i, (title, curves) in enumerate(panels.items()):
+        row, column = divmod(i, columns)
+        axes = place(figure, 0.5 + column * (side + gap), 0.5 + (rows - 1 - row) * (tall + above), side, tall)
+        for k, (x, y) in enumerate(curves.values()):
+            axes.plot(x, y, linewidth=0.9, markersize=2.6, **style_of(k))
+        axes.axhline(level, color=GRAY, linewidth=0.7, linestyle="--", zorder=0)
+        axes.set_ylim(-0.04, 1.06)
+        axes.set_title(title, fontsize=7.5, loc="left", color=INK, pad=2, parse_math=False)
+        axes.tick_params(labelsize=6.5, colors=INK, pad=1)
+        if column:
+            axes.set_yticklabels([])
+        else:
+            axes.set_ylabel(up, fontsize=7.5, color=INK)
+        if i + columns >= len(panels):
+            axes.set_xlabel(across[title], fontsize=7.5, color=INK)
+        last = max(x[-1] for x, _ in curves.values())
+        axes.set_xticks((1, 5, 10) if last > 1 else (0, 0.5, 1))
+        axes.set_xlim(0.5 if last > 1 else -0.03, 1.04 * last)
+        bare(axes, keep=("bottom", "left"))
+    legend(figure.axes[0], labels, columns=3)
+    figure.axes[0].get_legend().set_bbox_to_anchor((0, 1 + 0.2 / tall))
     return figure
 
 

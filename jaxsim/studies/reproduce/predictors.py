@@ -7,7 +7,7 @@ of the evidence that it reads; `scores`; and `draws`, the scores under resampled
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import jax
 import numpy as np
@@ -19,6 +19,9 @@ from jaxsim.results import Affinity
 from jaxsim.statistics.checks import as_key
 from jaxsim.taxonomy import strengths, win_rates
 from jaxsim.taxonomy.tournament import LEAST_WIN
+
+if TYPE_CHECKING:
+    from jaxsim.studies.rooms.transfer import Truth
 
 Features = Mapping[str, np.ndarray]
 NEIGHBORS = 5
@@ -82,6 +85,19 @@ class Evidence:
         """The truth in float64, higher is better."""
         values = np.asarray(self.truth.values, dtype=np.float64)
         return -values if self.truth.distance else values
+
+
+def halves(truth: "Truth") -> tuple[Affinity, np.ndarray, np.ndarray]:
+    """Taskonomy's affinity and the skill on every second held-out image, and the losses of the other images.
+
+    So a tournament that reads the losses is judged by other images than its own.
+    """
+    losses = np.asarray(truth.losses, np.float32)
+    judged, others = losses[..., ::2], losses[..., 1::2]
+    affinity = Affinity.from_array(strengths(win_rates(judged)).T, truth.sources, truth.targets, measure="transfer")
+    whole = losses.mean(-1)
+    skill = 1 - (1 - np.asarray(truth.skill, float)) * judged.mean(-1) / np.where(whole > 0, whole, 1)
+    return affinity, skill, others
 
 
 class Part(Protocol):
