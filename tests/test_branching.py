@@ -13,9 +13,10 @@ pytest.importorskip("grain")
 pytest.importorskip("skimage")
 
 from jaxsim import measures
+from jaxsim.io import read_features
 from jaxsim.io.jobs import Blocks
 from jaxsim.studies import branching
-from jaxsim.studies.branching import networks
+from jaxsim.studies.branching import networks, similarity
 from jaxsim.studies.branching.augmentation import warp
 from jaxsim.studies.branching.branches import Branches, likenesses
 from jaxsim.studies.branching.cache import working
@@ -79,6 +80,51 @@ def hsic(a, b):
     n = len(a)
     cross = a.sum(0) @ b.sum(1)
     return np.trace(a @ b) + a.sum() * b.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * cross
+
+
+def test_maps_are_averaged_to_the_smallest_grid():
+    rng = np.random.default_rng(0)
+    maps = {
+        "early": rng.normal(size=(3, 7, 8, 2)),
+        "late": rng.normal(size=(3, 3, 4, 5)),
+        "code": rng.normal(size=(3, 6)),
+    }
+    found = similarity.equal_view(maps)
+    assert {name: x.shape for name, x in found.items()} == {"early": (3, 3, 4, 2), "late": (3, 3, 4, 5), "code": (3, 6)}
+    np.testing.assert_array_equal(found["late"], maps["late"])
+    np.testing.assert_array_equal(found["code"], maps["code"])
+    rows = ((0, 2), (2, 4), (4, 7))
+    for i, (top, bottom) in enumerate(rows):
+        for j in range(4):
+            block = maps["early"][:, top:bottom, 2 * j : 2 * j + 2].mean((1, 2))
+            np.testing.assert_allclose(found["early"][:, i, j], block)
+    assert similarity.equal_view({"a": maps["code"]})["a"] is maps["code"]
+
+
+def test_layers_of_equal_view_are_scored_by_averaged_maps(tmp_path):
+    rng = np.random.default_rng(1)
+    pixels = {f"p{k}": rng.integers(0, 256, (16, 16, 3), np.uint8) for k in range(10)}
+    pictures = Dataset("made up", tuple(pixels), pixels.__getitem__, {})
+    encoder = models.SmallEncoder((4, 8), (2, 2), rngs=nnx.Rngs(0))
+    task = rng.normal(size=(10, 2, 2, 3)).astype(np.float32)
+    probe = branching.Probe(measures.CKA_LINEAR, resamples=None, side=16)
+    with working(tmp_path / "work", {"made": "up"}) as work:
+        plain, equal = (
+            similarity.score_layers(
+                encoder, {"task": task}, pictures, dataclasses.replace(probe, equal_view=e), work, name="edge2d"
+            )
+            for e in (False, True)
+        )
+        kept = read_features(work.folder / "features" / "layers-conv1-conv2")[0]
+    layers = {name: kept[f"edge2d.{name}"] for name in ("conv1", "conv2")}
+    assert layers["conv1"].shape[1:3] == (8, 8)
+    pooled = {
+        name: x.reshape(10, 2, k, 2, k, -1).mean((2, 4)) for (name, x), k in zip(layers.items(), (4, 2), strict=True)
+    }
+    np.testing.assert_allclose(plain.scores, branching.recommend(layers, {"task": task}, measures.CKA_LINEAR).scores)
+    expected = branching.recommend(pooled, {"task": task}, measures.CKA_LINEAR).scores
+    np.testing.assert_allclose(equal.scores, expected, atol=1e-5)
+    assert np.abs(equal.scores - plain.scores).max() > 1e-3
 
 
 def test_scores_are_those_of_the_measure():

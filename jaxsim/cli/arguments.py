@@ -137,6 +137,8 @@ def add_layers(command: ArgumentParser) -> None:
     command.add_argument(
         "--layer", metavar="NAME", action="append", help="use only this layer; * matches any text; repeatable"
     )
+    text = "compare maps averaged to the smallest grid among them, so that features speak of equal parts of the picture"
+    command.add_argument("--equal-view", action="store_true", help=text)
 
 
 def add_training(command: ArgumentParser) -> None:

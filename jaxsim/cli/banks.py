@@ -63,7 +63,8 @@ def probe_of(arguments: Namespace, measure: Any) -> Any:
     from jaxsim.studies.branching import Probe
 
     count = arguments.images or (QUICK["images"] if arguments.quick else 200)
-    return Probe(measure, count, seed=arguments.seed, side=arguments.size)
+    equal = getattr(arguments, "equal_view", False)
+    return Probe(measure, count, seed=arguments.seed, side=arguments.size, equal_view=equal)
 
 
 def plan_of(arguments: Namespace, folder: Any, encoder: Any) -> Any:

@@ -2,8 +2,8 @@
 
 Each branch is the encoder up to a layer followed by a decoder, trained as a whole (DDS 2020, Table 5); with
 --frozen, only the decoder is trained.
-Similarity recommends a layer for each task. Tasks are edge (Canny edges), depth, normals, semantic and, in
-Taskonomy, object and scene; DATA must have their labels.
+Similarity recommends a layer for each task; with --equal-view, of maps averaged to one grid. Tasks are edge
+(Canny edges), depth, normals, semantic and, in Taskonomy, object and scene; DATA must have their labels.
 
 After a ResNet, run at output stride 16, the decoder is DeepLab's on channels tiled to a common number; after
 a small encoder it is a small pyramid. Training follows DDS: SGD with momentum 0.9, weight decay 1e-4, "poly"
@@ -62,7 +62,12 @@ def run(arguments: Namespace) -> None:
         write_rows(out / "branches.csv", header, rows)
         write_rows(out / "runs.csv", ["run", "layer", "task", "metric", "value"], _long_rows(found, found.values, True))
         write_rows(out / "similarity.csv", ["encoder", "layer", "task", "score"], _long_rows(found, found.scores))
-    values = {"layout": folder.layout, "measure": label, "rows": records(header, rows)}
+    values = {
+        "layout": folder.layout,
+        "measure": label,
+        "equal_view": arguments.equal_view,
+        "rows": records(header, rows),
+    }
     values |= {"best": found.best, "recommended": found.recommended, "agreeing": list(found.agreeing)}
     values["contenders"] = {
         task: {layer: found.regret(task, layer) for layer in layers if task in found.best}

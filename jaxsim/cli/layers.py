@@ -64,7 +64,7 @@ def run(arguments: Namespace) -> None:
     if none := [task for task in found.affinity.targets if task not in found.best]:
         note(arguments, f"no layer is recommended for {', '.join(none)}, whose scores are undefined")
     layers, means = found.affinity.names, _group_means(found, groups)
-    values = {"encoder": name, "measure": label, "images": images, "layers": layers}
+    values = {"encoder": name, "measure": label, "equal_view": arguments.equal_view, "images": images, "layers": layers}
     values |= {"scores": found.affinity.to_json(), "recommended": found.best, "contenders": found.contenders}
     values["groups"] = {group: dict(zip(layers, row, strict=True)) for group, *row in means}
     lines = [

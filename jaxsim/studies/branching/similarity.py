@@ -118,6 +118,7 @@ class Probe:
         resamples: number of half-samples for intervals, even; None for scores alone.
         seed: of the draws.
         side: in pixels, of the pictures shown to the compared encoder; None for its own.
+        equal_view: compare maps that are averaged to one grid, see `equal_view`.
     """
 
     measure: Measure
@@ -125,6 +126,7 @@ class Probe:
     resamples: int | None = 100
     seed: int = 0
     side: int | None = None
+    equal_view: bool = False
 
     def pictures(self, pictures: Pictures) -> Dataset:
         """Draw the pictures and drop their targets.
@@ -138,6 +140,33 @@ class Probe:
         drawn = np.random.default_rng(self.seed).permutation(len(pictures))[:have]
         dataset = pictures.dataset.select([pictures.dataset.ids[i] for i in np.sort(drawn)])
         return dataclasses.replace(dataset, labels={})
+
+
+def equal_view(features: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Average maps `(n, h, w, c)` over blocks to the smallest height and width among them.
+
+    Then every feature speaks of an equal part of the picture, beside what its own layers see around that. Features of
+    other shapes are left as they are.
+
+    >>> maps = {"early": np.arange(8.0).reshape(1, 4, 2, 1), "late": np.ones((1, 2, 1, 3))}
+    >>> equal_view(maps)["early"].ravel().tolist()
+    [1.5, 5.5]
+    """
+    grids = [np.shape(x)[1:3] for x in features.values() if np.ndim(x) == 4]
+    if not grids:
+        return dict(features)
+    grid = np.min(grids, axis=0)
+    return {name: _averaged(x, grid) if np.ndim(x) == 4 else x for name, x in features.items()}
+
+
+def _averaged(x: Any, grid: np.ndarray) -> np.ndarray:
+    """Means over the blocks of a grid, whose sizes differ by one at most."""
+    x = np.asarray(x)
+    for axis, count in zip((1, 2), grid, strict=True):
+        starts = np.arange(count) * x.shape[axis] // count
+        sizes = np.diff(starts, append=x.shape[axis]).reshape(-1, *[1] * (3 - axis))
+        x = np.add.reduceat(x, starts, axis=axis) / sizes.astype(x.dtype)
+    return x
 
 
 def codes(bank: Mapping[str, Encoder], pictures: Dataset, work: Blocks, label: str = "bank") -> dict[str, np.ndarray]:
@@ -184,6 +213,8 @@ def score_layers(
     out = work.folder / "features" / "-".join((label, *names))
     shown = {name: networks.preprocessing_for(name, encoder, probe.side)}
     features = _features(pictures, {name: encoder}, out, layers=names, preprocessing=shown)
-    found = {layer: features[f"{name}.{layer}" if len(names) > 1 else name] for layer in names}
-    key = as_key(probe.seed)
-    return recommend(found, dict(bank), probe.measure, resamples=probe.resamples, key=key)
+    found, bank = {layer: features[f"{name}.{layer}" if len(names) > 1 else name] for layer in names}, dict(bank)
+    if probe.equal_view:
+        pooled = equal_view({("layer", n): x for n, x in found.items()} | {("task", n): x for n, x in bank.items()})
+        found, bank = {n: pooled["layer", n] for n in found}, {n: pooled["task", n] for n in bank}
+    return recommend(found, bank, probe.measure, resamples=probe.resamples, key=as_key(probe.seed))

@@ -138,7 +138,7 @@ def _row(
     papers = method.paper is not None or "encoders" in method.part.needs and "pictures" in method.part.needs
     kind = MEASURE if method.name in MEASURES else PAPERS if papers else OURS
     reads = [*method.part.needs, *(["transfer to other targets"] if not method.fair else [])]
-    ends = (None, None) if gap is None else tuple(finite(float(end)) for end in gap.interval())
+    behind_low, behind_high = (np.nan, np.nan) if gap is None else gap.interval()
     mean, low, high = rankings.over_tasks(without, setting)
     return Baseline(
         method.name,
@@ -150,7 +150,8 @@ def _row(
         low,
         high,
         None if gap is None else finite(gap.value),
-        *ends,
+        finite(float(behind_low)),
+        finite(float(behind_high)),
         None if p is None else finite(float(p)),
     )
 
@@ -158,6 +159,6 @@ def _row(
 def _chance(predicted: np.ndarray, evidence: Evidence, setting: Setting) -> float:
     """P value of a prediction against no relation, by relabeling the tasks."""
     made = Affinity.from_array(predicted, evidence.sources, evidence.targets, measure="predicted")
-    how = {"relabelings": rankings.permutations(setting), "key": setting.seed}
-    p = evaluation.evaluate(made, evidence.truth, diagonal=False, **how).p
-    return 1.0 if p is None else p
+    count = rankings.permutations(setting)
+    found = evaluation.evaluate(made, evidence.truth, diagonal=False, relabelings=count, key=setting.seed)
+    return 1.0 if found.p is None else found.p

@@ -325,7 +325,8 @@ def small_multiples(
         axes.set_xlim(0.5 if last > 1 else -0.03, 1.04 * last)
         bare(axes, keep=("bottom", "left"))
     legend(figure.axes[0], labels, columns=3)
-    figure.axes[0].get_legend().set_bbox_to_anchor((0, 1 + 0.2 / tall))
+    if (made := figure.axes[0].get_legend()) is not None:
+        made.set_bbox_to_anchor((0, 1 + 0.2 / tall))  # above the title
     return figure
 
 
