@@ -16,6 +16,7 @@ from jaxsim.results import Affinity
 from jaxsim.studies import reproduce
 from jaxsim.studies.reproduce import (
     baseline_comparison,
+    branch_points,
     catalog,
     comparator_choice,
     layers,
@@ -493,6 +494,49 @@ def test_targets_need_dds_ahead_for_three_quarters(monkeypatch, better, holds):
     pytest.importorskip("matplotlib")
     figure = found.draw()
     assert len({axes.get_xlim() for axes in figure.axes}) == 1
+
+
+# Branches
+
+
+@pytest.mark.parametrize(("right", "holds"), [(4, True), (3, True), (2, False)])
+def test_branches_need_the_recommended_layer_to_be_the_best(monkeypatch, right, holds):
+    """The last layer is recommended; it is the best one for the first tasks, the first layer for the others."""
+    pytest.importorskip("flax")
+    pytest.importorskip("grain")
+    from jaxsim.studies.branching import Branches, Task
+
+    tasks = (Task("semantic", 3), Task("scene", 3), Task("normals", 3), Task("edge", 1))
+    better = np.array([[0.1, 0.2, 0.3]] * right + [[0.3, 0.2, 0.1]] * (4 - right)).T
+    better[:, 2:] *= -1  # errors
+    values = better + np.array([-0.01, 0.01])[:, None, None]
+    scores = np.tile([[0.1], [0.2], [0.3]], 4)[None]
+    plain = Branches(("a", "b", "c"), tasks, values, scores)
+    equal = dataclasses.replace(plain, scores=-scores)
+    monkeypatch.setattr(branch_points, "_trained", lambda shop, setting: (plain, equal))
+    shop = types.SimpleNamespace(names=(), bank={"class_object": None})
+    setting = unseen(symmetric(0), workshop=shop)
+    found = catalog.branches(setting)
+    assert found.holds is holds
+    assert f"right for {right} of 4, by equal view for {4 - right}" in found.here
+    assert (
+        f"edge c, best {'c' if right == 4 else 'a'} (regret {0 if right == 4 else 0.2:.3g}), by equal view a"
+        in found.here
+    )
+    assert column(found, "recommended") == [False, False, True] * 4
+    assert column(found, "recommended_by_equal_view") == [True, False, False] * 4
+    assert column(found, "standard_deviation") == pytest.approx([0.02 / 2**0.5] * 12)
+    json.dumps(found.to_json(), allow_nan=False)
+    unknown = dataclasses.replace(plain, scores=np.where(np.arange(4) == 1, np.nan, scores))
+    monkeypatch.setattr(branch_points, "_trained", lambda shop, setting: (unknown, equal))
+    with pytest.raises(ValueError, match="no layer is recommended for scene"):
+        catalog.branches(setting)
+    with pytest.raises(ValueError, match="class_object, which the bank lacks"):
+        catalog.branches(dataclasses.replace(setting, workshop=types.SimpleNamespace(names=(), bank={})))
+    pytest.importorskip("matplotlib")
+    figure = found.draw()
+    figure.canvas.draw()
+    assert [axes.get_title(loc="left") for axes in figure.axes[1::3]] == ["DDS"] * 4
 
 
 # Permutation tests

@@ -13,7 +13,7 @@ from test_reproduce import GROUPS, NAMES, column, features, truth
 
 from jaxsim import engine, measures
 from jaxsim.studies import reproduce
-from jaxsim.studies.reproduce import catalog, model_sizes, picture_sets, rankings, training_stages
+from jaxsim.studies.reproduce import branch_points, catalog, model_sizes, picture_sets, rankings, training_stages
 from jaxsim.studies.reproduce.model_cache import STAGES, ModelCache, TrainedEncoder, recipe_of
 from jaxsim.vision import models, training
 
@@ -25,6 +25,7 @@ from jaxsim.vision.models import resnet as model_names
 pytestmark = pytest.mark.slow
 
 TARGETS = ("a", "d", "g", "j")
+LIKES = ("rgb2sfnorm", "segmentsemantic")
 BANK = features(0.8)
 ENCODER = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
 ENCODER.widths, ENCODER.channels_in = (4, 8), 3
@@ -287,6 +288,35 @@ def test_image_sets_prefer_pictures_that_show_the_ranking(monkeypatch):
 
 
 @pytest.mark.slow
+def test_branches_are_trained_once_for_both_similarities(monkeypatch, tmp_path):
+    pytest.importorskip("skimage")
+    from jaxsim.studies.branching import training_runs
+
+    trained, original = [], training_runs.train
+
+    def train(*arguments, **keywords):
+        trained.append(arguments[1].name)
+        return original(*arguments, **keywords)
+
+    monkeypatch.setattr(training_runs, "train", train)
+    monkeypatch.setattr(branch_points, "AMOUNTS_QUICK", {"pictures": 16, "epochs": 1, "seeds": 1})
+    small = {n: encoders.network(tasks.TASKS[n], 1, "tiny", 64).encoder for n in ("class_object", *LIKES)}
+    shop = ModelCache(small, {}, recipe_of(), folder=tmp_path)
+    values = truth(np.zeros((3, len(shop.names))), ("class_object", *LIKES), shop.names)
+    made = dataclasses.replace(setting(own), workshop=shop, truth=values)
+    found = catalog.branches(made)
+    whole(found, "branches")
+    layers = list(dict.fromkeys(column(found, "layer")))
+    assert layers == [f"conv{i}" for i in range(1, len(small["class_object"].widths))]
+    assert trained == ["normals", "semantic"] * len(layers)
+    assert np.isfinite(column(found, "mean")).all()
+    assert sum(column(found, "best")) == sum(column(found, "recommended")) == 2
+    assert max(np.abs(np.subtract(column(found, "similarity"), column(found, "equal_view")))) > 1e-3
+    again = catalog.branches(made)
+    assert again.rows == found.rows
+    assert len(trained) == 2 * len(layers)
+
+
 def test_costs_count_every_step(monkeypatch):
     made, waits = with_transfer(similarity()[:, 3]), iter((0.0, 2.0))
     shown = np.zeros((60, 8, 8, 3), np.uint8)

@@ -10,7 +10,7 @@ Experiments:
   grid comparators methods targets precision-recall  of DDS, on the existing encoders
   subsets image-count layers
   baselines                                          of DDS, beside simple predictors and attribution maps
-  image-sets costs                                   of DDS; they train a network or measure transfer
+  image-sets costs branches                          of DDS; they train networks or measure transfer
 
 Writes to DIR:
   NAME.csv, NAME.png         table and figure of each experiment

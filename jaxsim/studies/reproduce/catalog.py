@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 from jaxsim.studies.reproduce.baseline_comparison import baselines
+from jaxsim.studies.reproduce.branch_points import branches
 from jaxsim.studies.reproduce.comparator_choice import comparators
 from jaxsim.studies.reproduce.large_networks import large
 from jaxsim.studies.reproduce.layers import depth, labels, layer_types
@@ -56,6 +57,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "costs": Experiment(costs, ("elsewhere", "workshop")),
     "image-count": Experiment(image_count),
     "layers": Experiment(layer_types, ("layers",)),
+    "branches": Experiment(branches, ("workshop",)),
 }
 SUMMARY = ("experiment", "source", "claim", "criterion", "paper", "here", "holds")
 

@@ -330,6 +330,30 @@ def small_multiples(
     return figure
 
 
+def along_layers(
+    layers: Sequence[str], rows: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[bool]]]]
+) -> "Figure":
+    """Draw a row of panels for each name: numbers along the layers by title, the marked layers filled."""
+    wide, tall, gap, left, below = 1.7, 1.0, 0.55, 0.75, 0.45
+    columns = max(map(len, rows.values()))
+    figure = new_figure(left + columns * (wide + gap), below + len(rows) * (tall + 0.35) + 0.1)
+    for r, (name, panels) in enumerate(rows.items()):
+        bottom = below + (len(rows) - 1 - r) * (tall + 0.35)
+        for c, (title, (values, marked)) in enumerate(panels.items()):
+            axes, places = place(figure, left + c * (wide + gap), bottom, wide, tall), np.arange(len(layers))
+            style = {"color": COLORS[min(c, 2)], "marker": MARKERS[min(c, 2)], "markersize": 5.0}
+            axes.plot(places, values, linewidth=1.1, markerfacecolor="white", **style)
+            axes.plot(places[list(marked)], np.asarray(values)[list(marked)], linestyle="", **style)
+            axes.set_title(title, fontsize=8, loc="left", color=INK, pad=3, parse_math=False)
+            axes.set_xticks(places, layers if r == len(rows) - 1 else [""] * len(layers), fontsize=7)
+            axes.margins(y=0.15)
+            axes.tick_params(labelsize=7, colors=INK)
+            if not c:
+                axes.set_ylabel(name, fontsize=9, color=INK)
+            bare(axes, keep=("bottom", "left"))
+    return figure
+
+
 def cells(
     values: np.ndarray, rows: Mapping[str, Sequence[str]], columns: Mapping[str, Sequence[str]], what: str
 ) -> "Figure":

@@ -68,7 +68,7 @@ class ModelCache:
         progress: Callable[[str], Report | None] | None = None,
     ):
         self.bank, self.shown, self.recipe = bank, shown, recipe
-        self._folder, self._scratch = None if folder is None else Path(folder), scratch
+        self.folder, self.scratch = None if folder is None else Path(folder), scratch
         self._progress = progress
         self._runs: dict[tuple[str, str, str], dict[float, TrainedEncoder]] = {}
         self._learned: dict[str, Pictures] = {}
@@ -106,7 +106,7 @@ class ModelCache:
         resolution = self.shown[NEW_WORLD].shape[1]
         scratch = encoders.network(tasks.TASKS["autoencoder"], self.recipe.seed, self.recipe.size, resolution).encoder
         fit, test = (self._pictures(NEW_WORLD, k, n) for k, n in ((2, self.recipe.fit), (3, self.recipe.test)))
-        report, done = self._report(f"transfer to {NEW_WORLD}"), 0
+        report, done = self.report(f"transfer to {NEW_WORLD}"), 0
 
         def told(_: str) -> None:
             nonlocal done
@@ -118,7 +118,7 @@ class ModelCache:
 
     def _run(self, task: str, size: str, world: str) -> dict[float, TrainedEncoder]:
         stages = STAGES if (size, world) == (STAGED, "rooms") else STAGES[-1:]
-        report = self._report(f"{task}, {size}" + ("" if world == "rooms" else f", {world}"))
+        report = self.report(f"{task}, {size}" + ("" if world == "rooms" else f", {world}"))
         found = {}
         with self._checkpoints(world, keep=len(stages) > 1) as folder:
             for stage in stages:
@@ -132,11 +132,11 @@ class ModelCache:
     @contextlib.contextmanager
     def _checkpoints(self, world: str, *, keep: bool) -> Iterator[Path | None]:
         """A folder for checkpoints: the cache's, or one for the time of a run that `keep`s several stages."""
-        if self._folder is not None:
+        if self.folder is not None:
             amount = f"{self._learners(world)}x{self.recipe.steps}-{self.shown[world].shape[1]}px"
-            yield self._folder / f"{world}-{amount}"
+            yield self.folder / f"{world}-{amount}"
         elif keep:
-            with tempfile.TemporaryDirectory(prefix="jaxsim-", dir=self._scratch) as temporary:
+            with tempfile.TemporaryDirectory(prefix="jaxsim-", dir=self.scratch) as temporary:
                 yield Path(temporary)
         else:
             yield None
@@ -148,7 +148,7 @@ class ModelCache:
 
         if not step:
             return encoders.network(tasks.named(task), self.recipe.seed, size, self.shown[world].shape[1]).encoder, None
-        kept = None if self._folder is None else folder / f"{task}-{size}-{self.recipe.seed}-{step:08d}.safetensors"
+        kept = None if self.folder is None else folder / f"{task}-{size}-{self.recipe.seed}-{step:08d}.safetensors"
         if kept is not None and kept.exists():
             return models.from_safetensors(kept)[task], models.safetensors_metadata(kept)["skill"]
         pictures, count = self._learning(world), self._learners(world)
@@ -188,16 +188,17 @@ class ModelCache:
 
         seed = SEED + 10 * self.recipe.seed + place
         return pictures.cached(
-            None if self._folder is None else self._folder / f"{world}-{seed}-{count}.npz",
+            None if self.folder is None else self.folder / f"{world}-{seed}-{count}.npz",
             count,
             seed=seed,
             world=world,
             resolution=self.shown[world].shape[1],
             names=self.names if world == "rooms" else (NEW_TASK,),
-            progress=self._report("pictures to learn from" if place < 2 else "pictures for transfer"),
+            progress=self.report("pictures to learn from" if place < 2 else "pictures for transfer"),
         )
 
-    def _report(self, what: str) -> Report | None:
+    def report(self, what: str) -> Report | None:
+        """The report on what a few words say, or None."""
         return None if self._progress is None else self._progress(what)
 
 
