@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from jaxsim import engine, evaluation, measures, statistics
+from jaxsim.evaluation.differences import Difference
 from jaxsim.results import Affinity
 from jaxsim.studies import reproduce
 from jaxsim.studies.reproduce import (
@@ -379,6 +380,12 @@ def test_baselines_need_a_gap_to_every_predictor_without_a_target_network(monkey
     assert not catalog.baselines(setting).holds  # one predictor is as good
     monkeypatch.setattr(baseline_comparison, "METHODS", given_methods(rows | {"DDS, Laplacian": symmetric(6)}))
     assert not catalog.baselines(setting).holds  # the measure is no better than chance
+    monkeypatch.setattr(baseline_comparison, "METHODS", given_methods(rows))
+    nothing = Difference(0.5, np.nan, np.nan)
+    monkeypatch.setattr(baseline_comparison, "difference", lambda *arguments: nothing)
+    found = catalog.baselines(setting)
+    assert not found.holds  # a difference without a p value shows nothing
+    assert "labels, RSA" in found.here
 
 
 def test_the_tournament_is_judged_by_other_images_than_its_own():

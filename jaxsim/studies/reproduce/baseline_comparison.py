@@ -69,8 +69,8 @@ def baselines(setting: Setting) -> Outcome:
         for one in METHODS
     ]
     rows.sort(key=lambda row: -np.inf if row.without_self is None else row.without_self, reverse=True)
-    alone = [row for row in rows if row.kind == OURS and row.p is not None]
-    beaten = [row for row in alone if (row.behind or 0) > 0 and row.p is not None and row.p < rankings.LEVEL]
+    alone = [row for row in rows if row.kind == OURS and row.method in gaps]
+    beaten = [row for row in alone if (row.behind or 0) > 0 and _number(row.p) < rankings.LEVEL]
     chance = _chance(found[TESTED], evidence, setting)
     known = {row.method: row for row in rows}
     silent = [row.method for row in rows if row.without_self is None]
@@ -81,8 +81,8 @@ def baselines(setting: Setting) -> Outcome:
         criterion=f"self left out, {TESTED} agrees more with transfer than every predictor without a target network "
         f"that ranks sources (adjusted p < {rankings.LEVEL}), and than chance (permutation p < {rankings.LEVEL})",
         paper="DDS .860, RSA .777, epsilon-LRP .682, DeepLIFT .681, saliency .605; none without a target network",
-        here=f"without self {TESTED} {known[TESTED].without_self:.3f} (p = {chance:.3g} against chance); "
-        + ", ".join(f"{row.method} {row.without_self:.3f} (p = {row.p:.3g})" for row in alone)
+        here=f"without self {TESTED} {_number(known[TESTED].without_self):.3f} (p = {chance:.3g} against chance); "
+        + ", ".join(f"{row.method} {row.without_self:.3f} (p = {_number(row.p):.3g})" for row in alone)
         + f"; {len(beaten)} of {len(alone)} beaten{said}",
         holds=bool(alone and len(beaten) == len(alone) and chance < rankings.LEVEL),
         header=Baseline._fields,
@@ -102,6 +102,11 @@ def baselines(setting: Setting) -> Outcome:
     )
 
 
+def _number(value: float | None) -> float:
+    """A number, NaN for None."""
+    return float("nan") if value is None else value
+
+
 def _evidence(setting: Setting) -> Evidence:
     """What the methods read."""
     if setting.labels is None or setting.workshop is None:
@@ -109,11 +114,8 @@ def _evidence(setting: Setting) -> Evidence:
     if np.shape(setting.truth.losses)[-1] < 2:
         raise ValueError("baselines takes transfer that was measured on two images or more.")
     affinity, skill, others = halves(setting.truth)
-    shop, pictures = (
-        setting.workshop,
-        setting.workshop.shown["rooms"][: ATTRIBUTED_QUICK if setting.quick else ATTRIBUTED],
-    )
-    return Evidence(affinity, setting.code, skill, setting.labels, others, shop.bank, pictures)
+    shop, count = setting.workshop, ATTRIBUTED_QUICK if setting.quick else ATTRIBUTED
+    return Evidence(affinity, setting.code, skill, setting.labels, others, shop.bank, shop.shown["rooms"][:count])
 
 
 def _agreements(predicted: np.ndarray, evidence: Evidence, diagonal: bool) -> np.ndarray:
