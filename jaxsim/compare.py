@@ -204,6 +204,10 @@ class Pearson:
     shares = staticmethod(_shares_condensed)
     embed_pooled = staticmethod(_normalize)
 
+    def margins(self, sums, n):
+        """Half the mean of all pairs."""
+        return 0 * sums + sums.sum() / (2 * n * (n - 1))
+
     def embed(self, m):
         """Upper triangle at mean 0 and length 1."""
         return _centered_unit(condensed(m))
@@ -232,6 +236,10 @@ class Cosine:
     permuted = staticmethod(_reorder_condensed)
     shares = staticmethod(_shares_condensed)
     embed_pooled = staticmethod(_normalize)
+
+    def margins(self, sums, n):
+        """Zero, as nothing is subtracted."""
+        return 0 * sums
 
     def embed(self, m):
         """Upper triangle at length 1."""
@@ -340,6 +348,10 @@ class UCenteredCosine:
     shares = staticmethod(_shares_condensed)
     embed_pooled = staticmethod(_normalize)
 
+    def margins(self, sums, n):
+        """`centering.margins` under equal weights."""
+        return (sums - sums.sum() / (2 * n - 2)) / (n - 2)
+
     def embed(self, m):
         """U-centered upper triangle at length 1."""
         return _unit(condensed(centering.unbiased(m)), condensed(m))
@@ -392,6 +404,10 @@ class CenteredCosine:
     __call__ = _compare_embedded
     embed_pooled = staticmethod(_normalize)
     debiased: ClassVar[UCenteredCosine] = UCenteredCosine()
+
+    def margins(self, sums, n):
+        """Means of the rows, less half the mean of all."""
+        return sums / n - sums.sum() / (2 * n**2)
 
     def embed(self, m):
         """H m H at length 1, flattened."""

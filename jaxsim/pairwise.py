@@ -21,7 +21,7 @@ from jax.tree_util import register_static
 from jaxtyping import Array, Bool, Float
 
 from jaxsim.linalg import center_and_range, dot, gram, masked_mean, power_of_two, remove_mean, safe_sqrt
-from jaxsim.protocols import CONSTANT, MARGINS, SCALE, public_names
+from jaxsim.protocols import CONSTANT, MARGINS, SCALE, Tiling, public_names
 from jaxsim.ranks import median
 
 COLUMNS_AT_ONCE = 16
@@ -139,35 +139,94 @@ def _unit_gap(x):
 
     Centering the unit vectors first keeps the digits where all images point one way.
     """
+    unit, zero = _unit_rows(x)
+    gap = _squared_distances(gram(remove_mean(unit, 0)), _fingerprint(x)) / 2
+    return jnp.where(zero[:, None] | zero[None, :], jnp.nan, gap)
+
+
+def _unit_rows(x):
+    """Rows at length 1, and whether a row is zero, and stays so."""
     norm = safe_sqrt(jnp.sum(x * x, 1))
     zero = norm == 0
-    products = gram(remove_mean(x / jnp.where(zero, 1, norm)[:, None], 0))
-    gap = _squared_distances(products, _fingerprint(x)) / 2
-    return jnp.where(zero[:, None] | zero[None, :], jnp.nan, gap)
+    return x / jnp.where(zero, 1, norm)[:, None], zero
 
 
 def _unit_gap_of_centered_rows(x, where):
     """1 - Pearson of all pairs of rows; NaN for a row that is constant to within rounding."""
+    return _unit_gap(_centered_rows(x, where))
+
+
+def _centered_rows(x, where=None):
+    """Rows at mean 0, zero where they are constant to within rounding."""
     centered = remove_mean(x, 1, None if where is None else where[None])
     size = jnp.sum(x * x, 1, keepdims=True)
     left = jnp.sum(centered * centered, 1, keepdims=True)
     constant = left <= (4 * jnp.finfo(x.dtype).eps) ** 2 * size
-    return _unit_gap(jnp.where(constant, 0, centered))
+    return jnp.where(constant, 0, centered)
+
+
+def _directions(x):
+    """Rows at length 1; NaN for a row of zeros."""
+    unit, zero = _unit_rows(x / power_of_two(jnp.max(jnp.abs(x), 1, keepdims=True)))
+    return jnp.where(zero[:, None], jnp.nan, unit)
+
+
+def _centered_directions(x):
+    """Rows at mean 0 and length 1; NaN for a row that is constant."""
+    return _directions(_centered_rows(x / power_of_two(jnp.max(jnp.abs(x), 1, keepdims=True))))
 
 
 def _cityblock_sums(x, where):
-    """Sums of |x_i - x_j| over the features, COLUMNS_AT_ONCE at a time so that the sums stay in cache."""
-    n, d = x.shape
-    columns = jnp.pad(x, ((0, 0), (0, -d % COLUMNS_AT_ONCE))).T.reshape(-1, COLUMNS_AT_ONCE, n)
+    """Sums of |x_i - x_j| over the features of all pairs."""
+    return _cityblock_between(x, x)
+
+
+def _cityblock_between(a, b):
+    """Sums of |a_i - b_j| over the features, COLUMNS_AT_ONCE at a time so that the sums stay in cache."""
+
+    def columns(x):
+        return jnp.pad(x, ((0, 0), (0, -x.shape[1] % COLUMNS_AT_ONCE))).T.reshape(-1, COLUMNS_AT_ONCE, len(x))
 
     @jax.checkpoint
     def add(total, block):
         # without the barrier the block is read again from memory, element by element, for every entry of the sums
-        for column in lax.optimization_barrier(block):
-            total = total + jnp.abs(column[:, None] - column[None, :])
+        for u, v in zip(*lax.optimization_barrier(block), strict=True):
+            total = total + jnp.abs(u[:, None] - v[None, :])
         return total, None
 
-    return lax.scan(add, jnp.zeros((n, n), x.dtype), columns)[0]
+    return lax.scan(add, jnp.zeros((len(a), len(b)), a.dtype), (columns(a), columns(b)))[0]
+
+
+def _dot_between(a, b):
+    """Inner products of the rows of `(m, d)` and `(k, d)`."""
+    return dot(a, b.T)
+
+
+def _squares_between(a, b):
+    """Squared distances of the rows of `(m, d)` and `(k, d)`; 0 between copies, whose rounding a root would magnify."""
+    total = jnp.sum(a * a, 1)[:, None] + jnp.sum(b * b, 1)[None]
+    squared = jnp.maximum(total - 2 * dot(a, b.T), 0)
+    twins = _fingerprint(a)[:, None] == _fingerprint(b)[None]
+    return jnp.where(twins & (squared <= COPIES * jnp.finfo(a.dtype).eps * total), 0 * total, squared)
+
+
+def _plain(quantity, width, level, invariance):
+    return quantity
+
+
+def _half(quantity, width, level, invariance):
+    return quantity / 2
+
+
+def _root(quantity, width, level, invariance):
+    return safe_sqrt(quantity)
+
+
+def _exponential(exponent, typical, invariance):
+    """exp, less 1 where a constant does not matter and similar images differ beyond the digits of 1."""
+    if invariance < CONSTANT:
+        return jnp.exp(exponent)
+    return jnp.where(typical > -0.5, jnp.expm1(exponent), jnp.exp(exponent))
 
 
 def _fingerprint(x):
@@ -210,9 +269,9 @@ def _stable_exponential(self, invariance):
 
     def finish(product, width):
         exponent = self.exponent(product, width)
-        return jnp.where(jnp.mean(exponent) > -0.5, jnp.expm1(exponent), jnp.exp(exponent))
+        return _exponential(exponent, jnp.mean(exponent), invariance)
 
-    return self.product, finish if invariance >= CONSTANT else self.finish
+    return self.product, finish
 
 
 @register_static
@@ -225,6 +284,7 @@ class Linear:
     inner_product: ClassVar[bool] = True
     keeps_scale: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_gram)
+    tiling: ClassVar[Tiling] = Tiling(_dot_between, _plain, shifts_from=MARGINS)
     __call__ = _finish_product
 
     def finish(self, product, width):
@@ -247,6 +307,7 @@ class Euclidean:
     ignores_shift: ClassVar[bool] = True
     keeps_scale: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_geometry)
+    tiling: ClassVar[Tiling] = Tiling(_squares_between, _root)
     __call__ = _finish_product
 
     def finish(self, product, width):
@@ -264,6 +325,7 @@ class SquaredEuclidean:
     ignores_shift: ClassVar[bool] = True
     keeps_scale: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_geometry)
+    tiling: ClassVar[Tiling] = Tiling(_squares_between, _plain)
     __call__ = _finish_product
 
     def finish(self, product, width):
@@ -291,6 +353,16 @@ class Rbf:
     product: ClassVar[Callable] = staticmethod(_geometry)
     __call__ = _finish_product
     stable = _stable_exponential
+
+    @property
+    def tiling(self) -> Tiling:
+        """Blocks of the kernel."""
+
+        def entries(squared, width, level, invariance):
+            scale = 2 * self.fraction**2 * jnp.where(level > 0, level, jnp.nan)
+            return _exponential(-squared / scale, -level / scale, invariance)
+
+        return Tiling(_squares_between, entries, median=True)
 
     def exponent(self, product, width):
         """-s / (2 fraction^2 median(s))."""
@@ -323,6 +395,15 @@ class Laplacian:
     __call__ = _finish_product
     stable = _stable_exponential
 
+    @property
+    def tiling(self) -> Tiling:
+        """Blocks of the kernel."""
+
+        def entries(sums, width, level, invariance):
+            return _exponential(self.exponent(sums, width), self.exponent(level, width), invariance)
+
+        return Tiling(_cityblock_between, entries)
+
     def exponent(self, product, width):
         """-gamma |x_i - x_j|_1."""
         return -product / width if self.gamma is None else -self.gamma * product
@@ -342,6 +423,7 @@ class Cityblock:
     ignores_shift: ClassVar[bool] = True
     keeps_scale: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_cityblock_sums)
+    tiling: ClassVar[Tiling] = Tiling(_cityblock_between, _plain)
     __call__ = _finish_product
 
     def finish(self, product, width):
@@ -358,6 +440,7 @@ class Cosine:
     by_pair: ClassVar[bool] = True
     keeps_scale: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_geometry)
+    tiling: ClassVar[Tiling] = Tiling(_squares_between, _half, _directions)
     __call__ = _finish_product
 
     def finish(self, product, width):
@@ -380,6 +463,7 @@ class Correlation:
     keeps_scale: ClassVar[bool] = True
     ignores_number: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_geometry)
+    tiling: ClassVar[Tiling] = Tiling(_squares_between, _half, _centered_directions)
     __call__ = _finish_product
 
     def finish(self, product, width):

@@ -79,6 +79,8 @@ class TransformCapabilities(NamedTuple):
         ignores_scale: whether features times positive numbers, one for each feature, give the same result.
         padding_after: real columns `(d,)` of the result, from `where`.
         width: columns d of the result, from the shape `(..., c)` of one image.
+        from_moments: `(x, mean, sd) -> (m, ...)`, the result for some images `(m, ..., c)`, from the mean and the
+            standard deviation over all images of every feature, `(..., c)`; in NumPy and float64.
     """
 
     accepts_padding: bool = False
@@ -92,6 +94,28 @@ class TransformCapabilities(NamedTuple):
     ignores_scale: bool = False
     padding_after: Callable = _ravel
     width: Callable[[tuple[int, ...]], int] = math.prod
+    from_moments: Callable | None = None
+
+
+class Tiling(NamedTuple):
+    """Blocks of a map from blocks of images, for maps that do not fit in memory.
+
+    Attributes:
+        between: `(a, b) -> (m, k)`, a quantity of every pair of the points `(m, d)` and `(k, d)`, zero or more where
+            `median` is asked for.
+        entries: `(quantity, width, level, invariance) -> (m, k)`, entries of the map, for a comparator of that
+            invariance; from the number of columns, and a typical quantity.
+        points: `(m, d) -> (m, d)`, rows made one by one that `between` takes.
+        shifts_from: invariance of the comparator from which on one row may be added to all points, which keeps digits;
+            None where it never may.
+        median: whether `level` is the median of the quantities of all n^2 pairs; else it is the mean of some.
+    """
+
+    between: Callable
+    entries: Callable
+    points: Callable = _unchanged
+    shifts_from: int | None = NOTHING
+    median: bool = False
 
 
 class PairwiseCapabilities(NamedTuple):
@@ -113,6 +137,7 @@ class PairwiseCapabilities(NamedTuple):
             take these.
         why_undefined: `(n, d) -> str`, words on why these features, in NumPy and finite, have no map, as "its features
             are all zero in 3 of 40 images"; empty if they have one.
+        tiling: the map in blocks; None where it takes the whole.
     """
 
     accepts_padding: bool = False
@@ -126,6 +151,7 @@ class PairwiseCapabilities(NamedTuple):
     inner_product: bool = False
     coordinates: bool = False
     why_undefined: Callable | None = None
+    tiling: Tiling | None = None
 
 
 class ComparatorCapabilities(NamedTuple):
@@ -158,6 +184,9 @@ class ComparatorCapabilities(NamedTuple):
             where no image can have much of it, as in ranks.
         debiased: the comparator without the bias of this one, which is of order 1 / n in every map; None where it has
             none.
+        margins: `(sums, n) -> (n,)`, the a of the terms a_i + a_j that embedding subtracts from a map, from the sums
+            over its rows, without the diagonal unless it is read; in NumPy and float64. None where an embedding is no
+            such difference at length 1.
         why_undefined: words on why a finite map has no score with any other, as "its map is constant".
         why_undefined_pair: words on why two maps that have scores have none with each other.
     """
@@ -180,6 +209,7 @@ class ComparatorCapabilities(NamedTuple):
     from_features: Callable | None = None
     shares: Callable | None = None
     debiased: Callable | None = None
+    margins: Callable | None = None
     why_undefined: str = ""
     why_undefined_pair: str = ""
 
@@ -293,7 +323,7 @@ def declared(part: Any, kind: type[C]) -> C:
     own = {name: value for name in kind._fields if (value := getattr(part, name, _ABSENT)) is not _ABSENT}
     for name, value in own.items():
         default = kind._field_defaults[name]
-        if value is default:
+        if value is default or isinstance(value, Tiling):
             continue
         if (default is None or callable(default)) and value is not None and not callable(value):
             raise TypeError(

@@ -77,6 +77,10 @@ class Center:
         """`(n, ..., c) -> (n, d)`."""
         return _flatten(remove_mean(x, 0, where))
 
+    def from_moments(self, x, mean, sd):
+        """Features less their means."""
+        return x - mean
+
 
 @register_static
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +102,10 @@ class ZScore:
         variance = jnp.mean(centered**2, 0, keepdims=True)
         return _flatten(centered / jnp.sqrt(jnp.where(variance > 0, variance, 1)))
 
+    def from_moments(self, x, mean, sd):
+        """Standardized features."""
+        return (x - mean) / (sd + (sd == 0))
+
 
 @register_static
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +118,13 @@ class BatchNorm:
     def __call__(self, x: Float[Array, "n ... c"], where: Bool[Array, "..."] | None = None):
         """`(n, ..., c) -> (n, d)`."""
         return _flatten(_unit_variance(x, (0, *_spatial_axes(x)), where))
+
+    def from_moments(self, x, mean, sd):
+        """Channels at mean 0 and variance 1."""
+        positions = tuple(range(mean.ndim - 1))
+        middle = mean.mean(positions)
+        variance = (sd**2 + (mean - middle) ** 2).mean(positions)
+        return (x - middle) / (variance + EPSILON) ** 0.5
 
 
 @register_static

@@ -189,8 +189,8 @@ def require_others(verb: str, x: Networks, y: Networks | None) -> None:
         raise ValueError(f"{text}: give more, or give others to compare it with (against).")
 
 
-def check(measures: Sequence[Measure], nets: Networks) -> None:
-    """Refuse features that a measure cannot be computed from.
+def check(measures: Sequence[Measure], nets: Networks, *, whole: bool = True) -> None:
+    """Refuse features that a measure cannot be computed from; `whole` if their maps will be held in one piece.
 
     Raises:
         ValueError: too few images, no positions, channels that do not divide, a Duality of another shape, or condensed
@@ -202,7 +202,7 @@ def check(measures: Sequence[Measure], nets: Networks) -> None:
         if nets.images < min_images(m):
             raise ValueError(f"{m} needs at least {min_images(m)} images; there are {nets.images}.")
         _refuse_mixed(m)
-        if not feature_space.applies(m) and not declared(m.compare, ComparatorCapabilities).coordinates:
+        if whole and not feature_space.applies(m) and not declared(m.compare, ComparatorCapabilities).coordinates:
             refuse_many_pairs(m, nets.images)
         shapes = {s: n for n, s in reversed([*zip(nets.names, nets.shapes, strict=True)])}
         for shape, name in itertools.islice(shapes.items(), CHECKED if _takes_any_width(m) else None):

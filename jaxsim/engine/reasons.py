@@ -40,6 +40,13 @@ def why(measure: Measure, nets: Networks, k: int) -> str:
     return ("" if nets.maps else _of_made_map(measure, x)) or _of_comparator(measure)
 
 
+def of_tiles(measure: Measure, broken: int, images: int) -> str:
+    """Words on why a network whose map was never whole has no scores."""
+    if broken:
+        return f"its features are NaN or infinite in {broken} of {images} images"
+    return _of_comparator(measure) + ", or some entry of it is not defined"
+
+
 def of_pairs(measure: Measure, names: Sequence[str], targets: Sequence[str], pairs: np.ndarray) -> str:
     """A sentence on pairs `(k, 2)` of networks that have maps and no score."""
     own = declared(measure.compare, ComparatorCapabilities).why_undefined_pair

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsim import inputs
-from jaxsim.engine import feature_space, gaps
+from jaxsim.engine import feature_space, gaps, reasons, tiles
 from jaxsim.engine import memory as budgets
 from jaxsim.engine.checks import (
     as_comparators,
@@ -43,6 +43,7 @@ class Options(MapOptions, total=False):
     """Keywords of `affinity`."""
 
     channels: Any
+    tile: int | None
 
 
 @overload
@@ -60,6 +61,7 @@ def affinity(
     missing: str = "shared",
     channels: Any = None,
     memory: float | None = None,
+    tile: int | None = None,
 ) -> Affinity | list[Affinity]:
     """Similarity of networks with each other, or with others, over the same n images.
 
@@ -79,13 +81,17 @@ def affinity(
         channels: "first" for features `(n, c, ...)`, as in PyTorch, or a mapping of name to "first" or "last".
         memory: budget in bytes for maps held at once; if None, half of the free memory, or 60 % of an accelerator's.
             It divides the work into several device calls, so that it does not go inside `jit`.
+        tile: images in a block of pairs. Maps are then never whole, and features are read block by block, from
+            memory-mapped arrays too. If None, maps are whole, unless two of them do not fit in the budget. Measures by
+            ranks cannot be computed so, nor parts that take all images at once.
 
     Returns:
         `Affinity` with `values (T, T)`, or `(S, T)` with `against`; or a list of them.
 
     Raises:
         TypeError: an array is not numeric.
-        ValueError: names, shapes, ids, numbers of images or the budget do not fit; the message says which.
+        ValueError: names, shapes, ids, numbers of images or the budget do not fit, or a measure takes no tiles; the
+            message says which.
 
     >>> import jax, jaxsim as js
     >>> x = jax.random.normal(jax.random.key(0), (20, 8))
@@ -100,7 +106,7 @@ def affinity(
     against_ids = ids_against(against, ids, against_ids)
     y = None if against is None else inputs.networks(against, against_ids, "against", channels)
     require_others("affinity", x, y)
-    found = _run(measures, x, y, align, missing, memory)
+    found = _run(measures, x, y, align, missing, memory, tile)
     return found if several else found[0]
 
 
@@ -175,15 +181,21 @@ def compare_maps(
     return found if several else found[0]
 
 
-def _run(measures, x, y, align, missing, memory) -> list[Affinity]:
+def _run(measures, x, y, align, missing, memory, tile=None) -> list[Affinity]:
     """Scores of each measure."""
+    if tile is not None:
+        tiles.require(measures, tile)
     if missing not in inputs.MISSING:
         raise ValueError(f"missing must be one of {', '.join(inputs.MISSING)}, not {missing!r}.")
     if align and missing == "pairwise" and x.ids is not None:
+        if tile is not None:
+            raise ValueError('missing="pairwise" compares maps of other images for every pair; leave tile out.')
         found = _pairwise(measures, x, y, memory)
     else:
         x, y = inputs.same_images(x, y, align=align)
-        found = _scores(measures, x, y, memory, missing == "pairwise")
+        if tile is None and not x.maps and not inputs.traced(x.arrays, y and y.arrays):
+            tile = tiles.automatic(measures, x, y, memory)
+        found = _tiled(measures, x, y, tile) if tile else _scores(measures, x, y, memory, missing == "pairwise")
     for one in found:
         gaps.warn_of_unscored(one)
     return found
@@ -207,6 +219,26 @@ def _scores(measures, x, y, memory, pairwise) -> list[Affinity]:
         undefined = undefined_networks(m, x, y, bad_x, bad_y, None if holes and holes.exist else values)
         provenance, bad, pairs = Provenance.now(str(m), values), tuple(undefined.items()), holes and holes.pairs
         made.append(Affinity(values, images, x.names, (y or x).names, provenance, bad, y is not None, pairs=pairs))
+    return made
+
+
+def _tiled(measures, x, y, tile) -> list[Affinity]:
+    if inputs.traced(x.arrays, y and y.arrays):
+        raise TypeError("tile divides the work into device calls, and inside jit there is one; leave it out.")
+    for nets in (x,) if y is None else (x, y):
+        check(measures, nets, whole=False)
+    made = []
+    for m in measures:
+        values, bad_x, bad_y = tiles.scores(m, x, y, tile)
+        undefined = {}
+        for nets, bad in ((x, bad_x),) if y is None else ((x, bad_x), (y, bad_y)):
+            undefined |= {name: int(count) for name, count in zip(nets.names, bad, strict=True) if count >= 0}
+        for name, count in undefined.items():
+            warn(f"network {name!r} has no {m} scores (NaN): {reasons.of_tiles(m, count, x.images)}.", UndefinedScores)
+        array = jnp.asarray(values)
+        provenance = Provenance.now(str(m), array, notes=(f"in tiles of {tile} images",))
+        images, bad = np.full(values.shape, x.images), tuple(undefined.items())
+        made.append(Affinity(array, images, x.names, (y or x).names, provenance, bad, y is not None))
     return made
 
 

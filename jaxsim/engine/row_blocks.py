@@ -1,0 +1,133 @@
+"""Features of one network read in blocks of images, never whole."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsim.casts import NUMBER, ROW, score_type
+from jaxsim.measures import Measure
+from jaxsim.protocols import TransformCapabilities, declared
+
+
+@dataclasses.dataclass(frozen=True)
+class RowBlocks:
+    """Transformed features of one network, block by block.
+
+    Attributes:
+        x: array or memory-mapped array `(n, ..., c)`.
+        measure: whose transform is taken.
+        size: images in a block; the last one may be shorter.
+    """
+
+    x: Any
+    measure: Measure
+    size: int
+
+    @property
+    def count(self) -> int:
+        """Number of blocks."""
+        return -(-self.x.shape[0] // self.size)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the transformed features."""
+        return score_type(self.x.dtype)
+
+    @property
+    def width(self) -> int:
+        """Columns of the transformed features."""
+        return declared(self.measure.transform, TransformCapabilities).width(self.x.shape[1:])
+
+    def rows(self, k: int) -> slice:
+        """Images of block `k`."""
+        return slice(k * self.size, min((k + 1) * self.size, self.x.shape[0]))
+
+    def __getitem__(self, k: int) -> jax.Array:
+        """Transformed features of block `k`, `(m, d)`."""
+        transform, free = self.measure.transform, self.measure.freedom
+        own = declared(transform, TransformCapabilities)
+        x, m, scale = self._wide(k), self.moments, 1.0
+        if own.from_moments is not None:
+            x, scale = own.from_moments(x, m.mean, m.sd), m.reach
+        elif free.shift == ROW:
+            x, scale = x - m.mean, m.reach
+        elif free.shift == NUMBER:
+            x, scale = x - m.mean.mean(), m.largest
+        else:
+            scale = m.largest
+        if free.scale and own.keeps_scale:
+            x = x / _power_of_two(scale)
+        x = x.astype(self.dtype)
+        return jnp.asarray(x.reshape(len(x), -1)) if own.from_moments is not None else _transformed(transform, x)
+
+    def blocks(self) -> Iterator[jax.Array]:
+        """All blocks in order, each read while the one before is worked on."""
+        with ThreadPoolExecutor(1) as reader:
+            upcoming = reader.submit(self.__getitem__, 0)
+            for k in range(self.count):
+                block = upcoming.result()
+                if k + 1 < self.count:
+                    upcoming = reader.submit(self.__getitem__, k + 1)
+                yield block
+
+    @functools.cached_property
+    def moments(self) -> "Moments":
+        """Moments of the features, from one pass over them in float64."""
+        first = self._wide(0)[0]
+        total, squares = np.zeros_like(first), np.zeros_like(first)
+        low, high, broken = first.copy(), first.copy(), 0
+        with np.errstate(invalid="ignore", over="ignore"):
+            for k in range(self.count):
+                x = self._wide(k)
+                broken += int((~np.isfinite(x)).any(tuple(range(1, x.ndim))).sum())
+                low, high = np.minimum(low, x.min(0)), np.maximum(high, x.max(0))
+                x = x - first  # exactly zero for a constant feature
+                total, squares = total + x.sum(0), squares + (x * x).sum(0)
+            n = self.x.shape[0]
+            mean = total / n
+            variance = np.maximum(squares / n - mean**2, 0)
+            # where the first image lies far from the mean, the difference of squares has lost its digits
+            far = variance < 1e-6 * mean**2
+            if far.any():
+                around = sum(((self._wide(k) - first - mean) ** 2).sum(0) for k in range(self.count))
+                variance = np.where(far, around / n, variance)
+            reach, largest = float(np.max(high - low)), float(np.max(np.maximum(np.abs(high), np.abs(low))))
+            sd = np.where(high > low, np.sqrt(variance), 0)
+        return Moments(first + mean, sd, reach, largest, broken)
+
+    def _wide(self, k):
+        return np.asarray(self.x[self.rows(k)], np.float64)
+
+
+@dataclasses.dataclass(frozen=True)
+class Moments:
+    """What one pass over the features of a network finds.
+
+    Attributes:
+        mean: of every feature over the images, `(..., c)`.
+        sd: standard deviation of every feature.
+        reach: largest difference of two images in one feature.
+        largest: largest magnitude of a feature.
+        broken: images with features that are not finite.
+    """
+
+    mean: np.ndarray
+    sd: np.ndarray
+    reach: float
+    largest: float
+    broken: int
+
+
+def _power_of_two(v: float) -> float:
+    return 2.0 ** np.floor(np.log2(v)) if 0 < v < np.inf else 1.0
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _transformed(transform, x):
+    return transform(x)

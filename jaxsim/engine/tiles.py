@@ -1,0 +1,295 @@
+"""Scores without whole maps: blocks of pairs of images, or products of features, added up in float64.
+
+Memory is that of T blocks of a map, whatever the number n of images, beside n numbers a network. A comparator qualifies
+whose embedding is a map less terms a_i + a_j, at length 1; ranks need all pairs at once, and do not.
+"""
+
+import functools
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsim.engine import feature_space
+from jaxsim.engine import memory as budgets
+from jaxsim.engine.row_blocks import RowBlocks
+from jaxsim.inputs import Networks
+from jaxsim.linalg import TALL, dot, long_dot
+from jaxsim.measures import Measure, name_of
+from jaxsim.protocols import ComparatorCapabilities, PairwiseCapabilities, TransformCapabilities, declared
+
+FEWEST, MOST = 2, 16384
+"""Images in a block."""
+DIGIT = 16
+"""Bits of a number that one pass over the blocks finds."""
+TILE = 2048
+"""Most images in a block whose size nobody gave: larger ones leave the caches."""
+ROUNDING = 8
+"""Length of a centered map, in eps times that of the map, up to which it is rounding."""
+
+
+def why_not(measure: Measure) -> str:
+    """Words on why a measure cannot be computed in blocks; empty if it can."""
+    transform = declared(measure.transform, TransformCapabilities)
+    if not transform.by_image and transform.from_moments is None:
+        return f"the transform {name_of(measure.transform)} takes all images at once"
+    if declared(measure.pairwise, PairwiseCapabilities).tiling is None:
+        return f"{name_of(measure.pairwise)} takes all images at once"
+    if declared(measure.compare, ComparatorCapabilities).margins is None:
+        return f"{name_of(measure.compare)} takes whole maps, as ranks do"
+    return ""
+
+
+def require(measures: Sequence[Measure], tile: int) -> None:
+    """Refuse measures that cannot be computed in blocks, and sizes that are none.
+
+    Raises:
+        TypeError: `tile` is no whole number.
+        ValueError: naming the measure and the part that needs all images.
+    """
+    if isinstance(tile, bool) or not isinstance(tile, int | np.integer):
+        raise TypeError(f"tile must be a number of images, not {tile!r}.")
+    if not FEWEST <= tile <= MOST:
+        raise ValueError(f"tile must be between {FEWEST} and {MOST} images, not {tile}.")
+    for m in measures:
+        if words := why_not(m):
+            raise ValueError(f"{m} cannot be computed in tiles: {words}; leave tile out.")
+
+
+def scores(measure: Measure, x: Networks, y: Networks | None, tile: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores `(S, T)` and `Embedded.undefined` of rows and columns, as `affinity_call` gives them."""
+    arrays = [*x.arrays, *(() if y is None else y.arrays)]
+    networks = [RowBlocks(a, measure, tile) for a in arrays]
+    widths = sum(one.width for one in networks)
+    if feature_space.applies(measure) and widths**2 < x.images * (widths + len(networks) ** 2 / 2):
+        networks = [RowBlocks(a, measure, min(tile, TALL)) for a in arrays]
+        products = _feature_products(measure, networks)
+    else:
+        products = _map_products(measure, networks)
+    length, total = np.sqrt(np.diagonal(products.centered)), np.sqrt(products.plain)
+    eps = float(jnp.finfo(networks[0].dtype).eps)
+    with np.errstate(invalid="ignore"):
+        length = np.where(length > ROUNDING * eps * total, length, np.nan)
+        found = products.centered / length[:, None] / length[None, :]
+    finish = declared(measure.compare, ComparatorCapabilities).finish
+    rows = len(x.arrays)
+    found = found if y is None else found[:rows, rows:]
+    broken = np.asarray([one.moments.broken for one in networks])
+    undefined = np.where(np.isnan(length), broken, -1)
+    values = np.asarray(finish(jnp.asarray(found, networks[0].dtype)))
+    return values, undefined[:rows], undefined[:rows] if y is None else undefined[rows:]
+
+
+class _Products:
+    """Inner products of T centered maps `(T, T)`, and of each plain map with itself `(T,)`, in float64."""
+
+    def __init__(self, networks):
+        self.centered = np.zeros((networks, networks))
+        self.plain = np.zeros(networks)
+
+
+def _feature_products(measure, networks):
+    """The products of linear kernels from X'Y, one pass over the features."""
+    found = _Products(len(networks))
+    cuts = np.cumsum([0, *(one.width for one in networks)])
+    cross = np.zeros((cuts[-1], cuts[-1]))
+    lengths = np.zeros((len(networks), networks[0].x.shape[0]))
+    for k, blocks in enumerate(zip(*(one.blocks() for one in networks), strict=True)):
+        side_by_side = jnp.concatenate(blocks, 1)
+        cross += np.asarray(_cross(side_by_side), np.float64)
+        for t, block in enumerate(blocks):
+            lengths[t, networks[0].rows(k)] = jnp.sum(block**2, 1)
+    squares = np.add.reduceat(np.add.reduceat(cross**2, cuts[:-1], 0), cuts[:-1], 1)
+    own: Any = declared(measure.compare, ComparatorCapabilities).from_features
+    # each map at length 1 first, so that products stay in range
+    found.plain = np.diagonal(squares).copy()
+    size = np.where(found.plain > 0, found.plain, 1) ** 0.25
+    with jax.enable_x64(True):
+        k = jnp.asarray(lengths / size[:, None] ** 2)
+        found.centered = np.asarray(own(jnp.asarray(squares / np.outer(size, size) ** 2), k, k))
+    found.plain = found.plain / size**4
+    return found
+
+
+@jax.jit
+def _cross(x):
+    return dot(x.T, x)
+
+
+def _map_products(measure, networks):
+    """The products of maps, block by block; their margins take a pass of their own."""
+    margins_of: Any = declared(measure.compare, ComparatorCapabilities).margins
+    points = [_Points(measure, one) for one in networks]
+    pairs = [*itertools.combinations_with_replacement(range(networks[0].count), 2)]
+    n, found = networks[0].x.shape[0], _Products(len(networks))
+    margins, units = [], []
+    for t, one in enumerate(points):
+        sums, unit = np.zeros(n), 0.0
+        for i, j, a, b in one.tiles(pairs):
+            rows, columns, squares, largest = jax.device_get(_sums(measure, a, b, one.level, i == j))
+            sums[one.rows(i)] += rows
+            if i != j:
+                sums[one.rows(j)] += columns
+            unit = max(unit, float(largest))
+            found.plain[t] += (1 + (i != j)) * float(squares) * float(largest) ** 2
+        margins.append(margins_of(sums, n))
+        units.append(unit if 0 < unit < np.inf else 1.0)
+    for i, j in pairs:
+        z = [
+            _embedded(
+                measure, one.block(i), one.block(j), one.level, unit, *(a[one.rows(k)] / unit for k in (i, j)), i == j
+            )
+            for one, a, unit in zip(points, margins, units, strict=True)
+        ]
+        found.centered += (1 + (i != j)) * np.asarray(_inner(tuple(z)), np.float64)
+    found.plain = found.plain / np.square(units)
+    return found
+
+
+class _Points:
+    """Points of one network from which blocks of its map are made."""
+
+    def __init__(self, measure: Measure, features: RowBlocks):
+        self.measure, self.features, self.rows = measure, features, features.rows
+        self.tiling = _tiling(measure)
+        self._recent: dict[int, jax.Array] = {}
+        self._counted: dict[tuple[int, int], np.ndarray] = {}
+        invariance = declared(measure.compare, ComparatorCapabilities).invariance
+        self._center = None
+        if self.tiling.shifts_from is not None and invariance >= self.tiling.shifts_from:
+            total = sum(np.asarray(jnp.sum(self._raw(k), 0), np.float64) for k in range(features.count))
+            self._center = jnp.asarray(total / features.x.shape[0], features.dtype)
+        self.level = self._median() if self.tiling.median else self._typical()
+
+    def block(self, k: int) -> jax.Array:
+        """Points of block `k`, `(m, d)`; the last two are kept."""
+        if k not in self._recent:
+            points = self._raw(k)
+            self._recent[k] = points if self._center is None else points - self._center
+            if len(self._recent) > 2:
+                del self._recent[next(iter(self._recent))]
+        else:
+            self._recent[k] = self._recent.pop(k)
+        return self._recent[k]
+
+    def tiles(self, pairs):
+        """Pairs of blocks with their numbers."""
+        for i, j in pairs:
+            yield i, j, self.block(i), self.block(j)
+
+    def _raw(self, k):
+        return _points(self.measure, self.features[k])
+
+    def _typical(self):
+        block = self.block(0)
+        return jnp.mean(_quantity(self.measure, block, block))
+
+    def _median(self):
+        """Median of all n^2 quantities, zeros of the diagonal included: the mean of the two middle ones.
+
+        Numbers from zero on are ordered as the integers with the same bits, which are found 16 at a time.
+        """
+        pairs = [*itertools.combinations_with_replacement(range(self.features.count), 2)]
+        n, bits = self.features.x.shape[0], 8 * self.features.dtype.itemsize
+        middle = []
+        for place in sorted({(n * n - 1) // 2, n * n // 2}):
+            known = 0
+            for shift in range(bits - DIGIT, -1, -DIGIT):
+                counts = self._counts(pairs, known, shift)
+                upto = np.cumsum(counts)
+                digit = int(np.searchsorted(upto, place, "right"))
+                if digit == len(upto):  # some are NaN
+                    return jnp.asarray(jnp.nan, self.features.dtype)
+                place -= int(upto[digit] - counts[digit])
+                known = (known << DIGIT) | digit
+            middle.append(np.asarray(known, f"u{bits // 8}").view(f"f{bits // 8}"))
+        return jnp.asarray(np.mean(middle), self.features.dtype)
+
+    def _counts(self, pairs, known, shift):
+        """Counts of the digits at `shift` among quantities whose bits above these are known."""
+        if (known, shift) not in self._counted:
+            total = np.zeros(2**DIGIT, np.int64)
+            for i, j, a, b in self.tiles(pairs):
+                total += (1 + (i != j)) * np.asarray(_count(self.measure, a, b, known, shift), np.int64)
+            self._counted[known, shift] = total
+        return self._counted[known, shift]
+
+
+def _tiling(measure) -> Any:
+    return declared(measure.pairwise, PairwiseCapabilities).tiling
+
+
+@jax.jit
+def _points(measure, x):
+    return _tiling(measure).points(x)
+
+
+@jax.jit
+def _quantity(measure, a, b):
+    return _tiling(measure).between(a, b)
+
+
+@functools.partial(jax.jit, static_argnums=4)
+def _count(measure, a, b, known, shift):
+    """Counts of the DIGIT bits at `shift` of those quantities whose higher bits are `known`."""
+    quantity = _tiling(measure).between(a, b).ravel()
+    integer = jnp.int32 if quantity.dtype.itemsize == 4 else jnp.int64
+    bits = jax.lax.bitcast_convert_type(quantity, integer)
+    first = shift + DIGIT == 8 * quantity.dtype.itemsize
+    chosen = True if first else bits >> (shift + DIGIT) == known
+    digit = (bits >> shift) & (2**DIGIT - 1)
+    return (
+        jnp.zeros(2**DIGIT, jnp.int32).at[jnp.where(chosen & ~jnp.isnan(quantity), digit, 2**DIGIT)].add(1, mode="drop")
+    )
+
+
+def _entries(measure, a, b, level):
+    own = _tiling(measure)
+    invariance = declared(measure.compare, ComparatorCapabilities).invariance
+    return own.entries(own.between(a, b), jnp.asarray(a.shape[1], a.dtype), level, invariance)
+
+
+def _counted(measure, m, diagonal):
+    """Entries with zeros on the diagonal where the comparator does not read it."""
+    if declared(measure.compare, ComparatorCapabilities).reads_diagonal or not diagonal:
+        return m
+    return jnp.where(jnp.eye(m.shape[0], dtype=bool), 0, m)
+
+
+@functools.partial(jax.jit, static_argnums=4)
+def _sums(measure, a, b, level, diagonal):
+    """Sums over the rows and the columns of a block, its largest magnitude, and the sum of squares relative to it."""
+    m = _counted(measure, _entries(measure, a, b, level), diagonal)
+    largest = jnp.max(jnp.abs(m))
+    relative = m / jnp.where(largest == 0, 1, largest)
+    return jnp.sum(m, 1), jnp.sum(m, 0), jnp.sum(relative**2), largest
+
+
+@functools.partial(jax.jit, static_argnums=7)
+def _embedded(measure, a, b, level, unit, rows, columns, diagonal):
+    """A block less its margins, flattened."""
+    m = _entries(measure, a, b, level) / unit - rows.astype(a.dtype)[:, None] - columns.astype(a.dtype)[None]
+    return _counted(measure, m, diagonal).ravel()
+
+
+@jax.jit
+def _inner(z):
+    z = jnp.stack(z)
+    return long_dot(z, z)
+
+
+def automatic(measures: Sequence[Measure], x: Networks, y: Networks | None, memory: float | None) -> int | None:
+    """Images in a tile where the maps of two networks do not fit in the budget and tiles would do; else None."""
+    arrays = [*x.arrays, *(() if y is None else y.arrays)]
+    maps = [m for m in measures if not feature_space.applies(m)]
+    itemsize = x.dtype.itemsize
+    budget = budgets.budget_of(memory)
+    whole = 2 * budgets.map_bytes(tuple(maps), x.images, itemsize) + budgets.working_bytes(x.images, itemsize)
+    if not maps or whole <= budget or any(why_not(m) for m in measures):
+        return None
+    # a block of every network, and a few on the way
+    tile = int((budget / 2 / itemsize / (len(arrays) + 6)) ** 0.5)
+    return min(tile, TILE, x.images) if tile >= FEWEST else None

@@ -1,0 +1,196 @@
+"""Scores from blocks of pairs of images are those from whole maps."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxsim as js
+from jaxsim.engine import tiles
+from jaxsim.engine.row_blocks import RowBlocks
+from jaxsim.measures import by_name
+from jaxsim.protocols import PairwiseCapabilities, declared
+
+N, TILE = 103, 40
+CLOSE = 5e-7
+
+
+def networks(offset=0.0, scale=1.0, seed=0):
+    random = np.random.default_rng(seed)
+    shared = random.normal(size=(N, 20))
+    made = [shared @ random.normal(size=(20, 20)) + 0.5 * random.normal(size=(N, 20)) for _ in range(3)]
+    return {name: ((x + offset) * scale).astype(np.float32) for name, x in zip("abc", made, strict=True)}
+
+
+def both(features, measure, tile=TILE, **options):
+    whole = js.affinity(features, measure, **options)
+    return np.asarray(whole.values), js.affinity(features, measure, tile=tile, **options)
+
+
+MEASURES = [
+    "cka",
+    "rv",
+    "cka-rbf",
+    "dds-laplacian",
+    "dds-cosine",
+    "distance-correlation",
+    "center:correlation:pearson",
+    "zscore:cityblock:cosine",
+    "identity:linear:pearson",
+    "center:squared-euclidean:u-centered-cosine",
+    "layer-norm:euclidean:pearson",
+]
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_scores_are_those_of_whole_maps(name):
+    whole, found = both(networks(), name)
+    np.testing.assert_allclose(found.values, whole, atol=CLOSE)
+    assert found.names == ("a", "b", "c")
+    assert "in tiles of 40 images" in found.provenance.notes
+
+
+def test_every_shipped_distance_and_kernel_has_tiles():
+    parts = js.measures.PARTS["pairwise"]
+    assert [name for name, part in parts.items() if declared(part, PairwiseCapabilities).tiling is None] == []
+    used = {part for name in MEASURES for part in parts if by_name(name).pairwise == parts[part]}
+    assert used == set(parts)
+
+
+@pytest.mark.parametrize("name", ["cka", "dds-cosine"])
+def test_rows_and_columns_may_be_other_networks(name):
+    features = networks()
+    columns = {"new": features.pop("c")}
+    whole, found = both(features, name, against=columns)
+    assert found.values.shape == (2, 1)
+    np.testing.assert_allclose(found.values, whole, atol=CLOSE)
+
+
+def test_images_with_positions():
+    random = np.random.default_rng(1)
+    features = {name: random.normal(size=(30, 3, 2, 4)).astype(np.float32) + 2 for name in "ab"}
+    for name in ("dds:batch-norm,linear", "dds:instance-norm,cosine", "mean-pool:euclidean:pearson"):
+        whole, found = both(features, name, tile=16, channels="last")
+        np.testing.assert_allclose(found.values, whole, atol=CLOSE)
+
+
+@pytest.mark.parametrize(("offset", "scale"), [(1e4, 1.0), (0, 1e-25), (0, 1e25)])
+@pytest.mark.parametrize("name", ["cka", "dds-laplacian", "distance-correlation"])
+def test_offsets_and_scales_lose_nothing(name, offset, scale):
+    near = networks()
+    far = {key: ((x.astype(float) + offset) * scale).astype(np.float32) for key, x in near.items()}
+    with jax.enable_x64(True):
+        exact = js.affinity({key: x.astype(np.float64) for key, x in far.items()}, name).values
+    np.testing.assert_allclose(js.affinity(far, name, tile=TILE).values, exact, atol=2e-6)
+
+
+def test_a_memory_mapped_file_is_read_in_blocks(tmp_path):
+    features = networks()
+    for name, x in features.items():
+        np.save(tmp_path / f"{name}.npy", x)
+    mapped = {name: np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in features}
+    for measure in ("cka", "dds-laplacian"):
+        found = js.affinity(mapped, measure, tile=TILE)
+        np.testing.assert_array_equal(found.values, js.affinity(features, measure, tile=TILE).values)
+
+
+def test_integers_far_from_zero_keep_their_differences():
+    random = np.random.default_rng(2)
+    small = {name: random.integers(0, 100, (50, 6)) for name in "ab"}
+    far = {name: x + 2**40 for name, x in small.items()}
+    np.testing.assert_allclose(
+        js.affinity(far, "cka", tile=16).values, js.affinity(small, "cka", tile=16).values, atol=CLOSE
+    )
+
+
+def test_copies_of_an_image_are_at_distance_zero():
+    x = networks()
+    for name in x:
+        x[name][60:] = x[name][:43]
+    whole, found = both(x, "distance-correlation")
+    np.testing.assert_allclose(found.values, whole, atol=CLOSE)
+
+
+def test_networks_without_scores_are_named_with_the_reason():
+    features = networks()
+    features["b"][7, 3] = np.nan
+    features["c"][:] = 1.0
+    for measure in ("cka", "dds-cosine", "cka-rbf"):
+        with pytest.warns(js.UndefinedScores) as caught:
+            found = js.affinity(features, measure, tile=TILE)
+        words = {str(one.message).split("'")[1]: str(one.message) for one in caught}
+        assert "NaN or infinite in 1 of 103 images" in words["b"]
+        assert set(words) == {"b", "c"}
+        assert dict(found.undefined) == {"b": 1, "c": 0}
+        assert np.isnan(found.values).sum() == 8
+        assert found.values[0, 0] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("measure", "tile", "words"),
+    [
+        ("rsa", 40, "spearman takes whole maps"),
+        (js.Measure(js.transforms.Duality(d=jnp.eye(N)), js.pairwise.linear, js.compare.pearson), 40, "all images at"),
+        (js.Measure(js.transforms.identity, lambda x: x @ x.T, js.compare.pearson), 40, "all images at once"),
+        ("cka", 1, "between 2 and"),
+        ("cka", 10**6, "between 2 and"),
+    ],
+)
+def test_what_takes_no_tiles_is_refused(measure, tile, words):
+    with pytest.raises(ValueError, match=words):
+        js.affinity(networks(), measure, tile=tile)
+
+
+@pytest.mark.parametrize("tile", [True, 2.5, "64"])
+def test_a_tile_is_a_number_of_images(tile):
+    with pytest.raises(TypeError, match="tile must be a number of images"):
+        js.affinity(networks(), "cka", tile=tile)
+
+
+def test_inside_jit_there_are_no_tiles():
+    with pytest.raises(TypeError, match="inside jit"):
+        jax.jit(lambda x: js.affinity(x, "cka", tile=4).values)(jnp.ones((2, 8, 3)))
+
+
+def test_tiles_are_taken_where_two_maps_do_not_fit():
+    features = networks()
+    budget = 250_000.0  # two maps of 103 images and what they pass through take 297,000 bytes
+    found = js.affinity(features, "dds-cosine", memory=budget)
+    assert found.provenance.notes[0].startswith("in tiles of")
+    np.testing.assert_allclose(found.values, js.affinity(features, "dds-cosine").values, atol=CLOSE)
+    assert js.affinity(features, "dds-cosine", memory=1e7).provenance.notes == ()
+    with pytest.raises(ValueError, match="too small"):
+        js.affinity(features, "rsa", memory=budget)
+
+
+@pytest.mark.parametrize("n", [20, 21])
+@pytest.mark.parametrize("x64", [False, True])
+def test_the_median_is_exact(n, x64):
+    x = np.random.default_rng(n).normal(size=(n, 5)).astype(np.float64 if x64 else np.float32)
+    with jax.enable_x64(x64):
+        points = tiles._Points(js.CKA_RBF, RowBlocks(x, js.CKA_RBF, 8))
+        blocks = [points.block(k) for k in range(points.features.count)]
+        rows = [np.concatenate([tiles._quantity(js.CKA_RBF, a, b) for b in blocks], 1) for a in blocks]
+        quantities = np.concatenate(rows)
+        assert float(points.level) == np.median(np.maximum(quantities, quantities.T))
+
+
+def test_moments_are_those_of_all_images():
+    x = np.random.default_rng(0).normal(size=(N, 7)) + [0, 1e6, -1e9, 3, 0, 0, 0]
+    x[:, 5] = 0.1
+    x[0, 6] = 1e12  # the others lie far from the first image
+    m = RowBlocks(x, js.DDS_COSINE, TILE).moments
+    np.testing.assert_allclose(m.mean, x.mean(0), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(m.sd, np.where(x.max(0) > x.min(0), x.std(0), 0), rtol=1e-6)
+    assert m.sd[5] == 0
+    assert m.broken == 0
+
+
+def test_blocks_cover_all_images_in_order():
+    x = np.arange(2.0 * N).reshape(N, 2)
+    blocks = RowBlocks(x, js.CKA_LINEAR, TILE)
+    rows = [blocks.rows(k) for k in range(blocks.count)]
+    assert [*itertools.chain.from_iterable(range(N)[r] for r in rows)] == [*range(N)]
+    np.testing.assert_allclose(np.concatenate([*blocks.blocks()])[:, 0], (x[:, 0] - x[:, 0].mean()) / 128)
