@@ -96,6 +96,16 @@ def test_a_memory_mapped_file_is_read_in_blocks(tmp_path):
         np.testing.assert_array_equal(found.values, js.affinity(features, measure, tile=TILE).values)
 
 
+def test_images_in_the_order_of_their_classes():
+    random = np.random.default_rng(3)
+    center = 30 * random.normal(size=(3, 20))[np.repeat([0, 1, 2], 40)]
+    features = {name: (center @ random.normal(size=(20, 20)) + random.normal(size=(120, 20))) for name in "ab"}
+    features = {name: x.astype(np.float32) for name, x in features.items()}
+    for measure in ("dds-laplacian", "distance-correlation", "cka-rbf"):
+        whole, found = both(features, measure)
+        np.testing.assert_allclose(found.values, whole, atol=CLOSE)
+
+
 def test_integers_far_from_zero_keep_their_differences():
     random = np.random.default_rng(2)
     small = {name: random.integers(0, 100, (50, 6)) for name in "ab"}

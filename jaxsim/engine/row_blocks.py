@@ -14,6 +14,9 @@ from jaxsim.casts import NUMBER, ROW, score_type
 from jaxsim.measures import Measure
 from jaxsim.protocols import TransformCapabilities, declared
 
+SAMPLE = -1
+"""Number of the block that has images from all over."""
+
 
 @dataclasses.dataclass(frozen=True)
 class RowBlocks:
@@ -45,7 +48,9 @@ class RowBlocks:
         return declared(self.measure.transform, TransformCapabilities).width(self.x.shape[1:])
 
     def rows(self, k: int) -> slice:
-        """Images of block `k`."""
+        """Images of block `k`; of `SAMPLE`, at most a block of images from all over."""
+        if k == SAMPLE:
+            return slice(0, None, self.count)
         return slice(k * self.size, min((k + 1) * self.size, self.x.shape[0]))
 
     def __getitem__(self, k: int) -> jax.Array:

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxsim.engine import feature_space
 from jaxsim.engine import memory as budgets
-from jaxsim.engine.row_blocks import RowBlocks
+from jaxsim.engine.row_blocks import SAMPLE, RowBlocks
 from jaxsim.inputs import Networks
 from jaxsim.linalg import TALL, dot, long_dot
 from jaxsim.measures import Measure, name_of
@@ -27,6 +27,8 @@ DIGIT = 16
 """Bits of a number that one pass over the blocks finds."""
 TILE = 2048
 """Most images in a block whose size nobody gave: larger ones leave the caches."""
+KEPT_BYTES = 2**29
+"""Bytes of transformed features that are kept, for all networks together; others are read and transformed again."""
 ROUNDING = 8
 """Length of a centered map, in eps times that of the map, up to which it is rounding."""
 
@@ -120,43 +122,47 @@ def _cross(x):
 
 
 def _map_products(measure, networks):
-    """The products of maps, block by block; their margins take a pass of their own."""
+    """The products of maps, from one pass over their blocks.
+
+    Margins close to those of each map are subtracted at once, so that no digits cancel; the rest b of the true ones is
+    known at the end. As centering removes a least-squares fit, the product of two centered maps K and L is that of
+    the maps less 2 sum_i b_i s_i, with b of K and the sums s over the rows of L.
+    """
     margins_of: Any = declared(measure.compare, ComparatorCapabilities).margins
-    points = [_Points(measure, one) for one in networks]
-    pairs = [*itertools.combinations_with_replacement(range(networks[0].count), 2)]
+    points = [_Points(measure, one, KEPT_BYTES // len(networks)) for one in networks]
+    starts = [one.first_margins(margins_of) for one in points]
     n, found = networks[0].x.shape[0], _Products(len(networks))
-    margins, units = [], []
-    for t, one in enumerate(points):
-        sums, unit = np.zeros(n), 0.0
-        for i, j, a, b in one.tiles(pairs):
-            rows, columns, squares, largest = jax.device_get(_sums(measure, a, b, one.level, i == j))
-            sums[one.rows(i)] += rows
+    sums = np.zeros((len(networks), n))
+    for i, j in itertools.combinations_with_replacement(range(networks[0].count), 2):
+        times = 1 + (i != j)
+        blocks = [_block(measure, one, start, i, j) for one, start in zip(points, starts, strict=True)]
+        found.centered += times * np.asarray(_inner(tuple(one[0] for one in blocks)), np.float64)
+        for t, (_, rows, columns, squares) in enumerate(blocks):
+            sums[t, networks[t].rows(i)] += rows
             if i != j:
-                sums[one.rows(j)] += columns
-            unit = max(unit, float(largest))
-            found.plain[t] += (1 + (i != j)) * float(squares) * float(largest) ** 2
-        margins.append(margins_of(sums, n))
-        units.append(unit if 0 < unit < np.inf else 1.0)
-    for i, j in pairs:
-        z = [
-            _embedded(
-                measure, one.block(i), one.block(j), one.level, unit, *(a[one.rows(k)] / unit for k in (i, j)), i == j
-            )
-            for one, a, unit in zip(points, margins, units, strict=True)
-        ]
-        found.centered += (1 + (i != j)) * np.asarray(_inner(tuple(z)), np.float64)
-    found.plain = found.plain / np.square(units)
+                sums[t, networks[t].rows(j)] += columns
+            found.plain[t] += times * float(squares)
+    rest = np.stack([margins_of(own, n) for own in sums])
+    change = 2 * rest @ sums.T
+    found.centered -= (change + change.T) / 2
     return found
+
+
+def _block(measure, points, start, i, j):
+    unit, margins = start
+    rows, columns = (margins[points.rows(k)] for k in (i, j))
+    return _without_margins(measure, points.block(i), points.block(j), points.level, unit, rows, columns, i == j)
 
 
 class _Points:
     """Points of one network from which blocks of its map are made."""
 
-    def __init__(self, measure: Measure, features: RowBlocks):
+    def __init__(self, measure: Measure, features: RowBlocks, kept_bytes: int = 0):
         self.measure, self.features, self.rows = measure, features, features.rows
         self.tiling = _tiling(measure)
         self._recent: dict[int, jax.Array] = {}
         self._counted: dict[tuple[int, int], np.ndarray] = {}
+        self._most = max(3, kept_bytes // (features.size * features.width * features.dtype.itemsize))
         invariance = declared(measure.compare, ComparatorCapabilities).invariance
         self._center = None
         if self.tiling.shifts_from is not None and invariance >= self.tiling.shifts_from:
@@ -165,15 +171,25 @@ class _Points:
         self.level = self._median() if self.tiling.median else self._typical()
 
     def block(self, k: int) -> jax.Array:
-        """Points of block `k`, `(m, d)`; the last two are kept."""
+        """Points of block `k`, `(m, d)`; those used last are kept."""
         if k not in self._recent:
             points = self._raw(k)
             self._recent[k] = points if self._center is None else points - self._center
-            if len(self._recent) > 2:
+            if len(self._recent) > self._most:
                 del self._recent[next(iter(self._recent))]
         else:
             self._recent[k] = self._recent.pop(k)
         return self._recent[k]
+
+    def first_margins(self, margins_of) -> tuple[float, np.ndarray]:
+        """Largest entry of the map with a sample of the images, and the margins from these, divided by it."""
+        n, means, largest = self.features.x.shape[0], [], 0.0
+        for k in range(self.features.count):
+            mean, size = jax.device_get(_mean_entries(self.measure, self.block(k), self.block(SAMPLE), self.level))
+            means.append(mean)
+            largest = max(largest, float(size))
+        unit = largest if 0 < largest < np.inf else 1.0
+        return unit, margins_of(np.concatenate(means).astype(np.float64) / unit * n, n)
 
     def tiles(self, pairs):
         """Pairs of blocks with their numbers."""
@@ -184,7 +200,7 @@ class _Points:
         return _points(self.measure, self.features[k])
 
     def _typical(self):
-        block = self.block(0)
+        block = self.block(SAMPLE)
         return jnp.mean(_quantity(self.measure, block, block))
 
     def _median(self):
@@ -259,20 +275,20 @@ def _counted(measure, m, diagonal):
     return jnp.where(jnp.eye(m.shape[0], dtype=bool), 0, m)
 
 
-@functools.partial(jax.jit, static_argnums=4)
-def _sums(measure, a, b, level, diagonal):
-    """Sums over the rows and the columns of a block, its largest magnitude, and the sum of squares relative to it."""
-    m = _counted(measure, _entries(measure, a, b, level), diagonal)
-    largest = jnp.max(jnp.abs(m))
-    relative = m / jnp.where(largest == 0, 1, largest)
-    return jnp.sum(m, 1), jnp.sum(m, 0), jnp.sum(relative**2), largest
+@jax.jit
+def _mean_entries(measure, a, b, level):
+    """Mean of every row of a block, and its largest magnitude."""
+    m = _entries(measure, a, b, level)
+    return jnp.mean(m, 1), jnp.max(jnp.abs(m))
 
 
 @functools.partial(jax.jit, static_argnums=7)
-def _embedded(measure, a, b, level, unit, rows, columns, diagonal):
-    """A block less its margins, flattened."""
-    m = _entries(measure, a, b, level) / unit - rows.astype(a.dtype)[:, None] - columns.astype(a.dtype)[None]
-    return _counted(measure, m, diagonal).ravel()
+def _without_margins(measure, a, b, level, unit, rows, columns, diagonal):
+    """A block less its margins, flattened, the sums over its rows and columns, and of the squares of the block."""
+    plain = _counted(measure, _entries(measure, a, b, level) / unit, diagonal)
+    margins = rows.astype(a.dtype)[:, None] + columns.astype(a.dtype)[None]
+    m = plain - _counted(measure, margins, diagonal)
+    return m.ravel(), jnp.sum(m, 1), jnp.sum(m, 0), jnp.sum(plain**2)
 
 
 @jax.jit
