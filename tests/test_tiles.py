@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import jaxsim as js
+from jaxsim.cli import main
 from jaxsim.engine import tiles
 from jaxsim.engine.row_blocks import RowBlocks
 from jaxsim.measures import by_name
@@ -204,3 +205,17 @@ def test_blocks_cover_all_images_in_order():
     rows = [blocks.rows(k) for k in range(blocks.count)]
     assert [*itertools.chain.from_iterable(range(N)[r] for r in rows)] == [*range(N)]
     np.testing.assert_allclose(np.concatenate([*blocks.blocks()])[:, 0], (x[:, 0] - x[:, 0].mean()) / 128)
+
+
+def test_the_command_takes_tiles_from_files_and_refuses_them_for_ranks_and_maps(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "x").mkdir()
+    for name, x in networks().items():
+        np.save(tmp_path / "x" / f"{name}.npy", x)
+    given = ["affinity", str(tmp_path / "x"), "--no-stack", "--tile", "40", "--out", str(tmp_path / "out")]
+    assert main([*given, "--measure", "cka-rbf"]) == 0
+    found = js.load(tmp_path / "out" / "affinity.npz")
+    np.testing.assert_allclose(found.values, js.affinity(networks(), "cka-rbf").values, atol=CLOSE)
+    for measure, words in (("rsa", "spearman takes whole maps"), ("spearman", "--tile has no effect on ready-made")):
+        assert main([*given, "--overwrite", "--measure", measure]) == 2
+        assert words in capsys.readouterr().err

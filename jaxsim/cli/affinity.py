@@ -17,6 +17,7 @@ Examples:
   jaxsim affinity rdms_with_gaps.npz --measure spearman --missing pairwise --out results
   jaxsim affinity features/ --measure cka-linear --measure dds:zscore,laplacian --out results
   jaxsim affinity layers.npz --against regions.npz --measure rsa --out layers_by_regions
+  jaxsim affinity large/ --measure cka-linear --tile 4096 --out results
 """
 
 from argparse import ArgumentParser, Namespace
@@ -43,7 +44,7 @@ def add_arguments(command: ArgumentParser) -> None:
     add_features(command)
     add_measures(command, "rsa")
     add_missing(command)
-    add_computing(command)
+    add_computing(command, tile=True)
     add_output(command)
 
 
@@ -69,7 +70,10 @@ def score(
     if not maps and not arguments.align:
         refuse(arguments, "on features without --align", "missing")
     features, ids, others, other_ids = read_sets(arguments, paths, against, maps)
-    compare, more = (engine.compare_maps, {}) if maps else (engine.affinity, {"channels": arguments.channels})
+    if maps and "tile" in arguments:
+        refuse(arguments, "on ready-made maps", "tile")
+    own = {"channels": arguments.channels, "tile": vars(arguments).get("tile")}
+    compare, more = (engine.compare_maps, {}) if maps else (engine.affinity, own)
     found = compare(
         features,
         list(chosen.values()),

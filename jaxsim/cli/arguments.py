@@ -83,8 +83,8 @@ def refuse(arguments: Namespace, why: str, *names: str) -> None:
             raise ValueError(f"{flag} has no effect {why}; leave it out.")
 
 
-def add_computing(command: ArgumentParser, *, memory: bool = True) -> None:
-    """Add image ids, memory and precision."""
+def add_computing(command: ArgumentParser, *, memory: bool = True, tile: bool = False) -> None:
+    """Add image ids, memory and precision, and the size of tiles for a command that takes them."""
     group = command.add_argument_group("images and computing")
     group.add_argument("--ids", metavar="FILE", help="image ids of FEATURES: npy, or text with one id per line")
     group.add_argument(
@@ -92,6 +92,9 @@ def add_computing(command: ArgumentParser, *, memory: bool = True) -> None:
     )
     if memory:
         group.add_argument("--memory", type=gigabytes, metavar="GB", help="device memory to use at most")
+    if tile:
+        text = "compute maps in blocks of so many images, never whole, and read features so; not by ranks"
+        group.add_argument("--tile", type=int, metavar="IMAGES", help=text)
     group.add_argument("--x64", action="store_true", help="compute in float64")
 
 
