@@ -143,7 +143,7 @@ def _map_products(measure, networks):
                 sums[t, networks[t].rows(j)] += columns
             found.plain[t] += times * float(squares)
     rest = np.stack([margins_of(own, n) for own in sums])
-    change = 2 * rest @ sums.T
+    change = 2 * np.matmul(rest, sums.T)
     found.centered -= (change + change.T) / 2
     return found
 
