@@ -94,7 +94,7 @@ def main():
     parser.add_argument("--images", type=int, default=50_000)
     parser.add_argument("--networks", type=int, default=8)
     parser.add_argument("--width", type=int, default=256)
-    parser.add_argument("--tile", type=int, default=2048)
+    parser.add_argument("--tile", type=int, default=1024)
     parser.add_argument("--only", nargs="+", choices=[*MEASURES, "linear-cka"], default=[*MEASURES, "linear-cka"])
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
