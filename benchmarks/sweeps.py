@@ -3,7 +3,6 @@
 * kills: 200 networks of 5 layers, 40 images each. Workers are killed at 50 random moments, the engine is changed twice,
   5 networks are added; then the bits of the matrix are compared with those of an unbroken sweep.
 * workers: blocks that sleep, by one worker and by four: the rate after all have started, and the whole time.
-* rate: pairs a second by one process and by two, the features of `kills`.
 """
 
 import argparse
@@ -178,31 +177,14 @@ def workers() -> dict:
     return {"sleep": SLEEP, "blocks": SLEEPING, **found}
 
 
-def rate(networks: int) -> dict:
-    place, found = Path(tempfile.mkdtemp()), {}
-    folder = write(place / "features", range(networks))
-    for measure in ("cka", "rsa"):
-        for count in (1, 2):
-            begun = time.perf_counter()
-            matrix = js.sweep(folder, measure, out=place / f"{measure}{count}", workers=count)
-            seconds, pairs = time.perf_counter() - begun, len(matrix.names) * (len(matrix.names) + 1) // 2
-            found[f"{measure}, {count}"] = {"seconds": seconds, "pairs_a_second": pairs / seconds}
-            print(measure, count, found[f"{measure}, {count}"], flush=True)
-    return found
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", choices=("kills", "workers", "rate"))
+    parser.add_argument("--only", choices=("kills", "workers"))
     parser.add_argument("--networks", type=int, default=200)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--out", default="benchmarks/results/sweeps.json")
     chosen = parser.parse_args()
-    parts = {
-        "workers": workers,
-        "kills": lambda: kills(chosen.networks, chosen.kills),
-        "rate": lambda: rate(chosen.networks),
-    }
+    parts = {"workers": workers, "kills": lambda: kills(chosen.networks, chosen.kills)}
     path = Path(chosen.out)
     found = json.loads(path.read_text()) if path.exists() else {}
     for name in [chosen.only] if chosen.only else parts:

@@ -1,16 +1,17 @@
 """Score hundreds of networks, block by block, on many machines.
 
-The same scores as `jaxsim affinity`, for as many networks as there are: pairs of networks are divided into blocks, and
-workers write a file for each. A run that is stopped or killed goes on with the same command, by any engine. Networks
-that are added need their own pairs alone, and so does a file that has changed; give --overwrite then, which replaces
-the matrix and keeps the blocks.
+The same scores as `jaxsim affinity`, for as many networks as there are: pairs of networks are divided into blocks,
+and workers write a file for each. A run that is stopped or killed goes on with the same command, by any engine.
+Networks that are added need their own pairs alone, and so does a file that has changed; give --overwrite then,
+which replaces the matrix and keeps the blocks.
 
 Engines (--engine):
   processes   processes on this machine, one a GPU, or half as many as cores
   dask        Dask distributed: the scheduler at --address, or a cluster on this machine
   submitit    jobs on Slurm where there is one, else processes on this machine; --option goes to it
   serial      this process alone
-dask and submitit need: pip install "jaxsim-similarity[cluster]". All workers see FEATURES and DIR by the same paths.
+dask and submitit need: pip install "jaxsim-similarity[cluster]". All workers see FEATURES and DIR by the same
+paths.
 
 Writes to DIR:
   affinity.npz   the scores with their names and provenance; jaxsim.load reads it
