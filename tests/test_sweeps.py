@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -374,9 +375,32 @@ def test_a_scheduler_that_is_gone_is_told(tmp_path, six, monkeypatch):
 
 
 def test_what_goes_to_workers_is_plain(tmp_path):
-    work = verbs._work(tmp_path, js.RSA, None, None)
+    work = verbs._work(tmp_path, js.RSA, None)
     assert work.measure == "rsa"
     assert pickle.loads(pickle.dumps(work)) == work
+
+
+def test_gpus_are_counted_without_starting_one(monkeypatch):
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: name == "jax_cuda13_plugin")
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert engines.gpus() == ["2", "5"]
+    assert len(engines._processes(None)) == 2
+    assert len(engines._processes(3)) == 3
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert engines.gpus() == []
+    assert len(engines._processes(None)) == max(1, os.cpu_count() // 2)
+
+
+def test_embedded_maps_that_do_not_fit_are_made_again(tmp_path, six, monkeypatch):
+    whole = serial(six, tmp_path / "whole")
+    made, real = [], blocks._embed
+    monkeypatch.setattr(blocks, "_embed", lambda *given: made.append(given[2]) or real(*given))
+    same(serial(six, tmp_path / "once", block=3), whole)
+    assert len(made) == 6
+    monkeypatch.setattr(blocks, "_room", lambda: 1)
+    same(serial(six, tmp_path / "often", block=3), whole)
+    assert len(made) > 12
 
 
 def test_neighbors_go_to_the_worker_that_has_them():
@@ -482,6 +506,24 @@ def many(tmp_path_factory):
 def test_local_processes_give_the_same_bits(tmp_path, many):
     folder, whole = many
     same(js.sweep(folder, "cka", out=tmp_path / "out", workers=2, block=3), whole)
+
+
+@pytest.mark.slow
+def test_the_process_that_plans_takes_no_device(tmp_path, many):
+    """On a GPU it would hold the memory that its workers need."""
+    code = """
+        import sys
+        import jaxsim as js
+        from jax._src import xla_bridge
+
+        if __name__ == "__main__":
+            js.sweep(sys.argv[1], "cka", out=sys.argv[2], workers=1)
+            print(xla_bridge.backends_are_initialized())
+    """
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(code))
+    words = [sys.executable, str(script), str(many[0]), str(tmp_path / "out")]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.split() == ["False"]
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ that a pair is in, nor the engine, nor what was computed before can change a bit
 import contextlib
 import dataclasses
 import functools
+import math
 import platform
 import threading
 import time
@@ -44,7 +45,6 @@ class Work:
         channels: "first" or "last".
         x64: whether to compute in float64.
         unlimited: whether files may take far more memory than their size, as in `jaxsim.io.unlimited()`.
-        cache: bytes of embedded maps that a worker keeps.
     """
 
     folder: str
@@ -54,7 +54,6 @@ class Work:
     channels: str = "last"
     x64: bool = False
     unlimited: bool = False
-    cache: int = 2**30
 
     def path(self, block: str) -> Path:
         """File of a block."""
@@ -99,6 +98,8 @@ class Ready(NamedTuple):
     lost: str
 
 
+ROOM = 2**30
+"""Most bytes of embedded maps that a process keeps."""
 _ready: OrderedDict[tuple[str, str, str], Ready] = OrderedDict()
 """Embedded networks that this process keeps, the one used last at the end."""
 _turn = threading.RLock()
@@ -194,10 +195,16 @@ def _embedded(work: Work, measure: Measure, name: str, source: Source) -> Ready:
     key = (source.checksum, work.settings, work.folder)  # in one process, two functions may share a name
     if key not in _ready:
         _ready[key] = _embed(work, measure, name, source)
-        while len(_ready) > 2 and sum(map(_size, _ready.values())) > work.cache:
+        while len(_ready) > 2 and sum(map(_size, _ready.values())) > _room():
             _ready.popitem(last=False)
     _ready.move_to_end(key)
     return _ready[key]
+
+
+@functools.cache
+def _room() -> float:
+    """Bytes of embedded maps that a worker keeps."""
+    return min(ROOM, (memory.available() or math.inf) / 8)
 
 
 def _size(ready):

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxsim import inputs, io
-from jaxsim.engine import memory, reasons
+from jaxsim.engine import reasons
 from jaxsim.engine.checks import as_measures
 from jaxsim.io import Source, file_sets, files, jobs, limits
 from jaxsim.measures import Measure, by_name
@@ -93,7 +93,7 @@ def sweep(
     files.check(out, out)
     if not overwrite and (there := [name for name in RESULT if os.path.lexists(out / name)]):
         raise files.exists(out / there[0])
-    work = _work(out, measure, channels, workers)
+    work = _work(out, measure, channels)
     try:
         with alone(out):
             jobs.begin(out, _settings(work, measure))
@@ -131,9 +131,7 @@ def _check_counts(**counts):
             raise ValueError(f"{name} must be a whole number above zero, not {value!r}.")
 
 
-def _work(out: Path, measure: Measure, channels: str | None, workers: int | None) -> Work:
-    free = memory.available() or 8 * memory.GIB
-    local = workers or os.cpu_count() or 1
+def _work(out: Path, measure: Measure, channels: str | None) -> Work:
     plain = Work(
         folder=str(out),
         measure=_by_name_if_it_has_one(measure),
@@ -142,7 +140,6 @@ def _work(out: Path, measure: Measure, channels: str | None, workers: int | None
         channels=channels or "last",
         x64=bool(jax.config.read("jax_enable_x64")),
         unlimited=math.isinf(limits.most(1)),
-        cache=int(min(2 * memory.GIB, free / 4 / local)),
     )
     return Work(**{**vars(plain), "settings": jobs.sha256_of_json(_settings(plain, measure))})
 
