@@ -7,7 +7,7 @@ BLAS release the interpreter lock, and small products scale better so than with 
 map.
 
 L1 distances use `|x - y| = x + y - 2 min(x, y)`, a minimum and a matrix-vector product per row. `python -m
-benchmarks.sweep` times the alternatives.
+benchmarks.numpy_forms` times the alternatives.
 """
 
 import os

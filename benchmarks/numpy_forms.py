@@ -1,4 +1,4 @@
-"""Which NumPy or SciPy form is fastest: `python -m benchmarks.sweep`. The winners are what `strongest` uses.
+"""Which NumPy or SciPy form is fastest: `python -m benchmarks.numpy_forms`. The winners are what `strongest` uses.
 
 Single-core forms are timed by thread CPU time, which a busy machine disturbs least; the rest by wall time.
 """
