@@ -96,6 +96,7 @@ def measured(name, rounds):
     for _ in range(rounds):
         for label, run in runs.items():
             taken, found[label] = cost(run)
+            print(f"{name}, {label}: {taken[0]:.1f} s, {taken[1]:.1f} s of processor", flush=True)
             times[label].append(taken)
     factor = {"numpy, loop over pairs": pairs / TIMED}
     least = {label: [min(t) * factor.get(label, 1) for t in zip(*some, strict=True)] for label, some in times.items()}

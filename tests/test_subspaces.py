@@ -253,7 +253,9 @@ def test_features_that_are_not_finite_have_no_score(name, bad):
 def test_correlations_that_are_1_by_construction_are_told_of_once():
     rng = np.random.default_rng(10)
     nets = {k: rng.normal(size=(20, d)) for k, d in (("a", 8), ("b", 13), ("c", 15))}
-    text = r"^9 of 13 canonical correlations of 'b' and 'c' are 1 by construction.* 13 and 15.* 3 pairs by cca: take more"
+    text = (
+        r"^9 of 13 canonical correlations of 'b' and 'c' are 1 by construction.* 13 and 15.* 3 pairs by cca: take more"
+    )
     with pytest.warns(RuntimeWarning, match=text) as caught:
         js.affinity(nets, "cca")
     assert len(caught) == 1

@@ -152,7 +152,9 @@ def undefined_networks(
 
 def _warn_of_full_subspaces(measure, x, y, bad_x, bad_y):
     """Warn of pairs whose subspaces must meet, n images less their mean having no more than n - 1 dimensions."""
-    size_x, size_y = (np.where(bad <= DIMENSIONS, DIMENSIONS - bad, 0) for bad in (bad_x, bad_x if y is None else bad_y))
+    size_x, size_y = (
+        np.where(bad <= DIMENSIONS, DIMENSIONS - bad, 0) for bad in (bad_x, bad_x if y is None else bad_y)
+    )
     shared = np.minimum(size_x[:, None] + size_y - (x.images - 1), np.minimum(size_x[:, None], size_y))
     pairs = np.argwhere(np.triu(shared > 0, 1) if y is None else shared > 0)
     if len(pairs):
@@ -219,7 +221,9 @@ def _refuse_mixed(measure):
     if made != taken:
         kinds = ("maps (n, n)", "coordinates (n, m)")
         pairwise, compare = (name_of(part) for part in (measure.pairwise, measure.compare))
-        raise ValueError(f"{compare} compares {kinds[taken]}, and {pairwise} makes {kinds[made]}; see jaxsim.subspaces.")
+        raise ValueError(
+            f"{compare} compares {kinds[taken]}, and {pairwise} makes {kinds[made]}; see jaxsim.subspaces."
+        )
 
 
 def _takes_any_width(measure):

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxsim.casts import score_type
 from jaxsim.inputs import Networks, traced
@@ -27,7 +28,7 @@ class Bucket:
     """Networks of one shape, padded with zeros where they had another.
 
     Attributes:
-        x: `(T', n, ..., c)`, or a tuple of T' arrays `(n, ..., c)` to be stacked on the device.
+        x: `(T', n, ..., c)`, or a tuple of T' arrays `(n, ..., c)` on the device.
         where: `(T', ..., c)`, true where an entry is real; None without padding.
     """
 
@@ -42,6 +43,21 @@ class Bucket:
     def stack(self) -> jax.Array:
         """The features as one array."""
         return jnp.stack(self.x) if isinstance(self.x, tuple) else self.x
+
+    def map(self, one: Callable, batch_size: int | None = None) -> Any:
+        """Results of `one((x, where))` stacked over networks, `batch_size` of them at once.
+
+        Arrays that are taken one by one are not stacked first: on a CPU that copy took a quarter of linear CKA's time.
+        """
+        if not isinstance(self.x, tuple) or batch_size is not None:
+            return lax.map(one, (self.stack(), self.where), batch_size=batch_size)
+        arrays, where = self.x, self.where
+
+        def network(k):
+            x = lax.switch(k, [lambda x=x: x for x in arrays])
+            return one((x, None if where is None else where[k]))
+
+        return lax.map(network, jnp.arange(len(arrays)))
 
 
 def by_freedom(measures: Sequence[Measure], groups: Sequence[Networks | None], run: Callable) -> list[Any]:
@@ -123,7 +139,9 @@ def _on_device(nets, order):
 def _together(arrays):
     if all(isinstance(a, np.ndarray) for a in arrays):
         return jax.device_put(_canonical(np.stack(arrays)))
-    return tuple(a if traced(a) else jax.device_put(_canonical(a)) for a in arrays)
+    found = tuple(a if traced(a) else jax.device_put(_canonical(a)) for a in arrays)
+    # the gradient of reading one of many arrays would be as many zeros
+    return jnp.stack(found) if traced(*found) else found
 
 
 def _canonical(array):

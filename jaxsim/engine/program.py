@@ -91,7 +91,7 @@ def read_maps(measures: Sequence[Measure], parts: Sequence[Bucket], read: Callab
 
     if not measures:
         return Embedded([], [])
-    stacks = [lax.map(one, (b.stack(), b.where), batch_size=_at_once(b)) for b in parts]
+    stacks = [b.map(one, _at_once(b)) for b in parts]
     made = jax.tree.map(_joined, *stacks)
     return made._replace(undefined=_blame_features(parts, made.undefined))
 

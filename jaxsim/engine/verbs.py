@@ -121,7 +121,9 @@ def maps(features: Any, measure: str | Measure, *, ids: Any = None, align: bool 
     if more:
         raise TypeError("maps takes one measure, not a list.")
     if declared(measure.pairwise, PairwiseCapabilities).coordinates:
-        raise ValueError(f"{measure} compares subspaces and has no maps of pairs of images; js.affinity has its scores.")
+        raise ValueError(
+            f"{measure} compares subspaces and has no maps of pairs of images; js.affinity has its scores."
+        )
     nets = inputs.same_images(inputs.networks(features, ids, channels=channels), align=align)[0]
     check([measure], nets)
     size = nets.dtype.itemsize
