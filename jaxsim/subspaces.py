@@ -1,6 +1,6 @@
 """Canonical correlations of the subspaces that networks span over n images: CCA (Hotelling 1936) and SVCCA.
 
-`principal_coordinates` decomposes a network once, X = U S V' for centered features X, into coordinates U S of its images.
+`principal_coordinates` decomposes a network once, X = U S V' for centered features X: coordinates U S of its images.
 The comparators keep leading columns of U: `canonical_correlation` and `squared_canonical_correlation` all of them,
 `leading_canonical_correlation` those that hold .99 of the variance (Raghu et al. 2017). The canonical correlations of
 two networks are then the singular values of U_x' U_y.
@@ -31,7 +31,7 @@ class PrincipalCoordinates:
     """Coordinates U S of the images along the principal directions of centered features X = U S V'.
 
     Columns are in order of variance, and their inner products are those of the centered features. Directions whose
-    singular value is at most max(n, d) eps of the largest are rounding, and zero: the rank of `numpy.linalg.matrix_rank`.
+    singular value is at most max(n, d) eps of the largest are rounding, and zero, as in `numpy.linalg.matrix_rank`.
 
     >>> import jax.numpy as jnp, jaxsim as js
     >>> z = js.subspaces.principal_coordinates(jnp.array([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]]))
@@ -75,9 +75,9 @@ def _coordinates(x):
 
 @_coordinates.defjvp
 def _slope_of_coordinates(primals, tangents):
-    """dX V: to first order, coordinates along directions that stay have the inner products of the features.
+    """Slope dX V: to first order, coordinates along directions that stay have the inner products of the features.
 
-    The rotation within the coordinates, which no comparator sees, is left out: it is infinite where variances are equal.
+    The rotation within the coordinates, which no comparator sees, is left out: it is infinite at equal variances.
     """
     (x,), (dx,) = primals, tangents
     z = _coordinates(x)
@@ -129,7 +129,7 @@ def _sum_of_singular_values(a):
 
 @_sum_of_singular_values.defjvp
 def _slope_of_sum(primals, tangents):
-    """The inner product with U V', at full precision; values of zero, as of the columns after a subspace, take no part."""
+    """The inner product with U V', at full precision; zeros, as of the columns after a subspace, take no part."""
     (a,), (da,) = primals, tangents
     u, s, v = jnp.linalg.svd(a, full_matrices=False)
     return jnp.sum(s), jnp.sum(dot(jnp.where(s > 8 * jnp.finfo(s.dtype).eps, u, 0), v) * da)

@@ -214,10 +214,8 @@ def check(measures: Sequence[Measure], nets: Networks, *, whole: bool = True) ->
 
 def _refuse_mixed(measure):
     """Refuse coordinates for a comparator of maps, and maps for one of coordinates."""
-    made, taken = (
-        declared(part, kind).coordinates
-        for part, kind in ((measure.pairwise, PairwiseCapabilities), (measure.compare, ComparatorCapabilities))
-    )
+    made = declared(measure.pairwise, PairwiseCapabilities).coordinates
+    taken = declared(measure.compare, ComparatorCapabilities).coordinates
     if made != taken:
         kinds = ("maps (n, n)", "coordinates (n, m)")
         pairwise, compare = (name_of(part) for part in (measure.pairwise, measure.compare))

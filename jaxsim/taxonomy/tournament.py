@@ -14,7 +14,8 @@ LEAST_WIN = 0.001
 def win_rates(losses: Float[np.ndarray, "S *T images"]) -> Float[np.ndarray, "*T S S"]:
     """Share of images on which source i has a lower loss than source j; ties count half.
 
-    An image whose loss is NaN under one of the two takes no part; NaN where there is no other. Clipped to [.001, .999], so that no source is infinitely better than another.
+    An image whose loss is NaN under one of the two takes no part; NaN where there is no other. Clipped to [.001, .999],
+    so that no source is infinitely better than another.
 
     >>> import numpy as np
     >>> from jaxsim.taxonomy import win_rates
@@ -37,11 +38,11 @@ def strengths(wins: Float[np.ndarray, "*T S S"]) -> Float[np.ndarray, "*T S"]:
     [0.75, 0.25]
     """
     ratios = wins / np.swapaxes(wins, -1, -2)
-    unknown = np.isnan(ratios).any((-2, -1))[..., None]
-    values, vectors = np.linalg.eig(np.where(unknown[..., None], 1, ratios))
+    unknown = np.isnan(ratios).any(axis=(-2, -1), keepdims=True)
+    values, vectors = np.linalg.eig(np.where(unknown, 1, ratios))
     first = np.argmax(np.real(values), -1)[..., None, None]
     lead = np.abs(np.real(np.take_along_axis(vectors, first, -1)))[..., 0]
-    return np.where(unknown, np.nan, lead / lead.sum(-1, keepdims=True))
+    return np.where(unknown[..., 0], np.nan, lead / lead.sum(-1, keepdims=True))
 
 
 def transfer_affinity(

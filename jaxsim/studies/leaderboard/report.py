@@ -125,8 +125,8 @@ def markdown(several: Sequence[Standings], over: Sequence[Overall] = ()) -> str:
 
 OVERALL = (
     "Means over worlds with Student's intervals over worlds (on Fisher's scale); differences from the best are "
-    "paired within worlds, their p values adjusted for all pairs of methods. Few worlds give wide intervals; what is the same in all "
-    "of them has none."
+    "paired within worlds, their p values adjusted for all pairs of methods. Few worlds give wide intervals; what is "
+    "the same in all of them has none."
 )
 OVERALL_HEADER = ("method", "with self", "without self", "over worlds", "regret", "minus best", "p of minus best")
 
