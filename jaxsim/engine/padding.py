@@ -30,10 +30,13 @@ class Bucket:
     Attributes:
         x: `(T', n, ..., c)`, or a tuple of T' arrays `(n, ..., c)` on the device.
         where: `(T', ..., c)`, true where an entry is real; None without padding.
+        stacked: whether to stack a tuple before networks are taken from it. Inside JAX it is, since the gradient of
+            reading one of T' arrays would be T' arrays.
     """
 
     x: Any
     where: Any
+    stacked: bool = dataclasses.field(default=True, metadata={"static": True})
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -49,7 +52,7 @@ class Bucket:
 
         Arrays that are taken one by one are not stacked first: on a CPU that copy took a quarter of linear CKA's time.
         """
-        if not isinstance(self.x, tuple) or batch_size is not None:
+        if self.stacked or not isinstance(self.x, tuple) or batch_size is not None:
             return lax.map(one, (self.stack(), self.where), batch_size=batch_size)
         arrays, where = self.x, self.where
 
@@ -93,7 +96,7 @@ def buckets(nets: Networks, measures: Sequence[Measure]) -> tuple[tuple[Bucket, 
     padding = all(own.accepts_padding for pair in parts for own in pair) and not nets.traced
     if len(set(shapes)) <= BUCKETS or not padding:
         groups = [[k for k, s in enumerate(shapes) if s == shape] for shape in dict.fromkeys(shapes)]
-        made = tuple(Bucket(_together([nets.arrays[k] for k in g]), None) for g in groups)
+        made = tuple(Bucket(_together([nets.arrays[k] for k in g]), None, nets.traced) for g in groups)
     else:
         flat = all(transform.ignores_positions for transform, _ in parts)
         canonical = [(1, math.prod(s)) if flat else (math.prod(s[:-1]), s[-1]) for s in shapes]
@@ -139,9 +142,7 @@ def _on_device(nets, order):
 def _together(arrays):
     if all(isinstance(a, np.ndarray) for a in arrays):
         return jax.device_put(_canonical(np.stack(arrays)))
-    found = tuple(a if traced(a) else jax.device_put(_canonical(a)) for a in arrays)
-    # the gradient of reading one of many arrays would be as many zeros
-    return jnp.stack(found) if traced(*found) else found
+    return tuple(a if traced(a) else jax.device_put(_canonical(a)) for a in arrays)
 
 
 def _canonical(array):

@@ -38,7 +38,7 @@ def strengths(wins: Float[np.ndarray, "*T S S"]) -> Float[np.ndarray, "*T S"]:
     [0.75, 0.25]
     """
     ratios = wins / np.swapaxes(wins, -1, -2)
-    unknown = np.isnan(ratios).any(axis=(-2, -1), keepdims=True)
+    unknown = np.asarray(np.isnan(ratios).any(axis=(-2, -1), keepdims=True))
     values, vectors = np.linalg.eig(np.where(unknown, 1, ratios))
     first = np.argmax(np.real(values), -1)[..., None, None]
     lead = np.abs(np.real(np.take_along_axis(vectors, first, -1)))[..., 0]
