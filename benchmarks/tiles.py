@@ -10,7 +10,6 @@ the disk, which has no blocks of maps, beside the matrix product X'X of all feat
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -75,13 +74,19 @@ def timed(call):
     return time.perf_counter() - start
 
 
+def most_held():
+    """Most bytes of memory that this process ever held; `getrusage` counts the process it came from too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+
+
 def peak(folder, measure, tile):
     """Most bytes of a fresh process that scores these files, beyond what it held once the features were read."""
     code = (
-        "import resource, sys; from pathlib import Path; from benchmarks.tiles import read; import jaxsim as js;"
+        "import sys; from pathlib import Path; from benchmarks.tiles import read; import jaxsim as js;"
         "x = read(Path(sys.argv[1]), False); js.affinity({k: v[:64] for k, v in x.items()}, sys.argv[2], tile=32);"
-        "held = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; before = held();"
-        "js.affinity(x, sys.argv[2], tile=int(sys.argv[3])); print(1024 * (held() - before))"
+        "from benchmarks.tiles import most_held; before = most_held();"
+        "js.affinity(x, sys.argv[2], tile=int(sys.argv[3])); print(most_held() - before)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(folder), measure, str(tile)], capture_output=True, text=True, check=True
@@ -140,7 +145,7 @@ def main():
             error = abs(float(found[0][0, 1]) - exact_linear_cka(*wide))
             size = {"images": images, "networks": options.networks, "width": width}
             keep(kind="linear-cka", **size, seconds=ours, products=[alone], share=alone / ours, error=error)
-    print(f"peak of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+    print(f"peak of this process: {most_held() / 2**30:.2f} GiB")
 
 
 def exact_linear_cka(x, y):
