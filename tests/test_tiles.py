@@ -60,6 +60,15 @@ def test_every_shipped_distance_and_kernel_has_tiles():
     assert used == set(parts)
 
 
+@pytest.mark.parametrize("name", ["cka", "dds-laplacian"])
+def test_in_float64_scores_have_its_digits(name):
+    features = {key: x.astype(np.float64) for key, x in networks().items()}
+    with jax.enable_x64(True):
+        whole, found = both(features, name)
+    assert found.values.dtype == np.float64
+    np.testing.assert_allclose(found.values, whole, atol=1e-13)
+
+
 @pytest.mark.parametrize("name", ["cka", "dds-cosine"])
 def test_rows_and_columns_may_be_other_networks(name):
     features = networks()

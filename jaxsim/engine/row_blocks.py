@@ -55,9 +55,26 @@ class RowBlocks:
 
     def __getitem__(self, k: int) -> jax.Array:
         """Transformed features of block `k`, `(m, d)`."""
+        return self._made(self._wide(k))
+
+    def blocks(self) -> Iterator[jax.Array]:
+        """All blocks in order, each read while the one before is worked on.
+
+        The other thread only reads: settings of JAX such as `jax.enable_x64(True)` hold in the thread that made them.
+        """
+        with ThreadPoolExecutor(1) as reader:
+            upcoming = reader.submit(self._wide, 0)
+            for k in range(self.count):
+                x = upcoming.result()
+                if k + 1 < self.count:
+                    upcoming = reader.submit(self._wide, k + 1)
+                yield self._made(x)
+
+    def _made(self, x):
+        """Transformed features of images in float64."""
         transform, free = self.measure.transform, self.measure.freedom
         own = declared(transform, TransformCapabilities)
-        x, m, scale = self._wide(k), self.moments, 1.0
+        m, scale = self.moments, 1.0
         if own.from_moments is not None:
             x, scale = own.from_moments(x, m.mean, m.sd), m.reach
         elif free.shift == ROW:
@@ -70,16 +87,6 @@ class RowBlocks:
             x = x / _power_of_two(scale)
         x = x.astype(self.dtype)
         return jnp.asarray(x.reshape(len(x), -1)) if own.from_moments is not None else _transformed(transform, x)
-
-    def blocks(self) -> Iterator[jax.Array]:
-        """All blocks in order, each read while the one before is worked on."""
-        with ThreadPoolExecutor(1) as reader:
-            upcoming = reader.submit(self.__getitem__, 0)
-            for k in range(self.count):
-                block = upcoming.result()
-                if k + 1 < self.count:
-                    upcoming = reader.submit(self.__getitem__, k + 1)
-                yield block
 
     @functools.cached_property
     def moments(self) -> "Moments":
