@@ -125,6 +125,36 @@ def test_integers_far_from_zero_keep_their_differences():
     )
 
 
+@pytest.mark.parametrize("far", [-(2**62), 2**60, 2**63])
+@pytest.mark.parametrize("name", ["cka", "dds-laplacian"])
+def test_integers_of_64_bits_keep_their_differences(far, name):
+    random = np.random.default_rng(4)
+    small = {key: random.integers(0, 100, (50, 6)) for key in "ab"}
+    wide = {key: (x.astype(object) + far).astype(np.uint64 if far > 2**62 else np.int64) for key, x in small.items()}
+    np.testing.assert_allclose(
+        js.affinity(wide, name, tile=16).values, js.affinity(small, name, tile=16).values, atol=CLOSE
+    )
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_scales_that_float64_cannot_square(scale):
+    features = {key: x.astype(np.float64) for key, x in networks().items()}
+    wide = {key: x * scale for key, x in features.items()}
+    np.testing.assert_allclose(
+        js.affinity(wide, "dds-laplacian", tile=TILE).values, js.affinity(features, "dds-laplacian").values, atol=CLOSE
+    )
+
+
+@pytest.mark.parametrize("row", [0, 51, N - 1])
+@pytest.mark.parametrize("name", ["cka", "cka-rbf", "dds-laplacian", "identity:linear:pearson", "distance-correlation"])
+def test_one_image_far_from_all_others(name, row):
+    features = networks()
+    for x in features.values():
+        x[row] *= 1e4
+    whole, found = both(features, name)
+    np.testing.assert_allclose(found.values, whole, atol=1e-5)
+
+
 def test_copies_of_an_image_are_at_distance_zero():
     x = networks()
     for name in x:

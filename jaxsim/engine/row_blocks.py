@@ -10,12 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsim.casts import NUMBER, ROW, score_type
+from jaxsim.casts import NO_SHIFT, NUMBER, ROW, score_type
 from jaxsim.measures import Measure
 from jaxsim.protocols import TransformCapabilities, declared
 
 SAMPLE = -1
 """Number of the block that has images from all over."""
+FEWEST_OF_SAMPLE = 8
+"""Images in that block, if there are so many, whatever the size of the others."""
+SMALL, LARGE = 1e-140, 1e140
+"""Ranges of a feature below and above which float64 does not hold its squares."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +52,10 @@ class RowBlocks:
         return declared(self.measure.transform, TransformCapabilities).width(self.x.shape[1:])
 
     def rows(self, k: int) -> slice:
-        """Images of block `k`; of `SAMPLE`, at most a block of images from all over."""
+        """Images of block `k`; of `SAMPLE`, about a block of images from all over."""
         if k == SAMPLE:
-            return slice(0, None, self.count)
+            n = self.x.shape[0]
+            return slice(0, None, -(-n // max(self.size, FEWEST_OF_SAMPLE)))
         return slice(k * self.size, min((k + 1) * self.size, self.x.shape[0]))
 
     def __getitem__(self, k: int) -> jax.Array:
@@ -102,19 +107,31 @@ class RowBlocks:
                 x = x - first  # exactly zero for a constant feature
                 total, squares = total + x.sum(0), squares + (x * x).sum(0)
             n = self.x.shape[0]
-            mean = total / n
+            mean, ranges = total / n, high - low
             variance = np.maximum(squares / n - mean**2, 0)
             # where the first image lies far from the mean, the difference of squares has lost its digits
-            far = variance < 1e-6 * mean**2
-            if far.any():
-                around = sum(((self._wide(k) - first - mean) ** 2).sum(0) for k in range(self.count))
-                variance = np.where(far, around / n, variance)
-            reach, largest = float(np.max(high - low)), float(np.max(np.maximum(np.abs(high), np.abs(low))))
-            sd = np.where(high > low, np.sqrt(variance), 0)
+            again = (variance < 1e-6 * mean**2) | ((ranges > 0) & ((ranges < SMALL) | (ranges > LARGE)))
+            sd = np.sqrt(variance)
+            if again.any():
+                unit = np.where(ranges > 0, ranges, 1)
+                around = sum((((self._wide(k) - first - mean) / unit) ** 2).sum(0) for k in range(self.count))
+                sd = np.where(again, unit * np.sqrt(around / n), sd)
+            sd = np.where(high > low, sd, 0)
+            reach, largest = float(np.max(ranges)), float(np.max(np.maximum(np.abs(high), np.abs(low))))
         return Moments(first + mean, sd, reach, largest, broken)
 
     def _wide(self, k):
-        return np.asarray(self.x[self.rows(k)], np.float64)
+        """Images in float64, less the first one where that changes no score and float64 lacks the digits."""
+        x = self.x[self.rows(k)]
+        shift = self.measure.freedom.shift
+        if x.dtype.kind not in "iu" or x.dtype.itemsize < 8 or shift == NO_SHIFT:
+            return np.asarray(x, np.float64)
+        x, base = np.asarray(x), np.asarray(self.x[0])
+        base = base if shift == ROW else base.flat[0]
+        about = x.astype(np.float64) - base.astype(np.float64)
+        # differences wrap around, and those of less than 2^63 come out right
+        exact = (x.astype(np.uint64) - base.astype(np.uint64)).view(np.int64)
+        return np.where(np.abs(about) < 2.0**62, exact, about)
 
 
 @dataclasses.dataclass(frozen=True)

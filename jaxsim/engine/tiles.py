@@ -19,6 +19,7 @@ from jaxsim.engine.row_blocks import SAMPLE, RowBlocks
 from jaxsim.inputs import Networks
 from jaxsim.linalg import TALL, dot, long_dot
 from jaxsim.measures import Measure, name_of
+from jaxsim.pairwise import LONE
 from jaxsim.protocols import ComparatorCapabilities, PairwiseCapabilities, TransformCapabilities, declared
 
 FEWEST, MOST = 2, 16384
@@ -69,6 +70,8 @@ def scores(measure: Measure, x: Networks, y: Networks | None, tile: int) -> tupl
     if feature_space.applies(measure) and widths**2 < x.images * (widths + len(networks) ** 2 / 2):
         networks = [RowBlocks(a, measure, min(tile, TALL)) for a in arrays]
         products = _feature_products(measure, networks)
+        if np.any(np.diagonal(products.centered) < feature_space.CANCELED * products.plain):
+            products = _map_products(measure, [RowBlocks(a, measure, tile) for a in arrays])
     else:
         products = _map_products(measure, networks)
     length, total = np.sqrt(np.diagonal(products.centered)), np.sqrt(products.plain)
@@ -166,8 +169,7 @@ class _Points:
         invariance = declared(measure.compare, ComparatorCapabilities).invariance
         self._center = None
         if self.tiling.shifts_from is not None and invariance >= self.tiling.shifts_from:
-            total = sum(np.asarray(jnp.sum(self._raw(k), 0), np.float64) for k in range(features.count))
-            self._center = jnp.asarray(total / features.x.shape[0], features.dtype)
+            self._center = self._middle()
         self.level = self._median() if self.tiling.median else self._typical()
 
     def block(self, k: int) -> jax.Array:
@@ -182,19 +184,46 @@ class _Points:
         return self._recent[k]
 
     def first_margins(self, margins_of) -> tuple[float, np.ndarray]:
-        """Largest entry of the map with a sample of the images, and the margins from these, divided by it."""
-        n, means, largest = self.features.x.shape[0], [], 0.0
-        for k in range(self.features.count):
-            mean, size = jax.device_get(_mean_entries(self.measure, self.block(k), self.block(SAMPLE), self.level))
-            means.append(mean)
-            largest = max(largest, float(size))
-        unit = largest if 0 < largest < np.inf else 1.0
-        return unit, margins_of(np.concatenate(means).astype(np.float64) / unit * n, n)
+        """Largest entry of the map with a sample of the images, and margins fitted to that part, divided by it.
+
+        The margins of the sample are found first, so that an image far from all others enters those of the others
+        no more than it does in the whole map.
+        """
+        n, count, sample = self.features.x.shape[0], self.features.count, self.block(SAMPLE)
+        own, _ = self._sampled(SAMPLE, np.zeros(len(sample)))
+        reads = declared(self.measure.compare, ComparatorCapabilities).reads_diagonal
+        own = margins_of(own * (len(sample) - (not reads)), len(sample))
+        means, largest = zip(*(self._sampled(k, own) for k in range(count)), strict=True)
+        a, unit = np.concatenate(means), max(largest)
+        unit = unit if 0 < unit < np.inf else 1.0
+        # what of these terms the comparator subtracts: all of them, their mean, or nothing
+        sums = n * a + a.sum() if reads else (n - 2) * a + a.sum()
+        return unit, margins_of(sums / unit, n)
+
+    def _sampled(self, k, margins):
+        """Mean of every row of the map of block `k` with the sample, less margins, and its largest magnitude."""
+        rows, columns = (np.arange(self.features.x.shape[0])[self.rows(one)] for one in (k, SAMPLE))
+        level, part = self.level, jnp.asarray(margins, self.features.dtype)
+        found = _mean_entries(self.measure, self.block(k), self.block(SAMPLE), level, part, rows, columns)
+        mean, largest = jax.device_get(found)
+        return mean.astype(np.float64), float(largest)
 
     def tiles(self, pairs):
         """Pairs of blocks with their numbers."""
         for i, j in pairs:
             yield i, j, self.block(i), self.block(j)
+
+    def _middle(self):
+        """Mean of the points; where few of them are far from all others, the one nearest to it."""
+        count, n = self.features.count, self.features.x.shape[0]
+        mean = sum(np.asarray(jnp.sum(self._raw(k), 0), np.float64) for k in range(count)) / n
+        mean = jnp.asarray(mean, self.features.dtype)
+        sizes = [np.asarray(jnp.sum((self._raw(k) - mean) ** 2, 1), np.float64) for k in range(count)]
+        size = np.concatenate(sizes)
+        if not LONE * size.sum() ** 2 < n * (size**2).sum():
+            return mean
+        k, row = divmod(int(np.argmin(size)), self.features.size)
+        return self._raw(k)[row]
 
     def _raw(self, k):
         return _points(self.measure, self.features[k])
@@ -276,10 +305,13 @@ def _counted(measure, m, diagonal):
 
 
 @jax.jit
-def _mean_entries(measure, a, b, level):
-    """Mean of every row of a block, and its largest magnitude."""
+def _mean_entries(measure, a, b, level, margins, rows, columns):
+    """Mean over every row of a block of the entries that count, less margins of the columns; the largest magnitude."""
     m = _entries(measure, a, b, level)
-    return jnp.mean(m, 1), jnp.max(jnp.abs(m))
+    reads = declared(measure.compare, ComparatorCapabilities).reads_diagonal
+    counts = (rows[:, None] != columns[None]) | reads
+    mean = jnp.sum(jnp.where(counts, m - margins, 0), 1) / jnp.maximum(jnp.sum(counts, 1), 1)
+    return mean, jnp.max(jnp.where(counts, jnp.abs(m), 0))
 
 
 @functools.partial(jax.jit, static_argnums=7)
