@@ -172,6 +172,7 @@ def test_networks_without_scores_are_named_with_the_reason():
             found = js.affinity(features, measure, tile=TILE)
         words = {str(one.message).split("'")[1]: str(one.message) for one in caught}
         assert "NaN or infinite in 1 of 103 images" in words["b"]
+        assert "all of its images have the same features" in words["c"]
         assert set(words) == {"b", "c"}
         assert dict(found.undefined) == {"b": 1, "c": 0}
         assert np.isnan(found.values).sum() == 8
@@ -197,6 +198,25 @@ def test_what_takes_no_tiles_is_refused(measure, tile, words):
 def test_a_tile_is_a_number_of_images(tile):
     with pytest.raises(TypeError, match="tile must be a number of images"):
         js.affinity(networks(), "cka", tile=tile)
+
+
+def test_a_budget_beside_a_tile_is_refused():
+    with pytest.raises(ValueError, match="leave one out"):
+        js.affinity(networks(), "cka", tile=40, memory=1e9)
+
+
+def test_digits_that_are_lost_are_told():
+    features = networks()
+    features["a"] = features["a"].astype(np.float64) + 1e6
+    with pytest.warns(RuntimeWarning, match="'a' loses digits on which its identity:cosine:pearson scores may depend"):
+        js.affinity(features, "identity:cosine:pearson", tile=TILE)
+
+
+def test_networks_of_two_precisions_have_scores_in_the_higher():
+    features = networks()
+    features["c"] = features["c"].astype(np.float64)
+    with jax.enable_x64(True):
+        assert js.affinity(features, "cka", tile=TILE).values.dtype == np.float64
 
 
 def test_inside_jit_there_are_no_tiles():

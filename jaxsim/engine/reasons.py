@@ -40,10 +40,12 @@ def why(measure: Measure, nets: Networks, k: int) -> str:
     return ("" if nets.maps else _of_made_map(measure, x)) or _of_comparator(measure)
 
 
-def of_tiles(measure: Measure, broken: int, images: int) -> str:
+def of_tiles(measure: Measure, broken: int, same: bool, images: int) -> str:
     """Words on why a network whose map was never whole has no scores."""
     if broken:
         return f"its features are NaN or infinite in {broken} of {images} images"
+    if same:
+        return "all of its images have the same features"
     return _of_comparator(measure) + ", or some entry of it is not defined"
 
 

@@ -4,10 +4,11 @@ Memory is that of T blocks of a map, whatever the number n of images, beside n n
 whose embedding is a map less terms a_i + a_j, at length 1; ranks need all pairs at once, and do not.
 """
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -62,8 +63,22 @@ def require(measures: Sequence[Measure], tile: int) -> None:
             raise ValueError(f"{m} cannot be computed in tiles: {words}; leave tile out.")
 
 
-def scores(measure: Measure, x: Networks, y: Networks | None, tile: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores `(S, T)` and `Embedded.undefined` of rows and columns, as `affinity_call` gives them."""
+class Flaw(NamedTuple):
+    """Why a network has no scores.
+
+    Attributes:
+        broken: images with features that are not finite.
+        same: whether all images have the same features.
+    """
+
+    broken: int
+    same: bool
+
+
+def scores(
+    measure: Measure, x: Networks, y: Networks | None, tile: int
+) -> tuple[np.ndarray, list[Flaw | None], list[Flaw | None]]:
+    """Scores `(S, T)`, and why networks of rows and columns have none, or None where they have."""
     arrays = [*x.arrays, *(() if y is None else y.arrays)]
     networks = [RowBlocks(a, measure, tile) for a in arrays]
     widths = sum(one.width for one in networks)
@@ -75,17 +90,25 @@ def scores(measure: Measure, x: Networks, y: Networks | None, tile: int) -> tupl
     else:
         products = _map_products(measure, networks)
     length, total = np.sqrt(np.diagonal(products.centered)), np.sqrt(products.plain)
-    eps = float(jnp.finfo(networks[0].dtype).eps)
+    dtype = np.result_type(*(one.dtype for one in networks))
+    eps = np.array([jnp.finfo(one.dtype).eps for one in networks], float)
     with np.errstate(invalid="ignore"):
         length = np.where(length > ROUNDING * eps * total, length, np.nan)
         found = products.centered / length[:, None] / length[None, :]
     finish = declared(measure.compare, ComparatorCapabilities).finish
     rows = len(x.arrays)
     found = found if y is None else found[:rows, rows:]
-    broken = np.asarray([one.moments.broken for one in networks])
-    undefined = np.where(np.isnan(length), broken, -1)
-    values = np.asarray(finish(jnp.asarray(found, networks[0].dtype)))
-    return values, undefined[:rows], undefined[:rows] if y is None else undefined[rows:]
+    flaws = [
+        Flaw(one.moments.broken, one.moments.reach == 0) if none else None
+        for one, none in zip(networks, np.isnan(length).tolist(), strict=True)
+    ]
+    return np.asarray(finish(jnp.asarray(found, dtype))), flaws[:rows], flaws[:rows] if y is None else flaws[rows:]
+
+
+def sample(nets: Networks, tile: int) -> Networks:
+    """The networks on about a block of images from all over."""
+    rows = range(0, nets.images, -(-nets.images // tile))
+    return dataclasses.replace(nets, arrays=tuple(a[rows.start : rows.stop : rows.step] for a in nets.arrays), ids=None)
 
 
 class _Products:

@@ -82,7 +82,7 @@ def affinity(
         memory: budget in bytes for maps held at once; if None, half of the free memory, or 60 % of an accelerator's.
             It divides the work into several device calls, so that it does not go inside `jit`.
         tile: images in a block of pairs. Maps are then never whole, and features are read block by block, from
-            memory-mapped arrays too. If None, maps are whole, unless two of them do not fit in the budget. Measures by
+            memory-mapped arrays too; not with `memory`. If None, maps are whole, unless two of them do not fit in the budget. Measures by
             ranks cannot be computed so, nor parts that take all images at once.
 
     Returns:
@@ -187,6 +187,8 @@ def _run(measures, x, y, align, missing, memory, tile=None) -> list[Affinity]:
     """Scores of each measure."""
     if tile is not None:
         tiles.require(measures, tile)
+        if memory is not None:
+            raise ValueError("memory lets the budget choose what is held at once, and tile sets it: leave one out.")
     if missing not in inputs.MISSING:
         raise ValueError(f"missing must be one of {', '.join(inputs.MISSING)}, not {missing!r}.")
     if align and missing == "pairwise" and x.ids is not None:
@@ -232,11 +234,14 @@ def _tiled(measures, x, y, tile) -> list[Affinity]:
     made = []
     for m in measures:
         values, bad_x, bad_y = tiles.scores(m, x, y, tile)
-        undefined = {}
+        undefined: dict[str, int] = {}
         for nets, bad in ((x, bad_x),) if y is None else ((x, bad_x), (y, bad_y)):
-            undefined |= {name: int(count) for name, count in zip(nets.names, bad, strict=True) if count >= 0}
-        for name, count in undefined.items():
-            warn(f"network {name!r} has no {m} scores (NaN): {reasons.of_tiles(m, count, x.images)}.", UndefinedScores)
+            for name, flaw in zip(nets.names, bad, strict=True):
+                if flaw is not None and name not in undefined:
+                    undefined[name] = flaw.broken
+                    why = reasons.of_tiles(m, flaw.broken, flaw.same, x.images)
+                    warn(f"network {name!r} has no {m} scores (NaN): {why}.", UndefinedScores)
+            warn_of_lost_digits(f"its {m} scores", m.freedom, tiles.sample(nets, tile), undefined)
         array = jnp.asarray(values)
         provenance = Provenance.now(str(m), array, notes=(f"in tiles of {tile} images",))
         images, bad = np.full(values.shape, x.images), tuple(undefined.items())
