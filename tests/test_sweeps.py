@@ -56,6 +56,39 @@ def six(tmp_path):
     return write(tmp_path / "features", features_of("abcdef"))
 
 
+# What it refuses
+
+
+@pytest.mark.parametrize("other", ["order", "images"])
+def test_frames_of_other_images_are_refused(tmp_path, other):
+    pandas = pytest.importorskip("pandas")
+    features, ids = features_of("ab"), [f"i{k}" for k in range(IMAGES)]
+    theirs = ids[::-1] if other == "order" else [*ids[1:], "new"]
+    frames = {name: pandas.DataFrame(features[name], index=own) for name, own in (("a", ids), ("b", theirs))}
+    with pytest.raises(ValueError, match=r"network 'a' and network 'b' have .* the same images in the same order"):
+        serial(frames, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("option", "words"), [({"workers": 3}, "leave workers out"), ({"stack": True}, "leave it out")]
+)
+def test_options_without_effect_are_refused(tmp_path, option, words):
+    with pytest.raises(ValueError, match=words):
+        serial(features_of("ab"), tmp_path / "out", **option)
+
+
+def test_a_list_of_arrays_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="a mapping of name to array or a stack, not a list of ndarray"):
+        serial([*features_of("ab").values()], tmp_path / "out")
+
+
+def test_one_file_with_ids_and_one_without(tmp_path):
+    folder = write(tmp_path / "features", features_of("a"), [f"i{k}" for k in range(IMAGES)])
+    write(folder, features_of("b"))
+    with pytest.raises(ValueError, match="ids"):
+        serial(folder, tmp_path / "out")
+
+
 # What it gives
 
 

@@ -313,6 +313,8 @@ def started(
         raise ValueError("address is that of a Dask scheduler; it goes with the engine dask.")
     if options and engine != "submitit":
         raise ValueError("options are those of submitit; they go with the engine submitit.")
+    if workers is not None and engine == "serial":
+        raise ValueError("the engine serial is this process alone; leave workers out.")
     if isinstance(engine, str) and engine not in NAMES:
         raise ValueError(f"no engine is named {engine!r}; there are {', '.join(NAMES)}, and any executor in Python.")
     if not isinstance(engine, str):

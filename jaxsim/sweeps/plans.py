@@ -157,6 +157,15 @@ def require_several(names: Sequence[str]) -> None:
 def _refuse_other_images(a: Source, b: Source, ours: Any, theirs: Any) -> None:
     if a.shape and b.shape and a.shape[0] != b.shape[0]:
         raise ValueError(f"{a.path} and {b.path} hold {a.shape[0]} and {b.shape[0]} images; a sweep needs the same.")
+    refuse_other_ids(a.path, b.path, ours, theirs)
+
+
+def refuse_other_ids(a: str, b: str, ours: Any, theirs: Any) -> None:
+    """Refuse two networks, or files, whose images are not the same in the same order.
+
+    Raises:
+        ValueError: naming both and the first image that differs.
+    """
     if ours == theirs:
         return
     if set(ours) == set(theirs):
@@ -164,8 +173,8 @@ def _refuse_other_images(a: Source, b: Source, ours: Any, theirs: Any) -> None:
         text = f"have the same image ids in another order (row {k}: {ours[k]!r} and {theirs[k]!r})"
     else:
         odd = min(set(ours) ^ set(theirs))
-        text = f"have different image ids ({odd!r} is in {a.path if odd in set(ours) else b.path} alone)"
-    raise ValueError(f"{a.path} and {b.path} {text}; a sweep needs the same images in the same order.")
+        text = f"have different image ids ({odd!r} is in {a if odd in set(ours) else b} alone)"
+    raise ValueError(f"{a} and {b} {text}; a sweep needs the same images in the same order.")
 
 
 def check_shapes(shapes: Mapping[str, tuple[int, ...]], measure: Measure, channels: str | None) -> None:

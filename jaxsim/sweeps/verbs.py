@@ -168,8 +168,15 @@ def _sources(
     features: Any, measure: Measure, stack: bool | None, channels: str | None, out: Path
 ) -> Mapping[str, Source]:
     if isinstance(features, Mapping) or hasattr(features, "ndim"):
+        if stack is not None:
+            raise ValueError("stack says what files hold, and these features are arrays; leave it out.")
         return _stored(features, measure, channels, out / "features")
     listed = [features] if isinstance(features, str | Path) else [*features]
+    if odd := [one for one in listed if not isinstance(one, str | Path)]:
+        kind = type(odd[0]).__name__
+        raise TypeError(
+            f"features must be files, folders, a mapping of name to array or a stack, not a list of {kind}."
+        )
     if stack is None and (len(listed) > 1 or any(Path(one).is_dir() for one in listed)):
         stack = False
     return plans.find_sources(listed, measure, stack, channels)
@@ -178,6 +185,9 @@ def _sources(
 def _stored(features: Any, measure: Measure, channels: str | None, folder: Path) -> dict[str, Source]:
     """Arrays in memory as files named after their checksums, which workers read."""
     nets = inputs.networks(features)
+    labels = nets.ids or ((),) * len(nets.names)
+    for name, ids in zip(nets.names, labels, strict=True):
+        plans.refuse_other_ids(f"network {nets.names[0]!r}", f"network {name!r}", labels[0], ids)
     plans.require_several(nets.names)
     plans.check_shapes(dict(zip(nets.names, nets.shapes, strict=True)), measure, channels)
     found = {}
