@@ -16,8 +16,8 @@ def traced(*values: Any) -> bool:
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
 
 
-def numeric(array: Any, who: str):
-    """The array as NumPy or JAX floating point; DLPack arrays are taken without a copy.
+def numeric(array: Any, who: str, *, cast: bool = True):
+    """The array as NumPy or JAX, in floating point if `cast`; DLPack arrays are taken without a copy.
 
     Raises:
         TypeError: it is no array of real numbers; the message begins with `who`.
@@ -29,7 +29,7 @@ def numeric(array: Any, who: str):
         array = _from_dlpack(array, who) if hasattr(array, "__dlpack__") else _from_lists(array, who)
     if not casts.is_real(array.dtype):
         raise TypeError(f"{who} has elements of type {array.dtype}; features must be real numbers.")
-    if array.dtype.kind == "f" and array.dtype.itemsize >= 4:
+    if not cast or (array.dtype.kind == "f" and array.dtype.itemsize >= 4):
         return array
     if jnp.issubdtype(array.dtype, jnp.floating):
         return array.astype(np.float32)

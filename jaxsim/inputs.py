@@ -95,7 +95,9 @@ class Networks:
         return array[rows][:, rows] if self.maps else array[rows]
 
 
-def networks(features: Any, ids: Any = None, what: str = "features", channels: Any = None) -> Networks:
+def networks(
+    features: Any, ids: Any = None, what: str = "features", channels: Any = None, *, cast: bool = True
+) -> Networks:
     """Names, checks and labels of features as the user gave them.
 
     Args:
@@ -103,6 +105,7 @@ def networks(features: Any, ids: Any = None, what: str = "features", channels: A
         ids: labels of the images, `(n,)` for all networks or a mapping of name to labels; or None.
         what: word for the error messages.
         channels: "last", or "first" for `(n, c, ...)`, or a mapping of name to these; None is "last", in doubt.
+        cast: make floating point of integers and half precision, which reads memory-mapped arrays as a whole.
 
     Raises:
         TypeError: an array is not numeric.
@@ -111,7 +114,7 @@ def networks(features: Any, ids: Any = None, what: str = "features", channels: A
     if isinstance(features, Networks):
         return features
     ids = _ids_of_frames(features) if ids is None else ids
-    names, arrays = _named(features, what)
+    names, arrays = _named(features, what, cast)
     if not isinstance(arrays, tuple) and not traced(arrays):
         _warn_of_stack(arrays.shape)
     nets = _checked(names, _channels_last(names, arrays, channels), ids, what)
@@ -163,20 +166,20 @@ def _checked(names, arrays, ids, what) -> Networks:
     return dataclasses.replace(nets, ids=_labels(ids, names, nets.shapes))
 
 
-def _named(features, what) -> tuple[tuple[str, ...], Any]:
+def _named(features, what, cast=True) -> tuple[tuple[str, ...], Any]:
     """Names of the networks, and their arrays as a tuple or as the stack they came in."""
     if isinstance(features, Mapping):
-        arrays = tuple(numeric(array, f"network {str(name)!r}") for name, array in features.items())
+        arrays = tuple(numeric(array, f"network {str(name)!r}", cast=cast) for name, array in features.items())
         return tuple(str(name) for name in features), arrays
     if isinstance(features, (str, bytes, set, frozenset)) or not hasattr(features, "__len__"):
         raise TypeError(f"{what} must map names to arrays or be a stack (T, n, d), not {type(features).__name__}.")
     if not hasattr(features, "ndim"):
-        arrays = tuple(numeric(array, f"network 'network_{k}'") for k, array in enumerate(features))
+        arrays = tuple(numeric(array, f"network 'network_{k}'", cast=cast) for k, array in enumerate(features))
     elif features.ndim < 3:
         shape = tuple(features.shape)
         raise ValueError(f"{what} of shape {shape} is no stack of networks (T, n, ..., c); give {{name: array}}.")
     else:
-        arrays = numeric(features, what)
+        arrays = numeric(features, what, cast=cast)
     return tuple(f"network_{k}" for k in range(len(features))), arrays
 
 

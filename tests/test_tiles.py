@@ -1,6 +1,7 @@
 """Scores from blocks of pairs of images are those from whole maps."""
 
 import itertools
+import tracemalloc
 
 import jax
 import jax.numpy as jnp
@@ -104,6 +105,22 @@ def test_a_memory_mapped_file_is_read_in_blocks(tmp_path):
     for measure in ("cka", "dds-laplacian"):
         found = js.affinity(mapped, measure, tile=TILE)
         np.testing.assert_array_equal(found.values, js.affinity(features, measure, tile=TILE).values)
+
+
+@pytest.mark.parametrize("kind", ["float16", "int8"])
+def test_a_file_of_narrow_numbers_stays_on_the_disk(tmp_path, kind):
+    x = (20 * np.random.default_rng(5).normal(size=(20_000, 64))).astype(kind)
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    features = {"a": mapped[:, :32], "b": mapped[:, 32:]}
+    js.affinity(features, "cka", tile=256)
+    tracemalloc.start()
+    found = js.affinity(features, "cka", tile=256)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * x.size / 2  # half of the features in float32
+    wide = {name: part.astype(np.float32) for name, part in features.items()}
+    np.testing.assert_array_equal(found.values, js.affinity(wide, "cka", tile=256).values)
 
 
 def test_images_in_the_order_of_their_classes():

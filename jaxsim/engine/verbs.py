@@ -102,9 +102,9 @@ def affinity(
     'a'
     """
     measures, several = as_measures(measure)
-    x = inputs.networks(features, ids, channels=channels)
+    x = inputs.networks(features, ids, channels=channels, cast=tile is None)
     against_ids = ids_against(against, ids, against_ids)
-    y = None if against is None else inputs.networks(against, against_ids, "against", channels)
+    y = None if against is None else inputs.networks(against, against_ids, "against", channels, cast=tile is None)
     require_others("affinity", x, y)
     found = _run(measures, x, y, align, missing, memory, tile)
     return found if several else found[0]
