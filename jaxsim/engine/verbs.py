@@ -82,8 +82,8 @@ def affinity(
         memory: budget in bytes for maps held at once; if None, half of the free memory, or 60 % of an accelerator's.
             It divides the work into several device calls, so that it does not go inside `jit`.
         tile: images in a block of pairs. Maps are then never whole, and features are read block by block, from
-            memory-mapped arrays too; not with `memory`. If None, maps are whole, unless two of them do not fit in the budget. Measures by
-            ranks cannot be computed so, nor parts that take all images at once.
+            memory-mapped arrays too; not with `memory`. If None, maps are whole, unless two of them do not fit in the
+            budget. Measures by ranks cannot be computed so, nor parts that take all images at once.
 
     Returns:
         `Affinity` with `values (T, T)`, or `(S, T)` with `against`; or a list of them.
