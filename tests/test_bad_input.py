@@ -348,8 +348,12 @@ def verbs(n, measure):
     ]
 
 
-@pytest.mark.parametrize("verb", range(4))
-@pytest.mark.parametrize("measure", [js.RSA, js.CKA_RBF], ids=str)
+@pytest.mark.parametrize(
+    ("verb", "measure"),
+    # without tile, affinity takes measures in blocks of pairs that are not by ranks
+    [(verb, measure) for verb in range(4) for measure in (js.RSA, js.CKA_RBF) if (verb, measure) != (0, js.CKA_RBF)],
+    ids=str,
+)
 def test_more_pairs_than_a_device_counts_are_refused_before_the_work(verb, measure):
     with pytest.raises(ValueError, match="pairs") as error:
         verbs(100_000, measure)[verb]()

@@ -252,6 +252,19 @@ def test_tiles_are_taken_where_two_maps_do_not_fit():
         js.affinity(features, "rsa", memory=budget)
 
 
+def test_more_pairs_than_integers_count_are_begun(monkeypatch):
+    class Begun(Exception):
+        pass
+
+    def begin(measure, x, y, tile):
+        raise Begun(f"{measure} of {x.images} images in tiles of {tile}")
+
+    monkeypatch.setattr(tiles, "scores", begin)
+    x = {name: np.zeros((100_000, 1), np.float32) for name in "ab"}
+    with pytest.raises(Begun, match="cka-rbf of 100000 images in tiles of 1024"):
+        js.affinity(x, "cka-rbf", memory=1e9)
+
+
 @pytest.mark.parametrize("n", [20, 21])
 @pytest.mark.parametrize("x64", [False, True])
 def test_the_median_is_exact(n, x64):
