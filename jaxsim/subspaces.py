@@ -16,7 +16,7 @@ from jax import lax
 from jax.tree_util import register_static
 from jaxtyping import Array, Bool, Float
 
-from jaxsim.linalg import dot, power_of_two, remove_mean, sum_of_squares
+from jaxsim.linalg import BLOCK, dot, power_of_two, remove_mean, sum_of_squares, tall_dot, tree_sum
 from jaxsim.protocols import SCALE, public_names
 
 NARROWER = 0.75
@@ -92,6 +92,12 @@ def _inverse(v):
     return jnp.where(v == 0, 0, 1 / jnp.where(v == 0, 1, v))
 
 
+def _column_squares(z):
+    """Sums of the squares of columns, in short sums: one of n equal squares, as of images in classes, drifts."""
+    rows = jnp.pad(z, ((0, -z.shape[0] % BLOCK), (0, 0))).reshape(-1, BLOCK, z.shape[1])
+    return tree_sum(jnp.sum(rows**2, 1))
+
+
 def _kept(variance, fraction):
     """The fewest leading directions that hold the fraction of the variance, true in `(m,)`."""
     rest = jnp.cumsum(variance[::-1])[::-1]  # of a direction and all smaller ones, which rounding leaves intact
@@ -101,7 +107,7 @@ def _kept(variance, fraction):
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _leading(z, fraction):
     """Leading principal directions at length 1, zeros for the others; NaN if there is none."""
-    variance = jnp.sum(z**2, 0)
+    variance = _column_squares(z)
     kept = _kept(variance, fraction)
     unit = jnp.where(kept, z / jnp.sqrt(jnp.where(kept, variance, 1)), 0)
     return jnp.where(kept.any(), unit, jnp.nan)
@@ -195,7 +201,7 @@ class CanonicalCorrelation:
 
         def product_at(width):
             # a singular value of the zeros after a subspace is zero
-            return lambda a, b: self._sum(dot(a[:, :width].T, b[:, :width]))
+            return lambda a, b: self._sum(tall_dot(a[:, :width], b[:, :width]))
 
         def one(pair):
             i, j = pair
