@@ -16,7 +16,7 @@ from jax import lax
 from jax.tree_util import register_static
 from jaxtyping import Array, Bool, Float
 
-from jaxsim.linalg import BLOCK, dot, power_of_two, remove_mean, sum_of_squares, tall_dot, tree_sum
+from jaxsim.linalg import BLOCK, dot, long_dot, power_of_two, remove_mean, sum_of_squares, tree_sum
 from jaxsim.protocols import SCALE, public_names
 
 NARROWER = 0.75
@@ -201,7 +201,7 @@ class CanonicalCorrelation:
 
         def product_at(width):
             # a singular value of the zeros after a subspace is zero
-            return lambda a, b: self._sum(tall_dot(a[:, :width], b[:, :width]))
+            return lambda a, b: self._sum(long_dot(a[:, :width].T, b[:, :width].T))
 
         def one(pair):
             i, j = pair
