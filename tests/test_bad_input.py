@@ -150,6 +150,11 @@ IDS = {
         ValueError,
         ["align=True"],
     ),
+    "pairwise of features of the same images": (
+        affinity(X, missing="pairwise"),
+        ValueError,
+        ["no effect on features", "align=True"],
+    ),
 }
 MEASURES = {
     "no name": (affinity(X, "rsaa"), ValueError, ["'rsaa'", "did you mean rsa"]),

@@ -252,7 +252,7 @@ def test_added_and_changed_networks_need_their_own_pairs_alone(tmp_path, six):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda f: write(f, features_of("c", images=29)), r"a.npz and .*c.npz hold 30 and 29 images"),
+        (lambda f: write(f, features_of("c", images=29)), r"b.npz and .*c.npz hold 30 and 29 images"),
         (lambda f: write(f, features_of("c"), range(IMAGES)), "gives image ids for some networks"),
         (lambda f: [path.unlink() for path in f.glob("[b-f].npz")], "there is only 'a'"),
         (lambda f: (f / "b.npz").write_bytes((f / "b.npz").read_bytes()[:99]), r"b.npz is damaged, truncated"),
@@ -631,6 +631,12 @@ def test_a_killed_scheduler_leaves_no_workers_and_a_folder_that_goes_on(tmp_path
     wait_for(lambda: not any(Path(f"/proc/{number}").exists() for number in workers), 20)
     assert js.sweep_status(tmp_path / "out").running is False
     same(serial(folder, tmp_path / "out", overwrite=True), whole)
+
+
+def test_arrays_of_other_numbers_of_images_are_named(tmp_path):
+    features = {"a": np.ones((6, 3)), "b": np.ones((5, 3))}
+    with pytest.raises(ValueError, match="network 'a' and network 'b' hold 6 and 5 images; a sweep needs the same"):
+        js.sweep(features, "cka", out=tmp_path / "out", executor="serial")
 
 
 @pytest.mark.slow

@@ -184,7 +184,7 @@ def test_networks_without_scores_are_named_with_the_reason():
     features = networks()
     features["b"][7, 3] = np.nan
     features["c"][:] = 1.0
-    for measure in ("cka", "dds-cosine", "cka-rbf"):
+    for measure in ("cka", "dds-cosine", "cka-rbf", "identity:linear:pearson"):
         with pytest.warns(js.UndefinedScores) as caught:
             found = js.affinity(features, measure, tile=TILE)
         words = {str(one.message).split("'")[1]: str(one.message) for one in caught}
@@ -234,6 +234,14 @@ def test_networks_of_two_precisions_have_scores_in_the_higher():
     features["c"] = features["c"].astype(np.float64)
     with jax.enable_x64(True):
         assert js.affinity(features, "cka", tile=TILE).values.dtype == np.float64
+
+
+def test_features_read_ahead_keep_the_precision_of_float64():
+    features = {name: x[:, :3].astype(np.float64) for name, x in networks().items()}
+    with jax.enable_x64(True):
+        whole, found = both(features, "cka")
+    assert found.values.dtype == np.float64
+    np.testing.assert_allclose(found.values, whole, rtol=0, atol=1e-12)
 
 
 def test_inside_jit_there_are_no_tiles():

@@ -38,7 +38,12 @@ def is_cheaper(measure: Measure, x: Sequence[Bucket], y: Sequence[Bucket] | None
     parts = [*x, *(y or ())]
     networks = [len(b.x) for b in parts]
     total = sum(width(b.shape[1:]) * t for b, t in zip(parts, networks, strict=True))
-    return total**2 < x[0].shape[0] * (total + sum(networks) ** 2 / 2)
+    return takes_fewer_operations(total, sum(networks), x[0].shape[0])
+
+
+def takes_fewer_operations(width: int, networks: int, images: int) -> bool:
+    """Whether X'Y of all networks, of that total width, takes fewer operations than maps and their products."""
+    return width**2 < images * (width + networks**2 / 2)
 
 
 def scores(measure: Measure, x: Sequence[Bucket], y: Sequence[Bucket] | None) -> tuple[jax.Array, jax.Array, jax.Array]:

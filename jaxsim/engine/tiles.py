@@ -81,8 +81,8 @@ def scores(
     """Scores `(S, T)`, and why networks of rows and columns have none, or None where they have."""
     arrays = [*x.arrays, *(() if y is None else y.arrays)]
     networks = [RowBlocks(a, measure, tile) for a in arrays]
-    widths = sum(one.width for one in networks)
-    if feature_space.applies(measure) and widths**2 < x.images * (widths + len(networks) ** 2 / 2):
+    width = sum(one.width for one in networks)
+    if feature_space.applies(measure) and feature_space.takes_fewer_operations(width, len(networks), x.images):
         networks = [RowBlocks(a, measure, min(tile, TALL)) for a in arrays]
         products = _feature_products(measure, networks)
         if np.any(np.diagonal(products.centered) < feature_space.CANCELED * products.plain):
@@ -309,9 +309,8 @@ def _count(measure, a, b, known, shift):
     first = shift + DIGIT == 8 * quantity.dtype.itemsize
     chosen = True if first else bits >> (shift + DIGIT) == known
     digit = (bits >> shift) & (2**DIGIT - 1)
-    return (
-        jnp.zeros(2**DIGIT, jnp.int32).at[jnp.where(chosen & ~jnp.isnan(quantity), digit, 2**DIGIT)].add(1, mode="drop")
-    )
+    place = jnp.where(chosen & ~jnp.isnan(quantity), digit, 2**DIGIT)
+    return jnp.zeros(2**DIGIT, jnp.int32).at[place].add(1, mode="drop")
 
 
 def _entries(measure, a, b, level):

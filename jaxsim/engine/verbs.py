@@ -197,6 +197,8 @@ def _run(measures, x, y, align, missing, memory, tile=None) -> list[Affinity]:
         found = _pairwise(measures, x, y, memory)
     else:
         x, y = inputs.same_images(x, y, align=align)
+        if missing == "pairwise" and not x.maps:
+            raise ValueError('missing="pairwise" has no effect on features without ids and align=True; leave it out.')
         if tile is None and not x.maps and not inputs.traced(x.arrays, y and y.arrays):
             tile = tiles.automatic(measures, x, y, memory)
         found = _tiled(measures, x, y, tile) if tile else _scores(measures, x, y, memory, missing == "pairwise")

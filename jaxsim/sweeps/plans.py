@@ -133,9 +133,11 @@ def find_sources(
     """
     sources, ids = io.find_features(features, stack=stack)
     require_several(tuple(sources))
+    where = {name: f"network {name!r} of {source.path}" for name, source in sources.items()}
+    refuse_other_numbers({where[name]: source.shape[0] for name, source in sources.items() if source.shape})
     first, *rest = sources
     for name in rest:
-        _refuse_other_images(sources[first], sources[name], ids.get(first), ids.get(name))
+        refuse_other_ids(where[first], where[name], ids.get(first), ids.get(name))
     if ids and len(ids[first]) != sources[first].shape[0]:
         raise ValueError(f"{sources[first].path} holds {sources[first].shape[0]} images and {len(ids[first])} ids.")
     if ids and (twice := files.repeated(ids[first])):
@@ -154,10 +156,15 @@ def require_several(names: Sequence[str]) -> None:
         raise ValueError(f"a sweep compares networks with each other; there is only {''.join(names)!r}: give more.")
 
 
-def _refuse_other_images(a: Source, b: Source, ours: Any, theirs: Any) -> None:
-    if a.shape and b.shape and a.shape[0] != b.shape[0]:
-        raise ValueError(f"{a.path} and {b.path} hold {a.shape[0]} and {b.shape[0]} images; a sweep needs the same.")
-    refuse_other_ids(a.path, b.path, ours, theirs)
+def refuse_other_numbers(images: Mapping[str, int]) -> None:
+    """Refuse networks, or files, of different numbers of images.
+
+    Raises:
+        ValueError: naming two.
+    """
+    for (a, n), (b, m) in itertools.pairwise(images.items()):
+        if m != n:
+            raise ValueError(f"{a} and {b} hold {n} and {m} images; a sweep needs the same.")
 
 
 def refuse_other_ids(a: str, b: str, ours: Any, theirs: Any) -> None:

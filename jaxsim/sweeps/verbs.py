@@ -184,6 +184,9 @@ def _sources(
 
 def _stored(features: Any, measure: Measure, channels: str | None, folder: Path) -> dict[str, Source]:
     """Arrays in memory as files named after their checksums, which workers read."""
+    if isinstance(features, Mapping):
+        shapes = {f"network {str(name)!r}": np.shape(x) for name, x in features.items()}
+        plans.refuse_other_numbers({name: shape[0] for name, shape in shapes.items() if shape})
     nets = inputs.networks(features)
     labels = nets.ids or ((),) * len(nets.names)
     for name, ids in zip(nets.names, labels, strict=True):
