@@ -29,7 +29,8 @@ def test_it_is_kept_as_run_from_top_to_bottom(path):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs(path, tmp_path, monkeypatch):
-    pytest.importorskip("matplotlib")
+    for package in ("matplotlib", "torch") if path.stem == "torch_layers" else ("matplotlib",):
+        pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "__main__"}
     for k, cell in enumerate(code(path)):

@@ -454,3 +454,13 @@ def test_the_command_prints_json(command, capsys):
 def test_the_command_refuses(more, said, command, capsys):
     assert command(*more)[0] == 2
     assert said in capsys.readouterr().err
+
+
+def test_two_networks_have_no_order_to_draw():
+    pytest.importorskip("matplotlib")
+    rng = np.random.default_rng(0)
+    pair = {name: rng.standard_normal((60, 5), dtype=np.float32) for name in "ab"}
+    found = js.variance_study(pair, "cka", sizes=(20, 40), schemes="half-samples", n_resamples=8)
+    assert [axes.get_ylabel() for axes in found.plot().axes] == ["standard error", "bias"]
+    asked = found.plot(stability=0.9).axes
+    assert [axes.get_ylabel() for axes in asked] == ["standard error", "bias", "rank stability"]

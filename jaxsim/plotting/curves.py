@@ -52,15 +52,14 @@ def variance_curves(study: VarianceStudy, *, error: float | None = None, stabili
         ['standard error', 'bias', 'rank stability']
     """
     expect(study, (VarianceStudy,), "variance_curves", "js.variance_study makes one")
-    left = 0.62
-    width = left + 3 * _WIDTH + 2 * _BETWEEN + EDGE
-    figure = new_figure(width, BELOW - 0.2 + _HEIGHT + _ABOVE)
     errors, biases = (on_host(v)[:, :, -1][..., ~study.own].astype(float) for v in (study.error, study.bias))
-    panels = (
-        ("standard error", errors, error),
-        ("bias", biases, None),
-        ("rank stability", on_host(study.stability)[:, :, -1].astype(float), stability),
-    )
+    panels = [("standard error", errors, error), ("bias", biases, None)]
+    stabilities = on_host(study.stability)[:, :, -1].astype(float)
+    if stability is not None or not np.isnan(stabilities).all():  # two sources or fewer have no order
+        panels.append(("rank stability", stabilities, stability))
+    left = 0.62
+    width = left + len(panels) * (_WIDTH + _BETWEEN) - _BETWEEN + EDGE
+    figure = new_figure(width, BELOW - 0.2 + _HEIGHT + _ABOVE)
     drawn = []
     for k, (label, values, wanted) in enumerate(panels):
         axes = place(figure, left + k * (_WIDTH + _BETWEEN), BELOW - 0.2, _WIDTH, _HEIGHT)
