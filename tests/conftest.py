@@ -28,6 +28,41 @@ def x64():
         yield
 
 
+SKIPPED = "jaxsim/skipped"
+"""Tests and files that the last run without --skipped skipped, in pytest's cache."""
+_skipped = set()
+
+
+def pytest_addoption(parser):
+    """A run after an extra was installed need not repeat what has passed without it."""
+    parser.addoption("--skipped", action="store_true", help="run only the tests that the last run skipped")
+
+
+def pytest_runtest_logreport(report):
+    """Note a test that skips."""
+    if report.skipped:
+        _skipped.add(report.nodeid)
+
+
+def pytest_collectreport(report):
+    """Note a file that skips as a whole."""
+    if report.skipped:
+        _skipped.add(report.nodeid)
+
+
+def pytest_sessionfinish(session):
+    """Keep what was skipped; workers report to the process that started them."""
+    if not session.config.getoption("skipped") and not hasattr(session.config, "workerinput"):
+        session.config.cache.set(SKIPPED, sorted(_skipped))
+
+
+def pytest_collection_modifyitems(config, items):
+    """With --skipped, leave out what ran."""
+    if config.getoption("skipped"):
+        before = set(config.cache.get(SKIPPED, []))
+        items[:] = [item for item in items if before & {item.nodeid, item.nodeid.partition("::")[0]}]
+
+
 def pytest_configure(config):
     """Most tests resample few images; `test_assumptions` asks for the warnings of that."""
     config.addinivalue_line("filterwarnings", "ignore::jaxsim.results.DoubtfulInference")

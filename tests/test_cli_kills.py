@@ -294,7 +294,7 @@ COMMANDS = [affinity, two_measures, bootstrap, variance, taxonomy, evaluate, lea
 TRAINING = [layers, branch, transfer, transfer_with_work, rooms, reproduce, reproduce_with_work]
 WORK = ("--work", "WORK")
 SMALLEST = ("--images", "8", "--steps", "2", "--size", "tiny", "--task", "rgb2depth")
-SAMPLED = 8
+SAMPLED = 4
 """Changes at which commands that train are stopped, spread over all of them."""
 
 

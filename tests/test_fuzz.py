@@ -49,5 +49,5 @@ def test_a_wrong_score_of_maps_far_from_zero_is_a_fault(comparator):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", fuzz.VERBS)
-def test_a_thousand_random_inputs(verb):
-    attempt(verb, round(1000 * fuzz.SHARES[verb]), None)
+def test_hundreds_of_random_inputs(verb):
+    attempt(verb, round(300 * fuzz.SHARES[verb]), None)
