@@ -162,7 +162,7 @@
       const most = this.rows > PRINTED || this.width > PRINTED ? 26 : 52;
       const cell = Math.max(11, Math.min(most, Math.floor((Math.min(wide, 1200) - labels - 8) / this.width)));
       const heat = this.find(".heat");
-      for (const [name, value] of [["cell", cell], ["labels", labels], ["font", Math.max(9, Math.min(13, cell - 1))]])
+      for (const [name, value] of [["cell", cell], ["labels", labels], ["table", labels + this.width * cell], ["font", Math.max(9, Math.min(13, cell - 1))]])
         heat.style.setProperty(`--${name}`, `${value}px`);
       heat.classList.toggle("small", cell < 18);
       heat.classList.toggle("wide", labels + this.width * cell + 290 > wide);
@@ -212,24 +212,25 @@
       let [blank, faded] = [false, false];
       for (let r = 0; r < this.rows; r++) for (let c = 0; c < this.width; c++) {
         const i = this.row[r], j = this.column[c], cell = this.cells[r][c], value = this.value(this.color, i, j);
-        const style = cell.style;
+        const style = cell.style, empty = value === null && this.color > 0 && this.isOwn(i, j);
+        const kind = value === null && !empty ? "none" : "";
+        if (cell.className !== kind) cell.className = kind;
+        if (cell.firstChild) cell.textContent = "";
         if (value === null) {
-          const empty = this.color > 0 && this.isOwn(i, j);
           blank ||= !empty;
-          style.background = empty ? "transparent" : "";
-          cell.className = empty ? "" : "none";
-          cell.textContent = "";
+          style.backgroundColor = "";
           cell.setAttribute("aria-label", empty ? "itself" : "no score");
           continue;
         }
         let color = this.shade(value, column);
         if (this.weak(i, j)) { color = mix(color, paper, VEIL); faded = true; }
-        style.background = `rgb(${color.map(Math.round).join(" ")})`;
-        cell.className = "";
+        style.backgroundColor = `rgb(${color.map(Math.round).join(" ")})`;
         const said = text(value);
         cell.setAttribute("aria-label", said);
-        cell.textContent = this.printed ? said.slice(0, said.startsWith("\u2212") ? 5 : 4) : "";
-        if (this.printed) style.color = light(color) > 0.179 ? "#000" : "#fff";
+        if (this.printed) {
+          cell.textContent = said.slice(0, said.startsWith("\u2212") ? 5 : 4);
+          style.color = light(color) > 0.179 ? "#000" : "#fff";
+        }
       }
       this.mark();
       const [low, high] = column.scale, canvas = this.find("canvas"), brush = canvas.getContext("2d");
@@ -272,7 +273,12 @@
     enter(cell) {
       const [i, j] = this.pair(cell);
       this.tell(i, j);
-      for (const row of this.cells) for (const one of row) if (one.tabIndex === 0 && one !== cell) one.tabIndex = -1;
+      this.tab(cell);
+    }
+    /* One cell of the matrix is reached by the Tab key. */
+    tab(cell) {
+      if (this.tabbed) this.tabbed.tabIndex = -1;
+      this.tabbed = cell;
       cell.tabIndex = 0;
     }
     /* What a screen reader says of a cell that is entered by a key: all of the pair. */
@@ -306,8 +312,7 @@
       this.marked?.classList.remove("chosen");
       this.marked = this.cell(...this.at);
       this.marked.classList.add("chosen");
-      for (const one of this.section.querySelectorAll('.cells td[tabindex="0"]')) one.tabIndex = -1;
-      this.marked.tabIndex = 0;
+      this.tab(this.marked);
     }
     choose(i, j) {
       this.at = [i, j];
