@@ -18,7 +18,7 @@ import pytest
 import jaxsim as js
 from jaxsim import cli, reports
 from jaxsim.reports import methods, remake
-from jaxsim.reports.sections import BINS
+from jaxsim.reports.record_sections import BINS
 from jaxsim.results import Affinity, Provenance, Resamples, record
 from jaxsim.results.tables import Table
 

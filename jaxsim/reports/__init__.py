@@ -4,9 +4,9 @@
 another kind are shown; those of no known kind show their own table.
 """
 
-from jaxsim.reports.page import page as page
-from jaxsim.reports.page import report as report
-from jaxsim.reports.sections import Column as Column
-from jaxsim.reports.sections import Section as Section
-from jaxsim.reports.sections import matrix as matrix
-from jaxsim.reports.sections import sections as sections
+from jaxsim.reports.html_page import page as page
+from jaxsim.reports.html_page import report as report
+from jaxsim.reports.record_sections import Column as Column
+from jaxsim.reports.record_sections import Section as Section
+from jaxsim.reports.record_sections import matrix as matrix
+from jaxsim.reports.record_sections import sections as sections

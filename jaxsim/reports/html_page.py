@@ -21,7 +21,7 @@ import numpy as np
 from jaxsim import extras, io
 from jaxsim.io.files import label, printable, warn
 from jaxsim.reports import methods, remake
-from jaxsim.reports.sections import LONGEST, Section, sections, title_of
+from jaxsim.reports.record_sections import LONGEST, Section, sections, title_of
 from jaxsim.results import Affinity, Provenance, Resamples, Saved, on_host
 from jaxsim.statistics.checks import probability
 from jaxsim.taxonomy import Tree
