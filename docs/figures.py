@@ -3,13 +3,14 @@
 `python docs/figures.py` draws that of the front page, in half a minute. `python docs/figures.py --gallery WORK` draws a
 contact sheet of every figure of every command, in some minutes; the commands' output is kept in WORK. With `--as gray`
 or `--as deuteranopia` the same sheet, as a printer or a color-blind reader sees it, is written to WORK instead.
-`python docs/figures.py --report WORK` writes the report of the demo, and a picture of it (extra `browser`, and Chromium).
+`python docs/figures.py --report WORK` writes the report of the demo and a picture of it (extra `browser`, Chromium).
 """
 
 import argparse
 import contextlib
 import csv
 import shutil
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -133,11 +134,9 @@ def report(work: Path) -> None:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1100, "height": 860})
         page.goto(Path(made).as_uri())
-        page.screenshot(path=FIGURES / "report.png")
+        picture = Image.open(BytesIO(page.screenshot()))
         browser.close()
-    Image.open(FIGURES / "report.png").convert("P", palette=Image.Palette.ADAPTIVE).save(
-        FIGURES / "report.png", optimize=True
-    )
+    picture.convert("P", palette=Image.Palette.ADAPTIVE).save(FIGURES / "report.png", optimize=True)
 
 
 if __name__ == "__main__":

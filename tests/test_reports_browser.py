@@ -156,6 +156,16 @@ def test_axe_finds_no_serious_violation(visit, size, scheme):
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
 
+def test_paper_is_light_and_wide_enough(visit):
+    names = tuple(f"network {k} of sixty" for k in range(60))
+    page = visit(*records(names), size={"width": 718, "height": 1000}, scheme="dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not page.locator(".order").is_visible()
+    assert page.locator(".ranking tbody tr").last.is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 718
+
+
 def test_violations_are_seen(visit):
     page = visit(*records(), bypass_csp=True)
     page.evaluate(AXE.read_text())

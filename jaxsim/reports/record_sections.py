@@ -153,8 +153,8 @@ def _said_of(record, level):
     unscored = int((record.unscored() > 0).sum())
     none = f"{counted(unscored, 'entry').replace('entrys', 'entries')} without a score in some resample: no interval."
     return (
-        f"Intervals are of each pair alone at {100 * level:g} %, for new images like these. Such resamples have no p "
-        "value of no similarity at all; permutations do.",
+        f"Intervals are of each pair alone at {100 * level:g} %, for new images like these. A p value for no "
+        "similarity at all takes permutations.",
         *([none] * bool(unscored)),
     )
 

@@ -2,7 +2,8 @@
 (() => {
   const SEQUENTIAL = ["440154", "472d7b", "3b528b", "2c728e", "21918c", "28ae80", "5ec962", "addc30", "fde725"];
   const DIVERGING = ["053061", "2a71b2", "6bacd1", "c2ddec", "f7f6f6", "fbccb4", "e48066", "ba2832", "67001f"];
-  const VEIL = 0.72, PRINTED = 12;
+  const VEIL = 0.72, PRINTED = 12, SHEET = 660;
+  const isDark = matchMedia("(prefers-color-scheme: dark)"), onPaper = matchMedia("print");
   const rgb = (hex) => [0, 2, 4].map((k) => parseInt(hex.slice(k, k + 2), 16));
   const STOPS = { sequential: SEQUENTIAL.map(rgb), diverging: DIVERGING.map(rgb) };
 
@@ -53,7 +54,8 @@
       this.build();
       this.reorder();
       this.choose(...this.best());
-      matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.paint());
+      isDark.addEventListener("change", () => this.paint());
+      onPaper.addEventListener("change", () => { this.fit(); this.paint(); });
       addEventListener("resize", () => this.fit());
     }
 
@@ -157,16 +159,18 @@
     }
     /* Cells as large as the width allows, and labels that fit them. */
     fit() {
-      const longest = Math.max(...this.names.map((n) => n.length)), wide = this.section.clientWidth;
-      const labels = Math.min(longest * 7 + 12, wide < 640 ? 110 : 220);
+      const wide = onPaper.matches ? SHEET : this.section.clientWidth, least = onPaper.matches ? 4 : 11, brush = this.find("canvas").getContext("2d");
+      brush.font = "13px system-ui, sans-serif";
+      const longest = Math.max(...this.names.map((name) => brush.measureText(name).width));
+      const labels = Math.min(Math.ceil(longest) + 12, wide < 640 ? 110 : 220);
       const most = this.rows > PRINTED || this.width > PRINTED ? 26 : 52;
-      const cell = Math.max(11, Math.min(most, Math.floor((Math.min(wide, 1200) - labels - 8) / this.width)));
+      const cell = Math.max(least, Math.min(most, Math.floor((Math.min(wide, 1200) - labels - 8) / this.width)));
       const heat = this.find(".heat");
-      for (const [name, value] of [["cell", cell], ["labels", labels], ["table", labels + this.width * cell], ["font", Math.max(9, Math.min(13, cell - 1))]])
+      for (const [name, value] of [["cell", cell], ["labels", labels], ["table", labels + this.width * cell], ["font", Math.max(least - 2, Math.min(13, cell - 1))]])
         heat.style.setProperty(`--${name}`, `${value}px`);
       heat.classList.toggle("small", cell < 18);
       heat.classList.toggle("wide", labels + this.width * cell + 290 > wide);
-      const printed = most === 52 && cell >= 34;
+      const printed = most === 52 && cell >= 30;
       if (printed !== this.printed && this.row) { this.printed = printed; this.paint(); }
       this.printed = printed;
     }
@@ -208,7 +212,7 @@
       return mix(stops[k], stops[k + 1], t - k);
     }
     paint() {
-      const column = this.columns[this.color], paper = matchMedia("(prefers-color-scheme: dark)").matches && !matchMedia("print").matches ? [22, 24, 27] : [255, 255, 255];
+      const column = this.columns[this.color], paper = isDark.matches && !onPaper.matches ? [22, 24, 27] : [255, 255, 255];
       let [blank, faded] = [false, false];
       for (let r = 0; r < this.rows; r++) for (let c = 0; c < this.width; c++) {
         const i = this.row[r], j = this.column[c], cell = this.cells[r][c], value = this.value(this.color, i, j);
