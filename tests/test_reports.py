@@ -271,8 +271,8 @@ def test_methods_cite_what_is_in_the_bibliography():
 def test_the_methods_paragraph_states_what_the_record_holds():
     text, references = methods.paragraph([affinity(), resamples(), js.taxonomy.tree(affinity())], 0.9)
     assert text == (
-        "For each network on 50 images, a map of all pairs of images was made from features less their mean over "
-        "images by correlation distances. Maps were compared by Spearman's rank correlation (Dwivedi & Roig, 2019). "
+        "For each network, a map of all pairs of the 50 images was made with correlation distances of features less "
+        "their mean over images. Maps were compared by Spearman's rank correlation (Dwivedi & Roig, 2019). "
         "Images were resampled: 40 half-samples (20 random halves, each with its complement) (McCarthy, 1969). "
         "Intervals have a nominal level of 90 % for each pair alone, from Student's t on Fisher's scale. Networks were "
         "clustered by average linkage on 1 - S. Computed in float32 with jaxsim 0.1.0 (JAX 0.10.2, NumPy 2.4.6, Python "

@@ -148,9 +148,9 @@ def _of_measure(name, record, cited):
     transform, pairwise, compare = (_part(measures.name_of(part)) for part in parts)
     cell = found.compare == measures.DDS_COSINE.compare and str(found) not in _CITED
     keys = ("dds2020",) if cell else _CITED.get(str(found), ())
-    on = f" on {_images(images)}" if images is not None else ""
+    of = "images" if images is None else f"the {_images(images)}"
     return [
-        f"For each network{on}, a map of all pairs of images was made from {transform} by {pairwise}.",
+        f"For each network, a map of all pairs of {of} was made with {pairwise} of {transform}.",
         f"Maps were compared by {compare}{_cite(keys, cited)}.",
     ]
 
