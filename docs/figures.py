@@ -3,10 +3,14 @@
 `python docs/figures.py` draws that of the front page, in half a minute. `python docs/figures.py --gallery WORK` draws a
 contact sheet of every figure of every command, in some minutes; the commands' output is kept in WORK. With `--as gray`
 or `--as deuteranopia` the same sheet, as a printer or a color-blind reader sees it, is written to WORK instead.
+`python docs/figures.py --report WORK` writes the report of the demo and a picture of it (extra `browser`, Chromium).
 """
 
 import argparse
+import contextlib
 import csv
+import shutil
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -117,12 +121,34 @@ def sheet(paths: list[Path], seen: str) -> Image.Image:
     return Image.fromarray(colors.astype(np.uint8))
 
 
+def report(work: Path) -> None:
+    """Write the report of the demo, and a picture of its first screen."""
+    from playwright.sync_api import sync_playwright
+
+    with contextlib.chdir(work):
+        if not Path("demo/report.html").exists() and main(["demo", "--out", "demo", "--report"]):
+            raise SystemExit("jaxsim demo failed.")
+    made = shutil.copy(work / "demo/report.html", FIGURES / "report.html")
+    with sync_playwright() as playwright:
+        path = shutil.which("chromium") or playwright.chromium.executable_path
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1100, "height": 860})
+        page.goto(Path(made).as_uri())
+        picture = Image.open(BytesIO(page.screenshot()))
+        browser.close()
+    picture.convert("P", palette=Image.Palette.ADAPTIVE).save(FIGURES / "report.png", optimize=True)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--gallery", type=Path, metavar="WORK")
     parser.add_argument("--as", dest="seen", choices=SEEN, default="color")
+    parser.add_argument("--report", type=Path, metavar="WORK")
     given = parser.parse_args()
-    if given.gallery is None:
+    if given.report is not None:
+        given.report.mkdir(parents=True, exist_ok=True)
+        report(given.report)
+    elif given.gallery is None:
         affinity().savefig(FIGURES / "affinity.png", dpi=110)
     else:
         given.gallery.mkdir(parents=True, exist_ok=True)

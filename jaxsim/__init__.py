@@ -11,6 +11,7 @@ Verbs:
     noise_ceiling: how well the best possible network could agree with a group.
     evaluate, compare_agreements, agreement_intervals: agreement of affinities with measured transfer.
     read_features, load, load_truth: features, saved results and measured transfer from files.
+    report: one HTML file of results, with a methods paragraph.
 
 Values:
     RSA, CKA_LINEAR, DDS_LAPLACIAN and other measures; `dds` and `Measure` compose any of `transforms`, `pairwise` and
@@ -56,6 +57,7 @@ from jaxsim.measures import (
     Measure,
     dds,
 )
+from jaxsim.reports import report
 from jaxsim.resampling import resample, resample_scores
 from jaxsim.results import (
     Affinity,
@@ -129,6 +131,7 @@ __all__ = [
     "plotting",
     "read_features",
     "recommend_scheme",
+    "report",
     "resample",
     "resample_scores",
     "schemes",

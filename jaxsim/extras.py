@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-NN, PLOT, FILES = (f'"jaxsim-similarity[{extra}]"' for extra in ("nn", "plot", "files"))
+NN, PLOT, FILES, REPORT = (f'"jaxsim-similarity[{extra}]"' for extra in ("nn", "plot", "files", "report"))
 """Arguments of `pip install` for each extra."""
 
 

@@ -26,6 +26,7 @@ PROMISED = [
     "evaluate",
     "compare_agreements",
     "load",
+    "report",
     "dds",
     "Measure",
     "Affinity",
@@ -89,6 +90,7 @@ HEAVY = [
     "skimage",
     "grain",
     "PIL",
+    "jinja2",
 ]
 
 # A wing imports only from itself and the wings to its right.
@@ -98,7 +100,7 @@ WINGS = ["cli", "studies", "vision", "core"]
 # other, except in the algebra, where they import only names to their right.
 LAYERS = {
     "core": [
-        ["plotting", "demo"],
+        ["plotting", "reports", "demo"],
         ["taxonomy"],
         ["evaluation"],
         ["calibration", "sweeps", "variance"],
@@ -214,7 +216,7 @@ def test_the_algebra_knows_jax_alone():
 
 
 def test_importing_is_light():
-    modules = "jaxsim, jaxsim.taxonomy, jaxsim.evaluation, jaxsim.io, jaxsim.plotting, jaxsim.cli, "
+    modules = "jaxsim, jaxsim.taxonomy, jaxsim.evaluation, jaxsim.io, jaxsim.plotting, jaxsim.reports, jaxsim.cli, "
     modules += "jaxsim.vision.modules"
     code = f"import sys, {modules}; print(*sorted({{m.split('.')[0] for m in sys.modules}} & set({HEAVY!r})))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)

@@ -26,6 +26,7 @@ COMMANDS = (
     "variance",
     "sweep",
     "taxonomy",
+    "report",
     "evaluate",
     "measures",
     "demo",
@@ -131,6 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = None
     try:
         arguments = build_parser().parse_args(argv)
+        arguments.argv = [*(sys.argv[1:] if argv is None else argv)]
         with _warnings_as_lines(arguments.quiet), _precision(arguments.x64), _limits(arguments.unlimited):
             arguments.run(arguments)
     except SystemExit as stop:

@@ -7,6 +7,7 @@ Writes to DIR, or with several measures to DIR/MEASURE:
   affinity.npz   the scores with their names and provenance; jaxsim.load reads it
   affinity.csv   the scores, with names in the first row and column
   affinity.png   a heat map, in the order of the tree
+  report.html    with --report, all of it as one page for a browser
 
 Examples:
   jaxsim affinity features.npz --measure rsa --out results
@@ -20,6 +21,7 @@ Examples:
   jaxsim affinity large/ --measure cka-linear --tile 4096 --out results
 """
 
+import dataclasses
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,9 +30,9 @@ from typing import Any
 import numpy as np
 
 from jaxsim import engine, io, taxonomy
-from jaxsim.cli.arguments import add_computing, add_features, add_measures, add_missing, add_output, refuse
+from jaxsim.cli.arguments import add_computing, add_features, add_measures, add_missing, add_output, add_report, refuse
 from jaxsim.cli.inputs import ROWS, read_measures, read_sets
-from jaxsim.cli.output import report, save_figure, staged, subfolders, table
+from jaxsim.cli.output import REPORT, report, report_files, save_figure, save_report, staged, subfolders, table
 from jaxsim.measures import Measure
 from jaxsim.results import Affinity, Calibration, Resamples
 
@@ -46,17 +48,21 @@ def add_arguments(command: ArgumentParser) -> None:
     add_missing(command)
     add_computing(command, tile=True)
     add_output(command)
+    add_report(command)
 
 
 def run(arguments: Namespace) -> None:
     """Score the networks with each measure."""
     chosen = read_measures(arguments, maps=True)
     folders = subfolders(chosen)
-    names = [folder + name for folder in folders.values() for name in FILES]
+    names = [folder + name for folder in folders.values() for name in (*FILES, *report_files(arguments))]
     with staged(arguments, names) as out:
         found = score(arguments, arguments.features, chosen, arguments.against)
         for label, affinity in found.items():
             save_affinity(arguments, affinity, out / folders[label])
+            if arguments.report:
+                tree = [found for found in [tree_of(affinity)] if found is not None]
+                save_report(arguments, out / folders[label] / REPORT, affinity, *tree)
     text = "\n\n".join(f"{label}\n{describe(affinity)}" for label, affinity in found.items())
     values = [{"measure": label} | affinity.to_json() for label, affinity in found.items()]
     report(arguments, text, {"affinities": values}, names)
@@ -102,13 +108,16 @@ def heatmap(arguments: Namespace, scores: Affinity | Resamples | Calibration, **
         sides = {"xlabel": _stems(arguments.against), "ylabel": _stems(arguments.features)}
         return scores.plot(**sides, **options)
     if isinstance(scores, Calibration):
-        return scores.plot(_tree(scores.scores()), **options)
-    values = np.asarray(scores.estimate if isinstance(scores, Resamples) else scores.values)
-    return scores.plot(_tree(Affinity.from_array(values, scores.names, measure="")), **options)
+        return scores.plot(tree_of(scores.scores()), **options)
+    return scores.plot(tree_of(scores), **options)
 
 
-def _tree(scores: Affinity) -> Any:
-    known = len(scores.names) > 1 and np.isfinite(scores.values).all()
+def tree_of(scores: Affinity | Resamples) -> Any:
+    """The tree of a square matrix of several networks that all have scores; None for others."""
+    if isinstance(scores, Resamples):
+        given = Affinity.from_array(scores.estimate, scores.names, scores.targets, measure="", against=scores.against)
+        scores = dataclasses.replace(given, provenance=scores.provenance)
+    known = scores.square and len(scores.names) > 1 and np.isfinite(scores.values).all()
     return taxonomy.tree(scores) if known else None
 
 

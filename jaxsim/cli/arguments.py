@@ -111,6 +111,12 @@ def add_output(command: ArgumentParser, *, required: bool = True, figures: bool 
         group.add_argument("--format", type=formats, default=("png",), metavar="LIST", help=text)
 
 
+def add_report(command: ArgumentParser) -> None:
+    """Add the report of results, after `add_output`."""
+    text = "also write report.html: the results as one page for a browser, as `jaxsim report` does"
+    command.add_argument("--report", action="store_true", help=text)
+
+
 def add_dataset(command: ArgumentParser) -> None:
     """Add a dataset, a bank of encoders, and the pictures to compute similarity on."""
     text = (

@@ -23,6 +23,7 @@ Writes to DIR, or with several measures to DIR/MEASURE:
   ranking.png    sources of --target, or of each target, with intervals, and how often each ranks first (not for
                  jackknife; no file for permutation); of more than 30 targets only --target or the first, which is
                  said
+  report.html    with --report, all of it as one page for a browser
 
 Examples:
   jaxsim bootstrap features.npz --measure rsa --seed 0 --out results
@@ -40,7 +41,7 @@ from typing import Any
 import numpy as np
 
 from jaxsim import plotting, resampling, schemes
-from jaxsim.cli.affinity import heatmap
+from jaxsim.cli.affinity import heatmap, tree_of
 from jaxsim.cli.arguments import (
     add_computing,
     add_draws,
@@ -48,11 +49,25 @@ from jaxsim.cli.arguments import (
     add_labels,
     add_measures,
     add_output,
+    add_report,
     count,
     refuse,
 )
 from jaxsim.cli.inputs import ROWS, read_labels, read_measures, read_targeted
-from jaxsim.cli.output import note, progress, records, report, save_figure, staged, subfolders, table, write_rows
+from jaxsim.cli.output import (
+    REPORT,
+    note,
+    progress,
+    records,
+    report,
+    report_files,
+    save_figure,
+    save_report,
+    staged,
+    subfolders,
+    table,
+    write_rows,
+)
 from jaxsim.protocols import SchemeCapabilities, declared
 from jaxsim.results.resamples import BETWEEN, UNSCORED
 from jaxsim.results.tables import flagged
@@ -77,6 +92,7 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--target", metavar="NAME", help=text)
     add_computing(command)
     add_output(command)
+    add_report(command)
 
 
 def run(arguments: Namespace) -> None:
@@ -86,6 +102,7 @@ def run(arguments: Namespace) -> None:
     if null:
         refuse(arguments, f"with --scheme {scheme.kind}, which has no intervals", "level", "target")
     each = ["resamples.npz", "p_values.csv" if null else "intervals.csv", "matrix.png"] + ["ranking.png"] * (not null)
+    each += report_files(arguments)
     names = [folder + name for folder in folders.values() for name in each]
     tables, flags, notes, best = {}, {}, {}, {}
     with staged(arguments, names) as out:
@@ -102,6 +119,9 @@ def run(arguments: Namespace) -> None:
             save_figure(arguments, heatmap(arguments, resamples, level=arguments.level), folder / "matrix.png")
             if not null:
                 save_figure(arguments, _ranking(arguments, resamples), folder / "ranking.png")
+            if arguments.report:
+                tree = [found for found in [tree_of(resamples)] if found is not None]
+                save_report(arguments, folder / REPORT, resamples, *tree, level=arguments.level)
     text = "\n\n".join(
         "\n".join([label, table(*found, limit=ROWS), *notes[label], *flagged(flags[label])])
         for label, found in tables.items()

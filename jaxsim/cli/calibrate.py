@@ -21,6 +21,7 @@ Writes to DIR, or with several measures to DIR/MEASURE:
                    score, p, adjusted p
   layers.csv       with --layers-of, per pair of layers: the same, p values of each alone
   calibration.png  calibrated scores of networks; those that are no finding at --level are faded
+  report.html      with --report, all of it as one page for a browser
 
 Examples:
   jaxsim calibrate features.npz --measure cka-linear --out results
@@ -36,19 +37,32 @@ from typing import Any
 import numpy as np
 
 from jaxsim import calibration
-from jaxsim.cli.affinity import heatmap
+from jaxsim.cli.affinity import heatmap, tree_of
 from jaxsim.cli.arguments import (
     add_computing,
     add_features,
     add_labels,
     add_measures,
     add_output,
+    add_report,
     count,
     seed,
     share,
 )
 from jaxsim.cli.inputs import ROWS, read_labels, read_measures, read_sets
-from jaxsim.cli.output import note, records, report, save_figure, staged, subfolders, table, write_rows
+from jaxsim.cli.output import (
+    REPORT,
+    note,
+    records,
+    report,
+    report_files,
+    save_figure,
+    save_report,
+    staged,
+    subfolders,
+    table,
+    write_rows,
+)
 from jaxsim.io.tables import read_rows
 from jaxsim.measures import Measure
 from jaxsim.results import Calibration
@@ -71,6 +85,7 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--level", type=share, default=0.05, metavar="P", help=text)
     add_computing(command)
     add_output(command)
+    add_report(command)
 
 
 def run(arguments: Namespace) -> None:
@@ -83,7 +98,7 @@ def run(arguments: Namespace) -> None:
         *["layers.csv"] * (arguments.layers_of is not None),
         "calibration.png",
     ]
-    names = [folder + name for folder in folders.values() for name in each]
+    names = [folder + name for folder in folders.values() for name in (*each, *report_files(arguments))]
     tables = {}
     with staged(arguments, names) as out:
         for label, found in _calibrate(arguments, chosen).items():
@@ -95,6 +110,9 @@ def run(arguments: Namespace) -> None:
             if arguments.layers_of is not None:
                 write_rows(folder / each[2], *found.rows(layers=True))
             save_figure(arguments, heatmap(arguments, found), folder / each[-1])
+            if arguments.report:
+                tree = [tree for tree in [tree_of(found.scores())] if tree is not None]
+                save_report(arguments, folder / REPORT, found, *tree)
     text = "\n\n".join(f"{label}\n{table(*_ordered(*found), limit=ROWS)}" for label, found in tables.items())
     values = [{"measure": label, "pairs": records(*found)} for label, found in tables.items()]
     settings = {name: getattr(arguments, name) for name in ("permutations", "adjust", "level", "seed")}

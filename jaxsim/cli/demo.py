@@ -11,6 +11,7 @@ Writes to DIR:
   affinity.npz, affinity.csv, affinity.png, resamples.npz, intervals.csv, ranking.png,
   taxonomy.npz, taxonomy.png   as from the other commands
   report.txt     the results, also printed
+  report.html    with --report, all of it as one page for a browser
 
 Examples:
   jaxsim demo --out demo
@@ -23,13 +24,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxsim import demo, engine, evaluation, extras, io, plotting, resampling, schemes, taxonomy
+from jaxsim import demo, engine, evaluation, extras, io, measures, plotting, resampling, schemes, taxonomy
 from jaxsim.cli.affinity import FILES as AFFINITY_FILES
 from jaxsim.cli.affinity import save_affinity
-from jaxsim.cli.arguments import add_draws, add_measures, add_output, count, refuse
+from jaxsim.cli.arguments import add_draws, add_measures, add_output, add_report, count, refuse
 from jaxsim.cli.bootstrap import pairs
 from jaxsim.cli.inputs import read_measure
-from jaxsim.cli.output import note, progress, report, save_figure, staged, table, write_rows
+from jaxsim.cli.output import (
+    REPORT,
+    note,
+    progress,
+    report,
+    report_files,
+    save_figure,
+    save_report,
+    staged,
+    table,
+    write_rows,
+)
 from jaxsim.results.tables import flagged
 
 FILES = (
@@ -67,6 +79,7 @@ def add_arguments(command: ArgumentParser) -> None:
     add_draws(command)
     command.add_argument("--x64", action="store_true", help="compute in float64")
     add_output(command)
+    add_report(command)
 
 
 def run(arguments: Namespace) -> None:
@@ -74,7 +87,7 @@ def run(arguments: Namespace) -> None:
     label, measure = read_measure(arguments)
     if arguments.made_up:
         refuse(arguments, "with --made-up, whose images are not rendered", "images")
-    names = FILES if arguments.made_up else (*FILES, "pictures.png")
+    names = [*FILES, *["pictures.png"] * (not arguments.made_up), *report_files(arguments)]
     with staged(arguments, names) as out:
         networks = _made_up(arguments) if arguments.made_up else _rooms(arguments, out)
         features = networks.features
@@ -101,6 +114,9 @@ def run(arguments: Namespace) -> None:
         lines += flagged(resamples.flags)
         text = "\n".join(lines) + "\n"
         (out / "report.txt").write_text(text, encoding="utf-8")
+        if arguments.report:
+            title = f"{measures.title_of(label)} of {networks.title}"
+            save_report(arguments, out / REPORT, affinity, resamples, tree, level=arguments.level, title=title)
     values = {"measure": label, "affinity": affinity.to_json(), "tree": tree.to_json()}
     report(arguments, text, values | {"clusters": clusters, "agreement": agreement}, names)
 

@@ -19,6 +19,7 @@ Writes to DIR:
   leaderboard.md     the report
   leaderboard.json   everything, with scores of single targets
   leaderboard.png    the picture; with several worlds leaderboard_2.png and so on for the others
+  report.html        with --report, the tables as one page for a browser
 
 Examples:
   jaxsim leaderboard --out leaderboard
@@ -34,10 +35,22 @@ from typing import Any
 import numpy as np
 
 from jaxsim import extras, io
-from jaxsim.cli.arguments import add_draws, add_output, count, refuse
+from jaxsim.cli.arguments import add_draws, add_output, add_report, count, refuse
 from jaxsim.cli.inputs import describe_matrix, read_affinity
-from jaxsim.cli.output import note, progress, report, save_figure, staged, table, write_rows
+from jaxsim.cli.output import (
+    REPORT,
+    note,
+    progress,
+    report,
+    report_files,
+    save_figure,
+    save_report,
+    staged,
+    table,
+    write_rows,
+)
 from jaxsim.io.files import nearest, repeated
+from jaxsim.reports import Section
 
 PICTURES, RESAMPLES = 500, 200
 QUICK = {"pictures": 200, "resamples": 50}
@@ -67,6 +80,7 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--relabelings", type=count, default=999, metavar="N", help=text)
     add_draws(command)
     add_output(command)
+    add_report(command)
 
 
 def run(arguments: Namespace) -> None:
@@ -78,7 +92,7 @@ def run(arguments: Namespace) -> None:
         with extras.needed("worlds of rooms need"):
             from jaxsim.studies.rooms import encoders  # noqa: F401
     pictures = ["leaderboard.png", *(f"leaderboard_{k + 1}.png" for k in range(1, len(worlds)))]
-    names = ["leaderboard.csv", "leaderboard.md", "leaderboard.json", *pictures]
+    names = ["leaderboard.csv", "leaderboard.md", "leaderboard.json", *pictures, *report_files(arguments)]
     with staged(arguments, names) as out:
         several = []
         for world in worlds:
@@ -96,6 +110,9 @@ def run(arguments: Namespace) -> None:
         io.write_text(out / "leaderboard.json", leaderboard.as_text(values))
         for one, name in zip(several, pictures, strict=True):
             save_figure(arguments, leaderboard.draw(one), out / name)
+        if arguments.report:
+            title = f"jaxsim leaderboard: {', '.join(one.world for one in several)}"
+            save_report(arguments, out / REPORT, *_sections(several, over), level=arguments.level, title=title)
     report(arguments, _text(several, over), values, names)
 
 
@@ -165,6 +182,26 @@ def _read(arguments: Namespace, paths: list[str]) -> dict[str, np.ndarray]:
     features, _ = io.read_features(paths)
     note(arguments, f"{', '.join(paths)}: {io.describe_shapes(features)}")
     return features
+
+
+def _sections(several: list[Any], over: list[Any]) -> list[Section]:
+    """A section for each world, and one over them."""
+    from jaxsim.studies import leaderboard
+
+    def shown(title, text, header, rows):
+        rows = [[f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+        return Section(title, "table", tuple(text), content={"header": list(header), "rows": rows})
+
+    found = [
+        shown(
+            one.world, [*leaderboard.sentences(one), leaderboard.KEY], leaderboard.HEADER, leaderboard.short_rows(one)
+        )
+        for one in several
+    ]
+    if over:
+        rows = leaderboard.overall_rows(over)
+        found.append(shown(f"Over {len(several)} worlds", [], leaderboard.OVERALL_HEADER, rows))
+    return found
 
 
 def _text(several: list[Any], over: list[Any]) -> str:

@@ -6,13 +6,14 @@ import errno
 import json
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxsim import plotting
+from jaxsim import extras, plotting, reports
 from jaxsim.io import file_sets, files
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -152,6 +153,29 @@ def in_formats(arguments: Any, names: Iterable[str]) -> list[str]:
     """Names of files, each NAME.png once for each --format."""
     ends = [f".{one}" for one in getattr(arguments, "format", ("png",))]
     return [name.removesuffix(".png") + end for name in names for end in (ends if name.endswith(".png") else [""])]
+
+
+REPORT = "report.html"
+
+
+def report_files(arguments: Any) -> list[str]:
+    """The report, if it is asked for.
+
+    Raises:
+        MissingExtra: Jinja is not installed.
+    """
+    if not arguments.report:
+        return []
+    with extras.needed("reports need", install=extras.REPORT):
+        import jinja2  # noqa: F401
+    return [REPORT]
+
+
+def save_report(arguments: Any, path: Path, *records: Any, **options: Any) -> None:
+    """Write the report of records, with the command that made them."""
+    given = vars(arguments).get("argv")
+    command = None if given is None else shlex.join(["jaxsim", *given])
+    path.write_text(reports.page(*records, command=command, **options), encoding="utf-8")
 
 
 def save_figure(arguments: Any, figure: Any, path: Path) -> None:

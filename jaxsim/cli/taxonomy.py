@@ -18,6 +18,7 @@ Writes to DIR:
   taxonomy.png   the dendrogram, with the support of each branch if --support is given
   heatmap.png    the affinity matrix; a square one in the order of the tree
   sources.npz, sources.csv, sources.png  with --budget: the sources to keep, and the targets they serve
+  report.html    with --report, matrix and tree as one page for a browser
 
 Examples:
   jaxsim taxonomy results/affinity.npz --support results/resamples.npz --out tree
@@ -31,9 +32,18 @@ from pathlib import Path
 
 from jaxsim import io, plotting, taxonomy
 from jaxsim.cli.affinity import score
-from jaxsim.cli.arguments import add_computing, add_measures, add_missing, add_output, add_reading, count, refuse
+from jaxsim.cli.arguments import (
+    add_computing,
+    add_measures,
+    add_missing,
+    add_output,
+    add_reading,
+    add_report,
+    count,
+    refuse,
+)
 from jaxsim.cli.inputs import describe_matrix, is_matrix, read_affinity, read_measure, read_resamples
-from jaxsim.cli.output import note, report, save_figure, staged, write_rows
+from jaxsim.cli.output import REPORT, note, report, report_files, save_figure, save_report, staged, write_rows
 from jaxsim.results import Affinity
 
 FILES = ("taxonomy.npz", "taxonomy.txt", "taxonomy.png", "heatmap.png")
@@ -60,19 +70,21 @@ def add_arguments(command: ArgumentParser) -> None:
     add_reading(command)
     add_computing(command)
     add_output(command, tables=False)
+    add_report(command)
 
 
 def run(arguments: Namespace) -> None:
     """Cluster features or a matrix, with support if resamples are given."""
     if arguments.free and not arguments.budget:
         raise ValueError("--free goes with --budget: it names sources that do not count against it.")
-    files = FILES + SOURCES * bool(arguments.budget)
+    files = (*FILES, *SOURCES * bool(arguments.budget), *report_files(arguments))
     with staged(arguments, files) as out:
         affinity = _affinity(arguments)
         linkage = taxonomy.LINKAGES[arguments.linkage]
         tree = taxonomy.tree(affinity, linkage=linkage, symmetrize=arguments.symmetrize)
-        if arguments.support:
-            tree = taxonomy.branch_support(tree, read_resamples(arguments.support, affinity))
+        resamples = [read_resamples(arguments.support, affinity)] if arguments.support else []
+        for one in resamples:
+            tree = taxonomy.branch_support(tree, one)
         text, newick = tree.to_text(), tree.to_newick()
         clusters = tree.clusters(arguments.clusters) if arguments.clusters else []
         lines = [f"cluster {i}: {', '.join(members)}" for i, members in enumerate(clusters, 1)]
@@ -83,6 +95,8 @@ def run(arguments: Namespace) -> None:
         save_figure(arguments, plotting.dendrogram(tree), out / "taxonomy.png")
         heatmap = plotting.affinity_heatmap(affinity, tree if affinity.square else None)
         save_figure(arguments, heatmap, out / "heatmap.png")
+        if arguments.report:
+            save_report(arguments, out / REPORT, affinity, *resamples, tree)
         if arguments.budget:
             lines += ["", _choose(arguments, affinity, out)]
     values = {"tree": tree.to_json(), "order": [tree.names[i] for i in tree.order], "newick": newick}

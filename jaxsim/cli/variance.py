@@ -19,6 +19,7 @@ Writes to DIR, or with several measures to DIR/MEASURE:
   variance.npz  all errors, biases and stabilities; jaxsim.load reads it
   variance.csv  the same: a row for each scheme, size, number of resamples and pair
   variance.png  the three against the number of images
+  report.html   with --report, the answers as one page for a browser
 
 Examples:
   jaxsim variance features.npz --measure cka-linear --out results
@@ -37,6 +38,7 @@ from jaxsim.cli.arguments import (
     add_labels,
     add_measures,
     add_output,
+    add_report,
     count,
     positive,
     refuse,
@@ -44,7 +46,17 @@ from jaxsim.cli.arguments import (
     share,
 )
 from jaxsim.cli.inputs import read_labels, read_measures, read_targeted
-from jaxsim.cli.output import records, report, save_figure, staged, subfolders, write_rows
+from jaxsim.cli.output import (
+    REPORT,
+    records,
+    report,
+    report_files,
+    save_figure,
+    save_report,
+    staged,
+    subfolders,
+    write_rows,
+)
 from jaxsim.results import VarianceStudy
 
 FILES = ("variance.npz", "variance.csv", "variance.png")
@@ -67,6 +79,7 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--seed", type=seed, default=0, metavar="N", help="random seed; default: %(default)s")
     add_computing(command, memory=False)
     add_output(command)
+    add_report(command)
 
 
 def run(arguments: Namespace) -> None:
@@ -75,7 +88,7 @@ def run(arguments: Namespace) -> None:
         refuse(arguments, "without --error or --stability", "target")
     chosen = read_measures(arguments, maps=True)
     folders = subfolders(chosen)
-    names = [folder + name for folder in folders.values() for name in FILES]
+    names = [folder + name for folder in folders.values() for name in (*FILES, *report_files(arguments))]
     texts, values = [], []
     with staged(arguments, names) as out:
         for label, found in _studies(arguments, chosen).items():
@@ -87,6 +100,8 @@ def run(arguments: Namespace) -> None:
             write_rows(folder / FILES[1], *table)
             figure = found.plot(error=arguments.error, stability=arguments.stability)
             save_figure(arguments, figure, folder / FILES[2])
+            if arguments.report:
+                save_report(arguments, folder / REPORT, found)
             texts.append("\n".join([str(found), *map(str, answers.values())]))
             said = {name: answer._asdict() for name, answer in answers.items()}
             values.append({"measure": label, "pairs": records(*table), "answers": said})

@@ -203,7 +203,7 @@ class Calibration(Scores):
 
     def table(self) -> tables.Table:
         """Best layers of every pair of networks with score, null and p-values; a row a pair, lowest p first."""
-        columns = {k: on_host(v) for k, v in self._columns().items()}
+        columns = {k: on_host(v) for k, v in self.columns().items()}
         p, score = columns["adjusted p"], columns["calibrated"]
         places = self._pairs(*np.shape(self.best))
         places.sort(key=lambda place: (np.nan_to_num(p[place], nan=2), -np.nan_to_num(score[place], nan=-1)))
@@ -211,7 +211,7 @@ class Calibration(Scores):
         rows = [
             [
                 f"{self.networks[i]} - {self.target_networks[j]}",
-                *(["{} - {}".format(*self._best_names(i, j))] if self._searched else []),
+                *(["{} - {}".format(*self.best_layers(i, j))] if self.has_layers else []),
                 *(tables.number(float(v[i, j])) for v in columns.values()),
             ]
             for i, j in shown
@@ -223,7 +223,7 @@ class Calibration(Scores):
         notes = [f"p adjusted for {counted(len(places), 'pair')} of networks: {self.adjust}"] * (self.adjust != "none")
         notes += [f"... {len(places)} pairs in all"] * (len(places) > len(shown))
         note = "; ".join(notes)
-        return tables.Table(title, ["", *(["best layers"] if self._searched else []), *columns], rows, note)
+        return tables.Table(title, ["", *(["best layers"] if self.has_layers else []), *columns], rows, note)
 
     def to_pandas(self, *, layers: bool = False):
         """A DataFrame with one row a pair of networks, or of `layers`, with scores, nulls and p-values."""
@@ -235,40 +235,41 @@ class Calibration(Scores):
     def rows(self, *, layers: bool = False) -> tuple[list[str], list[list[Any]]]:
         """Header and rows of a table of all pairs of networks, or of different `layers`, in their order."""
         names, targets = (self.names, self.targets) if layers else (self.networks, self.target_networks)
-        columns = {k: on_host(v) for k, v in (self._layer_columns() if layers else self._columns()).items()}
+        columns = {k: on_host(v) for k, v in self.columns(layers=layers).items()}
         header = ["source", "target", *([] if layers else ["source layer", "target layer"]), *columns]
         return header, [
             [
                 *(names[i], targets[j]),
-                *([] if layers else self._best_names(i, j)),
+                *([] if layers else self.best_layers(i, j)),
                 *(float(v[i, j]) for v in columns.values()),
             ]
             for i, j in self._pairs(len(names), len(targets))
         ]
 
     @property
-    def _searched(self) -> bool:
+    def has_layers(self) -> bool:
         """Whether any network has several layers."""
         return len(self.networks) < len(self.names) or len(self.target_networks) < len(self.targets)
 
     def _pairs(self, rows, columns):
         return [(i, j) for i, j in np.ndindex(rows, columns) if self.against or i < j]
 
-    def _best_names(self, i, j):
+    def best_layers(self, i: int, j: int) -> list[str]:
+        """Names of the layers with the highest score of two networks, by their places."""
         source, target = on_host(self.best_source)[i, j], on_host(self.best_target)[i, j]
         return [self.names[source], self.targets[target]]
 
-    def _layer_columns(self):
-        return {
-            "score": self.estimate,
-            "null mean": self.mean,
-            "null deviation": self.deviation,
-            "threshold": self.threshold,
-            "calibrated": self.calibrated(),
-            "p": self.p,
-        }
-
-    def _columns(self):
+    def columns(self, *, layers: bool = False) -> dict[str, Any]:
+        """Numbers of all pairs of networks `(N, M)`, or of `layers` `(S, T)`, by name: scores, nulls and p-values."""
+        if layers:
+            return {
+                "score": self.estimate,
+                "null mean": self.mean,
+                "null deviation": self.deviation,
+                "threshold": self.threshold,
+                "calibrated": self.calibrated(),
+                "p": self.p,
+            }
         return {
             "score": self.best,
             "null mean": self.best_mean,

@@ -328,7 +328,7 @@ class Resamples(Scores):
 
         Where any resample has no score of a pair, their numbers are a column too.
         """
-        columns = {k: on_host(v) for k, v in self._columns(level).items()}
+        columns = {k: on_host(v) for k, v in self.columns(level).items()}
         places = [(s, t) for s, t in np.ndindex(len(self.names), len(self.targets)) if not self.square or s < t]
         places.sort(key=lambda place: -np.nan_to_num(columns["estimate"][place], nan=-np.inf))
         shown = places[: tables.MOST_ROWS]
@@ -359,9 +359,10 @@ class Resamples(Scores):
         import pandas as pd
 
         index = pd.MultiIndex.from_product([self.names, self.targets], names=["source", "target"])
-        return pd.DataFrame({k: on_host(v).ravel() for k, v in self._columns(level).items()}, index=index)
+        return pd.DataFrame({k: on_host(v).ravel() for k, v in self.columns(level).items()}, index=index)
 
-    def _columns(self, level):
+    def columns(self, level: float = 0.95) -> dict[str, Any]:
+        """Numbers of all entries `(S, T)` by name: estimate, error, low, high, or the p-value; as in `to_pandas`."""
         unscored = self.unscored()
         return self._inference(level) | ({UNSCORED: unscored} if unscored.any() else {})
 

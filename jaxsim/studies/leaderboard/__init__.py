@@ -1,7 +1,9 @@
 """Leaderboard of predictors of transfer: scores, intervals, paired tests and times."""
 
 from jaxsim.studies.leaderboard.evidence import SHIPPED, evidence_of, given_evidence
-from jaxsim.studies.leaderboard.report import (
+from jaxsim.studies.leaderboard.scores import Scores, scored, weighted_tau
+from jaxsim.studies.leaderboard.standings import Claim, Overall, Row, Standings, claims, overall, score
+from jaxsim.studies.leaderboard.tables import (
     HEADER,
     KEY,
     OVERALL_HEADER,
@@ -14,8 +16,6 @@ from jaxsim.studies.leaderboard.report import (
     table_rows,
     to_json,
 )
-from jaxsim.studies.leaderboard.scores import Scores, scored, weighted_tau
-from jaxsim.studies.leaderboard.standings import Claim, Overall, Row, Standings, claims, overall, score
 from jaxsim.studies.reproduce.predictors import METHODS, Evidence, Method
 
 __all__ = [
