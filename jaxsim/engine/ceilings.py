@@ -74,11 +74,19 @@ def noise_ceiling(
 @automatic
 def ceiling_call(measure, parts, rows) -> tuple[NoiseCeiling, jax.Array]:
     """The one device call of `noise_ceiling`: the bounds, and the undefined images of the members."""
+    members, undefined = member_ceilings(measure, parts)
+    return NoiseCeiling(*jnp.mean(members[:, rows], 1)), undefined[rows]
+
+
+def member_ceilings(measure, parts) -> tuple[jax.Array, jax.Array]:
+    """Scores `(2, U)` of the members with the best map of the others, and of all, and the members' undefined images.
+
+    Both in the order of the buckets.
+    """
     own: Any = declared(measure.compare, ComparatorCapabilities)
     read = read_maps([measure], parts, lambda _, m: (own.embed(m), (own.pooled or own.embed)(m)))
     z, pools = read.z[0]
     total, count = jnp.sum(pools, 0), pools.shape[0]
-    upper = long_dot(z, own.embed_pooled(total / count)[None])
+    upper = long_dot(z, own.embed_pooled(total / count)[None])[:, 0]
     others = lax.map(lambda pool: own.embed_pooled((total - pool) / (count - 1)), pools)
-    bounds = NoiseCeiling(jnp.mean(own.finish(jnp.sum(z * others, 1))), jnp.mean(own.finish(upper)))
-    return bounds, read.undefined[0][rows]
+    return jnp.stack([own.finish(jnp.sum(z * others, 1)), own.finish(upper)]), read.undefined[0]

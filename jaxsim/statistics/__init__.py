@@ -34,9 +34,17 @@ from jaxsim.statistics.intervals import spread as spread
 from jaxsim.statistics.intervals import student_stretch as student_stretch
 from jaxsim.statistics.intervals import subsample_error as subsample_error
 from jaxsim.statistics.intervals import subsample_errors as subsample_errors
+from jaxsim.statistics.mean_scores import MeanDraws as MeanDraws
+from jaxsim.statistics.mean_scores import MeanTests as MeanTests
+from jaxsim.statistics.mean_scores import bootstrap_tests as bootstrap_tests
+from jaxsim.statistics.mean_scores import mean_draws as mean_draws
+from jaxsim.statistics.mean_scores import mean_interval as mean_interval
+from jaxsim.statistics.mean_scores import rank_tests as rank_tests
+from jaxsim.statistics.mean_scores import student_tests as student_tests
 from jaxsim.statistics.members import NoiseCeiling as NoiseCeiling
 from jaxsim.statistics.members import TwoFactor as TwoFactor
 from jaxsim.statistics.members import corrected_variance as corrected_variance
+from jaxsim.statistics.members import member_ceilings as member_ceilings
 from jaxsim.statistics.members import noise_ceiling_from_scores as noise_ceiling_from_scores
 from jaxsim.statistics.members import two_factor as two_factor
 from jaxsim.statistics.rotations import rotation_tests as rotation_tests
