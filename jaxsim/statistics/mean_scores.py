@@ -196,7 +196,7 @@ def student_tests(draws: MeanDraws, *, two_sided: bool = True, key: jax.Array | 
     error, estimate = draws.error(), draws.estimate
     t = _ratio(estimate, error)
     degrees = draws.degrees
-    both = betainc(degrees / 2, 0.5, degrees / (degrees + t * t))
+    both = student_p(t, degrees)
     p = both if two_sided else jnp.where(t > 0, both / 2, 1 - both / 2)
     v = draws.widest
     spread = jnp.std(v, axis=0, ddof=1)
@@ -204,6 +204,17 @@ def student_tests(draws: MeanDraws, *, two_sided: bool = True, key: jax.Array | 
     chi = 2 * jax.random.gamma(checks.as_key(key), degrees / 2, (len(v), 1), v.dtype)
     _, _, adjusted = max_t(t, stars * jnp.sqrt(degrees / chi))
     return MeanTests(t, p, jnp.maximum(adjusted, p))
+
+
+def student_p(t: ArrayLike, degrees: float) -> jax.Array:
+    """Two-sided p-value of Student's t.
+
+    Example:
+        >>> round(float(student_p(jax.numpy.array(3.1824), 3)), 4)
+        0.05
+    """
+    t = checks.floating(t, "t")
+    return betainc(degrees / 2, 0.5, degrees / (degrees + t * t))
 
 
 def bootstrap_tests(draws: MeanDraws, *, two_sided: bool = True) -> MeanTests:
