@@ -180,10 +180,10 @@ def _maps(given: Any, ids: Any, what: str, measure: Any = None) -> Networks:
     if isinstance(given, Maps | Networks):
         return inputs.square_maps(given, ids)
     if not isinstance(given, Mapping):
-        if measure is None or getattr(given, "ndim", 3) < 3 or _is_map(given):
+        if measure is None or getattr(given, "ndim", 3) < 3 or holds_maps(given):
             return inputs.square_maps(given, ids)
         given = {f"network_{k}": x for k, x in enumerate(given)}
-    features = {str(name): x for name, x in given.items() if not _is_map(x)}
+    features = {str(name): x for name, x in given.items() if not holds_maps(x)}
     if not features:
         return inputs.square_maps(given, ids)
     name, first = next(iter(features.items()))
@@ -197,7 +197,7 @@ def _maps(given: Any, ids: Any, what: str, measure: Any = None) -> Networks:
     return inputs.square_maps({n: found.get(str(n), x) for n, x in given.items()}, ids)
 
 
-def _is_map(x: Any) -> bool:
+def holds_maps(x: Any) -> bool:
     """Whether an array has the shape of a map `(n, n)`, of its condensed row, or of a stack of maps."""
     shape = np.shape(x)
     if len(shape) == 3:

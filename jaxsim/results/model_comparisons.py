@@ -135,8 +135,9 @@ class ModelComparison(Saved):
         ]
         note = f"noise ceiling: {', '.join(ends)}; {100 * self.level:g} % intervals, test {self.test}"
         note += f", {self.degrees} degrees of freedom" * (self.test == "t")
+        note = "; ".join([note, *self.provenance.notes])
         note += f"; ... {len(rows)} models in all" * (len(rows) > len(shown))
-        return tables.Table(self.title, ["", *header[1:]], shown, "; ".join([note, *self.provenance.notes]), self.flags)
+        return tables.Table(self.title, ["", *header[1:]], shown, note, self.flags)
 
     def rows(self) -> tuple[list[str], list[list[Any]]]:
         """Header and rows of the table of models, best first."""
