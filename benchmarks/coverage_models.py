@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.coverage_studies import Study
 from jaxsim import statistics
 from jaxsim.engine.padding import both_buckets
-from jaxsim.inference.program import scores_call
+from jaxsim.inference.program import ceiling_shift, scores_call
 from jaxsim.inputs import square_maps
 from jaxsim.measures import PARTS, of_maps
 from jaxsim.resampling.verbs import source_of
@@ -47,12 +47,12 @@ def world(rng: np.random.Generator, images: int, subjects: int) -> tuple[np.ndar
 
 
 def scores(comparator: str, images: int, subjects: int, seed: int, resampled: bool):
-    """Scores `(S + 2, U)` of a data set, and over resampled images or None."""
+    """Scores `(S + 2, U)` of a data set, over resampled images or None, and ceilings without each subject."""
     models, brains = world(np.random.default_rng([images, subjects, seed]), images, subjects)
     measure, scheme = of_maps(PARTS["compare"][comparator]), Bootstrap()
     source = source_of(scheme.plan(images, 3, RESAMPLES), jax.random.key(seed)) if resampled else None
     x, y = (square_maps({f"{k}": m for k, m in enumerate(maps)}) for maps in (models, brains))
-    return scores_call(measure, *both_buckets(x, y, [measure]), scheme.draw, source, 32)[:2]
+    return scores_call(measure, *both_buckets(x, y, [measure]), scheme.draw, source, 32)[:3]
 
 
 @functools.cache
@@ -66,10 +66,12 @@ def truth(comparator: str, images: int, subjects: int) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnames=("images",))
-def tests(values, scores, truth, key, images):
+def tests(values, scores, without, truth, key, images):
     """Whether truths are missed and true hypotheses rejected, by procedure, but for ranks."""
-    draws = statistics.mean_draws(values, scores, images_count=images, key=key)
     count = ALIKE + 1
+    shift = ceiling_shift(scores[count:], without)
+    values, scores = values.at[:, count:].add(shift), scores.at[count:].add(shift)
+    draws = statistics.mean_draws(values, scores, images_count=images, key=key)
     models, (i, j) = draws.rows(np.arange(ALIKE)), np.triu_indices(ALIKE, 1)
     apart = draws.rows(i, j)
     zero, first, ceilings = draws.rows([ALIKE]), draws.rows([0]), draws.rows([count, count + 1])
@@ -78,15 +80,17 @@ def tests(values, scores, truth, key, images):
     ends = statistics.mean_interval(ceilings)
     missed = (ends[0] > truth[count:]) | (ends[1] < truth[count:])
     shifted = (below.estimate - truth[0] + truth[count]) / below.error()
-    student, boot = statistics.student_tests(apart, key=key), statistics.bootstrap_tests(apart)
-    normal = jnp.abs(first.estimate - truth[0]) / first.error() > 1.96
+    student, boot = statistics.student_tests(apart), statistics.bootstrap_tests(apart)
+    off = jnp.abs(first.estimate - truth[0]) / first.error()
+    fewest = min(images, scores.shape[1]) - 1
     return {
         "interval of a model misses": (low[0] > truth[0]) | (high[0] < truth[0]),
-        "the same with 1.96 for Student's t": normal[0],
+        "the same with 1.96 for Student's t": (off > 1.96)[0],
+        "the same with subjects less one degrees of freedom": (student_p(off, fewest) <= LEVEL)[0],
         "interval of the lower ceiling misses": missed[0],
         "interval of the upper ceiling misses": missed[1],
-        "against zero, t": statistics.student_tests(zero, two_sided=False, key=key).p[0] <= LEVEL,
-        "against the lower ceiling, t": (student_p(shifted, draws.degrees) <= LEVEL)[0],
+        "against zero, t": statistics.student_tests(zero, two_sided=False).p[0] <= LEVEL,
+        "against the lower ceiling, t": (student_p(shifted, below.degrees) <= LEVEL)[0],
         "one pair, t": student.p[0] <= LEVEL,
         "one pair, bootstrap": boot.p[0] <= LEVEL,
         "any of ten pairs, t unadjusted": (student.p <= LEVEL).any(),
@@ -99,8 +103,8 @@ def batch(comparator: str, images: int, subjects: int, done: int) -> dict[str, n
     """Outcomes of `BATCH` data sets."""
     known, outcomes = truth(comparator, images, subjects), []
     for seed in range(done, done + BATCH):
-        full, values = scores(comparator, images, subjects, seed, True)
-        found = dict(tests(values, full, known, jax.random.key(10**6 + seed), images))
+        full, values, without = scores(comparator, images, subjects, seed, True)
+        found = dict(tests(values, full, without, known, jax.random.key(10**6 + seed), images))
         draws = statistics.MeanDraws(full[:ALIKE], None, full.mean(1)[None, :ALIKE], None, images)
         ranks = statistics.rank_tests(draws.rows(*np.triu_indices(ALIKE, 1)))
         found["one pair, ranks"] = ranks.p[0] <= LEVEL

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import squareform
 from scipy.stats import pearsonr, rankdata, spearmanr, ttest_1samp, ttest_rel, wilcoxon
+from scipy.stats import t as student_t
 
 import jaxsim as js
 from jaxsim import statistics
@@ -116,13 +117,12 @@ def test_ranks_under_counts_equal_those_of_the_expanded_list():
 
 def test_over_subjects_is_the_t_test():
     found = compared(over="subjects")
-    s, c = np.asarray(found.scores, float), np.asarray(found.ceiling_scores, float)
+    s = np.asarray(found.scores, float)
     np.testing.assert_allclose(found.p_zero, ttest_1samp(s, 0, axis=1, alternative="greater").pvalue, rtol=1e-4)
-    np.testing.assert_allclose(found.p_ceiling, ttest_rel(s, c[:1].repeat(MODELS, 0), axis=1).pvalue, rtol=2e-3)
     np.testing.assert_allclose(found.p_pair[0, 1], ttest_rel(s[0], s[1]).pvalue, rtol=1e-3)
     ends = ttest_1samp(s, 0, axis=1).confidence_interval(0.95)
     np.testing.assert_allclose([found.low, found.high], [ends.low, ends.high], atol=2e-6)
-    assert found.degrees == SUBJECTS - 1
+    np.testing.assert_array_equal(found.degrees, SUBJECTS - 1)
 
 
 def test_errors_over_both_are_those_of_two_factor():
@@ -141,10 +141,47 @@ def test_errors_over_both_are_those_of_two_factor():
     assert found.difference_error[0, 1] < np.sqrt(u * v * pair) * 1.0001
 
 
+@pytest.mark.parametrize("name", ["rho-a", "pearson"])
+def test_the_ceiling_varies_as_the_jackknife_over_subjects_says(name):
+    models, subjects = rdms()
+    found = js.compare_models(named(models, "m"), named(subjects, "s"), name, over="subjects", n_resamples=200)
+    s = np.array([score(name, models[0], one) for one in subjects])
+    without = np.array([loop(name, models[:0], np.delete(subjects, u, 0)).mean(1) for u in range(SUBJECTS)])
+    values = (1 - SUBJECTS) * (without - without.mean(0))
+    lower, upper = np.std(values, 0, ddof=1) / np.sqrt(SUBJECTS)
+    quantile = student_t.isf(0.025, SUBJECTS - 1)
+    for k, error in enumerate((lower, upper)):
+        np.testing.assert_allclose(found.ceiling_high[k] - found.ceiling[k], quantile * error, rtol=2e-3)
+    apart = s - s.mean() - values[:, 0]
+    t = (s.mean() - float(found.ceiling[0])) / (np.std(apart, ddof=1) / np.sqrt(SUBJECTS))
+    np.testing.assert_allclose(found.p_ceiling[0], 2 * student_t.sf(abs(t), SUBJECTS - 1), rtol=5e-3)
+
+
+def test_degrees_of_freedom_follow_the_share_of_subjects():
+    rng = np.random.default_rng(0)
+    shared, own = rng.normal(size=(2, 400, 3, 6)).astype(np.float32)
+    for values, scores, expected in (
+        (0.01 * own, own[0], 5),  # subjects alone
+        (np.repeat(shared[..., :1], 6, 2), np.zeros((3, 6), np.float32), 20),  # images alone
+    ):
+        draws = statistics.mean_draws(scores + values, scores, images_count=50)
+        np.testing.assert_allclose(draws.degrees, expected, rtol=0.1)
+    found = compared(over="both")
+    assert (np.asarray(found.degrees) >= SUBJECTS - 1).all()
+    assert (np.asarray(found.degrees) <= N - 1).all()
+
+
+@pytest.mark.parametrize("degrees", [2.0, 3.7, 19.0, 100.0])
+def test_quantiles_and_p_values_of_student(degrees):
+    found = statistics.student_quantile(jnp.array(degrees), 0.9)
+    np.testing.assert_allclose(found, student_t.isf(0.05, degrees), rtol=2e-5)
+    np.testing.assert_allclose(statistics.student_p(jnp.array(2.5), degrees), 2 * student_t.sf(2.5, degrees), rtol=1e-4)
+
+
 def test_over_images_keeps_subjects():
     found = compared(over="images")
     np.testing.assert_allclose(found.error, np.std(found.draws, 0, ddof=1) * np.sqrt(N / (N - 1)), rtol=1e-4)
-    assert found.degrees == N - 1
+    np.testing.assert_array_equal(found.degrees, N - 1)
 
 
 def test_rank_test_is_wilcoxon_over_subjects():
@@ -170,18 +207,17 @@ def test_adjusted_p_values_are_of_the_largest_t():
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(30, 5)).astype(np.float32)
     tests = statistics.student_tests(
-        statistics.mean_draws(None, rows, images_count=50, over="subjects", n_resamples=4000), key=3
+        statistics.mean_draws(None, rows, images_count=50, over="subjects", n_resamples=4000)
     )
     p, adjusted = np.asarray(tests.p, float), np.asarray(tests.adjusted, float)
     assert (adjusted >= p).all()
     assert (np.diff(adjusted[np.argsort(p)]) >= -1e-6).all()
     lone = statistics.student_tests(
-        statistics.mean_draws(None, rows[:1], images_count=50, over="subjects", n_resamples=4000), key=3
+        statistics.mean_draws(None, rows[:1], images_count=50, over="subjects", n_resamples=4000)
     )
     assert abs(float(lone.adjusted[0]) - p[0]) < 0.05  # nothing to adjust for
     alike = statistics.student_tests(
-        statistics.mean_draws(None, np.repeat(rows[:1], 9, 0), images_count=50, over="subjects", n_resamples=4000),
-        key=3,
+        statistics.mean_draws(None, np.repeat(rows[:1], 9, 0), images_count=50, over="subjects", n_resamples=4000)
     )
     np.testing.assert_allclose(
         alike.adjusted, np.full(9, lone.adjusted[0]), atol=1e-6

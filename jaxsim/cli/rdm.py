@@ -10,7 +10,7 @@ Errors, intervals and p values (--over) are for
   subjects  new subjects, these very images
 
 Tests (--test)
-  t          Student's t with as many degrees of freedom as subjects (or images, if fewer) less one; the default
+  t          Student's t, by subjects less one to four times as many degrees of freedom; the default
   bootstrap  shares of the resamples; finds less
   rank       Wilcoxon's signed ranks over subjects; images fixed, takes six subjects to find anything
 

@@ -33,18 +33,20 @@ def scores_call(measure, x, y, rows, columns, draw, source, at_once):
         at_once: resamples that are held together.
 
     Returns:
-        Scores `(S + 2, U)` of the models and of the lower and the upper ceiling, the same over resampled images
-        `(B, S + 2, U)` or None, and the undefined images of models and of subjects.
+        Scores `(S + 2, U)` of the models and of the lower and the upper ceiling; the same over resampled images
+        `(B, S + 2, U)` or None; the ceilings `(2, U, U)` without each subject, see `member_ceilings`; and the undefined
+        images of models and of subjects.
     """
     ready = prepare([measure], x, y, rows, columns, None, prepared)
     models, subjects = ready.x[0], ready.y[0]  # type: ignore[index]
     if len(columns) > 1:
-        ceilings = member_ceilings(measure, y)[0][:, columns]
+        ceilings, without = member_ceilings(measure, y, columns)
     else:
         ceilings = jnp.full((2, 1), jnp.nan, ready.estimate[0].dtype)
+        without = jnp.zeros((2, 1, 1), ceilings.dtype)
     scores = jnp.concatenate([ready.estimate[0], ceilings])
     if source is None:
-        return scores, None, ready.bad_x[0], ready.bad_y[0]
+        return scores, None, without, ready.bad_x[0], ready.bad_y[0]
     weights = drawn(draw, source).astype(scores.dtype)
 
     def some(w):
@@ -55,7 +57,8 @@ def scores_call(measure, x, y, rows, columns, draw, source, at_once):
     short = -len(weights) % at_once
     blocks = jnp.pad(weights, ((0, short), (0, 0)), mode="edge").reshape(-1, at_once, weights.shape[1])
     values = lax.map(some, blocks)
-    return scores, values.reshape(-1, *values.shape[2:])[: len(weights)], ready.bad_x[0], ready.bad_y[0]
+    values = values.reshape(-1, *values.shape[2:])[: len(weights)]
+    return scores, values, without, ready.bad_x[0], ready.bad_y[0]
 
 
 def _ceilings(measure, subjects, w):
@@ -67,11 +70,14 @@ def _ceilings(measure, subjects, w):
 
 
 @functools.partial(jax.jit, static_argnames=("images_count", "over", "test", "n_resamples", "level", "squared"))
-def inference_call(values, scores, key, *, images_count, over, test, n_resamples, level, squared):
+def inference_call(values, scores, without, key, *, images_count, over, test, n_resamples, level, squared):
     """Arrays of a `ModelComparison` from what `scores_call` returns; p-values are NaN for the test "rank"."""
     if squared:
-        scores, values = scores**2, None if values is None else values**2
+        scores, without, values = scores**2, without**2, None if values is None else values**2
     count = scores.shape[0] - 2
+    plain, shift = scores, ceiling_shift(scores[count:], without)
+    scores = scores.at[count:].add(shift)
+    values = None if values is None else values.at[:, count:].add(shift)
     draws = statistics.mean_draws(
         values,
         scores,
@@ -81,11 +87,10 @@ def inference_call(values, scores, key, *, images_count, over, test, n_resamples
         n_resamples=n_resamples,
     )
     models, bounds, below, apart = _families(draws, count)
-    chances = jax.random.fold_in(key, n_resamples + 1)
 
     def tested(rows, two_sided=True):
         if test == "t":
-            return statistics.student_tests(rows, two_sided=two_sided, key=chances)
+            return statistics.student_tests(rows, two_sided=two_sided)
         if test == "bootstrap":
             return statistics.bootstrap_tests(rows, two_sided=two_sided)
         nothing = jnp.full(rows.estimate.shape, jnp.nan, scores.dtype)
@@ -102,6 +107,7 @@ def inference_call(values, scores, key, *, images_count, over, test, n_resamples
         "high": high,
         "p_zero": jnp.full_like(zero, jnp.nan) if squared else zero,
         "p_ceiling": tested(below).p,
+        "degrees": models.degrees,
         "scores": models.scores,
         "difference": pairs_in_matrix(apart.estimate, count, -1, 0.0),
         "difference_error": pairs_in_matrix(apart.error(), count),
@@ -110,10 +116,24 @@ def inference_call(values, scores, key, *, images_count, over, test, n_resamples
         "ceiling": bounds.estimate,
         "ceiling_low": ends[0],
         "ceiling_high": ends[1],
-        "ceiling_scores": bounds.scores,
+        "ceiling_scores": plain[count:],
         "draws": models.widest,
         "ceiling_draws": bounds.widest,
     }
+
+
+def ceiling_shift(ceilings: jax.Array, without: jax.Array) -> jax.Array:
+    """What makes the ceilings `(2, U)` of subjects vary as the ceiling does over subjects, `(2, U)`, zero in the mean.
+
+    A subject acts on the ceiling by its own score and by its share in the maps of the others. The jackknife's values,
+    from the ceilings `without` each subject, hold both; scores alone hold the first. Zero for fewer than three.
+    """
+    count = ceilings.shape[1]
+    if count < 3:
+        return jnp.zeros_like(ceilings)
+    left = jnp.sum(without, 2) / (count - 1)
+    acts, own = (v - jnp.mean(v, 1, keepdims=True) for v in ((1 - count) * left, ceilings))
+    return acts - own
 
 
 def rank_p_values(arrays: dict[str, Any], images_count: int, squared: bool) -> dict[str, jax.Array]:

@@ -21,7 +21,7 @@ from jaxsim.resampling.verbs import key_text, source_of, weightings_at_once
 from jaxsim.results import FewResamples, Maps, ModelComparison, Provenance
 from jaxsim.results.model_comparisons import SQUARED, TESTS
 from jaxsim.statistics.checks import as_key, probability
-from jaxsim.statistics.mean_scores import OVER, degrees_of
+from jaxsim.statistics.mean_scores import OVER
 
 SubjectOf = Mapping[str, Any] | Sequence[Any] | Callable[[str], Any] | None
 FEWEST_RESAMPLES = 100
@@ -49,9 +49,9 @@ def compare_models(
     """Mean scores of models with the maps (RDMs) of subjects: errors, tests, and the noise ceiling beside them.
 
     A model's score is its mean over subjects. Images and subjects are bootstrapped together, with the corrected
-    variance of Schuett et al. 2023 (eLife 12:e82566): errors are about new images and new subjects. A test has as many
-    degrees of freedom as there are subjects (or images, if those are fewer) less one. Differences of models, and of
-    models and the lower noise ceiling, are paired in images and subjects.
+    variance of Schuett et al. 2023 (eLife 12:e82566): errors are about new images and new subjects. Student's t has at
+    least as many degrees of freedom as there are subjects less one, see `statistics.MeanDraws.degrees`. Differences of
+    models, and of models and the lower noise ceiling, are paired in images and subjects.
 
     Args:
         models: maps as for `js.compare_maps`; `Maps`; RDMs of rsatoolbox; or, with `measure`, features `(n, ..., c)`
@@ -111,13 +111,14 @@ def compare_models(
     source = None if over == "subjects" else source_of(plan, random, inputs.traced(x.arrays, y.arrays))
     x, y = x.cast(comparator.freedom), y.cast(comparator.freedom)
     at_once = weightings_at_once(x, y, plan.count, memory)
-    scores, values, bad_x, bad_y = scores_call(
+    scores, values, without, bad_x, bad_y = scores_call(
         comparator, *both_buckets(x, y, [comparator]), scheme.draw, source, at_once
     )
     undefined = undefined_networks(comparator, x, y, bad_x, bad_y, scores[:-2])
     arrays = inference_call(
         values,
         scores,
+        without,
         random,
         images_count=x.images,
         over=over,
@@ -148,7 +149,6 @@ def compare_models(
         over=over,
         test=test,
         level=level,
-        degrees=degrees_of(over, len(y.names), x.images),
         squared=squared,
         undefined=tuple(undefined.items()),
         flags=flags,

@@ -30,12 +30,12 @@ WORDS = {
 def _wrong(found: "ModelComparison") -> str | None:
     if found.over not in OVER or found.test not in TESTS:
         return f"it cannot be over {found.over!r} with test {found.test!r}"
-    if found.images < 1 or not 0 < found.level < 1 or found.degrees < 1:
-        return f"it cannot have {found.images} images, level {found.level} or {found.degrees} degrees of freedom"
+    if found.images < 1 or not 0 < found.level < 1:
+        return f"it cannot have {found.images} images or level {found.level}"
     return wrong_labels(found)
 
 
-_MODELS = dict.fromkeys(("estimate", "error", "low", "high", "p_zero", "p_ceiling"), ("names",))
+_MODELS = dict.fromkeys(("estimate", "error", "low", "high", "p_zero", "p_ceiling", "degrees"), ("names",))
 _PAIRS = dict.fromkeys(("difference", "difference_error", "p_pair", "p_adjusted"), ("names", "names"))
 _CEILINGS = dict.fromkeys(("ceiling", "ceiling_low", "ceiling_high"), (2,))
 _REST = {
@@ -57,6 +57,7 @@ class ModelComparison(Saved):
         high: `(S,)` upper end.
         p_zero: `(S,)` one-sided p-value of a mean above zero; NaN for squared scores.
         p_ceiling: `(S,)` two-sided p-value of a difference from the lower noise ceiling.
+        degrees: `(S,)` degrees of freedom of `error`, see `statistics.MeanDraws.degrees`.
         difference: `(S, S)` row less column.
         difference_error: `(S, S)` standard errors of the differences, paired in subjects and images.
         p_pair: `(S, S)` two-sided p-values of the differences, each alone.
@@ -76,7 +77,6 @@ class ModelComparison(Saved):
         over: what is drawn from a population, "both", "images" or "subjects".
         test: "t", "bootstrap" or "rank".
         level: of the intervals.
-        degrees: degrees of freedom of Student's t.
         squared: whether every subject's score is squared.
         undefined: pairs of model or subject and the number of its images whose map has no value.
         flags: assumptions that these images or subjects break, a sentence each.
@@ -88,6 +88,7 @@ class ModelComparison(Saved):
     high: Any
     p_zero: Any
     p_ceiling: Any
+    degrees: Any
     difference: Any
     difference_error: Any
     p_pair: Any
@@ -106,7 +107,6 @@ class ModelComparison(Saved):
     over: str
     test: str
     level: float
-    degrees: int
     squared: bool = False
     undefined: tuple[tuple[str, int], ...] = ()
     flags: tuple[str, ...] = ()
@@ -134,7 +134,11 @@ class ModelComparison(Saved):
             )
         ]
         note = f"noise ceiling: {', '.join(ends)}; {100 * self.level:g} % intervals, test {self.test}"
-        note += f", {self.degrees} degrees of freedom" * (self.test == "t")
+        known = on_host(self.degrees)[~np.isnan(on_host(self.degrees))]
+        some = (
+            sorted({f"{k:.1f}".removesuffix(".0") for k in (known.min(), known.max())}, key=float) if known.size else []
+        )
+        note += f" with {' to '.join(some)} degrees of freedom" * (self.test == "t" and bool(some))
         note = "; ".join([note, *self.provenance.notes])
         note += f"; ... {len(rows)} models in all" * (len(rows) > len(shown))
         return tables.Table(self.title, ["", *header[1:]], shown, note, self.flags)

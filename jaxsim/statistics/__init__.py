@@ -40,6 +40,8 @@ from jaxsim.statistics.mean_scores import bootstrap_tests as bootstrap_tests
 from jaxsim.statistics.mean_scores import mean_draws as mean_draws
 from jaxsim.statistics.mean_scores import mean_interval as mean_interval
 from jaxsim.statistics.mean_scores import rank_tests as rank_tests
+from jaxsim.statistics.mean_scores import student_p as student_p
+from jaxsim.statistics.mean_scores import student_quantile as student_quantile
 from jaxsim.statistics.mean_scores import student_tests as student_tests
 from jaxsim.statistics.members import NoiseCeiling as NoiseCeiling
 from jaxsim.statistics.members import TwoFactor as TwoFactor

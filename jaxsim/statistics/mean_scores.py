@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import betainc
+from jax.scipy.special import betainc, ndtri
 from jax.typing import ArrayLike
 
 from jaxsim.statistics import checks
@@ -20,6 +20,8 @@ from jaxsim.statistics.members import corrected_variance, replacement_weights
 
 OVER = ("both", "images", "subjects")
 """What is drawn from a population: subjects and images, or one of them with the other fixed."""
+LEAST_P = 1e-30
+"""P-values below it have the normal deviate of this one."""
 
 
 class MeanDraws(NamedTuple):
@@ -57,9 +59,23 @@ class MeanDraws(NamedTuple):
         return jnp.mean(self.scores, 1)
 
     @property
-    def degrees(self) -> int:
-        """Degrees of freedom of the errors, see `degrees_of`."""
-        return degrees_of(self.over, self.scores.shape[1], self.images_count)
+    def degrees(self) -> jax.Array:
+        """`(K,)` degrees of freedom of the errors.
+
+        Subjects less one, or images less one where subjects are fixed. Over both, `(U - 1) / r^2` but no more than
+        n - 1, where r lies halfway between 1 and the share of the variance that is due to subjects: U - 1 where that is
+        all, and 4 (U - 1) where it is none. Satterthwaite's formula, r the share itself, takes a share for known that
+        few subjects tell badly, and rejects too often.
+        """
+        count, images = self.scores.shape[1], self.images_count
+        fixed = {"images": images - 1, "subjects": count - 1}.get(self.over)
+        if fixed is not None:
+            return jnp.full(self.scores.shape[0], fixed, self.scores.dtype)
+        assert self.subjects is not None
+        by_subjects = jnp.var(self.subjects, axis=0, ddof=1) * (count / (count - 1))
+        variance = self.error() ** 2
+        share = jnp.clip(by_subjects / jnp.where(variance > 0, variance, jnp.inf), 0, 1)
+        return jnp.minimum((count - 1) / ((1 + share) / 2) ** 2, images - 1)
 
     def rows(self, first: ArrayLike, second: ArrayLike | None = None) -> "MeanDraws":
         """The rows `first`, or those less the rows `second`: exactly zero where the two are equal up to rounding."""
@@ -105,16 +121,6 @@ class MeanTests(NamedTuple):
     adjusted: jax.Array
 
 
-def degrees_of(over: str, subjects: int, images: int) -> int:
-    """Degrees of freedom of an error over `subjects`, `images` or both: their number, or the fewer, less one.
-
-    Example:
-        >>> degrees_of("both", 4, 92)
-        3
-    """
-    return {"both": min(subjects, images), "subjects": subjects, "images": images}[over] - 1
-
-
 def mean_draws(
     values: ArrayLike | None,
     scores: ArrayLike,
@@ -143,8 +149,8 @@ def mean_draws(
         >>> import jax
         >>> values = jax.random.normal(jax.random.key(0), (500, 2, 8))
         >>> draws = mean_draws(values, values[0], images_count=40)
-        >>> draws.both.shape, draws.degrees
-        ((500, 2), 7)
+        >>> draws.both.shape, draws.estimate.shape
+        ((500, 2), (2,))
     """
     if over not in OVER:
         raise ValueError(f"over must be one of {', '.join(OVER)}, not {over!r}.")
@@ -168,23 +174,41 @@ def mean_draws(
 
 def mean_interval(draws: MeanDraws, level: float = 0.95) -> jax.Array:
     """Student's interval of the means, `(2, K)`."""
-    from scipy.special import stdtrit
-
-    step = draws.error() * float(stdtrit(draws.degrees, (1 + checks.probability(level)) / 2))
+    step = draws.error() * student_quantile(draws.degrees, level)
     return jnp.stack([draws.estimate - step, draws.estimate + step])
 
 
-def student_tests(draws: MeanDraws, *, two_sided: bool = True, key: jax.Array | int = 0) -> MeanTests:
+def student_quantile(degrees: ArrayLike, level: float = 0.95) -> jax.Array:
+    """Quantile of Student's t that a two-sided interval of that level takes, for degrees of freedom from 1 on.
+
+    Read from a table by 1 / degrees, within 1e-5 of its value from 2 degrees on.
+
+    Raises:
+        ValueError: level is not strictly between 0 and 1.
+
+    Example:
+        >>> round(float(student_quantile(jax.numpy.array(3.0))), 4)
+        3.1824
+    """
+    from scipy.special import ndtri as normal
+    from scipy.special import stdtrit
+
+    degrees, tail = checks.floating(degrees, "degrees"), (1 + checks.probability(level)) / 2
+    inverse = np.linspace(0, 1, 2001)
+    quantiles = np.concatenate([[normal(tail)], stdtrit(1 / inverse[1:], tail)])
+    return jnp.interp(1 / degrees, jnp.asarray(inverse, degrees.dtype), jnp.asarray(quantiles, degrees.dtype))
+
+
+def student_tests(draws: MeanDraws, *, two_sided: bool = True) -> MeanTests:
     """Student's t of every mean, and p-values adjusted by the largest |t| of all.
 
-    The error is that of `MeanDraws.error`. Adjusted p-values step down through the family as `family_wise` does. The
-    largest |t| without any effect is drawn: the bootstrap's deviations keep the dependence of the rows, and each draw
-    is divided by the root of a chi-square over its degrees of freedom, which gives Student's tails.
+    The error is that of `MeanDraws.error`. For adjustment, every |t| becomes the normal deviate of the same p-value,
+    and the deviations of the bootstrap in units of their spread are draws of it without any effect, which keep the
+    dependence of the rows. P-values step down through the family as `family_wise` does, and are never below `p`.
 
     Args:
         draws: means, or differences of them.
         two_sided: False tests for means above zero, and has adjusted p-values of the two-sided family.
-        key: typed random key, or a seed, for the chi-squares.
 
     Example:
         >>> import jax
@@ -193,20 +217,18 @@ def student_tests(draws: MeanDraws, *, two_sided: bool = True, key: jax.Array | 
         >>> [bool(p < 0.05) for p in tests.adjusted]
         [False, False, True]
     """
-    error, estimate = draws.error(), draws.estimate
-    t = _ratio(estimate, error)
-    degrees = draws.degrees
-    both = student_p(t, degrees)
+    t = _ratio(draws.estimate, draws.error())
+    both = student_p(t, draws.degrees)
     p = both if two_sided else jnp.where(t > 0, both / 2, 1 - both / 2)
     v = draws.widest
     spread = jnp.std(v, axis=0, ddof=1)
     stars = (v - jnp.mean(v, 0)) / jnp.where(spread > 0, spread, 1)
-    chi = 2 * jax.random.gamma(checks.as_key(key), degrees / 2, (len(v), 1), v.dtype)
-    _, _, adjusted = max_t(t, stars * jnp.sqrt(degrees / chi))
+    deviate = -ndtri(jnp.maximum(both, LEAST_P) / 2)
+    _, _, adjusted = max_t(deviate, stars)
     return MeanTests(t, p, jnp.maximum(adjusted, p))
 
 
-def student_p(t: ArrayLike, degrees: float) -> jax.Array:
+def student_p(t: ArrayLike, degrees: ArrayLike) -> jax.Array:
     """Two-sided p-value of Student's t.
 
     Example:
@@ -214,6 +236,7 @@ def student_p(t: ArrayLike, degrees: float) -> jax.Array:
         0.05
     """
     t = checks.floating(t, "t")
+    degrees = jnp.asarray(degrees, t.dtype)
     return betainc(degrees / 2, 0.5, degrees / (degrees + t * t))
 
 
