@@ -26,6 +26,7 @@ MODULES = (
     "coverage_calibration",
     "coverage_tests",
     "coverage_power",
+    "coverage_models",
 )
 """Modules of this package with a `STUDY`; `coverage_groups` holds the study `groups`."""
 

@@ -9,6 +9,7 @@ Verbs:
     sweep, sweep_status: affinity of hundreds of networks, by many processes and machines; how far one is.
     maps, compare_maps: pairwise maps of networks; similarity of ready-made maps.
     noise_ceiling: how well the best possible network could agree with a group.
+    compare_models: models against the maps of several subjects, with tests and the noise ceiling.
     evaluate, compare_agreements, agreement_intervals: agreement of affinities with measured transfer.
     read_features, load, load_truth: features, saved results and measured transfer from files.
     report: one HTML file of results, with a methods paragraph.
@@ -18,8 +19,8 @@ Values:
     `compare`. HalfSamples, Bootstrap and other resampling schemes.
 
 Results:
-    Affinity, Calibration, ImageScores, Maps, Resamples and VarianceStudy are labeled records: print, save, or turn them
-    into xarray; scores plot and become pandas tables too.
+    Affinity, Calibration, ImageScores, Maps, ModelComparison, Resamples and VarianceStudy are labeled records: print,
+    save, or turn them into xarray; scores plot and become pandas tables too.
 
 >>> import jax, jaxsim as js
 >>> features = jax.random.normal(jax.random.key(0), (3, 40, 8))
@@ -38,6 +39,7 @@ from jaxsim.advice import recommend_scheme
 from jaxsim.calibration import calibrate
 from jaxsim.engine import affinity, compare_maps, maps, noise_ceiling
 from jaxsim.evaluation import agreement_intervals, compare_agreements, evaluate, load_truth
+from jaxsim.inference import compare_models
 from jaxsim.io import read_features
 from jaxsim.measures import (
     CCA,
@@ -66,6 +68,7 @@ from jaxsim.results import (
     FewResamples,
     ImageScores,
     Maps,
+    ModelComparison,
     Resamples,
     UndefinedScores,
     VarianceStudy,
@@ -106,6 +109,7 @@ __all__ = [
     "Jackknife",
     "Maps",
     "Measure",
+    "ModelComparison",
     "Permutation",
     "Resamples",
     "Subsample",
@@ -119,6 +123,7 @@ __all__ = [
     "compare",
     "compare_agreements",
     "compare_maps",
+    "compare_models",
     "dds",
     "demo",
     "evaluate",

@@ -331,6 +331,31 @@ class Spearman:
 
         return lax.map(lane, jnp.arange(w.shape[1]))
 
+    def weighted_ceiling(self, x, w):
+        """`(b, 2, U)`: every map with the mean ranks of the others, and of all, ranked again under every weighting."""
+        pairs = pair_weights(w)
+        count = x.undefined.shape[0]
+
+        def one(order):
+            return jnp.where(order.undefined, jnp.nan, ranks.weighted(order, w, pairs)).T
+
+        every = lax.map(one, x)
+
+        def lane(b):
+            own, weights = lax.dynamic_index_in_dim(every, b, 1, keepdims=False), pairs[:, b]
+            total, pooled = jnp.sum(weights), jnp.sum(own, 0)
+            means = jnp.concatenate([(pooled - own) / (count - 1), pooled[None] / count])
+            again = lax.map(lambda mean: ranks.counted(mean, weights), means)
+            z, best = ((r - (total + 1) / 2) / total * jnp.sqrt(weights) for r in (own, again))
+            products = jnp.stack([jnp.sum(z * best[:-1], 1), long_dot(z, best[-1:])[:, 0]])
+            if not self.correct_ties:
+                return products * 12 / (total - 1 / total)
+            sizes = [jnp.sum(v * v, 1) for v in (z, best)]
+            size = sizes[0] * jnp.stack([sizes[1][:-1], jnp.broadcast_to(sizes[1][-1], (count,))])
+            return products / jnp.sqrt(jnp.where(size > 0, size, jnp.nan))
+
+        return lax.map(lane, jnp.arange(w.shape[1]))
+
 
 @register_static
 @dataclasses.dataclass(frozen=True)

@@ -170,6 +170,8 @@ class ComparatorCapabilities(NamedTuple):
         prepare: what `weighted` takes of a map; the embedding by default, or the map where there is none.
         weighted: `(x, y, w) -> (b, S, T)`, scores of prepared maps under b weightings of the images `w (n, b)`, `y`
             None for those of `x`; for bootstraps and the jackknife.
+        weighted_ceiling: `(x, w) -> (b, 2, U)`, scores of U prepared maps with the best map of the others, and of all,
+            under b weightings; by default from their mutual scores, which is exact where maps are pooled as embedded.
         permuted: `(n,) -> (k,)`, index that turns an embedded map into that of the images in another order.
         pooled: vector of a map whose mean over a group is the group's best map, for noise ceilings; the embedding by
             default.
@@ -201,6 +203,7 @@ class ComparatorCapabilities(NamedTuple):
     invariance: int = NOTHING
     prepare: Callable | None = None
     weighted: Callable | None = None
+    weighted_ceiling: Callable | None = None
     permuted: Callable | None = None
     pooled: Callable | None = None
     embed_pooled: Callable | None = None

@@ -37,6 +37,26 @@ def average(v: Float[Array, " p"], where: Bool[Array, " p"] | None = None) -> Fl
     return jnp.where(jnp.any(jnp.isnan(v)), jnp.nan, shared.at[place].get(mode="promise_in_bounds"))
 
 
+def counted(v: Float[Array, " p"], counts: Float[Array, " p"]) -> Float[Array, " p"]:
+    """Average ranks of values when the p-th counts `counts[p]` times, as of the list in which each stands so often.
+
+    For values that are new under every weighting, such as mean ranks; of a map that stays, `weighted` takes many
+    weightings together. Ties as in `average`.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxsim import ranks
+    >>> ranks.counted(jnp.array([3.0, 1.0, 2.0]), jnp.array([1.0, 2.0, 0.0])).tolist()
+    [3.0, 1.5, 2.5]
+    """
+    keys = _as_integers(v)
+    ordered = lax.sort(keys)
+    first, _ = tie_bounds(_as_floats(ordered, v.dtype))
+    start = first.at[jnp.searchsorted(ordered, keys, method="scan")].get(mode="promise_in_bounds")
+    held = jnp.zeros_like(counts).at[start].add(counts)
+    middle = jnp.cumsum(held) - held / 2 + 0.5
+    return jnp.where(jnp.any(jnp.isnan(v)), jnp.nan, middle.at[start].get(mode="promise_in_bounds"))
+
+
 def _as_integers(v):
     """Integers in the order of the floats: a CPU sorts them some fifteen times faster."""
     integer = jnp.int32 if v.dtype.itemsize == 4 else jnp.int64

@@ -103,7 +103,7 @@ LAYERS = {
         ["plotting", "reports", "demo"],
         ["taxonomy"],
         ["evaluation"],
-        ["calibration", "sweeps", "variance"],
+        ["calibration", "inference", "sweeps", "variance"],
         ["resampling"],
         ["engine"],
         ["inputs"],
@@ -128,7 +128,17 @@ LAYERS = {
     "studies": [["leaderboard"], ["reproduce"], ["branching"], ["rooms"]],
 }
 ALGEBRA = LAYERS["core"][-1]
-PROGRAMS = {*ALGEBRA, "engine", "resampling", "calibration", "sweeps", "variance", "statistics", "measures"}
+PROGRAMS = {
+    *ALGEBRA,
+    "engine",
+    "resampling",
+    "calibration",
+    "inference",
+    "sweeps",
+    "variance",
+    "statistics",
+    "measures",
+}
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 
 

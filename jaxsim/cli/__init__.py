@@ -23,6 +23,7 @@ COMMANDS = (
     "affinity",
     "bootstrap",
     "calibrate",
+    "rdm",
     "variance",
     "sweep",
     "taxonomy",

@@ -122,10 +122,15 @@ def _read_set(
         note(arguments, f"--ids {ids} replaces the image ids of {', '.join(paths)}")
     if arguments.x64:
         features = {name: x.astype(np.float64) if _floating(x) else x for name, x in features.items()}
-    return features, own if ids is None else _ids(ids)
+    return features, own if ids is None else ids_of(ids)
 
 
-def _ids(path: str, option: str = "--ids") -> tuple[str, ...]:
+def ids_of(path: str, option: str = "--ids") -> tuple[str, ...]:
+    """Image ids, or labels of images, from a file.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{option} {path} does not exist or is not a file.")
     return read_ids(Path(path))
@@ -140,7 +145,7 @@ def read_labels(arguments: Namespace) -> dict[str, tuple[str, ...]]:
     given = {n: path for n in ("strata", "groups") if (path := getattr(arguments, n)) is not None}
     if given and arguments.align:
         raise ValueError(f"--{next(iter(given))} labels images in their order, which --align changes; use one of them.")
-    found = {name: _ids(path, f"--{name}") for name, path in given.items()}
+    found = {name: ids_of(path, f"--{name}") for name, path in given.items()}
     for name, labels in found.items():
         if Path(given[name]).suffix.lower() in (".csv", ".tsv") and any(re.search("[,;\t]", label) for label in labels):
             raise ValueError(

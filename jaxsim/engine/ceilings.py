@@ -74,11 +74,51 @@ def noise_ceiling(
 @automatic
 def ceiling_call(measure, parts, rows) -> tuple[NoiseCeiling, jax.Array]:
     """The one device call of `noise_ceiling`: the bounds, and the undefined images of the members."""
+    (z, pools), undefined = _read_members(measure, parts)
+    return NoiseCeiling(*jnp.mean(_of_members(measure, z, pools), 1)), undefined[rows]
+
+
+def member_ceilings(measure, parts, order) -> tuple[jax.Array, jax.Array]:
+    """Ceilings of every member in the callers' order, and of the group without each.
+
+    Returns:
+        Scores `(2, U)` of every member with the best map of the others, and of all; and those of member v in the group
+        without u, `(2, U, U)`, zero for v = u, or all zero for fewer than three members.
+    """
+    (z, pools), _ = _read_members(measure, parts)
+    z, pools = z[order], pools[order]
+    count = len(order)
+    if count < 3:
+        return _of_members(measure, z, pools), jnp.zeros((2, count, count), z.dtype)
+    own: Any = declared(measure.compare, ComparatorCapabilities)
+    total, numbers = jnp.sum(pools, 0), jnp.arange(count)
+
+    def without(u):
+        rest = total - pools[u]
+        upper = long_dot(z, own.embed_pooled(rest / (count - 1))[None])[:, 0]
+
+        def one(v):
+            best = own.embed_pooled((rest - pools[v]) / (count - 2))
+            return jnp.sum(z[v] * best)
+
+        # v = u would take itself off twice
+        lower = lax.map(lambda v: lax.cond(v == u, lambda: jnp.zeros((), z.dtype), lambda: one(v)), numbers)
+        return jnp.where(numbers == u, 0, own.finish(jnp.stack([lower, upper])))
+
+    return _of_members(measure, z, pools), jnp.moveaxis(lax.map(without, numbers), 0, 1)
+
+
+def _read_members(measure, parts):
+    """Embedded and pooled maps, and the members' undefined images, in the order of the buckets."""
     own: Any = declared(measure.compare, ComparatorCapabilities)
     read = read_maps([measure], parts, lambda _, m: (own.embed(m), (own.pooled or own.embed)(m)))
-    z, pools = read.z[0]
+    return read.z[0], read.undefined[0]
+
+
+def _of_members(measure, z, pools):
+    """Scores `(2, U)` of the members with the best map of the others, and of all."""
+    own: Any = declared(measure.compare, ComparatorCapabilities)
     total, count = jnp.sum(pools, 0), pools.shape[0]
-    upper = long_dot(z, own.embed_pooled(total / count)[None])
+    upper = long_dot(z, own.embed_pooled(total / count)[None])[:, 0]
     others = lax.map(lambda pool: own.embed_pooled((total - pool) / (count - 1)), pools)
-    bounds = NoiseCeiling(jnp.mean(own.finish(jnp.sum(z * others, 1))), jnp.mean(own.finish(upper)))
-    return bounds, read.undefined[0][rows]
+    return jnp.stack([own.finish(jnp.sum(z * others, 1)), own.finish(upper)])

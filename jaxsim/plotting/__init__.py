@@ -15,4 +15,5 @@ from jaxsim.plotting.dot_plots import column_correlations as column_correlations
 from jaxsim.plotting.dot_plots import ranking as ranking
 from jaxsim.plotting.matrices import affinity_heatmap as affinity_heatmap
 from jaxsim.plotting.matrices import calibration_heatmap as calibration_heatmap
+from jaxsim.plotting.model_dots import model_scores as model_scores
 from jaxsim.plotting.source_graphs import source_graph as source_graph

@@ -306,7 +306,7 @@ def key_text(key):
 def _run(measures, x, y, scheme, source, plan, progress, memory, estimate):
     count = plan.count
     _require_maps(measures, x, y, x.images if estimate else plan.size)
-    at_once = _weightings_at_once(x, y, count, memory)
+    at_once = weightings_at_once(x, y, count, memory)
     tracing = inputs.traced(x.arrays, y and y.arrays)
     networks = (*both_buckets(x, y, measures), _groups(scheme, source))
     if tracing and progress is not None:
@@ -359,7 +359,7 @@ def _require_maps(measures, x, y, images):
     require_maps(_networks(x, y), map_bytes(measures, images, size, width), images, size, width)
 
 
-def _weightings_at_once(x, y, count, memory):
+def weightings_at_once(x, y, count, memory):
     """Resamples whose weighted ranks or pair weights are held together."""
     budget = budget_of(memory)
     each = 4 * x.dtype.itemsize * (_networks(x, y) + 4) * x.images**2 / 2

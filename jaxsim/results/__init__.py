@@ -3,6 +3,7 @@
 from jaxsim.assumptions import DoubtfulInference
 from jaxsim.results.calibrations import Calibration
 from jaxsim.results.matrices import Affinity, Maps, UndefinedScores
+from jaxsim.results.model_comparisons import ModelComparison
 from jaxsim.results.per_image import ImageScores
 from jaxsim.results.resamples import FewResamples, Resamples
 from jaxsim.results.saved import Provenance, Saved, load, on_host, plots, record
@@ -16,6 +17,7 @@ __all__ = [
     "ImageScores",
     "ImagesNeeded",
     "Maps",
+    "ModelComparison",
     "Provenance",
     "Resamples",
     "Saved",

@@ -178,7 +178,16 @@ def family_wise(
     """
     values, estimate = checks.pair(values, estimate)
     statistic, stars = _studentize(values, estimate, null, error)
-    size, stars = jnp.abs(statistic).ravel(), jnp.abs(stars).reshape(values.shape[0], -1)
+    return FamilyWise(statistic, *max_t(statistic, stars))
+
+
+def max_t(statistic: jax.Array, stars: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """P-values of statistics `(...)` by the largest |t*| of draws `(B, ...)` without effects.
+
+    Returns:
+        p-values of each alone, in a single step, and step down; NaN where a statistic is.
+    """
+    size, stars = jnp.abs(statistic).ravel(), jnp.abs(stars).reshape(stars.shape[0], -1)
     valid = jnp.isfinite(size)
     size, stars = jnp.where(valid, size, -1), jnp.where(valid[None], stars, -jnp.inf)
     order = jnp.argsort(-size, stable=True)
@@ -188,9 +197,9 @@ def family_wise(
     overall = jnp.broadcast_to(jnp.max(stars, axis=1, initial=-jnp.inf)[:, None], stars.shape)
 
     def shaped(p: jax.Array) -> jax.Array:
-        return jnp.where(valid, p, jnp.nan).reshape(estimate.shape)
+        return jnp.where(valid, p, jnp.nan).reshape(statistic.shape)
 
-    return FamilyWise(statistic, *map(shaped, (_tail(stars, size), _tail(overall, size), stepped)))
+    return shaped(_tail(stars, size)), shaped(_tail(overall, size)), shaped(stepped)
 
 
 def simultaneous_interval(

@@ -164,6 +164,17 @@ def noise_ceiling_from_scores(scores: ArrayLike) -> NoiseCeiling:
         >>> round(float(low), 4), round(float(high), 4)
         (0.5, 0.866)
     """
+    return NoiseCeiling(*(jnp.mean(bound, axis=-1) for bound in member_ceilings(scores)))
+
+
+def member_ceilings(scores: ArrayLike) -> NoiseCeiling:
+    """Bounds of every member from the members' mutual scores `(..., U, U)`, each `(..., U)`.
+
+    Their means are those of `noise_ceiling_from_scores`, under the same conditions.
+
+    Raises:
+        ValueError: the last two axes are not square.
+    """
     scores = checks.floating(scores, "scores")
     if scores.ndim < 2 or scores.shape[-1] != scores.shape[-2]:
         raise ValueError(f"scores must have shape (..., U, U), and has shape {scores.shape}.")
@@ -171,13 +182,12 @@ def noise_ceiling_from_scores(scores: ArrayLike) -> NoiseCeiling:
     total = rows.sum(-1, keepdims=True)
     rest = total - rows - columns + own
     others = jnp.zeros_like(own) if scores.shape[-1] == 1 else rest
-    return NoiseCeiling(_mean_ratio(rows - own, others), _mean_ratio(rows, jnp.broadcast_to(total, rows.shape)))
+    return NoiseCeiling(_ratio(rows - own, others), _ratio(rows, jnp.broadcast_to(total, rows.shape)))
 
 
-def _mean_ratio(sums: jax.Array, squares: jax.Array) -> jax.Array:
+def _ratio(sums: jax.Array, squares: jax.Array) -> jax.Array:
     positive = squares > 0
-    ratio = sums / jnp.sqrt(jnp.where(positive, squares, 1))
-    return jnp.mean(jnp.where(positive, ratio, jnp.nan), axis=-1)
+    return jnp.where(positive, sums / jnp.sqrt(jnp.where(positive, squares, 1)), jnp.nan)
 
 
 def _members(groups: Sequence[int], count: int) -> list[list[int]]:

@@ -1,0 +1,174 @@
+"""Compare models with the RDMs of subjects.
+
+MODELS and SUBJECTS are files or folders of maps (RDMs): mat, npy, npz, h5, csv and others, square or condensed, one or
+stacks of them, in the same order of images. Arrays of MODELS of another shape are features (images, ..., channels), and
+--measure makes maps of them. A model's score is its mean over subjects.
+
+Errors, intervals and p values (--over) are for
+  both      new subjects and new images; the default
+  images    new images, these very subjects
+  subjects  new subjects, these very images
+
+Tests (--test)
+  t          Student's t, by subjects less one to four times as many degrees of freedom; the default
+  bootstrap  shares of the resamples; finds less
+  rank       Wilcoxon's signed ranks over subjects; images fixed, takes six subjects to find anything
+
+p zero is one-sided, against a mean score of zero; p ceiling is of the difference from the lower noise ceiling, each
+subject with the mean of the others; adjusted p is of the difference of two models, adjusted for all pairs.
+
+Writes to DIR:
+  comparison.npz  all scores, errors, p values and resamples; jaxsim.load reads it
+  models.csv      per model: score, error, ends of the interval, p zero, p ceiling
+  pairs.csv       per pair of models: difference, error, p, adjusted p
+  comparison.png  models with intervals, noise ceiling and significance
+
+Examples:
+  jaxsim rdm models.mat --against brains.mat --out results
+  jaxsim rdm models.mat networks.npz --against brains.mat --subject-of " | Session" --measure rsa --out results
+  jaxsim rdm models.npz --against brains.npz --compare spearman --squared --out results
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jaxsim import inference, io, measures
+from jaxsim.cli.arguments import add_draws, add_output, count, gigabytes, refuse
+from jaxsim.cli.inputs import ROWS, ids_of
+from jaxsim.cli.output import note, records, report, save_figure, staged, table, write_rows
+from jaxsim.inference.verbs import holds_maps
+from jaxsim.inputs import unfold_map
+from jaxsim.io.files import few, repeated
+from jaxsim.plotting import model_scores
+from jaxsim.results import ModelComparison
+from jaxsim.results.model_comparisons import TESTS
+from jaxsim.results.tables import flagged
+from jaxsim.statistics.mean_scores import OVER
+
+COMPARATORS = ("rho-a", "spearman", "pearson", "cosine", "u-centered-cosine")
+FILES = ("comparison.npz", "models.csv", "pairs.csv", "comparison.png")
+
+
+def add_arguments(command: ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    command.add_argument("models", metavar="MODELS", nargs="+", help="files or folders of maps or features of models")
+    text = "file or folder with the maps of subjects; repeatable"
+    command.add_argument("--against", metavar="SUBJECTS", action="append", required=True, help=text)
+    text = "comparator of maps: %(choices)s; default: %(default)s"
+    command.add_argument("--compare", metavar="NAME", choices=COMPARATORS, default="rho-a", help=text)
+    text = "name from `jaxsim measures` that makes maps of models that are features; default: rsa"
+    command.add_argument("--measure", metavar="NAME", help=text)
+    text = "average the maps of one subject: a text that ends its name in the names of maps, such as _session"
+    command.add_argument("--subject-of", metavar="TEXT", help=text)
+    text = "what is drawn from a population: %(choices)s; default: %(default)s"
+    command.add_argument("--over", metavar="WHAT", choices=OVER, default="both", help=text)
+    command.add_argument(
+        "--test", metavar="NAME", choices=TESTS, default="t", help="one of %(choices)s; default: %(default)s"
+    )
+    text = "square every subject's score, as Net2Brain and Algonauts do: the sign is lost, so there is no p zero"
+    command.add_argument("--squared", action="store_true", help=text)
+    command.add_argument("--resamples", type=count, default=1000, metavar="B", help="bootstraps; default: %(default)s")
+    add_draws(command)
+    group = command.add_argument_group("images and computing")
+    group.add_argument("--ids", metavar="FILE", help="image ids of MODELS: npy, or text with one id per line")
+    group.add_argument(
+        "--align", action="store_true", help="match images by their ids, and leave out those that some lack"
+    )
+    group.add_argument("--memory", type=gigabytes, metavar="GB", help="device memory to use at most")
+    group.add_argument("--x64", action="store_true", help="compute in float64")
+    add_output(command)
+
+
+def run(arguments: Namespace) -> None:
+    """Compare the models."""
+    measure = None if arguments.measure is None else measures.by_name(arguments.measure)
+    with staged(arguments, FILES) as out:
+        found = _compare(arguments, measure)
+        found.save(out / FILES[0])
+        write_rows(out / FILES[1], *found.rows())
+        write_rows(out / FILES[2], *found.pair_rows())
+        save_figure(arguments, model_scores(found), out / FILES[3])
+    values = {
+        "models": records(*found.rows()),
+        "pairs": records(*found.pair_rows()),
+        "ceiling": {
+            name: [float(v) for v in np.asarray(bound)]
+            for name, bound in (("value", found.ceiling), ("low", found.ceiling_low), ("high", found.ceiling_high))
+        },
+    }
+    settings = {name: getattr(arguments, name) for name in ("compare", "over", "test", "resamples", "seed", "level")}
+    shown = found.table()
+    text = "\n".join([found.title, table(*found.rows(), limit=ROWS), shown.note, *flagged(shown.flags)])
+    report(arguments, text, settings | values, FILES)
+
+
+def _compare(arguments: Namespace, measure: Any) -> ModelComparison:
+    models, ids = _read(arguments, arguments.models, "models")
+    subjects, others = _read(arguments, arguments.against, "maps of subjects")
+    ids = ids if arguments.ids is None else ids_of(arguments.ids)
+    if ids is None or others is None:
+        refuse(arguments, "without image ids of both", "align")
+        if ids is not others:
+            note(arguments, "image ids are not used, as one side has none: images are taken in their order")
+        ids = others = None
+    features = any(not holds_maps(x) for x in models.values())
+    if not features:
+        refuse(arguments, "on models that are all maps", "measure")
+    return inference.compare_models(
+        models,
+        subjects,
+        arguments.compare,
+        measure=(measure or measures.by_name("rsa")) if features else None,
+        over=arguments.over,
+        test=arguments.test,
+        n_resamples=arguments.resamples,
+        key=arguments.seed,
+        level=arguments.level,
+        subject_of=_subject_of(arguments, list(subjects)),
+        squared=arguments.squared,
+        ids=ids,
+        subject_ids=others,
+        align=arguments.align,
+        memory=arguments.memory,
+    )
+
+
+def _read(arguments: Namespace, paths: list[str], what: str) -> tuple[dict[str, np.ndarray], Any]:
+    """Arrays by name, stacks of maps taken apart, and their image ids if all have some.
+
+    Raises:
+        ValueError: two have one name, or images are to be matched by ids that some do not have.
+    """
+    found: dict[str, np.ndarray] = {}
+    ids: dict[str, Any] = {}
+    for path in paths:
+        read, own = io.read_features(path, stack=False)
+        for name, x in read.items():
+            each = unfold_map(name, x) if holds_maps(x) else {name: x}
+            if twice := repeated([*found, *each]):
+                raise ValueError(f"two of the {what} have the name {twice[0]!r}, one of them in {path}; rename it.")
+            found |= each
+            if own is not None:
+                ids |= dict.fromkeys(each, own[name] if isinstance(own, dict) else own)
+    if arguments.x64:
+        found = {name: x.astype(np.float64) if x.dtype.kind == "f" else x for name, x in found.items()}
+    shapes = sorted({str(x.shape) for x in found.values()})
+    note(arguments, f"{', '.join(paths)}: {len(found)} {what} of shape {', '.join(shapes[:5])}")
+    without = [name for name in found if name not in ids]
+    if ids and without:
+        if arguments.align:
+            raise ValueError(f"--align matches images by ids, and {few(without, 3)} of the {what} have none.")
+        note(arguments, f"image ids of some {what} are not used, as {few(without, 3)} have none: images in their order")
+    return found, None if without else ids
+
+
+def _subject_of(arguments: Namespace, names: list[str]) -> Callable[[str], str] | None:
+    text = arguments.subject_of
+    if text is None:
+        return None
+    if not any(text in name for name in names):
+        raise ValueError(f"--subject-of {text!r} is in the name of no map of a subject; the first is {names[0]!r}.")
+    return lambda name: name.partition(text)[0]

@@ -1,0 +1,165 @@
+"""Device programs of model comparison: scores of models with subjects and of subjects with their noise ceilings."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxsim import statistics
+from jaxsim.engine.ceilings import member_ceilings
+from jaxsim.engine.program import automatic
+from jaxsim.protocols import ComparatorCapabilities, declared
+from jaxsim.resampling.program import drawn, prepare, prepared
+from jaxsim.statistics import members
+from jaxsim.statistics.mean_scores import MeanDraws
+
+
+@functools.partial(jax.jit, static_argnames=("draw", "at_once"))
+@automatic
+def scores_call(measure, x, y, rows, columns, draw, source, at_once):
+    """The one device call of `compare_models`.
+
+    Args:
+        measure: comparator of maps.
+        x: buckets of the models.
+        y: buckets of the subjects.
+        rows: place of each model in its buckets.
+        columns: place of each subject.
+        draw: draw of the scheme.
+        source: of the image weights; None where images are fixed.
+        at_once: resamples that are held together.
+
+    Returns:
+        Scores `(S + 2, U)` of the models and of the lower and the upper ceiling; the same over resampled images
+        `(B, S + 2, U)` or None; the ceilings `(2, U, U)` without each subject, see `member_ceilings`; and the undefined
+        images of models and of subjects.
+    """
+    ready = prepare([measure], x, y, rows, columns, None, prepared)
+    models, subjects = ready.x[0], ready.y[0]  # type: ignore[index]
+    if len(columns) > 1:
+        ceilings, without = member_ceilings(measure, y, columns)
+    else:
+        ceilings = jnp.full((2, 1), jnp.nan, ready.estimate[0].dtype)
+        without = jnp.zeros((2, 1, 1), ceilings.dtype)
+    scores = jnp.concatenate([ready.estimate[0], ceilings])
+    if source is None:
+        return scores, None, without, ready.bad_x[0], ready.bad_y[0]
+    weights = drawn(draw, source).astype(scores.dtype)
+
+    def some(w):
+        found = measure.compare.weighted(models, subjects, w.T)
+        bounds = _ceilings(measure, subjects, w.T) if len(columns) > 1 else jnp.full((len(w), 2, 1), jnp.nan, w.dtype)
+        return jnp.concatenate([found, bounds], 1)
+
+    short = -len(weights) % at_once
+    blocks = jnp.pad(weights, ((0, short), (0, 0)), mode="edge").reshape(-1, at_once, weights.shape[1])
+    values = lax.map(some, blocks)
+    values = values.reshape(-1, *values.shape[2:])[: len(weights)]
+    return scores, values, without, ready.bad_x[0], ready.bad_y[0]
+
+
+def _ceilings(measure, subjects, w):
+    """Scores `(b, 2, U)` of every subject with the best map of the others, and of all, under image weights."""
+    own: Any = declared(measure.compare, ComparatorCapabilities)
+    if own.weighted_ceiling is not None:
+        return own.weighted_ceiling(subjects, w)
+    return jnp.stack(members.member_ceilings(own.weighted(subjects, None, w)), 1)
+
+
+@functools.partial(jax.jit, static_argnames=("images_count", "over", "test", "n_resamples", "level", "squared"))
+def inference_call(values, scores, without, key, *, images_count, over, test, n_resamples, level, squared):
+    """Arrays of a `ModelComparison` from what `scores_call` returns; p-values are NaN for the test "rank"."""
+    if squared:
+        scores, without, values = scores**2, without**2, None if values is None else values**2
+    count = scores.shape[0] - 2
+    plain, shift = scores, ceiling_shift(scores[count:], without)
+    scores = scores.at[count:].add(shift)
+    values = None if values is None else values.at[:, count:].add(shift)
+    draws = statistics.mean_draws(
+        values,
+        scores,
+        images_count=images_count,
+        over=over,
+        key=jax.random.fold_in(key, n_resamples),
+        n_resamples=n_resamples,
+    )
+    models, bounds, below, apart = _families(draws, count)
+
+    def tested(rows, two_sided=True):
+        if test == "t":
+            return statistics.student_tests(rows, two_sided=two_sided)
+        if test == "bootstrap":
+            return statistics.bootstrap_tests(rows, two_sided=two_sided)
+        nothing = jnp.full(rows.estimate.shape, jnp.nan, scores.dtype)
+        return statistics.MeanTests(nothing, nothing, nothing)
+
+    between = tested(apart)
+    zero = tested(models, two_sided=False).p
+    low, high = statistics.mean_interval(models, level)
+    ends = statistics.mean_interval(bounds, level)
+    return {
+        "estimate": models.estimate,
+        "error": models.error(),
+        "low": low,
+        "high": high,
+        "p_zero": jnp.full_like(zero, jnp.nan) if squared else zero,
+        "p_ceiling": tested(below).p,
+        "degrees": models.degrees,
+        "scores": models.scores,
+        "difference": pairs_in_matrix(apart.estimate, count, -1, 0.0),
+        "difference_error": pairs_in_matrix(apart.error(), count),
+        "p_pair": pairs_in_matrix(between.p, count),
+        "p_adjusted": pairs_in_matrix(between.adjusted, count),
+        "ceiling": bounds.estimate,
+        "ceiling_low": ends[0],
+        "ceiling_high": ends[1],
+        "ceiling_scores": plain[count:],
+        "draws": models.widest,
+        "ceiling_draws": bounds.widest,
+    }
+
+
+def ceiling_shift(ceilings: jax.Array, without: jax.Array) -> jax.Array:
+    """What makes the ceilings `(2, U)` of subjects vary as the ceiling does over subjects, `(2, U)`, zero in the mean.
+
+    A subject acts on the ceiling by its own score and by its share in the maps of the others. The jackknife's values,
+    from the ceilings `without` each subject, hold both; scores alone hold the first. Zero for fewer than three.
+    """
+    count = ceilings.shape[1]
+    if count < 3:
+        return jnp.zeros_like(ceilings)
+    left = jnp.sum(without, 2) / (count - 1)
+    acts, own = (v - jnp.mean(v, 1, keepdims=True) for v in ((1 - count) * left, ceilings))
+    return acts - own
+
+
+def rank_p_values(arrays: dict[str, Any], images_count: int, squared: bool) -> dict[str, jax.Array]:
+    """P-values of Wilcoxon's test, from the scores of models and ceilings with each subject, on the host."""
+    scores = jnp.concatenate([arrays["scores"], arrays["ceiling_scores"]])
+    draws = MeanDraws(scores, None, scores.mean(1)[None], None, images_count)
+    models, _, below, apart = _families(draws, len(scores) - 2)
+    between = statistics.rank_tests(apart)
+    zero = statistics.rank_tests(models, two_sided=False).p
+    found = {
+        "p_zero": jnp.full_like(zero, jnp.nan) if squared else zero,
+        "p_ceiling": statistics.rank_tests(below).p,
+        "p_pair": pairs_in_matrix(between.p, len(scores) - 2),
+        "p_adjusted": pairs_in_matrix(between.adjusted, len(scores) - 2),
+    }
+    return {name: p.astype(scores.dtype) for name, p in found.items()}
+
+
+def _families(draws: MeanDraws, count: int) -> tuple[MeanDraws, MeanDraws, MeanDraws, MeanDraws]:
+    """Models, the two ceilings, models less the lower ceiling, and all differences of two models."""
+    own, first_of_pairs = np.arange(count), np.triu_indices(count, 1)
+    lower = np.full(count, count)
+    return draws.rows(own), draws.rows([count, count + 1]), draws.rows(own, lower), draws.rows(*first_of_pairs)
+
+
+def pairs_in_matrix(flat: jax.Array, count: int, sign: int = 1, diagonal: float = jnp.nan) -> jax.Array:
+    """Values of pairs as a matrix, `sign` times the same below its diagonal."""
+    i, j = np.triu_indices(count, 1)
+    return jnp.full((count, count), diagonal, flat.dtype).at[i, j].set(flat).at[j, i].set(sign * flat)

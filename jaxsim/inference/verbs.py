@@ -1,0 +1,283 @@
+"""The public verb: models compared with the maps of several subjects."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsim import assumptions, inputs, schemes
+from jaxsim.assumptions import Facts
+from jaxsim.engine import maps as make_maps
+from jaxsim.engine.checks import as_comparators, check, min_images, undefined_networks
+from jaxsim.engine.memory import map_bytes, require_maps
+from jaxsim.engine.padding import both_buckets
+from jaxsim.inference.program import inference_call, rank_p_values, scores_call
+from jaxsim.inputs import Networks
+from jaxsim.io.files import few, repeated, warn
+from jaxsim.protocols import Comparator, ComparatorCapabilities, declared
+from jaxsim.resampling.verbs import key_text, source_of, weightings_at_once
+from jaxsim.results import FewResamples, Maps, ModelComparison, Provenance
+from jaxsim.results.model_comparisons import SQUARED, TESTS
+from jaxsim.statistics.checks import as_key, probability
+from jaxsim.statistics.mean_scores import OVER
+
+SubjectOf = Mapping[str, Any] | Sequence[Any] | Callable[[str], Any] | None
+FEWEST_RESAMPLES = 100
+"""Resamples below which a standard error is mostly chance."""
+
+
+def compare_models(
+    models: Any,
+    subjects: Any,
+    compare: str | Comparator = "rho-a",
+    *,
+    measure: Any = None,
+    over: str = "both",
+    test: str = "t",
+    n_resamples: int = 1000,
+    key: jax.Array | int = 0,
+    level: float = 0.95,
+    subject_of: SubjectOf = None,
+    squared: bool = False,
+    ids: Any = None,
+    subject_ids: Any = None,
+    align: bool = False,
+    memory: float | None = None,
+) -> ModelComparison:
+    """Mean scores of models with the maps (RDMs) of subjects: errors, tests, and the noise ceiling beside them.
+
+    A model's score is its mean over subjects. Images and subjects are bootstrapped together, with the corrected
+    variance of Schuett et al. 2023 (eLife 12:e82566): errors are about new images and new subjects. Student's t has at
+    least as many degrees of freedom as there are subjects less one, see `statistics.MeanDraws.degrees`. Differences of
+    models, and of models and the lower noise ceiling, are paired in images and subjects.
+
+    Args:
+        models: maps as for `js.compare_maps`; `Maps`; RDMs of rsatoolbox; or, with `measure`, features `(n, ..., c)`
+            by name, among which square matrices and condensed rows are maps.
+        subjects: maps of two subjects or more, likewise, on the same images.
+        compare: comparator or its name; "rho-a" suits models with ties.
+        measure: makes maps of models that are features, such as "rsa"; its comparator is not used.
+        over: what is drawn from a population: "both", "images" (these very subjects) or "subjects" (these very images).
+        test: "t" (Student), "bootstrap" (shares of the resamples), or "rank" (Wilcoxon's over subjects, images fixed).
+        n_resamples: bootstraps.
+        key: typed random key, or a seed for one.
+        level: of the intervals.
+        subject_of: subject of each map of `subjects`, where some have several (sessions, runs), which are averaged: by
+            name (a mapping or a function of the name), or in their order.
+        squared: square each subject's score, as Net2Brain and Algonauts do; the sign is lost, and with it the test
+            against zero.
+        ids: labels of the images of `models`, as for `js.affinity`.
+        subject_ids: those of `subjects`; if None, those that they carry, or `ids`.
+        align: match images by id.
+        memory: budget in bytes for what is held per chunk of resamples.
+
+    Returns:
+        `ModelComparison`.
+
+    Raises:
+        TypeError: the comparator is not one of this library, or features come without a `measure`.
+        ValueError: names, images or options do not fit, a map lacks pairs of images, or there is one subject.
+
+    >>> import jax, jaxsim as js
+    >>> image, noise = jax.random.normal(jax.random.key(0), (2, 30, 10))
+    >>> brains = js.maps(image + jax.random.normal(jax.random.key(1), (6, 30, 10)), "rsa")
+    >>> found = js.compare_models({"a": image, "b": noise}, brains, measure="rsa", n_resamples=200)
+    >>> found.names, found.p_adjusted.shape, bool(found.p_zero[0] < 0.05)
+    (('a', 'b'), (2, 2), True)
+    """
+    (comparator, *more), _ = as_comparators(compare)
+    if more:
+        raise TypeError("compare_models takes one comparator, not a list.")
+    _check_options(comparator, over, test, n_resamples)
+    level = probability(level)
+    x, y = _maps(models, ids, "models", measure), _maps(subjects, _ids_of(subjects, ids, subject_ids), "subjects")
+    x, y = inputs.same_images(x, y, align=align)
+    for nets, what in ((x, "model"), (y, "subject")):
+        _require_all_pairs(nets, what)
+    y, averaged = _averaged(y, subject_of)
+    if len(y.names) < 2 and over != "images":
+        raise ValueError(
+            f"over={over!r} asks about new subjects and takes two of them or more; there is only {y.names[0]!r}: give "
+            'over="images".'
+        )
+    for nets in (x, y):
+        check([comparator], nets)
+    size = x.dtype.itemsize
+    require_maps(len(x.names) + len(y.names), 2 * map_bytes((comparator,), x.images, size), x.images, size)
+    random, scheme = as_key(key), schemes.Bootstrap()
+    plan = scheme.plan(x.images, min_images(comparator), n_resamples)
+    source = None if over == "subjects" else source_of(plan, random, inputs.traced(x.arrays, y.arrays))
+    x, y = x.cast(comparator.freedom), y.cast(comparator.freedom)
+    at_once = weightings_at_once(x, y, plan.count, memory)
+    scores, values, without, bad_x, bad_y = scores_call(
+        comparator, *both_buckets(x, y, [comparator]), scheme.draw, source, at_once
+    )
+    undefined = undefined_networks(comparator, x, y, bad_x, bad_y, scores[:-2])
+    arrays = inference_call(
+        values,
+        scores,
+        without,
+        random,
+        images_count=x.images,
+        over=over,
+        test=test,
+        n_resamples=n_resamples,
+        level=level,
+        squared=squared,
+    )
+    if test == "rank":
+        arrays |= rank_p_values(arrays, x.images, squared)
+    facts = Facts(images=x.images if over != "subjects" else np.inf)
+    notes = [f"averaged over several maps of each subject: {averaged}"] * bool(averaged)
+    notes += [SQUARED] * squared + [f"maps of models made by {measure}"] * (measure is not None)
+    flags = assumptions.flags(facts)
+    assumptions.warn_of(flags)
+    return ModelComparison(
+        **arrays,
+        names=x.names,
+        subjects=y.names,
+        provenance=Provenance.now(
+            str(comparator),
+            scores,
+            scheme=f"bootstrap over {over}, {n_resamples} resamples",
+            key=key_text(random),
+            notes=tuple(notes),
+        ),
+        images=x.images,
+        over=over,
+        test=test,
+        level=level,
+        squared=squared,
+        undefined=tuple(undefined.items()),
+        flags=flags,
+    )
+
+
+def _check_options(comparator, over, test, n_resamples):
+    if over not in OVER:
+        raise ValueError(f"over must be one of {', '.join(OVER)}, not {over!r}.")
+    if test not in TESTS:
+        raise ValueError(f"test must be one of {', '.join(TESTS)}, not {test!r}.")
+    if test == "rank" and over == "images":
+        raise ValueError('test="rank" ranks subjects, which over="images" takes as fixed; use "t" or "bootstrap".')
+    own = declared(comparator.compare, ComparatorCapabilities)
+    pools = own.weighted_ceiling is not None or (own.pooled is None and own.finish is ComparatorCapabilities().finish)
+    if own.weighted is None or own.embed_pooled is None or not pools:
+        raise TypeError(
+            f"{comparator} has no noise ceiling under bootstraps; compare models by rho-a, spearman, pearson, cosine "
+            "or u-centered-cosine."
+        )
+    if n_resamples < FEWEST_RESAMPLES:
+        warn(f"{n_resamples} resamples are few for standard errors; 1000 are usual.", FewResamples)
+
+
+def _maps(given: Any, ids: Any, what: str, measure: Any = None) -> Networks:
+    """Maps of models or subjects as matrices, those of features made by `measure`."""
+    if hasattr(given, "dissimilarities") and hasattr(given, "pattern_descriptors"):
+        given = from_rsatoolbox(given)
+    if isinstance(given, Maps | Networks):
+        return inputs.square_maps(given, ids)
+    if not isinstance(given, Mapping):
+        if measure is None or getattr(given, "ndim", 3) < 3 or holds_maps(given):
+            return inputs.square_maps(given, ids)
+        given = {f"network_{k}": x for k, x in enumerate(given)}
+    features = {str(name): x for name, x in given.items() if not holds_maps(x)}
+    if not features:
+        return inputs.square_maps(given, ids)
+    name, first = next(iter(features.items()))
+    if what != "models":
+        raise ValueError(f"subject {name!r} of shape {np.shape(first)} has no map (n, n); make maps first: js.maps.")
+    if measure is None:
+        raise TypeError(f'model {name!r} of shape {np.shape(first)} is no map (n, n): give measure="rsa" to make maps.')
+    own = {n: ids[n] for n in features if n in ids} if isinstance(ids, Mapping) else None
+    made = make_maps(features, measure, ids=own or None)
+    found = dict(zip(made.names, made.values, strict=True))
+    return inputs.square_maps({n: found.get(str(n), x) for n, x in given.items()}, ids)
+
+
+def holds_maps(x: Any) -> bool:
+    """Whether an array has the shape of a map `(n, n)`, of its condensed row, or of a stack of maps."""
+    shape = np.shape(x)
+    if len(shape) == 3:
+        return shape[1] == shape[2] or (shape[0] == shape[1] and not inputs.traced(x) and inputs.is_map(x[..., 0]))
+    return len(shape) == 1 or (len(shape) == 2 and shape[0] == shape[1])
+
+
+def from_rsatoolbox(rdms: Any) -> Maps:
+    """Maps of an object with the attributes of rsatoolbox's `RDMs`, square roots not taken.
+
+    Names are the first descriptor of the RDMs, and ids the first of the patterns, that is not their number and has no
+    value twice.
+    """
+
+    def labels(descriptors, count):
+        for name, values in descriptors.items():
+            texts = [str(v) for v in np.asarray(values).ravel()]
+            if name != "index" and len(texts) == count and not repeated(texts):
+                return texts
+        return None
+
+    rows = np.asarray(rdms.dissimilarities)
+    found = Maps.from_condensed(rows, labels(rdms.rdm_descriptors, len(rows)), measure="rsatoolbox RDMs")
+    return Maps.from_condensed(
+        rows, found.names, ids=labels(rdms.pattern_descriptors, found.values.shape[1]), measure="rsatoolbox RDMs"
+    )
+
+
+def _ids_of(subjects: Any, ids: Any, subject_ids: Any) -> Any:
+    carries = isinstance(subjects, Maps) and subjects.ids is not None
+    carries |= any(name != "index" for name in getattr(subjects, "pattern_descriptors", {}))
+    return ids if subject_ids is None and not carries else subject_ids
+
+
+def _require_all_pairs(nets: Networks, what: str) -> None:
+    """Refuse maps that lack pairs of images; not while JAX is tracing.
+
+    Raises:
+        ValueError: one does.
+    """
+    if nets.traced:
+        return
+    for name, m in zip(nets.names, nets.arrays, strict=True):
+        lost = np.isnan(np.asarray(m))[np.triu_indices(nets.images, 1)].sum()
+        if lost:
+            pairs = nets.images * (nets.images - 1) // 2
+            raise ValueError(
+                f"{what} {name!r} lacks {lost} of {pairs} pairs of images (NaN); leave it out, or the images that it "
+                "lacks, so that all scores are of the same pairs."
+            )
+
+
+def _averaged(nets: Networks, subject_of: SubjectOf) -> tuple[Networks, str]:
+    """Maps averaged by subject, and how many each had, in words.
+
+    Raises:
+        TypeError: `subject_of` is a text.
+        ValueError: it does not fit the maps.
+    """
+    if subject_of is None:
+        return nets, ""
+    names = nets.names
+    if isinstance(subject_of, str | bytes):
+        raise TypeError(f"subject_of must give the subject of each map, in a mapping or a list, not {subject_of!r}.")
+    if isinstance(subject_of, Mapping):
+        lost = [n for n in names if n not in subject_of] or [n for n in subject_of if n not in names]
+        if lost:
+            raise ValueError(f"subject_of and the maps of subjects differ: {few(lost)} in one of them alone.")
+        of = [str(subject_of[n]) for n in names]
+    elif callable(subject_of):
+        of = [str(subject_of(n)) for n in names]
+    else:
+        of = [str(one) for one in subject_of]
+        if len(of) != len(names):
+            raise ValueError(f"subject_of holds {len(of)} subjects for {len(names)} maps; give one a map.")
+    own = {s: [k for k, one in enumerate(of) if one == s] for s in dict.fromkeys(of)}
+    arrays = tuple(sum(jnp.asarray(nets.arrays[k]) for k in some) / len(some) for some in own.values())
+    host = nets.traced or tuple(
+        np.mean([np.asarray(nets.arrays[k], np.float64) for k in some], 0).astype(nets.dtype) for some in own.values()
+    )
+    ids = None if nets.ids is None else (nets.ids[0],) * len(own)
+    found = Networks(tuple(own), arrays if nets.traced else host, ids, True, nets.condensed)
+    return found, ", ".join(f"{s} ({len(some)})" for s, some in own.items())

@@ -1,0 +1,180 @@
+"""The record of models compared with subjects."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from jaxsim import statistics
+from jaxsim.results import tables
+from jaxsim.results.matrices import wrong_labels
+from jaxsim.results.saved import Provenance, Saved, on_host, record
+from jaxsim.statistics import MeanTests
+from jaxsim.statistics.mean_scores import OVER
+
+SQUARED = "scores are squared: their sign is lost, and nothing tests them against zero"
+"""Note of a record of squared scores."""
+TESTS: Mapping[str, Callable[..., MeanTests]] = MappingProxyType(
+    {"t": statistics.student_tests, "bootstrap": statistics.bootstrap_tests, "rank": statistics.rank_tests}
+)
+"""Read-only view of the tests by name."""
+WORDS = {
+    "both": "new subjects and images",
+    "images": "new images, these subjects",
+    "subjects": "new subjects, these images",
+}
+"""What an error is about, by `over`."""
+
+
+def _wrong(found: "ModelComparison") -> str | None:
+    if found.over not in OVER or found.test not in TESTS:
+        return f"it cannot be over {found.over!r} with test {found.test!r}"
+    if found.images < 1 or not 0 < found.level < 1:
+        return f"it cannot have {found.images} images or level {found.level}"
+    return wrong_labels(found)
+
+
+_MODELS = dict.fromkeys(("estimate", "error", "low", "high", "p_zero", "p_ceiling", "degrees"), ("names",))
+_PAIRS = dict.fromkeys(("difference", "difference_error", "p_pair", "p_adjusted"), ("names", "names"))
+_CEILINGS = dict.fromkeys(("ceiling", "ceiling_low", "ceiling_high"), (2,))
+_REST = {
+    "scores": ("names", "subjects"),
+    "ceiling_scores": (2, "subjects"),
+    "draws": ("resamples", "names"),
+    "ceiling_draws": ("resamples", 2),
+}
+
+
+@record(arrays=_MODELS | _PAIRS | _CEILINGS | _REST, check=_wrong)
+class ModelComparison(Saved):
+    """Mean scores of S models with U subjects, tested against zero, the noise ceiling and each other.
+
+    Attributes:
+        estimate: `(S,)` mean over subjects of the full-sample scores.
+        error: `(S,)` standard errors.
+        low: `(S,)` lower end of the interval, Student's.
+        high: `(S,)` upper end.
+        p_zero: `(S,)` one-sided p-value of a mean above zero; NaN for squared scores.
+        p_ceiling: `(S,)` two-sided p-value of a difference from the lower noise ceiling.
+        degrees: `(S,)` degrees of freedom of `error`, see `statistics.MeanDraws.degrees`.
+        difference: `(S, S)` row less column.
+        difference_error: `(S, S)` standard errors of the differences, paired in subjects and images.
+        p_pair: `(S, S)` two-sided p-values of the differences, each alone.
+        p_adjusted: `(S, S)` the same adjusted for all pairs by the largest |t| (by Holm's rule for ranks).
+        ceiling: `(2,)` noise ceiling, lower and upper: each subject with the mean of the others, and of all.
+        ceiling_low: `(2,)` lower ends of their intervals.
+        ceiling_high: `(2,)` upper ends.
+        scores: `(S, U)` full-sample scores with each subject.
+        ceiling_scores: `(2, U)` ceilings of each subject.
+        draws: `(B, S)` bootstrap means, over all that is resampled; they vary more than `error` says where that is
+            both subjects and images.
+        ceiling_draws: `(B, 2)` those of the ceilings.
+        names: models.
+        subjects: subjects.
+        provenance: comparator, scheme, key, dtype, device and versions.
+        images: number n of images.
+        over: what is drawn from a population, "both", "images" or "subjects".
+        test: "t", "bootstrap" or "rank".
+        level: of the intervals.
+        squared: whether every subject's score is squared.
+        undefined: pairs of model or subject and the number of its images whose map has no value.
+        flags: assumptions that these images or subjects break, a sentence each.
+    """
+
+    estimate: Any
+    error: Any
+    low: Any
+    high: Any
+    p_zero: Any
+    p_ceiling: Any
+    degrees: Any
+    difference: Any
+    difference_error: Any
+    p_pair: Any
+    p_adjusted: Any
+    ceiling: Any
+    ceiling_low: Any
+    ceiling_high: Any
+    scores: Any
+    ceiling_scores: Any
+    draws: Any
+    ceiling_draws: Any
+    names: tuple[str, ...]
+    subjects: tuple[str, ...]
+    provenance: Provenance
+    images: int
+    over: str
+    test: str
+    level: float
+    squared: bool = False
+    undefined: tuple[tuple[str, int], ...] = ()
+    flags: tuple[str, ...] = ()
+
+    def ranking(self) -> list[tuple[str, float]]:
+        """Models by mean score, best first."""
+        pairs = [(n, float(v)) for n, v in zip(self.names, on_host(self.estimate), strict=True)]
+        return sorted(pairs, key=lambda pair: (np.isnan(pair[1]), -pair[1]))
+
+    @property
+    def title(self) -> str:
+        """Comparator, numbers of models, subjects and images, and what errors are about."""
+        squared = ", squared" * self.squared
+        counts = f"{len(self.names)} models, {len(self.subjects)} subjects, {self.images} images"
+        return f"{self.provenance.measure}{squared}: {counts}, for {WORDS[self.over]}"
+
+    def table(self) -> tables.Table:
+        """Score, error, interval and p-values of every model, best first."""
+        header, rows = self.rows()
+        shown = [[row[0], *map(tables.number, row[1:])] for row in rows[: tables.MOST_ROWS]]
+        ends = [
+            f"{bound} {tables.number(float(c))} [{tables.number(float(a))}, {tables.number(float(b))}]"
+            for bound, c, a, b in zip(
+                ("lower", "upper"), *map(on_host, (self.ceiling, self.ceiling_low, self.ceiling_high)), strict=True
+            )
+        ]
+        note = f"noise ceiling: {', '.join(ends)}; {100 * self.level:g} % intervals, test {self.test}"
+        known = on_host(self.degrees)[~np.isnan(on_host(self.degrees))]
+        some = (
+            sorted({f"{k:.1f}".removesuffix(".0") for k in (known.min(), known.max())}, key=float) if known.size else []
+        )
+        note += f" with {' to '.join(some)} degrees of freedom" * (self.test == "t" and bool(some))
+        note = "; ".join([note, *self.provenance.notes])
+        note += f"; ... {len(rows)} models in all" * (len(rows) > len(shown))
+        return tables.Table(self.title, ["", *header[1:]], shown, note, self.flags)
+
+    def rows(self) -> tuple[list[str], list[list[Any]]]:
+        """Header and rows of the table of models, best first."""
+        columns = {
+            "score": self.estimate,
+            "error": self.error,
+            "low": self.low,
+            "high": self.high,
+            "p zero": self.p_zero,
+            "p ceiling": self.p_ceiling,
+        }
+        values = {k: on_host(v) for k, v in columns.items()}
+        places = [self.names.index(name) for name, _ in self.ranking()]
+        return ["model", *columns], [[self.names[k], *(float(v[k]) for v in values.values())] for k in places]
+
+    def pair_rows(self) -> tuple[list[str], list[list[Any]]]:
+        """Header and rows of a table of all pairs of models, smallest adjusted p-value first."""
+        columns = {
+            "difference": self.difference,
+            "error": self.difference_error,
+            "p": self.p_pair,
+            "adjusted p": self.p_adjusted,
+        }
+        values = {k: on_host(v) for k, v in columns.items()}
+        places = [self.names.index(name) for name, _ in self.ranking()]
+        pairs = [(a, b) for k, a in enumerate(places) for b in places[k + 1 :]]
+        pairs.sort(key=lambda pair: np.nan_to_num(values["adjusted p"][pair], nan=2.0))
+        rows = [[self.names[a], self.names[b], *(float(v[a, b]) for v in values.values())] for a, b in pairs]
+        return ["model", "other", *columns], rows
+
+    def to_pandas(self, *, pairs: bool = False):
+        """A DataFrame with one row a model, best first; or with `pairs`, one row a pair of models."""
+        import pandas as pd
+
+        header, rows = self.pair_rows() if pairs else self.rows()
+        return pd.DataFrame(rows, columns=header).set_index(header[: 1 + pairs])
