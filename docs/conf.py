@@ -49,8 +49,9 @@ myst_links_external_new_tab = True
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
-if importlib.util.find_spec("torch") is None:  # the page shows the outputs that are kept in the file
-    nb_execution_excludepatterns = ["notebooks/torch_layers.ipynb"]
+# pages of notebooks that cannot run here show the outputs that are kept in the files
+can_run = {"torch_layers": importlib.util.find_spec("torch"), "brain_rdms": os.environ.get("JAXSIM_DATA")}
+nb_execution_excludepatterns = [f"notebooks/{name}.ipynb" for name, able in can_run.items() if not able]
 nb_merge_streams = True
 bibtex_bibfiles = ["references.bib"]
 bibtex_default_style = "plain"

@@ -1,6 +1,7 @@
 """Notebooks are kept as they were run, and still run."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,8 @@ def test_it_is_kept_as_run_from_top_to_bottom(path):
 def test_it_runs(path, tmp_path, monkeypatch):
     for package in ("matplotlib", "torch") if path.stem == "torch_layers" else ("matplotlib",):
         pytest.importorskip(package)
+    if path.stem == "brain_rdms" and "JAXSIM_DATA" not in os.environ:
+        pytest.skip("JAXSIM_DATA is not set")
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "__main__"}
     for k, cell in enumerate(code(path)):
