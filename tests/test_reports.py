@@ -427,7 +427,11 @@ def test_a_report_is_an_html_file(results, tmp_path, capsys):
     [
         (["affinity", "--measure", "rsa", "--measure", "cka"], ["RSA", "Tree: RSA"]),
         (["bootstrap", "--measure", "rsa", "--resamples", "10"], ["RSA", "Tree: RSA"]),
-        (["calibrate", "--measure", "rsa", "--permutations", "19"], ["RSA, calibrated", "Tree: RSA, calibrated"]),
+        pytest.param(
+            ["calibrate", "--measure", "rsa", "--permutations", "19"],
+            ["RSA, calibrated", "Tree: RSA, calibrated"],
+            marks=pytest.mark.slow,
+        ),
         (["taxonomy", "--measure", "rsa"], ["RSA", "Tree: RSA"]),
     ],
 )
@@ -444,9 +448,3 @@ def test_commands_write_their_report(tmp_path, capsys, argv, sections):
         assert one in shown.text
     assert f"jaxsim {argv[0]} {tmp_path}/features.npz" in shown.text
     assert len([*out.glob("**/report.html")]) == argv.count("--measure")
-
-
-def test_a_report_that_is_not_asked_for_is_not_written(tmp_path):
-    np.savez(tmp_path / "features.npz", **dict(zip("ab", np.random.default_rng(0).normal(size=(2, 9, 3)), strict=True)))
-    assert cli.main(["affinity", str(tmp_path / "features.npz"), "--out", str(tmp_path / "out"), "--quiet"]) == 0
-    assert not (tmp_path / "out/report.html").exists()
