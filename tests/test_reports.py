@@ -170,6 +170,18 @@ def test_p_values_of_permutations_decide_what_is_a_finding():
     assert section["alpha"] == 0.05
 
 
+def test_p_values_stand_beside_intervals_of_the_same_scores():
+    boot, null = resamples(), resamples(kind="permutation", count=119)
+    shown = page(boot, null)
+    off = ~np.eye(4, dtype=bool)
+    np.testing.assert_allclose(
+        numbers(shown.data["s0"], "p, permutation")[off], np.asarray(null.p_value())[off], rtol=1e-4
+    )
+    assert "of each pair alone: 119 permutations." in shown.text
+    other = dataclasses.replace(null, provenance=made("cka-linear"))
+    assert "p, permutation" not in [c["name"] for c in page(boot, other).data["s0"]["columns"]]
+
+
 def test_scores_that_are_missing_have_a_reason():
     values, boot = scores(), resamples()
     values[1] = values[:, 1] = np.nan
