@@ -5,6 +5,8 @@ import csv
 import errno
 import importlib
 import json
+import os
+import re
 import resource
 import shlex
 import subprocess
@@ -22,7 +24,7 @@ import jaxsim as js
 import jaxsim.cli.affinity
 import jaxsim.cli.bootstrap
 from jaxsim import demo, io, plotting, results
-from jaxsim.cli import COMMANDS, build_parser, evaluate, main
+from jaxsim.cli import COMMANDS, build_parser, cache, evaluate, main
 from jaxsim.io.files import unwritable
 
 pytest.importorskip("matplotlib")
@@ -581,7 +583,6 @@ IDLE = {
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        ([], ("required",)),
         (["affinty"], ("affinty",)),
         (["affinity", "FEATURES"], ("--out",)),
         (["affinity", "nowhere.npz", "--out", "OUT"], ("nowhere.npz", "not there")),
@@ -979,6 +980,57 @@ def test_help_lists_the_commands_and_the_codes(capsys):
     assert "130" in printed
 
 
+def test_alone_it_says_how_to_start(capsys):
+    assert main([]) == 0
+    printed = capsys.readouterr().out
+    commands = re.findall(r"^  (jaxsim .*)", printed, re.M)
+    assert len(commands) == 3
+    for line in commands:
+        assert build_parser().parse_args(shlex.split(line)[1:]).run
+
+
+def cached(tmp_path, **more):
+    """A command in a process of its own, whose home is a new folder."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "JAXSIM_C", "XDG_"))}
+    given = clean | {"HOME": str(tmp_path / "home"), "MPLCONFIGDIR": str(tmp_path / "mpl")} | more
+    code = "import sys; from jaxsim.cli import main; sys.exit(main())"
+    argv = [sys.executable, "-c", code, "affinity", "features.npz", "--out", "out", "--overwrite"]
+    return subprocess.run(argv, env=given, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=True).stderr
+
+
+@pytest.mark.slow
+def test_compiled_programs_are_kept_and_told_of(tmp_path, features):
+    (tmp_path / "home").mkdir()
+    np.savez(tmp_path / "features.npz", **features)
+    assert "programs are kept in" in cached(tmp_path, XDG_CACHE_HOME=str(tmp_path / "kept"))
+    (folder,) = (tmp_path / "kept/jaxsim").iterdir()
+    made = {path.name for path in folder.iterdir()}
+    assert made
+    assert "kept" not in cached(tmp_path, XDG_CACHE_HOME=str(tmp_path / "kept"))
+    assert {path.name for path in folder.iterdir()} == made  # found again
+    cached(tmp_path, JAXSIM_CACHE="0")
+    assert [name for name in files(tmp_path / "home") if "jaxsim" in name] == []
+
+
+def test_a_cache_that_cannot_be_is_passed_over(tmp_path, monkeypatch):
+    told = []
+    (tmp_path / "file").write_text("")
+    monkeypatch.delenv(cache.OWN, raising=False)
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "file"))
+    cache.keep(told.append)
+    assert told == []
+    monkeypatch.setenv(cache.OWN, "elsewhere")
+    assert cache.folder() is None
+
+
+def test_the_oldest_programs_go_first(tmp_path):
+    for k in range(4):
+        (tmp_path / str(k)).write_bytes(b"x" * 10)
+        os.utime(tmp_path / str(k), (k, k))
+    cache.prune(tmp_path, 25)
+    assert files(tmp_path) == ["2", "3"]
+
+
 def test_help_and_parsing_load_none_of_the_heavy_packages():
     code = "import sys; from jaxsim.cli import build_parser; build_parser(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -1000,7 +1052,7 @@ def test_a_command_is_a_module_of_its_name_with_examples(name):
 
 def test_every_module_is_a_command_or_shared():
     found = {path.stem for path in Path(jaxsim.cli.__file__).parent.glob("*.py")}
-    assert found - set(COMMANDS) == {"__init__", "__main__", "arguments", "banks", "inputs", "output"}
+    assert found - set(COMMANDS) == {"__init__", "__main__", "arguments", "banks", "cache", "inputs", "output"}
 
 
 def test_a_command_is_added_by_a_module_and_its_name(monkeypatch, capsys):

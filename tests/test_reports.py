@@ -170,6 +170,18 @@ def test_p_values_of_permutations_decide_what_is_a_finding():
     assert section["alpha"] == 0.05
 
 
+def test_p_values_stand_beside_intervals_of_the_same_scores():
+    boot, null = resamples(), resamples(kind="permutation", count=119)
+    shown = page(boot, null)
+    off = ~np.eye(4, dtype=bool)
+    np.testing.assert_allclose(
+        numbers(shown.data["s0"], "p, permutation")[off], np.asarray(null.p_value())[off], rtol=1e-4
+    )
+    assert "of each pair alone: 119 permutations." in shown.text
+    other = dataclasses.replace(null, provenance=made("cka-linear"))
+    assert "p, permutation" not in [c["name"] for c in page(boot, other).data["s0"]["columns"]]
+
+
 def test_scores_that_are_missing_have_a_reason():
     values, boot = scores(), resamples()
     values[1] = values[:, 1] = np.nan
@@ -427,7 +439,11 @@ def test_a_report_is_an_html_file(results, tmp_path, capsys):
     [
         (["affinity", "--measure", "rsa", "--measure", "cka"], ["RSA", "Tree: RSA"]),
         (["bootstrap", "--measure", "rsa", "--resamples", "10"], ["RSA", "Tree: RSA"]),
-        (["calibrate", "--measure", "rsa", "--permutations", "19"], ["RSA, calibrated", "Tree: RSA, calibrated"]),
+        pytest.param(
+            ["calibrate", "--measure", "rsa", "--permutations", "19"],
+            ["RSA, calibrated", "Tree: RSA, calibrated"],
+            marks=pytest.mark.slow,
+        ),
         (["taxonomy", "--measure", "rsa"], ["RSA", "Tree: RSA"]),
     ],
 )
@@ -444,9 +460,3 @@ def test_commands_write_their_report(tmp_path, capsys, argv, sections):
         assert one in shown.text
     assert f"jaxsim {argv[0]} {tmp_path}/features.npz" in shown.text
     assert len([*out.glob("**/report.html")]) == argv.count("--measure")
-
-
-def test_a_report_that_is_not_asked_for_is_not_written(tmp_path):
-    np.savez(tmp_path / "features.npz", **dict(zip("ab", np.random.default_rng(0).normal(size=(2, 9, 3)), strict=True)))
-    assert cli.main(["affinity", str(tmp_path / "features.npz"), "--out", str(tmp_path / "out"), "--quiet"]) == 0
-    assert not (tmp_path / "out/report.html").exists()

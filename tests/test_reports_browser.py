@@ -15,6 +15,7 @@ axe = pytest.importorskip("axe_playwright_python", reason="the extra browser is 
 from playwright.sync_api import sync_playwright  # noqa: E402
 
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+SLOW = pytest.mark.slow
 AXE = Path(axe.__file__).parent / "axe.min.js"
 
 
@@ -145,7 +146,15 @@ def serious(page):
     return [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")]
 
 
-@pytest.mark.parametrize(("size", "scheme"), [(WIDE, "light"), (WIDE, "dark"), (NARROW, "light"), (NARROW, "dark")])
+@pytest.mark.parametrize(
+    ("size", "scheme"),
+    [
+        (WIDE, "light"),
+        (NARROW, "dark"),
+        pytest.param(WIDE, "dark", marks=SLOW),
+        pytest.param(NARROW, "light", marks=SLOW),
+    ],
+)
 def test_axe_finds_no_serious_violation(visit, size, scheme):
     names = tuple(f"a network with a rather long name, {k}" for k in range(13))
     few, many = records(), records(names)
@@ -157,7 +166,7 @@ def test_axe_finds_no_serious_violation(visit, size, scheme):
 
 
 def test_paper_is_light_and_wide_enough(visit):
-    names = tuple(f"network {k} of sixty" for k in range(60))
+    names = tuple(f"network {k} of thirty" for k in range(30))
     page = visit(*records(names), size={"width": 718, "height": 1000}, scheme="dark")
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"

@@ -43,6 +43,22 @@ COMMANDS = (
 )
 """Modules of this package that are commands, in the order of `jaxsim --help`."""
 OK, USAGE, INTERRUPTED = 0, 2, 130
+START = """\
+jaxsim says how similar the representations of networks are, and how sure that is. Three commands to start with:
+
+  jaxsim demo --made-up --out demo --report
+      a whole run on generated features of known groups; demo/report.html shows it in a browser
+  jaxsim affinity FEATURES --measure cka --out results
+      how similar your networks are: numbers and a picture
+  jaxsim bootstrap FEATURES --measure cka --out intervals --report
+      the same with an interval for every score, and which network is most like which
+
+FEATURES is a folder with a file for each network, or a file of several: arrays (images, ..., channels) in npy, npz, pt,
+safetensors, h5, mat or csv. demo/features.npz is one.
+
+`jaxsim --help` lists all commands, and `jaxsim COMMAND --help` explains one, with examples.
+"""
+"""What `jaxsim` alone prints."""
 
 
 class _Once(argparse._StoreAction):
@@ -130,10 +146,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: arguments after the program's name; by default those of the process.
     """
+    of_process, argv = argv is None, sys.argv[1:] if argv is None else argv
+    if not argv:
+        sys.stdout.write(START)
+        return OK
     arguments = None
     try:
         arguments = build_parser().parse_args(argv)
-        arguments.argv = [*(sys.argv[1:] if argv is None else argv)]
+        arguments.argv = [*argv]
+        if of_process:
+            _keep_programs(arguments)
         with _warnings_as_lines(arguments.quiet), _precision(arguments.x64), _limits(arguments.unlimited):
             arguments.run(arguments)
     except SystemExit as stop:
@@ -148,6 +170,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _stop(f"error: {_sentence(error)}", USAGE)
     return OK
+
+
+def _keep_programs(arguments: Any) -> None:
+    from jaxsim.cli import cache, output
+
+    cache.keep(lambda text: output.note(arguments, f"jaxsim: {text}"))
 
 
 def _raised_here(error: TypeError) -> bool:

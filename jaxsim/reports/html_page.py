@@ -39,7 +39,8 @@ def report(
     A matrix becomes a heat map to reorder, with the score, interval and p-value of every pair, a ranking of the sources
     of each target, and histograms of resamples; a tree a dendrogram. A paragraph for a paper says how the numbers were
     made, with citations, and commands make them again. A matrix takes the order of a tree of the same networks, if one
-    is given. An `Affinity` whose scores are those of given `Resamples` is shown with them.
+    is given. An `Affinity` whose scores are those of given `Resamples` is shown with them, and so are the p-values of
+    permutations with intervals of the same scores.
 
     Args:
         records: of `js.affinity`, `js.resample`, `js.calibrate`, `js.taxonomy.tree` or any other verb; or sections.
@@ -121,10 +122,19 @@ def _sections(records: Sequence[Any], level: float) -> tuple[list[Section], list
                 continue
             kinds = [{*getattr(one, name, ())} for name in ("names", "networks")]
             tree = None if isinstance(one, Tree) else next((t for t in trees if {*t.names} in kinds), None)
-            shown += sections(one, level=level, tree=tree)
+            null = next((r for r in resampled if r is not one and _tests(r, one)), None)
+            shown += sections(one, level=level, tree=tree, **({} if null is None else {"null": null}))
     for found in caught:
         warn(str(found.message), found.category)
     return shown, [str(found.message) for found in caught]
+
+
+def _tests(null: Resamples, record: Any) -> bool:
+    """Whether permutations are of the same scores as resamples that have intervals."""
+    if not isinstance(record, Resamples) or record.can.null or not null.can.null:
+        return False
+    ours, theirs = ((r.names, r.targets, r.against, r.images, r.provenance.measure) for r in (null, record))
+    return ours == theirs and not (null.between or record.between)
 
 
 def _same_scores(affinity: Affinity, resamples: Resamples) -> bool:

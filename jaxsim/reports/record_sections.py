@@ -108,7 +108,9 @@ def _of_affinity(record: Affinity, *, level: float = 0.95, tree: Tree | None = N
 
 
 @sections.register
-def _of_resamples(record: Resamples, *, level: float = 0.95, tree: Tree | None = None) -> list[Section]:
+def _of_resamples(
+    record: Resamples, *, level: float = 0.95, tree: Tree | None = None, null: Resamples | None = None
+) -> list[Section]:
     values, names = on_host(record.estimate).astype(float), f"{100 * level:g} %"
     columns = [Column("score", values, _scale(record, values), record.distance)]
     for name, found in record.columns(level).items():
@@ -122,6 +124,9 @@ def _of_resamples(record: Resamples, *, level: float = 0.95, tree: Tree | None =
     if record.can.null:
         adjusted = on_host(record.false_discovery()).astype(float)
         columns.append(Column("p, false discovery rate", adjusted, (0.0, 1.0), True))
+    if null is not None:
+        p = np.where(record.own, np.nan, on_host(null.p_value()))
+        columns.append(Column("p, permutation", p, (0.0, 1.0), True))
     if record.ranks and (~record.own).sum(0).min() > 1:
         share = np.where(record.own, np.nan, on_host(record.first_share()).astype(float))
         columns.append(Column("share ranked first", share, (0.0, 1.0)))
@@ -131,7 +136,7 @@ def _of_resamples(record: Resamples, *, level: float = 0.95, tree: Tree | None =
             record,
             columns,
             tree=tree,
-            text=(text, *_said_of(record, level)),
+            text=(text, *_said_of(record, level, null)),
             flags=record.flags,
             interval=(f"{names} low", f"{names} high"),
             p="p" if record.can.null else None,
@@ -142,7 +147,7 @@ def _of_resamples(record: Resamples, *, level: float = 0.95, tree: Tree | None =
     ]
 
 
-def _said_of(record, level):
+def _said_of(record, level, null):
     if record.can.null:
         return (
             "p is the share of permutations that score at least as high, of each pair alone; the false discovery rate "
@@ -152,11 +157,11 @@ def _said_of(record, level):
         return ("Subsets of all images have no error and no interval.",)
     unscored = int((record.unscored() > 0).sum())
     none = f"{counted(unscored, 'entry').replace('entrys', 'entries')} without a score in some resample: no interval."
-    return (
-        f"Intervals are of each pair alone at {100 * level:g} %, for new images like these. A p value for no "
-        "similarity at all takes permutations.",
-        *([none] * bool(unscored)),
-    )
+    test = "A p value for no similarity at all takes permutations."
+    if null is not None:
+        test = f"p for no similarity at all, of each pair alone: {scheme_title(null)}."
+    text = f"Intervals are of each pair alone at {100 * level:g} %, for new images like these. {test}"
+    return (text, *([none] * bool(unscored)))
 
 
 def _said_of_histogram(record):
