@@ -481,10 +481,10 @@ def test_the_command_writes_tables_record_and_figure(tmp_path, capsys):
     found, printed = js.load(out / "comparison.npz"), json.loads(capsys.readouterr().out)
     assert found.subjects == ("s0", "s1", "s2", "s3")
     assert [row["model"] for row in printed["models"]] == [name for name, _ in found.ranking()]
-    rows = list(csv.reader((out / "models.csv").open()))
+    rows = list(csv.reader((out / "models.csv").read_text().splitlines()))
     assert rows[0] == ["model", "score", "error", "low", "high", "p zero", "p ceiling"]
     assert float(rows[1][1]) == found.ranking()[0][1]
-    assert len(list(csv.reader((out / "pairs.csv").open()))) == 1 + 3
+    assert len(list(csv.reader((out / "pairs.csv").read_text().splitlines()))) == 1 + 3
     assert np.allclose(printed["ceiling"]["value"], found.ceiling)
 
 
