@@ -156,7 +156,7 @@ def _families(draws: MeanDraws, count: int) -> tuple[MeanDraws, MeanDraws, MeanD
     """Models, the two ceilings, models less the lower ceiling, and all differences of two models."""
     own, first_of_pairs = np.arange(count), np.triu_indices(count, 1)
     lower = np.full(count, count)
-    return draws.rows(own), draws.rows([count, count + 1]), draws.rows(own, lower), draws.rows(*first_of_pairs)
+    return draws.rows(own), draws.rows(np.arange(count, count + 2)), draws.rows(own, lower), draws.rows(*first_of_pairs)
 
 
 def pairs_in_matrix(flat: jax.Array, count: int, sign: int = 1, diagonal: float = jnp.nan) -> jax.Array:

@@ -99,8 +99,8 @@ def compare_models(
     y, averaged = _averaged(y, subject_of)
     if len(y.names) < 2 and over != "images":
         raise ValueError(
-            f"over={over!r} asks about new subjects and takes two of them or more; there is only {y.names[0]!r}: give "
-            'over="images".'
+            f"over={over!r} asks about new subjects and takes two of them or more; there is only {''.join(y.names)!r}: "
+            'give over="images".'
         )
     for nets in (x, y):
         check([comparator], nets)

@@ -5,7 +5,7 @@ Subjects, images or both are drawn from a population: `over` says which. A diffe
 and in images.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -88,8 +88,8 @@ class MeanDraws(NamedTuple):
             a = jnp.take(v, first, axis)
             return a if other is None else gap(a, jnp.take(v, other, axis))
 
-        scores, *draws = (of(v, axis) for v, axis in zip(self[:4], (0, 1, 1, 1), strict=True))
-        return MeanDraws(scores, *draws, self.images_count)
+        images, subjects, both = (of(v, 1) for v in (self.images, self.subjects, self.both))
+        return MeanDraws(of(self.scores, 0), images, subjects, both, self.images_count)  # type: ignore[arg-type]
 
     def error(self) -> jax.Array:
         """`(K,)` standard errors of the means.
@@ -155,21 +155,21 @@ def mean_draws(
     if over not in OVER:
         raise ValueError(f"over must be one of {', '.join(OVER)}, not {over!r}.")
     scores = checks.floating(scores, "scores", "(K, U)")
+    images = resampled = None
     if over != "subjects":
         if values is None:
             raise ValueError(f'values over resampled images are needed for over="{over}".')
-        values, scores = checks.pair(values, scores, "(B, K, U)")
-        images = jnp.mean(values, 2)
+        resampled, scores = checks.pair(values, scores, "(B, K, U)")
+        images = jnp.mean(resampled, 2)
         if over == "images":
             return MeanDraws(scores, images, None, None, images_count)
     if scores.shape[1] < 2:
         raise ValueError(f'over="{over}" draws subjects and takes two of them or more, not {scores.shape[1]}.')
-    draws = n_resamples if over == "subjects" else len(values)  # type: ignore[arg-type]
+    draws = n_resamples if resampled is None else len(resampled)
     weights = replacement_weights(checks.as_key(key), draws, jnp.ones(scores.shape[1], bool), scores.dtype)
     subjects = _mean(weights, scores[None])
-    if over == "subjects":
-        return MeanDraws(scores, None, subjects, None, images_count)
-    return MeanDraws(scores, images, subjects, _mean(weights, values), images_count)
+    both = None if resampled is None else _mean(weights, resampled)
+    return MeanDraws(scores, images, subjects, both, images_count)
 
 
 def mean_interval(draws: MeanDraws, level: float = 0.95) -> jax.Array:
@@ -276,7 +276,7 @@ def rank_tests(draws: MeanDraws, *, two_sided: bool = True) -> MeanTests:
         elif not row.any():
             found.append((0.0, 1.0))
         else:
-            test = wilcoxon(row, alternative="two-sided" if two_sided else "greater")
+            test: Any = wilcoxon(row, alternative="two-sided" if two_sided else "greater")
             found.append((float(test.statistic), float(test.pvalue)))
     statistic, p = np.array(found).reshape(-1, 2).T
     return MeanTests(jnp.asarray(statistic), jnp.asarray(p), jnp.asarray(holm(p)))
