@@ -83,6 +83,7 @@ def score(
         align=arguments.align,
         missing=arguments.missing or "shared",
         memory=arguments.memory,
+        devices=arguments.devices,
         **more,
     )
     return dict(zip(chosen, found, strict=True))
