@@ -8,6 +8,7 @@ Verbs:
     variance_study: errors, bias and rank stability against the number of images: how many do I need?
     sweep, sweep_status: affinity of hundreds of networks, by many processes and machines; how far one is.
     maps, compare_maps: pairwise maps of networks; similarity of ready-made maps.
+    explain: how affinity would go about it, with memory and time.
     noise_ceiling: how well the best possible network could agree with a group.
     evaluate, compare_agreements, agreement_intervals: agreement of affinities with measured transfer.
     read_features, load, load_truth: features, saved results and measured transfer from files.
@@ -35,7 +36,7 @@ from importlib import metadata as _metadata
 from jaxsim import compare, demo, measures, pairwise, plotting, schemes, statistics, subspaces, taxonomy, transforms
 from jaxsim.advice import recommend_scheme
 from jaxsim.calibration import calibrate
-from jaxsim.engine import affinity, compare_maps, maps, noise_ceiling
+from jaxsim.engine import affinity, compare_maps, explain, maps, noise_ceiling
 from jaxsim.evaluation import agreement_intervals, compare_agreements, evaluate, load_truth
 from jaxsim.io import read_features
 from jaxsim.measures import (
@@ -117,6 +118,7 @@ __all__ = [
     "compare",
     "compare_agreements",
     "compare_maps",
+    "explain",
     "dds",
     "demo",
     "evaluate",

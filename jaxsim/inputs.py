@@ -87,7 +87,7 @@ class Networks:
     def careful(self) -> tuple[int, ...]:
         """Networks whose cast to the type of scores depends on the measure."""
         if not isinstance(self.arrays, tuple):
-            return casts.careful(self.arrays, are_maps=self.maps) if isinstance(self.arrays, np.ndarray) else ()
+            return casts.careful([*self.arrays], are_maps=self.maps) if isinstance(self.arrays, np.ndarray) else ()
         away = [k for k, a in enumerate(self.arrays) if isinstance(a, Elsewhere)]
         here = [k for k in range(len(self.arrays)) if k not in away]
         found = casts.careful([self.arrays[k] for k in here], are_maps=self.maps)

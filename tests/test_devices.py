@@ -64,18 +64,22 @@ def test_a_few_calls_on_eight_devices():
 
 def grid():
     measures = [*js.measures.NAMED.values()]
-    positions = {k: v.reshape(len(v), 2, 2, -1) for k, v in features(9, 24, (8,)).items()}
     mesh = jax.make_mesh((2, 4), ("a", "b"))
-    for x in (features(9, 24, (8,)), features(16, 24, (8, 9, 12, 7)), positions):
-        for chosen in (measures, [js.Measure(js.transforms.center, js.pairwise.euclidean, loop)]):
-            assert_same(js.affinity(x, chosen, devices=mesh), js.affinity(x, chosen))
+    x = features(9, 24, (8, 9, 12, 7))
+    assert_same(js.affinity(x, measures, devices=mesh), js.affinity(x, measures))
+    positions = {k: v.reshape(24, 2, -1) for k, v in features(9, 24, (8, 12)).items()}
+    own = js.Measure(js.transforms.center, js.pairwise.euclidean, loop)
+    for y in (np.stack([*features(16, 24, (8,)).values()]), positions):
+        chosen = ["rsa", own, *(y is positions) * ["dds:instance-norm,cosine"]]
+        assert_same(js.affinity(y, chosen, devices=mesh), js.affinity(y, chosen))
     chosen = ["rsa", "dds-laplacian"]
     assert_same(js.affinity(x, chosen, devices=8, memory=24_000), js.affinity(x, chosen))  # 8 networks, then 1
     x, others = features(9, 24, (8, 9, 12, 7)), features(3, 24, (8,), seed=1)
     for kind, make in js.schemes.NAMED.items():
         scheme = make(size=16) if make is js.Subsample else make()
         counts = {} if kind == "jackknife" else {"n_resamples": 26}
-        for more in ({}, {"against": others}, {"progress": lambda done, count: None}):
+        some = kind in ("permutation", "subsample")
+        for more in ({}, *some * ({"against": others}, {"progress": lambda done, count: None})):
             options = {"key": 3, **counts, **more}
             ours = js.resample(x, ["cka", "rsa"], scheme, devices=8, **options)
             assert_same(ours, js.resample(x, ["cka", "rsa"], scheme, **options))

@@ -150,9 +150,12 @@ def put_along(array: np.ndarray, mesh: Mesh) -> jax.Array:
 def put_shares(shape: tuple[int, ...], made: Callable[[int], np.ndarray], mesh: Mesh) -> jax.Array:
     """Array of this shape whose share of device k is `made(k)`; each process makes those of its own devices."""
     each = shape[0] // mesh.size
-    return jax.make_array_from_callback(
-        shape, NamedSharding(mesh, SHARES), lambda index: made((index[0].start or 0) // each)
-    )
+    place = NamedSharding(mesh, SHARES)
+    return jax.make_array_from_callback(shape, place, lambda index: made(_start(index) // each))
+
+
+def _start(index: Any) -> int:
+    return index[0].start or 0
 
 
 def on_one(tree: Any, mesh: Mesh | None) -> Any:

@@ -31,14 +31,14 @@ def several(mesh: Mesh | None) -> bool:
     return True
 
 
-def joined(nets: Networks | None, mesh: Mesh | None) -> Networks | None:
+def joined(nets: Networks, mesh: Mesh | None) -> Networks:
     """The networks of all processes, in the order of these; those of others are `Elsewhere`.
 
     Raises:
         ValueError: two processes have a network of one name, or ids differ.
         RuntimeError: another process stopped.
     """
-    if nets is None or not several(mesh):
+    if not several(mesh):
         return nets
     arrays = [nets.arrays[k] for k in range(len(nets.names))]
     ids = None if nets.ids is None else [hashlib.sha256("\0".join(own).encode()).hexdigest() for own in nets.ids]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsim import inputs
-from jaxsim.engine import feature_space, gaps, reasons, tiles
+from jaxsim.engine import gaps, reasons, tiles
 from jaxsim.engine import memory as budgets
 from jaxsim.engine.checks import (
     as_comparators,
@@ -20,9 +20,9 @@ from jaxsim.engine.checks import (
     undefined_networks,
     warn_of_lost_digits,
 )
-from jaxsim.engine.devices import count as device_count
 from jaxsim.engine.devices import local_count, mesh_of, on_one, put
 from jaxsim.engine.padding import both_buckets, buckets, by_freedom
+from jaxsim.engine.plans import Plan, plan, with_costs
 from jaxsim.engine.processes import joined, least, lost_processes, several
 from jaxsim.engine.program import affinity_call, defined, maps_call
 from jaxsim.io.files import warn
@@ -114,10 +114,52 @@ def affinity(
     against_ids = ids_against(against, ids, against_ids)
     y = None if against is None else inputs.networks(against, against_ids, "against", channels, cast=tile is None)
     mesh = mesh_of(devices, x.arrays, y and y.arrays)
-    x, y = joined(x, mesh), joined(y, mesh)
+    x, y = joined(x, mesh), y and joined(y, mesh)
     require_others("affinity", x, y)
     found = _run(measures, x, y, align, missing, memory, mesh, tile)
     return found if several else found[0]
+
+
+def explain(
+    features: Any,
+    measure: str | Measure | Sequence[str | Measure],
+    *,
+    against: Any = None,
+    ids: Any = None,
+    against_ids: Any = None,
+    align: bool = False,
+    channels: Any = None,
+    memory: float | None = None,
+    tile: int | None = None,
+    devices: Any = None,
+) -> Plan:
+    """How `js.affinity` of the same arguments would go about it, with the memory and time that it takes.
+
+    The plan is the one that `affinity` follows. Its memory is computed; its time comes from the rates of this machine,
+    which are measured once in a process, in about a second.
+
+    Returns:
+        `Plan`, which prints itself.
+
+    Raises:
+        ValueError: as `js.affinity` does; where nothing fits, with the memory that it takes.
+
+    >>> import jax, jaxsim as js
+    >>> plan = js.explain(jax.random.normal(jax.random.key(0), (20, 50, 8)), ["rsa", "cka"])
+    >>> plan.routes, plan.calls
+    ((('rsa', 'maps'), ('cka-linear', 'feature space')), 1)
+    """
+    measures, _ = as_measures(measure)
+    if tile is not None:
+        tiles.require(measures, tile)
+    x = inputs.networks(features, ids, channels=channels, cast=tile is None)
+    against_ids = ids_against(against, ids, against_ids)
+    y = None if against is None else inputs.networks(against, against_ids, "against", channels, cast=tile is None)
+    mesh = mesh_of(devices, x.arrays, y and y.arrays)
+    x, y = joined(x, mesh), y and joined(y, mesh)
+    require_others("affinity", x, y)
+    x, y = inputs.same_images(x, y, align=align)
+    return with_costs(plan(measures, x, y, memory, tile, mesh), measures, x, y)
 
 
 def maps(features: Any, measure: str | Measure, *, ids: Any = None, align: bool = False, channels: Any = None) -> Maps:
@@ -191,7 +233,7 @@ def compare_maps(
     against_ids = ids_against(against, ids, against_ids)
     y = None if against is None else inputs.square_maps(against, against_ids)
     mesh = mesh_of(devices, x.arrays, y and y.arrays)
-    x, y = joined(x, mesh), joined(y, mesh)
+    x, y = joined(x, mesh), y and joined(y, mesh)
     require_others("compare_maps", x, y)
     found = _run(measures, x, y, align, missing, memory, mesh)
     return found if several else found[0]
@@ -217,23 +259,21 @@ def _run(measures, x, y, align, missing, memory, mesh, tile=None) -> list[Affini
         x, y = inputs.same_images(x, y, align=align)
         if missing == "pairwise" and not x.maps:
             raise ValueError('missing="pairwise" has no effect on features without ids and align=True; leave it out.')
-        if tile is None and not x.maps and not inputs.traced(x.arrays, y and y.arrays):
-            tile = tiles.automatic(measures, x, y, memory)
-        if tile and mesh is not None:
-            raise ValueError(f"tiles of {tile} images are computed on one device; leave devices out.")
-        found = _tiled(measures, x, y, tile) if tile else _scores(measures, x, y, memory, mesh, missing == "pairwise")
+        chosen = plan(measures, x, y, memory, tile, mesh)
+        if chosen.tile:
+            found = _tiled(measures, x, y, chosen.tile)
+        else:
+            found = _scores(chosen, measures, x, y, mesh, missing == "pairwise")
     for one in found:
         gaps.warn_of_unscored(one)
     return found
 
 
-def _scores(measures, x, y, memory, mesh, pairwise) -> list[Affinity]:
-    for nets in (x,) if y is None else (x, y):
-        check(measures, nets)
+def _scores(chosen, measures, x, y, mesh, pairwise) -> list[Affinity]:
     holes = gaps.find(measures, x, y) if pairwise and x.maps else None
 
     def run(call, mesh=None):
-        return by_freedom(measures, (x, y), lambda some, a, b: _in_blocks(some, a, b, memory, mesh, call))
+        return by_freedom(measures, (x, y), lambda some, a, b: _in_blocks(some, a, b, chosen.block, mesh, call))
 
     found = run(affinity_call, mesh)
     if holes and holes.exist:
@@ -249,10 +289,6 @@ def _scores(measures, x, y, memory, mesh, pairwise) -> list[Affinity]:
 
 
 def _tiled(measures, x, y, tile) -> list[Affinity]:
-    if inputs.traced(x.arrays, y and y.arrays):
-        raise TypeError("tile divides the work into device calls, and inside jit there is one; leave it out.")
-    for nets in (x,) if y is None else (x, y):
-        check(measures, nets, whole=False)
     made = []
     for m in measures:
         values, bad_x, bad_y = tiles.scores(m, x, y, tile)
@@ -271,19 +307,9 @@ def _tiled(measures, x, y, tile) -> list[Affinity]:
     return made
 
 
-def _in_blocks(measures, x, y, memory, mesh, call):
-    """Scores of all networks, block by block where their maps do not fit into the budget together."""
-    parts_x, parts_y, rows, columns = both_buckets(x, y, measures, mesh)
-    by_maps = tuple(m for m in measures if not feature_space.is_cheaper(m, parts_x, parts_y))
+def _in_blocks(measures, x, y, block, mesh, call):
+    """Scores of all networks, block by block where the plan says that their maps do not fit together."""
     count = len(x.names) + (0 if y is None else len(y.names))
-    tracing = inputs.traced(x.arrays, y and y.arrays)
-    if tracing and memory is not None:
-        raise TypeError("memory divides the work into device calls, and inside jit there is one; leave it out.")
-    in_blocks = bool(by_maps) and not tracing
-    width = budgets.widest(by_maps, x, y)
-    shares = device_count(mesh)
-    block = budgets.block_size(by_maps, count, x.images, x.dtype, memory, width, shares) if in_blocks else count
-
     measures = put(measures, mesh)
 
     def run(*networks):
@@ -293,7 +319,7 @@ def _in_blocks(measures, x, y, memory, mesh, call):
             return on_one(call(measures, *networks, mesh), mesh)
 
     if block >= count:
-        return run(parts_x, parts_y, rows, columns)
+        return run(*both_buckets(x, y, measures, mesh))
     cuts_x, cuts_y = _cuts(x, block), None if y is None else _cuts(y, block)
     grid = []
     for i, a in enumerate(cuts_x):
@@ -337,7 +363,8 @@ def _pairwise(measures, x, y, memory, mesh) -> list[Affinity]:
             text = f"networks {a!r} and {b!r} share {len(shared)} images, and it takes {least}: their scores are NaN."
             warn(text, UndefinedScores)
             continue
-        found = _scores(measures, x.select(rows, shared), columns.select(cols, shared), memory, mesh, True)
+        own_x, own_y = x.select(rows, shared), columns.select(cols, shared)
+        found = _scores(plan(measures, own_x, own_y, memory, None, mesh), measures, own_x, own_y, mesh, True)
         if inputs.traced(found):
             raise TypeError(gaps.TRACED)
         own = np.searchsorted(rows, places[0]), np.searchsorted(cols, places[1])

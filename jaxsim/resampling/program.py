@@ -223,8 +223,8 @@ SOURCE = Source(WHOLE, SHARES, WHOLE, SHARES)
 def prepare_call(measures, x, y, rows, columns, groups, draws, mesh=None):
     """Maps and full-sample scores, when the resamples come in several calls."""
 
-    def core(axis, *networks):
-        return prepare(*networks, FORMS[draws].read, axis)
+    def core(axis, measures, x, y, rows, columns, groups):
+        return prepare(measures, x, y, rows, columns, groups, FORMS[draws].read, axis)
 
     return divided(core, mesh, NETWORKS)(measures, x, y, rows, columns, groups)
 
@@ -273,8 +273,9 @@ def without_estimate(measures, networks: int, others: int, dtype) -> Ready:
 def whole_call(measures, x, y, rows, columns, groups, draws, draw, source, at_once, mesh=None):
     """The one device call of `resample`: maps, full-sample scores and all resamples."""
 
-    def core(axis, source, *networks):
-        ready = prepare(*networks, FORMS[draws].read, axis)
-        return _resampled(axis, ready, networks, draws, draw, source, at_once), ready.full_sample
+    def core(axis, source, measures, *given):
+        x, y, rows, columns, groups = given
+        ready = prepare(measures, x, y, rows, columns, groups, FORMS[draws].read, axis)
+        return _resampled(axis, ready, (measures, *given), draws, draw, source, at_once), ready.full_sample
 
     return divided(core, mesh, (SOURCE, *NETWORKS))(source, measures, x, y, rows, columns, groups)

@@ -260,7 +260,7 @@ def read_networks(verb, features, measure, against, ids, against_ids, align, cha
         y = None if against is None else inputs.networks(against, against_ids, "against", channels)
         x = inputs.networks(features, ids, channels=channels)
     mesh = mesh_of(devices, x.arrays, y and y.arrays)
-    x, y = joined(x, mesh), joined(y, mesh)
+    x, y = joined(x, mesh), y and joined(y, mesh)
     x, y = inputs.same_images(x, y, align=align)
     require_others(verb, x, y)
     for nets in (x,) if y is None else (x, y):
