@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import jaxsim as js
+from jaxsim.engine import verbs
 
 EIGHT = """
 import sys; sys.path.insert(0, {tests!r})
@@ -236,6 +237,44 @@ def test_what_is_no_set_of_devices_is_refused(verb, case):
 def test_tiles_are_of_one_device():
     with pytest.raises(ValueError, match="leave devices out"):
         js.affinity(features(3), "cka", tile=4, devices=[CPU])
+
+
+@pytest.mark.parametrize("against", [None, 3])
+@pytest.mark.parametrize(("memory", "block"), [(None, 8), (6 * 14 * 14 * 4 + 4 * 14 * 13 * 2, 2)])
+def test_the_calls_of_a_plan_are_those_of_the_verb(monkeypatch, against, memory, block):
+    calls = []
+
+    def counted(measures, x, y, rows, columns):
+        calls.append(len(rows))
+        values = jax.numpy.zeros((len(rows), len(columns)))
+        return [(values, np.full(len(rows), -1), np.full(len(columns), -1))]
+
+    monkeypatch.setattr(verbs, "affinity_call", counted)
+    options = {"memory": memory, "against": against and features(against, seed=1)}  # two blocks of two maps
+    plan = js.explain(features(5), "rsa", **options)
+    js.affinity(features(5), "rsa", **options)
+    assert plan.routes == (("rsa", "maps"),)
+    assert plan.block == min(block, 5 + (against or 0))
+    assert plan.calls == len(calls) == (1 if memory is None else 6)
+    assert max(calls) <= plan.block
+
+
+def test_a_plan_of_tiles():
+    plan = js.explain(features(3), ["dds-laplacian", "cka"], tile=4)
+    assert plan.tile == 4
+    assert dict(plan.routes) == {"dds-laplacian": "blocks", "cka-linear": "feature space"}
+
+
+def test_a_plan_takes_more_memory_and_work_with_more_images():
+    small, large = (js.explain(features(5, n), ["rsa", "dds-laplacian", "cka-rbf"]) for n in (20, 200))
+    assert large.bytes > 20 * small.bytes
+    assert all(b > 9 * a for (_, a), (_, b) in zip(small.work, large.work, strict=True))
+    assert "time: " in str(large)
+
+
+def test_a_plan_of_what_does_not_fit_says_how_much_it_takes():
+    with pytest.raises(ValueError, match=r"two networks' maps of 50 images need 6.5e-05 GiB"):
+        js.explain(features(3, 50), "rsa", memory=60_000)
 
 
 def test_devices_stay_outside_of_jit():

@@ -28,7 +28,7 @@ from jaxsim.protocols import (
     product_and_finish,
 )
 
-FEATURES, MAPS, TILES = "feature space", "maps", "tiles"
+FEATURES, MAPS, TILES = "feature space", "maps", "blocks"
 """Routes: products of features, whole maps of every network, or blocks of maps."""
 GRAM = 0.7
 """Share of the products of a map that are formed: those on and above the diagonal, in strips."""
@@ -224,8 +224,8 @@ def _work(made, measures, x, y):
             continue
         product = product_and_finish(m.pairwise, m.compare)[0]
         if (product, m.transform) not in known or product is None:
-            kind = "differences" if product is None and not x.maps else "products"
-            found[kind] += repeats * n**2 * total * (1 if product is None else 2 * GRAM)
+            kind = "products" if product is None or _multiplies(product) else "differences"
+            found[kind] += repeats * n**2 * total * (2 * GRAM if kind == "products" else 1)
         if product is not None:
             known.add((product, m.transform))
         found["bytes"] += repeats * PASSES * networks * n**2 * size
@@ -235,6 +235,12 @@ def _work(made, measures, x, y):
         if pair.tiling is not None and pair.tiling.median:
             found["ordered"] += repeats * networks * n**2 / 4
     return tuple((kind, amount / made.devices) for kind, amount in found.items())
+
+
+@functools.cache
+def _multiplies(product):
+    """Whether the shared part of a map is a matrix product, and not a sum of differences."""
+    return "dot_general" in str(jax.make_jaxpr(lambda x: product(x, None))(jnp.zeros((8, 4))))
 
 
 def _ranks(measure):
