@@ -8,6 +8,7 @@ Verbs:
     variance_study: errors, bias and rank stability against the number of images: how many do I need?
     sweep, sweep_status: affinity of hundreds of networks, by many processes and machines; how far one is.
     maps, compare_maps: pairwise maps of networks; similarity of ready-made maps.
+    explain: how affinity would go about it, with memory and time.
     noise_ceiling: how well the best possible network could agree with a group.
     compare_models: models against the maps of several subjects, with tests and the noise ceiling.
     evaluate, compare_agreements, agreement_intervals: agreement of affinities with measured transfer.
@@ -37,7 +38,7 @@ from importlib import metadata as _metadata
 from jaxsim import compare, demo, measures, pairwise, plotting, schemes, statistics, subspaces, taxonomy, transforms
 from jaxsim.advice import recommend_scheme
 from jaxsim.calibration import calibrate
-from jaxsim.engine import affinity, compare_maps, maps, noise_ceiling
+from jaxsim.engine import affinity, compare_maps, explain, maps, noise_ceiling
 from jaxsim.evaluation import agreement_intervals, compare_agreements, evaluate, load_truth
 from jaxsim.inference import compare_models
 from jaxsim.io import read_features
@@ -127,6 +128,7 @@ __all__ = [
     "dds",
     "demo",
     "evaluate",
+    "explain",
     "load",
     "load_truth",
     "maps",

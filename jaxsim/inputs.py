@@ -18,6 +18,28 @@ MISSING = ("shared", "pairwise")
 
 
 @dataclasses.dataclass(frozen=True)
+class Elsewhere:
+    """Features of a network that another process holds.
+
+    Attributes:
+        shape: `(n, ..., c)`.
+        dtype: their type.
+        process: number of that process.
+        careful: whether their cast to the type of scores depends on the measure.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    process: int
+    careful: bool = False
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+
+@dataclasses.dataclass(frozen=True)
 class Networks:
     """Arrays of T networks with their names and, where given, the labels of their images.
 
@@ -64,8 +86,12 @@ class Networks:
     @functools.cached_property
     def careful(self) -> tuple[int, ...]:
         """Networks whose cast to the type of scores depends on the measure."""
-        host = isinstance(self.arrays, tuple | np.ndarray)
-        return casts.careful(self.arrays, are_maps=self.maps) if host else ()
+        if not isinstance(self.arrays, tuple):
+            return casts.careful([*self.arrays], are_maps=self.maps) if isinstance(self.arrays, np.ndarray) else ()
+        away = [k for k, a in enumerate(self.arrays) if isinstance(a, Elsewhere)]
+        here = [k for k in range(len(self.arrays)) if k not in away]
+        found = casts.careful([self.arrays[k] for k in here], are_maps=self.maps)
+        return tuple(sorted([here[k] for k in found] + [k for k in away if self.arrays[k].careful]))
 
     def cast(self, free: casts.Freedom) -> "Networks":
         """The careful networks in the type of scores, for a measure that leaves them so free."""
@@ -73,7 +99,10 @@ class Networks:
             return self
         arrays = list(self.arrays)
         for k in self.careful:
-            arrays[k] = casts.carried(arrays[k], free, is_map=self.maps)[0]
+            if isinstance(one := arrays[k], Elsewhere):
+                arrays[k] = dataclasses.replace(one, dtype=casts.score_type(one.dtype), careful=False)
+            else:
+                arrays[k] = casts.carried(one, free, is_map=self.maps)[0]
         return dataclasses.replace(self, arrays=tuple(arrays) if isinstance(self.arrays, tuple) else np.stack(arrays))
 
     def select(self, networks: Sequence[int], images: Sequence[str] | None = None) -> "Networks":
@@ -153,9 +182,7 @@ def _moveaxis(x: Any, axis: int) -> Any:
 def _checked(names, arrays, ids, what) -> Networks:
     if not names:
         raise ValueError(f"there are no networks: {what} is empty.")
-    twice = repeated(names)
-    if twice:
-        raise ValueError(f"two networks in {what} have the name {twice[0]!r}.")
+    refuse_repeated_names(names, what)
     nets = Networks(names, arrays, None)
     for name, shape in zip(names, nets.shapes, strict=True):
         if len(shape) < 2:
@@ -164,6 +191,16 @@ def _checked(names, arrays, ids, what) -> Networks:
         if 0 in shape:
             raise ValueError(f"network {name!r} has features of shape {shape}, which hold nothing.")
     return dataclasses.replace(nets, ids=_labels(ids, names, nets.shapes))
+
+
+def refuse_repeated_names(names: Sequence[str], what: str) -> None:
+    """Refuse networks of one name.
+
+    Raises:
+        ValueError: naming one.
+    """
+    if twice := repeated(names):
+        raise ValueError(f"two networks in {what} have the name {twice[0]!r}.")
 
 
 def _named(features, what, cast=True) -> tuple[tuple[str, ...], Any]:

@@ -15,6 +15,7 @@ PROMISED = [
     "affinity",
     "maps",
     "compare_maps",
+    "explain",
     "noise_ceiling",
     "resample",
     "resample_scores",

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxsim.engine.devices import SHARES, WHOLE, divided, total
 from jaxsim.engine.program import automatic, embed
 from jaxsim.measures import Measure
 from jaxsim.protocols import ComparatorCapabilities, declared
@@ -93,9 +94,11 @@ class Summary(NamedTuple):
     p: jax.Array
 
 
-@functools.partial(jax.jit, static_argnames=("draw", "count", "kept", "at_once"))
+@functools.partial(jax.jit, static_argnames=("draw", "count", "kept", "at_once", "mesh"))
 @automatic
-def calibrated_call(measures: Sequence[Measure], x, y, rows, columns, sides, key, layout, draw, count, kept, at_once):
+def calibrated_call(
+    measures: Sequence[Measure], x, y, rows, columns, sides, key, layout, draw, count, kept, at_once, mesh=None
+):
     """The one device call of `calibrate`: maps, scores and the summaries of `count` permutations, for each measure.
 
     Args:
@@ -111,17 +114,22 @@ def calibrated_call(measures: Sequence[Measure], x, y, rows, columns, sides, key
         count: permutations that count.
         kept: highest scores to keep, of which the last is the threshold.
         at_once: permutations summarized together; a divisor of PILOTS and a multiple of TOGETHER.
+        mesh: devices that have shares of the buckets, and each take a share of the permutations; or None.
     """
 
-    def orders(first):
-        return jax.vmap(lambda b: draw(key, b, layout))(first + jnp.arange(at_once))
+    def core(axis, measures, x, y, rows, columns, sides, key, layout):
+        def orders(first):
+            return jax.vmap(lambda b: draw(key, b, layout))(first + jnp.arange(at_once))
 
-    ready = prepare(measures, x, y, rows, columns, None, embed)
-    found = []
-    for k, measure in enumerate(measures):
-        scored = _permuted(measure, ready.x[k], None if ready.y is None else ready.y[k], sides)
-        found.append(_calibrated(scored, ready.estimate[k], sides, orders, count, kept))
-    return [*zip(found, ready.bad_x, ready.bad_y, strict=True)]
+        ready = prepare(measures, x, y, rows, columns, None, embed, axis)
+        found = []
+        for k, measure in enumerate(measures):
+            scored = _permuted(measure, ready.x[k], None if ready.y is None else ready.y[k], sides)
+            found.append(_calibrated(scored, ready.estimate[k], sides, orders, count, kept, axis))
+        return [*zip(found, ready.bad_x, ready.bad_y, strict=True)]
+
+    specs = (WHOLE, SHARES, SHARES, WHOLE, WHOLE, WHOLE, WHOLE, WHOLE)
+    return divided(core, mesh, specs)(measures, x, y, rows, columns, sides, key, layout)
 
 
 def _permuted(measure: Measure, x, y, sides: Sides) -> Callable:
@@ -166,7 +174,7 @@ def _permuted(measure: Measure, x, y, sides: Sides) -> Callable:
     return scored
 
 
-def _calibrated(scored, estimate, sides: Sides, orders, count, kept) -> Calibrated:
+def _calibrated(scored, estimate, sides: Sides, orders, count, kept, axis) -> Calibrated:
     """All of one measure, from a function that scores orders."""
     some = orders(0)
     identity = jnp.broadcast_to(jnp.arange(some.shape[1], dtype=some.dtype), (TOGETHER, some.shape[1]))
@@ -174,7 +182,7 @@ def _calibrated(scored, estimate, sides: Sides, orders, count, kept) -> Calibrat
     usable = ~jnp.isnan(estimate)
     highest = _best(observed, usable, sides)
     family = sides.family & jnp.isfinite(highest)
-    scale = _scale(lambda first: _best(scored(orders(first)), usable, sides), highest, count, some.shape[0])
+    scale = _scale(lambda first: _best(scored(orders(first)), usable, sides), highest, count, some.shape[0], axis)
 
     def standardized(tops):
         z = jnp.where(family & ~jnp.isnan(tops), (tops - scale[0]) / scale[1], -jnp.inf)
@@ -195,9 +203,10 @@ def _calibrated(scored, estimate, sides: Sides, orders, count, kept) -> Calibrat
         down = down + jnp.sum(beyond, 0)
         return (_added(layers, observed, scores, real), _added(networks, highest, tops, real), single, down), None
 
-    ones = jnp.ones(family.size, int)
-    start = (_start(observed, kept), _start(highest, kept), ones, ones)
-    (layers, networks, single, down), _ = lax.scan(step, start, jnp.arange(0, count, some.shape[0]))
+    ones = jnp.ones(family.size, int) * _first(axis)
+    start = (_start(observed, kept, axis), _start(highest, kept, axis), ones, ones)
+    (layers, networks, *counts), _ = lax.scan(step, start, _own_numbers(count, some.shape[0], axis))
+    layers, networks, (single, down) = _merged(layers, axis), _merged(networks, axis), total(counts, axis)
     asked = sides.family | sides.family.T if sides.family.shape[0] == sides.family.shape[1] else sides.family
     networks = _summary(networks, jnp.where(asked, _best(estimate, usable, sides), jnp.nan), count)
     down = jnp.zeros_like(down).at[order].set(lax.cummax(down))
@@ -224,16 +233,28 @@ def _places(estimate, sides: Sides):
     )
 
 
-def _scale(tops, highest, count, at_once):
+def _scale(tops, highest, count, at_once, axis):
     """Mean and deviation of the best scores of network pairs over PILOTS permutations that count for nothing else."""
 
     def step(null, first):
-        return _added(null, highest, tops(first), jnp.ones(at_once, bool)), None
+        return _added(null, highest, tops(count + first), first + jnp.arange(at_once) < PILOTS), None
 
-    null, _ = lax.scan(step, _start(highest, 1), count + jnp.arange(0, PILOTS, at_once))
+    null, _ = lax.scan(step, _start(highest, 1, axis), _own_numbers(PILOTS, at_once, axis))
+    null = _merged(null, axis)
     deviation = jnp.sqrt(null.squares / (PILOTS - 1))
     real = jnp.isfinite(null.mean) & (deviation > 8 * jnp.finfo(deviation.dtype).eps * jnp.abs(null.mean))
     return jnp.where(real, null.mean, 0), jnp.where(real, deviation, 1)
+
+
+def _own_numbers(count, at_once, axis):
+    """First number of each step of this device, the devices taking turns; the last may lie beyond `count`."""
+    me, devices = (0, 1) if axis is None else (lax.axis_index(axis), lax.axis_size(axis))
+    return at_once * (me + devices * jnp.arange(-(-count // (at_once * devices))))
+
+
+def _first(axis):
+    """Whether this is the first device, which counts the observed order."""
+    return axis is None or lax.axis_index(axis) == 0
 
 
 def _slack(observed):
@@ -241,11 +262,24 @@ def _slack(observed):
     return jnp.where(jnp.isfinite(observed), 100 * jnp.finfo(observed.dtype).eps * jnp.abs(observed), 0)
 
 
-def _start(observed, kept) -> Null:
-    """The summary before any permutation: the observed score counts as one."""
+def _start(observed, kept, axis) -> Null:
+    """The summary before any permutation: the observed score counts as one, on the first device."""
     zeros, top = jnp.zeros_like(observed), jnp.full((*observed.shape, kept), -jnp.inf, observed.dtype)
-    seen = jnp.zeros((), observed.dtype)
-    return Null(seen, jnp.ones(observed.shape, int), zeros, zeros, zeros > 0, top.at[..., 0].set(observed))
+    seen, first = jnp.zeros((), observed.dtype), _first(axis)
+    top = top.at[..., 0].set(jnp.where(first, observed, -jnp.inf))
+    return Null(seen, jnp.ones(observed.shape, int) * first, zeros, zeros, zeros > 0, top)
+
+
+def _merged(null: Null, axis) -> Null:
+    """The summary of the permutations of all devices."""
+    if axis is None:
+        return null
+    seen = total(null.seen, axis)
+    mean = total(null.mean * null.seen, axis) / seen
+    squares = total(null.squares + (null.mean - mean) ** 2 * null.seen, axis)
+    tops = lax.all_gather(null.top, axis, axis=null.top.ndim - 1, tiled=True)
+    at_least, lost = total(null.at_least, axis), total(null.lost.astype(int), axis) > 0
+    return Null(seen, at_least, mean, squares, lost, lax.top_k(tops, null.top.shape[-1])[0])
 
 
 def _added(null: Null, observed, scores, real) -> Null:
@@ -260,8 +294,8 @@ def _added(null: Null, observed, scores, real) -> Null:
     return Null(
         together,
         null.at_least + jnp.sum(scores >= observed - _slack(observed), 0),
-        null.mean + apart * seen / together,
-        null.squares + squares + apart**2 * null.seen * seen / together,
+        null.mean + apart * seen / jnp.maximum(together, 1),
+        null.squares + squares + apart**2 * null.seen * seen / jnp.maximum(together, 1),
         null.lost | jnp.isnan(scores).any(0),
         lax.top_k(jnp.concatenate([null.top, jnp.moveaxis(scores, 0, -1)], -1), null.top.shape[-1])[0],
     )

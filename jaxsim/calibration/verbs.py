@@ -10,8 +10,10 @@ import numpy as np
 from jaxsim import inputs, schemes, statistics
 from jaxsim.calibration.program import TOGETHER, Sides, calibrated_call
 from jaxsim.engine.checks import min_images, undefined_networks
+from jaxsim.engine.devices import local_count, on_one, put
 from jaxsim.engine.memory import GIB, budget_of, map_bytes, require, require_maps, widest
 from jaxsim.engine.padding import both_buckets, by_freedom
+from jaxsim.engine.processes import least, lost_processes
 from jaxsim.io.files import few, nearest, warn
 from jaxsim.measures import Measure
 from jaxsim.protocols import ComparatorCapabilities, declared
@@ -44,6 +46,7 @@ class Options(TypedDict, total=False):
     align: bool
     memory: float | None
     channels: Any
+    devices: Any
 
 
 @overload
@@ -67,6 +70,7 @@ def calibrate(
     align: bool = False,
     memory: float | None = None,
     channels: Any = None,
+    devices: Any = None,
 ) -> Calibration | list[Calibration]:
     """Scores of all layers and networks against their permutation nulls, in one device call.
 
@@ -95,8 +99,10 @@ def calibrate(
         ids: image labels, as for `js.affinity`.
         against_ids: labels of the images of `against`.
         align: match images by id.
-        memory: budget in bytes for maps and summaries.
+        memory: budget in bytes for maps and summaries on each device.
         channels: "first" for features `(n, c, ...)`, as for `js.affinity`.
+        devices: as for `js.affinity`: each makes the maps of a share of the layers, and takes a share of the
+            permutations.
 
     Returns:
         `Calibration`, or a list of them.
@@ -111,7 +117,8 @@ def calibrate(
     >>> C.networks, C.estimate.shape, C.best.shape
     (('amber', 'coral', 'indigo', 'jade'), (12, 12), (4, 4))
     """
-    x, y, measures, several = read_networks("calibrate", features, measure, against, ids, against_ids, align, channels)
+    given = (features, measure, against, ids, against_ids, align, channels, devices)
+    x, y, measures, several, mesh = read_networks("calibrate", *given)
     _check_measures(measures)
     of_rows, of_columns = _networks(layers_of, x.names, None if y is None else y.names)
     sides = _sides(of_rows, of_columns, square=y is None)
@@ -120,13 +127,17 @@ def calibrate(
     _check_resolution(plan, adjust, level, int(sides.family.sum()))
     kept = plan.count + 2 - math.ceil((1 - level) * (plan.count + 1) * (1 - 1e-12))
     tracing = inputs.traced(x.arrays, y and y.arrays)
-    at_once = _at_once(measures, x, y, kept, memory)
+    at_once = _at_once(measures, x, y, kept, memory, mesh)
     random = as_key(key)
-    put = (lambda a: a) if tracing else jax.device_put
+    more = (sides, random, plan.layout)
+    if not tracing:
+        more = jax.tree.map(jax.device_put, more) if mesh is None else put(more, mesh)
 
     def run(some, a, b):
-        more = [jax.tree.map(put, one) for one in (sides, random, plan.layout)]
-        return calibrated_call(some, *both_buckets(a, b, some), *more, scheme.draw, plan.count, kept, at_once)
+        some = put(some, mesh)
+        networks = both_buckets(a, b, some, mesh)
+        with lost_processes():
+            return on_one(calibrated_call(some, *networks, *more, scheme.draw, plan.count, kept, at_once, mesh), mesh)
 
     made = []
     for m, (found, bad_x, bad_y) in zip(measures, by_freedom(measures, (x, y), run), strict=True):
@@ -249,7 +260,7 @@ def _check_resolution(plan, adjust, level, pairs) -> None:
         )
 
 
-def _at_once(measures, x, y, kept, memory) -> int:
+def _at_once(measures, x, y, kept, memory, mesh) -> int:
     """Permutations whose scores are held together, beside all maps and the summaries.
 
     Raises:
@@ -260,7 +271,7 @@ def _at_once(measures, x, y, kept, memory) -> int:
     width = widest(measures, x, y)
     each = map_bytes(measures, x.images, size, width)
     require_maps(2 * maps, each, x.images, size, width)
-    budget, held = budget_of(memory), 2 * maps * each + rows * columns * size * 2 * kept
+    budget, held = least(budget_of(memory, local_count(mesh)), mesh), 2 * maps * each + rows * columns * size * 2 * kept
     at_once = MOST_AT_ONCE
     while at_once > TOGETHER and held + 6 * at_once * rows * columns * size > budget:
         at_once //= 2

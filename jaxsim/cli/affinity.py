@@ -19,6 +19,7 @@ Examples:
   jaxsim affinity features/ --measure cka-linear --measure dds:zscore,laplacian --out results
   jaxsim affinity layers.npz --against regions.npz --measure rsa --out layers_by_regions
   jaxsim affinity large/ --measure cka-linear --tile 4096 --out results
+  jaxsim affinity large/ --measure rsa --devices 4 --explain --out results
 """
 
 import dataclasses
@@ -54,6 +55,9 @@ def add_arguments(command: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     """Score the networks with each measure."""
     chosen = read_measures(arguments, maps=True)
+    if arguments.explain:
+        explain(arguments, chosen)
+        return
     folders = subfolders(chosen)
     names = [folder + name for folder in folders.values() for name in (*FILES, *report_files(arguments))]
     with staged(arguments, names) as out:
@@ -66,6 +70,32 @@ def run(arguments: Namespace) -> None:
     text = "\n\n".join(f"{label}\n{describe(affinity)}" for label, affinity in found.items())
     values = [{"measure": label} | affinity.to_json() for label, affinity in found.items()]
     report(arguments, text, {"affinities": values}, names)
+
+
+def explain(arguments: Namespace, chosen: Mapping[str, Any]) -> None:
+    """Print the plan.
+
+    Raises:
+        ValueError: of ready-made maps, or pairs of networks on the images that both have.
+    """
+    if not all(isinstance(measure, Measure) for measure in chosen.values()):
+        refuse(arguments, "on ready-made maps", "explain")
+    if arguments.missing == "pairwise":
+        refuse(arguments, "with --missing pairwise", "explain")
+    features, ids, others, other_ids = read_sets(arguments, arguments.features, arguments.against, maps=False)
+    plan = engine.explain(
+        features,
+        list(chosen.values()),
+        against=others,
+        ids=ids,
+        against_ids=other_ids,
+        align=arguments.align,
+        channels=arguments.channels,
+        memory=arguments.memory,
+        tile=arguments.tile,
+        devices=arguments.devices,
+    )
+    report(arguments, str(plan), {"plan": dataclasses.asdict(plan) | {"seconds": plan.seconds()}}, [])
 
 
 def score(
@@ -89,6 +119,7 @@ def score(
         align=arguments.align,
         missing=arguments.missing or "shared",
         memory=arguments.memory,
+        devices=arguments.devices,
         **more,
     )
     return dict(zip(chosen, found, strict=True))

@@ -84,17 +84,21 @@ def refuse(arguments: Namespace, why: str, *names: str) -> None:
 
 
 def add_computing(command: ArgumentParser, *, memory: bool = True, tile: bool = False) -> None:
-    """Add image ids, memory and precision, and the size of tiles for a command that takes them."""
+    """Add image ids, memory, devices and precision, and of `affinity` the size of tiles and the plan."""
     group = command.add_argument_group("images and computing")
     group.add_argument("--ids", metavar="FILE", help="image ids of FEATURES: npy, or text with one id per line")
     group.add_argument(
         "--align", action="store_true", help="match images by their ids, and leave out those that some lack"
     )
     if memory:
-        group.add_argument("--memory", type=gigabytes, metavar="GB", help="device memory to use at most")
+        group.add_argument("--memory", type=gigabytes, metavar="GB", help="memory of each device to use at most")
+        text = "devices of this machine to divide the work among; default: all accelerators, or the processor"
+        group.add_argument("--devices", type=count, metavar="N", help=text)
     if tile:
         text = "compute maps in blocks of so many images, never whole, and read features so; not by ranks"
         group.add_argument("--tile", type=int, metavar="IMAGES", help=text)
+        text = "print how the scores would be computed, with memory and time, and write nothing"
+        group.add_argument("--explain", action="store_true", help=text)
     group.add_argument("--x64", action="store_true", help="compute in float64")
 
 

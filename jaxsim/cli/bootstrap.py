@@ -206,6 +206,7 @@ def _resample(arguments: Namespace, chosen: Mapping[str, Any], scheme: Any) -> d
         align=arguments.align,
         channels=arguments.channels,
         memory=arguments.memory,
+        devices=arguments.devices,
         progress=progress(arguments, "resamples"),
     )
     return dict(zip(chosen, found, strict=True))

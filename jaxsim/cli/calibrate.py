@@ -137,6 +137,7 @@ def _calibrate(arguments: Namespace, chosen: Mapping[str, Any]) -> dict[str, Cal
         align=arguments.align,
         channels=arguments.channels,
         memory=arguments.memory,
+        devices=arguments.devices,
     )
     first = found[0]
     sides = {first.networks: first.network_of} | ({first.target_networks: first.target_of} if first.against else {})

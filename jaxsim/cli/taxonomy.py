@@ -130,7 +130,7 @@ def _affinity(arguments: Namespace) -> Affinity:
         return score(arguments, arguments.input, {label: measure})[label]
     if arguments.measure:
         raise ValueError(f"{first} is already a matrix of scores; leave out --measure.")
-    how = ("ids", "align", "missing", "memory", "x64", "stack", "per_image", "channels")
+    how = ("ids", "align", "missing", "memory", "devices", "x64", "stack", "per_image", "channels")
     refuse(arguments, f"on {first}, a matrix of scores; it is for features", *how)
     found = read_affinity(first, arguments.key, distance=arguments.distance)
     note(arguments, f"{first}: {describe_matrix(found)}")

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxsim.engine.devices import cross, whole
 from jaxsim.engine.padding import Bucket
 from jaxsim.linalg import power_of_two, remove_mean, tall_dot
 from jaxsim.measures import Measure
@@ -46,28 +47,32 @@ def takes_fewer_operations(width: int, networks: int, images: int) -> bool:
     return width**2 < images * (width + networks**2 / 2)
 
 
-def scores(measure: Measure, x: Sequence[Bucket], y: Sequence[Bucket] | None) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Scores `(S, T)` and `Embedded.undefined` of rows and columns, in the order of the buckets."""
+def scores(
+    measure: Measure, x: Sequence[Bucket], y: Sequence[Bucket] | None, axis: str | None = None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Scores `(S, T)` and `Embedded.undefined` of rows and columns, in the order of the buckets.
+
+    On devices that have shares of the buckets along `axis`, of all networks.
+    """
     a = [_centered(measure, b) for b in x]
     b = a if y is None else [_centered(measure, part) for part in y]
     own = declared(measure.compare, ComparatorCapabilities)
-    products = jnp.block([[_products(own, u, v) for v in b] for u in a])
-    length_x, lost_x = _lengths(own, a)
-    length_y, lost_y = (length_x, lost_x) if y is None else _lengths(own, b)
+    products = cross(lambda a, b: jnp.block([[_products(own, u, v) for v in b] for u in a]), a, b, axis)
+    length_x, undefined_x = whole(_lengths(own, x, a), axis)
+    length_y, undefined_y = (length_x, undefined_x) if y is None else whole(_lengths(own, y, b), axis)
     there_x, there_y = length_x > 0, length_y > 0
     # NaN enters last: where maps replace these scores, it must not come back through their gradient
     safe_x, safe_y = jnp.where(there_x, length_x, 1), jnp.where(there_y, length_y, 1)
     found = own.finish(products / safe_x[:, None] / safe_y[None])
     found = jnp.where(there_x[:, None] & there_y[None], found, jnp.nan)
-    undefined_x = _undefined(x, length_x, lost_x)
-    if y is None:
-        return (found + found.T) / 2, undefined_x, undefined_x
-    return found, undefined_x, _undefined(y, length_y, lost_y)
+    return (found + found.T) / 2 if y is None else found, undefined_x, undefined_y
 
 
-def scores_or_maps(measure: Measure, x: Sequence[Bucket], y: Sequence[Bucket] | None, from_maps: Callable):
+def scores_or_maps(
+    measure: Measure, x: Sequence[Bucket], y: Sequence[Bucket] | None, from_maps: Callable, axis: str | None = None
+):
     """`scores`, or those of `from_maps()` where digits were lost and the maps are small enough."""
-    found = scores(measure, x, y)
+    found = scores(measure, x, y, axis)
     parts = [*x, *(y or ())]
     if sum(len(b.x) for b in parts) * parts[0].shape[0] ** 2 * found[0].dtype.itemsize > MAP_BYTES:
         return found
@@ -92,8 +97,8 @@ def _products(own, u, v):
     return own.from_features(jnp.sum(blocks**2, (1, 3)), jnp.sum(u**2, 2), jnp.sum(v**2, 2))
 
 
-def _lengths(own, parts):
-    """Roots of the kernels' products with themselves, NaN if rounding is all of it; and whether digits are lost."""
+def _lengths(own, parts, centered):
+    """Roots of the kernels' products with themselves, NaN if rounding is all of it; and `Embedded.undefined`."""
 
     def one(z):
         total = jnp.sum(tall_dot(z, z) ** 2)
@@ -102,8 +107,9 @@ def _lengths(own, parts):
         length = jnp.sqrt(jnp.where(size > 16 * jnp.finfo(z.dtype).eps * total, size, jnp.nan))
         return length, (size < CANCELED * total) & (total > 0)
 
-    lengths, lost = zip(*(lax.map(one, u) for u in parts), strict=True)
-    return jnp.concatenate(lengths), jnp.concatenate(lost)
+    lengths, lost = zip(*(lax.map(one, u) for u in centered), strict=True)
+    length = jnp.concatenate(lengths)
+    return length, _undefined(parts, length, jnp.concatenate(lost))
 
 
 def _undefined(parts, length, lost):

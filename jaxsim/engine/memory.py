@@ -28,10 +28,11 @@ def available() -> float | None:
         return None
 
 
-def budget_of(memory: Any) -> float:
-    """The stated budget in bytes, or the default one.
+def budget_of(memory: Any, devices: int = 1) -> float:
+    """The stated budget in bytes of each device, or the default one.
 
     The default is 60 % of the accelerator's memory, half of what the host has left, or 8 GiB where it does not say.
+    Devices of the host share its memory.
 
     Raises:
         ValueError: `memory` is no positive number.
@@ -43,7 +44,7 @@ def budget_of(memory: Any) -> float:
     limit = available()
     if limit is None:
         return 8.0 * GIB
-    return (0.5 if jax.default_backend() == "cpu" else 0.6) * limit
+    return 0.5 * limit / devices if jax.default_backend() == "cpu" else 0.6 * limit
 
 
 def map_bytes(measures: tuple[Measure, ...], images: int, itemsize: int, width: int | None = None) -> int:
@@ -119,20 +120,24 @@ def block_size(
     dtype: np.dtype,
     memory: float | None,
     width: int | None = None,
+    devices: int = 1,
 ) -> int:
     """Number of networks, of `count`, that fit in a block where two blocks are held at once.
+
+    Of several devices, each holds its share of a block, and twice as much while columns go around.
 
     Raises:
         ValueError: not even two networks fit.
     """
-    budget = budget_of(memory)
+    budget = budget_of(memory, devices)
     each, working = map_bytes(measures, *(own := (images, dtype.itemsize, width))), working_bytes(*own)
-    if count * each + working <= budget:
+    around = 1 if devices == 1 else 3
+    if -(-count // devices) * around * each + working <= budget:
         return count
-    fit = int((budget - working) // (2 * each))
+    fit = devices * int((budget - working) // ((1 + around) * each))
     if fit >= 1:
         return fit
-    need, what = 2 * each + working, f"two networks' maps of {images} images"
+    need, what = (1 + around) * each + working, f"two networks' maps of {images} images"
     if memory is None:
         require(need, what)
         return 1

@@ -4,15 +4,17 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import Mesh
 
 from jaxsim.casts import score_type
-from jaxsim.inputs import Networks, traced
+from jaxsim.engine import devices
+from jaxsim.inputs import Elsewhere, Networks, traced
 from jaxsim.measures import Measure
 from jaxsim.protocols import PairwiseCapabilities, TransformCapabilities, declared
 
@@ -80,29 +82,114 @@ def by_freedom(measures: Sequence[Measure], groups: Sequence[Networks | None], r
     return [found[k] for k in range(len(measures))]
 
 
-def buckets(nets: Networks, measures: Sequence[Measure]) -> tuple[tuple[Bucket, ...], Any]:
-    """Networks grouped by shape, and the place of every network in the concatenated groups.
+class Group(NamedTuple):
+    """Networks of one shape, or padded to one.
+
+    Attributes:
+        networks: their numbers.
+        padded: shape `(s, c)` of each before padding, or None without.
+        flat: whether there is one position.
+    """
+
+    networks: list[int]
+    padded: list[tuple[int, int]] | None = None
+    flat: bool = False
+
+
+def grouped(nets: Networks, measures: Sequence[Measure]) -> list[Group]:
+    """Groups of the networks by shape.
 
     A stack stays as it is, and networks of few shapes keep them. Networks of many are padded to at most BUCKETS shapes;
     a measure with a transform or distance that takes no padding gets the features as they are.
     """
     if not isinstance(nets.arrays, tuple):
-        stack = nets.arrays if nets.traced else jax.device_put(_canonical(nets.arrays))
-        return (Bucket(stack, None),), _on_device(nets, np.arange(len(nets.names)))
+        return [Group([*range(len(nets.names))])]
     shapes = [shape[1:] for shape in nets.shapes]
     parts = [
         (declared(m.transform, TransformCapabilities), declared(m.pairwise, PairwiseCapabilities)) for m in measures
     ]
     padding = all(own.accepts_padding for pair in parts for own in pair) and not nets.traced
     if len(set(shapes)) <= BUCKETS or not padding:
-        groups = [[k for k, s in enumerate(shapes) if s == shape] for shape in dict.fromkeys(shapes)]
-        made = tuple(Bucket(_together([nets.arrays[k] for k in g]), None, nets.traced) for g in groups)
-    else:
-        flat = all(transform.ignores_positions for transform, _ in parts)
-        canonical = [(1, math.prod(s)) if flat else (math.prod(s[:-1]), s[-1]) for s in shapes]
-        groups = _split_by_size(canonical)
-        made = tuple(_pad([nets.arrays[k] for k in g], [canonical[k] for k in g], flat) for g in groups)
-    return made, _on_device(nets, np.argsort([*itertools.chain(*groups)]))
+        return [Group([k for k, s in enumerate(shapes) if s == shape]) for shape in dict.fromkeys(shapes)]
+    flat = all(transform.ignores_positions for transform, _ in parts)
+    canonical = [(1, math.prod(s)) if flat else (math.prod(s[:-1]), s[-1]) for s in shapes]
+    return [Group(g, [canonical[k] for k in g], flat) for g in _split_by_size(canonical)]
+
+
+def buckets(nets: Networks, measures: Sequence[Measure], mesh: Mesh | None = None) -> tuple[tuple[Bucket, ...], Any]:
+    """The groups of the networks as buckets, and the place of every network in all of them one after another.
+
+    On a mesh, every device has its share of each bucket, and places count all shares of one device, then the next.
+    """
+    groups = grouped(nets, measures)
+    if mesh is not None:
+        return _shared(nets, groups, mesh)
+    if not isinstance(nets.arrays, tuple):
+        stack = nets.arrays if nets.traced else jax.device_put(_canonical(nets.arrays))
+        return (Bucket(stack, None),), _on_device(nets, np.arange(len(nets.names)))
+    made = []
+    for own, padded, flat in groups:
+        arrays = [nets.arrays[k] for k in own]
+        made.append(Bucket(_together(arrays), None, nets.traced) if padded is None else _pad(arrays, padded, flat))
+    return tuple(made), _on_device(nets, np.argsort([*itertools.chain(*(g.networks for g in groups))]))
+
+
+def _shared(nets, groups, mesh):
+    """`buckets` of a mesh; a network is on devices of the process that holds it."""
+    holders = np.asarray([d.process_index for d in mesh.devices.flat])
+    owners = np.asarray([_process(nets.arrays[k]) for k in range(len(nets.names))])
+    slots = [_slots(owners[g.networks], holders) for g in groups]
+    each = sum(s.shape[1] for s in slots)
+    made, places, first = [], np.zeros(len(nets.names), np.int32), 0
+    for (own, padded, flat), slot in zip(groups, slots, strict=True):
+        numbers = np.append(own, -1)[slot]  # (devices, networks of each)
+        for d, p in np.argwhere(numbers >= 0).tolist():
+            places[numbers[d, p]] = d * each + first + p
+        first += numbers.shape[1]
+        made.append(_bucket_of(nets, numbers, own, padded, flat, mesh))
+    return tuple(made), devices.put(places, mesh)
+
+
+def _process(array):
+    return array.process if isinstance(array, Elsewhere) else jax.process_index()
+
+
+def _slots(owners, holders):
+    """Number of the network in every place of every device: the last of a process again where it has no more.
+
+    -1 on devices of processes without any.
+    """
+    each = max(-(-np.sum(owners == p) // np.sum(holders == p)) for p in set(owners.tolist()))
+    slots = np.full((len(holders), each), -1)
+    for p in set(owners.tolist()):
+        own = np.flatnonzero(owners == p)
+        places = np.sum(holders == p) * each
+        slots[holders == p] = own[np.minimum(np.arange(places), len(own) - 1)].reshape(-1, each)
+    return slots
+
+
+def _bucket_of(nets, numbers, own, padded, flat, mesh):
+    shapes = dict(zip(own, padded or (), strict=False))
+    shape = tuple(np.max(padded, 0).tolist()[flat:]) if padded else nets.shapes[own[0]][1:]
+    n, total = nets.images, numbers.size
+    dtype = np.result_type(*(score_type(nets.arrays[k].dtype) for k in own))
+
+    def features(d):
+        x = np.zeros((numbers.shape[1], n, *shape), dtype)
+        real = [p for p, k in enumerate(numbers[d]) if k >= 0]
+        arrays = [_canonical(np.asarray(nets.arrays[numbers[d, p]])) for p in real]
+        if real and padded:
+            x[real] = _padded(arrays, [shapes[numbers[d, p]] for p in real], shape, flat)[0]
+        elif real:
+            x[real] = np.stack(arrays)
+        return x
+
+    def where(d):
+        sizes = [shapes.get(k, (1, 1)) for k in numbers[d].tolist()]
+        return _padded([np.zeros((0, 0))] * len(sizes), sizes, shape, flat)[1]
+
+    x = devices.put_shares((total, n, *shape), features, mesh)
+    return Bucket(x, devices.put_shares((total, *shape), where, mesh) if padded else None)
 
 
 def lone_bucket(nets: Networks, measure: Measure) -> Bucket:
@@ -127,10 +214,12 @@ def padded_width(width: int) -> int:
     return -(-width // step) * step
 
 
-def both_buckets(x: Networks, y: Networks | None, measures: Sequence[Measure]) -> tuple[Any, Any, Any, Any]:
+def both_buckets(
+    x: Networks, y: Networks | None, measures: Sequence[Measure], mesh: Mesh | None = None
+) -> tuple[Any, Any, Any, Any]:
     """Buckets of the rows' and columns' networks, and the places of the networks in them."""
-    parts_x, rows = buckets(x, measures)
-    parts_y, columns = (None, rows) if y is None else buckets(y, measures)
+    parts_x, rows = buckets(x, measures, mesh)
+    parts_y, columns = (None, rows) if y is None else buckets(y, measures, mesh)
     return parts_x, parts_y, rows, columns
 
 
@@ -168,12 +257,18 @@ def _split_by_size(shapes):
 
 
 def _pad(arrays, shapes: list[tuple[int, int]], flat, width: int = 0):
-    n, s, c = arrays[0].shape[0], max(s for s, _ in shapes), max(width, *(c for _, c in shapes))
+    s, c = max(s for s, _ in shapes), max(width, *(c for _, c in shapes))
+    x, where = _padded(arrays, shapes, (c,) if flat else (s, c), flat)
+    return Bucket(jax.device_put(_canonical(x)), jax.device_put(where))
+
+
+def _padded(arrays, shapes, shape, flat):
+    """Features `(T', n, ..., c)` with zeros around, and where they are real, `(T', ..., c)`."""
+    s, c = (1, *shape) if flat else shape
+    n = len(arrays[0])
     x = np.zeros((len(arrays), n, s, c), np.result_type(*(a.dtype for a in arrays)))
     where = np.zeros((len(arrays), s, c), bool)
     for k, (array, (own_s, own_c)) in enumerate(zip(arrays, shapes, strict=True)):
         x[k, :, :own_s, :own_c] = np.asarray(array).reshape(n, own_s, own_c)
         where[k, :own_s, :own_c] = True
-    if flat:
-        x, where = x[:, :, 0], where[:, 0]
-    return Bucket(jax.device_put(_canonical(x)), jax.device_put(where))
+    return (x[:, :, 0], where[:, 0]) if flat else (x, where)

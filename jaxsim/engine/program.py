@@ -11,6 +11,7 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxsim.engine import feature_space
+from jaxsim.engine.devices import SHARES, WHOLE, cross, divided, whole
 from jaxsim.engine.padding import Bucket
 from jaxsim.linalg import long_dot
 from jaxsim.measures import Measure
@@ -147,6 +148,14 @@ def score(measure: Measure, a: jax.Array, b: jax.Array) -> jax.Array:
     return lax.map(lambda u: lax.map(lambda v: measure.compare(u, v), b), a)
 
 
+def all_scores(measure: Measure, a: jax.Array, b: jax.Array, axis: str | None) -> jax.Array:
+    """`score` of all networks, of which each device has a share along `axis`."""
+    if axis is None:
+        return score(measure, a, b)
+    found = cross(functools.partial(score, measure), a, b, axis)
+    return jnp.triu(found) + jnp.triu(found, 1).T if b is a else found
+
+
 def automatic(core: Callable) -> Callable:
     """Let XLA divide a program's work, also where the axes of the arrays' mesh are explicit.
 
@@ -170,9 +179,9 @@ def automatic(core: Callable) -> Callable:
     return call
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnames=("mesh",))
 @automatic
-def affinity_call(measures, x, y, rows, columns):
+def affinity_call(measures, x, y, rows, columns, mesh=None):
     """The one device call of `affinity` and `compare_maps`.
 
     Args:
@@ -181,24 +190,28 @@ def affinity_call(measures, x, y, rows, columns):
         y: buckets of the columns' networks, or None for those of `x`.
         rows: place of each network of `x` in its buckets.
         columns: the same for `y`.
+        mesh: devices that have shares of the buckets, or None.
 
     Returns:
         For each measure the scores `(S, T)` and the undefined images of rows and of columns.
     """
-
-    def from_maps(chosen):
-        a = read_maps(chosen, x, embed)
-        b = a if y is None else read_maps(chosen, y, embed)
-        pairs = zip(chosen, a.z, b.z, a.undefined, b.undefined, strict=True)
-        return [(score(m, u, v), p, q) for m, u, v, p, q in pairs]
-
     cheaper = [feature_space.is_cheaper(m, x, y) for m in measures]
-    by_maps = iter(from_maps([m for m, own in zip(measures, cheaper, strict=True) if not own]))
-    found = [
-        feature_space.scores_or_maps(m, x, y, lambda m=m: from_maps([m])[0]) if own else next(by_maps)
-        for m, own in zip(measures, cheaper, strict=True)
-    ]
-    return [(_ordered(s, rows, columns), p[rows], q[columns]) for s, p, q in found]
+
+    def core(axis, measures, x, y, rows, columns):
+        def from_maps(chosen):
+            a = read_maps(chosen, x, embed)
+            b = a if y is None else read_maps(chosen, y, embed)
+            pairs = zip(chosen, a.z, b.z, whole(a.undefined, axis), whole(b.undefined, axis), strict=True)
+            return [(all_scores(m, u, v, axis), p, q) for m, u, v, p, q in pairs]
+
+        by_maps = iter(from_maps([m for m, own in zip(measures, cheaper, strict=True) if not own]))
+        found = [
+            feature_space.scores_or_maps(m, x, y, lambda m=m: from_maps([m])[0], axis) if own else next(by_maps)
+            for m, own in zip(measures, cheaper, strict=True)
+        ]
+        return [(_ordered(s, rows, columns), p[rows], q[columns]) for s, p, q in found]
+
+    return divided(core, mesh, (WHOLE, SHARES, SHARES, WHOLE, WHOLE))(measures, x, y, rows, columns)
 
 
 def _ordered(scores, rows, columns):

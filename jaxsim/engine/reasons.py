@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from jaxsim import casts
-from jaxsim.inputs import Networks
+from jaxsim.inputs import Elsewhere, Networks
 from jaxsim.io.files import few
 from jaxsim.measures import Measure, name_of
 from jaxsim.protocols import ComparatorCapabilities, PairwiseCapabilities, declared
@@ -18,12 +18,15 @@ MAP_BYTES = 2**31
 
 def lost(free: casts.Freedom, nets: Networks, k: int) -> str:
     """Words on digits of network `k` that its cast loses, for a measure that leaves it so free."""
-    words = casts.carried(nets.arrays[k], free, is_map=nets.maps)[1] if k in nets.careful else ""
+    here = k in nets.careful and not isinstance(nets.arrays[k], Elsewhere)
+    words = casts.carried(nets.arrays[k], free, is_map=nets.maps)[1] if here else ""
     return f"{words}, or compute in float64 (jax_enable_x64, --x64)" if words and nets.dtype.itemsize == 4 else words
 
 
 def why(measure: Measure, nets: Networks, k: int) -> str:
     """Words on why network `k` has no scores under the measure."""
+    if isinstance(nets.arrays[k], Elsewhere):
+        return f"process {nets.arrays[k].process}, which has its features, says why"
     x = np.asarray(nets.arrays[k])
     if found := (_map_not_finite if nets.maps else _features_not_finite)(measure, x):
         return found

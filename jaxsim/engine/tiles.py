@@ -81,8 +81,7 @@ def scores(
     """Scores `(S, T)`, and why networks of rows and columns have none, or None where they have."""
     arrays = [*x.arrays, *(() if y is None else y.arrays)]
     networks = [RowBlocks(a, measure, tile) for a in arrays]
-    width = sum(one.width for one in networks)
-    if feature_space.applies(measure) and feature_space.takes_fewer_operations(width, len(networks), x.images):
+    if in_feature_space(measure, x, y):
         networks = [RowBlocks(a, measure, min(tile, TALL)) for a in arrays]
         products = _feature_products(measure, networks)
         if np.any(np.diagonal(products.centered) < feature_space.CANCELED * products.plain):
@@ -103,6 +102,14 @@ def scores(
         for one, none in zip(networks, np.isnan(length).tolist(), strict=True)
     ]
     return np.asarray(finish(jnp.asarray(found, dtype))), flaws[:rows], flaws[:rows] if y is None else flaws[rows:]
+
+
+def in_feature_space(measure: Measure, x: Networks, y: Networks | None) -> bool:
+    """Whether scores come from products of features."""
+    width = declared(measure.transform, TransformCapabilities).width
+    shapes = [*x.shapes, *(() if y is None else y.shapes)]
+    total = sum(width(shape[1:]) for shape in shapes)
+    return feature_space.applies(measure) and feature_space.takes_fewer_operations(total, len(shapes), x.images)
 
 
 def sample(nets: Networks, tile: int) -> Networks:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsim import inputs
-from jaxsim.engine import feature_space, gaps, reasons, tiles
+from jaxsim.engine import gaps, reasons, tiles
 from jaxsim.engine import memory as budgets
 from jaxsim.engine.checks import (
     as_comparators,
@@ -20,7 +20,10 @@ from jaxsim.engine.checks import (
     undefined_networks,
     warn_of_lost_digits,
 )
+from jaxsim.engine.devices import local_count, mesh_of, on_one, put
 from jaxsim.engine.padding import both_buckets, buckets, by_freedom
+from jaxsim.engine.plans import Plan, plan, with_costs
+from jaxsim.engine.processes import joined, least, lost_processes, several
 from jaxsim.engine.program import affinity_call, defined, maps_call
 from jaxsim.io.files import warn
 from jaxsim.measures import Measure
@@ -37,6 +40,7 @@ class MapOptions(TypedDict, total=False):
     align: bool
     missing: str
     memory: float | None
+    devices: Any
 
 
 class Options(MapOptions, total=False):
@@ -62,6 +66,7 @@ def affinity(
     channels: Any = None,
     memory: float | None = None,
     tile: int | None = None,
+    devices: Any = None,
 ) -> Affinity | list[Affinity]:
     """Similarity of networks with each other, or with others, over the same n images.
 
@@ -84,6 +89,9 @@ def affinity(
         tile: images in a block of pairs. Maps are then never whole, and features are read block by block, from
             memory-mapped arrays too; not with `memory`. If None, maps are whole, unless two of them do not fit in the
             budget. Measures by ranks cannot be computed so, nor parts that take all images at once.
+        devices: number of this process's devices, a list of devices, a `jax.sharding.Mesh`, or "all" for those of all
+            processes: each takes a share of the networks. If None, all accelerators of this process, if there are
+            several and no array was put on one; else the device where the arrays are. `memory` is that of each.
 
     Returns:
         `Affinity` with `values (T, T)`, or `(S, T)` with `against`; or a list of them.
@@ -105,9 +113,53 @@ def affinity(
     x = inputs.networks(features, ids, channels=channels, cast=tile is None)
     against_ids = ids_against(against, ids, against_ids)
     y = None if against is None else inputs.networks(against, against_ids, "against", channels, cast=tile is None)
+    mesh = mesh_of(devices, x.arrays, y and y.arrays)
+    x, y = joined(x, mesh), y and joined(y, mesh)
     require_others("affinity", x, y)
-    found = _run(measures, x, y, align, missing, memory, tile)
+    found = _run(measures, x, y, align, missing, memory, mesh, tile)
     return found if several else found[0]
+
+
+def explain(
+    features: Any,
+    measure: str | Measure | Sequence[str | Measure],
+    *,
+    against: Any = None,
+    ids: Any = None,
+    against_ids: Any = None,
+    align: bool = False,
+    channels: Any = None,
+    memory: float | None = None,
+    tile: int | None = None,
+    devices: Any = None,
+) -> Plan:
+    """How `js.affinity` of the same arguments would go about it, with the memory and time that it takes.
+
+    The plan is the one that `affinity` follows. Its memory is computed; its time comes from the rates of this machine,
+    which are measured once in a process, in about a second.
+
+    Returns:
+        `Plan`, which prints itself.
+
+    Raises:
+        ValueError: as `js.affinity` does; where nothing fits, with the memory that it takes.
+
+    >>> import jax, jaxsim as js
+    >>> plan = js.explain(jax.random.normal(jax.random.key(0), (20, 50, 8)), ["rsa", "cka"])
+    >>> plan.routes, plan.calls
+    ((('rsa', 'maps'), ('cka-linear', 'feature space')), 1)
+    """
+    measures, _ = as_measures(measure)
+    if tile is not None:
+        tiles.require(measures, tile)
+    x = inputs.networks(features, ids, channels=channels, cast=tile is None)
+    against_ids = ids_against(against, ids, against_ids)
+    y = None if against is None else inputs.networks(against, against_ids, "against", channels, cast=tile is None)
+    mesh = mesh_of(devices, x.arrays, y and y.arrays)
+    x, y = joined(x, mesh), y and joined(y, mesh)
+    require_others("affinity", x, y)
+    x, y = inputs.same_images(x, y, align=align)
+    return with_costs(plan(measures, x, y, memory, tile, mesh), measures, x, y)
 
 
 def maps(features: Any, measure: str | Measure, *, ids: Any = None, align: bool = False, channels: Any = None) -> Maps:
@@ -148,6 +200,7 @@ def compare_maps(
     align: bool = False,
     missing: str = "shared",
     memory: float | None = None,
+    devices: Any = None,
 ) -> Affinity | list[Affinity]:
     """Similarity of ready-made maps.
 
@@ -165,6 +218,7 @@ def compare_maps(
         missing: "pairwise" compares two maps on the pairs of images that both have, by pearson, spearman, rho_a or
             cosine; with `align`, also as for `affinity`.
         memory: as for `affinity`.
+        devices: as for `affinity`.
 
     Raises:
         TypeError: `compare` is a measure of features, or a map lacks pairs that it needs.
@@ -178,13 +232,19 @@ def compare_maps(
     x = inputs.square_maps(maps, ids)
     against_ids = ids_against(against, ids, against_ids)
     y = None if against is None else inputs.square_maps(against, against_ids)
+    mesh = mesh_of(devices, x.arrays, y and y.arrays)
+    x, y = joined(x, mesh), y and joined(y, mesh)
     require_others("compare_maps", x, y)
-    found = _run(measures, x, y, align, missing, memory)
+    found = _run(measures, x, y, align, missing, memory, mesh)
     return found if several else found[0]
 
 
-def _run(measures, x, y, align, missing, memory, tile=None) -> list[Affinity]:
+def _run(measures, x, y, align, missing, memory, mesh, tile=None) -> list[Affinity]:
     """Scores of each measure."""
+    if several(mesh):
+        memory = least(budgets.budget_of(memory, local_count(mesh)), mesh)
+        if missing == "pairwise":
+            raise ValueError('missing="pairwise" looks at all networks at once, which several processes do not.')
     if tile is not None:
         tiles.require(measures, tile)
         if memory is not None:
@@ -194,28 +254,28 @@ def _run(measures, x, y, align, missing, memory, tile=None) -> list[Affinity]:
     if align and missing == "pairwise" and x.ids is not None:
         if tile is not None:
             raise ValueError('missing="pairwise" compares maps of other images for every pair; leave tile out.')
-        found = _pairwise(measures, x, y, memory)
+        found = _pairwise(measures, x, y, memory, mesh)
     else:
         x, y = inputs.same_images(x, y, align=align)
         if missing == "pairwise" and not x.maps:
             raise ValueError('missing="pairwise" has no effect on features without ids and align=True; leave it out.')
-        if tile is None and not x.maps and not inputs.traced(x.arrays, y and y.arrays):
-            tile = tiles.automatic(measures, x, y, memory)
-        found = _tiled(measures, x, y, tile) if tile else _scores(measures, x, y, memory, missing == "pairwise")
+        chosen = plan(measures, x, y, memory, tile, mesh)
+        if chosen.tile:
+            found = _tiled(measures, x, y, chosen.tile)
+        else:
+            found = _scores(chosen, measures, x, y, mesh, missing == "pairwise")
     for one in found:
         gaps.warn_of_unscored(one)
     return found
 
 
-def _scores(measures, x, y, memory, pairwise) -> list[Affinity]:
-    for nets in (x,) if y is None else (x, y):
-        check(measures, nets)
+def _scores(chosen, measures, x, y, mesh, pairwise) -> list[Affinity]:
     holes = gaps.find(measures, x, y) if pairwise and x.maps else None
 
-    def run(call):
-        return by_freedom(measures, (x, y), lambda some, a, b: _in_blocks(some, a, b, memory, call))
+    def run(call, mesh=None):
+        return by_freedom(measures, (x, y), lambda some, a, b: _in_blocks(some, a, b, chosen.block, mesh, call))
 
-    found = run(affinity_call)
+    found = run(affinity_call, mesh)
     if holes and holes.exist:
         found = gaps.filled(found, run(gaps.shared_call), holes)
     made = []
@@ -229,10 +289,6 @@ def _scores(measures, x, y, memory, pairwise) -> list[Affinity]:
 
 
 def _tiled(measures, x, y, tile) -> list[Affinity]:
-    if inputs.traced(x.arrays, y and y.arrays):
-        raise TypeError("tile divides the work into device calls, and inside jit there is one; leave it out.")
-    for nets in (x,) if y is None else (x, y):
-        check(measures, nets, whole=False)
     made = []
     for m in measures:
         values, bad_x, bad_y = tiles.scores(m, x, y, tile)
@@ -251,24 +307,24 @@ def _tiled(measures, x, y, tile) -> list[Affinity]:
     return made
 
 
-def _in_blocks(measures, x, y, memory, call):
-    """Scores of all networks, block by block where their maps do not fit into the budget together."""
-    parts_x, parts_y, rows, columns = both_buckets(x, y, measures)
-    by_maps = tuple(m for m in measures if not feature_space.is_cheaper(m, parts_x, parts_y))
+def _in_blocks(measures, x, y, block, mesh, call):
+    """Scores of all networks, block by block where the plan says that their maps do not fit together."""
     count = len(x.names) + (0 if y is None else len(y.names))
-    tracing = inputs.traced(x.arrays, y and y.arrays)
-    if tracing and memory is not None:
-        raise TypeError("memory divides the work into device calls, and inside jit there is one; leave it out.")
-    in_blocks = bool(by_maps) and not tracing
-    width = budgets.widest(by_maps, x, y)
-    block = budgets.block_size(by_maps, count, x.images, x.dtype, memory, width) if in_blocks else count
+    measures = put(measures, mesh)
+
+    def run(*networks):
+        if mesh is None:
+            return call(measures, *networks)
+        with lost_processes():
+            return on_one(call(measures, *networks, mesh), mesh)
+
     if block >= count:
-        return call(measures, parts_x, parts_y, rows, columns)
+        return run(*both_buckets(x, y, measures, mesh))
     cuts_x, cuts_y = _cuts(x, block), None if y is None else _cuts(y, block)
     grid = []
     for i, a in enumerate(cuts_x):
         others = cuts_x[i:] if cuts_y is None else cuts_y
-        grid.append([call(measures, *both_buckets(a, None if b is a else b, measures)) for b in others])
+        grid.append([run(*both_buckets(a, None if b is a else b, measures, mesh)) for b in others])
     found = []
     for k in range(len(measures)):
         bad_x = np.concatenate([row[0][k][1] for row in grid])
@@ -289,7 +345,7 @@ def _assemble(cells, symmetric):
     return jnp.block([[cells[i][j - i] if j >= i else cells[j][i - j].T for j in range(count)] for i in range(count)])
 
 
-def _pairwise(measures, x, y, memory) -> list[Affinity]:
+def _pairwise(measures, x, y, memory, mesh) -> list[Affinity]:
     """Every pair on the images that both have; pairs with the same images are computed together."""
     columns = x if y is None else y
     if columns.ids is None:
@@ -307,7 +363,8 @@ def _pairwise(measures, x, y, memory) -> list[Affinity]:
             text = f"networks {a!r} and {b!r} share {len(shared)} images, and it takes {least}: their scores are NaN."
             warn(text, UndefinedScores)
             continue
-        found = _scores(measures, x.select(rows, shared), columns.select(cols, shared), memory, True)
+        own_x, own_y = x.select(rows, shared), columns.select(cols, shared)
+        found = _scores(plan(measures, own_x, own_y, memory, None, mesh), measures, own_x, own_y, mesh, True)
         if inputs.traced(found):
             raise TypeError(gaps.TRACED)
         own = np.searchsorted(rows, places[0]), np.searchsorted(cols, places[1])

@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxsim.compare import condensed
+from jaxsim.engine.devices import SHARES, WHOLE, divided, whole
 from jaxsim.engine.padding import Bucket
-from jaxsim.engine.program import automatic, embed, read_maps, score
+from jaxsim.engine.program import all_scores, automatic, embed, read_maps, score
 from jaxsim.measures import Measure
 from jaxsim.protocols import ComparatorCapabilities, Draws, declared
 
@@ -56,8 +58,11 @@ def _effective(measure, z, n, groups):
     return jnp.sum(e) ** 2 / jnp.sum(e * e)
 
 
-def prepare(measures: Sequence[Measure], x, y, rows, columns, groups, read) -> Ready:
-    """Maps of all networks read by `read(measure, map)`, in the callers' order, with the full-sample scores."""
+def prepare(measures: Sequence[Measure], x, y, rows, columns, groups, read, axis=None) -> Ready:
+    """Maps of all networks read by `read(measure, map)`, in the callers' order, with the full-sample scores.
+
+    Devices that have shares of the buckets along `axis` make the maps of their own; afterwards each holds all.
+    """
     embed_map = embed if groups is None else embed_between(groups.code, groups.size.shape[0])
 
     def one(measure, m):
@@ -65,14 +70,27 @@ def prepare(measures: Sequence[Measure], x, y, rows, columns, groups, read) -> R
         return z, read(measure, m), _effective(measure, z, len(m), groups)
 
     def both(parts, order):
-        return jax.tree.map(lambda a: a[order], read_maps(measures, parts, one))
+        made = read_maps(measures, parts, one)
+        if axis is None:
+            made = _ordered(made, order)
+            return made, [z for z, *_ in made.z]
+        rest = made._replace(z=[(None, *more) for _, *more in made.z])
+        return _ordered(whole(rest, axis), order), [z for z, *_ in made.z]
 
-    a = both(x, rows)
-    b = a if y is None else both(y, columns)
-    estimate = [score(m, u[0], v[0]) for m, u, v in zip(measures, a.z, b.z, strict=True)]
+    def estimated(m, u, v):
+        found = all_scores(m, u, v, axis)
+        return found if axis is None else found[rows, :][:, columns]
+
+    a, embedded = both(x, rows)
+    b, others = (a, embedded) if y is None else both(y, columns)
+    estimate = [estimated(m, u, v) for m, u, v in zip(measures, embedded, others, strict=True)]
     second = None if y is None else [v[1] for v in b.z]
     effective = [[u[2] for u in side.z] for side in (a, b)]
     return Ready([u[1] for u in a.z], second, estimate, a.undefined, b.undefined, *effective)
+
+
+def _ordered(tree, order):
+    return jax.tree.map(lambda a: a[order], tree)
 
 
 def embed_between(code, count) -> Callable:
@@ -195,18 +213,52 @@ def drawn(draw, source):
     return jax.vmap(lambda b: draw(source.key, b, source.layout))(source.numbers)
 
 
-@functools.partial(jax.jit, static_argnames=("draws",))
+NETWORKS = (WHOLE, SHARES, SHARES, WHOLE, WHOLE, WHOLE)
+"""What devices have of measures, buckets of rows and columns, places and groups."""
+SOURCE = Source(WHOLE, SHARES, WHOLE, SHARES)
+
+
+@functools.partial(jax.jit, static_argnames=("draws", "mesh"))
 @automatic
-def prepare_call(measures, x, y, rows, columns, groups, draws):
+def prepare_call(measures, x, y, rows, columns, groups, draws, mesh=None):
     """Maps and full-sample scores, when the resamples come in several calls."""
-    return prepare(measures, x, y, rows, columns, groups, FORMS[draws].read)
+
+    def core(axis, measures, x, y, rows, columns, groups):
+        return prepare(measures, x, y, rows, columns, groups, FORMS[draws].read, axis)
+
+    return divided(core, mesh, NETWORKS)(measures, x, y, rows, columns, groups)
 
 
-@functools.partial(jax.jit, static_argnames=("draws", "draw", "at_once"))
+@functools.partial(jax.jit, static_argnames=("draws", "draw", "at_once", "mesh"))
 @automatic
-def resampled_call(measures, ready, x, y, rows, columns, groups, draws, draw, source, at_once):
+def resampled_call(measures, ready, x, y, rows, columns, groups, draws, draw, source, at_once, mesh=None):
     """Resampled scores from prepared maps."""
-    return FORMS[draws].scores(measures, ready, (x, y, rows, columns, groups), drawn(draw, source), at_once)
+
+    def core(axis, ready, source, *networks):
+        return _resampled(axis, ready, networks, draws, draw, source, at_once)
+
+    return divided(core, mesh, (WHOLE, SOURCE, *NETWORKS))(ready, source, measures, x, y, rows, columns, groups)
+
+
+def _resampled(axis, ready, networks, draws, draw, source, at_once):
+    measures, *given = networks
+    if draws is Draws.SUBSETS and axis is not None:
+        given = _all_networks(axis, *given)
+    return whole(FORMS[draws].scores(measures, ready, given, drawn(draw, source), at_once), axis)
+
+
+def _all_networks(axis, x, y, rows, columns, groups):
+    """Buckets of all devices on each, and the places of the networks in them."""
+
+    def places(parts, order):
+        each, shares = [len(b.x) for b in parts], lax.axis_size(axis)
+        starts = np.concatenate([[0], np.cumsum(each)])
+        device, own = np.divmod(np.arange(shares * starts[-1]), starts[-1])
+        part = np.searchsorted(starts, own, "right") - 1
+        return jnp.asarray(shares * starts[part] + device * np.asarray(each)[part] + own - starts[part])[order]
+
+    x_rows = places(x, rows)
+    return whole(x, axis), whole(y, axis), x_rows, x_rows if y is None else places(y, columns), groups
 
 
 def without_estimate(measures, networks: int, others: int, dtype) -> Ready:
@@ -216,10 +268,14 @@ def without_estimate(measures, networks: int, others: int, dtype) -> Ready:
     return Ready([], None, blank, *good, *even)
 
 
-@functools.partial(jax.jit, static_argnames=("draws", "draw", "at_once"))
+@functools.partial(jax.jit, static_argnames=("draws", "draw", "at_once", "mesh"))
 @automatic
-def whole_call(measures, x, y, rows, columns, groups, draws, draw, source, at_once):
+def whole_call(measures, x, y, rows, columns, groups, draws, draw, source, at_once, mesh=None):
     """The one device call of `resample`: maps, full-sample scores and all resamples."""
-    ready = prepare(measures, x, y, rows, columns, groups, FORMS[draws].read)
-    values = FORMS[draws].scores(measures, ready, (x, y, rows, columns, groups), drawn(draw, source), at_once)
-    return values, ready.full_sample
+
+    def core(axis, source, measures, *given):
+        x, y, rows, columns, groups = given
+        ready = prepare(measures, x, y, rows, columns, groups, FORMS[draws].read, axis)
+        return _resampled(axis, ready, (measures, *given), draws, draw, source, at_once), ready.full_sample
+
+    return divided(core, mesh, (SOURCE, *NETWORKS))(source, measures, x, y, rows, columns, groups)

@@ -21,8 +21,11 @@ from jaxsim.engine.checks import (
     require_others,
     undefined_networks,
 )
+from jaxsim.engine.devices import count as device_count
+from jaxsim.engine.devices import local_count, mesh_of, on_one, put, put_along
 from jaxsim.engine.memory import budget_of, map_bytes, require_maps, widest
 from jaxsim.engine.padding import both_buckets, by_freedom
+from jaxsim.engine.processes import joined, least, lost_processes
 from jaxsim.io.files import few, warn
 from jaxsim.measures import Measure
 from jaxsim.protocols import Comparator, ComparatorCapabilities, Draws, Scheme, SchemeCapabilities, declared
@@ -61,6 +64,7 @@ class Options(TypedDict, total=False):
     memory: float | None
     estimate: bool
     channels: Any
+    devices: Any
 
 
 @overload
@@ -84,6 +88,7 @@ def resample(
     memory: float | None = None,
     estimate: bool = True,
     channels: Any = None,
+    devices: Any = None,
 ) -> Resamples | list[Resamples]:
     """Scores of all networks on the full sample and on B resamples of the images, in one device call.
 
@@ -103,10 +108,12 @@ def resample(
         align: match images by id.
         progress: called with (done, B) between chunks; asking for it cuts the work into several device calls, so that
             it does not go inside `jit`.
-        memory: budget in bytes for what is held per chunk of resamples.
+        memory: budget in bytes for what each device holds per chunk of resamples.
         estimate: False leaves out the full-sample scores (NaN), which for small subsets of many images cost more than
             all the resamples; for `Subsample` only.
         channels: "first" for features `(n, c, ...)`, as for `js.affinity`.
+        devices: as for `js.affinity`: each makes the maps of a share of the networks, and takes a share of the
+            resamples.
 
     Returns:
         `Resamples` with `values (B, S, T)` and `estimate (S, T)`, or a list of them.
@@ -121,7 +128,8 @@ def resample(
     >>> R.values.shape, R.interval(0.95).shape
     ((50, 3, 3), (2, 3, 3))
     """
-    x, y, measures, several = read_networks("resample", features, measure, against, ids, against_ids, align, channels)
+    given = (features, measure, against, ids, against_ids, align, channels, devices)
+    x, y, measures, several, mesh = read_networks("resample", *given)
     scheme = as_scheme(scheme)
     plan = scheme.plan(x.images, max(min_images(m) for m in measures), n_resamples)
     _check_form(measures, scheme, x, estimate)
@@ -129,7 +137,7 @@ def resample(
     warn_if_few(plan, scheme)
 
     def run(some, a, b):
-        return _run(some, a, b, scheme, source, plan, progress, memory, estimate)
+        return _run(some, a, b, scheme, source, plan, progress, memory, estimate, mesh)
 
     made, alike = [], _alike(scheme, plan, x, y)
     for m, (values, full, bad_x, bad_y, *effective) in zip(measures, by_freedom(measures, (x, y), run), strict=True):
@@ -214,6 +222,7 @@ def _alike(scheme, plan, x, y):
         (name, layouts.share_between(np.asarray(a), plan.layout.code))
         for n in nets
         for name, a in zip(n.names, n.arrays, strict=True)
+        if not isinstance(a, inputs.Elsewhere)
     )
 
 
@@ -239,8 +248,8 @@ def _warn_of_unscored(found, measure, estimate):
     warn(f"{text}{remedy}.", UndefinedScores)
 
 
-def read_networks(verb, features, measure, against, ids, against_ids, align, channels):
-    """Checked networks of the rows and of the columns, or None, measures, and whether these came as a list."""
+def read_networks(verb, features, measure, against, ids, against_ids, align, channels, devices):
+    """Checked networks of the rows and of the columns, or None, measures, whether these came as a list, and a mesh."""
     against_ids, y = ids_against(against, ids, against_ids), None
     if means_maps(features, measure):
         measures, several = as_comparators(measure)
@@ -250,11 +259,13 @@ def read_networks(verb, features, measure, against, ids, against_ids, align, cha
         measures, several = as_measures(measure)
         y = None if against is None else inputs.networks(against, against_ids, "against", channels)
         x = inputs.networks(features, ids, channels=channels)
+    mesh = mesh_of(devices, x.arrays, y and y.arrays)
+    x, y = joined(x, mesh), y and joined(y, mesh)
     x, y = inputs.same_images(x, y, align=align)
     require_others(verb, x, y)
     for nets in (x,) if y is None else (x, y):
         check(measures, nets)
-    return x, y, measures, several
+    return x, y, measures, several, mesh
 
 
 def as_scheme(scheme) -> Scheme:
@@ -303,33 +314,49 @@ def key_text(key):
         return f"{jax.random.key_impl(key)}:{jax.device_get(jax.random.key_data(key)).tolist()}"
 
 
-def _run(measures, x, y, scheme, source, plan, progress, memory, estimate):
-    count = plan.count
+def _run(measures, x, y, scheme, source, plan, progress, memory, estimate, mesh):
+    count, shares = plan.count, device_count(mesh)
     _require_maps(measures, x, y, x.images if estimate else plan.size)
-    at_once = weightings_at_once(x, y, count, memory)
+    at_once = weightings_at_once(x, y, -(-count // shares), memory, mesh)
     tracing = inputs.traced(x.arrays, y and y.arrays)
-    networks = (*both_buckets(x, y, measures), _groups(scheme, source))
+    measures = put(measures, mesh)
+    networks = (*both_buckets(x, y, measures, mesh), put(_groups(scheme, source), mesh))
     if tracing and progress is not None:
         raise TypeError("progress is called between device calls, and there are none inside jit; leave it out.")
     if progress is None and estimate:
-        return _by_measure(*whole_call(measures, *networks, scheme.draws, scheme.draw, source, at_once))
+        source = source if mesh is None else _part(source, 0, -(-count // shares) * shares, count, mesh)
+        with lost_processes():
+            found = whole_call(measures, *networks, scheme.draws, scheme.draw, source, at_once, mesh)
+            values, rest = on_one(found, mesh)
+        return _by_measure(values if mesh is None else [v[:count] for v in values], rest)
     if estimate:
-        ready = prepare_call(measures, *networks, scheme.draws)
+        ready = prepare_call(measures, *networks, scheme.draws, mesh)
     else:
-        ready = without_estimate(measures, len(x.names), len((y or x).names), x.dtype)
-    chunk = count if progress is None else max(at_once, count // 50 // at_once * at_once)
+        ready = put(without_estimate(measures, len(x.names), len((y or x).names), x.dtype), mesh)
+    step = at_once * shares
+    chunk = -(-count // shares) * shares if progress is None else max(step, count // 50 // step * step)
     chunks = []
     for first in range(0, count, chunk):
-        # the last chunk runs over the end and is cut, so that all chunks are one program
-        numbers = np.minimum(np.arange(first, first + chunk), count - 1)
-        part = source._replace(numbers=numbers) if source.given is None else Source(given=source.given[numbers])
-        found = resampled_call(measures, ready, *networks, scheme.draws, scheme.draw, part, at_once)
-        chunks.append(found if tracing else [np.asarray(v) for v in found])
+        part = _part(source, first, chunk, count, mesh)
+        with lost_processes():
+            found = resampled_call(measures, ready, *networks, scheme.draws, scheme.draw, part, at_once, mesh)
+            chunks.append(found if tracing else [np.asarray(v) for v in found])
         if progress is not None:
             progress(min(first + chunk, count), count)
     join = jnp.concatenate if tracing else np.concatenate
     values = [jnp.asarray(join([c[k] for c in chunks])[:count]) for k in range(len(measures))]
-    return _by_measure(values, ready.full_sample)
+    return _by_measure(values, on_one(ready.full_sample, mesh))
+
+
+def _part(source, first, chunk, count, mesh) -> Source:
+    """A chunk of the resamples; the last runs over the end and is cut, so that all chunks are one program."""
+    numbers = np.minimum(np.arange(first, first + chunk), count - 1)
+    given = None if source.given is None else source.given[numbers]
+    if mesh is None:
+        return source._replace(numbers=numbers) if given is None else Source(given=given)
+    if given is not None:
+        return Source(given=put_along(np.asarray(given), mesh))
+    return Source(put(source.key, mesh), put_along(numbers, mesh), put(source.layout, mesh))
 
 
 def _notes(measure, scheme, plan):
@@ -359,9 +386,9 @@ def _require_maps(measures, x, y, images):
     require_maps(_networks(x, y), map_bytes(measures, images, size, width), images, size, width)
 
 
-def weightings_at_once(x, y, count, memory):
+def weightings_at_once(x, y, count, memory, mesh=None):
     """Resamples whose weighted ranks or pair weights are held together."""
-    budget = budget_of(memory)
+    budget = least(budget_of(memory, local_count(mesh)), mesh)
     each = 4 * x.dtype.itemsize * (_networks(x, y) + 4) * x.images**2 / 2
     if memory is not None and each > budget:
         raise ValueError(

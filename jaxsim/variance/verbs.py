@@ -112,9 +112,8 @@ def variance_study(
     >>> V.sizes, V.counts, V.error.shape
     ((20, 40), (4, 10, 20, 40), (1, 2, 4, 12, 12))
     """
-    x, y, measures, several = read_networks(
-        "variance_study", features, measure, against, ids, against_ids, align, channels
-    )
+    given = (features, measure, against, ids, against_ids, align, channels, 1)
+    x, y, measures, several, _ = read_networks("variance_study", *given)
     kinds = _kinds(schemes)
     counts = _counts(n_resamples)
     layout = layouts.layout(strata, x.images, groups)

@@ -1,0 +1,112 @@
+"""Memory and time that `js.explain` predicts, against those measured, over twenty problems.
+
+    python -m benchmarks.plans --out benchmarks/results/plans.json
+
+Every problem runs in a process of its own. Memory is that of the process at its peak, less what it held before the
+features were made; programs that XLA compiles are part of it and not of the plan. Time is that of a second call.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PROBLEMS = [
+    {"measure": "rsa", "networks": 20, "images": 1000, "width": 256},
+    {"measure": "rsa", "networks": 40, "images": 700, "width": 64},
+    {"measure": "rsa", "networks": 6, "images": 2000, "width": 128},
+    {"measure": "rsa-uncentered", "networks": 10, "images": 1000, "width": 1024},
+    {"measure": "rsa", "networks": 40, "images": 1000, "width": 64, "memory": 60e6},
+    {"measure": "cka", "networks": 20, "images": 2000, "width": 64},
+    {"measure": "cka", "networks": 30, "images": 1500, "width": 512},
+    {"measure": "cka", "networks": 10, "images": 20000, "width": 64},
+    {"measure": "cka", "networks": 100, "images": 500, "width": 128},
+    {"measure": "cka-rbf", "networks": 6, "images": 1500, "width": 128},
+    {"measure": "cka-rbf", "networks": 20, "images": 700, "width": 512},
+    {"measure": "cka-rbf-biased", "networks": 10, "images": 1000, "width": 64},
+    {"measure": "dds-laplacian", "networks": 10, "images": 1000, "width": 128},
+    {"measure": "dds-laplacian", "networks": 20, "images": 500, "width": 256},
+    {"measure": "dds-laplacian", "networks": 4, "images": 2000, "width": 64, "tile": 512},
+    {"measure": "dds-cosine", "networks": 20, "images": 1500, "width": 256},
+    {"measure": "dds-cosine", "networks": 8, "images": 4000, "width": 128, "tile": 1024},
+    {"measure": "distance-correlation", "networks": 10, "images": 1500, "width": 128},
+    {"measure": ["rsa", "cka", "dds-cosine"], "networks": 10, "images": 1000, "width": 256},
+    {"measure": "cca", "networks": 10, "images": 1000, "width": 50},
+]
+MEMORY, TIME = 1.25, 2.0
+"""Largest ratio, either way, that counts as right."""
+
+
+def held(field: str) -> int:
+    """Bytes of this process: VmRSS now, VmHWM at most so far; unlike ru_maxrss, without those of the parent."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
+
+
+def measured(problem: dict) -> dict:
+    """Predicted and measured bytes and seconds of one problem, in this process."""
+    import numpy as np
+
+    import jaxsim as js
+    from jaxsim.engine.plans import rates
+
+    rng, options = np.random.default_rng(0), {k: problem[k] for k in ("memory", "tile") if k in problem}
+    js.affinity(rng.normal(size=(3, 20, 4)), problem["measure"])
+    rates()
+    before = held("VmRSS")
+    shape = (problem["images"], problem["width"])
+    x = {f"n{k}": rng.standard_normal(shape, np.float32) for k in range(problem["networks"])}
+    plan = js.explain(x, problem["measure"], **options)
+    seconds = []
+    for _ in range(2):
+        start = time.perf_counter()
+        js.affinity(x, problem["measure"], **options)
+        seconds.append(time.perf_counter() - start)
+    found = {"bytes": held("VmHWM") - before, "seconds": seconds[1], "first_call": seconds[0]}
+    predicted = {"bytes": plan.bytes, "seconds": plan.seconds(), "work": dict(plan.work), "rates": rates()}
+    return {"problem": problem, "routes": plan.routes, "calls": plan.calls, "measured": found, "predicted": predicted}
+
+
+def main() -> None:
+    """Run all problems, print a table and write the numbers."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one is not None:
+        print(json.dumps(measured(PROBLEMS[arguments.one])))
+        return
+    rows = []
+    print(f"{'problem':52} {'MB':>6} {'plan':>6} {'ratio':>6}   {'s':>6} {'plan':>6} {'ratio':>6}")
+    for k, problem in enumerate(PROBLEMS):
+        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.plans", "--one", str(k)]
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{problem} failed: {done.stderr[-2000:]}")
+        row = json.loads(done.stdout.splitlines()[-1])
+        found, said = row["measured"], row["predicted"]
+        row["ratios"] = {key: said[key] / found[key] for key in ("bytes", "seconds")}
+        rows.append(row)
+        name = " ".join(str(v) for v in problem.values())
+        print(
+            f"{name:52} {found['bytes'] / 1e6:6.0f} {said['bytes'] / 1e6:6.0f} {row['ratios']['bytes']:6.2f}   "
+            f"{found['seconds']:6.2f} {said['seconds']:6.2f} {row['ratios']['seconds']:6.2f}",
+            flush=True,
+        )
+    right = {
+        key: sum(1 / most <= row["ratios"][key] <= most for row in rows)
+        for key, most in (("bytes", MEMORY), ("seconds", TIME))
+    }
+    print(f"memory within 25 %: {right['bytes']} of {len(rows)}; time within 2 times: {right['seconds']}")
+    if arguments.out:
+        load = os.getloadavg()[0]
+        arguments.out.write_text(
+            json.dumps({"cores": os.cpu_count(), "load": load, "right": right, "rows": rows}, indent=1)
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,279 @@
+"""Plans of `affinity`: what is held at once, on how many devices, and what it costs; the verb runs this plan."""
+
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxsim import inputs
+from jaxsim.engine import devices, feature_space, tiles
+from jaxsim.engine import memory as budgets
+from jaxsim.engine.checks import check
+from jaxsim.engine.padding import Bucket, grouped
+from jaxsim.inputs import Networks
+from jaxsim.io.files import counted
+from jaxsim.linalg import dot
+from jaxsim.measures import Measure
+from jaxsim.protocols import (
+    ComparatorCapabilities,
+    PairwiseCapabilities,
+    TransformCapabilities,
+    declared,
+    product_and_finish,
+)
+
+FEATURES, MAPS, TILES = "feature space", "maps", "blocks"
+"""Routes: products of features, whole maps of every network, or blocks of maps."""
+GRAM = 0.7
+"""Share of the products of a map that are formed: those on and above the diagonal, in strips."""
+PASSES = 12
+"""Times that a map is read or written between its products and its embedding."""
+WORKING, PROGRAM = (4, 8), (10, 17)
+"""Numbers for each entry of one map, beside the embedded maps: in the arrays that it passes through, and in the places
+of pairs that a compiled program and its compiler hold; of measures that do not order pairs, and of those that do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How scores are computed, and what that takes.
+
+    Attributes:
+        routes: `(measure, route)` for each measure.
+        networks: numbers of networks of rows and columns.
+        images: number n of images.
+        width: features of all networks together.
+        block: networks whose maps are held at once, of all devices together.
+        tile: images in a block of a map, or None where maps are whole.
+        calls: device calls; of tiles, blocks of pairs of images.
+        devices: devices that share the work.
+        budget: bytes that each may hold.
+        bytes: bytes at the peak on each, features included; of `js.explain`, as the next.
+        work: operations and bytes by kind, on each.
+    """
+
+    routes: tuple[tuple[str, str], ...]
+    networks: tuple[int, int]
+    images: int
+    width: int
+    block: int
+    tile: int | None
+    calls: int
+    devices: int
+    budget: float
+    bytes: float = 0.0
+    work: tuple[tuple[str, float], ...] = ()
+
+    def seconds(self) -> float:
+        """Time of the calls by the rates of this machine, measured once in a second; without compilation."""
+        measured = rates()
+        return sum(amount / measured[kind] for kind, amount in self.work)
+
+    def __str__(self) -> str:
+        """The plan in a few lines, with its time."""
+        rows, columns = self.networks
+        if self.tile is not None:
+            held = f"tiles of {self.tile} images"
+        elif any(route == MAPS for _, route in self.routes):
+            held = "all maps at once" if self.calls == 1 else f"maps of {self.block} networks at a time"
+        else:
+            held = "no maps"
+        need, budget = self.bytes / budgets.GIB, self.budget / budgets.GIB
+        lines = [f"{rows} x {columns} networks of {self.images} images, {self.width} features in all"]
+        lines += [f"{name}: by {_WORDS[route]}" for name, route in self.routes]
+        lines += [f"{held}; {counted(self.calls, 'call')}, {counted(self.devices, 'device')}"]
+        lines += [f"memory: {need:.3g} GiB with the features; maps may take {budget:.3g} GiB of a device"]
+        return "\n".join([*lines, f"time: {self.seconds():.2g} s, beside compilation"])
+
+
+_WORDS = {FEATURES: "products of features", MAPS: "whole maps", TILES: "blocks of maps, never whole"}
+
+
+def plan(
+    measures: Sequence[Measure],
+    x: Networks,
+    y: Networks | None,
+    memory: float | None,
+    tile: int | None,
+    mesh: Mesh | None,
+) -> Plan:
+    """The plan of checked networks, the one that is run.
+
+    Raises:
+        TypeError: JAX is tracing, and `memory` or `tile` is given.
+        ValueError: networks, devices or the budget do not fit; the message says which.
+    """
+    sides = (x,) if y is None else (x, y)
+    tracing = inputs.traced(*(nets.arrays for nets in sides))
+    if tracing and tile is not None:
+        raise TypeError("tile divides the work into device calls, and inside jit there is one; leave it out.")
+    if tile is None and not x.maps and not tracing:
+        tile = tiles.automatic(measures, x, y, memory)
+    if tile and mesh is not None:
+        raise ValueError(f"tiles of {tile} images are computed on one device; leave devices out.")
+    for nets in sides:
+        check(measures, nets, whole=not tile)
+    if tracing and memory is not None:
+        raise TypeError("memory divides the work into device calls, and inside jit there is one; leave it out.")
+    count, shares = sum(len(nets.names) for nets in sides), devices.count(mesh)
+    parts = [_shapes(nets, measures) for nets in sides]
+    if tile:
+        routes = [FEATURES if tiles.in_feature_space(m, x, y) else TILES for m in measures]
+    else:
+        cheaper = [feature_space.is_cheaper(m, parts[0], parts[1] if y else None) for m in measures]
+        routes = [FEATURES if own else MAPS for own in cheaper]
+    by_maps = tuple(m for m, route in zip(measures, routes, strict=True) if route == MAPS)
+    block, calls = count, 1
+    if by_maps and not tracing:
+        width = budgets.widest(by_maps, x, y)
+        block = budgets.block_size(by_maps, count, x.images, x.dtype, memory, width, shares)
+        cuts = [-(-len(nets.names) // block) for nets in sides]
+        calls = 1 if block >= count else cuts[0] * (cuts[0] + 1) // 2 if y is None else cuts[0] * cuts[1]
+    if tile:
+        calls = math.comb(-(-x.images // tile) + 1, 2) * len(measures)
+    return Plan(
+        tuple((str(m), route) for m, route in zip(measures, routes, strict=True)),
+        (len(x.names), len((y or x).names)),
+        x.images,
+        sum(math.prod(shape[1:]) for nets in sides for shape in nets.shapes),
+        block,
+        tile,
+        calls,
+        shares,
+        budgets.budget_of(memory, shares),
+    )
+
+
+def with_costs(made: Plan, measures: Sequence[Measure], x: Networks, y: Networks | None) -> Plan:
+    """The plan with its memory and work."""
+    parts = [_shapes(nets, measures) for nets in (x, y) if nets]
+    return dataclasses.replace(made, bytes=_peak(made, measures, x, y, parts), work=_work(made, measures, x, y))
+
+
+def _shapes(nets, measures):
+    """Buckets of the networks with shapes in place of features."""
+    made = []
+    for own, padded, flat in grouped(nets, measures):
+        shape = tuple(np.max(padded, 0).tolist()[flat:]) if padded else nets.shapes[own[0]][1:]
+        made.append(Bucket(jax.ShapeDtypeStruct((len(own), nets.images, *shape), nets.dtype), None))
+    return tuple(made)
+
+
+def _peak(made, measures, x, y, parts):
+    """Bytes at the peak on one device of `made.devices`, features as given and on the device included."""
+    n, size, shares = made.images, x.dtype.itemsize, made.devices
+    given = n * made.width * size
+    if made.tile:
+        return given + _tile_bytes(made, measures, x, y)
+    padded = sum(math.prod(b.x.shape) for side in parts for b in side) * size
+    by_maps = [m for m, (_, route) in zip(measures, made.routes, strict=True) if route == MAPS]
+    by_features = [m for m, (_, route) in zip(measures, made.routes, strict=True) if route == FEATURES]
+    held = 0
+    if by_maps:
+        width = budgets.widest(tuple(by_maps), x, y)
+        each = budgets.map_bytes(tuple(by_maps), n, size, width)
+        around = 1 if shares == 1 else 3
+        networks = min(made.block * (1 if made.calls == 1 else 2), sum(len(nets.names) for nets in (x, y) if nets))
+        ordered = any(_ranks(m) for m in by_maps)
+        condensed = any(not declared(m.compare, ComparatorCapabilities).reads_diagonal for m in by_maps)
+        maps = WORKING[ordered] + (PROGRAM[ordered] if condensed else 0)
+        held = -(-networks // shares) * around * each + maps * n * min(n, width or n) * size
+    if by_features:
+        held = max(held, padded // shares + 2 * made.width**2 * size // shares)
+    host = jax.default_backend() == "cpu"
+    share = 1 if made.calls == 1 else min(1.0, 2 * made.block / sum(len(nets.names) for nets in (x, y) if nets))
+    # the host stacks the features of networks before they go to the device
+    return (given if host else 0) + share * padded * (2 if host else 1 / shares) + held * (shares if host else 1)
+
+
+def _tile_bytes(made, measures, x, y):
+    networks = sum(len(nets.names) for nets in (x, y) if nets)
+    size, tile = x.dtype.itemsize, made.tile
+    if all(route == FEATURES for _, route in made.routes):
+        return made.width**2 * (8 + 2 * size) + 3 * tiles.TALL * made.width * size
+    kept = min(tiles.KEPT_BYTES, made.images * made.width * size)
+    return kept + (2 * networks + 8) * tile**2 * size
+
+
+def _work(made, measures, x, y):
+    """Operations by kind on one device: products, differences, ordered numbers, and bytes passed over."""
+    n, size, sides = made.images, x.dtype.itemsize, [nets for nets in (x, y) if nets]
+    networks = sum(len(nets.names) for nets in sides)
+    found = dict.fromkeys(("products", "differences", "ordered", "bytes"), 0.0)
+    repeats = 1.0
+    if made.calls > 1 and not made.tile:  # maps of a block are made again for every other
+        cuts = -(-networks // made.block)
+        repeats = (cuts + 1) / 1
+    known = set()
+    for m, (_, route) in zip(measures, made.routes, strict=True):
+        width = declared(m.transform, TransformCapabilities).width
+        total = 0 if x.maps else sum(width(shape[1:]) for nets in sides for shape in nets.shapes)
+        pair, own = declared(m.pairwise, PairwiseCapabilities), declared(m.compare, ComparatorCapabilities)
+        found["bytes"] += 6 * n * total * size
+        if route == FEATURES:
+            found["products"] += 2 * n * total**2
+            continue
+        if pair.coordinates:
+            found["products"] += 40 * n * sum(min(n, width(s[1:])) ** 2 for nets in sides for s in nets.shapes)
+            found["products"] += n * total**2
+            continue
+        product = product_and_finish(m.pairwise, m.compare)[0]
+        if (product, m.transform) not in known or product is None:
+            kind = "products" if product is None or _multiplies(product) else "differences"
+            found[kind] += repeats * n**2 * total * (2 * GRAM if kind == "products" else 1)
+        if product is not None:
+            known.add((product, m.transform))
+        found["bytes"] += repeats * PASSES * networks * n**2 * size
+        found["products"] += made.networks[0] * made.networks[1] * n**2 * (2 if own.reads_diagonal else 1)
+        if _ranks(m):
+            found["ordered"] += repeats * networks * n**2 / 2
+        if pair.tiling is not None and pair.tiling.median:
+            found["ordered"] += repeats * networks * n**2 / 4
+    return tuple((kind, amount / made.devices) for kind, amount in found.items())
+
+
+@functools.cache
+def _multiplies(product):
+    """Whether the shared part of a map is a matrix product, and not a sum of differences."""
+    return "dot_general" in str(jax.make_jaxpr(lambda x: product(x, None))(jnp.zeros((8, 4))))
+
+
+def _ranks(measure):
+    """Whether the embedding orders the pairs of images: no image can then have much of a map."""
+    own = declared(measure.compare, ComparatorCapabilities)
+    return own.embed is not None and own.shares is None and not own.coordinates
+
+
+@functools.cache
+def rates() -> dict[str, float]:
+    """What the first device does in a second: products and additions, differences, ordered numbers, bytes."""
+    key = jax.random.key(0)
+    square, points = jax.random.normal(key, (768, 768)), jax.random.normal(key, (256, 256))
+    many, large = jax.random.normal(key, (2**18,)), jax.random.normal(key, (2**22,))
+
+    def differences(a):
+        return jax.lax.map(lambda row: jnp.sum(jnp.abs(a - row), 1), a)
+
+    return {
+        "products": 2 * 768**3 / _timed(lambda a: dot(a, a), square),
+        "differences": 256**3 / _timed(differences, points),
+        "ordered": 2**18 / _timed(jnp.argsort, many),
+        "bytes": 2 * large.nbytes / _timed(lambda a: a * 1.5 + 1, large),
+    }
+
+
+def _timed(function: Callable, x: jax.Array) -> float:
+    """The least of a few times."""
+    run = jax.jit(function)
+    jax.block_until_ready(run(x))
+    found = []
+    for _ in range(3):
+        start = time.perf_counter()
+        jax.block_until_ready(run(x))
+        found.append(time.perf_counter() - start)
+    return min(found)
