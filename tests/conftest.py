@@ -52,8 +52,9 @@ def pytest_collectreport(report):
 
 def pytest_sessionfinish(session):
     """Keep what was skipped; workers report to the process that started them."""
-    if not session.config.getoption("skipped") and not hasattr(session.config, "workerinput"):
-        session.config.cache.set(SKIPPED, sorted(_skipped))
+    config = session.config
+    if hasattr(config, "cache") and not config.getoption("skipped") and not hasattr(config, "workerinput"):
+        config.cache.set(SKIPPED, sorted(_skipped))
 
 
 def pytest_collection_modifyitems(config, items):

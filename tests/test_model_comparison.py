@@ -24,7 +24,7 @@ from jaxsim.inputs import square_maps
 from jaxsim.measures import of_maps
 from jaxsim.plotting import model_dots
 from jaxsim.resampling.program import Source
-from jaxsim.statistics.mean_scores import holm
+from jaxsim.statistics import holm
 
 N, SUBJECTS, MODELS = 12, 4, 3
 RANKS = ("spearman", "rho-a")

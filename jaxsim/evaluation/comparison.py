@@ -1,6 +1,6 @@
 """Agreement of several measures with one measured transfer, tested together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from jaxsim.evaluation.prediction import Correlation, check_relabelings, spearma
 from jaxsim.evaluation.truth import Aligned, align, as_affinity, warn_undefined
 from jaxsim.results import Affinity, Saved, on_host, record
 from jaxsim.results.tables import Table, number
+from jaxsim.statistics import holm
 
 if TYPE_CHECKING:
     import jax
@@ -227,15 +228,4 @@ def _step_down(scores: np.ndarray, defined: np.ndarray) -> np.ndarray:
     adjusted = np.mean(rest >= z[0, order] - mantel.TIE, axis=0)
     out = np.empty(len(order))
     out[order] = np.maximum.accumulate(adjusted)
-    return out
-
-
-def holm(p: Sequence[float]) -> np.ndarray:
-    """P values adjusted by Holm's rule (1979); NaN stay and do not count."""
-    given = np.asarray(p, dtype=np.float64)
-    order = np.argsort(given)  # NaN come last
-    count = int(np.isfinite(given).sum())
-    out = np.full(len(given), np.nan)
-    steps = given[order[:count]] * np.arange(count, 0, -1)
-    out[order[:count]] = np.minimum(np.maximum.accumulate(steps), 1)
     return out

@@ -14,6 +14,7 @@ from jaxsim.statistics.hypotheses import FamilyWise as FamilyWise
 from jaxsim.statistics.hypotheses import difference as difference
 from jaxsim.statistics.hypotheses import false_discovery as false_discovery
 from jaxsim.statistics.hypotheses import family_wise as family_wise
+from jaxsim.statistics.hypotheses import holm as holm
 from jaxsim.statistics.hypotheses import pair_differences as pair_differences
 from jaxsim.statistics.hypotheses import pairs as pairs
 from jaxsim.statistics.hypotheses import permutation_p as permutation_p

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from jaxsim.statistics import checks
@@ -93,6 +94,22 @@ def pair_differences(family: ArrayLike) -> jax.Array:
         raise ValueError("family needs a last axis of hypotheses, and has shape ().")
     first, second = jnp.triu_indices(family.shape[-1], 1)
     return gap(family[..., first], family[..., second])
+
+
+def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
+    """P-values `(H,)` adjusted by Holm's rule (1979), on the host; NaN stay and do not count.
+
+    Example:
+        >>> holm([0.01, 0.04, float("nan"), 0.03]).round(4).tolist()
+        [0.03, 0.06, nan, 0.06]
+    """
+    given = np.asarray(p, dtype=np.float64)
+    order = np.argsort(given)  # NaN come last
+    count = int(np.isfinite(given).sum())
+    out = np.full(len(given), np.nan)
+    steps = given[order[:count]] * np.arange(count, 0, -1)
+    out[order[:count]] = np.minimum(np.maximum.accumulate(steps), 1)
+    return out
 
 
 def permutation_p(values: ArrayLike, estimate: ArrayLike, *, two_sided: bool = False) -> jax.Array:

@@ -14,7 +14,7 @@ from jax.scipy.special import betainc, ndtri
 from jax.typing import ArrayLike
 
 from jaxsim.statistics import checks
-from jaxsim.statistics.hypotheses import family_wise, max_t
+from jaxsim.statistics.hypotheses import family_wise, holm, max_t
 from jaxsim.statistics.intervals import gap
 from jaxsim.statistics.members import corrected_variance, replacement_weights
 
@@ -280,22 +280,6 @@ def rank_tests(draws: MeanDraws, *, two_sided: bool = True) -> MeanTests:
             found.append((float(test.statistic), float(test.pvalue)))
     statistic, p = np.array(found).reshape(-1, 2).T
     return MeanTests(jnp.asarray(statistic), jnp.asarray(p), jnp.asarray(holm(p)))
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """Holm's step-down adjustment of p-values `(H,)`; NaN is not counted.
-
-    Example:
-        >>> holm(np.array([0.01, 0.04, np.nan, 0.03])).round(4).tolist()
-        [0.03, 0.06, nan, 0.06]
-    """
-    adjusted = np.full(p.shape, np.nan)
-    order = [k for k in np.argsort(p, kind="stable") if not np.isnan(p[k])]
-    largest = 0.0
-    for place, k in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - place) * float(p[k])))
-        adjusted[k] = largest
-    return adjusted
 
 
 def _mean(weights: jax.Array, values: jax.Array) -> jax.Array:

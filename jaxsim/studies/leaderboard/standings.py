@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsim import evaluation, statistics
-from jaxsim.evaluation.comparison import holm
 from jaxsim.evaluation.differences import Difference, difference
 from jaxsim.io.files import few
 from jaxsim.results import Affinity, Provenance, Resamples
+from jaxsim.statistics import holm
 from jaxsim.statistics.checks import as_key
 from jaxsim.studies.leaderboard.scores import TOP, Scores, scored
 from jaxsim.studies.reproduce.predictors import METHODS, Evidence, Method

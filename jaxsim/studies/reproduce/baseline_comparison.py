@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxsim import evaluation
-from jaxsim.evaluation.comparison import holm
 from jaxsim.evaluation.differences import Difference, difference
 from jaxsim.io.files import finite
 from jaxsim.results import Affinity
+from jaxsim.statistics import holm
 from jaxsim.studies.reproduce import figures, rankings
 from jaxsim.studies.reproduce.predictors import MEASURES, METHODS, Evidence, Method, halves
 from jaxsim.studies.reproduce.settings import Outcome, Setting
