@@ -60,7 +60,8 @@ def compare_models(
         compare: comparator or its name; "rho-a" suits models with ties.
         measure: makes maps of models that are features, such as "rsa"; its comparator is not used.
         over: what is drawn from a population: "both", "images" (these very subjects) or "subjects" (these very images).
-        test: "t" (Student), "bootstrap" (shares of the resamples), or "rank" (Wilcoxon's over subjects, images fixed).
+        test: "t" (Student), "bootstrap" (shares of the resamples; not for few subjects), or "rank" (Wilcoxon's over
+            subjects, for these very images whatever `over` says).
         n_resamples: bootstraps.
         key: typed random key, or a seed for one.
         level: of the intervals.

@@ -243,8 +243,8 @@ def student_p(t: ArrayLike, degrees: ArrayLike) -> jax.Array:
 def bootstrap_tests(draws: MeanDraws, *, two_sided: bool = True) -> MeanTests:
     """Share of draws on the other side of zero, `(1 + #) / (B + 1)`, twice the smaller for a two-sided test.
 
-    Over both factors the draws vary too much (`corrected_variance` takes that out of errors), so these tests find less
-    than Student's; over subjects alone they vary too little, by (U - 1) / U. Adjusted by `family_wise`.
+    Over both factors the draws vary too much (`corrected_variance` takes that out of errors) where images make the
+    variance; where few subjects do, they vary too little, and the tests reject too often. Adjusted by `family_wise`.
     """
     v = draws.widest
     lost = jnp.isnan(v).any(0)
