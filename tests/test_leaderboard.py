@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import html
 import json
 
 import jax
@@ -520,7 +521,7 @@ def test_the_command_scores_any_truth(files, capsys):
     pytest.importorskip("matplotlib")
     argv = ["leaderboard", "--truth", files / "truth.csv", "--features", files / "features.npz", "--json", "--quiet"]
     argv += ["--labels", files / "features.npz", "--skill", files / "truth.csv", "--relabelings", "19", "--quick"]
-    argv += ["--method", "tournament", "--out", files / "out"]
+    argv += ["--method", "tournament", "--out", files / "out", "--report"]
     assert main([*map(str, argv)]) == 0
     told = json.loads(capsys.readouterr().out)
     names = [row["method"] for row in told["worlds"][0]["rows"]]
@@ -530,6 +531,9 @@ def test_the_command_scores_any_truth(files, capsys):
     first = (files / "out/leaderboard.md").read_text().split("\n")[0]
     assert first.startswith("With --quick: 50 resamples")
     assert "pictures" not in first  # those are of --features
+    page = (files / "out/report.html").read_text()
+    assert "A first look, not a verdict." in page
+    assert all(html.escape(name) in page for name in names)
     assert json.loads((files / "out/leaderboard.json").read_text())["quick"] is True
     assert (files / "out/leaderboard.png").stat().st_size > 5000
     assert main([*map(str, argv)]) == 2

@@ -112,7 +112,9 @@ def run(arguments: Namespace) -> None:
             save_figure(arguments, leaderboard.draw(one), out / name)
         if arguments.report:
             title = f"jaxsim leaderboard: {', '.join(one.world for one in several)}"
-            save_report(arguments, out / REPORT, *_sections(several, over), level=arguments.level, title=title)
+            save_report(
+                arguments, out / REPORT, *_sections(arguments, several, over), level=arguments.level, title=title
+            )
     report(arguments, _text(several, over), values, names)
 
 
@@ -184,13 +186,14 @@ def _read(arguments: Namespace, paths: list[str]) -> dict[str, np.ndarray]:
     return features
 
 
-def _sections(several: list[Any], over: list[Any]) -> list[Section]:
+def _sections(arguments: Namespace, several: list[Any], over: list[Any]) -> list[Section]:
     """A section for each world, and one over them."""
     from jaxsim.studies import leaderboard
 
     def shown(title, text, header, rows):
         rows = [[f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
-        return Section(title, "table", tuple(text), content={"header": list(header), "rows": rows})
+        flags = (_CAVEAT.strip(),) if arguments.quick else ()
+        return Section(title, "table", tuple(text), flags, content={"header": list(header), "rows": rows})
 
     found = [
         shown(
