@@ -105,6 +105,29 @@ def test_several_files_of_several_kinds_are_joined_and_said(out, tmp_path, featu
     assert f"  table: 1 network x 40 images x {made['b'][0].size} features" in said
 
 
+def test_explain_prints_the_plan_and_writes_nothing(path, out, capsys):
+    argv = ["affinity", path, "--measure", "rsa", "--devices", "1", "--explain", "--out", str(out)]
+    assert main(argv) == 0
+    assert "rsa: by whole maps" in capsys.readouterr().out
+    assert main([*argv, "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)["plan"]
+    assert plan["calls"] == 1
+    assert plan["seconds"] > 0
+    assert not out.exists()
+
+
+def test_explain_is_of_features(path, tmp_path, out, capsys):
+    maps = tmp_path / "maps.npz"
+    io.write_npz(maps, {k: np.ones((6, 6)) - np.eye(6) for k in "ab"})
+    assert main(["affinity", str(maps), "--measure", "spearman", "--explain", "--out", str(out)]) == 2
+    assert "--explain has no effect on ready-made maps" in capsys.readouterr().err
+
+
+def test_more_devices_than_there_are(path, out, capsys):
+    assert main(["affinity", path, "--devices", "99", "--out", str(out)]) == 2
+    assert "devices must be between 1 and" in capsys.readouterr().err
+
+
 def test_one_array_is_said_to_be_a_stack_and_may_be_one_network(out, tmp_path, capsys):
     conv = np.random.default_rng(0).normal(size=(9, 5, 5, 3)).astype(np.float32)
     np.save(tmp_path / "conv.npy", conv)

@@ -181,7 +181,7 @@ def _peak(made, measures, x, y, parts):
         networks = min(made.block * (1 if made.calls == 1 else 2), sum(len(nets.names) for nets in (x, y) if nets))
         ordered = any(_ranks(m) for m in by_maps)
         condensed = any(not declared(m.compare, ComparatorCapabilities).reads_diagonal for m in by_maps)
-        maps = WORKING[ordered] + (PROGRAM[ordered] if condensed else 0)
+        maps = WORKING[ordered] + (_programs(made) * PROGRAM[ordered] if condensed else 0)
         held = -(-networks // shares) * around * each + maps * n * min(n, width or n) * size
     if by_features:
         held = max(held, padded // shares + 2 * made.width**2 * size // shares)
@@ -189,6 +189,13 @@ def _peak(made, measures, x, y, parts):
     share = 1 if made.calls == 1 else min(1.0, 2 * made.block / sum(len(nets.names) for nets in (x, y) if nets))
     # the host stacks the features of networks before they go to the device
     return (given if host else 0) + share * padded * (2 if host else 1 / shares) + held * (shares if host else 1)
+
+
+def _programs(made):
+    """Programs of blocks of all sizes: with themselves and with others, and of those that are left over."""
+    if made.calls == 1:
+        return 1
+    return 2 if all(count % made.block == 0 for count in made.networks) else 4
 
 
 def _tile_bytes(made, measures, x, y):
@@ -207,8 +214,8 @@ def _work(made, measures, x, y):
     found = dict.fromkeys(("products", "differences", "ordered", "bytes"), 0.0)
     repeats = 1.0
     if made.calls > 1 and not made.tile:  # maps of a block are made again for every other
-        cuts = -(-networks // made.block)
-        repeats = (cuts + 1) / 1
+        cuts = [-(-len(nets.names) // made.block) for nets in sides]
+        repeats = cuts[0] if y is None else 2 * math.prod(cuts) / sum(cuts)
     known = set()
     for m, (_, route) in zip(measures, made.routes, strict=True):
         width = declared(m.transform, TransformCapabilities).width
