@@ -95,15 +95,17 @@ _PARTS = {
 
 
 def paragraph(records: Sequence[Any], level: float = 0.95) -> tuple[str, list[str]]:
-    r"""A paragraph that says how records were made, and the references that it cites.
+    """A paragraph that says how records were made, and the references that it cites.
 
     It states what the records hold: measure, images, scheme, number of resamples, versions and random key.
 
     Example:
         >>> import jaxsim as js
         >>> text, references = paragraph([js.affinity(js.demo.features(), "rsa")])
-        >>> text.split(". ")[1], references[0][:22]
-        ('Maps were compared by Spearman\\'s rank correlation (Dwivedi & Roig, 2019)', 'Dwivedi K, Roig G (201')
+        >>> print(text.split(". ")[1])
+        Maps were compared by Spearman's rank correlation (Dwivedi & Roig, 2019)
+        >>> references[0][:22]
+        'Dwivedi K, Roig G (201'
     """
     said: list[str] = []
     cited: list[str] = []
