@@ -1,8 +1,8 @@
 """Compare models with the RDMs of subjects.
 
-MODELS and SUBJECTS are files or folders of maps (RDMs): mat, npy, npz, h5, csv and others, square or condensed, one or
-stacks of them, in the same order of images. Arrays of MODELS of another shape are features (images, ..., channels), and
---measure makes maps of them. A model's score is its mean over subjects.
+MODELS and SUBJECTS are files or folders of maps (RDMs): mat, npy, npz, h5, csv and others, square or condensed,
+one or stacks of them, in the same order of images. Arrays of MODELS of another shape are features (images, ...,
+channels), and --measure makes maps of them. A model's score is its mean over subjects.
 
 Errors, intervals and p values (--over) are for
   both      new subjects and new images; the default
@@ -14,8 +14,8 @@ Tests (--test)
   bootstrap  shares of the resamples; finds too much with few subjects
   rank       Wilcoxon's signed ranks over subjects, for these very images; takes six subjects to find anything
 
-p zero is one-sided, against a mean score of zero; p ceiling is of the difference from the lower noise ceiling, each
-subject with the mean of the others; adjusted p is of the difference of two models, adjusted for all pairs.
+p zero is one-sided, against a mean score of zero; p ceiling is of the difference from the lower noise ceiling,
+each subject with the mean of the others; adjusted p is of the difference of two models, adjusted for all pairs.
 
 Writes to DIR:
   comparison.npz  all scores, errors, p values and resamples; jaxsim.load reads it
