@@ -213,7 +213,7 @@ def title_of(name: str) -> str:
     """
     known = ALIASES.get(name.lower(), name.lower())
     if known in PARTS["compare"]:
-        return f"{known.replace('-', ' ')} of maps"
+        return f"{known if known == 'rho-a' else known.replace('-', ' ')} of maps"
     if known in TITLES or not is_known(name):
         return TITLES.get(known, name)
     found = by_name(known)

@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import functools
 import hashlib
 import html.parser
 import json
@@ -20,6 +21,7 @@ from jaxsim import cli, reports
 from jaxsim.reports import methods, remake
 from jaxsim.reports.record_sections import BINS
 from jaxsim.results import Affinity, Provenance, Resamples, record
+from jaxsim.results.model_comparisons import AVERAGED
 from jaxsim.results.tables import Table
 
 ROOT = Path(__file__).parent.parent
@@ -243,6 +245,90 @@ def test_calibrated_scores_have_their_p_values():
     assert networks["words"]["best layers"][0][1] == " – ".join(found.best_layers(0, 1))
     assert single["names"] == list(layers)
     assert "19 permutations of 20 images" in shown.text
+
+
+def models_and_brains():
+    rng = np.random.default_rng(5)
+    image, *others = rng.normal(size=(3, 20, 4))
+    brains = js.maps(image + rng.normal(size=(4, 20, 4)), "rsa")
+    models = dict(zip(("image", "place", "noise"), (image, *others), strict=True))
+    return models, dict(zip(brains.names, np.asarray(brains.values), strict=True))
+
+
+@functools.cache
+def models_compared():
+    return js.compare_models(*models_and_brains(), measure="rsa", n_resamples=100, key=3)
+
+
+def test_models_have_a_figure_their_pairs_and_a_methods_paragraph():
+    found = models_compared()
+    models, pairs = reports.sections(found)
+    best = found.ranking()[0][0]
+    assert [row[0] for row in models.content["rows"]] == [name for name, _ in found.ranking()]
+    drawn = models.content["drawing"]["rows"]
+    assert drawn[0]["interval"][0] < drawn[0]["at"] < drawn[0]["interval"][1]
+    below = [bool(found.p_ceiling[found.names.index(row["name"])] < 0.05) for row in drawn]
+    assert [row["below"] for row in drawn] == below
+    assert (len(drawn[0]["subjects"]), drawn[0]["name"], drawn[0]["above"]) == (4, best, True)
+    adjusted = np.asarray(found.p_adjusted)[np.triu_indices(3, 1)]
+    assert f"{(adjusted < 0.05).sum()} of 3 pairs differ" in pairs.text[0]
+    assert len(pairs.content["rows"]) == 3
+    shown = page(found)
+    assert len(shown.of("circle")) == 3
+    assert "Noise ceiling: lower" in shown.text
+    text, references = methods.paragraph([found])
+    assert "The maps (RDMs) of 3 models were compared with those of 4 subjects for 20 images by rho-a" in text
+    assert "Maps of models that are features were made by rsa." in text
+    assert "100 bootstraps of subjects and images" in text
+    assert "Ready-made" not in text
+    assert [one.split(" ")[0] for one in references] == ["Schütt", "Nili"]
+
+
+def test_models_without_intervals_pairs_or_a_sign_are_still_a_page():
+    found, lost = models_compared(), np.full(3, np.nan)
+    other = dataclasses.replace(found, over="subjects", test="rank", squared=True, p_zero=lost)
+    shown = page(other)
+    assert "Holm's rule" in shown.text
+    assert "one-sided" not in shown.text
+    assert {row[-2] for row in reports.sections(other)[0].content["rows"]} == {"–"}
+    empty = dataclasses.replace(found, low=lost, high=lost, ceiling=np.full(2, np.nan))
+    drawn = reports.sections(empty)[0].content["drawing"]
+    assert drawn["ceiling"] is drawn["rows"][0]["interval"] is None
+    assert len(page(empty).of("circle")) == 3
+    own = ("estimate", "error", "low", "high", "p_zero", "p_ceiling", "degrees", "scores")
+    both = ("difference", "difference_error", "p_pair", "p_adjusted")
+    one = {name: getattr(found, name)[:1] for name in own} | {name: getattr(found, name)[:1, :1] for name in both}
+    single = dataclasses.replace(found, names=("image",), draws=found.draws[:, :1], **one)
+    assert len(reports.sections(single)) == 1
+    assert not page(dataclasses.replace(found, names=HOSTILE[:3])).of("img")
+
+
+@pytest.mark.parametrize("over", ["both", "images", "subjects"])
+@pytest.mark.parametrize("test", ["t", "bootstrap", "rank"])
+def test_every_test_of_models_has_words(over, test):
+    text, references = methods.paragraph([dataclasses.replace(models_compared(), over=over, test=test)])
+    assert reports.model_sections.WORDS[over] in text
+    assert ("Efron" in text) == (over == "images") == any(one.startswith("Efron") for one in references)
+
+
+def test_the_commands_compare_the_models_again(tmp_path, monkeypatch):
+    models, brains = models_and_brains()
+    np.savez(tmp_path / "MODELS.npz", **models)
+    np.savez(tmp_path / "SUBJECTS.npz", **brains)
+    monkeypatch.chdir(tmp_path)
+    found = models_compared()
+    (command,) = remake.commands([found])
+    argv = command.replace("MODELS", "MODELS.npz").replace("SUBJECTS", "SUBJECTS.npz").split()[1:]
+    assert cli.main([*argv, "--quiet", "--report"]) == 0
+    assert "pairs differ" in Page(Path("results/report.html").read_text()).text
+    np.testing.assert_array_equal(js.load("results/comparison.npz").p_pair, found.p_pair)
+    names = {}
+    exec(remake.python([found]).replace("MODELS", "MODELS.npz").replace("SUBJECTS", "SUBJECTS.npz"), names)
+    np.testing.assert_array_equal(names["comparison"].p_pair, found.p_pair)
+    averaged = dataclasses.replace(found.provenance, notes=(f"{AVERAGED}a (2)",))
+    several = dataclasses.replace(found, provenance=averaged, squared=True)
+    assert "--subject-of TEXT" in remake.commands([several])[0]
+    assert "squared=True, subject_of=subject_of" in remake.python([several])
 
 
 def test_two_sets_and_distances():

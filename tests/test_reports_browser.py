@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_reports import HOSTILE, NAMES, affinity, resamples
+from test_reports import HOSTILE, NAMES, affinity, models_compared, resamples
 
 import jaxsim as js
 
@@ -158,7 +158,8 @@ def serious(page):
 def test_axe_finds_no_serious_violation(visit, size, scheme):
     names = tuple(f"a network with a rather long name, {k}" for k in range(13))
     few, many = records(), records(names)
-    page = visit(*few, *many, js.Maps.from_condensed([[0.1, 0.5, 0.3]]), size=size, scheme=scheme, bypass_csp=True)
+    others = js.Maps.from_condensed([[0.1, 0.5, 0.3]]), models_compared()
+    page = visit(*few, *many, *others, size=size, scheme=scheme, bypass_csp=True)
     page.locator(".list summary").first.click()
     page.evaluate(AXE.read_text())
     assert serious(page) == []

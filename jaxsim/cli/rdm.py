@@ -22,6 +22,7 @@ Writes to DIR:
   models.csv      per model: score, error, ends of the interval, p zero, p ceiling
   pairs.csv       per pair of models: difference, error, p, adjusted p
   comparison.png  models with intervals, noise ceiling and significance
+  report.html     with --report, all of it as one page for a browser
 
 Examples:
   jaxsim rdm models.mat --against brains.mat --out results
@@ -36,9 +37,20 @@ from typing import Any
 import numpy as np
 
 from jaxsim import inference, io, measures
-from jaxsim.cli.arguments import add_draws, add_output, count, gigabytes, refuse
+from jaxsim.cli.arguments import add_draws, add_output, add_report, count, gigabytes, refuse
 from jaxsim.cli.inputs import ROWS, ids_of
-from jaxsim.cli.output import note, records, report, save_figure, staged, table, write_rows
+from jaxsim.cli.output import (
+    REPORT,
+    note,
+    records,
+    report,
+    report_files,
+    save_figure,
+    save_report,
+    staged,
+    table,
+    write_rows,
+)
 from jaxsim.inference.verbs import holds_maps
 from jaxsim.inputs import unfold_map
 from jaxsim.io.files import few, repeated
@@ -80,17 +92,21 @@ def add_arguments(command: ArgumentParser) -> None:
     group.add_argument("--memory", type=gigabytes, metavar="GB", help="device memory to use at most")
     group.add_argument("--x64", action="store_true", help="compute in float64")
     add_output(command)
+    add_report(command)
 
 
 def run(arguments: Namespace) -> None:
     """Compare the models."""
     measure = None if arguments.measure is None else measures.by_name(arguments.measure)
-    with staged(arguments, FILES) as out:
+    names = [*FILES, *report_files(arguments)]
+    with staged(arguments, names) as out:
         found = _compare(arguments, measure)
         found.save(out / FILES[0])
         write_rows(out / FILES[1], *found.rows())
         write_rows(out / FILES[2], *found.pair_rows())
         save_figure(arguments, model_scores(found), out / FILES[3])
+        if arguments.report:
+            save_report(arguments, out / REPORT, found, level=arguments.level)
     values = {
         "models": records(*found.rows()),
         "pairs": records(*found.pair_rows()),
@@ -102,7 +118,7 @@ def run(arguments: Namespace) -> None:
     settings = {name: getattr(arguments, name) for name in ("compare", "over", "test", "resamples", "seed", "level")}
     shown = found.table()
     text = "\n".join([found.title, table(*found.rows(), limit=ROWS), shown.note, *flagged(shown.flags)])
-    report(arguments, text, settings | values, FILES)
+    report(arguments, text, settings | values, names)
 
 
 def _compare(arguments: Namespace, measure: Any) -> ModelComparison:

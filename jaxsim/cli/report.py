@@ -6,7 +6,8 @@ every pair, sources ranked for each target, histograms of resamples and the tree
 citations; where the numbers come from; and the commands that make them again. A matrix takes the order of a tree
 of its networks.
 
-`jaxsim affinity`, bootstrap, calibrate, variance, taxonomy, leaderboard and demo write the same with --report.
+`jaxsim affinity`, bootstrap, calibrate, rdm, variance, taxonomy, leaderboard and demo write the same
+with --report.
 
 Examples:
   jaxsim report results --out report.html

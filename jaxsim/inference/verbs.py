@@ -19,7 +19,7 @@ from jaxsim.io.files import few, repeated, warn
 from jaxsim.protocols import Comparator, ComparatorCapabilities, declared
 from jaxsim.resampling.verbs import key_text, source_of, weightings_at_once
 from jaxsim.results import FewResamples, Maps, ModelComparison, Provenance
-from jaxsim.results.model_comparisons import SQUARED, TESTS
+from jaxsim.results.model_comparisons import AVERAGED, MADE_BY, SQUARED, TESTS
 from jaxsim.statistics.checks import as_key, probability
 from jaxsim.statistics.mean_scores import OVER
 
@@ -131,8 +131,8 @@ def compare_models(
     if test == "rank":
         arrays |= rank_p_values(arrays, x.images, squared)
     facts = Facts(images=x.images if over != "subjects" else np.inf)
-    notes = [f"averaged over several maps of each subject: {averaged}"] * bool(averaged)
-    notes += [SQUARED] * squared + [f"maps of models made by {measure}"] * (measure is not None)
+    notes = [f"{AVERAGED}{averaged}"] * bool(averaged)
+    notes += [SQUARED] * squared + [f"{MADE_BY}{measure}"] * (measure is not None)
     flags = assumptions.flags(facts)
     assumptions.warn_of(flags)
     return ModelComparison(

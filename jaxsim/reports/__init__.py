@@ -4,6 +4,7 @@
 another kind are shown; those of no known kind show their own table.
 """
 
+from jaxsim.reports import model_sections as model_sections
 from jaxsim.reports.html_page import page as page
 from jaxsim.reports.html_page import report as report
 from jaxsim.reports.record_sections import Column as Column

@@ -9,7 +9,8 @@ import numpy as np
 from jaxsim import measures, schemes
 from jaxsim.io.files import counted, printable
 from jaxsim.protocols import declared
-from jaxsim.results import Calibration, Resamples
+from jaxsim.results import Calibration, ModelComparison, Resamples
+from jaxsim.results.model_comparisons import AVERAGED, MADE_BY, WORDS
 from jaxsim.taxonomy import Tree
 
 REFERENCES = MappingProxyType(
@@ -39,6 +40,10 @@ REFERENCES = MappingProxyType(
         "Institute.",
         "efron1979": "Efron B (1979). Bootstrap Methods: Another Look at the Jackknife. Annals of Statistics.",
         "rubin1981": "Rubin DB (1981). The Bayesian Bootstrap. Annals of Statistics.",
+        "nili2014": "Nili H, Wingfield C, Walther A, Su L, Marslen-Wilson W, Kriegeskorte N (2014). A Toolbox for "
+        "Representational Similarity Analysis. PLOS Computational Biology.",
+        "schuett2023": "Schütt HH, Kipnis AD, Diedrichsen J, Kriegeskorte N (2023). Statistical inference on "
+        "representational geometries. eLife.",
         "groger2026": "Gröger F, Wen S, Brbić M (2026). Revisiting the Platonic Representation Hypothesis: An "
         "Aristotelian View. arXiv preprint.",
     }
@@ -83,6 +88,7 @@ _PARTS = {
     "laplacian": "the Laplacian kernel",
     "principal-coordinates": "principal coordinates",
     "spearman": "Spearman's rank correlation",
+    "rho-a": "rho-a, Spearman's rank correlation not divided by ties",
     "pearson": "Pearson's correlation",
     "u-centered-cosine": "the cosine of U-centered maps",
     "centered-cosine": "the cosine of centered maps",
@@ -113,7 +119,7 @@ def paragraph(records: Sequence[Any], level: float = 0.95) -> tuple[str, list[st
         provenance = getattr(record, "provenance", None)
         if provenance is None:
             continue
-        if not isinstance(record, Tree):
+        if not isinstance(record, Tree | ModelComparison):
             said += _of_measure(provenance.measure, record, cited)
         said += _of_kind(record, level, cited)
     made = [getattr(record, "provenance", None) for record in records]
@@ -198,6 +204,8 @@ def _of_kind(record, level, cited):
             if record.adjust == "none"
             else text
         ]
+    if isinstance(record, ModelComparison):
+        return _of_models(record, cited)
     if isinstance(record, Tree):
         from jaxsim.taxonomy import LINKAGES
 
@@ -206,6 +214,47 @@ def _of_kind(record, level, cited):
         half = " of (S + S^T) / 2" if record.symmetrized else ""
         return [f"Networks were clustered by {record.convention}{half}{_cite(keys, cited)}{support}."]
     return []
+
+
+def _of_models(record, cited):
+    """Sentences on models compared with subjects."""
+    compare = _part(record.provenance.measure.lower())
+    cite = _cite(("schuett2023",) if record.provenance.measure == "rho-a" else ("kriegeskorte2008",), cited)
+    squared = " of squared values" * record.squared
+    count, subjects = counted(len(record.names), "model"), counted(len(record.subjects), "subject")
+    said = [
+        f"The maps (RDMs) of {count} were compared with those of {subjects} for {_images(record.images)} by "
+        f"{compare}{cite}; the score of a model is the mean{squared} over subjects.",
+        *map(_of_note, record.provenance.notes),
+    ]
+    bootstraps = f"{len(record.draws)} bootstraps"
+    errors, keys = {
+        "both": (f"from {bootstraps} of subjects and images, with the variance corrected", ("schuett2023",)),
+        "images": (f"from {bootstraps} of the images", ("efron1979",)),
+        "subjects": ("the standard deviation over subjects divided by the root of their number", ()),
+    }[record.over]
+    errors += _cite(keys, cited)
+    of = {"t": "Student's t", "bootstrap": f"the shares of {bootstraps}", "rank": "Wilcoxon's signed ranks of subjects"}
+    how = "Holm's rule" if record.test == "rank" else "the largest deviation of all pairs"
+    zero = "one-sided for a mean above zero, " * (not record.squared)
+    said += [
+        f"Standard errors are for {WORDS[record.over]}: {errors}.",
+        f"Intervals have a nominal level of {100 * record.level:g} % for each model alone, from Student's t.",
+        f"p values are from {of[record.test]}: {zero}two-sided for a difference from the lower noise ceiling, and "
+        f"two-sided for pairs of models, adjusted for all pairs by {how}.",
+        "The noise ceiling is the mean score of each subject's map with the mean map of the other subjects (lower) and "
+        f"of all (upper){_cite(('nili2014',), cited)}.",
+    ]
+    return said
+
+
+def _of_note(note):
+    """A note on models compared, as a sentence."""
+    if note.startswith(AVERAGED):
+        return f"Where a subject had several maps, they were averaged: {printable(note.removeprefix(AVERAGED))}."
+    if note.startswith(MADE_BY):
+        return f"Maps of models that are features were made by {printable(note.removeprefix(MADE_BY))}."
+    return f"{printable(note[:1].upper() + note[1:])}."
 
 
 def _of_resamples(record, level, cited):

@@ -48,7 +48,7 @@ class Section:
 
     Attributes:
         title: the heading.
-        kind: "matrix", "tree" or "table", the template that shows it.
+        kind: "matrix", "tree", "models" or "table", the template that shows it.
         text: paragraphs below the heading.
         flags: sentences on what the numbers may not mean.
         content: what the template reads.

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxsim import measures
-from jaxsim.results import Affinity, Calibration, Resamples
+from jaxsim.results import Affinity, Calibration, ModelComparison, Resamples
+from jaxsim.results.model_comparisons import AVERAGED, MADE_BY
 from jaxsim.schemes import NAMED
 from jaxsim.taxonomy import LINKAGES, Tree
 
 FEATURES, OTHERS, LABELS = "FEATURES", "OTHERS", "LABELS"
 """Stand for the files that a record does not know."""
+MODELS, SUBJECTS, TEXT = "MODELS", "SUBJECTS", "TEXT"
+"""The same for models compared with subjects; TEXT ends the name of a subject in the names of its maps."""
 _KEY = re.compile(r"threefry2x32:\[0, (\d+)\]")
 
 
@@ -44,6 +47,8 @@ def _words(record, provenance):
         words += ["--support", "results/resamples.npz"] * (record.support is not None)
         words += ["--linkage", linkage] * (linkage != "average") + ["--symmetrize"] * record.symmetrized
         return [*words, "--out", "tree"]
+    if isinstance(record, ModelComparison):
+        return _models_words(record, provenance)
     command = {Affinity: "affinity", Resamples: "bootstrap", Calibration: "calibrate"}.get(type(record))
     if command is None:
         return []
@@ -66,6 +71,21 @@ def _words(record, provenance):
         words += ["--missing", "pairwise"]
     words += ["--x64"] * (provenance.dtype == "float64")
     return [*words, "--out", "results"]
+
+
+def _models_words(record, provenance):
+    seed, measure, averaged = _seed(provenance), *_of_models(provenance)
+    words = ["rdm", MODELS, "--against", SUBJECTS, "--compare", provenance.measure]
+    words += ["--measure", measure] * bool(measure) + ["--subject-of", TEXT] * averaged
+    words += ["--over", record.over, "--test", record.test, "--resamples", str(len(record.draws))]
+    words += ["--squared"] * record.squared + ["--seed", str(seed)] * isinstance(seed, int)
+    return [*words, "--level", f"{record.level:g}", *(["--x64"] * (provenance.dtype == "float64")), "--out", "results"]
+
+
+def _of_models(provenance):
+    """What made the maps of models that were features, and whether subjects had several maps."""
+    made = [note.removeprefix(MADE_BY) for note in provenance.notes if note.startswith(MADE_BY)]
+    return next(iter(made), ""), any(note.startswith(AVERAGED) for note in provenance.notes)
 
 
 def _labels(provenance):
@@ -106,9 +126,10 @@ def python(records: Sequence[Any], level: float = 0.95) -> str:
     if any("jax." in line for line in lines) or any(_dtype(r) == "float64" for r in records):
         imports.insert(0, "import jax")
     setup = ['jax.config.update("jax_enable_x64", True)'] * any(_dtype(r) == "float64" for r in records)
-    files = {"features": FEATURES, "maps": FEATURES, "others": OTHERS}
+    files = {"features": FEATURES, "maps": FEATURES, "others": OTHERS, "models": MODELS, "subjects": SUBJECTS}
     setup += [f'{name} = js.read_features("{file}")[0]' for name, file in files.items() if name in loaded]
     setup += [f"{name} = ...  # labels of the images" for name in ("strata", "groups") if name in loaded]
+    setup += ["subject_of = ...  # the subject of each map"] * ("subject_of" in loaded)
     setup += ["layers_of = ...  # the network of each layer"] * ("layers_of" in loaded)
     last = f", level={level:g}" if level != 0.95 else ""
     return "\n".join([*imports, "", *setup, *lines, f'js.report({", ".join(names)}, path="report.html"{last})'])
@@ -120,7 +141,7 @@ def _dtype(record):
 
 def _line(record, names, loaded):
     """A free name for a record, and the line that makes it; `loaded` collects what the line reads."""
-    kind = type(record).__name__.lower()
+    kind = {ModelComparison: "comparison"}.get(type(record), type(record).__name__.lower())
     name = next(n for n in (kind, *(f"{kind}_{k}" for k in range(2, len(names) + 3))) if n not in names)
     provenance = getattr(record, "provenance", None)
     if isinstance(record, Tree):
@@ -136,6 +157,8 @@ def _line(record, names, loaded):
         if record.support is not None and resamples:
             line = f"{name} = js.taxonomy.branch_support(js.taxonomy.tree({made}{own}{half}), {resamples})"
         return name, line
+    if isinstance(record, ModelComparison) and measures.is_known(record.provenance.measure):
+        return name, f"{name} = {_compared(record, record.provenance, loaded)}"
     if not isinstance(record, (Affinity, Resamples, Calibration)) or not measures.is_known(record.provenance.measure):
         return name, f'{name} = js.load("{name}.npz")'
     if isinstance(record, Affinity):
@@ -165,6 +188,18 @@ def _line(record, names, loaded):
         loaded.add("others")
         more.append("against=others")
     return name, f"{name} = js.{verb}({', '.join(more)})"
+
+
+def _compared(record, provenance, loaded):
+    loaded.update({"models", "subjects"})
+    measure, averaged = _of_models(provenance)
+    words = ["models", "subjects", f'"{provenance.measure}"', *([f'measure="{measure}"'] * bool(measure))]
+    words += [f'over="{record.over}"', f'test="{record.test}"', f"n_resamples={len(record.draws)}"]
+    words += [f"key={_seed(provenance)}", f"level={record.level:g}", *(["squared=True"] * record.squared)]
+    if averaged:
+        loaded.add("subject_of")
+        words.append("subject_of=subject_of")
+    return f"js.compare_models({', '.join(words)})"
 
 
 def _measure(provenance, loaded):

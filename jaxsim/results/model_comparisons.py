@@ -15,6 +15,10 @@ from jaxsim.statistics.mean_scores import OVER
 
 SQUARED = "scores are squared: their sign is lost, and nothing tests them against zero"
 """Note of a record of squared scores."""
+MADE_BY = "maps of models made by "
+"""Start of the note that names what made maps of features."""
+AVERAGED = "averaged over several maps of each subject: "
+"""Start of the note on subjects that had several maps."""
 TESTS: Mapping[str, Callable[..., MeanTests]] = MappingProxyType(
     {"t": statistics.student_tests, "bootstrap": statistics.bootstrap_tests, "rank": statistics.rank_tests}
 )
@@ -127,6 +131,12 @@ class ModelComparison(Saved):
         """Score, error, interval and p-values of every model, best first."""
         header, rows = self.rows()
         shown = [[row[0], *map(tables.number, row[1:])] for row in rows[: tables.MOST_ROWS]]
+        note = "; ".join([self.ceiling_note(), *self.provenance.notes])
+        note += f"; ... {len(rows)} models in all" * (len(rows) > len(shown))
+        return tables.Table(self.title, ["", *header[1:]], shown, note, self.flags)
+
+    def ceiling_note(self) -> str:
+        """The noise ceiling with its intervals, their level, and the test, in words."""
         ends = [
             f"{bound} {tables.number(float(c))} [{tables.number(float(a))}, {tables.number(float(b))}]"
             for bound, c, a, b in zip(
@@ -138,10 +148,7 @@ class ModelComparison(Saved):
         some = (
             sorted({f"{k:.1f}".removesuffix(".0") for k in (known.min(), known.max())}, key=float) if known.size else []
         )
-        note += f" with {' to '.join(some)} degrees of freedom" * (self.test == "t" and bool(some))
-        note = "; ".join([note, *self.provenance.notes])
-        note += f"; ... {len(rows)} models in all" * (len(rows) > len(shown))
-        return tables.Table(self.title, ["", *header[1:]], shown, note, self.flags)
+        return note + f" with {' to '.join(some)} degrees of freedom" * (self.test == "t" and bool(some))
 
     def rows(self) -> tuple[list[str], list[list[Any]]]:
         """Header and rows of the table of models, best first."""
