@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import jaxsim as js
-from jaxsim.engine import plans, verbs
+from jaxsim.engine import devices as sharing
+from jaxsim.engine import plans, tiles, verbs
 
 EIGHT = """
 import sys; sys.path.insert(0, {tests!r})
@@ -237,6 +238,15 @@ def test_what_is_no_set_of_devices_is_refused(verb, case):
 def test_tiles_are_of_one_device():
     with pytest.raises(ValueError, match="leave devices out"):
         js.affinity(features(3), "cka", tile=4, devices=[CPU])
+
+
+def test_tiles_leave_devices_that_nobody_asked_for(monkeypatch):
+    wanted = js.affinity(features(3), "cka", tile=4).values
+    monkeypatch.setattr(verbs, "mesh_of", lambda devices, *_: sharing.mesh_of([CPU]))
+    np.testing.assert_array_equal(js.affinity(features(3), "cka", tile=4).values, wanted)
+    assert js.explain(features(3), "cka", tile=4).devices == 1
+    monkeypatch.setattr(tiles, "automatic", lambda *_: 4)
+    np.testing.assert_array_equal(js.affinity(features(3), "cka").values, wanted)
 
 
 @pytest.mark.parametrize("against", [None, 3])

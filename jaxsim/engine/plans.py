@@ -107,8 +107,19 @@ def plan(
     memory: float | None,
     tile: int | None,
     mesh: Mesh | None,
+    *,
+    asked: bool = True,
 ) -> Plan:
     """The plan of checked networks, the one that is run.
+
+    Args:
+        measures: what is computed.
+        x: networks of the rows.
+        y: networks of the columns, or None.
+        memory: budget in bytes for one device.
+        tile: images in a block of pairs; None chooses.
+        mesh: devices, or None for one.
+        asked: whether the caller named the devices; tiles, which take one device, then are an error.
 
     Raises:
         TypeError: JAX is tracing, and `memory` or `tile` is given.
@@ -121,7 +132,9 @@ def plan(
     if tile is None and not x.maps and not tracing:
         tile = tiles.automatic(measures, x, y, memory)
     if tile and mesh is not None:
-        raise ValueError(f"tiles of {tile} images are computed on one device; leave devices out.")
+        if asked:
+            raise ValueError(f"tiles of {tile} images are computed on one device; leave devices out.")
+        mesh = None
     for nets in sides:
         check(measures, nets, whole=not tile)
     if tracing and memory is not None:
