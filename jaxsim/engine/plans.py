@@ -35,9 +35,9 @@ GRAM = 0.7
 PASSES = 40
 """Times that a map is read or written between its products and its embedding, and before its scores."""
 WORKING, PROGRAM, FULL = (4, 8), (10, 17), 14
-"""Numbers for each entry of one map, beside the embedded maps: in the arrays that it passes through, and in the places
-of pairs that a compiled program and its compiler hold; of measures that do not order pairs, and of those that do.
-`FULL` is the first of measures that read the diagonal, and have no places."""
+"""Numbers for each entry of one map, beside the embedded maps: in the arrays that it passes through, and what the first
+call of a program takes beside; of measures that do not order pairs, and of those that do. `FULL` is the first of
+measures that read the diagonal, whose programs take no more."""
 STARTED = 4e7
 """Bytes that compiling any program takes."""
 RANKED, MEDIAN, APART, CENTERED, DECOMPOSED = 0.6, 0.06, 0.5, 4, 400
