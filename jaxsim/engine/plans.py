@@ -32,11 +32,17 @@ FEATURES, MAPS, TILES = "feature space", "maps", "blocks"
 """Routes: products of features, whole maps of every network, or blocks of maps."""
 GRAM = 0.7
 """Share of the products of a map that are formed: those on and above the diagonal, in strips."""
-PASSES = 12
-"""Times that a map is read or written between its products and its embedding."""
-WORKING, PROGRAM = (4, 8), (10, 17)
-"""Numbers for each entry of one map, beside the embedded maps: in the arrays that it passes through, and in the places
-of pairs that a compiled program and its compiler hold; of measures that do not order pairs, and of those that do."""
+PASSES = 40
+"""Times that a map is read or written between its products and its embedding, and before its scores."""
+WORKING, PROGRAM, FULL = (4, 8), (10, 17), 14
+"""Numbers for each entry of one map, beside the embedded maps: in the arrays that it passes through, and what the first
+call of a program takes beside; of measures that do not order pairs, and of those that do. `FULL` is the first of
+measures that read the diagonal, whose programs take no more."""
+STARTED = 4e7
+"""Bytes that compiling any program takes."""
+RANKED, MEDIAN, APART, CENTERED, DECOMPOSED = 0.6, 0.06, 0.5, 4, 400
+"""Work in units of the rates: ordering a pair, finding the median of one, adding a difference, products of centered
+features, and decomposing coordinates. Fitted to `benchmarks/plans.py`, like the numbers above."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,8 +107,19 @@ def plan(
     memory: float | None,
     tile: int | None,
     mesh: Mesh | None,
+    *,
+    asked: bool = True,
 ) -> Plan:
     """The plan of checked networks, the one that is run.
+
+    Args:
+        measures: what is computed.
+        x: networks of the rows.
+        y: networks of the columns, or None.
+        memory: budget in bytes for one device.
+        tile: images in a block of pairs; None chooses.
+        mesh: devices, or None for one.
+        asked: whether the caller named the devices; tiles, which take one device, then are an error.
 
     Raises:
         TypeError: JAX is tracing, and `memory` or `tile` is given.
@@ -115,7 +132,9 @@ def plan(
     if tile is None and not x.maps and not tracing:
         tile = tiles.automatic(measures, x, y, memory)
     if tile and mesh is not None:
-        raise ValueError(f"tiles of {tile} images are computed on one device; leave devices out.")
+        if asked:
+            raise ValueError(f"tiles of {tile} images are computed on one device; leave devices out.")
+        mesh = None
     for nets in sides:
         check(measures, nets, whole=not tile)
     if tracing and memory is not None:
@@ -169,7 +188,7 @@ def _peak(made, measures, x, y, parts):
     n, size, shares = made.images, x.dtype.itemsize, made.devices
     given = n * made.width * size
     if made.tile:
-        return given + _tile_bytes(made, measures, x, y)
+        return given + _tile_bytes(made, measures, x, y) + STARTED
     padded = sum(math.prod(b.x.shape) for side in parts for b in side) * size
     by_maps = [m for m, (_, route) in zip(measures, made.routes, strict=True) if route == MAPS]
     by_features = [m for m, (_, route) in zip(measures, made.routes, strict=True) if route == FEATURES]
@@ -181,14 +200,16 @@ def _peak(made, measures, x, y, parts):
         networks = min(made.block * (1 if made.calls == 1 else 2), sum(len(nets.names) for nets in (x, y) if nets))
         ordered = any(_ranks(m) for m in by_maps)
         condensed = any(not declared(m.compare, ComparatorCapabilities).reads_diagonal for m in by_maps)
-        maps = WORKING[ordered] + (_programs(made) * PROGRAM[ordered] if condensed else 0)
+        maps = WORKING[ordered] + _programs(made) * PROGRAM[ordered] if condensed else FULL
         held = -(-networks // shares) * around * each + maps * n * min(n, width or n) * size
     if by_features:
-        held = max(held, padded // shares + 2 * made.width**2 * size // shares)
+        held = max(held, 3 * padded // shares + 2 * made.width**2 * size // shares)
     host = jax.default_backend() == "cpu"
     share = 1 if made.calls == 1 else min(1.0, 2 * made.block / sum(len(nets.names) for nets in (x, y) if nets))
     # the host stacks the features of networks before they go to the device
-    return (given if host else 0) + share * padded * (2 if host else 1 / shares) + held * (shares if host else 1)
+    return (
+        (given if host else 0) + share * padded * (2 if host else 1 / shares) + held * (shares if host else 1) + STARTED
+    )
 
 
 def _programs(made):
@@ -204,7 +225,7 @@ def _tile_bytes(made, measures, x, y):
     if all(route == FEATURES for _, route in made.routes):
         return made.width**2 * (8 + 2 * size) + 3 * tiles.TALL * made.width * size
     kept = min(tiles.KEPT_BYTES, made.images * made.width * size)
-    return kept + (2 * networks + 8) * tile**2 * size
+    return kept + (4 * networks + 16) * tile**2 * size
 
 
 def _work(made, measures, x, y):
@@ -223,24 +244,24 @@ def _work(made, measures, x, y):
         pair, own = declared(m.pairwise, PairwiseCapabilities), declared(m.compare, ComparatorCapabilities)
         found["bytes"] += 6 * n * total * size
         if route == FEATURES:
-            found["products"] += 2 * n * total**2
+            found["products"] += CENTERED * 2 * n * total**2
             continue
         if pair.coordinates:
-            found["products"] += 40 * n * sum(min(n, width(s[1:])) ** 2 for nets in sides for s in nets.shapes)
+            found["products"] += DECOMPOSED * n * sum(min(n, width(s[1:])) ** 2 for nets in sides for s in nets.shapes)
             found["products"] += n * total**2
             continue
         product = product_and_finish(m.pairwise, m.compare)[0]
         if (product, m.transform) not in known or product is None:
             kind = "products" if product is None or _multiplies(product) else "differences"
-            found[kind] += repeats * n**2 * total * (2 * GRAM if kind == "products" else 1)
+            found[kind] += repeats * n**2 * total * (2 * GRAM if kind == "products" else APART)
         if product is not None:
             known.add((product, m.transform))
         found["bytes"] += repeats * PASSES * networks * n**2 * size
         found["products"] += made.networks[0] * made.networks[1] * n**2 * (2 if own.reads_diagonal else 1)
         if _ranks(m):
-            found["ordered"] += repeats * networks * n**2 / 2
+            found["ordered"] += RANKED * repeats * networks * n**2 / 2
         if pair.tiling is not None and pair.tiling.median:
-            found["ordered"] += repeats * networks * n**2 / 4
+            found["ordered"] += MEDIAN * repeats * networks * n**2
     return tuple((kind, amount / made.devices) for kind, amount in found.items())
 
 

@@ -116,7 +116,7 @@ def affinity(
     mesh = mesh_of(devices, x.arrays, y and y.arrays)
     x, y = joined(x, mesh), y and joined(y, mesh)
     require_others("affinity", x, y)
-    found = _run(measures, x, y, align, missing, memory, mesh, tile)
+    found = _run(measures, x, y, align, missing, memory, mesh, tile, devices is not None)
     return found if several else found[0]
 
 
@@ -159,7 +159,7 @@ def explain(
     x, y = joined(x, mesh), y and joined(y, mesh)
     require_others("affinity", x, y)
     x, y = inputs.same_images(x, y, align=align)
-    return with_costs(plan(measures, x, y, memory, tile, mesh), measures, x, y)
+    return with_costs(plan(measures, x, y, memory, tile, mesh, asked=devices is not None), measures, x, y)
 
 
 def maps(features: Any, measure: str | Measure, *, ids: Any = None, align: bool = False, channels: Any = None) -> Maps:
@@ -239,7 +239,7 @@ def compare_maps(
     return found if several else found[0]
 
 
-def _run(measures, x, y, align, missing, memory, mesh, tile=None) -> list[Affinity]:
+def _run(measures, x, y, align, missing, memory, mesh, tile=None, asked=True) -> list[Affinity]:
     """Scores of each measure."""
     if several(mesh):
         memory = least(budgets.budget_of(memory, local_count(mesh)), mesh)
@@ -259,7 +259,7 @@ def _run(measures, x, y, align, missing, memory, mesh, tile=None) -> list[Affini
         x, y = inputs.same_images(x, y, align=align)
         if missing == "pairwise" and not x.maps:
             raise ValueError('missing="pairwise" has no effect on features without ids and align=True; leave it out.')
-        chosen = plan(measures, x, y, memory, tile, mesh)
+        chosen = plan(measures, x, y, memory, tile, mesh, asked=asked)
         if chosen.tile:
             found = _tiled(measures, x, y, chosen.tile)
         else:
