@@ -1,6 +1,7 @@
 """Models compared with subjects: scores, ceilings, errors and tests against float64 loops, SciPy and rsatoolbox."""
 
 import csv
+import itertools
 import json
 import os
 import types
@@ -446,9 +447,10 @@ def test_the_figure_shows_models_best_first_with_the_ceiling():
 @pytest.mark.parametrize(
     ("apart", "lines"),
     [
-        ([], [(0, 3)]),
+        ([], [(0, 1, 2, 3)]),
         ([(0, 2), (0, 3), (1, 3)], [(0, 1), (1, 2), (2, 3)]),
-        ([(0, 1), (0, 2), (0, 3)], [(1, 3)]),
+        ([(0, 1), (0, 2), (0, 3)], [(1, 2, 3)]),
+        ([(1, 3)], [(0, 1, 2), (0, 2, 3)]),  # the first and the last do not differ
         ([(i, j) for i in range(4) for j in range(i)], []),
     ],
 )
@@ -457,6 +459,14 @@ def test_lines_join_models_that_do_not_differ(apart, lines):
     for i, j in apart:
         p[i, j] = p[j, i] = 0.01
     assert model_dots._alike(p) == lines
+    together = {frozenset(pair) for line in lines for pair in itertools.combinations(line, 2)}
+    assert together == {frozenset(pair) for pair in itertools.combinations(range(4), 2) if p[pair] > 0.05}
+
+
+def test_so_many_lines_that_none_is_drawn_are_not_all_sought():
+    p = np.ones((40, 40))
+    p[range(0, 40, 2), range(1, 40, 2)] = 0.01  # 2^20 sets
+    assert len(model_dots._alike(p)) > model_dots.MOST_LINES
 
 
 def files_of(folder):

@@ -24,9 +24,9 @@ def model_scores(found: ModelComparison, *, ax: "Axes | None" = None, title: str
     """Draw models by mean score with intervals, subjects' scores, noise ceiling and significance, best first.
 
     Dots are filled where a model is above zero (p < .05). A cross at the right marks models that differ from the lower
-    noise ceiling. A vertical line at the far right joins models none of which differ, adjusted for all pairs, as far as
-    lines go: two models without a common line differ. The gray band is the noise ceiling, hatched up to the ends of
-    its own intervals.
+    noise ceiling. A vertical line at the far right joins models none of which differ, adjusted for all pairs; it is
+    thin where it passes a model that is not one of them. Where there are lines, two models without a common one differ.
+    The gray band is the noise ceiling, hatched up to the ends of its own intervals.
 
     Args:
         found: of `js.compare_models`.
@@ -66,9 +66,12 @@ def model_scores(found: ModelComparison, *, ax: "Axes | None" = None, title: str
         axes.text(
             1.03, row, "\N{MULTIPLICATION SIGN}", transform=across, va="center", ha="center", color=INK, fontsize=8
         )
-    for k, (first, last) in enumerate(lines):
+    for k, members in enumerate(lines):
         x = 1.07 + 0.025 * k
-        axes.plot([x, x], [first - 0.25, last + 0.25], transform=across, color=INK, linewidth=1.4, clip_on=False)
+        axes.plot([x, x], [members[0], members[-1]], transform=across, color=INK, linewidth=0.5, clip_on=False)
+        for run in np.split(np.asarray(members), np.flatnonzero(np.diff(members) > 1) + 1):
+            ends = [run[0] - 0.25, run[-1] + 0.25]
+            axes.plot([x, x], ends, transform=across, color=INK, linewidth=1.6, clip_on=False)
     limits = axes.get_xlim()
     if limits[0] < 0 < limits[1]:
         axes.axvline(0, color=GRAY, linewidth=0.6, zorder=0)
@@ -87,16 +90,19 @@ def _draw_ceiling(axes: "Axes", found: ModelComparison) -> None:
         axes.axvspan(*outer, facecolor="none", edgecolor="0.8", hatch="////", linewidth=0, zorder=0.5)
 
 
-def _alike(p: np.ndarray) -> list[tuple[int, int]]:
-    """First and last row of every longest run of models none of which differ; NaN counts as no difference."""
-    apart, found = p < LEVEL, []
-    for first in range(len(p)):
-        last = first
-        while last + 1 < len(p) and not apart[first : last + 1, last + 1].any():
-            last += 1
-        if last > first and (not found or found[-1][1] < last):
-            found.append((first, last))
-    return found
+def _alike(p: np.ndarray) -> list[tuple[int, ...]]:
+    """Rows of every largest set of models none of which differ; NaN counts as no difference.
+
+    Every two models that do not differ are in a common set. Of many sets, only some more than `MOST_LINES` are found.
+    """
+    found = [frozenset(range(len(p)))]
+    for first, second in np.argwhere(np.triu(p < LEVEL, 1)):
+        pair = {first, second}
+        split = [part for one in found for part in ((one - {first}, one - {second}) if pair <= one else (one,))]
+        found = [one for one in dict.fromkeys(split) if not any(one < other for other in split)]
+        if len(found) > 20 * MOST_LINES:
+            break
+    return sorted(tuple(sorted(map(int, one))) for one in found if len(one) > 1)
 
 
 def _caption(found: ModelComparison, lines: bool) -> str:
@@ -106,6 +112,6 @@ def _caption(found: ModelComparison, lines: bool) -> str:
         f"{measure}{squared}, mean over {len(found.subjects)} subjects (ticks)",
         f"{100 * found.level:g} % intervals for {WORDS[found.over]}; band: noise ceiling and its interval",
         f"filled: above zero; \N{MULTIPLICATION SIGN}: differs from the lower ceiling; test {found.test}, p < .05",
-        "lines join models that do not differ, adjusted for all pairs" if lines else "",
+        "thick lines join models that do not differ, adjusted for all pairs" if lines else "",
     ]
     return "\n".join(one for one in text if one)
