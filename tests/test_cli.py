@@ -114,6 +114,11 @@ def test_explain_prints_the_plan_and_writes_nothing(path, out, capsys):
     assert plan["calls"] == 1
     assert plan["seconds"] > 0
     assert not out.exists()
+    assert main(argv[:-2]) == 0  # no folder is needed
+    assert main([*argv, "--report"]) == 2
+    assert "--report has no effect with --explain" in capsys.readouterr().err
+    assert main(["affinity", path]) == 2
+    assert "the folder for the results is needed: --out DIR" in capsys.readouterr().err
 
 
 def test_explain_is_of_features(path, tmp_path, out, capsys):

@@ -19,7 +19,7 @@ Examples:
   jaxsim affinity features/ --measure cka-linear --measure dds:zscore,laplacian --out results
   jaxsim affinity layers.npz --against regions.npz --measure rsa --out layers_by_regions
   jaxsim affinity large/ --measure cka-linear --tile 4096 --out results
-  jaxsim affinity large/ --measure rsa --devices 4 --explain --out results
+  jaxsim affinity large/ --measure rsa --devices 4 --explain
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ def add_arguments(command: ArgumentParser) -> None:
     add_measures(command, "rsa")
     add_missing(command)
     add_computing(command, tile=True)
-    add_output(command)
+    add_output(command, required=False)
     add_report(command)
 
 
@@ -56,8 +56,11 @@ def run(arguments: Namespace) -> None:
     """Score the networks with each measure."""
     chosen = read_measures(arguments, maps=True)
     if arguments.explain:
+        refuse(arguments, "with --explain, which writes nothing", "report")
         explain(arguments, chosen)
         return
+    if arguments.out is None:
+        raise ValueError("the folder for the results is needed: --out DIR; only --explain goes without.")
     folders = subfolders(chosen)
     names = [folder + name for folder in folders.values() for name in (*FILES, *report_files(arguments))]
     with staged(arguments, names) as out:

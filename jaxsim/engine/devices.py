@@ -53,7 +53,8 @@ def mesh_of(devices: Any, *arrays: Any) -> Mesh | None:
     if isinstance(devices, int | np.integer):
         here = jax.local_devices()
         if not 1 <= devices <= len(here):
-            raise ValueError(f"devices must be between 1 and {len(here)}, those of this process, not {devices}.")
+            more = " JAX_NUM_CPU_DEVICES=N in the environment divides a processor." * (here[0].platform == "cpu")
+            raise ValueError(f"devices must be between 1 and {len(here)}, those of this process, not {devices}.{more}")
         return _over(here[:devices])
     if isinstance(devices, str):
         if devices != EVERY:
