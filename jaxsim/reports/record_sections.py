@@ -157,7 +157,7 @@ def _said_of(record, level, null):
         return ("Subsets of all images have no error and no interval.",)
     unscored = int((record.unscored() > 0).sum())
     none = f"{counted(unscored, 'entry').replace('entrys', 'entries')} without a score in some resample: no interval."
-    test = "A p value for no similarity at all takes permutations."
+    test = "A p value against no similarity at all needs permutations."
     if null is not None:
         test = f"p for no similarity at all, of each pair alone: {scheme_title(null)}."
     text = f"Intervals are of each pair alone at {100 * level:g} %, for new images like these. {test}"
