@@ -270,6 +270,9 @@ def test_models_have_a_figure_their_pairs_and_a_methods_paragraph():
     below = [bool(found.p_ceiling[found.names.index(row["name"])] < 0.05) for row in drawn]
     assert [row["below"] for row in drawn] == below
     assert (len(drawn[0]["subjects"]), drawn[0]["name"], drawn[0]["above"]) == (4, best, True)
+    small = dataclasses.replace(found, p_zero=np.full(3, 1e-5))
+    assert {row[-2] for row in reports.sections(small)[0].content["rows"]} == {"<.001"}
+    assert {row[-2] for row in small.table().rows} == {"<.001"}
     adjusted = np.asarray(found.p_adjusted)[np.triu_indices(3, 1)]
     assert f"{(adjusted < 0.05).sum()} of 3 pairs differ" in pairs.text[0]
     assert len(pairs.content["rows"]) == 3

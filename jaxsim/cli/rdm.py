@@ -57,7 +57,7 @@ from jaxsim.io.files import few, repeated
 from jaxsim.plotting import model_scores
 from jaxsim.results import ModelComparison
 from jaxsim.results.model_comparisons import TESTS
-from jaxsim.results.tables import flagged
+from jaxsim.results.tables import flagged, p_value
 from jaxsim.statistics.mean_scores import OVER
 
 COMPARATORS = ("rho-a", "spearman", "pearson", "cosine", "u-centered-cosine")
@@ -117,7 +117,9 @@ def run(arguments: Namespace) -> None:
     }
     settings = {name: getattr(arguments, name) for name in ("compare", "over", "test", "resamples", "seed", "level")}
     shown = found.table()
-    text = "\n".join([found.title, table(*found.rows(), limit=ROWS), shown.note, *flagged(shown.flags)])
+    header, rows = found.rows()
+    rows = [[*row[:-2], *map(p_value, row[-2:])] for row in rows]
+    text = "\n".join([found.title, table(header, rows, limit=ROWS), shown.note, *flagged(shown.flags)])
     report(arguments, text, settings | values, names)
 
 

@@ -58,7 +58,7 @@ def _cells(rows: Sequence[Sequence[Any]], p: Sequence[str], header: Sequence[str
             return label(value, LONGEST)
         if math.isnan(value):
             return "–"
-        return "< 0.001" if name in p and value < 0.001 else tables.number(value)
+        return tables.p_value(value) if name in p else tables.number(value)
 
     return [[text(name, value) for name, value in zip(header, row, strict=True)] for row in rows]
 

@@ -130,7 +130,9 @@ class ModelComparison(Saved):
     def table(self) -> tables.Table:
         """Score, error, interval and p-values of every model, best first."""
         header, rows = self.rows()
-        shown = [[row[0], *map(tables.number, row[1:])] for row in rows[: tables.MOST_ROWS]]
+        shown = [
+            [row[0], *map(tables.number, row[1:-2]), *map(tables.p_value, row[-2:])] for row in rows[: tables.MOST_ROWS]
+        ]
         note = "; ".join([self.ceiling_note(), *self.provenance.notes])
         note += f"; ... {len(rows)} models in all" * (len(rows) > len(shown))
         return tables.Table(self.title, ["", *header[1:]], shown, note, self.flags)

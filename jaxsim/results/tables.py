@@ -72,3 +72,12 @@ def number(value: float) -> str:
     ('1.000', '-0.500', 'nan')
     """
     return f"{value:.3f}".replace("-0.000", "0.000")
+
+
+def p_value(value: float) -> str:
+    """A p-value with three decimals, which is never shown as zero.
+
+    >>> p_value(0.0421), p_value(2e-5)
+    ('0.042', '<.001')
+    """
+    return "<.001" if value < 0.001 else number(value)
