@@ -292,6 +292,8 @@ def test_models_without_intervals_pairs_or_a_sign_are_still_a_page():
     other = dataclasses.replace(found, over="subjects", test="rank", squared=True, p_zero=lost)
     shown = page(other)
     assert "Holm's rule" in shown.text
+    ranks = page(dataclasses.replace(found, test="rank")).text
+    assert "Errors and intervals are for new subjects and images, and p values for new subjects, these images" in ranks
     assert "one-sided" not in shown.text
     assert {row[-2] for row in reports.sections(other)[0].content["rows"]} == {"–"}
     empty = dataclasses.replace(found, low=lost, high=lost, ceiling=np.full(2, np.nan))
@@ -311,6 +313,7 @@ def test_models_without_intervals_pairs_or_a_sign_are_still_a_page():
 def test_every_test_of_models_has_words(over, test):
     text, references = methods.paragraph([dataclasses.replace(models_compared(), over=over, test=test)])
     assert reports.model_sections.WORDS[over] in text
+    assert ("Wilcoxon's signed ranks, for new subjects, these images" in text) == (test == "rank")
     assert ("Efron" in text) == (over == "images") == any(one.startswith("Efron") for one in references)
 
 

@@ -234,7 +234,11 @@ def _of_models(record, cited):
         "subjects": ("the standard deviation over subjects divided by the root of their number", ()),
     }[record.over]
     errors += _cite(keys, cited)
-    of = {"t": "Student's t", "bootstrap": f"the shares of {bootstraps}", "rank": "Wilcoxon's signed ranks of subjects"}
+    of = {
+        "t": "Student's t",
+        "bootstrap": f"the shares of {bootstraps}",
+        "rank": f"Wilcoxon's signed ranks, for {WORDS['subjects']}",
+    }
     how = "Holm's rule" if record.test == "rank" else "the largest deviation of all pairs"
     zero = "one-sided for a mean above zero, " * (not record.squared)
     said += [

@@ -22,9 +22,13 @@ LEFT, WIDTH = 230, 400
 def _of_models(record: ModelComparison, *, level: float = 0.95, tree: Tree | None = None) -> list[Section]:
     note = record.ceiling_note()
     measure = f"{title_of(record)}{', squared' * record.squared}"
+    ranks = record.test == "rank"
+    asked = WORDS[record.over]
+    what = f"Errors and intervals are for {asked}, and p values for {WORDS['subjects']}"
     about = (
-        f"A score is the mean over {len(record.subjects)} subjects of {measure}. Errors, intervals and p values are "
-        f"for {WORDS[record.over]}; the level of the intervals is of each model alone."
+        f"A score is the mean over {len(record.subjects)} subjects of {measure}. "
+        f"{what if ranks else f'Errors, intervals and p values are for {asked}'}; "
+        "the level of the intervals is of each model alone."
     )
     zero = "" if record.squared else "p zero: one-sided, is the mean above zero? "
     tested = (
@@ -39,14 +43,14 @@ def _of_models(record: ModelComparison, *, level: float = 0.95, tree: Tree | Non
     header, rows = record.pair_rows()
     if rows:
         adjusted = np.asarray([row[-1] for row in rows], float)
-        how = "Holm's rule" if record.test == "rank" else "the largest deviation of all pairs"
+        how = "Holm's rule" if ranks else "the largest deviation of all pairs"
         text = (
             f"{int((adjusted < FINDING).sum())} of {len(rows)} pairs differ, adjusted p < .05. A difference is the "
             f"score of the first model less that of the other; p is two-sided, of each pair alone, and adjusted p is "
             f"adjusted for all pairs by {how}. Smallest adjusted p first."
         )
         content = {"header": header, "rows": _cells(rows, ("p", "adjusted p"), header), "long": len(rows) > 20}
-        found.append(Section(f"Pairs of models, for {WORDS[record.over]}", "table", (text,), (), content))
+        found.append(Section(f"Pairs of models, for {WORDS['subjects'] if ranks else asked}", "table", (text,), (), content))
     return found
 
 
