@@ -50,7 +50,8 @@ def _of_models(record: ModelComparison, *, level: float = 0.95, tree: Tree | Non
             f"adjusted for all pairs by {how}. Smallest adjusted p first."
         )
         content = {"header": header, "rows": _cells(rows, ("p", "adjusted p"), header), "long": len(rows) > 20}
-        found.append(Section(f"Pairs of models, for {WORDS['subjects'] if ranks else asked}", "table", (text,), (), content))
+        title = f"Pairs of models, for {WORDS['subjects'] if ranks else asked}"
+        found.append(Section(title, "table", (text,), (), content))
     return found
 
 
