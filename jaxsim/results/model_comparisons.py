@@ -15,7 +15,7 @@ from jaxsim.statistics.mean_scores import OVER
 
 SQUARED = "scores are squared: their sign is lost, and nothing tests them against zero"
 """Note of a record of squared scores."""
-MADE_BY = "maps of models made by "
+MADE_BY = "maps of features made by "
 """Start of the note that names what made maps of features."""
 AVERAGED = "averaged over several maps of each subject: "
 """Start of the note on subjects that had several maps."""
