@@ -265,6 +265,12 @@ def test_a_plan_of_tiles():
     assert dict(plan.routes) == {"dds-laplacian": "blocks", "cka-linear": "feature space"}
 
 
+@pytest.mark.parametrize("verb", [js.affinity, js.explain])
+def test_a_tile_leaves_no_choice_to_memory(verb):
+    with pytest.raises(ValueError, match="leave one out"):
+        verb(features(3), "dds-laplacian", tile=4, memory=1e6)
+
+
 def test_a_plan_takes_more_memory_and_work_with_more_images():
     small, large = (js.explain(features(5, n), ["rsa", "dds-laplacian", "cka-rbf"]) for n in (20, 200))
     assert large.bytes > 20 * small.bytes

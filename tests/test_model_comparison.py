@@ -298,6 +298,30 @@ def test_maps_are_matched_by_their_images():
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
 
 
+def test_features_in_other_orders_are_aligned_before_they_are_maps():
+    subjects = rdms()[1]
+    rng = np.random.default_rng(4)
+    x, order = rng.normal(size=(2, N, 5)).astype(np.float32), rng.permutation(N)
+    ids = [f"image{k}" for k in range(N)]
+    brains = js.Maps.from_condensed(subjects, ids=ids)
+    options = {"compare": "pearson", "measure": "rsa", "over": "subjects", "n_resamples": 200}
+    labels = {"a": [ids[k] for k in order], "b": ids}
+    found = js.compare_models({"a": x[0][order], "b": x[1]}, brains, ids=labels, align=True, **options)
+    expected = js.compare_models({"a": x[0], "b": x[1]}, named(subjects, "s"), **options)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
+
+
+@pytest.mark.parametrize("test", ["t", "bootstrap", "rank"])
+def test_a_constant_map_is_not_above_zero(test):
+    """Its rho-a with every subject is 0, of which sums leave some 1e-14."""
+    models, subjects = rdms()
+    given = {"a": models[0], "constant": np.ones_like(models[0])}
+    found = js.compare_models(given, named(subjects, "s"), "rho-a", over="subjects", test=test, n_resamples=200)
+    assert abs(float(found.estimate[1])) < 1e-6
+    assert found.p_zero[1] >= 0.5
+    assert found.p_zero[0] < 0.1
+
+
 def test_rdms_of_rsatoolbox_by_their_attributes():
     models, subjects = rdms()
     ids = [f"image{k}" for k in range(N)]
@@ -336,6 +360,8 @@ def test_it_goes_inside_jit():
     found = jax.eval_shape(lambda x, y: js.compare_models(x, y, "pearson", n_resamples=200, key=5), *maps)
     assert found.p_adjusted.shape == (MODELS, MODELS)
     assert found.draws.shape == (200, MODELS)
+    with pytest.raises(TypeError, match="sorts on the host"):
+        jax.eval_shape(lambda x, y: js.compare_models(x, y, "pearson", test="rank", n_resamples=200), *maps)
 
 
 def test_draws_follow_from_the_key():
@@ -355,6 +381,8 @@ BAD = {
     "subject_of": ({"subject_of": ["a", "b"]}, "holds 2 subjects for 4 maps"),
     "subject_of names": ({"subject_of": {"s0": "a"}}, "in one of them alone"),
     "level": ({"level": 95}, "strictly between"),
+    "a measure of maps": ({"measure": "rsa"}, "all models are maps"),
+    "a text of resamples": ({"n_resamples": "9"}, "positive whole number"),
 }
 
 

@@ -150,14 +150,13 @@ def explain(
     ((('rsa', 'maps'), ('cka-linear', 'feature space')), 1)
     """
     measures, _ = as_measures(measure)
-    if tile is not None:
-        tiles.require(measures, tile)
     x = inputs.networks(features, ids, channels=channels, cast=tile is None)
     against_ids = ids_against(against, ids, against_ids)
     y = None if against is None else inputs.networks(against, against_ids, "against", channels, cast=tile is None)
     mesh = mesh_of(devices, x.arrays, y and y.arrays)
     x, y = joined(x, mesh), y and joined(y, mesh)
     require_others("affinity", x, y)
+    memory = _least_memory(measures, memory, tile, mesh)
     x, y = inputs.same_images(x, y, align=align)
     return with_costs(plan(measures, x, y, memory, tile, mesh), measures, x, y)
 
@@ -241,14 +240,9 @@ def compare_maps(
 
 def _run(measures, x, y, align, missing, memory, mesh, tile=None) -> list[Affinity]:
     """Scores of each measure."""
-    if several(mesh):
-        memory = least(budgets.budget_of(memory, local_count(mesh)), mesh)
-        if missing == "pairwise":
-            raise ValueError('missing="pairwise" looks at all networks at once, which several processes do not.')
-    if tile is not None:
-        tiles.require(measures, tile)
-        if memory is not None:
-            raise ValueError("memory lets the budget choose what is held at once, and tile sets it: leave one out.")
+    memory = _least_memory(measures, memory, tile, mesh)
+    if several(mesh) and missing == "pairwise":
+        raise ValueError('missing="pairwise" looks at all networks at once, which several processes do not.')
     if missing not in inputs.MISSING:
         raise ValueError(f"missing must be one of {', '.join(inputs.MISSING)}, not {missing!r}.")
     if align and missing == "pairwise" and x.ids is not None:
@@ -267,6 +261,19 @@ def _run(measures, x, y, align, missing, memory, mesh, tile=None) -> list[Affini
     for one in found:
         gaps.warn_of_unscored(one)
     return found
+
+
+def _least_memory(measures, memory, tile, mesh):
+    """`memory`, or the least that a process of several has.
+
+    Raises:
+        ValueError: there is a tile too, or a measure takes none.
+    """
+    if tile is not None:
+        tiles.require(measures, tile)
+        if memory is not None:
+            raise ValueError("memory lets the budget choose what is held at once, and tile sets it: leave one out.")
+    return least(budgets.budget_of(memory, local_count(mesh)), mesh) if several(mesh) else memory
 
 
 def _scores(chosen, measures, x, y, mesh, pairwise) -> list[Affinity]:
