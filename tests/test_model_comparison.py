@@ -175,6 +175,13 @@ def test_degrees_of_freedom_follow_the_share_of_subjects():
     assert (np.asarray(found.degrees) <= N - 1).all()
 
 
+def test_few_images_bound_the_degrees_of_freedom():
+    shared = np.random.default_rng(0).normal(size=(400, 3, 1)).astype(np.float32)
+    scores = np.zeros((3, 6), np.float32)
+    draws = statistics.mean_draws(scores + shared, scores, images_count=9)
+    np.testing.assert_array_equal(draws.degrees, 8)  # 20 for six subjects of no variance
+
+
 @pytest.mark.parametrize("degrees", [2.0, 3.7, 19.0, 100.0])
 def test_quantiles_and_p_values_of_student(degrees):
     found = statistics.student_quantile(jnp.array(degrees), 0.9)
@@ -205,6 +212,40 @@ def test_bootstrap_p_values_are_shares_of_the_draws():
     apart = draws[:, 0] - draws[:, 2]
     expected = min(1, 2 * min(1 + (apart <= 0).sum(), 1 + (apart >= 0).sum()) / 201)
     np.testing.assert_allclose(found.p_pair[0, 2], expected, rtol=1e-6)
+    pairs = tuple(np.transpose([(0, 1), (0, 2), (1, 2)]))
+    estimate, v = (np.asarray(m)[..., pairs[0]] - np.asarray(m)[..., pairs[1]] for m in (found.estimate, draws))
+    size, largest = np.abs(estimate) / v.std(0, ddof=1), np.abs(v - estimate) / v.std(0, ddof=1)
+    steps, before = np.zeros(3), 0.0
+    for k in np.argsort(-size):
+        before = steps[k] = max(before, (1 + (largest[:, size <= size[k]].max(1) >= size[k]).sum()) / 201)
+    assert (steps > np.asarray(found.p_pair)[pairs]).any()
+    np.testing.assert_allclose(found.p_adjusted[pairs], np.maximum(steps, found.p_pair[pairs]), rtol=1e-5)
+
+
+def test_differences_are_row_less_column():
+    found = compared(over="subjects")
+    s = np.asarray(found.estimate)
+    np.testing.assert_allclose(found.difference, s[:, None] - s, atol=1e-6)
+    for name in ("difference_error", "p_pair", "p_adjusted"):
+        np.testing.assert_array_equal(getattr(found, name), np.transpose(getattr(found, name)))
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_draws_over_both_hold_the_jackknife_of_the_ceiling(power):
+    """That of the squares where scores are squared."""
+    rng, draws, count = np.random.default_rng(6), 20, SUBJECTS
+    scores, without = rng.normal(size=(3, count)), rng.normal(size=(2, count, count)) * (1 - np.eye(count))
+    values, key = rng.normal(size=(draws, 3, count)), jax.random.key(0)
+    options = {"images_count": N, "over": "both", "test": "t", "n_resamples": draws, "level": 0.95}
+    given = [jnp.asarray(v, jnp.float32) for v in (values, scores, without)]
+    found = program.inference_call(*given, key, **options, squared=power == 2)
+    ceilings, acts = scores[1:] ** power, -np.sum(without**power, 2)
+    shift = (acts - acts.mean(1)[:, None]) - (ceilings - ceilings.mean(1)[:, None])
+    drawn_subjects = jax.random.fold_in(key, draws)
+    weights = statistics.members.replacement_weights(drawn_subjects, draws, jnp.ones(count, bool), jnp.float32)
+    expected = np.einsum("bu,bku->bk", weights, values[:, 1:] ** power + shift)
+    np.testing.assert_allclose(found["ceiling_draws"], expected, atol=1e-5)
+    np.testing.assert_allclose(found["ceiling_scores"], ceilings, atol=1e-5)
 
 
 def test_adjusted_p_values_are_of_the_largest_t():
