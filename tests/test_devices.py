@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import jaxsim as js
-from jaxsim.engine import verbs
+from jaxsim.engine import feature_space, verbs
 
 EIGHT = """
 import sys; sys.path.insert(0, {tests!r})
@@ -244,7 +244,8 @@ def test_tiles_are_of_one_device():
 def test_the_calls_of_a_plan_are_those_of_the_verb(monkeypatch, against, memory, block):
     calls = []
 
-    def counted(measures, x, y, rows, columns):
+    def counted(measures, x, y, rows, columns, mesh, cheaper):
+        assert cheaper == (False,)
         calls.append(len(rows))
         values = jax.numpy.zeros((len(rows), len(columns)))
         return [(values, np.full(len(rows), -1), np.full(len(columns), -1))]
@@ -257,6 +258,19 @@ def test_the_calls_of_a_plan_are_those_of_the_verb(monkeypatch, against, memory,
     assert plan.block == min(block, 5 + (against or 0))
     assert plan.calls == len(calls) == (1 if memory is None else 6)
     assert max(calls) <= plan.block
+
+
+def test_blocks_take_the_routes_of_the_plan(monkeypatch):
+    """CKA of few networks of 7 features is cheaper by products, and of these 24 by maps: also where blocks hold few."""
+    traced, real = [], feature_space.scores_or_maps
+    monkeypatch.setattr(feature_space, "scores_or_maps", lambda *args: traced.append(1) or real(*args))
+    x = features(24, 59, (7,))
+    plan = js.explain(x, "cka", memory=14 * 59 * 59 * 4)
+    found = js.affinity(x, "cka", memory=14 * 59 * 59 * 4)
+    assert plan.routes == (("cka-linear", "maps"),)
+    assert plan.block < 24
+    assert not traced
+    np.testing.assert_allclose(found.values, js.affinity(x, "cka").values, atol=ATOL)
 
 
 def test_a_plan_of_tiles():

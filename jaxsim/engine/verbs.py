@@ -22,7 +22,7 @@ from jaxsim.engine.checks import (
 )
 from jaxsim.engine.devices import local_count, mesh_of, on_one, put
 from jaxsim.engine.padding import both_buckets, buckets, by_freedom
-from jaxsim.engine.plans import Plan, plan, with_costs
+from jaxsim.engine.plans import FEATURES, Plan, plan, with_costs
 from jaxsim.engine.processes import joined, least, lost_processes, several
 from jaxsim.engine.program import affinity_call, defined, maps_call
 from jaxsim.io.files import warn
@@ -279,12 +279,18 @@ def _least_memory(measures, memory, tile, mesh):
 def _scores(chosen, measures, x, y, mesh, pairwise) -> list[Affinity]:
     holes = gaps.find(measures, x, y) if pairwise and x.maps else None
 
-    def run(call, mesh=None):
-        return by_freedom(measures, (x, y), lambda some, a, b: _in_blocks(some, a, b, chosen.block, mesh, call))
+    planned = {id(m): route == FEATURES for m, (_, route) in zip(measures, chosen.routes, strict=True)}
 
-    found = run(affinity_call, mesh)
+    def run(call, mesh=None):
+        return by_freedom(measures, (x, y), lambda some, a, b: _in_blocks(some, a, b, chosen.block, mesh, call(some)))
+
+    def as_planned(some):
+        cheaper = tuple(planned[id(m)] for m in some)
+        return lambda *args, mesh=None: affinity_call(*args, mesh, cheaper)
+
+    found = run(as_planned, mesh)
     if holes and holes.exist:
-        found = gaps.filled(found, run(gaps.shared_call), holes)
+        found = gaps.filled(found, run(lambda some: gaps.shared_call), holes)
     made = []
     for m, (values, bad_x, bad_y) in zip(measures, found, strict=True):
         images = np.full(values.shape, x.images)
@@ -323,7 +329,7 @@ def _in_blocks(measures, x, y, block, mesh, call):
         if mesh is None:
             return call(measures, *networks)
         with lost_processes():
-            return on_one(call(measures, *networks, mesh), mesh)
+            return on_one(call(measures, *networks, mesh=mesh), mesh)
 
     if block >= count:
         return run(*both_buckets(x, y, measures, mesh))
