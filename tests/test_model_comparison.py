@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.spatial.distance import squareform
-from scipy.stats import pearsonr, rankdata, spearmanr, ttest_1samp, ttest_rel, wilcoxon
+from scipy.stats import norm, pearsonr, rankdata, spearmanr, ttest_1samp, ttest_rel, wilcoxon
 from scipy.stats import t as student_t
 
 import jaxsim as js
@@ -214,10 +214,7 @@ def test_bootstrap_p_values_are_shares_of_the_draws():
     np.testing.assert_allclose(found.p_pair[0, 2], expected, rtol=1e-6)
     pairs = tuple(np.transpose([(0, 1), (0, 2), (1, 2)]))
     estimate, v = (np.asarray(m)[..., pairs[0]] - np.asarray(m)[..., pairs[1]] for m in (found.estimate, draws))
-    size, largest = np.abs(estimate) / v.std(0, ddof=1), np.abs(v - estimate) / v.std(0, ddof=1)
-    steps, before = np.zeros(3), 0.0
-    for k in np.argsort(-size):
-        before = steps[k] = max(before, (1 + (largest[:, size <= size[k]].max(1) >= size[k]).sum()) / 201)
+    steps = stepped(np.abs(estimate) / v.std(0, ddof=1), np.abs(v - estimate) / v.std(0, ddof=1))
     assert (steps > np.asarray(found.p_pair)[pairs]).any()
     np.testing.assert_allclose(found.p_adjusted[pairs], np.maximum(steps, found.p_pair[pairs]), rtol=1e-5)
 
@@ -264,6 +261,33 @@ def test_adjusted_p_values_are_of_the_largest_t():
     assert (np.diff(adjusted[np.argsort(p)]) >= -1e-6).all()
     assert adjusted[p.argmin()] > 5 * p.min()
     np.testing.assert_allclose(alike.adjusted, p[0], atol=0.05)  # the same test thirty times is one
+
+
+def stepped(size, largest):
+    """P-values `(H,)` by the largest of the draws `(B, H)` of the hypotheses that are no more extreme."""
+    steps, before = np.zeros(len(size)), 0.0
+    for k in np.argsort(-size):
+        above = (largest[:, size <= size[k]].max(1) >= size[k]).sum()
+        before = steps[k] = max(before, (1 + above) / (1 + len(largest)))
+    return steps
+
+
+def test_adjusted_p_values_of_t_step_down():
+    rng = np.random.default_rng(1)
+    rows = (rng.normal(size=(4, 6)) + [[3], [1.5], [1], [0.5]]).astype(np.float32)
+    draws = statistics.mean_draws(None, rows, images_count=50, over="subjects", n_resamples=500)
+    tests, v = statistics.student_tests(draws), np.asarray(draws.widest)
+    p = np.asarray(tests.p, float)
+    expected = stepped(norm.isf(p / 2), np.abs(v - v.mean(0)) / v.std(0, ddof=1))
+    np.testing.assert_allclose(tests.adjusted, np.maximum(expected, p), rtol=1e-5)
+
+
+def test_a_row_that_lacks_a_draw_has_no_p_value():
+    values = np.random.default_rng(2).normal(size=(50, 2, 4)).astype(np.float32)
+    values[7, 1, 2] = np.nan
+    tests = statistics.bootstrap_tests(statistics.mean_draws(values, values[0], images_count=9))
+    np.testing.assert_array_equal(np.isnan(tests.p), [False, True])
+    np.testing.assert_array_equal(np.isnan(tests.adjusted), [False, True])
 
 
 def test_equal_models_do_not_differ():

@@ -165,8 +165,8 @@ def _zeros(draws: MeanDraws) -> MeanDraws:
     """Rows whose scores with all subjects are zero up to rounding, as those of a constant map by rho-a, made zero."""
     slack = ROUNDING * jnp.finfo(draws.scores.dtype).eps
     lost = jnp.all(jnp.abs(draws.scores) <= slack, 1)
-    parts = (None if v is None else jnp.where(lost, 0, v) for v in draws[1:4])
-    return MeanDraws(jnp.where(lost[:, None], 0, draws.scores), *parts, draws.images_count)
+    images, subjects, both = (None if v is None else jnp.where(lost, 0, v) for v in draws[1:4])
+    return MeanDraws(jnp.where(lost[:, None], 0, draws.scores), images, subjects, both, draws.images_count)
 
 
 def pairs_in_matrix(flat: jax.Array, count: int, sign: int = 1, diagonal: float = jnp.nan) -> jax.Array:
