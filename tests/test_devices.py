@@ -12,7 +12,7 @@ import pytest
 
 import jaxsim as js
 from jaxsim.engine import devices as sharing
-from jaxsim.engine import plans, tiles, verbs
+from jaxsim.engine import feature_space, plans, tiles, verbs
 
 EIGHT = """
 import sys; sys.path.insert(0, {tests!r})
@@ -254,7 +254,8 @@ def test_tiles_leave_devices_that_nobody_asked_for(monkeypatch):
 def test_the_calls_of_a_plan_are_those_of_the_verb(monkeypatch, against, memory, block):
     calls = []
 
-    def counted(measures, x, y, rows, columns):
+    def counted(measures, x, y, rows, columns, mesh, cheaper):
+        assert cheaper == (False,)
         calls.append(len(rows))
         values = jax.numpy.zeros((len(rows), len(columns)))
         return [(values, np.full(len(rows), -1), np.full(len(columns), -1))]
@@ -269,10 +270,29 @@ def test_the_calls_of_a_plan_are_those_of_the_verb(monkeypatch, against, memory,
     assert max(calls) <= plan.block
 
 
+def test_blocks_take_the_routes_of_the_plan(monkeypatch):
+    """CKA of few networks of 7 features is cheaper by products, and of these 24 by maps: also where blocks hold few."""
+    traced, real = [], feature_space.scores_or_maps
+    monkeypatch.setattr(feature_space, "scores_or_maps", lambda *args: traced.append(1) or real(*args))
+    x = features(24, 59, (7,))
+    plan = js.explain(x, "cka", memory=14 * 59 * 59 * 4)
+    found = js.affinity(x, "cka", memory=14 * 59 * 59 * 4)
+    assert plan.routes == (("cka-linear", "maps"),)
+    assert plan.block < 24
+    assert not traced
+    np.testing.assert_allclose(found.values, js.affinity(x, "cka").values, atol=ATOL)
+
+
 def test_a_plan_of_tiles():
     plan = js.explain(features(3), ["dds-laplacian", "cka"], tile=4)
     assert plan.tile == 4
     assert dict(plan.routes) == {"dds-laplacian": "blocks", "cka-linear": "feature space"}
+
+
+@pytest.mark.parametrize("verb", [js.affinity, js.explain])
+def test_a_tile_leaves_no_choice_to_memory(verb):
+    with pytest.raises(ValueError, match="leave one out"):
+        verb(features(3), "dds-laplacian", tile=4, memory=1e6)
 
 
 def test_a_plan_takes_more_memory_and_work_with_more_images():

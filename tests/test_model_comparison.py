@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.spatial.distance import squareform
-from scipy.stats import pearsonr, rankdata, spearmanr, ttest_1samp, ttest_rel, wilcoxon
+from scipy.stats import norm, pearsonr, rankdata, spearmanr, ttest_1samp, ttest_rel, wilcoxon
 from scipy.stats import t as student_t
 
 import jaxsim as js
@@ -176,6 +176,13 @@ def test_degrees_of_freedom_follow_the_share_of_subjects():
     assert (np.asarray(found.degrees) <= N - 1).all()
 
 
+def test_few_images_bound_the_degrees_of_freedom():
+    shared = np.random.default_rng(0).normal(size=(400, 3, 1)).astype(np.float32)
+    scores = np.zeros((3, 6), np.float32)
+    draws = statistics.mean_draws(scores + shared, scores, images_count=9)
+    np.testing.assert_array_equal(draws.degrees, 8)  # 20 for six subjects of no variance
+
+
 @pytest.mark.parametrize("degrees", [2.0, 3.7, 19.0, 100.0])
 def test_quantiles_and_p_values_of_student(degrees):
     found = statistics.student_quantile(jnp.array(degrees), 0.9)
@@ -206,6 +213,37 @@ def test_bootstrap_p_values_are_shares_of_the_draws():
     apart = draws[:, 0] - draws[:, 2]
     expected = min(1, 2 * min(1 + (apart <= 0).sum(), 1 + (apart >= 0).sum()) / 201)
     np.testing.assert_allclose(found.p_pair[0, 2], expected, rtol=1e-6)
+    pairs = tuple(np.transpose([(0, 1), (0, 2), (1, 2)]))
+    estimate, v = (np.asarray(m)[..., pairs[0]] - np.asarray(m)[..., pairs[1]] for m in (found.estimate, draws))
+    steps = stepped(np.abs(estimate) / v.std(0, ddof=1), np.abs(v - estimate) / v.std(0, ddof=1))
+    assert (steps > np.asarray(found.p_pair)[pairs]).any()
+    np.testing.assert_allclose(found.p_adjusted[pairs], np.maximum(steps, found.p_pair[pairs]), rtol=1e-5)
+
+
+def test_differences_are_row_less_column():
+    found = compared(over="subjects")
+    s = np.asarray(found.estimate)
+    np.testing.assert_allclose(found.difference, s[:, None] - s, atol=1e-6)
+    for name in ("difference_error", "p_pair", "p_adjusted"):
+        np.testing.assert_array_equal(getattr(found, name), np.transpose(getattr(found, name)))
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_draws_over_both_hold_the_jackknife_of_the_ceiling(power):
+    """That of the squares where scores are squared."""
+    rng, draws, count = np.random.default_rng(6), 20, SUBJECTS
+    scores, without = rng.normal(size=(3, count)), rng.normal(size=(2, count, count)) * (1 - np.eye(count))
+    values, key = rng.normal(size=(draws, 3, count)), jax.random.key(0)
+    options = {"images_count": N, "over": "both", "test": "t", "n_resamples": draws, "level": 0.95}
+    given = [jnp.asarray(v, jnp.float32) for v in (values, scores, without)]
+    found = program.inference_call(*given, key, **options, squared=power == 2)
+    ceilings, acts = scores[1:] ** power, -np.sum(without**power, 2)
+    shift = (acts - acts.mean(1)[:, None]) - (ceilings - ceilings.mean(1)[:, None])
+    drawn_subjects = jax.random.fold_in(key, draws)
+    weights = statistics.members.replacement_weights(drawn_subjects, draws, jnp.ones(count, bool), jnp.float32)
+    expected = np.einsum("bu,bku->bk", weights, values[:, 1:] ** power + shift)
+    np.testing.assert_allclose(found["ceiling_draws"], expected, atol=1e-5)
+    np.testing.assert_allclose(found["ceiling_scores"], ceilings, atol=1e-5)
 
 
 def test_adjusted_p_values_are_of_the_largest_t():
@@ -224,6 +262,33 @@ def test_adjusted_p_values_are_of_the_largest_t():
     assert (np.diff(adjusted[np.argsort(p)]) >= -1e-6).all()
     assert adjusted[p.argmin()] > 5 * p.min()
     np.testing.assert_allclose(alike.adjusted, p[0], atol=0.05)  # the same test thirty times is one
+
+
+def stepped(size, largest):
+    """P-values `(H,)` by the largest of the draws `(B, H)` of the hypotheses that are no more extreme."""
+    steps, before = np.zeros(len(size)), 0.0
+    for k in np.argsort(-size):
+        above = (largest[:, size <= size[k]].max(1) >= size[k]).sum()
+        before = steps[k] = max(before, (1 + above) / (1 + len(largest)))
+    return steps
+
+
+def test_adjusted_p_values_of_t_step_down():
+    rng = np.random.default_rng(1)
+    rows = (rng.normal(size=(4, 6)) + [[3], [1.5], [1], [0.5]]).astype(np.float32)
+    draws = statistics.mean_draws(None, rows, images_count=50, over="subjects", n_resamples=500)
+    tests, v = statistics.student_tests(draws), np.asarray(draws.widest)
+    p = np.asarray(tests.p, float)
+    expected = stepped(norm.isf(p / 2), np.abs(v - v.mean(0)) / v.std(0, ddof=1))
+    np.testing.assert_allclose(tests.adjusted, np.maximum(expected, p), rtol=1e-5)
+
+
+def test_a_row_that_lacks_a_draw_has_no_p_value():
+    values = np.random.default_rng(2).normal(size=(50, 2, 4)).astype(np.float32)
+    values[7, 1, 2] = np.nan
+    tests = statistics.bootstrap_tests(statistics.mean_draws(values, values[0], images_count=9))
+    np.testing.assert_array_equal(np.isnan(tests.p), [False, True])
+    np.testing.assert_array_equal(np.isnan(tests.adjusted), [False, True])
 
 
 def test_equal_models_do_not_differ():
@@ -299,6 +364,30 @@ def test_maps_are_matched_by_their_images():
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
 
 
+def test_features_in_other_orders_are_aligned_before_they_are_maps():
+    subjects = rdms()[1]
+    rng = np.random.default_rng(4)
+    x, order = rng.normal(size=(2, N, 5)).astype(np.float32), rng.permutation(N)
+    ids = [f"image{k}" for k in range(N)]
+    brains = js.Maps.from_condensed(subjects, ids=ids)
+    options = {"compare": "pearson", "measure": "rsa", "over": "subjects", "n_resamples": 200}
+    labels = {"a": [ids[k] for k in order], "b": ids}
+    found = js.compare_models({"a": x[0][order], "b": x[1]}, brains, ids=labels, align=True, **options)
+    expected = js.compare_models({"a": x[0], "b": x[1]}, named(subjects, "s"), **options)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
+
+
+@pytest.mark.parametrize("test", ["t", "bootstrap", "rank"])
+def test_a_constant_map_is_not_above_zero(test):
+    """Its rho-a with every subject is 0, of which sums leave some 1e-14."""
+    models, subjects = rdms()
+    given = {"a": models[0], "constant": np.ones_like(models[0])}
+    found = js.compare_models(given, named(subjects, "s"), "rho-a", over="subjects", test=test, n_resamples=200)
+    assert abs(float(found.estimate[1])) < 1e-6
+    assert found.p_zero[1] >= 0.5
+    assert found.p_zero[0] < 0.1
+
+
 def test_rdms_of_rsatoolbox_by_their_attributes():
     models, subjects = rdms()
     ids = [f"image{k}" for k in range(N)]
@@ -337,6 +426,8 @@ def test_it_goes_inside_jit():
     found = jax.eval_shape(lambda x, y: js.compare_models(x, y, "pearson", n_resamples=200, key=5), *maps)
     assert found.p_adjusted.shape == (MODELS, MODELS)
     assert found.draws.shape == (200, MODELS)
+    with pytest.raises(TypeError, match="sorts on the host"):
+        jax.eval_shape(lambda x, y: js.compare_models(x, y, "pearson", test="rank", n_resamples=200), *maps)
 
 
 def test_draws_follow_from_the_key():
@@ -356,6 +447,8 @@ BAD = {
     "subject_of": ({"subject_of": ["a", "b"]}, "holds 2 subjects for 4 maps"),
     "subject_of names": ({"subject_of": {"s0": "a"}}, "in one of them alone"),
     "level": ({"level": 95}, "strictly between"),
+    "a measure of maps": ({"measure": "rsa"}, "all models are maps"),
+    "a text of resamples": ({"n_resamples": "9"}, "positive whole number"),
 }
 
 

@@ -12,7 +12,7 @@ Errors, intervals and p values (--over) are for
 Tests (--test)
   t          Student's t, by subjects less one to four times as many degrees of freedom; the default
   bootstrap  shares of the resamples; rejects too often with few subjects
-  rank       Wilcoxon's signed ranks over subjects, for these very images; takes six subjects to find anything
+  rank       Wilcoxon's signed ranks over subjects, for these very images; takes six subjects to find a difference
 
 p zero is one-sided, against a mean score of zero; p ceiling is of the difference from the lower noise ceiling,
 each subject with the mean of the others; adjusted p is of the difference of two models, adjusted for all pairs.

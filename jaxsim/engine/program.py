@@ -179,9 +179,9 @@ def automatic(core: Callable) -> Callable:
     return call
 
 
-@functools.partial(jax.jit, static_argnames=("mesh",))
+@functools.partial(jax.jit, static_argnames=("mesh", "cheaper"))
 @automatic
-def affinity_call(measures, x, y, rows, columns, mesh=None):
+def affinity_call(measures, x, y, rows, columns, mesh=None, cheaper=None):
     """The one device call of `affinity` and `compare_maps`.
 
     Args:
@@ -191,11 +191,12 @@ def affinity_call(measures, x, y, rows, columns, mesh=None):
         rows: place of each network of `x` in its buckets.
         columns: the same for `y`.
         mesh: devices that have shares of the buckets, or None.
+        cheaper: of each measure, whether it takes products of features; if None, where that is cheaper here.
 
     Returns:
         For each measure the scores `(S, T)` and the undefined images of rows and of columns.
     """
-    cheaper = [feature_space.is_cheaper(m, x, y) for m in measures]
+    cheaper = [feature_space.is_cheaper(m, x, y) for m in measures] if cheaper is None else cheaper
 
     def core(axis, measures, x, y, rows, columns):
         def from_maps(chosen):

@@ -22,7 +22,7 @@ from jaxsim.engine.checks import (
 )
 from jaxsim.engine.devices import local_count, mesh_of, on_one, put
 from jaxsim.engine.padding import both_buckets, buckets, by_freedom
-from jaxsim.engine.plans import Plan, plan, with_costs
+from jaxsim.engine.plans import FEATURES, Plan, plan, with_costs
 from jaxsim.engine.processes import joined, least, lost_processes, several
 from jaxsim.engine.program import affinity_call, defined, maps_call
 from jaxsim.io.files import warn
@@ -150,14 +150,13 @@ def explain(
     ((('rsa', 'maps'), ('cka-linear', 'feature space')), 1)
     """
     measures, _ = as_measures(measure)
-    if tile is not None:
-        tiles.require(measures, tile)
     x = inputs.networks(features, ids, channels=channels, cast=tile is None)
     against_ids = ids_against(against, ids, against_ids)
     y = None if against is None else inputs.networks(against, against_ids, "against", channels, cast=tile is None)
     mesh = mesh_of(devices, x.arrays, y and y.arrays)
     x, y = joined(x, mesh), y and joined(y, mesh)
     require_others("affinity", x, y)
+    memory = _least_memory(measures, memory, tile, mesh)
     x, y = inputs.same_images(x, y, align=align)
     return with_costs(plan(measures, x, y, memory, tile, mesh, asked=devices is not None), measures, x, y)
 
@@ -241,14 +240,9 @@ def compare_maps(
 
 def _run(measures, x, y, align, missing, memory, mesh, tile=None, asked=True) -> list[Affinity]:
     """Scores of each measure."""
-    if several(mesh):
-        memory = least(budgets.budget_of(memory, local_count(mesh)), mesh)
-        if missing == "pairwise":
-            raise ValueError('missing="pairwise" looks at all networks at once, which several processes do not.')
-    if tile is not None:
-        tiles.require(measures, tile)
-        if memory is not None:
-            raise ValueError("memory lets the budget choose what is held at once, and tile sets it: leave one out.")
+    memory = _least_memory(measures, memory, tile, mesh)
+    if several(mesh) and missing == "pairwise":
+        raise ValueError('missing="pairwise" looks at all networks at once, which several processes do not.')
     if missing not in inputs.MISSING:
         raise ValueError(f"missing must be one of {', '.join(inputs.MISSING)}, not {missing!r}.")
     if align and missing == "pairwise" and x.ids is not None:
@@ -269,15 +263,34 @@ def _run(measures, x, y, align, missing, memory, mesh, tile=None, asked=True) ->
     return found
 
 
+def _least_memory(measures, memory, tile, mesh):
+    """`memory`, or the least that a process of several has.
+
+    Raises:
+        ValueError: there is a tile too, or a measure takes none.
+    """
+    if tile is not None:
+        tiles.require(measures, tile)
+        if memory is not None:
+            raise ValueError("memory lets the budget choose what is held at once, and tile sets it: leave one out.")
+    return least(budgets.budget_of(memory, local_count(mesh)), mesh) if several(mesh) else memory
+
+
 def _scores(chosen, measures, x, y, mesh, pairwise) -> list[Affinity]:
     holes = gaps.find(measures, x, y) if pairwise and x.maps else None
 
-    def run(call, mesh=None):
-        return by_freedom(measures, (x, y), lambda some, a, b: _in_blocks(some, a, b, chosen.block, mesh, call))
+    planned = {id(m): route == FEATURES for m, (_, route) in zip(measures, chosen.routes, strict=True)}
 
-    found = run(affinity_call, mesh)
+    def run(call, mesh=None):
+        return by_freedom(measures, (x, y), lambda some, a, b: _in_blocks(some, a, b, chosen.block, mesh, call(some)))
+
+    def as_planned(some):
+        cheaper = tuple(planned[id(m)] for m in some)
+        return lambda *args, mesh=None: affinity_call(*args, mesh, cheaper)
+
+    found = run(as_planned, mesh)
     if holes and holes.exist:
-        found = gaps.filled(found, run(gaps.shared_call), holes)
+        found = gaps.filled(found, run(lambda some: gaps.shared_call), holes)
     made = []
     for m, (values, bad_x, bad_y) in zip(measures, found, strict=True):
         images = np.full(values.shape, x.images)
@@ -316,7 +329,7 @@ def _in_blocks(measures, x, y, block, mesh, call):
         if mesh is None:
             return call(measures, *networks)
         with lost_processes():
-            return on_one(call(measures, *networks, mesh), mesh)
+            return on_one(call(measures, *networks, mesh=mesh), mesh)
 
     if block >= count:
         return run(*both_buckets(x, y, measures, mesh))

@@ -14,6 +14,7 @@ from jaxsim.engine.program import automatic
 from jaxsim.protocols import ComparatorCapabilities, declared
 from jaxsim.resampling.program import drawn, prepare, prepared
 from jaxsim.statistics import members
+from jaxsim.statistics.intervals import ROUNDING
 from jaxsim.statistics.mean_scores import MeanDraws
 
 
@@ -156,7 +157,16 @@ def _families(draws: MeanDraws, count: int) -> tuple[MeanDraws, MeanDraws, MeanD
     """Models, the two ceilings, models less the lower ceiling, and all differences of two models."""
     own, first_of_pairs = np.arange(count), np.triu_indices(count, 1)
     lower = np.full(count, count)
-    return draws.rows(own), draws.rows(np.arange(count, count + 2)), draws.rows(own, lower), draws.rows(*first_of_pairs)
+    models, bounds = _zeros(draws.rows(own)), draws.rows(np.arange(count, count + 2))
+    return models, bounds, draws.rows(own, lower), draws.rows(*first_of_pairs)
+
+
+def _zeros(draws: MeanDraws) -> MeanDraws:
+    """Rows whose scores with all subjects are zero up to rounding, as those of a constant map by rho-a, made zero."""
+    slack = ROUNDING * jnp.finfo(draws.scores.dtype).eps
+    lost = jnp.all(jnp.abs(draws.scores) <= slack, 1)
+    images, subjects, both = (None if v is None else jnp.where(lost, 0, v) for v in draws[1:4])
+    return MeanDraws(jnp.where(lost[:, None], 0, draws.scores), images, subjects, both, draws.images_count)
 
 
 def pairs_in_matrix(flat: jax.Array, count: int, sign: int = 1, diagonal: float = jnp.nan) -> jax.Array:

@@ -93,10 +93,13 @@ def compare_models(
         raise TypeError("compare_models takes one comparator, not a list.")
     _check_options(comparator, over, test, n_resamples)
     level = probability(level)
-    x, y = _maps(models, ids, "models", measure), _maps(subjects, _ids_of(subjects, ids, subject_ids), "subjects")
+    x = _maps(models, ids, "models", measure, align)
+    y = _maps(subjects, _ids_of(subjects, ids, subject_ids), "subjects")
     x, y = inputs.same_images(x, y, align=align)
     for nets, what in ((x, "model"), (y, "subject")):
         _require_all_pairs(nets, what)
+    if test == "rank" and inputs.traced(x.arrays, y.arrays):
+        raise TypeError('test="rank" sorts on the host, and inside jit there is none; use "t" or "bootstrap".')
     y, averaged = _averaged(y, subject_of)
     if len(y.names) < 2 and over != "images":
         raise ValueError(
@@ -170,30 +173,43 @@ def _check_options(comparator, over, test, n_resamples):
             f"{comparator} has no noise ceiling under bootstraps; compare models by rho-a, spearman, pearson, cosine "
             "or u-centered-cosine."
         )
-    if n_resamples < FEWEST_RESAMPLES:
+    if n_resamples in range(1, FEWEST_RESAMPLES):
         warn(f"{n_resamples} resamples are few for standard errors; 1000 are usual.", FewResamples)
 
 
-def _maps(given: Any, ids: Any, what: str, measure: Any = None) -> Networks:
-    """Maps of models or subjects as matrices, those of features made by `measure`."""
+def _maps(given: Any, ids: Any, what: str, measure: Any = None, align: bool = False) -> Networks:
+    """Maps of models or subjects as matrices, those of features made by `measure`.
+
+    Raises:
+        TypeError: features come without a measure.
+        ValueError: there is a measure and no features, or the maps do not fit.
+    """
+
+    def ready(maps):
+        if measure is not None:
+            raise ValueError(f"measure={str(measure)!r} makes maps of features, and all models are maps; leave it out.")
+        return inputs.square_maps(maps, ids)
+
     if hasattr(given, "dissimilarities") and hasattr(given, "pattern_descriptors"):
         given = from_rsatoolbox(given)
     if isinstance(given, Maps | Networks):
-        return inputs.square_maps(given, ids)
+        return ready(given)
     if not isinstance(given, Mapping):
         if measure is None or getattr(given, "ndim", 3) < 3 or holds_maps(given):
-            return inputs.square_maps(given, ids)
+            return ready(given)
         given = {f"network_{k}": x for k, x in enumerate(given)}
     features = {str(name): x for name, x in given.items() if not holds_maps(x)}
     if not features:
-        return inputs.square_maps(given, ids)
+        return ready(given)
     name, first = next(iter(features.items()))
     if what != "models":
         raise ValueError(f"subject {name!r} of shape {np.shape(first)} has no map (n, n); make maps first: js.maps.")
     if measure is None:
         raise TypeError(f'model {name!r} of shape {np.shape(first)} is no map (n, n): give measure="rsa" to make maps.')
     own = {n: ids[n] for n in features if n in ids} if isinstance(ids, Mapping) else None
-    made = make_maps(features, measure, ids=own or None)
+    made = make_maps(features, measure, ids=own or None, align=align and bool(own))
+    if own:
+        ids = {**ids, **dict.fromkeys(own, made.ids)}
     found = dict(zip(made.names, made.values, strict=True))
     return inputs.square_maps({n: found.get(str(n), x) for n, x in given.items()}, ids)
 

@@ -259,8 +259,8 @@ def bootstrap_tests(draws: MeanDraws, *, two_sided: bool = True) -> MeanTests:
 def rank_tests(draws: MeanDraws, *, two_sided: bool = True) -> MeanTests:
     """Wilcoxon's signed-rank test over subjects of every row, adjusted by Holm's rule.
 
-    U subjects give no two-sided p-value below 2 / 2^U: six of them are the fewest that can reach .05. Where scores are
-    zero for all subjects p is 1. On the host, not inside `jax.jit`.
+    U subjects give no two-sided p-value below 2 / 2^U: six of them are the fewest that can reach .05, and five
+    one-sided. Where scores are zero for all subjects p is 1. On the host, not inside `jax.jit`.
 
     Raises:
         ValueError: subjects are fixed.
