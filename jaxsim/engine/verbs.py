@@ -145,7 +145,7 @@ def explain(
         ValueError: as `js.affinity` does; where nothing fits, with the memory that it takes.
 
     >>> import jax, jaxsim as js
-    >>> plan = js.explain(jax.random.normal(jax.random.key(0), (20, 50, 8)), ["rsa", "cka"])
+    >>> plan = js.explain(jax.random.normal(jax.random.key(0), (20, 200, 8)), ["rsa", "cka"])
     >>> plan.routes, plan.calls
     ((('rsa', 'maps'), ('cka-linear', 'feature space')), 1)
     """
@@ -278,7 +278,7 @@ def _least_memory(measures, memory, tile, mesh):
 
 def _scores(chosen, measures, x, y, mesh, pairwise) -> list[Affinity]:
     holes = gaps.find(measures, x, y) if pairwise and x.maps else None
-
+    # by identity, since a measure that holds arrays has no hash
     planned = {id(m): route == FEATURES for m, (_, route) in zip(measures, chosen.routes, strict=True)}
 
     def run(call, mesh=None):
