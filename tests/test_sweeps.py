@@ -640,8 +640,10 @@ def test_arrays_of_other_numbers_of_images_are_named(tmp_path):
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_the_workers_and_keeps_the_blocks(tmp_path, many):
-    folder, whole = many
+def test_ctrl_c_ends_the_workers_and_keeps_the_blocks(tmp_path):
+    names = [f"n{k}" for k in range(40)]  # 820 blocks, so that the signal comes before the end
+    folder = write(tmp_path / "features", features_of(names))
+    whole = serial(folder, tmp_path / "serial")
     for attempt in range(10):
         out = tmp_path / f"out{attempt}"
         words = [sys.executable, "-m", "jaxsim.cli", "sweep", str(folder), "--measure", "cka", "--block", "1"]
