@@ -12,7 +12,7 @@ import pytest
 
 import jaxsim as js
 from jaxsim.engine import devices as sharing
-from jaxsim.engine import feature_space, plans, tiles, verbs
+from jaxsim.engine import feature_space, plans, processes, tiles, verbs
 
 EIGHT = """
 import sys; sys.path.insert(0, {tests!r})
@@ -237,6 +237,18 @@ def test_what_is_no_set_of_devices_is_refused(verb, case):
     assert said in str(error.value)
 
 
+def test_accelerators_share_what_is_on_the_host_alone(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(jax, "local_devices", lambda: ["first", "second"])
+    monkeypatch.setattr(sharing, "_over", list)
+    host = np.zeros((2, 4, 3), np.float32)
+    assert sharing.mesh_of(None, (host, host), None) == ["first", "second"]
+    there = jax.numpy.asarray(host)  # computed somewhere, committed nowhere
+    assert sharing.mesh_of(None, (host, there), None) is None
+    assert sharing.mesh_of(None, (host,), there) is None
+    assert jax.jit(lambda x: x + (sharing.mesh_of(None, x) is None))(there)[0, 0, 0] == 1
+
+
 def test_tiles_are_of_one_device():
     with pytest.raises(ValueError, match="leave devices out"):
         js.affinity(features(3), "cka", tile=4, devices=[CPU])
@@ -244,7 +256,7 @@ def test_tiles_are_of_one_device():
 
 def test_tiles_leave_devices_that_nobody_asked_for(monkeypatch):
     wanted = js.affinity(features(3), "cka", tile=4).values
-    monkeypatch.setattr(verbs, "mesh_of", lambda devices, *_: sharing.mesh_of([CPU]))
+    monkeypatch.setattr(processes, "mesh_of", lambda devices, *_: sharing.mesh_of([CPU]))
     np.testing.assert_array_equal(js.affinity(features(3), "cka", tile=4).values, wanted)
     assert js.explain(features(3), "cka", tile=4).devices == 1
     monkeypatch.setattr(tiles, "automatic", lambda *_: 4)

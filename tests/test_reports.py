@@ -101,6 +101,12 @@ def numbers(section, name):
     return np.maximum(full, full.T)
 
 
+def test_the_report_of_the_manual_has_todays_style_and_script():
+    page = (ROOT / "docs/_static/report.html").read_text(encoding="utf-8")
+    for name in ("page.css", "page.js"):  # `python docs/figures.py --report WORK` makes it again
+        assert (resources.files(reports) / "templates" / name).read_text(encoding="utf-8").strip() in page, name
+
+
 def test_a_page_needs_no_network_and_runs_no_script_but_its_own():
     text = reports.page(resamples(), js.taxonomy.tree(affinity()))
     found = Page(text)

@@ -30,7 +30,7 @@ def mesh_of(devices: Any, *arrays: Any) -> Mesh | None:
     Args:
         devices: number of this process's devices, devices, a mesh, whose devices are taken in its order, "all" for
             those of all processes, or None for all accelerators of this process, if there are several and no array is
-            on a device of the caller's choice.
+            on a device already, from where its share would go to the others by way of the host.
         arrays: features.
 
     Raises:
@@ -40,9 +40,8 @@ def mesh_of(devices: Any, *arrays: Any) -> Mesh | None:
     if isinstance(devices, bool) or not isinstance(devices, int | np.integer | str | Mesh | Sequence | None):
         raise TypeError(f'devices must be a number, a list of devices, a mesh or "all", not {devices!r}.')
     if devices is None:
-        leaves = jax.tree.leaves(arrays)
-        chosen = traced(*leaves) or any(isinstance(a, jax.Array) and a.committed for a in leaves)
-        devices = [] if chosen or jax.default_backend() == "cpu" else jax.local_devices()
+        there = any(isinstance(a, jax.Array) for a in jax.tree.leaves(arrays))  # traced ones too
+        devices = [] if there or jax.default_backend() == "cpu" else jax.local_devices()
         return _over(devices) if len(devices) > 1 else None
     if isinstance(devices, int | np.integer) and devices == 1:
         return None

@@ -15,6 +15,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
+from jaxsim.engine.devices import mesh_of
 from jaxsim.inputs import Elsewhere, Networks, refuse_repeated_names
 
 
@@ -29,6 +30,12 @@ def several(mesh: Mesh | None) -> bool:
     if len({d.process_index for d in mesh.devices.flat}) < jax.process_count():
         raise ValueError('devices are those of some processes only; give "all", or those of this process.')
     return True
+
+
+def divide(x: Networks, y: Networks | None, devices: Any) -> tuple[Networks, Networks | None, Mesh | None]:
+    """The networks of rows and columns of all processes that take part, and the mesh of `devices.mesh_of`."""
+    mesh = mesh_of(devices, x.arrays, y and y.arrays)
+    return joined(x, mesh), y and joined(y, mesh), mesh
 
 
 def joined(nets: Networks, mesh: Mesh | None) -> Networks:

@@ -20,10 +20,10 @@ from jaxsim.engine.checks import (
     undefined_networks,
     warn_of_lost_digits,
 )
-from jaxsim.engine.devices import local_count, mesh_of, on_one, put
+from jaxsim.engine.devices import local_count, on_one, put
 from jaxsim.engine.padding import both_buckets, buckets, by_freedom
 from jaxsim.engine.plans import FEATURES, Plan, plan, with_costs
-from jaxsim.engine.processes import joined, least, lost_processes, several
+from jaxsim.engine.processes import divide, least, lost_processes, several
 from jaxsim.engine.program import affinity_call, defined, maps_call
 from jaxsim.io.files import warn
 from jaxsim.measures import Measure
@@ -91,7 +91,7 @@ def affinity(
             budget. Measures by ranks cannot be computed so, nor parts that take all images at once.
         devices: number of this process's devices, a list of devices, a `jax.sharding.Mesh`, or "all" for those of all
             processes: each takes a share of the networks. If None, all accelerators of this process, if there are
-            several and no array was put on one; else the device where the arrays are. `memory` is that of each.
+            several and the features are on the host; else the device where they are. `memory` is that of each.
 
     Returns:
         `Affinity` with `values (T, T)`, or `(S, T)` with `against`; or a list of them.
@@ -110,12 +110,7 @@ def affinity(
     'a'
     """
     measures, several = as_measures(measure)
-    x = inputs.networks(features, ids, channels=channels, cast=tile is None)
-    against_ids = ids_against(against, ids, against_ids)
-    y = None if against is None else inputs.networks(against, against_ids, "against", channels, cast=tile is None)
-    mesh = mesh_of(devices, x.arrays, y and y.arrays)
-    x, y = joined(x, mesh), y and joined(y, mesh)
-    require_others("affinity", x, y)
+    x, y, mesh = _read(features, against, ids, against_ids, channels, tile, devices)
     found = _run(measures, x, y, align, missing, memory, mesh, tile, devices is not None)
     return found if several else found[0]
 
@@ -150,15 +145,20 @@ def explain(
     ((('rsa', 'maps'), ('cka-linear', 'feature space')), 1)
     """
     measures, _ = as_measures(measure)
-    x = inputs.networks(features, ids, channels=channels, cast=tile is None)
-    against_ids = ids_against(against, ids, against_ids)
-    y = None if against is None else inputs.networks(against, against_ids, "against", channels, cast=tile is None)
-    mesh = mesh_of(devices, x.arrays, y and y.arrays)
-    x, y = joined(x, mesh), y and joined(y, mesh)
-    require_others("affinity", x, y)
+    x, y, mesh = _read(features, against, ids, against_ids, channels, tile, devices)
     memory = _least_memory(measures, memory, tile, mesh)
     x, y = inputs.same_images(x, y, align=align)
     return with_costs(plan(measures, x, y, memory, tile, mesh, asked=devices is not None), measures, x, y)
+
+
+def _read(features, against, ids, against_ids, channels, tile, devices):
+    """Networks of the rows and of the columns, or None, and the devices that share them."""
+    x = inputs.networks(features, ids, channels=channels, cast=tile is None)
+    against_ids = ids_against(against, ids, against_ids)
+    y = None if against is None else inputs.networks(against, against_ids, "against", channels, cast=tile is None)
+    x, y, mesh = divide(x, y, devices)
+    require_others("affinity", x, y)
+    return x, y, mesh
 
 
 def maps(features: Any, measure: str | Measure, *, ids: Any = None, align: bool = False, channels: Any = None) -> Maps:
@@ -231,8 +231,7 @@ def compare_maps(
     x = inputs.square_maps(maps, ids)
     against_ids = ids_against(against, ids, against_ids)
     y = None if against is None else inputs.square_maps(against, against_ids)
-    mesh = mesh_of(devices, x.arrays, y and y.arrays)
-    x, y = joined(x, mesh), y and joined(y, mesh)
+    x, y, mesh = divide(x, y, devices)
     require_others("compare_maps", x, y)
     found = _run(measures, x, y, align, missing, memory, mesh)
     return found if several else found[0]

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from jaxsim import measures
 from jaxsim.plotting.canvas import GRAY, INK, bare
-from jaxsim.results import Affinity, Resamples
+from jaxsim.results import Affinity, Resamples, color_scale
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -139,16 +138,7 @@ def scale(
 ) -> tuple[Any, float, float, str]:
     """Colormap, scores of its ends, and the ends of the color bar that have arrows."""
     every = cells.values[~cells.undefined]
-    known = measures.is_known(scores.provenance.measure) and not scores.distance
-    off = every if known or max(cells.values.shape) <= _PRINT_UP_TO else cells.values[~cells.own & ~cells.undefined]
-    off = off if off.size else every if every.size else np.array([0.0, 1.0])
-    low, high = float(off.min()), float(off.max())
-    if known:
-        low, high = min(low, 0.0), high if high > 1 + 1e-3 else 1.0
-    elif scores.distance and 0 < low < high:
-        low = 0.0
-    elif high - low < 1e-6 * max(abs(high), 1.0):
-        low, high = low - 0.05, high + 0.05
+    low, high = color_scale.ends(cells.values, scores, count_own=max(cells.values.shape) <= _PRINT_UP_TO)
     low, high = low if vmin is None else float(vmin), high if vmax is None else float(vmax)
     if not low < high:
         raise ValueError(
@@ -171,7 +161,7 @@ def _colors(cmap: Any, low: float, high: float, distance: bool) -> Any:
         return cmap.with_extremes(bad=_UNDEFINED)
     if cmap is not None and cmap not in matplotlib.colormaps:
         raise ValueError(f"matplotlib has no colormap {cmap!r}; it has viridis, cividis, gray and RdBu_r.")
-    if cmap is not None or low >= 0 or -low < 0.15 * high:
+    if cmap is not None or not color_scale.is_diverging(low, high):
         return matplotlib.colormaps[cmap or ("viridis_r" if distance else "viridis")].with_extremes(bad=_UNDEFINED)
     reach = max(-low, high)
     sampled = np.linspace(0.5 + low / (2 * reach), 0.5 + high / (2 * reach), 256)

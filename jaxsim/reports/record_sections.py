@@ -12,7 +12,7 @@ import numpy as np
 from jaxsim import measures
 from jaxsim.io.files import counted, label, printable
 from jaxsim.reports.methods import scheme_title
-from jaxsim.results import Affinity, Calibration, Resamples, Saved, on_host
+from jaxsim.results import Affinity, Calibration, Resamples, Saved, color_scale, on_host
 from jaxsim.results.matrices import Scores
 from jaxsim.results.resamples import UNSCORED
 from jaxsim.taxonomy import Tree
@@ -21,8 +21,6 @@ BINS = 20
 """Bins of the histogram of a pair's resamples."""
 LONGEST = 200
 """Characters of a name that are shown; the middle of longer ones is left out."""
-FAR_BELOW = 0.15
-"""Scores below zero by more than that share of the highest have a scale of two colors, as in `js.plotting`."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -99,7 +97,7 @@ def _of_section(record: Section, *, level: float = 0.95, tree: Tree | None = Non
 @sections.register
 def _of_affinity(record: Affinity, *, level: float = 0.95, tree: Tree | None = None) -> list[Section]:
     values = on_host(record.values).astype(float)
-    columns = [Column("score", values, _scale(record, values), record.distance)]
+    columns = [Column("score", values, color_scale.ends(values, record), record.distance)]
     for what, counts in (("images", record.images), ("pairs of images", record.pairs)):
         if counts is not None and np.ptp(np.asarray(counts)) > 0:
             columns.append(Column(what, np.asarray(counts)))
@@ -112,7 +110,7 @@ def _of_resamples(
     record: Resamples, *, level: float = 0.95, tree: Tree | None = None, null: Resamples | None = None
 ) -> list[Section]:
     values, names = on_host(record.estimate).astype(float), f"{100 * level:g} %"
-    columns = [Column("score", values, _scale(record, values), record.distance)]
+    columns = [Column("score", values, color_scale.ends(values, record), record.distance)]
     for name, found in record.columns(level).items():
         if name == "estimate":
             continue
@@ -156,7 +154,8 @@ def _said_of(record, level, null):
     if record.size == record.images:
         return ("Subsets of all images have no error and no interval.",)
     unscored = int((record.unscored() > 0).sum())
-    none = f"{counted(unscored, 'entry').replace('entrys', 'entries')} without a score in some resample: no interval."
+    entries = "1 entry" if unscored == 1 else f"{unscored} entries"
+    none = f"{entries} without a score in some resample: no interval."
     test = "A p value against no similarity at all needs permutations."
     if null is not None:
         test = f"p for no similarity at all, of each pair alone: {scheme_title(null)}."
@@ -200,7 +199,7 @@ def _of_calibration(record: Calibration, *, level: float = 0.95, tree: Tree | No
 def _calibrated(record, scores, numbers, p, tree, text, title, words=None):
     own, numbers = scores.own, {name: on_host(values) for name, values in numbers.items()}
     ends = {"calibrated": (0.0, 1.0), "p": (0.0, 1.0), "adjusted p": (0.0, 1.0)}
-    ends["score"] = _scale(scores, numbers["score"])
+    ends["score"] = color_scale.ends(numbers["score"], scores)
     columns = [Column("calibrated", np.asarray(scores.values), (0.0, 1.0))]
     columns += [
         Column(name, np.where(own, np.nan, values), ends.get(name), name.endswith("p"))
@@ -283,7 +282,7 @@ def matrix(
                 "scale": c.scale,
                 "reverse": c.reverse,
                 "whole": c.values.dtype.kind in "iu",
-                "diverging": bool(c is columns[0] and low < -FAR_BELOW * max(np.nanmax(values, initial=0.0), 0.0)),
+                "diverging": c is columns[0] and color_scale.is_diverging(low, np.nanmax(values, initial=0.0)),
                 "symmetric": bool(alike and _symmetric(c.values)),
                 "values": [_number(v) for v in c.values[kept if alike and _symmetric(c.values) else whole].tolist()],
             }
@@ -379,19 +378,6 @@ def _reasons(undefined):
         name: f"its map has no value for {counted(count, 'image')}" if count > 0 else "it has no map"
         for name, count in undefined
     }
-
-
-def _scale(record, values):
-    """Ends of the colors, as in `js.plotting.affinity_heatmap`."""
-    known = measures.is_known(record.provenance.measure) and not record.distance
-    shown = values[np.isfinite(values)] if known else values[np.isfinite(values) & ~np.asarray(record.own)]
-    shown = shown if shown.size else np.array([0.0, 1.0])
-    low, high = float(shown.min()), float(shown.max())
-    if known:
-        return min(low, 0.0), max(high, 1.0) if high > 1 + 1e-3 else 1.0
-    if record.distance and low > 0:
-        low = 0.0
-    return (low, high) if high > low else (low - 0.05, high + 0.05)
 
 
 def _most(values):

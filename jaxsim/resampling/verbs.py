@@ -22,10 +22,10 @@ from jaxsim.engine.checks import (
     undefined_networks,
 )
 from jaxsim.engine.devices import count as device_count
-from jaxsim.engine.devices import local_count, mesh_of, on_one, put, put_along
+from jaxsim.engine.devices import local_count, on_one, put, put_along
 from jaxsim.engine.memory import budget_of, map_bytes, require_maps, widest
 from jaxsim.engine.padding import both_buckets, by_freedom
-from jaxsim.engine.processes import joined, least, lost_processes
+from jaxsim.engine.processes import divide, least, lost_processes
 from jaxsim.io.files import few, warn
 from jaxsim.measures import Measure
 from jaxsim.protocols import Comparator, ComparatorCapabilities, Draws, Scheme, SchemeCapabilities, declared
@@ -259,8 +259,7 @@ def read_networks(verb, features, measure, against, ids, against_ids, align, cha
         measures, several = as_measures(measure)
         y = None if against is None else inputs.networks(against, against_ids, "against", channels)
         x = inputs.networks(features, ids, channels=channels)
-    mesh = mesh_of(devices, x.arrays, y and y.arrays)
-    x, y = joined(x, mesh), y and joined(y, mesh)
+    x, y, mesh = divide(x, y, devices)
     x, y = inputs.same_images(x, y, align=align)
     require_others(verb, x, y)
     for nets in (x,) if y is None else (x, y):
