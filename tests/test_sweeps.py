@@ -639,6 +639,20 @@ def test_arrays_of_other_numbers_of_images_are_named(tmp_path):
         js.sweep(features, "cka", out=tmp_path / "out", executor="serial")
 
 
+def test_ctrl_c_does_not_reach_a_worker_that_is_starting(capfd):
+    worker = engines.Worker(None)
+    try:
+        process = next(iter(worker._pool._processes.values()))
+        while not worker._number.done():
+            os.kill(process.pid, signal.SIGINT)
+            time.sleep(0.01)
+        assert worker._number.result() == process.pid
+        assert worker.submit(pow, 2, 3).result() == 8
+    finally:
+        worker.shutdown()
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.slow
 def test_ctrl_c_ends_the_workers_and_keeps_the_blocks(tmp_path):
     names = [f"n{k}" for k in range(40)]  # 820 blocks, so that the signal comes before the end

@@ -230,7 +230,8 @@ class Worker:
         self._pool = concurrent.futures.ProcessPoolExecutor(
             1, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(device,)
         )
-        self._number = self._pool.submit(os.getpid)
+        with _without_interruptions():  # inherited, since the process imports JAX before it gets to `_begin`
+            self._number = self._pool.submit(os.getpid)
 
     def submit(self, function: Callable, *args: Any) -> concurrent.futures.Future:
         """The future of a call in that process."""
@@ -246,6 +247,19 @@ class Worker:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._number.result(), signal.SIGTERM)
         self.shutdown(wait=True)
+
+
+@contextlib.contextmanager
+def _without_interruptions():
+    """Hold Ctrl-C back from this thread and the processes that the block starts; other systems than POSIX cannot."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(device: str | None) -> None:
