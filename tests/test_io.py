@@ -78,7 +78,7 @@ def test_ids_inside_a_file(file, entry, tmp_path):
     numbers = NETWORKS | {entry: np.array([7, 0, 12])}
     WRITERS[file](tmp_path / file, numbers)
     (tmp_path / "image_ids.txt").write_text("not\nthese\nones\n")
-    with pytest.warns(UserWarning, match="holds image ids of its own, so those of image_ids.npy or image_ids.txt"):
+    with pytest.warns(UserWarning, match="holds image ids of its own, so those of a file beside it"):
         features, ids = io.read_features(tmp_path / file)
     _same(features, NETWORKS)
     assert ids == ("7", "0", "12")
@@ -250,6 +250,45 @@ def test_whole_numbers_that_float64_does_not_hold_are_told(tmp_path):
         io.read_matrix(tmp_path / "m.csv")
 
 
+def test_folders_of_thingsvision(tmp_path):
+    """A folder a model and module, each with features.npy and file_names.txt."""
+    for place in ("alexnet/avgpool", "vgg16/avgpool"):
+        (tmp_path / place).mkdir(parents=True)
+        np.save(tmp_path / place / "features.npy", X)
+        (tmp_path / place / "file_names.txt").write_text("cat.jpg\ndog.jpg\ncow.jpg\n")
+    features, ids = io.read_features(sorted(tmp_path.glob("*/*")))
+    _same(features, {"alexnet/avgpool": X, "vgg16/avgpool": X})
+    assert ids == ("cat.jpg", "dog.jpg", "cow.jpg")
+    (tmp_path / "vgg16" / "avgpool" / "image_ids.txt").write_text("a\nb\nc\n")
+    with pytest.raises(ValueError, match="holds both image_ids.txt and file_names.txt; leave one"):
+        io.read_features(tmp_path / "vgg16" / "avgpool")
+
+
+def test_folders_of_net2brain(tmp_path):
+    """A folder a model: a file an image of all layers, or consolidated, a file a layer of all images."""
+    images = ["b.jpg", "a.jpg", "c.jpg"]
+    apart, layers = tmp_path / "apart" / "AlexNet", tmp_path / "layers" / "AlexNet"
+    apart.mkdir(parents=True)
+    layers.mkdir(parents=True)
+    fc = X.reshape(len(X), -1)
+    for k, name in enumerate(images):
+        np.savez_compressed(apart / f"{name}.npz", **{"layer1.conv": X[k : k + 1], "fc": fc[k : k + 1]})
+    for layer, x in {"layer1.conv": X, "fc": fc}.items():
+        np.savez_compressed(layers / f"consolidated_{layer}.npz", **{n: x[k : k + 1] for k, n in enumerate(images)})
+    order = [1, 0, 2]
+    for kind in ("apart", "layers"):
+        features, ids = io.read_features(tmp_path / kind, per_image=True)
+        _same(features, {"AlexNet/layer1.conv": X[order], "AlexNet/fc": fc[order]})
+        assert ids == ("a.jpg", "b.jpg", "c.jpg")
+    assert set(io.read_features(layers, per_image=True)[0]) == {"layer1.conv", "fc"}
+    np.savez(layers / "consolidated_odd.npz", **{"a.jpg": np.ones((1, 3)), "b.jpg": np.ones((1, 4))})
+    with pytest.raises(ValueError, match=r"odd.npz, a.jpg and .*odd.npz, b.jpg hold arrays of shapes \(1, 3\) and"):
+        io.read_features(layers, per_image=True)
+    (layers / "consolidated_odd.npz").rename(layers / "d.jpg.npz")
+    with pytest.raises(ValueError, match="files of one layer and files of one image; give one kind"):
+        io.read_features(layers, per_image=True)
+
+
 def test_a_file_per_image(tmp_path):
     for k in range(3):
         for layer in ("conv", "top"):
@@ -262,7 +301,7 @@ def test_a_file_per_image(tmp_path):
         _same(features, {"conv": X, "top": X})
         assert ids == ("im0", "im1", "im2")
     _same(io.read_features(tmp_path / "npy" / "conv", per_image=True)[0], {"conv": X})
-    with pytest.raises(ValueError, match="conv, which is a subfolder.* pass per_image=True"):
+    with pytest.raises(ValueError, match="conv, which is a subfolder.* in a list, or pass per_image=True"):
         io.read_features(tmp_path / "npy")
     np.savez(tmp_path / "npz" / "im3.npz", conv=X[0])
     with pytest.raises(ValueError, match=r"im0.npz and .*im3.npz differ: 'top' is in one"):
@@ -293,7 +332,7 @@ def test_links_of_hdf5_and_ids_that_are_not_used_are_named(tmp_path):
         file["a"], file["ids"], file["g/b"] = X, np.arange(3), X
         file["soft"], file["g/away"] = h5py.SoftLink("/a"), h5py.ExternalLink("other.h5", "/a")
     (tmp_path / "image_ids.txt").write_text("x\ny\nz\n")
-    links, ids = "x.h5: soft, g/away left out; links", "x.h5 holds image ids of its own, so those of image_ids.npy or"
+    links, ids = "x.h5: soft, g/away left out; links", "x.h5 holds image ids of its own, so those of a file beside it"
     with pytest.warns(UserWarning, match=links), pytest.warns(UserWarning, match=ids):
         features, own = io.read_features(tmp_path / "x.h5")
     _same(features, {"a": X, "g/b": X})

@@ -9,7 +9,7 @@ import pytest
 
 from jaxsim import measures, plotting, taxonomy
 from jaxsim.evaluation import evaluate
-from jaxsim.results import Affinity, Provenance, Resamples
+from jaxsim.results import Affinity, Maps, Provenance, Resamples
 
 pytest.importorskip("matplotlib")
 
@@ -96,7 +96,16 @@ FIGURES = {
     "correlations": lambda: plotting.column_correlations(agreements(("RSA", "CKA", "DDS"))),
     "correlations of one": lambda: plotting.column_correlations(agreements(("RSA",))),
     "correlations of seven": lambda: plotting.column_correlations(agreements(tuple("abcdefg"))),
+    **{f"mds {n}": (lambda n=n: plotting.mds(affinity(n))) for n in (1, 2, 20, 150)},
+    "mds of grouped images": lambda: plotting.mds(maps(30, ("it",)), groups={f"i{k}": "abc"[k % 3] for k in range(30)}),
+    **{f"maps {n}": (lambda n=n: plotting.map_panels(maps(9, tuple(f"{LONG}{k}" for k in range(n))))) for n in (1, 7)},
 }
+
+
+def maps(images, names=("it", "v1")):
+    x = np.random.default_rng(images).standard_normal((len(names), images, 5))
+    values = np.linalg.norm(x[:, :, None] - x[:, None], axis=-1)
+    return Maps.from_array(values, names, ids=[f"i{k}" for k in range(images)], measure="rsa")
 
 
 def agreements(labels):
@@ -273,16 +282,18 @@ def test_a_recommendation_whose_interval_holds_zero_is_hollow_and_said_to_be_no_
 def test_everything_draws_in_given_axes():
     from matplotlib.figure import Figure
 
-    axes = Figure((12, 12)).subplots(2, 2)
-    base = affinity(4)
+    axes = Figure((12, 18)).subplots(3, 2)
+    plotting.mds(base := affinity(4), ax=axes[2, 0])
+    axes[2, 1].remove()
     plotting.affinity_heatmap(resampled(base), taxonomy.tree(base), ax=axes[0, 0])
     plotting.dendrogram(taxonomy.tree(base), ax=axes[0, 1])
     plotting.ranking(resampled(base), "net_01", ax=axes[1, 0])
     figure = plotting.column_correlations(agreements(("RSA",)), ax=axes[1, 1])
     assert figure is axes[0, 0].figure
-    assert len(figure.axes) == 5
+    assert len(figure.axes) == 6
     assert axes[0, 0].images
-    assert all(one.get_yticklabels() for one in axes.ravel())
+    assert len(axes[2, 0].texts) == 4
+    assert all(one.get_yticklabels() for one in axes[:2].ravel())
 
 
 def test_ranking_without_a_target_has_a_panel_for_each_on_one_scale():
@@ -421,12 +432,71 @@ def test_mean_is_the_last_line_of_the_correlations():
         (lambda: plotting.affinity_heatmap(affinity(3), vmin=2), ValueError, "from 2 to 1"),
         (lambda: plotting.affinity_heatmap(affinity(3), stars={"net_01": "b"}), ValueError, "marks 'b'"),
         (lambda: plotting.ranking(resampled(affinity(31))), ValueError, "31 targets are too many"),
+        (lambda: plotting.mds(maps(5)), ValueError, "name the network whose images to draw: it, v1."),
+        (lambda: plotting.mds(maps(5), "v4"), ValueError, "no map of 'v4'; there are it, v1."),
+        (lambda: plotting.mds(affinity(3), "v4"), ValueError, "network='v4' names a map, and these are scores"),
+        (lambda: plotting.mds(rectangle(2, 3)), ValueError, "one set of networks, not of two"),
+        (lambda: plotting.mds(maps(3, ("it",)), groups={"i0": "a"}), ValueError, "groups says nothing of 'i1'"),
+        (lambda: plotting.mds(undefined(4)), ValueError, "some scores are undefined, all of 'net_01'"),
+        (lambda: plotting.map_panels(affinity(3)), TypeError, "map_panels draws Maps, not Affinity; js.maps"),
+        (lambda: plotting.map_panels(maps(3, range(65))), ValueError, "65 maps do not fit on a page"),
+        (lambda: plotting.map_panels(maps(3), order=["i0", "i1"]), ValueError, "the 3 ids of the images, each once"),
+        (lambda: plotting.map_panels(maps(3), columns=0), ValueError, "at least one column, not 0"),
     ],
 )
 def test_refuses(call, error, words):
     with pytest.raises(error) as caught:
         call()
     assert words in str(caught.value)
+
+
+def undefined(count):
+    base = affinity(count)
+    values = base.values.copy()
+    values[1], values[:, 1] = np.nan, np.nan
+    return dataclasses.replace(base, values=values)
+
+
+def places(figure):
+    return np.concatenate([line.get_xydata() for line in figure.axes[0].lines])
+
+
+def test_points_in_the_plane_are_drawn_where_they_are():
+    plane = np.random.default_rng(0).standard_normal((7, 2))
+    distances = np.linalg.norm(plane[:, None] - plane[None], axis=-1)
+    figure = plotting.mds(Maps.from_array(distances, measure="euclidean"))
+    drawn = places(figure)
+    np.testing.assert_allclose(np.linalg.norm(drawn[:, None] - drawn[None], axis=-1), distances, atol=1e-6)
+    assert "correlate 1.00" in figure.axes[0].get_xlabel()
+
+
+def test_a_kernel_is_drawn_by_its_features_and_distances_of_networks_as_they_are():
+    plane = np.random.default_rng(0).standard_normal((7, 2))
+    distances = np.linalg.norm(plane[:, None] - plane[None], axis=-1)
+    expected = places(plotting.mds(Maps.from_array(distances)))
+    np.testing.assert_allclose(places(plotting.mds(Maps.from_array(plane @ plane.T))), expected, atol=1e-6)
+    given = Affinity.from_array(distances, list("abcdefg"), measure="distance", distance=True)
+    np.testing.assert_allclose(places(plotting.mds(given)), expected, atol=1e-6)
+
+
+def test_panels_show_ranks_in_the_order_asked_for_and_gaps_as_such():
+    given = maps(4, ("it",))
+    values = given.values.copy()
+    values[0, 0, 1] = values[0, 1, 0] = np.nan
+    figure = plotting.map_panels(dataclasses.replace(given, values=values), order=["i3", "i0", "i1", "i2"])
+    drawn = np.asarray(figure.axes[0].images[0].get_array(), float)
+    assert np.isnan(np.diagonal(drawn)).all()
+    assert np.isnan(drawn[1, 2])
+    known = [(0, 1), (0, 2), (0, 3), (1, 3), (2, 3)]
+    before = [values[0, (3, 0, 1, 2)[i], (3, 0, 1, 2)[j]] for i, j in known]
+    np.testing.assert_allclose([drawn[i, j] for i, j in known], np.argsort(np.argsort(before)) / 4)
+
+
+def test_panels_of_entries_share_their_colors():
+    given = maps(5)
+    figure = given.plot(ranks=False)
+    assert {axes.images[0].get_clim() for axes in figure.axes[:2]} == {(0.0, given.values.max())}
+    np.testing.assert_array_equal(figure.axes[1].images[0].get_array(), given.values[1])
 
 
 def test_correlations_of_different_targets_are_refused():

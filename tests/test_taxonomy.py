@@ -351,3 +351,33 @@ def test_distances_are_clustered_as_they_are():
     np.testing.assert_allclose(said.merges[:, 2], [0.2, 0.85])
     with pytest.warns(RuntimeWarning, match="least similar values on the diagonal; if it holds distances"):
         taxonomy.tree(results.Affinity.from_array(distances, list("abc"), measure="d"))
+
+
+def test_scaling_finds_points_of_euclidean_distances():
+    points = np.random.default_rng(0).standard_normal((9, 3))
+    found = taxonomy.classical_scaling(distance.squareform(distance.pdist(points)), 3)
+    np.testing.assert_allclose(distance.pdist(found), distance.pdist(points), atol=1e-9)
+    _, _, turned = np.linalg.svd(points - points.mean(0), full_matrices=False)
+    np.testing.assert_allclose(np.abs(found), np.abs((points - points.mean(0)) @ turned.T), atol=1e-9)
+    assert (found.max(0) >= -found.min(0)).all()
+
+
+def test_scaling_of_other_distances_keeps_what_is_euclidean():
+    three = np.array([[0, 1, 1], [1, 0, 3], [1, 3, 0.0]])  # no triangle
+    found = taxonomy.classical_scaling(three, 3)
+    np.testing.assert_allclose(found[:, 1:], 0, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("distances", "dimensions", "words"),
+    [
+        (np.ones((2, 3)), 2, r"not \(2, 3\)"),
+        (np.array([[0, np.nan], [np.nan, 0]]), 2, "2 distances are not finite"),
+        (np.array([[0, 1], [2, 0]]), 2, "symmetric"),
+        (np.ones((3, 3)), 2, "zeros on its diagonal"),
+        (np.zeros((2, 2)), 3, "2 points have no 3 dimensions"),
+    ],
+)
+def test_scaling_refuses(distances, dimensions, words):
+    with pytest.raises(ValueError, match=words):
+        taxonomy.classical_scaling(distances, dimensions)

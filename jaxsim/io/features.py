@@ -1,7 +1,7 @@
 """Reading features of many networks, with the labels of their images, from files and folders."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,11 @@ from jaxsim.io.feature_files import KNOWN, READERS, SINGLE, TABLES, TEXT, ImageI
 from jaxsim.io.files import counted, few, warn
 from jaxsim.io.jobs import sha256
 
-_OWN_FILES = ("image_ids.npy", "image_ids.txt", "features.json")
+_ID_FILES = ("image_ids.npy", "image_ids.txt", "file_names.txt")
+"""Files of image ids; the last is thingsvision's."""
+_OWN_FILES = (*_ID_FILES, "features.json")
+_PER_LAYER = "consolidated_"
+"""Start of the name of a file that holds one layer, an array an image, as Net2Brain writes them."""
 _PICTURES = (".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 _PASSED_OVER = (".md", ".rst", ".json", ".yaml", ".yml", ".toml", ".log", ".png")
 
@@ -45,7 +49,8 @@ def read_features(
     Text, single numbers and one-axis labels (whole numbers) beside arrays are left out; a warning names them.
 
     Image ids come from an entry named `image_ids` or `ids` (of `group/ids` and `ids`, the one in a network's
-    own group), else from `image_ids.npy` or `image_ids.txt` (one per line) in the folder or beside the file.
+    own group), else from `image_ids.npy`, `image_ids.txt` or `file_names.txt` (one per line) in the folder or beside
+    the file.
 
     Arrays are memory-mapped, read-only, from npy, safetensors, uncompressed npz and contiguous HDF5, and
     read whole otherwise. Their dtypes are those of the file (bfloat16 as `ml_dtypes.bfloat16`); dtypes,
@@ -57,7 +62,8 @@ def read_features(
             `(n, ...)`. None takes a single file of at least three axes for a stack, and warns where it may well be one
             network.
         per_image: read a folder of one npz, npy or PyTorch file per image, as feature extractors write. The file's
-            name is the image's id; every entry is a network, and so is every subfolder of such files.
+            name is the image's id; every entry is a network, and so is every subfolder of such files. Files named
+            `consolidated_LAYER` hold a layer each, and an entry an image (Net2Brain).
 
     Returns:
         The features by name, and the ids: one tuple when all networks share it, a dict by network name when
@@ -257,14 +263,17 @@ def _read_per_image(folder: Path) -> tuple[dict[str, np.ndarray], Ids]:
     ids: dict[str, ImageIds] = {}
     for place in inside or [folder]:
         own = _feature_files(place, SINGLE) or _no_files(place)
-        for key, values in _stack_images(own).items():
+        layers = [file.stem.startswith(_PER_LAYER) for file in own]
+        if any(layers) and not all(layers):
+            raise ValueError(f"{place} holds files of one layer and files of one image; give one kind.")
+        for key, values, labels in _stack_of_layer(own) if all(layers) else _stack_of_images(own):
             name = "/".join(part for part in (place.name if inside else "", key) if part) or folder.name
-            features[name], ids[name] = values, tuple(file.stem for file in own)
+            features[name], ids[name] = values, labels
     return features, _combine(folder, list(features), ids, None)
 
 
-def _stack_images(files: list[Path]) -> dict[str, np.ndarray]:
-    """Arrays of one image each as one array a key, without the axis of length one that batches leave."""
+def _stack_of_images(files: list[Path]) -> Iterator[tuple[str, np.ndarray, ImageIds]]:
+    """Name, features and image ids of every network, from one file an image."""
     read = [read_file(file, stack=False, name="")[0] for file in files]
     keys, stems = set(read[0]), Counter(file.stem for file in files)
     if twice := [stem for stem, count in stems.items() if count > 1]:
@@ -272,12 +281,27 @@ def _stack_images(files: list[Path]) -> dict[str, np.ndarray]:
     for file, arrays in zip(files, read, strict=True):
         if odd := keys.symmetric_difference(arrays):
             raise ValueError(f"{files[0]} and {file} differ: {sorted(odd)[0]!r} is in one of them alone.")
-        for key in read[0]:
-            if arrays[key].shape != read[0][key].shape:
-                shapes = f"{read[0][key].shape} and {arrays[key].shape}"
-                raise ValueError(f"{files[0]} and {file} hold arrays of shapes {shapes}; all images need one shape.")
-    found = {key: np.stack([arrays[key] for arrays in read]) for key in read[0]}
-    return {key: x[:, 0] if x.ndim > 2 and x.shape[1] == 1 else x for key, x in found.items()}
+    for key in read[0]:
+        yield key, _stack({str(file): arrays[key] for file, arrays in zip(files, read, strict=True)}), tuple(stems)
+
+
+def _stack_of_layer(files: list[Path]) -> Iterator[tuple[str, np.ndarray, ImageIds]]:
+    """Name, features and image ids of every layer, from one file a layer, in the order of the ids."""
+    for file in files:
+        arrays = read_file(file, stack=False, name="")[0]
+        ids = sorted(arrays)
+        yield file.stem.removeprefix(_PER_LAYER), _stack({f"{file}, {one}": arrays[one] for one in ids}), tuple(ids)
+
+
+def _stack(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Arrays of one image each, by where they are, as one, without the axis of length one that batches leave."""
+    first, *_ = arrays
+    for where, x in arrays.items():
+        if x.shape != arrays[first].shape:
+            shapes = f"{arrays[first].shape} and {x.shape}"
+            raise ValueError(f"{first} and {where} hold arrays of shapes {shapes}; all images need one shape.")
+    found = np.stack(list(arrays.values()))
+    return found[:, 0] if found.ndim > 2 and found.shape[1] == 1 else found
 
 
 def _read_folder(folder: Path, stack: bool, read: Callable) -> tuple[dict[str, Any], dict[str, ImageIds]]:
@@ -309,7 +333,8 @@ def _feature_files(folder: Path, suffixes: tuple[str, ...], allowed: Sequence[Pa
             found.append(file)
         elif file.is_dir() or suffix not in (*_PASSED_OVER, *TABLES):
             kind = "a subfolder" if file.is_dir() else "no features file"
-            remedy = "; if every file holds one image, pass per_image=True" if file.is_dir() else ""
+            remedy = "; give the subfolders in a list, or pass per_image=True if every file holds one image"
+            remedy = remedy if file.is_dir() else ""
             if suffix in _PICTURES:
                 remedy = "; `jaxsim features` makes features of pictures"
             raise ValueError(f"{folder} holds {file.name}, which is {kind} ({KNOWN}){remedy}.")
@@ -330,17 +355,17 @@ def _no_files(folder: Path) -> list[Path]:
 
 
 def _ids_in(folder: Path) -> ImageIds | None:
-    binary, text = folder / "image_ids.npy", folder / "image_ids.txt"
-    if binary.is_file() and text.is_file():
-        raise ValueError(f"{folder} holds both image_ids.npy and image_ids.txt; leave one.")
-    return next((read_ids(path) for path in (binary, text) if path.is_file()), None)
+    found = [folder / name for name in _ID_FILES if (folder / name).is_file()]
+    if len(found) > 1:
+        raise ValueError(f"{folder} holds both {found[0].name} and {found[1].name}; leave one.")
+    return read_ids(found[0]) if found else None
 
 
 def _combine(path: Path | str, names: list[str], own: Mapping[str, ImageIds], shared: ImageIds | None) -> Ids:
     if not own:
         return shared
     if shared is not None and all(name in own and own[name] != shared for name in names):
-        warn(f"{path} holds image ids of its own, so those of image_ids.npy or image_ids.txt are not used.")
+        warn(f"{path} holds image ids of its own, so those of a file beside it are not used.")
     ids = {name: found for name in names if (found := own.get(name, shared)) is not None}
     without = [name for name in names if name not in ids]
     if without:

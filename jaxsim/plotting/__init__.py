@@ -1,4 +1,4 @@
-"""Plots of affinity matrices, trees, rankings, agreement and variance (extra `plot`).
+"""Plots of affinity matrices, maps, trees, rankings, agreement and variance (extra `plot`).
 
 Every function returns a matplotlib `Figure` that belongs to no window and no global state; `save_figure` writes
 it to a file. The size in inches follows from the number of networks and the length of their names, so nothing is
@@ -16,4 +16,6 @@ from jaxsim.plotting.dot_plots import ranking as ranking
 from jaxsim.plotting.matrices import affinity_heatmap as affinity_heatmap
 from jaxsim.plotting.matrices import calibration_heatmap as calibration_heatmap
 from jaxsim.plotting.model_dots import model_scores as model_scores
+from jaxsim.plotting.panels import map_panels as map_panels
+from jaxsim.plotting.scatter import mds as mds
 from jaxsim.plotting.source_graphs import source_graph as source_graph

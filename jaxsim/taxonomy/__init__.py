@@ -1,4 +1,4 @@
-"""Trees of networks, their agreement and support; transfer by tournament, and the choice of the networks to keep."""
+"""Trees of networks, their agreement and support; scaling; transfer by tournament, and the choice of those to keep."""
 
 from jaxsim.taxonomy.hierarchy import LINKAGES as LINKAGES
 from jaxsim.taxonomy.hierarchy import Linkage as Linkage
@@ -9,6 +9,7 @@ from jaxsim.taxonomy.hierarchy import between_rows as between_rows
 from jaxsim.taxonomy.hierarchy import one_minus as one_minus
 from jaxsim.taxonomy.hierarchy import transfer_linkage as transfer_linkage
 from jaxsim.taxonomy.hierarchy import tree as tree
+from jaxsim.taxonomy.scaling import classical_scaling as classical_scaling
 from jaxsim.taxonomy.source_choice import SourceChoice as SourceChoice
 from jaxsim.taxonomy.source_choice import choose_sources as choose_sources
 from jaxsim.taxonomy.tournament import strengths as strengths

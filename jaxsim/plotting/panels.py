@@ -1,0 +1,117 @@
+"""Maps of images as panels side by side."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxsim import measures
+from jaxsim.plotting.canvas import EDGE, INK, bare, expect, new_figure, place, shown, wrapped
+from jaxsim.results import Maps, on_host, plots
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST = 64
+"""Most panels in a figure."""
+SIDE, SPACE = 1.5, 0.12
+"""Inches of a panel's side and of the space between two."""
+
+
+@plots(Maps)
+def map_panels(
+    maps: Maps,
+    *,
+    order: Sequence[str] | None = None,
+    columns: int = 5,
+    ranks: bool = True,
+    cmap: Any = "viridis",
+    title: str | None = None,
+) -> "Figure":
+    """Draw maps (RDMs, kernels) of networks over the same images, a panel each.
+
+    All panels have the same colors. By default they show ranks of the entries, as rank correlations see them, from 0
+    (least) to 1 (largest); entries that are NaN, and the diagonal of ranks, are white.
+
+    Args:
+        maps: `(T, n, n)`; up to 64 networks.
+        order: ids of all images in another order.
+        columns: panels in a row.
+        ranks: whether to rank the entries of each map, or to show them as they are.
+        cmap: colormap or its name.
+        title: text above; measure and number of images by default, "" for none.
+
+    Raises:
+        TypeError: `maps` is no record of maps.
+        ValueError: there are more than 64 networks, `order` is not of the images, or no column is asked for.
+        ImportError: matplotlib is not installed.
+
+    Example:
+        >>> import numpy as np, jaxsim as js
+        >>> made = js.maps({"a": np.eye(6, 4), "b": np.ones((6, 4)).cumsum(0)}, "dds:identity,euclidean")
+        >>> [axes.get_title() for axes in map_panels(made).axes[:2]]
+        ['a', 'b']
+    """
+    expect(maps, (Maps,), "map_panels", "js.maps(features, measure) and js.Maps.from_array(rdms) make them")
+    values = on_host(maps.values).astype(float)
+    if len(values) > MOST:
+        raise ValueError(f"{len(values)} maps do not fit on a page; draw up to {MOST} of them.")
+    if columns < 1:
+        raise ValueError(f"panels need at least one column, not {columns}.")
+    at = _order(maps, order)
+    values = values[:, at][:, :, at]
+    drawn = np.stack([_ranked(m) for m in values]) if ranks else values
+    columns = min(columns, len(drawn))
+    rows = math.ceil(len(drawn) / columns)
+    measure, count = maps.provenance.measure, drawn.shape[1]
+    text = f"maps of {measures.title_of(measure) or measure}, {count} images" if title is None else title
+    step, wide = SIDE + SPACE, max(columns * (SIDE + SPACE) + 2 * EDGE + 0.6, 3.2)
+    text = wrapped(text, wide - 2 * EDGE) if text else ""
+    above = 0.12 + 0.17 * len(text.splitlines())
+    high = rows * (step + 0.18) + EDGE + above
+    figure = new_figure(wide, high)
+    known = drawn[np.isfinite(drawn)]
+    low, top = (0.0, 1.0) if ranks else (float(known.min(initial=np.inf)), float(known.max(initial=-np.inf)))
+    image = None
+    for k, (name, panel) in enumerate(zip(shown(maps.names), drawn, strict=True)):
+        row, column = divmod(k, columns)
+        axes = place(figure, EDGE + column * step, high - above - (row + 1) * (step + 0.18) + SPACE, SIDE, SIDE)
+        image = axes.imshow(panel, cmap=cmap, vmin=low, vmax=top, interpolation="nearest")
+        axes.set_title(_short(name), fontsize=8, color=INK, pad=2, parse_math=False)
+        axes.set_xticks([])
+        axes.set_yticks([])
+        bare(axes)
+    bar = place(figure, EDGE + columns * step, high - above - step - 0.18 + SPACE, 0.1, SIDE)
+    assert image is not None
+    colorbar = figure.colorbar(image, cax=bar)
+    colorbar.outline.set_visible(False)  # type: ignore[operator]
+    bar.tick_params(labelsize=7, colors=INK, length=2)
+    bar.set_ylabel("rank of the entry" if ranks else "entry", fontsize=7, color=INK)
+    figure.text(EDGE / wide, 1 - 0.06 / high, text, va="top", fontsize=9, color=INK, parse_math=False)
+    return figure
+
+
+def _ranked(m: np.ndarray) -> np.ndarray:
+    """Ranks of the entries between different images from 0 to 1, ties averaged; NaN on the diagonal."""
+    from scipy.stats import rankdata
+
+    i, j = np.triu_indices(len(m), 1)
+    ranks = rankdata(m[i, j], nan_policy="omit")
+    found = np.full(m.shape, np.nan)
+    found[i, j] = found[j, i] = (ranks - 1) / max(np.isfinite(ranks).sum() - 1, 1)
+    return found
+
+
+def _order(maps: Maps, order: Sequence[str] | None) -> np.ndarray:
+    if order is None:
+        return np.arange(maps.values.shape[1])
+    ids, order = list(maps.ids or ()), list(map(str, order))
+    if sorted(ids) != sorted(order):
+        has = f"the {len(ids)} ids of the images" if ids else "ids, which these maps do not have"
+        raise ValueError(f"order must hold {has}, each once; it holds {len(order)} texts.")
+    return np.array([ids.index(one) for one in order])
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 22 else f"{name[:10]}\N{HORIZONTAL ELLIPSIS}{name[-10:]}"

@@ -1,0 +1,43 @@
+"""Multidimensional scaling: points whose distances are near given dissimilarities."""
+
+from typing import Any
+
+import numpy as np
+
+
+def classical_scaling(distances: Any, dimensions: int = 2) -> np.ndarray:
+    """Points whose Euclidean distances are near given ones: `(n, n)` to `(n, dimensions)`, float64.
+
+    Principal coordinates (Torgerson 1952): the leading eigenvectors of the doubly centered matrix -D^2 / 2, scaled by
+    the roots of their eigenvalues. If the distances are Euclidean in that many dimensions, the points have them.
+    Dimensions without a positive eigenvalue are zero. The largest coordinate of every dimension is positive.
+
+    Args:
+        distances: symmetric, zero on the diagonal.
+        dimensions: from 1 to n.
+
+    Raises:
+        ValueError: the distances are no such matrix, or not finite; or there are fewer images than dimensions.
+
+    Example:
+        >>> import numpy as np
+        >>> points = classical_scaling([[0, 3, 5], [3, 0, 4], [5, 4, 0]])
+        >>> np.linalg.norm(points[0] - points[2]).round(6)
+        np.float64(5.0)
+    """
+    d = np.asarray(distances, dtype=np.float64)
+    if d.ndim != 2 or d.shape[0] != d.shape[1] or not len(d):
+        raise ValueError(f"scaling takes distances of shape (n, n), not {d.shape}.")
+    if not np.isfinite(d).all():
+        raise ValueError(f"{int((~np.isfinite(d)).sum())} distances are not finite; leave those rows and columns out.")
+    if np.abs(d - d.T).max() > 1e-5 * np.abs(d).max() or np.abs(np.diagonal(d)).max() > 1e-5 * np.abs(d).max():
+        raise ValueError("scaling takes a symmetric matrix of distances with zeros on its diagonal.")
+    if not 1 <= dimensions <= len(d):
+        raise ValueError(f"{len(d)} points have no {dimensions} dimensions.")
+    squares = ((d + d.T) / 2) ** 2
+    margin = squares.mean(0)
+    values, vectors = np.linalg.eigh((margin[:, None] + margin - squares - margin.mean()) / 2)
+    values, vectors = values[::-1][:dimensions], vectors[:, ::-1][:, :dimensions]
+    points = vectors * np.sqrt(np.maximum(values, 0))
+    largest = points[np.abs(points).argmax(0), np.arange(dimensions)]
+    return points * np.where(largest < 0, -1.0, 1.0)
