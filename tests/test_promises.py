@@ -1,0 +1,53 @@
+"""What `docs/backend.md` promises to those who build on jaxsim: names, parameters, attributes and saved files."""
+
+import inspect
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import jaxsim as js
+
+PAGE = Path(__file__).parents[1] / "docs" / "backend.md"
+LINES = re.search(r"```text\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)[1].splitlines()
+CALLS = [line for line in LINES if "(" in line]
+RECORDS = [line for line in LINES if ":" in line]
+SAVED = sorted((Path(__file__).parent / "saved").glob("*/*.npz"))
+
+
+@pytest.mark.parametrize("line", CALLS)
+def test_parameters_are_there(line):
+    name, promised = re.fullmatch(r"(\w+)\((.*)\)", line).groups()
+    places, _, words = promised.partition("*, ")
+    parameters = inspect.signature(getattr(js, name)).parameters
+    by_place = [key for key, p in parameters.items() if p.kind is not p.KEYWORD_ONLY]
+    assert by_place == [word for word in places.split(", ") if word], "parameters are added by keyword alone"
+    missing = [word for word in words.split(", ") if word and word not in parameters]
+    assert not missing
+    added = [p for p in parameters.values() if p.name not in promised]
+    assert all(p.default is not p.empty for p in added), "an added parameter has a default"
+
+
+@pytest.mark.parametrize("line", RECORDS)
+def test_attributes_are_there(line):
+    name, promised = line.split(": ")
+    record = getattr(js, name)
+    assert not [word for word in promised.split() if not hasattr(record, word) and word not in record.__annotations__]
+
+
+@pytest.mark.parametrize("path", SAVED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_files_of_earlier_releases_are_read(path):
+    found = js.load(path)
+    assert type(found).__name__.lower() == path.stem.replace("_", "")
+    with np.load(path) as kept:
+        for name in set(kept) - {"record_json"}:
+            np.testing.assert_array_equal(getattr(found, name), kept[name])
+    assert len(str(found).splitlines()) > 1
+
+
+def test_every_kind_of_record_was_saved():
+    from jaxsim.results import saved
+
+    kinds = {path.stem.replace("_", "") for path in SAVED}
+    assert {name.lower() for name in saved._RECORDS} <= kinds
