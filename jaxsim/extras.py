@@ -3,7 +3,9 @@
 import contextlib
 from collections.abc import Iterator
 
-NN, PLOT, FILES, REPORT = (f'"jaxsim-similarity[{extra}]"' for extra in ("nn", "plot", "files", "report"))
+NN, PLOT, FILES, REPORT, COMPLETION = (
+    f'"jaxsim-similarity[{extra}]"' for extra in ("nn", "plot", "files", "report", "completion")
+)
 """Arguments of `pip install` for each extra."""
 
 

@@ -9,6 +9,7 @@ import os
 import re
 import resource
 import shlex
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -1168,3 +1169,33 @@ def test_evaluate_gives_curves(out, tmp_path, capsys):
     assert len(json.loads(capsys.readouterr().out)["curves"]) == 7
     few = [matrix(tmp_path / f"{n}.csv", truth[:4, :4], names[:4]) for n in ("small", "t4")]
     refused(["evaluate", *few, "--curves"], capsys, "more than 5 sources beside its own", "small has none")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_knows_every_command(shell, capsys):
+    pytest.importorskip("shtab")
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(re.search(rf"\b{name}\b", script) for name in COMMANDS)
+    assert main(["completion", shell, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["script"] + "\n" == script
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["boot"], {"bootstrap"}),
+        (["rdm", "--over", ""], {"both", "images", "subjects"}),
+        (["affinity", "feat"], {"features"}),
+    ],
+)
+def test_bash_completes(typed, expected, tmp_path, capsys):
+    pytest.importorskip("shtab")
+    (tmp_path / "features").mkdir()
+    assert main(["completion", "bash"]) == 0
+    (tmp_path / "script").write_text(capsys.readouterr().out)
+    words = " ".join(f"'{word}'" for word in ["jaxsim", *typed])
+    asked = f"source ./script; COMP_WORDS=({words}); COMP_CWORD={len(typed)}; _shtab_jaxsim; echo ${{COMPREPLY[@]}}"
+    made = subprocess.run(["bash", "-c", asked], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert set(made.stdout.split()) == expected, made.stderr

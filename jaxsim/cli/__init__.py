@@ -40,6 +40,7 @@ COMMANDS = (
     "layers",
     "branch",
     "transfer",
+    "completion",
 )
 """Modules of this package that are commands, in the order of `jaxsim --help`."""
 OK, USAGE, INTERRUPTED = 0, 2, 130
