@@ -980,6 +980,13 @@ def test_reasons_for_missing_scores_are_lines_on_standard_error(path, tmp_path, 
     assert said in capsys.readouterr().err
 
 
+def test_a_command_that_draws_refuses_without_matplotlib_before_it_works(path, out, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["affinity", str(path), "--out", str(out)]) == 2
+    assert "plots need matplotlib: pip install" in capsys.readouterr().err
+    assert not out.exists()
+
+
 # Help
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from jaxsim import measures, plotting, taxonomy
 from jaxsim.evaluation import evaluate
+from jaxsim.plotting import canvas
 from jaxsim.results import Affinity, Maps, Provenance, Resamples
 
 pytest.importorskip("matplotlib")
@@ -532,11 +533,14 @@ def test_no_state_of_pyplot_is_touched():
     assert ("matplotlib.pyplot" in sys.modules) == before
 
 
-def test_missing_matplotlib_is_one_sentence(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.setitem(sys.modules, "matplotlib.font_manager", None)
-    with pytest.raises(ImportError, match=r"jaxsim-similarity\[plot\]"):
-        plotting.affinity_heatmap(affinity(3))
+@pytest.mark.parametrize("name", ["heatmap 3", "ranking 2", "dendrogram 2", "correlations", "mds 2", "maps 1"])
+def test_missing_matplotlib_is_one_sentence(name, monkeypatch):
+    for module in [one for one in sys.modules if one.partition(".")[0] == "matplotlib"]:
+        monkeypatch.setitem(sys.modules, module, None)
+    canvas._notebook_figure.cache_clear()
+    with pytest.raises(ImportError, match=r"plots need matplotlib: pip install \"jaxsim-similarity\[plot\]\"."):
+        FIGURES[name]()
+    canvas._notebook_figure.cache_clear()
 
 
 def test_the_four_groups_keep_their_colors():

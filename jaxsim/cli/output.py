@@ -34,8 +34,11 @@ def staged(arguments: Any, names: Sequence[str], folder: Path | None = None) -> 
 
     Raises:
         FileExistsError: a file exists and `overwrite` is False.
+        MissingExtra: there are figures, and matplotlib is not installed.
         OSError: the folder is a file, or cannot be written, or the disk is full.
     """
+    if any(name.endswith(".png") for name in names):
+        plotting.require_matplotlib()
     folder, what, names = folder or Path(arguments.out), f"--out {arguments.out}", in_formats(arguments, names)
     file_sets.clear(folder)
     check(folder, names, arguments.overwrite, what)

@@ -6,6 +6,7 @@ clipped.
 """
 
 from jaxsim.plotting.canvas import contact_sheet as contact_sheet
+from jaxsim.plotting.canvas import require_matplotlib as require_matplotlib
 from jaxsim.plotting.canvas import save_figure as save_figure
 from jaxsim.plotting.curves import precision_recall as precision_recall
 from jaxsim.plotting.curves import variance_curves as variance_curves

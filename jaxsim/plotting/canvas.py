@@ -1,6 +1,7 @@
 """Figures, axes and text measured in inches, and contact sheets of pictures."""
 
 import functools
+import importlib
 import math
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -71,6 +72,16 @@ def shown(names: Iterable[Any]) -> list[str]:
 def wrapped(text: str, inches: float) -> str:
     """Text at 8 points in lines of about that length."""
     return textwrap.fill(text, max(int(inches / 0.072), 12))
+
+
+def require_matplotlib() -> None:
+    """Say early that there can be no figures.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    with extras.needed("plots need", "matplotlib", install=extras.PLOT):
+        importlib.import_module("matplotlib")
 
 
 def save_figure(figure: "Figure", path: str | Path, *, overwrite: bool = False) -> Path:

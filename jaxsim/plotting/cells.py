@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from jaxsim.plotting.canvas import GRAY, INK, bare
+from jaxsim.plotting.canvas import GRAY, INK, bare, require_matplotlib
 from jaxsim.results import Affinity, Resamples, color_scale
 
 if TYPE_CHECKING:
@@ -154,6 +154,7 @@ def _colors(cmap: Any, low: float, high: float, distance: bool) -> Any:
 
     Distances have them reversed, so that what is similar is as bright or red as in a matrix of similarities.
     """
+    require_matplotlib()
     import matplotlib
     from matplotlib.colors import Colormap, ListedColormap
 
