@@ -234,6 +234,18 @@ def square_map(name: str, m: Any) -> Any:
     return m
 
 
+def image_labels(ids: Sequence[Any] | None, images: int) -> tuple[str, ...] | None:
+    """Labels of the images of maps as texts.
+
+    Raises:
+        ValueError: they are not as many as there are images, or one stands twice.
+    """
+    labels = None if ids is None else tuple(map(str, ids))
+    if labels is not None and (len(labels) != images or len(set(labels)) < images):
+        raise ValueError(f"{images} images need as many different ids; there are {len(set(labels))}.")
+    return labels
+
+
 def check_square(name: str, shape: tuple[int, ...]) -> None:
     """Refuse a map that is not `(n, n)`.
 
@@ -359,9 +371,7 @@ class Maps(Saved):
             raise ValueError("there are no maps.")
         if odd := [(name, len(m)) for name, m in zip(names, squares, strict=True) if len(m) != len(squares[0])]:
             raise ValueError(f"maps {names[0]!r} and {odd[0][0]!r} are of {len(squares[0])} and {odd[0][1]} images.")
-        ids = None if ids is None else tuple(map(str, ids))
-        if ids is not None and (len(ids) != len(squares[0]) or len(set(ids)) < len(ids)):
-            raise ValueError(f"{len(squares[0])} images need as many different ids; there are {len(set(ids))}.")
+        ids = image_labels(ids, len(squares[0]))
         values = np.stack(squares)
         if values.dtype.kind not in "biuf":
             raise TypeError(f"maps have elements of type {values.dtype}; they must be real numbers.")
