@@ -410,7 +410,7 @@ class Kendall:
         columns = rows if y is None else lax.map(concordance.ranking, y)
 
         def one(place):
-            a, b = (jax.tree.map(lambda v: v[k], side) for side, k in zip((rows, columns), place, strict=True))
+            a, b = (concordance.select(side, k) for side, k in zip((rows, columns), place, strict=True))
             return jnp.atleast_1d(self._tau(a, b, pairs))
 
         return _spread_pairs(concordance.over_pairs(one, _all_pairs(x, y)), x, y)
@@ -436,10 +436,8 @@ class Kendall:
 
             def member(u):
                 best = [(pooled - own[u]) / (count - 1), pooled / count]
-                one, others = (
-                    jax.tree.map(lambda v: v[u], rankings),
-                    [concordance.ranking(ranks.average(m)) for m in best],
-                )
+                one = concordance.select(rankings, u)
+                others = [concordance.ranking(ranks.average(m)) for m in best]
                 return jnp.stack([self._tau(one, other, weights[:, None])[0] for other in others])
 
             return lax.map(member, jnp.arange(count)).T
@@ -452,12 +450,12 @@ class Kendall:
 class Whitened:
     """Cosine of the upper triangles, whitened by the covariance of noisy distances; a similarity.
 
-    An image's noise is in all of its distances. Squared distances of features with noise alone, independent between
-    images, have the covariance V of entries 4 for a pair with itself, 1 for pairs that share an image, and 0
-    (Diedrichsen et al. 2021, arXiv:2007.02789), up to a factor. V^-1/2 multiplies the mean of a map by 1 / sqrt(n), what
-    images add to all of their pairs by sqrt(2 / n), and the rest by 1, up to another: `u_centered_cosine` keeps the rest
-    alone. Maps should be squared distances, such as `js.crossnobis` or `correlation`. Under weights, copies of an image
-    are images of their own. `WhitenedBy` takes a covariance between images.
+    The noise of an image is in all of its distances. Squared distances of noise alone, independent between images, have
+    the covariance V, up to a factor: 4 for a pair with itself, 1 for pairs that share an image, else 0 (Diedrichsen et
+    al. 2021, arXiv:2007.02789). V^-1/2, up to a factor, multiplies the mean of a map by 1 / sqrt(n), what images add to
+    all of their pairs by sqrt(2 / n), and the rest by 1; `u_centered_cosine` keeps the rest alone. Maps should be
+    squared distances, as those of `js.crossnobis`, or correlation distances. Under weights, copies of an image are
+    images of their own. `whitened_by` takes a covariance between images.
 
     Attributes:
         centered: subtract the mean of the entries first: whitened Pearson correlation.

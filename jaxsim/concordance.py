@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from jaxsim.linalg import tree_sum
 
@@ -128,6 +128,11 @@ def _along(one, order, weights):
     shifts = jnp.arange(max(1, (n - 1).bit_length()), dtype=jnp.int32)
     _, found = lax.scan(part, (_at(one.values, order), order), shifts[::-1])
     return tree_sum(found)
+
+
+def select(rankings: Ranking, k) -> Ranking:
+    """One of several rankings that are stacked."""
+    return jax.tree.map(lambda v: v[k], rankings)
 
 
 def over_pairs(function, pairs) -> Array:

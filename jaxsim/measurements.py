@@ -114,7 +114,9 @@ def _runs(name, x):
     if isinstance(x, list | tuple):
         shapes = [np.shape(run) for run in x]
         if odd := next((shape for shape in shapes if shape != shapes[0]), None):
-            raise ValueError(f"subject {name!r} has runs of shapes {shapes[0]} and {odd}; all runs hold the same images.")
+            raise ValueError(
+                f"subject {name!r} has runs of shapes {shapes[0]} and {odd}; all runs hold the same images."
+            )
     x = numeric(x, f"subject {name!r}", cast=False)
     if x.ndim != 3 or 0 in x.shape:
         raise ValueError(f"subject {name!r} has measurements of shape {x.shape}; they must be (runs, n, channels).")
@@ -167,7 +169,7 @@ def _noise(name, channels, precision, residuals):
 @jax.jit
 @automatic
 def _crossvalidated(x: Float[Array, "m n c"], root) -> Float[Array, "n n"]:
-    """Distances from centered runs: products of different runs are those of their sum less those of each with itself."""
+    """Distances from centered runs; products of different runs are those of the sum, less each run's with itself."""
     if root is not None:
         x = jax.vmap(dot, (0, None))(x, root.astype(x.dtype))
     runs, _, channels = x.shape

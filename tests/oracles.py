@@ -258,7 +258,7 @@ def distance_covariance(sigma):
 
 
 def whitened_cosine(a, b, w=None, sigma=None, centered=False):
-    """Cosine under V^-1. With weights V x is sum over k of w_k (x_ik + x_jk) + 2 x_ij, k != i, j where the pairs lack."""
+    """Cosine under V^-1, V of `distance_covariance`; with weights, (V x)_ij = 2 x_ij + sum of w_k (x_ik + x_jk)."""
     n = len(a)
     w = np.ones(n) if w is None else np.asarray(w, np.float64)
     i, j = np.triu_indices(n, 1)

@@ -198,7 +198,9 @@ def _scipy_rho_a(a, b):
 
 def _scipy_tau_a(a, b):
     """Tau-b times the roots of the untied shares."""
-    untied = [1 - sum(t * (t - 1) for t in np.unique(v, return_counts=True)[1]) / (len(v) * (len(v) - 1)) for v in (a, b)]
+    untied = [
+        1 - sum(t * (t - 1) for t in np.unique(v, return_counts=True)[1]) / (len(v) * (len(v) - 1)) for v in (a, b)
+    ]
     return scipy.stats.kendalltau(a, b)[0] * np.sqrt(untied[0] * untied[1])
 
 

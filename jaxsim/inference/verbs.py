@@ -182,11 +182,9 @@ def _check_options(comparator, over, test, n_resamples):
     pools = own.weighted_ceiling is not None or (own.pooled is None and own.finish is ComparatorCapabilities().finish)
     fixed = over == "subjects" and own.embed is not None
     if own.embed_pooled is None or not pools or (own.weighted is None and not fixed):
-        others = ", ".join(COMPARATORS[:-1])
+        others = f"{', '.join(COMPARATORS[:-1])} or {COMPARATORS[-1]}"
         remedy = ', or give over="subjects", which resamples no images' * (own.embed_pooled is not None and pools)
-        raise TypeError(
-            f"{comparator} has no noise ceiling under bootstraps; compare models by {others} or {COMPARATORS[-1]}{remedy}."
-        )
+        raise TypeError(f"{comparator} has no noise ceiling under bootstraps; compare models by {others}{remedy}.")
     if n_resamples in range(1, FEWEST_RESAMPLES):
         warn(f"{n_resamples} resamples are few for standard errors; 1000 are usual.", FewResamples)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from jaxsim.extras import needed
 from jaxsim.io.files import repeated
 from jaxsim.results import tables
 from jaxsim.results.saved import Provenance, Saved, on_host, record
@@ -394,3 +395,20 @@ class Maps(Saved):
         images = list(self.ids) if self.ids else np.arange(self.values.shape[1])
         coords = {"network": list(self.names), "image": images, "other_image": images}
         return xr.DataArray(on_host(self.values), coords, ("network", "image", "other_image"))
+
+    def to_rsatoolbox(self):
+        """An `RDMs` object of rsatoolbox, in float64: names as `name`, and image labels as `image`; no diagonals.
+
+        Raises:
+            MissingExtra: rsatoolbox is not installed.
+        """
+        with needed("Maps.to_rsatoolbox needs", install="rsatoolbox"):
+            from rsatoolbox.rdm import RDMs
+        values = on_host(self.values)
+        i, j = np.triu_indices(values.shape[1], 1)
+        return RDMs(
+            values[:, i, j].astype(float),
+            dissimilarity_measure=self.provenance.measure,
+            rdm_descriptors={"name": list(self.names)},
+            pattern_descriptors={"image": list(self.ids)} if self.ids else None,
+        )
