@@ -538,7 +538,7 @@ class Whitened:
 class WhitenedBy:
     """`Whitened` where noise covaries between images, or differs: V = (C S C')^2 elementwise, C of rows e_i - e_j.
 
-    Takes no bootstrap, permutation or other resamples, as S belongs to these very images. Of `whitened_by`.
+    Takes no resamples, as S is of these very images. Made by `whitened_by`.
 
     Attributes:
         whitener: `(n, n)`, with S^-1 = whitener' whitener.
@@ -552,6 +552,7 @@ class WhitenedBy:
     min_images: ClassVar[int] = 3
     __call__ = _compare_embedded
     embed_pooled = staticmethod(_normalize)
+    of_these_images: ClassVar[str] = "its covariance is that of the images it was made for"
     invariance = Whitened.invariance
     why_undefined = Whitened.why_undefined
 

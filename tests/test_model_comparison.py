@@ -506,6 +506,7 @@ def images_drawn():
     return images, np.stack([np.bincount(i, minlength=N) for i in images])
 
 
+@pytest.mark.filterwarnings("ignore:Noise ceiling for tau")
 @pytest.mark.parametrize("name", COMPARATORS)
 def test_rsatoolbox_has_the_same_scores_and_ceilings(name):
     """On the full sample, and on images drawn with replacement."""
@@ -520,7 +521,8 @@ def test_rsatoolbox_has_the_same_scores_and_ceilings(name):
     scores, values = device_scores(name, models, subjects, weights)
     for found, a, b in ((scores, x, y), (values[0], *(r.subsample_pattern("index", images[0]) for r in (x, y)))):
         np.testing.assert_allclose(found[:-2], compare(a, b, theirs), atol=3e-6)
-        np.testing.assert_allclose(np.mean(found[-2:], 1), boot_noise_ceiling(b, theirs), atol=3e-6)
+        if name not in WHITENED:  # of which it pools maps that are not whitened, see `test_rsatoolbox.py`
+            np.testing.assert_allclose(np.mean(found[-2:], 1), boot_noise_ceiling(b, theirs), atol=3e-6)
 
 
 def test_rsatoolbox_has_the_same_variances_of_the_same_draws():

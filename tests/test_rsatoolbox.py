@@ -4,6 +4,7 @@
 """
 
 import functools
+import re
 import sys
 import warnings
 
@@ -89,14 +90,45 @@ def test_comparators_with_a_covariance_of_images(centered, variances, dtype, tol
     with jax.enable_x64(dtype == np.float64):
         by = js.compare.whitened_by(sigma, centered=centered)
         got = js.compare_maps(named(rows().astype(dtype)), by).values
-    v = get_v(N, sigma).toarray()
+    full = np.diag(sigma) if variances else sigma
+    v = get_v(N, full).toarray()
     x = rows() - rows().mean(1, keepdims=True) * centered
     products = np.matmul(x, np.linalg.solve(v, x.T))
     length = np.sqrt(np.diagonal(products))
     np.testing.assert_allclose(got, products / np.outer(length, length), rtol=0, atol=tolerance)
-    full = np.diag(sigma) if variances else sigma
     theirs = compare(RDMs(rows()), RDMs(rows()), ("cosine_cov", "corr_cov")[centered], sigma_k=full)
     np.testing.assert_allclose(got, theirs, rtol=0, atol=1e-4)
+
+
+SIGMA = {
+    "a cube": (np.ones((2, 2, 2)), "sigma_k of shape (2, 2, 2) is neither a covariance (n, n) nor variances (n,)"),
+    "no square": (np.ones((2, 3)), "sigma_k of shape (2, 3) is neither"),
+    "not symmetric": (np.array([[2.0, 1.0], [0.0, 2.0]]), "sigma_k is not symmetric, or not finite"),
+    "NaN": (np.diag([1.0, np.nan]), "sigma_k is not symmetric, or not finite"),
+    "singular": (np.ones((3, 3)), "sigma_k is not positive definite"),
+    "a variance of zero": (np.array([1.0, 0.0, 1.0]), "sigma_k is not positive definite"),
+}
+
+
+@pytest.mark.parametrize("case", SIGMA)
+def test_a_covariance_that_is_none_is_refused(case):
+    sigma, message = SIGMA[case]
+    with pytest.raises(ValueError, match=re.escape(message)):
+        js.compare.whitened_by(sigma)
+
+
+def test_a_covariance_is_of_these_very_images():
+    by, maps = js.compare.whitened_by(covariance()[1:, 1:]), named(rows())
+    with pytest.raises(ValueError, match=f"sigma_k is of {N - 1} images, and the maps of {N}"):
+        js.compare_maps(maps, by)
+    by = js.compare.whitened_by(covariance())
+    for scheme in (js.Bootstrap(), js.Permutation()):
+        with pytest.raises(TypeError, match="WhitenedBy takes no resamples of the images: its covariance is that of"):
+            js.resample(maps, by, scheme)
+    with pytest.raises(TypeError, match='compare models by rho-a, .* or give over="subjects"'):
+        js.compare_models(maps, maps, by)
+    found = js.compare_models(maps, maps, by, over="subjects", n_resamples=200)
+    np.testing.assert_allclose(found.scores, js.compare_maps(maps, by).values, atol=1e-6)
 
 
 def test_variances_of_images_are_not_those_of_rsatoolbox_given_as_a_vector():
@@ -195,6 +227,7 @@ def test_euclidean_and_mahalanobis_distances(dtype, tolerance):
     np.testing.assert_allclose(got, [r.dissimilarities[0] for r in want], rtol=5 * tolerance)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")  # of its descriptors
 @pytest.mark.parametrize("noise", ["none", "precision", "residuals"])
 @dtypes
 def test_crossnobis(noise, dtype, tolerance):
@@ -279,9 +312,9 @@ def test_a_comparison_becomes_a_result(compared):
 
 def test_a_result_holds_errors_for_new_images_too(tmp_path):
     models, subjects = rows(3, seed=6), rows()
-    found = js.compare_models(named(models, "m"), named(subjects), "kendall-a", n_resamples=200)
+    found = js.compare_models(named(models, "m"), named(subjects), "whitened-cosine", n_resamples=200)
     result = found.to_rsatoolbox(js.Maps.from_dict(named(models, "m")))
-    assert result.method == "tau-a"
+    assert result.method == "cosine_cov"
     assert [m.name for m in result.models] == ["m0", "m1", "m2"]
     np.testing.assert_array_equal(result.models[1].rdm, models[1])
     np.testing.assert_allclose(result.get_sem(), found.error, rtol=1e-5)
