@@ -581,7 +581,7 @@ def whitened_by(sigma_k: Float[Array, "n n"] | Float[Array, " n"], *, centered: 
     >>> m = (jnp.arange(4.0)[:, None] - jnp.arange(4.0)) ** 2
     >>> other = js.compare.whitened_by(jnp.array([1.0, 2.0, 1.0, 4.0]))
     >>> round(float(other(m, m + 1)), 3)
-    0.992
+    0.99
     """
     with jax.enable_x64(True):
         s = jnp.asarray(sigma_k, jnp.float64)

@@ -38,7 +38,17 @@ class Ranking:
 
 
 def ranking(ranks: Float[Array, " p"]) -> Ranking:
-    """The ranking of average ranks 1 ... N."""
+    """The ranking of average ranks 1 ... N.
+
+    Raises:
+        ValueError: their halves are more than their type tells apart.
+    """
+    most = int(2 / jnp.finfo(ranks.dtype).eps) // 2
+    if ranks.size > most:
+        raise ValueError(
+            f"Kendall's tau in {ranks.dtype} ranks at most {most} pairs of images, not {ranks.size}: use float64 "
+            "(jax_enable_x64, --x64), or compare by Spearman's correlation."
+        )
     undefined = jnp.any(jnp.isnan(ranks))
     ranks = jnp.where(undefined, 1, ranks)
     n = ranks.size

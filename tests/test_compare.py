@@ -10,7 +10,7 @@ import oracles as o
 import pytest
 import scipy.stats
 
-from jaxsim import compare, engine, linalg, measures, protocols
+from jaxsim import compare, concordance, engine, linalg, measures, protocols, ranks
 from jaxsim.linalg import dot
 from jaxsim.protocols import ComparatorCapabilities, declared
 
@@ -470,6 +470,33 @@ def test_compensated_sums_keep_what_an_addition_rounds_off():
 def test_rounding_below_zero_is_zero_under_the_root():
     got = np.asarray(compare.root_centered_cosine.finish(jnp.float32([-3e-9, 0, 0.25, -0.1])))
     np.testing.assert_array_equal(got, [0, 0, 0.5, np.nan])
+
+
+def test_kendall_refuses_more_pairs_than_float32_ranks():
+    n = 4098
+    with pytest.raises(ValueError, match=f"in float32 ranks at most 8388608 pairs of images, not {n * (n - 1) // 2}"):
+        jax.eval_shape(compare.kendall_a, *[jax.ShapeDtypeStruct((n, n), np.float32)] * 2)
+
+
+@pytest.mark.parametrize("n", [2, 3, 17, 1000])
+@pytest.mark.parametrize("levels", [(0, 0), (0, 3), (3, 0), (2, 5), (1, 2)])
+def test_concordance_is_scipys(n, levels):
+    """Of values with no ties (0) or with that many levels, with and without counts."""
+    rng = np.random.default_rng(n)
+    x, y = rng.normal(size=(2, n)).astype(np.float32)
+    x, y = (rng.integers(k, size=n).astype(np.float32) if k else v for v, k in zip((x, y + x), levels, strict=True))
+    counts = rng.integers(4, size=n)
+    a, b, weighted = concordances(x, y, counts[:, None].astype(np.float32))
+    for found, index in ((a, np.arange(n)), (weighted[0], np.repeat(np.arange(n), counts))):
+        d = (np.sign(v[index][:, None] - v[index]) for v in (x, y))
+        np.testing.assert_allclose(found, np.sum(next(d) * next(d)) / 2, rtol=2e-6, atol=1e-6 * n * n)
+    np.testing.assert_array_equal(a, b)
+
+
+@jax.jit
+def concordances(x, y, counts):
+    a, b = (concordance.ranking(ranks.average(v)) for v in (x, y))
+    return concordance.concordance(a, b), concordance.concordance(b, a), concordance.concordance(a, b, counts)
 
 
 # Gradients.
