@@ -125,10 +125,9 @@ def _runs(name, x):
     if x.shape[1] < 2:
         raise ValueError(f"subject {name!r} has one image; distances take two or more.")
     if not traced(x):
-        lost = ~np.isfinite(np.asarray(x)).all(2)
-        if lost.any():
-            run = int(lost.any(1).argmax())
-            images = f"{lost[run].sum()} of {lost.shape[1]} images of run {run}"
+        lost = np.argwhere(~np.isfinite(np.asarray(x)).all(axis=-1))[:, 0]
+        if len(lost):
+            images = f"{np.sum(lost == lost[0])} of {x.shape[1]} images of run {lost[0]}"
             raise ValueError(f"subject {name!r} has NaN or infinity in {images}; leave the images or the run out.")
     return x
 

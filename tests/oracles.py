@@ -4,6 +4,7 @@ No JAX, SciPy or scikit-learn here: `test_oracles.py` checks these functions aga
 Feature arrays are `(n, ..., c)`; maps are `(n, n)`; `w` holds one weight per image (None means all ones).
 """
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -163,6 +164,18 @@ def u_center_least_squares(k, w):
     a = np.linalg.lstsq(design * pair[:, None], k[i, j] * pair, rcond=None)[0]
     out = k - a[:, None] - a[None, :]
     np.fill_diagonal(out, 0.0)
+    return out
+
+
+def crossnobis(runs, precision=None):
+    """Squared Mahalanobis distances of each run with the mean of the others, per channel: (m, n, c) -> (n, n)."""
+    m, n, channels = runs.shape
+    precision = np.eye(channels) if precision is None else precision
+    out = np.zeros((n, n))
+    for k in range(m):
+        others = np.delete(runs, k, 0).mean(0)
+        for i, j in itertools.permutations(range(n), 2):
+            out[i, j] += (others[i] - others[j]) @ precision @ (runs[k, i] - runs[k, j]) / channels / m
     return out
 
 

@@ -222,10 +222,10 @@ class ModelComparison(Saved):
             from scipy.stats import t
         if models is not None and (lacking := [n for n in self.names if n not in models.names]):
             raise ValueError(f"models has no map of {few(lacking)}.")
-        rdms = None if models is None else models.to_rsatoolbox()
-        held = [
-            Model(name) if models is None else ModelFixed(name, rdms[models.names.index(name)]) for name in self.names
-        ]
+        held = [Model(name) for name in self.names]
+        if models is not None:
+            rdms = models.to_rsatoolbox()
+            held = [ModelFixed(name, rdms[models.names.index(name)]) for name in self.names]
         error, apart, ceiling, high, p, estimate = (
             on_host(v).astype(float)
             for v in (self.error, self.difference_error, self.ceiling, self.ceiling_high, self.p_ceiling, self.estimate)
