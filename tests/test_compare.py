@@ -143,7 +143,7 @@ def scipy_tau(a, b):
 
 def centered_distances(a, b, centered=False):
     """Whitened comparison, as the cosine of doubly centered distances."""
-    a, b = (m - o.condense(m).mean() * (1 - np.eye(len(m))) * centered for m in (a, b))
+    a, b = ((m - o.condense(m).mean() * centered) * (1 - np.eye(len(m))) for m in (a, b))
     return o.centered_cosine(a, b)
 
 
