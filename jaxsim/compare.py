@@ -483,12 +483,6 @@ class Whitened:
         """Words on maps of length zero."""
         return "its map is constant" if self.centered else "its map is zero"
 
-    def margins(self, sums, n):
-        """What whitening takes off the parts of the images, and off the mean."""
-        mean = sums.sum() / (n * (n - 1))
-        images = (sums - (n - 1) * mean) / (n - 2)
-        return (1 - math.sqrt(2 / n)) * images + (1 if self.centered else 1 - math.sqrt(1 / n)) * mean / 2
-
     def embed(self, m):
         """Whitened upper triangle at length 1."""
         n, v = m.shape[0], condensed(m)

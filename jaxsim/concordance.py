@@ -11,6 +11,8 @@ from jaxsim.linalg import tree_sum
 
 AT_ONCE = 64
 """Pairs of rankings that an accelerator takes together."""
+RUN = 64
+"""Whole numbers that are added in integers."""
 
 
 @jax.tree_util.register_dataclass
@@ -118,26 +120,32 @@ def _along(one, order, weights):
         return jnp.concatenate([jnp.zeros_like(x[:1]), jnp.cumsum(x, 0)])
 
     def part(state, shift):
-        values, order = state
+        values, *rest = state
         group = values >> (shift + 1)
         start, end = (_at(one.below, jnp.minimum(k << (shift + 1), n)) for k in (group, group + 1))
-        zero = 1 - ((values >> shift) & 1)
+        bit = (values >> shift) & 1
+        zero = 1 - bit
         sums = upto(zero)
         before, zeros = sums[:-1] - _at(sums, start), _at(sums, end) - _at(sums, start)
-        place = start + jnp.where(zero > 0, before, zeros + position - start - before)
+        # products, as a CPU does not foresee which of two a select takes
+        place = start + before + bit * (zeros + position - start - 2 * before)
         if weights is None:
-            found = tree_sum(jnp.where(zero > 0, 0, 2 * before - zeros).astype(dtype))
+            found = _total(bit * (2 * before - zeros), dtype)
         else:
-            own = _at(weights, order)
+            own = _at(weights, rest[0])
             held = upto(own * zero[:, None])
             first = _at(held, start)
-            found = tree_sum(own * (1 - zero)[:, None] * (2 * (held[:-1] - first) - (_at(held, end) - first)))
-        values, order = (jnp.zeros_like(v).at[place].set(v, unique_indices=True) for v in (values, order))
-        return (values, order), found
+            found = tree_sum(own * bit[:, None] * (2 * (held[:-1] - first) - (_at(held, end) - first)))
+        return [jnp.zeros_like(v).at[place].set(v, unique_indices=True) for v in state], found
 
     shifts = jnp.arange(max(1, (n - 1).bit_length()), dtype=jnp.int32)
-    _, found = lax.scan(part, (_at(one.values, order), order), shifts[::-1])
-    return tree_sum(found)
+    start = [_at(one.values, order)] + [order] * (weights is not None)
+    return tree_sum(lax.scan(part, start, shifts[::-1])[1])
+
+
+def _total(x, dtype):
+    """Sum of whole numbers no larger than 2^24, exact within runs."""
+    return tree_sum(jnp.sum(jnp.pad(x, (0, -x.size % RUN)).reshape(-1, RUN), 1).astype(dtype))
 
 
 def select(rankings: Ranking, k) -> Ranking:

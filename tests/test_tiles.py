@@ -43,8 +43,6 @@ MEASURES = [
     "identity:linear:pearson",
     "center:squared-euclidean:u-centered-cosine",
     "layer-norm:euclidean:pearson",
-    "center:correlation:whitened-cosine",
-    "identity:squared-euclidean:whitened-pearson",
 ]
 
 
