@@ -433,12 +433,12 @@ class Kendall:
             weights = pairs[:, b]
             own = lax.map(lambda r: ranks.counted(r, weights), x)
             pooled = jnp.sum(own, 0)
+            means = jnp.concatenate([(pooled - own) / (count - 1), pooled[None] / count])
+            best = lax.map(lambda mean: concordance.ranking(ranks.average(mean)), means)
 
             def member(u):
-                best = [(pooled - own[u]) / (count - 1), pooled / count]
                 one = concordance.select(rankings, u)
-                others = [concordance.ranking(ranks.average(m)) for m in best]
-                return jnp.stack([self._tau(one, other, weights[:, None])[0] for other in others])
+                return jnp.stack([self._tau(one, concordance.select(best, k), weights[:, None])[0] for k in (u, count)])
 
             return lax.map(member, jnp.arange(count)).T
 
