@@ -330,9 +330,9 @@ def test_a_result_holds_errors_for_new_images_too(tmp_path):
 def test_without_rsatoolbox_a_sentence_says_how_to_install_it(monkeypatch, compared):
     for module in ("rsatoolbox.rdm", "rsatoolbox.inference"):
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtra, match=r"Maps.to_rsatoolbox needs rsatoolbox.rdm: pip install rsatoolbox"):
+    with pytest.raises(MissingExtra, match=r"Maps.to_rsatoolbox needs rsatoolbox: pip install rsatoolbox"):
         js.Maps.from_condensed(rows()).to_rsatoolbox()
-    with pytest.raises(MissingExtra, match=r"ModelComparison.to_rsatoolbox needs .*pip install rsatoolbox"):
+    with pytest.raises(MissingExtra, match=r"ModelComparison.to_rsatoolbox needs rsatoolbox: pip install rsatoolbox"):
         compared[0].to_rsatoolbox()
 
 

@@ -402,8 +402,8 @@ class Maps(Saved):
         Raises:
             MissingExtra: rsatoolbox is not installed.
         """
-        with needed("Maps.to_rsatoolbox needs", install="rsatoolbox"):
-            from rsatoolbox.rdm import RDMs
+        with needed("Maps.to_rsatoolbox needs", "rsatoolbox", install="rsatoolbox"):
+            from rsatoolbox.rdm.rdms import RDMs
         values = on_host(self.values)
         i, j = np.triu_indices(values.shape[1], 1)
         return RDMs(

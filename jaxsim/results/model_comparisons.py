@@ -216,9 +216,9 @@ class ModelComparison(Saved):
             MissingExtra: rsatoolbox is not installed.
             ValueError: `models` lacks a model.
         """
-        with needed("ModelComparison.to_rsatoolbox needs", install="rsatoolbox"):
-            from rsatoolbox.inference import Result
-            from rsatoolbox.model import Model, ModelFixed
+        with needed("ModelComparison.to_rsatoolbox needs", "rsatoolbox", install="rsatoolbox"):
+            from rsatoolbox.inference.result import Result
+            from rsatoolbox.model.model import Model, ModelFixed
             from scipy.stats import t
         if models is not None and (lacking := [n for n in self.names if n not in models.names]):
             raise ValueError(f"models has no map of {few(lacking)}.")
@@ -230,7 +230,7 @@ class ModelComparison(Saved):
             on_host(v).astype(float)
             for v in (self.error, self.difference_error, self.ceiling, self.ceiling_high, self.p_ceiling, self.estimate)
         )
-        degrees = float(np.min(on_host(self.degrees)))
+        degrees: Any = float(np.min(on_host(self.degrees)))
         variance = np.square(np.concatenate([error, (high - ceiling) / t.isf((1 - self.level) / 2, degrees)]))
         count = len(error)
         # a covariance is half of what the variance of the difference lacks
