@@ -10,6 +10,7 @@ Verbs:
     maps, compare_maps: pairwise maps of networks; similarity of ready-made maps.
     explain: how affinity would go about it, with memory and time.
     noise_ceiling: how well the best possible network could agree with a group.
+    crossnobis: unbiased distances from repeated measurements, such as the runs of a scanner.
     compare_models: models against the maps of several subjects, with tests and the noise ceiling.
     evaluate, compare_agreements, agreement_intervals: agreement of affinities with measured transfer.
     read_features, load, load_truth: features, saved results and measured transfer from files.
@@ -42,6 +43,7 @@ from jaxsim.engine import affinity, compare_maps, explain, maps, noise_ceiling
 from jaxsim.evaluation import agreement_intervals, compare_agreements, evaluate, load_truth
 from jaxsim.inference import compare_models
 from jaxsim.io import read_features
+from jaxsim.measurements import crossnobis
 from jaxsim.measures import (
     CCA,
     CCA_SQUARED,
@@ -125,6 +127,7 @@ __all__ = [
     "compare_agreements",
     "compare_maps",
     "compare_models",
+    "crossnobis",
     "dds",
     "demo",
     "evaluate",

@@ -102,10 +102,13 @@ def margins(m0: Float[Array, "n n"], w: Float[Array, " n"]) -> Float[Array, " n"
     return fit_margins(dot(m0, w), w)
 
 
-def fit_margins(r, w):
-    """`margins` from r = K0 w; both may carry trailing axes, one weighting each."""
+def fit_margins(r, w, more: float = 0):
+    """`margins` from r = K0 w; both may carry trailing axes, one weighting each.
+
+    These solve (W + more - 2 w_i) a_i = r_i - sum of w a, with `more` = 0.
+    """
     heaviest = jnp.arange(w.shape[0]).reshape(-1, *(1,) * (w.ndim - 1)) == jnp.argmax(w, 0)
-    left = jnp.sum(w, 0) - 2 * w
+    left = jnp.sum(w, 0) + more - 2 * w
     # W - 2w is zero for an image that weighs half of all, so that image is solved for first
     others = jnp.where(heaviest, 0, w) / jnp.where(heaviest, 1, left)
     u, s = 1 + jnp.sum(others, 0), jnp.sum(others * r, 0)

@@ -1,12 +1,13 @@
 """Comparators of two pairwise maps, g of the duality diagram: (n, n), (n, n) -> (). All are similarities.
 
-`pearson spearman rho_a cosine` read the upper triangle without the diagonal. `u_centered_cosine` centers without bias
-and reads the off-diagonal entries; `centered_cosine` centers with bias and reads the whole matrix.
+`pearson spearman rho_a kendall_a kendall_b cosine whitened_pearson whitened_cosine` read the upper triangle without the
+diagonal. `u_centered_cosine` centers without bias and reads the off-diagonal entries; `centered_cosine` centers with
+bias and reads the whole matrix.
 
-Each is an inner product after a normalization of either map by itself. `embed` is that normalization, so that T
-networks need T embeddings and one matrix product; `prepare` and `weighted` are the same under weights of the images,
-for the bootstraps. Any function of two maps is a comparator too: the engine maps it over pairs unless it declares
-capabilities of `protocols.ComparatorCapabilities`.
+All but Kendall's are an inner product after a normalization of either map by itself. `embed` is that normalization, so
+that T networks need T embeddings and one matrix product; `prepare` and `weighted` are the same under weights of the
+images, for the bootstraps. Any function of two maps is a comparator too: the engine maps it over pairs unless it
+declares capabilities of `protocols.ComparatorCapabilities`.
 """
 
 import dataclasses
@@ -16,10 +17,11 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.tree_util import register_static
+from jax.scipy.linalg import solve_triangular
+from jax.tree_util import register_dataclass, register_static
 from jaxtyping import Array, Float, Num
 
-from jaxsim import centering, ranks
+from jaxsim import centering, concordance, ranks
 from jaxsim.linalg import block_dot, compensated_sum, dot, long_dot, power_of_two, safe_sqrt, sum_of_squares
 from jaxsim.protocols import CONSTANT, MARGINS, SCALE, ComparatorCapabilities, declared, public_names
 
@@ -359,6 +361,239 @@ class Spearman:
 
 @register_static
 @dataclasses.dataclass(frozen=True)
+class Kendall:
+    """Kendall's tau of the upper triangles, concordant less discordant pairs of their entries; a similarity.
+
+    Exact, in p log p steps for p pairs of images. Noise ceilings take mean ranks, as for `Spearman`.
+
+    Attributes:
+        correct_ties: tau-b, divided by the root of the numbers of untied pairs in either map (Kendall 1945). Without,
+            this is tau-a, divided by the number of all (Kendall 1938): a map with ties has less than 1 with itself.
+
+    >>> import jax.numpy as jnp, jaxsim as js
+    >>> m = jnp.abs(jnp.arange(4.0)[:, None] - jnp.arange(4.0))
+    >>> [round(float(tau(m, m**3)), 5) for tau in (js.compare.kendall_a, js.compare.kendall_b)]
+    [0.73333, 1.0]
+    """
+
+    correct_ties: bool = True
+    min_images: ClassVar[int] = 3
+    invariance: ClassVar[int] = CONSTANT
+    why_undefined: ClassVar[str] = "its map is constant"
+    permuted = staticmethod(_reorder_condensed)
+
+    def __call__(self, a: Float[Array, "n n"], b: Float[Array, "n n"]) -> Float[Array, ""]:
+        """`(n, n), (n, n) -> ()`."""
+        return self.scores(self.embed(a)[None], self.embed(b)[None])[0, 0]
+
+    def embed(self, m):
+        """Average ranks."""
+        return self.embed_pooled(condensed(m))
+
+    def embed_pooled(self, mean):
+        """Ranks of mean ranks."""
+        r = ranks.average(mean)
+        return jnp.where(jnp.all(r == r[0]), jnp.nan, r) if self.correct_ties else r
+
+    def scores(self, x, y):
+        """`(S, T)` of average ranks."""
+        return self._of_ranks(x, y, None)[0]
+
+    def weighted(self, x, y, w):
+        """`(b, S, T)`, every entry counted as often as its images are."""
+        return self._of_ranks(x, y, w)
+
+    def _of_ranks(self, x, y, w):
+        """`(b, S, T)`, or `(1, S, T)` without weights of the images."""
+        pairs = None if w is None else pair_weights(w)
+        rows = lax.map(concordance.ranking, x)
+        columns = rows if y is None else lax.map(concordance.ranking, y)
+
+        def one(place):
+            a, b = (concordance.select(side, k) for side, k in zip((rows, columns), place, strict=True))
+            return jnp.atleast_1d(self._tau(a, b, pairs))
+
+        return _spread_pairs(concordance.over_pairs(one, _all_pairs(x, y)), x, y)
+
+    def _tau(self, a, b, pairs):
+        """Tau of two rankings, `()`, or `(b,)` under weights of the entries."""
+        found = 2 * concordance.concordance(a, b, pairs)
+        if not self.correct_ties:
+            total = jnp.asarray(a.values.size, found.dtype) if pairs is None else jnp.sum(pairs, 0)
+            return found / total / (total - 1)
+        untied = [one.untied if pairs is None else concordance.untied(one, pairs) for one in (a, b)]
+        return found / jnp.where((untied[0] > 0) & (untied[1] > 0), jnp.sqrt(untied[0]) * jnp.sqrt(untied[1]), jnp.nan)
+
+    def weighted_ceiling(self, x, w):
+        """`(b, 2, U)`: every map with the mean ranks of the others, and of all, ranked again under every weighting."""
+        pairs, count = pair_weights(w), len(x)
+        rankings = lax.map(concordance.ranking, x)
+
+        def lane(b):
+            weights = pairs[:, b]
+            own = lax.map(lambda r: ranks.counted(r, weights), x)
+            pooled = jnp.sum(own, 0)
+            means = jnp.concatenate([(pooled - own) / (count - 1), pooled[None] / count])
+            best = lax.map(lambda mean: concordance.ranking(ranks.average(mean)), means)
+
+            def member(u):
+                one = concordance.select(rankings, u)
+                return jnp.stack([self._tau(one, concordance.select(best, k), weights[:, None])[0] for k in (u, count)])
+
+            return lax.map(member, jnp.arange(count)).T
+
+        return lax.map(lane, jnp.arange(w.shape[1]))
+
+
+@register_static
+@dataclasses.dataclass(frozen=True)
+class Whitened:
+    """Cosine of the upper triangles, whitened by the covariance of noisy distances; a similarity.
+
+    The noise of an image is in all of its distances. Squared distances of noise alone, independent between images, have
+    the covariance V, up to a factor: 4 for a pair with itself, 1 for pairs that share an image, else 0 (Diedrichsen et
+    al. 2021, arXiv:2007.02789). V^-1/2, up to a factor, multiplies the mean of a map by 1 / sqrt(n), what images add to
+    all of their pairs by sqrt(2 / n), and the rest by 1; `u_centered_cosine` keeps the rest alone. Maps should be
+    squared distances, as those of `js.crossnobis`, or correlation distances. Under weights, copies of an image are
+    images of their own. `whitened_by` takes a covariance between images.
+
+    Attributes:
+        centered: subtract the mean of the entries first: whitened Pearson correlation.
+
+    >>> import jax.numpy as jnp, jaxsim as js
+    >>> m = (jnp.arange(5.0)[:, None] - jnp.arange(5.0)) ** 2
+    >>> round(float(js.compare.whitened_cosine(m, m + 1)), 3), round(float(js.compare.whitened_pearson(m, m + 1)), 3)
+    (0.997, 1.0)
+    """
+
+    centered: bool = False
+    min_images: ClassVar[int] = 3
+    __call__ = _compare_embedded
+    permuted = staticmethod(_reorder_condensed)
+    shares = staticmethod(_shares_condensed)
+    embed_pooled = staticmethod(_normalize)
+
+    @property
+    def invariance(self) -> int:
+        """A constant may be added where it is subtracted."""
+        return CONSTANT if self.centered else SCALE
+
+    @property
+    def why_undefined(self) -> str:
+        """Words on maps of length zero."""
+        return "its map is constant" if self.centered else "its map is zero"
+
+    def embed(self, m):
+        """Whitened upper triangle at length 1."""
+        n, v = m.shape[0], condensed(m)
+        mean = jnp.mean(v)
+        m = centering.off_diagonal(m - mean)
+        mean, kept = (0 * mean if self.centered else mean / math.sqrt(n)), 1 - math.sqrt(2 / n)
+        a = kept * centering.margins(m, jnp.ones(n, m.dtype))
+        return _unit(condensed(m - a[:, None] - a[None, :]) + mean, v)
+
+    def prepare(self, m):
+        """U-centered map and what it lacks, a_i + a_j, at a common scale."""
+        z = self.embed(m)
+        unit = jnp.where(jnp.any(jnp.isnan(z)), jnp.nan, power_of_two(jnp.max(jnp.abs(condensed(m)))))
+        m = centering.off_diagonal(m / unit)
+        ones = jnp.ones(m.shape[0], m.dtype)
+        a = centering.margins(m, ones)
+        rest = centering.off_diagonal(m - a[:, None] - a[None, :])
+        more = centering.margins(rest, ones)
+        return centering.off_diagonal(rest - more[:, None] - more[None, :]), a + more
+
+    def weighted(self, x, y, w):
+        """`(b, S, T)`: V^-1 d is (d_ij - s_i - s_j) / 2 with (W + 2 - 2 w_i) s_i = (d w)_i - sum of w s.
+
+        Of a_i + a_j it is (c_i + c_j) / 2 with (W + 2 - 2 w_i) c_i = 2 a_i - sum of w c.
+        """
+        pairs, total, fit = pair_weights(w), jnp.sum(w, 0), jax.vmap(centering.fit_margins, (0, None, None))
+
+        def parts(maps):
+            rest, a = maps
+            rows, a = dot(rest, w), jnp.broadcast_to(a[..., None], (*a.shape, w.shape[1]))
+            if self.centered:
+                sums = jnp.sum(w * (rows + 2 * (total - w) * a), 1, keepdims=True)
+                a = a - sums / jnp.sum(w * (total - w), 0) / 2
+            sums = (total - 2 * w) * a + jnp.sum(w * a, 1, keepdims=True)
+            return jax.vmap(condensed)(rest), (fit(rows, w, 2), rows, fit(2 * a, w, 2), sums)
+
+        def removed(p, q):
+            s, rows, c, _ = p
+            return jnp.sum(w * ((s - c) * q[1] - q[2] * rows - c * q[3]), 1)
+
+        both = [None if z is None else parts(z) for z in (x, y)]
+        return _weighted_cosine(both, pairs, removed, w, self.min_images)
+
+
+@register_dataclass
+@dataclasses.dataclass(frozen=True)
+class WhitenedBy:
+    """`Whitened` where noise covaries between images, or differs: V = (C S C')^2 elementwise, C of rows e_i - e_j.
+
+    Takes no resamples, as S is of these very images. Made by `whitened_by`.
+
+    Attributes:
+        whitener: `(n, n)`, with S^-1 = whitener' whitener.
+        precision: `(n,)` sums over the rows of S^-1.
+        centered: subtract the mean of the entries first, plain as in rsatoolbox.
+    """
+
+    whitener: Array
+    precision: Array
+    centered: bool = dataclasses.field(default=False, metadata={"static": True})
+    min_images: ClassVar[int] = 3
+    __call__ = _compare_embedded
+    embed_pooled = staticmethod(_normalize)
+    of_these_images: ClassVar[str] = "its covariance is that of the images it was made for"
+    invariance = Whitened.invariance
+    why_undefined = Whitened.why_undefined
+
+    def embed(self, m):
+        """W K W' at length 1, K = -(m - a_i - a_j) / 2 with K S^-1 1 = 0 and W the whitener, the triangle twice."""
+        if len(self.precision) != m.shape[0]:
+            raise ValueError(f"sigma_k is of {len(self.precision)} images, and the maps of {m.shape[0]}")
+        v = condensed(m)
+        m = centering.off_diagonal(m - jnp.mean(v) if self.centered else m)
+        whitener = self.whitener.astype(m.dtype)
+        z = dot(dot(whitener, centering.biased(m, self.precision.astype(m.dtype))), whitener.T)
+        return _unit(jnp.concatenate([math.sqrt(2) * condensed(z), jnp.diagonal(z)]), v)
+
+
+def whitened_by(sigma_k: Float[Array, "n n"] | Float[Array, " n"], *, centered: bool = False) -> WhitenedBy:
+    """Whitened cosine, or with `centered` Pearson correlation, for noise of a given covariance between images.
+
+    Args:
+        sigma_k: covariance of the noise of n images, `(n, n)`, or their variances `(n,)`; up to a factor.
+        centered: subtract the mean of the entries first.
+
+    Raises:
+        ValueError: it is not symmetric, or not positive definite.
+
+    >>> import jax.numpy as jnp, jaxsim as js
+    >>> m = (jnp.arange(4.0)[:, None] - jnp.arange(4.0)) ** 2
+    >>> other = js.compare.whitened_by(jnp.array([1.0, 2.0, 1.0, 4.0]))
+    >>> round(float(other(m, m + 1)), 3)
+    0.99
+    """
+    with jax.enable_x64(True):
+        s = jnp.asarray(sigma_k, jnp.float64)
+        if s.ndim not in (1, 2) or s.shape != s.shape[:1] * s.ndim:
+            raise ValueError(f"sigma_k of shape {s.shape} is neither a covariance (n, n) nor variances (n,).")
+        s = jnp.diag(s) if s.ndim == 1 else s
+        if not jnp.allclose(s, s.T, rtol=0, atol=1e-6 * jnp.max(jnp.abs(s))):
+            raise ValueError("sigma_k is not symmetric, or not finite.")
+        root = jnp.linalg.cholesky(s / jnp.max(jnp.abs(s)))
+        whitener = solve_triangular(root, jnp.eye(len(s)), lower=True)
+        if not jnp.all(jnp.isfinite(whitener)):
+            raise ValueError("sigma_k is not positive definite; shrink it, or add to its diagonal.")
+        precision = dot(whitener.T, jnp.sum(whitener, 1))
+    return WhitenedBy(whitener, precision, centered)
+
+
+@register_static
+@dataclasses.dataclass(frozen=True)
 class UCenteredCosine:
     """Cosine of the U-centered maps over the off-diagonal entries; equal to their Pearson correlation there.
 
@@ -486,7 +721,11 @@ class CenteredCosine:
 pearson = Pearson()
 spearman = Spearman()
 rho_a = Spearman(correct_ties=False)
+kendall_a = Kendall(correct_ties=False)
+kendall_b = Kendall()
 cosine = Cosine()
+whitened_cosine = Whitened()
+whitened_pearson = Whitened(centered=True)
 u_centered_cosine = UCenteredCosine()
 centered_cosine = CenteredCosine()
 root_centered_cosine = CenteredCosine(root=True)

@@ -213,7 +213,8 @@ def title_of(name: str) -> str:
     """
     known = ALIASES.get(name.lower(), name.lower())
     if known in PARTS["compare"]:
-        return f"{known if known == 'rho-a' else known.replace('-', ' ')} of maps"
+        lettered = known[-2:-1] == "-"  # rho-a, kendall-b
+        return f"{known if lettered else known.replace('-', ' ')} of maps"
     if known in TITLES or not is_known(name):
         return TITLES.get(known, name)
     found = by_name(known)

@@ -189,6 +189,8 @@ class ComparatorCapabilities(NamedTuple):
         margins: `(sums, n) -> (n,)`, the a of the terms a_i + a_j that embedding subtracts from a map, from the sums
             over its rows, without the diagonal unless it is read; in NumPy and float64. None where an embedding is no
             such difference at length 1.
+        of_these_images: words on what ties it to the images it was made for, so that it takes no resamples of them;
+            empty where nothing does.
         why_undefined: words on why a finite map has no score with any other, as "its map is constant".
         why_undefined_pair: words on why two maps that have scores have none with each other.
     """
@@ -213,6 +215,7 @@ class ComparatorCapabilities(NamedTuple):
     shares: Callable | None = None
     debiased: Callable | None = None
     margins: Callable | None = None
+    of_these_images: str = ""
     why_undefined: str = ""
     why_undefined_pair: str = ""
 

@@ -4,6 +4,7 @@ No JAX, SciPy or scikit-learn here: `test_oracles.py` checks these functions aga
 Feature arrays are `(n, ..., c)`; maps are `(n, n)`; `w` holds one weight per image (None means all ones).
 """
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -166,6 +167,18 @@ def u_center_least_squares(k, w):
     return out
 
 
+def crossnobis(runs, precision=None):
+    """Squared Mahalanobis distances of each run with the mean of the others, per channel: (m, n, c) -> (n, n)."""
+    m, n, channels = runs.shape
+    precision = np.eye(channels) if precision is None else precision
+    out = np.zeros((n, n))
+    for k in range(m):
+        others = np.delete(runs, k, 0).mean(0)
+        for i, j in itertools.permutations(range(n), 2):
+            out[i, j] += (others[i] - others[j]) @ precision @ (runs[k, i] - runs[k, j]) / channels / m
+    return out
+
+
 # Comparators of vectors, with optional weights of the entries.
 def _ones(a, p):
     return np.ones(len(a)) if p is None else np.asarray(p, np.float64)
@@ -201,7 +214,33 @@ def rho_a_of(a, b, p=None):
     return 12.0 * (p * (ranks(a, p) - middle) * (ranks(b, p) - middle)).sum() / (total**3 - total)
 
 
-VECTOR_COMPARE = {"pearson": pearson_of, "spearman": spearman_of, "rho_a": rho_a_of, "cosine": cosine_of}
+def _signed_pairs(a, b, p):
+    """Sum over ordered pairs of entries of the weights and the signs of both differences, some rows at a time."""
+    rows = np.array_split(np.arange(len(a)), max(1, len(a) // 256))
+    signs = ((np.sign(v[k][:, None] - v) for v in (a, b)) for k in rows)
+    return sum(p[k] @ (x * y) @ p for k, (x, y) in zip(rows, signs, strict=True))
+
+
+def kendall_a_of(a, b, p=None):
+    """Concordant less discordant pairs of entries, by all of them, when entry k is in the list p[k] times."""
+    p = _ones(a, p)
+    return _signed_pairs(a, b, p) / (p.sum() * (p.sum() - 1.0))
+
+
+def kendall_b_of(a, b, p=None):
+    p = _ones(a, p)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return _signed_pairs(a, b, p) / np.sqrt(_signed_pairs(a, a, p) * _signed_pairs(b, b, p))
+
+
+VECTOR_COMPARE = {
+    "pearson": pearson_of,
+    "spearman": spearman_of,
+    "rho_a": rho_a_of,
+    "kendall_a": kendall_a_of,
+    "kendall_b": kendall_b_of,
+    "cosine": cosine_of,
+}
 
 
 # Comparators of maps: (n, n), (n, n), w -> scalar.
@@ -221,7 +260,37 @@ def _on_triangle(of_vectors):
     return compare
 
 
-pearson, spearman, rho_a, cosine = (_on_triangle(VECTOR_COMPARE[n]) for n in VECTOR_COMPARE)
+pearson, spearman, rho_a, kendall_a, kendall_b, cosine = (_on_triangle(VECTOR_COMPARE[n]) for n in VECTOR_COMPARE)
+
+
+def distance_covariance(sigma):
+    """Covariance of the squared distances of noise, up to a factor: (C sigma C')^2, a row of C for each pair."""
+    i, j = np.triu_indices(len(sigma), 1)
+    contrasts = np.eye(len(sigma))[i] - np.eye(len(sigma))[j]
+    return (contrasts @ sigma @ contrasts.T) ** 2
+
+
+def whitened_cosine(a, b, w=None, sigma=None, centered=False):
+    """Cosine under V^-1, V of `distance_covariance`; with weights, (V x)_ij = 2 x_ij + sum of w_k (x_ik + x_jk)."""
+    n = len(a)
+    w = np.ones(n) if w is None else np.asarray(w, np.float64)
+    i, j = np.triu_indices(n, 1)
+    pairs, a, b = w[i] * w[j], condense(a), condense(b)
+    if centered:
+        a, b = (v - (pairs * v).sum() / pairs.sum() for v in (a, b))
+    if sigma is None:
+        member = np.eye(n)[i] + np.eye(n)[j]
+        other = w[j][:, None] * np.eye(n)[i] + w[i][:, None] * np.eye(n)[j]  # of pair (i, k) in the sum of i: w_k
+        v = 2.0 * np.eye(len(i)) + member @ other.T
+    else:
+        v = distance_covariance(sigma)
+    va, vb = np.linalg.solve(v, np.stack([a, b], 1)).T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (pairs * a * vb).sum() / np.sqrt((pairs * a * va).sum() * (pairs * b * vb).sum())
+
+
+def whitened_pearson(a, b, w=None, sigma=None):
+    return whitened_cosine(a, b, w, sigma, centered=True)
 
 
 def u_centered_cosine(a, b, w=None):
@@ -246,7 +315,11 @@ COMPARE = {
     "pearson": pearson,
     "spearman": spearman,
     "rho_a": rho_a,
+    "kendall_a": kendall_a,
+    "kendall_b": kendall_b,
     "cosine": cosine,
+    "whitened_cosine": whitened_cosine,
+    "whitened_pearson": whitened_pearson,
     "u_centered_cosine": u_centered_cosine,
     "centered_cosine": centered_cosine,
     "root_centered_cosine": root_centered_cosine,

@@ -481,7 +481,7 @@ def test_measures_lists_every_name_and_its_parts(capsys):
     found = json.loads(capsys.readouterr().out)
     listed = found["measures"]
     assert "mean-pool" in found["parts"]["transform"]
-    assert "compare: pearson, spearman, rho-a, cosine" in printed
+    assert "compare: pearson, spearman, rho-a, kendall-a, kendall-b, cosine" in printed
     names = {row["name"] for row in listed}
     assert {"rsa", "rsa-uncentered", "cka-linear", "cka-rbf", "dds-laplacian", "dds-cosine"} <= names
     assert all(row["name"] in printed for row in listed)

@@ -10,15 +10,19 @@ import oracles as o
 import pytest
 import scipy.stats
 
-from jaxsim import compare, engine, linalg, measures, protocols
+from jaxsim import compare, concordance, engine, linalg, measures, protocols, ranks
 from jaxsim.linalg import dot
 from jaxsim.protocols import ComparatorCapabilities, declared
 
 N, T = 9, 4
 NAMES = list(o.COMPARE)
-PAIRS = ["pearson", "spearman", "rho_a", "cosine", "u_centered_cosine"]  # read no pair of an image with itself
+PAIRS = [name for name in NAMES if not name.endswith("centered_cosine")] + ["u_centered_cosine"]
+"""Read no pair of an image with itself."""
 CENTERED = ["u_centered_cosine", "centered_cosine", "root_centered_cosine"]
 RANKED = ["spearman", "rho_a"]
+KENDALL = ["kendall_a", "kendall_b"]
+COUNTING = ["rho_a", "kendall_a"]
+"""Count tied entries too: a map with ties has less than 1 with itself, and a constant one 0 with others."""
 every = pytest.mark.parametrize("name", NAMES)
 SCORE = 2e-6
 """Largest error of a float32 score."""
@@ -47,13 +51,17 @@ def scores(name, stack, w=None):
     return o.compare_maps(stack, o.COMPARE[name], w)
 
 
+def cross(name, z):
+    return own(name).scores(z, None) if own(name).scores else own(name).finish(dot(z, z.T))
+
+
 @jax.jit
 def table(stack):
     """All pairs by embedding and one matrix product, and the first pair by the comparator itself."""
     out = {}
     for name in NAMES:
         z = jax.vmap(value(name).embed)(stack)
-        out[name] = own(name).finish(dot(z, z.T)), value(name)(stack[0], stack[1])
+        out[name] = cross(name, z), value(name)(stack[0], stack[1])
     return out
 
 
@@ -114,7 +122,7 @@ one_pair = jax.jit(lambda a, b: {name: value(name)(a, b) for name in NAMES})
 @every
 def test_a_map_with_itself(name):
     diagonal = np.diag(found()[name][0])
-    if name == "rho_a":
+    if name in COUNTING:
         assert (diagonal < 1).all()  # ties
         untied = one_pair(maps(ties=False)[0], maps(ties=False)[0])[name]
         np.testing.assert_allclose(untied, 1, atol=1e-6)
@@ -124,8 +132,27 @@ def test_a_map_with_itself(name):
 
 @every
 def test_accuracy_with_many_images(name):
-    stack = maps(200, ties=False)[:2]
-    np.testing.assert_allclose(many_images()[name], scores(name, stack)[0, 1], rtol=0, atol=SCORE)
+    stack = maps(200, ties=False)[:2].astype(float)
+    of = QUICK.get(name, o.COMPARE[name])
+    np.testing.assert_allclose(many_images()[name], of(*stack), rtol=0, atol=SCORE)
+
+
+def scipy_tau(a, b):
+    return scipy.stats.kendalltau(o.condense(a), o.condense(b)).statistic
+
+
+def centered_distances(a, b, centered=False):
+    """Whitened comparison, as the cosine of doubly centered distances."""
+    a, b = ((m - o.condense(m).mean() * centered) * (1 - np.eye(len(m))) for m in (a, b))
+    return o.centered_cosine(a, b)
+
+
+QUICK = {
+    **dict.fromkeys(KENDALL, scipy_tau),
+    "whitened_cosine": centered_distances,
+    "whitened_pearson": functools.partial(centered_distances, centered=True),
+}
+"""Oracles without all pairs of entries of the maps, 2e8 for 200 images."""
 
 
 @functools.cache
@@ -155,10 +182,11 @@ def test_scale_of_a_map(name):
         np.testing.assert_allclose(got, found()[name][0][0, 1], rtol=0, atol=SCORE)
 
 
-@pytest.mark.parametrize("name", ["pearson", *CENTERED])
+@pytest.mark.parametrize("name", ["pearson", "whitened_pearson", *CENTERED])
 def test_a_large_constant_costs_only_the_digits_of_the_map(name):
     a, b = ((m + 1e3).astype(np.float32) for m in maps(200, ties=False)[:2])
-    np.testing.assert_allclose(one_pair(a, b)[name], scores(name, [a, b])[0, 1], rtol=0, atol=SCORE)
+    of = QUICK.get(name, o.COMPARE[name])
+    np.testing.assert_allclose(one_pair(a, b)[name], of(a.astype(float), b.astype(float)), rtol=0, atol=SCORE)
 
 
 # Degenerate maps.
@@ -166,10 +194,10 @@ def test_a_large_constant_costs_only_the_digits_of_the_map(name):
 def test_a_constant_map_has_no_score(name):
     a, b = maps()[0], np.full((N, N), 0.1, np.float32)
     got, of_zeros = one_pair(a, b)[name], one_pair(a, 0 * b)[name]
-    if name == "rho_a":
+    if name in COUNTING:
         np.testing.assert_allclose([got, of_zeros], 0, atol=1e-7)
     else:
-        assert np.isnan(got) == (name != "cosine")
+        assert np.isnan(got) == (name not in ("cosine", "whitened_cosine"))
         assert np.isnan(of_zeros)
 
 
@@ -351,9 +379,9 @@ def test_counts_are_copies_of_images_pairs_of_copies_included(name, b):
 
 @every
 def test_scale_of_the_weights(name):
-    """Twice all weights is the same sample, except to rho-a, whose ties depend on the number of pairs."""
-    if name == "rho_a":
-        pytest.skip("rho-a counts pairs")
+    """Twice all weights is the same sample, but for numbers of tied pairs, and copies that are images of their own."""
+    if name in COUNTING or name.startswith("whitened"):
+        pytest.skip("counts images")
     with jax.enable_x64(True):
         got = all_weighted(maps(N + 1).astype(np.float64), 4 * weightings(N + 1).T)[name]
     np.testing.assert_allclose(got[5:], weighted(N + 1, np.float64)[name][5:], rtol=0, atol=1e-10)
@@ -444,6 +472,33 @@ def test_rounding_below_zero_is_zero_under_the_root():
     np.testing.assert_array_equal(got, [0, 0, 0.5, np.nan])
 
 
+def test_kendall_refuses_more_pairs_than_float32_ranks():
+    n = 4098
+    with pytest.raises(ValueError, match=f"in float32 ranks at most 8388608 pairs of images, not {n * (n - 1) // 2}"):
+        jax.eval_shape(compare.kendall_a, *[jax.ShapeDtypeStruct((n, n), np.float32)] * 2)
+
+
+@pytest.mark.parametrize("n", [2, 3, 17, 1000])
+@pytest.mark.parametrize("levels", [(0, 0), (0, 3), (3, 0), (2, 5), (1, 2)])
+def test_concordance_is_scipys(n, levels):
+    """Of values with no ties (0) or with that many levels, with and without counts."""
+    rng = np.random.default_rng(n)
+    x, y = rng.normal(size=(2, n)).astype(np.float32)
+    x, y = (rng.integers(k, size=n).astype(np.float32) if k else v for v, k in zip((x, y + x), levels, strict=True))
+    counts = rng.integers(4, size=n)
+    a, b, weighted = concordances(x, y, counts[:, None].astype(np.float32))
+    for found, index in ((a, np.arange(n)), (weighted[0], np.repeat(np.arange(n), counts))):
+        d = (np.sign(v[index][:, None] - v[index]) for v in (x, y))
+        np.testing.assert_allclose(found, np.sum(next(d) * next(d)) / 2, rtol=2e-6, atol=1e-6 * n * n)
+    np.testing.assert_array_equal(a, b)
+
+
+@jax.jit
+def concordances(x, y, counts):
+    a, b = (concordance.ranking(ranks.average(v)) for v in (x, y))
+    return concordance.concordance(a, b), concordance.concordance(b, a), concordance.concordance(a, b, counts)
+
+
 # Gradients.
 @functools.cache
 def slopes():
@@ -458,7 +513,7 @@ def test_gradient_is_the_difference_quotient(name):
     a, b = maps(ties=False)[:2].astype(np.float64)
     got = slopes()[name]
     assert np.isfinite(got).all()
-    if name in RANKED:
+    if name in (*RANKED, *KENDALL):
         assert (got == 0).all()  # ranks are flat
         return
     for i, j in [(0, 1), (2, 7), (5, 8)]:

@@ -15,6 +15,7 @@ PROMISED = [
     "affinity",
     "maps",
     "compare_maps",
+    "crossnobis",
     "explain",
     "noise_ceiling",
     "resample",
@@ -75,6 +76,11 @@ PROMISED = [
     "compare.cosine",
     "compare.u_centered_cosine",
     "compare.rho_a",
+    "compare.kendall_a",
+    "compare.kendall_b",
+    "compare.whitened_cosine",
+    "compare.whitened_pearson",
+    "compare.whitened_by",
 ]
 HEAVY = [
     "flax",
@@ -104,7 +110,7 @@ LAYERS = {
         ["plotting", "reports", "demo"],
         ["taxonomy"],
         ["evaluation"],
-        ["calibration", "inference", "sweeps", "variance"],
+        ["calibration", "inference", "measurements", "sweeps", "variance"],
         ["resampling"],
         ["engine"],
         ["inputs"],
@@ -116,7 +122,7 @@ LAYERS = {
         ["io", "statistics"],
         ["measures", "extras"],
         ["casts"],
-        ["compare", "centering", "pairwise", "subspaces", "transforms", "ranks", "linalg", "protocols"],
+        ["compare", "centering", "concordance", "pairwise", "subspaces", "transforms", "ranks", "linalg", "protocols"],
     ],
     "vision": [
         ["attribution", "modules"],

@@ -196,7 +196,17 @@ def _scipy_rho_a(a, b):
     return 12 * (n - 1) * np.cov(a, b)[0, 1] / (n**3 - n)
 
 
+def _scipy_tau_a(a, b):
+    """Tau-b times the roots of the untied shares."""
+    untied = [
+        1 - sum(t * (t - 1) for t in np.unique(v, return_counts=True)[1]) / (len(v) * (len(v) - 1)) for v in (a, b)
+    ]
+    return scipy.stats.kendalltau(a, b)[0] * np.sqrt(untied[0] * untied[1])
+
+
 SCIPY = {
+    "kendall_a": _scipy_tau_a,
+    "kendall_b": lambda a, b: scipy.stats.kendalltau(a, b)[0],
     "pearson": lambda a, b: scipy.stats.pearsonr(a, b)[0],
     "spearman": lambda a, b: scipy.stats.spearmanr(a, b)[0],
     "cosine": lambda a, b: 1 - scipy.spatial.distance.cosine(a, b),
@@ -216,6 +226,27 @@ def test_compare_with_counts_is_scipy_on_the_expanded_map_less_same_image_pairs(
     expanded = [o.drop(m, o.index_of(w)) for m in maps]
     assert len(expanded[0]) == (w.sum() ** 2 - (w**2).sum()) // 2
     assert o.COMPARE[name](*maps, w) == pytest.approx(SCIPY[name](*expanded), abs=1e-12)
+
+
+@pytest.mark.parametrize("centered", [False, True])
+def test_whitened_cosine_with_counts_is_that_of_copies_as_images_less_same_image_pairs(centered, maps, w):
+    index = o.index_of(w)
+    i, j = np.triu_indices(len(index), 1)
+    keep = index[i] != index[j]
+    a, b = (o.drop(m, index) for m in maps)
+    a, b = (v - v.mean() if centered else v for v in (a, b))
+    inverse = np.linalg.inv(o.distance_covariance(np.eye(len(index)))[keep][:, keep])
+    want = a @ inverse @ b / np.sqrt((a @ inverse @ a) * (b @ inverse @ b))
+    assert o.whitened_cosine(*maps, w, centered=centered) == pytest.approx(want, abs=1e-12)
+
+
+def test_distance_covariance_is_that_of_simulated_noise(rng):
+    """Of crossvalidated squared distances of noise alone, over many channels."""
+    sigma = np.array([[1.0, 0.5, 0.0], [0.5, 2.0, -0.3], [0.0, -0.3, 0.7]])
+    x, y = np.linalg.cholesky(sigma) @ rng.normal(size=(2, 100_000, 3, 1))[..., None][..., 0]
+    i, j = np.triu_indices(3, 1)
+    found = np.cov(((x[:, i] - x[:, j]) * (y[:, i] - y[:, j]))[..., 0].T)
+    np.testing.assert_allclose(found, o.distance_covariance(sigma), rtol=0, atol=0.3)
 
 
 def test_rho_a_is_spearman_without_ties_and_the_mean_over_broken_ties_with_them(rng):

@@ -200,6 +200,7 @@ def test_networks_without_scores_are_named_with_the_reason():
     ("measure", "tile", "words"),
     [
         ("rsa", 40, "spearman takes whole maps"),
+        ("center:correlation:whitened-cosine", 40, "whitened-cosine takes whole maps"),
         (js.Measure(js.transforms.Duality(d=jnp.eye(N)), js.pairwise.linear, js.compare.pearson), 40, "all images at"),
         (js.Measure(js.transforms.identity, lambda x: x @ x.T, js.compare.pearson), 40, "all images at once"),
         ("cka", 1, "between 2 and"),

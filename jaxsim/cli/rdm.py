@@ -51,7 +51,7 @@ from jaxsim.cli.output import (
     table,
     write_rows,
 )
-from jaxsim.inference.verbs import holds_maps
+from jaxsim.inference.verbs import COMPARATORS, holds_maps
 from jaxsim.inputs import unfold_map
 from jaxsim.io.files import few, repeated
 from jaxsim.plotting import model_scores
@@ -60,7 +60,6 @@ from jaxsim.results.model_comparisons import TESTS
 from jaxsim.results.tables import flagged, p_value
 from jaxsim.statistics.mean_scores import OVER
 
-COMPARATORS = ("rho-a", "spearman", "pearson", "cosine", "u-centered-cosine")
 FILES = ("comparison.npz", "models.csv", "pairs.csv", "comparison.png")
 
 

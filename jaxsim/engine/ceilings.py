@@ -95,15 +95,14 @@ def member_ceilings(measure, parts, order) -> tuple[jax.Array, jax.Array]:
 
     def without(u):
         rest = total - pools[u]
-        upper = long_dot(z, own.embed_pooled(rest / (count - 1))[None])[:, 0]
+        upper = _scores(own, z, own.embed_pooled(rest / (count - 1))[None])[:, 0]
 
         def one(v):
-            best = own.embed_pooled((rest - pools[v]) / (count - 2))
-            return jnp.sum(z[v] * best)
+            return _score(own, z[v], own.embed_pooled((rest - pools[v]) / (count - 2)))
 
         # v = u would take itself off twice
         lower = lax.map(lambda v: lax.cond(v == u, lambda: jnp.zeros((), z.dtype), lambda: one(v)), numbers)
-        return jnp.where(numbers == u, 0, own.finish(jnp.stack([lower, upper])))
+        return jnp.where(numbers == u, 0, jnp.stack([lower, upper]))
 
     return _of_members(measure, z, pools), jnp.moveaxis(lax.map(without, numbers), 0, 1)
 
@@ -119,6 +118,16 @@ def _of_members(measure, z, pools):
     """Scores `(2, U)` of the members with the best map of the others, and of all."""
     own: Any = declared(measure.compare, ComparatorCapabilities)
     total, count = jnp.sum(pools, 0), pools.shape[0]
-    upper = long_dot(z, own.embed_pooled(total / count)[None])[:, 0]
-    others = lax.map(lambda pool: own.embed_pooled((total - pool) / (count - 1)), pools)
-    return jnp.stack([own.finish(jnp.sum(z * others, 1)), own.finish(upper)])
+    upper = _scores(own, z, own.embed_pooled(total / count)[None])[:, 0]
+    lower = lax.map(lambda one: _score(own, one[0], own.embed_pooled((total - one[1]) / (count - 1))), (z, pools))
+    return jnp.stack([lower, upper])
+
+
+def _score(own, z, best):
+    """Score `()` of two embedded maps."""
+    return own.finish(jnp.sum(z * best)) if own.scores is None else own.scores(z[None], best[None])[0, 0]
+
+
+def _scores(own, a, b):
+    """Scores `(S, T)` of embedded maps."""
+    return own.finish(long_dot(a, b)) if own.scores is None else own.scores(a, b)

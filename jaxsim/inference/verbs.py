@@ -24,6 +24,18 @@ from jaxsim.statistics.checks import as_key, probability
 from jaxsim.statistics.mean_scores import OVER
 
 SubjectOf = Mapping[str, Any] | Sequence[Any] | Callable[[str], Any] | None
+COMPARATORS = (
+    "rho-a",
+    "spearman",
+    "pearson",
+    "cosine",
+    "u-centered-cosine",
+    "kendall-a",
+    "kendall-b",
+    "whitened-pearson",
+    "whitened-cosine",
+)
+"""Comparators that have noise ceilings under bootstraps."""
 FEWEST_RESAMPLES = 100
 """Resamples below which a standard error is mostly chance."""
 
@@ -168,11 +180,11 @@ def _check_options(comparator, over, test, n_resamples):
         raise ValueError('test="rank" ranks subjects, which over="images" takes as fixed; use "t" or "bootstrap".')
     own = declared(comparator.compare, ComparatorCapabilities)
     pools = own.weighted_ceiling is not None or (own.pooled is None and own.finish is ComparatorCapabilities().finish)
-    if own.weighted is None or own.embed_pooled is None or not pools:
-        raise TypeError(
-            f"{comparator} has no noise ceiling under bootstraps; compare models by rho-a, spearman, pearson, cosine "
-            "or u-centered-cosine."
-        )
+    fixed = over == "subjects" and own.embed is not None
+    if own.embed_pooled is None or not pools or (own.weighted is None and not fixed):
+        others = f"{', '.join(COMPARATORS[:-1])} or {COMPARATORS[-1]}"
+        remedy = ', or give over="subjects", which resamples no images' * (own.embed_pooled is not None and pools)
+        raise TypeError(f"{comparator} has no noise ceiling under bootstraps; compare models by {others}{remedy}.")
     if n_resamples in range(1, FEWEST_RESAMPLES):
         warn(f"{n_resamples} resamples are few for standard errors; 1000 are usual.", FewResamples)
 

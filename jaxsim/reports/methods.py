@@ -44,6 +44,10 @@ REFERENCES = MappingProxyType(
         "Representational Similarity Analysis. PLOS Computational Biology.",
         "schuett2023": "Schütt HH, Kipnis AD, Diedrichsen J, Kriegeskorte N (2023). Statistical inference on "
         "representational geometries. eLife.",
+        "kendall1938": "Kendall MG (1938). A New Measure of Rank Correlation. Biometrika.",
+        "diedrichsen2021": "Diedrichsen J, Berlot E, Mur M, Schütt HH, Shahbazi M, Kriegeskorte N (2021). Comparing "
+        "representational geometries using whitened unbiased-distance-matrix similarity. Neurons, Behavior, Data "
+        "Analysis, and Theory.",
         "groger2026": "Gröger F, Wen S, Brbić M (2026). Revisiting the Platonic Representation Hypothesis: An "
         "Aristotelian View. arXiv preprint.",
     }
@@ -75,6 +79,14 @@ _OF_SCHEMES = {
     "jackknife": ("efron1979",),
 }
 _OF_LINKAGES = {"authors": ("rsa2019",), "transfer": ("zamir2018",)}
+_OF_COMPARATORS = {
+    "rho-a": ("schuett2023",),
+    "kendall-a": ("kendall1938",),
+    "kendall-b": ("kendall1938",),
+    "whitened-pearson": ("diedrichsen2021",),
+    "whitened-cosine": ("diedrichsen2021",),
+}
+"""References of comparators of RDMs; of the others, that of RSA."""
 _PARTS = {
     "identity": "the features as they are",
     "center": "features less their mean over images",
@@ -90,6 +102,10 @@ _PARTS = {
     "spearman": "Spearman's rank correlation",
     "rho-a": "rho-a, Spearman's rank correlation not divided by ties",
     "pearson": "Pearson's correlation",
+    "kendall-a": "Kendall's tau-a",
+    "kendall-b": "Kendall's tau-b",
+    "whitened-pearson": "whitened Pearson's correlation",
+    "whitened-cosine": "whitened cosine",
     "u-centered-cosine": "the cosine of U-centered maps",
     "centered-cosine": "the cosine of centered maps",
     "root-centered-cosine": "the root of the cosine of centered maps",
@@ -219,7 +235,7 @@ def _of_kind(record, level, cited):
 def _of_models(record, cited):
     """Sentences on models compared with subjects."""
     compare = _part(record.provenance.measure.lower())
-    cite = _cite(("schuett2023",) if record.provenance.measure == "rho-a" else ("kriegeskorte2008",), cited)
+    cite = _cite(_OF_COMPARATORS.get(record.provenance.measure, ("kriegeskorte2008",)), cited)
     squared = " of squared values" * record.squared
     count, subjects = counted(len(record.names), "model"), counted(len(record.subjects), "subject")
     said = [

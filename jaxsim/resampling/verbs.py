@@ -292,6 +292,8 @@ def _check_form(measures, scheme, x, estimate):
         raise ValueError(f"{schemes.describe(scheme)} refits from features; {remedy}.")
     for m in measures:
         own = declared(m.compare, ComparatorCapabilities)
+        if own.of_these_images:
+            raise TypeError(f"{m} takes no resamples of the images: {own.of_these_images}.")
         missing = [name for name in FORMS[scheme.draws].needs if getattr(own, name) is None]
         if missing:
             raise TypeError(f"{m} compares with a function that has no {missing[0]} form; use a scheme that refits.")

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from jaxsim.extras import needed
 from jaxsim.io.files import repeated
 from jaxsim.results import tables
 from jaxsim.results.saved import Provenance, Saved, on_host, record
@@ -234,6 +235,18 @@ def square_map(name: str, m: Any) -> Any:
     return m
 
 
+def image_labels(ids: Sequence[Any] | None, images: int) -> tuple[str, ...] | None:
+    """Labels of the images of maps as texts.
+
+    Raises:
+        ValueError: they are not as many as there are images, or one stands twice.
+    """
+    labels = None if ids is None else tuple(map(str, ids))
+    if labels is not None and (len(labels) != images or len(set(labels)) < images):
+        raise ValueError(f"{images} images need as many different ids; there are {len(set(labels))}.")
+    return labels
+
+
 def check_square(name: str, shape: tuple[int, ...]) -> None:
     """Refuse a map that is not `(n, n)`.
 
@@ -359,9 +372,7 @@ class Maps(Saved):
             raise ValueError("there are no maps.")
         if odd := [(name, len(m)) for name, m in zip(names, squares, strict=True) if len(m) != len(squares[0])]:
             raise ValueError(f"maps {names[0]!r} and {odd[0][0]!r} are of {len(squares[0])} and {odd[0][1]} images.")
-        ids = None if ids is None else tuple(map(str, ids))
-        if ids is not None and (len(ids) != len(squares[0]) or len(set(ids)) < len(ids)):
-            raise ValueError(f"{len(squares[0])} images need as many different ids; there are {len(set(ids))}.")
+        ids = image_labels(ids, len(squares[0]))
         values = np.stack(squares)
         if values.dtype.kind not in "biuf":
             raise TypeError(f"maps have elements of type {values.dtype}; they must be real numbers.")
@@ -384,3 +395,20 @@ class Maps(Saved):
         images = list(self.ids) if self.ids else np.arange(self.values.shape[1])
         coords = {"network": list(self.names), "image": images, "other_image": images}
         return xr.DataArray(on_host(self.values), coords, ("network", "image", "other_image"))
+
+    def to_rsatoolbox(self):
+        """An `RDMs` object of rsatoolbox, in float64: names as `name`, and image labels as `image`; no diagonals.
+
+        Raises:
+            MissingExtra: rsatoolbox is not installed.
+        """
+        with needed("Maps.to_rsatoolbox needs", "rsatoolbox", install="rsatoolbox"):
+            from rsatoolbox.rdm.rdms import RDMs
+        values = on_host(self.values)
+        i, j = np.triu_indices(values.shape[1], 1)
+        return RDMs(
+            values[:, i, j].astype(float),
+            dissimilarity_measure=self.provenance.measure,
+            rdm_descriptors={"name": list(self.names)},
+            pattern_descriptors={"image": list(self.ids)} if self.ids else None,
+        )

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from jaxsim import statistics
+from jaxsim.extras import needed
+from jaxsim.io.files import few
 from jaxsim.results import tables
-from jaxsim.results.matrices import wrong_labels
+from jaxsim.results.matrices import Maps, wrong_labels
 from jaxsim.results.saved import Provenance, Saved, on_host, record
 from jaxsim.statistics import MeanTests
 from jaxsim.statistics.mean_scores import OVER
@@ -29,6 +31,17 @@ WORDS = {
     "subjects": "new subjects, these images",
 }
 """What an error is about, by `over`."""
+
+RSATOOLBOX: Mapping[str, str] = MappingProxyType(
+    {
+        "pearson": "corr",
+        "kendall-a": "tau-a",
+        "kendall-b": "tau-b",
+        "whitened-pearson": "corr_cov",
+        "whitened-cosine": "cosine_cov",
+    }
+)
+"""Names of comparators in rsatoolbox, where they differ."""
 
 
 def _wrong(found: "ModelComparison") -> str | None:
@@ -187,3 +200,54 @@ class ModelComparison(Saved):
 
         header, rows = self.pair_rows() if pairs else self.rows()
         return pd.DataFrame(rows, columns=header).set_index(header[: 1 + pairs])
+
+    def to_rsatoolbox(self, models: Maps | None = None):
+        """A `Result` of rsatoolbox, for its plots and tests: scores and ceilings of every subject, in float64.
+
+        Its variances give the errors of models and of their differences, and with its degrees of freedom, the fewest of
+        any model here, the p-values against the lower ceiling. Draws, adjusted p-values and intervals have no place
+        there: of its tests take "t-test" or "ranksum". Where degrees differ between models its other p-values of
+        Student's t are larger than those here.
+
+        Args:
+            models: maps of the models by name, which `Result` then holds too.
+
+        Raises:
+            MissingExtra: rsatoolbox is not installed.
+            ValueError: `models` lacks a model.
+        """
+        with needed("ModelComparison.to_rsatoolbox needs", "rsatoolbox", install="rsatoolbox"):
+            from rsatoolbox.inference.result import Result
+            from rsatoolbox.model.model import Model, ModelFixed
+            from scipy.stats import t
+        if models is not None and (lacking := [n for n in self.names if n not in models.names]):
+            raise ValueError(f"models has no map of {few(lacking)}.")
+        held = [Model(name) for name in self.names]
+        if models is not None:
+            rdms = models.to_rsatoolbox()
+            held = [ModelFixed(name, rdms[models.names.index(name)]) for name in self.names]
+        error, apart, ceiling, high, p, estimate = (
+            on_host(v).astype(float)
+            for v in (self.error, self.difference_error, self.ceiling, self.ceiling_high, self.p_ceiling, self.estimate)
+        )
+        degrees: Any = float(np.min(on_host(self.degrees)))
+        variance = np.square(np.concatenate([error, (high - ceiling) / t.isf((1 - self.level) / 2, degrees)]))
+        count = len(error)
+        # a covariance is half of what the variance of the difference lacks
+        lacks = np.zeros((count + 2, count + 2))
+        lacks[:count, :count] = np.square(np.where(np.eye(count, dtype=bool), 0, apart))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            below = np.square((estimate - ceiling[0]) / t.isf(p / 2, degrees))
+        lacks[:count, count] = np.where(np.isfinite(below), below, variance[:count] + variance[count])
+        lacks[:count, count + 1] = variance[:count] + variance[count + 1]
+        lacks[count:, :count] = lacks[:count, count:].T
+        lacks[count, count + 1] = lacks[count + 1, count] = variance[count:].sum()
+        return Result(
+            held,
+            on_host(self.scores).astype(float)[None],
+            RSATOOLBOX.get(self.provenance.measure, self.provenance.measure),
+            "fixed",
+            on_host(self.ceiling_scores).astype(float),
+            variances=(variance[:, None] + variance - lacks) / 2,
+            dof=degrees,
+        )

@@ -1,0 +1,178 @@
+"""Maps of repeated measurements, such as the runs of a scanner: squared distances that noise does not bias."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxsim import casts
+from jaxsim.engine.program import automatic
+from jaxsim.foreign_arrays import numeric, traced
+from jaxsim.io.files import counted
+from jaxsim.linalg import dot, gram
+from jaxsim.results import Maps, Provenance
+from jaxsim.results.matrices import ONE_MAP, image_labels
+
+FEWEST_RUNS = 2
+
+
+def crossnobis(measurements: Any, *, precision: Any = None, residuals: Any = None, ids: Any = None) -> Maps:
+    """Crossvalidated squared Mahalanobis distances between images, from repeated measurements of every subject.
+
+    d_ij = mean over runs m of (x_mi - x_mj)' P (y_mi - y_mj) / channels, where y_m is the mean of all runs but m, and P
+    the precision of the noise between channels, 1 by default (Walther et al. 2016, NeuroImage 137; "crossnobis" of
+    rsatoolbox). Noise that is independent between runs does not bias it: distances of images that do not differ are
+    zero in the mean, and half of them negative. They stay so; a comparator that takes roots is not for them.
+
+    Args:
+        measurements: `(runs, n, channels)` of one subject, or a mapping of subjects to these; channels may differ.
+        precision: `(channels, channels)`, inverse of the noise covariance, for all subjects or a mapping.
+        residuals: residuals `(r, channels)`, or `(runs, r, channels)`, of which `noise_precision` makes a precision;
+            for all subjects or a mapping.
+        ids: labels of the n images.
+
+    Returns:
+        `Maps` with one map a subject, in units of the squared noise deviation where noise is given.
+
+    Raises:
+        TypeError: elements are no real numbers.
+        ValueError: a subject has one run, or runs of other shapes or numbers of images, NaN, or noise that does not
+            fit; the message says whose.
+
+    >>> import jax, jaxsim as js
+    >>> image, noise = jax.random.normal(jax.random.key(0), (12, 30)), jax.random.normal(jax.random.key(1), (4, 12, 30))
+    >>> maps = js.crossnobis({"s1": image + noise, "s2": image - noise})
+    >>> maps.names, maps.values.shape
+    (('s1', 's2'), (2, 12, 12))
+    """
+    if precision is not None and residuals is not None:
+        raise ValueError("precision and residuals both say what the noise is; give one.")
+    subjects = measurements if isinstance(measurements, Mapping) else {ONE_MAP: measurements}
+    if not subjects:
+        raise ValueError("there are no subjects: measurements is empty.")
+    runs = {str(name): _runs(str(name), x) for name, x in subjects.items()}
+    first, *others = runs
+    for name in others:
+        if runs[name].shape[1] != runs[first].shape[1]:
+            counts = f"{runs[first].shape[1]} and {runs[name].shape[1]}"
+            raise ValueError(f"subjects {first!r} and {name!r} have {counts} images; all need the same ones.")
+    made, notes = [], []
+    for name, x in runs.items():
+        root, note = _noise(name, x.shape[2], precision, residuals)
+        made.append(_crossvalidated(_centered(x), root))
+        notes += note
+    values = jnp.stack(made)
+    labels = image_labels(ids, values.shape[1])
+    return Maps(values, tuple(runs), Provenance.now("crossnobis", values, notes=tuple(notes)), labels)
+
+
+def noise_precision(residuals: Any, who: str = "residuals") -> tuple[np.ndarray, float]:
+    """Precision of noise between channels, from a covariance that is shrunk toward its diagonal, and the shrinkage.
+
+    The share of the covariances that is taken off is the variance of the correlations by their squares, summed over
+    pairs of channels (Schaefer & Strimmer 2005, section 2.4, target D); "shrinkage_diag" of rsatoolbox.
+
+    Args:
+        residuals: `(r, channels)`, or `(runs, r, channels)`, of which every run has its own mean.
+        who: start of the messages of errors.
+
+    Raises:
+        ValueError: there are fewer than two in a run, NaN, or a channel without variance.
+
+    >>> import numpy as np
+    >>> found, shrinkage = noise_precision(np.random.default_rng(0).normal(size=(50, 3)))
+    >>> found.shape, 0 <= shrinkage <= 1
+    ((3, 3), True)
+    """
+    x = np.asarray(numeric(residuals, who), np.float64)
+    if x.ndim not in (2, 3) or x.shape[-2] < 2 or not x.size:
+        raise ValueError(f"{who} of shape {x.shape} are neither (r, channels) nor (runs, r, channels), r 2 or more.")
+    if not np.isfinite(x).all():
+        raise ValueError(f"{who} hold NaN or infinity.")
+    x = x - x.mean(-2, keepdims=True)
+    count, channels = x.size // x.shape[-1], x.shape[-1]
+    degrees = count - count // x.shape[-2]
+    x = x.reshape(count, channels)
+    deviation = np.sqrt((x**2).sum(0) / degrees)
+    if (flat := deviation <= 1e-12 * deviation.max(initial=0)).any():
+        raise ValueError(f"{who} do not vary in {counted(int(flat.sum()), 'channel')}, the first {flat.argmax()}.")
+    z = x / deviation
+    correlation, squares = z.T @ z / (count - 1), (z**2).T @ z**2 / (count - 1)
+    apart = ~np.eye(channels, dtype=bool)
+    variance = count / degrees**2 * (squares - correlation**2)[apart].sum()
+    total = (correlation[apart] ** 2).sum()
+    shrinkage = float(np.clip(variance / total, 0, 1)) if total else 1.0
+    covariance = (z.T @ z / degrees) * np.where(apart, 1 - shrinkage, 1)
+    return np.linalg.inv(covariance) / np.outer(deviation, deviation), shrinkage
+
+
+def _runs(name, x):
+    """Measurements of a subject as one array `(runs, n, channels)`."""
+    if isinstance(x, list | tuple):
+        shapes = [np.shape(run) for run in x]
+        if odd := next((shape for shape in shapes if shape != shapes[0]), None):
+            raise ValueError(
+                f"subject {name!r} has runs of shapes {shapes[0]} and {odd}; all runs hold the same images."
+            )
+    x = numeric(x, f"subject {name!r}", cast=False)
+    if x.ndim != 3 or 0 in x.shape:
+        raise ValueError(f"subject {name!r} has measurements of shape {x.shape}; they must be (runs, n, channels).")
+    if x.shape[0] < FEWEST_RUNS:
+        raise ValueError(f"subject {name!r} has {counted(x.shape[0], 'run')}; distances across runs take two or more.")
+    if x.shape[1] < 2:
+        raise ValueError(f"subject {name!r} has one image; distances take two or more.")
+    if not traced(x):
+        lost = np.argwhere(~np.isfinite(np.asarray(x)).all(axis=-1))[:, 0]
+        if len(lost):
+            images = f"{np.sum(lost == lost[0])} of {x.shape[1]} images of run {lost[0]}"
+            raise ValueError(f"subject {name!r} has NaN or infinity in {images}; leave the images or the run out.")
+    return x
+
+
+def _centered(x):
+    """Runs less their mean over images, which distances do not see, in the type of scores; on the host in float64."""
+    dtype = casts.score_type(x.dtype)
+    if traced(x):
+        return x.astype(dtype) - jnp.mean(x.astype(dtype), 1, keepdims=True)
+    x = np.asarray(x, np.float64)
+    return (x - x.mean(1, keepdims=True)).astype(dtype)
+
+
+def _noise(name, channels, precision, residuals):
+    """A root of the precision of a subject's noise, or None, and notes on it."""
+    given = precision if residuals is None else residuals
+    if isinstance(given, Mapping):
+        if name not in given:
+            raise ValueError(f"subject {name!r} has no {'precision' if residuals is None else 'residuals'}.")
+        given = given[name]
+    if given is None:
+        return None, []
+    notes = []
+    if residuals is not None:
+        given, shrinkage = noise_precision(given, f"residuals of subject {name!r}")
+        notes = [f"noise of {name}: covariances shrunk by {shrinkage:.3g}"]
+    found = np.asarray(numeric(given, f"precision of subject {name!r}"), np.float64)
+    if found.shape != (channels, channels):
+        raise ValueError(f"subject {name!r} has {channels} channels, and noise of shape {found.shape}.")
+    if not np.allclose(found, found.T, rtol=0, atol=1e-5 * np.abs(found).max()):
+        raise ValueError(f"the precision of subject {name!r} is not symmetric, or not finite.")
+    try:
+        return np.linalg.cholesky((found + found.T) / 2), notes
+    except np.linalg.LinAlgError:
+        raise ValueError(f"the precision of subject {name!r} is not positive definite.") from None
+
+
+@jax.jit
+@automatic
+def _crossvalidated(x: Float[Array, "m n c"], root) -> Float[Array, "n n"]:
+    """Distances from centered runs; products of different runs are those of the sum, less each run's with itself."""
+    if root is not None:
+        x = jax.vmap(dot, (0, None))(x, root.astype(x.dtype))
+    runs, _, channels = x.shape
+    products = gram(jnp.sum(x, 0)) - jax.lax.fori_loop(1, runs, lambda m, k: k + gram(x[m]), gram(x[0]))
+    own = jnp.diagonal(products)
+    found = (own[:, None] + own[None, :] - 2 * products) / (runs * (runs - 1) * channels)
+    return jnp.where(jnp.eye(len(found), dtype=bool), 0, found)
