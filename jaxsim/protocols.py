@@ -189,6 +189,8 @@ class ComparatorCapabilities(NamedTuple):
         margins: `(sums, n) -> (n,)`, the a of the terms a_i + a_j that embedding subtracts from a map, from the sums
             over its rows, without the diagonal unless it is read; in NumPy and float64. None where an embedding is no
             such difference at length 1.
+        rank_size: `(size, p) -> ()`, squared length by which embedding divides the centered average ranks of p pairs,
+            divided by p, from their own; in NumPy and float64. None where an embedding is no scaled ranks.
         why_undefined: words on why a finite map has no score with any other, as "its map is constant".
         why_undefined_pair: words on why two maps that have scores have none with each other.
     """
@@ -213,6 +215,7 @@ class ComparatorCapabilities(NamedTuple):
     shares: Callable | None = None
     debiased: Callable | None = None
     margins: Callable | None = None
+    rank_size: Callable | None = None
     why_undefined: str = ""
     why_undefined_pair: str = ""
 

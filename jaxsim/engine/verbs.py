@@ -303,7 +303,7 @@ def _scores(chosen, measures, x, y, mesh, pairwise) -> list[Affinity]:
 def _tiled(measures, x, y, tile) -> list[Affinity]:
     made = []
     for m in measures:
-        values, bad_x, bad_y = tiles.scores(m, x, y, tile)
+        values, bad_x, bad_y, error = tiles.scores(m, x, y, tile)
         undefined: dict[str, int] = {}
         for nets, bad in ((x, bad_x),) if y is None else ((x, bad_x), (y, bad_y)):
             for name, flaw in zip(nets.names, bad, strict=True):
@@ -313,7 +313,10 @@ def _tiled(measures, x, y, tile) -> list[Affinity]:
                     warn(f"network {name!r} has no {m} scores (NaN): {why}.", UndefinedScores)
             warn_of_lost_digits(f"its {m} scores", m.freedom, tiles.sample(nets, tile), undefined)
         array = jnp.asarray(values)
-        provenance = Provenance.now(str(m), array, notes=(f"in tiles of {tile} images",))
+        notes = [f"in tiles of {tile} images"]
+        if tiles.ranks_pairs(m):
+            notes.append(f"error by ranks in bins at most {error:.1g}" if error else "exact ranks")
+        provenance = Provenance.now(str(m), array, notes=tuple(notes))
         images, bad = np.full(values.shape, x.images), tuple(undefined.items())
         made.append(Affinity(array, images, x.names, (y or x).names, provenance, bad, y is not None))
     return made
