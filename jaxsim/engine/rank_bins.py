@@ -16,15 +16,15 @@ from jaxsim import ranks
 DIGIT = 16
 """Leading bits that tell the first bins apart."""
 MOST = 6_000_000
-"""Bins that numbers are first spread over; at most twice as many are made."""
+"""Bins that numbers are spread over; up to twice as many are made, and as many again for bins that are split again."""
 EACH = 64
 """Bins for each number, where there are few."""
+SPREAD, WORKING = 1.5, 60
+"""Bins that are made for each asked for, and bytes that the host takes for each of one network."""
 FEWEST_BITS = 19
 """Log2 of the smallest table."""
-STEP = 8
-"""Most bits by which a bin is split again."""
 BEYOND = {4: 0x9E37, 8: 0x9E3779B97F4A}
-"""Floats by which bins are shifted: round numbers, which distances often are, lie within bins and not on their edges."""
+"""Floats by which bins are shifted, so that round numbers, which distances often are, lie within bins."""
 
 
 class Ranks(NamedTuple):
@@ -92,11 +92,9 @@ class Bins:
         blame = np.where(self.width[found.bins] > 0, found.blame, 0)
         if not blame.any():
             return None
-        allowed = max(most, np.finfo(float).tiny) / 4 / np.count_nonzero(blame)
-        with np.errstate(divide="ignore", over="ignore"):
-            need = np.ceil(np.log2(blame / allowed) / 2)
+        wide = found.bins[blame > min(most / 4 / np.count_nonzero(blame), blame.max() / 2)]
         bits = np.zeros(len(self.low), int)
-        bits[found.bins] = np.clip(need, 0, STEP)
+        bits[wide] = np.clip(int(np.log2(max(1, MOST / len(wide)))), 1, DIGIT)
         return self.split(bits)
 
     def ranked(self, counts: np.ndarray) -> Ranks:
@@ -124,7 +122,12 @@ class Bins:
             tie = high[last] - low[first] <= np.where((total == 2) & (not many_ties), ranks.OF_TWO * unit, near)
         exact = (tie | np.logical_and.reduceat(single, first))[run]
         middle = np.where(tie[run], (upto[last] - (total - 1) / 2)[run], upto - (c - 1) / 2)
-        reach = np.where(exact, place, np.searchsorted(low, high + near, "right") - 1)
+        # bins with numbers that surely follow one another form a chain, in which only equal numbers are ties
+        begins = np.concatenate([[True], high[1:] - low[:-1] > near])
+        head = np.flatnonzero(begins)
+        chained = (low[np.append(head[1:], len(c)) - 1] - high[head] > near)[np.cumsum(begins) - 1]
+        open_ended, reach = np.flatnonzero(~exact & ~chained), place.copy()
+        reach[open_ended] = np.searchsorted(low, high[open_ended] + near, "right") - 1
         across = (upto[reach] - upto + c) * (middle[reach] - middle) ** 2 / 4
         within = np.where(exact, 0, (c**3 - c) / 12)
         blame = within + across
@@ -136,7 +139,8 @@ class Bins:
         """Smallest and largest number of bins, in float64."""
         low = self.low[bins]
         high = low + ((1 << self.width[bins].astype(low.dtype)) - low.dtype.type(1))
-        low, high = (_floats(key, self.dtype).astype(float) for key in (low, high))
+        with np.errstate(invalid="ignore"):
+            low, high = (_floats(key, self.dtype).astype(float) for key in (low, high))
         return np.where(np.isnan(low), -np.inf, low), np.where(np.isfinite(high), high, low)
 
 
@@ -144,6 +148,12 @@ def padded(size: int) -> int:
     """The next of few sizes, so that programs are few too."""
     step = 1 << max(FEWEST_BITS, size.bit_length() - 3)
     return -(-size // step) * step
+
+
+def table_bytes(networks: int, images: int, dtype: np.dtype) -> int:
+    """Bytes of the tables of all networks, and of what one of them is made from."""
+    bins = min(MOST, EACH * (images * (images - 1) // 2)) * SPREAD + 2**DIGIT
+    return int(bins * (networks * dtype.itemsize + WORKING))
 
 
 def keys(v: jax.Array) -> jax.Array:

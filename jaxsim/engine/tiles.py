@@ -274,7 +274,7 @@ def _ranked(measure, points):
         size = size_of(found.size, pairs)
         # of unit vectors from vectors r and r' that are e apart, the distance is at most 2 e / (|r| + |r'|)
         error, length = np.sqrt(found.error.sum()), np.sqrt(size)
-        part = 2 * error / (2 * length - error) if error < length else np.inf * error
+        part = 2 * error / (2 * length - error) if error < length else (np.inf if error else 0.0)
         finer = bins.finer(found, (TOLERANCE / 2 * length) ** 2) if part > TOLERANCE / 2 else None
         if finer is None:
             table = np.zeros(rank_bins.padded(len(bins.low)), dtype)
@@ -509,11 +509,14 @@ def automatic(measures: Sequence[Measure], x: Networks, y: Networks | None, memo
     """Images in a tile where the maps of two networks do not fit in the budget and tiles would do; else None."""
     arrays = [*x.arrays, *(() if y is None else y.arrays)]
     maps = [m for m in measures if not feature_space.applies(m)]
-    itemsize = x.dtype.itemsize
+    itemsize, counted = x.dtype.itemsize, [m for m in maps if ranks_pairs(m)]
     budget = budgets.budget_of(memory)
     whole = 2 * budgets.map_bytes(tuple(maps), x.images, itemsize) + budgets.working_bytes(x.images, itemsize)
     if not maps or whole <= budget or any(why_not(m) for m in measures):
         return None
+    left = budget - (rank_bins.table_bytes(len(arrays), x.images, x.dtype) if counted else 0)
+    if left <= 0:
+        return None
     # a block of every network, and a few on the way
-    tile = int((budget / 2 / itemsize / (len(arrays) + 6)) ** 0.5)
+    tile = int((left / 2 / itemsize / (len(arrays) + 6)) ** 0.5)
     return min(tile, TILE, x.images) if tile >= FEWEST else None
