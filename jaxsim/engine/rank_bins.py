@@ -79,8 +79,8 @@ class Bins:
         low = np.repeat(self.low, parts) + (within.astype(self.low.dtype) << width.astype(self.low.dtype))
         size = padded(len(first)) if self.levels else len(first)
         level = (first.astype(np.int32), rest, (parts - 1).astype(np.uint32))
-        level = tuple(jnp.asarray(np.pad(a, (0, size - len(a)))) for a in level)
-        return Bins(self.dtype, low, width, (*self.levels, level))
+        start, shift, mask = (jnp.asarray(np.pad(a, (0, size - len(a)))) for a in level)
+        return Bins(self.dtype, low, width, (*self.levels, (start, shift, mask)))
 
     def for_shares(self, counts: np.ndarray, pairs: int) -> "Bins":
         """Bins that hold about as many numbers each, from counts `(B,)` of a sample of `pairs` numbers."""
@@ -133,7 +133,7 @@ class Bins:
         blame = within + across
         blame[1:] += across[:-1]
         centered = (middle - (p + 1) / 2) / p
-        return Ranks(bins, centered, float(c @ centered**2), (within + across) / p**2, blame / p**2)
+        return Ranks(bins, centered, float(np.sum(c * centered**2)), (within + across) / p**2, blame / p**2)
 
     def _edges(self, bins):
         """Smallest and largest number of bins, in float64."""
