@@ -17,9 +17,9 @@ DIGIT = 16
 """Leading bits that tell the first bins apart."""
 MOST = 6_000_000
 """Bins that numbers are spread over; up to twice as many are made, and as many again for bins that are split again."""
-EACH = 64
+EACH = 8
 """Bins for each number, where there are few."""
-SPREAD, WORKING = 1.5, 60
+SPREAD, WORKING = 1.5, 110
 """Bins that are made for each asked for, and bytes that the host takes for each of one network."""
 FEWEST_BITS = 19
 """Log2 of the smallest table."""

@@ -18,7 +18,7 @@ from jaxsim.engine import feature_space, rank_bins
 from jaxsim.engine import memory as budgets
 from jaxsim.engine.row_blocks import FEWEST_OF_SAMPLE, SAMPLE, RowBlocks
 from jaxsim.inputs import Networks
-from jaxsim.linalg import TALL, dot, long_dot
+from jaxsim.linalg import TALL, dot, long_gram
 from jaxsim.measures import Measure, name_of
 from jaxsim.pairwise import LONE
 from jaxsim.protocols import ComparatorCapabilities, PairwiseCapabilities, TransformCapabilities, declared
@@ -210,7 +210,7 @@ def _map_products(measure, networks):
     for i, j in _pairs(networks[0]):
         times = 1 + (i != j)
         blocks = [_block(measure, one, start, i, j) for one, start in zip(points, starts, strict=True)]
-        found.centered += times * np.asarray(_inner(tuple(one[0] for one in blocks)), np.float64)
+        found.centered += times * np.asarray(_products_of(tuple(one[0] for one in blocks)), np.float64)
         for t, (_, rows, columns, squares) in enumerate(blocks):
             sums[t, networks[t].rows(i)] += rows
             if i != j:
@@ -220,6 +220,10 @@ def _map_products(measure, networks):
     change = 2 * np.matmul(rest, sums.T)
     found.centered -= (change + change.T) / 2
     return found
+
+
+_products_of = jax.jit(long_gram)
+"""Inner products of the blocks of all networks."""
 
 
 class _Ranked(NamedTuple):
@@ -247,7 +251,7 @@ def _rank_products(measure, networks):
         blocks = [
             _looked_up(own.table, own.levels, one.entries(i, j)[0]) for one, own in zip(points, ranked, strict=True)
         ]
-        found.centered += np.asarray(_inner(tuple(blocks)), np.float64)
+        found.centered += np.asarray(_products_of(tuple(blocks)), np.float64)
     found.size = np.array([own.size for own in ranked])
     found.error = np.array([own.error for own in ranked])
     return found
@@ -497,12 +501,6 @@ def _without_margins(measure, a, b, level, unit, rows, columns, diagonal):
     margins = rows.astype(a.dtype)[:, None] + columns.astype(a.dtype)[None]
     m = plain - _counted(measure, margins, diagonal)
     return m.ravel(), jnp.sum(m, 1), jnp.sum(m, 0), jnp.sum(plain**2)
-
-
-@jax.jit
-def _inner(z):
-    z = jnp.stack(z)
-    return long_dot(z, z)
 
 
 def automatic(measures: Sequence[Measure], x: Networks, y: Networks | None, memory: float | None) -> int | None:
