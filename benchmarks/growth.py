@@ -184,13 +184,16 @@ def _cell(row):
 
 def draw(record: dict):
     """A panel a series: seconds against size, a line a contender."""
-    from jaxsim.plotting.canvas import INK, bare, legend, new_figure, place, style_of
+    from jaxsim.plotting.canvas import INK, bare, new_figure, place, style_of
 
-    panels, width, height, left, gap = record["series"], 2.05, 1.7, 0.6, 0.55
-    figure = new_figure(left + len(panels) * (width + gap), height + 1.35)
-    names = [*dict.fromkeys(name for own in panels.values() for name in own)]
+    panels, columns, width, height, left = record["series"], 3, 2.3, 1.7, 0.65
+    lines = -(-(len(panels) + 1) // columns)
+    figure = new_figure(left + columns * (width + 0.5), lines * (height + 0.8))
+    names, axes = [*dict.fromkeys(name for own in panels.values() for name in own)], None
     for k, (name, contenders) in enumerate(panels.items()):
-        axes = place(figure, left + k * (width + gap), 0.85, width, height)
+        line, column = divmod(k, columns)
+        bottom = (lines - 1 - line) * (height + 0.8) + 0.5
+        axes = place(figure, left + column * (width + 0.5), bottom, width, height)
         for contender in names:
             rows = [row for row in contenders.get(contender, {"rows": []})["rows"] if "seconds" in row]
             sizes, seconds = [row["size"] for row in rows], [row["seconds"] for row in rows]
@@ -200,9 +203,10 @@ def draw(record: dict):
         axes.set_xlabel({"width": "features"}.get(SERIES[name][0], SERIES[name][0]), fontsize=8)
         axes.tick_params(labelsize=7)
         bare(axes, keep=("left", "bottom"))
-        if k == 0:
+        if column == 0:
             axes.set_ylabel("seconds of processors", fontsize=8)
-            legend(axes, names, columns=len(names))
+    if axes is not None:
+        figure.legend(*axes.get_legend_handles_labels(), loc="lower right", fontsize=8, frameon=False)
     return figure
 
 
