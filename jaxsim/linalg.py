@@ -74,7 +74,8 @@ def _long_sum(part, k, zeros):
     width = min(k, at_once * block)
 
     def term(first, size=width):
-        return block_dot(*part(first, size), block)
+        x, y = part(first, size)
+        return block_dot(x, y, block)
 
     rest = k % width
     start = term(k - rest, rest) if rest else zeros
