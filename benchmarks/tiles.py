@@ -32,6 +32,7 @@ MEASURES = {
     "euclidean": "distance-correlation-unbiased",
     "laplacian": "dds-laplacian",
     "rbf": "cka-rbf",
+    "ranks": "rsa",
 }
 OUT = Path(__file__).parent / "results" / "tiles.json"
 

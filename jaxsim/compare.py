@@ -282,6 +282,10 @@ class Spearman:
     __call__ = _compare_embedded
     permuted = staticmethod(_reorder_condensed)
 
+    def rank_size(self, size, p):
+        """That of the ranks themselves, or of ranks without ties."""
+        return size if self.correct_ties else (p - 1 / p) / 12
+
     def embed(self, m):
         """Centered ranks, scaled."""
         return self._of_ranks(self.pooled(m))

@@ -1,6 +1,7 @@
 """Dense linear algebra at full float32 precision, and means that survive large offsets."""
 
 import itertools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -50,17 +51,34 @@ def long_dot(a: jax.Array, b: jax.Array) -> jax.Array:
 
     One running sum over k equal products, such as those of maps of zeros and ones, drifts by up to k eps.
     """
-    k, cells = a.shape[1], a.shape[0] * b.shape[0]
-    block = BLOCK if cells <= MOST_CELLS else 4 * BLOCK
-    at_once = max(1, min(max(32, k // (128 * block)), MOST_CELLS // cells))
+
+    def part(first, size):
+        return tuple(lax.dynamic_slice_in_dim(z, first, size, axis=1) for z in (a, b))
+
+    return _long_sum(part, a.shape[1], jnp.zeros((a.shape[0], b.shape[0]), a.dtype))
+
+
+def long_gram(rows: Sequence[jax.Array]) -> jax.Array:
+    """`long_dot` of a few long vectors with each other, which are never copied into one array."""
+
+    def part(first, size):
+        return (jnp.stack([lax.dynamic_slice_in_dim(z, first, size) for z in rows]),) * 2
+
+    return _long_sum(part, rows[0].size, jnp.zeros((len(rows), len(rows)), rows[0].dtype))
+
+
+def _long_sum(part, k, zeros):
+    """Sum of the products of `part(first, size)` over all k columns."""
+    block = BLOCK if zeros.size <= MOST_CELLS else 4 * BLOCK
+    at_once = max(1, min(max(32, k // (128 * block)), MOST_CELLS // zeros.size))
     width = min(k, at_once * block)
 
     def term(first, size=width):
-        x, y = (lax.dynamic_slice_in_dim(z, first, size, axis=1) for z in (a, b))
+        x, y = part(first, size)
         return block_dot(x, y, block)
 
     rest = k % width
-    start = term(k - rest, rest) if rest else jnp.zeros((a.shape[0], b.shape[0]), a.dtype)
+    start = term(k - rest, rest) if rest else zeros
     return compensated_sum(term, width * jnp.arange(k // width), start)
 
 

@@ -191,6 +191,8 @@ class ComparatorCapabilities(NamedTuple):
             such difference at length 1.
         of_these_images: words on what ties it to the images it was made for, so that it takes no resamples of them;
             empty where nothing does.
+        rank_size: `(size, p) -> ()`, squared length by which embedding divides the centered average ranks of p pairs,
+            divided by p, from their own; in NumPy and float64. None where an embedding is no scaled ranks.
         why_undefined: words on why a finite map has no score with any other, as "its map is constant".
         why_undefined_pair: words on why two maps that have scores have none with each other.
     """
@@ -216,6 +218,7 @@ class ComparatorCapabilities(NamedTuple):
     debiased: Callable | None = None
     margins: Callable | None = None
     of_these_images: str = ""
+    rank_size: Callable | None = None
     why_undefined: str = ""
     why_undefined_pair: str = ""
 

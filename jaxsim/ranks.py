@@ -29,7 +29,7 @@ def average(v: Float[Array, " p"], where: Bool[Array, " p"] | None = None) -> Fl
     [2.5, 1.0, 2.5]
     """
     v = v if where is None else jnp.where(where, v, jnp.inf)
-    keys = _as_integers(v)
+    keys = as_integers(v)
     ordered = lax.sort(keys)
     first, last = tie_bounds(_as_floats(ordered, v.dtype), None if where is None else jnp.sum(where))
     shared = (first.astype(v.dtype) + last.astype(v.dtype)) / 2 + 1
@@ -48,7 +48,7 @@ def counted(v: Float[Array, " p"], counts: Float[Array, " p"]) -> Float[Array, "
     >>> ranks.counted(jnp.array([3.0, 1.0, 2.0]), jnp.array([1.0, 2.0, 0.0])).tolist()
     [3.0, 1.5, 2.5]
     """
-    keys = _as_integers(v)
+    keys = as_integers(v)
     ordered = lax.sort(keys)
     first, _ = tie_bounds(_as_floats(ordered, v.dtype))
     start = first.at[jnp.searchsorted(ordered, keys, method="scan")].get(mode="promise_in_bounds")
@@ -57,7 +57,7 @@ def counted(v: Float[Array, " p"], counts: Float[Array, " p"]) -> Float[Array, "
     return jnp.where(jnp.any(jnp.isnan(v)), jnp.nan, middle.at[start].get(mode="promise_in_bounds"))
 
 
-def _as_integers(v):
+def as_integers(v):
     """Integers in the order of the floats: a CPU sorts them some fifteen times faster."""
     integer = jnp.int32 if v.dtype.itemsize == 4 else jnp.int64
     bits = lax.bitcast_convert_type(jnp.where(v == 0, 0, v), integer)  # -0 and 0 are equal
@@ -65,7 +65,7 @@ def _as_integers(v):
 
 
 def _as_floats(keys, dtype):
-    """The floats that `_as_integers` was given."""
+    """The floats that `as_integers` was given."""
     return lax.bitcast_convert_type(jnp.where(keys < 0, keys ^ jnp.iinfo(keys.dtype).max, keys), dtype)
 
 
@@ -205,7 +205,7 @@ class Order:
 
 def sort_pairs(v: Float[Array, " p"], i: Int[Array, " p"], j: Int[Array, " p"]) -> Order:
     """The order of a condensed map `v` whose p-th entry belongs to images `i[p]` and `j[p]`."""
-    keys, place = _as_integers(v), lax.iota(jnp.int32, v.size)
+    keys, place = as_integers(v), lax.iota(jnp.int32, v.size)
     ordered = lax.sort(keys)
     first, last = tie_bounds(_as_floats(ordered, v.dtype))
 

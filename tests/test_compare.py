@@ -459,6 +459,7 @@ def test_long_products_of_any_shape(s, t, k):
     rng = np.random.default_rng(0)
     a, b = (rng.normal(size=(m, k)).astype(np.float32) for m in (s, t))
     np.testing.assert_allclose(linalg.long_dot(a, b), a.astype(float) @ b.T.astype(float), rtol=0, atol=2e-6 * k)
+    np.testing.assert_array_equal(linalg.long_gram(a), linalg.long_dot(a, a))
 
 
 def test_compensated_sums_keep_what_an_addition_rounds_off():

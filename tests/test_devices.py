@@ -301,6 +301,10 @@ def test_a_plan_of_tiles():
     plan = js.explain(features(3), ["dds-laplacian", "cka"], tile=4)
     assert plan.tile == 4
     assert dict(plan.routes) == {"dds-laplacian": "blocks", "cka-linear": "feature space"}
+    ranked, plain = (js.explain(features(3), name, tile=4) for name in ("rsa", "center:correlation:pearson"))
+    assert ranked.calls == 2 * plain.calls
+    assert ranked.bytes > plain.bytes
+    assert dict(ranked.work)["ordered"] > 0
 
 
 @pytest.mark.parametrize("verb", [js.affinity, js.explain])

@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
+from scipy.spatial.distance import pdist
 
 import jaxsim as js
 from jaxsim.cli import main
-from jaxsim.engine import tiles
+from jaxsim.engine import rank_bins, tiles
 from jaxsim.engine.row_blocks import RowBlocks
 from jaxsim.measures import by_name
 from jaxsim.protocols import PairwiseCapabilities, declared
@@ -43,13 +45,16 @@ MEASURES = [
     "identity:linear:pearson",
     "center:squared-euclidean:u-centered-cosine",
     "layer-norm:euclidean:pearson",
+    "rsa",
+    "zscore:cityblock:rho-a",
+    "identity:rbf:spearman",
 ]
 
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_scores_are_those_of_whole_maps(name):
     whole, found = both(networks(), name)
-    np.testing.assert_allclose(found.values, whole, atol=CLOSE)
+    np.testing.assert_allclose(found.values, whole, atol=1e-6 if tiles.ranks_pairs(by_name(name)) else CLOSE)
     assert found.names == ("a", "b", "c")
     assert "in tiles of 40 images" in found.provenance.notes
 
@@ -70,13 +75,78 @@ def test_in_float64_scores_have_its_digits(name):
     np.testing.assert_allclose(found.values, whole, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", ["cka", "dds-cosine"])
+def exact_spearman(features, distance):
+    """Scores of the first network with all, in float64; distances that differ by rounding are ties."""
+    maps = [np.round(pdist(x.astype(float), distance), 10) for x in features.values()]
+    return [stats.spearmanr(maps[0], m)[0] for m in maps]
+
+
+def tied(n=N, seed=0):
+    """Features of few integers, whose distances have many ties."""
+    random = np.random.default_rng(seed)
+    shared = random.integers(0, 2, (n, 5))
+    flips = [random.random((n, 5)) < share for share in (0, 0.1, 0.3)]
+    return {name: (shared + flip) % 2 for name, flip in zip("abc", flips, strict=True)}
+
+
+@pytest.mark.parametrize(("tile", "most"), [(40, None), (17, None), (40, 300)])
+@pytest.mark.parametrize("features", [tied(), networks(), {"a": tied()["a"], "b": networks()["b"]}])
+def test_spearman_agrees_with_scipy(features, tile, most, monkeypatch):
+    if most:
+        monkeypatch.setattr(rank_bins, "MOST", most)  # bins are split again and again
+    found = js.affinity(features, "identity:euclidean:spearman", tile=tile)
+    np.testing.assert_allclose(found.values[0], exact_spearman(features, "euclidean"), atol=1e-6)
+
+
+def test_what_is_equal_but_for_rounding_is_tied():
+    """Correlation distances of five classes take two values, of which float32 makes a dozen."""
+    random = np.random.default_rng(7)
+    classes = np.eye(5, dtype=np.float32)[random.integers(0, 5, N)] * np.float32(1.7)
+    features = {"a": classes, "b": networks()["b"]}
+    found = js.affinity(features, "rsa-uncentered", tile=TILE)
+    np.testing.assert_allclose(found.values[0], exact_spearman(features, "correlation"), atol=1e-6)
+    assert found.provenance.notes[1] == "exact ranks"
+
+
+def test_rho_a_of_a_map_with_ties_is_less_than_one_with_itself():
+    features = tied()
+    whole, found = both(features, "identity:euclidean:rho-a")
+    np.testing.assert_allclose(found.values, whole, atol=1e-6)
+    assert found.values[0, 0] < 0.99
+
+
+def test_counts_leave_the_device_before_its_integers_end(monkeypatch):
+    wanted = js.affinity(tied(), "identity:euclidean:spearman", tile=TILE).values
+    monkeypatch.setattr(tiles, "COUNTED", 4000)
+    np.testing.assert_array_equal(js.affinity(tied(), "identity:euclidean:spearman", tile=TILE).values, wanted)
+
+
+def test_the_error_by_ranks_is_told_and_holds(monkeypatch):
+    monkeypatch.setattr(tiles, "TOLERANCE", 1e-2)
+    monkeypatch.setattr(rank_bins, "MOST", 300)
+    whole, found = both(networks(), "rsa")
+    words, bound = found.provenance.notes[1].rsplit(maxsplit=1)
+    assert words == "error by ranks in bins at most"
+    assert 1e-7 < np.abs(found.values - whole).max() < float(bound) <= 1e-2
+
+
+@pytest.mark.slow
+def test_ranks_of_millions_of_pairs_are_those_of_whole_maps():
+    random = np.random.default_rng(11)
+    shared = random.normal(size=(3000, 16))
+    features = {name: shared @ random.normal(size=(16, 32)) + random.normal(size=(3000, 32)) for name in "abc"}
+    features = {name: x.astype(np.float32) for name, x in features.items()}
+    whole, found = both(features, "rsa", tile=1024)
+    np.testing.assert_allclose(found.values, whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["cka", "dds-cosine", "rsa"])
 def test_rows_and_columns_may_be_other_networks(name):
     features = networks()
     columns = {"new": features.pop("c")}
     whole, found = both(features, name, against=columns)
     assert found.values.shape == (2, 1)
-    np.testing.assert_allclose(found.values, whole, atol=CLOSE)
+    np.testing.assert_allclose(found.values, whole, atol=1e-6)
 
 
 def test_images_with_positions():
@@ -102,7 +172,7 @@ def test_a_memory_mapped_file_is_read_in_blocks(tmp_path):
     for name, x in features.items():
         np.save(tmp_path / f"{name}.npy", x)
     mapped = {name: np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in features}
-    for measure in ("cka", "dds-laplacian"):
+    for measure in ("cka", "dds-laplacian", "rsa"):
         found = js.affinity(mapped, measure, tile=TILE)
         np.testing.assert_array_equal(found.values, js.affinity(features, measure, tile=TILE).values)
 
@@ -184,7 +254,7 @@ def test_networks_without_scores_are_named_with_the_reason():
     features = networks()
     features["b"][7, 3] = np.nan
     features["c"][:] = 1.0
-    for measure in ("cka", "dds-cosine", "cka-rbf", "identity:linear:pearson"):
+    for measure in ("cka", "dds-cosine", "cka-rbf", "identity:linear:pearson", "rsa", "identity:euclidean:spearman"):
         with pytest.warns(js.UndefinedScores) as caught:
             found = js.affinity(features, measure, tile=TILE)
         words = {str(one.message).split("'")[1]: str(one.message) for one in caught}
@@ -199,8 +269,8 @@ def test_networks_without_scores_are_named_with_the_reason():
 @pytest.mark.parametrize(
     ("measure", "tile", "words"),
     [
-        ("rsa", 40, "spearman takes whole maps"),
         ("center:correlation:whitened-cosine", 40, "whitened-cosine takes whole maps"),
+        (js.Measure(js.transforms.identity, js.pairwise.linear, lambda a, b: jnp.sum(a * b)), 40, "takes whole maps"),
         (js.Measure(js.transforms.Duality(d=jnp.eye(N)), js.pairwise.linear, js.compare.pearson), 40, "all images at"),
         (js.Measure(js.transforms.identity, lambda x: x @ x.T, js.compare.pearson), 40, "all images at once"),
         ("cka", 1, "between 2 and"),
@@ -258,10 +328,17 @@ def test_tiles_are_taken_where_two_maps_do_not_fit():
     np.testing.assert_allclose(found.values, js.affinity(features, "dds-cosine").values, atol=CLOSE)
     assert js.affinity(features, "dds-cosine", memory=1e7).provenance.notes == ()
     with pytest.raises(ValueError, match="too small"):
-        js.affinity(features, "rsa", memory=budget)
+        js.affinity(features, "rsa", memory=budget)  # tables of ranks take more than such small maps
 
 
-def test_more_pairs_than_integers_count_are_begun(monkeypatch):
+def test_ranks_are_taken_in_tiles_where_their_tables_fit(monkeypatch):
+    monkeypatch.setattr(rank_bins, "MOST", 300)
+    monkeypatch.setattr(rank_bins, "DIGIT", 9)
+    assert js.explain(networks(), "rsa", memory=250_000.0).tile == 42
+
+
+@pytest.mark.parametrize("name", ["cka-rbf", "rsa"])
+def test_more_pairs_than_integers_count_are_begun(name, monkeypatch):
     class Begun(Exception):
         pass
 
@@ -270,8 +347,8 @@ def test_more_pairs_than_integers_count_are_begun(monkeypatch):
 
     monkeypatch.setattr(tiles, "scores", begin)
     x = {name: np.zeros((100_000, 1), np.float32) for name in "ab"}
-    with pytest.raises(Begun, match="cka-rbf of 100000 images in tiles of 1024"):
-        js.affinity(x, "cka-rbf", memory=1e9)
+    with pytest.raises(Begun, match=f"{name} of 100000 images in tiles of 1024"):
+        js.affinity(x, name, memory=2e9)
 
 
 @pytest.mark.parametrize("n", [20, 21])
@@ -305,15 +382,15 @@ def test_blocks_cover_all_images_in_order():
     np.testing.assert_allclose(np.concatenate([*blocks.blocks()])[:, 0], (x[:, 0] - x[:, 0].mean()) / 128)
 
 
-def test_the_command_takes_tiles_from_files_and_refuses_them_for_ranks_and_maps(tmp_path, capsys):
+def test_the_command_takes_tiles_from_files_and_refuses_them_for_maps(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     (tmp_path / "x").mkdir()
     for name, x in networks().items():
         np.save(tmp_path / "x" / f"{name}.npy", x)
     given = ["affinity", str(tmp_path / "x"), "--no-stack", "--tile", "40", "--out", str(tmp_path / "out")]
-    assert main([*given, "--measure", "cka-rbf"]) == 0
-    found = js.load(tmp_path / "out" / "affinity.npz")
-    np.testing.assert_allclose(found.values, js.affinity(networks(), "cka-rbf").values, atol=CLOSE)
-    for measure, words in (("rsa", "spearman takes whole maps"), ("spearman", "--tile has no effect on ready-made")):
-        assert main([*given, "--overwrite", "--measure", measure]) == 2
-        assert words in capsys.readouterr().err
+    for measure in ("cka-rbf", "rsa"):
+        assert main([*given, "--overwrite", "--measure", measure]) == 0
+        found = js.load(tmp_path / "out" / "affinity.npz")
+        np.testing.assert_allclose(found.values, js.affinity(networks(), measure).values, atol=1e-6)
+    assert main([*given, "--overwrite", "--measure", "spearman"]) == 2
+    assert "--tile has no effect on ready-made" in capsys.readouterr().err

@@ -95,7 +95,7 @@ def add_computing(command: ArgumentParser, *, memory: bool = True, tile: bool = 
         text = "devices of this machine to divide the work among; default: all accelerators, or the processor"
         group.add_argument("--devices", type=count, metavar="N", help=text)
     if tile:
-        text = "compute maps in blocks of so many images, never whole, and read features so; not by ranks"
+        text = "compute maps in blocks of so many images, never whole, and read features so"
         group.add_argument("--tile", type=int, metavar="IMAGES", help=text)
         text = "print how the scores would be computed, with memory and time, and write nothing"
         group.add_argument("--explain", action="store_true", help=text)

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxsim import inputs
-from jaxsim.engine import devices, feature_space, tiles
+from jaxsim.engine import devices, feature_space, rank_bins, tiles
 from jaxsim.engine import memory as budgets
 from jaxsim.engine.checks import check
 from jaxsim.engine.padding import Bucket, grouped
@@ -40,9 +40,10 @@ call of a program takes beside; of measures that do not order pairs, and of thos
 measures that read the diagonal, whose programs take no more."""
 STARTED = 4e7
 """Bytes that compiling any program takes."""
-RANKED, MEDIAN, APART, CENTERED, DECOMPOSED = 0.6, 0.06, 0.5, 4, 400
-"""Work in units of the rates: ordering a pair, finding the median of one, adding a difference, products of centered
-features, and decomposing coordinates. Fitted to `benchmarks/plans.py`, like the numbers above."""
+RANKED, COUNTED, MEDIAN, APART, CENTERED, DECOMPOSED = 0.6, 0.1, 0.06, 0.5, 4, 400
+"""Work in units of the rates: ordering a pair, counting it in bins or looking up its rank, finding the median of one,
+adding a difference, products of centered features, and decomposing coordinates. Fitted to `benchmarks/plans.py`, like
+the numbers above."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Plan:
         width: features of all networks together.
         block: networks whose maps are held at once, of all devices together.
         tile: images in a block of a map, or None where maps are whole.
-        calls: device calls; of tiles, blocks of pairs of images.
+        calls: device calls; of tiles, blocks of pairs of images, twice where they are ranked.
         devices: devices that share the work.
         budget: bytes that each may hold.
         bytes: bytes at the peak on each, features included; of `js.explain`, as the next.
@@ -154,7 +155,7 @@ def plan(
         cuts = [-(-len(nets.names) // block) for nets in sides]
         calls = 1 if block >= count else cuts[0] * (cuts[0] + 1) // 2 if y is None else cuts[0] * cuts[1]
     if tile:
-        calls = math.comb(-(-x.images // tile) + 1, 2) * len(measures)
+        calls = math.comb(-(-x.images // tile) + 1, 2) * sum(1 + tiles.ranks_pairs(m) for m in measures)
     return Plan(
         tuple((str(m), route) for m, route in zip(measures, routes, strict=True)),
         (len(x.names), len((y or x).names)),
@@ -225,7 +226,8 @@ def _tile_bytes(made, measures, x, y):
     if all(route == FEATURES for _, route in made.routes):
         return made.width**2 * (8 + 2 * size) + 3 * tiles.TALL * made.width * size
     kept = min(tiles.KEPT_BYTES, made.images * made.width * size)
-    return kept + (4 * networks + 16) * tile**2 * size
+    tables = rank_bins.table_bytes(networks, made.images, x.dtype) if any(map(tiles.ranks_pairs, measures)) else 0
+    return kept + (4 * networks + 16) * tile**2 * size + tables
 
 
 def _work(made, measures, x, y):
@@ -250,6 +252,7 @@ def _work(made, measures, x, y):
             found["products"] += DECOMPOSED * n * sum(min(n, width(s[1:])) ** 2 for nets in sides for s in nets.shapes)
             found["products"] += n * total**2
             continue
+        repeats = 1.0 + tiles.ranks_pairs(m) if made.tile else repeats
         product = product_and_finish(m.pairwise, m.compare)[0]
         if (product, m.transform) not in known or product is None:
             kind = "products" if product is None or _multiplies(product) else "differences"
@@ -259,7 +262,7 @@ def _work(made, measures, x, y):
         found["bytes"] += repeats * PASSES * networks * n**2 * size
         found["products"] += made.networks[0] * made.networks[1] * n**2 * (2 if own.reads_diagonal else 1)
         if _ranks(m):
-            found["ordered"] += RANKED * repeats * networks * n**2 / 2
+            found["ordered"] += (COUNTED if made.tile else RANKED) * repeats * networks * n**2 / 2
         if pair.tiling is not None and pair.tiling.median:
             found["ordered"] += MEDIAN * repeats * networks * n**2
     return tuple((kind, amount / made.devices) for kind, amount in found.items())

@@ -1,7 +1,7 @@
 """Scores without whole maps: blocks of pairs of images, or products of features, added up in float64.
 
 Memory is that of T blocks of a map, whatever the number n of images, beside n numbers a network. A comparator qualifies
-whose embedding is a map less terms a_i + a_j, at length 1; ranks need all pairs at once, and do not.
+whose embedding is a map less terms a_i + a_j, at length 1, or ranks, which are counted in `rank_bins` first.
 """
 
 import dataclasses
@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsim.engine import feature_space
+from jaxsim.engine import feature_space, rank_bins
 from jaxsim.engine import memory as budgets
-from jaxsim.engine.row_blocks import SAMPLE, RowBlocks
+from jaxsim.engine.row_blocks import FEWEST_OF_SAMPLE, SAMPLE, RowBlocks
 from jaxsim.inputs import Networks
-from jaxsim.linalg import TALL, dot, long_dot
+from jaxsim.linalg import TALL, dot, long_gram
 from jaxsim.measures import Measure, name_of
 from jaxsim.pairwise import LONE
 from jaxsim.protocols import ComparatorCapabilities, PairwiseCapabilities, TransformCapabilities, declared
@@ -31,6 +31,10 @@ TILE = 1024
 """Most images in a block whose size nobody gave; blocks of 2048 leave a CPU's caches and take half as long again."""
 KEPT_BYTES = 2**29
 """Bytes of transformed features that are kept, for all networks together; others are read and transformed again."""
+TOLERANCE = 1e-6
+"""Largest error of a score that ranks in bins may cause."""
+COUNTED = 2**30
+"""Pairs that are counted before the counts leave the device, whose integers have 32 bits."""
 ROUNDING = 8
 """Length of a centered map, in eps times that of the map, up to which it is rounding."""
 
@@ -42,9 +46,16 @@ def why_not(measure: Measure) -> str:
         return f"the transform {name_of(measure.transform)} takes all images at once"
     if declared(measure.pairwise, PairwiseCapabilities).tiling is None:
         return f"{name_of(measure.pairwise)} takes all images at once"
-    if declared(measure.compare, ComparatorCapabilities).margins is None:
-        return f"{name_of(measure.compare)} takes whole maps, as ranks do"
+    own = declared(measure.compare, ComparatorCapabilities)
+    if own.margins is None and own.rank_size is None:
+        return f"{name_of(measure.compare)} takes whole maps"
     return ""
+
+
+def ranks_pairs(measure: Measure) -> bool:
+    """Whether blocks are ranked, which takes a pass over them more, for the counts."""
+    own = declared(measure.compare, ComparatorCapabilities)
+    return own.margins is None and own.rank_size is not None
 
 
 def require(measures: Sequence[Measure], tile: int) -> None:
@@ -75,10 +86,24 @@ class Flaw(NamedTuple):
     same: bool
 
 
-def scores(
-    measure: Measure, x: Networks, y: Networks | None, tile: int
-) -> tuple[np.ndarray, list[Flaw | None], list[Flaw | None]]:
-    """Scores `(S, T)`, and why networks of rows and columns have none, or None where they have."""
+class Scores(NamedTuple):
+    """Scores from blocks.
+
+    Attributes:
+        values: `(S, T)`.
+        rows: why networks of rows have none, or None where they have.
+        columns: the same of columns.
+        error: bound on the error by ranks in bins; zero where ranks are exact, or there are none.
+    """
+
+    values: np.ndarray
+    rows: list[Flaw | None]
+    columns: list[Flaw | None]
+    error: float
+
+
+def scores(measure: Measure, x: Networks, y: Networks | None, tile: int) -> Scores:
+    """Scores of all networks."""
     arrays = [*x.arrays, *(() if y is None else y.arrays)]
     networks = [RowBlocks(a, measure, tile) for a in arrays]
     if in_feature_space(measure, x, y):
@@ -86,9 +111,11 @@ def scores(
         products = _feature_products(measure, networks)
         if np.any(np.diagonal(products.centered) < feature_space.CANCELED * products.plain):
             products = _map_products(measure, [RowBlocks(a, measure, tile) for a in arrays])
+    elif ranks_pairs(measure):
+        products = _rank_products(measure, networks)
     else:
         products = _map_products(measure, networks)
-    length, total = np.sqrt(np.diagonal(products.centered)), np.sqrt(products.plain)
+    length, total = np.sqrt(products.size), np.sqrt(products.plain)
     dtype = np.result_type(*(one.dtype for one in networks))
     eps = np.array([jnp.finfo(one.dtype).eps for one in networks], float)
     with np.errstate(invalid="ignore"):
@@ -101,7 +128,10 @@ def scores(
         Flaw(one.moments.broken, one.moments.reach == 0) if none else None
         for one, none in zip(networks, np.isnan(length).tolist(), strict=True)
     ]
-    return np.asarray(finish(jnp.asarray(found, dtype))), flaws[:rows], flaws[:rows] if y is None else flaws[rows:]
+    values = np.asarray(finish(jnp.asarray(found, dtype)))
+    # of two networks, the sum of their errors is the largest
+    error = float(np.sort(products.error)[-2:].sum())
+    return Scores(values, flaws[:rows], flaws[:rows] if y is None else flaws[rows:], error)
 
 
 def in_feature_space(measure: Measure, x: Networks, y: Networks | None) -> bool:
@@ -119,11 +149,22 @@ def sample(nets: Networks, tile: int) -> Networks:
 
 
 class _Products:
-    """Inner products of T centered maps `(T, T)`, and of each plain map with itself `(T,)`, in float64."""
+    """Inner products of T centered maps `(T, T)`, in float64, and what of them is real.
+
+    Attributes:
+        plain: of each plain map with itself, `(T,)`, or zero where the centered ones have no rounding.
+        error: of each map, its part in the error of scores, `(T,)`.
+    """
 
     def __init__(self, networks):
         self.centered = np.zeros((networks, networks))
         self.plain = np.zeros(networks)
+        self.error = np.zeros(networks)
+
+    @functools.cached_property
+    def size(self):
+        """Squared lengths of the centered maps, `(T,)`."""
+        return np.diagonal(self.centered).copy()
 
 
 def _feature_products(measure, networks):
@@ -166,10 +207,10 @@ def _map_products(measure, networks):
     starts = [one.first_margins(margins_of) for one in points]
     n, found = networks[0].x.shape[0], _Products(len(networks))
     sums = np.zeros((len(networks), n))
-    for i, j in itertools.combinations_with_replacement(range(networks[0].count), 2):
+    for i, j in _pairs(networks[0]):
         times = 1 + (i != j)
         blocks = [_block(measure, one, start, i, j) for one, start in zip(points, starts, strict=True)]
-        found.centered += times * np.asarray(_inner(tuple(one[0] for one in blocks)), np.float64)
+        found.centered += times * np.asarray(_products_of(tuple(one[0] for one in blocks)), np.float64)
         for t, (_, rows, columns, squares) in enumerate(blocks):
             sums[t, networks[t].rows(i)] += rows
             if i != j:
@@ -179,6 +220,88 @@ def _map_products(measure, networks):
     change = 2 * np.matmul(rest, sums.T)
     found.centered -= (change + change.T) / 2
     return found
+
+
+_products_of = jax.jit(long_gram)
+"""Inner products of the blocks of all networks."""
+
+
+class _Ranked(NamedTuple):
+    """Where to find the centered ranks of one network's pairs.
+
+    Attributes:
+        levels: of its `rank_bins.Bins`.
+        table: ranks of the bins, divided by the number of pairs.
+        size: squared length by which scores divide.
+        error: bound on the length of the errors of the ranks, relative to `size`, as a part of a score.
+    """
+
+    levels: tuple
+    table: jax.Array
+    size: float
+    error: float
+
+
+def _rank_products(measure, networks):
+    """The products of centered ranks, from one pass that counts each network's pairs and one over all blocks."""
+    points = [_Points(measure, one, KEPT_BYTES // len(networks)) for one in networks]
+    ranked = [_ranked(measure, one) for one in points]
+    found = _Products(len(networks))
+    for i, j in _pairs(networks[0]):
+        blocks = [
+            _looked_up(own.table, own.levels, one.entries(i, j)[0]) for one, own in zip(points, ranked, strict=True)
+        ]
+        found.centered += np.asarray(_products_of(tuple(blocks)), np.float64)
+    found.size = np.array([own.size for own in ranked])
+    found.error = np.array([own.error for own in ranked])
+    return found
+
+
+def _pairs(features):
+    """Blocks on and above the diagonal."""
+    return itertools.combinations_with_replacement(range(features.count), 2)
+
+
+def _ranked(measure, points):
+    """Ranks of all pairs of one network, in bins that are split until they are as right as TOLERANCE asks."""
+    n, count, dtype = points.features.x.shape[0], points.features.count, points.features.dtype
+    pairs, bins = n * (n - 1) // 2, rank_bins.Bins.by_digit(dtype)
+    sample = _counted_pairs(points, bins, [(SAMPLE, k) for k in range(count)])
+    if sample is not None:
+        bins = bins.for_shares(sample, pairs)
+    size_of: Any = declared(measure.compare, ComparatorCapabilities).rank_size
+    while True:
+        counts = None if sample is None else _counted_pairs(points, bins, _pairs(points.features))
+        if counts is None:
+            return _Ranked(bins.levels, jnp.zeros(rank_bins.padded(len(bins.low)), dtype), np.nan, 0)
+        found = bins.ranked(counts)
+        size = size_of(found.size, pairs)
+        # of unit vectors from vectors r and r' that are e apart, the distance is at most 2 e / (|r| + |r'|)
+        error, length = np.sqrt(found.error.sum()), np.sqrt(size)
+        part = 2 * error / (2 * length - error) if error < length else (np.inf if error else 0.0)
+        finer = bins.finer(found, (TOLERANCE / 2 * length) ** 2) if part > TOLERANCE / 2 else None
+        if finer is None:
+            table = np.zeros(rank_bins.padded(len(bins.low)), dtype)
+            table[found.bins] = found.centered
+            return _Ranked(bins.levels, jnp.asarray(table), size, part)
+        bins = finer
+
+
+def _counted_pairs(points, bins, blocks):
+    """Numbers of pairs in each bin, or None if any pair is undefined."""
+    size, flaws = len(bins.low), []
+    total, part, held = np.zeros(size, np.int64), None, 0
+    for i, j in blocks:
+        entries, undefined = points.entries(i, j)
+        if part is None:
+            part = jnp.zeros(rank_bins.padded(size), jnp.int32)
+        part = _count_in_bins(part, bins.levels, entries)
+        flaws.append(undefined)
+        held += entries.size
+        if held >= COUNTED:
+            total, part, held = total + np.asarray(part)[:size], None, 0
+    total = total if part is None else total + np.asarray(part)[:size]
+    return None if any(jax.device_get(flaws)) else total
 
 
 def _block(measure, points, start, i, j):
@@ -238,6 +361,11 @@ class _Points:
         mean, largest = jax.device_get(found)
         return mean.astype(np.float64), float(largest)
 
+    def entries(self, i: int, j: int) -> tuple[jax.Array, jax.Array]:
+        """Entries of the pairs of two blocks, flattened, and NaN after them; whether any of the pairs is NaN."""
+        most = max(self.features.size, FEWEST_OF_SAMPLE) * self.features.size
+        return _pair_entries(self.measure, self.block(i), self.block(j), self.level, i == j, most)
+
     def tiles(self, pairs):
         """Pairs of blocks with their numbers."""
         for i, j in pairs:
@@ -267,7 +395,7 @@ class _Points:
 
         Numbers from zero on are ordered as the integers with the same bits, which are found 16 at a time.
         """
-        pairs = [*itertools.combinations_with_replacement(range(self.features.count), 2)]
+        pairs = [*_pairs(self.features)]
         n, bits = self.features.x.shape[0], 8 * self.features.dtype.itemsize
         middle = []
         for place in sorted({(n * n - 1) // 2, n * n // 2}):
@@ -333,6 +461,29 @@ def _counted(measure, m, diagonal):
     return jnp.where(jnp.eye(m.shape[0], dtype=bool), 0, m)
 
 
+@functools.partial(jax.jit, static_argnums=(4, 5))
+def _pair_entries(measure, a, b, level, diagonal, size):
+    """Entries of a block's pairs, those on and above the diagonal, and NaN up to `size` entries; whether any is NaN."""
+    v = _entries(measure, a, b, level)
+    pairs = jnp.triu(jnp.ones(v.shape, bool), 1) if diagonal else jnp.ones(v.shape, bool)
+    undefined = jnp.any(jnp.isnan(v) & pairs)
+    v = jnp.where(pairs, v, jnp.nan).ravel()
+    return jnp.pad(v, (0, size - v.size), constant_values=jnp.nan), undefined
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _count_in_bins(counts, levels, v):
+    """The counts with those of a block's entries added."""
+    place = jnp.where(jnp.isnan(v), counts.size, rank_bins.place(levels, v))
+    return counts.at[place].add(1, mode="drop")
+
+
+@jax.jit
+def _looked_up(table, levels, v):
+    """Centered ranks of a block's entries, zero where these are NaN."""
+    return jnp.where(jnp.isnan(v), 0, table.at[rank_bins.place(levels, v)].get(mode="promise_in_bounds"))
+
+
 @jax.jit
 def _mean_entries(measure, a, b, level, margins, rows, columns):
     """Mean over every row of a block of the entries that count, less margins of the columns; the largest magnitude."""
@@ -352,21 +503,18 @@ def _without_margins(measure, a, b, level, unit, rows, columns, diagonal):
     return m.ravel(), jnp.sum(m, 1), jnp.sum(m, 0), jnp.sum(plain**2)
 
 
-@jax.jit
-def _inner(z):
-    z = jnp.stack(z)
-    return long_dot(z, z)
-
-
 def automatic(measures: Sequence[Measure], x: Networks, y: Networks | None, memory: float | None) -> int | None:
     """Images in a tile where the maps of two networks do not fit in the budget and tiles would do; else None."""
     arrays = [*x.arrays, *(() if y is None else y.arrays)]
     maps = [m for m in measures if not feature_space.applies(m)]
-    itemsize = x.dtype.itemsize
+    itemsize, counted = x.dtype.itemsize, [m for m in maps if ranks_pairs(m)]
     budget = budgets.budget_of(memory)
     whole = 2 * budgets.map_bytes(tuple(maps), x.images, itemsize) + budgets.working_bytes(x.images, itemsize)
     if not maps or whole <= budget or any(why_not(m) for m in measures):
         return None
+    left = budget - (rank_bins.table_bytes(len(arrays), x.images, x.dtype) if counted else 0)
+    if left <= 0:
+        return None
     # a block of every network, and a few on the way
-    tile = int((budget / 2 / itemsize / (len(arrays) + 6)) ** 0.5)
+    tile = int((left / 2 / itemsize / (len(arrays) + 6)) ** 0.5)
     return min(tile, TILE, x.images) if tile >= FEWEST else None

@@ -88,7 +88,8 @@ def affinity(
             It divides the work into several device calls, so that it does not go inside `jit`.
         tile: images in a block of pairs. Maps are then never whole, and features are read block by block, from
             memory-mapped arrays too; not with `memory`. If None, maps are whole, unless two of them do not fit in the
-            budget. Measures by ranks cannot be computed so, nor parts that take all images at once.
+            budget. Measures by ranks take ranks from counts, right to 1e-6. Parts that take all images at once cannot
+            be computed so.
         devices: number of this process's devices, a list of devices, a `jax.sharding.Mesh`, or "all" for those of all
             processes: each takes a share of the networks. If None, all accelerators of this process, if there are
             several and the features are on the host; else the device where they are. `memory` is that of each.
@@ -303,7 +304,7 @@ def _scores(chosen, measures, x, y, mesh, pairwise) -> list[Affinity]:
 def _tiled(measures, x, y, tile) -> list[Affinity]:
     made = []
     for m in measures:
-        values, bad_x, bad_y = tiles.scores(m, x, y, tile)
+        values, bad_x, bad_y, error = tiles.scores(m, x, y, tile)
         undefined: dict[str, int] = {}
         for nets, bad in ((x, bad_x),) if y is None else ((x, bad_x), (y, bad_y)):
             for name, flaw in zip(nets.names, bad, strict=True):
@@ -313,7 +314,10 @@ def _tiled(measures, x, y, tile) -> list[Affinity]:
                     warn(f"network {name!r} has no {m} scores (NaN): {why}.", UndefinedScores)
             warn_of_lost_digits(f"its {m} scores", m.freedom, tiles.sample(nets, tile), undefined)
         array = jnp.asarray(values)
-        provenance = Provenance.now(str(m), array, notes=(f"in tiles of {tile} images",))
+        notes = [f"in tiles of {tile} images"]
+        if tiles.ranks_pairs(m):
+            notes.append(f"error by ranks in bins at most {error:.1g}" if error else "exact ranks")
+        provenance = Provenance.now(str(m), array, notes=tuple(notes))
         images, bad = np.full(values.shape, x.images), tuple(undefined.items())
         made.append(Affinity(array, images, x.names, (y or x).names, provenance, bad, y is not None))
     return made
