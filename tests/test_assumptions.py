@@ -200,6 +200,7 @@ def test_variance_of_few_members_has_no_bias(members):
     assert float(found.mean()) == pytest.approx(truth, rel=0.1)  # standard error 3 %
 
 
+@pytest.mark.slow
 def test_biased_measures_miss_their_limit():
     """And the debiased forms of the same scores on the same images do not."""
     rates = coverage_assumptions.coverage(("cka-rbf-biased", "cka-rbf"), "normal", 60, 0, at=(2,), pairs=10)
