@@ -294,7 +294,7 @@ def tied_scores(name):
 
 
 RANKED = ["correlation", "euclidean", "cityblock"]
-METRICS = {name: RANKED for name in tied()} | {"two logits": ["correlation"]}
+METRICS = dict.fromkeys(tied(), RANKED) | {"two logits": ["correlation"]}
 
 
 @pytest.mark.parametrize(("name", "metric"), [(name, m) for name, metrics in METRICS.items() for m in metrics])
