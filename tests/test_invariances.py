@@ -231,16 +231,18 @@ def test_a_measure_by_itself_takes_every_dtype_that_the_engine_takes(dtype):
 @functools.cache
 def at_scale(scale):
     """Scores of every measure with the first network at that scale, by the engine and by the measure itself."""
-    x, y = (np.random.default_rng(3).normal(size=(2, 12, 6)) + np.random.default_rng(4).normal(size=(12, 6))) / 2
-    pair = {"x": x * scale, "y": y}
-    together = js.affinity(pair, list(measures.NAMED.values()))
-    alone = _alone(*(np.float32(z) for z in pair.values()))
-    return {name: (float(a.values[0, 1]), float(b)) for name, a, b in zip(measures.NAMED, together, alone, strict=True)}
+    x, y = (np.random.default_rng(3).normal(size=(2, 30, 5)) + np.random.default_rng(4).normal(size=(30, 5))) / 2
+    four = {"x": x * scale, "y": y, "again x": x, "again y": y}  # as many as in `scores`, for the same program
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", js.results.UndefinedScores)  # of a Laplacian that nothing has scaled
+        together = dict(zip(MEASURES, js.affinity(four, list(MEASURES.values())), strict=True))
+    alone = _alone(np.float32(x * scale), np.float32(y))
+    return {name: (float(together[name].values[0, 1]), float(alone[name])) for name in measures.NAMED}
 
 
 @jax.jit
 def _alone(x, y):
-    return [measure(x, y) for measure in measures.NAMED.values()]
+    return {name: measure(x, y) for name, measure in measures.NAMED.items()}
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e20, 1e30])
