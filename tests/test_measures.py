@@ -384,8 +384,17 @@ def both_ways():
 
     @jax.jit
     def run(x, y):
-        score = functools.cache(lambda f: f(x, y))  # many stand in several pairs
-        return {name: (score(f), score(g)) for name, (f, g) in pairs.items()}
+        """Many stand in several pairs, and a map in several measures; U-centered cosines are taken as a stack."""
+        two = jnp.stack([x, y])
+        maps = functools.cache(lambda t, f: jax.vmap(lambda z: f(t(z)))(two))
+        every = {f for pair in pairs.values() for f in pair}
+        cells = [f for f in every if isinstance(f, js.Measure)]
+        debiased = [m for m in cells if m.compare == compare.u_centered_cosine]
+        stacks = jnp.stack([maps(m.transform, m.pairwise) for m in debiased], 1)
+        scores = dict(zip(debiased, jax.vmap(compare.u_centered_cosine)(*stacks), strict=True))
+        scores |= {m: m.compare(*maps(m.transform, m.pairwise)) for m in cells if m not in scores}
+        scores |= {f: f(x, y) for f in every if f not in scores}
+        return {name: (scores[f], scores[g]) for name, (f, g) in pairs.items()}
 
     with jax.enable_x64(True):
         return jax.tree.map(float, run(*(jnp.asarray(a, np.float64) for a in features())))
