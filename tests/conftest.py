@@ -1,6 +1,5 @@
 """Fixtures that more than one test file uses, and a compilation cache that workers and runs share."""
 
-import gc
 import os
 from importlib.metadata import version
 from pathlib import Path
@@ -14,8 +13,7 @@ LEVEL = "--xla_backend_optimization_level"
 if LEVEL not in os.environ.get("XLA_FLAGS", ""):
     flags = [os.environ.get("XLA_FLAGS", ""), f"{LEVEL}=0"]
     if version("jaxlib").startswith("0.10."):  # half of the rest; newer versions abort at a flag that they do not know
-        # programs are small and workers share the cores: one LLVM module of each, and no threads
-        flags += ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
+        flags.append("--xla_cpu_use_fusion_emitters=false")
     os.environ["XLA_FLAGS"] = " ".join(flags).strip()
 
 import jax
@@ -64,12 +62,6 @@ def pytest_collection_modifyitems(config, items):
     if config.getoption("skipped"):
         before = set(config.cache.get(SKIPPED, []))
         items[:] = [item for item in items if before & {item.nodeid, item.nodeid.partition("::")[0]}]
-
-
-def pytest_collection_finish(session):
-    """Leave the thousands of tests to no garbage collection; going through them takes a third of JAX's tracing."""
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 def pytest_configure(config):
