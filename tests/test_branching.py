@@ -429,15 +429,14 @@ def test_decoders_after_resnet50_have_the_published_width_and_maps_the_published
     seen = {}
     for layer in ("block1", "block4", *(["code"] if variant == "taskonomy" else [])):
         among = [layer] if layer == "code" else ()
-        made = nnx.eval_shape(
-            lambda network, layer=layer, among=among: (
-                networks.branch(network, layer, Task("semantic", 21), name="rgb2depth", among=among).network
-            ),
-            encoder,
-        )
+
+        def built(network, x, layer=layer, among=among):
+            made = networks.branch(network, layer, Task("semantic", 21), name="rgb2depth", among=among).network
+            return made, made.encoder.layers(x, layer)[layer]
+
+        made, values = nnx.eval_shape(built, encoder, picture)
         kernels = [made.decoder.project.linear.kernel.shape, made.decoder.out.kernel.shape]
         assert kernels == [(5 * 256, 256), (1, 1, 256, 21)]
-        values = nnx.eval_shape(lambda network, x, layer=layer: network.encoder.layers(x, layer)[layer], made, picture)
         seen[layer] = values.shape[1]
     assert seen["block4"] == 256 // 16
     assert seen == (

@@ -100,7 +100,8 @@ def best_of(values, against):
 
 @pytest.mark.parametrize(("name", "against", "strata"), CASES)
 def test_every_number_is_that_of_the_loop(name, against, strata):
-    found = calibrated(against=against, strata=strata)[name]
+    several = {} if name == "rsa" else {"names": (name,)}  # other tests ask for the first of several, too
+    found = calibrated(**several, against=against, strata=strata)[name]
     observed, null = scores(name, against, strata)
     null, pilots = null[:B], null[B:]
     same = functools.partial(np.testing.assert_allclose, rtol=0, atol=5e-6)
@@ -171,7 +172,7 @@ def test_a_published_package_defines_the_same():
         warnings.simplefilter("ignore")
         peer = pytest.importorskip("calibrated_similarity", reason="not installed (extra: peers)")
         import torch
-    oracle, found = ORACLES[1], calibrated(against=True)["cka-linear"]
+    oracle, found = ORACLES[1], calibrated(names=("cka-linear",), against=True)["cka-linear"]
     rows = {n: [torch.tensor(x) for name, x in FEATURES.items() if NETWORK[name] == n] for n in "abc"}
     columns = {n: [torch.tensor(x) for name, x in OTHERS.items() if name[0] == n] for n in "de"}
     for i, a in enumerate("abc"):

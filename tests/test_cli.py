@@ -33,8 +33,9 @@ pytest.importorskip("matplotlib")
 
 @pytest.fixture(scope="session")
 def features():
+    """Six networks of one shape, so that commands compile one small program."""
     made = demo.features()
-    return {name: made[name][:40] for name in list(made)[:6]}
+    return {name: np.ascontiguousarray(made[name][:40, :2, :2, :4]) for name in list(made)[:6]}
 
 
 @pytest.fixture
@@ -191,10 +192,10 @@ def test_channels_first_and_files_per_image(out, tmp_path, capsys):
 
 
 def test_bootstrap_writes_resamples_intervals_and_ranking(path, out, capsys):
-    argv = ["bootstrap", path, "--resamples", "30", "--seed", "1", "--target", "coral_1", "--out", str(out)]
+    argv = ["bootstrap", path, "--resamples", "20", "--seed", "1", "--target", "coral_1", "--out", str(out)]
     assert main(argv) == 0
     assert files(out) == ["intervals.csv", "matrix.png", "ranking.png", "resamples.npz"]
-    assert results.load(out / "resamples.npz").values.shape == (30, 6, 6)
+    assert results.load(out / "resamples.npz").values.shape == (20, 6, 6)
     rows = list(csv.DictReader((out / "intervals.csv").read_text().splitlines()))
     assert len(rows) == 15
     assert all(float(r["low"]) <= float(r["high"]) for r in rows)
@@ -258,7 +259,7 @@ def test_bootstrap_draws_whole_groups(path, out, tmp_path):
 
 def test_bootstrap_ranks_the_sources_of_every_target_or_says_which(path, out, capsys, monkeypatch):
     kept = captured(monkeypatch)
-    argv = ["bootstrap", path, "--resamples", "30", "--seed", "1", "--out", str(out), "--overwrite"]
+    argv = ["bootstrap", path, "--resamples", "20", "--seed", "1", "--out", str(out), "--overwrite"]
     assert main(argv) == 0
     assert len(kept["ranking.png"].axes) == 6
     assert any("[" in t.get_text() for t in kept["matrix.png"].axes[0].texts)
@@ -303,7 +304,7 @@ def test_two_sets_of_the_same_networks_have_their_images_in_their_own_order(tmp_
 def test_same_seed_same_numbers(path, out):
     found = []
     for folder, seed in (("a", "3"), ("b", "3"), ("c", "4")):
-        argv = ["bootstrap", path, "--resamples", "10", "--seed", seed, "--out", str(out / folder)]
+        argv = ["bootstrap", path, "--resamples", "20", "--seed", seed, "--out", str(out / folder)]
         assert main(argv) == 0
         found.append(np.asarray(results.load(out / folder / "resamples.npz").values))
     np.testing.assert_array_equal(found[0], found[1])
@@ -311,7 +312,7 @@ def test_same_seed_same_numbers(path, out):
 
 
 def test_resamples_of_another_measure_are_refused(path, tmp_path, features, capsys):
-    few = ["--resamples", "10", "--quiet", "--out"]
+    few = ["--resamples", "20", "--quiet", "--out"]
     assert main(["affinity", path, "--measure", "rsa", "--quiet", "--out", str(tmp_path / "rsa")]) == 0
     assert (
         main(["bootstrap", path, "--measure", "cka-linear", "--scheme", "bootstrap", *few, str(tmp_path / "cka")]) == 0
@@ -415,7 +416,7 @@ def test_networks_in_one_matrix_alone_are_named(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_evaluate_with_resamples_gives_three_intervals_each_way(path, out, tmp_path, features, capsys):
-    assert main(["bootstrap", path, "--scheme", "bootstrap", "--resamples", "30", "--out", str(out)]) == 0
+    assert main(["bootstrap", path, "--scheme", "bootstrap", "--resamples", "20", "--out", str(out)]) == 0
     assert main(["affinity", path, "--out", str(out)]) == 0
     truth = np.asarray(results.load(out / "affinity.npz").values, float)
     truth = truth + 0.1 * np.random.default_rng(0).standard_normal(truth.shape)
@@ -454,7 +455,7 @@ def test_evaluate_gives_p_values_and_compares(out, tmp_path, capsys):
 
 
 def test_evaluate_reads_each_file_once(path, out, tmp_path, features, capsys, monkeypatch):
-    assert main(["bootstrap", path, "--scheme", "bootstrap", "--resamples", "10", "--out", str(out)]) == 0
+    assert main(["bootstrap", path, "--scheme", "bootstrap", "--resamples", "20", "--out", str(out)]) == 0
     truth = matrix(tmp_path / "t.csv", np.random.default_rng(0).standard_normal((6, 6)), tuple(features))
     own = matrix(tmp_path / "a.csv", np.random.default_rng(1).standard_normal((6, 6)), tuple(features))
     read = []
@@ -490,7 +491,7 @@ def test_measures_lists_every_name_and_its_parts(capsys):
 
 @pytest.mark.slow
 def test_demo_on_the_built_in_world(out, capsys):
-    assert main(["demo", "--images", "24", "--resamples", "10", "--out", str(out), "--json"]) == 0
+    assert main(["demo", "--images", "24", "--resamples", "20", "--out", str(out), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert len(found["affinity"]["names"]) == 20
     assert {"report.txt", "pictures.png", "affinity.png", "taxonomy.png", "ranking.png"} <= set(files(out))
@@ -526,7 +527,7 @@ def test_demo_features_are_fixed_by_the_seed():
     [
         ["affinity"],
         ["affinity", "--measure", "rsa", "--measure", "cka-linear"],
-        ["bootstrap", "--resamples", "10"],
+        ["bootstrap", "--resamples", "20"],
         ["taxonomy"],
     ],
 )
@@ -540,15 +541,15 @@ def test_json_is_one_object_and_alone_on_standard_output(path, out, capsys, argv
 
 
 def test_quiet_leaves_standard_error_empty(path, out, capsys):
-    assert main(["bootstrap", path, "--resamples", "10", "--quiet", "--out", str(out)]) == 0
+    assert main(["bootstrap", path, "--resamples", "20", "--quiet", "--out", str(out)]) == 0
     assert capsys.readouterr().err == ""
 
 
 def test_progress_is_on_standard_error(path, out, capsys):
-    assert main(["bootstrap", path, "--resamples", "10", "--out", str(out)]) == 0
+    assert main(["bootstrap", path, "--resamples", "20", "--out", str(out)]) == 0
     printed = capsys.readouterr()
-    assert "10 of 10" in printed.err
-    assert "10 of 10" not in printed.out
+    assert "20 of 20" in printed.err
+    assert "20 of 20" not in printed.out
 
 
 def test_x64_computes_in_float64_and_leaves_the_process_as_it_was(path, out):
@@ -835,7 +836,7 @@ def test_ctrl_c_during_resampling(path, out, capsys, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(jaxsim.cli.bootstrap, "progress", lambda *_: interrupt)
-    assert main(["bootstrap", path, "--resamples", "10", "--out", str(out)]) == 130
+    assert main(["bootstrap", path, "--resamples", "20", "--out", str(out)]) == 130
     assert not out.exists()
     assert "Traceback" not in capsys.readouterr().err
 

@@ -101,6 +101,7 @@ def test_jit_is_eager(name):
     np.testing.assert_allclose(value(name)(a, b), found()[name][0][0, 1], rtol=0, atol=SCORE)
 
 
+@pytest.mark.slow
 @every
 def test_jit_is_eager_under_weights(name):
     w = jnp.asarray(weightings().T, jnp.float32)

@@ -69,6 +69,7 @@ def test_a_measure_without_a_page_has_a_row(monkeypatch):
     assert "| new (no page yet) | center | correlation | spearman |" in derived.measures_table()
 
 
+@pytest.mark.slow
 def test_invariances_are_those_of_the_tests():
     """The table is computed; the lists in `test_invariances` were thought out."""
     from test_invariances import BLIND
@@ -87,6 +88,7 @@ def test_invariances_are_those_of_the_tests():
         assert found == {change: name in blind[known] for change, known in same.items()}, name
 
 
+@pytest.mark.slow
 def test_gradients_are_zero_for_rank_measures_alone():
     assert {name for name, useful in derived.gradients().items() if not useful} == {"rsa", "rsa-uncentered"}
 

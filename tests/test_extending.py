@@ -58,7 +58,7 @@ class PoissonBootstrap:
 
 
 '''
-MEASURE = 'CHEBYSHEV = Measure(_t.unit_length, _f.chebyshev, _g.spearman, "Nobody 2026")\n'
+MEASURE = 'CHEBYSHEV = Measure(_t.unit_length, _f.chebyshev, _g.pearson, "Nobody 2026")\n'
 ADDED = {
     "transforms.py": [("__all__ = ", UNIT_LENGTH)],
     "pairwise.py": [("__all__ = ", CHEBYSHEV)],
@@ -111,4 +111,4 @@ def test_what_is_added_in_one_place_is_known_everywhere(extended):
     done = subprocess.run(run, cwd=extended, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     line = next(line.split() for line in done.stdout.splitlines() if line.startswith("chebyshev"))
-    assert line == ["chebyshev", "unit-length", "chebyshev", "spearman", "Nobody", "2026"]
+    assert line == ["chebyshev", "unit-length", "chebyshev", "pearson", "Nobody", "2026"]

@@ -413,7 +413,7 @@ def _jitted(name):
     return jax.jit(value(name), compiler_options={"xla_backend_optimization_level": 3})
 
 
-@pytest.mark.parametrize("d", [8, 64, 300])
+@pytest.mark.parametrize("d", [8, pytest.param(64, marks=pytest.mark.slow), 300])
 @pytest.mark.parametrize("spread", [0.0, 0.7, 3.0])
 @pytest.mark.parametrize("offset", [0.0, 1e3, 1e4])
 @pytest.mark.parametrize("name", ["cosine", "correlation"])

@@ -250,6 +250,7 @@ SKLEARN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SKLEARN)
 @pytest.mark.parametrize("transform", ["identity", "zscore"])
 def test_sklearn_pairwise(transform, name, features, ours):
@@ -277,6 +278,7 @@ def test_sklearn_rbf_default_bandwidth_is_one_over_the_columns(features):
         assert np.abs(kernel(x) - o.rbf(x)).max() > 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["linear", "rbf", "laplacian"])
 def test_sklearn_kernel_centerer_gives_the_biased_cka(kernel, features, ours):
     center, pairwise = peer("sklearn.preprocessing").KernelCenterer, peer("sklearn.metrics.pairwise")

@@ -86,8 +86,8 @@ def plain(program):
 @pytest.mark.parametrize(
     ("inside", "program"),
     [
-        (jitted, "scores"),
-        (jitted, "resamples"),
+        pytest.param(jitted, "scores", marks=pytest.mark.slow),
+        pytest.param(jitted, "resamples", marks=pytest.mark.slow),
         (vmapped, "scores"),
         pytest.param(vmapped, "resamples", marks=pytest.mark.slow),
         pytest.param(scanned, "scores", marks=pytest.mark.slow),

@@ -201,6 +201,7 @@ def test_it_works_inside_jit():
         np.testing.assert_allclose(getattr(inside, name), getattr(outside, name), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_errors_are_those_of_new_images():
     """Errors at m of N images, from one sample of N, against the spread of scores of many samples of m."""
     m, n = 60, 120
@@ -214,7 +215,8 @@ def test_errors_are_those_of_new_images():
 
     rng = np.random.default_rng(7)
     mixing, noise = rng.normal(size=(2, 6, 9)), (0.5,)
-    scores = [float(js.affinity(sample(s, m).astype("f"), "cka").values[0, 1]) for s in range(400)]
+    score = jax.jit(jax.vmap(lambda x: js.affinity(x, "cka").values[0, 1]))
+    scores = score(np.stack([sample(s, m) for s in range(400)]).astype("f"))
     found = np.mean(
         [
             np.asarray(js.variance_study(sample(s, n).astype("f"), "cka", sizes=(m,), key=s).error)[:, 0, -1, 0, 1]
