@@ -337,6 +337,19 @@ def test_ranks_are_taken_in_tiles_where_their_tables_fit(monkeypatch):
     assert js.explain(networks(), "rsa", memory=250_000.0).tile == 42
 
 
+def test_many_pairs_are_ranked_in_tiles_to_save_time(monkeypatch):
+    features, whole = networks(), js.affinity(networks(), "rsa")
+    monkeypatch.setattr(tiles, "COUNTED_FROM", N)
+    made = js.affinity(features, "rsa")
+    assert made.provenance.notes[0].startswith("in tiles of")
+    np.testing.assert_allclose(made.values, whole.values, atol=CLOSE)
+    assert js.explain(features, "dds-cosine").tile is None
+    assert js.explain(features, ["rsa", "dds-cosine"]).tile is None
+    assert js.explain(features, "rsa", devices=jax.devices()[:1]).tile is None
+    assert js.explain({name: x[1:] for name, x in features.items()}, "rsa").tile is None
+    assert not jax.jit(lambda x: js.affinity(x, "rsa"))(jnp.ones((2, N, 3))).provenance.notes
+
+
 @pytest.mark.parametrize("name", ["cka-rbf", "rsa"])
 def test_more_pairs_than_integers_count_are_begun(name, monkeypatch):
     class Begun(Exception):

@@ -131,7 +131,7 @@ def plan(
     if tracing and tile is not None:
         raise TypeError("tile divides the work into device calls, and inside jit there is one; leave it out.")
     if tile is None and not x.maps and not tracing:
-        tile = tiles.automatic(measures, x, y, memory)
+        tile = tiles.automatic(measures, x, y, memory, to_save_time=mesh is None)
     if tile and mesh is not None:
         if asked:
             raise ValueError(f"tiles of {tile} images are computed on one device; leave devices out.")
