@@ -28,7 +28,7 @@ def biased(m: Float[Array, "n n"], w: Float[Array, " n"] | None = None) -> Float
     >>> centering.biased(jnp.array([[1.0, 0.0], [0.0, 1.0]])).tolist()
     [[0.5, -0.5], [-0.5, 0.5]]
     """
-    w = jnp.ones(m.shape[0], m.dtype) if w is None else w
+    w = jnp.ones(m.shape[0], jnp.result_type(m)) if w is None else w
     w = w / jnp.sum(w)
     for _ in range(2):
         rows = dot(m, w)
@@ -49,7 +49,7 @@ def unbiased(m: Float[Array, "n n"], w: Float[Array, " n"] | None = None) -> Flo
     True
     """
     m = off_diagonal(m)
-    w = jnp.ones(m.shape[0], m.dtype) if w is None else w
+    w = jnp.ones(m.shape[0], jnp.result_type(m)) if w is None else w
     for _ in range(2):
         a = margins(m, w)
         m = off_diagonal(m - a[:, None] - a[None, :])

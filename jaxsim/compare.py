@@ -493,7 +493,7 @@ class Whitened:
         mean = jnp.mean(v)
         m = centering.off_diagonal(m - mean)
         mean, kept = (0 * mean if self.centered else mean / math.sqrt(n)), 1 - math.sqrt(2 / n)
-        a = kept * centering.margins(m, jnp.ones(n, m.dtype))
+        a = kept * centering.margins(m, jnp.ones(n, jnp.result_type(m)))
         return _unit(condensed(m - a[:, None] - a[None, :]) + mean, v)
 
     def prepare(self, m):
@@ -501,7 +501,7 @@ class Whitened:
         z = self.embed(m)
         unit = jnp.where(jnp.any(jnp.isnan(z)), jnp.nan, power_of_two(jnp.max(jnp.abs(condensed(m)))))
         m = centering.off_diagonal(m / unit)
-        ones = jnp.ones(m.shape[0], m.dtype)
+        ones = jnp.ones(m.shape[0], jnp.result_type(m))
         a = centering.margins(m, ones)
         rest = centering.off_diagonal(m - a[:, None] - a[None, :])
         more = centering.margins(rest, ones)

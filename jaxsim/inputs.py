@@ -205,6 +205,8 @@ def refuse_repeated_names(names: Sequence[str], what: str) -> None:
 
 def _named(features, what, cast=True) -> tuple[tuple[str, ...], Any]:
     """Names of the networks, and their arrays as a tuple or as the stack they came in."""
+    if is_rdms(features):
+        raise TypeError(f"{what} are RDMs of rsatoolbox; give js.Maps.from_rsatoolbox(rdms).")
     if isinstance(features, Mapping):
         arrays = tuple(numeric(array, f"network {str(name)!r}", cast=cast) for name, array in features.items())
         return tuple(str(name) for name in features), arrays
@@ -218,6 +220,11 @@ def _named(features, what, cast=True) -> tuple[tuple[str, ...], Any]:
     else:
         arrays = numeric(features, what, cast=cast)
     return tuple(f"network_{k}" for k in range(len(features))), arrays
+
+
+def is_rdms(x: Any) -> bool:
+    """Whether this is an `RDMs` object of rsatoolbox."""
+    return hasattr(x, "dissimilarities") and hasattr(x, "pattern_descriptors")
 
 
 def _ids_of_frames(features: Any) -> dict[str, list[str]] | None:

@@ -67,7 +67,7 @@ class Measure:
         product, finish = product_and_finish(self.pairwise, self.compare)
         if product is None or finish is None:
             return self.pairwise(x)
-        return finish(product(x, None), jnp.asarray(x.shape[1], x.dtype))
+        return finish(product(x, None), jnp.asarray(x.shape[1], jnp.result_type(x)))
 
     def __str__(self) -> str:
         """The name in NAMED if there is one, else the parts."""

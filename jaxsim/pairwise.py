@@ -194,7 +194,7 @@ def _cityblock_between(a, b):
             total = total + jnp.abs(u[:, None] - v[None, :])
         return total, None
 
-    return lax.scan(add, jnp.zeros((len(a), len(b)), a.dtype), (columns(a), columns(b)))[0]
+    return lax.scan(add, jnp.zeros((len(a), len(b)), jnp.result_type(a)), (columns(a), columns(b)))[0]
 
 
 def _dot_between(a, b):
@@ -248,7 +248,7 @@ def _squared_distances(g, twin):
 
 
 def _width(x, where=None):
-    return jnp.asarray(x.shape[1] if where is None else jnp.sum(where), x.dtype)
+    return jnp.asarray(x.shape[1] if where is None else jnp.sum(where), jnp.result_type(x))
 
 
 def _products(product, width):

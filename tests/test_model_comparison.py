@@ -21,7 +21,6 @@ from jaxsim import cli, io, statistics
 from jaxsim.cli import rdm as cli_rdm
 from jaxsim.engine.padding import both_buckets
 from jaxsim.inference import program, verbs
-from jaxsim.inference.verbs import from_rsatoolbox
 from jaxsim.inputs import square_maps
 from jaxsim.measures import of_maps
 from jaxsim.plotting import model_dots
@@ -414,7 +413,7 @@ def test_rdms_of_rsatoolbox_by_their_attributes():
         rdm_descriptors={"index": np.arange(SUBJECTS), "session": [1] * SUBJECTS, "subject": list("abcd")},
         pattern_descriptors={"index": np.arange(N), "conds": ids},
     )
-    maps = from_rsatoolbox(one)
+    maps = js.Maps.from_rsatoolbox(one)
     assert maps.names == tuple("abcd")
     assert maps.ids == tuple(ids)
     found = js.compare_models(named(models, "m"), one, "pearson", over="subjects", ids=ids, n_resamples=200)
@@ -477,6 +476,12 @@ def test_bad_input_is_refused_in_a_sentence(case):
     given = {"models": named(models, "m"), "subjects": named(subjects, "s")} | options
     with pytest.raises(ValueError, match=message):
         js.compare_models(**given)
+
+
+def test_a_text_is_no_subject_of():
+    models, subjects = rdms()
+    with pytest.raises(TypeError, match="partition"):
+        js.compare_models(named(models, "m"), named(subjects, "s"), subject_of="_session")
 
 
 def test_comparators_without_a_ceiling_are_refused():

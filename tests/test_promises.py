@@ -2,8 +2,10 @@
 
 import inspect
 import re
+import warnings
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -51,3 +53,20 @@ def test_every_kind_of_record_was_saved():
 
     kinds = {path.stem.replace("_", "") for path in SAVED}
     assert {name.lower() for name in saved._RECORDS} <= kinds
+
+
+@pytest.mark.parametrize("name", ["cityblock", "correlation", "laplacian", "linear", "rbf"])
+def test_maps_take_float64_numpy_without_a_warning(name):
+    x = np.random.default_rng(0).normal(size=(8, 5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert getattr(js.pairwise, name)(x).dtype == jax.numpy.float32
+
+
+@pytest.mark.parametrize("name", ["centered_cosine", "root_centered_cosine", "u_centered_cosine"])
+def test_comparators_take_float64_numpy_without_a_warning(name):
+    x = np.random.default_rng(0).normal(size=(2, 8, 5))
+    a, b = (np.linalg.norm(m[:, None] - m, axis=2) for m in x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isfinite(getattr(js.compare, name)(a, b))

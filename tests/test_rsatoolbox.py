@@ -15,7 +15,6 @@ import pytest
 
 import jaxsim as js
 from jaxsim.extras import MissingExtra
-from jaxsim.inference.verbs import from_rsatoolbox
 from jaxsim.measurements import noise_precision
 
 with warnings.catch_warnings():
@@ -291,11 +290,20 @@ def test_maps_become_rdms_and_come_back():
     assert isinstance(rdms, RDMs)
     assert rdms.dissimilarities.dtype == float
     np.testing.assert_array_equal(rdms.dissimilarities, rows())
-    again = from_rsatoolbox(rdms)
+    again = js.Maps.from_rsatoolbox(rdms)
     assert (again.names, again.ids) == (maps.names, maps.ids)
     np.testing.assert_array_equal(again.values, maps.values)
     np.testing.assert_array_equal(rdms.subset("name", "it").dissimilarities, rows()[3:4])
     assert js.Maps.from_condensed(rows()).to_rsatoolbox().n_cond == N
+
+
+def test_rdms_where_maps_are_wanted_are_refused_by_name():
+    rdms = RDMs(rows(), rdm_descriptors={"roi": list("abcde")})
+    for verb in (js.compare_maps, js.noise_ceiling, js.resample, js.affinity):
+        with pytest.raises(TypeError, match="from_rsatoolbox"):
+            verb(rdms, "rsa" if verb is js.affinity else "spearman")
+    assert js.Maps.from_rsatoolbox(rdms).names == tuple("abcde")
+    assert js.Maps.from_rsatoolbox(RDMs(rows()[:2], rdm_descriptors={"subject": ["s", "s"]})).names[0] == "network_0"
 
 
 def test_a_comparison_becomes_a_result(compared):

@@ -15,7 +15,7 @@ from jaxsim.engine.memory import map_bytes, require_maps
 from jaxsim.engine.padding import both_buckets
 from jaxsim.inference.program import inference_call, rank_p_values, scores_call
 from jaxsim.inputs import Networks
-from jaxsim.io.files import few, repeated, warn
+from jaxsim.io.files import few, warn
 from jaxsim.protocols import Comparator, ComparatorCapabilities, declared
 from jaxsim.resampling.verbs import key_text, source_of, weightings_at_once
 from jaxsim.results import FewResamples, Maps, ModelComparison, Provenance
@@ -202,8 +202,8 @@ def _maps(given: Any, ids: Any, what: str, measure: Any = None, align: bool = Fa
             raise ValueError(f"measure={str(measure)!r} makes maps of features, and all models are maps; leave it out.")
         return inputs.square_maps(maps, ids)
 
-    if hasattr(given, "dissimilarities") and hasattr(given, "pattern_descriptors"):
-        given = from_rsatoolbox(given)
+    if inputs.is_rdms(given):
+        given = Maps.from_rsatoolbox(given)
     if isinstance(given, Maps | Networks):
         return ready(given)
     if not isinstance(given, Mapping):
@@ -232,27 +232,6 @@ def holds_maps(x: Any) -> bool:
     if len(shape) == 3:
         return shape[1] == shape[2] or (shape[0] == shape[1] and not inputs.traced(x) and inputs.is_map(x[..., 0]))
     return len(shape) == 1 or (len(shape) == 2 and shape[0] == shape[1])
-
-
-def from_rsatoolbox(rdms: Any) -> Maps:
-    """Maps of an object with the attributes of rsatoolbox's `RDMs`, square roots not taken.
-
-    Names are the first descriptor of the RDMs, and ids the first of the patterns, that is not their number and has no
-    value twice.
-    """
-
-    def labels(descriptors, count):
-        for name, values in descriptors.items():
-            texts = [str(v) for v in np.asarray(values).ravel()]
-            if name != "index" and len(texts) == count and not repeated(texts):
-                return texts
-        return None
-
-    rows = np.asarray(rdms.dissimilarities)
-    found = Maps.from_condensed(rows, labels(rdms.rdm_descriptors, len(rows)), measure="rsatoolbox RDMs")
-    return Maps.from_condensed(
-        rows, found.names, ids=labels(rdms.pattern_descriptors, found.values.shape[1]), measure="rsatoolbox RDMs"
-    )
 
 
 def _ids_of(subjects: Any, ids: Any, subject_ids: Any) -> Any:
@@ -290,7 +269,10 @@ def _averaged(nets: Networks, subject_of: SubjectOf) -> tuple[Networks, str]:
         return nets, ""
     names = nets.names
     if isinstance(subject_of, str | bytes):
-        raise TypeError(f"subject_of must give the subject of each map, in a mapping or a list, not {subject_of!r}.")
+        raise TypeError(
+            f"subject_of must be a mapping, a list or a function of a map's name, not {subject_of!r}; "
+            f"give lambda name: name.partition({subject_of!r})[0] if the subject stands before it."
+        )
     if isinstance(subject_of, Mapping):
         lost = [n for n in names if n not in subject_of] or [n for n in subject_of if n not in names]
         if lost:

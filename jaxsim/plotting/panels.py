@@ -1,6 +1,7 @@
 """Maps of images as panels side by side."""
 
 import math
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 MOST = 64
 """Most panels in a figure."""
+LONGEST = 22
+"""Most characters above a panel."""
 SIDE, SPACE = 1.5, 0.12
 """Inches of a panel's side and of the space between two."""
 
@@ -74,11 +77,11 @@ def map_panels(
     known = drawn[np.isfinite(drawn)]
     low, top = (0.0, 1.0) if ranks else (float(known.min(initial=np.inf)), float(known.max(initial=-np.inf)))
     image = None
-    for k, (name, panel) in enumerate(zip(shown(maps.names), drawn, strict=True)):
+    for k, (name, panel) in enumerate(zip(_short(shown(maps.names)), drawn, strict=True)):
         row, column = divmod(k, columns)
         axes = place(figure, EDGE + column * step, high - above - (row + 1) * (step + 0.18) + SPACE, SIDE, SIDE)
         image = axes.imshow(panel, cmap=cmap, vmin=low, vmax=top, interpolation="nearest")
-        axes.set_title(_short(name), fontsize=8, color=INK, pad=2, parse_math=False)
+        axes.set_title(name, fontsize=8, color=INK, pad=2, parse_math=False)
         axes.set_xticks([])
         axes.set_yticks([])
         bare(axes)
@@ -113,5 +116,15 @@ def _order(maps: Maps, order: Sequence[str] | None) -> np.ndarray:
     return np.array([ids.index(one) for one in order])
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 22 else f"{name[:10]}\N{HORIZONTAL ELLIPSIS}{name[-10:]}"
+def _short(names: Sequence[str]) -> list[str]:
+    """Names as wide as a panel: if one is too long, without the words that all begin with, and then without its middle.
+
+    >>> _short(["human IT, first subject", "human IT, second subject"])
+    ['first subject', 'second subject']
+    """
+    if len(names) > 1 and max(map(len, names)) > LONGEST:
+        start = os.path.commonprefix(list(names))
+        cut = max(start.rfind(mark) for mark in " /_") + 1
+        names = [name[cut:] for name in names]
+    half = LONGEST // 2 - 1
+    return [n if len(n) <= LONGEST else f"{n[:half]}\N{HORIZONTAL ELLIPSIS}{n[-half:]}" for n in names]

@@ -210,6 +210,15 @@ def image_count(entries: int) -> int | None:
     return n if n * (n - 1) // 2 == entries and n >= 2 else None
 
 
+def _labels(descriptors: Mapping[str, Any], count: int | None) -> list[str] | None:
+    """The first descriptor of rsatoolbox that tells all apart."""
+    for name, values in descriptors.items():
+        texts = [str(v) for v in np.asarray(values).ravel()]
+        if name != "index" and len(texts) == count and not repeated(texts):
+            return texts
+    return None
+
+
 def square_map(name: str, m: Any) -> Any:
     """A map `(n, n)`, from itself or from its condensed row in SciPy's order.
 
@@ -357,6 +366,32 @@ class Maps(Saved):
             ('v1', 'it')
         """
         return cls._given([np.asarray(m) for m in maps.values()], list(maps), ids, measure)
+
+    @classmethod
+    def from_rsatoolbox(cls, rdms: Any) -> "Maps":
+        """Maps of an `RDMs` object of rsatoolbox, or of one with its attributes; square roots are not taken.
+
+        Names are the first descriptor of the RDMs, and ids the first of the patterns, that is not `index` and has no
+        value twice. Without one, names are `network_0`, ..., and there are no ids.
+
+        Args:
+            rdms: one RDM or more.
+
+        Raises:
+            ValueError: a row has the length n (n - 1) / 2 for no n.
+
+        Example:
+            >>> import types, jaxsim as js
+            >>> rdms = types.SimpleNamespace(
+            ...     dissimilarities=[[0.1, 0.5, 0.3]], rdm_descriptors={"roi": ["it"]}, pattern_descriptors={}
+            ... )
+            >>> js.Maps.from_rsatoolbox(rdms).names
+            ('it',)
+        """
+        rows = np.asarray(rdms.dissimilarities)
+        names = _labels(rdms.rdm_descriptors, len(rows))
+        ids = _labels(rdms.pattern_descriptors, image_count(rows.shape[-1]))
+        return cls.from_condensed(rows, names, ids=ids, measure="rsatoolbox RDMs")
 
     @classmethod
     def _given(cls, arrays, names, ids, measure):
