@@ -106,6 +106,7 @@ def compare_models(
     _check_options(comparator, over, test, n_resamples)
     level = probability(level)
     x = _maps(models, ids, "models", measure, align)
+    _warn_of_sessions(subjects, subject_of)
     y = _maps(subjects, _ids_of(subjects, ids, subject_ids), "subjects")
     x, y = inputs.same_images(x, y, align=align)
     for nets, what in ((x, "model"), (y, "subject")):
@@ -232,6 +233,16 @@ def holds_maps(x: Any) -> bool:
     if len(shape) == 3:
         return shape[1] == shape[2] or (shape[0] == shape[1] and not inputs.traced(x) and inputs.is_map(x[..., 0]))
     return len(shape) == 1 or (len(shape) == 2 and shape[0] == shape[1])
+
+
+def _warn_of_sessions(subjects: Any, subject_of: SubjectOf) -> None:
+    """Say where RDMs of rsatoolbox have several of one subject, which would count as several subjects."""
+    who = list(subjects.rdm_descriptors.get("subject", ())) if inputs.is_rdms(subjects) else []
+    if subject_of is None and len(set(who)) < len(who):
+        warn(
+            f"{len(who)} RDMs of {len(set(who))} subjects count as {len(who)} subjects, and errors come out too small; "
+            'give subject_of=rdms.rdm_descriptors["subject"] to average those of one subject.'
+        )
 
 
 def _ids_of(subjects: Any, ids: Any, subject_ids: Any) -> Any:
