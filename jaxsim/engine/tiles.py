@@ -270,13 +270,13 @@ def _ranked(measure, points):
     pairs, bins = n * (n - 1) // 2, rank_bins.Bins.by_digit(dtype)
     sample = _counted_pairs(points, bins, [(SAMPLE, k) for k in range(count)])
     if sample is not None:
-        bins = bins.for_shares(sample, pairs)
+        bins = bins.for_shares(sample[0], pairs)
     size_of: Any = declared(measure.compare, ComparatorCapabilities).rank_size
     while True:
         counts = None if sample is None else _counted_pairs(points, bins, _pairs(points.features))
         if counts is None:
             return _Ranked(bins.levels, jnp.zeros(rank_bins.padded(len(bins.low)), dtype), np.nan, 0)
-        found = bins.ranked(counts)
+        found = bins.ranked(*counts)
         size = size_of(found.size, pairs)
         # of unit vectors from vectors r and r' that are e apart, the distance is at most 2 e / (|r| + |r'|)
         error, length = np.sqrt(found.error.sum()), np.sqrt(size)
@@ -290,20 +290,20 @@ def _ranked(measure, points):
 
 
 def _counted_pairs(points, bins, blocks):
-    """Numbers of pairs in each bin, or None if any pair is undefined."""
-    size, flaws = len(bins.low), []
+    """Numbers of pairs in each bin and their largest finite magnitude, or None if any pair is undefined."""
+    size, flaws, largest = len(bins.low), [], jnp.zeros((), points.features.dtype)
     total, part, held = np.zeros(size, np.int64), None, 0
     for i, j in blocks:
         entries, undefined = points.entries(i, j)
         if part is None:
             part = jnp.zeros(rank_bins.padded(size), jnp.int32)
-        part = _count_in_bins(part, bins.levels, entries)
+        part, largest = _count_in_bins(part, largest, bins.levels, entries)
         flaws.append(undefined)
         held += entries.size
         if held >= COUNTED:
             total, part, held = total + np.asarray(part)[:size], None, 0
     total = total if part is None else total + np.asarray(part)[:size]
-    return None if any(jax.device_get(flaws)) else total
+    return None if any(jax.device_get(flaws)) else (total, float(largest))
 
 
 def _block(measure, points, start, i, j):
@@ -474,10 +474,10 @@ def _pair_entries(measure, a, b, level, diagonal, size):
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _count_in_bins(counts, levels, v):
-    """The counts with those of a block's entries added."""
+def _count_in_bins(counts, largest, levels, v):
+    """The counts with those of a block's entries added, and the largest finite magnitude so far."""
     place = jnp.where(jnp.isnan(v), counts.size, rank_bins.place(levels, v))
-    return counts.at[place].add(1, mode="drop")
+    return counts.at[place].add(1, mode="drop"), jnp.maximum(largest, jnp.max(jnp.where(jnp.isfinite(v), jnp.abs(v), 0)))
 
 
 @jax.jit
