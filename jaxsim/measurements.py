@@ -113,7 +113,9 @@ def noise_precision(residuals: Any, who: str = "residuals") -> tuple[np.ndarray,
     try:
         inverse = np.linalg.inv(covariance)
     except np.linalg.LinAlgError:
-        raise ValueError(f"{who} are too few, or too alike, for {channels} channels: give more, or a precision.") from None
+        raise ValueError(
+            f"{who} are too few, or too alike, for {channels} channels: give more, or a precision."
+        ) from None
     return inverse / np.outer(deviation, deviation), shrinkage
 
 

@@ -508,9 +508,9 @@ def test_panels_without_any_entry_are_white():
 
 def test_negative_distances_between_images_count_as_zero():
     given = maps(4, ("it",))
-    signed = dataclasses.replace(given, values=np.where(given.values > 0.2, given.values, -given.values))
-    zero = dataclasses.replace(given, values=np.where(given.values > 0.2, given.values, 0))
-    drawn = [[line.get_xydata() for line in plotting.mds(one).axes[0].lines] for one in (signed, zero, given)]
+    near = given.values < np.median(given.values)
+    signed, zero = (dataclasses.replace(given, values=np.where(near, k * given.values, given.values)) for k in (-1, 0))
+    drawn = [plotting.mds(one).axes[0].lines[0].get_xydata() for one in (signed, zero, given)]
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert not np.allclose(drawn[0], drawn[2])
 

@@ -100,10 +100,10 @@ class Bins:
     def ranked(self, counts: np.ndarray, largest: float) -> Ranks:
         """Average ranks from the numbers in each bin, `(B,)`, and the largest finite magnitude of all.
 
-        Ties are those of `ranks.tie_bounds`. The error follows from what bins do not tell. Of c numbers within a bin
-        and without ties, squared ranks differ from the mean by (c^3 - c) / 12 in all, and by less with ties. A tie that
-        reaches over several bins adds at most its count times a quarter of the square of the difference between their
-        ranks, as ranks are means of places, over bins here and over ties there.
+        Ties are those of `ranks.tie_bounds`. The error follows from what bins do not tell. Of c numbers within a bin of
+        several floats and without ties, squared ranks differ from the mean by (c^3 - c) / 12 in all, and by less with
+        ties. A tie that reaches over several bins adds at most its count times a quarter of the square of the
+        difference between their ranks, as ranks are means of places, over bins here and over ties there.
         """
         bins = np.flatnonzero(counts)
         c, single = counts[bins].astype(float), self.width[bins] == 0
@@ -129,9 +129,12 @@ class Bins:
         open_ended, reach = np.flatnonzero(~exact & ~chained), place.copy()
         reach[open_ended] = np.searchsorted(low, high[open_ended] + near, "right") - 1
         across = (upto[reach] - upto + c) * (middle[reach] - middle) ** 2 / 4
-        within = np.where(exact, 0, (c**3 - c) / 12)
-        blame = within + across
-        blame[1:] += across[:-1]
+        within = np.where(exact | single, 0, (c**3 - c) / 12)
+        # what links a chain to its neighbors, if anything does, depends on the bins on either side
+        links = np.add.reduceat(across, head)
+        blame = within + links[np.cumsum(begins) - 1]
+        blame[head[1:] - 1] += links[1:]
+        blame[head[1:]] += links[:-1]
         centered = (middle - (p + 1) / 2) / p
         return Ranks(bins, centered, float(np.sum(c * centered**2)), (within + across) / p**2, blame / p**2)
 

@@ -477,7 +477,9 @@ def _pair_entries(measure, a, b, level, diagonal, size):
 def _count_in_bins(counts, largest, levels, v):
     """The counts with those of a block's entries added, and the largest finite magnitude so far."""
     place = jnp.where(jnp.isnan(v), counts.size, rank_bins.place(levels, v))
-    return counts.at[place].add(1, mode="drop"), jnp.maximum(largest, jnp.max(jnp.where(jnp.isfinite(v), jnp.abs(v), 0)))
+    return counts.at[place].add(1, mode="drop"), jnp.maximum(
+        largest, jnp.max(jnp.where(jnp.isfinite(v), jnp.abs(v), 0))
+    )
 
 
 @jax.jit

@@ -43,8 +43,8 @@ def mds(
     """Draw networks, or the images of one network's map, as points: near ones are similar (classical scaling).
 
     Distances of networks are 1 - S. Entries of a map count as distances, negative ones (crossnobis) as zero; a map with
-    a diagonal, such as a kernel, gives those in its feature space. Below stands how well distances on the page agree with them. Names stand where there is
-    room.
+    a diagonal, such as a kernel, gives those in its feature space. Below stands how well distances on the page agree
+    with them. Names stand where there is room.
 
     Args:
         found: a square matrix of similarities, full-sample scores of resamples, or maps.
