@@ -583,7 +583,7 @@ def whitened_by(sigma_k: Float[Array, "n n"] | Float[Array, " n"], *, centered: 
     """
     with jax.enable_x64(True):
         s = jnp.asarray(sigma_k, jnp.float64)
-        if s.ndim not in (1, 2) or s.shape != s.shape[:1] * s.ndim:
+        if s.ndim not in (1, 2) or s.shape != s.shape[:1] * s.ndim or not s.size:
             raise ValueError(f"sigma_k of shape {s.shape} is neither a covariance (n, n) nor variances (n,).")
         s = jnp.diag(s) if s.ndim == 1 else s
         if not jnp.allclose(s, s.T, rtol=0, atol=1e-6 * jnp.max(jnp.abs(s))):

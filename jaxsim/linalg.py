@@ -64,7 +64,7 @@ def long_gram(rows: Sequence[jax.Array]) -> jax.Array:
     def part(first, size):
         return (jnp.stack([lax.dynamic_slice_in_dim(z, first, size) for z in rows]),) * 2
 
-    return _long_sum(part, rows[0].size, jnp.zeros((len(rows), len(rows)), rows[0].dtype))
+    return _long_sum(part, rows[0].size, jnp.zeros((len(rows), len(rows)), jnp.result_type(*rows)))
 
 
 def _long_sum(part, k, zeros):

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from jaxsim import casts
 from jaxsim.engine.program import automatic
 from jaxsim.foreign_arrays import numeric, traced
-from jaxsim.io.files import counted
+from jaxsim.io.files import counted, repeated
 from jaxsim.linalg import dot, gram
 from jaxsim.results import Maps, Provenance
 from jaxsim.results.matrices import ONE_MAP, image_labels
@@ -53,6 +53,8 @@ def crossnobis(measurements: Any, *, precision: Any = None, residuals: Any = Non
     subjects = measurements if isinstance(measurements, Mapping) else {ONE_MAP: measurements}
     if not subjects:
         raise ValueError("there are no subjects: measurements is empty.")
+    if twice := repeated(map(str, subjects)):
+        raise ValueError(f"two subjects are named {twice[0]!r}.")
     runs = {str(name): _runs(str(name), x) for name, x in subjects.items()}
     first, *others = runs
     for name in others:
@@ -63,6 +65,8 @@ def crossnobis(measurements: Any, *, precision: Any = None, residuals: Any = Non
     for name, x in runs.items():
         root, note = _noise(name, x.shape[2], precision, residuals)
         made.append(_crossvalidated(_centered(x), root))
+        if not traced(made[-1]) and not jnp.isfinite(made[-1]).all():
+            raise ValueError(f"subject {name!r} has distances beyond {made[-1].dtype}; divide its measurements.")
         notes += note
     values = jnp.stack(made)
     labels = image_labels(ids, values.shape[1])
@@ -106,7 +110,13 @@ def noise_precision(residuals: Any, who: str = "residuals") -> tuple[np.ndarray,
     total = (correlation[apart] ** 2).sum()
     shrinkage = float(np.clip(variance / total, 0, 1)) if total else 1.0
     covariance = (z.T @ z / degrees) * np.where(apart, 1 - shrinkage, 1)
-    return np.linalg.inv(covariance) / np.outer(deviation, deviation), shrinkage
+    try:
+        inverse = np.linalg.inv(covariance)
+    except np.linalg.LinAlgError:
+        raise ValueError(
+            f"{who} are too few, or too alike, for {channels} channels: give more, or a precision."
+        ) from None
+    return inverse / np.outer(deviation, deviation), shrinkage
 
 
 def _runs(name, x):
@@ -150,6 +160,8 @@ def _noise(name, channels, precision, residuals):
         given = given[name]
     if given is None:
         return None, []
+    if traced(given):
+        raise TypeError("crossnobis factors precision and residuals on the host; they do not go inside jit.")
     notes = []
     if residuals is not None:
         given, shrinkage = noise_precision(given, f"residuals of subject {name!r}")
@@ -157,7 +169,7 @@ def _noise(name, channels, precision, residuals):
     found = np.asarray(numeric(given, f"precision of subject {name!r}"), np.float64)
     if found.shape != (channels, channels):
         raise ValueError(f"subject {name!r} has {channels} channels, and noise of shape {found.shape}.")
-    if not np.allclose(found, found.T, rtol=0, atol=1e-5 * np.abs(found).max()):
+    if not np.isfinite(found).all() or not np.allclose(found, found.T, rtol=0, atol=1e-5 * np.abs(found).max()):
         raise ValueError(f"the precision of subject {name!r} is not symmetric, or not finite.")
     try:
         return np.linalg.cholesky((found + found.T) / 2), notes

@@ -289,6 +289,19 @@ def test_folders_of_net2brain(tmp_path):
         io.read_features(layers, per_image=True)
 
 
+@pytest.mark.parametrize(
+    ("suffixes", "words"), [(("npy",), "an array without a name"), (("npz", "npy"), "two files"), ((), "no arrays")]
+)
+def test_layers_without_ids_or_in_two_files_are_refused(tmp_path, suffixes, words):
+    np.savez(tmp_path / "consolidated_fc.npz", **{"a.jpg": X[0]} if suffixes else {})
+    if "npy" in suffixes:
+        np.save(tmp_path / "consolidated_fc.npy", X)
+    if suffixes == ("npy",):
+        (tmp_path / "consolidated_fc.npz").unlink()
+    with pytest.raises(ValueError, match=words):
+        io.read_features(tmp_path, per_image=True)
+
+
 def test_a_file_per_image(tmp_path):
     for k in range(3):
         for layer in ("conv", "top"):

@@ -3,6 +3,7 @@
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import oracles as o
 import pytest
@@ -93,6 +94,10 @@ BAD = {
     "residuals without variance": (measured(), {"residuals": FLAT}, "do not vary in 1 channel, the first 2"),
     "few residuals": (measured(), {"residuals": FLAT[:1]}, "residuals of subject 'map' of shape (1, 6) are neither"),
     "residuals of NaN": (measured(), {"residuals": WITH_NAN}, "residuals of subject 'map' hold NaN or infinity"),
+    "infinite noise": (measured(), {"precision": np.full((6, 6), np.inf)}, "is not symmetric, or not finite"),
+    "two residuals": (measured(), {"residuals": measured()[0, :2]}, "are too few, or too alike, for 6 channels"),
+    "one name twice": ({1: measured(), "1": measured()}, {}, "two subjects are named '1'"),
+    "squares beyond float32": (1e25 * measured(), {}, "subject 'map' has distances beyond float32"),
     "ids": (measured(), {"ids": ["a"]}, "8 images need as many different ids; there are 1"),
 }
 
@@ -107,3 +112,8 @@ def test_bad_input_is_refused_in_a_sentence(case):
 def test_texts_are_no_measurements():
     with pytest.raises(TypeError, match="subject 'map' has elements of type"):
         js.crossnobis(np.full((2, 3, 4), "a"))
+
+
+def test_noise_stays_outside_jit():
+    with pytest.raises(TypeError, match="on the host"):
+        jax.jit(lambda p: js.crossnobis(measured(), precision=p).values)(jnp.eye(CHANNELS))

@@ -420,6 +420,18 @@ def test_rdms_of_rsatoolbox_by_their_attributes():
     assert found.subjects == tuple("abcd")
 
 
+def test_sessions_that_count_as_subjects_are_told():
+    models, subjects = rdms()
+    one = types.SimpleNamespace(
+        dissimilarities=subjects, rdm_descriptors={"subject": list("aabb")}, pattern_descriptors={}
+    )
+    with pytest.warns(UserWarning, match="4 RDMs of 2 subjects count as 4 subjects, .*give subject_of=rdms"):
+        js.compare_models(named(models, "m"), one, "pearson", over="subjects", n_resamples=200)
+    of = one.rdm_descriptors["subject"]
+    found = js.compare_models(named(models, "m"), one, "pearson", over="subjects", n_resamples=200, subject_of=of)
+    assert found.subjects == ("a", "b")
+
+
 def test_the_record_prints_saves_and_becomes_tables(tmp_path):
     found = compared()
     again = js.load(found.save(tmp_path / "found.npz"))

@@ -500,6 +500,21 @@ def test_panels_of_entries_share_their_colors():
     np.testing.assert_array_equal(figure.axes[1].images[0].get_array(), given.values[1])
 
 
+def test_panels_without_any_entry_are_white():
+    given = maps(4)
+    figure = plotting.map_panels(dataclasses.replace(given, values=np.full_like(given.values, np.nan)), ranks=False)
+    assert np.isnan(np.asarray(figure.axes[0].images[0].get_array(), float)).all()
+
+
+def test_negative_distances_between_images_count_as_zero():
+    given = maps(4, ("it",))
+    near = given.values < np.median(given.values)
+    signed, zero = (dataclasses.replace(given, values=np.where(near, k * given.values, given.values)) for k in (-1, 0))
+    drawn = [plotting.mds(one).axes[0].lines[0].get_xydata() for one in (signed, zero, given)]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert not np.allclose(drawn[0], drawn[2])
+
+
 def test_correlations_of_different_targets_are_refused():
     made = agreements(("RSA",))
     truth = affinity(5)

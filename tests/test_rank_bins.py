@@ -14,26 +14,46 @@ P = 3000
 
 def numbers(kind, dtype):
     random = np.random.default_rng(P)
-    v = random.gamma(4, 0.2, P)
+    v, eps = random.gamma(4, 0.2, P), np.finfo(dtype).eps
     made = {
         "continuous": v,
         "signed": v - 0.8,
         "integers": random.integers(0, 7, P) / 1.0,
         # what is equal in exact arithmetic, and differs by rounding; also on the edges of bins
-        "fuzzy": (1 + random.integers(0, 40, P) / 16) * (1 + random.integers(-1, 2, P) * np.finfo(dtype).eps),
+        "fuzzy": (1 + random.integers(0, 40, P) / 16) * (1 + random.integers(-1, 2, P) * eps),
         "two scales": np.where(random.random(P) < 0.4, 1e-5 * v, v),
         "outlier": np.where(np.arange(P) < 20, 1e5, 1) * v,
         "two values": np.repeat([0.0, 1.0], [P - 9, 9]),
         "constant": np.full(P, 0.3),
+        "some tied": np.where(random.random(P) < 0.5, random.integers(0, 50, P) / 16, v),
+        "heavy tail": np.exp(3 * random.normal(size=P)),
+        # apart by more than the width of a tie of what is largest, and by less at the next power of two
+        "nearly tied": np.concatenate([np.repeat([0.5, 0.5 + 4 * eps], P // 2)[1:], [1 - eps / 2]]),
     }
     return made[kind].astype(dtype)
 
 
-KINDS = ["continuous", "signed", "integers", "fuzzy", "two scales", "outlier", "two values", "constant"]
+KINDS = [
+    "continuous",
+    "signed",
+    "integers",
+    "fuzzy",
+    "two scales",
+    "outlier",
+    "two values",
+    "constant",
+    "some tied",
+    "heavy tail",
+    "nearly tied",
+]
 
 
 def counted(bins, v):
     return np.bincount(np.asarray(rank_bins.place(bins.levels, jnp.asarray(v))), minlength=len(bins.low))
+
+
+def ranked(bins, v):
+    return bins.ranked(counted(bins, v), np.abs(v).max())
 
 
 def looked_up(bins, found, v):
@@ -73,7 +93,7 @@ def test_bins_of_one_float_give_exact_ranks(kind):
     v = numbers(kind, np.float32)
     bins = Bins.by_digit(v.dtype)
     bins = bins.split(np.where(counted(bins, v) > 0, 16, 0))
-    found = bins.ranked(counted(bins, v))
+    found = ranked(bins, v)
     assert found.error.sum() == 0
     np.testing.assert_allclose(looked_up(bins, found, v), exact(v), atol=1e-12)
     assert found.size == pytest.approx((exact(v) ** 2).sum())
@@ -86,7 +106,7 @@ def test_the_error_of_wide_bins_is_within_its_bound(kind, most, monkeypatch):
     v = numbers(kind, np.float32)
     bins = Bins.by_digit(v.dtype)
     bins = bins.for_shares(counted(bins, v), P)
-    found = bins.ranked(counted(bins, v))
+    found = ranked(bins, v)
     gap = ((looked_up(bins, found, v) - exact(v)) ** 2).sum()
     assert gap <= found.error.sum() + 1e-12
 
@@ -102,7 +122,7 @@ def test_ties_astride_the_edges_of_bins_are_within_the_bound(seed):
     steps = random.integers(-1, 1, counts.sum()) * np.float32(2**-23)
     v = np.concatenate([np.repeat(edges, counts) + steps, random.uniform(0.5, 2, random.integers(0, 300))])
     v = v.astype(np.float32)
-    found = bins.ranked(counted(bins, v))
+    found = ranked(bins, v)
     gap = ((looked_up(bins, found, v) - exact(v)) ** 2).sum()
     assert 0 < gap <= found.error.sum()
 
@@ -115,11 +135,11 @@ def test_bins_are_split_until_the_error_is_small(kind, dtype, monkeypatch):
     with jax.enable_x64(dtype == np.float64):
         bins = Bins.by_digit(v.dtype)
         bins = bins.for_shares(counted(bins, v), P)
-        while (found := bins.ranked(counted(bins, v))).error.sum() > most:
+        while (found := ranked(bins, v)).error.sum() > most:
             finer, rounds = bins.finer(found, most), rounds + 1
             assert finer
             bins = finer
-        assert rounds < 8
+        assert rounds < (12 if kind == "some tied" else 8)
         assert ((looked_up(bins, found, v) - exact(v)) ** 2).sum() <= most + 1e-12
 
 

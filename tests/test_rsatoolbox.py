@@ -101,6 +101,7 @@ def test_comparators_with_a_covariance_of_images(centered, variances, dtype, tol
 
 SIGMA = {
     "a cube": (np.ones((2, 2, 2)), "sigma_k of shape (2, 2, 2) is neither a covariance (n, n) nor variances (n,)"),
+    "nothing": (np.ones(0), "sigma_k of shape (0,) is neither"),
     "no square": (np.ones((2, 3)), "sigma_k of shape (2, 3) is neither"),
     "not symmetric": (np.array([[2.0, 1.0], [0.0, 2.0]]), "sigma_k is not symmetric, or not finite"),
     "NaN": (np.diag([1.0, np.nan]), "sigma_k is not symmetric, or not finite"),

@@ -362,6 +362,11 @@ def test_scaling_finds_points_of_euclidean_distances():
     assert (found.max(0) >= -found.min(0)).all()
 
 
+def test_scaling_of_distances_whose_squares_overflow():
+    three = np.array([[0, 3, 5], [3, 0, 4], [5, 4, 0.0]])
+    np.testing.assert_allclose(taxonomy.classical_scaling(1e200 * three), 1e200 * taxonomy.classical_scaling(three))
+
+
 def test_scaling_of_other_distances_keeps_what_is_euclidean():
     three = np.array([[0, 1, 1], [1, 0, 3], [1, 3, 0.0]])  # no triangle
     found = taxonomy.classical_scaling(three, 3)
@@ -375,6 +380,7 @@ def test_scaling_of_other_distances_keeps_what_is_euclidean():
         (np.array([[0, np.nan], [np.nan, 0]]), 2, "2 distances are not finite"),
         (np.array([[0, 1], [2, 0]]), 2, "symmetric"),
         (np.ones((3, 3)), 2, "zeros on its diagonal"),
+        (np.array([[0, -1], [-1, 0]]), 2, "none negative"),
         (np.zeros((2, 2)), 3, "2 points have no 3 dimensions"),
     ],
 )

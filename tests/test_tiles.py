@@ -75,6 +75,15 @@ def test_in_float64_scores_have_its_digits(name):
     np.testing.assert_allclose(found.values, whole, atol=1e-13)
 
 
+@pytest.mark.parametrize("name", ["cka-rbf", "dds-cosine", "rsa"])
+def test_networks_may_be_of_different_types(name):
+    with jax.enable_x64(True):
+        features = networks()
+        features["b"] = features["b"].astype(np.float64)
+        whole, found = both(features, name)
+    np.testing.assert_allclose(found.values, whole, atol=1e-6)
+
+
 def exact_spearman(features, distance):
     """Scores of the first network with all, in float64; distances that differ by rounding are ties."""
     maps = [np.round(pdist(x.astype(float), distance), 10) for x in features.values()]
@@ -345,6 +354,8 @@ def test_many_pairs_are_ranked_in_tiles_to_save_time(monkeypatch):
     np.testing.assert_allclose(made.values, whole.values, atol=CLOSE)
     assert js.explain(features, "dds-cosine").tile is None
     assert js.explain(features, ["rsa", "dds-cosine"]).tile is None
+    assert js.explain(features, ["rsa", "dds:identity,cosine"]).tile is None
+    assert js.explain(features, "identity:euclidean:spearman").tile is None
     assert js.explain(features, "rsa", devices=jax.devices()[:1]).tile is None
     assert js.explain({name: x[1:] for name, x in features.items()}, "rsa").tile is None
     assert not jax.jit(lambda x: js.affinity(x, "rsa"))(jnp.ones((2, N, 3))).provenance.notes

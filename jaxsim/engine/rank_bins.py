@@ -97,19 +97,19 @@ class Bins:
         bits[wide] = np.clip(int(np.log2(max(1, MOST / len(wide)))), 1, DIGIT)
         return self.split(bits)
 
-    def ranked(self, counts: np.ndarray) -> Ranks:
-        """Average ranks from the numbers in each bin, `(B,)`.
+    def ranked(self, counts: np.ndarray, largest: float) -> Ranks:
+        """Average ranks from the numbers in each bin, `(B,)`, and the largest finite magnitude of all.
 
-        Ties are those of `ranks.tie_bounds`. The error follows from what bins do not tell. Of c numbers within a bin
-        and without ties, squared ranks differ from the mean by (c^3 - c) / 12 in all, and by less with ties. A tie that
-        reaches over several bins adds at most its count times a quarter of the square of the difference between their
-        ranks, as ranks are means of places, over bins here and over ties there.
+        Ties are those of `ranks.tie_bounds`. The error follows from what bins do not tell. Of c numbers within a bin of
+        several floats and without ties, squared ranks differ from the mean by (c^3 - c) / 12 in all, and by less with
+        ties. A tie that reaches over several bins adds at most its count times a quarter of the square of the
+        difference between their ranks, as ranks are means of places, over bins here and over ties there.
         """
         bins = np.flatnonzero(counts)
         c, single = counts[bins].astype(float), self.width[bins] == 0
         low, high = self._edges(bins)
         upto = np.cumsum(c)
-        unit, p = _unit(low, high, upto, float(np.finfo(self.dtype).eps)), upto[-1]
+        unit, p = _unit(low, high, upto, largest, float(np.finfo(self.dtype).eps)), upto[-1]
         near, place = ranks.ROUNDING * unit, np.arange(len(c))
         with np.errstate(invalid="ignore"):
             starts = np.concatenate([[True], low[1:] - high[:-1] > near])
@@ -129,9 +129,12 @@ class Bins:
         open_ended, reach = np.flatnonzero(~exact & ~chained), place.copy()
         reach[open_ended] = np.searchsorted(low, high[open_ended] + near, "right") - 1
         across = (upto[reach] - upto + c) * (middle[reach] - middle) ** 2 / 4
-        within = np.where(exact, 0, (c**3 - c) / 12)
-        blame = within + across
-        blame[1:] += across[:-1]
+        within = np.where(exact | single, 0, (c**3 - c) / 12)
+        # what links a chain to its neighbors, if anything does, depends on the bins on either side
+        links = np.add.reduceat(across, head)
+        blame = within + links[np.cumsum(begins) - 1]
+        blame[head[1:] - 1] += links[1:]
+        blame[head[1:]] += links[:-1]
         centered = (middle - (p + 1) / 2) / p
         return Ranks(bins, centered, float(np.sum(c * centered**2)), (within + across) / p**2, blame / p**2)
 
@@ -182,9 +185,9 @@ def place(levels, v: jax.Array) -> jax.Array:
     return node
 
 
-def _unit(low, high, upto, eps):
+def _unit(low, high, upto, largest, eps):
     """What a tie's width is counted in, as in `ranks.tie_bounds`."""
     p = int(upto[-1])
     size = np.maximum(np.where(np.isfinite(low), np.abs(low), 0), np.where(np.isfinite(high), np.abs(high), 0))
-    largest, quartile = size.max(), size[np.searchsorted(upto, [p // 4, p + -p // 4], "right")].max()
+    quartile = size[np.searchsorted(upto, [p // 4, p + -p // 4], "right")].max()
     return eps * (min(largest, ranks.OUTLYING * quartile) if quartile > ranks.ROUNDING * eps * largest else largest)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsim import pairwise
 from jaxsim.engine import feature_space, rank_bins
 from jaxsim.engine import memory as budgets
 from jaxsim.engine.row_blocks import FEWEST_OF_SAMPLE, SAMPLE, RowBlocks
@@ -270,13 +271,13 @@ def _ranked(measure, points):
     pairs, bins = n * (n - 1) // 2, rank_bins.Bins.by_digit(dtype)
     sample = _counted_pairs(points, bins, [(SAMPLE, k) for k in range(count)])
     if sample is not None:
-        bins = bins.for_shares(sample, pairs)
+        bins = bins.for_shares(sample[0], pairs)
     size_of: Any = declared(measure.compare, ComparatorCapabilities).rank_size
     while True:
         counts = None if sample is None else _counted_pairs(points, bins, _pairs(points.features))
         if counts is None:
             return _Ranked(bins.levels, jnp.zeros(rank_bins.padded(len(bins.low)), dtype), np.nan, 0)
-        found = bins.ranked(counts)
+        found = bins.ranked(*counts)
         size = size_of(found.size, pairs)
         # of unit vectors from vectors r and r' that are e apart, the distance is at most 2 e / (|r| + |r'|)
         error, length = np.sqrt(found.error.sum()), np.sqrt(size)
@@ -290,20 +291,20 @@ def _ranked(measure, points):
 
 
 def _counted_pairs(points, bins, blocks):
-    """Numbers of pairs in each bin, or None if any pair is undefined."""
-    size, flaws = len(bins.low), []
+    """Numbers of pairs in each bin and their largest finite magnitude, or None if any pair is undefined."""
+    size, flaws, largest = len(bins.low), [], jnp.zeros((), points.features.dtype)
     total, part, held = np.zeros(size, np.int64), None, 0
     for i, j in blocks:
         entries, undefined = points.entries(i, j)
         if part is None:
             part = jnp.zeros(rank_bins.padded(size), jnp.int32)
-        part = _count_in_bins(part, bins.levels, entries)
+        part, largest = _count_in_bins(part, largest, bins.levels, entries)
         flaws.append(undefined)
         held += entries.size
         if held >= COUNTED:
             total, part, held = total + np.asarray(part)[:size], None, 0
     total = total if part is None else total + np.asarray(part)[:size]
-    return None if any(jax.device_get(flaws)) else total
+    return None if any(jax.device_get(flaws)) else (total, float(largest))
 
 
 def _block(measure, points, start, i, j):
@@ -474,10 +475,12 @@ def _pair_entries(measure, a, b, level, diagonal, size):
 
 
 @functools.partial(jax.jit, donate_argnums=0)
-def _count_in_bins(counts, levels, v):
-    """The counts with those of a block's entries added."""
+def _count_in_bins(counts, largest, levels, v):
+    """The counts with those of a block's entries added, and the largest finite magnitude so far."""
     place = jnp.where(jnp.isnan(v), counts.size, rank_bins.place(levels, v))
-    return counts.at[place].add(1, mode="drop")
+    return counts.at[place].add(1, mode="drop"), jnp.maximum(
+        largest, jnp.max(jnp.where(jnp.isfinite(v), jnp.abs(v), 0))
+    )
 
 
 @jax.jit
@@ -516,7 +519,7 @@ def automatic(
     whole = 2 * budgets.map_bytes(tuple(maps), x.images, itemsize) + budgets.working_bytes(x.images, itemsize)
     if not maps or any(why_not(m) for m in measures):
         return None
-    if whole <= budget and not (to_save_time and len(counted) == len(maps) and _counting_is_faster(x)):
+    if whole <= budget and not (to_save_time and len(counted) == len(maps) and _counting_is_faster(maps, x)):
         return None
     left = budget - (rank_bins.table_bytes(len(arrays), x.images, x.dtype) if counted else 0)
     if left <= 0:
@@ -526,6 +529,11 @@ def automatic(
     return min(tile, TILE, x.images) if tile >= FEWEST else None
 
 
-def _counting_is_faster(x: Networks) -> bool:
-    """Whether counting pairs in bins takes less time than sorting them: on a CPU, from many images on."""
-    return x.images >= COUNTED_FROM and x.dtype == np.float32 and jax.default_backend() == "cpu"
+def _counting_is_faster(measures: Sequence[Measure], x: Networks) -> bool:
+    """Whether counting pairs in bins takes less time than sorting them, and loses nothing.
+
+    It does on a CPU, from many images on. Other distances than these have fewer digits in blocks where one image is far
+    from all others.
+    """
+    bounded = all(m.pairwise in (pairwise.correlation, pairwise.cosine) for m in measures)
+    return bounded and x.images >= COUNTED_FROM and x.dtype == np.float32 and jax.default_backend() == "cpu"

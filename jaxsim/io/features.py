@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxsim.io.feature_files import KNOWN, READERS, SINGLE, TABLES, TEXT, ImageIds, read_file, read_ids
-from jaxsim.io.files import counted, few, warn
+from jaxsim.io.files import counted, few, repeated, warn
 from jaxsim.io.jobs import sha256
 
 _ID_FILES = ("image_ids.npy", "image_ids.txt", "file_names.txt")
@@ -287,9 +287,13 @@ def _stack_of_images(files: list[Path]) -> Iterator[tuple[str, np.ndarray, Image
 
 def _stack_of_layer(files: list[Path]) -> Iterator[tuple[str, np.ndarray, ImageIds]]:
     """Name, features and image ids of every layer, from one file a layer, in the order of the ids."""
+    if twice := repeated(file.stem for file in files):
+        raise ValueError(f"two files in {files[0].parent} are named {twice[0]!r}; a layer takes one file.")
     for file in files:
         arrays = read_file(file, stack=False, name="")[0]
         ids = sorted(arrays)
+        if not all(ids) or not ids:
+            raise ValueError(f"{file} holds {'no arrays' * (not ids) or 'an array without a name'}; images need ids.")
         yield file.stem.removeprefix(_PER_LAYER), _stack({f"{file}, {one}": arrays[one] for one in ids}), tuple(ids)
 
 

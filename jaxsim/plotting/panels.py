@@ -75,7 +75,7 @@ def map_panels(
     high = rows * (step + 0.18) + EDGE + above
     figure = new_figure(wide, high)
     known = drawn[np.isfinite(drawn)]
-    low, top = (0.0, 1.0) if ranks else (float(known.min(initial=np.inf)), float(known.max(initial=-np.inf)))
+    low, top = (0.0, 1.0) if ranks or not known.size else (float(known.min()), float(known.max()))
     image = None
     for k, (name, panel) in enumerate(zip(_short(shown(maps.names)), drawn, strict=True)):
         row, column = divmod(k, columns)

@@ -42,9 +42,9 @@ def mds(
 ) -> "Figure":
     """Draw networks, or the images of one network's map, as points: near ones are similar (classical scaling).
 
-    Distances of networks are 1 - S. Entries of a map count as distances; a map with a diagonal, such as a kernel, gives
-    those in its feature space. Below stands how well distances on the page agree with them. Names stand where there is
-    room.
+    Distances of networks are 1 - S. Entries of a map count as distances, negative ones (crossnobis) as zero; a map with
+    a diagonal, such as a kernel, gives those in its feature space. Below stands how well distances on the page agree
+    with them. Names stand where there is room.
 
     Args:
         found: a square matrix of similarities, full-sample scores of resamples, or maps.
@@ -127,7 +127,7 @@ def _of_images(found: Maps, network: str | None) -> tuple[tuple[str, ...], np.nd
     own = np.diagonal(m)
     if np.abs(own).max() > 1e-5 * np.abs(m).max():  # a kernel
         m = np.sqrt(np.maximum(own[:, None] + own - 2 * m, 0))
-    return found.ids or tuple(map(str, range(len(m)))), m
+    return found.ids or tuple(map(str, range(len(m)))), np.maximum(m, 0)
 
 
 def _group(groups: Mapping[str, str], name: str) -> str:

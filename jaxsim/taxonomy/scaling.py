@@ -13,7 +13,7 @@ def classical_scaling(distances: Any, dimensions: int = 2) -> np.ndarray:
     Dimensions without a positive eigenvalue are zero. The largest coordinate of every dimension is positive.
 
     Args:
-        distances: symmetric, zero on the diagonal.
+        distances: symmetric, not negative, zero on the diagonal.
         dimensions: from 1 to n.
 
     Raises:
@@ -30,14 +30,16 @@ def classical_scaling(distances: Any, dimensions: int = 2) -> np.ndarray:
         raise ValueError(f"scaling takes distances of shape (n, n), not {d.shape}.")
     if not np.isfinite(d).all():
         raise ValueError(f"{int((~np.isfinite(d)).sum())} distances are not finite; leave those rows and columns out.")
-    if np.abs(d - d.T).max() > 1e-5 * np.abs(d).max() or np.abs(np.diagonal(d)).max() > 1e-5 * np.abs(d).max():
-        raise ValueError("scaling takes a symmetric matrix of distances with zeros on its diagonal.")
+    unit = np.abs(d).max() or 1.0
+    d = d / unit
+    if max(np.abs(d - d.T).max(), np.abs(np.diagonal(d)).max(), -d.min()) > 1e-5:
+        raise ValueError("scaling takes a symmetric matrix of distances, none negative, with zeros on its diagonal.")
     if not 1 <= dimensions <= len(d):
         raise ValueError(f"{len(d)} points have no {dimensions} dimensions.")
     squares = ((d + d.T) / 2) ** 2
     margin = squares.mean(0)
     values, vectors = np.linalg.eigh((margin[:, None] + margin - squares - margin.mean()) / 2)
     values, vectors = values[::-1][:dimensions], vectors[:, ::-1][:, :dimensions]
-    points = vectors * np.sqrt(np.maximum(values, 0))
+    points = unit * vectors * np.sqrt(np.maximum(values, 0))
     largest = points[np.abs(points).argmax(0), np.arange(dimensions)]
     return points * np.where(largest < 0, -1.0, 1.0)
