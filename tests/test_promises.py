@@ -21,13 +21,14 @@ SAVED = sorted((Path(__file__).parent / "saved").glob("*/*.npz"))
 @pytest.mark.parametrize("line", CALLS)
 def test_parameters_are_there(line):
     name, promised = re.fullmatch(r"(\w+)\((.*)\)", line).groups()
+    listed = re.findall(r"\w+", promised)
     places, _, words = promised.partition("*, ")
     parameters = inspect.signature(getattr(js, name)).parameters
     by_place = [key for key, p in parameters.items() if p.kind is not p.KEYWORD_ONLY]
     assert by_place == [word for word in places.split(", ") if word], "parameters are added by keyword alone"
     missing = [word for word in words.split(", ") if word and word not in parameters]
     assert not missing
-    added = [p for p in parameters.values() if p.name not in promised]
+    added = [p for p in parameters.values() if p.name not in listed]
     assert all(p.default is not p.empty for p in added), "an added parameter has a default"
 
 
