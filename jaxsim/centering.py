@@ -102,7 +102,7 @@ def margins(m0: Float[Array, "n n"], w: Float[Array, " n"]) -> Float[Array, " n"
     return fit_margins(dot(m0, w), w)
 
 
-def fit_margins(r, w, more: float = 0):
+def fit_margins(r, w, more: int = 0):
     """`margins` from r = K0 w; both may carry trailing axes, one weighting each.
 
     These solve (W + more - 2 w_i) a_i = r_i - sum of w a, with `more` = 0.

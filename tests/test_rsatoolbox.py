@@ -337,7 +337,7 @@ def test_a_result_holds_errors_for_new_images_too(tmp_path):
 
 
 def test_without_rsatoolbox_a_sentence_says_how_to_install_it(monkeypatch, compared):
-    for module in ("rsatoolbox.rdm", "rsatoolbox.inference"):
+    for module in ["rsatoolbox", *(one for one in sys.modules if one.startswith("rsatoolbox."))]:
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtra, match=r"Maps.to_rsatoolbox needs rsatoolbox: pip install rsatoolbox"):
         js.Maps.from_condensed(rows()).to_rsatoolbox()
