@@ -71,8 +71,11 @@ def call(series: str, contender: str, x: np.ndarray, resamples: int):
         if series == "resamples":
             options = {"scheme": js.Bootstrap(), "n_resamples": resamples, "key": 0}
             return lambda: np.asarray(js.resample(x, "rsa", **options).values)[-1]
-        tile = TILE if "tiles" in contender else None
-        return lambda: np.asarray(js.affinity(x, "cka" if "cka" in series else "rsa", tile=tile).values)
+        import jax
+
+        # a device that is asked for makes maps whole
+        how: dict = {"tile": TILE} if "tiles" in contender else {"devices": jax.devices()[:1]}
+        return lambda: np.asarray(js.affinity(x, "cka" if "cka" in series else "rsa", **how).values)
     if contender == "pytorch-cka":
         import torch
 

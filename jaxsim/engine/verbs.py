@@ -88,8 +88,8 @@ def affinity(
             It divides the work into several device calls, so that it does not go inside `jit`.
         tile: images in a block of pairs. Maps are then never whole, and features are read block by block, from
             memory-mapped arrays too; not with `memory`. If None, maps are whole, unless two of them do not fit in the
-            budget, or many pairs are ranked on a CPU (4000 images on), where tiles take less time. Measures by ranks
-            take ranks from counts, right to 1e-6. Parts that take all images at once cannot be computed so.
+            budget, or correlation or cosine distances of 4000 images or more are ranked on a CPU, where tiles take
+            less time. Ranks in tiles come from counts, right to 1e-6. Parts that take all images at once have none.
         devices: number of this process's devices, a list of devices, a `jax.sharding.Mesh`, or "all" for those of all
             processes: each takes a share of the networks. If None, all accelerators of this process, if there are
             several and the features are on the host; else the device where they are. `memory` is that of each.
