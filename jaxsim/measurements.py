@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from jaxsim import casts
 from jaxsim.engine.program import automatic
 from jaxsim.foreign_arrays import numeric, traced
-from jaxsim.io.files import counted, repeated
+from jaxsim.io.files import counted, few, repeated
 from jaxsim.linalg import dot, gram
 from jaxsim.results import Maps, Provenance
 from jaxsim.results.matrices import ONE_MAP, image_labels
@@ -61,9 +61,11 @@ def crossnobis(measurements: Any, *, precision: Any = None, residuals: Any = Non
         if runs[name].shape[1] != runs[first].shape[1]:
             counts = f"{runs[first].shape[1]} and {runs[name].shape[1]}"
             raise ValueError(f"subjects {first!r} and {name!r} have {counts} images; all need the same ones.")
+    what = "precision" if residuals is None else "residuals"
+    noise = _by_subject(precision if residuals is None else residuals, what, list(runs))
     made, notes = [], []
     for name, x in runs.items():
-        root, note = _noise(name, x.shape[2], precision, residuals)
+        root, note = _noise(name, x.shape[2], noise[name], residuals is not None)
         made.append(_crossvalidated(_centered(x), root))
         if not traced(made[-1]) and not jnp.isfinite(made[-1]).all():
             raise ValueError(f"subject {name!r} has distances beyond {made[-1].dtype}; divide its measurements.")
@@ -151,19 +153,29 @@ def _centered(x):
     return (x - x.mean(1, keepdims=True)).astype(dtype)
 
 
-def _noise(name, channels, precision, residuals):
+def _by_subject(given, what, names):
+    """What is known of the noise of each subject."""
+    if not isinstance(given, Mapping):
+        return dict.fromkeys(names, given)
+    if twice := repeated(map(str, given)):
+        raise ValueError(f"{what} are given for two subjects named {twice[0]!r}.")
+    found = {str(name): one for name, one in given.items()}
+    for name in names:
+        if name not in found:
+            raise ValueError(f"subject {name!r} has no {what}.")
+    if odd := [name for name in found if name not in names]:
+        raise ValueError(f"there are {what} of {few(odd)}, and no measurements.")
+    return found
+
+
+def _noise(name, channels, given, are_residuals):
     """A root of the precision of a subject's noise, or None, and notes on it."""
-    given = precision if residuals is None else residuals
-    if isinstance(given, Mapping):
-        if name not in given:
-            raise ValueError(f"subject {name!r} has no {'precision' if residuals is None else 'residuals'}.")
-        given = given[name]
     if given is None:
         return None, []
     if traced(given):
         raise TypeError("crossnobis factors precision and residuals on the host; they do not go inside jit.")
     notes = []
-    if residuals is not None:
+    if are_residuals:
         given, shrinkage = noise_precision(given, f"residuals of subject {name!r}")
         notes = [f"noise of {name}: covariances shrunk by {shrinkage:.3g}"]
     found = np.asarray(numeric(given, f"precision of subject {name!r}"), np.float64)

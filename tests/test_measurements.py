@@ -88,6 +88,12 @@ BAD = {
     "subjects of other images": ({"a": measured(), "b": measured()[:, 1:]}, {}, "'a' and 'b' have 8 and 7 images"),
     "both noises": (measured(), {"precision": 1, "residuals": 1}, "give one"),
     "noise of others": ({"a": measured()}, {"residuals": {"b": FLAT}}, "subject 'a' has no residuals"),
+    "noise of too many": (
+        {"a": measured()},
+        {"precision": {"a": np.eye(6), "b": np.eye(6)}},
+        "of b, and no measurements",
+    ),
+    "noise twice": ({"1": measured()}, {"precision": {1: np.eye(6), "1": np.eye(6)}}, "for two subjects named '1'"),
     "noise of other channels": (measured(), {"precision": np.eye(5)}, "has 6 channels, and noise of shape (5, 5)"),
     "not symmetric": (measured(), {"precision": np.triu(np.ones((6, 6)))}, "is not symmetric"),
     "not definite": (measured(), {"precision": -np.eye(6)}, "is not positive definite"),
@@ -117,3 +123,9 @@ def test_texts_are_no_measurements():
 def test_noise_stays_outside_jit():
     with pytest.raises(TypeError, match="on the host"):
         jax.jit(lambda p: js.crossnobis(measured(), precision=p).values)(jnp.eye(CHANNELS))
+
+
+def test_noise_goes_to_its_subject_by_name_as_text():
+    a, b = measured(), 2 * measured()
+    found = js.crossnobis({1: a, 2: b}, precision={2: 4 * np.eye(CHANNELS), 1: np.eye(CHANNELS)})
+    np.testing.assert_allclose(found.values[1], 16 * np.asarray(found.values[0]), rtol=1e-5, atol=1e-5)

@@ -112,10 +112,9 @@ def _of_networks(found: Affinity | Resamples, network: str | None) -> tuple[tupl
     if found.distance:
         np.fill_diagonal(values, 0)
         return found.names, values
-    i, j = np.triu_indices(len(values), 1)
-    distances = np.zeros(values.shape)
-    distances[i, j] = distances[j, i] = one_minus(values)
-    return found.names, distances
+    from scipy.spatial.distance import squareform
+
+    return found.names, squareform(one_minus(values))
 
 
 def _of_images(found: Maps, network: str | None) -> tuple[tuple[str, ...], np.ndarray]:
