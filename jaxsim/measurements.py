@@ -164,7 +164,7 @@ def _by_subject(given, what, names):
         if name not in found:
             raise ValueError(f"subject {name!r} has no {what}.")
     if odd := [name for name in found if name not in names]:
-        raise ValueError(f"there are {what} of {few(odd)}, and no measurements.")
+        raise ValueError(f"{what} of {few(odd)}: there are no measurements of them.")
     return found
 
 

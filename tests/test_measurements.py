@@ -91,7 +91,7 @@ BAD = {
     "noise of too many": (
         {"a": measured()},
         {"precision": {"a": np.eye(6), "b": np.eye(6)}},
-        "of b, and no measurements",
+        "precision of b: there are no measurements of them",
     ),
     "noise twice": ({"1": measured()}, {"precision": {1: np.eye(6), "1": np.eye(6)}}, "for two subjects named '1'"),
     "noise of other channels": (measured(), {"precision": np.eye(5)}, "has 6 channels, and noise of shape (5, 5)"),
