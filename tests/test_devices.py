@@ -259,7 +259,7 @@ def test_tiles_leave_devices_that_nobody_asked_for(monkeypatch):
     monkeypatch.setattr(processes, "mesh_of", lambda devices, *_: sharing.mesh_of([CPU]))
     np.testing.assert_array_equal(js.affinity(features(3), "cka", tile=4).values, wanted)
     assert js.explain(features(3), "cka", tile=4).devices == 1
-    monkeypatch.setattr(tiles, "automatic", lambda *_: 4)
+    monkeypatch.setattr(tiles, "automatic", lambda *_, **__: 4)
     np.testing.assert_array_equal(js.affinity(features(3), "cka").values, wanted)
 
 
