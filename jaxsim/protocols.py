@@ -360,8 +360,8 @@ def holds_arrays(part: Any) -> bool:
 def public_names(namespace: dict[str, Any]) -> list[str]:
     """Public names that a module defines itself: functions, classes, and values of its own classes.
 
-    >>> from jaxsim import compare
-    >>> "spearman" in public_names(vars(compare)), "jnp" in public_names(vars(compare))
+    >>> from jaxsim import pairwise
+    >>> "linear" in public_names(vars(pairwise)), "jnp" in public_names(vars(pairwise))
     (True, False)
     """
     own = namespace["__name__"]

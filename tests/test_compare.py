@@ -10,7 +10,8 @@ import oracles as o
 import pytest
 import scipy.stats
 
-from jaxsim import compare, concordance, engine, linalg, measures, protocols, ranks
+from jaxsim import compare, engine, linalg, measures, protocols, ranks
+from jaxsim.compare import concordance, triangles
 from jaxsim.linalg import dot
 from jaxsim.protocols import ComparatorCapabilities, declared
 
@@ -224,14 +225,14 @@ def test_condensed_is_a_permutation_of_the_upper_triangle(n):
     i, j = np.divmod(np.asarray(compare.condensed(code)), n)
     assert (i != j).all()
     assert sorted(zip(np.minimum(i, j), np.maximum(i, j), strict=True)) == list(itertools.combinations(range(n), 2))
-    first, second = compare._pairs(n)
+    first, second = triangles.pairs_of(n)
     np.testing.assert_array_equal(first, i)
     np.testing.assert_array_equal(second, j)
 
 
 @pytest.mark.parametrize("n", range(2, 10))
 def test_condensed_place(n):
-    first, second = compare._pairs(n)
+    first, second = triangles.pairs_of(n)
     np.testing.assert_array_equal(compare.condensed_place(first, second, n), np.arange(n * (n - 1) // 2))
     np.testing.assert_array_equal(compare.condensed_place(second, first, n), np.arange(n * (n - 1) // 2))
 
@@ -246,7 +247,7 @@ def test_condensed_keeps_trailing_axes():
 @pytest.mark.parametrize("n", [6, 7])
 def test_pair_weights(n):
     w = np.random.default_rng(4).uniform(size=(n, 2)).astype(np.float32)
-    i, j = compare._pairs(n)
+    i, j = triangles.pairs_of(n)
     np.testing.assert_allclose(compare.pair_weights(jnp.asarray(w)), w[np.asarray(i)] * w[np.asarray(j)])
     np.testing.assert_allclose(compare.pair_weights(jnp.asarray(w[:, 0])), w[np.asarray(i), 0] * w[np.asarray(j), 0])
 

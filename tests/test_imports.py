@@ -122,7 +122,7 @@ LAYERS = {
         ["io", "statistics"],
         ["measures", "extras"],
         ["casts"],
-        ["compare", "centering", "concordance", "pairwise", "subspaces", "transforms", "ranks", "linalg", "protocols"],
+        ["compare", "centering", "pairwise", "subspaces", "transforms", "ranks", "linalg", "protocols"],
     ],
     "vision": [
         ["attribution", "modules"],

@@ -11,7 +11,8 @@ import scipy.stats
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxsim import compare, ranks
+from jaxsim import ranks
+from jaxsim.compare.triangles import pairs_of
 
 median = jax.jit(ranks.median)
 median_slope = jax.jit(jax.grad(ranks.median))
@@ -211,7 +212,7 @@ IMAGES = [9, 20]
 @jax.jit
 def weigh(stack, w):
     """One map at a time, as the comparators do, so that maps with and without ties take their own ways."""
-    i, j = compare._pairs(w.shape[0])
+    i, j = pairs_of(w.shape[0])
     pairs = w[i] * w[j]
     return jax.lax.map(lambda v: ranks.weighted(ranks.sort_pairs(v, i, j), w, pairs), stack)
 
@@ -221,7 +222,7 @@ def weighted_ranks(n):
     w = np.random.default_rng(3).multinomial(n, np.ones(n) / n, size=6).T.astype(np.float32)
     w[:, 0] = 1
     stack = np.stack([draws(kind, n * (n - 1) // 2) for kind in KINDS])
-    i, j = (np.asarray(a) for a in compare._pairs(n))
+    i, j = (np.asarray(a) for a in pairs_of(n))
     return stack, np.asarray(weigh(stack, w)), w, w[i] * w[j]
 
 
@@ -249,7 +250,7 @@ def test_weighted_ranks_under_fractions(x64):
     """Halves of everything: the weight below, plus half of the own run, plus one half."""
     n = 20
     stack = np.stack([draws(kind, 190) for kind in ("ties", "distinct")]).astype(np.float64)
-    i, j = (np.asarray(a) for a in compare._pairs(n))
+    i, j = (np.asarray(a) for a in pairs_of(n))
     w = np.random.default_rng(4).uniform(0.1, 2, size=(n, 2))
     got, pair = weigh(stack, w), w[i] * w[j]
     assert got.dtype == np.float64
@@ -262,10 +263,10 @@ def test_weighted_ranks_under_fractions(x64):
 @pytest.mark.parametrize("kind", KINDS)
 def test_order_knows_ties_and_nan(kind):
     v = draws(kind)
-    order = sort(v, *compare._pairs(9))
+    order = sort(v, *pairs_of(9))
     assert order.tied == (np.unique(merged(v)).size < v.size)
     assert not order.undefined
-    assert sort(np.where(np.arange(PAIRS) == 3, np.float32(np.nan), v), *compare._pairs(9)).undefined
+    assert sort(np.where(np.arange(PAIRS) == 3, np.float32(np.nan), v), *pairs_of(9)).undefined
 
 
 sort = jax.jit(ranks.sort_pairs)

@@ -91,7 +91,7 @@ def concordance(a: Ranking, b: Ranking, weights: Float[Array, "p b"] | None = No
     """Concordant less discordant unordered pairs of entries, `()`, or `(b,)` when entry p counts `weights[p]` times.
 
     >>> import jax.numpy as jnp
-    >>> from jaxsim.concordance import concordance, ranking
+    >>> from jaxsim.compare.concordance import concordance, ranking
     >>> float(concordance(ranking(jnp.array([1.0, 2.0, 3.0])), ranking(jnp.array([1.0, 3.0, 2.0]))))
     1.0
     """

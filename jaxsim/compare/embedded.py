@@ -1,0 +1,42 @@
+"""What comparators share that are an inner product of embedded maps: means, lengths, and the score of two maps."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxsim.linalg import power_of_two, sum_of_squares
+from jaxsim.protocols import ComparatorCapabilities, declared
+
+
+def compare_embedded(self, a: Float[Array, "n n"], b: Float[Array, "n n"]) -> Float[Array, ""]:
+    """`(n, n), (n, n) -> ()`."""
+    return declared(self, ComparatorCapabilities).finish(jnp.sum(self.embed(a) * self.embed(b)))
+
+
+def normalize(pooled):
+    """A mean of embedded maps at length 1."""
+    return unit(pooled, pooled)
+
+
+def unit(v, scale):
+    """`v` at length 1; NaN if it is zero to within the rounding of numbers as large as `scale`."""
+    largest = power_of_two(jnp.max(jnp.abs(scale)))
+    v, scale = v / largest, scale / largest
+    length = jnp.sqrt(sum_of_squares(v))
+    tolerance = 8 * jnp.finfo(v.dtype).eps * jnp.sqrt(sum_of_squares(scale))
+    return v / jnp.where(length > tolerance, length, jnp.nan)
+
+
+def centered_unit(v, where=None):
+    """`v` at mean 0 and length 1, of the entries that count."""
+    centered = v - mean_of(v, where)
+    return unit(kept(centered - mean_of(centered, where), where), kept(v, where))
+
+
+def mean_of(v, where):
+    """Mean of the entries that count."""
+    return jnp.mean(v) if where is None else jnp.sum(kept(v, where)) / jnp.sum(where)
+
+
+def kept(v, where):
+    """`v` with zeros where it does not count."""
+    return v if where is None else jnp.where(where, v, 0)
