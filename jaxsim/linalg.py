@@ -11,6 +11,8 @@ BLOCK = 64
 """Longest running sum of products; 64 equal ones drift by about 5e-7, 256 by 3e-6."""
 MOST_CELLS = 2**20
 """Most numbers that the sums of the blocks taken at once may fill."""
+RUN = 128
+"""Length of the runs whose cumulative sums a CPU takes side by side."""
 TALL = 4096
 """Rows up to which one running sum keeps its digits."""
 
@@ -38,6 +40,33 @@ def tree_sum(x: jax.Array) -> jax.Array:
         x = jnp.pad(x, ((0, x.shape[0] % 2), *((0, 0),) * (x.ndim - 1)))
         x = x[::2] + x[1::2]
     return x[0]
+
+
+def cumulative(combine, x: jax.Array, start) -> jax.Array:
+    """Cumulative sums over the first axis, or what `combine` makes of two in place of their sum; `start` changes none.
+
+    A CPU takes them along runs of RUN entries side by side, and adds what the runs before come to: two to three times
+    as fast as `lax.cumsum` of several columns.
+    """
+    if jax.default_backend() != "cpu":
+        return lax.associative_scan(combine, x)
+    count, rest = x.shape[0], x.shape[1:]
+    start = jnp.asarray(start, x.dtype)
+    runs = jnp.pad(x, ((0, -count % RUN), *((0, 0),) * len(rest))).reshape(-1, RUN, *rest)
+
+    def advance(total, step):
+        total = combine(total, step)
+        return total, total
+
+    upto = lax.scan(advance, jnp.full(runs[:, 0].shape, start), jnp.moveaxis(runs, 1, 0))[1]
+    ends = upto[-1]
+    if len(ends) > RUN:
+        before = jnp.concatenate([jnp.full_like(ends[:1], start), cumulative(combine, ends, start)[:-1]])
+    else:
+        earlier = jnp.tri(len(ends), k=-1, dtype=bool).reshape(len(ends), len(ends), *(1,) * len(rest))
+        before = lax.reduce(jnp.where(earlier, ends, start), start, combine, (1,))
+    found = combine(upto, jnp.broadcast_to(before, upto.shape))
+    return jnp.moveaxis(found, 0, 1).reshape(-1, *rest)[:count]
 
 
 def block_dot(a: jax.Array, b: jax.Array, block: int = BLOCK) -> jax.Array:

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-RUN = 128
-"""Length of the runs whose cumulative sums are taken side by side."""
+from jaxsim.linalg import RUN, cumulative
+
 ROUNDING, OF_TWO = 4, 1
 """Largest width of a tie of several values and of one of two, in units of eps times the scale of a map."""
 CHANCE = 16
@@ -53,7 +53,7 @@ def counted(v: Float[Array, " p"], counts: Float[Array, " p"]) -> Float[Array, "
     first, _ = tie_bounds(_as_floats(ordered, v.dtype))
     start = first.at[jnp.searchsorted(ordered, keys, method="scan")].get(mode="promise_in_bounds")
     held = jnp.zeros_like(counts).at[start].add(counts)
-    middle = jnp.cumsum(held) - held / 2 + 0.5
+    middle = cumulative(lax.add, held, 0) - held / 2 + 0.5
     return jnp.where(jnp.any(jnp.isnan(v)), jnp.nan, middle.at[start].get(mode="promise_in_bounds"))
 
 
@@ -94,8 +94,8 @@ def tie_bounds(
     edge = jnp.ones(1, bool)
     starts = jnp.concatenate([edge, ordered[1:] - ordered[:-1] > ROUNDING * unit])
     ends = jnp.concatenate([starts[1:], edge])
-    lowest = _running(lax.cummax, jnp.maximum, jnp.where(starts, ordered, -jnp.inf))
-    highest = _running(lax.cummin, jnp.minimum, jnp.where(ends, ordered, jnp.inf), reverse=True)
+    first, last = _runs(starts, ends)
+    lowest, highest = (ordered.at[k].get(mode="promise_in_bounds") for k in (first, last))
     first_of_two = starts & ~ends & jnp.concatenate([ends[1:], edge])
     two = first_of_two | jnp.concatenate([~edge, first_of_two[:-1]])
     spread = unit / eps - jnp.where(jnp.isfinite(ordered[0]), ordered[0], -unit / eps)
@@ -104,30 +104,16 @@ def tie_bounds(
     chain = highest - lowest > jnp.where(two & ~has_ties, OF_TWO, ROUNDING) * unit
     starts |= chain & jnp.concatenate([edge, ordered[1:] != ordered[:-1]])
     ends = jnp.concatenate([starts[1:], edge])
-    position = lax.iota(jnp.int32, ordered.size)
-    first = _running(lax.cummax, jnp.maximum, jnp.where(starts, position, 0))
-    last = _running(lax.cummin, jnp.minimum, jnp.where(ends, position, ordered.size - 1), reverse=True)
+    first, last = _runs(starts, ends)
     return first, last if count is None else jnp.minimum(last, count - 1)
 
 
-def _running(accumulate, combine, x, reverse=False):
-    """Cumulative maximum or minimum.
-
-    A CPU takes it twice as fast along runs of RUN entries side by side, with the ends of the runs accumulated after.
-    """
-    if jax.default_backend() != "cpu":
-        return accumulate(x, reverse=reverse)
-    runs = jnp.pad(x, (0, -x.size % RUN), mode="edge").reshape(-1, RUN).T
-
-    def advance(total, step):
-        total = combine(total, step)
-        return total, total
-
-    inner = lax.scan(advance, runs[-1 if reverse else 0], runs, reverse=reverse)[1]
-    ends = accumulate(inner[0 if reverse else -1], reverse=reverse)
-    others = jnp.concatenate([ends[1:], ends[-1:]]) if reverse else jnp.concatenate([ends[:1], ends[:-1]])
-    edge = jnp.arange(ends.size) == (ends.size - 1 if reverse else 0)
-    return jnp.where(edge, inner, combine(inner, others)).T.ravel()[: x.size]
+def _runs(starts, ends):
+    """First and last position of the run that each position is in."""
+    position = lax.iota(jnp.int32, starts.size)
+    first = cumulative(lax.max, jnp.where(starts, position, 0), 0)
+    last = jnp.zeros_like(position).at[jnp.where(ends, first, starts.size)].set(position, mode="drop")
+    return first, last.at[first].get(mode="promise_in_bounds")
 
 
 @jax.custom_jvp
@@ -253,7 +239,7 @@ def weighted(order: Order, w: Float[Array, "n b"], pairs: Float[Array, "p b"]) -
         total = total + step
         return total, total
 
-    upto = lax.scan(advance, jnp.cumsum(sums, 0) - sums, runs)[1].reshape(-1, w.shape[1])
+    upto = lax.scan(advance, cumulative(lax.add, sums, 0) - sums, runs)[1].reshape(-1, w.shape[1])
 
     def with_ties():
         before = jnp.where(order.lowest[:, None], 0, at(upto, order.before))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxsim.linalg import tree_sum
+from jaxsim.linalg import cumulative, tree_sum
 
 AT_ONCE = 64
 """Pairs of rankings that an accelerator takes together."""
@@ -56,20 +56,23 @@ def ranking(ranks: Float[Array, " p"]) -> Ranking:
     n = ranks.size
     position = lax.iota(jnp.int32, n)
     values = jnp.floor(ranks).astype(jnp.int32) - 1
-    below = jnp.cumsum(jnp.zeros(n + 1, jnp.int32).at[values + 1].add(1))
-    doubled, order = lax.sort_key_val((2 * ranks).astype(jnp.int32), position)
-    # a tie from f to l has the doubled rank f + l + 2
-    turned = jnp.zeros_like(order).at[doubled - 2 - position].set(order)
+    below = cumulative(lax.add, jnp.zeros(n + 1, jnp.int32).at[values + 1].add(1), 0)
     others = n - _same(values, below)
-    return Ranking(
-        values,
-        below,
-        order,
-        jnp.where(undefined, order, turned),
-        tree_sum(others.astype(ranks.dtype)),
-        jnp.any(others < n - 1),
-        undefined,
-    )
+    tied = jnp.any(others < n - 1)
+
+    def with_ties():
+        doubled, order = lax.sort_key_val((2 * ranks).astype(jnp.int32), position)
+        # a tie from f to l has the doubled rank f + l + 2
+        turned = jnp.zeros_like(order).at[doubled - 2 - position].set(order)
+        return order, jnp.where(undefined, order, turned)
+
+    def without():
+        order = jnp.zeros_like(position).at[values].set(position)
+        return order, order
+
+    # sorting pairs of numbers is slow on a CPU
+    order, turned = lax.cond(tied, with_ties, without)
+    return Ranking(values, below, order, turned, tree_sum(others.astype(ranks.dtype)), tied, undefined)
 
 
 def _same(values, below):
@@ -117,7 +120,7 @@ def _along(one, order, weights):
 
     def upto(x):
         """Sums before every position, and of all."""
-        return jnp.concatenate([jnp.zeros_like(x[:1]), jnp.cumsum(x, 0)])
+        return jnp.concatenate([jnp.zeros_like(x[:1]), cumulative(lax.add, x, 0)])
 
     def part(state, shift):
         values, *rest = state
