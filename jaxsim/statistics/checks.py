@@ -1,12 +1,37 @@
 """Checks of arguments: shapes, dtypes and host numbers, never array values."""
 
+import functools
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
+
+P = ParamSpec("P")
+R = TypeVar("R")
+ARRAYS = (jax.Array, np.ndarray, np.generic, float, int)
+
+
+def compiled(*static: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """One program instead of one an operation, by `jax.jit`; arguments named in `static` are of the host.
+
+    Lists, and what is no array at all, go to the plain function, whose checks say what is wrong with them.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        program = jax.jit(function, static_argnames=static)
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            known = all(v is None or callable(v) or isinstance(v, ARRAYS) for v in (*args, *kwargs.values()))
+            return (program if known else function)(*args, **kwargs)
+
+        return call
+
+    return decorate
 
 
 def floating(array: ArrayLike, name: str, axes: str | None = None) -> jax.Array:

@@ -38,6 +38,7 @@ def below_and_tied(column: jax.Array, usable: jax.Array) -> tuple[jax.Array, jax
     return less, jnp.sum((other == here) & usable[None, :], axis=1, dtype=column.dtype)
 
 
+@checks.compiled()
 def masked_pearson(x: jax.Array, y: jax.Array, usable: jax.Array) -> jax.Array:
     """Pearson correlation of two columns `(S,)` over their usable entries.
 
@@ -58,6 +59,7 @@ def masked_pearson(x: jax.Array, y: jax.Array, usable: jax.Array) -> jax.Array:
     return jnp.where(varies, jnp.sum(a * b) / jnp.where(varies, norm, 1), jnp.nan)
 
 
+@checks.compiled()
 def masked_spearman(x: jax.Array, y: jax.Array, usable: jax.Array) -> jax.Array:
     """Spearman correlation of two columns `(S,)` over their usable entries.
 
@@ -93,6 +95,7 @@ def usable_entries(scores: ArrayLike, truth: ArrayLike, *, diagonal: bool) -> ja
     return usable if diagonal else usable & ~jnp.eye(*scores.shape, dtype=bool)
 
 
+@checks.compiled("correlation")
 def target_agreement(
     scores: ArrayLike, truth: ArrayLike, correlation: Correlation, mask: ArrayLike | None = None
 ) -> jax.Array:
@@ -116,6 +119,7 @@ def target_agreement(
     return jax.vmap(lambda one: columns(one, truth, usable))(flat).reshape(*scores.shape[:-2], truth.shape[1])
 
 
+@checks.compiled("correlation")
 def column_agreement(
     scores: ArrayLike, truth: ArrayLike, correlation: Correlation, mask: ArrayLike | None = None
 ) -> jax.Array:

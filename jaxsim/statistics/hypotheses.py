@@ -75,6 +75,7 @@ def difference(values: ArrayLike, first: Entry, second: Entry) -> jax.Array:
     return pair_differences(select(values, (first, second)))[..., 0]
 
 
+@checks.compiled()
 def pair_differences(family: ArrayLike) -> jax.Array:
     """Differences of all pairs of a family, `(..., H) -> (..., H (H - 1) / 2)`.
 
@@ -112,6 +113,7 @@ def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
     return out
 
 
+@checks.compiled("two_sided")
 def permutation_p(values: ArrayLike, estimate: ArrayLike, *, two_sided: bool = False) -> jax.Array:
     """Permutation p-value of scores.
 
@@ -157,6 +159,7 @@ class FamilyWise(NamedTuple):
     step_down: jax.Array
 
 
+@checks.compiled()
 def family_wise(
     values: ArrayLike, estimate: ArrayLike, null: ArrayLike = 0.0, error: ArrayLike | None = None
 ) -> FamilyWise:
@@ -198,6 +201,7 @@ def family_wise(
     return FamilyWise(statistic, *max_t(statistic, stars))
 
 
+@checks.compiled()
 def max_t(statistic: jax.Array, stars: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """P-values of statistics `(...)` by the largest |t*| of draws `(B, ...)` without effects.
 
@@ -219,6 +223,7 @@ def max_t(statistic: jax.Array, stars: jax.Array) -> tuple[jax.Array, jax.Array,
     return shaped(_tail(stars, size)), shaped(_tail(overall, size)), shaped(stepped)
 
 
+@checks.compiled("level")
 def simultaneous_interval(
     values: ArrayLike, estimate: ArrayLike, level: float = 0.95, error: ArrayLike | None = None
 ) -> jax.Array:
@@ -251,6 +256,7 @@ def simultaneous_interval(
     return jnp.stack([estimate - step, estimate + step])
 
 
+@checks.compiled("any_dependence")
 def false_discovery(p: ArrayLike, *, any_dependence: bool = False) -> jax.Array:
     """Benjamini-Hochberg or Benjamini-Yekutieli adjusted p-values, of any shape.
 
@@ -315,7 +321,8 @@ def _studentize(values, estimate, null, error) -> tuple[jax.Array, jax.Array]:
 
 def _tail(stars: jax.Array, size: jax.Array) -> jax.Array:
     count = jnp.sum(stars >= size[None], axis=0, dtype=size.dtype)
-    return (1 + count) / (stars.shape[0] + 1)
+    # XLA multiplies by the inverse of a number that it knows, which makes .99999994 of 1
+    return (1 + count) / jax.lax.optimization_barrier(jnp.asarray(stars.shape[0] + 1, size.dtype))
 
 
 def _permutation_tail(values: jax.Array, estimate: jax.Array) -> jax.Array:

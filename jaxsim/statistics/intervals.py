@@ -20,6 +20,7 @@ ROUNDING = 100
 """Rounding units within which two scores are the same number: sums in another order differ by as much."""
 
 
+@checks.compiled()
 def gap(first: ArrayLike, second: ArrayLike) -> jax.Array:
     """Difference of two scores, exactly zero where it is no more than rounding.
 
@@ -38,6 +39,7 @@ def gap(first: ArrayLike, second: ArrayLike) -> jax.Array:
     return jnp.where(jnp.abs(apart) <= slack, 0, apart)
 
 
+@checks.compiled()
 def spread(values: ArrayLike) -> jax.Array:
     """Standard deviation over the resamples.
 
@@ -55,6 +57,7 @@ def spread(values: ArrayLike) -> jax.Array:
     return jnp.where(constant, 0, jnp.std(values, axis=0, ddof=1))
 
 
+@checks.compiled("m", "n")
 def subsample_error(values: ArrayLike, m: int, n: int) -> jax.Array:
     """Standard error at n images from subsets of m of them.
 
@@ -74,6 +77,7 @@ def subsample_error(values: ArrayLike, m: int, n: int) -> jax.Array:
     return spread(values) * math.sqrt(m / (n - m))
 
 
+@checks.compiled("m", "n")
 def subsample_errors(values: ArrayLike, m: int, n: int) -> jax.Array:
     """Draws `(B, ...)` of the error of the full-sample score, from subsets of m of n images.
 
@@ -87,6 +91,7 @@ def subsample_errors(values: ArrayLike, m: int, n: int) -> jax.Array:
     return gap(values, jnp.mean(values, 0)) * math.sqrt(m / (n - m))
 
 
+@checks.compiled()
 def jackknife_error(values: ArrayLike) -> jax.Array:
     """Standard error from the n scores that leave out one image each.
 
@@ -102,6 +107,7 @@ def jackknife_error(values: ArrayLike) -> jax.Array:
     return spread(values) * ((n - 1) / math.sqrt(n))
 
 
+@checks.compiled("m", "n")
 def half_sample_error(values: ArrayLike, m: int, n: int) -> jax.Array:
     """Standard error at n images from pairs of halves of m images.
 
@@ -121,6 +127,7 @@ def half_sample_error(values: ArrayLike, m: int, n: int) -> jax.Array:
     return jnp.sqrt(jnp.mean(errors * errors, axis=0))
 
 
+@checks.compiled("m", "n")
 def half_sample_errors(values: ArrayLike, m: int, n: int) -> jax.Array:
     """Draws `(R, ...)` of the error of the full-sample score, from R pairs of halves of m of n images.
 
@@ -141,6 +148,7 @@ def half_sample_errors(values: ArrayLike, m: int, n: int) -> jax.Array:
     return gap(values[0::2], values[1::2]) * math.sqrt(m / (2 * n))
 
 
+@checks.compiled()
 def second_order(values: ArrayLike) -> jax.Array:
     """Share of a half-sample variance that is of second order, and counted twice in it, `(...)`, from 0 to 1/2.
 
@@ -177,6 +185,7 @@ def student_stretch(degrees: float, level: float = 0.95) -> float:
     return float(stdtrit(degrees, (1 + checks.probability(level)) / 2)) / _normal_quantile(level)
 
 
+@checks.compiled("level")
 def percentile_interval(values: ArrayLike, level: float = 0.95) -> jax.Array:
     """Interval between the two outer quantiles of the resamples, shape `(2, ...)`.
 
@@ -194,6 +203,7 @@ def percentile_interval(values: ArrayLike, level: float = 0.95) -> jax.Array:
     return jnp.stack([_quantile(values, tail), _quantile(values, 1 - tail)])
 
 
+@checks.compiled("level")
 def basic_interval(values: ArrayLike, estimate: ArrayLike, level: float = 0.95) -> jax.Array:
     """Percentile interval reflected about the estimate, shape `(2, ...)`.
 
@@ -212,6 +222,7 @@ def basic_interval(values: ArrayLike, estimate: ArrayLike, level: float = 0.95) 
     return (2 * estimate)[None] - percentile_interval(values, level)[::-1]
 
 
+@checks.compiled("level")
 def normal_interval(estimate: ArrayLike, error: ArrayLike, level: float = 0.95) -> jax.Array:
     """Normal interval `estimate -+ z error`, shape `(2, ...)`.
 
@@ -230,6 +241,7 @@ def normal_interval(estimate: ArrayLike, error: ArrayLike, level: float = 0.95) 
     return jnp.stack([estimate - step, estimate + step])
 
 
+@checks.compiled("level")
 def fisher_interval(estimate: ArrayLike, error: ArrayLike, level: float = 0.95) -> jax.Array:
     """Normal interval on Fisher's scale, shape `(2, ...)`.
 
@@ -252,6 +264,7 @@ def fisher_interval(estimate: ArrayLike, error: ArrayLike, level: float = 0.95) 
     return jnp.where(inside[None], ends, jnp.nan)
 
 
+@checks.compiled("level")
 def bca_interval(values: ArrayLike, estimate: ArrayLike, jackknife: ArrayLike, level: float = 0.95) -> jax.Array:
     """Bias-corrected and accelerated percentile interval (Efron 1987), shape `(2, ...)`.
 

@@ -15,6 +15,7 @@ from jaxsim.statistics import checks
 from jaxsim.statistics.columns import below_and_tied, masked_spearman
 
 
+@checks.compiled()
 def first_share(values: ArrayLike, exclude: ArrayLike | None = None) -> jax.Array:
     """Share of resamples in which each source ranks first for each target, `(S, T)`.
 
@@ -36,6 +37,7 @@ def first_share(values: ArrayLike, exclude: ArrayLike | None = None) -> jax.Arra
     return jnp.where(usable, jnp.mean(first.astype(values.dtype) / number, axis=0), jnp.nan)
 
 
+@checks.compiled()
 def rank_distribution(values: ArrayLike, exclude: ArrayLike | None = None) -> jax.Array:
     """Share of resamples in which each source has each rank, `(S, S, T)`.
 
@@ -54,6 +56,7 @@ def rank_distribution(values: ArrayLike, exclude: ArrayLike | None = None) -> ja
     return _mean_shares(*_competing(values, exclude))
 
 
+@checks.compiled()
 def rank_stability(errors: ArrayLike, estimate: ArrayLike, exclude: ArrayLike | None = None) -> jax.Array:
     """Spearman correlation of the sources' orders to expect of two samples of images, `(T,)`.
 
