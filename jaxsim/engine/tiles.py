@@ -177,25 +177,36 @@ def _feature_products(measure, networks):
     cross = np.zeros((cuts[-1], cuts[-1]))
     lengths = np.zeros((len(networks), networks[0].x.shape[0]))
     for k, blocks in enumerate(zip(*(one.blocks() for one in networks), strict=True)):
-        side_by_side = jnp.concatenate(blocks, 1)
-        cross += np.asarray(_cross(side_by_side), np.float64)
+        cross += np.asarray(_cross(blocks), np.float64)
         for t, block in enumerate(blocks):
-            lengths[t, networks[0].rows(k)] = jnp.sum(block**2, 1)
+            lengths[t, networks[0].rows(k)] = _squared_lengths(block)
     squares = np.add.reduceat(np.add.reduceat(cross**2, cuts[:-1], 0), cuts[:-1], 1)
-    own: Any = declared(measure.compare, ComparatorCapabilities).from_features
     # each map at length 1 first, so that products stay in range
     found.plain = np.diagonal(squares).copy()
     size = np.where(found.plain > 0, found.plain, 1) ** 0.25
     with jax.enable_x64(True):
-        k = jnp.asarray(lengths / size[:, None] ** 2)
-        found.centered = np.asarray(own(jnp.asarray(squares / np.outer(size, size) ** 2), k, k))
+        found.centered = np.asarray(
+            _from_features(measure, squares / np.outer(size, size) ** 2, lengths / size[:, None] ** 2)
+        )
     found.plain = found.plain / size**4
     return found
 
 
 @jax.jit
-def _cross(x):
+def _cross(blocks):
+    x = jnp.concatenate(blocks, 1)
     return dot(x.T, x)
+
+
+@jax.jit
+def _squared_lengths(x, center=0):
+    return jnp.sum((x - center) ** 2, 1)
+
+
+@jax.jit
+def _from_features(measure, products, squares):
+    own: Any = declared(measure.compare, ComparatorCapabilities).from_features
+    return own(products, squares, squares)
 
 
 def _map_products(measure, networks):
@@ -377,9 +388,9 @@ class _Points:
     def _middle(self):
         """Mean of the points; where few of them are far from all others, the one nearest to it."""
         count, n = self.features.count, self.features.x.shape[0]
-        mean = sum(np.asarray(jnp.sum(self._raw(k), 0), np.float64) for k in range(count)) / n
+        mean = sum(np.asarray(_column_sums(self._raw(k)), np.float64) for k in range(count)) / n
         mean = jnp.asarray(mean, self.features.dtype)
-        sizes = [np.asarray(jnp.sum((self._raw(k) - mean) ** 2, 1), np.float64) for k in range(count)]
+        sizes = [np.asarray(_squared_lengths(self._raw(k), mean), np.float64) for k in range(count)]
         size = np.concatenate(sizes)
         if not LONE * size.sum() ** 2 < n * (size**2).sum():
             return mean
@@ -390,8 +401,7 @@ class _Points:
         return _points(self.measure, self.features[k])
 
     def _typical(self):
-        block = self.block(SAMPLE)
-        return jnp.mean(_quantity(self.measure, block, block))
+        return _mean_quantity(self.measure, self.block(SAMPLE))
 
     def _median(self):
         """Median of all n^2 quantities, zeros of the diagonal included: the mean of the two middle ones.
@@ -434,8 +444,13 @@ def _points(measure, x):
 
 
 @jax.jit
-def _quantity(measure, a, b):
-    return _tiling(measure).between(a, b)
+def _column_sums(x):
+    return jnp.sum(x, 0)
+
+
+@jax.jit
+def _mean_quantity(measure, a):
+    return jnp.mean(_tiling(measure).between(a, a))
 
 
 @functools.partial(jax.jit, static_argnums=4)
