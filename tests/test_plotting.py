@@ -442,7 +442,13 @@ def test_mean_is_the_last_line_of_the_correlations():
         (lambda: plotting.map_panels(affinity(3)), TypeError, "map_panels draws Maps, not Affinity; js.maps"),
         (lambda: plotting.map_panels(maps(3, range(65))), ValueError, "65 maps do not fit on a page"),
         (lambda: plotting.map_panels(maps(3), order=["i0", "i1"]), ValueError, "the 3 ids of the images, each once"),
-        (lambda: plotting.map_panels(maps(3), columns=0), ValueError, "at least one column, not 0"),
+        (lambda: plotting.map_panels(maps(3), order=3), ValueError, "order must list the ids of the images, and is 3"),
+        (
+            lambda: plotting.map_panels(maps(3), columns=0),
+            ValueError,
+            "a whole number above zero, not 0",
+        ),
+        (lambda: plotting.map_panels(maps(3), columns=2.5), ValueError, "a whole number above zero, not 2.5"),
     ],
 )
 def test_refuses(call, error, words):

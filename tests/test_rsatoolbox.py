@@ -107,13 +107,15 @@ SIGMA = {
     "NaN": (np.diag([1.0, np.nan]), "sigma_k is not symmetric, or not finite"),
     "singular": (np.ones((3, 3)), "sigma_k is not positive definite"),
     "a variance of zero": (np.array([1.0, 0.0, 1.0]), "sigma_k is not positive definite"),
+    "complex numbers": (np.eye(3) * 1j, "sigma_k must hold real numbers, and has elements of type complex128"),
+    "texts": (["1", "2"], "sigma_k must hold real numbers, and has elements of type <U1"),
 }
 
 
 @pytest.mark.parametrize("case", SIGMA)
 def test_a_covariance_that_is_none_is_refused(case):
     sigma, message = SIGMA[case]
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
         js.compare.whitened_by(sigma)
 
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.linalg import solve_triangular
 from jax.tree_util import register_dataclass, register_static
 from jaxtyping import Array, Float
@@ -142,6 +143,7 @@ def whitened_by(sigma_k: Float[Array, "n n"] | Float[Array, " n"], *, centered: 
         centered: subtract the mean of the entries first.
 
     Raises:
+        TypeError: it holds no real numbers.
         ValueError: it is not symmetric, or not positive definite.
 
     >>> import jax.numpy as jnp, jaxsim as js
@@ -150,6 +152,9 @@ def whitened_by(sigma_k: Float[Array, "n n"] | Float[Array, " n"], *, centered: 
     >>> round(float(other(m, m + 1)), 3)
     0.99
     """
+    dtype = np.asarray(sigma_k).dtype
+    if not any(jnp.issubdtype(dtype, kind) for kind in (np.floating, np.integer, np.bool_)):
+        raise TypeError(f"sigma_k must hold real numbers, and has elements of type {dtype}.")
     with jax.enable_x64(True):
         s = jnp.asarray(sigma_k, jnp.float64)
         if s.ndim not in (1, 2) or s.shape != s.shape[:1] * s.ndim or not s.size:

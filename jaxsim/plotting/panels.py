@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from jaxsim import measures
 from jaxsim.plotting.canvas import EDGE, INK, bare, expect, new_figure, place, shown, wrapped
 from jaxsim.results import Maps, on_host, plots
+from jaxsim.statistics.checks import is_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,7 +48,7 @@ def map_panels(
 
     Raises:
         TypeError: `maps` is no record of maps.
-        ValueError: there are more than 64 networks, `order` is not of the images, or no column is asked for.
+        ValueError: there are more than 64 networks, `order` does not list the images, or `columns` counts none.
         ImportError: matplotlib is not installed.
 
     Example:
@@ -60,15 +61,16 @@ def map_panels(
     values = on_host(maps.values).astype(float)
     if len(values) > MOST:
         raise ValueError(f"{len(values)} maps do not fit on a page; draw up to {MOST} of them.")
-    if columns < 1:
-        raise ValueError(f"panels need at least one column, not {columns}.")
+    if not is_whole(columns) or columns < 1:
+        raise ValueError(f"columns must be a whole number above zero, not {columns!r}.")
     at = _order(maps, order)
     values = values[:, at][:, :, at]
     drawn = np.stack([_ranked(m) for m in values]) if ranks else values
     columns = min(columns, len(drawn))
     rows = math.ceil(len(drawn) / columns)
     measure, count = maps.provenance.measure, drawn.shape[1]
-    text = f"maps of {measures.title_of(measure) or measure}, {count} images" if title is None else title
+    kind = "maps as given" if measure == "given" else f"maps of {measures.title_of(measure) or measure}"
+    text = f"{kind}, {count} images" if title is None else title
     step, wide = SIDE + SPACE, max(columns * (SIDE + SPACE) + 2 * EDGE + 0.6, 3.2)
     text = wrapped(text, wide - 2 * EDGE) if text else ""
     above = 0.12 + 0.17 * len(text.splitlines())
@@ -109,6 +111,8 @@ def _ranked(m: np.ndarray) -> np.ndarray:
 def _order(maps: Maps, order: Sequence[str] | None) -> np.ndarray:
     if order is None:
         return np.arange(maps.values.shape[1])
+    if isinstance(order, str) or not isinstance(order, Iterable):
+        raise ValueError(f"order must list the ids of the images, and is {order!r}.")
     ids, order = list(maps.ids or ()), list(map(str, order))
     if sorted(ids) != sorted(order):
         has = f"the {len(ids)} ids of the images" if ids else "ids, which these maps do not have"

@@ -420,7 +420,8 @@ class Maps(Saved):
         entries = on_host(self.values)[:, i, j]
         columns = [entries.mean(1), entries.min(1), entries.max(1)]
         rows = [[name, *map(tables.number, row)] for name, row in zip(self.names, np.stack(columns, 1), strict=True)]
-        title = f"maps of {self.provenance.measure}, {len(self.names)} networks, {np.shape(self.values)[1]} images"
+        kind = "as given" if self.provenance.measure == "given" else f"of {self.provenance.measure}"
+        title = f"maps {kind}, {len(self.names)} networks, {np.shape(self.values)[1]} images"
         return tables.Table(title, ["", "mean", "least", "largest"], rows)
 
     def to_xarray(self):
