@@ -281,6 +281,9 @@ def test_folders_of_net2brain(tmp_path):
         _same(features, {"AlexNet/layer1.conv": X[order], "AlexNet/fc": fc[order]})
         assert ids == ("a.jpg", "b.jpg", "c.jpg")
     assert set(io.read_features(layers, per_image=True)[0]) == {"layer1.conv", "fc"}
+    np.savez(layers / "consolidated_odd.npz", **{"a.jpg": np.ones((1, 3)), "image_ids": np.array(["a", "b"])})
+    with pytest.raises(ValueError, match="odd.npz holds ids of images, which here are the names of entries or files"):
+        io.read_features(layers, per_image=True)
     np.savez(layers / "consolidated_odd.npz", **{"a.jpg": np.ones((1, 3)), "b.jpg": np.ones((1, 4))})
     with pytest.raises(ValueError, match=r"odd.npz, a.jpg and .*odd.npz, b.jpg hold arrays of shapes \(1, 3\) and"):
         io.read_features(layers, per_image=True)

@@ -272,9 +272,17 @@ def _read_per_image(folder: Path) -> tuple[dict[str, np.ndarray], Ids]:
     return features, _combine(folder, list(features), ids, None)
 
 
+def _without_ids(file: Path) -> dict[str, np.ndarray]:
+    """Arrays of a file of images whose ids are names."""
+    arrays, ids, _ = read_file(file, stack=False, name="")
+    if ids:
+        raise ValueError(f"{file} holds ids of images, which here are the names of entries or files; leave them out.")
+    return arrays
+
+
 def _stack_of_images(files: list[Path]) -> Iterator[tuple[str, np.ndarray, ImageIds]]:
     """Name, features and image ids of every network, from one file an image."""
-    read = [read_file(file, stack=False, name="")[0] for file in files]
+    read = [_without_ids(file) for file in files]
     keys, stems = set(read[0]), Counter(file.stem for file in files)
     if twice := [stem for stem, count in stems.items() if count > 1]:
         raise ValueError(f"{files[0].parent} holds two files of the image {twice[0]!r}.")
@@ -290,7 +298,7 @@ def _stack_of_layer(files: list[Path]) -> Iterator[tuple[str, np.ndarray, ImageI
     if twice := repeated(file.stem for file in files):
         raise ValueError(f"two files in {files[0].parent} are named {twice[0]!r}; a layer takes one file.")
     for file in files:
-        arrays = read_file(file, stack=False, name="")[0]
+        arrays = _without_ids(file)
         ids = sorted(arrays)
         if not all(ids) or not ids:
             raise ValueError(f"{file} holds {'no arrays' * (not ids) or 'an array without a name'}; images need ids.")
