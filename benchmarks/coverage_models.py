@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.coverage_studies import Study
 from jaxsim import statistics
-from jaxsim.engine.padding import both_buckets
+from jaxsim.engine.padding import joined_buckets
 from jaxsim.inference.program import ceiling_shift, scores_call
 from jaxsim.inputs import square_maps
 from jaxsim.measures import PARTS, of_maps
@@ -52,7 +52,7 @@ def scores(comparator: str, images: int, subjects: int, seed: int, resampled: bo
     measure, scheme = of_maps(PARTS["compare"][comparator]), Bootstrap()
     source = source_of(scheme.plan(images, 3, RESAMPLES), jax.random.key(seed)) if resampled else None
     x, y = (square_maps({f"{k}": m for k, m in enumerate(maps)}) for maps in (models, brains))
-    return scores_call(measure, *both_buckets(x, y, [measure]), scheme.draw, source, 32)[:3]
+    return scores_call(measure, *joined_buckets(x, y, [measure]), len(models), scheme.draw, source, 32)[:3]
 
 
 @functools.cache

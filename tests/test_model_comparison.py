@@ -19,7 +19,7 @@ from scipy.stats import t as student_t
 import jaxsim as js
 from jaxsim import cli, io, statistics
 from jaxsim.cli import rdm as cli_rdm
-from jaxsim.engine.padding import both_buckets
+from jaxsim.engine.padding import joined_buckets
 from jaxsim.inference import program, verbs
 from jaxsim.inputs import square_maps
 from jaxsim.measures import of_maps
@@ -103,8 +103,8 @@ def drawn(rows, images):
 def device_scores(name, models, subjects, weights):
     x, y = square_maps(named(models, "m")), square_maps(named(subjects, "s"))
     measure = of_maps(js.measures.PARTS["compare"][name])
-    networks = both_buckets(x, y, [measure])
-    return program.scores_call(measure, *networks, None, Source(given=jnp.asarray(weights, float)), 3)[:2]
+    networks = joined_buckets(x, y, [measure])
+    return program.scores_call(measure, *networks, len(models), None, Source(given=jnp.asarray(weights, float)), 3)[:2]
 
 
 @pytest.mark.parametrize("name", COMPARATORS)

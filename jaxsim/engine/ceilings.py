@@ -78,16 +78,14 @@ def ceiling_call(measure, parts, rows) -> tuple[NoiseCeiling, jax.Array]:
     return NoiseCeiling(*jnp.mean(_of_members(measure, z, pools), 1)), undefined[rows]
 
 
-def member_ceilings(measure, parts, order) -> tuple[jax.Array, jax.Array]:
-    """Ceilings of every member in the callers' order, and of the group without each.
+def member_ceilings(measure, z, pools) -> tuple[jax.Array, jax.Array]:
+    """Ceilings of every member, and of the group without each, from embedded and pooled maps.
 
     Returns:
         Scores `(2, U)` of every member with the best map of the others, and of all; and those of member v in the group
         without u, `(2, U, U)`, zero for v = u, or all zero for fewer than three members.
     """
-    (z, pools), _ = _read_members(measure, parts)
-    z, pools = z[order], pools[order]
-    count = len(order)
+    count = len(z)
     if count < 3:
         return _of_members(measure, z, pools), jnp.zeros((2, count, count), z.dtype)
     own: Any = declared(measure.compare, ComparatorCapabilities)
@@ -109,9 +107,14 @@ def member_ceilings(measure, parts, order) -> tuple[jax.Array, jax.Array]:
 
 def _read_members(measure, parts):
     """Embedded and pooled maps, and the members' undefined images, in the order of the buckets."""
-    own: Any = declared(measure.compare, ComparatorCapabilities)
-    read = read_maps([measure], parts, lambda _, m: (own.embed(m), (own.pooled or own.embed)(m)))
+    read = read_maps([measure], parts, member)
     return read.z[0], read.undefined[0]
+
+
+def member(measure, m) -> tuple[jax.Array, jax.Array]:
+    """A map embedded, and as it enters the mean of several."""
+    own: Any = declared(measure.compare, ComparatorCapabilities)
+    return own.embed(m), (own.pooled or own.embed)(m)
 
 
 def _of_members(measure, z, pools):

@@ -223,6 +223,12 @@ def both_buckets(
     return parts_x, parts_y, rows, columns
 
 
+def joined_buckets(x: Networks, y: Networks, measures: Sequence[Measure]) -> tuple[tuple[Bucket, ...], Any]:
+    """Buckets of the rows' and the columns' networks together, which one loop reads, and the places of all in them."""
+    arrays = (*x.arrays, *y.arrays)
+    return buckets(dataclasses.replace(x, names=x.names + y.names, arrays=arrays, ids=None), measures)
+
+
 def _on_device(nets, order):
     order = order.astype(np.int32)
     return order if nets.traced else jax.device_put(order)

@@ -9,26 +9,25 @@ import numpy as np
 from jax import lax
 
 from jaxsim import statistics
-from jaxsim.engine.ceilings import member_ceilings
-from jaxsim.engine.program import automatic
+from jaxsim.engine.ceilings import member, member_ceilings
+from jaxsim.engine.program import automatic, read_maps, score
 from jaxsim.protocols import ComparatorCapabilities, declared
-from jaxsim.resampling.program import drawn, prepare, prepared
+from jaxsim.resampling.program import drawn, prepared
 from jaxsim.statistics import members
 from jaxsim.statistics.intervals import ROUNDING
 from jaxsim.statistics.mean_scores import MeanDraws
 
 
-@functools.partial(jax.jit, static_argnames=("draw", "at_once"))
+@functools.partial(jax.jit, static_argnames=("count", "draw", "at_once"))
 @automatic
-def scores_call(measure, x, y, rows, columns, draw, source, at_once):
+def scores_call(measure, parts, order, count, draw, source, at_once):
     """The one device call of `compare_models`.
 
     Args:
         measure: comparator of maps.
-        x: buckets of the models.
-        y: buckets of the subjects.
-        rows: place of each model in its buckets.
-        columns: place of each subject.
+        parts: buckets of the models and the subjects.
+        order: place of each in them, the models first.
+        count: number of models.
         draw: draw of the scheme.
         source: of the image weights; None where images are fixed.
         at_once: resamples that are held together.
@@ -38,28 +37,30 @@ def scores_call(measure, x, y, rows, columns, draw, source, at_once):
         `(B, S + 2, U)` or None; the ceilings `(2, U, U)` without each subject, see `member_ceilings`; and the undefined
         images of models and of subjects.
     """
-    ready = prepare([measure], x, y, rows, columns, None, prepared)
-    models, subjects = ready.x[0], ready.y[0]  # type: ignore[index]
-    if len(columns) > 1:
-        ceilings, without = member_ceilings(measure, y, columns)
+    made = read_maps([measure], parts, lambda _, m: (*member(measure, m), prepared(measure, m)))
+    (z, pools, maps), bad = jax.tree.map(lambda a: a[order], (made.z[0], made.undefined[0]))
+    models, subjects = jax.tree.map(lambda a: a[:count], maps), jax.tree.map(lambda a: a[count:], maps)
+    estimate, several = score(measure, z[:count], z[count:]), len(order) - count > 1
+    if several:
+        ceilings, without = member_ceilings(measure, z[count:], pools[count:])
     else:
-        ceilings = jnp.full((2, 1), jnp.nan, ready.estimate[0].dtype)
+        ceilings = jnp.full((2, 1), jnp.nan, estimate.dtype)
         without = jnp.zeros((2, 1, 1), ceilings.dtype)
-    scores = jnp.concatenate([ready.estimate[0], ceilings])
+    scores = jnp.concatenate([estimate, ceilings])
     if source is None:
-        return scores, None, without, ready.bad_x[0], ready.bad_y[0]
+        return scores, None, without, bad[:count], bad[count:]
     weights = drawn(draw, source).astype(scores.dtype)
 
     def some(w):
         found = measure.compare.weighted(models, subjects, w.T)
-        bounds = _ceilings(measure, subjects, w.T) if len(columns) > 1 else jnp.full((len(w), 2, 1), jnp.nan, w.dtype)
+        bounds = _ceilings(measure, subjects, w.T) if several else jnp.full((len(w), 2, 1), jnp.nan, w.dtype)
         return jnp.concatenate([found, bounds], 1)
 
     short = -len(weights) % at_once
     blocks = jnp.pad(weights, ((0, short), (0, 0)), mode="edge").reshape(-1, at_once, weights.shape[1])
     values = lax.map(some, blocks)
     values = values.reshape(-1, *values.shape[2:])[: len(weights)]
-    return scores, values, without, ready.bad_x[0], ready.bad_y[0]
+    return scores, values, without, bad[:count], bad[count:]
 
 
 def _ceilings(measure, subjects, w):

@@ -12,7 +12,7 @@ from jaxsim.assumptions import Facts
 from jaxsim.engine import maps as make_maps
 from jaxsim.engine.checks import as_comparators, check, min_images, undefined_networks
 from jaxsim.engine.memory import map_bytes, require_maps
-from jaxsim.engine.padding import both_buckets
+from jaxsim.engine.padding import joined_buckets
 from jaxsim.inference.program import inference_call, rank_p_values, scores_call
 from jaxsim.inputs import Networks
 from jaxsim.io.files import few, warn
@@ -129,7 +129,7 @@ def compare_models(
     x, y = x.cast(comparator.freedom), y.cast(comparator.freedom)
     at_once = weightings_at_once(x, y, plan.count, memory)
     scores, values, without, bad_x, bad_y = scores_call(
-        comparator, *both_buckets(x, y, [comparator]), scheme.draw, source, at_once
+        comparator, *joined_buckets(x, y, [comparator]), len(x.names), scheme.draw, source, at_once
     )
     undefined = undefined_networks(comparator, x, y, bad_x, bad_y, scores[:-2])
     arrays = inference_call(
