@@ -3,8 +3,8 @@
 import contextlib
 from collections.abc import Iterator
 
-NN, PLOT, FILES, REPORT, COMPLETION = (
-    f'"jaxsim-similarity[{extra}]"' for extra in ("nn", "plot", "files", "report", "completion")
+NN, PLOT, FILES, REPORT, COMPLETION, SKLEARN = (
+    f'"jaxsim-similarity[{extra}]"' for extra in ("nn", "plot", "files", "report", "completion", "sklearn")
 )
 """Arguments of `pip install` for each extra."""
 

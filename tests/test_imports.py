@@ -110,7 +110,7 @@ LAYERS = {
         ["plotting", "reports", "demo"],
         ["taxonomy"],
         ["evaluation"],
-        ["calibration", "inference", "measurements", "sweeps", "variance"],
+        ["calibration", "inference", "measurements", "source_selection", "sweeps", "variance"],
         ["resampling"],
         ["engine"],
         ["inputs"],

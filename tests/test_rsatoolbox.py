@@ -108,7 +108,7 @@ SIGMA = {
     "singular": (np.ones((3, 3)), "sigma_k is not positive definite"),
     "a variance of zero": (np.array([1.0, 0.0, 1.0]), "sigma_k is not positive definite"),
     "complex numbers": (np.eye(3) * 1j, "sigma_k must hold real numbers, and has elements of type complex128"),
-    "texts": (["1", "2"], "sigma_k must hold real numbers, and has elements of type <U1"),
+    "texts": (["1", "2"], "sigma_k must hold real numbers."),
 }
 
 

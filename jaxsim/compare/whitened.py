@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.scipy.linalg import solve_triangular
 from jax.tree_util import register_dataclass, register_static
 from jaxtyping import Array, Float
@@ -152,11 +151,14 @@ def whitened_by(sigma_k: Float[Array, "n n"] | Float[Array, " n"], *, centered: 
     >>> round(float(other(m, m + 1)), 3)
     0.99
     """
-    dtype = np.asarray(sigma_k).dtype
-    if not any(jnp.issubdtype(dtype, kind) for kind in (np.floating, np.integer, np.bool_)):
-        raise TypeError(f"sigma_k must hold real numbers, and has elements of type {dtype}.")
     with jax.enable_x64(True):
-        s = jnp.asarray(sigma_k, jnp.float64)
+        try:
+            s = jnp.asarray(sigma_k)
+        except (TypeError, ValueError):
+            raise TypeError("sigma_k must hold real numbers.") from None
+        if jnp.iscomplexobj(s):
+            raise TypeError(f"sigma_k must hold real numbers, and has elements of type {s.dtype}.")
+        s = s.astype(jnp.float64)
         if s.ndim not in (1, 2) or s.shape != s.shape[:1] * s.ndim or not s.size:
             raise ValueError(f"sigma_k of shape {s.shape} is neither a covariance (n, n) nor variances (n,).")
         s = jnp.diag(s) if s.ndim == 1 else s
