@@ -26,6 +26,7 @@ from jaxsim.results.tables import Table
 
 ROOT = Path(__file__).parent.parent
 NAMES = ("edges", "depth", "normals", "faces")
+CKA = "linear CKA, unbiased"
 HOSTILE = (
     "</script><img src=x onerror=\"document.title='hit'\">",
     "<!--<script>",
@@ -263,7 +264,7 @@ def models_and_brains():
 
 @functools.cache
 def models_compared():
-    return js.compare_models(*models_and_brains(), measure="rsa", n_resamples=100, key=3)
+    return js.compare_models(*models_and_brains(), "pearson", measure="rsa", n_resamples=100, key=3)
 
 
 def test_models_have_a_figure_their_pairs_and_a_methods_paragraph():
@@ -286,7 +287,10 @@ def test_models_have_a_figure_their_pairs_and_a_methods_paragraph():
     assert len(shown.of("circle")) == 3
     assert "Noise ceiling: lower" in shown.text
     text, references = methods.paragraph([found])
-    assert "The maps (RDMs) of 3 models were compared with those of 4 subjects for 20 images by rho-a" in text
+    assert (
+        "The maps (RDMs) of 3 models were compared with those of 4 subjects for 20 images by Pearson's correlation"
+        in text
+    )
     assert "Maps of models that are features were made by rsa." in text
     assert "100 bootstraps of subjects and images" in text
     assert "Ready-made" not in text
@@ -536,13 +540,13 @@ def test_a_report_is_an_html_file(results, tmp_path, capsys):
     ("argv", "sections"),
     [
         (["affinity", "--measure", "rsa", "--measure", "cka"], ["RSA", "Tree: RSA"]),
-        (["bootstrap", "--measure", "rsa", "--resamples", "10"], ["RSA", "Tree: RSA"]),
+        (["bootstrap", "--measure", "cka", "--resamples", "10"], [CKA, f"Tree: {CKA}"]),
         pytest.param(
             ["calibrate", "--measure", "rsa", "--permutations", "19"],
             ["RSA, calibrated", "Tree: RSA, calibrated"],
             marks=pytest.mark.slow,
         ),
-        (["taxonomy", "--measure", "rsa"], ["RSA", "Tree: RSA"]),
+        (["taxonomy", "--measure", "cka"], [CKA, f"Tree: {CKA}"]),
     ],
 )
 def test_commands_write_their_report(tmp_path, capsys, argv, sections):

@@ -107,7 +107,7 @@ def affinity(
     >>> A = js.affinity({"a": x, "b": x[:, :5]}, "cka")
     >>> A.names, A.values.shape
     (('a', 'b'), (2, 2))
-    >>> js.affinity({"a": x, "b": -x[:, :5]}, "rsa", against={"new": x}).ranking("new")[0][0]
+    >>> js.affinity({"a": x, "b": -x[:, :5]}, "cka", against={"new": x}).ranking("new")[0][0]
     'a'
     """
     measures, several = as_measures(measure)

@@ -96,7 +96,7 @@ def compare_models(
     >>> import jax, jaxsim as js
     >>> image, noise = jax.random.normal(jax.random.key(0), (2, 30, 10))
     >>> brains = js.maps(image + jax.random.normal(jax.random.key(1), (6, 30, 10)), "rsa")
-    >>> found = js.compare_models({"a": image, "b": noise}, brains, measure="rsa", n_resamples=200)
+    >>> found = js.compare_models({"a": image, "b": noise}, brains, "pearson", measure="rsa", n_resamples=200)
     >>> found.names, found.p_adjusted.shape, bool(found.p_zero[0] < 0.05)
     (('a', 'b'), (2, 2), True)
     """
