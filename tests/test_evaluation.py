@@ -285,6 +285,9 @@ def resampled(names="abcdef", seed=0, noise=0.3, kind="bootstrap", draws=200):
     return r, frame(truth, [*names, "zz"]).iloc[moved, moved], truth[:count, :count]
 
 
+agreement_over_images = jax.jit(statistics.agreement_over_images, static_argnums=3)
+
+
 @pytest.mark.parametrize(("correlation", "diagonal"), [(evaluation.spearman, False), (evaluation.pearson, True)])
 def test_intervals_are_those_of_statistics_on_aligned_matrices(correlation, diagonal):
     r, truth, plain = resampled()
@@ -295,7 +298,7 @@ def test_intervals_are_those_of_statistics_on_aligned_matrices(correlation, diag
     assert float(out.estimate) == pytest.approx(e.mean, abs=1e-6)
     masked = getattr(statistics, f"masked_{correlation.__name__}")
     mask = np.ones((6, 6), bool) if diagonal else ~np.eye(6, dtype=bool)
-    images = statistics.agreement_over_images(r.values, r.estimate, plain.astype(np.float32), masked, mask)
+    images = agreement_over_images(r.values, r.estimate, plain.astype(np.float32), masked, mask)
     np.testing.assert_allclose(out.interval[0], images.interval, atol=1e-5)
     np.testing.assert_allclose(out.draws[0], images.values, atol=1e-5)
     assert out.bias[0] < 0 < out.error.min()
@@ -330,11 +333,11 @@ def test_intervals_leave_out_and_say_so():
 
 def test_intervals_that_do_not_vary_are_none_and_few_targets_are_said():
     """Before, the interval over targets that all agree alike had no width."""
-    r, truth, _ = resampled("abcd", noise=0.0)
+    r, truth, _ = resampled("abcde", noise=0.0)
     with pytest.warns(RuntimeWarning) as caught:
         out = evaluation.agreement_intervals(r, truth, diagonal=False)
     assert [str(w.message) for w in caught] == list(out.notes)
-    assert out.notes[0] == "4 targets are too few for an interval over targets; it takes 6."
+    assert out.notes[0] == "5 targets are too few for an interval over targets; it takes 6."
     assert out.notes[1].startswith("There is no interval over images, nor over targets, nor over images and targets")
     assert np.isnan(out.interval).all()
 
