@@ -249,7 +249,7 @@ def test_condensed_maps_in_place_of_features_are_told_where_to_go():
 
 
 def test_a_comparator_means_maps():
-    stack, whole = np.stack(list(MAPS.values())), js.maps(X, js.CKA_LINEAR)
+    stack, whole = np.stack(list(MAPS.values())), js.maps(X, js.DISTANCE_CORRELATION)
     want = js.resample(whole, "pearson", js.Bootstrap(), n_resamples=3)
     ceiling = js.noise_ceiling(whole, js.compare.pearson)
     for given in (stack, MAPS, js.Maps.from_dict(MAPS)):
