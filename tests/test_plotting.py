@@ -376,18 +376,18 @@ def test_undefined_scores_are_hatched_and_said_so():
 
 
 def test_ranking_is_sorted_and_leaves_the_target_out():
-    base = affinity(7)
+    base = affinity(8)
     axes = plotting.ranking(resampled(base), "net_03", level=0.8).axes[0]
     names = [t.get_text() for t in axes.get_yticklabels()]
     assert names == [name for name, _ in base.ranking("net_03")]
     assert "80 % intervals: bayesian-bootstrap, 200 resamples" in axes.get_xlabel()
     shares = [t.get_text() for t in axes.texts[:-1]]
-    assert len(shares) == 6
+    assert len(shares) == 7
     assert shares[0] != "0 %"
 
 
 def test_ranking_of_two_sets_keeps_a_source_of_the_targets_name():
-    base = dataclasses.replace(affinity(7), against=True)
+    base = dataclasses.replace(affinity(8), against=True)
     axes = plotting.ranking(resampled(base), "net_03").axes[0]
     names = [t.get_text() for t in axes.get_yticklabels()]
     assert names == [name for name, _ in base.ranking("net_03")]
