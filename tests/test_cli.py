@@ -80,9 +80,9 @@ def test_affinity_writes_record_table_and_picture(path, out, features, capsys):
 
 
 def test_several_measures_go_to_a_folder_each(path, out):
-    argv = ["affinity", path, "--measure", "rsa", "--measure", "dds:zscore,laplacian", "--out", str(out)]
+    argv = ["affinity", path, "--measure", "cka-linear", "--measure", "dds:zscore,laplacian", "--out", str(out)]
     assert main(argv) == 0
-    assert sorted({f.split("/")[0] for f in files(out)}) == ["dds-zscore-laplacian", "rsa"]
+    assert sorted({f.split("/")[0] for f in files(out)}) == ["cka-linear", "dds-zscore-laplacian"]
     assert len(files(out)) == 6
 
 
@@ -258,7 +258,8 @@ def captured(monkeypatch):
 def test_bootstrap_draws_whole_groups(path, out, tmp_path):
     labels = [f"class {k % 20}" for k in range(40)]
     (tmp_path / "classes.txt").write_text("\n".join(labels) + "\n")
-    argv = ["bootstrap", path, "--measure", "cka-linear", *FEW, "--groups", str(tmp_path / "classes.txt")]
+    argv = ["bootstrap", path, "--measure", "cka-linear", *FEW, "--quiet", "--groups"]
+    argv += [str(tmp_path / "classes.txt")]
     assert main([*argv, "--out", str(out)]) == 0
     assert results.load(out / "resamples.npz").groups == 20
     (tmp_path / "classes.txt").write_text("\n".join(labels[:-1]) + "\n")
@@ -523,7 +524,7 @@ def test_demo_features_are_fixed_by_the_seed():
     "argv",
     [
         ["affinity"],
-        ["affinity", "--measure", "rsa", "--measure", "dds:zscore,laplacian"],
+        ["affinity", "--measure", "cka-linear", "--measure", "dds:zscore,laplacian"],
         ["bootstrap", *FEW, *ONE],
         ["taxonomy"],
     ],
@@ -548,7 +549,7 @@ def test_x64_computes_in_float64_and_leaves_the_process_as_it_was(path, out):
     import jax
 
     before = jax.config.jax_enable_x64
-    assert main(["affinity", path, "--x64", "--out", str(out)]) == 0
+    assert main(["affinity", path, "--measure", "cka-linear", "--x64", "--out", str(out)]) == 0
     assert results.load(out / "affinity.npz").provenance.dtype == "float64"
     assert jax.config.jax_enable_x64 == before
 
