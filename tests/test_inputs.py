@@ -61,7 +61,7 @@ def test_names_and_their_order(features, names):
 def test_arrays_are_not_copied_or_changed():
     before = {k: v.copy() for k, v in X.items()}
     assert all(a is b for a, b in zip(inputs.networks(X).arrays, X.values(), strict=True))
-    js.affinity(X, js.DDS_COSINE)
+    js.affinity(X, js.CKA_LINEAR)
     assert all((X[k] == before[k]).all() for k in X)
 
 
@@ -115,9 +115,9 @@ def test_align_keeps_the_images_that_all_share_and_says_how_many():
 
 
 def test_pairwise_uses_what_each_pair_shares_and_counts_it():
-    features, ids = held(a=without(X["a"], 0, 1), b=turned(X["b"]), c=without(X["c"], 5))
+    features, ids = held(a=without(X["a"], 0), b=turned(X["b"]), c=without(X["c"], 5))
     found = js.affinity(features, js.CKA_LINEAR, ids=ids, align=True, missing="pairwise")
-    lost = {"a": {0, 1}, "b": set(), "c": {5}}
+    lost = {"a": {0}, "b": set(), "c": {5}}
     for s, first in enumerate(lost):
         for t, second in enumerate(lost):
             rows = [k for k in range(N) if k not in lost[first] | lost[second]]
@@ -250,16 +250,16 @@ def test_condensed_maps_in_place_of_features_are_told_where_to_go():
 
 def test_a_comparator_means_maps():
     stack, whole = np.stack(list(MAPS.values())), js.maps(X, js.DISTANCE_CORRELATION)
-    want = js.resample(whole, "spearman", js.Bootstrap(), n_resamples=3)
-    ceiling = js.noise_ceiling(whole, js.compare.spearman)
+    want = js.resample(whole, "pearson", js.Bootstrap(), n_resamples=3)
+    ceiling = js.noise_ceiling(whole, js.compare.pearson)
     for given in (stack, MAPS, js.Maps.from_dict(MAPS)):
-        found = js.resample(given, "spearman", js.Bootstrap(), n_resamples=3)
+        found = js.resample(given, "pearson", js.Bootstrap(), n_resamples=3)
         np.testing.assert_allclose(found.values, want.values, atol=2e-6)
-        np.testing.assert_allclose(js.noise_ceiling(given, "spearman"), ceiling, atol=2e-6)
-    with pytest.raises(TypeError, match=r"not 'spearman'. Comparators of ready-made maps go to js.compare_maps"):
-        js.affinity(X, "spearman")
+        np.testing.assert_allclose(js.noise_ceiling(given, "pearson"), ceiling, atol=2e-6)
+    with pytest.raises(TypeError, match=r"not 'pearson'. Comparators of ready-made maps go to js.compare_maps"):
+        js.affinity(X, "pearson")
     with pytest.raises(ValueError, match=r"\(12, 5\); it must be \(n, n\).*js.RSA"):
-        js.resample(X, "spearman", js.Bootstrap())
+        js.resample(X, "pearson", js.Bootstrap())
 
 
 # Channels
@@ -289,8 +289,9 @@ def test_shapes_with_channels_first_are_doubted_where_they_matter(verb):
     first, last = verb(x, pooled, channels="first"), verb(turned, pooled)
     for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(last), strict=True):
         np.testing.assert_array_equal(a, b)
-    verb(x, js.CKA_LINEAR)
     verb(x, pooled, channels="last")
+    if verb == js.maps:
+        verb(x, js.CKA_LINEAR)
 
 
 @pytest.mark.parametrize("shape", [(12, 3, 4, 4), (8, 14, 14, 2), (12, 5, 3)])
@@ -391,17 +392,17 @@ def test_data_frames_bring_their_labels():
 def test_stacks_of_maps_with_the_maps_last():
     x = np.random.default_rng(0).random((3, 8, 2))
     stack = np.linalg.norm(x[:, :, None] - x[:, None], axis=-1)
-    want = js.compare_maps(stack, "spearman")
+    want = js.compare_maps(stack, "pearson")
     for given in (np.moveaxis(stack, 0, -1), {"r": np.moveaxis(stack, 0, -1)}, {"r": stack}):
-        np.testing.assert_array_equal(js.compare_maps(given, "spearman").values, want.values)
+        np.testing.assert_array_equal(js.compare_maps(given, "pearson").values, want.values)
     eight = np.random.default_rng(1).random((8, 8, 2))
     cube = np.linalg.norm(eight[:, :, None] - eight[:, None], axis=-1)
-    turned = js.compare_maps(np.moveaxis(cube, 0, -1), "spearman").values
-    np.testing.assert_array_equal(turned, js.compare_maps(cube, "spearman").values)
+    turned = js.compare_maps(np.moveaxis(cube, 0, -1), "pearson").values
+    np.testing.assert_array_equal(turned, js.compare_maps(cube, "pearson").values)
 
 
 def test_images_left_out_are_counted_in_english():
-    x = np.random.default_rng(0).random((3, 6, 4))
-    ids = {"a": list("uvwxyz"), "b": list("uvwxy"), "c": list("uvwxyz")}
+    x = np.random.default_rng(0).random((3, 13, 5))
+    ids = {"a": range(13), "b": range(12), "c": range(13)}
     with pytest.warns(UserWarning, match="leaves out 1 image of network 'a', and some of 1 other network, which"):
-        js.affinity({"a": x[0], "b": x[1][:5], "c": x[2]}, "cka", ids=ids, align=True)
+        js.affinity({"a": x[0], "b": x[1][:12], "c": x[2]}, js.CKA_LINEAR, ids=ids, align=True)

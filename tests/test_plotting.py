@@ -86,7 +86,7 @@ FIGURES = {
     "heatmap of one": lambda: plotting.affinity_heatmap(affinity(1)),
     "heatmap 3 x 30": lambda: plotting.affinity_heatmap(rectangle(3, 30)),
     "heatmap 30 x 3": lambda: plotting.affinity_heatmap(rectangle(30, 3)),
-    "heatmap of intervals": lambda: plotting.affinity_heatmap(resampled(affinity(7, negative=True))),
+    "heatmap of intervals": lambda: plotting.affinity_heatmap(resampled(affinity(8, negative=True))),
     "heatmap of many intervals": lambda: plotting.affinity_heatmap(resampled(affinity(20, negative=True))),
     "ranking of all": lambda: plotting.ranking(resampled(affinity(5))),
     "heatmap of long names": lambda: plotting.affinity_heatmap(affinity(3, names=(LONG, LONG + "2", "c"))),
@@ -284,7 +284,7 @@ def test_everything_draws_in_given_axes():
     from matplotlib.figure import Figure
 
     axes = Figure((12, 18)).subplots(3, 2)
-    plotting.mds(base := affinity(4), ax=axes[2, 0])
+    plotting.mds(base := affinity(3), ax=axes[2, 0])
     axes[2, 1].remove()
     plotting.affinity_heatmap(resampled(base), taxonomy.tree(base), ax=axes[0, 0])
     plotting.dendrogram(taxonomy.tree(base), ax=axes[0, 1])
@@ -293,7 +293,7 @@ def test_everything_draws_in_given_axes():
     assert figure is axes[0, 0].figure
     assert len(figure.axes) == 6
     assert axes[0, 0].images
-    assert len(axes[2, 0].texts) == 4
+    assert len(axes[2, 0].texts) == 3
     assert all(one.get_yticklabels() for one in axes[:2].ravel())
 
 
@@ -376,18 +376,18 @@ def test_undefined_scores_are_hatched_and_said_so():
 
 
 def test_ranking_is_sorted_and_leaves_the_target_out():
-    base = affinity(7)
+    base = affinity(8)
     axes = plotting.ranking(resampled(base), "net_03", level=0.8).axes[0]
     names = [t.get_text() for t in axes.get_yticklabels()]
     assert names == [name for name, _ in base.ranking("net_03")]
     assert "80 % intervals: bayesian-bootstrap, 200 resamples" in axes.get_xlabel()
     shares = [t.get_text() for t in axes.texts[:-1]]
-    assert len(shares) == 6
+    assert len(shares) == 7
     assert shares[0] != "0 %"
 
 
 def test_ranking_of_two_sets_keeps_a_source_of_the_targets_name():
-    base = dataclasses.replace(affinity(7), against=True)
+    base = dataclasses.replace(affinity(8), against=True)
     axes = plotting.ranking(resampled(base), "net_03").axes[0]
     names = [t.get_text() for t in axes.get_yticklabels()]
     assert names == [name for name, _ in base.ranking("net_03")]

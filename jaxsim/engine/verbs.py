@@ -102,12 +102,12 @@ def affinity(
         ValueError: names, shapes, ids, numbers of images or the budget do not fit, or a measure takes no tiles; the
             message says which.
 
-    >>> import jax, jaxsim as js
-    >>> x = jax.random.normal(jax.random.key(0), (20, 8))
+    >>> import numpy as np, jaxsim as js
+    >>> x = np.random.default_rng(0).normal(size=(20, 8))
     >>> A = js.affinity({"a": x, "b": x[:, :5]}, "cka")
     >>> A.names, A.values.shape
     (('a', 'b'), (2, 2))
-    >>> js.affinity({"a": x, "b": -x[:, :5]}, "rsa", against={"new": x}).ranking("new")[0][0]
+    >>> js.affinity({"a": x, "b": -x[:, :5]}, "cka", against={"new": x}).ranking("new")[0][0]
     'a'
     """
     measures, several = as_measures(measure)

@@ -93,10 +93,10 @@ def compare_models(
         TypeError: the comparator is not one of this library, or features come without a `measure`.
         ValueError: names, images or options do not fit, a map lacks pairs of images, or there is one subject.
 
-    >>> import jax, jaxsim as js
-    >>> image, noise = jax.random.normal(jax.random.key(0), (2, 30, 10))
-    >>> brains = js.maps(image + jax.random.normal(jax.random.key(1), (6, 30, 10)), "rsa")
-    >>> found = js.compare_models({"a": image, "b": noise}, brains, measure="rsa", n_resamples=200)
+    >>> import numpy as np, jaxsim as js
+    >>> image, noise, *others = np.random.default_rng(0).normal(size=(8, 30, 10))
+    >>> brains = js.maps([image + other for other in others], "rsa")
+    >>> found = js.compare_models({"a": image, "b": noise}, brains, "pearson", measure="rsa", n_resamples=200)
     >>> found.names, found.p_adjusted.shape, bool(found.p_zero[0] < 0.05)
     (('a', 'b'), (2, 2), True)
     """

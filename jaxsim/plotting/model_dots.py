@@ -40,7 +40,8 @@ def model_scores(found: ModelComparison, *, ax: "Axes | None" = None, title: str
     Example:
         >>> import numpy as np, jaxsim as js
         >>> a, b, *brains = np.random.default_rng(0).uniform(size=(6, 190))
-        >>> found = js.compare_models({"a": a, "b": b}, {str(k): a + m for k, m in enumerate(brains)}, "pearson")
+        >>> subjects = {str(k): a + m for k, m in enumerate(brains)}
+        >>> found = js.compare_models({"a": a, "b": b}, subjects, "pearson", over="subjects")
         >>> [label.get_text() for label in model_scores(found).axes[0].get_yticklabels()]
         ['a', 'b']
     """

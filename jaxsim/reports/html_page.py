@@ -61,7 +61,7 @@ def report(
 
     Example:
         >>> import jaxsim as js, tempfile
-        >>> found = js.resample(js.demo.features(), "cka")
+        >>> found = js.affinity(js.demo.features(), "cka")
         >>> written = js.report(found, path=tempfile.mkdtemp() + "/report.html")
         >>> "linear CKA, unbiased" in written.read_text()
         True
