@@ -11,11 +11,20 @@ import pytest
 
 import jaxsim as js
 from jaxsim import io
+from jaxsim.engine import padding
 
 DATA = Path(os.environ.get("JAXSIM_DATA", Path(__file__).parents[2] / "shared" / "data"))
 FOLDER = DATA / "networks92"
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no networks92 in {DATA}; set JAXSIM_DATA")
 MEASURES = {"rsa": "RSA", "cka-linear": "CKA_LINEAR", "dds-laplacian": "DDS_LAPLACIAN"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_bucket():
+    """Every bucket is more to compile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(padding, "BUCKETS", 1)
+        yield
 
 
 @pytest.fixture(scope="module")
