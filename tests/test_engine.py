@@ -362,8 +362,8 @@ def test_maps_are_the_pairwise_function_itself():
 
 def test_maps_of_many_shapes_keep_the_order_of_the_networks():
     features = signals([D, 7, D])
-    found = js.maps(features, js.DISTANCE_CORRELATION)
-    want = np.stack([o.DISTANCE_CORRELATION.map(x) for x in features.values()])
+    found = js.maps(features, js.RSA)
+    want = np.stack([o.RSA.map(x) for x in features.values()])
     np.testing.assert_allclose(found.values, want, rtol=0, atol=ACCURACY)
     assert found.names == tuple(features)
 

@@ -22,7 +22,7 @@ def test_it_is_short():
     assert len(README.split()) <= 1000
 
 
-MADE = {name: x[:40, :2, :2, :4] for name, x in js.demo.features().items()}
+MADE = {name: x[:24, :2, :2, :4] for name, x in js.demo.features().items()}
 """Fewer features of the networks of the README, whose programs compile sooner and serve its commands too."""
 
 
