@@ -821,24 +821,6 @@ def test_one_measure_gives_a_record_and_several_a_list(verb, record):
 # One device call
 
 
-def core(measures, features):
-    nets = inputs.networks(features)
-    parts, rows = padding.buckets(nets, measures)
-    return lambda x: program.affinity_call(measures, x, None, rows, rows), jax.block_until_ready(parts)
-
-
-@pytest.mark.parametrize("sizes", [[D] * 4, range(8, 13)], ids=["one shape", "five shapes"])
-def test_the_array_core_is_one_call_that_traces_once_and_moves_nothing(sizes):
-    call, parts = core((js.DDS_LAPLACIAN,), signals(sizes))
-    assert [e.primitive.name for e in jax.make_jaxpr(call)(parts).eqns] == ["jit"]
-    jax.block_until_ready(call(parts))
-    EVENTS.clear()
-    with jax.transfer_guard("disallow"):
-        jax.block_until_ready(call(parts))
-    assert events("trace") == []
-    assert events("compile") == []
-
-
 def test_a_second_affinity_compiles_nothing():
     js.affinity(FOUR, js.CKA_LINEAR)
     fresh = js.Measure(js.transforms.Identity(), js.pairwise.Linear(), js.compare.UCenteredCosine())
