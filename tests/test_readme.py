@@ -50,7 +50,9 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command", [pytest.param(c, marks=pytest.mark.slow if "calibrate" in c else ()) for c in COMMANDS]
+)
 def test_commands_run(command, folder, monkeypatch, capsys):
     """In the order of the README: later commands read what earlier ones wrote."""
     pytest.importorskip("matplotlib")
