@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxsim as js
-from jaxsim import cli, measures
+from jaxsim import cli, io, measures
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -22,10 +22,12 @@ def test_it_is_short():
     assert len(README.split()) <= 1000
 
 
+MADE = {name: x[:24, :2, :2, :4] for name, x in js.demo.features().items()}
+"""Fewer features of the networks of the README, whose programs compile sooner and serve its commands too."""
+
+
 def test_ten_lines_run(capsys, monkeypatch):
-    """On fewer features of its networks, whose programs compile sooner."""
-    made = {name: x[:40, :2, :2, :4] for name, x in js.demo.features().items()}
-    monkeypatch.setattr(js.demo, "features", lambda: made)
+    monkeypatch.setattr(js.demo, "features", lambda: MADE)
     names = {}
     (block,) = BLOCKS
     assert len([line for line in block.splitlines() if line.strip()]) <= 12
@@ -37,18 +39,20 @@ def test_ten_lines_run(capsys, monkeypatch):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """FEATURES of five networks and the measured transfer between them, as released."""
+    """FEATURES of twelve networks and the measured transfer between them, as released."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "FEATURES").mkdir()
-    rng, tasks = np.random.default_rng(0), ["edge2d", "edge3d", "reshade", "rgb2depth", "class_1000"]
-    for task in tasks:
-        np.save(folder / "FEATURES" / f"{task}.npy", rng.normal(size=(30, 6)).astype(np.float32))
+    rng, tasks = np.random.default_rng(0), io.TASKONOMY_17[:12]
+    for task, x in zip(tasks, MADE.values(), strict=True):
+        np.save(folder / "FEATURES" / f"{task}.npy", x)
     transfer = {f"{a}__{b}": float(rng.uniform()) for a in tasks for b in tasks}
     (folder / "all_affinities.pkl").write_bytes(pickle.dumps(transfer))
     return folder
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command", [pytest.param(c, marks=pytest.mark.slow if "calibrate" in c else ()) for c in COMMANDS]
+)
 def test_commands_run(command, folder, monkeypatch, capsys):
     """In the order of the README: later commands read what earlier ones wrote."""
     pytest.importorskip("matplotlib")
