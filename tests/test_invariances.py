@@ -28,14 +28,13 @@ ZSCORED = {"dds-laplacian", "dds-cosine"}
 DIRECTIONS = {"rsa-uncentered", "dds:identity,correlation", "dds:identity,cosine"}  # of raw feature vectors
 RANKS = {"rsa", "rsa-uncentered"}
 
-SHAPES = [(31, 5), (12, 16)]
+SHAPE = (31, 7)
 DTYPES = ["float16", "float32", "float64", "int8", "int32", "bool"]
 settings = hypothesis.settings(
     max_examples=12, deadline=None, derandomize=True, phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate)
 )
 samples = st.fixed_dictionaries(
     {
-        "shape": st.sampled_from(SHAPES),
         "dtype": st.sampled_from(DTYPES),
         "scale": st.sampled_from([1e-3, 1.0, 1e3]),
         "seed": st.integers(0, 2**16),
@@ -113,8 +112,8 @@ def test_what_is_taken_away_before_the_cast_is_what_the_measure_is_blind_to(name
 def features(sample):
     """Two networks that share something; integers and booleans are thresholds and roundings of the same numbers."""
     rng = np.random.default_rng(sample["seed"])
-    shared = rng.normal(size=sample["shape"])
-    x, y = (shared + 0.6 * rng.normal(size=sample["shape"]) + 0.3 * rng.normal(size=sample["shape"][1]) for _ in "xy")
+    shared = rng.normal(size=SHAPE)
+    x, y = (shared + 0.6 * rng.normal(size=SHAPE) + 0.3 * rng.normal(size=SHAPE[1]) for _ in "xy")
     dtype = np.dtype(sample["dtype"])
     if dtype.kind == "b":
         return x > 0, y > 0
@@ -165,8 +164,8 @@ def tolerance(name, sample):
 
 
 @functools.cache
-def generic(change, shape=(12, 16)):
-    return scores(change, {"shape": shape, "dtype": "float32", "scale": 1.0, "seed": 1})
+def generic(change):
+    return scores(change, {"dtype": "float32", "scale": 1.0, "seed": 4})
 
 
 SEEN = [(change, name) for change in BLIND for name in sorted(EVERY - BLIND[change])]
@@ -174,12 +173,12 @@ SEEN = [(change, name) for change in BLIND for name in sorted(EVERY - BLIND[chan
 
 @pytest.mark.parametrize(("change", "name"), SEEN, ids=lambda v: getattr(v, "__name__", v))
 def test_sees(change, name):
-    before, after = generic(change, (31, 5) if name in CORRELATIONS else (12, 16))[name]
+    before, after = generic(change)[name]
     assert abs(after - before) > 1e-3
 
 
 def test_order_of_the_images_of_one_network_alone_is_seen():
-    x, y = features({"shape": (31, 5), "dtype": "float32", "scale": 1.0, "seed": 1})
+    x, y = features({"dtype": "float32", "scale": 1.0, "seed": 1})
     found = js.affinity({"x": x, "y": y, "moved": y[::-1], "again": y}, list(MEASURES.values()))
     for name, a in zip(MEASURES, found, strict=True):
         assert abs(a.values[0, 1] - a.values[0, 2]) > 1e-2, name
@@ -208,7 +207,7 @@ def test_scores_are_similarities(sample):
 
 def test_biased_scores_are_not_negative_and_unbiased_ones_may_be():
     rng = np.random.default_rng(3)
-    nets = {name: rng.normal(size=(12, 16)).astype(np.float32) for name in ("x", "y", "changed x", "changed y")}
+    nets = {name: rng.normal(size=SHAPE).astype(np.float32) for name in ("x", "y", "changed x", "changed y")}
     found = dict(zip(MEASURES, js.affinity(nets, list(MEASURES.values())), strict=True))
     for name in ("cka-linear-biased", "cka-rbf-biased", "rv", "distance-correlation"):
         assert (np.asarray(found[name].values) > 0.1).all()
@@ -219,19 +218,19 @@ def test_biased_scores_are_not_negative_and_unbiased_ones_may_be():
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_measure_by_itself_takes_every_dtype_that_the_engine_takes(dtype):
     """As `js.affinity` does: integers and booleans count as float32."""
-    x, y = features({"shape": (12, 16), "dtype": dtype, "scale": 1.0, "seed": 2})
+    x, y = features({"dtype": dtype, "scale": 1.0, "seed": 2})
     want = js.affinity({"x": x, "y": y}, js.CKA_LINEAR).values[0, 1]
     np.testing.assert_allclose(js.CKA_LINEAR(x, y), want, rtol=0, atol=2e-3 if dtype == "float16" else 2e-5)
 
 
-PARTS = ["rsa", "cka-linear", "cka-rbf", "dds-laplacian", "dds-cosine", "rv", "distance-correlation", "cca", "svcca"]
+PARTS = ["rsa", "cka-linear", "cka-rbf", "dds-laplacian", "dds-cosine", "rv", "distance-correlation", "svcca"]
 """Every part of a measure in one of these."""
 
 
 @functools.cache
 def at_scale(scale):
     """Scores with the first network at that scale, by the engine and by the measure itself."""
-    x, y = (np.random.default_rng(3).normal(size=(2, 31, 5)) + np.random.default_rng(4).normal(size=(31, 5))) / 2
+    x, y = (np.random.default_rng(3).normal(size=(2, *SHAPE)) + np.random.default_rng(4).normal(size=SHAPE)) / 2
     four = {"x": x * scale, "y": y, "again x": x, "again y": y}  # as many as in `scores`, for the same program
     names = PARTS if scale != 1 else list(MEASURES)
     together = js.affinity(four, [MEASURES[name] for name in names])

@@ -16,7 +16,7 @@ N = 12
 NAMED = list(measures.NAMED)
 every = pytest.mark.parametrize("name", NAMED)
 DIRECT = ["rsa", "cka-linear", "cka-rbf", "dds-laplacian", "dds-cosine", "rv", "distance-correlation", "cca", "svcca"]
-"""Every part of a measure in one of these, which are called without the engine in float32; others in float64."""
+"""Every part of a measure in one of these, which are called without the engine too."""
 direct = pytest.mark.parametrize("name", DIRECT)
 SCORE = 2e-6
 """Largest error of a float32 score."""
@@ -67,12 +67,22 @@ def cells(x, y):
     return dict(zip(found, jax.vmap(compare.u_centered_cosine)(a, b), strict=True))
 
 
-named = jax.jit(lambda x, y: {name: measures.NAMED[name](x, y) for name in DIRECT})
+def each(function):
+    """Program of all of these measures."""
+    return jax.jit(lambda x, y: {name: function(measures.NAMED[name])(x, y) for name in DIRECT})
+
+
+named = each(jax.vmap)
 
 
 @functools.cache
-def scores(n=N):
-    return jax.tree.map(np.asarray, named(*features(n)))
+def scores():
+    """Of two networks both ways, of one with itself, and of one with a NaN, in one call."""
+    x, y = features()
+    broken = x.copy()
+    broken[3, 0, 1, 2] = np.nan
+    pairs = (x, y), (y, x), (x, x), (broken, y), (y, broken)
+    return jax.tree.map(np.asarray, named(*map(np.stack, zip(*pairs, strict=True))))
 
 
 def awkward():
@@ -86,13 +96,10 @@ def awkward():
 @functools.cache
 def in_float64():
     """Scores and slopes at ordinary features, at awkward ones, and of an awkward network with itself."""
-    x, y = (np.stack(a).astype(np.float64) for a in zip(features(), awkward(), awkward()[:1] * 2, strict=True))
-
-    def run(x, y):
-        return {name: jax.value_and_grad(measure)(x, y) for name, measure in measures.NAMED.items()}
-
+    run = each(jax.value_and_grad)
+    pairs = features(), awkward(), awkward()[:1] * 2
     with jax.enable_x64(True):
-        return jax.tree.map(np.asarray, jax.jit(jax.vmap(run))(x, y))
+        return [jax.tree.map(np.asarray, run(*(a.astype(np.float64) for a in both))) for both in pairs]
 
 
 @functools.cache
@@ -102,7 +109,7 @@ def table():
 
 @direct
 def test_oracle(name):
-    got, (x, y) = scores()[name], features()
+    got, (x, y) = scores()[name][0], features()
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, ORACLES[name](x.astype(float), y.astype(float)), rtol=0, atol=SCORE)
 
@@ -111,21 +118,21 @@ def test_oracle(name):
 @direct
 def test_oracle_of_many_images_and_unequal_widths(name):
     x, y = UNEQUAL(200)
-    got = of_unequal_widths()[name]
+    got = of_unequal_widths()[name][0]
     np.testing.assert_allclose(got, ORACLES[name](x.astype(float), y.astype(float)), rtol=0, atol=SCORE)
 
 
 @functools.cache
 def of_unequal_widths():
-    return named(*UNEQUAL(200))
+    return named(*(a[None] for a in UNEQUAL(200)))
 
 
-@every
-def test_oracle_in_float64_under_vmap(name):
-    got = in_float64()[name][0]
-    assert got.dtype == np.float64
-    want = [ORACLES[name](*(a.astype(float) for a in both)) for both in (features(), awkward())]
-    np.testing.assert_allclose(got, [*want, 1], rtol=0, atol=1e-12)
+@direct
+def test_oracle_in_float64(name):
+    for found, both in zip(in_float64(), (features(), awkward()), strict=False):
+        assert found[name][0].dtype == np.float64
+        want = ORACLES[name](*(a.astype(float) for a in both))
+        np.testing.assert_allclose(found[name][0], want, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=":".join)
@@ -136,9 +143,8 @@ def test_every_cell_of_dds(cell):
 
 @direct
 def test_symmetric_and_one_with_itself(name):
-    x, y = features()
-    np.testing.assert_allclose(named(y, x)[name], scores()[name], rtol=0, atol=1e-6)
-    np.testing.assert_allclose(named(x, x)[name], 1, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(scores()[name][1], scores()[name][0], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(scores()[name][2], 1, rtol=0, atol=1e-6)
 
 
 @every
@@ -163,11 +169,7 @@ def engine():
 
 @direct
 def test_nan_has_no_score(name):
-    x, y = features()
-    x = x.copy()
-    x[3, 0, 1, 2] = np.nan
-    assert np.isnan(named(x, y)[name])
-    assert np.isnan(named(y, x)[name])
+    assert np.isnan(scores()[name][3:]).all()
 
 
 # Values and names.
@@ -329,31 +331,12 @@ IDENTITIES = {
     "CKA_RBF is dds(identity, rbf)": (js.CKA_RBF, js.dds(transforms.identity, pairwise.rbf)),
     "Song's HSIC ratio is U-centered cosine": (js.CKA_LINEAR, _cka_song),
     "feature-space HSIC ratio is U-centered cosine": (js.CKA_LINEAR, _cka_features),
-    "U-centered cosine is Pearson over the off-diagonals of U-centered maps (linear)": (
+    "U-centered cosine is Pearson over the off-diagonals of U-centered maps": (
         js.CKA_LINEAR,
         _pearson_off_diagonal(js.CKA_LINEAR),
     ),
-    "U-centered cosine is Pearson over the off-diagonals of U-centered maps (laplacian)": (
-        js.DDS_LAPLACIAN,
-        _pearson_off_diagonal(js.DDS_LAPLACIAN),
-    ),
-    "dds(center, linear) is dds(identity, linear)": (_cell("center", "linear"), _cell("identity", "linear")),
-    "dds(center, rbf) is dds(identity, rbf)": (_cell("center", "rbf"), _cell("identity", "rbf")),
-    "dds(center, laplacian) is dds(identity, laplacian)": (
-        _cell("center", "laplacian"),
-        _cell("identity", "laplacian"),
-    ),
-    "dds(center, euclidean) is dds(identity, euclidean)": (
-        _cell("center", "euclidean"),
-        _cell("identity", "euclidean"),
-    ),
-    "dds(center, cityblock) is dds(identity, cityblock)": (
-        _cell("center", "cityblock"),
-        _cell("identity", "cityblock"),
-    ),
     "squared Euclidean distance is the linear kernel": (_cell("identity", "squared_euclidean"), js.CKA_LINEAR),
     "Pearson is cosine after layer_norm": (_cell("layer_norm", "correlation"), _cell("layer_norm", "cosine")),
-    "Pearson is cosine after instance_norm": (_cell("instance_norm", "correlation"), _cell("instance_norm", "cosine")),
     "Pearson is cosine after group_norm": (_cell("group_norm", "correlation"), _cell("group_norm", "cosine")),
     "Pearson before layer_norm is cosine after it": (_cell("identity", "correlation"), _cell("layer_norm", "cosine")),
     "cosine after layer_norm is the linear kernel after it": (
@@ -377,7 +360,6 @@ DIFFERENT = {
         js.CKA_LINEAR,
     ),
     "Pearson is not cosine without a norm per image": (_cell("zscore", "correlation"), _cell("zscore", "cosine")),
-    "Pearson is not cosine after batch_norm": (_cell("batch_norm", "correlation"), _cell("batch_norm", "cosine")),
     "centering matters to cosine": (_cell("center", "cosine"), _cell("identity", "cosine")),
     "centering matters to Pearson": (js.RSA, js.RSA_UNCENTERED),
     "biased and unbiased CKA differ": (js.CKA_LINEAR, js.CKA_LINEAR_BIASED),
@@ -422,14 +404,14 @@ def test_not_an_identity(difference):
 
 def test_feature_space_form_is_the_oracles():
     x, y = (a.astype(np.float64) for a in features())
-    np.testing.assert_allclose(o.ratio(o.hsic_features, x, y), in_float64()["cka-linear"][0][0], atol=1e-12)
+    np.testing.assert_allclose(o.ratio(o.hsic_features, x, y), in_float64()[0]["cka-linear"][0], atol=1e-12)
 
 
 # Gradients.
-@every
+@direct
 def test_gradient_is_the_difference_quotient(name):
     """Through the median of the RBF kernel, and through ranks, where it is zero."""
-    got = in_float64()[name][1][0]
+    got = in_float64()[0][name][1]
     assert np.isfinite(got).all()
     if name.startswith("rsa"):
         assert (got == 0).all()
@@ -442,7 +424,8 @@ def test_gradient_is_the_difference_quotient(name):
         np.testing.assert_allclose(got[place], slope, rtol=1e-4, atol=1e-9)
 
 
-@every
+@direct
 def test_gradient_is_finite(name):
     """At identical images and constant features, and of a network with itself."""
-    assert np.isfinite(in_float64()[name][1]).all()
+    for found in in_float64():
+        assert np.isfinite(found[name][1]).all()
