@@ -89,13 +89,16 @@ def test_a_scale_that_float32_does_not_reach_is_taken_away_exactly(power):
     assert "beyond the range of float32" in casts.carried(x, Freedom(NO_SHIFT))[1]
 
 
-@pytest.mark.parametrize("scale", [2.0**-128, 2.0**-110, 2.0**101, 2.0**124])
-@pytest.mark.parametrize("name", measures.NAMED)
-def test_float32_near_the_ends_of_its_range(name, scale):
+@pytest.mark.parametrize(
+    "name",
+    ["rsa", "rsa-uncentered", "cka-linear-biased", "cka-rbf", "dds-laplacian", "distance-correlation", "svcca"],
+)
+def test_float32_near_the_ends_of_its_range(name):
     """A device takes numbers below 1.2e-38 for zero, and sums of the largest overflow."""
     x = (np.round(B * 2**8) / 2**8).astype(np.float32)  # short enough for subnormal numbers
-    want, found = (js.affinity({"a": a, "b": B}, name).values for a in (x, x * np.float32(scale)))
-    np.testing.assert_allclose(found, want, atol=2e-6)
+    scales = np.float32(2) ** np.float32([0, -128, -110, 101, 124])
+    want, *found = (js.affinity({"a": x * scale, "b": B}, name).values for scale in scales)
+    np.testing.assert_allclose(found, [want] * 4, atol=2e-6)
 
 
 def test_float32_of_common_size_is_left_alone():

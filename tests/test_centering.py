@@ -24,6 +24,9 @@ def value(kind):
     return getattr(centering, kind)
 
 
+jitted = {kind: jax.jit(value(kind)) for kind in ORACLES}
+
+
 def features(seed=0):
     return np.random.default_rng(seed).normal(size=(N, 5))
 
@@ -59,7 +62,7 @@ def weighted(dtype):
 
 @both
 def test_plain(kind):
-    got = jax.jit(value(kind))(a_map())
+    got = jitted[kind](a_map())
     assert got.dtype == np.float32
     close(got, ORACLES[kind](a_map().astype(float)))
     close(got, value(kind)(jnp.asarray(a_map())), 1e-6)
@@ -72,12 +75,12 @@ def test_weighted_without_jit(kind):
 
 
 def test_unbiased_is_szekely_and_rizzo():
-    close(centering.unbiased(jnp.asarray(a_map())), o.u_center(a_map().astype(float)))
+    close(jitted["unbiased"](a_map()), o.u_center(a_map().astype(float)))
 
 
 @both
 def test_plain_in_float64(kind, x64):
-    got = value(kind)(jnp.asarray(a_map(), np.float64))
+    got = jitted[kind](a_map().astype(np.float64))
     assert got.dtype == np.float64
     close(got, ORACLES[kind](a_map().astype(float)), 1e-12)
 
@@ -99,13 +102,13 @@ def test_weighted(kind, dtype, b):
 def test_an_image_that_is_half_of_the_sample(heavy, x64):
     """The closed form divides by W - 2 w_i; the least-squares fit is as well defined there as anywhere."""
     w = np.array([heavy, 1, 1, 1, 1, 0, 0, 0, 0])
-    got = centering.unbiased(jnp.asarray(a_map(), np.float64), jnp.asarray(w))
+    got = jitted["unbiased"](a_map().astype(np.float64), w)
     close(got[:5, :5], o.u_center_least_squares(a_map().astype(float), w)[:5, :5], 1e-9)
 
 
 @both
 def test_weights_of_one_are_no_weights(kind):
-    close(weighted(np.float32)[kind][0], value(kind)(jnp.asarray(a_map())), 1e-6)
+    close(weighted(np.float32)[kind][0], jitted[kind](a_map()), 1e-6)
 
 
 @pytest.mark.parametrize("b", range(1, 4))
@@ -118,7 +121,7 @@ def test_counts_in_biased_centering_are_copies(b):
 
 @both
 def test_margins_of_a_centered_map_vanish(kind):
-    m = np.asarray(value(kind)(jnp.asarray(a_map())))
+    m = np.asarray(jitted[kind](a_map()))
     np.testing.assert_allclose(m.sum(0), 0, atol=3e-5)
     if kind == "unbiased":
         np.testing.assert_array_equal(np.diag(m), 0)
@@ -126,8 +129,8 @@ def test_margins_of_a_centered_map_vanish(kind):
 
 @both
 def test_centering_twice_is_centering_once(kind):
-    once = jax.jit(value(kind))(a_map())
-    close(jax.jit(value(kind))(once), once, 3e-6)
+    once = jitted[kind](a_map())
+    close(jitted[kind](once), once, 3e-6)
 
 
 @both
@@ -136,8 +139,8 @@ def test_terms_a_i_plus_a_j_are_removed(kind):
     a = np.random.default_rng(2).normal(size=N)
     for size in (1, 1e3):
         m = (a_map() + size * np.add.outer(a, a)).astype(np.float32)
-        close(jax.jit(value(kind))(m), ORACLES[kind](m.astype(float)), 2e-6 if size == 1 else 1e-4)
-        close(jax.jit(value(kind))(m), jax.jit(value(kind))(a_map()), 1e-6 * max(2, size))
+        close(jitted[kind](m), ORACLES[kind](m.astype(float)), 2e-6 if size == 1 else 1e-4)
+        close(jitted[kind](m), jitted[kind](a_map()), 1e-6 * max(2, size))
 
 
 @pytest.mark.parametrize("size", [1e3, 1e6])
@@ -145,52 +148,50 @@ def test_a_constant_costs_only_its_own_rounding(size):
     """The second pass: a sum of rows in float32 alone would be wrong by about n times as much."""
     m = (a_map() + np.float32(size)).astype(np.float32)
     for kind in ORACLES:
-        got = np.asarray(jax.jit(value(kind))(m))
+        got = np.asarray(jitted[kind](m))
         np.testing.assert_allclose(got, ORACLES[kind](m.astype(float)), rtol=0, atol=2e-7 * max(size, 10))
 
 
 def test_the_diagonal_counts_in_biased_centering_alone():
     m = a_map()
     other = m + np.diag(np.arange(N, dtype=np.float32))
-    close(centering.unbiased(jnp.asarray(other)), centering.unbiased(jnp.asarray(m)), 0)
-    assert np.abs(centering.biased(jnp.asarray(other)) - centering.biased(jnp.asarray(m))).max() > 0.1
+    close(jitted["unbiased"](other), jitted["unbiased"](m), 0)
+    assert np.abs(np.subtract(jitted["biased"](other), jitted["biased"](m))).max() > 0.1
 
 
 @both
 def test_nan_fills_the_map(kind):
     m = a_map()
     m[2, 3] = m[3, 2] = np.nan
-    got = np.asarray(value(kind)(jnp.asarray(m)))
+    got = np.asarray(jitted[kind](m))
     assert np.isnan(got[~np.eye(N, dtype=bool)]).all()
 
 
 def test_margins_with_trailing_axes_are_those_one_by_one():
-    m, w = centering.off_diagonal(jnp.asarray(a_map())), jnp.asarray(weightings().T, jnp.float32)
-    got = centering.fit_margins(m @ w, w)
+    m, w = a_map() * (1 - np.eye(N, dtype=np.float32)), weightings().T.astype(np.float32)
+    got, margins = jax.jit(centering.fit_margins)(m @ w, w), jax.jit(centering.margins)
     for b in range(w.shape[1]):
-        close(got[:, b], centering.margins(m, w[:, b]), 3e-6)
+        close(got[:, b], margins(m, w[:, b]), 3e-6)
 
 
 # Kernels and distances of features.
-@pytest.mark.parametrize("name", [*KERNELS, "squared_euclidean", "euclidean", "cityblock"])
-def test_centering_the_features_changes_no_centered_map(name):
+@jax.jit
+def maps(x):
+    return {name: getattr(pairwise, name)(x) for name in [*KERNELS, "squared_euclidean", "euclidean", "cityblock"]}
+
+
+def test_centering_the_features_changes_no_centered_map():
     """Unbiased centering of the map makes centering of the features needless: linear by algebra, the rest by shift."""
     x = features().astype(np.float32) + 2
-
-    @jax.jit
-    def run(x):
-        return centering.unbiased(getattr(pairwise, name)(x)), centering.unbiased(
-            getattr(pairwise, name)(x - x.mean(0))
-        )
-
-    close(*run(x), 3e-6)
+    centered = maps(x - x.mean(0))
+    for name, m in maps(x).items():
+        close(jitted["unbiased"](m), jitted["unbiased"](centered[name]), 3e-6)
 
 
 def test_squared_distances_are_minus_two_linear_kernels_once_centered():
-    x = features().astype(np.float32)
+    found = maps(features().astype(np.float32))
     for kind in ORACLES:
-        s, k = (value(kind)(f(jnp.asarray(x))) for f in (pairwise.squared_euclidean, pairwise.linear))
-        close(s, -2 * np.asarray(k), 3e-6)
+        close(jitted[kind](found["squared_euclidean"]), -2 * np.asarray(jitted[kind](found["linear"])), 3e-6)
 
 
 @both

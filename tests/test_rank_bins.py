@@ -1,7 +1,6 @@
 """Ranks of numbers that are counted in bins, against `ranks.average` of the numbers themselves."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -10,6 +9,7 @@ from jaxsim.engine import rank_bins
 from jaxsim.engine.rank_bins import Bins
 
 P = 3000
+place, tie_bounds = jax.jit(rank_bins.place), jax.jit(ranks.tie_bounds)
 
 
 def numbers(kind, dtype):
@@ -49,7 +49,7 @@ KINDS = [
 
 
 def counted(bins, v):
-    return np.bincount(np.asarray(rank_bins.place(bins.levels, jnp.asarray(v))), minlength=len(bins.low))
+    return np.bincount(np.asarray(place(bins.levels, v)), minlength=len(bins.low))
 
 
 def ranked(bins, v):
@@ -59,12 +59,12 @@ def ranked(bins, v):
 def looked_up(bins, found, v):
     table = np.full(len(bins.low), np.nan)
     table[found.bins] = found.centered
-    return table[np.asarray(rank_bins.place(bins.levels, jnp.asarray(v)))]
+    return table[np.asarray(place(bins.levels, v))]
 
 
 def exact(v):
     """Centered ranks in float64, of ties as in the library."""
-    first, last = (np.asarray(a, float) for a in ranks.tie_bounds(jnp.sort(jnp.asarray(v))))
+    first, last = (np.asarray(a, float) for a in tie_bounds(np.sort(v)))
     r = np.empty(v.size)
     r[np.argsort(v, kind="stable")] = (first + last) / 2 + 1
     return (r - (v.size + 1) / 2) / v.size
@@ -73,18 +73,17 @@ def exact(v):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_bins_follow_the_order_of_the_floats(dtype):
     random = np.random.default_rng(0)
-    v = np.concatenate([random.normal(size=500) * 10.0 ** random.integers(-30, 30, 500), [0.0, np.inf, -np.inf]])
+    v = random.normal(size=P - 4) * 10.0 ** random.integers(-30, 30, P - 4)
+    v = np.concatenate([v, [0.0, -0.0, np.inf, -np.inf]])
     v = np.sort(v.astype(dtype))
     with jax.enable_x64(dtype == np.float64):
         bins = Bins.by_digit(np.dtype(dtype))
         for bits in (random.integers(0, 3, len(bins.low)), np.zeros(1, int)):
-            place = np.asarray(rank_bins.place(bins.levels, jnp.asarray(v)))
-            assert (np.diff(place) >= 0).all()
-            low, high = bins._edges(place)
+            found = np.asarray(place(bins.levels, v))
+            assert (np.diff(found) >= 0).all()
+            low, high = bins._edges(found)
             assert ((low <= v) & (v <= high))[np.isfinite(v)].all()
-            assert rank_bins.place(bins.levels, jnp.zeros(1, dtype)) == rank_bins.place(
-                bins.levels, -jnp.zeros(1, dtype)
-            )
+            assert np.ptp(found[v == 0]) == 0
             bins = bins.split(bits)
 
 
@@ -92,7 +91,8 @@ def test_bins_follow_the_order_of_the_floats(dtype):
 def test_bins_of_one_float_give_exact_ranks(kind):
     v = numbers(kind, np.float32)
     bins = Bins.by_digit(v.dtype)
-    bins = bins.split(np.where(counted(bins, v) > 0, 16, 0))
+    for _ in range(2):
+        bins = bins.split(np.where(counted(bins, v) > 0, 8, 0))
     found = ranked(bins, v)
     assert found.error.sum() == 0
     np.testing.assert_allclose(looked_up(bins, found, v), exact(v), atol=1e-12)
@@ -115,12 +115,12 @@ def test_the_error_of_wide_bins_is_within_its_bound(kind, most, monkeypatch):
 def test_ties_astride_the_edges_of_bins_are_within_the_bound(seed):
     random = np.random.default_rng(seed)
     bins = Bins.by_digit(np.dtype(np.float32))
-    places = np.asarray(rank_bins.place((), jnp.asarray([0.5, 2.0], jnp.float32)))
+    places = np.asarray(place((), np.float32([0.5, 2])))
     edges = bins._edges(random.choice(np.arange(*places), 12, replace=False))[0].astype(np.float32)
     # of each tie a part lies below the edge, and a part above
     counts = random.integers(1, 40, 12)
     steps = random.integers(-1, 1, counts.sum()) * np.float32(2**-23)
-    v = np.concatenate([np.repeat(edges, counts) + steps, random.uniform(0.5, 2, random.integers(0, 300))])
+    v = np.concatenate([np.repeat(edges, counts) + steps, random.uniform(0.5, 2, 500 - counts.sum())])
     v = v.astype(np.float32)
     found = ranked(bins, v)
     gap = ((looked_up(bins, found, v) - exact(v)) ** 2).sum()

@@ -4,7 +4,6 @@ import functools
 
 import hypothesis
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
@@ -12,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from jaxsim import ranks
-from jaxsim.compare.triangles import pairs_of
+from jaxsim.compare import triangles
 
+pairs_of = jax.jit(triangles.pairs_of, static_argnums=0)
 median = jax.jit(ranks.median)
 median_slope = jax.jit(jax.grad(ranks.median))
 average = jax.jit(ranks.average)
@@ -76,7 +76,6 @@ def test_average_is_rankdata(kind):
     got = average(v)
     assert got.dtype == np.float32
     np.testing.assert_array_equal(got, rankdata(v))
-    np.testing.assert_array_equal(got, ranks.average(jnp.asarray(v)))
 
 
 def test_average_over_networks_is_a_loop():
@@ -133,7 +132,6 @@ def test_average_of_anything(v):
 def test_median_is_numpy(size):
     v = np.random.default_rng(size).exponential(size=size).astype(np.float32)
     assert median(v) == np.median(v)
-    assert ranks.median(jnp.asarray(v)) == np.median(v)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import oracles as o
 import pytest
@@ -34,27 +33,29 @@ def scores(nets, name):
     return o.affinity([x.astype(float) for x in nets.values()], MEASURES[name])
 
 
+def by_name(verb, *args, **settings):
+    """Values of all three measures, from one call."""
+    found = verb(args[0], list(MEASURES), *args[1:], **settings)
+    return {name: np.asarray(one.values) for name, one in zip(MEASURES, found, strict=True)}
+
+
 @functools.cache
 def of_all():
-    return dict(zip(MEASURES, js.affinity(networks(), list(MEASURES)), strict=True))
+    return by_name(js.affinity, networks())
 
 
 @every
 def test_networks_of_many_widths_against_the_oracle(name):
-    np.testing.assert_allclose(of_all()[name].values, scores(networks(), name), rtol=0, atol=ACCURACY)
-    np.testing.assert_allclose(np.diag(of_all()[name].values), 1, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(of_all()[name], scores(networks(), name), rtol=0, atol=ACCURACY)
+    np.testing.assert_allclose(np.diag(of_all()[name]), 1, rtol=0, atol=1e-6)
 
 
-@every
-def test_against_others_is_part_of_the_whole(name):
-    nets = networks()
-    some = dict(list(nets.items())[:2])
-    found = js.affinity(some, name, against=nets).values
-    np.testing.assert_allclose(found, of_all()[name].values[:2], rtol=0, atol=1e-6)
+def test_against_others_is_part_of_the_whole():
+    found = js.affinity({"of 3": networks()["of 3"]}, "svcca", against=pair()).values
+    np.testing.assert_allclose(found, of_all()["svcca"][:1, 2:4], rtol=0, atol=1e-6)
 
 
-@every
-def test_more_features_than_images(name):
+def test_more_features_than_images():
     """CCA is 1 then; SVCCA is not, and its decomposition is as exact."""
     rng = np.random.default_rng(1)
     causes = rng.normal(size=(N, 5))
@@ -62,20 +63,18 @@ def test_more_features_than_images(name):
         k: (causes @ rng.normal(size=(5, d)) + 0.05 * rng.normal(size=(N, d))).astype(np.float32)
         for k, d in (("a", 90), ("b", 200))
     }
-    found = js.affinity(nets, name).values
-    np.testing.assert_allclose(found, scores(nets, name), rtol=0, atol=ACCURACY)
-    assert (found[0, 1] > 0.999999) == (name != "svcca")
+    for name, found in zip(("cca", "svcca"), js.affinity(nets, ["cca", "svcca"]), strict=True):
+        np.testing.assert_allclose(found.values, scores(nets, name), rtol=0, atol=ACCURACY, err_msg=name)
+        assert (found.values[0, 1] > 0.999999) == (name == "cca")
 
 
-@every
-def test_features_that_others_add_up_to_count_once(name):
-    x, y = list(networks().values())[1:3]
-    twice = np.hstack([x, x[:, :2] + x[:, 2:4], np.ones((N, 1), np.float32)])
-    nets = {"x": x, "twice": twice, "y": y}
-    found = js.affinity(nets, name).values
-    np.testing.assert_allclose(found, scores(nets, name), rtol=0, atol=ACCURACY)
-    if name != "svcca":
-        np.testing.assert_allclose(found[0, 2], found[1, 2], rtol=0, atol=ACCURACY)
+def test_features_that_others_add_up_to_count_once():
+    x = networks()["of 3"]
+    nets = {**networks(), "of 6": np.hstack([x, x[:, :2] + x[:, 1:], np.ones((N, 1), np.float32)])}
+    for name, found in by_name(js.affinity, nets).items():
+        np.testing.assert_allclose(found, scores(nets, name), rtol=0, atol=ACCURACY, err_msg=name)
+        if name != "svcca":
+            np.testing.assert_allclose(found[2, 3:], found[0, 3:], rtol=0, atol=ACCURACY, err_msg=name)
 
 
 def test_cca_keeps_directions_that_a_gram_matrix_loses():
@@ -90,24 +89,35 @@ def test_cca_keeps_directions_that_a_gram_matrix_loses():
     np.testing.assert_allclose(js.affinity({"x": x, "y": y}, "cca").values[0, 1], want, rtol=0, atol=1e-4)
 
 
+FRACTIONS = [0.5, 0.9]
+
+
+@functools.cache
+def of_fractions():
+    made = {name: js.measures.by_name(name) for name in MEASURES}
+    cells = {
+        (name, part): dataclasses.replace(measure, compare=dataclasses.replace(measure.compare, fraction=part))
+        for name, measure in made.items()
+        for part in FRACTIONS
+    }
+    return jax.jit(lambda x, y: {cell: m(x, y) for cell, m in cells.items()})(*list(networks().values())[3:])
+
+
 @every
-@pytest.mark.parametrize("fraction", [0.5, 0.9, 1.0])
+@pytest.mark.parametrize("fraction", FRACTIONS)
 def test_fractions_of_the_variance(name, fraction):
-    measure = js.measures.by_name(name)
-    kept = dataclasses.replace(measure.compare, fraction=fraction)
     x, y = (f.astype(float) for f in list(networks().values())[3:])
     transformed = (o.zscore(x), o.zscore(y)) if name != "svcca" else (x, y)
     want = MEASURES[name].compare(*(o.basis(f, fraction) for f in transformed))
-    got = dataclasses.replace(measure, compare=kept)(np.float32(x), np.float32(y))
-    np.testing.assert_allclose(got, want, rtol=0, atol=ACCURACY)
+    np.testing.assert_allclose(of_fractions()[name, fraction], want, rtol=0, atol=ACCURACY)
 
 
 def test_squares_and_means_of_two_dimensions_by_hand():
     """Planes at 60 and 0 degrees: correlations 1 and .5."""
     q = np.linalg.qr(np.column_stack([np.ones(9), np.random.default_rng(3).normal(size=(9, 3))]))[0][:, 1:]
     x, y = q[:, :2] * [2, 3], np.column_stack([q[:, 0], 0.5 * q[:, 1] + np.sqrt(0.75) * q[:, 2]])
-    for measure, want in ((js.CCA, 0.75), (js.CCA_SQUARED, 0.625), (js.SVCCA, 0.75)):
-        np.testing.assert_allclose(measure(np.float32(x), np.float32(y)), want, rtol=0, atol=1e-6)
+    found = jax.jit(lambda x, y: [m(x, y) for m in (js.CCA, js.CCA_SQUARED, js.SVCCA)])(np.float32(x), np.float32(y))
+    np.testing.assert_allclose(found, [0.75, 0.625, 0.75], rtol=0, atol=1e-6)
 
 
 # Resamples
@@ -118,56 +128,64 @@ def pair():
     return dict(list(networks().items())[2:4])
 
 
+@functools.cache
+def resampled():
+    return by_name(js.resample, pair(), js.Bootstrap(weights=WEIGHTS))
+
+
 @every
 def test_a_bootstrap_finds_the_subspaces_of_the_repeated_images(name):
-    found = js.resample(pair(), name, js.Bootstrap(weights=WEIGHTS)).values
-    for w, values in zip(WEIGHTS, found, strict=True):
+    for w, values in zip(WEIGHTS, resampled()[name], strict=True):
         np.testing.assert_allclose(values, scores({k: np.repeat(x, w, 0) for k, x in pair().items()}, name), atol=1e-5)
 
 
-@every
-def test_a_bootstrap_against_others(name):
+def test_a_bootstrap_against_others():
     x, y = ({k: v} for k, v in pair().items())
-    found = js.resample(x, name, js.Bootstrap(weights=WEIGHTS), against=y).values
-    whole = js.resample(pair(), name, js.Bootstrap(weights=WEIGHTS)).values
-    np.testing.assert_allclose(found[:, 0, 0], whole[:, 0, 1], rtol=0, atol=1e-6)
+    found = js.resample(x, "svcca", js.Bootstrap(weights=WEIGHTS), against=y).values
+    np.testing.assert_allclose(found[:, 0, 0], resampled()["svcca"][:, 0, 1], rtol=0, atol=1e-6)
 
 
-@every
-def test_subsets_are_the_measure_on_these_rows(name):
+def test_subsets_are_the_measure_on_these_rows():
     rows = np.stack([np.random.default_rng(k).permutation(N)[:25] for k in range(3)])
-    found = js.resample(pair(), name, js.Subsample(indices=rows)).values
+    found = js.resample(pair(), "svcca", js.Subsample(indices=rows)).values
     for some, values in zip(rows, found, strict=True):
-        np.testing.assert_allclose(values, scores({k: x[some] for k, x in pair().items()}, name), rtol=0, atol=1e-5)
+        np.testing.assert_allclose(values, scores({k: x[some] for k, x in pair().items()}, "svcca"), rtol=0, atol=1e-5)
 
 
-@every
-def test_a_jackknife_leaves_out_a_row(name):
-    nets = {k: x[:10] for k, x in pair().items()}
-    nets = {k: x[:, :3] for k, x in nets.items()}
-    found = js.resample(nets, name, "jackknife").values
+def test_a_jackknife_leaves_out_a_row():
+    nets = {k: x[:10, :3] for k, x in pair().items()}
+    found = js.resample(nets, "cca", "jackknife").values
     for k, values in enumerate(found):
         left = {name: np.delete(x, k, 0) for name, x in nets.items()}
-        np.testing.assert_allclose(values, scores(left, name), rtol=0, atol=ACCURACY)
+        np.testing.assert_allclose(values, scores(left, "cca"), rtol=0, atol=ACCURACY)
 
 
 def test_too_few_images_with_weight_have_no_score():
-    weights = np.zeros((1, N))
-    weights[0, :2] = N / 2
-    with pytest.warns(js.UndefinedScores, match="1 of 1 resamples have no svcca score"):
-        found = js.resample(pair(), "svcca", js.Bootstrap(weights=weights)).values
-    assert np.isnan(found).all()
+    weights = WEIGHTS.astype(float)
+    weights[0] = np.where(np.arange(N) < 2, N / 2, 0)
+    with pytest.warns(js.UndefinedScores, match="1 of 3 resamples have no .* score") as caught:
+        found = by_name(js.resample, pair(), js.Bootstrap(weights=weights))
+    assert any("no svcca score" in str(one.message) for one in caught)
+    for values in found.values():
+        assert np.isnan(values[0]).all()
+        assert np.isfinite(values[1:]).all()
 
 
-@every
-def test_a_permutation_is_the_measure_on_reordered_rows(name):
+def test_a_permutation_is_the_measure_on_reordered_rows():
     order = np.random.default_rng(5).permutation(N)
-    compare, coordinates = js.measures.by_name(name).compare, js.subspaces.principal_coordinates
-    transform = js.measures.by_name(name).transform
-    x, y = (compare.embed(coordinates(transform(jnp.asarray(f)))) for f in pair().values())
-    got = compare.scores(x[None], y[compare.permuted(order)][None])[0, 0]
-    x, y = pair().values()
-    np.testing.assert_allclose(got, MEASURES[name](x.astype(float), y[order].astype(float)), rtol=0, atol=ACCURACY)
+
+    @jax.jit
+    def run(*nets):
+        found = {}
+        for name in MEASURES:
+            measure = js.measures.by_name(name)
+            x, y = (measure.compare.embed(measure.pairwise(measure.transform(f))) for f in nets)
+            found[name] = measure.compare.scores(x[None], y[measure.compare.permuted(order)][None])[0, 0]
+        return found
+
+    x, y = (f.astype(float) for f in pair().values())
+    for name, got in run(*pair().values()).items():
+        np.testing.assert_allclose(got, MEASURES[name](x, y[order]), rtol=0, atol=ACCURACY, err_msg=name)
 
 
 def test_unrelated_networks_are_within_the_null_and_related_ones_beyond():
@@ -182,12 +200,18 @@ def test_unrelated_networks_are_within_the_null_and_related_ones_beyond():
 
 # Inside JAX
 @functools.cache
-def slopes():
-    """Gradients in float64 at ordinary features, and scores on either side of two of their entries."""
+def slopes(equal_variances=False):
+    """Gradients in float64, at ordinary features or where all directions of the first have one variance."""
+    x, y = (f.astype(float) for f in pair().values())
+    if equal_variances:
+        x = np.concatenate([*[np.eye(6), -np.eye(6)] * 3, np.zeros((N - 36, 6))])
     with jax.enable_x64(True):
-        x, y = (f.astype(float) for f in pair().values())
-        compiled = {name: jax.jit(jax.value_and_grad(js.measures.by_name(name), (0, 1))) for name in MEASURES}
-        return {name: jax.tree.map(np.asarray, run(x, y)[1]) for name, run in compiled.items()}
+        return jax.tree.map(np.asarray, _slopes(x, y))
+
+
+@jax.jit
+def _slopes(x, y):
+    return {name: jax.grad(js.measures.by_name(name), (0, 1))(x, y) for name in MEASURES}
 
 
 @every
@@ -203,19 +227,15 @@ def test_gradient_is_the_difference_quotient(name):
 
 @every
 def test_gradient_is_finite_where_directions_have_equal_variances(name):
-    x = jnp.asarray(np.vstack([np.eye(4), -np.eye(4)]), jnp.float32)
-    y = jnp.asarray(np.random.default_rng(7).normal(size=(8, 3)), jnp.float32)
-    slope = jax.grad(js.measures.by_name(name))(x, y)
+    slope = slopes(equal_variances=True)[name][0]
     assert np.isfinite(slope).all()
     assert np.abs(slope).max() > 1e-3
 
 
-@every
-def test_vmap_is_a_loop(name):
+def test_vmap_is_a_loop():
     stacks = np.stack([list(networks(widths=(5, 5), seed=seed).values())[0] for seed in range(4)]).reshape(2, 2, N, 5)
-    measure = js.measures.by_name(name)
-    got = jax.jit(jax.vmap(lambda pair: js.affinity(pair, measure).values))(stacks)
-    want = np.stack([js.affinity(both, measure).values for both in stacks])
+    got = jax.jit(jax.vmap(lambda both: js.affinity(both, "svcca").values))(stacks)
+    want = np.stack([js.affinity(both, "svcca").values for both in stacks])
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-6)
 
 
@@ -229,25 +249,25 @@ def test_pairs_are_compared_at_the_least_width_that_holds_them():
 
 
 # What has no score, or none that says anything
-@every
-def test_constant_features_have_no_score_and_the_reason_is_said(name):
-    nets = {**pair(), "constant": np.full((N, 3), 0.1, np.float32)}
-    with pytest.warns(js.UndefinedScores, match="'constant' has no .* all of its images have the same features"):
-        found = js.affinity(nets, name)
-    values = np.asarray(found.values)
-    assert np.isnan(values[2]).all()
-    assert np.isfinite(values[:2, :2]).all()
+def test_constant_features_have_no_score_and_the_reason_is_said():
+    match = "'of 3' has no .* all of its images have the same features"
+    with pytest.warns(js.UndefinedScores, match=match) as caught:
+        found = by_name(js.affinity, {**networks(), "of 3": np.full((N, 3), 0.1, np.float32)})
+    for name, values in found.items():
+        assert any(f"no {name} score" in str(one.message) for one in caught)
+        assert np.isnan(values[0]).all()
+        assert np.isfinite(values[1:, 1:]).all()
 
 
-@every
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_features_that_are_not_finite_have_no_score(name, bad):
-    broken = list(pair().values())[0].copy()
+def test_features_that_are_not_finite_have_no_score(bad):
+    broken = networks()["of 3"].copy()
     broken[2, 1] = bad
-    with pytest.warns(js.UndefinedScores, match="'broken' has no .* in 1 of 40 images"):
-        values = np.asarray(js.affinity({**pair(), "broken": broken}, name).values)
-    assert np.isnan(values[2]).all()
-    assert np.isfinite(values[:2, :2]).all()
+    with pytest.warns(js.UndefinedScores, match="'of 3' has no .* in 1 of 40 images"):
+        found = by_name(js.affinity, {**networks(), "of 3": broken})
+    for values in found.values():
+        assert np.isnan(values[0]).all()
+        assert np.isfinite(values[1:, 1:]).all()
 
 
 def test_correlations_that_are_1_by_construction_are_told_of_once():
@@ -264,7 +284,7 @@ def test_correlations_that_are_1_by_construction_are_told_of_once():
 
 
 def test_few_dimensions_are_not_told_of(recwarn):
-    js.affinity(pair(), "cca")
+    js.affinity(networks(), list(MEASURES))
     assert not recwarn.list
 
 

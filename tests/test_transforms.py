@@ -19,6 +19,7 @@ CASES = [(name, kind) for name in NAMES for kind in SHAPES if (name, kind) != ("
 COLUMNS = ["center", "zscore", "batch_norm"]  # use the mean of a feature over images
 ROWS = ["identity", "instance_norm", "layer_norm", "group_norm", "mean_pool"]  # one image at a time
 table = pytest.mark.parametrize(("name", "kind"), CASES)
+every = pytest.mark.parametrize("name", NAMES)
 FLOAT32 = 3e-6
 """Largest error of a normalized feature, relative to the largest feature."""
 
@@ -59,16 +60,17 @@ def jitted(kind):
 
 
 @functools.cache
-def over_networks(kind):
-    x = np.stack([features(kind, seed) for seed in range(3)])
-    return jax.jit(jax.vmap(functools.partial(_all, kind)))(x)
+def over_networks():
+    return mapped(np.stack([features(seed=seed) for seed in range(3)]))
+
+
+mapped = jax.jit(jax.vmap(functools.partial(_all, "image")))
 
 
 @functools.cache
-def in_float64(kind):
+def in_float64():
     with jax.enable_x64(True):
-        out = jax.jit(functools.partial(_all, kind))(features(kind).astype(np.float64))
-        return {name: (np.asarray(v), v.dtype) for name, v in out.items()}
+        return jax.tree.map(np.asarray, program("image")(features().astype(np.float64)))
 
 
 @table
@@ -76,23 +78,22 @@ def test_oracle(name, kind):
     close(jitted(kind)[name], o.TRANSFORMS[name](features(kind)))
 
 
-@table
-def test_oracle_in_float64(name, kind):
-    got, dtype = in_float64(kind)[name]
-    assert dtype == np.float64
-    close(got, o.TRANSFORMS[name](features(kind).astype(np.float64)), 1e-12)
+@every
+def test_oracle_in_float64(name):
+    assert in_float64()[name].dtype == np.float64
+    close(in_float64()[name], o.TRANSFORMS[name](features().astype(np.float64)), 1e-12)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["zscore", "group_norm"])
 def test_jit_is_eager(name):
+    """Of the longest, which hold the code of the others."""
     close(jitted("image")[name], value(name)(jnp.asarray(features())), 1e-6)
 
 
-@table
-def test_vmap_is_a_loop(name, kind):
-    got = over_networks(kind)[name]
+@every
+def test_vmap_is_a_loop(name):
     for seed in range(3):
-        close(got[seed], o.TRANSFORMS[name](features(kind, seed)))
+        close(over_networks()[name][seed], o.TRANSFORMS[name](features(seed=seed)))
 
 
 @table
@@ -105,53 +106,51 @@ def test_dtype_out_is_dtype_in(name, kind, dtype):
 
 
 # Padding.
+def padding(kind):
+    """At every axis but the first, whole channel groups and more; and where there is none."""
+    shape = SHAPES[kind][1:]
+    wider = [*((0, 3) for _ in shape[1:]), (0, 2)]
+    return [(0, 0), *wider], np.pad(np.ones(shape, bool), wider)
+
+
 @functools.cache
-def padded(kind):
-    """The same transforms on features padded at every axis but the first, whole channel groups and more."""
-    x = features(kind)
-    wider = [(0, 0), *((0, 3) for _ in x.shape[1:-1]), (0, 2)]
-    where = jnp.pad(jnp.ones(x.shape[1:], bool), wider[1:])
+def padded_program(kind):
+    where = padding(kind)[1]
+    return jax.jit(lambda x: {name: value(name)(x, where) for name in NAMES if (name, kind) in CASES})
 
-    def run(x):
-        names = [name for name in NAMES if (name, kind) in CASES]
-        return {name: value(name)(x, where) for name in names}
 
-    out = jax.jit(run)(np.pad(x, wider))
-    return {name: (v, np.asarray(own(name).padding_after(where))) for name, v in out.items()}
+def padded(kind, x):
+    """Transforms of padded features, and which of theirs are real."""
+    wider, where = padding(kind)
+    out = padded_program(kind)(np.pad(x, wider))
+    return {name: (np.asarray(v), np.asarray(own(name).padding_after(where))) for name, v in out.items()}
 
 
 @table
 def test_padding_counts_nowhere(name, kind):
-    got, real = padded(kind)[name]
+    got, real = padded(kind, features(kind))[name]
     assert got.shape[1] == real.size
-    close(np.asarray(got)[:, real], jitted(kind)[name], 1e-6)
-    assert (np.asarray(got)[:, ~real] == 0).all()
+    close(got[:, real], jitted(kind)[name], 1e-6)
+    assert (got[:, ~real] == 0).all()
     assert own(name).accepts_padding
 
 
 def test_padding_of_a_constant_channel():
     x = features("tokens")
     x[..., 1] = 3.0
-    where = jnp.pad(jnp.ones((5, 4), bool), ((0, 2), (0, 2)))
-
-    @jax.jit
-    def run(x):
-        wider = jnp.pad(x, ((0, 0), (0, 2), (0, 2)))
-        return {name: (value(name)(wider, where), value(name)(x)) for name in NAMES}
-
-    for name, (got, want) in run(x).items():
-        real = np.asarray(own(name).padding_after(where))
-        close(np.asarray(got)[:, real], want, 1e-6)
+    want = program("tokens")(x)
+    for name, (got, real) in padded("tokens", x).items():
+        close(got[:, real], want[name], 1e-6)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every
 def test_ignores_positions(name):
     """True exactly for the transforms that flattening first does not change."""
     x = features()
     if name == "instance_norm":
         assert not own(name).ignores_positions
         return
-    got, want = np.asarray(value(name)(jnp.asarray(x.reshape(N, -1)))), np.asarray(jitted("image")[name])
+    got, want = np.asarray(program("flat")(x.reshape(N, -1))[name]), np.asarray(jitted("image")[name])
     same = got.shape == want.shape and np.allclose(got, want, atol=1e-5)
     assert same == own(name).ignores_positions
 
@@ -162,7 +161,7 @@ def test_ignores_positions(name):
 def test_a_constant_feature_becomes_zero(name, level):
     x = features("flat")
     x[:, 2] = level
-    got = np.asarray(value(name)(jnp.asarray(x)))
+    got = np.asarray(program("flat")(x)[name])
     assert (got[:, 2] == 0).all()
     close(np.delete(got, 2, 1), np.delete(o.TRANSFORMS[name](x), 2, 1))
 
@@ -172,7 +171,7 @@ def test_a_constant_feature_becomes_zero(name, level):
 def test_a_constant_image_becomes_zero(name, level):
     x = features()
     x[3] = level
-    got = np.asarray(value(name)(jnp.asarray(x)))
+    got = np.asarray(program("image")(x)[name])
     assert (got[3] == 0).all()
     close(np.delete(got, 3, 0), np.delete(o.TRANSFORMS[name](x), 3, 0))
 
@@ -181,7 +180,7 @@ def test_a_constant_image_becomes_zero(name, level):
 def test_nan_stays_in_its_image(name):
     x = features()
     x[4, 1, 2, 3] = np.nan
-    got = np.asarray(value(name)(jnp.asarray(x)))
+    got = np.asarray(program("image")(x)[name])
     assert np.isnan(got[4]).any()
     np.testing.assert_array_equal(np.isnan(np.delete(got, 4, 0)), False)
 
@@ -190,31 +189,31 @@ def test_nan_stays_in_its_image(name):
 def test_nan_stays_in_its_feature_or_channel(name):
     x = features()
     x[4, 1, 2, 3] = np.nan
-    got = np.asarray(value(name)(jnp.asarray(x))).reshape(x.shape)
+    got = np.asarray(program("image")(x)[name]).reshape(x.shape)
     assert np.isnan(got[:, 1, 2, 3]).all()
     assert np.isfinite(got[..., :3]).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every
 def test_nan_stays_in_its_network(name):
     x = np.stack([features(seed=seed) for seed in range(3)])
     x[1, 4, 1, 2, 3] = np.nan
-    got = np.asarray(jax.vmap(value(name))(x))
-    close(got[[0, 2]], np.asarray(over_networks("image")[name])[[0, 2]], 1e-6)
+    got = np.asarray(mapped(x)[name])
+    close(got[[0, 2]], np.asarray(over_networks()[name])[[0, 2]], 1e-6)
 
 
 @pytest.mark.parametrize("name", [*COLUMNS, "instance_norm", "layer_norm", "group_norm"])
 def test_large_mean(name):
     """Mean 1e3 and standard deviation 1 cost no digits beyond those the input has lost."""
     x = np.random.default_rng(1).normal(1e3, 1, size=SHAPES["image"]).astype(np.float32)
-    close(value(name)(jnp.asarray(x)), o.TRANSFORMS[name](x.astype(np.float64)), 5e-6)
+    close(program("image")(x)[name], o.TRANSFORMS[name](x.astype(np.float64)), 5e-6)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
-@pytest.mark.parametrize("name", NAMES)
+@every
 def test_scale(name, scale):
     x = features() * np.float32(scale)
-    got, want = np.asarray(value(name)(jnp.asarray(x))), o.TRANSFORMS[name](x.astype(np.float64))
+    got, want = np.asarray(program("image")(x)[name]), o.TRANSFORMS[name](x.astype(np.float64))
     np.testing.assert_allclose(got, want, rtol=0, atol=FLOAT32 * np.abs(want).max())
 
 
@@ -256,15 +255,13 @@ def gradients():
 
         return jax.grad(total)
 
-    def run(x):
-        return {name: of(name)(x) for name in NAMES}
-
+    run = jax.jit(lambda x: {name: of(name)(x) for name in NAMES})
     with jax.enable_x64(True):
-        exact = jax.tree.map(np.asarray, jax.jit(run)(degenerate().astype(np.float64)))
-    return jax.jit(run)(degenerate()), exact, weight
+        exact = jax.tree.map(np.asarray, run(degenerate().astype(np.float64)))
+    return run(degenerate()), exact, weight
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every
 def test_gradient_is_finite_and_right(name):
     """On constant features, constant images and identical images; against central differences."""
     single, gradient, weight = gradients()[0][name], gradients()[1][name], gradients()[2]
@@ -297,14 +294,20 @@ def matrix_forms():
     }
 
 
+@functools.cache
+def dualities(dtype):
+    forms = {name: [None if a is None else a.astype(dtype) for a in form] for name, form in matrix_forms().items()}
+    run = jax.jit(lambda forms: {name: (Duality(q, d)(x), value(name)(x)) for name, (x, q, d) in forms.items()})
+    return run(forms)
+
+
 @pytest.mark.parametrize("name", ["identity", "center", "zscore", "mean_pool"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_duality_is_the_element_wise_form(name, dtype, x64):
-    x, q, d = (None if a is None else jnp.asarray(a, dtype) for a in matrix_forms()[name])
-    got = Duality(q, d)(x)
+    got, same = dualities(dtype)[name]
     assert got.dtype == dtype
     tolerance = 1e-12 if dtype == np.float64 else FLOAT32
-    close(got, value(name)(x), tolerance)
+    close(got, same, tolerance)
     close(got, o.TRANSFORMS[name](matrix_forms()[name][0].astype(dtype)), tolerance)
 
 
@@ -355,17 +358,14 @@ def test_refused(why):
         transform(jnp.asarray(features(kind)))
 
 
-@pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize("kind", ["tokens", "image"])
-def test_groups(groups, kind):
-    x = features(kind)
-    close(GroupNorm(groups)(jnp.asarray(x)), o.group_norm(x, groups))
-
-
-def test_one_group_is_layer_norm_and_one_channel_a_group_instance_norm():
-    x = jnp.asarray(features())
-    close(GroupNorm(1)(x), transforms.layer_norm(x), 1e-6)
-    close(GroupNorm(4)(x), transforms.instance_norm(x), 1e-6)
+def test_groups(kind):
+    """One group is a layer norm, and one channel a group an instance norm."""
+    found = jax.jit(lambda x: {groups: GroupNorm(groups)(x) for groups in (1, 2, 4)})(features(kind))
+    for groups, got in found.items():
+        close(got, o.group_norm(features(kind), groups))
+    close(found[1], jitted(kind)["layer_norm"], 1e-6)
+    close(found[4], jitted(kind)["instance_norm"], 1e-6)
 
 
 def test_values_are_equal_and_hash_by_value():
@@ -374,7 +374,7 @@ def test_values_are_equal_and_hash_by_value():
     assert not jax.tree.leaves([value(name) for name in NAMES])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every
 def test_declared_freedom(name):
     """What a transform declares to ignore or to keep, in the program that the other tests compile."""
     x, free = features(), own(name)
