@@ -112,8 +112,9 @@ def test_what_is_taken_away_before_the_cast_is_what_the_measure_is_blind_to(name
 def features(sample):
     """Two networks that share something; integers and booleans are thresholds and roundings of the same numbers."""
     rng = np.random.default_rng(sample["seed"])
-    shared = rng.normal(size=SHAPE)
-    x, y = (shared + 0.6 * rng.normal(size=SHAPE) + 0.3 * rng.normal(size=SHAPE[1]) for _ in "xy")
+    shape = sample.get("shape", SHAPE)
+    shared = rng.normal(size=shape)
+    x, y = (shared + 0.6 * rng.normal(size=shape) + 0.3 * rng.normal(size=shape[1]) for _ in "xy")
     dtype = np.dtype(sample["dtype"])
     if dtype.kind == "b":
         return x > 0, y > 0
@@ -145,6 +146,16 @@ def has_undefined_images(x):
 def test_blind_to(change, sample):
     x, y = features(sample)
     hypothesis.assume(not has_undefined_images(x) and not has_undefined_images(y))
+    assert_blind(change, sample)
+
+
+@pytest.mark.slow
+@changes
+def test_blind_to_with_more_features_than_images(change):
+    assert_blind(change, {"dtype": "float32", "scale": 1.0, "seed": 4, "shape": (12, 16)})
+
+
+def assert_blind(change, sample):
     for name, (before, after) in scores(change, sample).items():
         if name in BLIND[change] and not underflows(name, sample):
             assert np.isfinite(before), name
