@@ -115,14 +115,14 @@ def padding(kind):
 
 @functools.cache
 def padded_program(kind):
-    where = padding(kind)[1]
+    where = jnp.asarray(padding(kind)[1])
     return jax.jit(lambda x: {name: value(name)(x, where) for name in NAMES if (name, kind) in CASES})
 
 
 def padded(kind, x):
     """Transforms of padded features, and which of theirs are real."""
     wider, where = padding(kind)
-    out = padded_program(kind)(np.pad(x, wider))
+    where, out = jnp.asarray(where), padded_program(kind)(np.pad(x, wider))
     return {name: (np.asarray(v), np.asarray(own(name).padding_after(where))) for name, v in out.items()}
 
 
