@@ -473,6 +473,18 @@ def test_long_products_of_any_shape(s, t, k):
     np.testing.assert_array_equal(gram, of_one)
 
 
+@pytest.mark.parametrize("columns", [(), (2,)])
+@pytest.mark.parametrize("n", [1, linalg.RUN, linalg.RUN + 1, linalg.RUN**2 + 1])
+def test_cumulative_sums_and_maxima_are_numpys(n, columns):
+    x = np.random.default_rng(n).integers(-50, 50, (n, *columns)).astype(np.int32)
+    lowest = np.iinfo(np.int32).min
+    sums, largest = jax.jit(
+        lambda x: [linalg.cumulative(f, x, at) for f, at in ((jax.lax.add, 0), (jax.lax.max, lowest))]
+    )(x)
+    np.testing.assert_array_equal(sums, np.cumsum(x, 0))
+    np.testing.assert_array_equal(largest, np.maximum.accumulate(x))
+
+
 def test_compensated_sums_keep_what_an_addition_rounds_off():
     tenth = np.float32(0.1)
     got = jax.jit(lambda: linalg.compensated_sum(lambda _: tenth, jnp.arange(100_000), jnp.float32(1e4)))()

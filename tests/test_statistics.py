@@ -644,3 +644,9 @@ def test_wrong_arguments_are_named(name):
     call, error, match = WRONG[name]
     with pytest.raises(error, match=match):
         call()
+
+
+def test_numbers_of_the_host_may_come_as_arrays():
+    values = np.arange(101.0)
+    for level in (np.float64(0.9), np.array(0.9), jnp.array(0.9)):
+        close(statistics.percentile_interval(values, level), [5, 95])

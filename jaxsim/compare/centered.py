@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax.tree_util import register_static
 
 from jaxsim import centering
-from jaxsim.compare.embedded import compare_embedded, normalize, unit
-from jaxsim.compare.triangles import condensed, pair_weights, reordered, shares_of_images
+from jaxsim.compare.embedded import OfTriangles, compare_embedded, normalize, unit
+from jaxsim.compare.triangles import condensed, pair_weights
 from jaxsim.compare.weighted import weighted_cosine
 from jaxsim.linalg import dot, long_dot, safe_sqrt
 from jaxsim.protocols import MARGINS
@@ -18,7 +18,7 @@ from jaxsim.protocols import MARGINS
 
 @register_static
 @dataclasses.dataclass(frozen=True)
-class UCenteredCosine:
+class UCenteredCosine(OfTriangles):
     """Cosine of the U-centered maps over the off-diagonal entries; equal to their Pearson correlation there.
 
     The unbiased comparator of DDS 2020 (section 4) and of unbiased CKA; may be negative. Needs n >= 4 images.
@@ -27,10 +27,6 @@ class UCenteredCosine:
     min_images: ClassVar[int] = 4
     invariance: ClassVar[int] = MARGINS
     why_undefined: ClassVar[str] = "its map is a sum of terms a_i + a_j, which centering removes"
-    __call__ = compare_embedded
-    permuted = staticmethod(reordered)
-    shares = staticmethod(shares_of_images)
-    embed_pooled = staticmethod(normalize)
 
     def margins(self, sums, n):
         """`centering.margins` under equal weights."""

@@ -6,8 +6,8 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jax.tree_util import register_static
 
-from jaxsim.compare.embedded import centered_unit, compare_embedded, kept, normalize, unit
-from jaxsim.compare.triangles import condensed, pair_weights, reordered, shares_of_images
+from jaxsim.compare.embedded import OfTriangles, centered_unit, kept, unit
+from jaxsim.compare.triangles import condensed, pair_weights
 from jaxsim.compare.weighted import weighted_cosine
 from jaxsim.linalg import long_dot
 from jaxsim.protocols import CONSTANT, SCALE
@@ -15,7 +15,7 @@ from jaxsim.protocols import CONSTANT, SCALE
 
 @register_static
 @dataclasses.dataclass(frozen=True)
-class Pearson:
+class Pearson(OfTriangles):
     """Pearson correlation of the upper triangles; a similarity.
 
     >>> import jax.numpy as jnp, jaxsim as js
@@ -24,13 +24,8 @@ class Pearson:
     1.0
     """
 
-    min_images: ClassVar[int] = 3
     invariance: ClassVar[int] = CONSTANT
     why_undefined: ClassVar[str] = "its map is constant"
-    __call__ = compare_embedded
-    permuted = staticmethod(reordered)
-    shares = staticmethod(shares_of_images)
-    embed_pooled = staticmethod(normalize)
 
     def margins(self, sums, n):
         """Half the mean of all pairs."""
@@ -54,16 +49,11 @@ class Pearson:
 
 @register_static
 @dataclasses.dataclass(frozen=True)
-class Cosine:
+class Cosine(OfTriangles):
     """Cosine of the upper triangles, not centered; a similarity."""
 
-    min_images: ClassVar[int] = 3
     invariance: ClassVar[int] = SCALE
     why_undefined: ClassVar[str] = "its map is zero"
-    __call__ = compare_embedded
-    permuted = staticmethod(reordered)
-    shares = staticmethod(shares_of_images)
-    embed_pooled = staticmethod(normalize)
 
     def margins(self, sums, n):
         """Zero, as nothing is subtracted."""

@@ -1,8 +1,11 @@
 """What comparators share that are an inner product of embedded maps: means, lengths, and the score of two maps."""
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxsim.compare.triangles import reordered, shares_of_images
 from jaxsim.linalg import power_of_two, sum_of_squares
 from jaxsim.protocols import ComparatorCapabilities, declared
 
@@ -15,6 +18,16 @@ def compare_embedded(self, a: Float[Array, "n n"], b: Float[Array, "n n"]) -> Fl
 def normalize(pooled):
     """A mean of embedded maps at length 1."""
     return unit(pooled, pooled)
+
+
+class OfTriangles:
+    """What comparators declare whose embedded maps are upper triangles at length 1."""
+
+    min_images: ClassVar[int] = 3
+    __call__ = compare_embedded
+    permuted = staticmethod(reordered)
+    shares = staticmethod(shares_of_images)
+    embed_pooled = staticmethod(normalize)
 
 
 def unit(v, scale):

@@ -11,8 +11,8 @@ from jax.tree_util import register_dataclass, register_static
 from jaxtyping import Array, Float
 
 from jaxsim import centering
-from jaxsim.compare.embedded import compare_embedded, normalize, unit
-from jaxsim.compare.triangles import condensed, pair_weights, reordered, shares_of_images
+from jaxsim.compare.embedded import OfTriangles, compare_embedded, normalize, unit
+from jaxsim.compare.triangles import condensed, pair_weights
 from jaxsim.compare.weighted import weighted_cosine
 from jaxsim.linalg import dot, power_of_two
 from jaxsim.protocols import CONSTANT, SCALE
@@ -20,7 +20,7 @@ from jaxsim.protocols import CONSTANT, SCALE
 
 @register_static
 @dataclasses.dataclass(frozen=True)
-class Whitened:
+class Whitened(OfTriangles):
     """Cosine of the upper triangles, whitened by the covariance of noisy distances; a similarity.
 
     The noise of an image is in all of its distances. Squared distances of noise alone, independent between images, have
@@ -40,11 +40,6 @@ class Whitened:
     """
 
     centered: bool = False
-    min_images: ClassVar[int] = 3
-    __call__ = compare_embedded
-    permuted = staticmethod(reordered)
-    shares = staticmethod(shares_of_images)
-    embed_pooled = staticmethod(normalize)
 
     @property
     def invariance(self) -> int:

@@ -122,7 +122,8 @@ def compare_models(
     for nets in (x, y):
         check([comparator], nets)
     size = x.dtype.itemsize
-    require_maps(len(x.names) + len(y.names), 2 * map_bytes((comparator,), x.images, size), x.images, size)
+    # each is held embedded, as it enters a mean, and as it takes weights
+    require_maps(len(x.names) + len(y.names), 3 * map_bytes((comparator,), x.images, size), x.images, size)
     random, scheme = as_key(key), schemes.Bootstrap()
     plan = scheme.plan(x.images, min_images(comparator), n_resamples)
     source = None if over == "subjects" else source_of(plan, random, inputs.traced(x.arrays, y.arrays))

@@ -1,6 +1,7 @@
 """Checks of arguments: shapes, dtypes and host numbers, never array values."""
 
 import functools
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
@@ -18,15 +19,19 @@ ARRAYS = (jax.Array, np.ndarray, np.generic, float, int)
 def compiled(*static: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """One program instead of one an operation, by `jax.jit`; arguments named in `static` are of the host.
 
-    Lists, and what is no array at all, go to the plain function, whose checks say what is wrong with them.
+    Lists, what is no array at all, and arrays in place of those numbers go to the plain function and its checks.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        program = jax.jit(function, static_argnames=static)
+        program, names = jax.jit(function, static_argnames=static), tuple(inspect.signature(function).parameters)
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            known = all(v is None or callable(v) or isinstance(v, ARRAYS) for v in (*args, *kwargs.values()))
+            given = {**dict(zip(names, args, strict=False)), **kwargs}
+            known = all(
+                not isinstance(v, jax.Array | np.ndarray) if name in static else v is None or isinstance(v, ARRAYS)
+                for name, v in given.items()
+            )
             return (program if known else function)(*args, **kwargs)
 
         return call
