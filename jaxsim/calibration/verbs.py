@@ -17,7 +17,7 @@ from jaxsim.engine.processes import least, lost_processes
 from jaxsim.io.files import few, nearest, warn
 from jaxsim.measures import Measure
 from jaxsim.protocols import ComparatorCapabilities, declared
-from jaxsim.resampling.verbs import One, key_text, read_networks
+from jaxsim.resampling.verbs import One, check_networks, key_text, read_networks
 from jaxsim.results import Calibration, FewResamples, Provenance
 from jaxsim.results.calibrations import ADJUSTMENTS, ARRAYS
 from jaxsim.statistics.checks import as_key, probability
@@ -119,6 +119,7 @@ def calibrate(
     """
     given = (features, measure, against, ids, against_ids, align, channels, devices)
     x, y, measures, several, mesh = read_networks("calibrate", *given)
+    check_networks(measures, x, y)
     _check_measures(measures)
     of_rows, of_columns = _networks(layers_of, x.names, None if y is None else y.names)
     sides = _sides(of_rows, of_columns, square=y is None)

@@ -70,18 +70,20 @@ def widest(measures: tuple[Measure, ...], *groups: Networks | None) -> int | Non
     return max(math.prod(shape[1:]) for nets in groups if nets for shape in nets.shapes)
 
 
-def require(need: float, what: str) -> None:
-    """Refuse work before it begins if the memory for it is not there.
+def require(need: float, what: str, remedy: str = "") -> None:
+    """Refuse work before it begins if the memory for it is not there; `remedy` ends the sentence.
 
     Raises:
         ValueError: naming the work, the memory that it needs and that there is.
     """
     limit = available()
     if limit is not None and need > limit:
-        raise ValueError(f"{what} need {need / GIB:.3g} GiB of memory, and {limit / GIB:.3g} GiB are free.")
+        raise ValueError(f"{what} need {need / GIB:.3g} GiB of memory, and {limit / GIB:.3g} GiB are free{remedy}.")
 
 
-def require_maps(networks: int, each: int, images: int, itemsize: int, width: int | None = None) -> None:
+def require_maps(
+    networks: int, each: int, images: int, itemsize: int, width: int | None = None, remedy: str = ""
+) -> None:
     """Refuse maps that do not fit in memory together.
 
     Args:
@@ -90,12 +92,13 @@ def require_maps(networks: int, each: int, images: int, itemsize: int, width: in
         images: number n of images.
         itemsize: bytes of a number.
         width: most columns, where they are coordinates.
+        remedy: end of the sentence.
 
     Raises:
         ValueError: naming the memory that they need and that there is.
     """
     need = networks * each + working_bytes(images, itemsize, width)
-    require(need, f"maps of {networks} networks and {images} images, held together,")
+    require(need, f"maps of {networks} networks and {images} images, held together,", remedy)
 
 
 def refuse_many_pairs(measure: Measure, images: int) -> None:

@@ -15,14 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsim import pairwise
-from jaxsim.engine import feature_space, rank_bins
+from jaxsim.engine import feature_space, rank_bins, reasons
 from jaxsim.engine import memory as budgets
+from jaxsim.engine.checks import warn_of_lost_digits
 from jaxsim.engine.row_blocks import FEWEST_OF_SAMPLE, SAMPLE, RowBlocks
 from jaxsim.inputs import Networks
+from jaxsim.io.files import warn
 from jaxsim.linalg import TALL, dot, long_gram
 from jaxsim.measures import Measure, name_of
 from jaxsim.pairwise import LONE
 from jaxsim.protocols import ComparatorCapabilities, PairwiseCapabilities, TransformCapabilities, declared
+from jaxsim.results import UndefinedScores
 
 FEWEST, MOST = 2, 16384
 """Images in a block."""
@@ -135,6 +138,66 @@ def scores(measure: Measure, x: Networks, y: Networks | None, tile: int) -> Scor
     # of two networks, the sum of their errors is the largest
     error = float(np.sort(products.error)[-2:].sum())
     return Scores(values, flaws[:rows], flaws[:rows] if y is None else flaws[rows:], error)
+
+
+def undefined(measure: Measure, found: Scores, x: Networks, y: Networks | None, tile: int) -> dict[str, int]:
+    """Networks without scores, each warned of with its reason, and the number of images to blame."""
+    named: dict[str, int] = {}
+    for nets, flaws in ((x, found.rows),) if y is None else ((x, found.rows), (y, found.columns)):
+        for name, flaw in zip(nets.names, flaws, strict=True):
+            if flaw is not None and name not in named:
+                named[name] = flaw.broken
+                why = reasons.of_tiles(measure, flaw.broken, flaw.same, x.images)
+                warn(f"network {name!r} has no {measure} scores (NaN): {why}.", UndefinedScores)
+        warn_of_lost_digits(f"its {measure} scores", measure.freedom, sample(nets, tile), named)
+    return named
+
+
+def notes(measure: Measure, tile: int, error: float) -> tuple[str, ...]:
+    """Notes of the record on how scores were computed."""
+    first = f"in tiles of {tile} images"
+    if not ranks_pairs(measure):
+        return (first,)
+    return first, f"error by ranks in bins at most {error:.1g}" if error else "exact ranks"
+
+
+def effective(measure: Measure, x: Networks, tile: int) -> np.ndarray:
+    """Effective number of images of each network's map `(T,)`: (sum e)^2 / sum e^2 of their shares e of its length.
+
+    The map's margins are fitted to a sample of the images, which moves the number by about a hundredth. It is n for a
+    comparator that declares no shares.
+    """
+    if declared(measure.compare, ComparatorCapabilities).shares is None:
+        return np.full(len(x.names), float(x.images))
+    by_features = in_feature_space(measure, x, None)
+    shares = [(_feature_shares if by_features else _map_shares)(measure, RowBlocks(a, measure, tile)) for a in x.arrays]
+    with np.errstate(invalid="ignore"):
+        return np.array([e.sum() ** 2 / (e * e).sum() for e in shares])
+
+
+def _feature_shares(measure, blocks):
+    """Squared length of each row of X X' but for the diagonal, x' (X'X) x - (x'x)^2."""
+    gram = sum(np.asarray(_cross((block,)), np.float64) for block in blocks.blocks())
+    inner = jnp.asarray(gram, blocks.dtype)
+    return np.concatenate([_squared_rows(block, inner) for block in blocks.blocks()]).astype(np.float64)
+
+
+@jax.jit
+def _squared_rows(x, inner):
+    return jnp.sum(dot(x, inner) * x, 1) - jnp.sum(x * x, 1) ** 2
+
+
+def _map_shares(measure, blocks):
+    """Squared length of each row of the map less margins that were fitted to a sample."""
+    points = _Points(measure, blocks, KEPT_BYTES)
+    start = points.first_margins(declared(measure.compare, ComparatorCapabilities).margins)
+    found = np.zeros(blocks.x.shape[0])
+    for i, j in _pairs(blocks):
+        m = _block(measure, points, start, i, j)[0].reshape(len(points.block(i)), -1) ** 2
+        found[blocks.rows(i)] += m.sum(1)
+        if i != j:
+            found[blocks.rows(j)] += m.sum(0)
+    return found
 
 
 def in_feature_space(measure: Measure, x: Networks, y: Networks | None) -> bool:
@@ -536,12 +599,17 @@ def automatic(
         return None
     if whole <= budget and not (to_save_time and len(counted) == len(maps) and _counting_is_faster(maps, x)):
         return None
-    left = budget - (rank_bins.table_bytes(len(arrays), x.images, x.dtype) if counted else 0)
+    return largest(measures, len(arrays), x.images, x.dtype, budget)
+
+
+def largest(measures: Sequence[Measure], networks: int, images: int, dtype: np.dtype, budget: float) -> int | None:
+    """Most images in a tile within a budget in bytes, or None where none fits."""
+    left = budget - (rank_bins.table_bytes(networks, images, dtype) if any(map(ranks_pairs, measures)) else 0)
     if left <= 0:
         return None
     # a block of every network, and a few on the way
-    tile = int((left / 2 / itemsize / (len(arrays) + 6)) ** 0.5)
-    return min(tile, TILE, x.images) if tile >= FEWEST else None
+    tile = int((left / 2 / dtype.itemsize / (networks + 6)) ** 0.5)
+    return min(tile, TILE, images) if tile >= FEWEST else None
 
 
 def _counting_is_faster(measures: Sequence[Measure], x: Networks) -> bool:

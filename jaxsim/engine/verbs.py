@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsim import inputs
-from jaxsim.engine import gaps, reasons, tiles
+from jaxsim.engine import gaps, tiles
 from jaxsim.engine import memory as budgets
 from jaxsim.engine.checks import (
     as_comparators,
@@ -304,22 +304,12 @@ def _scores(chosen, measures, x, y, mesh, pairwise) -> list[Affinity]:
 def _tiled(measures, x, y, tile) -> list[Affinity]:
     made = []
     for m in measures:
-        values, bad_x, bad_y, error = tiles.scores(m, x, y, tile)
-        undefined: dict[str, int] = {}
-        for nets, bad in ((x, bad_x),) if y is None else ((x, bad_x), (y, bad_y)):
-            for name, flaw in zip(nets.names, bad, strict=True):
-                if flaw is not None and name not in undefined:
-                    undefined[name] = flaw.broken
-                    why = reasons.of_tiles(m, flaw.broken, flaw.same, x.images)
-                    warn(f"network {name!r} has no {m} scores (NaN): {why}.", UndefinedScores)
-            warn_of_lost_digits(f"its {m} scores", m.freedom, tiles.sample(nets, tile), undefined)
-        array = jnp.asarray(values)
-        notes = [f"in tiles of {tile} images"]
-        if tiles.ranks_pairs(m):
-            notes.append(f"error by ranks in bins at most {error:.1g}" if error else "exact ranks")
-        provenance = Provenance.now(str(m), array, notes=tuple(notes))
-        images, bad = np.full(values.shape, x.images), tuple(undefined.items())
-        made.append(Affinity(array, images, x.names, (y or x).names, provenance, bad, y is not None))
+        found = tiles.scores(m, x, y, tile)
+        undefined = tuple(tiles.undefined(m, found, x, y, tile).items())
+        array = jnp.asarray(found.values)
+        provenance = Provenance.now(str(m), array, notes=tiles.notes(m, tile, found.error))
+        images = np.full(array.shape, x.images)
+        made.append(Affinity(array, images, x.names, (y or x).names, provenance, undefined, y is not None))
     return made
 
 

@@ -26,9 +26,12 @@ from jaxsim.engine.devices import local_count, on_one, put, put_along
 from jaxsim.engine.memory import budget_of, map_bytes, require_maps, widest
 from jaxsim.engine.padding import both_buckets, by_freedom
 from jaxsim.engine.processes import divide, least, lost_processes
+from jaxsim.engine.tiles import why_not
+from jaxsim.inputs import Networks
 from jaxsim.io.files import few, warn
 from jaxsim.measures import Measure
 from jaxsim.protocols import Comparator, ComparatorCapabilities, Draws, Scheme, SchemeCapabilities, declared
+from jaxsim.resampling import tiled
 from jaxsim.resampling.program import (
     FORMS,
     Source,
@@ -38,6 +41,7 @@ from jaxsim.resampling.program import (
     whole_call,
     without_estimate,
 )
+from jaxsim.resampling.tiled import Scored
 from jaxsim.results import FewResamples, Provenance, Resamples, UndefinedScores
 from jaxsim.results.resamples import BETWEEN
 from jaxsim.statistics.checks import as_key
@@ -108,7 +112,9 @@ def resample(
         align: match images by id.
         progress: called with (done, B) between chunks; asking for it cuts the work into several device calls, so that
             it does not go inside `jit`.
-        memory: budget in bytes for what each device holds per chunk of resamples.
+        memory: budget in bytes for what each device holds per chunk of resamples; as for `js.affinity` if None. Where
+            the maps of all networks do not fit in it together, schemes that refit or permute take one resample after
+            the other in tiles, as `js.affinity` does; weights need whole maps, whatever they take, and so do groups.
         estimate: False leaves out the full-sample scores (NaN), which for small subsets of many images cost more than
             all the resamples; for `Subsample` only.
         channels: "first" for features `(n, c, ...)`, as for `js.affinity`.
@@ -129,20 +135,23 @@ def resample(
     ((50, 3, 3), (2, 3, 3))
     """
     given = (features, measure, against, ids, against_ids, align, channels, devices)
-    x, y, measures, several, mesh = read_networks("resample", *given)
     scheme = as_scheme(scheme)
+    x, y, measures, several, mesh = read_networks("resample", *given)
     plan = scheme.plan(x.images, max(min_images(m) for m in measures), n_resamples)
+    tile, images = None, x.images if estimate or plan.size is None else plan.size
+    if plan.groups is None and (mesh is None or devices is None):
+        tile = tiled.tile_of(measures, x, y, scheme, images, memory)
+    check_networks(measures, x, y, whole=not tile)
     _check_form(measures, scheme, x, estimate)
     source = source_of(plan, key, inputs.traced(x.arrays, y and y.arrays))
     warn_if_few(plan, scheme)
-
-    def run(some, a, b):
-        return _run(some, a, b, scheme, source, plan, progress, memory, estimate, mesh)
-
+    if tile:
+        found = tiled.resampled(measures, x, y, scheme, source, plan.count, tile, progress, estimate)
+    else:
+        found = _from_maps(measures, x, y, scheme, source, plan, progress, memory, estimate, mesh)
     made, alike = [], _alike(scheme, plan, x, y)
-    for m, (values, full, bad_x, bad_y, *effective) in zip(measures, by_freedom(measures, (x, y), run), strict=True):
-        undefined = undefined_networks(m, x, y, bad_x, bad_y, full if estimate else None)
-        notes = _notes(m, scheme, plan)
+    for m, (values, full, undefined, effective, notes) in zip(measures, found, strict=True):
+        notes = (*_notes(m, scheme, plan), *notes)
         provenance = Provenance.now(
             str(m), values, scheme=schemes.describe(scheme), key=key_text(source.key), notes=notes
         )
@@ -249,7 +258,7 @@ def _warn_of_unscored(found, measure, estimate):
 
 
 def read_networks(verb, features, measure, against, ids, against_ids, align, channels, devices):
-    """Checked networks of the rows and of the columns, or None, measures, whether these came as a list, and a mesh."""
+    """Networks of the rows and of the columns, or None, measures, whether these came as a list, and a mesh."""
     against_ids, y = ids_against(against, ids, against_ids), None
     if means_maps(features, measure):
         measures, several = as_comparators(measure)
@@ -262,9 +271,13 @@ def read_networks(verb, features, measure, against, ids, against_ids, align, cha
     x, y, mesh = divide(x, y, devices)
     x, y = inputs.same_images(x, y, align=align)
     require_others(verb, x, y)
-    for nets in (x,) if y is None else (x, y):
-        check(measures, nets)
     return x, y, measures, several, mesh
+
+
+def check_networks(measures: Sequence[Measure], x: Networks, y: Networks | None, *, whole: bool = True) -> None:
+    """`check` of the networks of rows and columns."""
+    for nets in (x,) if y is None else (x, y):
+        check(measures, nets, whole=whole)
 
 
 def as_scheme(scheme) -> Scheme:
@@ -315,9 +328,22 @@ def key_text(key):
         return f"{jax.random.key_impl(key)}:{jax.device_get(jax.random.key_data(key)).tolist()}"
 
 
+def _from_maps(measures, x, y, scheme, source, plan, progress, memory, estimate, mesh) -> list[Scored]:
+    """Scores of each measure from maps that are held whole, all together."""
+
+    def run(some, a, b):
+        return _run(some, a, b, scheme, source, plan, progress, memory, estimate, mesh)
+
+    made = []
+    for m, (values, full, bad_x, bad_y, *effective) in zip(measures, by_freedom(measures, (x, y), run), strict=True):
+        undefined = undefined_networks(m, x, y, bad_x, bad_y, full if estimate else None)
+        made.append(Scored(values, full, undefined, effective))
+    return made
+
+
 def _run(measures, x, y, scheme, source, plan, progress, memory, estimate, mesh):
     count, shares = plan.count, device_count(mesh)
-    _require_maps(measures, x, y, x.images if estimate else plan.size)
+    _require_maps(measures, x, y, scheme, x.images if estimate else plan.size)
     at_once = weightings_at_once(x, y, -(-count // shares), memory, mesh)
     tracing = inputs.traced(x.arrays, y and y.arrays)
     measures = put(measures, mesh)
@@ -381,10 +407,12 @@ def _networks(x, y):
     return len(x.names) + (0 if y is None else len(y.names))
 
 
-def _require_maps(measures, x, y, images):
+def _require_maps(measures, x, y, scheme, images):
     """Refuse maps that do not fit together: all are held while the resamples run."""
     size, width = x.dtype.itemsize, widest(measures, x, y)
-    require_maps(_networks(x, y), map_bytes(measures, images, size, width), images, size, width)
+    tiles_help = scheme.draws is Draws.WEIGHTS and not x.maps and not any(map(why_not, measures))
+    remedy = f"; {advice.written(schemes.HalfSamples())} takes them in tiles" * tiles_help
+    require_maps(_networks(x, y), map_bytes(measures, images, size, width), images, size, width, remedy)
 
 
 def weightings_at_once(x, y, count, memory, mesh=None):

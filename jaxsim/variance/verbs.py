@@ -23,7 +23,7 @@ from jaxsim.protocols import (
     declared,
 )
 from jaxsim.resampling.program import prepare_call
-from jaxsim.resampling.verbs import NOT_REFITTED, WEIGHTINGS_AT_ONCE, One, key_text, read_networks
+from jaxsim.resampling.verbs import NOT_REFITTED, WEIGHTINGS_AT_ONCE, One, check_networks, key_text, read_networks
 from jaxsim.results import Provenance, UndefinedScores, VarianceStudy
 from jaxsim.statistics.checks import as_key, is_whole
 from jaxsim.variance.draws import DRAWINGS
@@ -114,6 +114,7 @@ def variance_study(
     """
     given = (features, measure, against, ids, against_ids, align, channels, 1)
     x, y, measures, several, _ = read_networks("variance_study", *given)
+    check_networks(measures, x, y)
     kinds = _kinds(schemes)
     counts = _counts(n_resamples)
     layout = layouts.layout(strata, x.images, groups)

@@ -1,0 +1,110 @@
+"""Resamples of images whose maps do not fit together are taken in tiles, and are those of whole maps."""
+
+import jax
+import numpy as np
+import pytest
+
+import jaxsim as js
+from jaxsim.engine import tiles
+from jaxsim.engine.checks import as_measures
+from jaxsim.inputs import networks
+from jaxsim.resampling import tiled, verbs
+
+N = 120
+RANDOM = np.random.default_rng(0)
+SHARED = RANDOM.normal(size=(N, 12))
+MADE = {k: (SHARED @ RANDOM.normal(size=(12, 16)) + RANDOM.normal(size=(N, 16))).astype(np.float32) for k in "abcd"}
+ROWS, COLUMNS = ({k: MADE[k] for k in names} for names in ("ab", "cd"))
+
+
+def whole_and_tiled(monkeypatch, measure, scheme, **options):
+    """The same resamples from whole maps, and from tiles of 48 images."""
+    options = {"n_resamples": 20, "key": 5, **options}
+    whole = js.resample(ROWS, measure, scheme, **options)
+    monkeypatch.setattr(tiles, "largest", lambda *_: 48)
+    return whole, js.resample(ROWS, measure, scheme, memory=1e5, **options)
+
+
+CASES = [
+    ("cka", js.HalfSamples(), True),
+    ("dds-laplacian", js.HalfSamples(), False),
+    ("cka-rbf", js.Permutation(), False),
+    ("dds-laplacian", js.Permutation(), True),
+    pytest.param("rsa", js.HalfSamples(), False, marks=pytest.mark.slow),  # ranks compile for every number of bins
+    pytest.param("rsa", js.Permutation(), True, marks=pytest.mark.slow),
+    pytest.param("cka-rbf", js.Subsample(50), True, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("measure", "scheme", "against"), CASES, ids=lambda one: getattr(one, "kind", str(one)))
+def test_resamples_are_those_of_whole_maps(measure, scheme, against, monkeypatch):
+    whole, found = whole_and_tiled(monkeypatch, measure, scheme, against=COLUMNS if against else None)
+    # two of 1770 pairs whose order is rounding change a Spearman correlation by up to 4e-6
+    close = 5e-6 if measure == "rsa" else 1e-6
+    np.testing.assert_allclose(found.values, whole.values, atol=close)
+    np.testing.assert_allclose(found.estimate, whole.estimate, atol=close)
+    assert "in tiles of 48 images" in found.provenance.notes
+    assert not any("tiles" in note for note in whole.provenance.notes)
+    assert (found.kind, found.images, found.size, found.flags) == (whole.kind, whole.images, whole.size, whole.flags)
+
+
+def test_given_subsets_without_the_full_sample(monkeypatch):
+    subsets = np.stack([np.random.default_rng(k).permutation(N)[:40] for k in range(20)])
+    options = {"n_resamples": None, "estimate": False}
+    whole, found = whole_and_tiled(monkeypatch, "cka", js.Subsample(indices=subsets), **options)
+    np.testing.assert_allclose(found.values, whole.values, atol=1e-6)
+    assert np.isnan(found.estimate).all()
+
+
+def test_progress_and_files_on_the_disk(tmp_path, monkeypatch):
+    for name, x in ROWS.items():
+        np.save(tmp_path / f"{name}.npy", x)
+    mapped = {name: np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ROWS}
+    told = []
+    whole, found = whole_and_tiled(monkeypatch, "cka", js.HalfSamples(), progress=lambda *done: told.append(done))
+    again = js.resample(mapped, "cka", js.HalfSamples(), n_resamples=20, key=5, memory=1e5)
+    np.testing.assert_array_equal(again.values, found.values)
+    np.testing.assert_allclose(found.values, whole.values, atol=1e-6)
+    assert told[-1] == (20, 20)
+    assert told[-20:] == [(k, 20) for k in range(1, 21)]
+
+
+def test_networks_without_scores_are_named(monkeypatch):
+    monkeypatch.setattr(tiles, "largest", lambda *_: 48)
+    broken = {**ROWS, "broken": np.where(np.arange(N)[:, None] == 7, np.nan, ROWS["a"])}
+    with pytest.warns(js.UndefinedScores, match="'broken' has no cka-linear scores"):
+        found = js.resample(broken, "cka", n_resamples=20, memory=1e5)
+    assert found.undefined == (("broken", 1),)
+    assert np.isnan(found.values[:, :, 2]).all()
+    assert np.isfinite(found.values[:, :2, :2]).all()
+
+
+@pytest.mark.parametrize("measure", ["cka", "dds-laplacian", "identity:linear:u-centered-cosine"])
+@pytest.mark.parametrize("tail", [1.0, 30.0])
+def test_effective_numbers_of_images_are_those_of_whole_maps(measure, tail, monkeypatch):
+    heavy = {name: x * np.where(np.arange(N) == 3, tail, 1)[:, None].astype(np.float32) for name, x in ROWS.items()}
+    seen, facts = [], verbs._facts
+    monkeypatch.setattr(verbs, "_facts", lambda *given: seen.append(given[-1]) or facts(*given))
+    js.resample(heavy, measure, n_resamples=20)
+    (chosen,), _ = as_measures(measure)
+    found = tiles.effective(chosen, networks(heavy, None), 48)
+    np.testing.assert_allclose(found, seen[0][0], rtol=0.03)
+
+
+def test_what_takes_no_tiles_keeps_whole_maps(monkeypatch):
+    (cka, cca, rsa), _ = as_measures(["cka", "cca", "rsa"])
+    x, memory = networks(ROWS, None), 1e5
+    monkeypatch.setattr(tiles, "largest", lambda *_: 48)
+    half, weights = js.HalfSamples(), js.Bootstrap()
+    assert tiled.tile_of([cka, rsa], x, None, half, N, memory) == 48
+    assert tiled.tile_of([cka], x, None, half, N, 1e9) is None
+    assert tiled.tile_of([cka, cca], x, None, half, N, memory) is None
+    assert tiled.tile_of([cka], x, None, weights, N, memory) is None
+    found = jax.jit(lambda stack: js.resample(stack, "cka", n_resamples=20).values)(np.stack([*ROWS.values()]))
+    assert found.shape == (20, 2, 2)
+
+
+def test_the_scheme_that_takes_tiles_is_named_where_maps_do_not_fit(monkeypatch):
+    monkeypatch.setattr("jaxsim.engine.memory.available", lambda: 1e5)
+    with pytest.raises(ValueError, match=r"GiB are free; js.HalfSamples\(\) takes them in tiles"):
+        js.resample(ROWS, "dds-laplacian", js.Bootstrap(), n_resamples=20)
