@@ -12,7 +12,8 @@ from scipy.spatial.distance import pdist
 
 import jaxsim as js
 from jaxsim.cli import main
-from jaxsim.engine import rank_bins, tiles
+from jaxsim.engine import rank_bins, tile_products, tiles
+from jaxsim.engine.map_blocks import MapBlocks
 from jaxsim.engine.row_blocks import RowBlocks
 from jaxsim.measures import by_name
 from jaxsim.protocols import PairwiseCapabilities, declared
@@ -126,12 +127,12 @@ def test_rho_a_of_a_map_with_ties_is_less_than_one_with_itself():
 
 def test_counts_leave_the_device_before_its_integers_end(monkeypatch):
     wanted = js.affinity(tied(), "identity:euclidean:spearman", tile=TILE).values
-    monkeypatch.setattr(tiles, "COUNTED", 4000)
+    monkeypatch.setattr(tile_products, "COUNTED", 4000)
     np.testing.assert_array_equal(js.affinity(tied(), "identity:euclidean:spearman", tile=TILE).values, wanted)
 
 
 def test_the_error_by_ranks_is_told_and_holds(monkeypatch):
-    monkeypatch.setattr(tiles, "TOLERANCE", 1e-2)
+    monkeypatch.setattr(tile_products, "TOLERANCE", 1e-2)
     monkeypatch.setattr(rank_bins, "MOST", 300)
     whole, found = both(networks(), "rsa")
     words, bound = found.provenance.notes[1].rsplit(maxsplit=1)
@@ -380,7 +381,7 @@ def test_more_pairs_than_integers_count_are_begun(name, monkeypatch):
 def test_the_median_is_exact(n, x64):
     x = np.random.default_rng(n).normal(size=(n, 5)).astype(np.float64 if x64 else np.float32)
     with jax.enable_x64(x64):
-        points = tiles._Points(js.CKA_RBF, RowBlocks(x, js.CKA_RBF, 8))
+        points = MapBlocks(js.CKA_RBF, RowBlocks(x, js.CKA_RBF, 8))
         blocks = [points.block(k) for k in range(points.features.count)]
         between = jax.jit(js.CKA_RBF.pairwise.tiling.between)
         rows = [np.concatenate([between(a, b) for b in blocks], 1) for a in blocks]

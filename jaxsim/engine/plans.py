@@ -12,13 +12,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxsim import inputs
-from jaxsim.engine import devices, feature_space, rank_bins, tiles
+from jaxsim.engine import devices, feature_space, rank_bins, tile_products, tiles
 from jaxsim.engine import memory as budgets
 from jaxsim.engine.checks import check
 from jaxsim.engine.padding import Bucket, grouped
 from jaxsim.inputs import Networks
 from jaxsim.io.files import counted
-from jaxsim.linalg import dot
+from jaxsim.linalg import TALL, dot
 from jaxsim.measures import Measure
 from jaxsim.protocols import (
     ComparatorCapabilities,
@@ -224,8 +224,8 @@ def _tile_bytes(made, measures, x, y):
     networks = sum(len(nets.names) for nets in (x, y) if nets)
     size, tile = x.dtype.itemsize, made.tile
     if all(route == FEATURES for _, route in made.routes):
-        return made.width**2 * (8 + 2 * size) + 3 * tiles.TALL * made.width * size
-    kept = min(tiles.KEPT_BYTES, made.images * made.width * size)
+        return made.width**2 * (8 + 2 * size) + 3 * TALL * made.width * size
+    kept = min(tile_products.KEPT_BYTES, made.images * made.width * size)
     tables = rank_bins.table_bytes(networks, made.images, x.dtype) if any(map(tiles.ranks_pairs, measures)) else 0
     return kept + (4 * networks + 16) * tile**2 * size + tables
 
