@@ -62,6 +62,7 @@ from jaxsim.measures import (
     Measure,
     dds,
 )
+from jaxsim.minibatches import Minibatches
 from jaxsim.reports import report
 from jaxsim.resampling import resample, resample_scores
 from jaxsim.results import (
@@ -112,6 +113,7 @@ __all__ = [
     "Jackknife",
     "Maps",
     "Measure",
+    "Minibatches",
     "ModelComparison",
     "Permutation",
     "Resamples",
