@@ -232,7 +232,7 @@ def _overflow(nets: inputs.Networks, k: int) -> str:
     """Words on features of network `k` whose products are too large; empty where they are not."""
     x, dtype = np.asarray(nets.arrays[k]), nets.dtype
     largest = float(np.max(np.abs(x)))
-    if not np.isfinite(largest) or largest**2 * x[0].size <= np.finfo(dtype).max:
+    if not np.isfinite(largest) or largest**2 * x[0].size <= float(np.finfo(dtype).max):
         return ""
     return f"products of its features, up to {largest:.3g}, are beyond the range of {dtype}; scale those of all batches"
 
@@ -310,9 +310,10 @@ class _OneScale:
 def _added(state, parts, places):
     """The state with one batch more, and the networks `(T,)` whose maps of it have no value."""
     own = declared(state.measure.compare, ComparatorCapabilities)
+    summable: Any = own.summable
 
     def read(_, m):
-        v, length, power = sized(own.summable(m), condensed(m))
+        v, length, power = sized(summable(m), condensed(m))
         # rounding alone is zero, and NaN stays
         there = length > 0
         return jnp.where(there, v, 0 * v), jnp.where(there, power, 0)
