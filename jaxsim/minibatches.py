@@ -44,9 +44,9 @@ class Minibatches:
     the number T of networks alone.
 
     With `u` the U-centered map of a batch, `found.affinity()` is sum(u_x . u_y) / sqrt(sum(u_x . u_x) sum(u_y . u_y)).
-    Every sum is without bias. Their ratio has one of order 1 / images, whatever the size of the batches, and one batch
-    of all images is `js.affinity`. Smaller batches see fewer pairs of images, and the score varies more: where all
-    features can be held, or read from files in tiles, `js.affinity` is the better estimate.
+    Every sum is without bias, whatever the size of the batches, and one batch of all images is `js.affinity`. Their
+    ratio has a bias of order 1 / images in all. Smaller batches see fewer pairs of images, and the score varies more:
+    where all features can be held, or read from files in tiles, `js.affinity` is the better estimate.
 
     Attributes:
         names: the T networks.
@@ -97,10 +97,7 @@ class Minibatches:
             ValueError: there are too few names or one stands twice, or the measure has no sums over batches: biased
                 measures, ranks, subspaces, median bandwidths, z-scores. The message says what to take.
         """
-        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-            raise TypeError(f'names must be a list of names of networks, such as ["a", "b"], not {names!r}.')
-        names = tuple(names)
-        inputs.refuse_repeated_names(names, "names")
+        names = _as_names(names, "names")
         if len(names) < 2:
             raise ValueError(f"Minibatches compares networks with each other; names has {counted(len(names), 'name')}.")
         (measure, *more), _ = as_measures(measure)
@@ -124,6 +121,7 @@ class Minibatches:
             ValueError: networks or shapes do not fit; there are fewer than 4 images; or a network has no map of the
                 batch, as its features are NaN. JAX cannot say so while it is tracing; scores are then NaN.
         """
+        self._refuse_stack("add")
         nets = self._networks(features, channels)
         fewest = min_images(self.measure)
         if nets.images < fewest:
@@ -146,8 +144,13 @@ class Minibatches:
         """The sums of both, such as those of two workers that saw other batches.
 
         Raises:
+            TypeError: `other` is no `Minibatches`.
             ValueError: they are of other networks or of another measure.
         """
+        if not isinstance(other, Minibatches):
+            raise TypeError(f"merge takes other Minibatches, not {type(other).__name__}.")
+        for one in (self, other):
+            one._refuse_stack("merge")
         for what, own, others in (
             ("networks", ", ".join(self.names), ", ".join(other.names)),
             ("measure", str(self.measure), str(other.measure)),
@@ -163,12 +166,14 @@ class Minibatches:
             against: names of the networks of the columns; those of the rows are then the others.
 
         Raises:
+            TypeError: `against` is no list of names.
             ValueError: no batch was added, or `against` leaves no rows or names a network that there is not.
         """
+        self._refuse_stack("affinity")
         known = not traced(self.total)
         if known and not self.batches:
             raise ValueError("there are no scores yet: no batch was added.")
-        columns = self.names if against is None else tuple(against)
+        columns = self.names if against is None else _as_names(against, "against")
         if strange := [name for name in columns if name not in self.names]:
             raise ValueError(f"against names {strange[0]!r}; the networks are {', '.join(self.names)}.")
         rows = self.names if against is None else tuple(name for name in self.names if name not in columns)
@@ -193,6 +198,17 @@ class Minibatches:
             return "batches"
         count = int(self.batches)
         return f"{count} batch{'es' * (count != 1)} of {counted(int(self.images), 'image')} in all"
+
+    def _refuse_stack(self, verb: str) -> None:
+        """Refuse what `vmap` stacked.
+
+        Raises:
+            ValueError: it has an axis more.
+        """
+        if jnp.ndim(self.batches):
+            raise ValueError(
+                f"these are {len(self.batches)} Minibatches that vmap stacked; call {verb} inside vmap too."
+            )
 
     def _networks(self, features, channels) -> inputs.Networks:
         """One batch of all networks, in the order of the names."""
@@ -226,6 +242,19 @@ class Minibatches:
             why = "its features were NaN or infinite in a batch, inside jit" if np.isnan(size) else why
             warn(f"network {name!r} has no {self.measure} scores (NaN): {why}.", UndefinedScores)
         return tuple((name, 0) for name in found)
+
+
+def _as_names(names: Any, what: str) -> tuple[str, ...]:
+    """Different names of networks.
+
+    Raises:
+        TypeError: they are no list of names.
+        ValueError: one stands twice.
+    """
+    if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f'{what} must be a list of names of networks, such as ["a", "b"], not {names!r}.')
+    inputs.refuse_repeated_names(names, what)
+    return tuple(names)
 
 
 def _overflow(nets: inputs.Networks, k: int) -> str:

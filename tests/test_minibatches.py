@@ -140,7 +140,11 @@ def test_vmap_and_results_inside_jit():
     record = jax.jit(lambda s: scanned(s).affinity())(STACKS[0])
     np.testing.assert_allclose(record.values, runs[0], atol=ACCURACY)
     np.testing.assert_array_equal(record.images, np.full((3, 3), 80))
-    assert "batches" in repr(jax.vmap(scanned)(STACKS))
+    stacked = jax.vmap(scanned)(STACKS)
+    assert repr(stacked) == "Minibatches(cka-linear, 3 networks, batches)"
+    for call in (stacked.affinity, lambda: stacked.add(STACKS[0, 0]), lambda: stacked.merge(stacked)):
+        with pytest.raises(ValueError, match="these are 2 Minibatches that vmap stacked; call .* inside vmap too"):
+            call()
 
 
 def test_gradients_are_those_of_affinity():
@@ -374,6 +378,7 @@ def test_kernels_of_your_own():
     [
         ("ab", "cka", TypeError, "names must be a list of names"),
         ([1, 2], "cka", TypeError, "names must be a list of names"),
+        (None, "cka", TypeError, "names must be a list of names"),
         (["a"], "cka", ValueError, "names has 1 name"),
         (["a", "a"], "cka", ValueError, "two networks in names have the name 'a'"),
         (["a", "b"], ["cka", "cka"], TypeError, "one measure, not a list"),
@@ -413,6 +418,8 @@ def test_small_batches_are_refused_inside_jit_too():
 
 def test_merging_other_networks_or_measures():
     one = summed(BATCHES[:1])
+    with pytest.raises(TypeError, match="merge takes other Minibatches, not Affinity"):
+        one.merge(one.affinity())
     with pytest.raises(ValueError, match="have the networks b, a, c, and the others a, b"):
         one.merge(Minibatches.of(["a", "b"], "cka"))
     with pytest.raises(ValueError, match="have the measure cka-linear, and the others distance-correlation-unbiased"):
@@ -425,6 +432,8 @@ def test_scores_that_are_not_there():
     found = summed(BATCHES[:1])
     with pytest.raises(ValueError, match="against names 'z'; the networks are b, a, c"):
         found.affinity(against=["z"])
+    with pytest.raises(TypeError, match="against must be a list of names of networks"):
+        found.affinity(against="a")
     for none in ([], NAMES):
         with pytest.raises(ValueError, match="against must name some of the networks and leave some"):
             found.affinity(against=none)
