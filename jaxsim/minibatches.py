@@ -6,7 +6,7 @@ images in it, as pairs of different batches are not seen.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -82,7 +82,7 @@ class Minibatches:
     names: tuple[str, ...] = dataclasses.field(metadata={"static": True})
 
     @classmethod
-    def of(cls, names: Sequence[str], measure: str | Measure) -> "Minibatches":
+    def of(cls, names: Iterable[str], measure: str | Measure) -> "Minibatches":
         """No batches yet, of these networks.
 
         Sums have JAX's default floating-point type, which is float64 where the user enabled it.
@@ -159,7 +159,7 @@ class Minibatches:
                 raise ValueError(f"these Minibatches have the {what} {own}, and the others {others}: make them alike.")
         return _merged(self, other)
 
-    def affinity(self, against: Sequence[str] | None = None) -> Affinity:
+    def affinity(self, against: Iterable[str] | None = None) -> Affinity:
         """Scores of all networks with each other, from the batches so far.
 
         Args:
@@ -206,9 +206,8 @@ class Minibatches:
             ValueError: it has an axis more.
         """
         if jnp.ndim(self.batches):
-            raise ValueError(
-                f"these are {len(self.batches)} Minibatches that vmap stacked; call {verb} inside vmap too."
-            )
+            text = f"these are {len(self.batches)} Minibatches that vmap stacked"
+            raise ValueError(f"{text}; call {verb} inside vmap too.")
 
     def _networks(self, features, channels) -> inputs.Networks:
         """One batch of all networks, in the order of the names."""
@@ -251,10 +250,11 @@ def _as_names(names: Any, what: str) -> tuple[str, ...]:
         TypeError: they are no list of names.
         ValueError: one stands twice.
     """
-    if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+    found = tuple(names) if isinstance(names, Iterable) and not isinstance(names, str) else (None,)
+    if not all(isinstance(name, str) for name in found):
         raise TypeError(f'{what} must be a list of names of networks, such as ["a", "b"], not {names!r}.')
-    inputs.refuse_repeated_names(names, what)
-    return tuple(names)
+    inputs.refuse_repeated_names(found, what)
+    return found
 
 
 def _overflow(nets: inputs.Networks, k: int) -> str:
