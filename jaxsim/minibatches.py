@@ -331,7 +331,8 @@ class _OneScale:
     @classmethod
     def tree_unflatten(cls, static, children):
         """Put a pairwise function with arrays back."""
-        return cls(*children, static[1]) if children else cls(*static)
+        pairwise, invariance = static
+        return cls(children[0] if children else pairwise, invariance)
 
 
 @jax.jit
