@@ -7,6 +7,7 @@ Verbs:
     calibrate: the same against the scores of unrelated networks, layers searched included.
     variance_study: errors, bias and rank stability against the number of images: how many do I need?
     sweep, sweep_status: affinity of hundreds of networks, by many processes and machines; how far one is.
+    Minibatches: debiased affinity from running sums over batches of images, in jit and scan; no features are kept.
     maps, compare_maps: pairwise maps of networks; similarity of ready-made maps.
     explain: how affinity would go about it, with memory and time.
     noise_ceiling: how well the best possible network could agree with a group.
@@ -62,6 +63,7 @@ from jaxsim.measures import (
     Measure,
     dds,
 )
+from jaxsim.minibatches import Minibatches
 from jaxsim.reports import report
 from jaxsim.resampling import resample, resample_scores
 from jaxsim.results import (
@@ -112,6 +114,7 @@ __all__ = [
     "Jackknife",
     "Maps",
     "Measure",
+    "Minibatches",
     "ModelComparison",
     "Permutation",
     "Resamples",

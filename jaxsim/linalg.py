@@ -22,14 +22,19 @@ def dot(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 
+def compensated_add(total: jax.Array, lost: jax.Array, value: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`total` and `value` added, and what the addition rounds off, given what `lost` the additions before did."""
+    value = value - lost
+    raised = total + value
+    return raised, (raised - total) - value
+
+
 def compensated_sum(term, parts, start: jax.Array) -> jax.Array:
     """`start` plus `term(part)` over the leading axis of `parts`, with what every addition rounds off carried along."""
 
     def add(state, part):
         total, lost = state
-        value = term(part) - lost
-        raised = total + value
-        return (raised, (raised - total) - value), None
+        return compensated_add(total, lost, term(part)), None
 
     return lax.scan(add, (start, jnp.zeros_like(start)), parts)[0][0]
 

@@ -127,7 +127,7 @@ class PairwiseCapabilities(NamedTuple):
         product: `(x, where) -> product`, the expensive contraction, which functions that name the same one share.
         finish: `(product, width) -> (n, n)`, the map from the product and the number of columns.
         stable: `(invariance) -> (product, finish)`, a map with more digits that a comparator of that invariance
-            cannot tell from the plain one.
+            cannot tell from the plain one; without `keeps_scale`, at the scale of the plain one.
         by_pair: whether the entry of two images depends on no other image.
         ignores_shift: whether adding the same row to all images leaves the product as it is.
         ignores_number: whether adding one number to all features leaves the map as it is.
@@ -180,6 +180,9 @@ class ComparatorCapabilities(NamedTuple):
             count, zero elsewhere; for maps that lack pairs of images.
         embed_between: `(map, group, K) -> (k,)`, the embedding of pairs of images of different groups, from the group
             `(n,)` of each image out of K; `embed_pairs` by default.
+        summable: `(n, n) -> (k,)`, the embedding before its length is divided out, where inner products of two of n
+            images are in the mean those of two of all images, times a number that depends on n alone; so that they may
+            be summed over batches of images before the ratio is taken. None where they are not.
         from_features: `(|X'Y|^2, |x_i|^2, |y_i|^2) -> ()`, inner product of the embedded linear kernels of features
             with centered columns, before normalization: `(S, T), (S, n), (T, n) -> (S, T)`.
         shares: `(k,) -> (n,)`, squared length of an embedded map that lies with each image, up to one factor; None
@@ -213,6 +216,7 @@ class ComparatorCapabilities(NamedTuple):
     embed_pooled: Callable | None = None
     embed_pairs: Callable | None = None
     embed_between: Callable | None = None
+    summable: Callable | None = None
     from_features: Callable | None = None
     shares: Callable | None = None
     debiased: Callable | None = None

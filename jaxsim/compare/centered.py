@@ -34,7 +34,11 @@ class UCenteredCosine(OfTriangles):
 
     def embed(self, m):
         """U-centered upper triangle at length 1."""
-        return unit(condensed(centering.unbiased(m)), condensed(m))
+        return unit(self.summable(m), condensed(m))
+
+    def summable(self, m):
+        """U-centered upper triangle; n (n - 3) / 2 times the unbiased HSIC is the inner product of two."""
+        return condensed(centering.unbiased(m))
 
     def embed_between(self, m, group, count):
         """Entries of different groups, centered without bias for new groups, at length 1."""

@@ -32,11 +32,20 @@ class OfTriangles:
 
 def unit(v, scale):
     """`v` at length 1; NaN if it is zero to within the rounding of numbers as large as `scale`."""
+    v, length, _ = sized(v, scale)
+    return v / length
+
+
+def sized(v, scale):
+    """`v` divided by a power of two near the largest of `scale`, its length then, and that power.
+
+    The length is NaN if it is zero to within the rounding of numbers as large as `scale`.
+    """
     largest = power_of_two(jnp.max(jnp.abs(scale)))
     v, scale = v / largest, scale / largest
     length = jnp.sqrt(sum_of_squares(v))
     tolerance = 8 * jnp.finfo(v.dtype).eps * jnp.sqrt(sum_of_squares(scale))
-    return v / jnp.where(length > tolerance, length, jnp.nan)
+    return v, jnp.where(length > tolerance, length, jnp.nan), largest
 
 
 def centered_unit(v, where=None):
