@@ -22,8 +22,9 @@ import numpy as np
 import pytest
 from conftest import QUICK
 
-from jaxsim import cli, demo, io, plotting
+from jaxsim import cli, demo, engine, io, plotting
 from jaxsim.cli import main
+from jaxsim.results import saved
 
 figure = pytest.importorskip("matplotlib.figure")
 
@@ -79,9 +80,9 @@ def _fsync(descriptor: int) -> None:  # slow, and a kill does not lose what the 
         Watch.now.see("os.fsync", "")
 
 
-def once(patch: pytest.MonkeyPatch, module: Any, name: str) -> None:
-    """Let a function of a module be called once for every number of pictures, seed and name."""
-    real, found = getattr(module, name), {}
+def called_once(real: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, called once for every number of pictures, seed and name."""
+    found = {}
 
     @functools.wraps(real)
     def call(*given: Any, **more: Any) -> Any:
@@ -94,7 +95,12 @@ def once(patch: pytest.MonkeyPatch, module: Any, name: str) -> None:
                 Watch.now = now
         return found[key]
 
-    patch.setattr(module, name, call)
+    return call
+
+
+def once(patch: pytest.MonkeyPatch, module: Any, name: str) -> None:
+    """Let a function of a module be called once for its words and numbers."""
+    patch.setattr(module, name, called_once(getattr(module, name)))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -109,6 +115,8 @@ def _watched():
         once(patch, cli, "build_parser")
         for name in ("affinity_heatmap", "dendrogram", "ranking", "column_correlations"):
             once(patch, plotting, name)
+        for record, draw in saved._PLOTS.items():
+            patch.setitem(saved._PLOTS, record, called_once(draw))
         yield
 
 
@@ -148,10 +156,12 @@ def inputs(place):
 
 
 def affinity(place, patch):
+    once(patch, engine, "affinity")
     return Case(["affinity", place / "features.npz", "--format", "png,svg", "--spreadsheet"])
 
 
 def two_measures(place, patch):
+    once(patch, engine, "affinity")
     return Case(["affinity", place / "features.npz", "--measure", "rsa", "--measure", "cka-linear"])
 
 
@@ -189,7 +199,7 @@ def leaderboard(place, patch):
 
 
 def made_up(place, patch):
-    from jaxsim import engine, resampling, taxonomy
+    from jaxsim import resampling, taxonomy
 
     once(patch, resampling, "resample")
     once(patch, engine, "affinity")
@@ -465,8 +475,8 @@ def random_kills(place: Path, kills: int, training: bool) -> None:
         cases = {"branch": _in_child(lambda: branch(place, patch))}
         cases["rooms"] = Case(["rooms", *SMALLEST], resumes=True, kept=())
     else:
-        cases = {case.__name__: case(place, patch) for case in (affinity, taxonomy, evaluate)}
-        cases["features"] = _in_child(lambda: features(place, patch))
+        chosen = (affinity, taxonomy, evaluate, features)
+        cases = {case.__name__: _in_child(lambda case=case: case(place, patch)) for case in chosen}
         cases["bootstrap"] = Case(["bootstrap", place / "features.npz", "--resamples", "10"])
         cases["made_up"] = Case(["demo", "--made-up", "--resamples", "10"])
     for name, case in cases.items():

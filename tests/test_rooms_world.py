@@ -361,7 +361,7 @@ def learned(name, size, side=32):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("size", "name"), zip(models.SIZES, itertools.cycle(HEADS), strict=False))
+@pytest.mark.parametrize(("size", "name"), [*zip(models.SIZES, itertools.cycle(HEADS), strict=False)])
 def test_every_size_and_every_head_learn_a_step(size, name):
     assert np.isfinite(learned(name, size).curve).all()
 
