@@ -211,11 +211,11 @@ def test_a_resnet_branches_through_deeplab_with_running_statistics(place, capsys
 
 @pytest.mark.slow
 def test_a_resnet_from_pytorchs_file_to_branches_at_64_pixels(place, capsys, tmp_path, monkeypatch):
-    """A path test: random weights, four blocks of a unit, two pictures a step; the numbers mean nothing."""
+    """A path test: random weights, two blocks of a unit, two pictures a step; the numbers mean nothing."""
     torch = pytest.importorskip("torch")
     from benchmarks.torch_resnet import TorchResNet, randomize
 
-    small = {"depths": (1, 1, 1, 1), "width": 8}
+    small = {"depths": (1, 1), "width": 8}
     for module in (assignment, resnet):
         monkeypatch.setattr(module, "NETWORKS", {"resnet50": {"variant": "torchvision", **small}})
     torch.save(randomize(TorchResNet(**small, classes=1000)).state_dict(), tmp_path / "resnet50.pth")
@@ -229,18 +229,18 @@ def test_a_resnet_from_pytorchs_file_to_branches_at_64_pixels(place, capsys, tmp
     )
     assert code == 0, err
     shapes = {name: x.shape for name, x in jaxsim.read_features(tmp_path / "features")[0].items()}
-    sides, widths = (16, 8, 4, 2), (32, 64, 128, 256)
+    sides, widths = (16, 8), (32, 64)
     assert sorted(shapes.values()) == sorted((12, s, s, w) for s, w in zip(sides, widths, strict=True))
     known = ["--size", "64", "--images", "8", "--encoder", weights, "--bank", place / "bank.safetensors"]
     code, found, err = run(capsys, "layers", data, *known, "--resamples", "4", "--out", tmp_path / "layers")
     assert code == 0, err
-    assert {row["layer"] for row in rows(tmp_path / "layers" / "layers.csv")} == {f"block{k}" for k in (1, 2, 3, 4)}
-    more = ["--task", "semantic", "--layer", "block1", "--layer", "block4", "--epochs", "1", "--batch", "2"]
+    assert {row["layer"] for row in rows(tmp_path / "layers" / "layers.csv")} == {"block1", "block2"}
+    more = ["--task", "semantic", "--layer", "block1", "--epochs", "1", "--batch", "2"]
     code, found, err = run(capsys, "branch", data, *known, *more, "--out", tmp_path / "branches")
     assert code == 0, err
-    assert found["best"]["semantic"] in ("block1", "block4")
+    assert found["best"]["semantic"] == "block1"
     values = [float(row["value"]) for row in rows(tmp_path / "branches" / "runs.csv")]
-    assert len(values) == 2
+    assert len(values) == 1
     assert np.isfinite(values).all()
 
 
