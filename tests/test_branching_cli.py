@@ -210,7 +210,7 @@ def test_a_resnet_branches_through_deeplab_with_running_statistics(place, capsys
 
 
 @pytest.mark.slow
-def test_a_resnet_from_pytorchs_file_to_branches_at_64_pixels(place, capsys, tmp_path, monkeypatch):
+def test_a_resnet_from_pytorchs_file_to_branches(place, capsys, tmp_path, monkeypatch):
     """A path test: random weights, two blocks of a unit, two pictures a step; the numbers mean nothing."""
     torch = pytest.importorskip("torch")
     from benchmarks.torch_resnet import TorchResNet, randomize
@@ -219,19 +219,18 @@ def test_a_resnet_from_pytorchs_file_to_branches_at_64_pixels(place, capsys, tmp
     for module in (assignment, resnet):
         monkeypatch.setattr(module, "NETWORKS", {"resnet50": {"variant": "torchvision", **small}})
     torch.save(randomize(TorchResNet(**small, classes=1000)).state_dict(), tmp_path / "resnet50.pth")
-    weights, data = tmp_path / "resnet50.safetensors", tmp_path / "voc"
-    export.write_world(data, "voc", 12, resolution=64)
+    weights, data = tmp_path / "resnet50.safetensors", place / "voc"
     code, _, err = run(capsys, "convert", tmp_path / "resnet50.pth", "--network", "resnet50", "--out", weights)
     assert code == 0, err
     code, _, err = run(
         *(capsys, "features", next(data.rglob("JPEGImages")), "--encoder", weights, "--layer", "block*"),
-        *("--size", "64", "--batch", "4", "--out", tmp_path / "features"),
+        *("--size", "32", "--batch", "4", "--out", tmp_path / "features"),
     )
     assert code == 0, err
     shapes = {name: x.shape for name, x in jaxsim.read_features(tmp_path / "features")[0].items()}
-    sides, widths = (16, 8), (32, 64)
-    assert sorted(shapes.values()) == sorted((12, s, s, w) for s, w in zip(sides, widths, strict=True))
-    known = ["--size", "64", "--images", "8", "--encoder", weights, "--bank", place / "bank.safetensors"]
+    sides, widths = (8, 4), (32, 64)
+    assert sorted(shapes.values()) == sorted((16, s, s, w) for s, w in zip(sides, widths, strict=True))
+    known = [*SMALL, "--encoder", weights, "--bank", place / "bank.safetensors"]
     code, found, err = run(capsys, "layers", data, *known, "--resamples", "4", "--out", tmp_path / "layers")
     assert code == 0, err
     assert {row["layer"] for row in rows(tmp_path / "layers" / "layers.csv")} == {"block1", "block2"}

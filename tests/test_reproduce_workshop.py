@@ -300,6 +300,7 @@ def test_branches_are_trained_once_for_both_similarities(monkeypatch, tmp_path):
 
     monkeypatch.setattr(training_runs, "train", train)
     monkeypatch.setattr(branch_points, "AMOUNTS_QUICK", {"pictures": 16, "epochs": 1, "seeds": 1})
+    monkeypatch.setattr(models.SmallEncoder, "side", 32)
     names = ("class_object", *LIKES)
     small = {name: models.SmallEncoder((4, 8, 8), (2, 2, 2), rngs=nnx.Rngs(i)) for i, name in enumerate(names)}
     shop = ModelCache(small, {}, recipe_of(), folder=tmp_path)

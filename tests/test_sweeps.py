@@ -592,15 +592,16 @@ def test_submitit_gives_the_same_bits(tmp_path, many):
 
 @pytest.mark.slow
 def test_workers_killed_at_random_and_networks_added(tmp_path, many):
-    """Workers are killed at 20 moments, then the whole sweep, which goes on in another engine."""
+    """Workers are killed at 12 moments, then the whole sweep, which goes on in another engine."""
     folder, whole = many
     out, rng = tmp_path / "out", random.Random(7)
     few = write(tmp_path / "few", features_of(NAMES)) and tmp_path / "few"
     for name in NAMES[3:8]:
         (few / f"{name}.npz").unlink()
     kills, seen, lost = 0, set(), 0
-    while kills < 20:
+    while kills < 12:
         running = start(tmp_path, few, out)
+        wait_for(lambda running=running: workers_of(running.pid) or running.poll() is not None)
         until = time.monotonic() + 8
         while running.poll() is None and time.monotonic() < until:
             time.sleep(rng.uniform(0.2, 2.0))
