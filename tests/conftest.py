@@ -10,11 +10,12 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # a third less of it without LLVM's optimizations; .ci/run sets the level of users' programs, 3, for a second run
 LEVEL = "--xla_backend_optimization_level"
+QUICK = f"{LEVEL}=0"
+"""XLA's flags for the shortest compilation, also for subprocesses that compare numbers with each other."""
+if version("jaxlib").startswith("0.10."):  # half of the rest; newer versions abort at a flag that they do not know
+    QUICK += " --xla_cpu_use_fusion_emitters=false"
 if LEVEL not in os.environ.get("XLA_FLAGS", ""):
-    flags = [os.environ.get("XLA_FLAGS", ""), f"{LEVEL}=0"]
-    if version("jaxlib").startswith("0.10."):  # half of the rest; newer versions abort at a flag that they do not know
-        flags.append("--xla_cpu_use_fusion_emitters=false")
-    os.environ["XLA_FLAGS"] = " ".join(flags).strip()
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
 
 import jax
 import numpy as np

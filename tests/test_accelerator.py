@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import QUICK as QUICKLY_COMPILED
 
 pytest.importorskip("sklearn")
 
@@ -20,7 +21,7 @@ SHAPE = (4, 4, 8)
 
 
 def command(*arguments):
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICKLY_COMPILED}
     run = [sys.executable, "-m", "benchmarks.accelerator", "--cpu", "--quick", *arguments]
     return subprocess.run(run, cwd=ROOT, env=environment, capture_output=True, text=True)
 

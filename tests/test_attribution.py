@@ -118,8 +118,8 @@ def test_deeplift_sums_to_the_difference_through_normalization_pooling_and_skips
 
 
 @pytest.mark.slow
-def test_deeplift_sums_to_the_difference_in_resnet50():
-    network = signed(quick(lambda: models.ResNet.named("resnet50-taskonomy", rngs=nnx.Rngs(0))))
+def test_deeplift_sums_to_the_difference_in_four_blocks_of_resnet50s_width():
+    network = signed(quick(lambda: models.ResNet((1, 2, 2, 1), variant="taskonomy", rngs=nnx.Rngs(0))))
     x = inputs(2, 64, 64, 3)
     total = attribute(network, x, "deeplift").sum((1, 2, 3))
     y = np.asarray(jax.jit(network)(np.concatenate([x, 0 * x[:1]])), float).sum((1, 2, 3))

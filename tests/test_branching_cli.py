@@ -17,11 +17,13 @@ from jaxsim.cli import main
 from jaxsim.studies.branching import training_runs
 from jaxsim.studies.rooms import export
 from jaxsim.vision import models, training
+from jaxsim.vision.models import resnet
+from jaxsim.vision.models.convert import assignment
 
 BANK = ("edge2d", "rgb2depth", "segmentsemantic")
 SMALL = ["--size", "32", "--images", "8"]
 SHORT = ["--epochs", "1", "--batch", "4"]
-TRANSFERS = [("voc", "semantic"), ("nyud_mt", "depth"), ("taskonomy", "edge"), ("nyu", "depth"), ("pascal_mt", "edge")]
+TRANSFERS = [("voc", "semantic"), ("nyud_mt", "depth"), ("taskonomy", "edge")]
 LAYOUTS = ("voc", "nyud_mt", "taskonomy", "nyu", "pascal_mt")
 
 
@@ -166,7 +168,7 @@ def test_seeds_are_averaged_work_is_taken_up_and_the_table_is_that_of_the_paper(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("layout", "task"), TRANSFERS)
-def test_transfer_to_a_new_task_on_every_layout(place, capsys, tmp_path, layout, task):
+def test_transfer_to_a_new_task(place, capsys, tmp_path, layout, task):
     out = tmp_path / "out"
     code, found, err = run(capsys, *transfer(place, layout, out, "--task", task, "--init", "edge2d", "--init", BANK[1]))
     assert code == 0, err
@@ -208,34 +210,36 @@ def test_a_resnet_branches_through_deeplab_with_running_statistics(place, capsys
 
 
 @pytest.mark.slow
-def test_resnet50_itself_from_pytorchs_file_to_branches_at_64_pixels(place, capsys, tmp_path):
-    """A path test: random weights, pictures far smaller than its own, two pictures a step; the numbers mean nothing."""
+def test_a_resnet_from_pytorchs_file_to_branches(place, capsys, tmp_path, monkeypatch):
+    """A path test: random weights, two blocks of a unit, two pictures a step; the numbers mean nothing."""
     torch = pytest.importorskip("torch")
     from benchmarks.torch_resnet import TorchResNet, randomize
 
-    torch.save(randomize(TorchResNet(classes=1000)).state_dict(), tmp_path / "resnet50.pth")
-    weights, data = tmp_path / "resnet50.safetensors", tmp_path / "voc"
-    export.write_world(data, "voc", 12, resolution=64)
+    small = {"depths": (1, 1), "width": 8}
+    for module in (assignment, resnet):
+        monkeypatch.setattr(module, "NETWORKS", {"resnet50": {"variant": "torchvision", **small}})
+    torch.save(randomize(TorchResNet(**small, classes=1000)).state_dict(), tmp_path / "resnet50.pth")
+    weights, data = tmp_path / "resnet50.safetensors", place / "voc"
     code, _, err = run(capsys, "convert", tmp_path / "resnet50.pth", "--network", "resnet50", "--out", weights)
     assert code == 0, err
     code, _, err = run(
         *(capsys, "features", next(data.rglob("JPEGImages")), "--encoder", weights, "--layer", "block*"),
-        *("--size", "64", "--batch", "4", "--out", tmp_path / "features"),
+        *("--size", "32", "--batch", "4", "--out", tmp_path / "features"),
     )
     assert code == 0, err
     shapes = {name: x.shape for name, x in jaxsim.read_features(tmp_path / "features")[0].items()}
-    sides, widths = (16, 8, 4, 2), (256, 512, 1024, 2048)
-    assert sorted(shapes.values()) == sorted((12, s, s, w) for s, w in zip(sides, widths, strict=True))
-    known = ["--size", "64", "--images", "8", "--encoder", weights, "--bank", place / "bank.safetensors"]
+    sides, widths = (8, 4), (32, 64)
+    assert sorted(shapes.values()) == sorted((16, s, s, w) for s, w in zip(sides, widths, strict=True))
+    known = [*SMALL, "--encoder", weights, "--bank", place / "bank.safetensors"]
     code, found, err = run(capsys, "layers", data, *known, "--resamples", "4", "--out", tmp_path / "layers")
     assert code == 0, err
-    assert {row["layer"] for row in rows(tmp_path / "layers" / "layers.csv")} == {f"block{k}" for k in (1, 2, 3, 4)}
-    more = ["--task", "semantic", "--layer", "block1", "--layer", "block4", "--epochs", "1", "--batch", "2"]
+    assert {row["layer"] for row in rows(tmp_path / "layers" / "layers.csv")} == {"block1", "block2"}
+    more = ["--task", "semantic", "--layer", "block1", "--epochs", "1", "--batch", "2"]
     code, found, err = run(capsys, "branch", data, *known, *more, "--out", tmp_path / "branches")
     assert code == 0, err
-    assert found["best"]["semantic"] in ("block1", "block4")
+    assert found["best"]["semantic"] == "block1"
     values = [float(row["value"]) for row in rows(tmp_path / "branches" / "runs.csv")]
-    assert len(values) == 2
+    assert len(values) == 1
     assert np.isfinite(values).all()
 
 

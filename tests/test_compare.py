@@ -446,11 +446,11 @@ def test_every_measure_holds_its_accuracy_with_many_images(pattern):
     n, rng = 1000, np.random.default_rng(0)
     x = {
         "copies": lambda: rng.normal(size=(5, 8))[np.arange(n) % 5],
-        "classes": lambda: np.eye(4)[rng.integers(4, size=n)],
+        "classes": lambda: np.eye(8)[rng.integers(8, size=n)],
         "outlier": lambda: rng.normal(size=(n, 8)) * np.where(np.arange(n) == n // 2, 100, 1)[:, None],
         "gauss": lambda: rng.normal(size=(n, 8)),
     }[pattern]
-    features = [x().astype(np.float32) for _ in range(3)]
+    features = [x().astype(np.float32) for _ in range(2)]
     named = dict(measures.NAMED)
     if pattern in ("copies", "classes"):
         named = {name: m for name, m in named.items() if m.compare != compare.spearman}
@@ -458,8 +458,8 @@ def test_every_measure_holds_its_accuracy_with_many_images(pattern):
         theirs = getattr(o, name.upper().replace("-", "_"))
         got = np.asarray(engine.affinity(features, measure).values)
         maps = [theirs.map(one.astype(float)) for one in features]
-        want = [[theirs.compare(a, b) for b in maps] for a in maps]
-        np.testing.assert_allclose(got, want, rtol=0, atol=SCORE, err_msg=name)
+        want = [theirs.compare(maps[i], maps[j]) for i, j in ((0, 0), (0, 1), (1, 1))]
+        np.testing.assert_allclose(got[[0, 0, 1], [0, 1, 1]], want, rtol=0, atol=SCORE, err_msg=name)
 
 
 @pytest.mark.parametrize(("s", "t", "k"), [(1, 1, 3), (3, 2, 64), (2, 2, 10_001), (40, 30_000, 300)])

@@ -552,16 +552,18 @@ def test_the_command_refuses_in_one_sentence_and_writes_nothing(checkpoint, tmp_
 
 
 @pytest.mark.slow
-def test_resnet50_itself_through_the_command(tmp_path, capsys):
+@pytest.mark.parametrize("name", resnet.NETWORKS)
+def test_resnet50_itself_through_the_command(tmp_path, capsys, name):
     torch = pytest.importorskip("torch")
-    from benchmarks.torch_resnet import TorchTaskonomy, randomize
+    from benchmarks.torch_resnet import TorchResNet, TorchTaskonomy, randomize
 
-    peer = randomize(TorchTaskonomy())
+    peer = randomize(TorchTaskonomy() if name == "resnet50-taskonomy" else TorchResNet(classes=1000))
     out = tmp_path / "o.safetensors"
-    argv = ["convert", str(saved(torch, tmp_path, peer.state_dict())), "--network", "resnet50-taskonomy"]
+    argv = ["convert", str(saved(torch, tmp_path, peer.state_dict())), "--network", name]
     assert main([*argv, "--out", str(out)]) == 0
-    assert "23561152" not in capsys.readouterr().out  # that would be without the code
-    graph, state = nnx.split(models.from_safetensors(out)["resnet50-taskonomy"])
+    plain = "23561152" in capsys.readouterr().out  # without a code and the classifier
+    assert plain == (name == "resnet50")
+    graph, state = nnx.split(models.from_safetensors(out)[name])
     x = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32)
     with torch.inference_mode():
         expected = np.moveaxis(peer(torch.from_numpy(x.transpose(0, 3, 1, 2))).numpy(), 1, -1)

@@ -1,6 +1,7 @@
 """Work divided among devices: the numbers of one device, whatever the number of networks and resamples."""
 
 import dataclasses
+import hashlib
 import os
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 import oracles as o
 import pytest
+from conftest import QUICK
 
 import jaxsim as js
 from jaxsim.engine import devices as sharing
@@ -23,17 +25,17 @@ import test_devices
 test_devices.{name}()
 print("same")
 """
+ENVIRONMENT = os.environ | {"XLA_FLAGS": QUICK}
+"""Of processes, where optimizing would take minutes."""
 ATOL = 1e-6
 SEVERAL = ["rsa", "cka", "dds:zscore,laplacian"]
 
 
 def in_eight(name):
-    """Run a function of this module in a process of eight devices, where optimizing would take minutes."""
-    flags = os.environ.get("XLA_FLAGS", "").replace("optimization_level=3", "optimization_level=0")
+    """Run a function of this module in a process of eight devices."""
     code = EIGHT.format(tests=os.path.dirname(os.path.abspath(__file__)), name=name)
     command = [sys.executable, "-W", "ignore", "-c", code]
-    environment = os.environ | {"XLA_FLAGS": flags}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200, check=False)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=1200, check=False)
     assert done.stdout.split()[-1:] == ["same"], done.stderr[-3000:]
 
 
@@ -69,9 +71,11 @@ def test_a_few_calls_on_eight_devices():
 
 
 def grid():
-    measures = [*js.measures.NAMED.values()]
     mesh = jax.make_mesh((2, 4), ("a", "b"))
-    x = features(9, 24, (8, 9, 12, 7))
+    x, others = features(9, 24, (8, 9, 12, 7)), features(3, 24, (8,), seed=1)
+    assert_same(js.affinity(x, SEVERAL, devices=mesh), js.affinity(x, SEVERAL))
+    padding.BUCKETS = 1
+    measures = [*js.measures.NAMED.values()]
     assert_same(js.affinity(x, measures, devices=mesh), js.affinity(x, measures))
     positions = {k: v.reshape(24, 2, -1) for k, v in features(9, 24, (8, 12)).items()}
     own = js.Measure(js.transforms.center, js.pairwise.euclidean, loop)
@@ -80,15 +84,16 @@ def grid():
         assert_same(js.affinity(y, chosen, devices=mesh), js.affinity(y, chosen))
     chosen = ["rsa", "dds-laplacian"]
     assert_same(js.affinity(x, chosen, devices=8, memory=24_000), js.affinity(x, chosen))  # 8 networks, then 1
-    x, others = features(9, 24, (8, 9, 12, 7)), features(3, 24, (8,), seed=1)
+    both, told = {"against": others}, {"progress": lambda done, count: None}
+    calls = {"permutation": (both, told), "subsample": ({}, both | told)}
     for kind, make in js.schemes.NAMED.items():
         scheme = make(size=16) if make is js.Subsample else make()
         counts = {} if kind == "jackknife" else {"n_resamples": 26}
-        some = kind in ("permutation", "subsample")
-        for more in ({}, *some * ({"against": others}, {"progress": lambda done, count: None})):
+        chosen = ["cka", "rsa" if kind == "bootstrap" else "dds-laplacian"]
+        for more in calls.get(kind, ({},)):
             options = {"key": 3, **counts, **more}
-            ours = js.resample(x, ["cka", "rsa"], scheme, devices=8, **options)
-            assert_same(ours, js.resample(x, ["cka", "rsa"], scheme, **options))
+            ours = js.resample(x, chosen, scheme, devices=8, **options)
+            assert_same(ours, js.resample(x, chosen, scheme, **options))
     given, options = (x, "rsa", js.Subsample(12)), {"key": 3, "n_resamples": 10, "estimate": False}
     assert_same(js.resample(*given, devices=8, **options), js.resample(*given, **options))
     lost = features(9, 300, (4,))
@@ -151,10 +156,10 @@ def in_two(name):
         port = str(free.getsockname()[1])
     code = PROCESS.format(tests=os.path.dirname(os.path.abspath(__file__)), name=name)
     command = [sys.executable, "-W", "ignore", "-c", code]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
     started = [subprocess.Popen([*command, str(rank), port], **pipes) for rank in range(2)]
     try:
-        outputs = [process.communicate(timeout=300) for process in started]
+        outputs = [process.communicate(timeout=900) for process in started]
     finally:
         for process in started:
             process.kill()
@@ -167,35 +172,48 @@ def own(x, rank):
 
 
 def shared(rank):
+    """Scores of two processes, compared with those of one in the first of them once both have computed all."""
     x, others = features(7, widths=(5, 7, 4, 6)), features(3, seed=1)
     x["n5"][2] = np.nan
-    mine = own(x, rank)
+    mine, compared = own(x, rank), []
+
+    def compare(ours, plain):
+        compared.append((ours, plain))
+
+    three = js.affinity(mine, "cka", devices="all")
+    padding.BUCKETS, buckets = 1, padding.BUCKETS
     found = js.affinity(mine, SEVERAL, devices="all")
-    assert_same(found, js.affinity(x, SEVERAL))
+    compare(found, lambda: js.affinity(x, SEVERAL))
     assert found[0].names == tuple(x)
     assert all(one.undefined == (("n5", 1),) for one in found)
     against = {f"other {rank}": others[f"n{rank}"]}
     whole = {f"other {k}": others[f"n{k}"] for k in range(2)}
-    assert_same(js.affinity(mine, "rsa", devices="all", against=against), js.affinity(x, "rsa", against=whole))
+    compare(js.affinity(mine, "rsa", devices="all", against=against), lambda: js.affinity(x, "rsa", against=whole))
+    drawn = {"n_resamples": 10, "key": 1}
     for scheme in (js.HalfSamples(), js.Subsample(10)):
-        options = {"n_resamples": 10, "key": 1}
-        assert_same(
-            js.resample(mine, "cka", scheme, devices="all", **options), js.resample(x, "cka", scheme, **options)
-        )
-    fine, options = {k: v for k, v in x.items() if k != "n5"}, {"n_permutations": 99}
-    ours, theirs = js.calibrate(own(fine, rank), "cka", devices="all", **options), js.calibrate(fine, "cka", **options)
-    np.testing.assert_array_equal(ours.p, theirs.p)
+        ours = js.resample(mine, "cka", scheme, devices="all", **drawn)
+        compare(ours, lambda scheme=scheme: js.resample(x, "cka", scheme, **drawn))
+    fine = {k: v for k, v in x.items() if k != "n5"}
+    options = {"n_permutations": 99}
+    p = js.calibrate(own(fine, rank), "cka", devices="all", **options).p
+    compare(p, lambda: js.calibrate(fine, "cka", **options).p)
     far = {name: v + 1e5 * (name == "n5") for name, v in fine.items()} | {"n6": features(7)["n6"].astype(float) + 1e9}
-    assert_same(js.affinity(own(far, rank), SEVERAL, devices="all"), js.affinity(far, SEVERAL))
+    compare(js.affinity(own(far, rank), SEVERAL[1:], devices="all"), lambda: js.affinity(far, SEVERAL[1:]))
     with pytest.raises(ValueError, match="two networks"):
         js.affinity({"a": x["n0"]}, "cka", devices="all")
-    print("same")
+    for ours, plain in compared:
+        assert_same(ours, ours if rank else plain())
+    padding.BUCKETS = buckets
+    assert_same(three, three if rank else js.affinity(x, "cka"))
+    arrays = [np.asarray(leaf) for leaf in jax.tree.leaves([three, *(ours for ours, _ in compared)])]
+    print(hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest())
 
 
 @pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one():
-    for status, output, errors in in_two("shared"):
-        assert (status, output.split()[-1:]) == (0, ["same"]), errors[-3000:]
+    (status, first, errors), (other, second, more) = in_two("shared")
+    assert (status, other) == (0, 0), (errors[-3000:], more[-3000:])
+    assert first.split()[-1] == second.split()[-1]
 
 
 def left(rank):

@@ -11,6 +11,8 @@ from benchmarks import fuzz, fuzz_scores
 FEW = {"affinity": 4, "bundles": 10, "checkpoints": 4, "pictures": 40, "read_features": 60}
 FIXED = {"affinity": fuzz_scores.features(fuzz_scores.SHAPES[:1], ("C", "F", "strided", "negative", "list"))}
 """Of the default tests: one program, the one of tests/test_invariances.py."""
+MORE = {"affinity": fuzz_scores.features(((12, 2, 2, 4), (12, 1))), "resample": fuzz_scores.features(((12, 16),))}
+"""Of the slow ones: each shape is several programs, and `benchmarks.fuzz` tries all."""
 
 
 def attempt(verb, examples, strategy):
@@ -50,4 +52,4 @@ def test_a_wrong_score_of_maps_far_from_zero_is_a_fault(comparator):
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", fuzz.VERBS)
 def test_hundreds_of_random_inputs(verb):
-    attempt(verb, round(300 * fuzz.SHARES[verb]), None)
+    attempt(verb, round(300 * fuzz.SHARES[verb]), MORE.get(verb))

@@ -251,8 +251,7 @@ SKLEARN = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SKLEARN)
-@pytest.mark.parametrize("transform", ["identity", "zscore"])
+@pytest.mark.parametrize(("transform", "name"), [("zscore", "linear"), *(("identity", name) for name in SKLEARN)])
 def test_sklearn_pairwise(transform, name, features, ours):
     pairwise, scaler = peer("sklearn.metrics.pairwise"), peer("sklearn.preprocessing").StandardScaler
     function, options = SKLEARN[name]

@@ -300,9 +300,11 @@ def test_branches_are_trained_once_for_both_similarities(monkeypatch, tmp_path):
 
     monkeypatch.setattr(training_runs, "train", train)
     monkeypatch.setattr(branch_points, "AMOUNTS_QUICK", {"pictures": 16, "epochs": 1, "seeds": 1})
-    small = {n: encoders.network(tasks.TASKS[n], 1, "tiny", 64).encoder for n in ("class_object", *LIKES)}
+    monkeypatch.setattr(models.SmallEncoder, "side", 32)
+    names = ("class_object", *LIKES)
+    small = {name: models.SmallEncoder((4, 8, 8), (2, 2, 2), rngs=nnx.Rngs(i)) for i, name in enumerate(names)}
     shop = ModelCache(small, {}, recipe_of(), folder=tmp_path)
-    values = truth(np.zeros((3, len(shop.names))), ("class_object", *LIKES), shop.names)
+    values = truth(np.zeros((3, len(shop.names))), names, shop.names)
     made = dataclasses.replace(setting(own), workshop=shop, truth=values)
     found = catalog.branches(made)
     whole(found, "branches")

@@ -1,6 +1,7 @@
 """The built-in world: geometry of the pictures, sets of them, transfer between known codes, a small build."""
 
 import dataclasses
+import itertools
 import json
 import resource
 from pathlib import Path
@@ -103,17 +104,22 @@ def test_normals_of_objects_agree_with_depth(views):
     assert np.mean(np.abs((step * wrong).sum(-1))[same] < 1e-3) < 0.5
 
 
+@jax.jit
+def cast(scene, origin, direction):
+    return render.cast(scene, render._parts(scene), origin, direction)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("tiny", [0.0, -0.0, 1e-12, -1e-12, -1e-10])
 def test_a_ray_along_two_walls_meets_the_third(tiny):
-    scene = scenes.sample(jax.random.key(0))._replace(
+    scene = jax.jit(scenes.sample)(jax.random.key(0))._replace(
         present=jnp.zeros(scenes.OBJECTS, bool),
         structures=jnp.tile(jnp.array([[0.0, -20, 0], [0.1, 0.1, 0.1]]), (3, 1, 1)),
     )
-    origin, cast = jnp.array([[0.2], [1.0], [0.3]]), jax.jit(render.cast)
+    origin = jnp.array([[0.2], [1.0], [0.3]])
     for axis, wall in ((0, scene.size[0] / 2 - 0.2), (1, scene.size[1] - 1.0), (2, scene.size[2] / 2 - 0.3)):
         direction = jnp.full((3, 1), tiny, jnp.float32).at[axis].set(1.0)
-        met, index = cast(scene, render._parts(scene), origin, direction)
+        met, index = cast(scene, origin, direction)
         assert float(met[0]) == pytest.approx(float(wall), rel=1e-5)
         assert int(index[0]) == render.ROOM
 
@@ -355,9 +361,8 @@ def learned(name, size, side=32):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", list(models.SIZES))
-@pytest.mark.parametrize("name", HEADS)
-def test_every_size_learns_a_step_with_every_head(size, name):
+@pytest.mark.parametrize(("size", "name"), [*zip(models.SIZES, itertools.cycle(HEADS), strict=False)])
+def test_every_size_and_every_head_learn_a_step(size, name):
     assert np.isfinite(learned(name, size).curve).all()
 
 
@@ -546,7 +551,7 @@ def test_transfer_refuses_unequal_numbers_of_images():
 
 @pytest.mark.slow
 def test_build_goes_on_and_refuses_another_recipe(tmp_path):
-    names = ("rgb2depth", "class_scene", "denoise")
+    names = ("class_scene", "denoise")
     recipe = world.Recipe(learn=40, judge=8, steps=4, fit=12, test=8, names=names, resolution=16)
     world.build(tmp_path, recipe)
     first = {p.name: p.read_bytes() for p in tmp_path.glob("*.*") if p.is_file()}
@@ -555,7 +560,7 @@ def test_build_goes_on_and_refuses_another_recipe(tmp_path):
     assert (tmp_path / "encoders.safetensors").read_bytes() == first["encoders.safetensors"]
     truth = world.load_truth(tmp_path / "transfer.npz")
     assert truth.targets == names
-    assert truth.losses.shape == (3, 3, 8)
+    assert truth.losses.shape == (2, 2, 8)
     found = models.from_safetensors(tmp_path / "encoders.safetensors")
     features = encoders.features(found, pictures.make(2, resolution=16).rgb)
     assert features["denoise"].shape == (2, 2, 2, 8)

@@ -470,7 +470,6 @@ def test_neighbors_go_to_the_worker_that_has_them():
 
 SCRIPT = """
 import sys, time
-import jaxsim as js
 from jaxsim.sweeps import blocks
 
 real = blocks.compute
@@ -480,9 +479,10 @@ def slow(work, some):
     return real(work, some)
 
 if __name__ == "__main__":
-    folder, out = sys.argv[1:]
+    from jaxsim.cli import main
+
     blocks.compute = slow
-    js.sweep(folder, "cka", out=out, workers=2, block=2, overwrite=True)
+    sys.exit(main(sys.argv[1:]))
 """
 
 
@@ -511,10 +511,13 @@ def workers_of(number):
     return found
 
 
-def start(tmp_path, folder, out):
+def start(tmp_path, folder, out, stderr=subprocess.DEVNULL):
+    """The command with two workers, whose blocks take a while."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    return subprocess.Popen([sys.executable, str(script), str(folder), str(out)], start_new_session=True)
+    words = [sys.executable, str(script), "sweep", str(folder), "--measure", "cka", "--block", "2", "--workers", "2"]
+    words += ["--overwrite", "--out", str(out)]
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=stderr, text=True, start_new_session=True)
 
 
 def wait_for(condition, seconds=120):
@@ -589,15 +592,16 @@ def test_submitit_gives_the_same_bits(tmp_path, many):
 
 @pytest.mark.slow
 def test_workers_killed_at_random_and_networks_added(tmp_path, many):
-    """Workers are killed at 20 moments, then the whole sweep, which goes on in another engine."""
+    """Workers are killed at 12 moments, then the whole sweep, which goes on in another engine."""
     folder, whole = many
     out, rng = tmp_path / "out", random.Random(7)
     few = write(tmp_path / "few", features_of(NAMES)) and tmp_path / "few"
     for name in NAMES[3:8]:
         (few / f"{name}.npz").unlink()
     kills, seen, lost = 0, set(), 0
-    while kills < 20:
+    while kills < 12:
         running = start(tmp_path, few, out)
+        wait_for(lambda running=running: workers_of(running.pid) or running.poll() is not None)
         until = time.monotonic() + 8
         while running.poll() is None and time.monotonic() < until:
             time.sleep(rng.uniform(0.2, 2.0))
@@ -654,21 +658,14 @@ def test_ctrl_c_does_not_reach_a_worker_that_is_starting(capfd):
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_the_workers_and_keeps_the_blocks(tmp_path):
-    names = [f"n{k}" for k in range(40)]  # 820 blocks, so that the signal comes before the end
-    folder = write(tmp_path / "features", features_of(names))
-    whole = serial(folder, tmp_path / "serial")
-    for attempt in range(10):
-        out = tmp_path / f"out{attempt}"
-        words = [sys.executable, "-m", "jaxsim.cli", "sweep", str(folder), "--measure", "cka", "--block", "1"]
-        words += ["--workers", "2", "--out", str(out)]
-        running = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
-        wait_for(lambda out=out: len(block_files(out)) > 0)
-        workers = workers_of(running.pid)
-        os.killpg(running.pid, signal.SIGINT)  # as a terminal does
-        _, said = running.communicate(timeout=60)
-        if running.returncode != 0:  # else it had ended before the signal came
-            break
+def test_ctrl_c_ends_the_workers_and_keeps_the_blocks(tmp_path, many):
+    (folder, whole), out = many, tmp_path / "out"
+    running = start(tmp_path, folder, out, subprocess.PIPE)
+    wait_for(lambda: len(block_files(out)) > 0)
+    workers = workers_of(running.pid)
+    assert len(workers) == 2
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does
+    _, said = running.communicate(timeout=60)
     assert running.returncode == 130
     assert said.splitlines()[-1] == (
         f"jaxsim: interrupted; blocks that are done are kept in {out}, and the next run goes on there"

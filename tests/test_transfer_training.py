@@ -248,7 +248,7 @@ sys.path.insert(0, {tests!r})
 import test_transfer_training as t
 t.fitted({folder!r}, **t.LONG)
 """
-LONG = {"steps": 600, "every": 40, "optimizer": training.Sgd(epochs=100)}
+LONG = {"steps": 240, "every": 40, "optimizer": training.Sgd(epochs=40)}
 
 
 @pytest.mark.slow
