@@ -110,6 +110,7 @@ def full_sample_alone(monkeypatch):
     return {"n_resamples": 20, "progress": lambda *_: None}
 
 
+@pytest.mark.slow
 def test_a_group_that_decides_is_warned_of(full_sample_alone):
     labels = np.repeat(np.arange(24), 12)
     x = RNG.normal(size=(2, 288, 4))
@@ -224,6 +225,7 @@ def test_biased_measures_miss_their_limit():
     assert debiased > 0.8
 
 
+@pytest.mark.slow
 def test_the_study_scores_as_the_library_does():
     names = ["cka-rbf-biased", "cka-linear-biased", "distance-correlation", "cka-linear", "rsa"]
     x = coverage_assumptions.WORLDS["normal"](RNG, 24)
@@ -317,6 +319,7 @@ def sources(tmp_path):
     return [*argv, "--resamples", "20", "--overwrite", "--quiet", "--out", str(tmp_path / "out")]
 
 
+@pytest.mark.slow
 def test_the_command_line_tests_the_two_best_sources_of_a_target(tmp_path, capsys):
     argv = sources(tmp_path)
     assert main([*argv, "--target", "target"]) == 0
@@ -333,6 +336,7 @@ def test_the_command_line_tests_the_two_best_sources_of_a_target(tmp_path, capsy
     assert _first_two(dataclasses.replace(made(["a", "b", "c"]), kind=schemes.Subsample.kind), "a") == {}
 
 
+@pytest.mark.slow
 def test_the_command_line_says_which_images_groups_compare(tmp_path, capsys):
     argv = sources(tmp_path)
     (tmp_path / "groups.txt").write_text("\n".join(str(k // 2) for k in range(24)))

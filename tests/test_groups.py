@@ -144,7 +144,11 @@ def test_degrees_of_freedom_are_those_of_the_halves():
 
 @pytest.mark.parametrize(
     "sizes",
-    [pytest.param((3,) * 8, marks=pytest.mark.slow), (1, 2, 2, 3, 3, 4, 4, 5), (1,) * N],
+    [
+        pytest.param((3,) * 8, marks=pytest.mark.slow),
+        (1, 2, 2, 3, 3, 4, 4, 5),
+        pytest.param((1,) * N, marks=pytest.mark.slow),
+    ],
     ids=["equal", "unequal", "of one image"],
 )
 def test_scores_between_groups_are_those_of_a_float64_oracle(sizes):
@@ -245,6 +249,7 @@ def test_groups_are_on_the_record_and_in_files_and_older_files_load(tmp_path, be
     assert js.load(tmp_path / "old.npz").groups is None
 
 
+@pytest.mark.slow
 def test_chunks_and_tracing_change_nothing():
     x, scheme = networks(), js.HalfSamples(groups=EQUAL)
     cut = js.resample(x, "cka", scheme, n_resamples=8, progress=lambda *_: None)

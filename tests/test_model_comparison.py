@@ -32,7 +32,7 @@ N, SUBJECTS, MODELS = 12, 4, 3
 RANKS = ("spearman", "rho-a", "kendall-a", "kendall-b")
 WHITENED = ("whitened-pearson", "whitened-cosine")
 COMPARATORS = (*RANKS, "pearson", "cosine", *WHITENED)
-SLOW = ("spearman", "kendall-a", "kendall-b", "whitened-cosine")
+SLOW = ("spearman", "kendall-a", "kendall-b", "cosine", "whitened-cosine")
 """Comparators that differ from another one in a last step alone, and Kendall's tau, which compiles for long."""
 COMPARED = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in COMPARATORS]
 RSATOOLBOX = {
@@ -132,6 +132,7 @@ def test_scores_and_ceilings_equal_a_loop_over_resamples(name):
         np.testing.assert_allclose(np.delete(without[:, u], u, 1), rest, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_kendall_and_its_ceilings_under_counts_equal_a_loop():
     rows, own = rdms(), js.compare.kendall_b
     weights = np.stack([np.bincount(i, minlength=N) for i in images_drawn()], 1).astype("f4")
@@ -146,6 +147,7 @@ def test_kendall_and_its_ceilings_under_counts_equal_a_loop():
     np.testing.assert_allclose(found, expected, atol=4e-6)
 
 
+@pytest.mark.slow
 def test_ceilings_of_debiased_maps_equal_a_loop_over_mutual_scores():
     scores, values, _ = device_scores("u-centered-cosine")
     ceiling = js.noise_ceiling(named(rdms()[1], "s"), "u-centered-cosine")
@@ -282,7 +284,7 @@ def test_differences_are_row_less_column():
 replacement_weights = jax.jit(statistics.members.replacement_weights, static_argnums=(1, 3))
 
 
-@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize("power", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_draws_over_both_hold_the_jackknife_of_the_ceiling(power):
     """That of the squares where scores are squared."""
     rng, draws, count, rows = np.random.default_rng(6), 200, SUBJECTS, MODELS + 2
@@ -350,6 +352,7 @@ def test_equal_models_do_not_differ():
     assert (found.difference[0, 1], found.p_pair[0, 1], found.p_adjusted[0, 1]) == (0, 1, 1)
 
 
+@pytest.mark.slow
 def test_one_model_of_two_subjects_has_no_pairs():
     models, subjects = rdms()
     one = types.SimpleNamespace(
@@ -435,7 +438,7 @@ def test_features_in_other_orders_are_aligned_before_they_are_maps():
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
 
 
-@pytest.mark.parametrize("test", ["t", "bootstrap", "rank"])
+@pytest.mark.parametrize("test", ["t", *(pytest.param(test, marks=pytest.mark.slow) for test in ("bootstrap", "rank"))])
 def test_a_constant_map_is_not_above_zero(test):
     """Its rho-a with every subject is 0, of which sums leave some 1e-14."""
     models, subjects = rdms()

@@ -415,6 +415,7 @@ def test_numbers_from_elsewhere_are_not_said_to_be_ours():
     assert remake.python([given]).splitlines()[-2] == 'affinity = js.load("affinity.npz")'
 
 
+@pytest.mark.slow
 def test_commands_and_lines_make_the_same_numbers(tmp_path, monkeypatch):
     x = np.random.default_rng(0).normal(size=(3, 20, 5)).astype(np.float32)
     features = dict(zip("abc", x, strict=True))
@@ -468,6 +469,7 @@ def test_what_cannot_be_reported_is_said(tmp_path):
     assert js.report(affinity(), path=tmp_path / "report.html", overwrite=True).exists()
 
 
+@pytest.mark.slow
 def test_without_jinja_the_extra_is_named():
     code = "import sys; sys.modules['jinja2'] = None; import jaxsim as js; js.report(js.Affinity.from_array"
     code += "([[1.0]], 'a', measure='m'), path='report.html')"
