@@ -101,6 +101,7 @@ def test_maps_are_averaged_to_the_smallest_grid():
     assert similarity.equal_view({"a": maps["code"]})["a"] is maps["code"]
 
 
+@pytest.mark.slow
 def test_layers_of_equal_view_are_scored_by_averaged_maps(tmp_path):
     rng = np.random.default_rng(1)
     pixels = {f"p{k}": rng.integers(0, 256, (16, 16, 3), np.uint8) for k in range(10)}
@@ -413,6 +414,7 @@ def test_layers_are_the_blocks_in_their_order():
         networks.layers(resnet(), ["code"])
 
 
+@pytest.mark.slow
 def test_decoders_after_a_resnet_are_of_one_size_and_see_tiled_channels():
     task = Task("semantic", 5)
     made = {layer: networks.branch(resnet(), layer, task).network.decoder for layer in ("block1", "block2")}
@@ -444,6 +446,7 @@ def test_decoders_after_resnet50_have_the_published_width_and_maps_the_published
     )
 
 
+@pytest.mark.slow
 def test_dilated_or_not_the_weights_are_the_encoders():
     from test_models import quick
 
@@ -457,6 +460,7 @@ def test_dilated_or_not_the_weights_are_the_encoders():
         np.testing.assert_array_equal(mine[...], theirs[...])
 
 
+@pytest.mark.slow
 def test_training_leaves_a_frozen_encoder_as_it_is():
     from jaxsim.vision.training import steps
 

@@ -178,6 +178,7 @@ def test_parts_that_declare_nothing_leave_no_freedom():
     assert casts.freedom(transforms.identity, pairwise.linear, lambda a, b: 0).shift == NO_SHIFT
 
 
+@pytest.mark.slow
 def test_whole_numbers_beyond_float64_are_carried_too(x64):
     x = FAR["nanoseconds"][0]
     assert casts.needs_care(x)

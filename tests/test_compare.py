@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles as o
 import pytest
+from marks import slow_but
 import scipy.stats
 
 from jaxsim import compare, engine, linalg, measures, protocols, ranks
@@ -507,7 +508,7 @@ def test_kendall_refuses_more_pairs_than_float32_ranks():
         jax.eval_shape(compare.kendall_a, *[jax.ShapeDtypeStruct((n, n), np.float32)] * 2)
 
 
-@pytest.mark.parametrize("n", [pytest.param(3, marks=pytest.mark.slow), 1000])
+@pytest.mark.parametrize("n", slow_but([1000], [3, 1000]))
 @pytest.mark.parametrize("levels", [(0, 0), (0, 3), (3, 0), (2, 5), (1, 2)])
 def test_concordance_is_scipys(n, levels):
     """Of values with no ties (0) or with that many levels, with and without counts."""

@@ -100,10 +100,10 @@ def test_names_are_those_of_the_public_checkpoints():
     ("name", "naming", "prefix"),
     [
         ("resnet50", TORCHVISION, ""),
-        ("resnet50", TORCHVISION, "module."),
-        ("resnet50-taskonomy", VISUAL_PRIOR, ""),
+        pytest.param("resnet50", TORCHVISION, "module.", marks=pytest.mark.slow),
+        pytest.param("resnet50-taskonomy", VISUAL_PRIOR, "", marks=pytest.mark.slow),
         ("resnet50-taskonomy", VISUAL_PRIOR, "encoder."),
-        ("resnet50-taskonomy", TASKBANK, ""),
+        pytest.param("resnet50-taskonomy", TASKBANK, "", marks=pytest.mark.slow),
         ("resnet50-taskonomy", TASKBANK, "feedforward/"),
     ],
 )
@@ -129,6 +129,7 @@ def test_every_family_comes_back_bit_for_bit(tiny, tmp_path, name, naming, prefi
     assert not found.cast
 
 
+@pytest.mark.slow
 def test_a_gray_network_keeps_its_one_channel(tiny, tmp_path):
     made = network("resnet50-taskonomy", channels_in=1)
     for naming in (VISUAL_PRIOR, TASKBANK):
@@ -360,6 +361,7 @@ def test_wrappers_and_prefixes_are_found_by_what_remains(tiny, tmp_path, name):
     assert out == rest.get(name, set())
 
 
+@pytest.mark.slow
 def test_averages_of_tensorflow_are_an_entry(tiny, tmp_path):
     raw = exported(network("resnet50-taskonomy"), TASKBANK)
     trained = {key: 2 * values for key, values in raw.items() if "moving" not in key}

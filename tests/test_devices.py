@@ -315,6 +315,7 @@ def test_a_tile_leaves_no_choice_to_memory(verb):
         verb(features(3), "dds-laplacian", tile=4, memory=1e6)
 
 
+@pytest.mark.slow
 def test_a_plan_takes_more_memory_and_work_with_more_images():
     small, large = (js.explain(features(5, n), ["rsa", "dds-laplacian"]) for n in (20, 200))
     assert large.bytes - plans.STARTED > 20 * (small.bytes - plans.STARTED)

@@ -15,6 +15,7 @@ import ml_dtypes
 import numpy as np
 import oracles as o
 import pytest
+from marks import slow_but
 
 import jaxsim as js
 from jaxsim import inputs
@@ -74,13 +75,14 @@ FLAT = [cell("center", "linear"), cell("zscore", "laplacian"), cell("layer_norm"
     [
         pytest.param([(2, 2, 4)] * 3, EACH, id="one shape, each part"),
         pytest.param([(2, 2, 4)] * 3, TABLE, id="one shape, all cells", marks=pytest.mark.slow),
-        pytest.param(RAGGED, POSITIONS, id="padded positions"),
+        pytest.param(RAGGED, POSITIONS[-4:], id="padded positions"),
+        pytest.param(RAGGED, POSITIONS[:-4], id="more padded positions", marks=pytest.mark.slow),
         pytest.param(RAGGED[:3], POSITIONS[-3:], id="three shapes kept", marks=pytest.mark.slow),
         pytest.param(RAGGED, FLAT, id="padded columns", marks=pytest.mark.slow),
     ],
 )
 def test_affinity_is_the_oracle(sizes, cells, request, monkeypatch):
-    if request.node.callspec.id == "padded positions":
+    if request.node.callspec.id.endswith("padded positions"):
         monkeypatch.setattr(padding, "BUCKETS", 1)  # every bucket is more to compile
     features = signals(sizes)
     found = js.affinity(features, [ours for ours, _ in cells], channels="last")
@@ -260,6 +262,7 @@ def test_blocks_give_the_same_numbers():
     np.testing.assert_array_equal(cut.values, np.asarray(cut.values).T)
 
 
+@pytest.mark.slow
 def test_blocks_of_unequal_widths_and_an_undefined_network():
     five = signals([D, 7, D, 7, 7]) | {"net4": np.full((N, 7), 2, np.float32)}
     budget = tight(js.CKA_LINEAR, 2)
@@ -308,6 +311,7 @@ def test_cross_affinity_is_the_oracle_and_never_holds_the_square():
     assert not held & {(12, 12), (7, 7), (5, 5)}
 
 
+@pytest.mark.slow
 def test_cross_affinity_with_itself_is_the_square(named):
     crossed = js.affinity(FOUR, js.DDS_LAPLACIAN, against=FOUR)
     np.testing.assert_allclose(crossed.values, named["DDS_LAPLACIAN"].values, rtol=0, atol=3e-7)
@@ -360,6 +364,7 @@ def test_maps_are_the_pairwise_function_itself():
     assert (found.names, found.ids[3], found.provenance.measure) == (tuple(FOUR), "image 3", "cka-rbf")
 
 
+@pytest.mark.slow
 def test_maps_of_many_shapes_keep_the_order_of_the_networks():
     features = signals([D, 7, D])
     found = js.maps(features, js.RSA)
@@ -563,7 +568,7 @@ def plain_cosine(a, b):
     return js.compare.cosine(a, b)
 
 
-@pytest.mark.parametrize("own", [Embeds(), plain_cosine], ids=["embed", "function"])
+@pytest.mark.parametrize("own", [Embeds(), pytest.param(plain_cosine, marks=pytest.mark.slow)], ids=["embed", "function"])
 def test_a_comparator_that_offers_little(own, compared):
     """Scores whole and in blocks, of condensed maps, of two images; a sentence where something else is needed."""
     found = js.compare_maps(MAPS, own)
@@ -838,7 +843,7 @@ def test_a_second_affinity_compiles_nothing():
 CEILINGS = ("pearson", "spearman", "cosine", "rho_a")
 
 
-@pytest.mark.parametrize("name", CEILINGS)
+@pytest.mark.parametrize("name", slow_but(["pearson", "cosine"], CEILINGS))
 def test_noise_ceilings(name):
     """Of maps, and once of features; the best possible map lies between the bounds of its group."""
     comparator = getattr(js.compare, name)
@@ -922,6 +927,7 @@ def two_ways():
     return from_features, from_maps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", NARROW)
 def test_linear_cka_from_features_is_that_from_maps(case, two_ways):
     x, y = NARROW[case]
@@ -1051,6 +1057,7 @@ def test_networks_of_many_shapes_are_cut_where_they_take_the_least_memory():
     assert padded_cells(shapes, groups) == min(padded_cells(shapes, groups) for groups in every)
 
 
+@pytest.mark.slow
 def test_thousands_of_shapes_are_cut_and_checked_at_once(monkeypatch):
     """The cuts took the cube of the number of networks; every shape was traced, for milliseconds each."""
     traced = []

@@ -196,6 +196,7 @@ print(jax.device_count(), len(spread["conv2"].sharding.device_set), set(seen))
 """
 
 
+@pytest.mark.slow
 def test_two_devices_give_the_same_numbers(tmp_path):
     here = os.path.dirname(os.path.abspath(__file__))
     xla = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"

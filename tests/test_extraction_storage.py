@@ -171,6 +171,7 @@ for old in (False, True):
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_step_a_reader_sees_all_or_nothing_and_the_job_goes_on(tmp_path):
     code = KILLS.format(tests=HERE, root=str(tmp_path))
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=300)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles as o
 import pytest
+from marks import slow_but
 from scipy.spatial.distance import squareform
 from scipy.stats import norm, rankdata, ttest_1samp, ttest_rel, wilcoxon
 from scipy.stats import t as student_t
@@ -32,9 +33,8 @@ N, SUBJECTS, MODELS = 12, 4, 3
 RANKS = ("spearman", "rho-a", "kendall-a", "kendall-b")
 WHITENED = ("whitened-pearson", "whitened-cosine")
 COMPARATORS = (*RANKS, "pearson", "cosine", *WHITENED)
-SLOW = ("spearman", "kendall-a", "kendall-b", "cosine", "whitened-cosine")
-"""Comparators that differ from another one in a last step alone, and Kendall's tau, which compiles for long."""
-COMPARED = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in COMPARATORS]
+COMPARED = slow_but(("rho-a", "pearson", "whitened-pearson"), COMPARATORS)
+"""The slow ones differ from a quick one in a last step alone, but Kendall's tau, which compiles for long."""
 RSATOOLBOX = {
     "pearson": "corr",
     "kendall-a": "tau-a",
@@ -284,7 +284,7 @@ def test_differences_are_row_less_column():
 replacement_weights = jax.jit(statistics.members.replacement_weights, static_argnums=(1, 3))
 
 
-@pytest.mark.parametrize("power", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("power", slow_but([1], [1, 2]))
 def test_draws_over_both_hold_the_jackknife_of_the_ceiling(power):
     """That of the squares where scores are squared."""
     rng, draws, count, rows = np.random.default_rng(6), 200, SUBJECTS, MODELS + 2
@@ -438,7 +438,7 @@ def test_features_in_other_orders_are_aligned_before_they_are_maps():
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
 
 
-@pytest.mark.parametrize("test", ["t", *(pytest.param(test, marks=pytest.mark.slow) for test in ("bootstrap", "rank"))])
+@pytest.mark.parametrize("test", slow_but(["t"], ["t", "bootstrap", "rank"]))
 def test_a_constant_map_is_not_above_zero(test):
     """Its rho-a with every subject is 0, of which sums leave some 1e-14."""
     models, subjects = rdms()

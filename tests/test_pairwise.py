@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles as o
 import pytest
+from marks import slow_but
 
 from jaxsim import pairwise, protocols
 from jaxsim.centering import off_diagonal
@@ -93,7 +94,7 @@ def test_oracle_in_float64(name):
     close(in_float64()[name], ORACLES[name](features().astype(np.float64)), 1e-12)
 
 
-@pytest.mark.parametrize("name", [pytest.param("rbf", marks=pytest.mark.slow), "laplacian"])
+@pytest.mark.parametrize("name", slow_but(["laplacian"], ["rbf", "laplacian"]))
 def test_jit_is_eager(name):
     """Of two that call others; the example of `js.Measure` calls correlation, and `test_invariances` linear."""
     close(maps()[name], value(name)(jnp.asarray(features())), 1e-6)
@@ -435,10 +436,10 @@ def _jitted(*names):
     return jax.jit(lambda x: [value(name)(x) for name in names], compiler_options=options)
 
 
-angles = pytest.mark.parametrize("name", ["cosine", pytest.param("correlation", marks=pytest.mark.slow)])
+angles = pytest.mark.parametrize("name", slow_but(["cosine"], ["cosine", "correlation"]))
 
 
-@pytest.mark.parametrize("d", [*(pytest.param(d, marks=pytest.mark.slow) for d in (8, 64)), 300])
+@pytest.mark.parametrize("d", slow_but([300], [8, 64, 300]))
 @pytest.mark.parametrize("spread", [0.0, 0.7, 3.0])
 @pytest.mark.parametrize("offset", [0.0, 1e3, 1e4])
 @angles
@@ -478,7 +479,7 @@ def test_zero_features_have_no_angles(name):
     assert np.isnan(_jitted(name)(np.zeros((40, 300), np.float32))[0]).all()
 
 
-@pytest.mark.parametrize("d", [pytest.param(1, marks=pytest.mark.slow), 6])
+@pytest.mark.parametrize("d", slow_but([6], [1, 6]))
 @pytest.mark.parametrize("longer", [1e2, 1e3, 1e4])
 @pytest.mark.parametrize("places", [[0], [3, 7]])
 def test_images_far_from_all_others_do_not_cost_these_their_digits(places, longer, d):
