@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import oracles as o
 import pytest
-from marks import slow_but
 import scipy.stats
+from marks import slow_but
 
 from jaxsim import compare, engine, linalg, measures, protocols, ranks
 from jaxsim.compare import concordance, triangles

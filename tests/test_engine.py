@@ -568,7 +568,9 @@ def plain_cosine(a, b):
     return js.compare.cosine(a, b)
 
 
-@pytest.mark.parametrize("own", [Embeds(), pytest.param(plain_cosine, marks=pytest.mark.slow)], ids=["embed", "function"])
+@pytest.mark.parametrize(
+    "own", [Embeds(), pytest.param(plain_cosine, marks=pytest.mark.slow)], ids=["embed", "function"]
+)
 def test_a_comparator_that_offers_little(own, compared):
     """Scores whole and in blocks, of condensed maps, of two images; a sentence where something else is needed."""
     found = js.compare_maps(MAPS, own)
