@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import slow_but
 
 nnx = pytest.importorskip("flax.nnx")
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
@@ -149,7 +150,7 @@ def test_an_untrained_compression_is_noted(tiny):
     assert "random projection" in note
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float16, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", slow_but([np.float64, jnp.bfloat16], [np.float64, np.float16, jnp.bfloat16]))
 def test_other_precisions_become_float32_and_are_told(dtype):
     made = network("resnet50")
     arrays = {key: values.astype(dtype) for key, values in exported(made, TORCHVISION).items()}

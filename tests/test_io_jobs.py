@@ -221,6 +221,7 @@ with jobs.lock(sys.argv[1]):
 """
 
 
+@pytest.mark.slow
 def test_one_process_a_folder_and_a_killed_one_lets_go(tmp_path):
     pytest.importorskip("fcntl", reason="locks need a POSIX system")
     place = tmp_path / "deep" / "work"

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 import scipy.stats
+from marks import slow_but
 
 from jaxsim import evaluation, io, measures, statistics
 from jaxsim.cli import main
@@ -572,7 +573,7 @@ def test_a_world_of_another_version_is_refused(files, capsys):
     assert "was made for version 0 of the world" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("stop", slow_but([KeyboardInterrupt], [KeyboardInterrupt, OSError]))
 def test_a_stopped_run_writes_nothing(files, monkeypatch, stop):
     pytest.importorskip("matplotlib")
 

@@ -81,6 +81,7 @@ def test_taskonomys_decoder_is_its_ports_and_converts():
     close(jitted(models.fold(decoder), x), expected)
 
 
+@pytest.mark.slow
 def test_the_task_banks_own_decoder_converts_by_its_keys():
     """Keys and axes as slim writes them: (height, width, inputs, outputs), and outputs first where transposed."""
     decoder = statistics(quick(lambda: models.TaskonomyDecoder(2, rngs=rngs())))

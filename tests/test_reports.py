@@ -240,6 +240,7 @@ def test_a_tree_is_drawn_whole():
     assert tree.to_newick() in shown.text
 
 
+@pytest.mark.slow
 def test_calibrated_scores_have_their_p_values():
     layers = {f"{net}/{k}": x for net in "abc" for k, x in enumerate(np.random.default_rng(3).normal(size=(2, 20, 4)))}
     found = js.calibrate(layers, "cka", layers_of=lambda name: name[0], n_permutations=19)
@@ -366,6 +367,7 @@ def test_warnings_are_in_the_page_and_warned_of():
     assert "Warnings (2)" in shown.text
 
 
+@pytest.mark.slow
 def test_a_hundred_networks_take_less_than_a_megabyte():
     names = tuple(f"network {k} of a hundred networks" for k in range(100))
     text = reports.page(resamples(names, count=200), js.taxonomy.tree(affinity(names)))
