@@ -184,6 +184,7 @@ def test_over_subjects_is_the_t_test():
     np.testing.assert_array_equal(found.degrees, SUBJECTS - 1)
 
 
+@pytest.mark.slow
 def test_errors_over_both_are_those_of_two_factor():
     models, subjects = rdms()
     R = js.resample(named(models, "m"), "pearson", js.Bootstrap(), n_resamples=200, against=named(subjects, "s"), key=0)
