@@ -815,6 +815,7 @@ def test_provenance_says_how_to_make_it_again():
     assert jax.default_backend() in found.device
 
 
+@pytest.mark.slow
 def test_bca_refuses_a_jackknife_of_other_images():
     x = np.random.default_rng(0).normal(size=(2, 12, 5)).astype(np.float32)
     boot = js.resample(x, "cka", "bootstrap", n_resamples=20)

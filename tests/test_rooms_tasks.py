@@ -105,7 +105,7 @@ BOX = ((0.2, 1.1, 2.5), (1.0, 1.0, 1.0))
 
 
 QUICK = ["inpainting", "rgb2depth", "class_object", "room_layout", "autoencoder", "edge2d"]
-"""Tasks of each kind; those that are judged by a loss of their own come first."""
+"""Tasks of each kind; the first four are in `JUDGED`."""
 
 
 @functools.cache

@@ -255,6 +255,7 @@ def test_simultaneous_interval_says_when_resamples_do_not_suffice():
     assert np.isnan(statistics.simultaneous_interval(VALUES[:18], ESTIMATE, 0.95)).all()
 
 
+@pytest.mark.slow
 def test_family_wise_error_under_the_null():
     """Ten correlated means that are all zero: the realized error of 500 data sets, 5 % nominal."""
 
