@@ -57,8 +57,22 @@ def pytest_sessionfinish(session):
         config.cache.set(SKIPPED, sorted(_skipped))
 
 
+SLOW_EXAMPLES = {
+    "jaxsim.measures.Measure",
+    "jaxsim.calibration.verbs.calibrate",
+    "jaxsim.inference.verbs.compare_models",
+    "jaxsim.compare.rank_correlations.Kendall",
+    "jaxsim.compare.concordance.concordance",
+}
+"""Examples of docstrings that compile for seconds what tests compile too."""
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """With --skipped, leave out what ran."""
+    """Mark the slow examples; with --skipped, leave out what ran."""
+    for item in items:
+        if item.name in SLOW_EXAMPLES:
+            item.add_marker(pytest.mark.slow)
     if config.getoption("skipped"):
         before = set(config.cache.get(SKIPPED, []))
         items[:] = [item for item in items if before & {item.nodeid, item.nodeid.partition("::")[0]}]

@@ -97,7 +97,14 @@ def slope(a, b):
     return jnp.vdot(a, b, precision="highest") / jnp.vdot(a, a, precision="highest")
 
 
-@pytest.mark.parametrize("measure", ["cka", "rsa", js.Measure(js.transforms.mean_pool, js.pairwise.linear, slope)])
+@pytest.mark.parametrize(
+    "measure",
+    [
+        "cka",
+        pytest.param("rsa", marks=pytest.mark.slow),
+        js.Measure(js.transforms.mean_pool, js.pairwise.linear, slope),
+    ],
+)
 def test_a_sweep_gives_the_scores_of_affinity(tmp_path, measure):
     features = features_of("abc", width=None if measure == "cka" else 18)
     if not isinstance(measure, str):

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import slow_but
 
 nnx = pytest.importorskip("flax.nnx")
 grain = pytest.importorskip("grain")
@@ -208,7 +209,7 @@ class Stopped(BaseException):
     """Stands for the end of the process."""
 
 
-@pytest.mark.parametrize("saves", [1, 4])
+@pytest.mark.parametrize("saves", slow_but([4], [1, 4]))
 def test_a_stopped_run_sees_the_batches_it_would_have_seen(tmp_path, monkeypatch, saves):
     save, count = checkpoints.save, iter(range(100))
 
