@@ -63,6 +63,14 @@ SLOW_EXAMPLES = {
     "jaxsim.inference.verbs.compare_models",
     "jaxsim.compare.rank_correlations.Kendall",
     "jaxsim.compare.concordance.concordance",
+    "jaxsim.plotting.curves.variance_curves",
+    "jaxsim.plotting.matrices.calibration_heatmap",
+    "jaxsim.plotting.model_dots.model_scores",
+    "jaxsim.plotting.scatter.mds",
+    "jaxsim.results.resamples.Resamples.contenders",
+    "jaxsim.source_selection.SourceSelector",
+    "jaxsim.statistics.mean_scores.mean_draws",
+    "jaxsim.statistics.mean_scores.student_tests",
 }
 """Examples of docstrings that compile for seconds what tests compile too."""
 

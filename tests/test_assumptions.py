@@ -135,6 +135,7 @@ def test_no_scheme_is_advised_that_would_be_refused(labels):
         js.recommend_scheme(10, labels)
 
 
+@pytest.mark.slow
 def test_groups_of_very_unequal_sizes_are_warned_of(full_sample_alone):
     sizes = np.maximum(1, (40 * 0.75 ** np.arange(20)).astype(int))  # intervals of rsa cover 90 % there
     labels = np.repeat(np.arange(20), sizes)
@@ -197,6 +198,7 @@ def test_a_single_source_ranks_first_by_itself():
         pair.first_share()
 
 
+@pytest.mark.slow
 def test_two_members_are_warned_of():
     found = made(["n1", "n2", "m1", "m2", "m3", "m4"])
     with pytest.warns(js.DoubtfulInference, match="group 'n' has 2 members"):
@@ -292,6 +294,7 @@ def test_questions_that_have_no_advice(question, kind, said):
         js.recommend_scheme(**question)
 
 
+@pytest.mark.slow
 def test_the_command_line_shows_flags_below_the_table_and_in_json(tmp_path, capsys):
     np.savez(tmp_path / "f.npz", **heavy(12))
     argv = ["bootstrap", str(tmp_path / "f.npz"), "--measure", "cka-linear-biased", "--resamples", "20"]

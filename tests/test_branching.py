@@ -140,6 +140,7 @@ def test_scores_are_those_of_the_measure():
             assert found.scores[i, t] == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_tasks_whose_scores_are_not_known_get_no_recommendation():
     layers, tasks = layered()
     with pytest.warns(RuntimeWarning, match="dead"):

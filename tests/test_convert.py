@@ -531,6 +531,7 @@ def test_the_command_writes_an_encoder_and_shows_what_it_did(checkpoint, tmp_pat
     assert (values["command"], values["encoder"], values["file"]) == ("convert", "rgb2depth", str(out))
 
 
+@pytest.mark.slow
 def test_the_command_refuses_in_one_sentence_and_writes_nothing(checkpoint, tmp_path, capsys):
     out = tmp_path / "o.safetensors"
     argv = ["convert", str(checkpoint), "--network", "resnet50", "--out"]

@@ -286,6 +286,7 @@ def test_the_calls_of_a_plan_are_those_of_the_verb(monkeypatch, against, memory,
     assert max(calls) <= plan.block
 
 
+@pytest.mark.slow
 def test_blocks_take_the_routes_of_the_plan(monkeypatch):
     """CKA of few networks of 7 features is cheaper by products, and of these 24 by maps: also where blocks hold few."""
     traced, real = [], feature_space.scores_or_maps

@@ -250,6 +250,7 @@ def test_condensed_maps_in_place_of_features_are_told_where_to_go():
         js.affinity({"a": np.ones(66), "b": X["b"]}, js.RSA)
 
 
+@pytest.mark.slow
 def test_a_comparator_means_maps():
     stack, whole = np.stack(list(MAPS.values())), js.maps(X, js.DISTANCE_CORRELATION)
     want = js.resample(whole, "pearson", js.Bootstrap(), n_resamples=3)

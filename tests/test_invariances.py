@@ -338,6 +338,7 @@ def test_bootstraps_share_ranks_too():
         assert abs(score - want) < 2e-6
 
 
+@pytest.mark.slow
 def test_linear_cka_takes_more_images_than_pairs_of_integers():
     """n (n - 1) passes the integers of a device at n = 46,342."""
     x = np.random.default_rng(0).normal(size=(50_000, 2)).astype(np.float32)

@@ -53,6 +53,7 @@ def made():
     return leaderboard.score(evidence(), methods, world="here", relabelings=99, resamples=20)
 
 
+@pytest.mark.slow
 def test_few_targets_and_few_relabelings_are_said(made):
     assert not any("too few" in line or "ask for more" in line for line in leaderboard.sentences(made))
     some = evidence(TRUTH[:, :5], targets=NAMES[:5])

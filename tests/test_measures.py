@@ -137,6 +137,7 @@ def test_oracle_in_float64(name):
         np.testing.assert_allclose(found[name][0], want, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS, ids=":".join)
 def test_every_cell_of_dds(cell):
     x, y = (a.astype(np.float64) for a in features(200))

@@ -229,6 +229,7 @@ def test_branches_tile_their_layer_and_enlarge_edge_on_edge():
         close(np.asarray(models.Branch(encoder, block, decoder)(x)), np.moveaxis(large.numpy(), 1, -1))
 
 
+@pytest.mark.slow
 def test_branches_compute_nothing_behind_their_layer_and_take_small_encoders_too():
     encoder = quick(lambda: models.ResNet((1, 1, 1), 2, rngs=rngs()))
     encoder.train()

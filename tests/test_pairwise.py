@@ -363,6 +363,7 @@ def slopes():
         return jax.tree.map(np.asarray, _slopes(features().astype(np.float64), weights()))
 
 
+@pytest.mark.slow
 @every
 def test_gradient_is_the_difference_quotient(name):
     """The RBF kernel through its median too."""

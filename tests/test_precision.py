@@ -198,6 +198,7 @@ def test_affinity(program):
     assert check(program(js.affinity, networks(), every)) >= len(every)
 
 
+@pytest.mark.slow
 def test_affinity_of_padded_networks_and_others(program):
     every = list({(m.transform, m.pairwise): m for m in EVERY}.values())
     assert check(program(js.affinity, networks(PADDED), every, against=networks(PADDED[:1]))) >= len(every)
@@ -231,7 +232,7 @@ SCHEMES = {
 }
 
 
-@pytest.mark.parametrize("scheme", slow_but(["bootstrap", "subsample"], SCHEMES))
+@pytest.mark.parametrize("scheme", slow_but(["bayesian", "subsample"], SCHEMES))
 @pytest.mark.parametrize("against", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_resampling(program, scheme, against):
     # subsets go through the program of affinity, and weights of two schemes through one

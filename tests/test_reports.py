@@ -268,6 +268,7 @@ def models_compared():
     return js.compare_models(*models_and_brains(), "pearson", measure="rsa", n_resamples=100, key=3)
 
 
+@pytest.mark.slow
 def test_models_have_a_figure_their_pairs_and_a_methods_paragraph():
     found = models_compared()
     models, pairs = reports.sections(found)
@@ -298,6 +299,7 @@ def test_models_have_a_figure_their_pairs_and_a_methods_paragraph():
     assert [one.split(" ")[0] for one in references] == ["Kriegeskorte", "Schütt", "Nili"]
 
 
+@pytest.mark.slow
 def test_models_without_intervals_pairs_or_a_sign_are_still_a_page():
     found, lost = models_compared(), np.full(3, np.nan)
     other = dataclasses.replace(found, over="subjects", test="rank", squared=True, p_zero=lost)
@@ -319,6 +321,7 @@ def test_models_without_intervals_pairs_or_a_sign_are_still_a_page():
     assert not page(dataclasses.replace(found, names=HOSTILE[:3])).of("img")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("over", ["both", "images", "subjects"])
 @pytest.mark.parametrize("test", ["t", "bootstrap", "rank"])
 def test_every_test_of_models_has_words(over, test):
@@ -328,6 +331,7 @@ def test_every_test_of_models_has_words(over, test):
     assert ("Efron" in text) == (over == "images") == any(one.startswith("Efron") for one in references)
 
 
+@pytest.mark.slow
 def test_the_commands_compare_the_models_again(tmp_path, monkeypatch):
     models, brains = models_and_brains()
     np.savez(tmp_path / "MODELS.npz", **models)
@@ -544,7 +548,9 @@ def test_a_report_is_an_html_file(results, tmp_path, capsys):
     ("argv", "sections"),
     [
         (["affinity", "--measure", "rsa", "--measure", "cka"], ["RSA", "Tree: RSA"]),
-        (["bootstrap", "--measure", "cka", "--resamples", "40"], [CKA, f"Tree: {CKA}"]),
+        pytest.param(
+            ["bootstrap", "--measure", "cka", "--resamples", "40"], [CKA, f"Tree: {CKA}"], marks=pytest.mark.slow
+        ),
         pytest.param(
             ["calibrate", "--measure", "rsa", "--permutations", "19"],
             ["RSA, calibrated", "Tree: RSA, calibrated"],

@@ -646,6 +646,7 @@ def test_arrays_of_other_numbers_of_images_are_named(tmp_path):
         js.sweep(features, "cka", out=tmp_path / "out", executor="serial")
 
 
+@pytest.mark.slow
 def test_ctrl_c_does_not_reach_a_worker_that_is_starting(capfd):
     worker = engines.Worker(None)
     try:
