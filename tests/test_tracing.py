@@ -118,7 +118,9 @@ def test_a_record_comes_out_of_jit_with_its_names():
     assert jax.eval_shape(lambda r: r.interval(), r).shape == (2, 2, 2)
 
 
-@pytest.mark.parametrize("key", [jnp.uint32(7), jax.random.key(7)], ids=["seed", "key"])
+@pytest.mark.parametrize(
+    "key", [pytest.param(jnp.uint32(7), marks=pytest.mark.slow), jax.random.key(7)], ids=["seed", "key"]
+)
 def test_seeds_and_keys_may_be_traced(key):
     want = js.resample(STACKS[0], "cka", js.Bootstrap(), n_resamples=4, key=7)
     run = jax.jit(lambda x, k: js.resample(x, "cka", js.Bootstrap(), n_resamples=4, key=k))
@@ -138,7 +140,7 @@ SUBSETS = np.stack([RNG.permutation(N)[:6] for _ in range(3)])
     ("make", "given", "wrong", "said"),
     [
         (lambda w: js.Bootstrap(weights=w), WEIGHTS, WEIGHTS[:, :9], r"\(3, 9\)"),
-        (lambda i: js.Subsample(indices=i), SUBSETS, SUBSETS[:, :3], "3 images"),
+        pytest.param(lambda i: js.Subsample(indices=i), SUBSETS, SUBSETS[:, :3], "3 images", marks=pytest.mark.slow),
     ],
     ids=["weights", "indices"],
 )
