@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from marks import slow_but
 
 import jaxsim as js
 from jaxsim import measures, schemes
@@ -155,6 +156,7 @@ def test_explicit_resamples_may_be_traced(make, given, wrong, said):
 # Gradients
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_the_plain_formulas_and_ranks_have_none():
     def of_verb(xs):
         return sum(js.affinity(x, n).values[0, 1] for n, x in zip([*SMOOTH, "rsa"], xs, strict=True))
@@ -182,6 +184,7 @@ def test_the_gradient_where_maps_replace_scores_that_lost_their_digits():
     np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_resamples_under_equal_weights_is_that_of_the_estimate():
     def total(x, of):
         r = js.resample(x, "cka", js.Bootstrap(weights=np.ones((2, N))))
@@ -207,7 +210,7 @@ def test_affinity_is_one_equation():
     assert top_level(lambda x: js.noise_ceiling(x, "rsa"), STACKS[0]) == ["jit"]
 
 
-@pytest.mark.parametrize("kind", SCHEMES)
+@pytest.mark.parametrize("kind", slow_but(set(SCHEMES) - {"bootstrap"}, SCHEMES))
 def test_resampling_is_one_equation(kind):
     if kind == "bootstrap":
         assert top_level(lambda x: js.resample(x, FEW, SCHEMES[kind]), STACKS[0]) == ["jit"]
@@ -253,7 +256,7 @@ def test_a_dictionary_keeps_its_names_whatever_its_order():
     np.testing.assert_allclose(np.asarray(inside.values)[np.ix_(order, order)], plain.values, rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", slow_but(["affinity of named", "affinity of padded", "half-samples", "maps"], CALLS))
 def test_a_second_plain_call_traces_nothing_and_moves_nothing_unasked(call, monkeypatch):
     monkeypatch.setattr(padding, "BUCKETS", 1)  # every bucket is more to compile
     jax.block_until_ready(jax.tree.leaves(CALLS[call]()))
@@ -274,7 +277,7 @@ CORES = {
 } | {k: lambda x, s=s: resample(x, "cka", s).values for k, s in SCHEMES.items()}
 
 
-@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("core", slow_but(["maps", "half-samples"], CORES))
 def test_every_core_can_be_exported(core):
     run = jax.jit(CORES[core])
     exported = jax.export.export(run, platforms=PLATFORMS)(jax.ShapeDtypeStruct(STACKS[0].shape, np.float32))
