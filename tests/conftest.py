@@ -57,21 +57,18 @@ def pytest_sessionfinish(session):
         config.cache.set(SKIPPED, sorted(_skipped))
 
 
-SLOW_EXAMPLES = {
-    "jaxsim.measures.Measure",
-    "jaxsim.calibration.verbs.calibrate",
-    "jaxsim.inference.verbs.compare_models",
-    "jaxsim.compare.rank_correlations.Kendall",
-    "jaxsim.compare.concordance.concordance",
-    "jaxsim.plotting.curves.variance_curves",
-    "jaxsim.plotting.matrices.calibration_heatmap",
-    "jaxsim.plotting.model_dots.model_scores",
-    "jaxsim.plotting.scatter.mds",
-    "jaxsim.results.resamples.Resamples.contenders",
-    "jaxsim.source_selection.SourceSelector",
-    "jaxsim.statistics.mean_scores.mean_draws",
-    "jaxsim.statistics.mean_scores.student_tests",
-}
+SLOW_EXAMPLES = """
+calibration.verbs.calibrate centering.between compare.concordance.concordance compare.rank_correlations.Kendall
+inference.verbs.compare_models measures.Measure plotting.curves.variance_curves plotting.matrices.calibration_heatmap
+plotting.model_dots.model_scores plotting.scatter.mds results.resamples.Resamples.contenders
+source_selection.SourceSelector statistics.mean_scores.mean_draws statistics.mean_scores.student_tests
+statistics.transfer_agreement.agreement_over_both statistics.transfer_agreement.agreement_over_targets
+studies.rooms.export.writers.write_world subspaces.CanonicalCorrelation variance.verbs.variance_study
+vision.attribution.similarity.image_scores vision.models.batchnorm.fold vision.models.decoders.AsppDecoder
+vision.models.decoders.SmallDecoder vision.models.deploy.Winograd vision.models.deploy.for_inference
+vision.models.networks.Network vision.models.resnet.ResNet vision.models.taskonomy_decoders.TaskonomyHead
+vision.training.verbs.fit_stream
+""".split()
 """Examples of docstrings that compile for seconds what tests compile too."""
 
 
@@ -79,7 +76,7 @@ SLOW_EXAMPLES = {
 def pytest_collection_modifyitems(config, items):
     """Mark the slow examples; with --skipped, leave out what ran."""
     for item in items:
-        if item.name in SLOW_EXAMPLES:
+        if item.name.removeprefix("jaxsim.") in SLOW_EXAMPLES:
             item.add_marker(pytest.mark.slow)
     if config.getoption("skipped"):
         before = set(config.cache.get(SKIPPED, []))
