@@ -57,18 +57,37 @@ def pytest_sessionfinish(session):
         config.cache.set(SKIPPED, sorted(_skipped))
 
 
-SLOW_EXAMPLES = """
-calibration.verbs.calibrate centering.between compare.concordance.concordance compare.rank_correlations.Kendall
-inference.verbs.compare_models measures.Measure plotting.curves.variance_curves plotting.matrices.calibration_heatmap
-plotting.model_dots.model_scores plotting.scatter.mds results.resamples.Resamples.contenders
-source_selection.SourceSelector statistics.mean_scores.mean_draws statistics.mean_scores.student_tests
-statistics.transfer_agreement.agreement_over_both statistics.transfer_agreement.agreement_over_targets
-studies.rooms.export.writers.write_world subspaces.CanonicalCorrelation variance.verbs.variance_study
-vision.attribution.similarity.image_scores vision.models.batchnorm.fold vision.models.decoders.AsppDecoder
-vision.models.decoders.SmallDecoder vision.models.deploy.Winograd vision.models.deploy.for_inference
-vision.models.networks.Network vision.models.resnet.ResNet vision.models.taskonomy_decoders.TaskonomyHead
-vision.training.verbs.fit_stream
-""".split()
+SLOW_EXAMPLES = [
+    "calibration.verbs.calibrate",
+    "centering.between",
+    "compare.concordance.concordance",
+    "compare.rank_correlations.Kendall",
+    "inference.verbs.compare_models",
+    "measures.Measure",
+    "plotting.curves.variance_curves",
+    "plotting.matrices.calibration_heatmap",
+    "plotting.model_dots.model_scores",
+    "plotting.scatter.mds",
+    "results.resamples.Resamples.contenders",
+    "source_selection.SourceSelector",
+    "statistics.mean_scores.mean_draws",
+    "statistics.mean_scores.student_tests",
+    "statistics.transfer_agreement.agreement_over_both",
+    "statistics.transfer_agreement.agreement_over_targets",
+    "studies.rooms.export.writers.write_world",
+    "subspaces.CanonicalCorrelation",
+    "variance.verbs.variance_study",
+    "vision.attribution.similarity.image_scores",
+    "vision.models.batchnorm.fold",
+    "vision.models.decoders.AsppDecoder",
+    "vision.models.decoders.SmallDecoder",
+    "vision.models.deploy.Winograd",
+    "vision.models.deploy.for_inference",
+    "vision.models.networks.Network",
+    "vision.models.resnet.ResNet",
+    "vision.models.taskonomy_decoders.TaskonomyHead",
+    "vision.training.verbs.fit_stream",
+]
 """Examples of docstrings that compile for seconds what tests compile too."""
 
 
