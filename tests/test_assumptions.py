@@ -123,6 +123,7 @@ def test_a_group_that_decides_is_warned_of(full_sample_alone):
     assert flag.startswith("uneven groups: the cka-linear map of network_1 is as uneven as if")
 
 
+@pytest.mark.slow
 def test_permuted_groups_of_a_size_of_their_own_are_no_strata():
     labels = np.r_[np.zeros(30, int), np.repeat(np.arange(1, 6), 6)]
     advised = js.recommend_scheme(60, labels)
@@ -170,6 +171,7 @@ def test_permutations_have_no_interval_to_doubt():
     assert (said, found.flags) == ([], ())
 
 
+@pytest.mark.slow
 def test_inside_jit_nothing_is_read():
     x = jnp.asarray(np.stack([*heavy(24).values()]), jnp.float32)
     with warnings.catch_warnings():

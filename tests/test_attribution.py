@@ -137,6 +137,7 @@ def test_pooling_by_its_gradient_does_not_sum_to_the_difference():
     assert part == [0, 0, 0, -1]
 
 
+@pytest.mark.slow
 def test_epsilon_lrp_of_relus_without_biases_is_gradient_times_input():
     def network(x):
         for w in weights:
@@ -382,6 +383,7 @@ def test_resamples_are_means_of_the_images_drawn():
     np.testing.assert_allclose(found.standard_error(), v.std(0, ddof=1) / np.sqrt(24), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_half_samples_have_the_error_of_a_mean():
     scores = made_up(400)
     found = js.resample_scores(scores, n_resamples=200, key=3)

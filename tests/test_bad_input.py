@@ -417,7 +417,14 @@ WARNINGS = {
 }
 
 
-COMPILED = ["affinity of pairs", "affinity against", "noise_ceiling", "resample, a list", "agreement_intervals"]
+COMPILED = [
+    "affinity of pairs",
+    "affinity against",
+    "noise_ceiling",
+    "resample, a list",
+    "agreement_intervals",
+    "family_wise",
+]
 """By programs of their own."""
 
 

@@ -128,6 +128,7 @@ def test_layers_of_equal_view_are_scored_by_averaged_maps(tmp_path):
     assert np.abs(equal.scores - plain.scores).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_measure():
     layers, tasks = layered()
     found = branching.recommend(layers, tasks, measures.CKA_LINEAR)

@@ -106,6 +106,7 @@ def test_float32_of_common_size_is_left_alone():
     assert casts.careful([x, x * np.float32(1e20), np.zeros_like(x), x * np.float32(1e-35)]) == (3,)
 
 
+@pytest.mark.slow
 def test_features_each_too_small_for_float32_count_in_a_z_score():
     x = B * 10.0 ** np.array([-60, -45, 0, 30, 45, 200])
     want, found = (js.affinity({"a": a, "b": B[:, :3]}, "dds-cosine").values for a in (B, x))

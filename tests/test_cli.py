@@ -181,6 +181,7 @@ def test_a_comparator_as_the_measure_takes_maps(out, tmp_path, features, capsys)
     assert np.isfinite(results.load(out / "gaps" / "affinity.npz").values).all()
 
 
+@pytest.mark.slow
 def test_channels_first_and_files_per_image(out, tmp_path, capsys):
     conv = np.random.default_rng(0).normal(size=(2, 9, 3, 2, 2)).astype(np.float32)
     for network, pictures in zip("ab", conv, strict=True):
@@ -286,6 +287,7 @@ def test_bootstrap_ranks_the_sources_of_every_target_or_says_which(path, out, ca
     assert "1 of 6 targets; --target chooses another" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_figure_of_agreement_names_measure_truth_and_what_is_left_out(path, out, tmp_path, monkeypatch):
     kept = captured(monkeypatch)
     assert main(["affinity", path, "--measure", "cka-linear", "--out", str(out)]) == 0
@@ -902,6 +904,7 @@ def test_one_network_is_told_of_against(tmp_path, out, capsys):
     refused(["affinity", str(tmp_path / "a.npy"), "--out", str(out)], capsys, "--against of `jaxsim affinity`")
 
 
+@pytest.mark.slow
 def test_an_array_alone_is_read_as_the_files_that_it_is_compared_with(tmp_path, out, capsys):
     paths = [str(tmp_path / f"{name}.npy") for name in "abc"]
     for path, x in zip(paths, np.random.default_rng(0).random((3, 12, 2, 2, 3)), strict=True):
@@ -918,6 +921,7 @@ def test_support_that_is_no_record_names_the_file_to_give(tmp_path, out, capsys)
     refused(argv, capsys, "give resamples.npz of `jaxsim bootstrap`")
 
 
+@pytest.mark.slow
 def test_a_tree_of_several_files(tmp_path, out, capsys):
     paths = [str(tmp_path / f"{name}.csv") for name in "abc"]
     for path, x in zip(paths, np.random.default_rng(0).random((3, 12, 4)), strict=True):

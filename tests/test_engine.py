@@ -226,7 +226,9 @@ def test_memory_mapped_files(tmp_path):
     np.testing.assert_array_equal(cka(mapped).values, cka(FOUR).values)
 
 
-@pytest.mark.parametrize("shape", [(N, D), (N, 3, 4), (N, 2, 1, 2, 3)], ids=lambda s: f"rank {len(s)}")
+@pytest.mark.parametrize(
+    "shape", slow_but([(N, D), (N, 3, 4)], [(N, D), (N, 3, 4), (N, 2, 1, 2, 3)]), ids=lambda s: f"rank {len(s)}"
+)
 def test_ranks_of_features(shape):
     given = {k: v.reshape(shape) for k, v in FOUR.items()}
     pool = js.affinity(given, js.dds(*POOLED))
@@ -278,6 +280,7 @@ def test_blocks_of_unequal_widths_and_an_undefined_network():
     assert cut.undefined == (("net4", 0),)
 
 
+@pytest.mark.slow
 def test_blocks_of_two_sets():
     ys = {k: v[:, ::-1] for k, v in list(signals([D] * 3, 1).items())[:2]}
     cut = js.affinity(FOUR, js.CKA_LINEAR, against=ys, memory=tight(js.CKA_LINEAR, 2))
@@ -345,6 +348,7 @@ def test_every_map_is_built_once():
     assert len(BUILT) == 7
 
 
+@pytest.mark.slow
 def test_measures_asked_for_together_share_a_transform():
     BUILT.clear()
     together = [js.dds(counted_center, f) for f in (js.pairwise.linear, js.pairwise.laplacian)]

@@ -177,6 +177,7 @@ def test_maps_are_centered_between_groups_as_least_squares_does(sizes):
     np.testing.assert_allclose(found[i, j], want, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_inner_products_between_groups_are_unbiased():
     """Linear kernels of independent features of classes and images: the mean over data sets is that of one pair."""
     rng, code, products = np.random.default_rng(0), np.repeat(range(6), 3), []

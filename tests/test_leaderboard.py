@@ -353,6 +353,7 @@ def test_an_interval_over_targets_needs_no_pictures(made):
     assert np.isnan([row.images_low, row.both_low]).all()
 
 
+@pytest.mark.slow
 def test_an_order_is_confirmed_refuted_or_undecided():
     truth = np.random.default_rng(7).normal(size=(16, 16))
     names = [f"n{k}" for k in range(16)]

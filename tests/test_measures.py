@@ -240,6 +240,7 @@ def test_equal_measures_compile_once_and_matrices_are_traced():
     assert len(traces) == 3
 
 
+@pytest.mark.slow
 def test_duality_as_a_measure():
     """CKA of zscored features through D and Q."""
     x, y = (a.reshape(N, -1).astype(np.float64) for a in features())

@@ -391,6 +391,7 @@ def test_maps_of_one_subject_are_averaged():
     np.testing.assert_array_equal(found.scores, again.scores)
 
 
+@pytest.mark.slow
 def test_features_become_maps_beside_ready_ones():
     models, subjects = rdms()
     x, y = np.random.default_rng(3).normal(size=(2, N, 5)).astype(np.float32)

@@ -162,6 +162,7 @@ def test_bits_do_not_depend_on_blocks(tmp_path, six):
     same(serial(features_of("abcdef"), tmp_path / "memory", block=5), whole)
 
 
+@pytest.mark.slow
 def test_double_precision_is_another_sweep(tmp_path, x64):
     features = features_of("abc")
     found = serial(features, tmp_path / "out")

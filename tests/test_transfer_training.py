@@ -47,6 +47,7 @@ def test_cross_entropy_is_torchs_with_255_ignored(torch):
     assert float(losses.cross_entropy(logits, target, target != 255)) == pytest.approx(float(expected), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_losses_of_nothing_known_are_zero_with_gradients_of_zero():
     none = np.zeros((1, 4, 4), bool)
     plane = np.full((1, 4, 4), 2.0, np.float32)
