@@ -6,6 +6,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from marks import slow_but
 from scipy import stats
 
 import jaxsim as js
@@ -308,7 +309,10 @@ def rates(setting, batches, monkeypatch, size=100):
     return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
 
 
-@pytest.mark.parametrize("setting", ["unrelated and symmetric, 8 tasks", "unrelated, main effects of sources, 8 tasks"])
+SETTINGS = ["unrelated and symmetric, 8 tasks", "unrelated, main effects of sources, 8 tasks"]
+
+
+@pytest.mark.parametrize("setting", slow_but(SETTINGS[:1], SETTINGS))
 def test_relabelings_hold_the_level_that_the_interval_over_targets_does_not(setting, monkeypatch):
     found = rates(setting, 1, monkeypatch, 50)
     assert np.mean(found["p by relabelings"] <= 0.05) <= 0.16
