@@ -87,7 +87,7 @@ def threshold(observed, null):
 
 
 CASES = [(name, False, False) for name in ("rsa", "distance-correlation")]
-CASES += [("cka-linear", True, False), pytest.param("cka-linear", False, True, marks=pytest.mark.slow)]
+CASES += [pytest.param("cka-linear", *one, marks=pytest.mark.slow) for one in ((True, False), (False, True))]
 
 
 def best_of(values, against):

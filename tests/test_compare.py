@@ -9,7 +9,6 @@ import numpy as np
 import oracles as o
 import pytest
 import scipy.stats
-from marks import slow_but
 
 from jaxsim import compare, engine, linalg, measures, protocols, ranks
 from jaxsim.compare import concordance, triangles
@@ -180,6 +179,7 @@ def with_additions():
         return [jax.tree.map(np.asarray, run(a + extra, b)) for extra in added]
 
 
+@pytest.mark.slow
 @every
 def test_what_may_be_added_to_a_map(name):
     """A constant or terms a_i + a_j, as the comparator's `invariance` says, and nothing beyond it."""
@@ -508,7 +508,8 @@ def test_kendall_refuses_more_pairs_than_float32_ranks():
         jax.eval_shape(compare.kendall_a, *[jax.ShapeDtypeStruct((n, n), np.float32)] * 2)
 
 
-@pytest.mark.parametrize("n", slow_but([1000], [3, 1000]))
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [3, 1000])
 @pytest.mark.parametrize("levels", [(0, 0), (0, 3), (3, 0), (2, 5), (1, 2)])
 def test_concordance_is_scipys(n, levels):
     """Of values with no ties (0) or with that many levels, with and without counts."""
@@ -530,6 +531,7 @@ def concordances(x, y, counts):
 
 
 # Gradients.
+@pytest.mark.slow
 @every
 def test_gradient_is_the_difference_quotient(name):
     a, b = maps(ties=False)[:2].astype(np.float64)

@@ -64,6 +64,7 @@ def few():
     assert_same(js.resample(y, "cka", devices=jax.devices()[2:5], **half), js.resample(y, "cka", **half))
 
 
+@pytest.mark.slow
 def test_a_few_calls_on_eight_devices():
     in_eight("few")
 

@@ -222,6 +222,7 @@ def between_and_plain():
     return [js.resample(x, "cka", js.HalfSamples(groups=g), n_resamples=20) for g in (labels, None)]
 
 
+@pytest.mark.slow
 def test_an_interval_of_groups_uses_their_number(between_and_plain):
     r, _ = between_and_plain
     assert (r.groups, r.groups_drawn, r.degrees, r.size) == (20, 10, 19, 20)
@@ -234,6 +235,7 @@ def test_an_interval_of_groups_uses_their_number(between_and_plain):
     np.testing.assert_allclose(r.interval()[:, 0, 1], np.tanh(np.arctanh(s) + step * np.array([-1, 1])), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_groups_are_on_the_record_and_in_files_and_older_files_load(tmp_path, between_and_plain):
     r, plain = between_and_plain
     assert "in 20 groups" in str(r)
@@ -302,6 +304,7 @@ def test_few_groups_pairs_within_groups_and_alike_strata_are_warned_of():
     assert layouts.share_between(np.ones((80, 2)), labels) == 0
 
 
+@pytest.mark.slow
 def test_records_and_captions_say_that_scores_are_between_groups(between_and_plain):
     between, plain = between_and_plain
     assert BETWEEN in str(between)

@@ -327,6 +327,7 @@ def test_distances_that_tie_in_exact_arithmetic_share_a_rank(name, transform, me
     assert abs(tied_scores()[name, transform, metric] - want) < 2e-6
 
 
+@pytest.mark.slow
 def test_bootstraps_share_ranks_too():
     labels, other = tied()["labels"]
     counts = np.random.default_rng(1).multinomial(40, np.ones(40) / 40, size=3)

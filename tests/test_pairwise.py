@@ -313,6 +313,7 @@ def stable_maps():
     return jax.tree.map(np.asarray, run(features()))
 
 
+@pytest.mark.slow
 @every
 @pytest.mark.parametrize("level", LEVELS)
 def test_stable_map_differs_by_what_it_may(name, level):
@@ -480,7 +481,8 @@ def test_zero_features_have_no_angles(name):
     assert np.isnan(_jitted(name)(np.zeros((40, 300), np.float32))[0]).all()
 
 
-@pytest.mark.parametrize("d", slow_but([6], [1, 6]))
+@pytest.mark.slow
+@pytest.mark.parametrize("d", [1, 6])
 @pytest.mark.parametrize("longer", [1e2, 1e3, 1e4])
 @pytest.mark.parametrize("places", [[0], [3, 7]])
 def test_images_far_from_all_others_do_not_cost_these_their_digits(places, longer, d):

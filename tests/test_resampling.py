@@ -560,6 +560,7 @@ def test_resampling_aligns_by_id():
     np.testing.assert_allclose(found.values, js.resample(x, js.CKA_LINEAR, js.Jackknife()).values, rtol=0, atol=3e-7)
 
 
+@pytest.mark.slow
 def test_two_sets_with_labels_of_their_own_align():
     """Networks of one name may have their images in different orders in the two sets."""
     x, order = networks(24), np.random.default_rng(0).permutation(24)
@@ -572,6 +573,7 @@ def test_two_sets_with_labels_of_their_own_align():
     np.testing.assert_allclose(found.values, want.values, rtol=0, atol=3e-7)
 
 
+@pytest.mark.slow
 def test_maps_of_the_columns_keep_their_own_labels():
     """`ids` labels the rows; it does not say that the columns' images come in the same order."""
     x, order = networks(24), np.arange(24)[::-1]
@@ -590,6 +592,7 @@ def plain_pearson(a, b):
     return js.compare.pearson(a, b)
 
 
+@pytest.mark.slow
 def test_a_comparator_of_ones_own_is_subsampled_and_not_weighted():
     own = js.Measure(js.transforms.center, js.pairwise.correlation, plain_pearson)
     for scheme in (js.Bootstrap(), js.Permutation()):
@@ -614,6 +617,7 @@ class Offers:
         return js.compare.cosine(a, b)
 
 
+@pytest.mark.slow
 def test_a_comparator_of_ones_own_that_offers_enough_is_weighted_permuted_and_pooled():
     made, own = js.maps(networks(12), js.RSA), Offers()
     for scheme, rest in ((js.Jackknife(), {}), (js.Permutation(), {"n_resamples": 19, "key": KEY})):
@@ -664,6 +668,7 @@ def test_a_scheme_must_be_registered_before_it_runs():
         js.schemes._KINDS.pop("mine")
 
 
+@pytest.mark.slow
 def test_subsets_of_all_images_print():
     half = js.resample(networks(24), "cka", js.Subsample(12), n_resamples=20, key=KEY)
     assert "nan" in str(dataclasses.replace(half, size=24))

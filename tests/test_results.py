@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles as o
 import pytest
+from marks import slow_but
 from scipy import stats
 
 import jaxsim as js
@@ -501,7 +502,7 @@ SAME = [[1 - 2e-7, 0.4, 0.3], [0.4, 0.6, 0.5], [0.3, 0.45, 0.35]]
 """Network a is in both sets; b and b only share a name."""
 
 
-@pytest.mark.parametrize("kind", ["half-samples", "bootstrap", "permutation"])
+@pytest.mark.parametrize("kind", slow_but(["permutation"], ["half-samples", "bootstrap", "permutation"]))
 def test_a_network_in_both_sets_is_no_hypothesis_about_itself(kind):
     r = against(kind, SAME)
     want = np.zeros((3, 3), bool)
@@ -525,7 +526,7 @@ def test_a_network_in_both_sets_is_no_hypothesis_about_itself(kind):
             two.compare_sources("a")
 
 
-@pytest.mark.parametrize("kind", ["half-samples", "bootstrap", "subsample", "jackknife"])
+@pytest.mark.parametrize("kind", slow_but(["bootstrap"], ["half-samples", "bootstrap", "subsample", "jackknife"]))
 def test_equal_networks_differ_by_zero(kind):
     """Sources a and b are the same up to rounding in every resample: no t of 2.7."""
     r = resamples(kind)

@@ -438,6 +438,7 @@ def test_two_factor_estimates_the_variance_of_new_images_and_members():
     assert both.mean() > 1.3 * truth
 
 
+@pytest.mark.slow
 def test_two_factor_keeps_groups_apart():
     values, estimate = RNG.normal(size=(20, 2, 5)), RNG.normal(size=(2, 5))
     holes = values.copy()

@@ -56,6 +56,7 @@ def test_against_others_is_part_of_the_whole():
     np.testing.assert_allclose(found, of_all()["svcca"][:1, 2:4], rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_more_features_than_images():
     """CCA is 1 then; SVCCA is not, and its decomposition is as exact."""
     rng = np.random.default_rng(1)
@@ -114,6 +115,7 @@ def test_fractions_of_the_variance(name, fraction):
     np.testing.assert_allclose(of_fractions()[name, fraction], want, rtol=0, atol=ACCURACY)
 
 
+@pytest.mark.slow
 def test_squares_and_means_of_two_dimensions_by_hand():
     """Planes at 60 and 0 degrees: correlations 1 and .5."""
     q = np.linalg.qr(np.column_stack([np.ones(9), np.random.default_rng(3).normal(size=(9, 3))]))[0][:, 1:]
@@ -148,6 +150,7 @@ def test_a_bootstrap_against_others():
     np.testing.assert_allclose(found[:, 0, 0], resampled()["svcca"][:, 0, 1], rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_subsets_are_the_measure_on_these_rows():
     rows = np.stack([np.random.default_rng(k).permutation(N)[:25] for k in range(3)])
     found = js.resample(pair(), "svcca", js.Subsample(indices=rows)).values
@@ -220,6 +223,7 @@ def _slopes(x, y):
     return {name: jax.grad(js.measures.by_name(name), (0, 1))(x, y) for name in MEASURES}
 
 
+@pytest.mark.slow
 @every
 def test_gradient_is_the_difference_quotient(name):
     both = [f.astype(float) for f in pair().values()]

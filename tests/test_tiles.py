@@ -420,6 +420,7 @@ def test_blocks_cover_all_images_in_order():
     np.testing.assert_allclose(np.concatenate([*blocks.blocks()])[:, 0], (x[:, 0] - x[:, 0].mean()) / 128)
 
 
+@pytest.mark.slow
 def test_the_command_takes_tiles_from_files_and_refuses_them_for_maps(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     (tmp_path / "x").mkdir()

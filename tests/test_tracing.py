@@ -140,8 +140,8 @@ SUBSETS = np.stack([RNG.permutation(N)[:6] for _ in range(3)])
 @pytest.mark.parametrize(
     ("make", "given", "wrong", "said"),
     [
-        (lambda w: js.Bootstrap(weights=w), WEIGHTS, WEIGHTS[:, :9], r"\(3, 9\)"),
-        pytest.param(lambda i: js.Subsample(indices=i), SUBSETS, SUBSETS[:, :3], "3 images", marks=pytest.mark.slow),
+        pytest.param(lambda w: js.Bootstrap(weights=w), WEIGHTS, WEIGHTS[:, :9], r"\(3, 9\)", marks=pytest.mark.slow),
+        (lambda i: js.Subsample(indices=i), SUBSETS, SUBSETS[:, :3], "3 images"),
     ],
     ids=["weights", "indices"],
 )
@@ -248,6 +248,7 @@ def test_tracing_and_compiling_are_heard():
     assert any("compile" in e for e in work())
 
 
+@pytest.mark.slow
 def test_a_dictionary_keeps_its_names_whatever_its_order():
     named = dict(zip("bac", STACKS[0], strict=True))
     plain, inside = js.affinity(named, "cka"), jax.jit(lambda x: js.affinity(x, "cka"))(named)
