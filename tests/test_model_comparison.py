@@ -440,6 +440,7 @@ def test_features_in_other_orders_are_aligned_before_they_are_maps():
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("test", ["t", "bootstrap", "rank"])
 def test_a_constant_map_is_not_above_zero(test):
     """Its rho-a with every subject is 0, of which sums leave some 1e-14."""
