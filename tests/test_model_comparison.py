@@ -215,6 +215,7 @@ def test_the_ceiling_varies_as_the_jackknife_over_subjects_says():
     np.testing.assert_allclose(found.p_ceiling[0], 2 * student_t.sf(abs(t), SUBJECTS - 1), rtol=5e-3)
 
 
+@pytest.mark.slow
 def test_degrees_of_freedom_follow_the_share_of_subjects():
     rng = np.random.default_rng(0)
     shared, own = rng.normal(size=(2, 400, 3, 6)).astype(np.float32)
@@ -229,6 +230,7 @@ def test_degrees_of_freedom_follow_the_share_of_subjects():
     assert (np.asarray(found.degrees) <= N - 1).all()
 
 
+@pytest.mark.slow
 def test_few_images_bound_the_degrees_of_freedom():
     shared = np.random.default_rng(0).normal(size=(400, 3, 1)).astype(np.float32)
     scores = np.zeros((3, 6), np.float32)
@@ -337,6 +339,7 @@ def test_adjusted_p_values_of_t_step_down():
     np.testing.assert_allclose(tests.adjusted, np.maximum(expected, p), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_row_that_lacks_a_draw_has_no_p_value():
     values = np.random.default_rng(2).normal(size=(400, 3, 6)).astype(np.float32)
     values[7, 1, 2] = np.nan
@@ -366,6 +369,7 @@ def test_one_model_of_two_subjects_has_no_pairs():
     assert len(found.pair_rows()[1]) == 0
 
 
+@pytest.mark.slow
 def test_squared_scores_lose_their_sign_and_say_so():
     plain, squared = compared(), compared(squared=True)
     np.testing.assert_allclose(squared.scores, np.square(plain.scores), atol=1e-6)

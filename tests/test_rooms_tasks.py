@@ -462,7 +462,7 @@ def test_gradients_are_finite_and_lead_down(name):
         assert scale == 0 or float(measured(start - step * slope, truth)[0]) < float(loss)
 
 
-@pytest.mark.parametrize("name", [n for n in JUDGED if TASKS[n].kind != "embedding"])
+@pytest.mark.parametrize("name", slow_but(QUICK[:4], [n for n in JUDGED if TASKS[n].kind != "embedding"]))
 def test_no_other_constant_is_better(name):
     task, truth = TASKS[name], target(name)
     best = losses.constant_prediction(task, truth)
@@ -473,6 +473,7 @@ def test_no_other_constant_is_better(name):
     assert float(losses.skill(task, jnp.broadcast_to(best, (6, *best.shape)), truth)) == pytest.approx(0, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["segment2d", "segment25d"])
 def test_no_constant_embedding_is_better(name):
     task, truth = TASKS[name], target(name)
