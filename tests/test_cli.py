@@ -559,6 +559,7 @@ def test_progress_is_on_standard_error(path, out, capsys):
     assert "20 of 20" not in printed.out
 
 
+@pytest.mark.slow
 def test_x64_computes_in_float64_and_leaves_the_process_as_it_was(path, out):
     import jax
 
@@ -944,6 +945,7 @@ def test_measures_of_maps_and_of_features_are_not_mixed(path, out, capsys):
     refused(argv, capsys, "--measure spearman compares ready-made maps, and rsa features")
 
 
+@pytest.mark.slow
 def test_stacks_of_maps_in_every_file(tmp_path, out, capsys):
     x = np.random.default_rng(0).random((3, 8, 2))
     stack = np.linalg.norm(x[:, :, None] - x[:, None], axis=-1)

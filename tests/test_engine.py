@@ -547,7 +547,9 @@ def own_oracle(features, compare):
     return o.compare_maps(maps, compare)
 
 
-@pytest.mark.parametrize("sizes", [[D] * 4, [5, 6, 7, 8]], ids=["one shape", "four shapes, not padded"])
+@pytest.mark.parametrize(
+    "sizes", slow_but([[D] * 4], [[D] * 4, [5, 6, 7, 8]]), ids=["one shape", "four shapes, not padded"]
+)
 def test_functions_of_ones_own(sizes):
     features = signals(sizes)
     embedded = js.affinity(features, js.Measure(squares, chebyshev, js.compare.pearson))
@@ -862,6 +864,7 @@ def test_noise_ceilings(name):
     assert want[0] < want[1] - 1e-3
 
 
+@pytest.mark.slow
 def test_the_noise_ceiling_of_centered_maps_comes_from_their_scores(named):
     found = js.noise_ceiling(FOUR, js.CKA_LINEAR)
     want = jax.jit(js.statistics.noise_ceiling_from_scores)(named["CKA_LINEAR"].values)
@@ -955,6 +958,7 @@ def test_linear_cka_from_features_is_that_from_maps(case, two_ways):
         np.testing.assert_allclose(np.asarray(found.values)[np.ix_(rows, columns)], score, rtol=0, atol=ACCURACY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["padded widths", "two sets"])
 def test_linear_cka_from_features_makes_no_map_of_many_images(case, monkeypatch):
     monkeypatch.setattr(feature_space, "MAP_BYTES", 0)  # as if the maps of these images were too large

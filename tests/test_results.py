@@ -202,7 +202,7 @@ def benjamini_hochberg(p):
     return np.asarray(q)[np.argsort(order)]
 
 
-@pytest.mark.parametrize("square", [True, False], ids=["square", "against"])
+@pytest.mark.parametrize("square", slow_but([True], [True, False]), ids=["square", "against"])
 def test_family_wise_counts_every_pair_once(square):
     r = resamples("bootstrap", square=square)
     found = quick(lambda r: r.family_wise(null=0.5), r)
@@ -257,7 +257,9 @@ def test_too_few_resamples_to_reject_anything_are_said():
         jax.eval_shape(js.Resamples.interval, resamples("bootstrap", count=38))
 
 
-@pytest.mark.parametrize("ask", [js.Resamples.family_wise, js.Resamples.false_discovery])
+@pytest.mark.parametrize(
+    "ask", [pytest.param(js.Resamples.family_wise, marks=pytest.mark.slow), js.Resamples.false_discovery]
+)
 def test_half_samples_reject_at_any_number(ask):
     r = resamples("half-samples", count=10)
     found = ask(dataclasses.replace(r, values=0.01 * r.values + 0.99 * r.estimate))
@@ -293,7 +295,7 @@ def test_half_samples_compare_sources_by_paired_differences():
     np.testing.assert_array_equal(found.step_down, np.asarray(found.step_down).T)
 
 
-@pytest.mark.parametrize("square", [True, False], ids=["square", "against"])
+@pytest.mark.parametrize("square", slow_but([True], [True, False]), ids=["square", "against"])
 def test_compare_sources_tests_all_pairs_of_sources(square):
     """Against "a", which is a source too and takes no part; against "t" all three sources are compared."""
     r = resamples("bootstrap", square=square)
@@ -328,6 +330,7 @@ def test_contenders_are_the_first_and_those_that_tests_do_not_exclude():
             r.contenders("t", level)
 
 
+@pytest.mark.slow
 def test_two_factor_takes_any_labels_of_the_targets():
     """Groups in the order of first appearance, with variances by hand for the images alone."""
     r = resamples("bootstrap")

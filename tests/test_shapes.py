@@ -52,6 +52,7 @@ print("checked")
 """
 
 
+@pytest.mark.slow
 def test_every_part_has_the_shapes_that_it_states():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout.strip() == "checked", done.stderr[-2000:]

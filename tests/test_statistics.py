@@ -5,6 +5,7 @@ import jax.monitoring
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import slow_but
 from scipy import stats
 
 from jaxsim import statistics
@@ -79,7 +80,7 @@ def test_nan_stays_in_its_own_entries(name):
 
 
 @entrywise
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("dtype", slow_but([jnp.float32], [jnp.float32, jnp.float64]))
 def test_jit_and_dtype(name, dtype):
     arrays = [jnp.asarray(a, dtype) for a in (VALUES, ESTIMATE, JACKKNIFE)]
     got = jax.jit(ENTRYWISE[name])(*arrays)
@@ -648,6 +649,7 @@ def test_wrong_arguments_are_named(name):
         call()
 
 
+@pytest.mark.slow
 def test_numbers_of_the_host_may_come_as_arrays():
     values = np.arange(101.0)
     for level in (np.float64(0.9), np.array(0.9), jnp.array(0.9)):

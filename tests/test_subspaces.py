@@ -325,6 +325,7 @@ def test_verbs_that_need_maps_say_so():
         js.noise_ceiling(pair(), "svcca")
 
 
+@pytest.mark.slow
 def test_many_images_take_no_map_of_their_pairs():
     """Maps of 70,000 images would take 20 GB each, and have more pairs than a device counts."""
     x = np.random.default_rng(11).normal(size=(70_000, 3)).astype(np.float32)
