@@ -58,8 +58,56 @@ def pytest_sessionfinish(session):
         config.cache.set(SKIPPED, sorted(_skipped))
 
 
+SLOW_EXAMPLES = [
+    "calibration.verbs.calibrate",
+    "centering.between",
+    "compare.concordance.concordance",
+    "compare.rank_correlations.Kendall",
+    "compare.whitened.whitened_by",
+    "evaluation.intervals.agreement_intervals",
+    "inference.verbs.compare_models",
+    "measures.Measure",
+    "plotting.curves.variance_curves",
+    "plotting.matrices.calibration_heatmap",
+    "plotting.model_dots.model_scores",
+    "plotting.scatter.mds",
+    "ranks.average",
+    "reports.html_page.report",
+    "results.resamples.Resamples.contenders",
+    "results.variance_studies.VarianceStudy.images_for",
+    "source_selection.SourceSelector",
+    "statistics.mean_scores.mean_draws",
+    "statistics.mean_scores.student_tests",
+    "statistics.members.two_factor",
+    "statistics.rotations.rotation_tests",
+    "statistics.transfer_agreement.agreement_over_both",
+    "statistics.transfer_agreement.agreement_over_targets",
+    "studies.branching.networks.branch",
+    "studies.rooms.export.writers.write_world",
+    "subspaces.CanonicalCorrelation",
+    "sweeps.verbs.sweep",
+    "variance.verbs.variance_study",
+    "vision.attribution.similarity.image_scores",
+    "vision.models.batchnorm.fold",
+    "vision.models.decoders.AsppDecoder",
+    "vision.models.decoders.SmallDecoder",
+    "vision.models.deeplab.DeepLabDecoder",
+    "vision.models.deploy.Winograd",
+    "vision.models.deploy.for_inference",
+    "vision.models.networks.Network",
+    "vision.models.resnet.ResNet",
+    "vision.models.taskonomy_decoders.TaskonomyHead",
+    "vision.training.verbs.fit_stream",
+]
+"""Examples of docstrings that compile for seconds what tests compile too."""
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """With --skipped, leave out what ran."""
+    """Mark the slow examples; with --skipped, leave out what ran."""
+    for item in items:
+        if item.name.removeprefix("jaxsim.") in SLOW_EXAMPLES:
+            item.add_marker(pytest.mark.slow)
     if config.getoption("skipped"):
         before = set(config.cache.get(SKIPPED, []))
         items[:] = [item for item in items if before & {item.nodeid, item.nodeid.partition("::")[0]}]

@@ -110,6 +110,7 @@ def full_sample_alone(monkeypatch):
     return {"n_resamples": 20, "progress": lambda *_: None}
 
 
+@pytest.mark.slow
 def test_a_group_that_decides_is_warned_of(full_sample_alone):
     labels = np.repeat(np.arange(24), 12)
     x = RNG.normal(size=(2, 288, 4))
@@ -122,6 +123,7 @@ def test_a_group_that_decides_is_warned_of(full_sample_alone):
     assert flag.startswith("uneven groups: the cka-linear map of network_1 is as uneven as if")
 
 
+@pytest.mark.slow
 def test_permuted_groups_of_a_size_of_their_own_are_no_strata():
     labels = np.r_[np.zeros(30, int), np.repeat(np.arange(1, 6), 6)]
     advised = js.recommend_scheme(60, labels)
@@ -134,6 +136,7 @@ def test_no_scheme_is_advised_that_would_be_refused(labels):
         js.recommend_scheme(10, labels)
 
 
+@pytest.mark.slow
 def test_groups_of_very_unequal_sizes_are_warned_of(full_sample_alone):
     sizes = np.maximum(1, (40 * 0.75 ** np.arange(20)).astype(int))  # intervals of rsa cover 90 % there
     labels = np.repeat(np.arange(20), sizes)
@@ -168,6 +171,7 @@ def test_permutations_have_no_interval_to_doubt():
     assert (said, found.flags) == ([], ())
 
 
+@pytest.mark.slow
 def test_inside_jit_nothing_is_read():
     x = jnp.asarray(np.stack([*heavy(24).values()]), jnp.float32)
     with warnings.catch_warnings():
@@ -196,6 +200,7 @@ def test_a_single_source_ranks_first_by_itself():
         pair.first_share()
 
 
+@pytest.mark.slow
 def test_two_members_are_warned_of():
     found = made(["n1", "n2", "m1", "m2", "m3", "m4"])
     with pytest.warns(js.DoubtfulInference, match="group 'n' has 2 members"):
@@ -224,6 +229,7 @@ def test_biased_measures_miss_their_limit():
     assert debiased > 0.8
 
 
+@pytest.mark.slow
 def test_the_study_scores_as_the_library_does():
     names = ["cka-rbf-biased", "cka-linear-biased", "distance-correlation", "cka-linear", "rsa"]
     x = coverage_assumptions.WORLDS["normal"](RNG, 24)
@@ -290,6 +296,7 @@ def test_questions_that_have_no_advice(question, kind, said):
         js.recommend_scheme(**question)
 
 
+@pytest.mark.slow
 def test_the_command_line_shows_flags_below_the_table_and_in_json(tmp_path, capsys):
     np.savez(tmp_path / "f.npz", **heavy(12))
     argv = ["bootstrap", str(tmp_path / "f.npz"), "--measure", "cka-linear-biased", "--resamples", "20"]
@@ -317,6 +324,7 @@ def sources(tmp_path):
     return [*argv, "--resamples", "20", "--overwrite", "--quiet", "--out", str(tmp_path / "out")]
 
 
+@pytest.mark.slow
 def test_the_command_line_tests_the_two_best_sources_of_a_target(tmp_path, capsys):
     argv = sources(tmp_path)
     assert main([*argv, "--target", "target"]) == 0
@@ -333,6 +341,7 @@ def test_the_command_line_tests_the_two_best_sources_of_a_target(tmp_path, capsy
     assert _first_two(dataclasses.replace(made(["a", "b", "c"]), kind=schemes.Subsample.kind), "a") == {}
 
 
+@pytest.mark.slow
 def test_the_command_line_says_which_images_groups_compare(tmp_path, capsys):
     argv = sources(tmp_path)
     (tmp_path / "groups.txt").write_text("\n".join(str(k // 2) for k in range(24)))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import slow_but
 
 nnx = pytest.importorskip("flax.nnx")
 pytest.importorskip("grain", reason="datasets need the nn extra")
@@ -109,7 +110,7 @@ def resnet(variant):
 X = inputs(3, 32, 32, 3)
 
 
-@pytest.mark.parametrize("variant", ["torchvision", "taskonomy"])
+@pytest.mark.parametrize("variant", slow_but(["torchvision"], ["torchvision", "taskonomy"]))
 def test_deeplift_sums_to_the_difference_through_normalization_pooling_and_skips(variant):
     network = resnet(variant)
     total = attribute(network, X, "deeplift").sum((1, 2, 3))
@@ -136,6 +137,7 @@ def test_pooling_by_its_gradient_does_not_sum_to_the_difference():
     assert part == [0, 0, 0, -1]
 
 
+@pytest.mark.slow
 def test_epsilon_lrp_of_relus_without_biases_is_gradient_times_input():
     def network(x):
         for w in weights:
@@ -381,6 +383,7 @@ def test_resamples_are_means_of_the_images_drawn():
     np.testing.assert_allclose(found.standard_error(), v.std(0, ddof=1) / np.sqrt(24), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_half_samples_have_the_error_of_a_mean():
     scores = made_up(400)
     found = js.resample_scores(scores, n_resamples=200, key=3)
@@ -394,6 +397,7 @@ def test_half_samples_have_the_error_of_a_mean():
     assert found.flags == ()
 
 
+@pytest.mark.slow
 def test_strata_and_groups_hold(recwarn):
     scores, labels = made_up(40), np.repeat(np.arange(8), 5)
     found = js.resample_scores(scores, js.HalfSamples(groups=labels), n_resamples=20)

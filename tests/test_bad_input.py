@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import slow_but
 
 import jaxsim as js
 from jaxsim import evaluation, io
@@ -416,7 +417,18 @@ WARNINGS = {
 }
 
 
-@pytest.mark.parametrize("name", WARNINGS)
+COMPILED = [
+    "affinity of pairs",
+    "affinity against",
+    "noise_ceiling",
+    "resample, a list",
+    "agreement_intervals",
+    "family_wise",
+]
+"""By programs of their own."""
+
+
+@pytest.mark.parametrize("name", slow_but(set(WARNINGS) - set(COMPILED), WARNINGS))
 def test_a_warning_points_at_the_line_that_called(name):
     call = WARNINGS[name]
     with pytest.warns((RuntimeWarning, UserWarning)) as caught:

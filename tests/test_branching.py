@@ -101,6 +101,7 @@ def test_maps_are_averaged_to_the_smallest_grid():
     assert similarity.equal_view({"a": maps["code"]})["a"] is maps["code"]
 
 
+@pytest.mark.slow
 def test_layers_of_equal_view_are_scored_by_averaged_maps(tmp_path):
     rng = np.random.default_rng(1)
     pixels = {f"p{k}": rng.integers(0, 256, (16, 16, 3), np.uint8) for k in range(10)}
@@ -127,6 +128,7 @@ def test_layers_of_equal_view_are_scored_by_averaged_maps(tmp_path):
     assert np.abs(equal.scores - plain.scores).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_measure():
     layers, tasks = layered()
     found = branching.recommend(layers, tasks, measures.CKA_LINEAR)
@@ -139,6 +141,7 @@ def test_scores_are_those_of_the_measure():
             assert found.scores[i, t] == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_tasks_whose_scores_are_not_known_get_no_recommendation():
     layers, tasks = layered()
     with pytest.warns(RuntimeWarning, match="dead"):
@@ -413,6 +416,7 @@ def test_layers_are_the_blocks_in_their_order():
         networks.layers(resnet(), ["code"])
 
 
+@pytest.mark.slow
 def test_decoders_after_a_resnet_are_of_one_size_and_see_tiled_channels():
     task = Task("semantic", 5)
     made = {layer: networks.branch(resnet(), layer, task).network.decoder for layer in ("block1", "block2")}
@@ -444,6 +448,7 @@ def test_decoders_after_resnet50_have_the_published_width_and_maps_the_published
     )
 
 
+@pytest.mark.slow
 def test_dilated_or_not_the_weights_are_the_encoders():
     from test_models import quick
 
@@ -457,6 +462,7 @@ def test_dilated_or_not_the_weights_are_the_encoders():
         np.testing.assert_array_equal(mine[...], theirs[...])
 
 
+@pytest.mark.slow
 def test_training_leaves_a_frozen_encoder_as_it_is():
     from jaxsim.vision.training import steps
 

@@ -87,7 +87,7 @@ def threshold(observed, null):
 
 
 CASES = [(name, False, False) for name in ("rsa", "distance-correlation")]
-CASES += [("cka-linear", True, False), ("cka-linear", False, True)]
+CASES += [pytest.param("cka-linear", *one, marks=pytest.mark.slow) for one in ((True, False), (False, True))]
 
 
 def best_of(values, against):
@@ -143,12 +143,14 @@ def test_every_number_is_that_of_the_loop(name, against, strata):
         assert all(np.array_equal(v, v.T, equal_nan=True) for v in map(np.asarray, (found.step_down, rate, found.best)))
 
 
+@pytest.mark.slow
 def test_chunks_change_nothing_and_one_key_gives_the_same_numbers():
     one, other = calibrated()["cka-linear"], calibrated(names=("cka-linear",), at_once=8)["cka-linear"]
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_layers_of_their_own_are_the_resamples_of_a_permutation():
     found = js.calibrate(FEATURES, "cka", n_permutations=B, key=KEY, level=LEVEL)
     resamples = js.resample(FEATURES, "cka", js.Permutation(), n_resamples=B, key=KEY)

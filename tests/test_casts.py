@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from marks import slow_but
 
 import jaxsim as js
 from jaxsim import casts, compare, measures, pairwise, transforms
@@ -91,7 +92,10 @@ def test_a_scale_that_float32_does_not_reach_is_taken_away_exactly(power):
 
 @pytest.mark.parametrize(
     "name",
-    ["rsa", "rsa-uncentered", "cka-linear-biased", "cka-rbf", "dds-laplacian", "distance-correlation", "svcca"],
+    slow_but(
+        ["cka-rbf", "dds-laplacian"],
+        ["rsa", "rsa-uncentered", "cka-linear-biased", "cka-rbf", "dds-laplacian", "distance-correlation", "svcca"],
+    ),
 )
 def test_float32_near_the_ends_of_its_range(name):
     """A device takes numbers below 1.2e-38 for zero, and sums of the largest overflow."""
@@ -106,6 +110,7 @@ def test_float32_of_common_size_is_left_alone():
     assert casts.careful([x, x * np.float32(1e20), np.zeros_like(x), x * np.float32(1e-35)]) == (3,)
 
 
+@pytest.mark.slow
 def test_features_each_too_small_for_float32_count_in_a_z_score():
     x = B * 10.0 ** np.array([-60, -45, 0, 30, 45, 200])
     want, found = (js.affinity({"a": a, "b": B[:, :3]}, "dds-cosine").values for a in (B, x))
@@ -178,6 +183,7 @@ def test_parts_that_declare_nothing_leave_no_freedom():
     assert casts.freedom(transforms.identity, pairwise.linear, lambda a, b: 0).shift == NO_SHIFT
 
 
+@pytest.mark.slow
 def test_whole_numbers_beyond_float64_are_carried_too(x64):
     x = FAR["nanoseconds"][0]
     assert casts.needs_care(x)

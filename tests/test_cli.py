@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import oracles as o
 import pytest
+from marks import slow_but
 from scipy import stats
 
 import jaxsim as js
@@ -86,6 +87,7 @@ def test_several_measures_go_to_a_folder_each(path, out):
     assert len(files(out)) == 6
 
 
+@pytest.mark.slow
 def test_against_gives_a_rectangle_and_its_heat_map_names_the_files(path, out, tmp_path, features, monkeypatch):
     kept = captured(monkeypatch)
     few = io.write_npz(tmp_path / "few.npz", {"other": features["amber_2"], "more": features["coral_1"]})
@@ -111,6 +113,7 @@ def test_several_files_of_several_kinds_are_joined_and_said(out, tmp_path, featu
     assert f"  table: 1 network x 40 images x {made['b'][0].size} features" in said
 
 
+@pytest.mark.slow
 def test_explain_prints_the_plan_and_writes_nothing(path, out, capsys):
     argv = ["affinity", path, "--measure", "rsa", "--devices", "1", "--explain", "--out", str(out)]
     assert main(argv) == 0
@@ -139,6 +142,7 @@ def test_more_devices_than_there_are(path, out, capsys):
     assert "devices must be between 1 and" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_one_array_is_said_to_be_a_stack_and_may_be_one_network(out, tmp_path, capsys):
     conv = np.random.default_rng(0).normal(size=(9, 5, 5, 3)).astype(np.float32)
     np.save(tmp_path / "conv.npy", conv)
@@ -155,6 +159,7 @@ def test_one_array_is_said_to_be_a_stack_and_may_be_one_network(out, tmp_path, c
     np.testing.assert_allclose(results.load(out / "affinity.npz").values, [[1]], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_comparator_as_the_measure_takes_maps(out, tmp_path, features, capsys):
     from scipy.spatial import distance
 
@@ -176,6 +181,7 @@ def test_a_comparator_as_the_measure_takes_maps(out, tmp_path, features, capsys)
     assert np.isfinite(results.load(out / "gaps" / "affinity.npz").values).all()
 
 
+@pytest.mark.slow
 def test_channels_first_and_files_per_image(out, tmp_path, capsys):
     conv = np.random.default_rng(0).normal(size=(2, 9, 3, 2, 2)).astype(np.float32)
     for network, pictures in zip("ab", conv, strict=True):
@@ -217,7 +223,7 @@ WEIGHTED = ["--measure", "cka-linear", "--scheme", "bootstrap", *FEW, "--quiet"]
 @pytest.mark.parametrize(
     ("scheme", "more", "table"),
     [
-        ("bayesian-bootstrap", FEW, "intervals.csv"),
+        pytest.param("bayesian-bootstrap", FEW, "intervals.csv", marks=pytest.mark.slow),
         pytest.param("subsample", ["--size", "25", *FEW], "intervals.csv", marks=pytest.mark.slow),
         pytest.param("jackknife", [], "intervals.csv", marks=pytest.mark.slow),
         ("permutation", FEW, "p_values.csv"),
@@ -230,6 +236,7 @@ def test_every_scheme_runs(path, out, scheme, more, table):
     assert "matrix.png" in files(out)
 
 
+@pytest.mark.slow
 def test_figures_are_written_in_every_format_asked_for(path, out, tmp_path, capsys):
     argv = ["affinity", path, "--format", "pdf,SVG", "--out", str(out)]
     assert main(argv) == 0
@@ -255,6 +262,7 @@ def captured(monkeypatch):
     return kept
 
 
+@pytest.mark.slow
 def test_bootstrap_draws_whole_groups(path, out, tmp_path):
     labels = [f"class {k % 20}" for k in range(40)]
     (tmp_path / "classes.txt").write_text("\n".join(labels) + "\n")
@@ -266,6 +274,7 @@ def test_bootstrap_draws_whole_groups(path, out, tmp_path):
     assert main([*argv, "--out", str(out), "--overwrite"]) == 2
 
 
+@pytest.mark.slow
 def test_bootstrap_ranks_the_sources_of_every_target_or_says_which(path, out, capsys, monkeypatch):
     kept = captured(monkeypatch)
     argv = ["bootstrap", path, "--resamples", "20", "--seed", "1", "--out", str(out), "--overwrite"]
@@ -278,6 +287,7 @@ def test_bootstrap_ranks_the_sources_of_every_target_or_says_which(path, out, ca
     assert "1 of 6 targets; --target chooses another" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_figure_of_agreement_names_measure_truth_and_what_is_left_out(path, out, tmp_path, monkeypatch):
     kept = captured(monkeypatch)
     assert main(["affinity", path, "--measure", "cka-linear", "--out", str(out)]) == 0
@@ -290,6 +300,7 @@ def test_the_figure_of_agreement_names_measure_truth_and_what_is_left_out(path, 
     assert axes.get_xlabel().replace("\n", " ") == "Spearman correlation with affinity.csv, per target"
 
 
+@pytest.mark.slow
 def test_two_sets_of_the_same_networks_have_their_images_in_their_own_order(tmp_path, out, features):
     names, order = list(features)[:2], np.random.default_rng(0).permutation(40)
     for folder, rows in (("first", np.arange(40)), ("second", order)):
@@ -302,6 +313,7 @@ def test_two_sets_of_the_same_networks_have_their_images_in_their_own_order(tmp_
     np.testing.assert_allclose(np.diag(found.estimate), 1, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_same_seed_same_numbers(path, out):
     found = []
     for folder, seed in (("a", "3"), ("b", "3"), ("c", "4")):
@@ -312,6 +324,7 @@ def test_same_seed_same_numbers(path, out):
     assert np.abs(found[0] - found[2]).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_quiet_commands_say_nothing_and_resamples_of_another_measure_are_refused(path, tmp_path, features, capsys):
     assert main(["affinity", path, "--measure", "rsa", "--quiet", "--out", str(tmp_path / "rsa")]) == 0
     assert main(["bootstrap", path, *WEIGHTED, "--out", str(tmp_path / "cka")]) == 0
@@ -452,6 +465,7 @@ def test_evaluate_gives_p_values_and_compares(out, tmp_path, capsys):
     refused([*argv, "--compare", files_of[0]], capsys, "--compare names a file twice, or AFFINITY itself")
 
 
+@pytest.mark.slow
 def test_evaluate_reads_each_file_once(path, out, tmp_path, features, capsys, monkeypatch):
     assert main(["bootstrap", path, *WEIGHTED, "--out", str(out)]) == 0
     truth = matrix(tmp_path / "t.csv", np.random.default_rng(0).standard_normal((6, 6)), tuple(features))
@@ -545,6 +559,7 @@ def test_progress_is_on_standard_error(path, out, capsys):
     assert "20 of 20" not in printed.out
 
 
+@pytest.mark.slow
 def test_x64_computes_in_float64_and_leaves_the_process_as_it_was(path, out):
     import jax
 
@@ -639,6 +654,7 @@ def test_bad_usage(argv, words, path, out, capsys, tmp_path, monkeypatch):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_command_that_lacks_an_extra_says_which(tmp_path):
     code = "import sys; sys.modules['flax'] = None; from jaxsim.cli import main; sys.exit(main(sys.argv[1:]))"
     argv = [sys.executable, "-c", code, "reproduce", "--out", str(tmp_path / "out")]
@@ -694,7 +710,7 @@ def test_ids_out_of_order_fail_unless_aligned(tmp_path, features, out, capsys):
     np.testing.assert_allclose(aligned, plain, atol=1e-6)
 
 
-@pytest.mark.parametrize("content", ["npy", "txt"])
+@pytest.mark.parametrize("content", slow_but(["txt"], ["npy", "txt"]))
 def test_ids_from_a_file(tmp_path, path, out, content, capsys):
     ids = [f"image_{i}" for i in range(40)]
     file = tmp_path / f"labels.{content}"
@@ -801,6 +817,7 @@ def test_ctrl_c_tells_the_truth_about_the_output(path, out, capsys, monkeypatch,
     assert out.exists() == (moment == "report")
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_left_is_undone_by_the_next(path, out, capsys):
     code = """
         import os, signal, sys
@@ -888,6 +905,7 @@ def test_one_network_is_told_of_against(tmp_path, out, capsys):
     refused(["affinity", str(tmp_path / "a.npy"), "--out", str(out)], capsys, "--against of `jaxsim affinity`")
 
 
+@pytest.mark.slow
 def test_an_array_alone_is_read_as_the_files_that_it_is_compared_with(tmp_path, out, capsys):
     paths = [str(tmp_path / f"{name}.npy") for name in "abc"]
     for path, x in zip(paths, np.random.default_rng(0).random((3, 12, 2, 2, 3)), strict=True):
@@ -904,6 +922,7 @@ def test_support_that_is_no_record_names_the_file_to_give(tmp_path, out, capsys)
     refused(argv, capsys, "give resamples.npz of `jaxsim bootstrap`")
 
 
+@pytest.mark.slow
 def test_a_tree_of_several_files(tmp_path, out, capsys):
     paths = [str(tmp_path / f"{name}.csv") for name in "abc"]
     for path, x in zip(paths, np.random.default_rng(0).random((3, 12, 4)), strict=True):
@@ -926,6 +945,7 @@ def test_measures_of_maps_and_of_features_are_not_mixed(path, out, capsys):
     refused(argv, capsys, "--measure spearman compares ready-made maps, and rsa features")
 
 
+@pytest.mark.slow
 def test_stacks_of_maps_in_every_file(tmp_path, out, capsys):
     x = np.random.default_rng(0).random((3, 8, 2))
     stack = np.linalg.norm(x[:, :, None] - x[:, None], axis=-1)
@@ -1189,9 +1209,9 @@ def test_completion_knows_every_command(shell, capsys):
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
-        (["boot"], {"bootstrap"}),
+        pytest.param(["boot"], {"bootstrap"}, marks=pytest.mark.slow),
         (["rdm", "--over", ""], {"both", "images", "subjects"}),
-        (["affinity", "feat"], {"features"}),
+        pytest.param(["affinity", "feat"], {"features"}, marks=pytest.mark.slow),
     ],
 )
 def test_bash_completes(typed, expected, tmp_path, capsys):

@@ -92,7 +92,8 @@ def of_pair(a, b, name):
 # Scores. Odd numbers of images are in float32 here, even ones in float64.
 SIZES = pytest.mark.parametrize(
     ("name", "n", "dtype", "tolerance"),
-    [(name, N, np.float32, SCORE) for name in NAMES] + [(name, N + 1, np.float64, 1e-12) for name in OF_A_CLASS],
+    [(name, N, np.float32, SCORE) for name in NAMES]
+    + [pytest.param(name, N + 1, np.float64, 1e-12, marks=pytest.mark.slow) for name in OF_A_CLASS],
 )
 
 
@@ -140,6 +141,7 @@ def test_a_map_with_itself(name):
         np.testing.assert_allclose(diagonal, 1, atol=1e-6)
 
 
+@pytest.mark.slow
 @each_class
 def test_accuracy_with_many_images(name):
     stack = maps(200, ties=False)[:2].astype(float)
@@ -177,6 +179,7 @@ def with_additions():
         return [jax.tree.map(np.asarray, run(a + extra, b)) for extra in added]
 
 
+@pytest.mark.slow
 @every
 def test_what_may_be_added_to_a_map(name):
     """A constant or terms a_i + a_j, as the comparator's `invariance` says, and nothing beyond it."""
@@ -195,6 +198,7 @@ def test_scale_of_a_map(name):
         np.testing.assert_allclose(got, found()[name][0][0, 1], rtol=0, atol=SCORE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pearson", "whitened_pearson", "u_centered_cosine", "root_centered_cosine"])
 def test_a_large_constant_costs_only_the_digits_of_the_map(name):
     a, b = ((m + 1e3).astype(np.float32) for m in maps(200, ties=False)[:2])
@@ -342,6 +346,7 @@ def test_weighted_oracle(name):
         np.testing.assert_allclose(got, scores(name, maps(), w.astype(float)), rtol=0, atol=5 * SCORE)
 
 
+@pytest.mark.slow
 @each_class
 def test_weighted_oracle_of_two_sets(name):
     assert crossed()[name].dtype == np.float64
@@ -389,6 +394,7 @@ def test_counts_are_copies_of_images_pairs_of_copies_included(name, b):
     np.testing.assert_allclose(weighted()[name][b], want, rtol=0, atol=5 * SCORE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in OF_A_CLASS if not name.startswith("whitened")])
 def test_scale_of_the_weights(name):
     """Four times all weights is the same sample, but for numbers of tied pairs, and copies as images of their own."""
@@ -502,6 +508,7 @@ def test_kendall_refuses_more_pairs_than_float32_ranks():
         jax.eval_shape(compare.kendall_a, *[jax.ShapeDtypeStruct((n, n), np.float32)] * 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [3, 1000])
 @pytest.mark.parametrize("levels", [(0, 0), (0, 3), (3, 0), (2, 5), (1, 2)])
 def test_concordance_is_scipys(n, levels):
@@ -524,6 +531,7 @@ def concordances(x, y, counts):
 
 
 # Gradients.
+@pytest.mark.slow
 @every
 def test_gradient_is_the_difference_quotient(name):
     a, b = maps(ties=False)[:2].astype(np.float64)
@@ -546,6 +554,7 @@ def against(a, others):
     return {name: jax.vmap(value(name), (None, 0))(a, others) for name in names}
 
 
+@pytest.mark.slow
 @each_class
 def test_needs_as_many_images_as_it_says(name):
     """Scores of random maps of that many images are the oracle's, and not the same for every pair of maps."""

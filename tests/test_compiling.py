@@ -14,7 +14,11 @@ for f in ({kernels}):
 
 
 @pytest.mark.parametrize(
-    "kernels", ["js.pairwise.linear, js.pairwise.rbf", "js.pairwise.correlation, js.pairwise.cosine"]
+    "kernels",
+    [
+        "js.pairwise.linear, js.pairwise.rbf",
+        pytest.param("js.pairwise.correlation, js.pairwise.cosine", marks=pytest.mark.slow),
+    ],
 )
 def test_a_map_of_thousands_compiles(kernels):
     """In a process of its own: a compiler that runs wild takes minutes or crashes. This takes about five seconds."""

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import slow_but
 
 nnx = pytest.importorskip("flax.nnx")
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
@@ -100,10 +101,10 @@ def test_names_are_those_of_the_public_checkpoints():
     ("name", "naming", "prefix"),
     [
         ("resnet50", TORCHVISION, ""),
-        ("resnet50", TORCHVISION, "module."),
-        ("resnet50-taskonomy", VISUAL_PRIOR, ""),
+        pytest.param("resnet50", TORCHVISION, "module.", marks=pytest.mark.slow),
+        pytest.param("resnet50-taskonomy", VISUAL_PRIOR, "", marks=pytest.mark.slow),
         ("resnet50-taskonomy", VISUAL_PRIOR, "encoder."),
-        ("resnet50-taskonomy", TASKBANK, ""),
+        pytest.param("resnet50-taskonomy", TASKBANK, "", marks=pytest.mark.slow),
         ("resnet50-taskonomy", TASKBANK, "feedforward/"),
     ],
 )
@@ -129,6 +130,7 @@ def test_every_family_comes_back_bit_for_bit(tiny, tmp_path, name, naming, prefi
     assert not found.cast
 
 
+@pytest.mark.slow
 def test_a_gray_network_keeps_its_one_channel(tiny, tmp_path):
     made = network("resnet50-taskonomy", channels_in=1)
     for naming in (VISUAL_PRIOR, TASKBANK):
@@ -148,7 +150,7 @@ def test_an_untrained_compression_is_noted(tiny):
     assert "random projection" in note
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float16, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", slow_but([np.float64, jnp.bfloat16], [np.float64, np.float16, jnp.bfloat16]))
 def test_other_precisions_become_float32_and_are_told(dtype):
     made = network("resnet50")
     arrays = {key: values.astype(dtype) for key, values in exported(made, TORCHVISION).items()}
@@ -176,7 +178,11 @@ EDITS = [
 ]
 
 
-@pytest.mark.parametrize(("edit", "words"), EDITS, ids=[words[:25] for _, words in EDITS])
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [*EDITS[::2], *(pytest.param(*one, marks=pytest.mark.slow) for one in EDITS[1::2])],
+    ids=[words[:25] for _, words in EDITS[::2] + EDITS[1::2]],
+)
 def test_what_does_not_fit_is_named_and_changes_nothing(edit, words):
     made = network("resnet50")
     arrays = exported(network("resnet50"), TORCHVISION)
@@ -360,6 +366,7 @@ def test_wrappers_and_prefixes_are_found_by_what_remains(tiny, tmp_path, name):
     assert out == rest.get(name, set())
 
 
+@pytest.mark.slow
 def test_averages_of_tensorflow_are_an_entry(tiny, tmp_path):
     raw = exported(network("resnet50-taskonomy"), TASKBANK)
     trained = {key: 2 * values for key, values in raw.items() if "moving" not in key}
@@ -528,6 +535,7 @@ def test_the_command_writes_an_encoder_and_shows_what_it_did(checkpoint, tmp_pat
     assert (values["command"], values["encoder"], values["file"]) == ("convert", "rgb2depth", str(out))
 
 
+@pytest.mark.slow
 def test_the_command_refuses_in_one_sentence_and_writes_nothing(checkpoint, tmp_path, capsys):
     out = tmp_path / "o.safetensors"
     argv = ["convert", str(checkpoint), "--network", "resnet50", "--out"]

@@ -574,6 +574,7 @@ def rendered(tmp_path_factory):
     return root, views, {name: np.asarray(rooms_tasks.targets(rooms_tasks.TASKS[name], views)) for name in names}
 
 
+@pytest.mark.slow
 def test_rooms_come_back_in_their_units(rendered):
     root, views, targets = rendered
     same = pictures.make(5, seed=3, resolution=32).rgb

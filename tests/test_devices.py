@@ -66,6 +66,7 @@ def few():
     assert_same(js.resample(y, "cka", devices=jax.devices()[2:5], **half), js.resample(y, "cka", **half))
 
 
+@pytest.mark.slow
 def test_a_few_calls_on_eight_devices():
     in_eight("few")
 
@@ -304,6 +305,7 @@ def test_the_calls_of_a_plan_are_those_of_the_verb(monkeypatch, against, memory,
     assert max(calls) <= plan.block
 
 
+@pytest.mark.slow
 def test_blocks_take_the_routes_of_the_plan(monkeypatch):
     """CKA of few networks of 7 features is cheaper by products, and of these 24 by maps: also where blocks hold few."""
     traced, real = [], feature_space.scores_or_maps
@@ -333,6 +335,7 @@ def test_a_tile_leaves_no_choice_to_memory(verb):
         verb(features(3), "dds-laplacian", tile=4, memory=1e6)
 
 
+@pytest.mark.slow
 def test_a_plan_takes_more_memory_and_work_with_more_images():
     small, large = (js.explain(features(5, n), ["rsa", "dds-laplacian"]) for n in (20, 200))
     assert large.bytes - plans.STARTED > 20 * (small.bytes - plans.STARTED)

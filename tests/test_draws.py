@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import slow_but
 from scipy import stats
 
 import jaxsim as js
@@ -177,7 +178,7 @@ SCHEMES = {
 }
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", slow_but(list(SCHEMES)[:5], SCHEMES))
 def test_no_two_resamples_and_no_two_keys_draw_the_same(name):
     """Two of 400 agree by chance once in 1e5 at most: halves within strata are the fewest, 924^2."""
     found = [drawn(SCHEMES[name], 24, 200, jax.random.key(seed)) for seed in (0, 1)]

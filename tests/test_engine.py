@@ -15,6 +15,7 @@ import ml_dtypes
 import numpy as np
 import oracles as o
 import pytest
+from marks import slow_but
 
 import jaxsim as js
 from jaxsim import inputs
@@ -74,13 +75,14 @@ FLAT = [cell("center", "linear"), cell("zscore", "laplacian"), cell("layer_norm"
     [
         pytest.param([(2, 2, 4)] * 3, EACH, id="one shape, each part"),
         pytest.param([(2, 2, 4)] * 3, TABLE, id="one shape, all cells", marks=pytest.mark.slow),
-        pytest.param(RAGGED, POSITIONS, id="padded positions"),
+        pytest.param(RAGGED, POSITIONS[-4:], id="padded positions"),
+        pytest.param(RAGGED, POSITIONS[:-4], id="more padded positions", marks=pytest.mark.slow),
         pytest.param(RAGGED[:3], POSITIONS[-3:], id="three shapes kept", marks=pytest.mark.slow),
         pytest.param(RAGGED, FLAT, id="padded columns", marks=pytest.mark.slow),
     ],
 )
 def test_affinity_is_the_oracle(sizes, cells, request, monkeypatch):
-    if request.node.callspec.id == "padded positions":
+    if request.node.callspec.id.endswith("padded positions"):
         monkeypatch.setattr(padding, "BUCKETS", 1)  # every bucket is more to compile
     features = signals(sizes)
     found = js.affinity(features, [ours for ours, _ in cells], channels="last")
@@ -224,7 +226,9 @@ def test_memory_mapped_files(tmp_path):
     np.testing.assert_array_equal(cka(mapped).values, cka(FOUR).values)
 
 
-@pytest.mark.parametrize("shape", [(N, D), (N, 3, 4), (N, 2, 1, 2, 3)], ids=lambda s: f"rank {len(s)}")
+@pytest.mark.parametrize(
+    "shape", slow_but([(N, D), (N, 3, 4)], [(N, D), (N, 3, 4), (N, 2, 1, 2, 3)]), ids=lambda s: f"rank {len(s)}"
+)
 def test_ranks_of_features(shape):
     given = {k: v.reshape(shape) for k, v in FOUR.items()}
     pool = js.affinity(given, js.dds(*POOLED))
@@ -260,6 +264,7 @@ def test_blocks_give_the_same_numbers():
     np.testing.assert_array_equal(cut.values, np.asarray(cut.values).T)
 
 
+@pytest.mark.slow
 def test_blocks_of_unequal_widths_and_an_undefined_network():
     five = signals([D, 7, D, 7, 7]) | {"net4": np.full((N, 7), 2, np.float32)}
     budget = tight(js.CKA_LINEAR, 2)
@@ -275,6 +280,7 @@ def test_blocks_of_unequal_widths_and_an_undefined_network():
     assert cut.undefined == (("net4", 0),)
 
 
+@pytest.mark.slow
 def test_blocks_of_two_sets():
     ys = {k: v[:, ::-1] for k, v in list(signals([D] * 3, 1).items())[:2]}
     cut = js.affinity(FOUR, js.CKA_LINEAR, against=ys, memory=tight(js.CKA_LINEAR, 2))
@@ -308,6 +314,7 @@ def test_cross_affinity_is_the_oracle_and_never_holds_the_square():
     assert not held & {(12, 12), (7, 7), (5, 5)}
 
 
+@pytest.mark.slow
 def test_cross_affinity_with_itself_is_the_square(named):
     crossed = js.affinity(FOUR, js.DDS_LAPLACIAN, against=FOUR)
     np.testing.assert_allclose(crossed.values, named["DDS_LAPLACIAN"].values, rtol=0, atol=3e-7)
@@ -341,6 +348,7 @@ def test_every_map_is_built_once():
     assert len(BUILT) == 7
 
 
+@pytest.mark.slow
 def test_measures_asked_for_together_share_a_transform():
     BUILT.clear()
     together = [js.dds(counted_center, f) for f in (js.pairwise.linear, js.pairwise.laplacian)]
@@ -360,6 +368,7 @@ def test_maps_are_the_pairwise_function_itself():
     assert (found.names, found.ids[3], found.provenance.measure) == (tuple(FOUR), "image 3", "cka-rbf")
 
 
+@pytest.mark.slow
 def test_maps_of_many_shapes_keep_the_order_of_the_networks():
     features = signals([D, 7, D])
     found = js.maps(features, js.RSA)
@@ -538,7 +547,9 @@ def own_oracle(features, compare):
     return o.compare_maps(maps, compare)
 
 
-@pytest.mark.parametrize("sizes", [[D] * 4, [5, 6, 7, 8]], ids=["one shape", "four shapes, not padded"])
+@pytest.mark.parametrize(
+    "sizes", slow_but([[D] * 4], [[D] * 4, [5, 6, 7, 8]]), ids=["one shape", "four shapes, not padded"]
+)
 def test_functions_of_ones_own(sizes):
     features = signals(sizes)
     embedded = js.affinity(features, js.Measure(squares, chebyshev, js.compare.pearson))
@@ -563,7 +574,9 @@ def plain_cosine(a, b):
     return js.compare.cosine(a, b)
 
 
-@pytest.mark.parametrize("own", [Embeds(), plain_cosine], ids=["embed", "function"])
+@pytest.mark.parametrize(
+    "own", [Embeds(), pytest.param(plain_cosine, marks=pytest.mark.slow)], ids=["embed", "function"]
+)
 def test_a_comparator_that_offers_little(own, compared):
     """Scores whole and in blocks, of condensed maps, of two images; a sentence where something else is needed."""
     found = js.compare_maps(MAPS, own)
@@ -838,7 +851,7 @@ def test_a_second_affinity_compiles_nothing():
 CEILINGS = ("pearson", "spearman", "cosine", "rho_a")
 
 
-@pytest.mark.parametrize("name", CEILINGS)
+@pytest.mark.parametrize("name", slow_but(["cosine"], CEILINGS))
 def test_noise_ceilings(name):
     """Of maps, and once of features; the best possible map lies between the bounds of its group."""
     comparator = getattr(js.compare, name)
@@ -851,6 +864,7 @@ def test_noise_ceilings(name):
     assert want[0] < want[1] - 1e-3
 
 
+@pytest.mark.slow
 def test_the_noise_ceiling_of_centered_maps_comes_from_their_scores(named):
     found = js.noise_ceiling(FOUR, js.CKA_LINEAR)
     want = jax.jit(js.statistics.noise_ceiling_from_scores)(named["CKA_LINEAR"].values)
@@ -922,6 +936,7 @@ def two_ways():
     return from_features, from_maps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", NARROW)
 def test_linear_cka_from_features_is_that_from_maps(case, two_ways):
     x, y = NARROW[case]
@@ -943,6 +958,7 @@ def test_linear_cka_from_features_is_that_from_maps(case, two_ways):
         np.testing.assert_allclose(np.asarray(found.values)[np.ix_(rows, columns)], score, rtol=0, atol=ACCURACY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["padded widths", "two sets"])
 def test_linear_cka_from_features_makes_no_map_of_many_images(case, monkeypatch):
     monkeypatch.setattr(feature_space, "MAP_BYTES", 0)  # as if the maps of these images were too large
@@ -1016,7 +1032,7 @@ def stretched(n, factor, scale=np.float32):
 cka_inside = jax.jit(lambda x: js.affinity(x, js.CKA_LINEAR).values)
 
 
-@pytest.mark.parametrize("factor", [1, 1000, 5000])
+@pytest.mark.parametrize("factor", slow_but([5000], [1, 1000, 5000]))
 def test_one_long_image_costs_no_digits_in_feature_space(factor):
     x = stretched(200, factor)
     assert feature_space.is_cheaper(js.CKA_LINEAR, padding.buckets(inputs.networks(x), [js.CKA_LINEAR])[0], None)
@@ -1051,6 +1067,7 @@ def test_networks_of_many_shapes_are_cut_where_they_take_the_least_memory():
     assert padded_cells(shapes, groups) == min(padded_cells(shapes, groups) for groups in every)
 
 
+@pytest.mark.slow
 def test_thousands_of_shapes_are_cut_and_checked_at_once(monkeypatch):
     """The cuts took the cube of the number of networks; every shape was traced, for milliseconds each."""
     traced = []

@@ -289,7 +289,8 @@ agreement_over_images = jax.jit(statistics.agreement_over_images, static_argnums
 
 
 @pytest.mark.parametrize(
-    ("correlation", "diagonal", "level"), [(evaluation.spearman, False, 0.95), (evaluation.pearson, True, 0.8)]
+    ("correlation", "diagonal", "level"),
+    [(evaluation.spearman, False, 0.95), pytest.param(evaluation.pearson, True, 0.8, marks=pytest.mark.slow)],
 )
 def test_intervals_are_those_of_statistics_on_aligned_matrices(correlation, diagonal, level):
     r, truth, plain = resampled()
@@ -315,6 +316,7 @@ def test_intervals_are_those_of_statistics_on_aligned_matrices(correlation, diag
     np.testing.assert_array_equal(out.draws, again.draws)
 
 
+@pytest.mark.slow
 def test_intervals_leave_out_and_say_so():
     r, truth, _ = resampled()
     truth["b"] = 1.0
@@ -429,6 +431,7 @@ def test_chance_is_not_warned_of():
         evaluation.evaluate(made(rng.random((8, 8))), made(rng.random((8, 8))), diagonal=False)
 
 
+@pytest.mark.slow
 def test_intervals_from_subsets_scale_their_deviations():
     """Deviations of subsets of 20 among 50 images become errors by sqrt(20 / 30)."""
     rng = np.random.default_rng(0)

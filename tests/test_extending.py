@@ -106,6 +106,7 @@ def extended(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_what_is_added_in_one_place_is_known_everywhere(extended):
     run = [sys.executable, "-c", PROGRAM]
     done = subprocess.run(run, cwd=extended, capture_output=True, text=True, timeout=300, check=False)

@@ -131,6 +131,7 @@ def test_one_program_serves_all_batches_and_encoders_of_one_shape(tmp_path):
     assert forward._features._cache_size() == before + 1
 
 
+@pytest.mark.slow
 def test_the_built_in_world_sees_what_it_was_trained_on(tmp_path):
     from jaxsim.studies.rooms import encoders
 
@@ -196,6 +197,7 @@ print(jax.device_count(), len(spread["conv2"].sharding.device_set), set(seen))
 """
 
 
+@pytest.mark.slow
 def test_two_devices_give_the_same_numbers(tmp_path):
     here = os.path.dirname(os.path.abspath(__file__))
     xla = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"

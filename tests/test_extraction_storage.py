@@ -171,6 +171,7 @@ for old in (False, True):
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_step_a_reader_sees_all_or_nothing_and_the_job_goes_on(tmp_path):
     code = KILLS.format(tests=HERE, root=str(tmp_path))
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=300)
@@ -198,6 +199,7 @@ def take(out, pause=0.0):
     return extract(whole.made_up(23, image), {"a": whole.small(), "b": whole.small(1)}, out, batch=3, layers=["*"])
 
 
+@pytest.mark.slow
 def test_a_killed_extraction_goes_on_to_the_same_bits(tmp_path):
     unbroken, out = take(tmp_path / "unbroken"), tmp_path / "out"
     record, before = tmp_path / "out.part" / "done.json", 0

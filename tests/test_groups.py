@@ -144,7 +144,11 @@ def test_degrees_of_freedom_are_those_of_the_halves():
 
 @pytest.mark.parametrize(
     "sizes",
-    [pytest.param((3,) * 8, marks=pytest.mark.slow), (1, 2, 2, 3, 3, 4, 4, 5), (1,) * N],
+    [
+        pytest.param((3,) * 8, marks=pytest.mark.slow),
+        (1, 2, 2, 3, 3, 4, 4, 5),
+        pytest.param((1,) * N, marks=pytest.mark.slow),
+    ],
     ids=["equal", "unequal", "of one image"],
 )
 def test_scores_between_groups_are_those_of_a_float64_oracle(sizes):
@@ -173,6 +177,7 @@ def test_maps_are_centered_between_groups_as_least_squares_does(sizes):
     np.testing.assert_allclose(found[i, j], want, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_inner_products_between_groups_are_unbiased():
     """Linear kernels of independent features of classes and images: the mean over data sets is that of one pair."""
     rng, code, products = np.random.default_rng(0), np.repeat(range(6), 3), []
@@ -217,6 +222,7 @@ def between_and_plain():
     return [js.resample(x, "cka", js.HalfSamples(groups=g), n_resamples=20) for g in (labels, None)]
 
 
+@pytest.mark.slow
 def test_an_interval_of_groups_uses_their_number(between_and_plain):
     r, _ = between_and_plain
     assert (r.groups, r.groups_drawn, r.degrees, r.size) == (20, 10, 19, 20)
@@ -229,6 +235,7 @@ def test_an_interval_of_groups_uses_their_number(between_and_plain):
     np.testing.assert_allclose(r.interval()[:, 0, 1], np.tanh(np.arctanh(s) + step * np.array([-1, 1])), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_groups_are_on_the_record_and_in_files_and_older_files_load(tmp_path, between_and_plain):
     r, plain = between_and_plain
     assert "in 20 groups" in str(r)
@@ -245,6 +252,7 @@ def test_groups_are_on_the_record_and_in_files_and_older_files_load(tmp_path, be
     assert js.load(tmp_path / "old.npz").groups is None
 
 
+@pytest.mark.slow
 def test_chunks_and_tracing_change_nothing():
     x, scheme = networks(), js.HalfSamples(groups=EQUAL)
     cut = js.resample(x, "cka", scheme, n_resamples=8, progress=lambda *_: None)
@@ -296,6 +304,7 @@ def test_few_groups_pairs_within_groups_and_alike_strata_are_warned_of():
     assert layouts.share_between(np.ones((80, 2)), labels) == 0
 
 
+@pytest.mark.slow
 def test_records_and_captions_say_that_scores_are_between_groups(between_and_plain):
     between, plain = between_and_plain
     assert BETWEEN in str(between)

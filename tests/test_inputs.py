@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles as o
 import pytest
+from marks import slow_but
 
 import jaxsim as js
 from jaxsim import inputs
@@ -138,6 +139,7 @@ def test_pairwise_of_two_sets():
     np.testing.assert_allclose(found.values, want, rtol=0, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_a_pair_that_shares_too_few_images_has_no_score_and_is_said():
     features, ids = held(a=(X["a"][:8], IDS[:8]), b=(X["b"][5:], IDS[5:]), c=(X["c"], IDS))
     with pytest.warns(RuntimeWarning, match="'a' and 'b'.*3 images"):
@@ -248,6 +250,7 @@ def test_condensed_maps_in_place_of_features_are_told_where_to_go():
         js.affinity({"a": np.ones(66), "b": X["b"]}, js.RSA)
 
 
+@pytest.mark.slow
 def test_a_comparator_means_maps():
     stack, whole = np.stack(list(MAPS.values())), js.maps(X, js.DISTANCE_CORRELATION)
     want = js.resample(whole, "pearson", js.Bootstrap(), n_resamples=3)
@@ -279,7 +282,9 @@ def test_channels_first():
         inputs.networks(X, channels={"z": "first"})
 
 
-@pytest.mark.parametrize("verb", [js.affinity, js.resample, js.maps, js.noise_ceiling])
+@pytest.mark.parametrize(
+    "verb", slow_but([js.affinity, js.maps], [js.affinity, js.resample, js.maps, js.noise_ceiling])
+)
 def test_shapes_with_channels_first_are_doubted_where_they_matter(verb):
     x = {k: RNG.normal(size=(N, 3, 2, 2)).astype(np.float32) for k in "ab"}
     pooled = js.Measure(js.transforms.mean_pool, js.pairwise.linear, js.compare.u_centered_cosine)

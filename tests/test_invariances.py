@@ -226,6 +226,7 @@ def test_biased_scores_are_not_negative_and_unbiased_ones_may_be():
         assert (np.asarray(found[name].values) < 0).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_measure_by_itself_takes_every_dtype_that_the_engine_takes(dtype):
     """As `js.affinity` does: integers and booleans count as float32."""
@@ -254,6 +255,7 @@ def _alone(x, y):
     return {name: MEASURES[name](x, y) for name in PARTS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e20, 1e30])
 @pytest.mark.parametrize("name", PARTS)
 def test_squares_stay_in_the_range_of_float32(name, scale):
@@ -316,6 +318,7 @@ CELLS_OF_RANKS = [("identity", "correlation"), *(("center", m) for m in ("correl
 TIED = [(name, *c) for name in tied() for c in CELLS_OF_RANKS if name != "two logits" or c[1] == "correlation"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "transform", "metric"), TIED)
 def test_distances_that_tie_in_exact_arithmetic_share_a_rank(name, transform, metric):
     centered = transform == "center"
@@ -324,6 +327,7 @@ def test_distances_that_tie_in_exact_arithmetic_share_a_rank(name, transform, me
     assert abs(tied_scores()[name, transform, metric] - want) < 2e-6
 
 
+@pytest.mark.slow
 def test_bootstraps_share_ranks_too():
     labels, other = tied()["labels"]
     counts = np.random.default_rng(1).multinomial(40, np.ones(40) / 40, size=3)
@@ -335,6 +339,7 @@ def test_bootstraps_share_ranks_too():
         assert abs(score - want) < 2e-6
 
 
+@pytest.mark.slow
 def test_linear_cka_takes_more_images_than_pairs_of_integers():
     """n (n - 1) passes the integers of a device at n = 46,342."""
     x = np.random.default_rng(0).normal(size=(50_000, 2)).astype(np.float32)

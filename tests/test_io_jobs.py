@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from marks import slow_but
 
 from jaxsim import io
 from jaxsim.io import files, jobs
@@ -104,7 +105,7 @@ while seen < 15 or left < 5:  # kills that fell while something was being writte
 """
 
 
-@pytest.mark.parametrize("what", ["file", "folder", "record", "block"])
+@pytest.mark.parametrize("what", slow_but(["block"], ["file", "folder", "record", "block"]))
 def test_killed_at_random_a_reader_sees_all_or_nothing(what, tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", KILLS, what, str(tmp_path)],
@@ -220,6 +221,7 @@ with jobs.lock(sys.argv[1]):
 """
 
 
+@pytest.mark.slow
 def test_one_process_a_folder_and_a_killed_one_lets_go(tmp_path):
     pytest.importorskip("fcntl", reason="locks need a POSIX system")
     place = tmp_path / "deep" / "work"
@@ -463,6 +465,7 @@ while not all(blocks.path(name).exists() for name in names):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_sweep_and_others_finish_what_killed_ones_began(tmp_path):
     pytest.importorskip("fcntl", reason="locks need a POSIX system")
     work, log, moments = tmp_path / "work", tmp_path / "log", random.Random(0)

@@ -113,6 +113,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
     assert [f.read_text() for f in tmp_path.iterdir()] == ["old"]
 
 
+@pytest.mark.slow
 def test_a_write_that_the_system_cuts_short(tmp_path):
     code = """
         import resource, sys, numpy as np

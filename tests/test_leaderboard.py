@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 import scipy.stats
+from marks import slow_but
 
 from jaxsim import evaluation, io, measures, statistics
 from jaxsim.cli import main
@@ -52,6 +53,7 @@ def made():
     return leaderboard.score(evidence(), methods, world="here", relabelings=99, resamples=20)
 
 
+@pytest.mark.slow
 def test_few_targets_and_few_relabelings_are_said(made):
     assert not any("too few" in line or "ask for more" in line for line in leaderboard.sentences(made))
     some = evidence(TRUTH[:, :5], targets=NAMES[:5])
@@ -351,6 +353,7 @@ def test_an_interval_over_targets_needs_no_pictures(made):
     assert np.isnan([row.images_low, row.both_low]).all()
 
 
+@pytest.mark.slow
 def test_an_order_is_confirmed_refuted_or_undecided():
     truth = np.random.default_rng(7).normal(size=(16, 16))
     names = [f"n{k}" for k in range(16)]
@@ -572,7 +575,7 @@ def test_a_world_of_another_version_is_refused(files, capsys):
     assert "was made for version 0 of the world" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("stop", slow_but([KeyboardInterrupt], [KeyboardInterrupt, OSError]))
 def test_a_stopped_run_writes_nothing(files, monkeypatch, stop):
     pytest.importorskip("matplotlib")
 

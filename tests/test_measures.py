@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles as o
 import pytest
+from marks import slow_but
 
 import jaxsim as js
 from jaxsim import centering, compare, measures, pairwise, transforms
@@ -127,6 +128,7 @@ def of_unequal_widths():
     return named(*(a[None] for a in UNEQUAL(200)))
 
 
+@pytest.mark.slow
 @direct
 def test_oracle_in_float64(name):
     for found, both in zip(in_float64(), (features(), awkward()), strict=False):
@@ -135,6 +137,7 @@ def test_oracle_in_float64(name):
         np.testing.assert_allclose(found[name][0], want, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS, ids=":".join)
 def test_every_cell_of_dds(cell):
     x, y = (a.astype(np.float64) for a in features(200))
@@ -147,6 +150,7 @@ def test_symmetric_and_one_with_itself(name):
     np.testing.assert_allclose(scores()[name][2], 1, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @every
 def test_the_engine_gives_the_same_score(name):
     """Through stable maps and one matrix product, and under other company."""
@@ -236,6 +240,7 @@ def test_equal_measures_compile_once_and_matrices_are_traced():
     assert len(traces) == 3
 
 
+@pytest.mark.slow
 def test_duality_as_a_measure():
     """CKA of zscored features through D and Q."""
     x, y = (a.reshape(N, -1).astype(np.float64) for a in features())
@@ -367,9 +372,20 @@ DIFFERENT = {
 }
 
 
+QUICK = [
+    "Song's HSIC ratio is U-centered cosine",
+    "feature-space HSIC ratio is U-centered cosine",
+    "Pearson is cosine after layer_norm",
+    "RV is Escoufier's ratio of covariances",
+    "centering matters to cosine",
+]
+"""A program of these compiles in a third of the time of all."""
+
+
 @functools.cache
-def both_ways():
-    pairs = IDENTITIES | DIFFERENT
+def both_ways(quick):
+    """Of the quick ones or of all others."""
+    pairs = {name: pair for name, pair in (IDENTITIES | DIFFERENT).items() if (name in QUICK) == quick}
 
     @jax.jit
     def run(x, y):
@@ -389,25 +405,27 @@ def both_ways():
         return jax.tree.map(float, run(*(jnp.asarray(a, np.float64) for a in features())))
 
 
-@pytest.mark.parametrize("identity", IDENTITIES)
+@pytest.mark.parametrize("identity", slow_but(QUICK[:-1], IDENTITIES))
 def test_identity(identity):
-    left, right = both_ways()[identity]
+    left, right = both_ways(identity in QUICK)[identity]
     assert 0.05 < abs(left) < 0.999
     np.testing.assert_allclose(left, right, rtol=0, atol=1e-7 if "layer_norm" in identity else 1e-12)
 
 
-@pytest.mark.parametrize("difference", DIFFERENT)
+@pytest.mark.parametrize("difference", slow_but(QUICK[-1:], DIFFERENT))
 def test_not_an_identity(difference):
-    left, right = both_ways()[difference]
+    left, right = both_ways(difference in QUICK)[difference]
     assert abs(left - right) > 1e-3
 
 
+@pytest.mark.slow
 def test_feature_space_form_is_the_oracles():
     x, y = (a.astype(np.float64) for a in features())
     np.testing.assert_allclose(o.ratio(o.hsic_features, x, y), in_float64()[0]["cka-linear"][0], atol=1e-12)
 
 
 # Gradients.
+@pytest.mark.slow
 @direct
 def test_gradient_is_the_difference_quotient(name):
     """Through the median of the RBF kernel, and through ranks, where it is zero."""
@@ -424,6 +442,7 @@ def test_gradient_is_the_difference_quotient(name):
         np.testing.assert_allclose(got[place], slope, rtol=1e-4, atol=1e-9)
 
 
+@pytest.mark.slow
 @direct
 def test_gradient_is_finite(name):
     """At identical images and constant features, and of a network with itself."""

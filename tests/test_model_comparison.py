@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles as o
 import pytest
+from marks import slow_but
 from scipy.spatial.distance import squareform
 from scipy.stats import norm, rankdata, ttest_1samp, ttest_rel, wilcoxon
 from scipy.stats import t as student_t
@@ -32,9 +33,7 @@ N, SUBJECTS, MODELS = 12, 4, 3
 RANKS = ("spearman", "rho-a", "kendall-a", "kendall-b")
 WHITENED = ("whitened-pearson", "whitened-cosine")
 COMPARATORS = (*RANKS, "pearson", "cosine", *WHITENED)
-SLOW = ("spearman", "kendall-a", "kendall-b", "whitened-cosine")
-"""Comparators that differ from another one in a last step alone, and Kendall's tau, which compiles for long."""
-COMPARED = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in COMPARATORS]
+COMPARED = slow_but(["pearson"], COMPARATORS)
 RSATOOLBOX = {
     "pearson": "corr",
     "kendall-a": "tau-a",
@@ -132,6 +131,7 @@ def test_scores_and_ceilings_equal_a_loop_over_resamples(name):
         np.testing.assert_allclose(np.delete(without[:, u], u, 1), rest, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_kendall_and_its_ceilings_under_counts_equal_a_loop():
     rows, own = rdms(), js.compare.kendall_b
     weights = np.stack([np.bincount(i, minlength=N) for i in images_drawn()], 1).astype("f4")
@@ -146,6 +146,7 @@ def test_kendall_and_its_ceilings_under_counts_equal_a_loop():
     np.testing.assert_allclose(found, expected, atol=4e-6)
 
 
+@pytest.mark.slow
 def test_ceilings_of_debiased_maps_equal_a_loop_over_mutual_scores():
     scores, values, _ = device_scores("u-centered-cosine")
     ceiling = js.noise_ceiling(named(rdms()[1], "s"), "u-centered-cosine")
@@ -182,6 +183,7 @@ def test_over_subjects_is_the_t_test():
     np.testing.assert_array_equal(found.degrees, SUBJECTS - 1)
 
 
+@pytest.mark.slow
 def test_errors_over_both_are_those_of_two_factor():
     models, subjects = rdms()
     R = js.resample(named(models, "m"), "pearson", js.Bootstrap(), n_resamples=200, against=named(subjects, "s"), key=0)
@@ -213,6 +215,7 @@ def test_the_ceiling_varies_as_the_jackknife_over_subjects_says():
     np.testing.assert_allclose(found.p_ceiling[0], 2 * student_t.sf(abs(t), SUBJECTS - 1), rtol=5e-3)
 
 
+@pytest.mark.slow
 def test_degrees_of_freedom_follow_the_share_of_subjects():
     rng = np.random.default_rng(0)
     shared, own = rng.normal(size=(2, 400, 3, 6)).astype(np.float32)
@@ -227,6 +230,7 @@ def test_degrees_of_freedom_follow_the_share_of_subjects():
     assert (np.asarray(found.degrees) <= N - 1).all()
 
 
+@pytest.mark.slow
 def test_few_images_bound_the_degrees_of_freedom():
     shared = np.random.default_rng(0).normal(size=(400, 3, 1)).astype(np.float32)
     scores = np.zeros((3, 6), np.float32)
@@ -241,6 +245,7 @@ def test_quantiles_and_p_values_of_student(degrees):
     np.testing.assert_allclose(statistics.student_p(jnp.array(2.5), degrees), 2 * student_t.sf(2.5, degrees), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_over_images_keeps_subjects():
     found = compared(over="images")
     np.testing.assert_allclose(found.error, np.std(found.draws, 0, ddof=1) * np.sqrt(N / (N - 1)), rtol=1e-4)
@@ -282,7 +287,7 @@ def test_differences_are_row_less_column():
 replacement_weights = jax.jit(statistics.members.replacement_weights, static_argnums=(1, 3))
 
 
-@pytest.mark.parametrize("power", [1, 2])
+@pytest.mark.parametrize("power", slow_but([1], [1, 2]))
 def test_draws_over_both_hold_the_jackknife_of_the_ceiling(power):
     """That of the squares where scores are squared."""
     rng, draws, count, rows = np.random.default_rng(6), 200, SUBJECTS, MODELS + 2
@@ -334,6 +339,7 @@ def test_adjusted_p_values_of_t_step_down():
     np.testing.assert_allclose(tests.adjusted, np.maximum(expected, p), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_row_that_lacks_a_draw_has_no_p_value():
     values = np.random.default_rng(2).normal(size=(400, 3, 6)).astype(np.float32)
     values[7, 1, 2] = np.nan
@@ -350,6 +356,7 @@ def test_equal_models_do_not_differ():
     assert (found.difference[0, 1], found.p_pair[0, 1], found.p_adjusted[0, 1]) == (0, 1, 1)
 
 
+@pytest.mark.slow
 def test_one_model_of_two_subjects_has_no_pairs():
     models, subjects = rdms()
     one = types.SimpleNamespace(
@@ -362,6 +369,7 @@ def test_one_model_of_two_subjects_has_no_pairs():
     assert len(found.pair_rows()[1]) == 0
 
 
+@pytest.mark.slow
 def test_squared_scores_lose_their_sign_and_say_so():
     plain, squared = compared(), compared(squared=True)
     np.testing.assert_allclose(squared.scores, np.square(plain.scores), atol=1e-6)
@@ -387,6 +395,7 @@ def test_maps_of_one_subject_are_averaged():
     np.testing.assert_array_equal(found.scores, again.scores)
 
 
+@pytest.mark.slow
 def test_features_become_maps_beside_ready_ones():
     models, subjects = rdms()
     x, y = np.random.default_rng(3).normal(size=(2, N, 5)).astype(np.float32)
@@ -435,6 +444,7 @@ def test_features_in_other_orders_are_aligned_before_they_are_maps():
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("test", ["t", "bootstrap", "rank"])
 def test_a_constant_map_is_not_above_zero(test):
     """Its rho-a with every subject is 0, of which sums leave some 1e-14."""

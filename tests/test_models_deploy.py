@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import slow_but
 
 nnx = pytest.importorskip("flax.nnx")
 
@@ -50,7 +51,7 @@ def network(variant, monkeypatch):
     return made
 
 
-@pytest.mark.parametrize("variant", ["torchvision", "taskonomy"])
+@pytest.mark.parametrize("variant", slow_but(["torchvision"], ["torchvision", "taskonomy"]))
 def test_every_layer_stays_what_it_is(variant, monkeypatch):
     made = network(variant, monkeypatch)
     ready = models.for_inference(made)

@@ -81,6 +81,7 @@ def test_taskonomys_decoder_is_its_ports_and_converts():
     close(jitted(models.fold(decoder), x), expected)
 
 
+@pytest.mark.slow
 def test_the_task_banks_own_decoder_converts_by_its_keys():
     """Keys and axes as slim writes them: (height, width, inputs, outputs), and outputs first where transposed."""
     decoder = statistics(quick(lambda: models.TaskonomyDecoder(2, rngs=rngs())))
@@ -228,6 +229,7 @@ def test_branches_tile_their_layer_and_enlarge_edge_on_edge():
         close(np.asarray(models.Branch(encoder, block, decoder)(x)), np.moveaxis(large.numpy(), 1, -1))
 
 
+@pytest.mark.slow
 def test_branches_compute_nothing_behind_their_layer_and_take_small_encoders_too():
     encoder = quick(lambda: models.ResNet((1, 1, 1), 2, rngs=rngs()))
     encoder.train()

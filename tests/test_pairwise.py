@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles as o
 import pytest
+from marks import slow_but
 
 from jaxsim import pairwise, protocols
 from jaxsim.centering import off_diagonal
@@ -93,7 +94,7 @@ def test_oracle_in_float64(name):
     close(in_float64()[name], ORACLES[name](features().astype(np.float64)), 1e-12)
 
 
-@pytest.mark.parametrize("name", ["rbf", "laplacian"])
+@pytest.mark.parametrize("name", slow_but(["laplacian"], ["rbf", "laplacian"]))
 def test_jit_is_eager(name):
     """Of two that call others; the example of `js.Measure` calls correlation, and `test_invariances` linear."""
     close(maps()[name], value(name)(jnp.asarray(features())), 1e-6)
@@ -312,6 +313,7 @@ def stable_maps():
     return jax.tree.map(np.asarray, run(features()))
 
 
+@pytest.mark.slow
 @every
 @pytest.mark.parametrize("level", LEVELS)
 def test_stable_map_differs_by_what_it_may(name, level):
@@ -357,19 +359,17 @@ def weights(lost=()):
 
 @functools.cache
 def slopes():
-    """At ordinary features in float64; at identical and constant images and features in float32."""
-    plain, apart = degenerate()[0].copy(), features()
-    plain[7:9] = apart[7:9]
+    """In float64."""
     with jax.enable_x64(True):
-        exact = jax.tree.map(np.asarray, _slopes(apart.astype(np.float64), weights()))
-    return exact, _slopes(plain, weights().astype(np.float32))
+        return jax.tree.map(np.asarray, _slopes(features().astype(np.float64), weights()))
 
 
+@pytest.mark.slow
 @every
 def test_gradient_is_the_difference_quotient(name):
     """The RBF kernel through its median too."""
     x, weight = features().astype(np.float64), weights()
-    got = slopes()[0][name]
+    got = slopes()[name]
     for place in [(0, 0), (3, 7), (10, 12)]:
         step = np.zeros_like(x)
         step[place] = 1e-6
@@ -377,9 +377,18 @@ def test_gradient_is_the_difference_quotient(name):
         np.testing.assert_allclose(got[place], slope, rtol=1e-5, atol=1e-7)
 
 
+@functools.cache
+def slopes_at_degenerate_features():
+    """Identical and constant images and features."""
+    plain = degenerate()[0].copy()
+    plain[7:9] = features()[7:9]
+    return _slopes(plain, weights().astype(np.float32))
+
+
+@pytest.mark.slow
 @every
 def test_gradient_is_finite_at_identical_images_and_constant_features(name):
-    assert np.isfinite(slopes()[1][name]).all()
+    assert np.isfinite(slopes_at_degenerate_features()[name]).all()
 
 
 @functools.cache
@@ -389,6 +398,7 @@ def slopes_beside_undefined():
     return _slopes(x, weights([8]).astype(np.float32))
 
 
+@pytest.mark.slow
 @every
 def test_gradient_of_the_pairs_of_other_images_is_finite(name):
     """An image that is all zero has no Pearson or cosine distance; the others keep theirs."""
@@ -402,6 +412,7 @@ def slopes_at_one_point():
     return _slopes(x, weights().astype(np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "rbf"])
 def test_gradient_is_finite_where_all_images_are_the_same(name):
     assert np.isfinite(slopes_at_one_point()[name]).all()
@@ -427,10 +438,13 @@ def _jitted(*names):
     return jax.jit(lambda x: [value(name)(x) for name in names], compiler_options=options)
 
 
-@pytest.mark.parametrize("d", [*(pytest.param(d, marks=pytest.mark.slow) for d in (8, 64)), 300])
+angles = pytest.mark.parametrize("name", slow_but(["cosine"], ["cosine", "correlation"]))
+
+
+@pytest.mark.parametrize("d", slow_but([300], [8, 64, 300]))
 @pytest.mark.parametrize("spread", [0.0, 0.7, 3.0])
 @pytest.mark.parametrize("offset", [0.0, 1e3, 1e4])
-@pytest.mark.parametrize("name", ["cosine", "correlation"])
+@angles
 def test_angles_from_lengths_and_from_directions(name, offset, spread, d):
     """Both ways to an angle, chosen by how unequal the images' lengths are, keep the digits of the oracle."""
     rng = np.random.default_rng(5)
@@ -442,7 +456,7 @@ def test_angles_from_lengths_and_from_directions(name, offset, spread, d):
 
 
 @pytest.mark.parametrize("noise", [1e-1, 1e-2, 1e-3])
-@pytest.mark.parametrize("name", ["cosine", "correlation"])
+@angles
 def test_nearly_parallel_images_of_unequal_length(name, noise):
     """Where lengths differ more than angles, the angles keep their digits."""
     rng = np.random.default_rng(6)
@@ -456,17 +470,18 @@ def test_nearly_parallel_images_of_unequal_length(name, noise):
 
 
 @pytest.mark.parametrize("scale", [1e-25, 1e-12, 1e12, 1e17])
-@pytest.mark.parametrize("name", ["cosine", "correlation"])
+@angles
 def test_angles_do_not_depend_on_scale(name, scale):
     x = features(3, 40, 300)
     assert np.allclose(_jitted(name)(x * np.float32(scale))[0], _jitted(name)(x)[0], atol=2e-6)
 
 
-@pytest.mark.parametrize("name", ["cosine", "correlation"])
+@angles
 def test_zero_features_have_no_angles(name):
     assert np.isnan(_jitted(name)(np.zeros((40, 300), np.float32))[0]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 6])
 @pytest.mark.parametrize("longer", [1e2, 1e3, 1e4])
 @pytest.mark.parametrize("places", [[0], [3, 7]])

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from marks import slow_but
 
 from jaxsim import measures, plotting, taxonomy
 from jaxsim.evaluation import evaluate
@@ -120,7 +121,11 @@ def agreements(labels):
     return made
 
 
-@pytest.mark.parametrize("name", FIGURES)
+LARGE = ["heatmap 40", "heatmap 100", "heatmap of many intervals", "ranking 60", "dendrogram 100", "mds 150"]
+"""Take longest to draw."""
+
+
+@pytest.mark.parametrize("name", slow_but(set(FIGURES) - set(LARGE), FIGURES))
 def test_no_text_is_clipped(name):
     figure, boxes = drawn(name)
     width, height = figure.get_size_inches() * figure.dpi
@@ -131,7 +136,9 @@ def test_no_text_is_clipped(name):
         assert box.y1 <= height, text
 
 
-@pytest.mark.parametrize("name", [n for n in FIGURES if not n.startswith("dendrogram")])
+@pytest.mark.parametrize(
+    "name", [one for one in slow_but(set(FIGURES) - set(LARGE), FIGURES) if "dendrogram" not in str(one)]
+)
 def test_no_texts_overlap(name):
     _, boxes = drawn(name)
     for i, (first, a) in enumerate(boxes):

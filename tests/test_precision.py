@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr
+from marks import slow_but
 
 import jaxsim as js
 from jaxsim import centering, compare, engine, measures, pairwise, protocols, resampling, transforms
@@ -84,7 +85,7 @@ def test_duality():
     assert check(jax.make_jaxpr(run)(FLAT, square, MAP)) >= 3
 
 
-@pytest.mark.parametrize("name", PAIRWISE)
+@pytest.mark.parametrize("name", slow_but(["correlation", "euclidean", "linear", "rbf"], PAIRWISE))
 def test_pairwise(name):
     value = getattr(pairwise, name)
     expected = 0 if name in NO_PRODUCT else 1
@@ -108,7 +109,7 @@ def test_comparators(name):
     check(jax.make_jaxpr(value_and_slope(getattr(compare, name)))(MAP, MAP))
 
 
-@pytest.mark.parametrize("name", COMPARE)
+@pytest.mark.parametrize("name", slow_but(["pearson", "rho_a", "u_centered_cosine"], COMPARE))
 def test_comparators_of_two_sets_under_weights(name):
     """Of one set they are in the program of the bootstrap."""
     value = getattr(compare, name)
@@ -128,7 +129,7 @@ def test_pair_moments():
 
 
 # Measures.
-@pytest.mark.parametrize("name", measures.NAMED)
+@pytest.mark.parametrize("name", slow_but(["rsa", "cka-linear", "svcca"], measures.NAMED))
 def test_named_measures_and_their_gradients(name):
     allowed = FOUND if name in SUBSPACES else frozenset()
     count = check(jax.make_jaxpr(jax.value_and_grad(measures.NAMED[name], (0, 1)))(X, X), allowed)
@@ -197,6 +198,7 @@ def test_affinity(program):
     assert check(program(js.affinity, networks(), every)) >= len(every)
 
 
+@pytest.mark.slow
 def test_affinity_of_padded_networks_and_others(program):
     every = list({(m.transform, m.pairwise): m for m in EVERY}.values())
     assert check(program(js.affinity, networks(PADDED), every, against=networks(PADDED[:1]))) >= len(every)
@@ -230,7 +232,7 @@ SCHEMES = {
 }
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", slow_but(["bayesian", "subsample"], SCHEMES))
 @pytest.mark.parametrize("against", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_resampling(program, scheme, against):
     # subsets go through the program of affinity, and weights of two schemes through one

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from marks import slow_but
 
 from jaxsim import ranks
 from jaxsim.engine import rank_bins
@@ -46,6 +47,7 @@ KINDS = [
     "heavy tail",
     "nearly tied",
 ]
+QUICK = ["fuzzy", "outlier", "some tied", "nearly tied"]
 
 
 def counted(bins, v):
@@ -87,7 +89,7 @@ def test_bins_follow_the_order_of_the_floats(dtype):
             bins = bins.split(bits)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_but(QUICK, KINDS))
 def test_bins_of_one_float_give_exact_ranks(kind):
     v = numbers(kind, np.float32)
     bins = Bins.by_digit(v.dtype)
@@ -100,7 +102,7 @@ def test_bins_of_one_float_give_exact_ranks(kind):
 
 
 @pytest.mark.parametrize("most", [40, 700, 20_000])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_but(QUICK, KINDS))
 def test_the_error_of_wide_bins_is_within_its_bound(kind, most, monkeypatch):
     monkeypatch.setattr(rank_bins, "MOST", most)
     v = numbers(kind, np.float32)
@@ -128,7 +130,7 @@ def test_ties_astride_the_edges_of_bins_are_within_the_bound(seed):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_but(QUICK, KINDS))
 def test_bins_are_split_until_the_error_is_small(kind, dtype, monkeypatch):
     monkeypatch.setattr(rank_bins, "MOST", 4000)
     v, most, rounds = numbers(kind, dtype), 1e-9 * P, 0

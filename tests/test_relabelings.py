@@ -6,6 +6,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from marks import slow_but
 from scipy import stats
 
 import jaxsim as js
@@ -308,7 +309,10 @@ def rates(setting, batches, monkeypatch, size=100):
     return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
 
 
-@pytest.mark.parametrize("setting", ["unrelated and symmetric, 8 tasks", "unrelated, main effects of sources, 8 tasks"])
+SETTINGS = ["unrelated and symmetric, 8 tasks", "unrelated, main effects of sources, 8 tasks"]
+
+
+@pytest.mark.parametrize("setting", slow_but(SETTINGS[:1], SETTINGS))
 def test_relabelings_hold_the_level_that_the_interval_over_targets_does_not(setting, monkeypatch):
     found = rates(setting, 1, monkeypatch, 50)
     assert np.mean(found["p by relabelings"] <= 0.05) <= 0.16
@@ -316,12 +320,14 @@ def test_relabelings_hold_the_level_that_the_interval_over_targets_does_not(sett
     assert np.mean(found["the same with the diagonal"]) > 0.6
 
 
+@pytest.mark.slow
 def test_shared_effects_of_sources_are_no_partial_agreement(monkeypatch):
     found = rates("shared effects of sources, 12 tasks", 1, monkeypatch, 60)
     assert np.mean(found["plain p (its null is false)"]) > 0.8
     assert np.mean(found["p without sources' effects"] <= 0.05) <= 0.15
 
 
+@pytest.mark.slow
 def test_the_best_of_several_measures_is_adjusted(monkeypatch):
     found = rates("five measures, none related", 1, monkeypatch, 60)
     assert found["any adjusted p of an unrelated measure"].mean() <= 0.16

@@ -240,6 +240,7 @@ def test_a_tree_is_drawn_whole():
     assert tree.to_newick() in shown.text
 
 
+@pytest.mark.slow
 def test_calibrated_scores_have_their_p_values():
     layers = {f"{net}/{k}": x for net in "abc" for k, x in enumerate(np.random.default_rng(3).normal(size=(2, 20, 4)))}
     found = js.calibrate(layers, "cka", layers_of=lambda name: name[0], n_permutations=19)
@@ -267,6 +268,7 @@ def models_compared():
     return js.compare_models(*models_and_brains(), "pearson", measure="rsa", n_resamples=100, key=3)
 
 
+@pytest.mark.slow
 def test_models_have_a_figure_their_pairs_and_a_methods_paragraph():
     found = models_compared()
     models, pairs = reports.sections(found)
@@ -297,6 +299,7 @@ def test_models_have_a_figure_their_pairs_and_a_methods_paragraph():
     assert [one.split(" ")[0] for one in references] == ["Kriegeskorte", "Schütt", "Nili"]
 
 
+@pytest.mark.slow
 def test_models_without_intervals_pairs_or_a_sign_are_still_a_page():
     found, lost = models_compared(), np.full(3, np.nan)
     other = dataclasses.replace(found, over="subjects", test="rank", squared=True, p_zero=lost)
@@ -318,6 +321,7 @@ def test_models_without_intervals_pairs_or_a_sign_are_still_a_page():
     assert not page(dataclasses.replace(found, names=HOSTILE[:3])).of("img")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("over", ["both", "images", "subjects"])
 @pytest.mark.parametrize("test", ["t", "bootstrap", "rank"])
 def test_every_test_of_models_has_words(over, test):
@@ -327,6 +331,7 @@ def test_every_test_of_models_has_words(over, test):
     assert ("Efron" in text) == (over == "images") == any(one.startswith("Efron") for one in references)
 
 
+@pytest.mark.slow
 def test_the_commands_compare_the_models_again(tmp_path, monkeypatch):
     models, brains = models_and_brains()
     np.savez(tmp_path / "MODELS.npz", **models)
@@ -366,6 +371,7 @@ def test_warnings_are_in_the_page_and_warned_of():
     assert "Warnings (2)" in shown.text
 
 
+@pytest.mark.slow
 def test_a_hundred_networks_take_less_than_a_megabyte():
     names = tuple(f"network {k} of a hundred networks" for k in range(100))
     text = reports.page(resamples(names, count=200), js.taxonomy.tree(affinity(names)))
@@ -415,6 +421,7 @@ def test_numbers_from_elsewhere_are_not_said_to_be_ours():
     assert remake.python([given]).splitlines()[-2] == 'affinity = js.load("affinity.npz")'
 
 
+@pytest.mark.slow
 def test_commands_and_lines_make_the_same_numbers(tmp_path, monkeypatch):
     x = np.random.default_rng(0).normal(size=(3, 20, 5)).astype(np.float32)
     features = dict(zip("abc", x, strict=True))
@@ -468,6 +475,7 @@ def test_what_cannot_be_reported_is_said(tmp_path):
     assert js.report(affinity(), path=tmp_path / "report.html", overwrite=True).exists()
 
 
+@pytest.mark.slow
 def test_without_jinja_the_extra_is_named():
     code = "import sys; sys.modules['jinja2'] = None; import jaxsim as js; js.report(js.Affinity.from_array"
     code += "([[1.0]], 'a', measure='m'), path='report.html')"
@@ -540,7 +548,9 @@ def test_a_report_is_an_html_file(results, tmp_path, capsys):
     ("argv", "sections"),
     [
         (["affinity", "--measure", "rsa", "--measure", "cka"], ["RSA", "Tree: RSA"]),
-        (["bootstrap", "--measure", "cka", "--resamples", "40"], [CKA, f"Tree: {CKA}"]),
+        pytest.param(
+            ["bootstrap", "--measure", "cka", "--resamples", "40"], [CKA, f"Tree: {CKA}"], marks=pytest.mark.slow
+        ),
         pytest.param(
             ["calibrate", "--measure", "rsa", "--permutations", "19"],
             ["RSA, calibrated", "Tree: RSA, calibrated"],

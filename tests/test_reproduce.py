@@ -353,6 +353,7 @@ def given_methods(matrices):
     )
 
 
+@pytest.mark.slow
 def test_baselines_need_a_gap_to_every_predictor_without_a_target_network(monkeypatch):
     values, flat = symmetric(0), np.ones((12, 12))
     near, far = values + 0.01 * symmetric(1), symmetric(2)

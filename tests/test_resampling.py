@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles as o
 import pytest
+from marks import slow_but
 
 import jaxsim as js
 from jaxsim.engine import padding
@@ -86,7 +87,11 @@ def scaled(w):
 # Against the oracle
 
 
-@pytest.fixture(scope="module", params=[(24, False), (25, True)], ids=["square even n", "against odd n"])
+@pytest.fixture(
+    scope="module",
+    params=[(24, False), pytest.param((25, True), marks=pytest.mark.slow)],
+    ids=["square even n", "against odd n"],
+)
 def weighted(request):
     n, crossed = request.param
     x = networks(n)
@@ -127,7 +132,11 @@ def test_square_resamples_are_symmetric_with_ones_on_the_diagonal(weighted):
             np.testing.assert_array_equal(r.values, jnp.swapaxes(r.values, 1, 2), err_msg=name)
 
 
-@pytest.mark.parametrize("scheme", [js.Bootstrap(), js.BayesianBootstrap()], ids=["bootstrap", "bayesian"])
+@pytest.mark.parametrize(
+    "scheme",
+    [pytest.param(js.Bootstrap(), marks=pytest.mark.slow), js.BayesianBootstrap()],
+    ids=["bootstrap", "bayesian"],
+)
 def test_the_bootstraps_are_their_weights(scheme):
     x = networks(24)
     found = js.resample(x, js.CKA_LINEAR, scheme, n_resamples=20, key=KEY)
@@ -139,7 +148,7 @@ def test_the_bootstraps_are_their_weights(scheme):
     assert found.provenance.scheme == scheme.kind + "()"
 
 
-@pytest.mark.parametrize("crossed", [False, True], ids=["square", "against"])
+@pytest.mark.parametrize("crossed", slow_but([False], [False, True]), ids=["square", "against"])
 def test_subsets_are_computed_anew_from_the_features(crossed):
     x = networks(24)
     (ours, theirs) = chosen(["DDS_LAPLACIAN" if crossed else "cosine"]).popitem()[1]
@@ -153,6 +162,7 @@ def test_subsets_are_computed_anew_from_the_features(crossed):
     assert (found.size, found.images, found.kind, found.provenance.notes) == (12, 24, "subsample", ())
 
 
+@pytest.mark.slow
 def test_subsets_given_as_indices_are_the_same_as_drawn():
     x, rows = networks(24), drawn(js.Subsample(size=12), 24, 20)
     given = js.resample(x, js.CKA_LINEAR, js.Subsample(indices=rows))
@@ -161,6 +171,7 @@ def test_subsets_given_as_indices_are_the_same_as_drawn():
     assert given.size == 12
 
 
+@pytest.mark.slow
 def test_subsets_of_networks_of_many_shapes(monkeypatch):
     monkeypatch.setattr(padding, "BUCKETS", 1)  # every bucket is more to compile
     rng = np.random.default_rng(2)
@@ -172,7 +183,11 @@ def test_subsets_of_networks_of_many_shapes(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:a p-value of 0.05")
-@pytest.mark.parametrize(("n", "crossed"), [(24, False), (25, True)], ids=["square even n", "against odd n"])
+@pytest.mark.parametrize(
+    ("n", "crossed"),
+    [pytest.param(24, False, marks=pytest.mark.slow), (25, True)],
+    ids=["square even n", "against odd n"],
+)
 def test_permutations_shuffle_the_columns_networks_alone(n, crossed):
     x = networks(n)
     y = {"t0": x["net1"], "t1": networks(n, 4)["net3"]} if crossed else None
@@ -545,6 +560,7 @@ def test_resampling_aligns_by_id():
     np.testing.assert_allclose(found.values, js.resample(x, js.CKA_LINEAR, js.Jackknife()).values, rtol=0, atol=3e-7)
 
 
+@pytest.mark.slow
 def test_two_sets_with_labels_of_their_own_align():
     """Networks of one name may have their images in different orders in the two sets."""
     x, order = networks(24), np.random.default_rng(0).permutation(24)
@@ -557,6 +573,7 @@ def test_two_sets_with_labels_of_their_own_align():
     np.testing.assert_allclose(found.values, want.values, rtol=0, atol=3e-7)
 
 
+@pytest.mark.slow
 def test_maps_of_the_columns_keep_their_own_labels():
     """`ids` labels the rows; it does not say that the columns' images come in the same order."""
     x, order = networks(24), np.arange(24)[::-1]
@@ -575,6 +592,7 @@ def plain_pearson(a, b):
     return js.compare.pearson(a, b)
 
 
+@pytest.mark.slow
 def test_a_comparator_of_ones_own_is_subsampled_and_not_weighted():
     own = js.Measure(js.transforms.center, js.pairwise.correlation, plain_pearson)
     for scheme in (js.Bootstrap(), js.Permutation()):
@@ -599,6 +617,7 @@ class Offers:
         return js.compare.cosine(a, b)
 
 
+@pytest.mark.slow
 def test_a_comparator_of_ones_own_that_offers_enough_is_weighted_permuted_and_pooled():
     made, own = js.maps(networks(12), js.RSA), Offers()
     for scheme, rest in ((js.Jackknife(), {}), (js.Permutation(), {"n_resamples": 19, "key": KEY})):
@@ -649,6 +668,7 @@ def test_a_scheme_must_be_registered_before_it_runs():
         js.schemes._KINDS.pop("mine")
 
 
+@pytest.mark.slow
 def test_subsets_of_all_images_print():
     half = js.resample(networks(24), "cka", js.Subsample(12), n_resamples=20, key=KEY)
     assert "nan" in str(dataclasses.replace(half, size=24))

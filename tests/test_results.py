@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles as o
 import pytest
+from marks import slow_but
 from scipy import stats
 
 import jaxsim as js
@@ -201,7 +202,7 @@ def benjamini_hochberg(p):
     return np.asarray(q)[np.argsort(order)]
 
 
-@pytest.mark.parametrize("square", [True, False], ids=["square", "against"])
+@pytest.mark.parametrize("square", slow_but([True], [True, False]), ids=["square", "against"])
 def test_family_wise_counts_every_pair_once(square):
     r = resamples("bootstrap", square=square)
     found = quick(lambda r: r.family_wise(null=0.5), r)
@@ -256,7 +257,9 @@ def test_too_few_resamples_to_reject_anything_are_said():
         jax.eval_shape(js.Resamples.interval, resamples("bootstrap", count=38))
 
 
-@pytest.mark.parametrize("ask", [js.Resamples.family_wise, js.Resamples.false_discovery])
+@pytest.mark.parametrize(
+    "ask", [pytest.param(js.Resamples.family_wise, marks=pytest.mark.slow), js.Resamples.false_discovery]
+)
 def test_half_samples_reject_at_any_number(ask):
     r = resamples("half-samples", count=10)
     found = ask(dataclasses.replace(r, values=0.01 * r.values + 0.99 * r.estimate))
@@ -292,7 +295,7 @@ def test_half_samples_compare_sources_by_paired_differences():
     np.testing.assert_array_equal(found.step_down, np.asarray(found.step_down).T)
 
 
-@pytest.mark.parametrize("square", [True, False], ids=["square", "against"])
+@pytest.mark.parametrize("square", slow_but([True], [True, False]), ids=["square", "against"])
 def test_compare_sources_tests_all_pairs_of_sources(square):
     """Against "a", which is a source too and takes no part; against "t" all three sources are compared."""
     r = resamples("bootstrap", square=square)
@@ -327,6 +330,7 @@ def test_contenders_are_the_first_and_those_that_tests_do_not_exclude():
             r.contenders("t", level)
 
 
+@pytest.mark.slow
 def test_two_factor_takes_any_labels_of_the_targets():
     """Groups in the order of first appearance, with variances by hand for the images alone."""
     r = resamples("bootstrap")
@@ -501,7 +505,7 @@ SAME = [[1 - 2e-7, 0.4, 0.3], [0.4, 0.6, 0.5], [0.3, 0.45, 0.35]]
 """Network a is in both sets; b and b only share a name."""
 
 
-@pytest.mark.parametrize("kind", ["half-samples", "bootstrap", "permutation"])
+@pytest.mark.parametrize("kind", slow_but(["permutation"], ["half-samples", "bootstrap", "permutation"]))
 def test_a_network_in_both_sets_is_no_hypothesis_about_itself(kind):
     r = against(kind, SAME)
     want = np.zeros((3, 3), bool)
@@ -525,7 +529,7 @@ def test_a_network_in_both_sets_is_no_hypothesis_about_itself(kind):
             two.compare_sources("a")
 
 
-@pytest.mark.parametrize("kind", ["half-samples", "bootstrap", "subsample", "jackknife"])
+@pytest.mark.parametrize("kind", slow_but(["bootstrap"], ["half-samples", "bootstrap", "subsample", "jackknife"]))
 def test_equal_networks_differ_by_zero(kind):
     """Sources a and b are the same up to rounding in every resample: no t of 2.7."""
     r = resamples(kind)
@@ -815,6 +819,7 @@ def test_provenance_says_how_to_make_it_again():
     assert jax.default_backend() in found.device
 
 
+@pytest.mark.slow
 def test_bca_refuses_a_jackknife_of_other_images():
     x = np.random.default_rng(0).normal(size=(2, 12, 5)).astype(np.float32)
     boot = js.resample(x, "cka", "bootstrap", n_resamples=20)

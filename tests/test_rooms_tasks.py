@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import slow_but
 
 from jaxsim.studies.rooms import losses, tasks
 from jaxsim.studies.rooms.furniture import CLASSES, OBJECTS, SCENES
@@ -103,6 +104,10 @@ BALL = ((0.0, 0.0, 2.0), 0.5)
 BOX = ((0.2, 1.1, 2.5), (1.0, 1.0, 1.0))
 
 
+QUICK = ["inpainting", "rgb2depth", "class_object", "room_layout", "autoencoder", "edge2d"]
+"""Tasks of each kind; the first four are in `JUDGED`."""
+
+
 @functools.cache
 def views(n=6):
     rng = np.random.default_rng(1)
@@ -143,7 +148,7 @@ def test_the_twenty_tasks():
         TASKS["edge2d"].channels = 2
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", slow_but(QUICK, TASKS))
 def test_shapes_of_targets(name):
     task = TASKS[name]
     n, h, w = 6, 64, 64
@@ -437,14 +442,14 @@ def perfect(name):
     return truth
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", slow_but(QUICK, TASKS))
 def test_right_answers_beat_the_constant(name):
     task = TASKS[name]
     assert float(losses.skill(task, perfect(name), target(name))) > 0.99
     assert float(losses.constant_loss(task, target(name))) > 0.01
 
 
-@pytest.mark.parametrize("name", JUDGED)
+@pytest.mark.parametrize("name", slow_but(QUICK[:4], JUDGED))
 def test_gradients_are_finite_and_lead_down(name):
     task, truth = TASKS[name], target(name)
     measured = jax.jit(jax.value_and_grad(task.loss))
@@ -457,7 +462,7 @@ def test_gradients_are_finite_and_lead_down(name):
         assert scale == 0 or float(measured(start - step * slope, truth)[0]) < float(loss)
 
 
-@pytest.mark.parametrize("name", [n for n in JUDGED if TASKS[n].kind != "embedding"])
+@pytest.mark.parametrize("name", slow_but(QUICK[:4], [n for n in JUDGED if TASKS[n].kind != "embedding"]))
 def test_no_other_constant_is_better(name):
     task, truth = TASKS[name], target(name)
     best = losses.constant_prediction(task, truth)
@@ -468,6 +473,7 @@ def test_no_other_constant_is_better(name):
     assert float(losses.skill(task, jnp.broadcast_to(best, (6, *best.shape)), truth)) == pytest.approx(0, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["segment2d", "segment25d"])
 def test_no_constant_embedding_is_better(name):
     task, truth = TASKS[name], target(name)
@@ -479,7 +485,7 @@ def test_no_constant_embedding_is_better(name):
         assert float(task.loss(jnp.broadcast_to(constant, (6, *constant.shape)), truth)) > least
 
 
-@pytest.mark.parametrize("name", JUDGED)
+@pytest.mark.parametrize("name", slow_but(QUICK[:4], JUDGED))
 def test_batch_is_the_mean_of_images(name):
     task, truth = TASKS[name], target(name)
     weights = jnp.linspace(0.5, 1.5, task.channels)
@@ -543,6 +549,7 @@ def test_skill_of_a_target_that_never_changes_is_undefined():
     assert np.isnan(losses.skill(TASKS["edge2d"], flat, flat))
 
 
+@pytest.mark.slow
 def test_sizes_follow_the_world():
     assert TASKS["segmentsemantic"].channels == len(CLASSES)
     assert TASKS["class_scene"].channels == len(SCENES)

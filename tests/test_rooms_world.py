@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import slow_but
 
 pytest.importorskip("flax", reason="the built-in world needs the nn extra")
 
@@ -326,7 +327,7 @@ HEADS = ("autoencoder", "segmentsemantic", "class_object")
 """A task of every head."""
 
 
-@pytest.mark.parametrize("size", [*models.SIZES, encoders.RESNET])
+@pytest.mark.parametrize("size", slow_but(models.SIZES, [*models.SIZES, encoders.RESNET]))
 @pytest.mark.parametrize("name", HEADS)
 def test_every_size_predicts_the_shape_of_the_targets(size, name):
     task = tasks.TASKS[name]
@@ -481,6 +482,7 @@ def test_boundaries_of_segments_are_found_in_both_directions():
     np.testing.assert_array_equal(found[..., 0], [[[0.5, 0], [0.5, 0]], [[0.5, 0.5], [0, 0]]])
 
 
+@pytest.mark.slow
 def test_a_code_that_holds_the_target_wins():
     rng = np.random.default_rng(0)
     hidden = rng.normal(size=(120, 4, 4, 2)).astype(np.float32)

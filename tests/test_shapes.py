@@ -52,6 +52,7 @@ print("checked")
 """
 
 
+@pytest.mark.slow
 def test_every_part_has_the_shapes_that_it_states():
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout.strip() == "checked", done.stderr[-2000:]
@@ -61,7 +62,8 @@ def test_every_part_has_the_shapes_that_it_states():
 def test_the_tests_of_the_algebra_pass_with_shapes_checked():
     files = [f"tests/test_{name}.py" for name in ALGEBRA]
     flags = ["-q", "-x", "-p", "no:cacheprovider", f"--jaxtyping-packages={PACKAGES},beartype.beartype"]
-    run = [sys.executable, "-m", "pytest", *flags, *files]
+    slow_too = ["-m", "", "-k", "not many_images"]
+    run = [sys.executable, "-m", "pytest", *flags, *slow_too, *files]
     quick = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}  # shapes need no optimization
     done = subprocess.run(run, capture_output=True, text=True, timeout=900, check=False, env=quick)
     assert done.returncode == 0, done.stdout[-2000:]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from marks import slow_but
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -22,7 +23,7 @@ X = np.concatenate([*FEATURES.values()], 1)
 SOURCES = np.repeat([*FEATURES], 4)
 
 
-@pytest.mark.parametrize("measure", ["cka", js.RSA])
+@pytest.mark.parametrize("measure", slow_but(["cka"], ["cka", js.RSA]))
 def test_scores_are_those_of_affinity(measure):
     found = SourceSelector(SOURCES, measure, k=2).fit(X, Y)
     wanted = js.affinity(FEATURES, measure, against={"target": Y}).values[:, 0]
@@ -39,7 +40,7 @@ def test_columns_of_a_source_need_not_stand_together():
     np.testing.assert_array_equal(found.get_support(), SOURCES[order] == "near")
 
 
-@pytest.mark.parametrize("measure", ["cka", "rsa"])
+@pytest.mark.parametrize("measure", slow_but(["cka"], ["cka", "rsa"]))
 @pytest.mark.parametrize("classes", [np.array([0, 1]), np.array(["cat", "dog", "bird"])])
 def test_classes_get_a_column_each(classes, measure):
     label = np.argmax(Y[:, : len(classes)], 1)
@@ -49,6 +50,7 @@ def test_classes_get_a_column_each(classes, measure):
     np.testing.assert_allclose(found.scores_, wanted, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_is_a_step_of_a_search():
     steps = make_pipeline(SourceSelector(SOURCES), LogisticRegression())
     found = GridSearchCV(steps, {"sourceselector__k": [1, 3]}, cv=3).fit(X, Y[:, 0] > 0)
@@ -78,6 +80,7 @@ def test_bad_choices_are_refused(selector, words):
         selector.fit(X, Y)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::jaxsim.results.UndefinedScores")
 def test_a_target_without_scores_is_refused():
     with pytest.raises(ValueError, match="no rsa score with the target is defined"):

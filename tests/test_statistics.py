@@ -5,6 +5,7 @@ import jax.monitoring
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import slow_but
 from scipy import stats
 
 from jaxsim import statistics
@@ -79,7 +80,7 @@ def test_nan_stays_in_its_own_entries(name):
 
 
 @entrywise
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("dtype", slow_but([jnp.float32], [jnp.float32, jnp.float64]))
 def test_jit_and_dtype(name, dtype):
     arrays = [jnp.asarray(a, dtype) for a in (VALUES, ESTIMATE, JACKKNIFE)]
     got = jax.jit(ENTRYWISE[name])(*arrays)
@@ -255,6 +256,7 @@ def test_simultaneous_interval_says_when_resamples_do_not_suffice():
     assert np.isnan(statistics.simultaneous_interval(VALUES[:18], ESTIMATE, 0.95)).all()
 
 
+@pytest.mark.slow
 def test_family_wise_error_under_the_null():
     """Ten correlated means that are all zero: the realized error of 500 data sets, 5 % nominal."""
 
@@ -437,6 +439,7 @@ def test_two_factor_estimates_the_variance_of_new_images_and_members():
     assert both.mean() > 1.3 * truth
 
 
+@pytest.mark.slow
 def test_two_factor_keeps_groups_apart():
     values, estimate = RNG.normal(size=(20, 2, 5)), RNG.normal(size=(2, 5))
     holes = values.copy()
@@ -646,6 +649,7 @@ def test_wrong_arguments_are_named(name):
         call()
 
 
+@pytest.mark.slow
 def test_numbers_of_the_host_may_come_as_arrays():
     values = np.arange(101.0)
     for level in (np.float64(0.9), np.array(0.9), jnp.array(0.9)):

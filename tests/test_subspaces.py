@@ -50,11 +50,13 @@ def test_networks_of_many_widths_against_the_oracle(name):
     np.testing.assert_allclose(np.diag(of_all()[name]), 1, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_against_others_is_part_of_the_whole():
     found = js.affinity({"of 3": networks()["of 3"]}, "svcca", against=pair()).values
     np.testing.assert_allclose(found, of_all()["svcca"][:1, 2:4], rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_more_features_than_images():
     """CCA is 1 then; SVCCA is not, and its decomposition is as exact."""
     rng = np.random.default_rng(1)
@@ -103,6 +105,7 @@ def of_fractions():
     return jax.jit(lambda x, y: {cell: m(x, y) for cell, m in cells.items()})(*list(networks().values())[3:])
 
 
+@pytest.mark.slow
 @every
 @pytest.mark.parametrize("fraction", FRACTIONS)
 def test_fractions_of_the_variance(name, fraction):
@@ -112,6 +115,7 @@ def test_fractions_of_the_variance(name, fraction):
     np.testing.assert_allclose(of_fractions()[name, fraction], want, rtol=0, atol=ACCURACY)
 
 
+@pytest.mark.slow
 def test_squares_and_means_of_two_dimensions_by_hand():
     """Planes at 60 and 0 degrees: correlations 1 and .5."""
     q = np.linalg.qr(np.column_stack([np.ones(9), np.random.default_rng(3).normal(size=(9, 3))]))[0][:, 1:]
@@ -139,12 +143,14 @@ def test_a_bootstrap_finds_the_subspaces_of_the_repeated_images(name):
         np.testing.assert_allclose(values, scores({k: np.repeat(x, w, 0) for k, x in pair().items()}, name), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_bootstrap_against_others():
     x, y = ({k: v} for k, v in pair().items())
     found = js.resample(x, "svcca", js.Bootstrap(weights=WEIGHTS), against=y).values
     np.testing.assert_allclose(found[:, 0, 0], resampled()["svcca"][:, 0, 1], rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_subsets_are_the_measure_on_these_rows():
     rows = np.stack([np.random.default_rng(k).permutation(N)[:25] for k in range(3)])
     found = js.resample(pair(), "svcca", js.Subsample(indices=rows)).values
@@ -152,6 +158,7 @@ def test_subsets_are_the_measure_on_these_rows():
         np.testing.assert_allclose(values, scores({k: x[some] for k, x in pair().items()}, "svcca"), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_jackknife_leaves_out_a_row():
     nets = {k: x[:10, :3] for k, x in pair().items()}
     found = js.resample(nets, "cca", "jackknife").values
@@ -171,6 +178,7 @@ def test_too_few_images_with_weight_have_no_score():
         assert np.isfinite(values[1:]).all()
 
 
+@pytest.mark.slow
 def test_a_permutation_is_the_measure_on_reordered_rows():
     order = np.random.default_rng(5).permutation(N)
 
@@ -188,6 +196,7 @@ def test_a_permutation_is_the_measure_on_reordered_rows():
         np.testing.assert_allclose(got, MEASURES[name](x, y[order]), rtol=0, atol=ACCURACY, err_msg=name)
 
 
+@pytest.mark.slow
 def test_unrelated_networks_are_within_the_null_and_related_ones_beyond():
     rng = np.random.default_rng(6)
     nets = {**pair(), "unrelated": rng.normal(size=(N, 4)).astype(np.float32)}
@@ -214,6 +223,7 @@ def _slopes(x, y):
     return {name: jax.grad(js.measures.by_name(name), (0, 1))(x, y) for name in MEASURES}
 
 
+@pytest.mark.slow
 @every
 def test_gradient_is_the_difference_quotient(name):
     both = [f.astype(float) for f in pair().values()]
@@ -225,6 +235,7 @@ def test_gradient_is_the_difference_quotient(name):
         np.testing.assert_allclose(slopes()[name][k][i, j], want, rtol=1e-4, atol=1e-9)
 
 
+@pytest.mark.slow
 @every
 def test_gradient_is_finite_where_directions_have_equal_variances(name):
     slope = slopes(equal_variances=True)[name][0]
@@ -232,6 +243,7 @@ def test_gradient_is_finite_where_directions_have_equal_variances(name):
     assert np.abs(slope).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_vmap_is_a_loop():
     stacks = np.stack([list(networks(widths=(5, 5), seed=seed).values())[0] for seed in range(4)]).reshape(2, 2, N, 5)
     got = jax.jit(jax.vmap(lambda both: js.affinity(both, "svcca").values))(stacks)
@@ -239,6 +251,7 @@ def test_vmap_is_a_loop():
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_pairs_are_compared_at_the_least_width_that_holds_them():
     assert subspaces._widths(10) == [10]
     assert subspaces._widths(40) == [12, 16, 22, 30, 40][-len(subspaces._widths(40)) :]
@@ -312,6 +325,7 @@ def test_verbs_that_need_maps_say_so():
         js.noise_ceiling(pair(), "svcca")
 
 
+@pytest.mark.slow
 def test_many_images_take_no_map_of_their_pairs():
     """Maps of 70,000 images would take 20 GB each, and have more pairs than a device counts."""
     x = np.random.default_rng(11).normal(size=(70_000, 3)).astype(np.float32)

@@ -97,7 +97,14 @@ def slope(a, b):
     return jnp.vdot(a, b, precision="highest") / jnp.vdot(a, a, precision="highest")
 
 
-@pytest.mark.parametrize("measure", ["cka", "rsa", js.Measure(js.transforms.mean_pool, js.pairwise.linear, slope)])
+@pytest.mark.parametrize(
+    "measure",
+    [
+        "cka",
+        pytest.param("rsa", marks=pytest.mark.slow),
+        js.Measure(js.transforms.mean_pool, js.pairwise.linear, slope),
+    ],
+)
 def test_a_sweep_gives_the_scores_of_affinity(tmp_path, measure):
     features = features_of("abc", width=None if measure == "cka" else 18)
     if not isinstance(measure, str):
@@ -155,6 +162,7 @@ def test_bits_do_not_depend_on_blocks(tmp_path, six):
     same(serial(features_of("abcdef"), tmp_path / "memory", block=5), whole)
 
 
+@pytest.mark.slow
 def test_double_precision_is_another_sweep(tmp_path, x64):
     features = features_of("abc")
     found = serial(features, tmp_path / "out")
@@ -643,6 +651,7 @@ def test_arrays_of_other_numbers_of_images_are_named(tmp_path):
         js.sweep(features, "cka", out=tmp_path / "out", executor="serial")
 
 
+@pytest.mark.slow
 def test_ctrl_c_does_not_reach_a_worker_that_is_starting(capfd):
     worker = engines.Worker(None)
     try:

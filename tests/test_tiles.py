@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import slow_but
 from scipy import stats
 from scipy.spatial.distance import pdist
 
@@ -52,8 +53,9 @@ MEASURES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "tile"), [*zip(MEASURES, itertools.cycle([TILE, 48]))])  # 48 leaves a smaller block
-def test_scores_are_those_of_whole_maps(name, tile):
+@pytest.mark.parametrize("name", slow_but(["cka", "dds-laplacian", "rsa"], MEASURES))
+def test_scores_are_those_of_whole_maps(name):
+    tile = (TILE, 48)[MEASURES.index(name) % 2]  # 48 leaves a smaller block
     whole, found = both(networks(), name, tile)
     np.testing.assert_allclose(found.values, whole, atol=1e-6 if tiles.ranks_pairs(by_name(name)) else CLOSE)
     assert found.names == ("a", "b", "c")
@@ -67,7 +69,7 @@ def test_every_shipped_distance_and_kernel_has_tiles():
     assert used == set(parts)
 
 
-@pytest.mark.parametrize("name", ["cka", "dds-laplacian"])
+@pytest.mark.parametrize("name", slow_but(["cka"], ["cka", "dds-laplacian"]))
 def test_in_float64_scores_have_its_digits(name):
     features = {key: x.astype(np.float64) for key, x in networks().items()}
     with jax.enable_x64(True):
@@ -76,7 +78,7 @@ def test_in_float64_scores_have_its_digits(name):
     np.testing.assert_allclose(found.values, whole, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", ["cka-rbf", "dds-cosine", "rsa"])
+@pytest.mark.parametrize("name", slow_but(["dds-cosine"], ["cka-rbf", "dds-cosine", "rsa"]))
 def test_networks_may_be_of_different_types(name):
     with jax.enable_x64(True):
         features = networks()
@@ -100,7 +102,13 @@ def tied(n=N, seed=0):
 
 
 @pytest.mark.parametrize(("tile", "most"), [(40, None), (17, None), (40, 300)])
-@pytest.mark.parametrize("features", [tied(), networks(), {"a": tied()["a"], "b": networks()["b"]}])
+@pytest.mark.parametrize(
+    "features",
+    [
+        tied(),
+        *(pytest.param(x, marks=pytest.mark.slow) for x in (networks(), {"a": tied()["a"], "b": networks()["b"]})),
+    ],
+)
 def test_spearman_agrees_with_scipy(features, tile, most, monkeypatch):
     if most:
         monkeypatch.setattr(rank_bins, "MOST", most)  # bins are split again and again
@@ -150,7 +158,7 @@ def test_ranks_of_millions_of_pairs_are_those_of_whole_maps():
     np.testing.assert_allclose(found.values, whole, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["cka", "dds-cosine", "rsa"])
+@pytest.mark.parametrize("name", slow_but(["dds-cosine"], ["cka", "dds-cosine", "rsa"]))
 def test_rows_and_columns_may_be_other_networks(name):
     features = networks()
     columns = {"new": features.pop("c")}
@@ -159,12 +167,15 @@ def test_rows_and_columns_may_be_other_networks(name):
     np.testing.assert_allclose(found.values, whole, atol=1e-6)
 
 
-def test_images_with_positions():
+POSITIONS = ["dds:batch-norm,linear", "dds:instance-norm,cosine", "mean-pool:euclidean:pearson"]
+
+
+@pytest.mark.parametrize("name", slow_but(POSITIONS[1:2], POSITIONS))
+def test_images_with_positions(name):
     random = np.random.default_rng(1)
     features = {name: random.normal(size=(30, 3, 2, 4)).astype(np.float32) + 2 for name in "ab"}
-    for name in ("dds:batch-norm,linear", "dds:instance-norm,cosine", "mean-pool:euclidean:pearson"):
-        whole, found = both(features, name, tile=16, channels="last")
-        np.testing.assert_allclose(found.values, whole, atol=CLOSE)
+    whole, found = both(features, name, tile=16, channels="last")
+    np.testing.assert_allclose(found.values, whole, atol=CLOSE)
 
 
 @pytest.mark.parametrize(("offset", "scale"), [(1e4, 1.0), (0, 1e-25), (0, 1e25)])
@@ -203,6 +214,7 @@ def test_a_file_of_narrow_numbers_stays_on_the_disk(tmp_path, kind):
     np.testing.assert_array_equal(found.values, js.affinity(wide, "cka", tile=256).values)
 
 
+@pytest.mark.slow
 def test_images_in_the_order_of_their_classes():
     random = np.random.default_rng(3)
     center = 30 * random.normal(size=(3, 20))[np.repeat([0, 1, 2], 40)]
@@ -223,7 +235,7 @@ def test_integers_far_from_zero_keep_their_differences():
 
 
 @pytest.mark.parametrize("far", [-(2**62), 2**60, 2**63])
-@pytest.mark.parametrize("name", ["cka", "dds-laplacian"])
+@pytest.mark.parametrize("name", slow_but(["cka"], ["cka", "dds-laplacian"]))
 def test_integers_of_64_bits_keep_their_differences(far, name):
     random = np.random.default_rng(4)
     small = {key: random.integers(0, 100, (50, 6)) for key in "ab"}
@@ -347,6 +359,7 @@ def test_ranks_are_taken_in_tiles_where_their_tables_fit(monkeypatch):
     assert js.explain(networks(), "rsa", memory=250_000.0).tile == 42
 
 
+@pytest.mark.slow
 def test_many_pairs_are_ranked_in_tiles_to_save_time(monkeypatch):
     features, whole = networks(), js.affinity(networks(), "rsa")
     monkeypatch.setattr(tiles, "COUNTED_FROM", N)
@@ -376,8 +389,8 @@ def test_more_pairs_than_integers_count_are_begun(name, monkeypatch):
         js.affinity(x, name, memory=2e9)
 
 
-@pytest.mark.parametrize("n", [20, 21])
-@pytest.mark.parametrize("x64", [False, True])
+@pytest.mark.parametrize("n", slow_but([21], [20, 21]))
+@pytest.mark.parametrize("x64", slow_but([False], [False, True]))
 def test_the_median_is_exact(n, x64):
     x = np.random.default_rng(n).normal(size=(n, 5)).astype(np.float64 if x64 else np.float32)
     with jax.enable_x64(x64):
@@ -408,6 +421,7 @@ def test_blocks_cover_all_images_in_order():
     np.testing.assert_allclose(np.concatenate([*blocks.blocks()])[:, 0], (x[:, 0] - x[:, 0].mean()) / 128)
 
 
+@pytest.mark.slow
 def test_the_command_takes_tiles_from_files_and_refuses_them_for_maps(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     (tmp_path / "x").mkdir()

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import slow_but
 
 nnx = pytest.importorskip("flax.nnx")
 grain = pytest.importorskip("grain")
@@ -46,6 +47,7 @@ def test_cross_entropy_is_torchs_with_255_ignored(torch):
     assert float(losses.cross_entropy(logits, target, target != 255)) == pytest.approx(float(expected), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_losses_of_nothing_known_are_zero_with_gradients_of_zero():
     none = np.zeros((1, 4, 4), bool)
     plane = np.full((1, 4, 4), 2.0, np.float32)
@@ -208,7 +210,7 @@ class Stopped(BaseException):
     """Stands for the end of the process."""
 
 
-@pytest.mark.parametrize("saves", [1, 4])
+@pytest.mark.parametrize("saves", slow_but([4], [1, 4]))
 def test_a_stopped_run_sees_the_batches_it_would_have_seen(tmp_path, monkeypatch, saves):
     save, count = checkpoints.save, iter(range(100))
 

@@ -124,6 +124,7 @@ def test_fewer_resamples_are_the_first_of_more(study):
     np.testing.assert_allclose(study.error[2, 1, 0], values[:4].std(0, ddof=1), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_draws_are_those_of_resample():
     unit = np.arange(N)
     for kind, scheme, m in (
