@@ -477,7 +477,7 @@ def test_neighbors_go_to_the_worker_that_has_them():
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
 from jaxsim.sweeps import blocks
 
 real = blocks.compute
@@ -489,6 +489,7 @@ def slow(work, some):
 if __name__ == "__main__":
     from jaxsim.cli import main
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     blocks.compute = slow
     sys.exit(main(sys.argv[1:]))
 """
