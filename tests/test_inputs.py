@@ -279,6 +279,16 @@ def test_channels_first():
         inputs.networks(X, channels={"z": "first"})
 
 
+def test_names_that_are_no_texts_name_ids_and_channels_too():
+    numbered = {k: X["abc"[k]][:, :, None] for k in range(3)}
+    nets = inputs.networks(numbered, dict.fromkeys(numbered, IDS), channels={1: "first"})
+    assert (nets.names, nets.ids) == (("0", "1", "2"), (tuple(IDS),) * 3)
+    assert nets.shapes == ((N, D, 1), (N, 1, D), (N, D, 1))
+    maps = {k: np.abs(np.subtract.outer(x[:, 0], x[:, 0])) for k, x in enumerate(X.values())}
+    maps[9] = np.stack([maps[0]] * 2)
+    assert inputs.square_maps(maps, dict.fromkeys(maps, IDS)).ids == (tuple(IDS),) * 5
+
+
 @pytest.mark.parametrize("verb", [js.affinity, js.resample, js.maps, js.noise_ceiling])
 def test_shapes_with_channels_first_are_doubted_where_they_matter(verb):
     x = {k: RNG.normal(size=(N, 3, 2, 2)).astype(np.float32) for k in "ab"}

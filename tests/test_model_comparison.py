@@ -385,6 +385,9 @@ def test_maps_of_one_subject_are_averaged():
         named(models, "m"), named(subjects, "s"), "pearson", subject_of=list(of.values()), **options
     )
     np.testing.assert_array_equal(found.scores, again.scores)
+    numbered, of = dict(enumerate(subjects)), dict(enumerate(of.values()))
+    again = js.compare_models(named(models, "m"), numbered, "pearson", subject_of=of, **options)
+    np.testing.assert_array_equal(found.scores, again.scores)
 
 
 def test_features_become_maps_beside_ready_ones():

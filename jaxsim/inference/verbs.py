@@ -206,6 +206,7 @@ def _maps(given: Any, ids: Any, what: str, measure: Any = None, align: bool = Fa
 
     if inputs.is_rdms(given):
         given = Maps.from_rsatoolbox(given)
+    ids = inputs.by_text(ids) if isinstance(ids, Mapping) else ids
     if isinstance(given, Maps | Networks):
         return ready(given)
     if not isinstance(given, Mapping):
@@ -286,6 +287,7 @@ def _averaged(nets: Networks, subject_of: SubjectOf) -> tuple[Networks, str]:
             f"give lambda name: name.partition({subject_of!r})[0] if the subject stands before it."
         )
     if isinstance(subject_of, Mapping):
+        subject_of = inputs.by_text(subject_of)
         lost = [n for n in names if n not in subject_of] or [n for n in subject_of if n not in names]
         if lost:
             raise ValueError(f"subject_of and the maps of subjects differ: {few(lost)} in one of them alone.")
