@@ -20,7 +20,16 @@ from jax import lax
 from jax.tree_util import register_static
 from jaxtyping import Array, Bool, Float
 
-from jaxsim.linalg import center_and_range, dot, gram, masked_mean, power_of_two, remove_mean, safe_sqrt
+from jaxsim.linalg import (
+    center_and_range,
+    dot,
+    gram,
+    masked_mean,
+    power_of_two,
+    remove_mean,
+    require_floating,
+    safe_sqrt,
+)
 from jaxsim.protocols import CONSTANT, MARGINS, SCALE, Tiling, public_names
 from jaxsim.ranks import median
 
@@ -261,6 +270,7 @@ def _squares(product, width):
 
 def _finish_product(self, x: Float[Array, "n d"], where: Bool[Array, " d"] | None = None) -> Float[Array, "n n"]:
     """`(n, d) -> (n, n)`."""
+    require_floating(x)
     return self.finish(self.product(x, where), _width(x, where))
 
 

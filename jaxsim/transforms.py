@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.tree_util import register_static
 from jaxtyping import Array, Bool, Float
 
-from jaxsim.linalg import center_and_range, dot, masked_mean, power_of_two, remove_mean
+from jaxsim.linalg import center_and_range, dot, masked_mean, power_of_two, remove_mean, require_floating
 from jaxsim.protocols import public_names
 
 EPSILON = 1e-9
@@ -235,6 +235,7 @@ class Duality:
 
     def __call__(self, x: Float[Array, "n ..."]) -> Float[Array, "n e"]:
         """`(n, ..., c) -> (n, e)`."""
+        require_floating(x)
         x = _flatten(x)
         if self.q is not None and self.q.shape[0] != x.shape[1]:
             raise ValueError(f"Duality has Q of shape {self.q.shape} for features of width {x.shape[1]}.")

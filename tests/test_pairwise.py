@@ -120,6 +120,14 @@ def test_dtype_out_is_dtype_in(name, dtype):
 
 
 @every
+@pytest.mark.parametrize("dtype", [bool, jnp.uint8, jnp.int32])
+def test_whole_numbers_are_refused(name, dtype):
+    """Differences of unsigned bytes would wrap around."""
+    with pytest.raises(TypeError, match="take floating point, not "):
+        jax.eval_shape(value(name), jax.ShapeDtypeStruct((N, D), dtype))
+
+
+@every
 def test_symmetric_with_its_diagonal(name):
     m = maps()[name]
     np.testing.assert_array_equal(m, m.T)

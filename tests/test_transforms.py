@@ -105,6 +105,15 @@ def test_dtype_out_is_dtype_in(name, kind, dtype):
     assert out.ndim == 2
 
 
+@pytest.mark.parametrize("dtype", [bool, jnp.uint8, jnp.int32])
+def test_whole_numbers_are_refused_where_they_are_reckoned_with(dtype):
+    x = jax.ShapeDtypeStruct(SHAPES["image"], dtype)
+    for part in (transforms.center, transforms.zscore, transforms.group_norm, transforms.Duality(d=jnp.eye(N) - 1 / N)):
+        with pytest.raises(TypeError, match="take floating point, not "):
+            jax.eval_shape(part, x)
+    assert jax.eval_shape(transforms.mean_pool, x).dtype == jnp.zeros(0).dtype
+
+
 # Padding.
 def padding(kind):
     """At every axis but the first, whole channel groups and more; and where there is none."""
