@@ -168,13 +168,17 @@ class GroupNorm:
     """Every group of consecutive channels of every image to mean 0 and variance 1 (DDS 2020, section 3).
 
     Raises:
-        ValueError: the channels do not divide into `groups`.
+        ValueError: `groups` is no whole number from 1, or the channels do not divide into so many.
     """
 
     groups: int = 2
     accepts_padding: ClassVar[bool] = True
     by_image: ClassVar[bool] = True
     ignores_number: ClassVar[bool] = True
+
+    def __post_init__(self):
+        if self.groups < 1 or self.groups % 1:
+            raise ValueError(f"groups of channels must be a whole number from 1, not {self.groups!r}.")
 
     def __call__(self, x: Float[Array, "n ... c"], where: Bool[Array, "..."] | None = None):
         """`(n, ..., c) -> (n, d)`."""

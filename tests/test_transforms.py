@@ -379,6 +379,9 @@ def test_groups(kind):
 
 def test_values_are_equal_and_hash_by_value():
     assert GroupNorm(2) == transforms.group_norm
+    for wrong in (0, -2, 1.5):
+        with pytest.raises(ValueError, match="groups of channels must be a whole number from 1"):
+            GroupNorm(wrong)  # pyright: ignore[reportArgumentType]
     assert len({GroupNorm(2), transforms.group_norm, GroupNorm(4)}) == 2
     assert not jax.tree.leaves([value(name) for name in NAMES])
 
