@@ -297,13 +297,15 @@ def same_images(*groups: Networks | None, align: bool = False) -> list[Any]:
 
     Raises:
         ValueError: ids differ or stand in another order and `align` is False; no image is shared; only some
-            groups have ids; unlabeled groups differ in n.
+            groups have ids; unlabeled groups differ in n, or are to be aligned.
     """
     given = [g for g in groups if g is not None]
     labeled = [g.ids is not None for g in given]
     if any(labeled) and not all(labeled):
         raise ValueError("one set of networks has image ids and the other has none; give ids for both or neither.")
     if not all(labeled):
+        if align:
+            raise ValueError("align=True matches images by their ids, and there are none; give ids, or leave it out.")
         if len({g.images for g in given}) > 1:
             raise ValueError(f"the two sets of networks have {given[0].images} and {given[1].images} images.")
         return list(groups)

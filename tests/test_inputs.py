@@ -93,6 +93,12 @@ def test_other_ids_are_refused_naming_both_networks(networks, said):
     assert all(word in str(error.value) for word in said), str(error.value)
 
 
+@pytest.mark.parametrize("verb", [js.affinity, js.maps, js.noise_ceiling, js.resample])
+def test_without_ids_there_is_nothing_to_align(verb):
+    with pytest.raises(ValueError, match="align=True matches images by their ids, and there are none"):
+        verb(X, js.CKA_LINEAR, align=True)
+
+
 def test_align_puts_rows_in_the_order_of_the_first_network():
     features, ids = held(**FULL | {"b": turned(X["b"])})
     found = js.affinity(features, js.CKA_LINEAR, ids=ids, align=True)
