@@ -531,6 +531,18 @@ def test_bad_input_is_refused_in_a_sentence(case):
         js.compare_models(**given)
 
 
+def test_features_of_models_may_have_their_channels_first():
+    models, subjects = rdms()
+    x = np.random.default_rng(3).normal(size=(N, 4, 3, 3)).astype(np.float32)
+    measure = js.Measure(js.transforms.mean_pool, js.pairwise.euclidean, js.compare.pearson)
+    given = {"subjects": named(subjects, "s"), "compare": "pearson", "over": "subjects", "n_resamples": 200}
+    first = js.compare_models({"a": x}, measure=measure, channels="first", **given)
+    last = js.compare_models({"a": np.moveaxis(x, 1, -1)}, measure=measure, channels="last", **given)
+    np.testing.assert_array_equal(first.scores, last.scores)
+    with pytest.raises(ValueError, match="all models are maps; leave channels out"):
+        js.compare_models(named(models, "m"), channels="first", **given)
+
+
 def test_a_text_is_no_subject_of():
     models, subjects = rdms()
     with pytest.raises(TypeError, match="partition"):
