@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 import jaxsim as js
-from jaxsim import results, taxonomy
+from jaxsim import results, schemes, taxonomy
 from jaxsim.cli import bootstrap
 
 NAMES, TARGETS = ("a", "b", "c"), ("t", "a")
@@ -562,6 +562,13 @@ def test_ranking_is_best_first_with_the_undefined_last():
 def test_numbers_made_elsewhere_have_each_name_once(names, targets):
     with pytest.raises(ValueError, match="made up has more than one row or column named [ac1]"):
         js.Affinity.from_array(np.eye(2), names, targets, measure="made up")
+
+
+def test_numbers_of_numpy_in_a_record_are_read_back(tmp_path):
+    made = dataclasses.replace(resamples("subsample"), size=np.int64(M), degrees=np.float32(2.5))
+    again = results.load(made.save(tmp_path / "r.npz"))
+    assert (again.size, again.degrees) == (M, 2.5)
+    assert schemes.describe(js.Subsample(np.int64(M))) == f"subsample(size={M})"
 
 
 @pytest.mark.parametrize("kind", ["bfloat16", "int8", "bool"])

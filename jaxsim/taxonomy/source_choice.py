@@ -9,6 +9,7 @@ from jaxsim.evaluation import as_affinity
 from jaxsim.evaluation.truth import rising
 from jaxsim.results import Affinity, Saved, record
 from jaxsim.results.tables import Table, number
+from jaxsim.statistics.checks import is_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,7 +106,7 @@ def choose_sources(
     sources = tuple(dict.fromkeys(name for used, _ in given for name in used))
     weights = _numbers(importance, targets, "importance", "target")
     costs = _numbers(dict.fromkeys(free, 0.0) | dict(cost or {}), sources, "cost", "source")
-    if not _is_number(budget) or budget <= 0:
+    if not is_number(budget) or not 0 < budget < np.inf:
         raise ValueError(f"budget must be a positive number, not {budget!r}.")
     chosen = _solve(given, targets, sources, weights, costs, float(budget))
     used = {target: (names, score) for (names, target), score in chosen.items()}
@@ -144,11 +145,6 @@ def _transfers(transfers) -> tuple[dict[tuple[tuple[str, ...], str], float], str
     return defined, measure
 
 
-def _is_number(value: Any) -> bool:
-    """Whether this is a finite number."""
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and bool(np.isfinite(value))
-
-
 def _numbers(given, names, what, of) -> np.ndarray:
     """One number a name, 1 where none is given.
 
@@ -160,7 +156,7 @@ def _numbers(given, names, what, of) -> np.ndarray:
     if unknown:
         raise ValueError(f"{what} names {unknown[0]!r}, and no {of} has that name; there are {', '.join(names)}.")
     for name, value in given.items():
-        if not _is_number(value) or value < 0:
+        if not is_number(value) or not 0 <= value < np.inf:
             raise ValueError(f"the {what} of {name!r} must be zero or positive, not {value!r}.")
     return np.array([float(given.get(name, 1)) for name in names])
 
