@@ -197,6 +197,8 @@ def name_of(part: Any) -> str:
             return name
     if dataclasses.is_dataclass(part):
         return repr(part) if not jax.tree.leaves(part) else type(part).__name__
+    if not callable(part):
+        return repr(part)
     return f"{getattr(part, '__module__', '')}.{getattr(part, '__qualname__', type(part).__name__)}"
 
 
