@@ -2,12 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxsim import assumptions, layouts, measures
-from jaxsim.protocols import Comparator, ComparatorCapabilities, Scheme, declared
+from jaxsim.protocols import ComparatorCapabilities, Scheme, declared
 from jaxsim.schemes import Bootstrap, HalfSamples, Permutation
 from jaxsim.statistics.checks import is_whole
 
@@ -119,16 +119,12 @@ def _doubts(measure, own, case):
 
 def _measure(measure):
     """A measure, or one of ready-made maps for a comparator."""
-    if isinstance(measure, str):
-        known = measure.replace("_", "-")
-        if known in measures.PARTS["compare"]:
-            return measures.of_maps(measures.PARTS["compare"][known])
-        measure = measures.by_name(measure)
-    if isinstance(measure, measures.Measure):
-        return measure
-    if not callable(measure) or isinstance(measure, type):
+    if measures.is_comparator(measure):
+        return measures.of_maps(measures.part_by_name("compare", measure) if isinstance(measure, str) else measure)
+    measure = measures.by_name(measure) if isinstance(measure, str) else measure
+    if not isinstance(measure, measures.Measure):
         raise TypeError(f"measure must be a measure, a comparator, or the name of one, not {measure!r}.")
-    return measures.of_maps(cast(Comparator, measure))
+    return measure
 
 
 def written(scheme: Scheme) -> str:

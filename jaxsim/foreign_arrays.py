@@ -28,7 +28,7 @@ def numeric(array: Any, who: str, *, cast: bool = True):
     if not isinstance(array, (jax.Array, np.ndarray)):
         array = _from_dlpack(array, who) if hasattr(array, "__dlpack__") else _from_lists(array, who)
     if not casts.is_real(array.dtype):
-        raise TypeError(f"{who} has elements of type {array.dtype}; features must be real numbers.")
+        raise TypeError(f"{who} has elements of type {array.dtype}; they must be real numbers.")
     if not cast or (array.dtype.kind == "f" and array.dtype.itemsize >= 4):
         return array
     if jnp.issubdtype(array.dtype, jnp.floating):

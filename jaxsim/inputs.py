@@ -162,8 +162,7 @@ def _channels_last(names, arrays, channels):
     """Arrays `(n, c, ...)` as `(n, ..., c)` where channels are said to come first."""
     if channels in (None, "last"):
         return arrays
-    if not isinstance(channels, Mapping):
-        channels = dict.fromkeys(names, channels)
+    channels = by_text(channels) if isinstance(channels, Mapping) else dict.fromkeys(names, channels)
     if strange := [n for n in channels if n not in names]:
         raise ValueError(f"channels names {strange[0]!r}; the networks are {', '.join(names)}.")
     kinds = [channels.get(name, "last") for name in names]
@@ -191,6 +190,15 @@ def _checked(names, arrays, ids, what) -> Networks:
         if 0 in shape:
             raise ValueError(f"network {name!r} has features of shape {shape}, which hold nothing.")
     return dataclasses.replace(nets, ids=_labels(ids, names, nets.shapes))
+
+
+def by_text(given: Mapping[Any, Any]) -> dict[str, Any]:
+    """The mapping with its keys as texts, as names of networks are.
+
+    >>> by_text({1: "first"})
+    {'1': 'first'}
+    """
+    return {str(name): value for name, value in given.items()}
 
 
 def refuse_repeated_names(names: Sequence[str], what: str) -> None:
@@ -263,8 +271,7 @@ def _labels(ids, names, shapes):
                 f"{rows[0]} and {rows[k]} images; give ids to say which images are which."
             )
         return None
-    if not isinstance(ids, Mapping):
-        ids = dict.fromkeys(names, ids)
+    ids = by_text(ids) if isinstance(ids, Mapping) else dict.fromkeys(names, ids)
     missing = [n for n in names if n not in ids]
     if missing:
         raise ValueError(f"ids has no labels for network {missing[0]!r}.")
@@ -290,13 +297,15 @@ def same_images(*groups: Networks | None, align: bool = False) -> list[Any]:
 
     Raises:
         ValueError: ids differ or stand in another order and `align` is False; no image is shared; only some
-            groups have ids; unlabeled groups differ in n.
+            groups have ids; unlabeled groups differ in n, or are to be aligned.
     """
     given = [g for g in groups if g is not None]
     labeled = [g.ids is not None for g in given]
     if any(labeled) and not all(labeled):
         raise ValueError("one set of networks has image ids and the other has none; give ids for both or neither.")
     if not all(labeled):
+        if align:
+            raise ValueError("align=True matches images by their ids, and there are none; give ids, or leave it out.")
         if len({g.images for g in given}) > 1:
             raise ValueError(f"the two sets of networks have {given[0].images} and {given[1].images} images.")
         return list(groups)
@@ -387,6 +396,7 @@ def unfolded(names, arrays, ids):
         return tuple(f"network_{k}" for k in range(len(arrays))), arrays, ids
     each = [unfold_map(name, x) for name, x in zip(names, arrays, strict=True)]
     if isinstance(ids, Mapping):
+        ids = by_text(ids)
         ids = {new: ids[old] for old, found in zip(names, each, strict=True) for new in found if old in ids}
     return tuple(name for found in each for name in found), tuple(m for found in each for m in found.values()), ids
 

@@ -17,6 +17,18 @@ TALL = 4096
 """Rows up to which one running sum keeps its digits."""
 
 
+def require_floating(x: jax.Array) -> None:
+    """Refuse numbers that parts of measures do not compute with: differences of whole ones may wrap around.
+
+    Raises:
+        TypeError: they are not of floating point.
+    """
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(
+            f"parts of a measure take floating point, not {x.dtype}; cast numbers first, as js.Measure does."
+        )
+
+
 def dot(a: jax.Array, b: jax.Array) -> jax.Array:
     """Matrix product `a @ b` that never falls back to TF32 or bfloat16 passes."""
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
@@ -158,6 +170,7 @@ def power_of_two(v: jax.Array) -> jax.Array:
     Parts that square divide by this of their largest value first, so that neither the squares of large features leave
     the range of float32 nor those of small ones vanish. It is a constant to gradients.
     """
+    require_floating(v)
     v = jnp.abs(lax.stop_gradient(v))
     integer = {2: jnp.int16, 4: jnp.int32, 8: jnp.int64}[v.dtype.itemsize]
     exponent = lax.bitcast_convert_type(jnp.array(jnp.inf, v.dtype), integer)
@@ -177,6 +190,7 @@ def center_and_range(x: jax.Array, axis, where: jax.Array | None = None) -> tupl
     division by the standard deviation must not magnify it. A multiple of a power of two near the mean goes first, by a
     subtraction that every compiled loop rounds alike, and then the rest, which is small.
     """
+    require_floating(x)
     high = _by_axis(jnp.max, x if where is None else jnp.where(where, x, -jnp.inf), axis)
     low = _by_axis(jnp.min, x if where is None else jnp.where(where, x, jnp.inf), axis)
     varies = (high != low) if where is None else (high != low) & where

@@ -14,7 +14,15 @@ from jaxsim import compare as _g
 from jaxsim import pairwise as _f
 from jaxsim import subspaces as _s
 from jaxsim import transforms as _t
-from jaxsim.protocols import Comparator, Pairwise, Transform, holds_arrays, product_and_finish
+from jaxsim.protocols import (
+    Comparator,
+    ComparatorCapabilities,
+    Pairwise,
+    Transform,
+    declared,
+    holds_arrays,
+    product_and_finish,
+)
 
 
 @jax.tree_util.register_pytree_node_class
@@ -45,13 +53,18 @@ class Measure:
         """Score of features `(n, ..., c)` and `(n, ..., e)` of the same images: `()`.
 
         Raises:
-            ValueError: the features have no axis of images and one of channels, or differ in their number of images.
+            TypeError: the features are no real numbers.
+            ValueError: the features have no axis of images and one of channels, differ in their number of images, or
+                have fewer than the comparator takes.
         """
         x, y = (casts.as_floating(z, self.freedom) for z in (x, y))
         if x.ndim < 2 or y.ndim < 2 or x.shape[0] != y.shape[0]:
             raise ValueError(
                 f"{self} compares (n, ..., c) with (n, ..., e) of the same n, not {x.shape} with {y.shape}."
             )
+        fewest = declared(self.compare, ComparatorCapabilities).min_images
+        if len(x) < fewest:
+            raise ValueError(f"{self} needs at least {fewest} images; there are {len(x)}.")
         return self.compare(*(self._map(z) for z in (x, y)))
 
     @property
@@ -126,11 +139,20 @@ CCA_SQUARED = Measure(_t.zscore, _s.principal_coordinates, _s.squared_canonical_
 SVCCA = Measure(_t.center, _s.principal_coordinates, _s.leading_canonical_correlation, "Raghu et al. 2017")
 
 
+def plain(name: str) -> str:
+    """A name as it is written on the command line, in lower case with hyphens.
+
+    >>> plain("CKA_LINEAR")
+    'cka-linear'
+    """
+    return name.lower().replace("_", "-")
+
+
 def _named(*modules: Mapping[str, Any], of: type | None = None) -> MappingProxyType[str, Any]:
-    """Public values of these modules by name, as names are written on the command line."""
+    """Public values of these modules by their `plain` names."""
     return MappingProxyType(
         {
-            name.lower().replace("_", "-"): value
+            plain(name): value
             for module in modules
             for name, value in module.items()
             if name[0] != "_" and dataclasses.is_dataclass(value) and not isinstance(value, type)
@@ -175,6 +197,8 @@ def name_of(part: Any) -> str:
             return name
     if dataclasses.is_dataclass(part):
         return repr(part) if not jax.tree.leaves(part) else type(part).__name__
+    if not callable(part):
+        return repr(part)
     return f"{getattr(part, '__module__', '')}.{getattr(part, '__qualname__', type(part).__name__)}"
 
 
@@ -185,6 +209,8 @@ def _same(a: Any, b: Any) -> bool:
 def by_name(name: str) -> Measure:
     """The measure of that name, or a cell `dds:TRANSFORM,PAIRWISE`, or `TRANSFORM:PAIRWISE:COMPARE`.
 
+    Case does not matter, nor whether parts of a name are joined by hyphens or underscores.
+
     Raises:
         ValueError: there is none; near names are given.
 
@@ -192,17 +218,22 @@ def by_name(name: str) -> Measure:
     >>> js.measures.by_name("cka") == js.CKA_LINEAR
     True
     """
-    known = ALIASES.get(name, name)
+    known = _known(name)
     if known in NAMED:
         return NAMED[known]
-    parts = [*name[4:].split(","), "u-centered-cosine"] if name.startswith("dds:") else name.split(":")
+    parts = [*known[4:].split(","), "u-centered-cosine"] if known.startswith("dds:") else known.split(":")
     if len(parts) != len(PARTS):
-        if name.startswith("dds:"):
+        if known.startswith("dds:"):
             raise ValueError(f"no measure is named {name!r}; dds:TRANSFORM,PAIRWISE is, such as dds:zscore,laplacian.")
-        near = ", ".join(difflib.get_close_matches(name, NAMED, 3))
+        near = ", ".join(difflib.get_close_matches(known, NAMED, 3))
         hint = f"did you mean {near}?" if near else f"there are {', '.join(NAMED)}, and cells as dds:zscore,laplacian."
         raise ValueError(f"no measure is named {name!r}; {hint}")
     return Measure(*(part_by_name(kind, part, name) for kind, part in zip(PARTS, parts, strict=True)))
+
+
+def _known(name):
+    """The plain name, that of the measure for one of ALIASES."""
+    return ALIASES.get(plain(name), plain(name))
 
 
 def title_of(name: str) -> str:
@@ -211,7 +242,7 @@ def title_of(name: str) -> str:
     >>> title_of("cka-linear"), title_of("center:laplacian:u-centered-cosine"), title_of("win rate")
     ('linear CKA, unbiased', 'DDS: center, laplacian', 'win rate')
     """
-    known = ALIASES.get(name.lower(), name.lower())
+    known = _known(name)
     if known in PARTS["compare"]:
         lettered = known[-2:-1] == "-"  # rho-a, kendall-b
         return f"{known if lettered else known.replace('-', ' ')} of maps"
@@ -225,9 +256,16 @@ def title_of(name: str) -> str:
 def is_known(name: str) -> bool:
     """Whether a measure or a comparator here has that name; all of these score up to 1."""
     try:
-        return name.lower() in PARTS["compare"] or bool(by_name(name.lower()))
+        return is_comparator(name) or bool(by_name(name))
     except ValueError:
         return False
+
+
+def is_comparator(measure: Any) -> bool:
+    """Whether this compares ready-made maps: a function of two maps or the name of one, and no measure of features."""
+    if isinstance(measure, str):
+        return plain(measure) in PARTS["compare"]
+    return callable(measure) and not isinstance(measure, Measure | type)
 
 
 def part_by_name(kind: str, name: str, measure: str | None = None) -> Any:
@@ -235,13 +273,13 @@ def part_by_name(kind: str, name: str, measure: str | None = None) -> Any:
 
     Args:
         kind: "transform", "pairwise" or "compare".
-        name: with hyphens or underscores.
+        name: with hyphens or underscores, in any case.
         measure: name of the whole measure, for the error.
 
     Raises:
         ValueError: there is none; the names are listed.
     """
-    values, known = PARTS[kind], name.replace("_", "-")
+    values, known = PARTS[kind], plain(name)
     if known not in values:
         where = f"in measure {measure!r}, " if measure else ""
         raise ValueError(f"{where}{name!r} is not one of the {kind} functions {', '.join(sorted(values))}.")

@@ -11,6 +11,7 @@ function `(n, d) -> (n, n)` is a distance or kernel too; its optional capabiliti
 
 import collections
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
@@ -20,7 +21,16 @@ from jax import lax
 from jax.tree_util import register_static
 from jaxtyping import Array, Bool, Float
 
-from jaxsim.linalg import center_and_range, dot, gram, masked_mean, power_of_two, remove_mean, safe_sqrt
+from jaxsim.linalg import (
+    center_and_range,
+    dot,
+    gram,
+    masked_mean,
+    power_of_two,
+    remove_mean,
+    require_floating,
+    safe_sqrt,
+)
 from jaxsim.protocols import CONSTANT, MARGINS, SCALE, Tiling, public_names
 from jaxsim.ranks import median
 
@@ -261,7 +271,13 @@ def _squares(product, width):
 
 def _finish_product(self, x: Float[Array, "n d"], where: Bool[Array, " d"] | None = None) -> Float[Array, "n n"]:
     """`(n, d) -> (n, n)`."""
+    require_floating(x)
     return self.finish(self.product(x, where), _width(x, where))
+
+
+def _require_positive(name, value):
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} of a kernel must be a positive number, not {value!r}.")
 
 
 def _stable_exponential(self, invariance):
@@ -344,6 +360,9 @@ class Rbf:
 
     The median runs over all n^2 entries, zeros of the diagonal included (Kornblith et al. 2019; DDS 2020 with
     fraction 0.5). Identical images everywhere make the median zero and the map NaN.
+
+    Raises:
+        ValueError: the fraction is not a positive number.
     """
 
     fraction: float = 0.5
@@ -353,6 +372,9 @@ class Rbf:
     product: ClassVar[Callable] = staticmethod(_geometry)
     __call__ = _finish_product
     stable = _stable_exponential
+
+    def __post_init__(self):
+        _require_positive("fraction", self.fraction)
 
     @property
     def tiling(self) -> Tiling:
@@ -385,7 +407,11 @@ class Rbf:
 @register_static
 @dataclasses.dataclass(frozen=True)
 class Laplacian:
-    """Laplacian kernel exp(-gamma |x_i - x_j|_1), gamma = 1/d unless given (DDS 2020, Table 1)."""
+    """Laplacian kernel exp(-gamma |x_i - x_j|_1), gamma = 1/d unless given (DDS 2020, Table 1).
+
+    Raises:
+        ValueError: gamma is not a positive number.
+    """
 
     gamma: float | None = None
     accepts_padding: ClassVar[bool] = True
@@ -394,6 +420,10 @@ class Laplacian:
     product: ClassVar[Callable] = staticmethod(_cityblock_sums)
     __call__ = _finish_product
     stable = _stable_exponential
+
+    def __post_init__(self):
+        if self.gamma is not None:
+            _require_positive("gamma", self.gamma)
 
     @property
     def tiling(self) -> Tiling:

@@ -59,9 +59,22 @@ def counted(v: Float[Array, " p"], counts: Float[Array, " p"]) -> Float[Array, "
 
 def as_integers(v):
     """Integers in the order of the floats: a CPU sorts them some fifteen times faster."""
-    integer = jnp.int32 if v.dtype.itemsize == 4 else jnp.int64
+    integer = _integer(v.dtype)
     bits = lax.bitcast_convert_type(jnp.where(v == 0, 0, v), integer)  # -0 and 0 are equal
     return jnp.where(bits < 0, bits ^ jnp.iinfo(integer).max, bits)
+
+
+def _integer(dtype):
+    """Type of integers with as many bits as floats.
+
+    Raises:
+        TypeError: floats of fewer bits, which hold few ranks, or other numbers.
+    """
+    if dtype not in (jnp.float32, jnp.float64):
+        raise TypeError(
+            f"ranks and medians take float32 or float64, not {dtype}; cast numbers first, as js.Measure does."
+        )
+    return jnp.int32 if dtype.itemsize == 4 else jnp.int64
 
 
 def _as_floats(keys, dtype):
@@ -144,7 +157,7 @@ def _median_jvp(primals, tangents):
 
 def _middle(s):
     """The two middle values, which are one for an odd count."""
-    integer = jnp.int32 if s.dtype.itemsize == 4 else jnp.int64
+    integer = _integer(s.dtype)
     bits = lax.bitcast_convert_type(jnp.abs(s), integer)
     k = (s.size + 1) // 2
 

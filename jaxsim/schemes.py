@@ -347,7 +347,7 @@ def register(scheme: type) -> type:
 def describe(scheme: Scheme) -> str:
     """The scheme as text for the record, labels and arrays left out."""
     given = {name: value for name, value in vars(scheme).items() if value is not None}
-    shown = [f"{k}={v if isinstance(v, (int, float, str)) else 'given'}" for k, v in given.items()]
+    shown = [f"{k}={v if isinstance(v, (int, float, str, np.integer)) else 'given'}" for k, v in given.items()]
     return f"{scheme.kind}({', '.join(shown)})"
 
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.tree_util import register_static
 from jaxtyping import Array, Bool, Float
 
-from jaxsim.linalg import center_and_range, dot, masked_mean, power_of_two, remove_mean
+from jaxsim.linalg import center_and_range, dot, masked_mean, power_of_two, remove_mean, require_floating
 from jaxsim.protocols import public_names
 
 EPSILON = 1e-9
@@ -168,13 +168,17 @@ class GroupNorm:
     """Every group of consecutive channels of every image to mean 0 and variance 1 (DDS 2020, section 3).
 
     Raises:
-        ValueError: the channels do not divide into `groups`.
+        ValueError: `groups` is no whole number from 1, or the channels do not divide into so many.
     """
 
     groups: int = 2
     accepts_padding: ClassVar[bool] = True
     by_image: ClassVar[bool] = True
     ignores_number: ClassVar[bool] = True
+
+    def __post_init__(self):
+        if self.groups < 1 or self.groups % 1:
+            raise ValueError(f"groups of channels must be a whole number from 1, not {self.groups!r}.")
 
     def __call__(self, x: Float[Array, "n ... c"], where: Bool[Array, "..."] | None = None):
         """`(n, ..., c) -> (n, d)`."""
@@ -235,6 +239,7 @@ class Duality:
 
     def __call__(self, x: Float[Array, "n ..."]) -> Float[Array, "n e"]:
         """`(n, ..., c) -> (n, e)`."""
+        require_floating(x)
         x = _flatten(x)
         if self.q is not None and self.q.shape[0] != x.shape[1]:
             raise ValueError(f"Duality has Q of shape {self.q.shape} for features of width {x.shape[1]}.")

@@ -553,7 +553,12 @@ class Mutable:
 
 
 @pytest.mark.parametrize(
-    ("transform", "said"), [(Projection(), "rename the attribute"), (Mutable(), "make its class frozen")]
+    ("transform", "said"),
+    [
+        (Projection(), "rename the attribute"),
+        (Mutable(), "make its class frozen"),
+        ("center", "the transform of 'center':linear:pearson is 'center', which cannot be called"),
+    ],
 )
 def test_parts_that_cannot_be_used_are_told_why(transform, said):
     with pytest.raises(TypeError, match=said):

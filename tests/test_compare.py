@@ -71,6 +71,21 @@ def names_for(stack):
     return NAMES if stack.dtype == np.float32 and stack.shape[1] == N else OF_A_CLASS
 
 
+@every
+@pytest.mark.parametrize("dtype", [bool, jnp.uint8, jnp.int32])
+def test_maps_of_whole_numbers_are_refused(name, dtype):
+    m = jax.ShapeDtypeStruct((N, N), dtype)
+    with pytest.raises(TypeError, match="take float"):
+        jax.eval_shape(value(name), m, m)
+
+
+@pytest.mark.parametrize("name", RANKED + KENDALL)
+def test_half_precision_has_no_ranks(name):
+    m = jax.ShapeDtypeStruct((N, N), jnp.float16)
+    with pytest.raises(TypeError, match="take float32 or float64, not float16"):
+        jax.eval_shape(value(name), m, m)
+
+
 @jax.jit
 def table(stack):
     """All pairs by embedding and one matrix product, and the embeddings."""

@@ -196,6 +196,25 @@ def test_save_load_and_table(tmp_path):
     assert e.to_json()["mean"] == e.mean
 
 
+@pytest.mark.parametrize(
+    ("given", "kind", "said"),
+    [
+        ({"top": (1, 0)}, ValueError, "top and relevant must be whole numbers of sources from 1, not 0"),
+        ({"top": 1.5}, ValueError, "not 1.5"),
+        ({"relevant": -1}, ValueError, "not -1"),
+        ({"relevant": True}, ValueError, "not True"),
+        ({"correlation": "spearman"}, TypeError, "correlation must be a function, .*not 'spearman'"),
+    ],
+)
+def test_numbers_of_sources_and_correlations_that_are_none_are_refused(given, kind, said):
+    with pytest.raises(kind, match=said):
+        evaluation.evaluate(*pair(4), diagonal=False, **given)
+
+
+def test_one_number_of_best_sources():
+    assert evaluation.evaluate(*pair(4), diagonal=False, top=np.int64(2)).top == (2,)
+
+
 def test_matrices_without_names_or_with_doubled_ones_are_refused():
     a, g = pair(3)
     with pytest.raises(TypeError, match="the truth must be an Affinity or a pandas DataFrame with names"):

@@ -279,7 +279,7 @@ def of_text(x):
         ({"a": not_of_arrays}, TypeError, "encoder 'a' returned a list, not arrays by layer name"),
         ({"a": at_odds}, ValueError, "encoder 'a' does not take pictures of .*: Encoder and decoder disagree"),
         ({"a": too_few}, ValueError, "encoder 'a' returned layer 'code' of shape .1, 3. for 3 pictures"),
-        ({"a": of_text}, ValueError, "encoder 'a' does not take .*features must be real numbers"),
+        ({"a": of_text}, ValueError, "encoder 'a' does not take .*they must be real numbers"),
         ({"a": lambda x: {"x": x}, "a/b": lambda x: {"x": x}}, ValueError, "'a/b', .* cannot be the name of a file"),
         ({"a": lambda x: {"b.c": x, "d": x}, "a.b": lambda x: {"c": x, "d": x}}, ValueError, "the name 'a.b.c'"),
     ],

@@ -7,6 +7,7 @@ import warnings
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 
 import jaxsim as js
@@ -321,6 +322,7 @@ BAD = {
     "another length": (js.HalfSamples(groups=range(9)), ["groups has shape (9,)", "24 images"]),
     "more groups than images": (js.Bootstrap(groups=range(30)), ["groups has shape (30,)", "24 images"]),
     "a missing label": (js.Subsample(8, groups=["a", None] * 12), ["groups has no label for image 1"]),
+    "a label that pandas lacks": (js.Subsample(8, groups=["a", pd.NA] * 12), ["groups has no label for image 1"]),
     "an empty label": (js.HalfSamples(groups=["a", "", "b"] * 8), ["groups has no label for image 1"]),
     "a label that is NaN": (js.Jackknife(groups=[0.0, 1.0, np.nan] * 8), ["groups has no label for image 2"]),
     "one group": (js.HalfSamples(groups=["a"] * 24), ["one label for all 24 images"]),

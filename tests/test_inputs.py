@@ -94,6 +94,12 @@ def test_other_ids_are_refused_naming_both_networks(networks, said):
     assert all(word in str(error.value) for word in said), str(error.value)
 
 
+@pytest.mark.parametrize("verb", [js.affinity, js.maps, js.noise_ceiling, js.resample])
+def test_without_ids_there_is_nothing_to_align(verb):
+    with pytest.raises(ValueError, match="align=True matches images by their ids, and there are none"):
+        verb(X, js.CKA_LINEAR, align=True)
+
+
 def test_align_puts_rows_in_the_order_of_the_first_network():
     features, ids = held(**FULL | {"b": turned(X["b"])})
     found = js.affinity(features, js.CKA_LINEAR, ids=ids, align=True)
@@ -280,6 +286,16 @@ def test_channels_first():
         inputs.networks(X, channels="middle")
     with pytest.raises(ValueError, match="channels names 'z'; the networks are a, b, c"):
         inputs.networks(X, channels={"z": "first"})
+
+
+def test_names_that_are_no_texts_name_ids_and_channels_too():
+    numbered = {k: X["abc"[k]][:, :, None] for k in range(3)}
+    nets = inputs.networks(numbered, dict.fromkeys(numbered, IDS), channels={1: "first"})
+    assert (nets.names, nets.ids) == (("0", "1", "2"), (tuple(IDS),) * 3)
+    assert nets.shapes == ((N, D, 1), (N, 1, D), (N, D, 1))
+    maps = {k: np.abs(np.subtract.outer(x[:, 0], x[:, 0])) for k, x in enumerate(X.values())}
+    maps[9] = np.stack([maps[0]] * 2)
+    assert inputs.square_maps(maps, dict.fromkeys(maps, IDS)).ids == (tuple(IDS),) * 5
 
 
 @pytest.mark.parametrize(

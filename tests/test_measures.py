@@ -177,6 +177,14 @@ def test_nan_has_no_score(name):
 
 
 # Values and names.
+def test_too_few_images_are_refused_as_by_the_verbs():
+    x, y = features()
+    with pytest.raises(ValueError, match="cka-linear needs at least 4 images; there are 3"):
+        js.CKA_LINEAR(x[:3], y[:3])
+    with pytest.raises(ValueError, match="rsa needs at least 3 images; there are 1"):
+        js.RSA(x[:1], y[:1])
+
+
 def test_named_measures_have_sources():
     assert all(m.source for m in measures.NAMED.values())
 
@@ -187,6 +195,7 @@ def test_name_round_trip(name):
     assert measures.by_name(name) == measure
     assert str(measure) == name
     assert hash(measure) == hash(measures.by_name(name))
+    assert measures.by_name(name.upper().replace("-", "_")) == measure  # as it is called in Python
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=":".join)

@@ -393,6 +393,9 @@ def test_maps_of_one_subject_are_averaged():
         named(models, "m"), named(subjects, "s"), "pearson", subject_of=list(of.values()), **options
     )
     np.testing.assert_array_equal(found.scores, again.scores)
+    numbered, of = dict(enumerate(subjects)), dict(enumerate(of.values()))
+    again = js.compare_models(named(models, "m"), numbered, "pearson", subject_of=of, **options)
+    np.testing.assert_array_equal(found.scores, again.scores)
 
 
 @pytest.mark.slow
@@ -536,6 +539,18 @@ def test_bad_input_is_refused_in_a_sentence(case):
     given = {"models": named(models, "m"), "subjects": named(subjects, "s")} | options
     with pytest.raises(ValueError, match=message):
         js.compare_models(**given)
+
+
+def test_features_of_models_may_have_their_channels_first():
+    models, subjects = rdms()
+    x = np.random.default_rng(3).normal(size=(N, 4, 3, 3)).astype(np.float32)
+    measure = js.Measure(js.transforms.mean_pool, js.pairwise.euclidean, js.compare.pearson)
+    given = {"subjects": named(subjects, "s"), "compare": "pearson", "over": "subjects", "n_resamples": 200}
+    first = js.compare_models({"a": x}, measure=measure, channels="first", **given)
+    last = js.compare_models({"a": np.moveaxis(x, 1, -1)}, measure=measure, channels="last", **given)
+    np.testing.assert_array_equal(first.scores, last.scores)
+    with pytest.raises(ValueError, match="all models are maps; leave channels out"):
+        js.compare_models(named(models, "m"), channels="first", **given)
 
 
 def test_a_text_is_no_subject_of():

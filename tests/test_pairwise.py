@@ -121,6 +121,14 @@ def test_dtype_out_is_dtype_in(name, dtype):
 
 
 @every
+@pytest.mark.parametrize("dtype", [bool, jnp.uint8, jnp.int32])
+def test_whole_numbers_are_refused(name, dtype):
+    """Differences of unsigned bytes would wrap around."""
+    with pytest.raises(TypeError, match="take floating point, not "):
+        jax.eval_shape(value(name), jax.ShapeDtypeStruct((N, D), dtype))
+
+
+@every
 def test_symmetric_with_its_diagonal(name):
     m = maps()[name]
     np.testing.assert_array_equal(m, m.T)
@@ -175,6 +183,10 @@ def test_parameters():
         close(got, np.exp(-gamma * o.cityblock(x)))
     close(laplacian[-1], maps()["laplacian"], 1e-6)
     assert pairwise.Rbf() == pairwise.rbf
+    for wrong in (0, -0.5, np.inf, np.nan):
+        for kernel, name in ((pairwise.Rbf, "fraction"), (pairwise.Laplacian, "gamma")):
+            with pytest.raises(ValueError, match=f"{name} of a kernel must be a positive number"):
+                kernel(wrong)
 
 
 # Degenerate features.

@@ -237,6 +237,7 @@ def test_each_of_several_measures_is_what_evaluate_gives():
     np.testing.assert_allclose(found.difference, np.subtract.outer(found.means, found.means), atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:the affinity .made. falls")
 def test_the_adjusted_p_is_of_the_maximum_step_by_step():
     affinities, g = three()
     own, values = np.eye(9, dtype=bool), [np.asarray(a.values) for a in affinities.values()]
@@ -252,6 +253,7 @@ def test_the_adjusted_p_is_of_the_maximum_step_by_step():
     np.testing.assert_allclose(found.adjusted, [expected[k] for k in range(3)])
 
 
+@pytest.mark.filterwarnings("ignore:the affinity .made. falls")
 def test_a_measure_differs_neither_from_itself_nor_from_its_ranks():
     affinities, g = three()
     again = made(np.exp(np.asarray(affinities["near"].values)))
@@ -278,6 +280,7 @@ def test_the_error_of_a_difference_is_the_jackknifes_where_tasks_are_noisy():
     assert 0.7 * jackknife < found.error < 1.05 * jackknife
 
 
+@pytest.mark.filterwarnings("ignore:the affinity .made. falls")
 def test_comparisons_are_saved_and_shown(tmp_path):
     affinities, g = three()
     found = js.compare_agreements(affinities, g, relabelings=99)
@@ -286,6 +289,15 @@ def test_comparisons_are_saved_and_shown(tmp_path):
     assert again.names == ("near", "far", "none")
     assert "minus best" in str(found)
     assert list(found.to_pandas().index) == ["near", "far", "none"]
+
+
+def test_distances_among_predictions_are_warned_of_and_names_may_be_numbers(tmp_path):
+    affinities, g = three()
+    turned = made(-np.asarray(affinities["near"].values))
+    with pytest.warns(RuntimeWarning, match="falls where the truth rises .*distance=True"):
+        found = js.compare_agreements({1: affinities["near"], 2: turned}, g, relabelings=99)
+    assert results.load(found.save(tmp_path / "c.npz")).names == ("1", "2")
+    assert "2" in str(found)
 
 
 def test_comparisons_that_cannot_be_made_are_refused():

@@ -13,7 +13,7 @@ from marks import slow_but
 from scipy import stats
 
 import jaxsim as js
-from jaxsim import results, taxonomy
+from jaxsim import results, schemes, taxonomy
 from jaxsim.cli import bootstrap
 
 NAMES, TARGETS = ("a", "b", "c"), ("t", "a")
@@ -568,6 +568,31 @@ def test_numbers_made_elsewhere_have_each_name_once(names, targets):
         js.Affinity.from_array(np.eye(2), names, targets, measure="made up")
 
 
+def test_numbers_of_numpy_in_a_record_are_read_back(tmp_path):
+    made = dataclasses.replace(resamples("subsample"), size=np.int64(M), degrees=np.float32(2.5))
+    again = results.load(made.save(tmp_path / "r.npz"))
+    assert (again.size, again.degrees) == (M, 2.5)
+    assert schemes.describe(js.Subsample(np.int64(M))) == f"subsample(size={M})"
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "int8", "bool"])
+def test_given_numbers_of_other_types_become_floats_that_files_hold(kind, tmp_path):
+    values = jnp.eye(2, dtype=kind)
+    given = js.Affinity.from_array(values, ["a", "b"], measure="made up", against=True)
+    assert given.own.tolist() == [[True, False], [False, True]]
+    np.testing.assert_array_equal(results.load(given.save(tmp_path / "a.npz")).values, np.eye(2))
+    maps = js.Maps.from_dict({"a": values, "b": values[:, ::-1]})
+    assert results.load(maps.save(tmp_path / "m.npz")).values.dtype == np.float64
+
+
+@pytest.mark.parametrize("values", [[["a", "b"], ["c", "d"]], [[1, None], [2, 3]], np.eye(2) * 1j])
+def test_given_numbers_that_are_none_are_refused(values):
+    with pytest.raises(TypeError, match="made up has elements of type .*real numbers"):
+        js.Affinity.from_array(values, ["a", "b"], measure="made up")
+    with pytest.raises(TypeError, match="maps has elements of type .*real numbers"):
+        js.Maps.from_array(values)
+
+
 def test_names_of_given_numbers_are_text():
     given = js.Affinity.from_array(np.eye(2), [1, 2], [3, 4], measure="made up")
     assert (given.names, given.targets) == (("1", "2"), ("3", "4"))
@@ -862,6 +887,8 @@ def test_maps_made_elsewhere(tmp_path):
         (lambda: js.Maps.from_dict({"a": np.eye(4), 1: np.eye(4), "1": np.eye(4)}), "two maps have the name '1'"),
         (lambda: js.Maps.from_dict({"a": np.eye(4), "b": np.eye(5)}), "'a' and 'b' are of 4 and 5 images"),
         (lambda: js.Maps.from_dict({}), "no maps"),
+        (lambda: js.Maps.from_array(np.zeros((1, 1))), r"maps of shape \(1, 1\) hold no pair of images"),
+        (lambda: js.Maps.from_array([[0, 1], [1]]), "maps is no array: its rows have different lengths"),
     ],
 )
 def test_maps_that_cannot_be_made(make, said):

@@ -75,6 +75,8 @@ def test_a_distance_is_turned_and_a_free_source_costs_nothing():
     [
         ({"budget": 0}, "budget must be a positive number, not 0"),
         ({"budget": float("nan")}, "budget must be a positive number"),
+        ({"budget": "2"}, "budget must be a positive number, not '2'"),
+        ({"cost": {"depth": "a"}}, "the cost of 'depth' must be zero or positive, not 'a'"),
         ({"budget": True}, "budget must be a positive number, not True"),
         ({"importance": {"walls": 1}}, "importance names 'walls', and no target has that name; there are edges"),
         ({"cost": {"depth": -1}}, "the cost of 'depth' must be zero or positive, not -1"),
@@ -88,6 +90,12 @@ def test_bad_input(given, said):
     given = {"transfers": SCORES, "budget": 2} | given
     with pytest.raises(ValueError, match=said):
         choose_sources(given.pop("transfers"), given.pop("budget"), **given)
+
+
+@pytest.mark.parametrize("key", [("edges", "depth"), "depth", ((), "depth"), (("edges",), "depth", "faces")])
+def test_transfers_by_other_keys_are_refused(key):
+    with pytest.raises(TypeError, match=r"transfers are scores by \(sources, target\), such as .*, not by"):
+        choose_sources({(("faces",), "depth"): 0.2, key: 0.5}, 1)
 
 
 def test_saved_and_drawn(tmp_path):

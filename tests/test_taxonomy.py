@@ -131,6 +131,11 @@ def test_refuses(values, message):
         taxonomy.tree(frame(values))
 
 
+def test_a_name_is_no_linkage():
+    with pytest.raises(TypeError, match="linkage must be a Linkage such as .*, not 'average'"):
+        taxonomy.tree(HAND, linkage="average")  # pyright: ignore[reportArgumentType]
+
+
 def test_undefined_names_the_worst_network():
     values = random_affinity(4)
     values[2] = values[:, 2] = np.nan
@@ -254,6 +259,9 @@ def test_permutation_p_is_exact_where_all_relabelings_are_few():
     assert p == pytest.approx(1 / 3, abs=0.03)
     assert p == taxonomy.cluster_agreement_p(t, groups, 2, key=jax.random.key(0), permutations=3000)
     assert (p * 3001) == pytest.approx(round(p * 3001))
+    assert p == taxonomy.cluster_agreement_p(t, groups, 2, permutations=3000)  # a seed of 0
+    with pytest.raises(ValueError, match="permutations must be a positive whole number, not 0"):
+        taxonomy.cluster_agreement_p(t, groups, 2, permutations=0)
     worst = {"a": 0, "c": 0, "b": 1, "d": 1}
     assert taxonomy.cluster_agreement_p(t, worst, 2, key=jax.random.key(1), permutations=99) == 1.0
 

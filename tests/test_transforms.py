@@ -105,6 +105,15 @@ def test_dtype_out_is_dtype_in(name, kind, dtype):
     assert out.ndim == 2
 
 
+@pytest.mark.parametrize("dtype", [bool, jnp.uint8, jnp.int32])
+def test_whole_numbers_are_refused_where_they_are_reckoned_with(dtype):
+    x = jax.ShapeDtypeStruct(SHAPES["image"], dtype)
+    for part in (transforms.center, transforms.zscore, transforms.group_norm, transforms.Duality(d=jnp.eye(N) - 1 / N)):
+        with pytest.raises(TypeError, match="take floating point, not "):
+            jax.eval_shape(part, x)
+    assert jax.eval_shape(transforms.mean_pool, x).dtype == jnp.zeros(0).dtype
+
+
 # Padding.
 def padding(kind):
     """At every axis but the first, whole channel groups and more; and where there is none."""
@@ -370,6 +379,9 @@ def test_groups(kind):
 
 def test_values_are_equal_and_hash_by_value():
     assert GroupNorm(2) == transforms.group_norm
+    for wrong in (0, -2, 1.5):
+        with pytest.raises(ValueError, match="groups of channels must be a whole number from 1"):
+            GroupNorm(wrong)  # pyright: ignore[reportArgumentType]
     assert len({GroupNorm(2), transforms.group_norm, GroupNorm(4)}) == 2
     assert not jax.tree.leaves([value(name) for name in NAMES])
 

@@ -36,7 +36,7 @@ def read_measures(arguments: Namespace, *, maps: bool = False) -> dict[str, Any]
     chosen: dict[str, Any] = {}
     comparators = measures.PARTS["compare"] if maps else {}
     for name in arguments.measure or arguments.default_measures:
-        label = name.strip().lower().replace("_", "-")
+        label = measures.plain(name.strip())
         if label in chosen:
             raise ValueError(f"--measure {label} is given twice.")
         chosen[label] = comparators.get(label) or measures.by_name(label)

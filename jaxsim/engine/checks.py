@@ -16,7 +16,7 @@ from jaxsim.engine.memory import refuse_many_pairs
 from jaxsim.engine.program import DIMENSIONS
 from jaxsim.inputs import Networks, traced
 from jaxsim.io.files import warn
-from jaxsim.measures import PARTS, Measure, by_name, name_of, of_maps, part_by_name
+from jaxsim.measures import Measure, by_name, is_comparator, name_of, of_maps, part_by_name
 from jaxsim.protocols import (
     ComparatorCapabilities,
     PairwiseCapabilities,
@@ -67,13 +67,6 @@ def as_comparators(compare: Any) -> tuple[tuple[Measure, ...], bool]:
             shown = f"the measure {odd[0]}" if isinstance(odd[0], Measure) else repr(odd[0])
         raise TypeError(f"maps are compared by a comparator such as js.compare.spearman, or a list, not by {shown}.")
     return tuple(of_maps(c) for c in comparators), several
-
-
-def is_comparator(measure: Any) -> bool:
-    """Whether this compares ready-made maps: a function of two maps or the name of one, and no measure of features."""
-    if isinstance(measure, str):
-        return measure.replace("_", "-") in PARTS["compare"]
-    return callable(measure) and not isinstance(measure, (Measure, type))
 
 
 def means_maps(features: Any, measure: Any) -> bool:

@@ -7,8 +7,8 @@ import numpy as np
 
 from jaxsim.evaluation import mantel
 from jaxsim.evaluation.differences import difference
-from jaxsim.evaluation.prediction import Correlation, check_relabelings, spearman, warn_of_resolution
-from jaxsim.evaluation.truth import Aligned, align, as_affinity, warn_undefined
+from jaxsim.evaluation.prediction import Correlation, check_relabelings, falls, spearman, warn_of_resolution
+from jaxsim.evaluation.truth import Aligned, align, as_affinity, warn_of_distances, warn_undefined
 from jaxsim.results import Affinity, Saved, on_host, record
 from jaxsim.results.tables import Table, number
 from jaxsim.statistics import holm
@@ -122,7 +122,8 @@ def compare_agreements(
         subset: use the networks that the truth has instead of failing when it lacks some.
 
     Returns:
-        The comparison; NaN where a measure's correlation is undefined for all targets.
+        The comparison; NaN where a measure's correlation is undefined for all targets. A matrix that seems to hold
+        distances, unsaid, is warned of, as by `evaluate`.
 
     Raises:
         ValueError: fewer than two affinities; they are of different networks; what `evaluate` refuses.
@@ -158,7 +159,7 @@ def compare_agreements(
         partial_p=partial["p"],
         partial_adjusted=partial["adjusted"],
         **dict(zip(_PAIRS, _differences(scores, g, own, ranked), strict=True)),
-        names=tuple(affinities),
+        names=tuple(map(str, affinities)),
         targets=tuple(t for t, c in zip(first.targets, columns, strict=True) if c),
         relabelings=orders.count,
         exact=orders.exact,
@@ -193,7 +194,10 @@ def _aligned(affinities, truth, subset) -> tuple[list[Aligned], Affinity]:
             odd = sorted(set(getattr(one, what)) ^ set(getattr(first, what)))
             if odd:
                 raise ValueError(f"{lead!r} and {name!r} are of different networks; in one only: {', '.join(odd)}.")
-    return [align(_as(first, one), truth, subset=subset) for one in made.values()], truth
+    aligned = [align(_as(first, one), truth, subset=subset) for one in made.values()]
+    for one, both in zip(made.values(), aligned, strict=True):
+        warn_of_distances(one, falls(both))
+    return aligned, truth
 
 
 def _as(first: Affinity, one: Affinity) -> Affinity:

@@ -3,7 +3,7 @@
 Correlations of columns are computed in float64 on the host, so that ranks see ties as they are in the file.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -233,9 +233,10 @@ def evaluate(
 
     Raises:
         ValueError: the truth lacks networks of the affinity and `subset` is False, or the two share none;
-            relabelings with the diagonal, with a correlation of your own, or fewer than 0 of them.
-        TypeError: a matrix has no names; several affinities, which `compare_agreements` takes; the key is neither a
-            typed key nor a seed.
+            relabelings with the diagonal, with a correlation of your own, or fewer than 0 of them; `top` or `relevant`
+            is no number of sources.
+        TypeError: a matrix has no names; several affinities, which `compare_agreements` takes; the correlation is no
+            function; the key is neither a typed key nor a seed.
 
     Example:
         >>> import numpy as np, pandas as pd
@@ -248,6 +249,11 @@ def evaluate(
         raise TypeError(
             "evaluate takes one affinity; compare_agreements({'rsa': ..., 'cka': ...}, truth) takes several."
         )
+    if not callable(correlation):
+        raise TypeError(f"correlation must be a function, such as jaxsim.evaluation.pearson, not {correlation!r}.")
+    top = tuple(top) if isinstance(top, Iterable) else (top,)
+    if odd := [k for k in (*top, relevant) if not is_whole(k) or k < 1]:
+        raise ValueError(f"top and relevant must be whole numbers of sources from 1, not {odd[0]!r}.")
     if relabelings:
         check_relabelings(relabelings, diagonal, correlation)
     affinity, truth = as_affinity(affinity, "the affinity"), as_affinity(truth, "the truth")
@@ -255,7 +261,7 @@ def evaluate(
     used = both.used(diagonal)
     pairs = both.pairs(used)
     warn_undefined(both.targets, [fine for _, _, fine in pairs])
-    warn_of_distances(affinity, _falls(both))
+    warn_of_distances(affinity, falls(both))
     choices = [
         _choice(a, g, top, relevant) if fine else (np.full(len(top), np.nan), None)
         for a, g, fine in both.pairs(both.others)
@@ -267,7 +273,7 @@ def evaluate(
         found=_stack_curves([found for _, found in choices]),
         targets=both.targets,
         top=tuple(int(k) for k in top),
-        relevant=relevant,
+        relevant=int(relevant),
         diagonal=bool(diagonal),
         correlation=getattr(correlation, "__name__", repr(correlation)),
         truth=truth.provenance.measure,
@@ -319,7 +325,7 @@ def warn_of_resolution(smallest: float, orders: mantel.Relabelings) -> None:
         warn(f"the smallest p value that {how} can give is {smallest:.2g}, above .05; {remedy}.", RuntimeWarning)
 
 
-def _falls(both) -> float | None:
+def falls(both) -> float | None:
     """Mean rank correlation with the truth, own networks left out, if it is below zero by two standard errors."""
     pairs = [(a, g) for a, g, fine in both.pairs(both.others) if fine]
     if not pairs:

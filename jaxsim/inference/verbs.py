@@ -57,6 +57,7 @@ def compare_models(
     subject_ids: Any = None,
     align: bool = False,
     memory: float | None = None,
+    channels: Any = None,
 ) -> ModelComparison:
     """Mean scores of models with the maps (RDMs) of subjects: errors, tests, and the noise ceiling beside them.
 
@@ -85,6 +86,7 @@ def compare_models(
         subject_ids: those of `subjects`; if None, those that they carry, or `ids`.
         align: match images by id.
         memory: budget in bytes for what is held per chunk of resamples.
+        channels: "first" for features of models `(n, c, ...)`, as for `js.affinity`.
 
     Returns:
         `ModelComparison`.
@@ -105,7 +107,7 @@ def compare_models(
         raise TypeError("compare_models takes one comparator, not a list.")
     _check_options(comparator, over, test, n_resamples)
     level = probability(level)
-    x = _maps(models, ids, "models", measure, align)
+    x = _maps(models, ids, "models", measure, align, channels)
     _warn_of_sessions(subjects, subject_of)
     y = _maps(subjects, _ids_of(subjects, ids, subject_ids), "subjects")
     x, y = inputs.same_images(x, y, align=align)
@@ -191,7 +193,7 @@ def _check_options(comparator, over, test, n_resamples):
         warn(f"{n_resamples} resamples are few for standard errors; 1000 are usual.", FewResamples)
 
 
-def _maps(given: Any, ids: Any, what: str, measure: Any = None, align: bool = False) -> Networks:
+def _maps(given: Any, ids: Any, what: str, measure: Any = None, align: bool = False, channels: Any = None) -> Networks:
     """Maps of models or subjects as matrices, those of features made by `measure`.
 
     Raises:
@@ -200,12 +202,15 @@ def _maps(given: Any, ids: Any, what: str, measure: Any = None, align: bool = Fa
     """
 
     def ready(maps):
+        if channels is not None:
+            raise ValueError("channels are those of features, and all models are maps; leave channels out.")
         if measure is not None:
             raise ValueError(f"measure={str(measure)!r} makes maps of features, and all models are maps; leave it out.")
         return inputs.square_maps(maps, ids)
 
     if inputs.is_rdms(given):
         given = Maps.from_rsatoolbox(given)
+    ids = inputs.by_text(ids) if isinstance(ids, Mapping) else ids
     if isinstance(given, Maps | Networks):
         return ready(given)
     if not isinstance(given, Mapping):
@@ -221,7 +226,7 @@ def _maps(given: Any, ids: Any, what: str, measure: Any = None, align: bool = Fa
     if measure is None:
         raise TypeError(f'model {name!r} of shape {np.shape(first)} is no map (n, n): give measure="rsa" to make maps.')
     own = {n: ids[n] for n in features if n in ids} if isinstance(ids, Mapping) else None
-    made = make_maps(features, measure, ids=own or None, align=align and bool(own))
+    made = make_maps(features, measure, ids=own or None, align=align and bool(own), channels=channels)
     if own:
         ids = {**ids, **dict.fromkeys(own, made.ids)}
     found = dict(zip(made.names, made.values, strict=True))
@@ -286,6 +291,7 @@ def _averaged(nets: Networks, subject_of: SubjectOf) -> tuple[Networks, str]:
             f"give lambda name: name.partition({subject_of!r})[0] if the subject stands before it."
         )
     if isinstance(subject_of, Mapping):
+        subject_of = inputs.by_text(subject_of)
         lost = [n for n in names if n not in subject_of] or [n for n in subject_of if n not in names]
         if lost:
             raise ValueError(f"subject_of and the maps of subjects differ: {few(lost)} in one of them alone.")

@@ -184,13 +184,13 @@ def draw(axes: "Axes", cells: Cells, colors: Any, low: float, high: float, pitch
         axes.grid(which="minor", color="white", linewidth=1.0 if max(rows, columns) <= _PRINT_UP_TO else 0.5)
     axes.tick_params(which="both", length=0)
     bare(axes)
-    _mark(axes, cells, image, 6.0 if pitch is None else float(np.clip(pitch * 72 * 0.45, 1.0, 6.0)))
+    _mark(axes, cells, 6.0 if pitch is None else float(np.clip(pitch * 72 * 0.45, 1.0, 6.0)))
     if cells.printed:
         _print_scores(axes, cells, image)
     return image
 
 
-def _mark(axes: "Axes", cells: Cells, image: Any, size: float) -> None:
+def _mark(axes: "Axes", cells: Cells, size: float) -> None:
     """Hatch undefined cells, and mark starred, faded and negative ones where no text tells."""
     from matplotlib.collections import PolyCollection
     from matplotlib.patheffects import withStroke

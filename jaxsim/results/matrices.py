@@ -9,6 +9,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxsim.extras import needed
+from jaxsim.foreign_arrays import numeric
 from jaxsim.io.files import repeated
 from jaxsim.results import tables
 from jaxsim.results.saved import Provenance, Saved, on_host, record
@@ -17,6 +18,17 @@ from jaxsim.statistics.intervals import gap
 
 class UndefinedScores(RuntimeWarning):
     """Some scores are NaN because a network's map has no value."""
+
+
+def _numbers(values: Any, what: str) -> np.ndarray:
+    """Real numbers that were made elsewhere, on the host and of a floating-point type that files hold.
+
+    Raises:
+        TypeError: they are others.
+        ValueError: they are lists of different lengths.
+    """
+    found = np.asarray(numeric(values, what, cast=False))
+    return found if found.dtype.kind == "f" else found.astype(np.float64)
 
 
 def _frame(values, rows, columns):
@@ -151,6 +163,7 @@ class Affinity(Scores):
             distance: whether lower is more similar, as for distances and losses.
 
         Raises:
+            TypeError: the values are no real numbers.
             ValueError: the values are not one for each name and target, or a name stands twice.
 
         Example:
@@ -159,7 +172,7 @@ class Affinity(Scores):
             >>> wins.ranking("depth")
             [('edges', 0.8)]
         """
-        values, names = np.asarray(values), tuple(map(str, names))
+        values, names = _numbers(values, measure), tuple(map(str, names))
         targets = names if targets is None else tuple(map(str, targets))
         if values.shape != (len(names), len(targets)):
             raise ValueError(f"values of shape {values.shape} are not {len(names)} names by {len(targets)} targets.")
@@ -305,6 +318,7 @@ class Maps(Saved):
             measure: what the numbers are.
 
         Raises:
+            TypeError: the values are no real numbers.
             ValueError: a map is not square and symmetric, or names or labels do not fit.
 
         Example:
@@ -313,7 +327,7 @@ class Maps(Saved):
             >>> js.Maps.from_array(rdm, ["it"]).values.shape
             (1, 4, 4)
         """
-        values = np.asarray(values)
+        values = _numbers(values, "maps")
         if values.ndim not in (2, 3):
             raise ValueError(f"maps of shape {values.shape} are neither one map (n, n) nor a stack (T, n, n).")
         return cls._given(values[None] if values.ndim == 2 else values, names, ids, measure)
@@ -343,7 +357,7 @@ class Maps(Saved):
             >>> js.Maps.from_condensed([[0.1, 0.5, 0.3], [1.0, 3.0, 2.0]], ["v1", "it"]).values.shape
             (2, 3, 3)
         """
-        values = np.asarray(values)
+        values = _numbers(values, "maps")
         if values.ndim not in (1, 2):
             raise ValueError(f"condensed maps of shape {values.shape} are neither one row nor a row a map.")
         return cls._given(np.atleast_2d(values), names, ids, measure)
@@ -365,7 +379,7 @@ class Maps(Saved):
             >>> js.Maps.from_dict({"v1": [0.1, 0.5, 0.3], "it": [1.0, 3.0, 2.0]}).names
             ('v1', 'it')
         """
-        return cls._given([np.asarray(m) for m in maps.values()], list(maps), ids, measure)
+        return cls._given([_numbers(m, f"map {str(n)!r}") for n, m in maps.items()], list(maps), ids, measure)
 
     @classmethod
     def from_rsatoolbox(cls, rdms: Any) -> "Maps":
@@ -405,12 +419,12 @@ class Maps(Saved):
         squares = [square_map(name, m) for name, m in zip(names, arrays, strict=True)]
         if not squares:
             raise ValueError("there are no maps.")
+        if len(squares[0]) < 2:
+            raise ValueError(f"maps of shape {squares[0].shape} hold no pair of images.")
         if odd := [(name, len(m)) for name, m in zip(names, squares, strict=True) if len(m) != len(squares[0])]:
             raise ValueError(f"maps {names[0]!r} and {odd[0][0]!r} are of {len(squares[0])} and {odd[0][1]} images.")
         ids = image_labels(ids, len(squares[0]))
         values = np.stack(squares)
-        if values.dtype.kind not in "biuf":
-            raise TypeError(f"maps have elements of type {values.dtype}; they must be real numbers.")
         provenance = Provenance(measure, str(values.dtype), "host", notes=("given, not computed here",))
         return cls(values, names, provenance, ids, any(m.ndim == 1 for m in arrays))
 

@@ -174,7 +174,7 @@ class Saved:
 def _as_json(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    return str(value)
+    return value.item() if isinstance(value, np.generic) else str(value)
 
 
 def _as_list(values: Any) -> Any:

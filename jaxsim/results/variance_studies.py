@@ -8,6 +8,7 @@ import numpy as np
 from jaxsim.results import tables
 from jaxsim.results.matrices import Scores, wrong_labels
 from jaxsim.results.saved import Provenance, on_host, record
+from jaxsim.statistics.checks import is_number
 
 OFF = 0.15
 """Relative deviation of an error from the fitted curve, above which the curve is not trusted."""
@@ -123,7 +124,7 @@ class VarianceStudy(Scores):
         >>> V.images_for(1e-4).text.split(":")[0]
         'for a standard error of 0.0001, more than you have'
         """
-        if not (_number(error) and 0 < error < math.inf):
+        if not (is_number(error) and 0 < error < math.inf):
             raise ValueError(f"error must be a standard error above zero, such as 0.02, not {error!r}.")
         values, of = self._errors(self._kind(scheme), source, target)
         return self._answer(values, error, f"for a standard error of {error:g}", of, _Error)
@@ -143,7 +144,7 @@ class VarianceStudy(Scores):
         Raises:
             ValueError: the stability is not strictly between 0 and 1, a name is unknown, or no target has two sources.
         """
-        if not (_number(stability) and 0 < stability < 1):
+        if not (is_number(stability) and 0 < stability < 1):
             raise ValueError(f"stability must be strictly between 0 and 1, such as 0.9, not {stability!r}.")
         found = on_host(self.stability)[self._kind(scheme), :, -1].astype(float)
         if np.isnan(found).all():
@@ -302,7 +303,3 @@ def _rounded(count):
     """A count with two digits, rounded up."""
     step = 10 ** max(int(math.log10(count)) - 1, 0)
     return f"{-(-count // step) * step:,}"
-
-
-def _number(value):
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)

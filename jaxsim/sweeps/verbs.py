@@ -15,6 +15,7 @@ from jaxsim.engine.checks import as_measures
 from jaxsim.io import Source, file_sets, files, jobs, limits
 from jaxsim.measures import Measure, by_name
 from jaxsim.results import Affinity, Provenance, UndefinedScores
+from jaxsim.statistics.checks import is_whole
 from jaxsim.sweeps import blocks, engines, plans
 from jaxsim.sweeps.blocks import FOLDER, Work
 from jaxsim.sweeps.progress import RESULT, Progress, SweepStatus, alone
@@ -127,7 +128,7 @@ def sweep(
 
 def _check_counts(**counts):
     for name, value in counts.items():
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        if value is not None and (not is_whole(value) or value < 1):
             raise ValueError(f"{name} must be a whole number above zero, not {value!r}.")
 
 

@@ -250,7 +250,7 @@ def tree(
 
     Raises:
         ValueError: there is no network, a score is undefined, or the matrix does not suit the convention.
-        TypeError: the matrix has no names.
+        TypeError: the matrix has no names, or the linkage is none.
 
     Example:
         >>> import pandas as pd
@@ -262,6 +262,8 @@ def tree(
            |- normals
            `- depth
     """
+    if not isinstance(linkage, Linkage):
+        raise TypeError(f"linkage must be a Linkage such as js.taxonomy.average_linkage, not {linkage!r}.")
     affinity = as_affinity(affinity, "the affinity")
     values = np.asarray(affinity.values, dtype=np.float64)
     _refuse_undefined(values, affinity.names)

@@ -9,6 +9,7 @@ from jaxsim.evaluation import as_affinity
 from jaxsim.evaluation.truth import rising
 from jaxsim.results import Affinity, Saved, record
 from jaxsim.results.tables import Table, number
+from jaxsim.statistics.checks import is_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,6 +88,7 @@ def choose_sources(
         free: sources that cost nothing, such as a random network.
 
     Raises:
+        TypeError: transfers are no matrix and not by sources and target.
         ValueError: no budget, a cost or weight that is negative or of an unknown name, a target that no transfer
             reaches, or a budget too small to serve every target.
         RuntimeError: the solver stopped before the optimum.
@@ -104,7 +106,7 @@ def choose_sources(
     sources = tuple(dict.fromkeys(name for used, _ in given for name in used))
     weights = _numbers(importance, targets, "importance", "target")
     costs = _numbers(dict.fromkeys(free, 0.0) | dict(cost or {}), sources, "cost", "source")
-    if isinstance(budget, bool) or not np.isfinite(budget) or budget <= 0:
+    if not is_number(budget) or not 0 < budget < np.inf:
         raise ValueError(f"budget must be a positive number, not {budget!r}.")
     chosen = _solve(given, targets, sources, weights, costs, float(budget))
     used = {target: (names, score) for (names, target), score in chosen.items()}
@@ -125,6 +127,11 @@ def _transfers(transfers) -> tuple[dict[tuple[tuple[str, ...], str], float], str
     """Defined transfers and the name of their measure; each target of a matrix has at least one."""
     if isinstance(transfers, Mapping):
         given, measure = dict(transfers), "transfer"
+        for key in given:
+            if not (isinstance(key, tuple) and len(key) == 2 and isinstance(key[0], tuple) and key[0]):
+                raise TypeError(
+                    f"transfers are scores by (sources, target), such as (('edges',), 'depth'), not by {key!r}."
+                )
     else:
         matrix = as_affinity(transfers, "transfer")
         places = np.ndindex(len(matrix.names), len(matrix.targets))
@@ -149,7 +156,7 @@ def _numbers(given, names, what, of) -> np.ndarray:
     if unknown:
         raise ValueError(f"{what} names {unknown[0]!r}, and no {of} has that name; there are {', '.join(names)}.")
     for name, value in given.items():
-        if not np.isfinite(value) or value < 0:
+        if not is_number(value) or not 0 <= value < np.inf:
             raise ValueError(f"the {what} of {name!r} must be zero or positive, not {value!r}.")
     return np.array([float(given.get(name, 1)) for name in names])
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxsim.evaluation import pearson
 from jaxsim.io.files import warn
+from jaxsim.statistics.checks import as_key, is_whole
 from jaxsim.taxonomy.hierarchy import LINKAGES, Linkage, Tree, symmetrized
 
 
@@ -62,7 +63,7 @@ def cluster_agreement(first: Tree, second: "Tree | Mapping[str, object]", k: int
 
 
 def cluster_agreement_p(
-    first: Tree, second: "Tree | Mapping[str, object]", k: int, *, key: jax.Array, permutations: int = 999
+    first: Tree, second: "Tree | Mapping[str, object]", k: int, *, key: jax.Array | int = 0, permutations: int = 999
 ) -> float:
     """Permutation p-value of `cluster_agreement`, `(1 + #) / (B + 1)`.
 
@@ -73,11 +74,12 @@ def cluster_agreement_p(
         first: as in `cluster_agreement`.
         second: as in `cluster_agreement`.
         k: as in `cluster_agreement`.
-        key: typed random key.
+        key: typed random key, or a seed.
         permutations: B.
 
     Raises:
-        ValueError: as in `cluster_agreement`.
+        TypeError: the key is neither.
+        ValueError: as in `cluster_agreement`, or B is no positive whole number.
 
     Example:
         >>> import pandas as pd
@@ -87,8 +89,10 @@ def cluster_agreement_p(
         >>> 0.2 < cluster_agreement_p(tree(s), groups, k=2, key=jax.random.key(0), permutations=199) < 0.5
         True
     """
+    if not is_whole(permutations) or permutations < 1:
+        raise ValueError(f"permutations must be a positive whole number, not {permutations!r}.")
     a, b = _labels(first, second, k)
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, np.arange(permutations))
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(as_key(key), np.arange(permutations))
     bits = jax.vmap(lambda one: jax.random.bits(one, (len(b),)))(keys)
     shuffled = b[np.argsort(np.asarray(bits), axis=1)]
     scores = _adjusted_rand(a, np.concatenate([b[None], shuffled]))
