@@ -100,7 +100,7 @@ def codes(labels: Any, images: int, name: str) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.shape != (images,):
         raise ValueError(f"{name} has shape {labels.shape}; it must hold one label for each of the {images} images.")
-    blank = next((i for i, label in enumerate(labels.tolist()) if _is_blank(label)), None)
+    blank = next((i for i, label in enumerate(labels.tolist()) if is_blank(label)), None)
     if blank is not None:
         raise ValueError(f"{name} has no label for image {blank}; give every image one, such as 'other'.")
     # labels of several types have no order
@@ -108,7 +108,7 @@ def codes(labels: Any, images: int, name: str) -> np.ndarray:
     return code.astype(np.int32)
 
 
-def _is_blank(label: Any) -> bool:
+def is_blank(label: Any) -> bool:
     """Whether there is no label: None, an empty text, NaN, or NA of pandas, of which no comparison is true or false."""
     same = label == label
     return label is None or not isinstance(same, bool | np.bool_) or not same or label == ""

@@ -383,6 +383,13 @@ def test_resamples_are_means_of_the_images_drawn():
     np.testing.assert_allclose(found.standard_error(), v.std(0, ddof=1) / np.sqrt(24), rtol=1e-3)
 
 
+def test_whole_scores_are_weighed_like_others():
+    whole = dataclasses.replace(made_up(), values=np.asarray(4 * made_up().values, np.int32))
+    weights = RANDOM.dirichlet(np.ones(24), size=5) * 24
+    found = js.resample_scores(whole, js.Bootstrap(weights=weights))
+    np.testing.assert_allclose(found.values, np.einsum("bn,nij->bij", weights, whole.values) / 24, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_half_samples_have_the_error_of_a_mean():
     scores = made_up(400)
@@ -428,6 +435,8 @@ def test_resampling_that_cannot_be():
         js.resample_scores({"a": np.zeros((4, 3))})
     with pytest.raises(ValueError, match="halves of 1 images hold 0 each"):
         js.resample_scores(made_up(1))
+    with pytest.raises(ValueError, match="they are of no images"):
+        js.resample_scores(made_up(0))
     with pytest.raises(ValueError, match="no scheme is named 'boot'"):
         js.resample_scores(scores, "boot")
     with pytest.raises(ValueError, match=r"must be of shape \(5, 3, 3\), not \(\d+, 3, 3\)"):

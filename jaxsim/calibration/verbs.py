@@ -7,7 +7,7 @@ from typing import Any, TypedDict, Unpack, overload
 import jax
 import numpy as np
 
-from jaxsim import inputs, schemes, statistics
+from jaxsim import inputs, layouts, schemes, statistics
 from jaxsim.calibration.program import TOGETHER, Sides, calibrated_call
 from jaxsim.engine.checks import min_images, undefined_networks
 from jaxsim.engine.devices import local_count, on_one, put
@@ -190,7 +190,7 @@ def _networks(layers_of: LayersOf, rows, columns) -> tuple[tuple[str, ...], tupl
     elif isinstance(layers_of, Mapping):
         if odd := [name for name in layers_of if str(name) not in names]:
             raise ValueError(f"layers_of names {odd[0]!r}, which is no layer; {nearest(str(odd[0]), names)}")
-        own = {str(name): network for name, network in layers_of.items()}
+        own = inputs.by_text(layers_of)
         if lost := [name for name in names if name not in own]:
             raise ValueError(f"layers_of has no network for {few(lost)}; give every layer one.")
         found = tuple(own[name] for name in names)
@@ -200,7 +200,7 @@ def _networks(layers_of: LayersOf, rows, columns) -> tuple[tuple[str, ...], tupl
         found = tuple(layers_of)
         if len(found) != len(names):
             raise ValueError(f"layers_of holds {len(found)} networks for {len(names)} layers; give one a layer.")
-    blank = [n for n, network in zip(names, found, strict=True) if network in (None, "") or network != network]
+    blank = [n for n, network in zip(names, found, strict=True) if layouts.is_blank(network)]
     if blank:
         raise ValueError(f"layers_of has no network for {few(blank)}; give every layer one.")
     found = tuple(map(str, found))

@@ -129,7 +129,7 @@ def explain(
     tile: int | None = None,
     devices: Any = None,
 ) -> Plan:
-    """How `js.affinity` of the same arguments would go about it, with the memory and time that it takes.
+    """How `js.affinity` of the same arguments, but for `missing`, would go about it, with the memory and time it takes.
 
     The plan is the one that `affinity` follows. Its memory is computed; its time comes from the rates of this machine,
     which are measured once in a process, in about a second.

@@ -9,6 +9,7 @@ from jax import lax
 
 from jaxsim import assumptions, schemes
 from jaxsim.assumptions import Facts
+from jaxsim.casts import score_type
 from jaxsim.protocols import Draws, Scheme, SchemeCapabilities, declared
 from jaxsim.resampling.program import drawn
 from jaxsim.resampling.verbs import as_scheme, key_text, source_of, strata_of, warn_if_few
@@ -36,8 +37,8 @@ def resample_scores(
 
     Raises:
         TypeError: these are no scores of images, or no scheme, or no random key.
-        ValueError: the scheme is a permutation, or does not fit the number of images; there is not one score for each
-            image and pair of networks; two networks have one name, or two images one id.
+        ValueError: the scheme is a permutation, or does not fit the number of images; there are no images, or not one
+            score for each image and pair of networks; two networks have one name, or two images one id.
 
     >>> import numpy as np, jaxsim as js
     >>> from jaxsim.results import ImageScores, Provenance
@@ -54,6 +55,8 @@ def resample_scores(
         raise ValueError(
             f"scores of these images and networks must be of shape {shape}, not {np.shape(scores.values)}."
         )
+    if not scores.ids:
+        raise ValueError("there are no scores to resample: they are of no images.")
     refuse_repeated(scores.names, scores.ids)
     scheme = as_scheme(scheme)
     if scheme.draws is Draws.ORDERS:
@@ -63,7 +66,8 @@ def resample_scores(
     plan = scheme.plan(images, 1, n_resamples)
     source = source_of(plan, key)
     warn_if_few(plan, scheme)
-    values, estimate = _means(jnp.asarray(scores.values), scheme.draws, scheme.draw, source)
+    given = jnp.asarray(scores.values)
+    values, estimate = _means(given.astype(score_type(given.dtype)), scheme.draws, scheme.draw, source)
     measure = scores.provenance.measure
     provenance = Provenance.now(measure, values, scheme=schemes.describe(scheme), key=key_text(source.key))
     facts = Facts(measure, images=images, resamples=plan.count, enough=declared(scheme, SchemeCapabilities).enough)
