@@ -250,8 +250,9 @@ def _as_names(names: Any, what: str) -> tuple[str, ...]:
         TypeError: they are no list of names.
         ValueError: one stands twice.
     """
-    found = tuple(names) if isinstance(names, Iterable) and not isinstance(names, str) else (None,)
-    if not all(isinstance(name, str) for name in found):
+    listed = isinstance(names, Iterable) and not isinstance(names, str)
+    found: tuple[str, ...] = tuple(names) if listed else ()
+    if not listed or not all(isinstance(name, str) for name in found):
         raise TypeError(f'{what} must be a list of names of networks, such as ["a", "b"], not {names!r}.')
     inputs.refuse_repeated_names(found, what)
     return found
