@@ -348,7 +348,7 @@ def verbs(n, measure):
     x = {"first": np.zeros((n, 1), np.float32), "second": np.zeros((n, 1), np.float32)}
     return [
         lambda: js.affinity(x, measure),
-        lambda: js.resample(x, measure),
+        lambda: js.resample(x, measure, js.Bootstrap()),
         lambda: js.maps(x, measure),
         lambda: js.noise_ceiling(x, measure),
     ]
@@ -356,7 +356,7 @@ def verbs(n, measure):
 
 @pytest.mark.parametrize(
     ("verb", "measure"),
-    # without tile, affinity takes both in blocks of pairs
+    # affinity, and resamples that refit, take both in blocks of pairs
     [(verb, measure) for verb in range(1, 4) for measure in (js.RSA, js.CKA_RBF)],
     ids=str,
 )
