@@ -28,7 +28,7 @@ def whole_and_tiled(monkeypatch, measure, scheme, **options):
 CASES = [
     ("cka", js.HalfSamples(), True),
     ("dds-laplacian", js.HalfSamples(), False),
-    ("cka-rbf", js.Permutation(), False),
+    pytest.param("cka-rbf", js.Permutation(), False, marks=pytest.mark.slow),
     ("dds-laplacian", js.Permutation(), True),
     pytest.param("rsa", js.HalfSamples(), False, marks=pytest.mark.slow),  # ranks compile for every number of bins
     pytest.param("cka-rbf", js.Subsample(50), True, marks=pytest.mark.slow),
