@@ -3,6 +3,7 @@
 import ast
 import builtins
 import inspect
+import pkgutil
 import re
 import shlex
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import SLOW_EXAMPLES
 
 import jaxsim as js
 from jaxsim import cli, measures
@@ -35,6 +37,11 @@ def undocumented(module, names):
     values = {name: getattr(module, name) for name in names}
     own = {name for name, value in values.items() if inspect.isfunction(value) or inspect.isclass(value)}
     return sorted((own - directives) | {n for n in values.keys() - own if not re.search(rf"\b{n}\b", text)})
+
+
+@pytest.mark.parametrize("name", SLOW_EXAMPLES)
+def test_examples_that_are_slow_are_there(name):
+    assert ">>>" in pkgutil.resolve_name(f"jaxsim.{name}").__doc__
 
 
 def test_every_public_name_is_in_the_api_reference():

@@ -99,8 +99,18 @@ def test_what_takes_no_tiles_keeps_whole_maps(monkeypatch):
     assert tiled.tile_of([cka], x, None, half, N, 1e9) is None
     assert tiled.tile_of([cka, cca], x, None, half, N, memory) is None
     assert tiled.tile_of([cka], x, None, weights, N, memory) is None
-    found = jax.jit(lambda stack: js.resample(stack, "cka", n_resamples=20).values)(np.stack([*ROWS.values()]))
-    assert found.shape == (20, 2, 2)
+    taken = []
+    stack = jax.ShapeDtypeStruct((2, N, 16), np.float32)
+    jax.eval_shape(lambda x: taken.append(tiled.tile_of([cka], networks(x, None), None, half, N, memory)), stack)
+    assert taken == [None]
+
+
+def test_a_cast_that_loses_digits_is_told_without_the_full_sample(monkeypatch):
+    monkeypatch.setattr(tiles, "largest", lambda *_: 48)
+    far = ROWS | {"a": ROWS["a"].astype(float) + 1e9}
+    options = {"n_resamples": 20, "estimate": False, "memory": 1e5}
+    with pytest.warns(RuntimeWarning, match="'a' loses digits on which its identity:linear:cosine scores may depend"):
+        js.resample(far, "identity:linear:cosine", js.Subsample(100), **options)
 
 
 def test_the_scheme_that_takes_tiles_is_named_where_maps_do_not_fit(monkeypatch):

@@ -81,6 +81,11 @@ def require(need: float, what: str, remedy: str = "") -> None:
         raise ValueError(f"{what} need {need / GIB:.3g} GiB of memory, and {limit / GIB:.3g} GiB are free{remedy}.")
 
 
+def held_bytes(networks: int, each: int, images: int, itemsize: int, width: int | None = None) -> int:
+    """Bytes of the maps of so many networks, `each` of one, while the last of them is made."""
+    return networks * each + working_bytes(images, itemsize, width)
+
+
 def require_maps(
     networks: int, each: int, images: int, itemsize: int, width: int | None = None, remedy: str = ""
 ) -> None:
@@ -97,7 +102,7 @@ def require_maps(
     Raises:
         ValueError: naming the memory that they need and that there is.
     """
-    need = networks * each + working_bytes(images, itemsize, width)
+    need = held_bytes(networks, each, images, itemsize, width)
     require(need, f"maps of {networks} networks and {images} images, held together,", remedy)
 
 

@@ -5,7 +5,7 @@ whose embedding is a map less terms a_i + a_j, at length 1, or ranks, which are 
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 import jax
@@ -138,8 +138,14 @@ def undefined(measure: Measure, found: Scores, x: Networks, y: Networks | None, 
                 named[name] = flaw.broken
                 why = reasons.of_tiles(measure, flaw.broken, flaw.same, x.images)
                 warn(f"network {name!r} has no {measure} scores (NaN): {why}.", UndefinedScores)
-        warn_of_lost_digits(f"its {measure} scores", measure.freedom, sample(nets, tile), named)
+    warn_of_digits(measure, (x,) if y is None else (x, y), tile, named)
     return named
+
+
+def warn_of_digits(measure: Measure, sides: Sequence[Networks], tile: int, but: Container[str] = ()) -> None:
+    """Warn of networks, but for those without scores, whose cast loses digits that scores may depend on."""
+    for nets in sides:
+        warn_of_lost_digits(f"its {measure} scores", measure.freedom, sample(nets, tile), but)
 
 
 def notes(measure: Measure, tile: int, error: float) -> tuple[str, ...]:

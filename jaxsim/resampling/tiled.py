@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxsim import inputs
 from jaxsim.engine import tiles
-from jaxsim.engine.memory import budget_of, map_bytes, widest, working_bytes
+from jaxsim.engine.memory import budget_of, held_bytes, map_bytes
 from jaxsim.inputs import Networks
 from jaxsim.measures import Measure
 from jaxsim.protocols import Draws, Scheme
@@ -56,10 +56,10 @@ def tile_of(
         return None
     if any(map(tiles.why_not, measures)):
         return None
-    networks, size, width = sum(len(nets.names) for nets in sides), x.dtype.itemsize, widest(tuple(measures), x, y)
-    need = networks * map_bytes(tuple(measures), images, size, width) + working_bytes(images, size, width)
-    budget = budget_of(memory)
-    return None if need <= budget else tiles.largest(measures, networks, images, x.dtype, budget)
+    networks, budget = sum(len(nets.names) for nets in sides), budget_of(memory)
+    if held_bytes(networks, map_bytes(tuple(measures), images, x.dtype.itemsize), images, x.dtype.itemsize) <= budget:
+        return None
+    return tiles.largest(measures, networks, images, x.dtype, budget)
 
 
 class Scored(NamedTuple):
@@ -92,8 +92,8 @@ def resampled(
     estimate: bool,
 ) -> list[Scored]:
     """Scores of each measure from tiles; the resamples are those that maps held whole would get."""
-    shape = (len(x.names), len((y or x).names))
-    sides, made = (x, x) if y is None else (x, y), []
+    x, y = _on_host(x), y and _on_host(y)
+    sides, shape, made = (x,) if y is None else (x, y), (len(x.names), len((y or x).names)), []
     values, errors = [np.empty((count, *shape), x.dtype) for _ in measures], np.zeros(len(measures))
     for k, m in enumerate(measures):
         full, undefined, effective = jnp.full(shape, jnp.nan, x.dtype), {}, [np.full(size, np.inf) for size in shape]
@@ -101,7 +101,10 @@ def resampled(
             found = tiles.scores(m, x, y, tile)
             full, errors[k], undefined = jnp.asarray(found.values), found.error, tiles.undefined(m, found, x, y, tile)
             if scheme.draws is Draws.SUBSETS:
-                effective = [tiles.effective(m, nets, tile) for nets in sides]
+                numbers = [tiles.effective(m, nets, tile) for nets in sides]
+                effective = [numbers[0], numbers[-1]]
+        else:
+            tiles.warn_of_digits(m, sides, tile)
         made.append((full, undefined, effective))
     for b in range(count):
         networks = _rearranged(scheme.draws, x, y, np.asarray(_one(scheme.draw, source, b)))
@@ -117,6 +120,12 @@ def resampled(
         Scored(jnp.asarray(v), full, undefined, effective, tiles.notes(m, tile, error))
         for m, (full, undefined, effective), v, error in zip(measures, made, values, errors, strict=True)
     ]
+
+
+def _on_host(nets):
+    """The networks with their features where blocks are taken from: files stay files."""
+    arrays = tuple(np.asarray(a) if isinstance(a, jax.Array) else a for a in nets.arrays)
+    return dataclasses.replace(nets, arrays=arrays)
 
 
 def _one(draw, source, b):
