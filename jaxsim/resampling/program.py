@@ -44,6 +44,24 @@ class Ready(NamedTuple):
         return self[2:]
 
 
+class Scored(NamedTuple):
+    """Scores of a measure, on the full sample and on resamples.
+
+    Attributes:
+        values: `(B, S, T)` resampled scores.
+        estimate: `(S, T)` full-sample scores, or NaN.
+        undefined: networks without scores, and the number of images to blame.
+        effective: effective numbers of images of the networks of rows and of columns.
+        notes: for the record.
+    """
+
+    values: jax.Array
+    estimate: jax.Array
+    undefined: dict[str, int]
+    effective: Sequence[Any]
+    notes: tuple[str, ...] = ()
+
+
 def _effective(measure, z, n, groups):
     """Effective number of images, or of groups, of a map: (sum e)^2 / sum e^2 of their shares e of its squared length.
 

@@ -15,7 +15,7 @@ from jaxsim.engine.memory import budget_of, held_bytes, map_bytes
 from jaxsim.inputs import Networks
 from jaxsim.measures import Measure
 from jaxsim.protocols import Draws, Scheme
-from jaxsim.resampling.program import Source, drawn
+from jaxsim.resampling.program import Scored, Source, drawn
 
 
 class Chosen(NamedTuple):
@@ -60,24 +60,6 @@ def tile_of(
     if held_bytes(networks, map_bytes(tuple(measures), images, x.dtype.itemsize), images, x.dtype.itemsize) <= budget:
         return None
     return tiles.largest(measures, networks, images, x.dtype, budget)
-
-
-class Scored(NamedTuple):
-    """Scores of a measure, on the full sample and on resamples.
-
-    Attributes:
-        values: `(B, S, T)` resampled scores.
-        estimate: `(S, T)` full-sample scores, or NaN.
-        undefined: networks without scores, and the number of images to blame.
-        effective: effective numbers of images of the networks of rows and of columns.
-        notes: for the record.
-    """
-
-    values: jax.Array
-    estimate: jax.Array
-    undefined: dict[str, int]
-    effective: Sequence[Any]
-    notes: tuple[str, ...] = ()
 
 
 def resampled(

@@ -34,6 +34,7 @@ from jaxsim.protocols import Comparator, ComparatorCapabilities, Draws, Scheme, 
 from jaxsim.resampling import tiled
 from jaxsim.resampling.program import (
     FORMS,
+    Scored,
     Source,
     leaves_out_pairs,
     prepare_call,
@@ -41,7 +42,6 @@ from jaxsim.resampling.program import (
     whole_call,
     without_estimate,
 )
-from jaxsim.resampling.tiled import Scored
 from jaxsim.results import FewResamples, Provenance, Resamples, UndefinedScores
 from jaxsim.results.resamples import BETWEEN
 from jaxsim.statistics.checks import as_key
