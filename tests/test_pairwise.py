@@ -183,7 +183,7 @@ def test_parameters():
         close(got, np.exp(-gamma * o.cityblock(x)))
     close(laplacian[-1], maps()["laplacian"], 1e-6)
     assert pairwise.Rbf() == pairwise.rbf
-    for wrong in (0, -0.5, np.inf, np.nan):
+    for wrong in (0.0, -0.5, np.inf, np.nan):
         for kernel, name in ((pairwise.Rbf, "fraction"), (pairwise.Laplacian, "gamma")):
             with pytest.raises(ValueError, match=f"{name} of a kernel must be a positive number"):
                 kernel(wrong)
