@@ -148,6 +148,7 @@ def test_groups_of_very_unequal_sizes_are_warned_of(full_sample_alone):
     assert not found.flags
 
 
+@pytest.mark.slow
 def test_tails_of_networks_are_not_heavy():
     """Normal, rectified, one-hot and rare features; a few of Student's t and squares of lognormal ones are."""
     n = 60

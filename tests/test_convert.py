@@ -390,7 +390,7 @@ SEVERAL = {
 }
 
 
-@pytest.mark.parametrize("name", SEVERAL)
+@pytest.mark.parametrize("name", slow_but(["averaged"], SEVERAL))
 def test_several_sets_of_weights_are_named_and_chosen(tiny, tmp_path, name):
     torch = pytest.importorskip("torch")
     made, choice = SEVERAL[name]

@@ -1032,6 +1032,7 @@ def stretched(n, factor, scale=np.float32):
 cka_inside = jax.jit(lambda x: js.affinity(x, js.CKA_LINEAR).values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", slow_but([5000], [1, 1000, 5000]))
 def test_one_long_image_costs_no_digits_in_feature_space(factor):
     x = stretched(200, factor)
@@ -1056,6 +1057,7 @@ def padded_cells(shapes, groups):
     return sum(len(g) * math.prod(max(shapes[k][axis] for k in g) for axis in (0, 1)) for g in groups)
 
 
+@pytest.mark.slow
 def test_networks_of_many_shapes_are_cut_where_they_take_the_least_memory():
     rng = np.random.default_rng(0)
     shapes = [(int(s), int(c)) for s, c in rng.integers(1, 6, (14, 2))]

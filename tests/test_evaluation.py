@@ -351,6 +351,7 @@ def test_intervals_leave_out_and_say_so():
     assert out.draws.shape == (3, 199)
 
 
+@pytest.mark.slow
 def test_intervals_that_do_not_vary_are_none_and_few_targets_are_said():
     """Before, the interval over targets that all agree alike had no width."""
     r, truth, _ = resampled("abcde", noise=0.0)

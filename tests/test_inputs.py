@@ -155,6 +155,7 @@ def test_a_pair_that_shares_too_few_images_has_no_score_and_is_said():
     assert np.isfinite(found.values[0, 2])
 
 
+@pytest.mark.slow
 def test_pairwise_keeps_track_of_a_network_without_scores():
     spoilt = np.ones_like(X["a"])
     features, ids = held(a=(spoilt, IDS), b=without(X["b"], 2), c=(X["c"], IDS))

@@ -245,6 +245,7 @@ def test_similarity_is_the_measure():
     assert part.draws(e, 3, jax.random.key(0)).shape == (3, 6, 6)
 
 
+@pytest.mark.slow
 def test_size_is_the_number_of_parameters():
     nnx, models = pytest.importorskip("flax.nnx"), pytest.importorskip("jaxsim.vision.models")
     encoder = models.SmallEncoder.named("tiny", rngs=nnx.Rngs(0))

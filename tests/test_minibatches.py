@@ -6,6 +6,7 @@ import numpy as np
 import oracles as o
 import pytest
 from jax import lax
+from marks import slow_but
 
 import jaxsim as js
 from jaxsim.minibatches import Minibatches
@@ -56,7 +57,7 @@ def values(found):
     return np.asarray(found.affinity().values)
 
 
-@pytest.mark.parametrize("measure", ORACLES)
+@pytest.mark.parametrize("measure", slow_but(["cka-linear", "dds:layer_norm,laplacian"], ORACLES))
 def test_scores_are_ratios_of_summed_hsic(measure):
     want = oracle(BATCHES, ORACLES[measure])
     np.testing.assert_allclose(values(summed(BATCHES, measure)), want, atol=ACCURACY)
@@ -74,6 +75,7 @@ def test_one_batch_of_all_images_is_affinity(measure):
     assert got.provenance.measure == want.provenance.measure
 
 
+@pytest.mark.slow
 def test_float64(x64):
     wide = [{name: x.astype(np.float64) for name, x in one.items()} for one in BATCHES]
     np.testing.assert_allclose(values(summed(wide)), oracle(wide), atol=1e-13)
@@ -101,6 +103,7 @@ def test_lists_stacks_and_dictionaries_in_any_order():
     np.testing.assert_allclose(values(summed([stack])), values(summed([cut])), atol=ACCURACY)
 
 
+@pytest.mark.slow
 def test_networks_of_many_widths_are_padded_alike():
     names = [f"n{k}" for k in range(6)]
     found, causes = Minibatches.of(names, "dds:layer_norm,laplacian"), RNG.normal(size=(16, 8))
@@ -192,11 +195,13 @@ def test_batches_of_all_sizes(sizes):
     np.testing.assert_allclose(values(parts[0].merge(parts[1])), oracle(scaled), atol=ACCURACY)
 
 
+@pytest.mark.slow
 def test_small_distances_of_an_exponential_kernel_keep_their_digits():
     near = [{name: np.float32(1e-4) * v for name, v in x.items()} for x in BATCHES]
     np.testing.assert_allclose(values(summed(near, "dds:identity,laplacian")), oracle(near, o.laplacian), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_batches_lose_no_digits():
     x = jnp.stack([jnp.asarray(BATCHES[0][name][:5, :4]) for name in NAMES])
     one, many = summed([x]), 100_000
@@ -211,6 +216,7 @@ def test_a_hundred_thousand_batches_lose_no_digits():
 # What it estimates
 
 
+@pytest.mark.slow
 def test_sums_are_unbiased_for_the_population():
     """Mean over draws against |S_xy|^2 of Gaussian features with covariance S, for batches of several sizes."""
     d, draws = 3, 4000

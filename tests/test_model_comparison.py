@@ -287,6 +287,7 @@ def test_differences_are_row_less_column():
 replacement_weights = jax.jit(statistics.members.replacement_weights, static_argnums=(1, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("power", slow_but([1], [1, 2]))
 def test_draws_over_both_hold_the_jackknife_of_the_ceiling(power):
     """That of the squares where scores are squared."""
@@ -541,6 +542,7 @@ def test_bad_input_is_refused_in_a_sentence(case):
         js.compare_models(**given)
 
 
+@pytest.mark.slow
 def test_features_of_models_may_have_their_channels_first():
     models, subjects = rdms()
     x = np.random.default_rng(3).normal(size=(N, 4, 3, 3)).astype(np.float32)

@@ -67,6 +67,7 @@ def port_of_the_decoder(channels_out):
     return torch, randomize(nn.Sequential(OrderedDict(layers)))
 
 
+@pytest.mark.slow
 def test_taskonomys_decoder_is_its_ports_and_converts():
     torch, peer = port_of_the_decoder(3)
     arrays = {key: value.numpy() for key, value in peer.state_dict().items()} | {"encoder.conv1.weight": np.ones(1)}

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import slow_but
 
 nnx = pytest.importorskip("flax.nnx")
 torch = pytest.importorskip("torch")
@@ -55,7 +56,7 @@ def assert_equal(ours, theirs, tolerance=1e-4):
         assert np.std(expected) > 0.01, name
 
 
-@pytest.mark.parametrize("variant", PEERS)
+@pytest.mark.parametrize("variant", slow_but(["taskonomy"], PEERS))
 def test_resnet50_is_pytorchs_block_by_block_and_so_it_is_folded(variant):
     peer, network = pair(variant, FULL)
     x = images(65, 49)
@@ -132,6 +133,7 @@ def test_training_normalizes_by_the_batch_and_keeps_averages_as_pytorch_does():
     np.testing.assert_array_equal(network(x), network(x))
 
 
+@pytest.mark.slow
 def test_folding_leaves_the_network_and_needs_no_second_time():
     network = pair("taskonomy", SMALL)[1]
     x = images(40, 40)

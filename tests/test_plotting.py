@@ -535,7 +535,7 @@ def test_correlations_of_different_targets_are_refused():
         plotting.column_correlations(made | {"CKA": evaluate(truth, truth, diagonal=False)})
 
 
-@pytest.mark.parametrize("ending", ["png", "pdf", "svg"])
+@pytest.mark.parametrize("ending", slow_but(["png"], ["png", "pdf", "svg"]))
 def test_saves_whole_and_never_over_an_existing_file(tmp_path, ending):
     path = tmp_path / f"a.{ending}"
     figure = plotting.affinity_heatmap(affinity(3))

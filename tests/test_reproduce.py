@@ -425,6 +425,7 @@ def by_measure(monkeypatch, dds, others):
     monkeypatch.setattr(engine, "affinity", affinity)
 
 
+@pytest.mark.slow
 def test_first_sources_are_among_the_best_where_similarity_is_transfer(monkeypatch):
     values = symmetric(0)
     by_measure(monkeypatch, values, symmetric(1))
@@ -465,6 +466,7 @@ def test_precision_needs_both_measures_ahead_and_more_than_chance(monkeypatch):
         catalog.precision_recall(unseen(symmetric(0, 6), few, dict.fromkeys(few, "2d")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("better", "holds"), [(9, True), (8, False)])
 def test_targets_need_dds_ahead_for_three_quarters(monkeypatch, better, holds):
     """DDS is transfer itself for some targets, and its opposite for the others."""

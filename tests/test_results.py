@@ -317,6 +317,7 @@ def test_compare_sources_tests_all_pairs_of_sources(square):
         r.compare_sources("nobody")
 
 
+@pytest.mark.slow
 def test_contenders_are_the_first_and_those_that_tests_do_not_exclude():
     r = resamples("half-samples", square=False)
     scores, p = np.asarray(r.estimate)[:, 0], np.asarray(r.compare_sources("t").step_down)

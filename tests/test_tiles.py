@@ -78,6 +78,7 @@ def test_in_float64_scores_have_its_digits(name):
     np.testing.assert_allclose(found.values, whole, atol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", slow_but(["dds-cosine"], ["cka-rbf", "dds-cosine", "rsa"]))
 def test_networks_may_be_of_different_types(name):
     with jax.enable_x64(True):
@@ -126,6 +127,7 @@ def test_what_is_equal_but_for_rounding_is_tied():
     assert found.provenance.notes[1] == "exact ranks"
 
 
+@pytest.mark.slow
 def test_rho_a_of_a_map_with_ties_is_less_than_one_with_itself():
     features = tied()
     whole, found = both(features, "identity:euclidean:rho-a")

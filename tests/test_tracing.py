@@ -94,7 +94,7 @@ def plain(program):
     ("inside", "program"),
     [
         (vmapped, some_scores),
-        (scanned, some_resampled),
+        pytest.param(scanned, some_resampled, marks=pytest.mark.slow),
         *(pytest.param(vmapped, program, marks=pytest.mark.slow) for program in (scores, resampled)),
     ],
 )

@@ -456,6 +456,7 @@ def test_the_command_refuses(more, said, command, capsys):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_networks_have_no_order_to_draw():
     pytest.importorskip("matplotlib")
     found = made(stability=(np.nan,) * 3)
