@@ -302,12 +302,12 @@ SCHEMES = {
     "an image without a stratum": (
         resample(js.Bootstrap(strata=["a", None] * 6), n_resamples=2, key=KEY),
         ValueError,
-        ["strata has no label for image 1"],
+        ["no label for image 1 in strata"],
     ),
     "a stratum that is not a number": (
         resample(js.HalfSamples(strata=[0, 1, np.nan] * 4), n_resamples=2, key=KEY),
         ValueError,
-        ["strata has no label for image 2"],
+        ["no label for image 2 in strata"],
     ),
     "one network": (
         resample(js.Jackknife(), features={"first": A}),

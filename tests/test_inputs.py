@@ -282,7 +282,7 @@ def test_channels_first():
         assert nets.arrays[1] is X["b"]
     np.testing.assert_array_equal(inputs.networks(stack, channels="first").arrays, np.moveaxis(stack, 2, -1))
     np.testing.assert_array_equal(inputs.networks(stack, channels={"network_1": "first"}).arrays[0], stack[0])
-    with pytest.raises(ValueError, match='channels must be "first" or "last", not \'middle\''):
+    with pytest.raises(ValueError, match="channels must be one of first, last, not 'middle'"):
         inputs.networks(X, channels="middle")
     with pytest.raises(ValueError, match="channels names 'z'; the networks are a, b, c"):
         inputs.networks(X, channels={"z": "first"})

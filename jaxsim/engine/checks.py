@@ -90,18 +90,6 @@ def _as_tuple(value: Any) -> tuple[tuple[Any, ...], bool]:
     return (tuple(value) if several else (value,)), several
 
 
-def ids_against(against: Any, ids: Any, against_ids: Any) -> Any:
-    """Image labels of the columns' networks: `against_ids`, or `ids` if that is None; `Maps` keep labels of their own.
-
-    Raises:
-        ValueError: there are labels and no such networks.
-    """
-    if against is None and against_ids is not None:
-        raise ValueError("against_ids labels the images of against, which is not given.")
-    labeled = isinstance(against, Maps) and against.ids is not None
-    return ids if against_ids is None and not labeled else against_ids
-
-
 def undefined_networks(
     measure: Measure, x: Networks, y: Networks | None, bad_x, bad_y, values: Any = None
 ) -> dict[str, int]:
