@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import re
 import types
+import typing
 
 import jax
 import pytest
@@ -135,6 +136,13 @@ def test_siblings_have_one_wording_or_refer_to_it(option):
     for verb in set(words) - set(own):
         home = REFERENCE.search(words[verb])[1]
         assert home in own or home in APART.get(option, ()), f"{verb} refers to {home}"
+
+
+@pytest.mark.parametrize("verb", [name for name, verb in VERBS.items() if typing.get_overloads(verb)])
+def test_overloads_have_the_options_of_the_verb(verb):
+    for one in typing.get_overloads(VERBS[verb]):
+        (given,) = typing.get_args(typing.get_type_hints(one)["options"])
+        assert typing.get_type_hints(given) == {name: p.annotation for name, p in OPTIONS[verb].items()}
 
 
 # Siblings without an option

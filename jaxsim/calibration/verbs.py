@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypedDict, Unpack, overload
+from typing import Any
 
 import jax
 import numpy as np
 
 from jaxsim import inputs, schemes, statistics
 from jaxsim.calibration.program import TOGETHER, Sides, calibrated_call
-from jaxsim.engine.checks import min_images, undefined_networks
+from jaxsim.engine.checks import min_images, of_one_or_several, undefined_networks
 from jaxsim.engine.devices import local_count, on_one, put
 from jaxsim.engine.memory import GIB, budget_of, map_bytes, require, require_maps, widest
 from jaxsim.engine.padding import both_buckets, by_freedom
@@ -29,29 +29,7 @@ REFUSED_FROM = 0.5
 """Lowest level that is taken for a level of confidence."""
 
 
-class Options(TypedDict, total=False):
-    """Keywords of `calibrate`."""
-
-    against: Any
-    layers_of: OwnersOf
-    strata: Any
-    groups: Any
-    n_permutations: int
-    key: jax.Array | int
-    adjust: str
-    level: float
-    ids: Any
-    against_ids: Any
-    align: bool
-    memory: float | None
-    channels: Any
-    devices: Any
-
-
-@overload
-def calibrate(features: Any, measure: One, **options: Unpack[Options]) -> Calibration: ...
-@overload
-def calibrate(features: Any, measure: Sequence[One], **options: Unpack[Options]) -> list[Calibration]: ...
+@of_one_or_several
 def calibrate(
     features: Any,
     measure: One | Sequence[One],

@@ -3,8 +3,8 @@
 import functools
 import itertools
 import os
-from collections.abc import Container, Sequence
-from typing import Any
+from collections.abc import Callable, Container, Sequence
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 
 import jax
 import jax.numpy as jnp
@@ -26,10 +26,29 @@ from jaxsim.protocols import (
 )
 from jaxsim.results import Maps, UndefinedScores
 
+P = ParamSpec("P")
+Given = TypeVar("Given", contravariant=True)
+Found = TypeVar("Found")
 MOST_CHECKED = 1000
 """Images that a measure is traced on where maps are never whole, which may have more pairs than integers count."""
 CHECKED = 3
 """Shapes that a measure is traced on where it takes features of any width; each takes milliseconds."""
+
+
+class Verb(Protocol[P, Given, Found]):
+    """A verb that makes one record by a measure, and a list of them by a list of measures."""
+
+    @overload
+    def __call__(self, features: Any, measure: Given, *args: P.args, **options: P.kwargs) -> Found: ...
+    @overload
+    def __call__(self, features: Any, measure: Sequence[Given], *args: P.args, **options: P.kwargs) -> list[Found]: ...
+
+
+def of_one_or_several(
+    verb: Callable[Concatenate[Any, Given | Sequence[Given], P], Found | list[Found]],
+) -> Verb[P, Given, Found]:
+    """The function itself, as a `Verb` for type checkers, with the options of its signature."""
+    return cast(Any, verb)
 
 
 def as_measures(measure: Any) -> tuple[tuple[Measure, ...], bool]:

@@ -15,6 +15,7 @@ from jaxsim.engine.checks import (
     as_measures,
     check,
     min_images,
+    of_one_or_several,
     require_others,
     undefined_networks,
     warn_of_lost_digits,
@@ -43,17 +44,7 @@ class MapOptions(TypedDict, total=False):
     devices: Any
 
 
-class Options(MapOptions, total=False):
-    """Keywords of `affinity`."""
-
-    channels: Any
-    tile: int | None
-
-
-@overload
-def affinity(features: Any, measure: str | Measure, **options: Unpack[Options]) -> Affinity: ...
-@overload
-def affinity(features: Any, measure: Sequence[str | Measure], **options: Unpack[Options]) -> list[Affinity]: ...
+@of_one_or_several
 def affinity(
     features: Any,
     measure: str | Measure | Sequence[str | Measure],

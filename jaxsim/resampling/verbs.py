@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, TypedDict, Unpack, overload
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from jaxsim.engine.checks import (
     check,
     means_maps,
     min_images,
+    of_one_or_several,
     require_others,
     undefined_networks,
 )
@@ -54,28 +55,7 @@ NOT_REFITTED = "maps, transforms and bandwidths are those of the full sample"
 One = str | Measure | Comparator
 
 
-class Options(TypedDict, total=False):
-    """Keywords of `resample`."""
-
-    n_resamples: int | None
-    key: jax.Array | int
-    against: Any
-    ids: Any
-    against_ids: Any
-    align: bool
-    progress: Callable[[int, int], None] | None
-    memory: float | None
-    estimate: bool
-    channels: Any
-    devices: Any
-
-
-@overload
-def resample(features: Any, measure: One, scheme: Scheme | str = ..., **options: Unpack[Options]) -> Resamples: ...
-@overload
-def resample(
-    features: Any, measure: Sequence[One], scheme: Scheme | str = ..., **options: Unpack[Options]
-) -> list[Resamples]: ...
+@of_one_or_several
 def resample(
     features: Any,
     measure: One | Sequence[One],

@@ -1,14 +1,14 @@
 """The public verb `variance_study`, with the checks of its arguments."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypedDict, Unpack, overload
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxsim import inputs, layouts, schemes
-from jaxsim.engine.checks import min_images, undefined_networks
+from jaxsim.engine.checks import min_images, of_one_or_several, undefined_networks
 from jaxsim.engine.memory import map_bytes, require_maps, require_resamples, widest
 from jaxsim.engine.padding import both_buckets, by_freedom
 from jaxsim.io.files import few, warn
@@ -34,26 +34,7 @@ LEAST = 4
 """Fewest resamples: an error takes two, and the order of the sources two pairs."""
 
 
-class Options(TypedDict, total=False):
-    """Keywords of `variance_study`."""
-
-    sizes: Sequence[int] | None
-    schemes: Any
-    n_resamples: int
-    key: jax.Array | int
-    against: Any
-    strata: Any
-    groups: Any
-    ids: Any
-    against_ids: Any
-    align: bool
-    channels: Any
-
-
-@overload
-def variance_study(features: Any, measure: One, **options: Unpack[Options]) -> VarianceStudy: ...
-@overload
-def variance_study(features: Any, measure: Sequence[One], **options: Unpack[Options]) -> list[VarianceStudy]: ...
+@of_one_or_several
 def variance_study(
     features: Any,
     measure: One | Sequence[One],
