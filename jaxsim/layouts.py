@@ -108,7 +108,7 @@ def labels_of(labels: Any, images: int, name: str) -> np.ndarray:
     )  # NaN became text
     blank = next((i for i, label in enumerate(each) if is_blank(label)), None)
     if blank is not None:
-        raise ValueError(f"there is no label for image {blank} in {name}; give every image one, such as 'other'.")
+        raise ValueError(f"there is no label for image {blank} in {name}; give every image one.")
     return found
 
 

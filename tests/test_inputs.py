@@ -288,6 +288,17 @@ def test_channels_first():
         inputs.networks(X, channels={"z": "first"})
 
 
+def test_channels_by_name_speak_of_both_sets():
+    x, y = (np.moveaxis(RNG.normal(size=(N, 4, 4, c)).astype(np.float32), -1, 1) for c in (3, 2))
+    rows, columns = inputs.both({"a": x}, {"b": y}, None, None, {"a": "first", "b": "last"})
+    assert rows.shapes + columns.shapes == ((N, 4, 4, 3), (N, 2, 4, 4))
+    with pytest.raises(ValueError, match="channels names 'z'; the networks are a, b"):
+        inputs.both({"a": x}, {"b": y}, None, None, {"z": "last"})
+    for verb in (js.resample, js.noise_ceiling):
+        with pytest.raises(ValueError, match="channels are those of features, and these are maps; leave channels out"):
+            verb(js.maps(X, js.RSA), "pearson", channels="first")
+
+
 def test_names_that_are_no_texts_name_ids_and_channels_too():
     numbered = {k: X["abc"[k]][:, :, None] for k in range(3)}
     nets = inputs.networks(numbered, dict.fromkeys(numbered, IDS), channels={1: "first"})

@@ -171,8 +171,8 @@ def agreement_intervals(
     """
     masked = next((on_device for known, on_device in _ON_DEVICE.items() if known is correlation), None)
     if masked is None:
-        text = f"a correlation of evaluation.spearman or evaluation.pearson, not {shown(correlation)}"
-        raise ValueError(f"intervals need {text}.")
+        text = f"intervals need evaluation.spearman or evaluation.pearson as correlation, not {shown(correlation)}"
+        raise ValueError(f"{text}.")
     diagonal, level, key = flag(diagonal, "diagonal"), probability(level), as_key(key)
     truth = as_affinity(truth, "the truth")
     both, used, values, notes = _usable(resamples, truth, diagonal, subset)

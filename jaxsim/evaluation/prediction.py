@@ -295,8 +295,8 @@ def check_relabelings(diagonal: bool, correlation: Correlation) -> None:
             "give diagonal=False for a p value."
         )
     if correlation is not spearman and correlation is not pearson:
-        text = f"a correlation of evaluation.spearman or evaluation.pearson, not {shown(correlation)}"
-        raise ValueError(f"relabelings need {text}.")
+        text = f"relabelings need evaluation.spearman or evaluation.pearson as correlation, not {shown(correlation)}"
+        raise ValueError(f"{text}.")
 
 
 def _relabeled(both: Aligned, count: int, key: "jax.Array | int", correlation: Correlation) -> dict[str, Any]:

@@ -181,7 +181,8 @@ def as_key(key: Any) -> Any:
         TypeError: it is neither.
         ValueError: the seed does not fit 32 bits, of which a key would keep the last.
     """
-    dtype, shape = (getattr(key, name, None) for name in ("dtype", "shape"))
+    dtype: Any = getattr(key, "dtype", None)
+    shape = getattr(key, "shape", None)
     number = shape == () and jnp.issubdtype(dtype, jnp.integer)
     if number and isinstance(key, Tracer):
         return jax.random.key(key)

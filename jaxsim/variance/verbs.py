@@ -257,7 +257,7 @@ def _sizes(sizes: Any, units: int, what: str, kinds, fewest: int) -> tuple[int, 
         if not found:
             raise ValueError(f"{units} {what} are too few for a variance study; it takes {4 * least}.")
         return tuple(dict.fromkeys(found))
-    given = list(sizes) if isinstance(sizes, Iterable) and not isinstance(sizes, str) else [sizes]
+    given: list[Any] = list(sizes) if isinstance(sizes, Iterable) and not isinstance(sizes, str) else [sizes]
     if not given:
         raise ValueError("sizes must hold at least one number of images.")
     if odd := [m for m in given if not is_whole(m) or m < 1]:
