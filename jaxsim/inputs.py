@@ -294,6 +294,8 @@ def _named(features, what, cast=True) -> tuple[tuple[str, ...], Any]:
     if is_rdms(features):
         raise TypeError(f"{what} are RDMs of rsatoolbox; give js.Maps.from_rsatoolbox(rdms).")
     if isinstance(features, Mapping):
+        if blank := [name for name in features if is_blank(name)]:
+            raise ValueError(f"a network in {what} has the name {blank[0]!r}, which is none.")
         arrays = tuple(numeric(array, f"network {str(name)!r}", cast=cast) for name, array in features.items())
         return tuple(str(name) for name in features), arrays
     if isinstance(features, (str, bytes, set, frozenset)) or not hasattr(features, "__len__"):

@@ -1,6 +1,7 @@
 """Images sorted by their labels (strata, and groups that are drawn whole), and random draws of them."""
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -96,16 +97,17 @@ def labels_of(labels: Any, images: int, name: str) -> np.ndarray:
         ValueError: there is not one an image, or one is missing.
     """
     if isinstance(labels, Tracer):
-        raise TypeError(f"{name} must be known outside jit, as images are sorted by labels on the host.")
+        raise TypeError(f"{name} must be known outside jit, as labels are read on the host.")
+    if isinstance(labels, Iterable) and not isinstance(labels, str | bytes | Mapping | set | frozenset):
+        labels = labels if hasattr(labels, "dtype") else list(labels)
     try:
         found = np.asarray(labels)
     except ValueError:
         raise ValueError(f"{name} must hold one label for each of the {images} images, not lists.") from None
     if found.shape != (images,):
         raise ValueError(f"{name} of shape {found.shape} must hold one label for each of the {images} images.")
-    each = (
-        labels if found.dtype.kind in "US" and isinstance(labels, list | tuple) else found.tolist()
-    )  # NaN became text
+    # NumPy makes the text "nan" of NaN among texts
+    each = labels if found.dtype.kind in "US" and isinstance(labels, list) else found.tolist()
     blank = next((i for i, label in enumerate(each) if is_blank(label)), None)
     if blank is not None:
         raise ValueError(f"there is no label for image {blank} in {name}; give every image one.")

@@ -299,6 +299,11 @@ def test_channels_by_name_speak_of_both_sets():
             verb(js.maps(X, js.RSA), "pearson", channels="first")
 
 
+def test_labels_come_in_anything_that_has_an_order():
+    for ids in (IDS, tuple(IDS), np.array(IDS), dict.fromkeys(IDS).keys(), iter(IDS)):
+        assert inputs.networks(X, ids).ids == (tuple(IDS),) * 3
+
+
 def test_names_that_are_no_texts_name_ids_and_channels_too():
     numbered = {k: X["abc"[k]][:, :, None] for k in range(3)}
     nets = inputs.networks(numbered, dict.fromkeys(numbered, IDS), channels={1: "first"})
