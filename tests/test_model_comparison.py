@@ -672,6 +672,7 @@ def test_the_command_writes_tables_record_and_figure(tmp_path, capsys):
     models, networks, brains = files_of(tmp_path)
     out = tmp_path / "out"
     options = ["--subject-of", "_run", "--compare", "pearson", "--resamples", "200", "--json", "--quiet"]
+    options += ["--channels", "first"]
     assert cli.main(["rdm", models, networks, "--against", brains, "--out", str(out), *options]) == 0
     assert sorted(path.name for path in out.iterdir()) == sorted(cli_rdm.FILES)
     found, printed = js.load(out / "comparison.npz"), json.loads(capsys.readouterr().out)
@@ -687,6 +688,7 @@ def test_the_command_writes_tables_record_and_figure(tmp_path, capsys):
 COMMANDS = {
     "no such subject": (["--subject-of", "_session"], "in the name of no map"),
     "a measure of maps": (["--measure", "rsa"], "--measure has no effect"),
+    "channels of maps": (["--channels", "first"], "--channels has no effect"),
     "alignment without ids": (["--align"], "--align has no effect"),
     "an unknown comparator": (["--compare", "kendall"], "invalid choice"),
 }
