@@ -14,6 +14,7 @@ from test_options import OPTIONS, VERBS
 
 import jaxsim as js
 from jaxsim import cli, taxonomy
+from jaxsim.engine import memory
 from jaxsim.statistics import checks
 
 COMPILED = []
@@ -195,6 +196,10 @@ UNTRIED = {
 ALSO = dict.fromkeys(("ids", "against_ids", "subject_ids"), "ids") | {"compare": "comparator", "key": "seed"}
 ALSO |= {"against": "network|map", "groups": "group", "sizes": "size", "schemes": "scheme", "size": "subset"}
 """Other words that name an option."""
+DRAWS = ("n_resamples", "n_permutations", "permutations", "relabelings")
+SEVERAL = js.Affinity.from_array(RNG.normal(size=(14, 14)), [f"task {k}" for k in range(14)], measure="made up")
+MANY = {"evaluate": (SEVERAL, SEVERAL), "compare_agreements": ({"one": SEVERAL, "other": SEVERAL}, SEVERAL)}
+"""Tasks with more relabelings than can be counted up."""
 FIELDS = [(kind, f.name) for kind, scheme in js.schemes.NAMED.items() for f in dataclasses.fields(scheme)]
 
 
@@ -241,6 +246,16 @@ def test_bad_values_of_options(verb, option, values, tmp_path):
     given = {name: tmp_path / "made" for name in ("out", "path") if name in OPTIONS[verb]}
     given |= BESIDE.get(verb, {}) | BESIDE.get((verb, option), BESIDE.get(option, {}))
     refuses(lambda value: VERBS[verb](*GOOD[verb], **given | {option: value}), option, values)
+
+
+@pytest.mark.parametrize(("verb", "option"), [(v, o) for v, o, _ in cases() if o in DRAWS])
+@pytest.mark.filterwarnings("ignore")
+def test_more_draws_than_fit_in_memory(verb, option, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 2.0 * memory.GIB)
+    given = MANY.get(verb, GOOD[verb])
+    with pytest.raises(ValueError, match=r"need [\de+.]+ GiB of memory, and 2 GiB are free") as error:
+        VERBS[verb](*given, **BESIDE.get(verb, {}) | {option: 2**31 - 2})
+    assert_one_sentence(error, ["2147483646"] * (verb != "calibrate"))
 
 
 @pytest.mark.parametrize(("kind", "field"), FIELDS)

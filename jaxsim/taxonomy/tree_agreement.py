@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxsim.engine.memory import require
 from jaxsim.evaluation import pearson
 from jaxsim.io.files import warn
 from jaxsim.statistics.checks import as_count, as_key, shown
@@ -79,7 +80,7 @@ def cluster_agreement_p(
 
     Raises:
         TypeError: the key is neither.
-        ValueError: as in `cluster_agreement`, or B is no positive whole number.
+        ValueError: as in `cluster_agreement`, or B is no positive whole number, or more than fits in memory.
 
     Example:
         >>> import pandas as pd
@@ -91,6 +92,7 @@ def cluster_agreement_p(
     """
     permutations = as_count(permutations, "permutations")
     a, b = _labels(first, second, k)
+    require(32 * permutations * len(b), f"{permutations} permutations of {len(b)} networks")
     keys = jax.vmap(jax.random.fold_in, (None, 0))(as_key(key), np.arange(permutations))
     bits = jax.vmap(lambda one: jax.random.bits(one, (len(b),)))(keys)
     shuffled = b[np.argsort(np.asarray(bits), axis=1)]
