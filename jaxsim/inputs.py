@@ -165,7 +165,14 @@ def _warn_of_stack(shape):
 
 
 def both(
-    features: Any, against: Any, ids: Any, against_ids: Any, channels: Any = None, *, maps: bool = False, cast: bool = True
+    features: Any,
+    against: Any,
+    ids: Any,
+    against_ids: Any,
+    channels: Any = None,
+    *,
+    maps: bool = False,
+    cast: bool = True,
 ) -> tuple[Networks, Networks | None]:
     """Networks of the rows and of the columns, or None; `maps` if they are ready-made, else as `networks`.
 
