@@ -79,7 +79,7 @@ def recommend_scheme(n: int, groups: Any = None, measure: Any = "rsa") -> Advice
 
     Args:
         n: number of images.
-        groups: `(n,)` labels, such as classes, where other images would come in other groups.
+        groups: as for `js.variance_study`.
         measure: a measure of features or its name; a comparator, or its name, stands for ready-made maps.
 
     Raises:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,17 @@ import numpy as np
 from jaxsim import casts
 from jaxsim.foreign_arrays import numeric, traced
 from jaxsim.io.feature_files import may_be_one_network
-from jaxsim.io.files import counted, repeated, warn
+from jaxsim.io.files import counted, few, nearest, repeated, warn
+from jaxsim.layouts import is_blank
 from jaxsim.results import Maps
-from jaxsim.results.matrices import ONE_MAP, check_square, image_count, square_map
+from jaxsim.results.matrices import ONE_MAP, check_square, image_count, image_labels, square_map
+from jaxsim.statistics.checks import flag, one_of, shown
 
 MISSING = ("shared", "pairwise")
+PLACES = ("first", "last")
+"""Where channels may be."""
+OwnersOf = Mapping[str, Any] | Sequence[Any] | Callable[[str], Any] | None
+"""Network of each layer, or subject of each map: by name, in order, or as a function of the name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,9 +152,9 @@ def networks(
     names, arrays = _named(features, what, cast)
     if not isinstance(arrays, tuple) and not traced(arrays):
         _warn_of_stack(arrays.shape)
-    nets = _checked(names, _channels_last(names, arrays, channels), ids, what)
+    nets = _checked(names, arrays, ids, what)
     _refuse_maps(nets)
-    return dataclasses.replace(nets, doubtful_channels=channels is None)
+    return channels_last(channels, dataclasses.replace(nets, doubtful_channels=True))[0]
 
 
 def _warn_of_stack(shape):
@@ -158,19 +164,61 @@ def _warn_of_stack(shape):
         warn(f"{text}; {remedy}.")
 
 
-def _channels_last(names, arrays, channels):
-    """Arrays `(n, c, ...)` as `(n, ..., c)` where channels are said to come first."""
-    if channels in (None, "last"):
-        return arrays
-    channels = by_text(channels) if isinstance(channels, Mapping) else dict.fromkeys(names, channels)
-    if strange := [n for n in channels if n not in names]:
+def both(
+    features: Any,
+    against: Any,
+    ids: Any,
+    against_ids: Any,
+    channels: Any = None,
+    *,
+    maps: bool = False,
+    cast: bool = True,
+) -> tuple[Networks, Networks | None]:
+    """Networks of the rows and of the columns, or None; `maps` if they are ready-made, else as `networks`.
+
+    Labels of the columns' images are `against_ids`, or `ids` if that is None; `Maps` keep labels of their own.
+
+    Raises:
+        ValueError: there are labels of the columns and no such networks, or channels of maps.
+    """
+    if maps and channels is not None:
+        raise ValueError("channels are those of features, and these are maps; leave channels out.")
+    if against is None and against_ids is not None:
+        raise ValueError("against_ids labels the images of against, which is not given.")
+    labeled = isinstance(against, Maps) and against.ids is not None
+    against_ids = ids if against_ids is None and not labeled else against_ids
+    if maps:
+        return square_maps(features, ids), None if against is None else square_maps(against, against_ids, "against")
+    x = networks(features, ids, cast=cast)
+    y = None if against is None else networks(against, against_ids, "against", cast=cast)
+    x, y = channels_last(channels, x, y)
+    return x, y
+
+
+def channels_last(channels: Any, *groups: Networks | None) -> list[Any]:
+    """The groups with arrays `(n, c, ...)` as `(n, ..., c)` where channels are said to come first; None stays None.
+
+    Raises:
+        ValueError: channels are neither first nor last, or of a network that there is not.
+    """
+    if channels is None:
+        return list(groups)
+    names = [name for g in groups if g is not None for name in g.names]
+    said = by_text(channels) if isinstance(channels, Mapping) else dict.fromkeys(names, channels)
+    if strange := [n for n in said if n not in names]:
         raise ValueError(f"channels names {strange[0]!r}; the networks are {', '.join(names)}.")
-    kinds = [channels.get(name, "last") for name in names]
-    if odd := [kind for kind in kinds if kind not in ("first", "last")]:
-        raise ValueError(f'channels must be "first" or "last", not {odd[0]!r}.')
-    if not isinstance(arrays, tuple) and set(kinds) == {"first"}:
-        return _moveaxis(arrays, 2)
-    return tuple(_moveaxis(x, 1) if kind == "first" else x for x, kind in zip(arrays, kinds, strict=True))
+    first = {name for name, kind in said.items() if one_of(kind, PLACES, "channels") == "first"}
+    return [g and _moved(g, [name in first for name in g.names]) for g in groups]
+
+
+def _moved(nets, first):
+    """Networks with the channels last that came first."""
+    arrays = nets.arrays
+    if not isinstance(arrays, tuple) and all(first):
+        arrays = _moveaxis(arrays, 2)
+    elif any(first):
+        arrays = tuple(_moveaxis(x, 1) if one else x for x, one in zip(arrays, first, strict=True))
+    return dataclasses.replace(nets, arrays=arrays, doubtful_channels=False)
 
 
 def _moveaxis(x: Any, axis: int) -> Any:
@@ -201,6 +249,43 @@ def by_text(given: Mapping[Any, Any]) -> dict[str, Any]:
     return {str(name): value for name, value in given.items()}
 
 
+def owners(given: Any, names: Sequence[str], option: str, owner: str, one: str) -> tuple[str, ...]:
+    """The network of each layer, or the subject of each map, as `OwnersOf`; None takes each for its own.
+
+    Args:
+        given: by name, in the order of the names, or a function of a name.
+        names: of the layers or maps.
+        option: its name.
+        owner: what it gives.
+        one: what has the names.
+
+    Raises:
+        TypeError: it is none of these.
+        ValueError: a name has none, or is unknown.
+    """
+    if given is None:
+        return tuple(names)
+    if isinstance(given, str | bytes) or not (callable(given) or isinstance(given, Iterable)):
+        how = f"lambda name: name.partition({given!r})[0]" if isinstance(given, str) else "a function of the name"
+        text = f"{option} must give the {owner} of each {one}, not {shown(given)}"
+        raise TypeError(f"{text}: a mapping, a list, or {how}.")
+    if isinstance(given, Mapping):
+        own = by_text(given)
+        if odd := [name for name in own if name not in names]:
+            raise ValueError(f"{option} names {odd[0]!r}, which is no {one}; {nearest(odd[0], names)}")
+        found = [own.get(name) for name in names]
+    else:
+        found = [given(name) for name in names] if callable(given) else [*given]
+    if len(found) != len(names):
+        raise ValueError(f"{option} holds {counted(len(found), owner)} for {len(names)} {one}s; give one a {one}.")
+    nested = (list, tuple, set, Mapping, np.ndarray)
+    if blank := [
+        name for name, label in zip(names, found, strict=True) if isinstance(label, nested) or is_blank(label)
+    ]:
+        raise ValueError(f"{option} has no {owner} for {few(blank)}; give every {one} one.")
+    return tuple(map(str, found))
+
+
 def refuse_repeated_names(names: Sequence[str], what: str) -> None:
     """Refuse networks of one name.
 
@@ -216,6 +301,8 @@ def _named(features, what, cast=True) -> tuple[tuple[str, ...], Any]:
     if is_rdms(features):
         raise TypeError(f"{what} are RDMs of rsatoolbox; give js.Maps.from_rsatoolbox(rdms).")
     if isinstance(features, Mapping):
+        if blank := [name for name in features if is_blank(name)]:
+            raise ValueError(f"a network in {what} has the name {blank[0]!r}, which is none.")
         arrays = tuple(numeric(array, f"network {str(name)!r}", cast=cast) for name, array in features.items())
         return tuple(str(name) for name in features), arrays
     if isinstance(features, (str, bytes, set, frozenset)) or not hasattr(features, "__len__"):
@@ -272,20 +359,14 @@ def _labels(ids, names, shapes):
             )
         return None
     ids = by_text(ids) if isinstance(ids, Mapping) else dict.fromkeys(names, ids)
-    missing = [n for n in names if n not in ids]
+    missing = [n for n in names if ids.get(n) is None]
     if missing:
         raise ValueError(f"ids has no labels for network {missing[0]!r}.")
-    for name in names:
-        if len(shape := np.asarray(ids[name]).shape) != 1:
-            raise ValueError(f"the ids of network {name!r} have shape {shape}; give one label an image.")
-    labels = tuple(tuple(str(label) for label in np.asarray(ids[n]).tolist()) for n in names)
-    for name, shape, own in zip(names, shapes, labels, strict=True):
-        if len(own) != shape[0]:
-            raise ValueError(f"network {name!r} has {shape[0]} images and {len(own)} ids.")
-        if len(set(own)) != len(own):
-            twice = next(label for k, label in enumerate(own) if label in own[:k])
-            raise ValueError(f"network {name!r} has the image id {twice!r} more than once.")
-    return labels
+    made: dict[tuple[int, int], Any] = {}
+    for name, (images, *_) in zip(names, shapes, strict=True):
+        key = (id(ids[name]), images)
+        made[key] = made.get(key) or image_labels(ids[name], images, f"ids of network {name!r}")
+    return tuple(made[id(ids[name]), shape[0]] for name, shape in zip(names, shapes, strict=True))
 
 
 def same_images(*groups: Networks | None, align: bool = False) -> list[Any]:
@@ -299,7 +380,7 @@ def same_images(*groups: Networks | None, align: bool = False) -> list[Any]:
         ValueError: ids differ or stand in another order and `align` is False; no image is shared; only some
             groups have ids; unlabeled groups differ in n, or are to be aligned.
     """
-    given = [g for g in groups if g is not None]
+    align, given = flag(align, "align"), [g for g in groups if g is not None]
     labeled = [g.ids is not None for g in given]
     if any(labeled) and not all(labeled):
         raise ValueError("one set of networks has image ids and the other has none; give ids for both or neither.")
@@ -343,7 +424,7 @@ def _difference(first, order, other, own):
     )
 
 
-def square_maps(maps: Any, ids: Any = None) -> Networks:
+def square_maps(maps: Any, ids: Any = None, what: str = "maps") -> Networks:
     """Ready-made maps as `(n, n)` matrices: full, or condensed rows in SciPy's order.
 
     Raises:
@@ -356,7 +437,7 @@ def square_maps(maps: Any, ids: Any = None) -> Networks:
         ids, names, condensed, maps = maps.ids if ids is None else ids, maps.names, maps.condensed, maps.values
     maps = _one_map(maps)
     ids = _ids_of_frames(maps) if ids is None else ids
-    own, arrays = _named(maps, "maps")
+    own, arrays = _named(maps, what)
     if names is None and not traced(arrays):
         own, arrays, ids = unfolded(own, arrays, ids)
     names = own if names is None else names
@@ -368,7 +449,7 @@ def square_maps(maps: Any, ids: Any = None) -> Networks:
     else:
         for name, m in zip(names, np.asarray(arrays), strict=True):
             square_map(name, m)
-    return dataclasses.replace(_checked(names, arrays, ids, "maps"), maps=True, condensed=condensed)
+    return dataclasses.replace(_checked(names, arrays, ids, what), maps=True, condensed=condensed)
 
 
 def unfold_map(name: str, x: Any) -> dict[str, Any]:

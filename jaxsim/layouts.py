@@ -1,6 +1,7 @@
 """Images sorted by their labels (strata, and groups that are drawn whole), and random draws of them."""
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -88,6 +89,31 @@ def strata_sizes(found: Layout) -> list[int]:
     return np.bincount((found if found.groups is None else found.groups.units).code).tolist()
 
 
+def labels_of(labels: Any, images: int, name: str) -> np.ndarray:
+    """One label for each image, `(n,)`.
+
+    Raises:
+        TypeError: JAX is tracing the labels.
+        ValueError: there is not one an image, or one is missing.
+    """
+    if isinstance(labels, Tracer):
+        raise TypeError(f"{name} must be known outside jit, as labels are read on the host.")
+    if isinstance(labels, Iterable) and not isinstance(labels, str | bytes | Mapping | set | frozenset):
+        labels = labels if hasattr(labels, "dtype") else list(labels)
+    try:
+        found = np.asarray(labels)
+    except ValueError:
+        raise ValueError(f"{name} must hold one label for each of the {images} images, not lists.") from None
+    if found.shape != (images,):
+        raise ValueError(f"{name} of shape {found.shape} must hold one label for each of the {images} images.")
+    # NumPy makes the text "nan" of NaN among texts
+    each = labels if found.dtype.kind in "US" and isinstance(labels, list) else found.tolist()
+    blank = next((i for i, label in enumerate(each) if is_blank(label)), None)
+    if blank is not None:
+        raise ValueError(f"there is no label for image {blank} in {name}; give every image one.")
+    return found
+
+
 def codes(labels: Any, images: int, name: str) -> np.ndarray:
     """Number of each label, in their sorted order, `(n,)`.
 
@@ -95,14 +121,7 @@ def codes(labels: Any, images: int, name: str) -> np.ndarray:
         TypeError: JAX is tracing the labels.
         ValueError: there is not one an image, or one is missing.
     """
-    if isinstance(labels, Tracer):
-        raise TypeError(f"{name} must be known outside jit, where images are sorted by them; make the scheme there.")
-    labels = np.asarray(labels)
-    if labels.shape != (images,):
-        raise ValueError(f"{name} has shape {labels.shape}; it must hold one label for each of the {images} images.")
-    blank = next((i for i, label in enumerate(labels.tolist()) if is_blank(label)), None)
-    if blank is not None:
-        raise ValueError(f"{name} has no label for image {blank}; give every image one, such as 'other'.")
+    labels = labels_of(labels, images, name)
     # labels of several types have no order
     _, code = np.unique([repr(label) for label in labels] if labels.dtype == object else labels, return_inverse=True)
     return code.astype(np.int32)

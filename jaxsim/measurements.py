@@ -32,7 +32,7 @@ def crossnobis(measurements: Any, *, precision: Any = None, residuals: Any = Non
         precision: `(channels, channels)`, inverse of the noise covariance, for all subjects or a mapping.
         residuals: residuals `(r, channels)`, or `(runs, r, channels)`, of which `noise_precision` makes a precision;
             for all subjects or a mapping.
-        ids: labels of the n images.
+        ids: labels of the n images, as for `js.affinity`.
 
     Returns:
         `Maps` with one map a subject, in units of the squared noise deviation where noise is given.
@@ -57,6 +57,7 @@ def crossnobis(measurements: Any, *, precision: Any = None, residuals: Any = Non
         raise ValueError(f"two subjects are named {twice[0]!r}.")
     runs = {str(name): _runs(str(name), x) for name, x in subjects.items()}
     first, *others = runs
+    labels = image_labels(ids, runs[first].shape[1])
     for name in others:
         if runs[name].shape[1] != runs[first].shape[1]:
             counts = f"{runs[first].shape[1]} and {runs[name].shape[1]}"
@@ -71,7 +72,6 @@ def crossnobis(measurements: Any, *, precision: Any = None, residuals: Any = Non
             raise ValueError(f"subject {name!r} has distances beyond {made[-1].dtype}; divide its measurements.")
         notes += note
     values = jnp.stack(made)
-    labels = image_labels(ids, values.shape[1])
     return Maps(values, tuple(runs), Provenance.now("crossnobis", values, notes=tuple(notes)), labels)
 
 
@@ -180,7 +180,8 @@ def _noise(name, channels, given, are_residuals):
         notes = [f"noise of {name}: covariances shrunk by {shrinkage:.3g}"]
     found = np.asarray(numeric(given, f"precision of subject {name!r}"), np.float64)
     if found.shape != (channels, channels):
-        raise ValueError(f"subject {name!r} has {channels} channels, and noise of shape {found.shape}.")
+        what = "residuals make a precision" if are_residuals else "its precision is"
+        raise ValueError(f"subject {name!r} has {channels} channels, and {what} of shape {found.shape}.")
     if not np.isfinite(found).all() or not np.allclose(found, found.T, rtol=0, atol=1e-5 * np.abs(found).max()):
         raise ValueError(f"the precision of subject {name!r} is not symmetric, or not finite.")
     try:

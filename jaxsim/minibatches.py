@@ -33,6 +33,7 @@ from jaxsim.protocols import (
     holds_arrays,
 )
 from jaxsim.results import Affinity, Provenance, UndefinedScores
+from jaxsim.statistics.checks import flag
 
 
 @jax.tree_util.register_dataclass
@@ -122,6 +123,7 @@ class Minibatches:
                 batch, as its features are NaN. JAX cannot say so while it is tracing; scores are then NaN.
         """
         self._refuse_stack("add")
+        drop_small = flag(drop_small, "drop_small")
         nets = self._networks(features, channels)
         fewest = min_images(self.measure)
         if nets.images < fewest:

@@ -1,6 +1,7 @@
 """Order statistics: average ranks, plain and under weights, and an exact median without sorting."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -101,9 +102,7 @@ def tie_bounds(
     p = ordered.size if count is None else count
     eps = jnp.finfo(ordered.dtype).eps
     size = jnp.where(jnp.isfinite(ordered), jnp.abs(ordered), 0)
-    largest, quartile = jnp.max(size), jnp.maximum(size[p // 4], size[p + -p // 4])
-    real = quartile > ROUNDING * eps * largest
-    unit = eps * jnp.where(real, jnp.minimum(largest, OUTLYING * quartile), largest)
+    unit = unit_of_ties(jnp, jnp.max(size), jnp.maximum(size[p // 4], size[p + -p // 4]), eps)
     edge = jnp.ones(1, bool)
     starts = jnp.concatenate([edge, ordered[1:] - ordered[:-1] > ROUNDING * unit])
     ends = jnp.concatenate([starts[1:], edge])
@@ -112,13 +111,35 @@ def tie_bounds(
     first_of_two = starts & ~ends & jnp.concatenate([ends[1:], edge])
     two = first_of_two | jnp.concatenate([~edge, first_of_two[:-1]])
     spread = unit / eps - jnp.where(jnp.isfinite(ordered[0]), ordered[0], -unit / eps)
-    by_chance = ROUNDING * (unit / spread) * jnp.asarray(p, ordered.dtype) ** 2
-    has_ties = jnp.sum(~starts & jnp.isfinite(ordered)) > 1 + CHANCE * by_chance
-    chain = highest - lowest > jnp.where(two & ~has_ties, OF_TWO, ROUNDING) * unit
+    has_ties = more_than_chance(jnp.sum(~starts & jnp.isfinite(ordered)), unit / spread, jnp.asarray(p, ordered.dtype))
+    chain = highest - lowest > width_of_ties(jnp, two, has_ties) * unit
     starts |= chain & jnp.concatenate([edge, ordered[1:] != ordered[:-1]])
     ends = jnp.concatenate([starts[1:], edge])
     first, last = _runs(starts, ends)
     return first, last if count is None else jnp.minimum(last, count - 1)
+
+
+def unit_of_ties(library: Any, largest: Any, quartile: Any, eps: Any) -> Any:
+    """What the width of a tie is counted in: eps on the scale of a map, see `tie_bounds`; `library` is NumPy or JAX's.
+
+    Args:
+        library: of the numbers.
+        largest: finite magnitude of the map.
+        quartile: the larger one, in magnitude.
+        eps: of the type of the map.
+    """
+    real = quartile > ROUNDING * eps * largest
+    return eps * library.where(real, library.minimum(largest, OUTLYING * quartile), largest)
+
+
+def more_than_chance(close: Any, share: Any, p: Any) -> Any:
+    """Whether so many of p values lie close to the next that the map has ties; `share` of their spread is the unit."""
+    return close > 1 + CHANCE * (ROUNDING * share * p**2)
+
+
+def width_of_ties(library: Any, two: Any, has_ties: Any) -> Any:
+    """Largest width of a tie, in its unit, where it is of two values or of more; `library` is NumPy or JAX's."""
+    return library.where(two & ~has_ties, OF_TWO, ROUNDING)
 
 
 def _runs(starts, ends):

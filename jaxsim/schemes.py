@@ -10,24 +10,22 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxsim import layouts, statistics
+from jaxsim.foreign_arrays import numeric
 from jaxsim.protocols import Draws, Plan, Scheme
-from jaxsim.statistics.checks import is_whole
+from jaxsim.statistics.checks import as_count, is_whole, shown
 
 
-def _drawn(scheme, n_resamples, layout) -> Plan:
+def _drawn(n_resamples, layout) -> Plan:
     """Plan of random resamples.
 
     Raises:
         ValueError: the number of resamples is no positive whole number.
     """
-    count = DEFAULT_RESAMPLES if n_resamples is None else n_resamples
-    if not is_whole(count) or count < 1:
-        raise ValueError(f"n_resamples must be a positive whole number for {describe(scheme)}, not {count!r}.")
-    whole = layout.groups
-    if whole is None:
-        return Plan(int(count), layout=layout)
-    groups, strata = whole.size.size, len(set(whole.units.code.tolist()))
-    return Plan(int(count), layout=layout, groups=groups, degrees=float(groups - strata))
+    count = as_count(DEFAULT_RESAMPLES if n_resamples is None else n_resamples, "n_resamples")
+    if layout.groups is None:
+        return Plan(count, layout=layout)
+    groups, strata = layout.groups.size.size, len(set(layout.groups.units.code.tolist()))
+    return Plan(count, layout=layout, groups=groups, degrees=float(groups - strata))
 
 
 def _explicit(scheme, n_resamples, resamples) -> Plan:
@@ -50,7 +48,7 @@ def _given(scheme, n_resamples, resamples) -> Plan:
     """
     if not len(resamples):
         raise ValueError(f"{describe(scheme)} holds no resamples; give at least one row.")
-    if n_resamples not in (None, len(resamples)):
+    if n_resamples is not None and as_count(n_resamples, "n_resamples") != len(resamples):
         raise ValueError(f"{describe(scheme)} gives {len(resamples)} resamples, not the {n_resamples} asked for.")
     return Plan(len(resamples), given=resamples)
 
@@ -109,7 +107,7 @@ class HalfSamples:
             why = "; each half takes half of every stratum, so merge small ones" * bool(strata)
             text = f"halves of {of}{strata} hold {drawn} each, and the measure needs {min_images} in each half{why}."
             raise ValueError(text)
-        plan = _drawn(self, n_resamples, layout)
+        plan = _drawn(n_resamples, layout)
         if plan.count % 2:
             raise ValueError(f"half-samples come in pairs: n_resamples must be even, not {plan.count}.")
         if whole is None:
@@ -182,7 +180,7 @@ class Bootstrap:
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
         """Resamples to make of n images."""
         if self.weights is None:
-            return _drawn(self, n_resamples, layouts.layout(self.strata, images, self.groups))
+            return _drawn(n_resamples, layouts.layout(self.strata, images, self.groups))
         return _explicit(self, n_resamples, _check_weights(self.weights, images))
 
 
@@ -206,7 +204,7 @@ class BayesianBootstrap:
 
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
         """Resamples to make of n images."""
-        return _drawn(self, n_resamples, layouts.layout(self.strata, images, self.groups))
+        return _drawn(n_resamples, layouts.layout(self.strata, images, self.groups))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -247,7 +245,7 @@ class Subsample:
         if found.groups is not None:
             _check_spread(self.size, found, min_images)
         layout = layouts.subsets(found, self.size)
-        return _drawn(self, n_resamples, layout)._replace(size=self.size)
+        return _drawn(n_resamples, layout)._replace(size=self.size)
 
     def standard_error(self, values, size, images):
         """Spread scaled by sqrt(m / (n - m))."""
@@ -312,7 +310,7 @@ class Permutation:
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
         """Resamples to make of n images."""
         layout = layouts.interchangeable(layouts.layout(self.strata, images, self.groups))
-        return _drawn(self, n_resamples, layout)._replace(distinct=layouts.rearrangements(layout))
+        return _drawn(n_resamples, layout)._replace(distinct=layouts.rearrangements(layout))
 
     def _refuse(self, *_, **__):
         """Refuse errors and intervals: resamples of the null hypothesis say nothing of the estimate's error."""
@@ -362,12 +360,13 @@ def _check_subsets(scheme: Subsample, images: int, min_images: int) -> Any:
     if scheme.indices is None:
         _check_size(scheme.size, images, min_images)
         return None
-    rows = scheme.indices if isinstance(scheme.indices, Tracer) else np.asarray(scheme.indices)
+    rows = numeric(scheme.indices, "indices", cast=False)
     if rows.ndim != 2 or rows.dtype.kind not in "iu":
         raise ValueError(f"Subsample indices must be integers (B, m), not {rows.dtype} of shape {rows.shape}.")
     _check_size(rows.shape[1], images, min_images)
     if isinstance(rows, Tracer):
         return rows.astype(np.int32)
+    rows = np.asarray(rows)
     outside = np.flatnonzero((rows < 0).any(1) | (rows >= images).any(1))
     if outside.size:
         raise ValueError(f"row {outside[0]} of the subsample indices names an image outside 0 ... {images - 1}.")
@@ -384,7 +383,7 @@ def _check_subsets(scheme: Subsample, images: int, min_images: int) -> Any:
 
 def _check_size(size, images, min_images):
     if not is_whole(size):
-        raise ValueError(f"the size of a subset must be a whole number, not {size!r}.")
+        raise ValueError(f"the size of a subset must be a whole number, not {shown(size)}.")
     if not min_images <= size <= images:
         text = f"a subset of {size} images is impossible"
         raise ValueError(f"{text}: the measure needs {min_images} and there are {images}.")
@@ -415,10 +414,10 @@ def _check_weights(weights: Any, images: int) -> Any:
     Raises:
         ValueError: they have another shape, are negative or not finite, or a row counts no image.
     """
-    weights = weights if isinstance(weights, Tracer) else np.asarray(weights)
-    if weights.dtype.kind not in "biuf":
-        raise ValueError(f"bootstrap weights must be numbers, not {weights.dtype}.")
-    weights = weights.astype(np.float32 if weights.dtype.itemsize <= 4 else float)
+    weights = numeric(weights, "bootstrap weights", cast=False)
+    weights = (weights if isinstance(weights, Tracer) else np.asarray(weights)).astype(
+        np.float32 if weights.dtype.itemsize <= 4 else float
+    )
     if weights.ndim != 2 or weights.shape[1] != images:
         raise ValueError(f"bootstrap weights have shape {weights.shape}; they must be (B, {images}).")
     library: Any = jnp if isinstance(weights, Tracer) else np

@@ -285,7 +285,7 @@ def test_errors_name_the_recommended_scheme():
 WRONG = {
     "no images": ({"n": 0}, ValueError, "n must be a positive whole number of images, not 0"),
     "a share": ({"n": 0.5}, ValueError, "not 0.5"),
-    "labels": ({"n": 5, "groups": [0, 1]}, ValueError, r"groups has shape \(2,\)"),
+    "labels": ({"n": 5, "groups": [0, 1]}, ValueError, r"groups of shape \(2,\)"),
     "a name": ({"n": 5, "measure": "ckka"}, ValueError, "no measure is named 'ckka'"),
     "a number": ({"n": 5, "measure": 3}, TypeError, "not 3"),
 }

@@ -75,6 +75,8 @@ FEATURES = {
     "no images": (affinity({"first": A[:0], "second": B[:0]}), ValueError, ["'first'", "(0, 5)"]),
     "no columns": (affinity({"first": A, "second": B[:, :0]}), ValueError, ["'second'", "(12, 0)"]),
     "same name twice": (affinity({1: A, "1": B}), ValueError, ["'1'"]),
+    "no name": (affinity({None: A, "second": B}), ValueError, ["features", "None"]),
+    "NaN for a name": (lambda: js.affinity(X, js.RSA, against={np.nan: B}), ValueError, ["against", "nan"]),
     "objects": (affinity({"first": A.astype(object), "second": B}), TypeError, ["'first'", "object"]),
     "text": (affinity({"first": A, "second": B.astype(str)}), TypeError, ["'second'", "<U"]),
     "bytes": (affinity({"first": A, "second": B.astype("S8")}), TypeError, ["'second'", "|S8"]),
@@ -302,12 +304,12 @@ SCHEMES = {
     "an image without a stratum": (
         resample(js.Bootstrap(strata=["a", None] * 6), n_resamples=2, key=KEY),
         ValueError,
-        ["strata has no label for image 1"],
+        ["no label for image 1 in strata"],
     ),
     "a stratum that is not a number": (
         resample(js.HalfSamples(strata=[0, 1, np.nan] * 4), n_resamples=2, key=KEY),
         ValueError,
-        ["strata has no label for image 2"],
+        ["no label for image 2 in strata"],
     ),
     "one network": (
         resample(js.Jackknife(), features={"first": A}),

@@ -876,6 +876,7 @@ def test_options_of_the_library_are_said_as_flags():
         ("not Spearman(correct_ties=True).", "not Spearman(correct_ties=True)."),
         ("(Dataset.readable, --skip-damaged, leaves it out)", "(--skip-damaged leaves it out)"),
         ("n_resamples must be even", "--resamples must be even"),
+        ("n_permutations must be a whole number", "--permutations must be a whole number"),
     ],
 )
 def test_words_of_the_library_are_said_once_as_flags(said, flags):

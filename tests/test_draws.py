@@ -210,7 +210,7 @@ def test_seeds_of_any_size_are_distinct_or_refused():
     seeds = [0, 1, 2**31 - 1, 2**31, 2**32 - 1, np.int64(2), np.uint64(3)]
     assert len({jax.random.key_data(as_key(s)).tobytes() for s in seeds}) == len(seeds)
     for seed in (2**32, 2**40, -1, 2**80, np.int64(2**33)):
-        with pytest.raises(ValueError, match=r"^a seed must be a whole number from 0 to 2\^32 - 1, not "):
+        with pytest.raises(ValueError, match=r"^key must be a random key, or a seed from 0 to 2\^32 - 1, not "):
             as_key(seed)
 
 

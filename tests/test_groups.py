@@ -319,12 +319,12 @@ def test_records_and_captions_say_that_scores_are_between_groups(between_and_pla
 
 
 BAD = {
-    "another length": (js.HalfSamples(groups=range(9)), ["groups has shape (9,)", "24 images"]),
-    "more groups than images": (js.Bootstrap(groups=range(30)), ["groups has shape (30,)", "24 images"]),
-    "a missing label": (js.Subsample(8, groups=["a", None] * 12), ["groups has no label for image 1"]),
-    "a label that pandas lacks": (js.Subsample(8, groups=["a", pd.NA] * 12), ["groups has no label for image 1"]),
-    "an empty label": (js.HalfSamples(groups=["a", "", "b"] * 8), ["groups has no label for image 1"]),
-    "a label that is NaN": (js.Jackknife(groups=[0.0, 1.0, np.nan] * 8), ["groups has no label for image 2"]),
+    "another length": (js.HalfSamples(groups=range(9)), ["groups of shape (9,)", "24 images"]),
+    "more groups than images": (js.Bootstrap(groups=range(30)), ["groups of shape (30,)", "24 images"]),
+    "a missing label": (js.Subsample(8, groups=["a", None] * 12), ["no label for image 1 in groups"]),
+    "a label that pandas lacks": (js.Subsample(8, groups=["a", pd.NA] * 12), ["no label for image 1 in groups"]),
+    "an empty label": (js.HalfSamples(groups=["a", "", "b"] * 8), ["no label for image 1 in groups"]),
+    "a label that is NaN": (js.Jackknife(groups=[0.0, 1.0, np.nan] * 8), ["no label for image 2 in groups"]),
     "one group": (js.HalfSamples(groups=["a"] * 24), ["one label for all 24 images"]),
     "too few groups for halves": (
         js.HalfSamples(groups=[0, 1, 2, 3] * 6),

@@ -283,10 +283,26 @@ def test_channels_first():
         assert nets.arrays[1] is X["b"]
     np.testing.assert_array_equal(inputs.networks(stack, channels="first").arrays, np.moveaxis(stack, 2, -1))
     np.testing.assert_array_equal(inputs.networks(stack, channels={"network_1": "first"}).arrays[0], stack[0])
-    with pytest.raises(ValueError, match='channels must be "first" or "last", not \'middle\''):
+    with pytest.raises(ValueError, match="channels must be one of first, last, not 'middle'"):
         inputs.networks(X, channels="middle")
     with pytest.raises(ValueError, match="channels names 'z'; the networks are a, b, c"):
         inputs.networks(X, channels={"z": "first"})
+
+
+def test_channels_by_name_speak_of_both_sets():
+    x, y = (np.moveaxis(RNG.normal(size=(N, 4, 4, c)).astype(np.float32), -1, 1) for c in (3, 2))
+    rows, columns = inputs.both({"a": x}, {"b": y}, None, None, {"a": "first", "b": "last"})
+    assert rows.shapes + columns.shapes == ((N, 4, 4, 3), (N, 2, 4, 4))
+    with pytest.raises(ValueError, match="channels names 'z'; the networks are a, b"):
+        inputs.both({"a": x}, {"b": y}, None, None, {"z": "last"})
+    for verb in (js.resample, js.noise_ceiling):
+        with pytest.raises(ValueError, match="channels are those of features, and these are maps; leave channels out"):
+            verb(js.maps(X, js.RSA), "pearson", channels="first")
+
+
+def test_labels_come_in_anything_that_has_an_order():
+    for ids in (IDS, tuple(IDS), np.array(IDS), dict.fromkeys(IDS).keys(), iter(IDS)):
+        assert inputs.networks(X, ids).ids == (tuple(IDS),) * 3
 
 
 def test_names_that_are_no_texts_name_ids_and_channels_too():

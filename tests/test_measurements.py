@@ -94,7 +94,11 @@ BAD = {
         "precision of b: there are no measurements of them",
     ),
     "noise twice": ({"1": measured()}, {"precision": {1: np.eye(6), "1": np.eye(6)}}, "for two subjects named '1'"),
-    "noise of other channels": (measured(), {"precision": np.eye(5)}, "has 6 channels, and noise of shape (5, 5)"),
+    "noise of other channels": (
+        measured(),
+        {"precision": np.eye(5)},
+        "has 6 channels, and its precision is of shape (5, 5)",
+    ),
     "not symmetric": (measured(), {"precision": np.triu(np.ones((6, 6)))}, "is not symmetric"),
     "not definite": (measured(), {"precision": -np.eye(6)}, "is not positive definite"),
     "residuals without variance": (measured(), {"residuals": FLAT}, "do not vary in 1 channel, the first 2"),
@@ -104,7 +108,7 @@ BAD = {
     "two residuals": (measured(), {"residuals": measured()[0, :2]}, "are too few, or too alike, for 6 channels"),
     "one name twice": ({1: measured(), "1": measured()}, {}, "two subjects are named '1'"),
     "squares beyond float32": (1e25 * measured(), {}, "subject 'map' has distances beyond float32"),
-    "ids": (measured(), {"ids": ["a"]}, "8 images need as many different ids; there are 1"),
+    "ids": (measured(), {"ids": ["a"]}, "ids of shape (1,) must hold one label for each of the 8 images"),
 }
 
 

@@ -526,10 +526,10 @@ BAD = {
     "test": ({"test": "z"}, "test must be one of"),
     "ranks of images": ({"test": "rank", "over": "images"}, "ranks subjects"),
     "subject_of": ({"subject_of": ["a", "b"]}, "holds 2 subjects for 4 maps"),
-    "subject_of names": ({"subject_of": {"s0": "a"}}, "in one of them alone"),
+    "subject_of names": ({"subject_of": {"s0": "a"}}, "subject_of has no subject for s1, s2, s3"),
     "level": ({"level": 95}, "strictly between"),
     "a measure of maps": ({"measure": "rsa"}, "all models are maps"),
-    "a text of resamples": ({"n_resamples": "9"}, "positive whole number"),
+    "a text of resamples": ({"n_resamples": "9"}, "n_resamples must be a whole number from 1"),
 }
 
 
@@ -674,6 +674,7 @@ def test_the_command_writes_tables_record_and_figure(tmp_path, capsys):
     models, networks, brains = files_of(tmp_path)
     out = tmp_path / "out"
     options = ["--subject-of", "_run", "--compare", "pearson", "--resamples", "200", "--json", "--quiet"]
+    options += ["--channels", "first"]
     assert cli.main(["rdm", models, networks, "--against", brains, "--out", str(out), *options]) == 0
     assert sorted(path.name for path in out.iterdir()) == sorted(cli_rdm.FILES)
     found, printed = js.load(out / "comparison.npz"), json.loads(capsys.readouterr().out)
@@ -689,6 +690,7 @@ def test_the_command_writes_tables_record_and_figure(tmp_path, capsys):
 COMMANDS = {
     "no such subject": (["--subject-of", "_session"], "in the name of no map"),
     "a measure of maps": (["--measure", "rsa"], "--measure has no effect"),
+    "channels of maps": (["--channels", "first"], "--channels has no effect"),
     "alignment without ids": (["--align"], "--align has no effect"),
     "an unknown comparator": (["--compare", "kendall"], "invalid choice"),
 }

@@ -157,7 +157,7 @@ def test_what_cannot_be_relabeled_is_refused():
     with pytest.raises(ValueError, match="leave every task's own network on the diagonal.*give diagonal=False"):
         js.evaluate(a, g, diagonal=True, relabelings=99)
     for count in (-1, 0.5, True):
-        with pytest.raises(ValueError, match=f"relabelings must be a whole number from 0, such as 999, not {count}"):
+        with pytest.raises(ValueError, match=rf"relabelings must be a whole number from 0 to 2\^31 - 1, not {count}"):
             js.evaluate(a, g, diagonal=False, relabelings=count)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"relabelings need evaluation.spearman or evaluation.pearson"):
         js.evaluate(a, g, diagonal=False, relabelings=9, correlation=lambda x, y: 0.0)

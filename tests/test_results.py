@@ -883,7 +883,10 @@ def test_maps_made_elsewhere(tmp_path):
         (lambda: js.Maps.from_array(np.ones((5, 4))), r"map 'map' has shape \(5, 4\)"),
         (lambda: js.Maps.from_array(np.triu(np.ones((4, 4)))), "'map' is not symmetric"),
         (lambda: js.Maps.from_array(np.eye(4), "it"), "1 maps and the names 'it'; give one name a map"),
-        (lambda: js.Maps.from_array(np.eye(4), ["it"], ids=[1, 2]), "4 images need as many different ids; there are 2"),
+        (
+            lambda: js.Maps.from_array(np.eye(4), ["it"], ids=[1, 2]),
+            r"ids of shape \(2,\) must hold one label for each of the 4 images",
+        ),
         (lambda: js.Maps.from_condensed(np.ones(7)), "map 'map' has 7 entries"),
         (lambda: js.Maps.from_dict({"a": np.eye(4), 1: np.eye(4), "1": np.eye(4)}), "two maps have the name '1'"),
         (lambda: js.Maps.from_dict({"a": np.eye(4), "b": np.eye(5)}), "'a' and 'b' are of 4 and 5 images"),

@@ -80,7 +80,7 @@ def test_a_distance_is_turned_and_a_free_source_costs_nothing():
         ({"budget": True}, "budget must be a positive number, not True"),
         ({"importance": {"walls": 1}}, "importance names 'walls', and no target has that name; there are edges"),
         ({"cost": {"depth": -1}}, "the cost of 'depth' must be zero or positive, not -1"),
-        ({"free": ["walls"]}, "cost names 'walls', and no source"),
+        ({"free": ["walls"]}, "free names 'walls', and no source"),
         ({"cost": dict.fromkeys(NAMES, 3)}, "a budget of 2 keeps too few sources to serve all 3 targets"),
         ({"transfers": {}}, "no transfer is defined for any target"),
         ({"transfers": {(("a",), "b"): 1.0, (("a",), "c"): np.nan}}, "no transfer is defined for c"),

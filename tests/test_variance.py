@@ -247,7 +247,7 @@ def test_errors_are_those_of_new_images():
         ({"n_resamples": 1}, "an even number of at least 4, not 1"),
         ({"n_resamples": 5}, "an even number of at least 4, not 5"),
         ({"groups": np.arange(N) // 4, "sizes": (20,)}, "sizes go to 20 groups, and there are 12"),
-        ({"strata": np.arange(3)}, "strata has shape"),
+        ({"strata": np.arange(3)}, "strata of shape"),
     ],
 )
 def test_bad_input_is_refused(options, said):

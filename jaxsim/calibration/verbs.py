@@ -1,64 +1,41 @@
 """The public verb: scores of layers and networks against the scores of unrelated ones."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict, Unpack, overload
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
 
-from jaxsim import inputs, layouts, schemes, statistics
+from jaxsim import inputs, schemes, statistics
 from jaxsim.calibration.program import TOGETHER, Sides, calibrated_call
-from jaxsim.engine.checks import min_images, undefined_networks
+from jaxsim.engine.checks import min_images, of_one_or_several, undefined_networks
 from jaxsim.engine.devices import local_count, on_one, put
 from jaxsim.engine.memory import GIB, budget_of, map_bytes, require, require_maps, widest
 from jaxsim.engine.padding import both_buckets, by_freedom
 from jaxsim.engine.processes import least, lost_processes
-from jaxsim.io.files import few, nearest, warn
+from jaxsim.inputs import OwnersOf
+from jaxsim.io.files import warn
 from jaxsim.measures import Measure
 from jaxsim.protocols import ComparatorCapabilities, declared
 from jaxsim.resampling.verbs import One, check_networks, key_text, read_networks
 from jaxsim.results import Calibration, FewResamples, Provenance
 from jaxsim.results.calibrations import ADJUSTMENTS, ARRAYS
-from jaxsim.statistics.checks import as_key, probability
+from jaxsim.statistics.checks import as_count, as_key, one_of, probability
 
 MOST_AT_ONCE = 64
 """Most permutations that are summarized together."""
 REFUSED_FROM = 0.5
 """Lowest level that is taken for a level of confidence."""
 
-LayersOf = Mapping[str, Any] | Sequence[Any] | Callable[[str], Any] | None
 
-
-class Options(TypedDict, total=False):
-    """Keywords of `calibrate`."""
-
-    against: Any
-    layers_of: LayersOf
-    strata: Any
-    groups: Any
-    n_permutations: int
-    key: jax.Array | int
-    adjust: str
-    level: float
-    ids: Any
-    against_ids: Any
-    align: bool
-    memory: float | None
-    channels: Any
-    devices: Any
-
-
-@overload
-def calibrate(features: Any, measure: One, **options: Unpack[Options]) -> Calibration: ...
-@overload
-def calibrate(features: Any, measure: Sequence[One], **options: Unpack[Options]) -> list[Calibration]: ...
+@of_one_or_several
 def calibrate(
     features: Any,
     measure: One | Sequence[One],
     *,
     against: Any = None,
-    layers_of: LayersOf = None,
+    layers_of: OwnersOf = None,
     strata: Any = None,
     groups: Any = None,
     n_permutations: int = 999,
@@ -85,22 +62,22 @@ def calibrate(
         features: as for `js.affinity`, an array a layer; with comparators as measures, maps as for `js.compare_maps`.
         measure: a measure, or a comparator of maps, that can be embedded, as all of this library; or its name, or a
             list.
-        against: layers of the columns; None compares `features` with themselves.
+        against: layers of the columns, as for `js.affinity`.
         layers_of: network of each layer, by name (a mapping or a function of the name), or in the order of the layers
             (those of `features`, then those of `against`); None takes each for a network of its own.
         strata: `(n,)` labels; images are then permuted within each, as for `js.Permutation`.
         groups: `(n,)` labels; whole groups of images are then permuted, as for `js.Permutation`.
         n_permutations: permutations beside the observed order, which counts as one more.
-        key: typed random key, or a seed for one.
+        key: as for `js.resample`.
         adjust: how p-values of network pairs are adjusted for their number: "step-down" or "single-step" for the
             family-wise error rate by the maximum over pairs, "false-discovery" (Benjamini-Hochberg), "bonferroni", or
             "none".
         level: share of false findings, such as 0.05.
-        ids: image labels, as for `js.affinity`.
-        against_ids: labels of the images of `against`.
-        align: match images by id.
-        memory: budget in bytes for maps and summaries on each device.
-        channels: "first" for features `(n, c, ...)`, as for `js.affinity`.
+        ids: as for `js.affinity`.
+        against_ids: as for `js.affinity`.
+        align: as for `js.affinity`.
+        memory: budget in bytes for maps and summaries on each device, as for `js.affinity`.
+        channels: as for `js.affinity`.
         devices: as for `js.affinity`: each makes the maps of a share of the layers, and takes a share of the
             permutations.
 
@@ -124,7 +101,7 @@ def calibrate(
     of_rows, of_columns = _networks(layers_of, x.names, None if y is None else y.names)
     sides = _sides(of_rows, of_columns, square=y is None)
     scheme = schemes.Permutation(strata=strata, groups=groups)
-    plan = scheme.plan(x.images, max(min_images(m) for m in measures), n_permutations)
+    plan = scheme.plan(x.images, max(min_images(m) for m in measures), as_count(n_permutations, "n_permutations"))
     _check_resolution(plan, adjust, level, int(sides.family.sum()))
     kept = plan.count + 2 - math.ceil((1 - level) * (plan.count + 1) * (1 - 1e-12))
     tracing = inputs.traced(x.arrays, y and y.arrays)
@@ -175,35 +152,13 @@ def _check_measures(measures: Sequence[Measure]) -> None:
             )
 
 
-def _networks(layers_of: LayersOf, rows, columns) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _networks(layers_of: OwnersOf, rows, columns) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Network of each layer of the rows and of the columns.
 
     Raises:
-        TypeError: `layers_of` is a text.
-        ValueError: a layer has no network, or all have the same and there are no others.
+        ValueError: all have the same and there are no others.
     """
-    names = (*rows, *(columns or ()))
-    if isinstance(layers_of, str | bytes):
-        raise TypeError(f"layers_of must give the network of each layer, in a mapping or a list, not {layers_of!r}.")
-    if layers_of is None:
-        found = names
-    elif isinstance(layers_of, Mapping):
-        if odd := [name for name in layers_of if str(name) not in names]:
-            raise ValueError(f"layers_of names {odd[0]!r}, which is no layer; {nearest(str(odd[0]), names)}")
-        own = inputs.by_text(layers_of)
-        if lost := [name for name in names if name not in own]:
-            raise ValueError(f"layers_of has no network for {few(lost)}; give every layer one.")
-        found = tuple(own[name] for name in names)
-    elif callable(layers_of):
-        found = tuple(layers_of(name) for name in names)
-    else:
-        found = tuple(layers_of)
-        if len(found) != len(names):
-            raise ValueError(f"layers_of holds {len(found)} networks for {len(names)} layers; give one a layer.")
-    blank = [n for n, network in zip(names, found, strict=True) if layouts.is_blank(network)]
-    if blank:
-        raise ValueError(f"layers_of has no network for {few(blank)}; give every layer one.")
-    found = tuple(map(str, found))
+    found = inputs.owners(layers_of, (*rows, *(columns or ())), "layers_of", "network", "layer")
     of_rows = found[: len(rows)]
     if columns is None and len(set(of_rows)) == 1:
         raise ValueError(
@@ -231,11 +186,9 @@ def _layers(networks):
 
 def _check_resolution(plan, adjust, level, pairs) -> None:
     """Refuse permutations that cannot reach the level, and warn of those that can for several pairs only."""
-    if adjust not in ADJUSTMENTS:
-        raise ValueError(f"adjust must be one of {', '.join(ADJUSTMENTS)}, not {adjust!r}.")
     if probability(level) >= REFUSED_FROM:
         raise ValueError(f"level is the share of false findings, such as 0.05, not a level of confidence like {level}.")
-    rule, least = ADJUSTMENTS[adjust], statistics.resamples_needed(level)
+    rule, least = ADJUSTMENTS[one_of(adjust, ADJUSTMENTS, "adjust")], statistics.resamples_needed(level)
     if plan.distinct is not None and plan.distinct < least + 1:
         raise ValueError(
             f"strata or groups leave {plan.distinct:.0f} distinct orders of the images, so no p-value is below "

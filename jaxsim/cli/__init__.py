@@ -241,6 +241,7 @@ _PHRASES = {
     r"\(against\)": "(--against of `jaxsim affinity`)",
     r"\bn_resamples\b": "--resamples",
     r"\bn_permutations=(\d+)": r"--permutations \1",
+    r"\bn_permutations\b": "--permutations",
     r'\badjust="([\w-]+)"': r"--adjust \1",
     r"\blayers_of\b": "--layers-of",
     r"\(Dataset\.readable, --skip-damaged, leaves": "(--skip-damaged leaves",

@@ -1,6 +1,7 @@
 """Arguments that several commands take, and the types of their values."""
 
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
+from typing import Any
 
 FORMATS = ("png", "svg", "pdf")
 """Formats that figures are written in."""
@@ -31,6 +32,11 @@ def add_reading(command: ArgumentParser) -> None:
     group.add_argument("--stack", action=BooleanOptionalAction, help=text)
     text = "FEATURES is a folder of one npy, npz, pt or pth file per image, or of such folders, one per network"
     group.add_argument("--per-image", action="store_true", help=text)
+    add_channels(group)
+
+
+def add_channels(group: Any) -> None:
+    """Add where arrays have their channels, to a group or a command."""
     text = "first: arrays are (images, channels, ...), as in PyTorch; default: last"
     group.add_argument("--channels", choices=("first", "last"), help=text)
 

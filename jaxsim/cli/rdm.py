@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 
 from jaxsim import inference, io, measures
-from jaxsim.cli.arguments import add_draws, add_output, add_report, count, gigabytes, refuse
+from jaxsim.cli.arguments import add_channels, add_draws, add_output, add_report, count, gigabytes, refuse
 from jaxsim.cli.inputs import ROWS, ids_of
 from jaxsim.cli.output import (
     REPORT,
@@ -72,6 +72,7 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--compare", metavar="NAME", choices=COMPARATORS, default="rho-a", help=text)
     text = "name from `jaxsim measures` that makes maps of models that are features; default: rsa"
     command.add_argument("--measure", metavar="NAME", help=text)
+    add_channels(command)
     text = "average the maps of one subject: a text that ends its name in the names of maps, such as _session"
     command.add_argument("--subject-of", metavar="TEXT", help=text)
     text = "what is drawn from a population: %(choices)s; default: %(default)s"
@@ -133,7 +134,7 @@ def _compare(arguments: Namespace, measure: Any) -> ModelComparison:
         ids = others = None
     features = any(not holds_maps(x) for x in models.values())
     if not features:
-        refuse(arguments, "on models that are all maps", "measure")
+        refuse(arguments, "on models that are all maps", "measure", "channels")
     return inference.compare_models(
         models,
         subjects,
@@ -150,6 +151,7 @@ def _compare(arguments: Namespace, measure: Any) -> ModelComparison:
         subject_ids=others,
         align=arguments.align,
         memory=arguments.memory,
+        channels=arguments.channels,
     )
 
 

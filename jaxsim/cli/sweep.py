@@ -34,7 +34,7 @@ from collections.abc import Callable
 
 from jaxsim import sweeps
 from jaxsim.cli.affinity import describe
-from jaxsim.cli.arguments import add_measures, add_output, count
+from jaxsim.cli.arguments import add_channels, add_measures, add_output, count
 from jaxsim.cli.inputs import read_measure
 from jaxsim.cli.output import emit, lines, report
 from jaxsim.sweeps.engines import NAMES
@@ -51,8 +51,7 @@ def add_arguments(command: ArgumentParser) -> None:
     group = command.add_argument_group("files of features")
     text = "each npy file or lone tensor holds several networks, or with --no-stack one, as for `jaxsim affinity`"
     group.add_argument("--stack", action=BooleanOptionalAction, help=text)
-    text = "first: arrays are (images, channels, ...), as in PyTorch; default: last"
-    group.add_argument("--channels", choices=("first", "last"), help=text)
+    add_channels(group)
     group = command.add_argument_group("engines and computing")
     group.add_argument("--engine", choices=NAMES, default="processes", help="default: %(default)s")
     group.add_argument("--workers", type=count, metavar="N", help="processes, or jobs at once")

@@ -34,9 +34,9 @@ def noise_ceiling(
     Args:
         group: features of U members (subjects, seeds) as for `js.affinity`, or maps as for `js.compare_maps`.
         measure: measure of features, or comparator of maps, or the name of one.
-        ids: labels of the images.
-        align: match images by id.
-        channels: "first" for features `(n, c, ...)`, as for `js.affinity`.
+        ids: as for `js.affinity`.
+        align: as for `js.affinity`.
+        channels: as for `js.affinity`.
 
     Returns:
         `NoiseCeiling(lower, upper)`.
@@ -58,7 +58,7 @@ def noise_ceiling(
     own = declared(measure.compare, ComparatorCapabilities)
     if own.embed is None or own.embed_pooled is None:
         raise TypeError(f"{measure} compares with a function that declares no embed_pooled; use one of js.compare.")
-    nets = inputs.square_maps(group, ids) if ready else inputs.networks(group, ids, channels=channels)
+    nets, _ = inputs.both(group, None, ids, None, channels, maps=ready)
     nets = inputs.same_images(nets, align=align)[0]
     if len(nets.names) < 2:
         raise ValueError(f"a noise ceiling needs at least two members; there is only {''.join(nets.names)!r}.")

@@ -3,8 +3,8 @@
 import functools
 import itertools
 import os
-from collections.abc import Container, Sequence
-from typing import Any
+from collections.abc import Callable, Container, Sequence
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 
 import jax
 import jax.numpy as jnp
@@ -26,10 +26,29 @@ from jaxsim.protocols import (
 )
 from jaxsim.results import Maps, UndefinedScores
 
+P = ParamSpec("P")
+Given = TypeVar("Given", contravariant=True)
+Found = TypeVar("Found")
 MOST_CHECKED = 1000
 """Images that a measure is traced on where maps are never whole, which may have more pairs than integers count."""
 CHECKED = 3
 """Shapes that a measure is traced on where it takes features of any width; each takes milliseconds."""
+
+
+class Verb(Protocol[P, Given, Found]):
+    """A verb that makes one record by a measure, and a list of them by a list of measures."""
+
+    @overload
+    def __call__(self, features: Any, measure: Given, *args: P.args, **options: P.kwargs) -> Found: ...
+    @overload
+    def __call__(self, features: Any, measure: Sequence[Given], *args: P.args, **options: P.kwargs) -> list[Found]: ...
+
+
+def of_one_or_several(
+    verb: Callable[Concatenate[Any, Given | Sequence[Given], P], Found | list[Found]],
+) -> Verb[P, Given, Found]:
+    """The function itself, as a `Verb` for type checkers, with the options of its signature."""
+    return cast(Any, verb)
 
 
 def as_measures(measure: Any) -> tuple[tuple[Measure, ...], bool]:
@@ -88,18 +107,6 @@ def _as_tuple(value: Any) -> tuple[tuple[Any, ...], bool]:
         )
     several = isinstance(value, Sequence) and not isinstance(value, str)
     return (tuple(value) if several else (value,)), several
-
-
-def ids_against(against: Any, ids: Any, against_ids: Any) -> Any:
-    """Image labels of the columns' networks: `against_ids`, or `ids` if that is None; `Maps` keep labels of their own.
-
-    Raises:
-        ValueError: there are labels and no such networks.
-    """
-    if against is None and against_ids is not None:
-        raise ValueError("against_ids labels the images of against, which is not given.")
-    labeled = isinstance(against, Maps) and against.ids is not None
-    return ids if against_ids is None and not labeled else against_ids
 
 
 def undefined_networks(

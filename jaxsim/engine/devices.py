@@ -16,6 +16,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxsim.foreign_arrays import traced
+from jaxsim.statistics.checks import shown
 
 AXIS = "share"
 WHOLE, SHARES = P(), P(AXIS)
@@ -38,7 +39,7 @@ def mesh_of(devices: Any, *arrays: Any) -> Mesh | None:
         ValueError: there are not so many devices, none, or one of them twice.
     """
     if isinstance(devices, bool) or not isinstance(devices, int | np.integer | str | Mesh | Sequence | None):
-        raise TypeError(f'devices must be a number, a list of devices, a mesh or "all", not {devices!r}.')
+        raise TypeError(f'devices must be a number, a list of devices, a mesh or "all", not {shown(devices)}.')
     if devices is None:
         there = any(isinstance(a, jax.Array) for a in jax.tree.leaves(arrays))  # traced ones too
         devices = [] if there or jax.default_backend() == "cpu" else jax.local_devices()
@@ -57,11 +58,11 @@ def mesh_of(devices: Any, *arrays: Any) -> Mesh | None:
         return _over(here[:devices])
     if isinstance(devices, str):
         if devices != EVERY:
-            raise ValueError(f'devices must be a number, a list of devices, a mesh or "all", not {devices!r}.')
+            raise ValueError(f'devices must be a number, a list of devices, a mesh or "all", not {shown(devices)}.')
         return _over(jax.devices())
     given = [*devices.devices.flat] if isinstance(devices, Mesh) else [*devices]
     if odd := [d for d in given if not isinstance(d, jax.Device)]:
-        raise TypeError(f"devices must hold devices such as jax.devices()[0], not {odd[0]!r}.")
+        raise TypeError(f"devices must hold devices such as jax.devices()[0], not {shown(odd[0])}.")
     if not given or len(set(given)) < len(given):
         raise ValueError("devices holds a device twice." if given else "devices holds no device.")
     return _over(given)

@@ -1,6 +1,7 @@
 """Memory budget: networks are compared block by block where their maps do not fit together, or refused."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from jaxsim.inputs import Networks
 from jaxsim.measures import Measure
 from jaxsim.protocols import ComparatorCapabilities, declared
+from jaxsim.statistics.checks import is_number, shown
 
 GIB = 2**30
 MOST_PAIRS = np.iinfo(np.int32).max
@@ -38,8 +40,8 @@ def budget_of(memory: Any, devices: int = 1) -> float:
         ValueError: `memory` is no positive number.
     """
     if memory is not None:
-        if isinstance(memory, bool) or not isinstance(memory, (int, float, np.number)) or not 0 < memory < math.inf:
-            raise ValueError(f"memory must be a positive number of bytes, not {memory!r}.")
+        if not is_number(memory) or not 0 < memory < math.inf:
+            raise ValueError(f"memory must be a positive number of bytes, not {shown(memory)}.")
         return float(memory)
     limit = available()
     if limit is None:
@@ -104,6 +106,18 @@ def require_maps(
     """
     need = held_bytes(networks, each, images, itemsize, width)
     require(need, f"maps of {networks} networks and {images} images, held together,", remedy)
+
+
+def require_resamples(
+    count: int, measures: Sequence[Measure], x: Networks, y: Networks | None, copies: int = 1
+) -> None:
+    """Refuse resamples whose scores do not fit in memory, so many times.
+
+    Raises:
+        ValueError: naming the memory that they need and that there is.
+    """
+    scores = len(x.names) * len((y or x).names)
+    require(copies * count * scores * x.dtype.itemsize * len(measures), f"{count} resamples of {scores} scores")
 
 
 def refuse_many_pairs(measure: Measure, images: int) -> None:

@@ -117,9 +117,9 @@ class Bins:
             last = np.append(first[1:], len(c)) - 1
             scale = unit / np.finfo(self.dtype).eps
             spread = scale - (low[0] if np.isfinite(low[0]) else -scale)
-            many_ties = p - len(first) > 1 + ranks.CHANCE * ranks.ROUNDING * (unit / spread if spread else 0) * p**2
+            has_ties = ranks.more_than_chance(p - len(first), unit / spread if spread else 0, p)
             total = np.add.reduceat(c, first)
-            tie = high[last] - low[first] <= np.where((total == 2) & (not many_ties), ranks.OF_TWO * unit, near)
+            tie = high[last] - low[first] <= ranks.width_of_ties(np, total == 2, has_ties) * unit
         exact = (tie | np.logical_and.reduceat(single, first))[run]
         middle = np.where(tie[run], (upto[last] - (total - 1) / 2)[run], upto - (c - 1) / 2)
         # bins with numbers that surely follow one another form a chain, in which only equal numbers are ties
@@ -190,4 +190,4 @@ def _unit(low, high, upto, largest, eps):
     p = int(upto[-1])
     size = np.maximum(np.where(np.isfinite(low), np.abs(low), 0), np.where(np.isfinite(high), np.abs(high), 0))
     quartile = size[np.searchsorted(upto, [p // 4, p + -p // 4], "right")].max()
-    return eps * (min(largest, ranks.OUTLYING * quartile) if quartile > ranks.ROUNDING * eps * largest else largest)
+    return ranks.unit_of_ties(np, largest, quartile, eps)

@@ -23,6 +23,7 @@ from jaxsim.linalg import TALL
 from jaxsim.measures import Measure, name_of
 from jaxsim.protocols import ComparatorCapabilities, PairwiseCapabilities, TransformCapabilities, declared
 from jaxsim.results import UndefinedScores
+from jaxsim.statistics.checks import is_whole, shown
 
 FEWEST, MOST = 2, 16384
 """Images in a block."""
@@ -60,8 +61,8 @@ def require(measures: Sequence[Measure], tile: int) -> None:
         TypeError: `tile` is no whole number.
         ValueError: naming the measure and the part that needs all images.
     """
-    if isinstance(tile, bool) or not isinstance(tile, int | np.integer):
-        raise TypeError(f"tile must be a number of images, not {tile!r}.")
+    if not is_whole(tile):
+        raise TypeError(f"tile must be a number of images, not {shown(tile)}.")
     if not FEWEST <= tile <= MOST:
         raise ValueError(f"tile must be between {FEWEST} and {MOST} images, not {tile}.")
     for m in measures:

@@ -14,8 +14,8 @@ from jaxsim.engine.checks import (
     as_comparators,
     as_measures,
     check,
-    ids_against,
     min_images,
+    of_one_or_several,
     require_others,
     undefined_networks,
     warn_of_lost_digits,
@@ -29,6 +29,7 @@ from jaxsim.io.files import warn
 from jaxsim.measures import Measure
 from jaxsim.protocols import Comparator, PairwiseCapabilities, declared
 from jaxsim.results import Affinity, Maps, Provenance, UndefinedScores
+from jaxsim.statistics.checks import flag, one_of
 
 
 class MapOptions(TypedDict, total=False):
@@ -43,17 +44,7 @@ class MapOptions(TypedDict, total=False):
     devices: Any
 
 
-class Options(MapOptions, total=False):
-    """Keywords of `affinity`."""
-
-    channels: Any
-    tile: int | None
-
-
-@overload
-def affinity(features: Any, measure: str | Measure, **options: Unpack[Options]) -> Affinity: ...
-@overload
-def affinity(features: Any, measure: Sequence[str | Measure], **options: Unpack[Options]) -> list[Affinity]: ...
+@of_one_or_several
 def affinity(
     features: Any,
     measure: str | Measure | Sequence[str | Measure],
@@ -79,8 +70,8 @@ def affinity(
         against: networks of the columns (layers with networks, networks with brain regions), as `features`; None
             compares `features` with themselves. The square matrix of both together is never formed.
         ids: labels of the images: `(n,)` for all, or a mapping of name to labels.
-        against_ids: labels of the images of `against`; `ids` if None.
-        align: match rows by id where networks hold their images in another order or miss some.
+        against_ids: labels of the images of `against`; if None, those that `Maps` carry, or `ids`.
+        align: match images by id where networks hold them in another order or miss some.
         missing: with `align`, "shared" uses the images that all networks have, "pairwise" for every pair of networks
             those that both have.
         channels: "first" for features `(n, c, ...)`, as in PyTorch, or a mapping of name to "first" or "last".
@@ -154,16 +145,28 @@ def explain(
 
 def _read(features, against, ids, against_ids, channels, tile, devices):
     """Networks of the rows and of the columns, or None, and the devices that share them."""
-    x = inputs.networks(features, ids, channels=channels, cast=tile is None)
-    against_ids = ids_against(against, ids, against_ids)
-    y = None if against is None else inputs.networks(against, against_ids, "against", channels, cast=tile is None)
+    x, y = inputs.both(features, against, ids, against_ids, channels, cast=tile is None)
     x, y, mesh = divide(x, y, devices)
     require_others("affinity", x, y)
     return x, y, mesh
 
 
 def maps(features: Any, measure: str | Measure, *, ids: Any = None, align: bool = False, channels: Any = None) -> Maps:
-    """Pairwise map of every network, `measure.pairwise(measure.transform(x))`: `Maps` with `values (T, n, n)`.
+    """Pairwise map of every network, `measure.pairwise(measure.transform(x))`.
+
+    Args:
+        features: as for `js.affinity`.
+        measure: a measure or its name.
+        ids: as for `js.affinity`.
+        align: as for `js.affinity`.
+        channels: as for `js.affinity`.
+
+    Returns:
+        `Maps` with `values (T, n, n)`.
+
+    Raises:
+        TypeError: an array is not numeric, or there are several measures.
+        ValueError: the measure has no maps, or names, shapes, ids or memory do not fit.
 
     >>> import jax, jaxsim as js
     >>> js.maps(jax.random.normal(jax.random.key(0), (3, 20, 8)), js.RSA).values.shape
@@ -212,13 +215,13 @@ def compare_maps(
             or `Maps`; or one map, where there are others in `against`.
         compare: comparator such as `js.compare.spearman` or its name, or a list of them.
         against: other maps for the columns; None compares `maps` with themselves.
-        ids: labels of the images, as for `affinity`; rows and columns of a map are aligned together.
-        against_ids: labels of the images of `against`; if None, those that `Maps` carry, or `ids`.
-        align: match images by id.
+        ids: as for `js.affinity`; rows and columns of a map are aligned together.
+        against_ids: as for `js.affinity`.
+        align: as for `js.affinity`.
         missing: "pairwise" compares two maps on the pairs of images that both have, by pearson, spearman, rho_a or
-            cosine; with `align`, also as for `affinity`.
-        memory: as for `affinity`.
-        devices: as for `affinity`.
+            cosine; with `align`, also as for `js.affinity`.
+        memory: as for `js.affinity`.
+        devices: as for `js.affinity`.
 
     Raises:
         TypeError: `compare` is a measure of features, or a map lacks pairs that it needs.
@@ -229,9 +232,7 @@ def compare_maps(
     [[1.0, 1.0], [1.0, 1.0]]
     """
     measures, several = as_comparators(compare)
-    x = inputs.square_maps(maps, ids)
-    against_ids = ids_against(against, ids, against_ids)
-    y = None if against is None else inputs.square_maps(against, against_ids)
+    x, y = inputs.both(maps, against, ids, against_ids, maps=True)
     x, y, mesh = divide(x, y, devices)
     require_others("compare_maps", x, y)
     found = _run(measures, x, y, align, missing, memory, mesh)
@@ -240,11 +241,10 @@ def compare_maps(
 
 def _run(measures, x, y, align, missing, memory, mesh, tile=None, asked=True) -> list[Affinity]:
     """Scores of each measure."""
+    align, missing = flag(align, "align"), one_of(missing, inputs.MISSING, "missing")
     memory = _least_memory(measures, memory, tile, mesh)
     if several(mesh) and missing == "pairwise":
         raise ValueError('missing="pairwise" looks at all networks at once, which several processes do not.')
-    if missing not in inputs.MISSING:
-        raise ValueError(f"missing must be one of {', '.join(inputs.MISSING)}, not {missing!r}.")
     if align and missing == "pairwise" and x.ids is not None:
         if tile is not None:
             raise ValueError('missing="pairwise" compares maps of other images for every pair; leave tile out.')

@@ -12,6 +12,7 @@ from jaxsim.evaluation.truth import Aligned, align, as_affinity, warn_of_distanc
 from jaxsim.results import Affinity, Saved, on_host, record
 from jaxsim.results.tables import Table, number
 from jaxsim.statistics import holm
+from jaxsim.statistics.checks import as_count
 
 if TYPE_CHECKING:
     import jax
@@ -117,9 +118,9 @@ def compare_agreements(
         affinities: two or more predictions by name, of the same networks in any order.
         truth: measured transfer, higher is better unless it says `distance`.
         relabelings: relabelings of the tasks; all are taken where there are no more.
-        key: typed random key of the relabelings, or a seed.
+        key: of the relabelings, as for `js.resample`.
         correlation: `spearman` or `pearson` of `jaxsim.evaluation`.
-        subset: use the networks that the truth has instead of failing when it lacks some.
+        subset: use the networks that both have instead of failing when the truth lacks some.
 
     Returns:
         The comparison; NaN where a measure's correlation is undefined for all targets. A matrix that seems to hold
@@ -139,7 +140,8 @@ def compare_agreements(
         >>> bool(found.adjusted[0] < 0.05 < found.adjusted[1])
         True
     """
-    check_relabelings(relabelings, False, correlation)
+    relabelings = as_count(relabelings, "relabelings")
+    check_relabelings(False, correlation)
     aligned, truth = _aligned(affinities, truth, subset)
     first, ranked = aligned[0], correlation is spearman
     used: np.ndarray = np.sum([one.others for one in aligned], axis=0)

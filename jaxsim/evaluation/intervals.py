@@ -12,7 +12,7 @@ from jaxsim.evaluation.truth import align, as_affinity, warn_undefined
 from jaxsim.io.files import warn
 from jaxsim.results import Affinity, Provenance, Resamples, Saved, record
 from jaxsim.results.tables import Table, number
-from jaxsim.statistics.checks import as_key
+from jaxsim.statistics.checks import as_key, flag, probability, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,9 +145,9 @@ def agreement_intervals(
             `js.HalfSamples()`, whose deviations are first scaled to the error of the full sample.
         truth: measured transfer, higher is better; aligned by name.
         diagonal: whether a target's own network counts as a source.
-        key: typed random key for the draws of targets, or a seed.
+        key: of the draws of targets, as for `js.resample`.
         correlation: `spearman` or `pearson` of `jaxsim.evaluation`.
-        level: confidence level.
+        level: of the intervals.
         subset: use the networks that both have instead of failing when the truth lacks some.
 
     Returns:
@@ -169,13 +169,15 @@ def agreement_intervals(
         >>> found.over, found.interval.shape, bool(found.bias[0] < 0)
         (('images', 'targets', 'images and targets'), (3, 2), True)
     """
-    masked = _ON_DEVICE.get(correlation)
+    masked = next((on_device for known, on_device in _ON_DEVICE.items() if known is correlation), None)
     if masked is None:
-        raise ValueError(f"intervals need evaluation.spearman or evaluation.pearson, not {correlation}.")
+        text = f"intervals need evaluation.spearman or evaluation.pearson as correlation, not {shown(correlation)}"
+        raise ValueError(f"{text}.")
+    diagonal, level, key = flag(diagonal, "diagonal"), probability(level), as_key(key)
     truth = as_affinity(truth, "the truth")
     both, used, values, notes = _usable(resamples, truth, diagonal, subset)
     estimate, g = both.scores.astype(values.dtype), np.where(used, both.truth, 0.0).astype(values.dtype)
-    three = _three(values, estimate, g, used, as_key(key), correlation=masked, level=float(level))
+    three = _three(values, estimate, g, used, key, correlation=masked, level=level)
     stacked = {name: np.stack([getattr(one, name) for one in three]) for name in _STACKED}
     notes += _warned(stacked["interval"], int(used.any(axis=0).sum()))
     return AgreementIntervals(
@@ -184,9 +186,9 @@ def agreement_intervals(
         **stacked,
         over=tuple(one.factor for one in OVER),
         conditions=tuple(one.condition for one in OVER),
-        level=float(level),
+        level=level,
         targets=tuple(t for t, u in zip(both.targets, used.T, strict=True) if u.any()),
-        diagonal=bool(diagonal),
+        diagonal=diagonal,
         correlation=correlation.__name__,
         truth=truth.provenance.measure,
         provenance=resamples.provenance,

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from jaxsim.engine.memory import require
 from jaxsim.statistics.checks import as_key
 
 AT_ONCE = 2**18
@@ -70,6 +71,9 @@ def relabelings(own: np.ndarray, count: int, key: "jax.Array | int") -> Relabeli
         own: `(S, T)` whether source and target are the same task.
         count: relabelings to draw.
         key: typed random key, or a seed.
+
+    Raises:
+        ValueError: so many do not fit in memory.
     """
     shared, none = np.nonzero(own), np.arange(0)
     rest = [np.flatnonzero(~own.any(axis=1 - axis)) for axis in (0, 1)]
@@ -80,6 +84,7 @@ def relabelings(own: np.ndarray, count: int, key: "jax.Array | int") -> Relabeli
         every = itertools.product(*(itertools.permutations(range(n)) for n in sizes))
         moved = [np.array(one, int) for one in zip(*every, strict=True)]
     else:
+        require(24 * (count + 1) * sum(own.shape), f"{count} relabelings of {own.shape[0]} sources")
         rng = np.random.default_rng(np.asarray(jax.random.key_data(as_key(key))).ravel().tolist())
         given = [np.tile(np.arange(n), (count + 1, 1)) for n in sizes]
         moved = [np.concatenate([one[:1], rng.permuted(one[1:], axis=1)]) for one in given]

@@ -13,7 +13,7 @@ from jaxsim.evaluation.truth import Aligned, align, as_affinity, warn_of_distanc
 from jaxsim.io.files import warn
 from jaxsim.results import Affinity, Provenance, Saved, record
 from jaxsim.results.tables import Table, number
-from jaxsim.statistics.checks import is_whole
+from jaxsim.statistics.checks import as_count, flag, is_whole, shown
 
 if TYPE_CHECKING:
     import jax
@@ -216,14 +216,14 @@ def evaluate(
             that says `distance`.
         truth: measured transfer, higher is better unless it says `distance`; it may hold more networks, in another
             order.
-        diagonal: whether a target's own network counts as a source in the correlations.
+        diagonal: whether a target's own network counts as a source.
         correlation: function of two float64 vectors; `spearman`, `pearson` or your own.
         top: values of k for `top_k_hits`.
         relevant: size of the set of truly best sources.
         subset: use the networks that both have instead of failing when the truth lacks some.
         relabelings: relabelings of the tasks for p values; 0 gives none. It takes `diagonal=False`, since a task's
             own network stays on the diagonal, and `spearman` or `pearson`.
-        key: typed random key of the relabelings, or a seed.
+        key: of the relabelings, as for `js.resample`.
 
     Returns:
         The agreement. A target is NaN, listed in `undefined` and warned of, where fewer than 3 sources have
@@ -250,12 +250,13 @@ def evaluate(
             "evaluate takes one affinity; compare_agreements({'rsa': ..., 'cka': ...}, truth) takes several."
         )
     if not callable(correlation):
-        raise TypeError(f"correlation must be a function, such as jaxsim.evaluation.pearson, not {correlation!r}.")
+        raise TypeError(f"correlation must be a function, such as jaxsim.evaluation.pearson, not {shown(correlation)}.")
     top = tuple(top) if isinstance(top, Iterable) else (top,)
     if odd := [k for k in (*top, relevant) if not is_whole(k) or k < 1]:
-        raise ValueError(f"top and relevant must be whole numbers of sources from 1, not {odd[0]!r}.")
-    if relabelings:
-        check_relabelings(relabelings, diagonal, correlation)
+        raise ValueError(f"top and relevant must be whole numbers of sources from 1, not {shown(odd[0])}.")
+    diagonal = flag(diagonal, "diagonal")
+    if as_count(relabelings, "relabelings", least=0):
+        check_relabelings(diagonal, correlation)
     affinity, truth = as_affinity(affinity, "the affinity"), as_affinity(truth, "the truth")
     both = align(affinity, truth, subset=subset)
     used = both.used(diagonal)
@@ -274,7 +275,7 @@ def evaluate(
         targets=both.targets,
         top=tuple(int(k) for k in top),
         relevant=int(relevant),
-        diagonal=bool(diagonal),
+        diagonal=diagonal,
         correlation=getattr(correlation, "__name__", repr(correlation)),
         truth=truth.provenance.measure,
         provenance=affinity.provenance,
@@ -282,21 +283,20 @@ def evaluate(
     )
 
 
-def check_relabelings(count: int, diagonal: bool, correlation: Correlation) -> None:
+def check_relabelings(diagonal: bool, correlation: Correlation) -> None:
     """Refuse relabelings that cannot be made.
 
     Raises:
-        ValueError: they are not a whole number above 0, with the diagonal, or of another correlation.
+        ValueError: they are with the diagonal, or of another correlation.
     """
-    if not is_whole(count) or count < 1:
-        raise ValueError(f"relabelings must be a whole number from 0, such as 999, not {count!r}.")
     if diagonal:
         raise ValueError(
             "relabelings leave every task's own network on the diagonal, which agrees under all of them; "
             "give diagonal=False for a p value."
         )
-    if correlation not in (spearman, pearson):
-        raise ValueError(f"relabelings need evaluation.spearman or evaluation.pearson, not {correlation}.")
+    if correlation is not spearman and correlation is not pearson:
+        text = f"relabelings need evaluation.spearman or evaluation.pearson as correlation, not {shown(correlation)}"
+        raise ValueError(f"{text}.")
 
 
 def _relabeled(both: Aligned, count: int, key: "jax.Array | int", correlation: Correlation) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxsim import io
 from jaxsim.io.files import warn
 from jaxsim.results import Affinity, on_host
+from jaxsim.statistics.checks import flag
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,6 +137,7 @@ def align(affinity: Affinity, truth: Affinity, *, subset: bool) -> Aligned:
     Raises:
         ValueError: the truth lacks some and `subset` is False, or the two share none.
     """
+    subset = flag(subset, "subset")
     names = _shared("sources", affinity.names, truth, truth.names, subset)
     targets = _shared("targets", affinity.targets, truth, truth.targets, subset)
     rows, columns = [affinity.names.index(n) for n in names], [affinity.targets.index(t) for t in targets]

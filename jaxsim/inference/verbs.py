@@ -1,6 +1,6 @@
 """The public verb: models compared with the maps of several subjects."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -11,19 +11,18 @@ from jaxsim import assumptions, inputs, schemes
 from jaxsim.assumptions import Facts
 from jaxsim.engine import maps as make_maps
 from jaxsim.engine.checks import as_comparators, check, min_images, undefined_networks
-from jaxsim.engine.memory import map_bytes, require_maps
+from jaxsim.engine.memory import map_bytes, require_maps, require_resamples
 from jaxsim.engine.padding import joined_buckets
 from jaxsim.inference.program import inference_call, rank_p_values, scores_call
-from jaxsim.inputs import Networks
-from jaxsim.io.files import few, warn
+from jaxsim.inputs import Networks, OwnersOf
+from jaxsim.io.files import warn
 from jaxsim.protocols import Comparator, ComparatorCapabilities, declared
 from jaxsim.resampling.verbs import key_text, source_of, weightings_at_once
 from jaxsim.results import FewResamples, Maps, ModelComparison, Provenance
 from jaxsim.results.model_comparisons import AVERAGED, MADE_BY, SQUARED, TESTS
-from jaxsim.statistics.checks import as_key, probability
+from jaxsim.statistics.checks import as_count, as_key, flag, one_of, probability
 from jaxsim.statistics.mean_scores import OVER
 
-SubjectOf = Mapping[str, Any] | Sequence[Any] | Callable[[str], Any] | None
 COMPARATORS = (
     "rho-a",
     "spearman",
@@ -51,7 +50,7 @@ def compare_models(
     n_resamples: int = 1000,
     key: jax.Array | int = 0,
     level: float = 0.95,
-    subject_of: SubjectOf = None,
+    subject_of: OwnersOf = None,
     squared: bool = False,
     ids: Any = None,
     subject_ids: Any = None,
@@ -76,7 +75,7 @@ def compare_models(
         test: "t" (Student), "bootstrap" (shares of the resamples; not for few subjects), or "rank" (Wilcoxon's over
             subjects, for these very images whatever `over` says).
         n_resamples: bootstraps.
-        key: typed random key, or a seed for one.
+        key: as for `js.resample`.
         level: of the intervals.
         subject_of: subject of each map of `subjects`, where some have several (sessions, runs), which are averaged: by
             name (a mapping or a function of the name), or in their order.
@@ -84,9 +83,9 @@ def compare_models(
             against zero.
         ids: labels of the images of `models`, as for `js.affinity`.
         subject_ids: those of `subjects`; if None, those that they carry, or `ids`.
-        align: match images by id.
-        memory: budget in bytes for what is held per chunk of resamples.
-        channels: "first" for features of models `(n, c, ...)`, as for `js.affinity`.
+        align: as for `js.affinity`.
+        memory: budget in bytes for what is held per chunk of resamples, as for `js.affinity`.
+        channels: of features of models, as for `js.affinity`.
 
     Returns:
         `ModelComparison`.
@@ -106,7 +105,8 @@ def compare_models(
     if more:
         raise TypeError("compare_models takes one comparator, not a list.")
     _check_options(comparator, over, test, n_resamples)
-    level = probability(level)
+    level, squared, align = probability(level), flag(squared, "squared"), flag(align, "align")
+    random, scheme = as_key(key), schemes.Bootstrap()
     x = _maps(models, ids, "models", measure, align, channels)
     _warn_of_sessions(subjects, subject_of)
     y = _maps(subjects, _ids_of(subjects, ids, subject_ids), "subjects")
@@ -126,8 +126,8 @@ def compare_models(
     size = x.dtype.itemsize
     # each is held embedded, as it enters a mean, and as it takes weights
     require_maps(len(x.names) + len(y.names), 3 * map_bytes((comparator,), x.images, size), x.images, size)
-    random, scheme = as_key(key), schemes.Bootstrap()
     plan = scheme.plan(x.images, min_images(comparator), n_resamples)
+    require_resamples(n_resamples, (comparator,), x, y)
     source = None if over == "subjects" else source_of(plan, random, inputs.traced(x.arrays, y.arrays))
     x, y = x.cast(comparator.freedom), y.cast(comparator.freedom)
     at_once = weightings_at_once(x, y, plan.count, memory)
@@ -176,10 +176,9 @@ def compare_models(
 
 
 def _check_options(comparator, over, test, n_resamples):
-    if over not in OVER:
-        raise ValueError(f"over must be one of {', '.join(OVER)}, not {over!r}.")
-    if test not in TESTS:
-        raise ValueError(f"test must be one of {', '.join(TESTS)}, not {test!r}.")
+    one_of(over, OVER, "over")
+    one_of(test, TESTS, "test")
+    as_count(n_resamples, "n_resamples")
     if test == "rank" and over == "images":
         raise ValueError('test="rank" ranks subjects, which over="images" takes as fixed; use "t" or "bootstrap".')
     own = declared(comparator.compare, ComparatorCapabilities)
@@ -189,7 +188,7 @@ def _check_options(comparator, over, test, n_resamples):
         others = f"{', '.join(COMPARATORS[:-1])} or {COMPARATORS[-1]}"
         remedy = ', or give over="subjects", which resamples no images' * (own.embed_pooled is not None and pools)
         raise TypeError(f"{comparator} has no noise ceiling under bootstraps; compare models by {others}{remedy}.")
-    if n_resamples in range(1, FEWEST_RESAMPLES):
+    if n_resamples < FEWEST_RESAMPLES:
         warn(f"{n_resamples} resamples are few for standard errors; 1000 are usual.", FewResamples)
 
 
@@ -241,7 +240,7 @@ def holds_maps(x: Any) -> bool:
     return len(shape) == 1 or (len(shape) == 2 and shape[0] == shape[1])
 
 
-def _warn_of_sessions(subjects: Any, subject_of: SubjectOf) -> None:
+def _warn_of_sessions(subjects: Any, subject_of: OwnersOf) -> None:
     """Say where RDMs of rsatoolbox have several of one subject, which would count as several subjects."""
     who = list(subjects.rdm_descriptors.get("subject", ())) if inputs.is_rdms(subjects) else []
     if subject_of is None and len(set(who)) < len(who):
@@ -275,33 +274,11 @@ def _require_all_pairs(nets: Networks, what: str) -> None:
             )
 
 
-def _averaged(nets: Networks, subject_of: SubjectOf) -> tuple[Networks, str]:
-    """Maps averaged by subject, and how many each had, in words.
-
-    Raises:
-        TypeError: `subject_of` is a text.
-        ValueError: it does not fit the maps.
-    """
+def _averaged(nets: Networks, subject_of: OwnersOf) -> tuple[Networks, str]:
+    """Maps averaged by subject, and how many each had, in words."""
     if subject_of is None:
         return nets, ""
-    names = nets.names
-    if isinstance(subject_of, str | bytes):
-        raise TypeError(
-            f"subject_of must be a mapping, a list or a function of a map's name, not {subject_of!r}; "
-            f"give lambda name: name.partition({subject_of!r})[0] if the subject stands before it."
-        )
-    if isinstance(subject_of, Mapping):
-        subject_of = inputs.by_text(subject_of)
-        lost = [n for n in names if n not in subject_of] or [n for n in subject_of if n not in names]
-        if lost:
-            raise ValueError(f"subject_of and the maps of subjects differ: {few(lost)} in one of them alone.")
-        of = [str(subject_of[n]) for n in names]
-    elif callable(subject_of):
-        of = [str(subject_of(n)) for n in names]
-    else:
-        of = [str(one) for one in subject_of]
-        if len(of) != len(names):
-            raise ValueError(f"subject_of holds {len(of)} subjects for {len(names)} maps; give one a map.")
+    of = inputs.owners(subject_of, nets.names, "subject_of", "subject", "map")
     own = {s: [k for k, one in enumerate(of) if one == s] for s in dict.fromkeys(of)}
     arrays = tuple(sum(jnp.asarray(nets.arrays[k]) for k in some) / len(some) for some in own.values())
     host = nets.traced or tuple(

@@ -10,6 +10,7 @@ import numpy as np
 from jaxsim.io.feature_files import KNOWN, READERS, SINGLE, TABLES, TEXT, ImageIds, read_file, read_ids
 from jaxsim.io.files import counted, few, repeated, warn
 from jaxsim.io.jobs import sha256
+from jaxsim.statistics.checks import flag
 
 _ID_FILES = ("image_ids.npy", "image_ids.txt", "file_names.txt")
 """Files of image ids; the last is thingsvision's."""
@@ -85,6 +86,9 @@ def read_features(
         >>> {name: x.shape for name, x in features.items()}, ids
         ({'resnet': (3, 8), 'vgg': (3, 4)}, ('cat', 'dog', 'bird'))
     """
+    flag(per_image, "per_image")
+    if stack is not None:
+        flag(stack, "stack")
     paths = _listed(path)
     alone = len(paths) == 1
     read, stacked = {}, False

@@ -23,7 +23,7 @@ from jaxsim.io.files import label, printable, warn
 from jaxsim.reports import methods, remake
 from jaxsim.reports.record_sections import LONGEST, Section, sections, title_of
 from jaxsim.results import Affinity, Provenance, Resamples, Saved, on_host
-from jaxsim.statistics.checks import probability
+from jaxsim.statistics.checks import flag, probability
 from jaxsim.taxonomy import Tree
 
 
@@ -66,6 +66,7 @@ def report(
         >>> "linear CKA, unbiased" in written.read_text()
         True
     """
+    overwrite = flag(overwrite, "overwrite")
     return io.write_text(path, page(*records, level=level, title=title), overwrite=overwrite)
 
 
@@ -84,6 +85,8 @@ def page(*records: Any, level: float = 0.95, title: str | None = None, command: 
         ValueError: there is no record, or the level is not between 0 and 1.
     """
     level = probability(level)
+    if not isinstance(title, str | None):
+        raise TypeError(f"title must be a text, not of type {type(title).__name__}.")
     if not records:
         raise ValueError("a report needs at least one record, such as js.resample returns.")
     template = _template()

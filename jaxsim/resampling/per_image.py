@@ -10,6 +10,7 @@ from jax import lax
 from jaxsim import assumptions, schemes
 from jaxsim.assumptions import Facts
 from jaxsim.casts import score_type
+from jaxsim.engine.memory import require
 from jaxsim.protocols import Draws, Scheme, SchemeCapabilities, declared
 from jaxsim.resampling.program import drawn
 from jaxsim.resampling.verbs import as_scheme, key_text, source_of, strata_of, warn_if_few
@@ -64,6 +65,7 @@ def resample_scores(
         raise ValueError(f"{text}; give js.HalfSamples() or another.")
     images = len(scores.ids)
     plan = scheme.plan(images, 1, n_resamples)
+    require(4 * plan.count * (images + 3 * len(scores.names) ** 2), f"{plan.count} resamples of {images} images")
     source = source_of(plan, key)
     warn_if_few(plan, scheme)
     given = jnp.asarray(scores.values)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, TypedDict, Unpack, overload
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,15 +15,15 @@ from jaxsim.engine.checks import (
     as_comparators,
     as_measures,
     check,
-    ids_against,
     means_maps,
     min_images,
+    of_one_or_several,
     require_others,
     undefined_networks,
 )
 from jaxsim.engine.devices import count as device_count
 from jaxsim.engine.devices import local_count, on_one, put, put_along
-from jaxsim.engine.memory import budget_of, map_bytes, require_maps, widest
+from jaxsim.engine.memory import budget_of, map_bytes, require_maps, require_resamples, widest
 from jaxsim.engine.padding import both_buckets, by_freedom
 from jaxsim.engine.processes import divide, least, lost_processes
 from jaxsim.engine.tiles import why_not
@@ -44,7 +44,7 @@ from jaxsim.resampling.program import (
 )
 from jaxsim.results import FewResamples, Provenance, Resamples, UndefinedScores
 from jaxsim.results.resamples import BETWEEN
-from jaxsim.statistics.checks import as_key
+from jaxsim.statistics.checks import as_key, callback, flag
 
 WEIGHTINGS_AT_ONCE = 8
 """Weightings that go through memory side by side; 16 and 32 measured slower, 8 floats being one vector register."""
@@ -55,28 +55,7 @@ NOT_REFITTED = "maps, transforms and bandwidths are those of the full sample"
 One = str | Measure | Comparator
 
 
-class Options(TypedDict, total=False):
-    """Keywords of `resample`."""
-
-    n_resamples: int | None
-    key: jax.Array | int
-    against: Any
-    ids: Any
-    against_ids: Any
-    align: bool
-    progress: Callable[[int, int], None] | None
-    memory: float | None
-    estimate: bool
-    channels: Any
-    devices: Any
-
-
-@overload
-def resample(features: Any, measure: One, scheme: Scheme | str = ..., **options: Unpack[Options]) -> Resamples: ...
-@overload
-def resample(
-    features: Any, measure: Sequence[One], scheme: Scheme | str = ..., **options: Unpack[Options]
-) -> list[Resamples]: ...
+@of_one_or_several
 def resample(
     features: Any,
     measure: One | Sequence[One],
@@ -106,10 +85,10 @@ def resample(
         n_resamples: B; 100 by default where the scheme does not say it itself (jackknife, explicit weights or indices).
         key: typed random key, or a seed for one; resample b is folded in from b, so draws do not depend on chunks or
             devices.
-        against: networks of the columns, `(B, S, T)`; None compares `features` with themselves.
-        ids: image labels, as for `js.affinity`.
-        against_ids: labels of the images of `against`; if None, those that `Maps` carry, or `ids`.
-        align: match images by id.
+        against: as for `js.affinity`.
+        ids: as for `js.affinity`.
+        against_ids: as for `js.affinity`.
+        align: as for `js.affinity`.
         progress: called with (done, B) between chunks; asking for it cuts the work into several device calls, so that
             it does not go inside `jit`.
         memory: budget in bytes for what each device holds per chunk of resamples; as for `js.affinity` if None. Where
@@ -117,7 +96,7 @@ def resample(
             the other in tiles, as `js.affinity` does; weights need whole maps, whatever they take, and so do groups.
         estimate: False leaves out the full-sample scores (NaN), which for small subsets of many images cost more than
             all the resamples; for `Subsample` only.
-        channels: "first" for features `(n, c, ...)`, as for `js.affinity`.
+        channels: as for `js.affinity`.
         devices: as for `js.affinity`: each makes the maps of a share of the networks, and takes a share of the
             resamples.
 
@@ -138,6 +117,8 @@ def resample(
     scheme = as_scheme(scheme)
     x, y, measures, several, mesh = read_networks("resample", *given)
     plan = scheme.plan(x.images, max(min_images(m) for m in measures), n_resamples)
+    require_resamples(plan.count, measures, x, y)
+    estimate, progress = flag(estimate, "estimate"), callback(progress, "progress")
     tile, images = None, x.images if estimate or plan.size is None else plan.size
     if plan.groups is None and (mesh is None or devices is None):
         tile = tiled.tile_of(measures, x, y, scheme, images, memory)
@@ -259,15 +240,9 @@ def _warn_of_unscored(found, measure, estimate):
 
 def read_networks(verb, features, measure, against, ids, against_ids, align, channels, devices):
     """Networks of the rows and of the columns, or None, measures, whether these came as a list, and a mesh."""
-    against_ids, y = ids_against(against, ids, against_ids), None
-    if means_maps(features, measure):
-        measures, several = as_comparators(measure)
-        y = None if against is None else inputs.square_maps(against, against_ids)
-        x = inputs.square_maps(features, ids)
-    else:
-        measures, several = as_measures(measure)
-        y = None if against is None else inputs.networks(against, against_ids, "against", channels)
-        x = inputs.networks(features, ids, channels=channels)
+    maps = means_maps(features, measure)
+    measures, several = (as_comparators if maps else as_measures)(measure)
+    x, y = inputs.both(features, against, ids, against_ids, channels, maps=maps)
     x, y, mesh = divide(x, y, devices)
     x, y = inputs.same_images(x, y, align=align)
     require_others(verb, x, y)

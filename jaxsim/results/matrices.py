@@ -11,6 +11,7 @@ from jax.core import Tracer
 from jaxsim.extras import needed
 from jaxsim.foreign_arrays import numeric
 from jaxsim.io.files import repeated
+from jaxsim.layouts import labels_of
 from jaxsim.results import tables
 from jaxsim.results.saved import Provenance, Saved, on_host, record
 from jaxsim.statistics.intervals import gap
@@ -257,15 +258,18 @@ def square_map(name: str, m: Any) -> Any:
     return m
 
 
-def image_labels(ids: Sequence[Any] | None, images: int) -> tuple[str, ...] | None:
-    """Labels of the images of maps as texts.
+def image_labels(ids: Any, images: int, who: str = "ids") -> tuple[str, ...] | None:
+    """Different labels of the images as texts, or None.
 
     Raises:
-        ValueError: they are not as many as there are images, or one stands twice.
+        TypeError: JAX is tracing them.
+        ValueError: there is not one an image, or one stands twice; the message begins with `who`.
     """
-    labels = None if ids is None else tuple(map(str, ids))
-    if labels is not None and (len(labels) != images or len(set(labels)) < images):
-        raise ValueError(f"{images} images need as many different ids; there are {len(set(labels))}.")
+    if ids is None:
+        return None
+    labels = tuple(map(str, labels_of(ids, images, who).tolist()))
+    if twice := repeated(labels):
+        raise ValueError(f"{who} must differ, and {twice[0]!r} is there more than once.")
     return labels
 
 

@@ -3,17 +3,22 @@
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 P = ParamSpec("P")
 R = TypeVar("R")
 ARRAYS = (jax.Array, np.ndarray, np.generic, float, int)
+MOST = np.iinfo(np.int32).max
+"""Largest number of resamples, images and the like."""
+LONGEST = 60
+"""Characters of a value in a message."""
 
 
 def compiled(*static: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -86,8 +91,9 @@ def probability(level: float, name: str = "level") -> float:
     Raises:
         ValueError: it is not.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"{name} must lie strictly between 0 and 1, and is {level}.")
+    array = isinstance(level, jax.Array | np.ndarray) and not isinstance(level, Tracer) and level.ndim == 0
+    if not (array or is_number(level)) or not 0 < level < 1:
+        raise ValueError(f"{name} must lie strictly between 0 and 1, and is {shown(level)}.")
     return float(level)
 
 
@@ -118,6 +124,56 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
+def shown(value: Any) -> str:
+    """The value in one short line of a message."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ... ({type(value).__name__})"
+
+
+def flag(value: Any, name: str) -> bool:
+    """Return True or False.
+
+    Raises:
+        TypeError: it is neither; a text such as "no" would count as True.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, not {shown(value)}.")
+    return bool(value)
+
+
+def one_of(value: Any, known: Iterable[str], name: str) -> str:
+    """Return one of the texts that are known.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(known)}, not {shown(value)}.")
+    return value
+
+
+def as_count(value: Any, name: str, least: int = 1) -> int:
+    """Return a whole number from `least` to what a device can count, as one of Python.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not is_whole(value) or not least <= value <= MOST:
+        raise ValueError(f"{name} must be a whole number from {least} to 2^31 - 1, not {shown(value)}.")
+    return int(value)
+
+
+def callback(function: Any, name: str) -> Any:
+    """Return a function to call between steps, or None.
+
+    Raises:
+        TypeError: it cannot be called.
+    """
+    if function is not None and not callable(function):
+        raise TypeError(f"{name} must be a function, or None, not {shown(function)}.")
+    return function
+
+
 def as_key(key: Any) -> Any:
     """A typed random key, from such a key or from a seed.
 
@@ -125,16 +181,19 @@ def as_key(key: Any) -> Any:
         TypeError: it is neither.
         ValueError: the seed does not fit 32 bits, of which a key would keep the last.
     """
-    if is_whole(key):
-        if not 0 <= key < 2**32:
-            raise ValueError(f"a seed must be a whole number from 0 to 2^32 - 1, not {key}.")
+    dtype: Any = getattr(key, "dtype", None)
+    shape = getattr(key, "shape", None)
+    number = shape == () and jnp.issubdtype(dtype, jnp.integer)
+    if number and isinstance(key, Tracer):
+        return jax.random.key(key)
+    if number or is_whole(key):
         # a seed known on the host stays one under tracing, and its transfer is wanted
         with jax.ensure_compile_time_eval(), jax.transfer_guard("allow"):
-            return jax.random.key(key)
-    dtype, shape = getattr(key, "dtype", np.dtype(object)), np.shape(key)
-    if shape == () and jnp.issubdtype(dtype, jnp.integer):
-        return jax.random.key(key)
+            seed = int(key)
+            if not 0 <= seed < 2**32:
+                raise ValueError(f"key must be a random key, or a seed from 0 to 2^32 - 1, not {seed}.")
+            return jax.random.key(seed)
     if not isinstance(key, jax.Array) or shape or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
-        shown = f"{dtype} of shape {shape}" if isinstance(key, jax.Array) else repr(key)
-        raise TypeError(f"key must be one typed random key, jax.random.key(seed), or a whole number, not {shown}.")
+        what = f"{dtype} of shape {shape}" if isinstance(key, jax.Array) else shown(key)
+        raise TypeError(f"key must be one typed random key, jax.random.key(seed), or a whole number, not {what}.")
     return key

@@ -152,8 +152,7 @@ def mean_draws(
         >>> draws.both.shape, draws.estimate.shape
         ((500, 2), (2,))
     """
-    if over not in OVER:
-        raise ValueError(f"over must be one of {', '.join(OVER)}, not {over!r}.")
+    checks.one_of(over, OVER, "over")
     scores = checks.floating(scores, "scores", "(K, U)")
     images = resampled = None
     if over != "subjects":

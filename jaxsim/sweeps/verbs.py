@@ -15,7 +15,7 @@ from jaxsim.engine.checks import as_measures
 from jaxsim.io import Source, file_sets, files, jobs, limits
 from jaxsim.measures import Measure, by_name
 from jaxsim.results import Affinity, Provenance, UndefinedScores
-from jaxsim.statistics.checks import is_whole
+from jaxsim.statistics.checks import as_count, callback, flag, one_of
 from jaxsim.sweeps import blocks, engines, plans
 from jaxsim.sweeps.blocks import FOLDER, Work
 from jaxsim.sweeps.progress import RESULT, Progress, SweepStatus, alone
@@ -57,7 +57,7 @@ def sweep(
         workers: processes, or jobs at once. For an executor of your own, half the blocks in flight.
         block: networks in a group; a block is the pairs of two groups, at most `block ** 2` of them.
         stack: as for `read_features`; by default an array alone in its file is one network, but in a single file.
-        channels: "first" for features `(n, c, ...)`, as in PyTorch.
+        channels: of all networks, as for `js.affinity`.
         address: of the scheduler, with "dask"; by default a cluster on this machine.
         options: of submitit's `update_parameters`, such as `{"slurm_partition": "gpu", "timeout_min": 60}`.
         overwrite: replace the matrix that is in `out`; blocks are never thrown away.
@@ -87,9 +87,15 @@ def sweep(
     (measure, *_), several = as_measures(measure)
     if several:
         raise TypeError("sweep takes one measure, not a list.")
-    _check_counts(workers=workers, block=block)
-    if channels not in (None, "first", "last"):
-        raise ValueError(f'channels must be "first" or "last", not {channels!r}.')
+    as_count(block, "block")
+    flag(overwrite, "overwrite")
+    callback(progress, "progress")
+    if workers is not None:
+        as_count(workers, "workers")
+    if stack is not None:
+        flag(stack, "stack")
+    if channels is not None:
+        one_of(channels, inputs.PLACES, "channels")
     out = Path(os.path.abspath(out))
     files.check(out, out)
     if not overwrite and (there := [name for name in RESULT if os.path.lexists(out / name)]):
@@ -124,12 +130,6 @@ def sweep(
         raise KeyboardInterrupt(str(stop) or text) from None
     _warn(plan, measure)
     return found
-
-
-def _check_counts(**counts):
-    for name, value in counts.items():
-        if value is not None and (not is_whole(value) or value < 1):
-            raise ValueError(f"{name} must be a whole number above zero, not {value!r}.")
 
 
 def _work(out: Path, measure: Measure, channels: str | None) -> Work:

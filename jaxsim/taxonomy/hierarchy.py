@@ -12,6 +12,7 @@ from jaxsim.evaluation import as_affinity
 from jaxsim.evaluation.truth import warn_of_distances
 from jaxsim.results import Affinity, Provenance, Saved, record
 from jaxsim.results.tables import Table
+from jaxsim.statistics.checks import flag, is_whole, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,8 +143,8 @@ class Tree(Saved):
         Raises:
             ValueError: k is not between 1 and the number of networks.
         """
-        if not 1 <= k <= len(self.names):
-            raise ValueError(f"a tree of {len(self.names)} networks cannot be cut into {k} clusters.")
+        if not is_whole(k) or not 1 <= k <= len(self.names):
+            raise ValueError(f"a tree of {len(self.names)} networks cannot be cut into {shown(k)} clusters.")
         cluster = list(range(len(self.names)))
         for row, members in enumerate(_members(self.merges)[len(self.names) : 2 * len(self.names) - k]):
             for leaf in members:
@@ -263,13 +264,13 @@ def tree(
            `- depth
     """
     if not isinstance(linkage, Linkage):
-        raise TypeError(f"linkage must be a Linkage such as js.taxonomy.average_linkage, not {linkage!r}.")
+        raise TypeError(f"linkage must be a Linkage such as js.taxonomy.average_linkage, not {shown(linkage)}.")
     affinity = as_affinity(affinity, "the affinity")
     values = np.asarray(affinity.values, dtype=np.float64)
     _refuse_undefined(values, affinity.names)
     warn_of_distances(affinity)
     values = 1.0 - values if affinity.distance else values
-    if symmetrize:
+    if flag(symmetrize, "symmetrize"):
         values = symmetrized(values, affinity.square)
     merges = linkage.merges(values, ordered=True)
     return Tree(merges, None, affinity.names, linkage.name, symmetrize, affinity.provenance)

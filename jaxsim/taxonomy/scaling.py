@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxsim.statistics.checks import is_whole, shown
+
 
 def classical_scaling(distances: Any, dimensions: int = 2) -> np.ndarray:
     """Points whose Euclidean distances are near given ones: `(n, n)` to `(n, dimensions)`, float64.
@@ -34,8 +36,8 @@ def classical_scaling(distances: Any, dimensions: int = 2) -> np.ndarray:
     d = d / unit
     if max(np.abs(d - d.T).max(), np.abs(np.diagonal(d)).max(), -d.min()) > 1e-5:
         raise ValueError("scaling takes a symmetric matrix of distances, none negative, with zeros on its diagonal.")
-    if not 1 <= dimensions <= len(d):
-        raise ValueError(f"{len(d)} points have no {dimensions} dimensions.")
+    if not is_whole(dimensions) or not 1 <= dimensions <= len(d):
+        raise ValueError(f"{len(d)} points have no {shown(dimensions)} dimensions.")
     squares = ((d + d.T) / 2) ** 2
     margin = squares.mean(0)
     values, vectors = np.linalg.eigh((margin[:, None] + margin - squares - margin.mean()) / 2)

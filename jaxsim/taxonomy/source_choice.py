@@ -1,6 +1,6 @@
 """Choice of the networks to keep: which k sources serve all targets best (Zamir et al. 2018, section 3.4)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from jaxsim.evaluation import as_affinity
 from jaxsim.evaluation.truth import rising
 from jaxsim.results import Affinity, Saved, record
 from jaxsim.results.tables import Table, number
-from jaxsim.statistics.checks import is_number
+from jaxsim.statistics.checks import is_number, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,9 +105,12 @@ def choose_sources(
     targets = tuple(dict.fromkeys(target for _, target in given))
     sources = tuple(dict.fromkeys(name for used, _ in given for name in used))
     weights = _numbers(importance, targets, "importance", "target")
-    costs = _numbers(dict.fromkeys(free, 0.0) | dict(cost or {}), sources, "cost", "source")
+    if isinstance(free, str) or not isinstance(free, Iterable):
+        raise TypeError(f"free must be a list of names of sources, not {shown(free)}.")
+    _refuse_unknown(free := list(free), sources, "free", "source")
+    costs = _numbers(cost, sources, "cost", "source", dict.fromkeys(free, 0.0))
     if not is_number(budget) or not 0 < budget < np.inf:
-        raise ValueError(f"budget must be a positive number, not {budget!r}.")
+        raise ValueError(f"budget must be a positive number, not {shown(budget)}.")
     chosen = _solve(given, targets, sources, weights, costs, float(budget))
     used = {target: (names, score) for (names, target), score in chosen.items()}
     kept = tuple(name for name in sources if any(name in names for names, _ in used.values()))
@@ -145,20 +148,31 @@ def _transfers(transfers) -> tuple[dict[tuple[tuple[str, ...], str], float], str
     return defined, measure
 
 
-def _numbers(given, names, what, of) -> np.ndarray:
-    """One number a name, 1 where none is given.
+def _numbers(given, names, what, of, default: Any = ()) -> np.ndarray:
+    """One number a name, by default 1.
 
     Raises:
+        TypeError: numbers have no names.
         ValueError: a name is unknown, or a number negative or not finite.
     """
-    given = given or {}
-    unknown = [name for name in given if name not in names]
-    if unknown:
-        raise ValueError(f"{what} names {unknown[0]!r}, and no {of} has that name; there are {', '.join(names)}.")
+    if given is not None and not isinstance(given, Mapping):
+        raise TypeError(f"{what} must be a mapping of {of}s to numbers, not {shown(given)}.")
+    _refuse_unknown(given or (), names, what, of)
+    given = dict(default) | dict(given or ())
     for name, value in given.items():
         if not is_number(value) or not 0 <= value < np.inf:
-            raise ValueError(f"the {what} of {name!r} must be zero or positive, not {value!r}.")
+            raise ValueError(f"the {what} of {name!r} must be zero or positive, not {shown(value)}.")
     return np.array([float(given.get(name, 1)) for name in names])
+
+
+def _refuse_unknown(given, names, what, of):
+    """Refuse names of networks that are not there.
+
+    Raises:
+        ValueError: naming one.
+    """
+    if unknown := [name for name in given if name not in names]:
+        raise ValueError(f"{what} names {unknown[0]!r}, and no {of} has that name; there are {', '.join(names)}.")
 
 
 def _solve(given, targets, sources, weights, costs, budget):

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxsim.results import Affinity
+from jaxsim.statistics.checks import is_number, shown
 
 LEAST_WIN = 0.001
 """Win rates are clipped to stay this far from 0 and 1, as in Taskonomy."""
@@ -97,13 +98,22 @@ def win_rates_over(
 
 
 def transfer_distance(affinity: Affinity, beta: float = 20.0) -> Affinity:
-    """Distances `exp(-beta P)` of an affinity, the scale of Taskonomy's figures; beta is 20 there.
+    """Distances `exp(-beta P)` of an affinity P, the scale of Taskonomy's figures.
+
+    Args:
+        affinity: `(S, T)`, higher is more similar.
+        beta: above zero; 20 in the figures.
+
+    Raises:
+        ValueError: beta is no positive number, or these are distances already.
 
     >>> import jaxsim as js
     >>> P = js.Affinity.from_array([[0.5, 0.0]], ["edges"], ["edges", "depth"], measure="tournament")
     >>> js.taxonomy.transfer_distance(P, beta=2).values.tolist()
     [[0.36787944117144233, 1.0]]
     """
+    if not is_number(beta) or not 0 < beta < np.inf:
+        raise ValueError(f"beta must be a positive number, not {shown(beta)}.")
     if affinity.distance:
         raise ValueError(f"{affinity.provenance.measure} holds distances already; transfer_distance takes an affinity.")
     name = f"exp(-{beta:g} {affinity.provenance.measure})"

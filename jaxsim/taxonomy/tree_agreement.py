@@ -7,9 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxsim.engine.memory import require
 from jaxsim.evaluation import pearson
 from jaxsim.io.files import warn
-from jaxsim.statistics.checks import as_key, is_whole
+from jaxsim.statistics.checks import as_count, as_key, shown
 from jaxsim.taxonomy.hierarchy import LINKAGES, Linkage, Tree, symmetrized
 
 
@@ -74,12 +75,12 @@ def cluster_agreement_p(
         first: as in `cluster_agreement`.
         second: as in `cluster_agreement`.
         k: as in `cluster_agreement`.
-        key: typed random key, or a seed.
+        key: as for `js.resample`.
         permutations: B.
 
     Raises:
         TypeError: the key is neither.
-        ValueError: as in `cluster_agreement`, or B is no positive whole number.
+        ValueError: as in `cluster_agreement`, or B is no positive whole number, or more than fits in memory.
 
     Example:
         >>> import pandas as pd
@@ -89,9 +90,9 @@ def cluster_agreement_p(
         >>> 0.2 < cluster_agreement_p(tree(s), groups, k=2, key=jax.random.key(0), permutations=199) < 0.5
         True
     """
-    if not is_whole(permutations) or permutations < 1:
-        raise ValueError(f"permutations must be a positive whole number, not {permutations!r}.")
+    permutations = as_count(permutations, "permutations")
     a, b = _labels(first, second, k)
+    require(32 * permutations * len(b), f"{permutations} permutations of {len(b)} networks")
     keys = jax.vmap(jax.random.fold_in, (None, 0))(as_key(key), np.arange(permutations))
     bits = jax.vmap(lambda one: jax.random.bits(one, (len(b),)))(keys)
     shuffled = b[np.argsort(np.asarray(bits), axis=1)]
@@ -131,7 +132,9 @@ def branch_support(base: Tree, resamples: Any, *, linkage: Linkage | None = None
            |- c
            `- b
     """
-    known = (linkage,) if linkage else LINKAGES.values()
+    if linkage is not None and not isinstance(linkage, Linkage):
+        raise TypeError(f"linkage must be a Linkage such as js.taxonomy.average_linkage, not {shown(linkage)}.")
+    known = LINKAGES.values() if linkage is None else (linkage,)
     linkage = next((one for one in known if one.name == base.convention), None)
     if linkage is None:
         raise ValueError(f"the tree was made with {base.convention}: pass that linkage.")

@@ -1,15 +1,15 @@
 """The public verb `variance_study`, with the checks of its arguments."""
 
-from collections.abc import Sequence
-from typing import Any, TypedDict, Unpack, overload
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxsim import inputs, layouts, schemes
-from jaxsim.engine.checks import min_images, undefined_networks
-from jaxsim.engine.memory import map_bytes, require, require_maps, widest
+from jaxsim.engine.checks import min_images, of_one_or_several, undefined_networks
+from jaxsim.engine.memory import map_bytes, require_maps, require_resamples, widest
 from jaxsim.engine.padding import both_buckets, by_freedom
 from jaxsim.io.files import few, warn
 from jaxsim.measures import Measure, as_given
@@ -18,14 +18,13 @@ from jaxsim.protocols import (
     ComparatorCapabilities,
     Draws,
     PairwiseCapabilities,
-    Scheme,
     TransformCapabilities,
     declared,
 )
 from jaxsim.resampling.program import prepare_call
 from jaxsim.resampling.verbs import NOT_REFITTED, WEIGHTINGS_AT_ONCE, One, check_networks, key_text, read_networks
 from jaxsim.results import Provenance, UndefinedScores, VarianceStudy
-from jaxsim.statistics.checks import as_key, is_whole
+from jaxsim.statistics.checks import as_count, as_key, is_whole, shown
 from jaxsim.variance.draws import DRAWINGS
 from jaxsim.variance.program import DRAWS, Case, refitted_call, stacked, summary_call, weighted_call
 
@@ -35,26 +34,7 @@ LEAST = 4
 """Fewest resamples: an error takes two, and the order of the sources two pairs."""
 
 
-class Options(TypedDict, total=False):
-    """Keywords of `variance_study`."""
-
-    sizes: Sequence[int] | None
-    schemes: Any
-    n_resamples: int
-    key: jax.Array | int
-    against: Any
-    strata: Any
-    groups: Any
-    ids: Any
-    against_ids: Any
-    align: bool
-    channels: Any
-
-
-@overload
-def variance_study(features: Any, measure: One, **options: Unpack[Options]) -> VarianceStudy: ...
-@overload
-def variance_study(features: Any, measure: Sequence[One], **options: Unpack[Options]) -> list[VarianceStudy]: ...
+@of_one_or_several
 def variance_study(
     features: Any,
     measure: One | Sequence[One],
@@ -91,14 +71,14 @@ def variance_study(
         sizes: numbers of images m, ascending; of groups, where there are any. By default 1/16, 1/8, 1/4 and 1/2 of all.
         schemes: names of schemes, or schemes: half-samples, subsample, bootstrap, bayesian-bootstrap; by default all.
         n_resamples: resamples B of each size and scheme, even. Results are for B/8, B/4, B/2 and B of them.
-        key: typed random key, or a seed for one.
-        against: networks of the columns; None compares `features` with themselves.
+        key: as for `js.resample`.
+        against: as for `js.affinity`.
         strata: `(n,)` labels; each resample then holds each label in proportion.
         groups: `(n,)` labels of classes, scenes or runs that new images would bring anew; whole groups are then drawn.
-        ids: image labels, as for `js.affinity`.
-        against_ids: labels of the images of `against`.
-        align: match images by id.
-        channels: "first" for features `(n, c, ...)`, as for `js.affinity`.
+        ids: as for `js.affinity`.
+        against_ids: as for `js.affinity`.
+        align: as for `js.affinity`.
+        channels: as for `js.affinity`.
 
     Returns:
         `VarianceStudy`, or a list of them.
@@ -234,14 +214,14 @@ def _kinds(given: Any) -> tuple[str, ...]:
         TypeError: there is none, or something that is no scheme.
         ValueError: an unknown scheme, one that cannot draw fewer images, one with labels or sizes, or one twice.
     """
-    several = [given] if isinstance(given, str | Scheme) else list(given)
+    several = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
     if not several:
         raise TypeError(f"schemes must name at least one of {', '.join(DRAWINGS)}.")
     kinds = []
     for one in several:
         kind = one if isinstance(one, str) else getattr(one, "kind", None)
         if kind is None or isinstance(one, type):
-            raise TypeError(f"schemes must be names or values such as js.HalfSamples(), not {one!r}.")
+            raise TypeError(f"schemes must be names or values such as js.HalfSamples(), not {shown(one)}.")
         if kind not in DRAWINGS:
             known = kind in schemes.NAMED
             why = f"the scheme {kind} says nothing of fewer images" if known else f"no scheme is named {kind!r}"
@@ -259,9 +239,9 @@ def _kinds(given: Any) -> tuple[str, ...]:
 
 def _counts(n_resamples: Any) -> tuple[int, ...]:
     """Numbers of resamples to report, ascending and even."""
-    if not is_whole(n_resamples) or n_resamples < LEAST or n_resamples % 2:
-        raise ValueError(f"n_resamples must be an even number of at least {LEAST}, not {n_resamples!r}.")
-    n = int(n_resamples)
+    n = as_count(n_resamples, "n_resamples")
+    if n < LEAST or n % 2:
+        raise ValueError(f"n_resamples must be an even number of at least {LEAST}, not {n}.")
     return tuple(sorted({max(LEAST, n // share // 2 * 2) for share in (8, 4, 2)} | {n}))
 
 
@@ -277,11 +257,11 @@ def _sizes(sizes: Any, units: int, what: str, kinds, fewest: int) -> tuple[int, 
         if not found:
             raise ValueError(f"{units} {what} are too few for a variance study; it takes {4 * least}.")
         return tuple(dict.fromkeys(found))
-    given = [sizes] if is_whole(sizes) else list(sizes)
+    given: list[Any] = list(sizes) if isinstance(sizes, Iterable) and not isinstance(sizes, str) else [sizes]
     if not given:
         raise ValueError("sizes must hold at least one number of images.")
     if odd := [m for m in given if not is_whole(m) or m < 1]:
-        raise ValueError(f"sizes must be whole numbers of {what}, not {odd[0]!r}.")
+        raise ValueError(f"sizes must be whole numbers of {what}, not {shown(odd[0])}.")
     if any(a >= b for a, b in zip(given, given[1:], strict=False)):
         raise ValueError(f"sizes must be ascending and different, not {', '.join(map(str, given))}.")
     if given[-1] > units:
@@ -313,11 +293,10 @@ def _case(kind: str, m: int, units, what: str, fewest: int) -> tuple[Case, int]:
 
 def _require(measures, x, y, count):
     """Refuse maps, and scores of one size and scheme, that do not fit in memory."""
-    rows, columns, size = len(x.names), len((y or x).names), x.dtype.itemsize
-    networks = rows + (0 if y is None else columns)
+    networks, size = len(x.names) + (0 if y is None else len(y.names)), x.dtype.itemsize
     width = widest(measures, x, y)
     require_maps(networks, map_bytes(measures, x.images, size, width), x.images, size, width)
-    require(3 * count * rows * columns * size * len(measures), f"{count} resamples of {rows * columns} scores")
+    require_resamples(count, measures, x, y, copies=3)
 
 
 def _warn_of_unscored(found: VarianceStudy, measure) -> None:

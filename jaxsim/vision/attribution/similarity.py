@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from jaxsim.io.files import few, warn
 from jaxsim.results import ImageScores, Provenance, UndefinedScores
 from jaxsim.results.per_image import refuse_repeated
+from jaxsim.statistics.checks import as_count, callback
 from jaxsim.vision import datasets, models
 from jaxsim.vision.attribution.propagation import modified
 from jaxsim.vision.attribution.rules import Rule, describe, named
@@ -105,13 +106,14 @@ def image_scores(
         >>> scores.values.shape, scores.affinity().values.shape
         ((8, 2, 2), (2, 2))
     """
+    batch, threads, progress = as_count(batch, "batch"), as_count(threads, "threads"), callback(progress, "progress")
     several = not isinstance(rules, str) and isinstance(rules, Sequence)
     chosen = tuple(map(named, rules if several else [rules]))  # pyright: ignore[reportArgumentType]
     dataset = _dataset(pictures)
     refuse_repeated((), dataset.ids)
     check_names(encoders, preprocessing or {}, "a preprocessing is")
     shown = preprocessings(encoders, preprocessing or {}, size)
-    if len(dataset) < 2 or batch < 1 or not chosen:
+    if len(dataset) < 2 or not chosen:
         text = f"{len(dataset)} pictures in batches of {batch} by {len(chosen)} rules cannot be compared"
         raise ValueError(f"{text}: give two pictures or more, and a rule.")
     views, first, together = views_of(dataset, shown, batch)
