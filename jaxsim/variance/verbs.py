@@ -22,8 +22,9 @@ from jaxsim.protocols import (
     TransformCapabilities,
     declared,
 )
+from jaxsim.resampling.plans import WEIGHTINGS_AT_ONCE, check_networks
 from jaxsim.resampling.program import prepare_call
-from jaxsim.resampling.verbs import NOT_REFITTED, WEIGHTINGS_AT_ONCE, One, check_networks, key_text, read_networks
+from jaxsim.resampling.verbs import NOT_REFITTED, One, key_text, read_networks
 from jaxsim.results import Provenance, UndefinedScores, VarianceStudy
 from jaxsim.statistics.checks import as_key, is_whole
 from jaxsim.variance.draws import DRAWINGS
