@@ -118,7 +118,7 @@ def affinity(
 
 def plan_of(
     features: Any,
-    measure: str | Measure | Sequence[str | Measure],
+    measure: Any,
     *,
     against: Any,
     ids: Any,

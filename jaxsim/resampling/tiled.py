@@ -64,11 +64,12 @@ def _scored(m, x, y, scheme, source, count, tile, tell, estimate) -> Scored:
     """Scores of one measure; `tell(b)` is called after resample b."""
     sides, shape = (x,) if y is None else (x, y), (len(x.names), len((y or x).names))
     full, undefined, effective = np.full(shape, np.nan, x.dtype), {}, [np.full(size, np.inf) for size in shape]
-    orders, error = scheme.draws is Draws.ORDERS, 0.0
+    error, reordered = 0.0, None
     if estimate:
         found = tiles.scores(m, x, y, tile)
         full, error, undefined = found.values, found.error, tiles.undefined(m, found, x, y, tile)
-        reordered = found.reordered if orders else None  # which keeps what is known of the maps
+        if scheme.draws is Draws.ORDERS:
+            reordered = found.reordered  # which keeps what is known of the maps
         del found
         if scheme.draws is Draws.SUBSETS:
             numbers = [tiles.effective(m, nets, tile) for nets in sides]
@@ -78,7 +79,7 @@ def _scored(m, x, y, scheme, source, count, tile, tell, estimate) -> Scored:
     values = np.empty((count, *shape), x.dtype)
     for b in range(count):
         order = np.asarray(_one(scheme.draw, source, b))
-        if orders:
+        if reordered is not None:
             v = reordered(order)
             values[b] = v if y is not None else np.triu(v) + np.triu(v, 1).T
         else:
