@@ -74,6 +74,7 @@ def test_subsets_without_the_full_sample_take_less():
 REFUSED = [
     ({"n_resamples": 31}, js.HalfSamples(), "half-samples come in pairs"),
     ({"memory": 1e3}, js.Bootstrap(), "too small for one resample"),
+    ({"memory": 100}, js.HalfSamples(), "too small for one resample"),
     ({"estimate": False}, js.Permutation(), "needs the full-sample scores"),
     ({"against": MADE, "against_ids": range(3)}, js.Bootstrap(), "ids"),
     ({}, js.Subsample(50), "50"),

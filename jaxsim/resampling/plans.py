@@ -14,7 +14,7 @@ from jaxsim.engine import plans, tiles
 from jaxsim.engine.checks import check
 from jaxsim.engine.devices import count as device_count
 from jaxsim.engine.devices import local_count
-from jaxsim.engine.memory import budget_of, map_bytes, require_maps, widest
+from jaxsim.engine.memory import budget_of, held_bytes, map_bytes, require_maps, widest
 from jaxsim.engine.plans import FEATURES, MAPS, TILES, Plan
 from jaxsim.engine.processes import least
 from jaxsim.inputs import Networks
@@ -86,9 +86,12 @@ def plan(
         routes, width = [MAPS] * len(measures), widest(tuple(measures), *sides)
         tiles_help = scheme.draws is Draws.WEIGHTS and not x.maps and not any(map(tiles.why_not, measures))
         remedy = f"; {advice.written(schemes.HalfSamples())} takes them in tiles" * tiles_help
-        require_maps(networks, map_bytes(tuple(measures), images, size, width), images, size, width, remedy)
+        each = map_bytes(tuple(measures), images, size, width)
+        require_maps(networks, each, images, size, width, remedy)
         if scheme.draws is Draws.WEIGHTS:
             at_once = weightings_at_once(x, y, -(-drawn.count // shares), memory, mesh)
+        else:
+            _require_budget(memory, held_bytes(networks, each, images, size, width))
     return Plan(
         tuple((str(m), route) for m, route in zip(measures, routes, strict=True)),
         (len(x.names), len((y or x).names)),
@@ -232,6 +235,11 @@ def weighting_bytes(x: Networks, y: Networks | None = None) -> float:
     return 4 * x.dtype.itemsize * (networks + 4) * x.images**2 / 2
 
 
+def _require_budget(memory, need):
+    if memory is not None and need > budget_of(memory):
+        raise ValueError(f"a memory budget of {memory:.3g} bytes is too small for one resample, which needs {need:.3g}.")
+
+
 def weightings_at_once(
     x: Networks, y: Networks | None, count: int, memory: float | None, mesh: Mesh | None = None
 ) -> int:
@@ -242,8 +250,5 @@ def weightings_at_once(
     """
     budget = least(budget_of(memory, local_count(mesh)), mesh)
     each = weighting_bytes(x, y)
-    if memory is not None and each > budget:
-        raise ValueError(
-            f"a memory budget of {budget:.3g} bytes is too small for one resample, which needs {each:.3g}."
-        )
+    _require_budget(memory, each)
     return int(max(1, min(WEIGHTINGS_AT_ONCE, count, budget // each)))
