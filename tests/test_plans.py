@@ -8,6 +8,7 @@ import pytest
 import jaxsim as js
 from jaxsim.engine import tiles
 from jaxsim.engine import verbs as similarity
+from jaxsim.engine.plans import KINDS
 from jaxsim.resampling import plans
 
 N = 40
@@ -19,8 +20,7 @@ SCHEMES = [js.HalfSamples(), js.Bootstrap(), js.Jackknife(), js.Permutation(), j
 @pytest.fixture(autouse=True)
 def rates(monkeypatch):
     """Rates of a slow machine, in no time."""
-    kinds = ("products", "differences", "ordered", "bytes")
-    monkeypatch.setattr("jaxsim.engine.plans.rates", lambda: dict.fromkeys(kinds, 1e4))
+    monkeypatch.setattr("jaxsim.engine.plans.rates", lambda: dict.fromkeys(KINDS, 1e4))
 
 
 def without_costs(plan):

@@ -32,15 +32,16 @@ FEATURES, MAPS, TILES = "feature space", "maps", "blocks"
 """Routes: products of features, whole maps of every network, or blocks of maps."""
 GRAM = 0.7
 """Share of the products of a map that are formed: those on and above the diagonal, in strips."""
-PASSES = 40
-"""Times that a map is read or written between its products and its embedding, and before its scores."""
+PASSES, READ = (40, 20), (6, 24)
+"""Times that a map is read or written between its products and its embedding, and before its scores, and that features
+are before: whole, and in tiles, where blocks stay in a cache and features are read in float64."""
 WORKING, PROGRAM, FULL = (4, 8), (10, 17), 14
 """Numbers for each entry of one map, beside the embedded maps: in the arrays that it passes through, and what the first
 call of a program takes beside; of measures that do not order pairs, and of those that do. `FULL` is the first of
 measures that read the diagonal, whose programs take no more."""
 STARTED = 4e7
 """Bytes that compiling any program takes."""
-KINDS = ("products", "differences", "ordered", "bytes")
+KINDS: tuple[str, ...] = ("products", "differences", "ordered", "bytes")
 """Kinds of work: products and additions, sums of differences, numbers put in order, bytes passed over."""
 RANKED, COUNTED, MEDIAN, APART, CENTERED, DECOMPOSED = 0.6, 0.1, 0.06, 0.5, 4, 400
 """Work in units of the rates: ordering a pair, counting it in bins or looking up its rank, finding the median of one,
@@ -293,12 +294,12 @@ def work_of_maps(
 ) -> dict[str, float]:
     """Operations that make the embedded maps of all networks, so many times for each measure."""
     n, size, networks = made.images, sides[0].dtype.itemsize, sum(len(nets.names) for nets in sides)
-    found, known = dict.fromkeys(KINDS, 0.0), set()
+    found, known, tiled = dict.fromkeys(KINDS, 0.0), set(), made.tile is not None
     for m, (_, route) in zip(measures, made.routes, strict=True):
         width, repeats = declared(m.transform, TransformCapabilities).width, passes(m)
         total = _width(m, sides)
         pair = declared(m.pairwise, PairwiseCapabilities)
-        found["bytes"] += 6 * n * total * size
+        found["bytes"] += READ[tiled] * n * total * size
         if route == FEATURES:
             continue
         if pair.coordinates:
@@ -310,9 +311,9 @@ def work_of_maps(
             found[kind] += repeats * n**2 * total * (2 * GRAM if kind == "products" else APART)
         if product is not None:
             known.add((product, m.transform))
-        found["bytes"] += repeats * PASSES * networks * n**2 * size
+        found["bytes"] += repeats * PASSES[tiled] * networks * n**2 * size
         if orders_pairs(m):
-            found["ordered"] += (COUNTED if made.tile else RANKED) * repeats * networks * n**2 / 2
+            found["ordered"] += (COUNTED if tiled else RANKED) * repeats * networks * n**2 / 2
         if pair.tiling is not None and pair.tiling.median:
             found["ordered"] += MEDIAN * repeats * networks * n**2
     return found

@@ -30,7 +30,7 @@ LONG = 60.0
 """Seconds in tiles from which on it is said how long they take."""
 SHORT = 1e10
 """Operations and bytes in all that take less than that on any machine, so that no rates are measured."""
-GATHERED, REWEIGHTED, PASSES = 25, 0.05, 4
+GATHERED, REWEIGHTED, PASSES = 30, 0.04, 6
 """Work in the units of the rates: bytes passed over for an entry that changes places, ranking a pair under new weights,
 and times that an entry is read for other comparators. Fitted to `benchmarks/plans.py`."""
 HOW = {
@@ -178,21 +178,26 @@ def _weighted(made, measures, sides):
 
 def _bytes(made, part, measures, sides, scheme, estimate):
     """Bytes at the peak on one device."""
+    ordered = any(map(plans.orders_pairs, measures))
     if made.tile:
-        return plans.tiled_bytes(made, measures, sides, 2 if scheme.draws is Draws.ORDERS else 1)
+        held = plans.tiled_bytes(made, measures, sides, 2 if scheme.draws is Draws.ORDERS else 1)
+        return held + 2 * plans.STARTED
     networks, n, size = made.block, made.images, sides[0].dtype.itemsize
     width = widest(tuple(measures), *sides)
-    each, held = map_bytes(tuple(measures), n, size, width), 0.0
+    each, more = map_bytes(tuple(measures), n, size, width), 0.0
     full = plans.maps_bytes(measures, sides, networks, n) if estimate else 0.0
     if scheme.draws is Draws.SUBSETS:
         held = plans.maps_bytes(measures, sides, networks, part.images) + part.images * made.width * size
+        more = plans.STARTED * ordered
     elif scheme.draws is Draws.ORDERS:
         held = full + made.networks[1] * each
     else:
         shape = jax.ShapeDtypeStruct((n, min(n, width or n)), sides[0].dtype)
         kept = sum(_size(functools.partial(prepared, m), shape) for m in measures) * networks
-        full, held = kept + full, kept + made.at_once * weighting_bytes(*sides)
-    return plans.whole_bytes(made, measures, sides, max(full, held))
+        arrays = 2 * networks if ordered else 4  # of a number a pair
+        full, held = kept + full, kept + made.at_once * arrays * size * n**2 / 2
+        more = plans.STARTED
+    return plans.whole_bytes(made, measures, sides, max(full, held)) + more
 
 
 def _size(function, *shapes):
@@ -237,7 +242,9 @@ def weighting_bytes(x: Networks, y: Networks | None = None) -> float:
 
 def _require_budget(memory, need):
     if memory is not None and need > budget_of(memory):
-        raise ValueError(f"a memory budget of {memory:.3g} bytes is too small for one resample, which needs {need:.3g}.")
+        raise ValueError(
+            f"a memory budget of {memory:.3g} bytes is too small for one resample, which needs {need:.3g}."
+        )
 
 
 def weightings_at_once(
