@@ -83,15 +83,15 @@ def refuse(arguments: Namespace, why: str, *names: str) -> None:
             raise ValueError(f"{flag} has no effect {why}; leave it out.")
 
 
-def add_computing(command: ArgumentParser, *, memory: bool = True, tile: bool = False, explain: bool = False) -> None:
+def add_computing(command: ArgumentParser, *, devices: bool = True, tile: bool = False, explain: bool = False) -> None:
     """Add image ids, memory, devices and precision, and where asked for the size of tiles and the plan."""
     group = command.add_argument_group("images and computing")
     group.add_argument("--ids", metavar="FILE", help="image ids of FEATURES: npy, or text with one id per line")
     group.add_argument(
         "--align", action="store_true", help="match images by their ids, and leave out those that some lack"
     )
-    if memory:
-        group.add_argument("--memory", type=gigabytes, metavar="GB", help="memory of each device to use at most")
+    group.add_argument("--memory", type=gigabytes, metavar="GB", help="memory of each device to use at most")
+    if devices:
         text = "devices of this machine to divide the work among; default: all accelerators, or the processor"
         group.add_argument("--devices", type=count, metavar="N", help=text)
     if tile:

@@ -91,7 +91,7 @@ def plan(
         if scheme.draws is Draws.WEIGHTS:
             at_once = weightings_at_once(x, y, -(-drawn.count // shares), memory, mesh)
         else:
-            _require_budget(memory, held_bytes(networks, each, images, size, width))
+            _budget(memory, mesh, held_bytes(networks, each, images, size, width))
     return Plan(
         tuple((str(m), route) for m, route in zip(measures, routes, strict=True)),
         (len(x.names), len((y or x).names)),
@@ -240,11 +240,14 @@ def weighting_bytes(x: Networks, y: Networks | None = None) -> float:
     return 4 * x.dtype.itemsize * (networks + 4) * x.images**2 / 2
 
 
-def _require_budget(memory, need):
-    if memory is not None and need > budget_of(memory):
+def _budget(memory, mesh, need):
+    """Bytes that each device may hold, the least of all processes; refuses one that somebody gave and is too small."""
+    budget = least(budget_of(memory, local_count(mesh)), mesh)
+    if memory is not None and need > budget:
         raise ValueError(
-            f"a memory budget of {memory:.3g} bytes is too small for one resample, which needs {need:.3g}."
+            f"a memory budget of {budget:.3g} bytes is too small for one resample, which needs {need:.3g}."
         )
+    return budget
 
 
 def weightings_at_once(
@@ -255,7 +258,6 @@ def weightings_at_once(
     Raises:
         ValueError: the budget is too small for one.
     """
-    budget = least(budget_of(memory, local_count(mesh)), mesh)
     each = weighting_bytes(x, y)
-    _require_budget(memory, each)
+    budget = _budget(memory, mesh, each)
     return int(max(1, min(WEIGHTINGS_AT_ONCE, count, budget // each)))
