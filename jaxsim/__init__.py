@@ -9,7 +9,7 @@ Verbs:
     sweep, sweep_status: affinity of hundreds of networks, by many processes and machines; how far one is.
     Minibatches: debiased affinity from running sums over batches of images, in jit and scan; no features are kept.
     maps, compare_maps: pairwise maps of networks; similarity of ready-made maps.
-    explain: how affinity would go about it, with memory and time.
+    explain: how affinity or resample would go about it, with memory and time.
     noise_ceiling: how well the best possible network could agree with a group.
     crossnobis: unbiased distances from repeated measurements, such as the runs of a scanner.
     compare_models: models against the maps of several subjects, with tests and the noise ceiling.
@@ -40,8 +40,9 @@ from importlib import metadata as _metadata
 from jaxsim import compare, demo, measures, pairwise, plotting, schemes, statistics, subspaces, taxonomy, transforms
 from jaxsim.advice import recommend_scheme
 from jaxsim.calibration import calibrate
-from jaxsim.engine import affinity, compare_maps, explain, maps, noise_ceiling
+from jaxsim.engine import affinity, compare_maps, maps, noise_ceiling
 from jaxsim.evaluation import agreement_intervals, compare_agreements, evaluate, load_truth
+from jaxsim.explanations import explain
 from jaxsim.inference import compare_models
 from jaxsim.io import read_features
 from jaxsim.measurements import crossnobis

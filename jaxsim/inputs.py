@@ -126,7 +126,7 @@ class Networks:
         if tuple(ids) == tuple(images):
             return array
         where = {label: row for row, label in enumerate(ids)}
-        rows = np.asarray([where[label] for label in images])
+        rows = np.asarray([where[label] for label in images], int)
         return array[rows][:, rows] if self.maps else array[rows]
 
 

@@ -28,6 +28,7 @@ import jaxsim.cli.affinity
 import jaxsim.cli.bootstrap
 from jaxsim import demo, io, plotting, results
 from jaxsim.cli import COMMANDS, build_parser, cache, evaluate, main
+from jaxsim.engine import plans
 from jaxsim.io.files import unwritable
 
 pytest.importorskip("matplotlib")
@@ -127,6 +128,22 @@ def test_explain_prints_the_plan_and_writes_nothing(path, out, capsys):
     assert main([*argv, "--report"]) == 2
     assert "--report has no effect with --explain" in capsys.readouterr().err
     assert main(["affinity", path]) == 2
+    assert "the folder for the results is needed: --out DIR" in capsys.readouterr().err
+
+
+def test_bootstrap_explains_too(path, out, capsys, monkeypatch):
+    monkeypatch.setattr("jaxsim.engine.plans.rates", lambda: dict.fromkeys(plans.KINDS, 1e9))
+    argv = ["bootstrap", path, "--measure", "cka-linear", "--resamples", "20", "--quiet"]
+    assert main([*argv, "--explain"]) == 0
+    assert "20 resamples by half-samples, 1 at a time" in capsys.readouterr().out
+    assert main([*argv, "--scheme", "bootstrap", "--explain", "--json", "--out", str(out)]) == 0
+    plan = json.loads(capsys.readouterr().out)["plan"]
+    assert (plan["scheme"], plan["resamples"], plan["at_once"]) == ("bootstrap", 20, 8)
+    assert plan["seconds"] > 0
+    assert not out.exists()
+    assert main([*argv, "--explain", "--report"]) == 2
+    assert "--report has no effect with --explain" in capsys.readouterr().err
+    assert main(argv) == 2
     assert "the folder for the results is needed: --out DIR" in capsys.readouterr().err
 
 

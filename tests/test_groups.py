@@ -269,9 +269,9 @@ def test_chunks_and_tracing_change_nothing():
 def without_work(monkeypatch):
     """Scores made up: what is warned of here follows from the labels and the features."""
 
-    def run(measures, x, y, scheme, source, plan, *_):
+    def run(measures, x, y, scheme, source, made, *_):
         k = len(x.names)
-        scores, complete = jnp.asarray(np.full((plan.count, k, k), 0.5, "f4")), np.full(k, -1)
+        scores, complete = jnp.asarray(np.full((made.resamples, k, k), 0.5, "f4")), np.full(k, -1)
         given = np.full((k, k), 0.5, "f4"), complete, complete, np.full(k, x.images), np.full(k, x.images)
         return [(scores, *given) for _ in measures]
 

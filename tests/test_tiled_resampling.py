@@ -6,7 +6,7 @@ import pytest
 from marks import slow_but
 
 import jaxsim as js
-from jaxsim.engine import tiles
+from jaxsim.engine import tile_products, tiles
 from jaxsim.engine.checks import as_measures
 from jaxsim.inputs import networks
 from jaxsim.resampling import tiled, verbs
@@ -30,6 +30,10 @@ CASES = [
     ("cka", js.HalfSamples(), True),
     ("dds-laplacian", js.HalfSamples(), False),
     pytest.param("cka-rbf", js.Permutation(), False, marks=pytest.mark.slow),
+    ("cka", js.Permutation(), False),
+    pytest.param("cka", js.Permutation(), True, marks=pytest.mark.slow),
+    pytest.param("rsa", js.Permutation(strata=np.arange(N) % 2), False, marks=pytest.mark.slow),
+    pytest.param("identity:euclidean:spearman", js.Permutation(), True, marks=pytest.mark.slow),
     ("dds-laplacian", js.Permutation(), True),
     pytest.param("rsa", js.HalfSamples(), False, marks=pytest.mark.slow),  # ranks compile for every number of bins
     pytest.param("cka-rbf", js.Subsample(50), True, marks=pytest.mark.slow),
@@ -46,6 +50,30 @@ def test_resamples_are_those_of_whole_maps(measure, scheme, against, monkeypatch
     assert "in tiles of 48 images" in found.provenance.notes
     assert not any("tiles" in note for note in whole.provenance.notes)
     assert (found.kind, found.images, found.size, found.flags) == (whole.kind, whole.images, whole.size, whole.flags)
+
+
+def test_pairs_are_ranked_once_for_all_orders(monkeypatch):
+    made, real = [], tile_products._ranked
+    monkeypatch.setattr(tile_products, "_ranked", lambda *given: made.append(given) or real(*given))
+    whole, found = whole_and_tiled(monkeypatch, "rsa", js.Permutation(), against=COLUMNS)
+    assert len(made) == 4  # networks
+    np.testing.assert_allclose(found.values, whole.values, atol=5e-6)
+    assert len(np.unique(found.values)) > 70  # of 80 scores
+
+
+@pytest.mark.parametrize("measure", slow_but(["cka"], ["rsa", "rho-a", "dds-laplacian", "cka", "rv"]))
+def test_integers_and_ties_in_another_order(measure, monkeypatch):
+    """Few values, so that bins hold many ties, and integers that float64 does not hold."""
+    coarse = {k: np.random.default_rng(3).integers(0, 3, (N, 4)) + 2**60 for k in ("a", "b")}
+    measure = (
+        js.Measure(js.transforms.center, js.pairwise.euclidean, js.compare.rho_a) if measure == "rho-a" else measure
+    )
+    options = {"n_resamples": 20, "key": 1, "against": {"c": MADE["c"], "d": np.round(MADE["d"])}}
+    whole = js.resample(coarse, measure, js.Permutation(), **options)
+    monkeypatch.setattr(tiles, "largest", lambda *_: 48)
+    found = js.resample(coarse, measure, js.Permutation(), memory=1e5, **options)
+    np.testing.assert_allclose(found.values, whole.values, atol=5e-6)
+    assert "in tiles of 48 images" in found.provenance.notes
 
 
 def test_given_subsets_without_the_full_sample(monkeypatch):

@@ -13,6 +13,7 @@ import jaxsim as js
 from jaxsim import cli, layouts
 from jaxsim.results import ImagesNeeded
 from jaxsim.results.variance_studies import VarianceStudy
+from jaxsim.variance import verbs
 from jaxsim.variance.draws import DRAWINGS
 
 N, SIZES, B = 48, (12, 24), 8
@@ -397,6 +398,17 @@ def test_a_damaged_file_is_refused(change, said, study, tmp_path):
         js.load(path)
 
 
+def test_a_budget_says_how_many_weightings_are_held_at_once(study, monkeypatch):
+    held, real = [], verbs.weighted_call
+    monkeypatch.setattr(verbs, "weighted_call", lambda *given: held.append(given[-1]) or real(*given))
+    each = 4 * 4 * (len(FEATURES) + 4) * N**2 / 2
+    found = studied(memory=2.5 * each, schemes="bootstrap", sizes=SIZES[:1])
+    assert held == [2]
+    np.testing.assert_allclose(found.error[0, 0], study.error[KINDS.index("bootstrap"), 0], atol=1e-6)
+    with pytest.raises(ValueError, match="too small for one resample"):
+        studied(memory=each / 2)
+
+
 # The command
 
 
@@ -421,8 +433,10 @@ def command(study, tmp_path, monkeypatch):
 
 
 def test_the_command_writes_and_answers(command, tmp_path, capsys):
-    code, asked = command("--sizes", "12,24", "--scheme", "bootstrap", "--error", "0.05", "--stability", "0.9")
+    given = ["--sizes", "12,24", "--scheme", "bootstrap", "--error", "0.05", "--stability", "0.9", "--memory", "0.5"]
+    code, asked = command(*given)
     assert code == 0
+    assert asked["memory"] == 2**29
     assert asked["sizes"] == (12, 24)
     assert asked["schemes"] == ["bootstrap"]
     said = capsys.readouterr().out

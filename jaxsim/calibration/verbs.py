@@ -18,7 +18,8 @@ from jaxsim.inputs import OwnersOf
 from jaxsim.io.files import warn
 from jaxsim.measures import Measure
 from jaxsim.protocols import ComparatorCapabilities, declared
-from jaxsim.resampling.verbs import One, check_networks, key_text, read_networks
+from jaxsim.resampling.plans import check_networks
+from jaxsim.resampling.verbs import One, key_text, read_networks
 from jaxsim.results import Calibration, FewResamples, Provenance
 from jaxsim.results.calibrations import ADJUSTMENTS, ARRAYS
 from jaxsim.statistics.checks import as_count, as_key, one_of, probability

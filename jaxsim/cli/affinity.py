@@ -30,10 +30,29 @@ from typing import Any
 
 import numpy as np
 
-from jaxsim import engine, io, taxonomy
-from jaxsim.cli.arguments import add_computing, add_features, add_measures, add_missing, add_output, add_report, refuse
+from jaxsim import engine, explanations, io, taxonomy
+from jaxsim.cli.arguments import (
+    add_computing,
+    add_features,
+    add_measures,
+    add_missing,
+    add_output,
+    add_report,
+    only_explains,
+    refuse,
+)
 from jaxsim.cli.inputs import ROWS, read_measures, read_sets
-from jaxsim.cli.output import REPORT, report, report_files, save_figure, save_report, staged, subfolders, table
+from jaxsim.cli.output import (
+    REPORT,
+    report,
+    report_files,
+    report_plan,
+    save_figure,
+    save_report,
+    staged,
+    subfolders,
+    table,
+)
 from jaxsim.measures import Measure
 from jaxsim.results import Affinity, Calibration, Resamples
 
@@ -47,7 +66,7 @@ def add_arguments(command: ArgumentParser) -> None:
     add_features(command)
     add_measures(command, "rsa")
     add_missing(command)
-    add_computing(command, tile=True)
+    add_computing(command, tile=True, explain=True)
     add_output(command, required=False)
     add_report(command)
 
@@ -55,12 +74,9 @@ def add_arguments(command: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     """Score the networks with each measure."""
     chosen = read_measures(arguments, maps=True)
-    if arguments.explain:
-        refuse(arguments, "with --explain, which writes nothing", "report")
-        explain(arguments, chosen)
+    if only_explains(arguments):
+        _explain(arguments, chosen)
         return
-    if arguments.out is None:
-        raise ValueError("the folder for the results is needed: --out DIR; only --explain goes without.")
     folders = subfolders(chosen)
     names = [folder + name for folder in folders.values() for name in (*FILES, *report_files(arguments))]
     with staged(arguments, names) as out:
@@ -75,30 +91,29 @@ def run(arguments: Namespace) -> None:
     report(arguments, text, {"affinities": values}, names)
 
 
-def explain(arguments: Namespace, chosen: Mapping[str, Any]) -> None:
+def _explain(arguments: Namespace, chosen: Mapping[str, Any]) -> None:
     """Print the plan.
 
     Raises:
-        ValueError: of ready-made maps, or pairs of networks on the images that both have.
+        ValueError: of ready-made maps.
     """
     if not all(isinstance(measure, Measure) for measure in chosen.values()):
         refuse(arguments, "on ready-made maps", "explain")
-    if arguments.missing == "pairwise":
-        refuse(arguments, "with --missing pairwise", "explain")
     features, ids, others, other_ids = read_sets(arguments, arguments.features, arguments.against, maps=False)
-    plan = engine.explain(
+    plan = explanations.explain(
         features,
         list(chosen.values()),
         against=others,
         ids=ids,
         against_ids=other_ids,
         align=arguments.align,
+        missing=arguments.missing or "shared",
         channels=arguments.channels,
         memory=arguments.memory,
         tile=arguments.tile,
         devices=arguments.devices,
     )
-    report(arguments, str(plan), {"plan": dataclasses.asdict(plan) | {"seconds": plan.seconds()}}, [])
+    report_plan(arguments, plan)
 
 
 def score(

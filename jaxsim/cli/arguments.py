@@ -89,23 +89,37 @@ def refuse(arguments: Namespace, why: str, *names: str) -> None:
             raise ValueError(f"{flag} has no effect {why}; leave it out.")
 
 
-def add_computing(command: ArgumentParser, *, memory: bool = True, tile: bool = False) -> None:
-    """Add image ids, memory, devices and precision, and of `affinity` the size of tiles and the plan."""
+def add_computing(command: ArgumentParser, *, devices: bool = True, tile: bool = False, explain: bool = False) -> None:
+    """Add image ids, memory, devices and precision, and where asked for the size of tiles and the plan."""
     group = command.add_argument_group("images and computing")
     group.add_argument("--ids", metavar="FILE", help="image ids of FEATURES: npy, or text with one id per line")
     group.add_argument(
         "--align", action="store_true", help="match images by their ids, and leave out those that some lack"
     )
-    if memory:
-        group.add_argument("--memory", type=gigabytes, metavar="GB", help="memory of each device to use at most")
+    group.add_argument("--memory", type=gigabytes, metavar="GB", help="memory of each device to use at most")
+    if devices:
         text = "devices of this machine to divide the work among; default: all accelerators, or the processor"
         group.add_argument("--devices", type=count, metavar="N", help=text)
     if tile:
         text = "compute maps in blocks of so many images, never whole, and read features so"
         group.add_argument("--tile", type=int, metavar="IMAGES", help=text)
+    if explain:
         text = "print how the scores would be computed, with memory and time, and write nothing"
         group.add_argument("--explain", action="store_true", help=text)
     group.add_argument("--x64", action="store_true", help="compute in float64")
+
+
+def only_explains(arguments: Namespace) -> bool:
+    """Whether --explain asks for the plan alone, which takes no --out.
+
+    Raises:
+        ValueError: --report goes with it, or there is neither it nor --out.
+    """
+    if arguments.explain:
+        refuse(arguments, "with --explain, which writes nothing", "report")
+    elif arguments.out is None:
+        raise ValueError("the folder for the results is needed: --out DIR; only --explain goes without.")
+    return arguments.explain
 
 
 def add_output(command: ArgumentParser, *, required: bool = True, figures: bool = True, tables: bool = True) -> None:

@@ -31,6 +31,7 @@ Examples:
   jaxsim bootstrap features.npz --measure dds-laplacian --scheme subsample --size 50 --out subsets
   jaxsim bootstrap features.npz --measure cka-linear --groups classes.txt --out results
   jaxsim bootstrap features.npz --target depth --level 0.9 --out results
+  jaxsim bootstrap large/ --measure rsa --explain
 """
 
 import inspect
@@ -40,7 +41,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsim import plotting, resampling, schemes
+from jaxsim import explanations, plotting, resampling, schemes
 from jaxsim.cli.affinity import heatmap, tree_of
 from jaxsim.cli.arguments import (
     add_computing,
@@ -51,6 +52,7 @@ from jaxsim.cli.arguments import (
     add_output,
     add_report,
     count,
+    only_explains,
     refuse,
 )
 from jaxsim.cli.inputs import ROWS, read_labels, read_measures, read_targeted
@@ -61,6 +63,7 @@ from jaxsim.cli.output import (
     records,
     report,
     report_files,
+    report_plan,
     save_figure,
     save_report,
     staged,
@@ -90,14 +93,17 @@ def add_arguments(command: ArgumentParser) -> None:
     add_draws(command)
     text = "target of ranking.png, default: all; its two best sources are tested for a difference"
     command.add_argument("--target", metavar="NAME", help=text)
-    add_computing(command)
-    add_output(command)
+    add_computing(command, explain=True)
+    add_output(command, required=False)
     add_report(command)
 
 
 def run(arguments: Namespace) -> None:
     """Resample each measure's matrix, with intervals or p values."""
     chosen, scheme = read_measures(arguments, maps=True), _scheme(arguments)
+    if only_explains(arguments):
+        report_plan(arguments, explanations.explain(**_given(arguments, chosen, scheme)))
+        return
     folders, null = subfolders(chosen), declared(scheme, SchemeCapabilities).null
     if null:
         refuse(arguments, f"with --scheme {scheme.kind}, which has no intervals", "level", "target")
@@ -192,24 +198,32 @@ def _resample(arguments: Namespace, chosen: Mapping[str, Any], scheme: Any) -> d
     Raises:
         ValueError: there is no such --target.
     """
+    given = _given(arguments, chosen, scheme)
+    found = resampling.resample(**given, key=arguments.seed, progress=progress(arguments, "resamples"))
+    return dict(zip(chosen, found, strict=True))
+
+
+def _given(arguments: Namespace, chosen: Mapping[str, Any], scheme: Any) -> dict[str, Any]:
+    """What resamples and their plan are of.
+
+    Raises:
+        ValueError: there is no such --target.
+    """
     features, ids, others, other_ids = read_targeted(arguments, chosen)
     usual = N_RESAMPLES.get(type(scheme), 1000)
-    found = resampling.resample(
-        features,
-        list(chosen.values()),
-        scheme,
-        n_resamples=usual and (arguments.resamples or usual),
-        key=arguments.seed,
-        against=others,
-        ids=ids,
-        against_ids=other_ids,
-        align=arguments.align,
-        channels=arguments.channels,
-        memory=arguments.memory,
-        devices=arguments.devices,
-        progress=progress(arguments, "resamples"),
-    )
-    return dict(zip(chosen, found, strict=True))
+    return {
+        "features": features,
+        "measure": list(chosen.values()),
+        "scheme": scheme,
+        "n_resamples": usual and (arguments.resamples or usual),
+        "against": others,
+        "ids": ids,
+        "against_ids": other_ids,
+        "align": arguments.align,
+        "channels": arguments.channels,
+        "memory": arguments.memory,
+        "devices": arguments.devices,
+    }
 
 
 def pairs(resamples: Any, level: float | None) -> tuple[list[str], list[list[Any]]]:

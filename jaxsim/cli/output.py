@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import errno
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsim import extras, plotting, reports
+from jaxsim.engine.plans import Plan
 from jaxsim.io import file_sets, files
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -83,6 +85,11 @@ def report(arguments: Any, text: str, values: dict[str, Any], names: Sequence[st
     emit(arguments, text, values | {"files": [str(Path(arguments.out) / name) for name in names]})
     if names:
         note(arguments, f"wrote {', '.join(names)} to {arguments.out}")
+
+
+def report_plan(arguments: Any, plan: Plan) -> None:
+    """Print a plan with its time."""
+    report(arguments, str(plan), {"plan": dataclasses.asdict(plan) | {"seconds": plan.seconds()}}, [])
 
 
 def emit(arguments: Any, text: str, values: dict[str, Any]) -> None:

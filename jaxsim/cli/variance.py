@@ -77,7 +77,7 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--target", metavar="NAME", help="answer for this target alone; default: the worst of all")
     add_labels(command)
     command.add_argument("--seed", type=seed, default=0, metavar="N", help="random seed; default: %(default)s")
-    add_computing(command, memory=False)
+    add_computing(command, devices=False)
     add_output(command)
     add_report(command)
 
@@ -127,6 +127,7 @@ def _studies(arguments: Namespace, chosen: Mapping[str, Any]) -> dict[str, Varia
         ids=ids,
         against_ids=other_ids,
         align=arguments.align,
+        memory=arguments.memory,
         channels=arguments.channels,
     )
     return dict(zip(chosen, found, strict=True))

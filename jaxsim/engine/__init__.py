@@ -1,6 +1,6 @@
 """The engine: the one place where the similarity path batches, compiles and chunks."""
 
 from jaxsim.engine.ceilings import noise_ceiling
-from jaxsim.engine.verbs import affinity, compare_maps, explain, maps
+from jaxsim.engine.verbs import affinity, compare_maps, maps
 
-__all__ = ["affinity", "compare_maps", "explain", "maps", "noise_ceiling"]
+__all__ = ["affinity", "compare_maps", "maps", "noise_ceiling"]

@@ -1,5 +1,6 @@
 """Blocks of one network's map, made from blocks of its images."""
 
+import copy
 import functools
 import itertools
 from collections.abc import Iterator
@@ -48,6 +49,12 @@ class MapBlocks:
         else:
             self._recent[k] = self._recent.pop(k)
         return self._recent[k]
+
+    def reordered(self, order: np.ndarray) -> "MapBlocks":
+        """The same map with its images in another order."""
+        made = copy.copy(self)
+        made.features, made._recent = self.features.reordered(order), {}
+        return made
 
     def first_margins(self, margins_of) -> tuple[float, np.ndarray]:
         """Largest entry of the map with a sample of the images, and margins fitted to that part, divided by it.

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from jaxsim.engine import memory as budgets
 from jaxsim.engine.checks import check
 from jaxsim.engine.padding import Bucket, grouped
 from jaxsim.inputs import Networks
-from jaxsim.io.files import counted
+from jaxsim.io.files import counted, in_words
 from jaxsim.linalg import TALL, dot
 from jaxsim.measures import Measure
 from jaxsim.protocols import (
@@ -32,14 +32,17 @@ FEATURES, MAPS, TILES = "feature space", "maps", "blocks"
 """Routes: products of features, whole maps of every network, or blocks of maps."""
 GRAM = 0.7
 """Share of the products of a map that are formed: those on and above the diagonal, in strips."""
-PASSES = 40
-"""Times that a map is read or written between its products and its embedding, and before its scores."""
+PASSES, READ = (40, 20), (6, 24)
+"""Times that a map is read or written between its products and its embedding, and before its scores, and that features
+are before: whole, and in tiles, where blocks stay in a cache and features are read in float64."""
 WORKING, PROGRAM, FULL = (4, 8), (10, 17), 14
 """Numbers for each entry of one map, beside the embedded maps: in the arrays that it passes through, and what the first
 call of a program takes beside; of measures that do not order pairs, and of those that do. `FULL` is the first of
 measures that read the diagonal, whose programs take no more."""
 STARTED = 4e7
 """Bytes that compiling any program takes."""
+KINDS: tuple[str, ...] = ("products", "differences", "ordered", "bytes")
+"""Kinds of work: products and additions, sums of differences, numbers put in order, bytes passed over."""
 RANKED, COUNTED, MEDIAN, APART, CENTERED, DECOMPOSED = 0.6, 0.1, 0.06, 0.5, 4, 400
 """Work in units of the rates: ordering a pair, counting it in bins or looking up its rank, finding the median of one,
 adding a difference, products of centered features, and decomposing coordinates. Fitted to `benchmarks/plans.py`, like
@@ -62,6 +65,10 @@ class Plan:
         budget: bytes that each may hold.
         bytes: bytes at the peak on each, features included; of `js.explain`, as the next.
         work: operations and bytes by kind, on each.
+        scheme: name of the resampling scheme; empty where nothing is resampled, as the next.
+        how: in words, what is done for each resample.
+        resamples: their number B.
+        at_once: how many are held at once on each device.
     """
 
     routes: tuple[tuple[str, str], ...]
@@ -75,6 +82,10 @@ class Plan:
     budget: float
     bytes: float = 0.0
     work: tuple[tuple[str, float], ...] = ()
+    scheme: str = ""
+    how: str = ""
+    resamples: int = 0
+    at_once: int = 1
 
     def seconds(self) -> float:
         """Time of the calls by the rates of this machine, measured once in a second; without compilation."""
@@ -93,9 +104,11 @@ class Plan:
         need, budget = self.bytes / budgets.GIB, self.budget / budgets.GIB
         lines = [f"{rows} x {columns} networks of {self.images} images, {self.width} features in all"]
         lines += [f"{name}: by {_WORDS[route]}" for name, route in self.routes]
+        if self.scheme:
+            lines += [f"{counted(self.resamples, 'resample')} by {self.scheme}, {self.at_once} at a time: {self.how}"]
         lines += [f"{held}; {counted(self.calls, 'call')}, {counted(self.devices, 'device')}"]
         lines += [f"memory: {need:.3g} GiB with the features; maps may take {budget:.3g} GiB of a device"]
-        return "\n".join([*lines, f"time: {self.seconds():.2g} s, beside compilation"])
+        return "\n".join([*lines, f"time: {in_words(self.seconds())}, beside compilation"])
 
 
 _WORDS = {FEATURES: "products of features", MAPS: "whole maps", TILES: "blocks of maps, never whole"}
@@ -155,7 +168,7 @@ def plan(
         cuts = [-(-len(nets.names) // block) for nets in sides]
         calls = 1 if block >= count else cuts[0] * (cuts[0] + 1) // 2 if y is None else cuts[0] * cuts[1]
     if tile:
-        calls = math.comb(-(-x.images // tile) + 1, 2) * sum(1 + tiles.ranks_pairs(m) for m in measures)
+        calls = math.comb(-(-x.images // tile) + 1, 2) * sum(map(passes, measures))
     return Plan(
         tuple((str(m), route) for m, route in zip(measures, routes, strict=True)),
         (len(x.names), len((y or x).names)),
@@ -171,8 +184,26 @@ def plan(
 
 def with_costs(made: Plan, measures: Sequence[Measure], x: Networks, y: Networks | None) -> Plan:
     """The plan with its memory and work."""
-    parts = [_shapes(nets, measures) for nets in (x, y) if nets]
-    return dataclasses.replace(made, bytes=_peak(made, measures, x, y, parts), work=_work(made, measures, x, y))
+    sides, repeats = [nets for nets in (x, y) if nets], 1.0
+    if made.calls > 1 and not made.tile:  # maps of a block are made again for every other
+        cuts = [-(-len(nets.names) // made.block) for nets in sides]
+        repeats = cuts[0] if y is None else 2 * math.prod(cuts) / sum(cuts)
+    maps = work_of_maps(made, measures, sides, passes if made.tile else lambda _: repeats)
+    work = on_each(made, (1, maps), (1, work_of_scores(made, measures, sides)))
+    return dataclasses.replace(made, bytes=_peak(made, measures, sides), work=work)
+
+
+def together(parts: Sequence[Plan], x: Networks, y: Networks | None) -> Plan:
+    """One plan of several that are followed in turn, each of some pairs of the networks; `images` are the most."""
+    return dataclasses.replace(
+        max(parts, key=lambda one: one.bytes),
+        routes=tuple(dict.fromkeys(route for one in parts for route in one.routes)),
+        networks=(len(x.names), len((y or x).names)),
+        images=max(one.images for one in parts),
+        width=sum(math.prod(shape[1:]) for nets in (x, y) if nets for shape in nets.shapes),
+        calls=sum(one.calls for one in parts),
+        work=on_each(parts[0], *((one.devices, dict(one.work)) for one in parts)),
+    )
 
 
 def _shapes(nets, measures):
@@ -184,33 +215,49 @@ def _shapes(nets, measures):
     return tuple(made)
 
 
-def _peak(made, measures, x, y, parts):
+def _peak(made, measures, sides):
     """Bytes at the peak on one device of `made.devices`, features as given and on the device included."""
-    n, size, shares = made.images, x.dtype.itemsize, made.devices
-    given = n * made.width * size
     if made.tile:
-        return given + _tile_bytes(made, measures, x, y) + STARTED
-    padded = sum(math.prod(b.x.shape) for side in parts for b in side) * size
+        return tiled_bytes(made, measures, sides)
+    shares, count, size = made.devices, sum(len(nets.names) for nets in sides), sides[0].dtype.itemsize
     by_maps = [m for m, (_, route) in zip(measures, made.routes, strict=True) if route == MAPS]
-    by_features = [m for m, (_, route) in zip(measures, made.routes, strict=True) if route == FEATURES]
     held = 0
     if by_maps:
-        width = budgets.widest(tuple(by_maps), x, y)
-        each = budgets.map_bytes(tuple(by_maps), n, size, width)
         around = 1 if shares == 1 else 3
-        networks = min(made.block * (1 if made.calls == 1 else 2), sum(len(nets.names) for nets in (x, y) if nets))
-        ordered = any(_ranks(m) for m in by_maps)
-        condensed = any(not declared(m.compare, ComparatorCapabilities).reads_diagonal for m in by_maps)
-        maps = WORKING[ordered] + _programs(made) * PROGRAM[ordered] if condensed else FULL
-        held = -(-networks // shares) * around * each + maps * n * min(n, width or n) * size
-    if by_features:
-        held = max(held, 3 * padded // shares + 2 * made.width**2 * size // shares)
-    host = jax.default_backend() == "cpu"
-    share = 1 if made.calls == 1 else min(1.0, 2 * made.block / sum(len(nets.names) for nets in (x, y) if nets))
+        networks = min(made.block * (1 if made.calls == 1 else 2), count)
+        held = maps_bytes(by_maps, sides, -(-networks // shares) * around, made.images, _programs(made))
+    if len(by_maps) < len(measures):
+        held = max(held, 3 * _padded(measures, sides) // shares + 2 * made.width**2 * size // shares)
+    return whole_bytes(made, measures, sides, held, 1 if made.calls == 1 else min(1.0, 2 * made.block / count))
+
+
+def maps_bytes(
+    measures: Sequence[Measure], sides: Sequence[Networks], networks: int, images: int, programs: int = 1
+) -> float:
+    """Bytes of the embedded maps of so many networks while the last of them is made, and of the programs."""
+    size, width = sides[0].dtype.itemsize, budgets.widest(tuple(measures), *sides)
+    ordered = any(orders_pairs(m) for m in measures)
+    condensed = any(not declared(m.compare, ComparatorCapabilities).reads_diagonal for m in measures)
+    maps = WORKING[ordered] + programs * PROGRAM[ordered] if condensed else FULL
+    held = networks * budgets.map_bytes(tuple(measures), images, size, width)
+    return held + maps * images * min(images, width or images) * size
+
+
+def whole_bytes(
+    made: Plan, measures: Sequence[Measure], sides: Sequence[Networks], held: float, share: float = 1.0
+) -> float:
+    """Bytes at the peak on a device that holds so many, beside a share of the features."""
+    given, padded = made.images * made.width * sides[0].dtype.itemsize, _padded(measures, sides)
+    if jax.default_backend() != "cpu":
+        return share * padded / made.devices + held + STARTED
     # the host stacks the features of networks before they go to the device
-    return (
-        (given if host else 0) + share * padded * (2 if host else 1 / shares) + held * (shares if host else 1) + STARTED
-    )
+    return given + share * padded * 2 + held * made.devices + STARTED
+
+
+def _padded(measures, sides):
+    """Bytes of the features in buckets."""
+    shapes = [b.x.shape for nets in sides for b in _shapes(nets, measures)]
+    return sum(math.prod(shape) for shape in shapes) * sides[0].dtype.itemsize
 
 
 def _programs(made):
@@ -220,52 +267,80 @@ def _programs(made):
     return 2 if all(count % made.block == 0 for count in made.networks) else 4
 
 
-def _tile_bytes(made, measures, x, y):
-    networks = sum(len(nets.names) for nets in (x, y) if nets)
-    size, tile = x.dtype.itemsize, made.tile
+def tiled_bytes(made: Plan, measures: Sequence[Measure], sides: Sequence[Networks], orders: int = 1) -> float:
+    """Bytes at the peak of scores in tiles, features as given included, with images in so many orders at once."""
+    networks, size, tile = sum(len(nets.names) for nets in sides), sides[0].dtype.itemsize, made.tile or 0
+    given = made.images * made.width * size
     if all(route == FEATURES for _, route in made.routes):
-        return made.width**2 * (8 + 2 * size) + 3 * TALL * made.width * size
-    kept = min(tile_products.KEPT_BYTES, made.images * made.width * size)
-    tables = rank_bins.table_bytes(networks, made.images, x.dtype) if any(map(tiles.ranks_pairs, measures)) else 0
-    return kept + (4 * networks + 16) * tile**2 * size + tables
+        return given + made.width**2 * (8 + 2 * size) + 3 * TALL * made.width * size + STARTED
+    kept = min(tile_products.KEPT_BYTES, given)
+    ranked = any(map(tiles.ranks_pairs, measures))
+    tables = rank_bins.table_bytes(networks, made.images, sides[0].dtype) if ranked else 0
+    return given + orders * kept + (4 * networks * orders + 16) * tile**2 * size + tables + STARTED
 
 
-def _work(made, measures, x, y):
-    """Operations by kind on one device: products, differences, ordered numbers, and bytes passed over."""
-    n, size, sides = made.images, x.dtype.itemsize, [nets for nets in (x, y) if nets]
-    networks = sum(len(nets.names) for nets in sides)
-    found = dict.fromkeys(("products", "differences", "ordered", "bytes"), 0.0)
-    repeats = 1.0
-    if made.calls > 1 and not made.tile:  # maps of a block are made again for every other
-        cuts = [-(-len(nets.names) // made.block) for nets in sides]
-        repeats = cuts[0] if y is None else 2 * math.prod(cuts) / sum(cuts)
-    known = set()
+def passes(measure: Measure) -> int:
+    """Times that every block of a map is made."""
+    return 1 + tiles.ranks_pairs(measure)
+
+
+def on_each(made: Plan, *terms: tuple[float, Mapping[str, float]]) -> tuple[tuple[str, float], ...]:
+    """`Plan.work`: the sum of so many times each, divided among the devices."""
+    return tuple((kind, sum(k * work.get(kind, 0.0) for k, work in terms) / made.devices) for kind in KINDS)
+
+
+def work_of_maps(
+    made: Plan, measures: Sequence[Measure], sides: Sequence[Networks], passes: Callable[[Measure], float]
+) -> dict[str, float]:
+    """Operations that make the embedded maps of all networks, so many times for each measure."""
+    n, size, networks = made.images, sides[0].dtype.itemsize, sum(len(nets.names) for nets in sides)
+    found, known, tiled = dict.fromkeys(KINDS, 0.0), set(), made.tile is not None
     for m, (_, route) in zip(measures, made.routes, strict=True):
-        width = declared(m.transform, TransformCapabilities).width
-        total = 0 if x.maps else sum(width(shape[1:]) for nets in sides for shape in nets.shapes)
-        pair, own = declared(m.pairwise, PairwiseCapabilities), declared(m.compare, ComparatorCapabilities)
-        found["bytes"] += 6 * n * total * size
+        width, repeats = declared(m.transform, TransformCapabilities).width, passes(m)
+        total = _width(m, sides)
+        pair = declared(m.pairwise, PairwiseCapabilities)
+        found["bytes"] += READ[tiled] * n * total * size
         if route == FEATURES:
-            found["products"] += CENTERED * 2 * n * total**2
             continue
         if pair.coordinates:
             found["products"] += DECOMPOSED * n * sum(min(n, width(s[1:])) ** 2 for nets in sides for s in nets.shapes)
-            found["products"] += n * total**2
             continue
-        repeats = 1.0 + tiles.ranks_pairs(m) if made.tile else repeats
         product = product_and_finish(m.pairwise, m.compare)[0]
         if (product, m.transform) not in known or product is None:
             kind = "products" if product is None or _multiplies(product) else "differences"
             found[kind] += repeats * n**2 * total * (2 * GRAM if kind == "products" else APART)
         if product is not None:
             known.add((product, m.transform))
-        found["bytes"] += repeats * PASSES * networks * n**2 * size
-        found["products"] += made.networks[0] * made.networks[1] * n**2 * (2 if own.reads_diagonal else 1)
-        if _ranks(m):
-            found["ordered"] += (COUNTED if made.tile else RANKED) * repeats * networks * n**2 / 2
+        found["bytes"] += repeats * PASSES[tiled] * networks * n**2 * size
+        if orders_pairs(m):
+            found["ordered"] += (COUNTED if tiled else RANKED) * repeats * networks * n**2 / 2
         if pair.tiling is not None and pair.tiling.median:
             found["ordered"] += MEDIAN * repeats * networks * n**2
-    return tuple((kind, amount / made.devices) for kind, amount in found.items())
+    return found
+
+
+def work_of_scores(made: Plan, measures: Sequence[Measure], sides: Sequence[Networks]) -> dict[str, float]:
+    """Operations that compare the embedded maps, or features, of all rows with those of all columns."""
+    n, products = made.images, 0.0
+    for m, (_, route) in zip(measures, made.routes, strict=True):
+        if route == FEATURES:
+            products += CENTERED * 2 * n * _width(m, sides) ** 2
+        elif declared(m.pairwise, PairwiseCapabilities).coordinates:
+            products += n * _width(m, sides) ** 2
+        else:
+            products += math.prod(made.networks) * 2 * entries(m, n)
+    return {"products": products}
+
+
+def _width(measure, sides):
+    """Columns of the transformed features of all networks together."""
+    width = declared(measure.transform, TransformCapabilities).width
+    return 0 if sides[0].maps else sum(width(shape[1:]) for nets in sides for shape in nets.shapes)
+
+
+def entries(measure: Measure, n: int) -> float:
+    """Entries of a map of n images that are compared."""
+    return n**2 if declared(measure.compare, ComparatorCapabilities).reads_diagonal else n**2 / 2
 
 
 @functools.cache
@@ -274,7 +349,7 @@ def _multiplies(product):
     return "dot_general" in str(jax.make_jaxpr(lambda x: product(x, None))(jnp.zeros((8, 4))))
 
 
-def _ranks(measure):
+def orders_pairs(measure: Measure) -> bool:
     """Whether the embedding orders the pairs of images: no image can then have much of a map."""
     own = declared(measure.compare, ComparatorCapabilities)
     return own.embed is not None and own.shares is None and not own.coordinates
@@ -283,6 +358,12 @@ def _ranks(measure):
 @functools.cache
 def rates() -> dict[str, float]:
     """What the first device does in a second: products and additions, differences, ordered numbers, bytes."""
+    return {kind: amount / _seconds(run, x) for kind, (amount, run, x) in _tasks().items()}
+
+
+@functools.cache
+def _tasks():
+    """For each kind its amount, a compiled function that takes it, and what to call that with."""
     key = jax.random.key(0)
     square, points = jax.random.normal(key, (768, 768)), jax.random.normal(key, (256, 256))
     many, large = jax.random.normal(key, (2**18,)), jax.random.normal(key, (2**22,))
@@ -291,16 +372,15 @@ def rates() -> dict[str, float]:
         return jax.lax.map(lambda row: jnp.sum(jnp.abs(a - row), 1), a)
 
     return {
-        "products": 2 * 768**3 / _timed(lambda a: dot(a, a), square),
-        "differences": 256**3 / _timed(differences, points),
-        "ordered": 2**18 / _timed(jnp.argsort, many),
-        "bytes": 2 * large.nbytes / _timed(lambda a: a * 1.5 + 1, large),
+        "products": (2 * 768**3, jax.jit(lambda a: dot(a, a)), square),
+        "differences": (256**3, jax.jit(differences), points),
+        "ordered": (2**18, jax.jit(jnp.argsort), many),
+        "bytes": (2 * large.nbytes, jax.jit(lambda a: a * 1.5 + 1), large),
     }
 
 
-def _timed(function: Callable, x: jax.Array) -> float:
-    """The least of a few times."""
-    run = jax.jit(function)
+def _seconds(run: Callable, x: jax.Array) -> float:
+    """The least time of a few calls after the first."""
     jax.block_until_ready(run(x))
     found = []
     for _ in range(3):

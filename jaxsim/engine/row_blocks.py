@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,32 @@ FEWEST_OF_SAMPLE = 8
 """Images in that block, if there are so many, whatever the size of the others."""
 SMALL, LARGE = 1e-140, 1e140
 """Ranges of a feature below and above which float64 does not hold its squares."""
+
+
+class Chosen(NamedTuple):
+    """Some rows of a network's features, taken from it where a block is read.
+
+    Attributes:
+        x: array or memory-mapped array `(n, ..., c)`.
+        images: numbers of the rows, `(m,)`.
+    """
+
+    x: Any
+    images: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(m, ..., c)`."""
+        return (len(self.images), *self.x.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the features."""
+        return self.x.dtype
+
+    def __getitem__(self, rows: Any) -> Any:
+        """Features of these of the rows."""
+        return self.x[self.images[rows]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +76,12 @@ class RowBlocks:
     def width(self) -> int:
         """Columns of the transformed features."""
         return declared(self.measure.transform, TransformCapabilities).width(self.x.shape[1:])
+
+    def reordered(self, order: np.ndarray) -> "RowBlocks":
+        """The same features with the images in another order."""
+        made = dataclasses.replace(self, x=Chosen(self.x, order))
+        vars(made).update(first=self.first, moments=self.moments)
+        return made
 
     def rows(self, k: int) -> slice:
         """Images of block `k`; of `SAMPLE`, about a block of images from all over."""
@@ -94,6 +126,11 @@ class RowBlocks:
         return jnp.asarray(x.reshape(len(x), -1)) if own.from_moments is not None else _transformed(transform, x)
 
     @functools.cached_property
+    def first(self) -> Any:
+        """An image that is subtracted from all where float64 lacks digits."""
+        return np.asarray(self.x[0])
+
+    @functools.cached_property
     def moments(self) -> "Moments":
         """Moments of the features, from one pass over them in float64."""
         first = self._wide(0)[0]
@@ -126,8 +163,7 @@ class RowBlocks:
         shift = self.measure.freedom.shift
         if x.dtype.kind not in "iu" or x.dtype.itemsize < 8 or shift == NO_SHIFT:
             return np.asarray(x, np.float64)
-        x, base = np.asarray(x), np.asarray(self.x[0])
-        base = base if shift == ROW else base.flat[0]
+        x, base = np.asarray(x), self.first if shift == ROW else self.first.flat[0]
         about = x.astype(np.float64) - base.astype(np.float64)
         # differences wrap around, and those of less than 2^63 come out right
         exact = (x.astype(np.uint64) - base.astype(np.uint64)).view(np.int64)

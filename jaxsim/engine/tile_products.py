@@ -1,7 +1,7 @@
 """Inner products of the centered maps of all networks, added up block by block."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +11,7 @@ import numpy as np
 from jaxsim.engine import rank_bins
 from jaxsim.engine.map_blocks import MapBlocks, pairs_of, squared_lengths
 from jaxsim.engine.row_blocks import SAMPLE, RowBlocks
-from jaxsim.linalg import dot, long_gram
+from jaxsim.linalg import dot, long_dot, long_gram
 from jaxsim.measures import Measure
 from jaxsim.protocols import ComparatorCapabilities, declared
 
@@ -29,7 +29,11 @@ class Products:
     Attributes:
         plain: of each plain map with itself, `(T,)`, or zero where the centered ones have no rounding.
         error: of each map, its part in the error of scores, `(T,)`.
+        reordered: `(rows, columns, order) -> (S, T)`, products of the networks in one slice with those in another, the
+            images of the latter in that order; nothing is counted or fitted anew.
     """
+
+    reordered: Callable[[slice, slice, np.ndarray], np.ndarray]
 
     def __init__(self, networks):
         self.centered = np.zeros((networks, networks))
@@ -45,35 +49,57 @@ class Products:
 def of_features(measure: Measure, networks: Sequence[RowBlocks]) -> Products:
     """The products of linear kernels from X'Y, one pass over the features."""
     found = Products(len(networks))
-    cuts = np.cumsum([0, *(one.width for one in networks)])
-    cross = np.zeros((cuts[-1], cuts[-1]))
+    width = sum(one.width for one in networks)
+    cross = np.zeros((width, width))
     lengths = np.zeros((len(networks), networks[0].x.shape[0]))
     for k, blocks in enumerate(zip(*(one.blocks() for one in networks), strict=True)):
-        cross += np.asarray(_cross(blocks), np.float64)
+        cross += np.asarray(_gram(blocks), np.float64)
         for t, block in enumerate(blocks):
             lengths[t, networks[0].rows(k)] = squared_lengths(block)
-    squares = np.add.reduceat(np.add.reduceat(cross**2, cuts[:-1], 0), cuts[:-1], 1)
+    squares = _by_network(cross, networks, networks)
     # each map at length 1 first, so that products stay in range
     found.plain = np.diagonal(squares).copy()
     size = np.where(found.plain > 0, found.plain, 1) ** 0.25
-    with jax.enable_x64(True):
-        found.centered = np.asarray(
-            _from_features(measure, squares / np.outer(size, size) ** 2, lengths / size[:, None] ** 2)
-        )
+    lengths /= size[:, None] ** 2
+    found.centered = _from_features(measure, squares / np.outer(size, size) ** 2, lengths, lengths)
     found.plain = found.plain / size**4
+
+    def reordered(rows, columns, order):
+        x, y = networks[rows], [one.reordered(order) for one in networks[columns]]
+        sides = (zip(*(one.blocks() for one in side), strict=True) for side in (x, y))
+        cross = sum(np.asarray(_cross(a, b), np.float64) for a, b in zip(*sides, strict=True))
+        squares = _by_network(cross, x, y) / np.outer(size[rows], size[columns]) ** 2
+        return _from_features(measure, squares, lengths[rows], lengths[columns][:, order])
+
+    found.reordered = reordered
     return found
 
 
 @jax.jit
-def _cross(blocks):
-    x = jnp.concatenate(blocks, 1)
-    return dot(x.T, x)
+def _gram(blocks):
+    return _cross(blocks, blocks)
 
 
 @jax.jit
-def _from_features(measure, products, squares):
+def _cross(a, b):
+    return dot(jnp.concatenate(a, 1).T, jnp.concatenate(b, 1))
+
+
+def _by_network(cross, rows, columns):
+    """Sums of the squares of X'Y over the features of every two networks."""
+    first, second = (np.cumsum([0, *(one.width for one in side[:-1])]) for side in (rows, columns))
+    return np.add.reduceat(np.add.reduceat(cross**2, first, 0), second, 1)
+
+
+def _from_features(measure, *products):
+    with jax.enable_x64(True):
+        return np.asarray(_centered_products(measure, *products))
+
+
+@jax.jit
+def _centered_products(measure, products, squares_x, squares_y):
     own: Any = declared(measure.compare, ComparatorCapabilities).from_features
-    return own(products, squares, squares)
+    return own(products, squares_x, squares_y)
 
 
 def of_maps(measure: Measure, networks: Sequence[RowBlocks]) -> Products:
@@ -85,12 +111,12 @@ def of_maps(measure: Measure, networks: Sequence[RowBlocks]) -> Products:
     """
     margins_of: Any = declared(measure.compare, ComparatorCapabilities).margins
     maps = [MapBlocks(measure, one, KEPT_BYTES // len(networks)) for one in networks]
-    starts = [one.first_margins(margins_of) for one in maps]
+    ready = [_Centered(one, *one.first_margins(margins_of)) for one in maps]
     n, found = networks[0].x.shape[0], Products(len(networks))
     sums = np.zeros((len(networks), n))
     for i, j in pairs_of(networks[0]):
         times = 1 + (i != j)
-        blocks = [one.less_margins(start, i, j) for one, start in zip(maps, starts, strict=True)]
+        blocks = [one.block(i, j) for one in ready]
         found.centered += times * np.asarray(_products_of(tuple(one[0] for one in blocks)), np.float64)
         for t, (_, rows, columns, squares) in enumerate(blocks):
             sums[t, networks[t].rows(i)] += rows
@@ -100,6 +126,13 @@ def of_maps(measure: Measure, networks: Sequence[RowBlocks]) -> Products:
     rest = np.stack([margins_of(own, n) for own in sums])
     change = 2 * np.matmul(rest, sums.T)
     found.centered -= (change + change.T) / 2
+
+    def reordered(rows, columns, order):
+        products = _crossed(ready[rows], [one.reordered(order) for one in ready[columns]], off_diagonal=2)
+        products -= np.matmul(rest[rows], sums[columns][:, order].T)
+        return products - np.matmul(sums[rows], rest[columns][:, order].T)
+
+    found.reordered = reordered
     return found
 
 
@@ -107,34 +140,86 @@ _products_of = jax.jit(long_gram)
 """Inner products of the blocks of all networks."""
 
 
+def _crossed(rows, columns, off_diagonal):
+    """Inner products `(S, T)` of the blocks of some networks with those of others, some counted so many times."""
+    found = np.zeros((len(rows), len(columns)))
+    for i, j in pairs_of(rows[0].maps.features):
+        sides = (tuple(one.entries(i, j) for one in side) for side in (rows, columns))
+        found += (off_diagonal if i != j else 1) * np.asarray(_long_cross(*sides), np.float64)
+    return found
+
+
+@jax.jit
+def _long_cross(a, b):
+    return long_dot(jnp.stack(a), jnp.stack(b))
+
+
+class _Centered(NamedTuple):
+    """One network's map, less margins.
+
+    Attributes:
+        maps: blocks of the map.
+        unit: that the map is divided by.
+        margins: then subtracted, `(n,)`.
+    """
+
+    maps: MapBlocks
+    unit: float
+    margins: np.ndarray
+
+    def block(self, i: int, j: int) -> Any:
+        """A block, its sums over rows and columns, and the sum of its squares with the margins."""
+        return self.maps.less_margins((self.unit, self.margins), i, j)
+
+    def entries(self, i: int, j: int) -> jax.Array:
+        """A block."""
+        return self.block(i, j)[0]
+
+    def reordered(self, order: np.ndarray) -> "_Centered":
+        """The same of the images in another order."""
+        return self._replace(maps=self.maps.reordered(order), margins=self.margins[order])
+
+
 class _Ranked(NamedTuple):
     """Where to find the centered ranks of one network's pairs.
 
     Attributes:
+        maps: blocks of the map.
         levels: of its `rank_bins.Bins`.
         table: ranks of the bins, divided by the number of pairs.
         size: squared length by which scores divide.
         error: bound on the length of the errors of the ranks, relative to `size`, as a part of a score.
     """
 
+    maps: MapBlocks
     levels: tuple
     table: jax.Array
     size: float
     error: float
 
+    def entries(self, i: int, j: int) -> jax.Array:
+        """Ranks of a block."""
+        return _looked_up(self.table, self.levels, self.maps.entries(i, j)[0])
+
+    def reordered(self, order: np.ndarray) -> "_Ranked":
+        """The same of the images in another order."""
+        return self._replace(maps=self.maps.reordered(order))
+
 
 def of_ranks(measure: Measure, networks: Sequence[RowBlocks]) -> Products:
     """The products of centered ranks, from one pass that counts each network's pairs and one over all blocks."""
-    maps = [MapBlocks(measure, one, KEPT_BYTES // len(networks)) for one in networks]
-    ranked = [_ranked(measure, one) for one in maps]
+    ready = [_ranked(measure, MapBlocks(measure, one, KEPT_BYTES // len(networks))) for one in networks]
     found = Products(len(networks))
     for i, j in pairs_of(networks[0]):
-        blocks = [
-            _looked_up(own.table, own.levels, one.entries(i, j)[0]) for one, own in zip(maps, ranked, strict=True)
-        ]
-        found.centered += np.asarray(_products_of(tuple(blocks)), np.float64)
-    found.size = np.array([own.size for own in ranked])
-    found.error = np.array([own.error for own in ranked])
+        blocks = tuple(one.entries(i, j) for one in ready)
+        found.centered += np.asarray(_products_of(blocks), np.float64)
+    found.size = np.array([one.size for one in ready])
+    found.error = np.array([one.error for one in ready])
+
+    def reordered(rows, columns, order):
+        return _crossed(ready[rows], [one.reordered(order) for one in ready[columns]], off_diagonal=1)
+
+    found.reordered = reordered
     return found
 
 
@@ -149,7 +234,7 @@ def _ranked(measure, maps):
     while True:
         counts = None if sample is None else _counted_pairs(maps, bins, pairs_of(maps.features))
         if counts is None:
-            return _Ranked(bins.levels, jnp.zeros(rank_bins.padded(len(bins.low)), dtype), np.nan, 0)
+            return _Ranked(maps, bins.levels, jnp.zeros(rank_bins.padded(len(bins.low)), dtype), np.nan, 0)
         found = bins.ranked(*counts)
         size = size_of(found.size, pairs)
         # of unit vectors from vectors r and r' that are e apart, the distance is at most 2 e / (|r| + |r'|)
@@ -157,10 +242,21 @@ def _ranked(measure, maps):
         part = 2 * error / (2 * length - error) if error < length else (np.inf if error else 0.0)
         finer = bins.finer(found, (TOLERANCE / 2 * length) ** 2) if part > TOLERANCE / 2 else None
         if finer is None:
-            table = np.zeros(rank_bins.padded(len(bins.low)), dtype)
-            table[found.bins] = found.centered
-            return _Ranked(bins.levels, jnp.asarray(table), size, part)
+            return _Ranked(maps, bins.levels, jnp.asarray(_table(bins, found, dtype)), size, part)
         bins = finer
+
+
+def _table(bins, found, dtype):
+    """Centered ranks of all bins.
+
+    An empty one has the rank of the nearest that is not: a pair that is made anew, its images in another order, may
+    have another last digit.
+    """
+    table = np.zeros(rank_bins.padded(len(bins.low)), dtype)
+    middles = (found.bins[1:] + found.bins[:-1] + 1) // 2
+    counts = np.diff(np.concatenate([[0], middles, [len(bins.low)]]))
+    table[: len(bins.low)] = np.repeat(found.centered.astype(dtype), counts)
+    return table
 
 
 def _counted_pairs(maps, bins, blocks):
@@ -197,7 +293,7 @@ def _looked_up(table, levels, v):
 
 def feature_shares(measure: Measure, blocks: RowBlocks) -> np.ndarray:
     """Squared length of each row of X X', x' (X'X) x, less (x'x)^2 where the comparator does not read the diagonal."""
-    gram = sum(np.asarray(_cross((block,)), np.float64) for block in blocks.blocks())
+    gram = sum(np.asarray(_gram((block,)), np.float64) for block in blocks.blocks())
     inner, reads = jnp.asarray(gram, blocks.dtype), declared(measure.compare, ComparatorCapabilities).reads_diagonal
     return np.concatenate([_squared_rows(block, inner, reads) for block in blocks.blocks()]).astype(np.float64)
 

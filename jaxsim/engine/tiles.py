@@ -5,7 +5,7 @@ whose embedding is a map less terms a_i + a_j, at length 1, or ranks, which are 
 """
 
 import dataclasses
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import NamedTuple
 
 import jax
@@ -90,12 +90,14 @@ class Scores(NamedTuple):
         rows: why networks of rows have none, or None where they have.
         columns: the same of columns.
         error: bound on the error by ranks in bins; zero where ranks are exact, or there are none.
+        reordered: the values with the images of the columns' networks in another order, from what is known of the maps.
     """
 
     values: np.ndarray
     rows: list[Flaw | None]
     columns: list[Flaw | None]
     error: float
+    reordered: Callable[[np.ndarray], np.ndarray]
 
 
 def scores(measure: Measure, x: Networks, y: Networks | None, tile: int) -> Scores:
@@ -116,18 +118,27 @@ def scores(measure: Measure, x: Networks, y: Networks | None, tile: int) -> Scor
     eps = np.array([jnp.finfo(one.dtype).eps for one in networks], float)
     with np.errstate(invalid="ignore"):
         length = np.where(length > ROUNDING * eps * total, length, np.nan)
-        found = products.centered / length[:, None] / length[None, :]
-    finish = declared(measure.compare, ComparatorCapabilities).finish
-    rows = len(x.arrays)
-    found = found if y is None else found[:rows, rows:]
+    finish, rows = declared(measure.compare, ComparatorCapabilities).finish, len(x.arrays)
+    first, second = (slice(None),) * 2 if y is None else (slice(rows), slice(rows, None))
+
+    def finished(centered):
+        with np.errstate(invalid="ignore"):
+            found = centered / length[first, None] / length[None, second]
+        return np.asarray(finish(jnp.asarray(found, dtype)))
+
     flaws = [
         Flaw(one.moments.broken, one.moments.reach == 0) if none else None
         for one, none in zip(networks, np.isnan(length).tolist(), strict=True)
     ]
-    values = np.asarray(finish(jnp.asarray(found, dtype)))
     # of two networks, the sum of their errors is the largest
     error = float(np.sort(products.error)[-2:].sum())
-    return Scores(values, flaws[:rows], flaws[:rows] if y is None else flaws[rows:], error)
+    return Scores(
+        finished(products.centered[first, second]),
+        flaws[:rows],
+        flaws[:rows] if y is None else flaws[rows:],
+        error,
+        lambda order: finished(products.reordered(first, second, order)),
+    )
 
 
 def undefined(measure: Measure, found: Scores, x: Networks, y: Networks | None, tile: int) -> dict[str, int]:

@@ -22,7 +22,7 @@ from jaxsim.engine.checks import (
 )
 from jaxsim.engine.devices import local_count, on_one, put
 from jaxsim.engine.padding import both_buckets, buckets, by_freedom
-from jaxsim.engine.plans import FEATURES, Plan, plan, with_costs
+from jaxsim.engine.plans import FEATURES, Plan, plan, together, with_costs
 from jaxsim.engine.processes import divide, least, lost_processes, several
 from jaxsim.engine.program import affinity_call, defined, maps_call
 from jaxsim.io.files import warn
@@ -107,40 +107,35 @@ def affinity(
     return found if several else found[0]
 
 
-def explain(
+def plan_of(
     features: Any,
-    measure: str | Measure | Sequence[str | Measure],
+    measure: Any,
     *,
-    against: Any = None,
-    ids: Any = None,
-    against_ids: Any = None,
-    align: bool = False,
-    channels: Any = None,
-    memory: float | None = None,
-    tile: int | None = None,
-    devices: Any = None,
+    against: Any,
+    ids: Any,
+    against_ids: Any,
+    align: bool,
+    missing: str,
+    channels: Any,
+    memory: float | None,
+    tile: int | None,
+    devices: Any,
 ) -> Plan:
-    """How `js.affinity` of the same arguments, but for `missing`, would go about it, with the memory and time it takes.
-
-    The plan is the one that `affinity` follows. Its memory is computed; its time comes from the rates of this machine,
-    which are measured once in a process, in about a second.
-
-    Returns:
-        `Plan`, which prints itself.
-
-    Raises:
-        ValueError: as `js.affinity` does; where nothing fits, with the memory that it takes.
-
-    >>> import jax, jaxsim as js
-    >>> plan = js.explain(jax.random.normal(jax.random.key(0), (20, 200, 8)), ["rsa", "cka"])
-    >>> plan.routes, plan.calls
-    ((('rsa', 'maps'), ('cka-linear', 'feature space')), 1)
-    """
+    """The plan that `affinity` of the same arguments follows, with its costs."""
     measures, _ = as_measures(measure)
+    align, missing = flag(align, "align"), one_of(missing, inputs.MISSING, "missing")
     x, y, mesh = _read(features, against, ids, against_ids, channels, tile, devices)
     memory = _least_memory(measures, memory, tile, mesh)
-    x, y = inputs.same_images(x, y, align=align)
-    return with_costs(plan(measures, x, y, memory, tile, mesh, asked=devices is not None), measures, x, y)
+    if _on_shared_images(x, align, missing, tile, mesh):
+        x, y = _aligned(x, y, align, missing)
+        return with_costs(plan(measures, x, y, memory, tile, mesh, asked=devices is not None), measures, x, y)
+    parts = []
+    for shared, _, a, b in _pairs_by_images(x, x if y is None else y, y is None):
+        if len(shared) >= max(map(min_images, measures)):
+            parts.append(with_costs(plan(measures, a, b, memory, None, mesh), measures, a, b))
+    if not parts:
+        raise ValueError("no two networks share so many images that they have a score.")
+    return together(parts, x, y)
 
 
 def _read(features, against, ids, against_ids, channels, tile, devices):
@@ -243,16 +238,10 @@ def _run(measures, x, y, align, missing, memory, mesh, tile=None, asked=True) ->
     """Scores of each measure."""
     align, missing = flag(align, "align"), one_of(missing, inputs.MISSING, "missing")
     memory = _least_memory(measures, memory, tile, mesh)
-    if several(mesh) and missing == "pairwise":
-        raise ValueError('missing="pairwise" looks at all networks at once, which several processes do not.')
-    if align and missing == "pairwise" and x.ids is not None:
-        if tile is not None:
-            raise ValueError('missing="pairwise" compares maps of other images for every pair; leave tile out.')
+    if not _on_shared_images(x, align, missing, tile, mesh):
         found = _pairwise(measures, x, y, memory, mesh)
     else:
-        x, y = inputs.same_images(x, y, align=align)
-        if missing == "pairwise" and not x.maps:
-            raise ValueError('missing="pairwise" has no effect on features without ids and align=True; leave it out.')
+        x, y = _aligned(x, y, align, missing)
         chosen = plan(measures, x, y, memory, tile, mesh, asked=asked)
         if chosen.tile:
             found = _tiled(measures, x, y, chosen.tile)
@@ -261,6 +250,33 @@ def _run(measures, x, y, align, missing, memory, mesh, tile=None, asked=True) ->
     for one in found:
         gaps.warn_of_unscored(one)
     return found
+
+
+def _on_shared_images(x, align, missing, tile, mesh) -> bool:
+    """Whether all networks are compared on the images that all share, and not every pair on its own.
+
+    Raises:
+        ValueError: `missing` does not go with the others.
+    """
+    if several(mesh) and missing == "pairwise":
+        raise ValueError('missing="pairwise" looks at all networks at once, which several processes do not.')
+    if not align or missing != "pairwise" or x.ids is None:
+        return True
+    if tile is not None:
+        raise ValueError('missing="pairwise" compares maps of other images for every pair; leave tile out.')
+    return False
+
+
+def _aligned(x, y, align, missing):
+    """Networks of rows and columns on the same images.
+
+    Raises:
+        ValueError: ids do not fit, or `missing` has no effect.
+    """
+    x, y = inputs.same_images(x, y, align=align)
+    if missing == "pairwise" and not x.maps:
+        raise ValueError('missing="pairwise" has no effect on features without ids and align=True; leave it out.')
+    return x, y
 
 
 def _least_memory(measures, memory, tile, mesh):
@@ -302,15 +318,15 @@ def _scores(chosen, measures, x, y, mesh, pairwise) -> list[Affinity]:
 
 
 def _tiled(measures, x, y, tile) -> list[Affinity]:
-    made = []
-    for m in measures:
+    def one(m):
         found = tiles.scores(m, x, y, tile)
         undefined = tuple(tiles.undefined(m, found, x, y, tile).items())
         array = jnp.asarray(found.values)
         provenance = Provenance.now(str(m), array, notes=tiles.notes(m, tile, found.error))
         images = np.full(array.shape, x.images)
-        made.append(Affinity(array, images, x.names, (y or x).names, provenance, undefined, y is not None))
-    return made
+        return Affinity(array, images, x.names, (y or x).names, provenance, undefined, y is not None)
+
+    return [one(m) for m in measures]
 
 
 def _in_blocks(measures, x, y, block, mesh, call):
@@ -354,14 +370,11 @@ def _assemble(cells, symmetric):
 def _pairwise(measures, x, y, memory, mesh) -> list[Affinity]:
     """Every pair on the images that both have; pairs with the same images are computed together."""
     columns = x if y is None else y
-    if columns.ids is None:
-        raise ValueError("one set of networks has image ids and the other has none; give ids for both or neither.")
     shape = (len(x.names), len(columns.names))
     values = [np.full(shape, np.nan, np.float64) for _ in measures]
     images, numbers, undefined = np.zeros(shape, int), np.zeros(shape, int), [{} for _ in measures]
     least = max(min_images(m) for m in measures)
-    for shared, pairs in _pairs_by_images(x, columns, y is None).items():
-        rows, cols = (sorted({p[k] for p in pairs}) for k in (0, 1))
+    for shared, pairs, own_x, own_y in _pairs_by_images(x, columns, y is None):
         places = tuple(np.transpose(pairs))
         images[places] = len(shared)
         if len(shared) < least:
@@ -369,11 +382,10 @@ def _pairwise(measures, x, y, memory, mesh) -> list[Affinity]:
             text = f"networks {a!r} and {b!r} share {len(shared)} images, and it takes {least}: their scores are NaN."
             warn(text, UndefinedScores)
             continue
-        own_x, own_y = x.select(rows, shared), columns.select(cols, shared)
         found = _scores(plan(measures, own_x, own_y, memory, None, mesh), measures, own_x, own_y, mesh, True)
         if inputs.traced(found):
             raise TypeError(gaps.TRACED)
-        own = np.searchsorted(rows, places[0]), np.searchsorted(cols, places[1])
+        own = tuple(np.searchsorted(np.unique(one), one) for one in places)
         for k, one in enumerate(found):
             values[k][places] = np.asarray(one.values)[own]
             undefined[k] |= dict(one.undefined)
@@ -387,12 +399,22 @@ def _pairwise(measures, x, y, memory, mesh) -> list[Affinity]:
 
 
 def _pairs_by_images(x, columns, square):
-    """Pairs of networks (row, column) by the images that both have, one of each pair if `square`."""
+    """Pairs of networks (row, column) with the same images: the images, the pairs, and their networks on these.
+
+    One of each two pairs if `square`.
+
+    Raises:
+        ValueError: the columns have no image ids.
+    """
+    if columns.ids is None:
+        raise ValueError("one set of networks has image ids and the other has none; give ids for both or neither.")
     groups: dict[tuple[str, ...], list[tuple[int, int]]] = {}
     for s, t in itertools.product(range(len(x.names)), range(len(columns.names))):
         if not square or s <= t:
             groups.setdefault(tuple(sorted(set(x.ids[s]).intersection(columns.ids[t]))), []).append((s, t))
-    return groups
+    for shared, pairs in groups.items():
+        rows, cols = (sorted({p[k] for p in pairs}) for k in (0, 1))
+        yield shared, pairs, x.select(rows, shared), columns.select(cols, shared)
 
 
 def _pairwise_record(measure, values, images, pairs, x, columns, undefined):

@@ -17,7 +17,8 @@ from jaxsim.inference.program import inference_call, rank_p_values, scores_call
 from jaxsim.inputs import Networks, OwnersOf
 from jaxsim.io.files import warn
 from jaxsim.protocols import Comparator, ComparatorCapabilities, declared
-from jaxsim.resampling.verbs import key_text, source_of, weightings_at_once
+from jaxsim.resampling.plans import weightings_at_once
+from jaxsim.resampling.verbs import key_text, source_of
 from jaxsim.results import FewResamples, Maps, ModelComparison, Provenance
 from jaxsim.results.model_comparisons import AVERAGED, MADE_BY, SQUARED, TESTS
 from jaxsim.statistics.checks import as_count, as_key, flag, one_of, probability

@@ -407,6 +407,17 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
+def in_words(seconds: float) -> str:
+    """A time in seconds, minutes or hours.
+
+    >>> in_words(5.2), in_words(700), in_words(9000)
+    ('5.2 s', '12 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def few(names: Sequence[str], shown: int = 3) -> str:
     """The first names, and how many more there are, for messages.
 

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,36 +11,11 @@ import numpy as np
 from jaxsim import inputs
 from jaxsim.engine import tiles
 from jaxsim.engine.memory import budget_of, held_bytes, map_bytes
+from jaxsim.engine.row_blocks import Chosen
 from jaxsim.inputs import Networks
 from jaxsim.measures import Measure
 from jaxsim.protocols import Draws, Scheme
 from jaxsim.resampling.program import Scored, Source, drawn
-
-
-class Chosen(NamedTuple):
-    """Some rows of a network's features, taken from it where a block is read.
-
-    Attributes:
-        x: array or memory-mapped array `(n, ..., c)`.
-        images: numbers of the rows, `(m,)`.
-    """
-
-    x: Any
-    images: np.ndarray
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """`(m, ..., c)`."""
-        return (len(self.images), *self.x.shape[1:])
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Type of the features."""
-        return self.x.dtype
-
-    def __getitem__(self, rows: Any) -> Any:
-        """Features of these of the rows."""
-        return self.x[self.images[rows]]
 
 
 def tile_of(
@@ -75,33 +49,45 @@ def resampled(
 ) -> list[Scored]:
     """Scores of each measure from tiles; the resamples are those that maps held whole would get."""
     x, y = _on_host(x), y and _on_host(y)
-    sides, shape, made = (x,) if y is None else (x, y), (len(x.names), len((y or x).names)), []
-    values, errors = [np.empty((count, *shape), x.dtype) for _ in measures], np.zeros(len(measures))
-    for k, m in enumerate(measures):
-        full, undefined, effective = jnp.full(shape, jnp.nan, x.dtype), {}, [np.full(size, np.inf) for size in shape]
-        if estimate:
-            found = tiles.scores(m, x, y, tile)
-            full, errors[k], undefined = jnp.asarray(found.values), found.error, tiles.undefined(m, found, x, y, tile)
-            if scheme.draws is Draws.SUBSETS:
-                numbers = [tiles.effective(m, nets, tile) for nets in sides]
-                effective = [numbers[0], numbers[-1]]
-        else:
-            tiles.warn_of_digits(m, sides, tile)
-        made.append((full, undefined, effective))
+
+    def one(k, m):
+        def tell(b):
+            if progress is not None:
+                progress((k * count + b + 1) // len(measures), count)
+
+        return _scored(m, x, y, scheme, source, count, tile, tell, estimate)
+
+    return [one(k, m) for k, m in enumerate(measures)]
+
+
+def _scored(m, x, y, scheme, source, count, tile, tell, estimate) -> Scored:
+    """Scores of one measure; `tell(b)` is called after resample b."""
+    sides, shape = (x,) if y is None else (x, y), (len(x.names), len((y or x).names))
+    full, undefined, effective = np.full(shape, np.nan, x.dtype), {}, [np.full(size, np.inf) for size in shape]
+    error, reordered = 0.0, None
+    if estimate:
+        found = tiles.scores(m, x, y, tile)
+        full, error, undefined = found.values, found.error, tiles.undefined(m, found, x, y, tile)
+        if scheme.draws is Draws.ORDERS:
+            reordered = found.reordered  # which keeps what is known of the maps
+        del found
+        if scheme.draws is Draws.SUBSETS:
+            numbers = [tiles.effective(m, nets, tile) for nets in sides]
+            effective = [numbers[0], numbers[-1]]
+    else:
+        tiles.warn_of_digits(m, sides, tile)
+    values = np.empty((count, *shape), x.dtype)
     for b in range(count):
-        networks = _rearranged(scheme.draws, x, y, np.asarray(_one(scheme.draw, source, b)))
-        for k, m in enumerate(measures):
-            found = tiles.scores(m, *networks, tile)
-            values[k][b] = found.values
-            errors[k] = max(errors[k], found.error)
-        if progress is not None:
-            progress(b + 1, count)
-    if scheme.draws is Draws.ORDERS and y is None:
-        values = [np.triu(v) + np.swapaxes(np.triu(v, 1), 1, 2) for v in values]
-    return [
-        Scored(jnp.asarray(v), full, undefined, effective, tiles.notes(m, tile, error))
-        for m, (full, undefined, effective), v, error in zip(measures, made, values, errors, strict=True)
-    ]
+        order = np.asarray(_one(scheme.draw, source, b))
+        if reordered is not None:
+            v = reordered(order)
+            values[b] = v if y is not None else np.triu(v) + np.triu(v, 1).T
+        else:
+            order = np.sort(order)  # read in the order of the file
+            found = tiles.scores(m, _chosen(x, order), y and _chosen(y, order), tile)
+            values[b], error = found.values, max(error, found.error)
+        tell(b)
+    return Scored(jnp.asarray(values), jnp.asarray(full), undefined, effective, tiles.notes(m, tile, error))
 
 
 def _on_host(nets):
@@ -120,14 +106,6 @@ def _one(draw, source, b):
 @functools.partial(jax.jit, static_argnums=0)
 def _drawn(draw, source):
     return drawn(draw, source)
-
-
-def _rearranged(draws, x, y, order):
-    """Networks of rows and columns: the chosen images, or the columns' images in another order."""
-    if draws is Draws.SUBSETS:
-        order = np.sort(order)  # read in the order of the file
-        return _chosen(x, order), y and _chosen(y, order)
-    return x, _chosen(y or x, order)
 
 
 def _chosen(nets, order):

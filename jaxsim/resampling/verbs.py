@@ -9,31 +9,27 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxsim import advice, assumptions, inputs, layouts, schemes
+from jaxsim import assumptions, inputs, layouts, schemes
 from jaxsim.assumptions import Facts
 from jaxsim.engine.checks import (
     as_comparators,
     as_measures,
-    check,
     means_maps,
     min_images,
     of_one_or_several,
     require_others,
     undefined_networks,
 )
-from jaxsim.engine.devices import count as device_count
-from jaxsim.engine.devices import local_count, on_one, put, put_along
-from jaxsim.engine.memory import budget_of, map_bytes, require_maps, require_resamples, widest
+from jaxsim.engine.devices import on_one, put, put_along
+from jaxsim.engine.memory import require_resamples
 from jaxsim.engine.padding import both_buckets, by_freedom
-from jaxsim.engine.processes import divide, least, lost_processes
-from jaxsim.engine.tiles import why_not
-from jaxsim.inputs import Networks
+from jaxsim.engine.plans import Plan
+from jaxsim.engine.processes import divide, lost_processes
 from jaxsim.io.files import few, warn
 from jaxsim.measures import Measure
 from jaxsim.protocols import Comparator, ComparatorCapabilities, Draws, Scheme, SchemeCapabilities, declared
-from jaxsim.resampling import tiled
+from jaxsim.resampling import plans, tiled
 from jaxsim.resampling.program import (
-    FORMS,
     Scored,
     Source,
     leaves_out_pairs,
@@ -46,8 +42,6 @@ from jaxsim.results import FewResamples, Provenance, Resamples, UndefinedScores
 from jaxsim.results.resamples import BETWEEN
 from jaxsim.statistics.checks import as_key, callback, flag
 
-WEIGHTINGS_AT_ONCE = 8
-"""Weightings that go through memory side by side; 16 and 32 measured slower, 8 floats being one vector register."""
 LEAST_DISTINCT = 20
 """Distinct rearrangements that a p-value of 0.05 takes."""
 NOT_REFITTED = "maps, transforms and bandwidths are those of the full sample"
@@ -119,18 +113,15 @@ def resample(
     plan = scheme.plan(x.images, max(min_images(m) for m in measures), n_resamples)
     require_resamples(plan.count, measures, x, y)
     estimate, progress = flag(estimate, "estimate"), callback(progress, "progress")
-    tile, images = None, x.images if estimate or plan.size is None else plan.size
-    if plan.groups is None and (mesh is None or devices is None):
-        tile = tiled.tile_of(measures, x, y, scheme, images, memory)
-    check_networks(measures, x, y, whole=not tile)
-    _check_form(measures, scheme, x, estimate)
+    made = plans.plan(measures, x, y, scheme, plan, memory, mesh, estimate=estimate, asked=devices is not None)
     source = source_of(plan, key, inputs.traced(x.arrays, y and y.arrays))
     warn_if_few(plan, scheme)
-    if tile:
-        found = tiled.resampled(measures, x, y, scheme, source, plan.count, tile, progress, estimate)
+    if made.tile:
+        plans.warn_if_long(made, measures, x, y, scheme, plan, estimate, progress=progress is not None)
+        found = tiled.resampled(measures, x, y, scheme, source, plan.count, made.tile, progress, estimate)
     else:
-        found = _from_maps(measures, x, y, scheme, source, plan, progress, memory, estimate, mesh)
-    made, alike = [], _alike(scheme, plan, x, y)
+        found = _from_maps(measures, x, y, scheme, source, made, progress, estimate, mesh)
+    records, alike = [], _alike(scheme, plan, x, y)
     for m, (values, full, undefined, effective, notes) in zip(measures, found, strict=True):
         notes = (*_notes(m, scheme, plan), *notes)
         provenance = Provenance.now(
@@ -153,10 +144,34 @@ def resample(
             degrees=plan.degrees,
             flags=assumptions.flags(facts._replace(alike=alike)),
         )
-        made.append(found)
+        records.append(found)
         _warn_of_unscored(found, m, estimate)
-    assumptions.warn_of([flag for one in made for flag in one.flags])
-    return made if several else made[0]
+    assumptions.warn_of([flag for one in records for flag in one.flags])
+    return records if several else records[0]
+
+
+def plan_of(
+    features: Any,
+    measure: One | Sequence[One],
+    scheme: Scheme | str,
+    *,
+    n_resamples: int | None,
+    against: Any,
+    ids: Any,
+    against_ids: Any,
+    align: bool,
+    memory: float | None,
+    estimate: bool,
+    channels: Any,
+    devices: Any,
+) -> Plan:
+    """The plan that `resample` of the same arguments follows, with its costs."""
+    scheme = as_scheme(scheme)
+    given = (features, measure, against, ids, against_ids, align, channels, devices)
+    x, y, measures, _, mesh = read_networks("resample", *given)
+    drawn = scheme.plan(x.images, max(min_images(m) for m in measures), n_resamples)
+    made = plans.plan(measures, x, y, scheme, drawn, memory, mesh, estimate=estimate, asked=devices is not None)
+    return plans.with_costs(made, measures, x, y, scheme, drawn, estimate)
 
 
 def warn_if_few(plan, scheme):
@@ -249,12 +264,6 @@ def read_networks(verb, features, measure, against, ids, against_ids, align, cha
     return x, y, measures, several, mesh
 
 
-def check_networks(measures: Sequence[Measure], x: Networks, y: Networks | None, *, whole: bool = True) -> None:
-    """`check` of the networks of rows and columns."""
-    for nets in (x,) if y is None else (x, y):
-        check(measures, nets, whole=whole)
-
-
 def as_scheme(scheme) -> Scheme:
     """A scheme, or the one of that name with its defaults; raise TypeError or ValueError for anything else."""
     if isinstance(scheme, str):
@@ -268,23 +277,6 @@ def as_scheme(scheme) -> Scheme:
     if not isinstance(scheme, schemes.NAMED.get(scheme.kind, ())):
         raise ValueError(f"scheme {type(scheme).__name__} is not known to results: jaxsim.schemes.register it first.")
     return scheme
-
-
-def _check_form(measures, scheme, x, estimate):
-    """Refuse a scheme that the measures or the input have no form for."""
-    if not estimate and not declared(scheme, SchemeCapabilities).estimate_optional:
-        raise ValueError(f"{schemes.describe(scheme)} needs the full-sample scores: leave out estimate=False.")
-    if x.maps and scheme.draws is Draws.SUBSETS:
-        other = f"{advice.written(advice.FOR_MAPS)} (--scheme {advice.FOR_MAPS.kind})"
-        remedy = f"for ready-made maps give another scheme, such as {other}"
-        raise ValueError(f"{schemes.describe(scheme)} refits from features; {remedy}.")
-    for m in measures:
-        own = declared(m.compare, ComparatorCapabilities)
-        if own.of_these_images:
-            raise TypeError(f"{m} takes no resamples of the images: {own.of_these_images}.")
-        missing = [name for name in FORMS[scheme.draws].needs if getattr(own, name) is None]
-        if missing:
-            raise TypeError(f"{m} compares with a function that has no {missing[0]} form; use a scheme that refits.")
 
 
 def source_of(plan, key, tracing=False) -> Source:
@@ -303,23 +295,21 @@ def key_text(key):
         return f"{jax.random.key_impl(key)}:{jax.device_get(jax.random.key_data(key)).tolist()}"
 
 
-def _from_maps(measures, x, y, scheme, source, plan, progress, memory, estimate, mesh) -> list[Scored]:
+def _from_maps(measures, x, y, scheme, source, made, progress, estimate, mesh) -> list[Scored]:
     """Scores of each measure from maps that are held whole, all together."""
 
     def run(some, a, b):
-        return _run(some, a, b, scheme, source, plan, progress, memory, estimate, mesh)
+        return _run(some, a, b, scheme, source, made, progress, estimate, mesh)
 
-    made = []
+    scored = []
     for m, (values, full, bad_x, bad_y, *effective) in zip(measures, by_freedom(measures, (x, y), run), strict=True):
         undefined = undefined_networks(m, x, y, bad_x, bad_y, full if estimate else None)
-        made.append(Scored(values, full, undefined, effective))
-    return made
+        scored.append(Scored(values, full, undefined, effective))
+    return scored
 
 
-def _run(measures, x, y, scheme, source, plan, progress, memory, estimate, mesh):
-    count, shares = plan.count, device_count(mesh)
-    _require_maps(measures, x, y, scheme, x.images if estimate else plan.size)
-    at_once = weightings_at_once(x, y, -(-count // shares), memory, mesh)
+def _run(measures, x, y, scheme, source, made, progress, estimate, mesh):
+    count, shares, at_once = made.resamples, made.devices, made.at_once
     tracing = inputs.traced(x.arrays, y and y.arrays)
     measures = put(measures, mesh)
     networks = (*both_buckets(x, y, measures, mesh), put(_groups(scheme, source), mesh))
@@ -376,26 +366,3 @@ def _groups(scheme, source):
 def _by_measure(values, rest):
     """Values, and the fields of `Ready.full_sample`, of each measure."""
     return [*zip(values, *rest, strict=True)]
-
-
-def _networks(x, y):
-    return len(x.names) + (0 if y is None else len(y.names))
-
-
-def _require_maps(measures, x, y, scheme, images):
-    """Refuse maps that do not fit together: all are held while the resamples run."""
-    size, width = x.dtype.itemsize, widest(measures, x, y)
-    tiles_help = scheme.draws is Draws.WEIGHTS and not x.maps and not any(map(why_not, measures))
-    remedy = f"; {advice.written(schemes.HalfSamples())} takes them in tiles" * tiles_help
-    require_maps(_networks(x, y), map_bytes(measures, images, size, width), images, size, width, remedy)
-
-
-def weightings_at_once(x, y, count, memory, mesh=None):
-    """Resamples whose weighted ranks or pair weights are held together."""
-    budget = least(budget_of(memory, local_count(mesh)), mesh)
-    each = 4 * x.dtype.itemsize * (_networks(x, y) + 4) * x.images**2 / 2
-    if memory is not None and each > budget:
-        raise ValueError(
-            f"a memory budget of {budget:.3g} bytes is too small for one resample, which needs {each:.3g}."
-        )
-    return int(max(1, min(WEIGHTINGS_AT_ONCE, count, budget // each)))

@@ -47,19 +47,8 @@ class SweepStatus:
         if self.rate:
             parts.append(f"{self.rate:.3g} a second")
         if self.left is not None and self.done < self.total:
-            parts.append(f"{in_words(self.left)} left")
+            parts.append(f"{files.in_words(self.left)} left")
         return ", ".join(parts)
-
-
-def in_words(seconds: float) -> str:
-    """A time in seconds, minutes or hours.
-
-    >>> in_words(5.2), in_words(700), in_words(9000)
-    ('5 s', '12 min', '2.5 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def sweep_status(out: str | Path) -> SweepStatus:

@@ -21,8 +21,9 @@ from jaxsim.protocols import (
     TransformCapabilities,
     declared,
 )
+from jaxsim.resampling.plans import check_networks, weightings_at_once
 from jaxsim.resampling.program import prepare_call
-from jaxsim.resampling.verbs import NOT_REFITTED, WEIGHTINGS_AT_ONCE, One, check_networks, key_text, read_networks
+from jaxsim.resampling.verbs import NOT_REFITTED, One, key_text, read_networks
 from jaxsim.results import Provenance, UndefinedScores, VarianceStudy
 from jaxsim.statistics.checks import as_count, as_key, is_whole, shown
 from jaxsim.variance.draws import DRAWINGS
@@ -49,6 +50,7 @@ def variance_study(
     ids: Any = None,
     against_ids: Any = None,
     align: bool = False,
+    memory: float | None = None,
     channels: Any = None,
 ) -> VarianceStudy | list[VarianceStudy]:
     """Study standard error, bias and rank stability against the number of images.
@@ -78,6 +80,8 @@ def variance_study(
         ids: as for `js.affinity`.
         against_ids: as for `js.affinity`.
         align: as for `js.affinity`.
+        memory: budget in bytes for the weighted resamples that are held at once, as for `js.affinity`; maps are whole,
+            whatever they take.
         channels: as for `js.affinity`.
 
     Returns:
@@ -85,7 +89,7 @@ def variance_study(
 
     Raises:
         TypeError: no scheme, no measure, or no random key; a measure that cannot be weighted, where it must.
-        ValueError: sizes, schemes, resamples, labels or ids do not fit; the message says which.
+        ValueError: sizes, schemes, resamples, labels, ids or the budget do not fit; the message says which.
 
     >>> import jaxsim as js
     >>> V = js.variance_study(js.demo.features(), "cka", sizes=(20, 40), schemes="half-samples", n_resamples=40)
@@ -103,6 +107,7 @@ def variance_study(
     what = "images" if layout.groups is None else "groups"
     sizes = _sizes(sizes, units.code.size, what, kinds, fewest)
     _require(measures, x, y, n_resamples)
+    at_once = weightings_at_once(x, y, n_resamples, memory)
     cases = {(k, m): _case(kind, m, units, what, fewest) for k, kind in enumerate(kinds) for m in sizes}
     tracing = inputs.traced(x.arrays, y and y.arrays)
     random = as_key(key)
@@ -112,7 +117,7 @@ def variance_study(
     shared = (put(random), jax.tree.map(put, layout))
 
     def run(some, a, b):
-        return _by_refitting(some, a, b, kinds, cases, layout, shared, same, counts)
+        return _by_refitting(some, a, b, kinds, cases, layout, shared, same, counts, at_once)
 
     made = []
     for m, (summary, refits, full, bad_x, bad_y, *_) in zip(measures, by_freedom(measures, (x, y), run), strict=True):
@@ -147,18 +152,18 @@ def _notes(measure: Measure, kinds: Sequence[str], refits: bool) -> tuple[str, .
     return ("bootstraps keep maps, transforms and bandwidths of the full sample",) * some
 
 
-def _by_refitting(measures, x, y, kinds, cases, layout, shared, same, counts):
+def _by_refitting(measures, x, y, kinds, cases, layout, shared, same, counts, at_once):
     """Summaries stacked over cases, whether any case was refitted, and the full-sample fields, for each measure."""
     found = {}
     for again in (False, True):
         places = [k for k, m in enumerate(measures) if (layout.groups is None and not _by_pair(m)) is again]
         if places:
             some = tuple(measures[k] for k in places)
-            found |= zip(places, _run(some, x, y, kinds, cases, again, shared, same, counts), strict=True)
+            found |= zip(places, _run(some, x, y, kinds, cases, again, shared, same, counts, at_once), strict=True)
     return [found[k] for k in range(len(measures))]
 
 
-def _run(measures, x, y, kinds, cases, again, shared, same, counts):
+def _run(measures, x, y, kinds, cases, again, shared, same, counts, at_once):
     """The same for measures that are all refitted on subsets, or none."""
     networks = both_buckets(x, y, measures)
     subsets = [again and DRAWINGS[kinds[k]].subsets for k, _ in cases]
@@ -169,7 +174,7 @@ def _run(measures, x, y, kinds, cases, again, shared, same, counts):
     if weighted:
         _check_weighted(measures)
         some = stacked([given[k] for k in weighted])
-        summaries, full = weighted_call(measures, *networks, *shared, some, same, counts, WEIGHTINGS_AT_ONCE)
+        summaries, full = weighted_call(measures, *networks, *shared, some, same, counts, at_once)
         for k, summary in enumerate(summaries):
             for at, place in enumerate(weighted):
                 made[k][place] = jax.tree.map(lambda a, at=at: a[at], summary)

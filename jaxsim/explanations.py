@@ -1,0 +1,76 @@
+"""The public verb `explain`: the plan of a call, with memory and time, without the call."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jaxsim.engine import verbs as similarity
+from jaxsim.engine.plans import Plan
+from jaxsim.measures import Measure
+from jaxsim.protocols import Comparator, Scheme
+from jaxsim.resampling import verbs as resampling
+
+
+def explain(
+    features: Any,
+    measure: str | Measure | Comparator | Sequence[str | Measure | Comparator],
+    scheme: Scheme | str | None = None,
+    *,
+    n_resamples: int | None = None,
+    estimate: bool = True,
+    against: Any = None,
+    ids: Any = None,
+    against_ids: Any = None,
+    align: bool = False,
+    missing: str = "shared",
+    channels: Any = None,
+    memory: float | None = None,
+    tile: int | None = None,
+    devices: Any = None,
+) -> Plan:
+    """How `js.affinity`, or `js.resample` by a scheme, of the same arguments would go about it: memory and time.
+
+    The plan is the one that the verb follows. Its memory is computed; its time comes from the rates of this machine,
+    which are measured once in a process, in about a second.
+
+    Args:
+        features: as for the verb.
+        measure: as for the verb; ready-made maps and comparators with a scheme only.
+        scheme: of the resamples, as for `js.resample`; None explains `js.affinity`.
+        n_resamples: as for `js.resample`, like `estimate`.
+        estimate: whether the full sample is scored too.
+        against: as for the verb, like all but two of the others.
+        ids: labels of the images.
+        against_ids: labels of the images of `against`.
+        align: match images by id.
+        missing: as for `js.affinity`. Of networks that are compared on other images for every pair, the plan has the
+            most images, all calls and the largest memory.
+        channels: "first" for features `(n, c, ...)`.
+        memory: budget in bytes.
+        tile: as for `js.affinity`; resamples take tiles where maps do not fit.
+        devices: that share the work.
+
+    Returns:
+        `Plan`, which prints itself.
+
+    Raises:
+        TypeError: as the verb does.
+        ValueError: as the verb does; where nothing fits, with the memory that it takes.
+
+    >>> import jax, jaxsim as js
+    >>> features = jax.random.normal(jax.random.key(0), (20, 200, 8))
+    >>> plan = js.explain(features, ["rsa", "cka"])
+    >>> plan.routes, plan.calls
+    ((('rsa', 'maps'), ('cka-linear', 'feature space')), 1)
+    >>> plan = js.explain(features, "cka", js.Bootstrap(), n_resamples=1000)
+    >>> plan.routes, plan.resamples, plan.at_once
+    ((('cka-linear', 'maps'),), 1000, 8)
+    """
+    given = {"against": against, "ids": ids, "against_ids": against_ids, "align": align, "channels": channels}
+    given |= {"memory": memory, "devices": devices}
+    if scheme is None:
+        if n_resamples is not None or not estimate:
+            raise ValueError("n_resamples and estimate=False are of resamples: give a scheme such as js.HalfSamples().")
+        return similarity.plan_of(features, measure, missing=missing, tile=tile, **given)
+    if tile is not None or missing != "shared":
+        raise ValueError("js.resample takes neither tile nor missing; leave them out.")
+    return resampling.plan_of(features, measure, scheme, n_resamples=n_resamples, estimate=estimate, **given)

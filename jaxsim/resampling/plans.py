@@ -1,0 +1,263 @@
+"""Plans of `resample`: whole maps or tiles, how many resamples at once, and what it costs; the verb runs this plan."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from jaxsim import advice, protocols, schemes
+from jaxsim.engine import plans, tiles
+from jaxsim.engine.checks import check
+from jaxsim.engine.devices import count as device_count
+from jaxsim.engine.devices import local_count
+from jaxsim.engine.memory import budget_of, held_bytes, map_bytes, require_maps, widest
+from jaxsim.engine.plans import FEATURES, MAPS, TILES, Plan
+from jaxsim.engine.processes import least
+from jaxsim.inputs import Networks
+from jaxsim.io.files import in_words, warn
+from jaxsim.measures import Measure
+from jaxsim.protocols import ComparatorCapabilities, Draws, Scheme, SchemeCapabilities, declared
+from jaxsim.resampling import tiled
+from jaxsim.resampling.program import FORMS, prepared
+
+WEIGHTINGS_AT_ONCE = 8
+"""Weightings that go through memory side by side; 16 and 32 measured slower, 8 floats being one vector register."""
+LONG = 60.0
+"""Seconds in tiles from which on it is said how long they take."""
+SHORT = 1e10
+"""Operations and bytes in all that take less than that on any machine, so that no rates are measured."""
+GATHERED, REWEIGHTED, PASSES = 30, 0.04, 6
+"""Work in the units of the rates: bytes passed over for an entry that changes places, ranking a pair under new weights,
+and times that an entry is read for other comparators. Fitted to `benchmarks/plans.py`."""
+HOW = {
+    Draws.WEIGHTS: "images weighted, maps as they are",
+    Draws.SUBSETS: "everything made anew from some of the images",
+    Draws.ORDERS: "images of the columns in another order",
+}
+
+
+def plan(
+    measures: Sequence[Measure],
+    x: Networks,
+    y: Networks | None,
+    scheme: Scheme,
+    drawn: protocols.Plan,
+    memory: float | None,
+    mesh: Mesh | None,
+    *,
+    estimate: bool,
+    asked: bool,
+) -> Plan:
+    """The plan of read networks, the one that is run.
+
+    Args:
+        measures: what is computed.
+        x: networks of the rows.
+        y: networks of the columns, or None.
+        scheme: of the resamples.
+        drawn: what the scheme plans for so many images.
+        memory: budget in bytes for one device.
+        mesh: devices, or None for one.
+        estimate: whether the full sample is scored too.
+        asked: whether the caller named the devices, which tiles do not use.
+
+    Raises:
+        TypeError: a measure has no form for the scheme.
+        ValueError: networks, scheme or the budget do not fit; the message says which.
+    """
+    sides, images = (x,) if y is None else (x, y), x.images if estimate else drawn.size or x.images
+    tile = None
+    if drawn.groups is None and (mesh is None or not asked):
+        tile = tiled.tile_of(measures, x, y, scheme, images, memory)
+    check_networks(measures, x, y, whole=not tile)
+    _check_form(measures, scheme, x, estimate)
+    networks, size = sum(len(nets.names) for nets in sides), x.dtype.itemsize
+    shares, at_once, calls = 1 if tile else device_count(mesh), 1, 1
+    if tile:
+        routes = [FEATURES if tiles.in_feature_space(m, x, y) else TILES for m in measures]
+        blocks = [math.comb(-(-n // tile) + 1, 2) for n in (x.images * estimate, drawn.size or x.images)]
+        again = len(measures) if scheme.draws is Draws.ORDERS else sum(map(plans.passes, measures))
+        calls = blocks[0] * sum(map(plans.passes, measures)) + drawn.count * blocks[1] * again
+    else:
+        routes, width = [MAPS] * len(measures), widest(tuple(measures), *sides)
+        tiles_help = scheme.draws is Draws.WEIGHTS and not x.maps and not any(map(tiles.why_not, measures))
+        remedy = f"; {advice.written(schemes.HalfSamples())} takes them in tiles" * tiles_help
+        each = map_bytes(tuple(measures), images, size, width)
+        require_maps(networks, each, images, size, width, remedy)
+        if scheme.draws is Draws.WEIGHTS:
+            at_once = weightings_at_once(x, y, -(-drawn.count // shares), memory, mesh)
+        else:
+            _budget(memory, mesh, held_bytes(networks, each, images, size, width))
+    return Plan(
+        tuple((str(m), route) for m, route in zip(measures, routes, strict=True)),
+        (len(x.names), len((y or x).names)),
+        x.images,
+        sum(math.prod(shape[1:]) for nets in sides for shape in nets.shapes),
+        networks,
+        tile,
+        calls,
+        shares,
+        budget_of(memory, shares),
+        scheme=scheme.kind,
+        how=HOW[scheme.draws],
+        resamples=drawn.count,
+        at_once=at_once,
+    )
+
+
+def check_networks(measures: Sequence[Measure], x: Networks, y: Networks | None, *, whole: bool = True) -> None:
+    """`check` of the networks of rows and columns."""
+    for nets in (x,) if y is None else (x, y):
+        check(measures, nets, whole=whole)
+
+
+def with_costs(
+    made: Plan,
+    measures: Sequence[Measure],
+    x: Networks,
+    y: Networks | None,
+    scheme: Scheme,
+    drawn: protocols.Plan,
+    estimate: bool,
+) -> Plan:
+    """The plan with its memory and work."""
+    sides, count = [nets for nets in (x, y) if nets], drawn.count
+    part = dataclasses.replace(made, images=drawn.size or x.images)
+    once = plans.passes if made.tile else _one_pass
+    maps = plans.work_of_maps(made, measures, sides, once)
+    scores = plans.work_of_scores(made, measures, sides)
+    terms = [(int(estimate), maps), (int(estimate), scores)]
+    if scheme.draws is Draws.SUBSETS:
+        shares = plans.work_of_maps(made, measures, sides, _has_shares)
+        terms += [(int(estimate and bool(made.tile)), shares)]
+        terms += [(count, plans.work_of_maps(part, measures, sides, once))]
+        terms += [(count, plans.work_of_scores(part, measures, sides))]
+    elif made.tile:
+        terms += [(count, plans.work_of_maps(made, measures, sides if y else sides * 2, _one_pass)), (count, scores)]
+    elif scheme.draws is Draws.ORDERS:
+        terms += [(count, _permuted(made, measures, sides)), (count, scores)]
+    else:
+        terms += [(1, maps), (count, _weighted(made, measures, sides))]
+    held = _bytes(made, part, measures, sides, scheme, estimate)
+    return dataclasses.replace(made, bytes=held, work=plans.on_each(made, *terms))
+
+
+def _one_pass(_):
+    return 1
+
+
+def _has_shares(measure):
+    """Whether effective numbers of images take a pass over the blocks."""
+    return declared(measure.compare, ComparatorCapabilities).shares is not None
+
+
+def _permuted(made, measures, sides):
+    """Operations that bring the maps of the columns' networks into another order."""
+    entries = sum(plans.entries(m, made.images) for m in measures)
+    return {"bytes": GATHERED * made.networks[1] * entries * sides[0].dtype.itemsize}
+
+
+def _weighted(made, measures, sides):
+    """Operations of one weighting: ranks anew, or sums over pairs of products of every two maps."""
+    networks, found = sum(len(nets.names) for nets in sides), dict.fromkeys(plans.KINDS, 0.0)
+    pairs = math.prod(made.networks) / (1 if len(sides) > 1 else 2)
+    for m in measures:
+        entries = plans.entries(m, made.images)
+        if plans.orders_pairs(m):
+            found["ordered"] += REWEIGHTED * networks * entries
+            found["products"] += 2 * math.prod(made.networks) * entries
+        else:
+            found["products"] += 2 * pairs * entries
+            found["bytes"] += (PASSES * networks + 3 * pairs / made.at_once) * entries * sides[0].dtype.itemsize
+    return found
+
+
+def _bytes(made, part, measures, sides, scheme, estimate):
+    """Bytes at the peak on one device."""
+    ordered = any(map(plans.orders_pairs, measures))
+    if made.tile:
+        held = plans.tiled_bytes(made, measures, sides, 2 if scheme.draws is Draws.ORDERS else 1)
+        return held + 2 * plans.STARTED
+    networks, n, size = made.block, made.images, sides[0].dtype.itemsize
+    width = widest(tuple(measures), *sides)
+    each, more = map_bytes(tuple(measures), n, size, width), 0.0
+    full = plans.maps_bytes(measures, sides, networks, n) if estimate else 0.0
+    if scheme.draws is Draws.SUBSETS:
+        held = plans.maps_bytes(measures, sides, networks, part.images) + part.images * made.width * size
+        more = plans.STARTED * ordered
+    elif scheme.draws is Draws.ORDERS:
+        held = full + made.networks[1] * each
+    else:
+        shape = jax.ShapeDtypeStruct((n, min(n, width or n)), sides[0].dtype)
+        kept = sum(_size(functools.partial(prepared, m), shape) for m in measures) * networks
+        arrays = 2 * networks if ordered else 4  # of a number a pair
+        full, held = kept + full, kept + made.at_once * arrays * size * n**2 / 2
+        more = plans.STARTED
+    return plans.whole_bytes(made, measures, sides, max(full, held)) + more
+
+
+def _size(function, *shapes):
+    """Bytes of the result."""
+    return sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(jax.eval_shape(function, *shapes)))
+
+
+def warn_if_long(made: Plan, *given: Any, progress: bool) -> None:
+    """Say how long resamples in tiles take, where it is long; `given` is as for `with_costs`."""
+    costly = with_costs(made, *given)
+    if sum(amount for _, amount in costly.work) < SHORT or (seconds := costly.seconds()) < LONG:
+        return
+    shown = "" if progress else "; progress= shows how far it is"
+    warn(
+        f"maps of {made.images} images do not fit in memory together, and {made.resamples} resamples by {made.scheme} "
+        f"in tiles take about {in_words(seconds)} here; fewer images, networks or resamples take less{shown}."
+    )
+
+
+def _check_form(measures, scheme, x, estimate):
+    """Refuse a scheme that the measures or the input have no form for."""
+    if not estimate and not declared(scheme, SchemeCapabilities).estimate_optional:
+        raise ValueError(f"{schemes.describe(scheme)} needs the full-sample scores: leave out estimate=False.")
+    if x.maps and scheme.draws is Draws.SUBSETS:
+        other = f"{advice.written(advice.FOR_MAPS)} (--scheme {advice.FOR_MAPS.kind})"
+        remedy = f"for ready-made maps give another scheme, such as {other}"
+        raise ValueError(f"{schemes.describe(scheme)} refits from features; {remedy}.")
+    for m in measures:
+        own = declared(m.compare, ComparatorCapabilities)
+        if own.of_these_images:
+            raise TypeError(f"{m} takes no resamples of the images: {own.of_these_images}.")
+        missing = [name for name in FORMS[scheme.draws].needs if getattr(own, name) is None]
+        if missing:
+            raise TypeError(f"{m} compares with a function that has no {missing[0]} form; use a scheme that refits.")
+
+
+def weighting_bytes(x: Networks, y: Networks | None = None) -> float:
+    """Bytes of weighted ranks, or pair weights, of one resample."""
+    networks = len(x.names) + (0 if y is None else len(y.names))
+    return 4 * x.dtype.itemsize * (networks + 4) * x.images**2 / 2
+
+
+def _budget(memory, mesh, need):
+    """Bytes that each device may hold, the least of all processes; refuses one that somebody gave and is too small."""
+    budget = least(budget_of(memory, local_count(mesh)), mesh)
+    if memory is not None and need > budget:
+        raise ValueError(
+            f"a memory budget of {budget:.3g} bytes is too small for one resample, which needs {need:.3g}."
+        )
+    return budget
+
+
+def weightings_at_once(
+    x: Networks, y: Networks | None, count: int, memory: float | None, mesh: Mesh | None = None
+) -> int:
+    """Resamples whose weighted ranks or pair weights are held together.
+
+    Raises:
+        ValueError: the budget is too small for one.
+    """
+    each = weighting_bytes(x, y)
+    budget = _budget(memory, mesh, each)
+    return int(max(1, min(WEIGHTINGS_AT_ONCE, count, budget // each)))

@@ -1,0 +1,147 @@
+"""Plans of resamples, and of pairs on their own images: `explain` says what verbs do, and refuses what they refuse."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import jaxsim as js
+from jaxsim.engine import tiles
+from jaxsim.engine import verbs as similarity
+from jaxsim.engine.plans import KINDS
+from jaxsim.resampling import plans
+
+N = 40
+RANDOM = np.random.default_rng(0)
+MADE = {k: RANDOM.normal(size=(N, 6)).astype(np.float32) for k in "abc"}
+SCHEMES = [js.HalfSamples(), js.Bootstrap(), js.Jackknife(), js.Permutation(), js.Subsample(20)]
+
+
+@pytest.fixture(autouse=True)
+def rates(monkeypatch):
+    """Rates of a slow machine, in no time."""
+    monkeypatch.setattr("jaxsim.engine.plans.rates", lambda: dict.fromkeys(KINDS, 1e4))
+
+
+def without_costs(plan):
+    return dataclasses.replace(plan, bytes=0.0, work=(), budget=0.0)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda one: one.kind)
+def test_the_plan_is_the_one_that_resample_follows(scheme, monkeypatch):
+    followed, real = [], plans.plan
+    monkeypatch.setattr(plans, "plan", lambda *given, **more: followed.append(real(*given, **more)) or followed[0])
+    monkeypatch.setattr("jaxsim.resampling.verbs._run", None)  # nothing is computed
+    count = None if scheme.kind == "jackknife" else 30
+    with pytest.raises(TypeError, match="NoneType"):
+        js.resample(MADE, ["cka", "rsa"], scheme, n_resamples=count)
+    plan = js.explain(MADE, ["cka", "rsa"], scheme, n_resamples=count)
+    assert without_costs(plan) == without_costs(followed[0])
+    assert (plan.scheme, plan.resamples) == (scheme.kind, count or N)
+    assert plan.at_once == (8 if scheme.kind in ("bootstrap", "jackknife") else 1)
+    assert dict(plan.routes) == {"cka-linear": "maps", "rsa": "maps"}
+    assert f"{plan.resamples} resamples by {scheme.kind}" in str(plan)
+
+
+@pytest.mark.parametrize(("scheme", "calls"), [(js.HalfSamples(), 3 + 3 + 20), (js.Permutation(), 3 + 20 * 3)])
+def test_the_plan_of_tiles(scheme, calls, monkeypatch):
+    monkeypatch.setattr(tiles, "largest", lambda *_: 24)
+    plan = js.explain(MADE, "dds-laplacian", scheme, n_resamples=20, memory=1e4)
+    assert (plan.tile, plan.routes, plan.devices) == (24, (("dds-laplacian", "blocks"),), 1)
+    assert plan.calls == calls - 3 * (scheme.kind == "half-samples")  # two blocks of 24 images, one of halves
+    assert js.explain(MADE, "dds-laplacian", js.Bootstrap(), n_resamples=20).tile is None
+
+
+@pytest.mark.parametrize("tile", [None, 24])
+@pytest.mark.parametrize("scheme", [js.HalfSamples(), js.Permutation(), js.Bootstrap()], ids=lambda one: one.kind)
+def test_work_is_that_of_the_full_sample_and_of_each_resample(scheme, tile, monkeypatch):
+    monkeypatch.setattr(tiles, "largest", lambda *_: tile)
+    options = {"memory": 1e4} if tile and scheme.kind != "bootstrap" else {}  # which takes no tiles
+    one, two, three = (
+        dict(js.explain(MADE, ["rsa", "dds-laplacian"], scheme, n_resamples=b, **options).work) for b in (20, 40, 60)
+    )
+    for kind in ("products", "ordered", "bytes"):
+        assert three[kind] - two[kind] == pytest.approx(two[kind] - one[kind])
+        assert (two[kind] > one[kind] > 0) or (kind == "ordered" and scheme.kind == "permutation" and tile is None)
+
+
+def test_subsets_without_the_full_sample_take_less():
+    whole, part = (js.explain(MADE, "rsa", js.Subsample(10), estimate=given) for given in (True, False))
+    assert part.bytes < whole.bytes
+    assert all(a < b for (_, a), (_, b) in zip(part.work, whole.work, strict=True) if b)
+
+
+REFUSED = [
+    ({"n_resamples": 31}, js.HalfSamples(), "half-samples come in pairs"),
+    ({"memory": 1e3}, js.Bootstrap(), "too small for one resample"),
+    ({"memory": 100}, js.HalfSamples(), "too small for one resample"),
+    ({"estimate": False}, js.Permutation(), "needs the full-sample scores"),
+    ({"against": MADE, "against_ids": range(3)}, js.Bootstrap(), "ids"),
+    ({}, js.Subsample(50), "50"),
+]
+
+
+@pytest.mark.parametrize("verb", [js.resample, js.explain])
+@pytest.mark.parametrize(("options", "scheme", "words"), REFUSED, ids=lambda one: str(one)[:20])
+def test_explain_refuses_as_resample_does(verb, options, scheme, words):
+    with pytest.raises(ValueError, match=words):
+        verb(MADE, "cka", scheme, **options)
+
+
+@pytest.mark.parametrize("verb", [js.resample, js.explain])
+def test_maps_that_do_not_fit_are_refused(verb, monkeypatch):
+    monkeypatch.setattr("jaxsim.engine.memory.available", lambda: 1e4)
+    with pytest.raises(ValueError, match=r"GiB are free; js.HalfSamples\(\) takes them in tiles"):
+        verb(MADE, "dds-laplacian", js.Bootstrap())
+
+
+def test_what_has_no_effect_is_refused():
+    for options in ({"n_resamples": 20}, {"estimate": False}):
+        with pytest.raises(ValueError, match="give a scheme such as js.HalfSamples"):
+            js.explain(MADE, "cka", **options)
+    for options in ({"tile": 8}, {"missing": "pairwise"}):
+        with pytest.raises(ValueError, match="takes neither tile nor missing"):
+            js.explain(MADE, "cka", js.Bootstrap(), **options)
+
+
+def test_ready_made_maps_have_a_plan():
+    maps = {k: np.abs(x[:, :1] - x[:, 0]) for k, x in MADE.items()}
+    plan = js.explain(maps, "spearman", "bootstrap", n_resamples=20)
+    assert plan.routes == (("spearman", "maps"),)
+    with pytest.raises(ValueError, match="refits from features"):
+        js.explain(maps, "spearman", "half-samples")
+
+
+def test_pairs_on_their_own_images_have_one_plan_of_all(monkeypatch):
+    ids = {"a": range(N), "b": range(4, N + 4), "c": range(N)}
+    calls, real = [], similarity.plan
+    monkeypatch.setattr(similarity, "plan", lambda *given, **more: calls.append(real(*given, **more)) or calls[-1])
+    monkeypatch.setattr(similarity, "affinity_call", lambda *_: pytest.fail("nothing is computed"))
+    plan = js.explain(MADE, "rsa", ids=ids, align=True, missing="pairwise")
+    assert (plan.calls, plan.images, plan.networks) == (3, N, (3, 3))  # a and c; b with these; b by itself
+    assert sorted(one.images for one in calls) == [N - 4, N, N]
+    shared = js.explain(
+        MADE, "rsa", ids=ids, align=True, missing="pairwise", against={"d": MADE["a"]}, against_ids=range(N)
+    )
+    assert shared.networks == (3, 1)
+    apart = {"against": {"d": MADE["a"]}, "against_ids": range(N, 2 * N)}
+    with pytest.raises(ValueError, match="share so many images"):
+        js.explain({"a": MADE["a"]}, "rsa", ids=range(N), align=True, missing="pairwise", **apart)
+    with pytest.raises(ValueError, match="missing must be one of"):
+        js.explain(MADE, "rsa", missing="some")
+
+
+def test_long_resamples_in_tiles_say_how_long(monkeypatch):
+    monkeypatch.setattr(tiles, "largest", lambda *_: 24)
+    monkeypatch.setattr("jaxsim.resampling.tiled.resampled", None)
+    options = {"n_resamples": 20, "memory": 1e4}
+    with pytest.raises(TypeError, match="NoneType"):
+        js.resample(MADE, "dds-laplacian", **options)  # too little to measure rates for
+    monkeypatch.setattr(plans, "SHORT", 0)
+    words = (
+        "20 resamples by half-samples in tiles take about .* min here; fewer images, networks or resamples take less"
+    )
+    with pytest.warns(UserWarning, match=words + "; progress= shows how far it is"), pytest.raises(TypeError):
+        js.resample(MADE, "dds-laplacian", **options)
+    with pytest.warns(UserWarning, match=words + r"\.$"), pytest.raises(TypeError):
+        js.resample(MADE, "dds-laplacian", progress=print, **options)
