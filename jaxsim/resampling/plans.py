@@ -14,7 +14,7 @@ from jaxsim.engine import plans, tiles
 from jaxsim.engine.checks import check
 from jaxsim.engine.devices import count as device_count
 from jaxsim.engine.devices import local_count
-from jaxsim.engine.memory import budget_of, held_bytes, map_bytes, require_maps, widest
+from jaxsim.engine.memory import budget_of, held_bytes, map_bytes, require_maps, require_resamples, widest
 from jaxsim.engine.plans import FEATURES, MAPS, TILES, Plan
 from jaxsim.engine.processes import least
 from jaxsim.inputs import Networks
@@ -69,6 +69,7 @@ def plan(
         TypeError: a measure has no form for the scheme.
         ValueError: networks, scheme or the budget do not fit; the message says which.
     """
+    require_resamples(drawn.count, measures, x, y)
     sides, images = (x,) if y is None else (x, y), x.images if estimate else drawn.size or x.images
     tile = None
     if drawn.groups is None and (mesh is None or not asked):

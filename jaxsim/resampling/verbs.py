@@ -21,7 +21,6 @@ from jaxsim.engine.checks import (
     undefined_networks,
 )
 from jaxsim.engine.devices import on_one, put, put_along
-from jaxsim.engine.memory import require_resamples
 from jaxsim.engine.padding import both_buckets, by_freedom
 from jaxsim.engine.plans import Plan
 from jaxsim.engine.processes import divide, lost_processes
@@ -111,7 +110,6 @@ def resample(
     scheme = as_scheme(scheme)
     x, y, measures, several, mesh = read_networks("resample", *given)
     plan = scheme.plan(x.images, max(min_images(m) for m in measures), n_resamples)
-    require_resamples(plan.count, measures, x, y)
     estimate, progress = flag(estimate, "estimate"), callback(progress, "progress")
     made = plans.plan(measures, x, y, scheme, plan, memory, mesh, estimate=estimate, asked=devices is not None)
     source = source_of(plan, key, inputs.traced(x.arrays, y and y.arrays))
@@ -166,7 +164,7 @@ def plan_of(
     devices: Any,
 ) -> Plan:
     """The plan that `resample` of the same arguments follows, with its costs."""
-    scheme = as_scheme(scheme)
+    scheme, estimate = as_scheme(scheme), flag(estimate, "estimate")
     given = (features, measure, against, ids, against_ids, align, channels, devices)
     x, y, measures, _, mesh = read_networks("resample", *given)
     drawn = scheme.plan(x.images, max(min_images(m) for m in measures), n_resamples)
