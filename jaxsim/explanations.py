@@ -8,6 +8,7 @@ from jaxsim.engine.plans import Plan
 from jaxsim.measures import Measure
 from jaxsim.protocols import Comparator, Scheme
 from jaxsim.resampling import verbs as resampling
+from jaxsim.statistics.checks import flag
 
 
 def explain(
@@ -35,19 +36,19 @@ def explain(
     Args:
         features: as for the verb.
         measure: as for the verb; ready-made maps and comparators with a scheme only.
-        scheme: of the resamples, as for `js.resample`; None explains `js.affinity`.
-        n_resamples: as for `js.resample`, like `estimate`.
-        estimate: whether the full sample is scored too.
-        against: as for the verb, like all but two of the others.
-        ids: labels of the images.
-        against_ids: labels of the images of `against`.
-        align: match images by id.
-        missing: as for `js.affinity`. Of networks that are compared on other images for every pair, the plan has the
-            most images, all calls and the largest memory.
-        channels: "first" for features `(n, c, ...)`.
-        memory: budget in bytes.
-        tile: as for `js.affinity`; resamples take tiles where maps do not fit.
-        devices: that share the work.
+        scheme: as for `js.resample`; None is for `js.affinity`.
+        n_resamples: as for `js.resample`.
+        estimate: as for `js.resample`.
+        against: as for `js.affinity`.
+        ids: as for `js.affinity`.
+        against_ids: as for `js.affinity`.
+        align: as for `js.affinity`.
+        missing: as for `js.affinity`, with no scheme. Where every pair of networks is compared on images of its own,
+            the plan has the most images, all calls and the largest memory.
+        channels: as for `js.affinity`.
+        memory: as for `js.affinity`.
+        tile: as for `js.affinity`, with no scheme; resamples take tiles where maps do not fit.
+        devices: as for `js.affinity`.
 
     Returns:
         `Plan`, which prints itself.
@@ -68,7 +69,7 @@ def explain(
     given = {"against": against, "ids": ids, "against_ids": against_ids, "align": align, "channels": channels}
     given |= {"memory": memory, "devices": devices}
     if scheme is None:
-        if n_resamples is not None or not estimate:
+        if n_resamples is not None or not flag(estimate, "estimate"):
             raise ValueError("n_resamples and estimate=False are of resamples: give a scheme such as js.HalfSamples().")
         return similarity.plan_of(features, measure, missing=missing, tile=tile, **given)
     if tile is not None or missing != "shared":

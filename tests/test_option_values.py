@@ -72,6 +72,8 @@ BESIDE = {
     "agreement_intervals": {"diagonal": False},
     "sweep": {"executor": "serial"},
     "against_ids": {"against": X},
+    ("explain", "n_resamples"): {"scheme": "bootstrap"},
+    ("explain", "estimate"): {"scheme": js.Subsample(6)},
     ("compare_maps", "against_ids"): {"against": MAPS},
     ("evaluate", "key"): {"relabelings": 9},
     ("compare_agreements", "key"): {"relabelings": 9},
@@ -208,7 +210,8 @@ def cases():
     for verb, found in OPTIONS.items():
         for option, p in found.items():
             if option not in UNTRIED and (verb, option) not in UNTRIED:
-                yield verb, option, BAD[option] + [None] * (p.annotation in (bool, int, float, str))
+                bad = [value for value in BAD[option] if value is not None or p.default is not None]
+                yield verb, option, bad + [None] * (p.annotation in (bool, int, float, str))
 
 
 def complaint(call, option, value):
@@ -254,7 +257,7 @@ def test_more_draws_than_fit_in_memory(verb, option, monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 2.0 * memory.GIB)
     given = MANY.get(verb, GOOD[verb])
     with pytest.raises(ValueError, match=r"need [\de+.]+ GiB of memory, and 2 GiB are free") as error:
-        VERBS[verb](*given, **BESIDE.get(verb, {}) | {option: 2**31 - 2})
+        VERBS[verb](*given, **BESIDE.get((verb, option), BESIDE.get(verb, {})) | {option: 2**31 - 2})
     assert_one_sentence(error, ["2147483646"] * (verb != "calibrate"))
 
 

@@ -77,6 +77,7 @@ DIFFERENT = {
     },
     "progress": {"sweep": "tells of the rate and of what is left"},
     "relabelings": {"compare_agreements": "is about p-values, which evaluate makes if asked"},
+    "scheme": {"explain": "None is for affinity"},
 }
 """Verbs whose option has another default or type than its siblings', and why."""
 
@@ -91,17 +92,11 @@ def test_siblings_have_one_default_and_one_type(option):
 
 # Words
 
-ALSO = {"explain": "affinity"}
-"""Verbs of the same arguments as another, whose docstring says so."""
 REFERENCE = re.compile(r"as for `(?:js\.)?([\w.]+)`")
 
 
 @pytest.mark.parametrize("verb", OPTIONS)
 def test_every_option_is_told_of(verb):
-    if verb in ALSO:
-        assert f"`js.{ALSO[verb]}` of the same arguments" in " ".join(inspect.getdoc(VERBS[verb]).split())
-        assert not set(OPTIONS[verb]) - set(OPTIONS[ALSO[verb]])
-        return
     assert not set(OPTIONS[verb]) - set(TOLD[verb])
     assert not set(TOLD[verb]) - set(signature(VERBS[verb]))
 
@@ -124,9 +119,7 @@ APART = {
 
 @pytest.mark.parametrize("option", SHARED)
 def test_siblings_have_one_wording_or_refer_to_it(option):
-    words = {
-        verb: TOLD[verb][option] for verb in SHARED[option] if verb not in ALSO and verb not in APART.get(option, ())
-    }
+    words = {verb: TOLD[verb][option] for verb in SHARED[option] if verb not in APART.get(option, ())}
     own = {verb: text for verb, text in words.items() if not REFERENCE.search(text)}
     assert len(set(own.values())) <= 1, own
     for verb in set(words) - set(own):
@@ -166,7 +159,6 @@ WITHOUT = {
     },
     "align": {"sweep": "all files have the same images", "Minibatches.add": ONE_BATCH},
     "missing": {
-        "explain": "pairs of networks on images of their own have no one plan",
         "maps": "of one network",
         "resample": "resamples are of images that all networks have",
         "calibrate": "permutations are of images that all networks have",
@@ -179,7 +171,6 @@ WITHOUT = {
     "channels": {"compare_maps": "maps have none"},
     "memory": {
         "maps": "all maps are the result",
-        "variance_study": "all maps are held",
         "noise_ceiling": "all maps are held",
         "sweep": "a block is as large as block says",
         "Minibatches.add": "a batch is as large as the user made it",
@@ -205,7 +196,6 @@ WITHOUT = {
     },
     "progress": {
         "affinity": "a call of seconds",
-        "explain": "a call of seconds",
         "maps": "one device call",
         "compare_maps": "a call of seconds",
         "calibrate": "one device call",
@@ -215,6 +205,12 @@ WITHOUT = {
         "Minibatches.add": "one batch",
     },
     "n_resamples": {"calibrate": "called n_permutations"},
+    "scheme": {
+        "calibrate": "permutations",
+        "variance_study": "called schemes",
+        "compare_models": "bootstraps of images and subjects",
+    },
+    "estimate": dict.fromkeys(("calibrate", "variance_study", "compare_models"), "all is about the full sample"),
     "level": {"resample": LATER, "variance_study": "errors, and no intervals"},
     "strata": {"resample": "schemes have them", "compare_models": "images are drawn one by one"},
     "groups": {"resample": "schemes have them", "compare_models": "images are drawn one by one"},
@@ -229,7 +225,8 @@ def test_a_verb_without_an_option_of_its_siblings_says_why(option):
     lacking = set()
     for members in (NETWORKS, TRUTH):
         holders = members.intersection(SHARED[option])
-        lacking |= (DRAWS if holders <= DRAWS else members) - holders if len(holders) > 1 else set()
+        drawing = holders <= DRAWS | {"explain"}  # which has the options of two verbs
+        lacking |= (DRAWS if drawing else members - {"explain"}) - holders if len(holders) > 1 else set()
     assert lacking == set(WITHOUT.get(option, ()))
 
 
@@ -290,8 +287,9 @@ NO_FLAG = {
     ),
     "subject_ids": {"compare_models": FILES},
     "progress": dict.fromkeys(("resample", "sweep", "attribution.image_scores"), "shown unless --quiet"),
-    "estimate": {"resample": "commands draw the matrix"},
-    "scheme": {"resample_scores": "the one with the best intervals"},
+    "estimate": {"resample": "commands draw the matrix", "explain": "of resamples"},
+    "scheme": {"resample_scores": "the one with the best intervals", "explain": "`jaxsim bootstrap --explain` has it"},
+    "n_resamples": {"explain": "`jaxsim bootstrap --explain` has it"},
     "diagonal": dict.fromkeys(("evaluate", "agreement_intervals"), "both ways are shown"),
     "correlation": dict.fromkeys(("evaluate", "compare_agreements", "agreement_intervals"), "Spearman's alone"),
     "top": {"evaluate": "1, 2 and 5; --curves has all"},
