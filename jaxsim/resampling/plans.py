@@ -182,7 +182,7 @@ def _bytes(made, part, measures, sides, scheme, estimate):
     ordered = any(map(plans.orders_pairs, measures))
     if made.tile:
         held = plans.tiled_bytes(made, measures, sides, 2 if scheme.draws is Draws.ORDERS else 1)
-        return held + 2 * plans.STARTED
+        return held + plans.STARTED
     networks, n, size = made.block, made.images, sides[0].dtype.itemsize
     width = widest(tuple(measures), *sides)
     each, more = map_bytes(tuple(measures), n, size, width), 0.0

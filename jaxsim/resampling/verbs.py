@@ -87,6 +87,7 @@ def resample(
         memory: budget in bytes for what each device holds per chunk of resamples; as for `js.affinity` if None. Where
             the maps of all networks do not fit in it together, schemes that refit or permute take one resample after
             the other in tiles, as `js.affinity` does; weights need whole maps, whatever they take, and so do groups.
+            `js.explain` says which it is, and how long it takes.
         estimate: False leaves out the full-sample scores (NaN), which for small subsets of many images cost more than
             all the resamples; for `Subsample` only.
         channels: as for `js.affinity`.
