@@ -266,9 +266,11 @@ def _labels(ids, names, shapes):
         rows = [shape[0] for shape in shapes]
         if len(set(rows)) > 1:
             k = next(k for k, n in enumerate(rows) if n != rows[0])
+            turned = all(len(shape) == 2 for shape in shapes) and len({shape[1] for shape in shapes}) == 1
+            remedy = f", or the transposes if the images are the {shapes[0][1]} columns" * turned
             raise ValueError(
                 f"networks {names[0]!r} {shapes[0]} and {names[k]!r} {shapes[k]} have "
-                f"{rows[0]} and {rows[k]} images; give ids to say which images are which."
+                f"{rows[0]} and {rows[k]} images; give ids to say which images are which{remedy}."
             )
         return None
     ids = by_text(ids) if isinstance(ids, Mapping) else dict.fromkeys(names, ids)

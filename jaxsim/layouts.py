@@ -99,7 +99,9 @@ def codes(labels: Any, images: int, name: str) -> np.ndarray:
         raise TypeError(f"{name} must be known outside jit, where images are sorted by them; make the scheme there.")
     labels = np.asarray(labels)
     if labels.shape != (images,):
-        raise ValueError(f"{name} has shape {labels.shape}; it must hold one label for each of the {images} images.")
+        text = f"{name} has shape {labels.shape}; it must hold one label for each of the {images} images"
+        heading = ", without a heading" * (labels.shape == (images + 1,))
+        raise ValueError(f"{text}{heading}.")
     blank = next((i for i, label in enumerate(labels.tolist()) if is_blank(label)), None)
     if blank is not None:
         raise ValueError(f"{name} has no label for image {blank}; give every image one, such as 'other'.")

@@ -890,6 +890,7 @@ def test_words_of_the_library_are_said_once_as_flags(said, flags):
         (["afinity", "x.csv"], "did you mean affinity?", "jaxsim"),
         (["affinity", "x.csv", "--mesure", "rsa", "--out", "o"], "did you mean --measure?", "jaxsim affinity"),
         (["bootstrap", "x.csv", "--scheme", "bootstrp", "--out", "o"], "did you mean bootstrap?", "jaxsim bootstrap"),
+        (["bootstrap", "x.csv", "--n", "9", "--out", "o"], "arguments: --n 9", "jaxsim bootstrap"),
         (["affinity", "x.csv", "--channels", "9", "--out", "o"], "choose from first, last", "jaxsim affinity"),
     ],
 )

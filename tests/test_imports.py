@@ -120,9 +120,10 @@ LAYERS = {
         ["assumptions", "schemes"],
         ["layouts"],
         ["io", "statistics"],
-        ["measures", "extras", "foreign_arrays"],
+        ["measures", "extras"],
+        ["foreign_arrays"],
         ["casts"],
-        ["compare", "centering", "pairwise", "subspaces", "transforms", "ranks", "linalg", "protocols"],
+        ["compare", "centering", "pairwise", "subspaces", "transforms", "ranks", "linalg", "protocols", "meshes"],
     ],
     "vision": [
         ["attribution", "modules"],

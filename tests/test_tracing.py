@@ -303,7 +303,8 @@ x = np.random.default_rng(0).normal(size=(8, 16, 5)).astype(np.float32)
 
 def run(x):
     r = js.resample(x, "cka", js.HalfSamples(), n_resamples=2)
-    return [a.values for a in js.affinity(x, ["rsa", "cka"])] + [r.values, r.estimate]
+    pair = jax.grad(lambda y: js.CKA_LINEAR(y, x[1]))(x[0])
+    return [a.values for a in js.affinity(x, ["rsa", "cka"])] + [r.values, r.estimate, pair]
 
 want = run(x)
 for kind in (AxisType.Auto, AxisType.Explicit):

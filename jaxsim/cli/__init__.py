@@ -75,7 +75,7 @@ class _Once(argparse._StoreAction):
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **options: Any):
-        super().__init__(*args, **options)
+        super().__init__(*args, allow_abbrev=False, **options)  # --n would be --no-stack
         for name in (None, "store"):
             self.register("action", name, _Once)
 
@@ -243,6 +243,7 @@ _PHRASES = {
     r"\bn_permutations=(\d+)": r"--permutations \1",
     r'\badjust="([\w-]+)"': r"--adjust \1",
     r"\blayers_of\b": "--layers-of",
+    r"subject_of=a function that makes .*? of (?=')": "--subject-of with the text after the subject in ",
     r"\(Dataset\.readable, --skip-damaged, leaves": "(--skip-damaged leaves",
     r"(\bjs\.\w+\(\)|\b[a-z_]+(?:=True)?) \((--[\w-]+( [\w-]+)?)\)": r"\2",
 }

@@ -1,5 +1,6 @@
 """The public verb: models compared with the maps of several subjects."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -108,8 +109,9 @@ def compare_models(
     _check_options(comparator, over, test, n_resamples)
     level = probability(level)
     x = _maps(models, ids, "models", measure, align, channels)
-    _warn_of_sessions(subjects, subject_of)
     y = _maps(subjects, _ids_of(subjects, ids, subject_ids), "subjects")
+    if subject_of is None:
+        _warn_of_sessions(subjects, y.names)
     x, y = inputs.same_images(x, y, align=align)
     for nets, what in ((x, "model"), (y, "subject")):
         _require_all_pairs(nets, what)
@@ -241,13 +243,20 @@ def holds_maps(x: Any) -> bool:
     return len(shape) == 1 or (len(shape) == 2 and shape[0] == shape[1])
 
 
-def _warn_of_sessions(subjects: Any, subject_of: SubjectOf) -> None:
-    """Say where RDMs of rsatoolbox have several of one subject, which would count as several subjects."""
-    who = list(subjects.rdm_descriptors.get("subject", ())) if inputs.is_rdms(subjects) else []
-    if subject_of is None and len(set(who)) < len(who):
+SESSION = re.compile(r"(?<=\w)[\W_]+(ses|sess|session|run)[\W_]*\d+$", re.IGNORECASE)
+"""What ends a name such as anna_run2 or BE | Session: 1."""
+
+
+def _warn_of_sessions(subjects: Any, names: Sequence[str]) -> None:
+    """Say where several maps are of one subject, which would count as several subjects."""
+    given = list(subjects.rdm_descriptors.get("subject", ())) if inputs.is_rdms(subjects) else []
+    who = given or [SESSION.sub("", name) for name in names]
+    if len(set(who)) < len(who):
+        kind = "RDMs" if given else "maps"
+        remedy = 'rdms.rdm_descriptors["subject"]' if given else f"a function that makes {who[0]!r} of {names[0]!r}"
         warn(
-            f"{len(who)} RDMs of {len(set(who))} subjects count as {len(who)} subjects, and errors come out too small; "
-            'give subject_of=rdms.rdm_descriptors["subject"] to average those of one subject.'
+            f"{len(who)} {kind} of {len(set(who))} subjects count as {len(who)} subjects, and errors come out too "
+            f"small; give subject_of={remedy} to average those of one subject."
         )
 
 

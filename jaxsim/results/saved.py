@@ -133,7 +133,7 @@ class Saved:
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{n}{np.shape(getattr(self, n))}" for n in self._arrays if getattr(self, n) is not None)
-        return f"{type(self).__name__}({shapes})"
+        return f"{type(self).__name__}({shapes})" + "; print it for a table" * self._is_one()
 
     def _repr_html_(self) -> str:
         return self.table().to_html() if self._is_one() else f"<code>{html.escape(repr(self))}</code>"
