@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -219,7 +220,11 @@ def _named(features, what, cast=True) -> tuple[tuple[str, ...], Any]:
         arrays = tuple(numeric(array, f"network {str(name)!r}", cast=cast) for name, array in features.items())
         return tuple(str(name) for name in features), arrays
     if isinstance(features, (str, bytes, set, frozenset)) or not hasattr(features, "__len__"):
-        raise TypeError(f"{what} must map names to arrays or be a stack (T, n, d), not {type(features).__name__}.")
+        files = "; js.read_features reads files" * isinstance(features, str | os.PathLike)
+        text = f"{what} must map names to arrays or be a stack (T, n, d), not {type(features).__name__}"
+        raise TypeError(f"{text}{files}.")
+    if isinstance(features, tuple) and features and isinstance(features[0], Mapping):
+        raise TypeError(f"{what} are a tuple that begins with a mapping: write features, ids = js.read_features(path).")
     if not hasattr(features, "ndim"):
         arrays = tuple(numeric(array, f"network 'network_{k}'", cast=cast) for k, array in enumerate(features))
     elif features.ndim < 3:

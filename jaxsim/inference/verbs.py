@@ -219,6 +219,9 @@ def _maps(given: Any, ids: Any, what: str, measure: Any = None, align: bool = Fa
         if measure is None or getattr(given, "ndim", 3) < 3 or holds_maps(given):
             return ready(given)
         given = {f"network_{k}": x for k, x in enumerate(given)}
+    if objects := [name for name, x in given.items() if inputs.is_rdms(x)]:
+        text = f"{what} {str(objects[0])!r} is an RDMs object of rsatoolbox in a mapping"
+        raise TypeError(f"{text}; give RDMs as a whole, or their matrices, {{name: rdms.get_matrices()}}.")
     features = {str(name): x for name, x in given.items() if not holds_maps(x)}
     if not features:
         return ready(given)
