@@ -13,6 +13,7 @@ import importlib
 import os
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
@@ -44,6 +45,8 @@ COMMANDS = (
 )
 """Modules of this package that are commands, in the order of `jaxsim --help`."""
 OK, USAGE, INTERRUPTED = 0, 2, 130
+WAIT = 10.0
+"""Seconds of silence on a terminal."""
 START = """\
 jaxsim says how similar the representations of networks are, and how sure that is. Three commands to start with:
 
@@ -157,7 +160,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.argv = [*argv]
         if of_process:
             _keep_programs(arguments)
-        with _warnings_as_lines(arguments.quiet), _precision(arguments.x64), _limits(arguments.unlimited):
+        patience = of_process and not arguments.quiet and sys.stderr.isatty()
+        with (
+            told_of_waiting(WAIT if patience else None),
+            _warnings_as_lines(arguments.quiet),
+            _precision(arguments.x64),
+            _limits(arguments.unlimited),
+        ):
             arguments.run(arguments)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else OK
@@ -171,6 +180,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _stop(f"error: {_sentence(error)}", USAGE)
     return OK
+
+
+@contextlib.contextmanager
+def told_of_waiting(seconds: float | None) -> Iterator[None]:
+    """Say once, after some seconds, that the work goes on; None says nothing."""
+    if seconds is None:
+        yield
+        return
+    text = "jaxsim: still at work; programs for these numbers of images and networks are compiled first\n"
+    timer = threading.Timer(seconds, lambda: sys.stderr.write(text))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _keep_programs(arguments: Any) -> None:
