@@ -223,9 +223,9 @@ def _named(features, what, cast=True) -> tuple[tuple[str, ...], Any]:
         files = "; js.read_features reads files" * isinstance(features, str | os.PathLike)
         text = f"{what} must map names to arrays or be a stack (T, n, d), not {type(features).__name__}"
         raise TypeError(f"{text}{files}.")
-    if isinstance(features, tuple) and features and isinstance(features[0], Mapping):
-        raise TypeError(f"{what} are a tuple that begins with a mapping: write features, ids = js.read_features(path).")
     if not hasattr(features, "ndim"):
+        if any(isinstance(array, Mapping) for array in features):
+            raise TypeError(f"{what} hold a mapping beside others: write features, ids = js.read_features(path).")
         arrays = tuple(numeric(array, f"network 'network_{k}'", cast=cast) for k, array in enumerate(features))
     elif features.ndim < 3:
         shape = tuple(features.shape)
