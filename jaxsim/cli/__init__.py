@@ -254,7 +254,8 @@ def _with_flags(text: str) -> str:
     text = re.sub(r'\b(channels|missing)="(\w+)"', r"--\1 \2", text)
     for value, flag in (("True", "--"), ("False", "--no-")):
         text = text.replace(f"js.Affinity.from_array(..., distance={value})", f"{flag}distance")
-        text = re.sub(rf"(pass |otherwise )?\b(?<!\w\()(?!weights_only)(\w+)={value}\b", lambda m, f=flag: _flag(m, f), text)
+        phrase = rf"(pass |otherwise )?\b(?<!\w\()(?!weights_only)(\w+)={value}\b"  # weights_only is PyTorch's
+        text = re.sub(phrase, lambda m, f=flag: _flag(m, f), text)
     return text
 
 
