@@ -305,7 +305,7 @@ def run(x):
     r = js.resample(x, "cka", js.HalfSamples(), n_resamples=2)
     return [a.values for a in js.affinity(x, ["rsa", "cka"])] + [r.values, r.estimate]
 
-slope = jax.grad(js.CKA_LINEAR)
+slope = jax.jit(jax.grad(js.CKA_LINEAR))
 
 want = run(x)
 for kind in (AxisType.Auto, AxisType.Explicit):
