@@ -96,7 +96,10 @@ def as_floating(x: Any, free: Freedom) -> jax.Array:
     dtype = getattr(x, "dtype", np.dtype(float))
     if not is_real(dtype):
         raise TypeError(f"features have elements of type {dtype}; they must be real numbers.")
-    x = jnp.asarray(carried(x, free)[0] if is_wide(x) else x)
+    x = carried(x, free)[0] if is_wide(x) else x
+    if isinstance(x, np.ndarray):  # JAX takes no foreign byte order
+        x = x.astype(x.dtype.newbyteorder("="), copy=False)
+    x = jnp.asarray(x)
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 

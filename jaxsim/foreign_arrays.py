@@ -78,8 +78,8 @@ def _refuse_text(frame, who):
 
 def _from_rows(rows, who):
     shapes = [row.shape for row in rows]
-    if odd := next((shape for shape in shapes if shape != shapes[0]), None):
-        raise ValueError(f"{who} is no array: its rows have shapes {shapes[0]} and {odd}.")
+    if odd := [shape for shape in shapes if shape != shapes[0]]:
+        raise ValueError(f"{who} is no array: its rows have shapes {shapes[0]} and {odd[0]}.")
     if traced(rows):
         return jnp.stack([row.astype(casts.score_type(row.dtype)) for row in rows])
     return (jnp if all(isinstance(row, jax.Array) for row in rows) else np).stack(rows)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -306,8 +307,12 @@ def _named(features, what, cast=True) -> tuple[tuple[str, ...], Any]:
         arrays = tuple(numeric(array, f"network {str(name)!r}", cast=cast) for name, array in features.items())
         return tuple(str(name) for name in features), arrays
     if isinstance(features, (str, bytes, set, frozenset)) or not hasattr(features, "__len__"):
-        raise TypeError(f"{what} must map names to arrays or be a stack (T, n, d), not {type(features).__name__}.")
+        files = "; js.read_features reads files" * isinstance(features, str | os.PathLike)
+        text = f"{what} must map names to arrays or be a stack (T, n, d), not {type(features).__name__}"
+        raise TypeError(f"{text}{files}.")
     if not hasattr(features, "ndim"):
+        if any(isinstance(array, Mapping) for array in features):
+            raise TypeError(f"{what} hold a mapping beside others: write features, ids = js.read_features(path).")
         arrays = tuple(numeric(array, f"network 'network_{k}'", cast=cast) for k, array in enumerate(features))
     elif features.ndim < 3:
         shape = tuple(features.shape)
@@ -353,9 +358,11 @@ def _labels(ids, names, shapes):
         rows = [shape[0] for shape in shapes]
         if len(set(rows)) > 1:
             k = next(k for k, n in enumerate(rows) if n != rows[0])
+            turned = all(len(shape) == 2 for shape in shapes) and len({shape[1] for shape in shapes}) == 1
+            remedy = f", or the transposes if the images are the {shapes[0][1]} columns" * turned
             raise ValueError(
                 f"networks {names[0]!r} {shapes[0]} and {names[k]!r} {shapes[k]} have "
-                f"{rows[0]} and {rows[k]} images; give ids to say which images are which."
+                f"{rows[0]} and {rows[k]} images; give ids to say which images are which{remedy}."
             )
         return None
     ids = by_text(ids) if isinstance(ids, Mapping) else dict.fromkeys(names, ids)

@@ -105,7 +105,9 @@ def labels_of(labels: Any, images: int, name: str) -> np.ndarray:
     except ValueError:
         raise ValueError(f"{name} must hold one label for each of the {images} images, not lists.") from None
     if found.shape != (images,):
-        raise ValueError(f"{name} of shape {found.shape} must hold one label for each of the {images} images.")
+        heading = ", without a heading" * (found.shape == (images + 1,))
+        text = f"{name} of shape {found.shape} must hold one label for each of the {images} images"
+        raise ValueError(f"{text}{heading}.")
     # NumPy makes the text "nan" of NaN among texts
     each = labels if found.dtype.kind in "US" and isinstance(labels, list) else found.tolist()
     blank = next((i for i, label in enumerate(each) if is_blank(label)), None)

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxsim import casts
-from jaxsim.engine.program import automatic
 from jaxsim.foreign_arrays import numeric, traced
 from jaxsim.io.files import counted, few, repeated
 from jaxsim.linalg import dot, gram
+from jaxsim.meshes import automatic
 from jaxsim.results import Maps, Provenance
 from jaxsim.results.matrices import ONE_MAP, image_labels
 

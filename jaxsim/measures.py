@@ -14,6 +14,8 @@ from jaxsim import compare as _g
 from jaxsim import pairwise as _f
 from jaxsim import subspaces as _s
 from jaxsim import transforms as _t
+from jaxsim.foreign_arrays import numeric
+from jaxsim.meshes import automatic
 from jaxsim.protocols import (
     Comparator,
     ComparatorCapabilities,
@@ -23,6 +25,9 @@ from jaxsim.protocols import (
     holds_arrays,
     product_and_finish,
 )
+
+KINDS = ("transform", "pairwise", "compare")
+"""Kinds of parts, in the order of a measure."""
 
 
 @jax.tree_util.register_pytree_node_class
@@ -49,15 +54,30 @@ class Measure:
     source: str = dataclasses.field(default="", compare=False)
     """Who published it, for tables."""
 
+    def __post_init__(self):
+        """Refuse features, names and classes in place of parts."""
+        for kind in KINDS:
+            part = getattr(self, kind)
+            if callable(part) and not isinstance(part, type):
+                continue
+            given, remedy = repr(part), "js.measures.by_name takes names, such as center:correlation:spearman"
+            if isinstance(part, type):
+                remedy = f"give a value of that class, such as {part.__name__}()"
+            elif hasattr(part, "shape"):
+                given, remedy = f"an array of shape {part.shape}", "features go to the measure, such as js.RSA(x, y)"
+            raise TypeError(f"the {kind} of a measure must be a function, not {given}; {remedy}.")
+
     def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
         """Score of features `(n, ..., c)` and `(n, ..., e)` of the same images: `()`.
+
+        Arrays of JAX, NumPy and whatever speaks DLPack, such as tensors of PyTorch.
 
         Raises:
             TypeError: the features are no real numbers.
             ValueError: the features have no axis of images and one of channels, differ in their number of images, or
                 have fewer than the comparator takes.
         """
-        x, y = (casts.as_floating(z, self.freedom) for z in (x, y))
+        x, y = (casts.as_floating(numeric(z, name, cast=False), self.freedom) for name, z in (("x", x), ("y", y)))
         if x.ndim < 2 or y.ndim < 2 or x.shape[0] != y.shape[0]:
             raise ValueError(
                 f"{self} compares (n, ..., c) with (n, ..., e) of the same n, not {x.shape} with {y.shape}."
@@ -65,6 +85,9 @@ class Measure:
         fewest = declared(self.compare, ComparatorCapabilities).min_images
         if len(x) < fewest:
             raise ValueError(f"{self} needs at least {fewest} images; there are {len(x)}.")
+        return automatic(Measure._score)(self, x, y)
+
+    def _score(self, x, y):
         return self.compare(*(self._map(z) for z in (x, y)))
 
     @property
@@ -98,9 +121,11 @@ class Measure:
 
     @classmethod
     def tree_unflatten(cls, static, children):
-        """Put children back where `static` has None."""
-        rest = iter(children)
-        return cls(*(next(rest) if part is None else part for part in static))
+        """Put children back where `static` has None, whatever JAX holds in their place."""
+        rest, made = iter(children), object.__new__(cls)
+        for kind, part in zip(KINDS, static, strict=True):
+            object.__setattr__(made, kind, next(rest) if part is None else part)
+        return made
 
 
 def dds(transform: Transform, pairwise: Pairwise) -> Measure:
@@ -163,7 +188,7 @@ def _named(*modules: Mapping[str, Any], of: type | None = None) -> MappingProxyT
 
 NAMED = _named(globals(), of=Measure)
 """Every measure above by its name in lower case with hyphens."""
-PARTS = MappingProxyType({"transform": _named(vars(_t)), "pairwise": _named(vars(_f)), "compare": _named(vars(_g))})
+PARTS = MappingProxyType({kind: _named(vars(parts)) for kind, parts in zip(KINDS, (_t, _f, _g), strict=True)})
 """Every part by its kind and its name."""
 _OF_SUBSPACES = _named(vars(_s))
 ALIASES = MappingProxyType({"cka": "cka-linear"})

@@ -19,11 +19,12 @@ from jaxsim.compare.triangles import condensed
 from jaxsim.engine import reasons, tiles
 from jaxsim.engine.checks import as_measures, check, min_images, warn_of_lost_digits
 from jaxsim.engine.padding import buckets
-from jaxsim.engine.program import automatic, read_maps
+from jaxsim.engine.program import read_maps
 from jaxsim.inputs import traced
 from jaxsim.io.files import counted, warn
 from jaxsim.linalg import compensated_add, long_dot, remove_mean
 from jaxsim.measures import Measure, name_of
+from jaxsim.meshes import automatic
 from jaxsim.protocols import (
     MARGINS,
     ComparatorCapabilities,

@@ -91,6 +91,21 @@ FEATURES = {
         TypeError,
         ["'second'", "object"],
     ),
+    "turned around": (
+        affinity({"first": A, "second": A[:9]}),
+        ValueError,
+        ["'first'", "(9, 5)", "transposes", "5 columns"],
+    ),
+    "text, by the measure": (lambda: js.CKA_LINEAR("first", B), TypeError, ["x", "<U5"]),
+    "rows of different lengths, by the measure": (lambda: js.RSA(A, [[1.0], [1.0, 2.0]]), ValueError, ["y is"]),
+    "features for parts": (lambda: js.dds(A, B), TypeError, ["transform", "(12, 5)", "js.RSA(x, y)"]),
+    "names for parts": (lambda: js.Measure("center", "linear", "cosine"), TypeError, ["'center'", "by_name"]),
+    "a class for a part": (
+        lambda: js.dds(js.transforms.GroupNorm, js.pairwise.linear),
+        TypeError,
+        ["transform", "GroupNorm()"],
+    ),
+    "a measure's name for a comparator": (compare({"a": MAP, "b": MAP}, "rsa"), TypeError, ["rsa", "by spearman"]),
     "complex, by the measure": (lambda: js.CKA_LINEAR(A + 1j, B), TypeError, ["complex"]),
     "dates, by the measure": (lambda: js.CKA_LINEAR(A, B.astype("M8[s]")), TypeError, ["datetime64"]),
     "maps of complex numbers": (lambda: js.compare_maps({"first": A.T @ A + 0j}, "pearson"), TypeError, ["complex"]),
@@ -99,7 +114,9 @@ FEATURES = {
     "rank 1": (affinity({"first": A, "second": B[:, 0]}), ValueError, ["'second'", "(12,)"]),
     "rank 0": (affinity({"first": A, "second": np.float32(3)}), ValueError, ["'second'", "()"]),
     "one matrix": (affinity(A), ValueError, ["(12, 5)", "stack"]),
-    "a path": (affinity("features.npz"), TypeError, ["str"]),
+    "a path": (affinity("features.npz"), TypeError, ["str", "js.read_features"]),
+    "features with their ids": (affinity((X, None)), TypeError, ["features, ids = js.read_features"]),
+    "rows and a number": (affinity({"first": A, "second": [*B[:5], 1]}), ValueError, ["'second'", "(5,)", "()"]),
     "a number": (affinity(3.5), TypeError, ["float"]),
     "a generator": (affinity(x for x in X.values()), TypeError, ["generator"]),
     "a set of names": (affinity({"first", "second"}), TypeError, ["set"]),
@@ -171,7 +188,7 @@ MEASURES = {
     "a name of nothing to resample": (resample(js.Jackknife(), "rsaa"), ValueError, ["'rsaa'", "did you mean rsa"]),
     "nothing to resample": (resample(js.Jackknife(), None), TypeError, ["Measure"]),
     "a number as transform": (
-        affinity(X, js.Measure(3, js.pairwise.linear, js.compare.pearson)),  # pyright: ignore[reportArgumentType]
+        lambda: js.Measure(3, js.pairwise.linear, js.compare.pearson),  # pyright: ignore[reportArgumentType]
         TypeError,
         ["transform", "3"],
     ),
@@ -559,7 +576,6 @@ class Mutable:
     [
         (Projection(), "rename the attribute"),
         (Mutable(), "make its class frozen"),
-        ("center", "the transform of 'center':linear:pearson is 'center', which cannot be called"),
     ],
 )
 def test_parts_that_cannot_be_used_are_told_why(transform, said):

@@ -252,6 +252,7 @@ REFUSED = {
     "groups with few orders": ({"groups": np.arange(N) // 4}, "leave 6 distinct orders"),
     "one group": ({"groups": np.zeros(N)}, "one label for all 12 images"),
     "strata of another length": ({"strata": STRATA[1:]}, r"strata of shape \(11,\)"),
+    "strata with a heading": ({"strata": ["class", *STRATA]}, r"\(13,\)"),
     "a missing label": ({"strata": [None, *STRATA[1:].tolist()]}, "no label for image 0"),
     "groups across strata": ({"groups": np.arange(N) // 3, "strata": STRATA}, "has images in two strata"),
     "one network": ({"layers_of": dict.fromkeys(NETWORK, "a")}, "puts all 5 layers in one network, 'a'"),

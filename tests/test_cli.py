@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 import types
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ import jaxsim as js
 import jaxsim.cli.affinity
 import jaxsim.cli.bootstrap
 from jaxsim import demo, io, plotting, results
-from jaxsim.cli import COMMANDS, build_parser, cache, evaluate, main
+from jaxsim.cli import COMMANDS, build_parser, cache, evaluate, main, told_of_waiting
 from jaxsim.engine import plans
 from jaxsim.io.files import unwritable
 
@@ -908,6 +909,7 @@ def test_words_of_the_library_are_said_once_as_flags(said, flags):
         (["afinity", "x.csv"], "did you mean affinity?", "jaxsim"),
         (["affinity", "x.csv", "--mesure", "rsa", "--out", "o"], "did you mean --measure?", "jaxsim affinity"),
         (["bootstrap", "x.csv", "--scheme", "bootstrp", "--out", "o"], "did you mean bootstrap?", "jaxsim bootstrap"),
+        (["bootstrap", "x.csv", "--n", "9", "--out", "o"], "arguments: --n 9", "jaxsim bootstrap"),
         (["affinity", "x.csv", "--channels", "9", "--out", "o"], "choose from first, last", "jaxsim affinity"),
     ],
 )
@@ -916,6 +918,17 @@ def test_a_typo_names_what_is_near(argv, near, command, capsys):
     told = capsys.readouterr().err
     assert near in told
     assert f"(see {command} --help)" in told
+
+
+def test_who_waits_is_told_once(capsys):
+    text, start = "", time.monotonic()
+    with told_of_waiting(0.0):
+        while not text and time.monotonic() < start + 30:
+            text += capsys.readouterr().err
+    for seconds in (60.0, None):
+        with told_of_waiting(seconds):
+            pass
+    assert (text + capsys.readouterr().err).count("still at work") == 1
 
 
 def test_one_network_is_told_of_against(tmp_path, out, capsys):

@@ -130,9 +130,10 @@ LAYERS = {
         ["layouts"],
         ["io"],
         ["statistics"],
-        ["measures", "extras", "foreign_arrays"],
+        ["measures", "extras"],
+        ["foreign_arrays"],
         ["casts"],
-        ["compare", "centering", "pairwise", "subspaces", "transforms", "ranks", "linalg", "protocols"],
+        ["compare", "centering", "pairwise", "subspaces", "transforms", "ranks", "linalg", "protocols", "meshes"],
     ],
     "vision": [
         ["attribution", "modules"],

@@ -367,6 +367,7 @@ def test_tensors_and_views_are_taken(kind):
     (found,) = inputs.networks({"a": TENSORS[kind](X["a"])}).arrays
     np.testing.assert_array_equal(np.asarray(found, np.float32), want)
     js.affinity({"a": TENSORS[kind](X["a"]), "b": X["b"]}, js.CKA_LINEAR)
+    jax.eval_shape(lambda y: js.CKA_LINEAR(TENSORS[kind](X["a"]), y), X["b"])
 
 
 WHOLE = np.round(1000 * X["a"]).astype(np.int64)

@@ -482,6 +482,15 @@ def test_sessions_that_count_as_subjects_are_told():
     )
     with pytest.warns(UserWarning, match="4 RDMs of 2 subjects count as 4 subjects, .*give subject_of=rdms"):
         js.compare_models(named(models, "m"), one, "pearson", over="subjects", n_resamples=200)
+    one = dict(zip(("anna | Session: 1", "anna | Session: 2", "ben_run1", "ben"), subjects, strict=True))
+    with pytest.warns(UserWarning, match="4 maps of 2 subjects .*makes 'anna' of 'anna . Session: 1'"):
+        js.compare_models(named(models, "m"), one, "pearson", over="subjects", n_resamples=200)
+
+
+@pytest.mark.parametrize("names", [("brun1", "brun2"), ("s1", "s2"), ("a_runner", "a_runners"), ("run1", "run2")])
+def test_names_without_sessions_are_subjects(names, recwarn):
+    verbs._warn_of_sessions({}, names)
+    assert not recwarn.list
 
 
 def test_the_record_prints_saves_and_becomes_tables(tmp_path):
@@ -688,6 +697,7 @@ def test_the_command_writes_tables_record_and_figure(tmp_path, capsys):
 
 
 COMMANDS = {
+    "a comparator as measure": (["--measure", "pearson"], "--compare pearson"),
     "no such subject": (["--subject-of", "_session"], "in the name of no map"),
     "a measure of maps": (["--measure", "rsa"], "--measure has no effect"),
     "channels of maps": (["--channels", "first"], "--channels has no effect"),

@@ -469,6 +469,10 @@ def test_what_cannot_be_reported_is_said(tmp_path):
         js.report(np.eye(3), path=tmp_path / "report.html")
     with pytest.raises(ValueError, match="between 0 and 1"):
         js.report(affinity(), path=tmp_path / "report.html", level=95)
+    with pytest.raises(ValueError, match=r"report.pdf' must end in .html"):
+        js.report(affinity(), path=tmp_path / "report.pdf")
+    with pytest.raises(TypeError, match="one after another"):
+        js.report([affinity()], path=tmp_path / "report.html")
     js.report(affinity(), path=tmp_path / "report.html")
     with pytest.raises(FileExistsError, match="already exists"):
         js.report(affinity(), path=tmp_path / "report.html")

@@ -697,6 +697,13 @@ def test_xarray_views():
 # Files
 
 
+def test_what_is_no_pair_or_no_npz_is_told(tmp_path):
+    with pytest.raises(ValueError, match=r"two pairs \(source, target\) of names; 'a' is none"):
+        resamples("bootstrap").difference("a", ("a", "b"))
+    with pytest.raises(ValueError, match=r"saved as npz, not csv; to_pandas\(\)"):
+        resamples("bootstrap").save(tmp_path / "r.csv")
+
+
 @pytest.mark.parametrize("name", RECORDS)
 def test_files_give_back_what_was_saved(name, tmp_path):
     record = RECORDS[name]

@@ -305,9 +305,13 @@ def run(x):
     r = js.resample(x, "cka", js.HalfSamples(), n_resamples=2)
     return [a.values for a in js.affinity(x, ["rsa", "cka"])] + [r.values, r.estimate]
 
+slope = jax.jit(jax.grad(js.CKA_LINEAR))
+
 want = run(x)
 for kind in (AxisType.Auto, AxisType.Explicit):
     mesh = jax.make_mesh((8,), ("d",), axis_types=(kind,))
+    pair = [jax.device_put(x[k], NamedSharding(mesh, PartitionSpec("d"))) for k in range(2)]
+    np.testing.assert_allclose(slope(*pair), slope(x[0], x[1]), rtol=0, atol=2e-6, err_msg=f"{kind} pair")
     for spec in (PartitionSpec("d"), PartitionSpec(None, "d")):
         placed = jax.device_put(x, NamedSharding(mesh, spec))
         found = [run(placed), jax.jit(run)(placed)]

@@ -339,6 +339,7 @@ def test_answers_that_are_not_to_be_trusted_say_why():
     steep = made(error=(0.2, 0.09, 0.04)).images_for(0.03, "b", "a")
     assert not steep.trusted
     assert "the part that falls as a / n is not yet to be seen" in steep.text
+    assert "; study larger sizes)" in steep.text
     far = made().images_for(0.001, "b", "a")
     assert not far.trusted
     assert "it is more than 4 times the largest size, 100" in far.text

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxsim.engine.devices import SHARES, WHOLE, divided, total
-from jaxsim.engine.program import automatic, embed
+from jaxsim.engine.program import embed
 from jaxsim.measures import Measure
+from jaxsim.meshes import automatic
 from jaxsim.protocols import ComparatorCapabilities, declared
 from jaxsim.resampling.program import prepare
 

@@ -13,6 +13,7 @@ import importlib
 import os
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
@@ -44,6 +45,8 @@ COMMANDS = (
 )
 """Modules of this package that are commands, in the order of `jaxsim --help`."""
 OK, USAGE, INTERRUPTED = 0, 2, 130
+WAIT = 10.0
+"""Seconds of silence on a terminal."""
 START = """\
 jaxsim says how similar the representations of networks are, and how sure that is. Three commands to start with:
 
@@ -75,7 +78,7 @@ class _Once(argparse._StoreAction):
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **options: Any):
-        super().__init__(*args, **options)
+        super().__init__(*args, allow_abbrev=False, **options)  # --n would be --no-stack
         for name in (None, "store"):
             self.register("action", name, _Once)
 
@@ -157,7 +160,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.argv = [*argv]
         if of_process:
             _keep_programs(arguments)
-        with _warnings_as_lines(arguments.quiet), _precision(arguments.x64), _limits(arguments.unlimited):
+        patience = of_process and not arguments.quiet and sys.stderr.isatty()
+        with (
+            told_of_waiting(WAIT if patience else None),
+            _warnings_as_lines(arguments.quiet),
+            _precision(arguments.x64),
+            _limits(arguments.unlimited),
+        ):
             arguments.run(arguments)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else OK
@@ -171,6 +180,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _stop(f"error: {_sentence(error)}", USAGE)
     return OK
+
+
+@contextlib.contextmanager
+def told_of_waiting(seconds: float | None) -> Iterator[None]:
+    """Say once, after some seconds, that the work goes on; None says nothing."""
+    if seconds is None:
+        yield
+        return
+    text = "jaxsim: still at work; programs for these numbers of images and networks are compiled first\n"
+    timer = threading.Timer(seconds, lambda: sys.stderr.write(text))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _keep_programs(arguments: Any) -> None:
@@ -229,7 +254,8 @@ def _with_flags(text: str) -> str:
     text = re.sub(r'\b(channels|missing)="(\w+)"', r"--\1 \2", text)
     for value, flag in (("True", "--"), ("False", "--no-")):
         text = text.replace(f"js.Affinity.from_array(..., distance={value})", f"{flag}distance")
-        text = re.sub(rf"(pass |otherwise )?\b(?<!\w\()(\w+)={value}\b", lambda m, f=flag: _flag(m, f), text)
+        phrase = rf"(pass |otherwise )?\b(?<!\w\()(?!weights_only)(\w+)={value}\b"  # weights_only is PyTorch's
+        text = re.sub(phrase, lambda m, f=flag: _flag(m, f), text)
     return text
 
 
@@ -244,6 +270,7 @@ _PHRASES = {
     r"\bn_permutations\b": "--permutations",
     r'\badjust="([\w-]+)"': r"--adjust \1",
     r"\blayers_of\b": "--layers-of",
+    r"subject_of=a function that makes .*? of (?=')": "--subject-of with the text after the subject in ",
     r"\(Dataset\.readable, --skip-damaged, leaves": "(--skip-damaged leaves",
     r"(\bjs\.\w+\(\)|\b[a-z_]+(?:=True)?) \((--[\w-]+( [\w-]+)?)\)": r"\2",
 }

@@ -73,7 +73,7 @@ from jaxsim.cli.output import (
 )
 from jaxsim.protocols import SchemeCapabilities, declared
 from jaxsim.results.resamples import BETWEEN, UNSCORED
-from jaxsim.results.tables import flagged
+from jaxsim.results.tables import flagged, p_value
 
 DEFAULT = schemes.HalfSamples
 N_RESAMPLES = {schemes.HalfSamples: 100, schemes.Jackknife: None}
@@ -168,7 +168,7 @@ def _in_words(test: dict[str, Any]) -> list[str]:
         return []
     line = (
         f"best source of {test['target']}: {test['first']}, {test['difference']:.3f} +- {test['error']:.3f} above "
-        f"{test['second']}; p = {test['p']:.3f}, adjusted for all pairs of sources"
+        f"{test['second']}; p = {p_value(test['p'])}, adjusted for all pairs of sources".replace("= <", "< ")
     )
     others = test["contenders"][1:]
     return [line + f"; not told from {', '.join(others)}" * bool(others)]

@@ -97,6 +97,8 @@ def add_arguments(command: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> None:
     """Compare the models."""
+    if arguments.measure is not None and measures.is_comparator(arguments.measure):
+        raise ValueError(f"--measure makes maps of features; maps are compared by --compare {arguments.measure}.")
     measure = None if arguments.measure is None else measures.by_name(arguments.measure)
     names = [*FILES, *report_files(arguments)]
     with staged(arguments, names) as out:
@@ -116,10 +118,9 @@ def run(arguments: Namespace) -> None:
         },
     }
     settings = {name: getattr(arguments, name) for name in ("compare", "over", "test", "resamples", "seed", "level")}
-    shown = found.table()
     header, rows = found.rows()
     rows = [[*row[:-2], *map(p_value, row[-2:])] for row in rows]
-    text = "\n".join([found.title, table(header, rows, limit=ROWS), shown.note, *flagged(shown.flags)])
+    text = "\n".join([found.title, table(header, rows, limit=ROWS), found.note(), *flagged(found.flags)])
     report(arguments, text, settings | values, names)
 
 

@@ -16,8 +16,9 @@ from jaxsim.engine.checks import (
 )
 from jaxsim.engine.memory import map_bytes, require_maps
 from jaxsim.engine.padding import buckets
-from jaxsim.engine.program import automatic, read_maps
+from jaxsim.engine.program import read_maps
 from jaxsim.linalg import long_dot
+from jaxsim.meshes import automatic
 from jaxsim.protocols import ComparatorCapabilities, declared
 from jaxsim.statistics import NoiseCeiling
 

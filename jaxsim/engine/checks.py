@@ -16,7 +16,7 @@ from jaxsim.engine.memory import refuse_many_pairs
 from jaxsim.engine.program import DIMENSIONS
 from jaxsim.inputs import Networks, traced
 from jaxsim.io.files import warn
-from jaxsim.measures import Measure, by_name, is_comparator, name_of, of_maps, part_by_name
+from jaxsim.measures import Measure, by_name, is_comparator, is_known, name_of, of_maps, part_by_name
 from jaxsim.protocols import (
     ComparatorCapabilities,
     PairwiseCapabilities,
@@ -78,12 +78,15 @@ def as_comparators(compare: Any) -> tuple[tuple[Measure, ...], bool]:
         ValueError: no comparator has that name.
     """
     given, several = _as_tuple(compare)
-    comparators = tuple(part_by_name("compare", c) if isinstance(c, str) else c for c in given)
+    names = [by_name(c) if isinstance(c, str) and is_known(c) and not is_comparator(c) else c for c in given]
+    comparators = tuple(part_by_name("compare", c) if isinstance(c, str) else c for c in names)
     odd = [c for c in comparators if isinstance(c, Measure) or not callable(c)]
     if odd or not comparators:
         shown = "an empty list"
         if odd:
-            shown = f"the measure {odd[0]}" if isinstance(odd[0], Measure) else repr(odd[0])
+            shown = repr(odd[0])
+            if isinstance(odd[0], Measure):
+                shown = f"the measure {odd[0]} of features, which compares its own maps by {name_of(odd[0].compare)}"
         raise TypeError(f"maps are compared by a comparator such as js.compare.spearman, or a list, not by {shown}.")
     return tuple(of_maps(c) for c in comparators), several
 
@@ -257,8 +260,6 @@ def _check_parts(measure, shape, name):
         ("compare", measure.compare, 2, lambda s: s == (), "()"),
     ]
     for role, part, arguments, fits, wanted in steps:
-        if not callable(part):
-            raise TypeError(f"the {role} of {measure} is {part!r}, which cannot be called.")
         if not holds_arrays(part) and type(part).__hash__ is None:
             kind = type(part).__name__
             raise TypeError(f"the {role} {kind} cannot be hashed: make its class frozen, or a pytree with its arrays.")

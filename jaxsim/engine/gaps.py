@@ -10,10 +10,10 @@ import numpy as np
 from jax import lax
 
 from jaxsim.compare import condensed
-from jaxsim.engine.program import automatic
 from jaxsim.inputs import Networks, traced
 from jaxsim.io.files import few, warn
 from jaxsim.measures import PARTS, Measure
+from jaxsim.meshes import automatic
 from jaxsim.protocols import ComparatorCapabilities, declared
 from jaxsim.results import Affinity, UndefinedScores
 

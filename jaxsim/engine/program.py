@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxsim.engine import feature_space
 from jaxsim.engine.devices import SHARES, WHOLE, cross, divided, whole
 from jaxsim.engine.padding import Bucket
 from jaxsim.linalg import long_dot
 from jaxsim.measures import Measure
+from jaxsim.meshes import automatic
 from jaxsim.protocols import (
     ComparatorCapabilities,
     PairwiseCapabilities,
@@ -154,29 +154,6 @@ def all_scores(measure: Measure, a: jax.Array, b: jax.Array, axis: str | None) -
         return score(measure, a, b)
     found = cross(functools.partial(score, measure), a, b, axis)
     return jnp.triu(found) + jnp.triu(found, 1).T if b is a else found
-
-
-def automatic(core: Callable) -> Callable:
-    """Let XLA divide a program's work, also where the axes of the arrays' mesh are explicit.
-
-    Results are then whole on every device.
-    """
-
-    @functools.wraps(core)
-    def call(*args):
-        leaves, tree = jax.tree.flatten(args)
-        arrays = {k: leaf for k, leaf in enumerate(leaves) if isinstance(leaf, jax.Array)}
-        meshes = (jax.typeof(a).sharding.mesh for a in arrays.values())
-        mesh = next((m for m in meshes if m.explicit_axes), None)
-        if mesh is None:
-            return core(*args)
-
-        def run(arrays):
-            return core(*tree.unflatten([arrays.get(k, leaf) for k, leaf in enumerate(leaves)]))
-
-        return jax.sharding.auto_axes(run, out_sharding=NamedSharding(mesh, PartitionSpec()))(arrays)
-
-    return call
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "cheaper"))

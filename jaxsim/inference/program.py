@@ -10,7 +10,8 @@ from jax import lax
 
 from jaxsim import statistics
 from jaxsim.engine.ceilings import member, member_ceilings
-from jaxsim.engine.program import automatic, read_maps, score
+from jaxsim.engine.program import read_maps, score
+from jaxsim.meshes import automatic
 from jaxsim.protocols import ComparatorCapabilities, declared
 from jaxsim.resampling.program import drawn, prepared
 from jaxsim.statistics import members

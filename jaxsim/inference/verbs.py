@@ -1,6 +1,7 @@
 """The public verb: models compared with the maps of several subjects."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -109,8 +110,9 @@ def compare_models(
     level, squared, align = probability(level), flag(squared, "squared"), flag(align, "align")
     random, scheme = as_key(key), schemes.Bootstrap()
     x = _maps(models, ids, "models", measure, align, channels)
-    _warn_of_sessions(subjects, subject_of)
     y = _maps(subjects, _ids_of(subjects, ids, subject_ids), "subjects")
+    if subject_of is None:
+        _warn_of_sessions(subjects, y.names)
     x, y = inputs.same_images(x, y, align=align)
     for nets, what in ((x, "model"), (y, "subject")):
         _require_all_pairs(nets, what)
@@ -217,6 +219,9 @@ def _maps(given: Any, ids: Any, what: str, measure: Any = None, align: bool = Fa
         if measure is None or getattr(given, "ndim", 3) < 3 or holds_maps(given):
             return ready(given)
         given = {f"network_{k}": x for k, x in enumerate(given)}
+    if objects := [name for name, x in given.items() if inputs.is_rdms(x)]:
+        text = f"{what} {str(objects[0])!r} is an RDMs object of rsatoolbox in a mapping"
+        raise TypeError(f"{text}; give RDMs as a whole, or their matrices, {{name: rdms.get_matrices()}}.")
     features = {str(name): x for name, x in given.items() if not holds_maps(x)}
     if not features:
         return ready(given)
@@ -241,13 +246,20 @@ def holds_maps(x: Any) -> bool:
     return len(shape) == 1 or (len(shape) == 2 and shape[0] == shape[1])
 
 
-def _warn_of_sessions(subjects: Any, subject_of: OwnersOf) -> None:
-    """Say where RDMs of rsatoolbox have several of one subject, which would count as several subjects."""
-    who = list(subjects.rdm_descriptors.get("subject", ())) if inputs.is_rdms(subjects) else []
-    if subject_of is None and len(set(who)) < len(who):
+SESSION = re.compile(r"(?<=\w)[\W_]+(ses|sess|session|run)[\W_]*\d+$", re.IGNORECASE)
+"""What ends a name such as anna_run2 or BE | Session: 1."""
+
+
+def _warn_of_sessions(subjects: Any, names: Sequence[str]) -> None:
+    """Say where several maps are of one subject, which would count as several subjects."""
+    given = list(subjects.rdm_descriptors.get("subject", ())) if inputs.is_rdms(subjects) else []
+    who = given or [SESSION.sub("", name) for name in names]
+    if len(set(who)) < len(who):
+        kind = "RDMs" if given else "maps"
+        remedy = 'rdms.rdm_descriptors["subject"]' if given else f"a function that makes {who[0]!r} of {names[0]!r}"
         warn(
-            f"{len(who)} RDMs of {len(set(who))} subjects count as {len(who)} subjects, and errors come out too small; "
-            'give subject_of=rdms.rdm_descriptors["subject"] to average those of one subject.'
+            f"{len(who)} {kind} of {len(set(who))} subjects count as {len(who)} subjects, and errors come out too "
+            f"small; give subject_of={remedy} to average those of one subject."
         )
 
 

@@ -349,7 +349,8 @@ def _feature_files(folder: Path, suffixes: tuple[str, ...], allowed: Sequence[Pa
             found.append(file)
         elif file.is_dir() or suffix not in (*_PASSED_OVER, *TABLES):
             kind = "a subfolder" if file.is_dir() else "no features file"
-            remedy = "; give the subfolders in a list, or pass per_image=True if every file holds one image"
+            remedy = "; give the subfolders (FOLDER/* in a shell) in a list, or "
+            remedy += "pass per_image=True if every file holds one image"
             remedy = remedy if file.is_dir() else ""
             if suffix in _PICTURES:
                 remedy = "; `jaxsim features` makes features of pictures"

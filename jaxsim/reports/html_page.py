@@ -57,7 +57,7 @@ def report(
         ImportError: Jinja is not installed (extra `report`).
         OSError: it cannot be written.
         TypeError: one of them is no record.
-        ValueError: there is no record, or the level is not between 0 and 1.
+        ValueError: there is no record, the level is not between 0 and 1, or the path does not end in .html.
 
     Example:
         >>> import jaxsim as js, tempfile
@@ -67,6 +67,8 @@ def report(
         True
     """
     overwrite = flag(overwrite, "overwrite")
+    if Path(path).suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"a report is a page of HTML: path {str(path)!r} must end in .html.")
     return io.write_text(path, page(*records, level=level, title=title), overwrite=overwrite)
 
 

@@ -74,7 +74,9 @@ def sections(record: Any, *, level: float = 0.95, tree: Tree | None = None) -> l
         TypeError: it is no record.
     """
     if not isinstance(record, Saved):
-        raise TypeError(f"a report is made of records such as js.resample returns, not of {type(record).__name__}.")
+        text = f"a report is made of records such as js.resample returns, not of {type(record).__name__}"
+        apart = "; give records one after another, js.report(R, A, path=...)" * isinstance(record, list | tuple)
+        raise TypeError(f"{text}{apart}.")
     table = record.table()
     notes = ((table.note,) if table.note else ()) + tuple(getattr(getattr(record, "provenance", None), "notes", ()))
     content = {"header": [label(str(c), LONGEST) for c in table.header], "rows": _shown_rows(table.rows)}

@@ -12,8 +12,9 @@ from jax import lax
 from jaxsim.compare import condensed
 from jaxsim.engine.devices import SHARES, WHOLE, divided, whole
 from jaxsim.engine.padding import Bucket
-from jaxsim.engine.program import all_scores, automatic, embed, read_maps, score
+from jaxsim.engine.program import all_scores, embed, read_maps, score
 from jaxsim.measures import Measure
+from jaxsim.meshes import automatic
 from jaxsim.protocols import ComparatorCapabilities, Draws, declared
 
 

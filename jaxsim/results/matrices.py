@@ -390,7 +390,8 @@ class Maps(Saved):
         """Maps of an `RDMs` object of rsatoolbox, or of one with its attributes; square roots are not taken.
 
         Names are the first descriptor of the RDMs, and ids the first of the patterns, that is not `index` and has no
-        value twice. Without one, names are `network_0`, ..., and there are no ids.
+        value twice. Without one, names are all descriptors of an RDM together if those differ, such as `anna 1` of a
+        subject and a session, else `network_0`, ..., and there are no ids.
 
         Args:
             rdms: one RDM or more.
@@ -405,9 +406,14 @@ class Maps(Saved):
             ... )
             >>> js.Maps.from_rsatoolbox(rdms).names
             ('it',)
+            >>> rdms.dissimilarities, rdms.rdm_descriptors = 3 * [[1, 2, 3]], {"subject": "aab", "run": [1, 2, 1]}
+            >>> js.Maps.from_rsatoolbox(rdms).names
+            ('a 1', 'a 2', 'b 1')
         """
         rows = np.asarray(rdms.dissimilarities)
-        names = _labels(rdms.rdm_descriptors, len(rows))
+        each = [v for name, v in rdms.rdm_descriptors.items() if name != "index" and len(v) == len(rows)]
+        joined = {"all": [" ".join(map(str, row)) for row in zip(*each, strict=True)]}
+        names = _labels(rdms.rdm_descriptors, len(rows)) or _labels(joined, len(rows))
         ids = _labels(rdms.pattern_descriptors, image_count(rows.shape[-1]))
         return cls.from_condensed(rows, names, ids=ids, measure="rsatoolbox RDMs")
 

@@ -146,9 +146,12 @@ class ModelComparison(Saved):
         shown = [
             [row[0], *map(tables.number, row[1:-2]), *map(tables.p_value, row[-2:])] for row in rows[: tables.MOST_ROWS]
         ]
-        note = "; ".join([self.ceiling_note(), *self.provenance.notes])
-        note += f"; ... {len(rows)} models in all" * (len(rows) > len(shown))
+        note = self.note() + f"; ... {len(rows)} models in all" * (len(rows) > len(shown))
         return tables.Table(self.title, ["", *header[1:]], shown, note, self.flags)
+
+    def note(self) -> str:
+        """The noise ceiling, and how maps were made and averaged, in words."""
+        return "; ".join([self.ceiling_note(), *self.provenance.notes])
 
     def ceiling_note(self) -> str:
         """The noise ceiling with its intervals, their level, and the test, in words."""

@@ -211,6 +211,8 @@ class Resamples(Scores):
     def difference(self, first: tuple[str, str], second: tuple[str, str], level: float = 0.95) -> dict[str, float]:
         """Difference of two entries (source, target) in the same resamples, with its error and interval."""
         self._need(not self.can.null, "difference")
+        if odd := [one for one in (first, second) if isinstance(one, str) or len(one) != 2]:
+            raise ValueError(f"difference compares two pairs (source, target) of names; {odd[0]!r} is none.")
         entries = [(self._place(s, self.names), self._place(t, self.targets)) for s, t in (first, second)]
         pair = dataclasses.replace(
             self,

@@ -21,6 +21,8 @@ from jaxsim.io.arrays import naming
 from jaxsim.io.files import parse_json
 from jaxsim.results.tables import Table
 
+OTHERS = (".csv", ".tsv", ".txt", ".json", ".xlsx", ".pkl", ".npy", ".mat", ".png", ".svg", ".pdf", ".html")
+"""Suffixes of files that are no npz."""
 _RECORDS: dict[str, type] = {}
 _PLOTS: dict[str, Callable] = {}
 
@@ -133,7 +135,7 @@ class Saved:
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{n}{np.shape(getattr(self, n))}" for n in self._arrays if getattr(self, n) is not None)
-        return f"{type(self).__name__}({shapes})"
+        return f"{type(self).__name__}({shapes})" + "; print it for a table" * self._is_one()
 
     def _repr_html_(self) -> str:
         return self.table().to_html() if self._is_one() else f"<code>{html.escape(repr(self))}</code>"
@@ -165,7 +167,10 @@ class Saved:
         Raises:
             FileExistsError: the file is there and `overwrite` is False.
             OSError: it cannot be written.
+            ValueError: the path ends as another kind of file does.
         """
+        if (suffix := Path(path).suffix.lower()) in OTHERS:
+            raise ValueError(f"records are saved as npz, not {suffix[1:]}; to_pandas() makes a table, plot() a figure.")
         arrays = {n: on_host(getattr(self, n)) for n in self._arrays if getattr(self, n) is not None}
         arrays["record_json"] = np.asarray(json.dumps(self.metadata()))
         return io.write_npz(path, arrays, overwrite=overwrite)

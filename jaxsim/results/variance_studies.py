@@ -240,7 +240,8 @@ class VarianceStudy(Scores):
             said = f"the fewest studied are enough: {images} {self.what}"
         else:
             said = f"{said} of the {self.units} there are"
-        note = f"; not to be trusted: {', and '.join(doubts)}" * bool(doubts)
+        remedy = "; study larger sizes" * (self.sizes[-1] < self.units)
+        note = f"; not to be trusted: {', and '.join(doubts)}{remedy}" * bool(doubts)
         made = f"{of}; {curve.formula} = a / n + b / n^2 through {len(self.sizes)} sizes{note}"
         return ImagesNeeded(images, not doubts, f"{asked}, {said} ({made}).")
 

@@ -24,9 +24,10 @@ import numpy as np
 from jaxsim import inputs
 from jaxsim.engine import memory, reasons
 from jaxsim.engine.padding import lone_bucket
-from jaxsim.engine.program import automatic, embed, read_maps, score
+from jaxsim.engine.program import embed, read_maps, score
 from jaxsim.io import Source, jobs, limits
 from jaxsim.measures import Measure, by_name
+from jaxsim.meshes import automatic
 from jaxsim.results import Provenance
 
 FOLDER = "blocks"

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxsim.engine.program import automatic
+from jaxsim.meshes import automatic
 from jaxsim.resampling.program import prepare, prepared, refitted_scores, weighted_scores
 from jaxsim.statistics import gap, order_agreement, spread
 from jaxsim.variance.draws import DRAWINGS, Correction
