@@ -246,7 +246,7 @@ def refuses(call, option, values):
 @pytest.mark.parametrize(("verb", "option", "values"), [pytest.param(*c, id=f"{c[0]}: {c[1]}") for c in cases()])
 @pytest.mark.filterwarnings("ignore")
 def test_bad_values_of_options(verb, option, values, tmp_path):
-    given = {name: tmp_path / "made" for name in ("out", "path") if name in OPTIONS[verb]}
+    given = {name: tmp_path / "made.html" for name in ("out", "path") if name in OPTIONS[verb]}
     given |= BESIDE.get(verb, {}) | BESIDE.get((verb, option), BESIDE.get(option, {}))
     refuses(lambda value: VERBS[verb](*GOOD[verb], **given | {option: value}), option, values)
 
