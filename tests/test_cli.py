@@ -928,6 +928,9 @@ def test_who_waits_is_told_once(capsys):
     for seconds in (60.0, None):
         with told_of_waiting(seconds):
             pass
+    with told_of_waiting(0.2) as progress_shows:
+        progress_shows()
+        time.sleep(0.4)
     assert (text + capsys.readouterr().err).count("still at work") == 1
 
 

@@ -15,7 +15,7 @@ import re
 import sys
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from jaxsim.extras import MissingExtra
@@ -46,7 +46,7 @@ COMMANDS = (
 """Modules of this package that are commands, in the order of `jaxsim --help`."""
 OK, USAGE, INTERRUPTED = 0, 2, 130
 WAIT = 10.0
-"""Seconds of silence on a terminal."""
+"""Seconds without progress on a terminal."""
 START = """\
 jaxsim says how similar the representations of networks are, and how sure that is. Three commands to start with:
 
@@ -162,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             _keep_programs(arguments)
         patience = of_process and not arguments.quiet and sys.stderr.isatty()
         with (
-            told_of_waiting(WAIT if patience else None),
+            told_of_waiting(WAIT if patience else None) as arguments.progress_shows,
             _warnings_as_lines(arguments.quiet),
             _precision(arguments.x64),
             _limits(arguments.unlimited),
@@ -183,17 +183,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @contextlib.contextmanager
-def told_of_waiting(seconds: float | None) -> Iterator[None]:
-    """Say once, after some seconds, that the work goes on; None says nothing."""
+def told_of_waiting(seconds: float | None) -> Iterator[Callable[[], None]]:
+    """Say once, after some seconds, that the work goes on; None says nothing. What it gives ends the wait."""
     if seconds is None:
-        yield
+        yield lambda: None
         return
     text = "jaxsim: still at work; programs for these numbers of images and networks are compiled first\n"
     timer = threading.Timer(seconds, lambda: sys.stderr.write(text))
     timer.daemon = True
     timer.start()
     try:
-        yield
+        yield timer.cancel
     finally:
         timer.cancel()
 

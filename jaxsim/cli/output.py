@@ -126,6 +126,7 @@ def progress(arguments: Any, what: str) -> Callable[[int, int], None] | None:
 
     def show(done: int, total: int) -> None:
         now = time.monotonic()
+        arguments.progress_shows()
         if terminal:
             sys.stderr.write(f"\r{what}: {done} of {total}" + ("\n" if done >= total else ""))
         elif now - state["last"] >= 10 or done >= total:

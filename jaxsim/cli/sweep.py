@@ -105,6 +105,7 @@ def _progress(arguments: Namespace) -> Callable[[sweeps.SweepStatus], None] | No
         ended, now = status.done >= status.total, time.monotonic()
         if terminal or ended or now - last[0] >= 10:
             last[0] = now
+            arguments.progress_shows()
             start, end = "\r\x1b[K" * terminal, "\n" * (ended or not terminal)
             sys.stderr.write(f"{start}{lines(status.progress())}{end}")
             sys.stderr.flush()

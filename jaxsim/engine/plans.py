@@ -5,6 +5,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -169,17 +170,26 @@ def plan(
         calls = 1 if block >= count else cuts[0] * (cuts[0] + 1) // 2 if y is None else cuts[0] * cuts[1]
     if tile:
         calls = math.comb(-(-x.images // tile) + 1, 2) * sum(map(passes, measures))
+    budget = budgets.budget_of(memory, shares)
+    return of_problem(measures, routes, x, y, block=block, tile=tile, calls=calls, devices=shares, budget=budget)
+
+
+def of_problem(
+    measures: Sequence[Measure], routes: Sequence[str], x: Networks, y: Networks | None, **fields: Any
+) -> Plan:
+    """The plan for these networks by these routes; `fields` are the others of `Plan`."""
     return Plan(
-        tuple((str(m), route) for m, route in zip(measures, routes, strict=True)),
-        (len(x.names), len((y or x).names)),
-        x.images,
-        sum(math.prod(shape[1:]) for nets in sides for shape in nets.shapes),
-        block,
-        tile,
-        calls,
-        shares,
-        budgets.budget_of(memory, shares),
+        routes=tuple((str(m), route) for m, route in zip(measures, routes, strict=True)),
+        networks=(len(x.names), len((y or x).names)),
+        images=x.images,
+        width=_total_width(x, y),
+        **fields,
     )
+
+
+def _total_width(x, y):
+    """Features of an image in all networks together."""
+    return sum(math.prod(shape[1:]) for nets in (x, y) if nets for shape in nets.shapes)
 
 
 def with_costs(made: Plan, measures: Sequence[Measure], x: Networks, y: Networks | None) -> Plan:
@@ -200,7 +210,7 @@ def together(parts: Sequence[Plan], x: Networks, y: Networks | None) -> Plan:
         routes=tuple(dict.fromkeys(route for one in parts for route in one.routes)),
         networks=(len(x.names), len((y or x).names)),
         images=max(one.images for one in parts),
-        width=sum(math.prod(shape[1:]) for nets in (x, y) if nets for shape in nets.shapes),
+        width=_total_width(x, y),
         calls=sum(one.calls for one in parts),
         work=on_each(parts[0], *((one.devices, dict(one.work)) for one in parts)),
     )

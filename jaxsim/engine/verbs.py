@@ -319,7 +319,7 @@ def _scores(chosen, measures, x, y, mesh, pairwise) -> list[Affinity]:
 
 def _tiled(measures, x, y, tile) -> list[Affinity]:
     def one(m):
-        found = tiles.scores(m, x, y, tile)
+        found = tiles.scores(m, x, y, tile)  # holds what is known of the maps, and goes before the next measure
         undefined = tuple(tiles.undefined(m, found, x, y, tile).items())
         array = jnp.asarray(found.values)
         provenance = Provenance.now(str(m), array, notes=tiles.notes(m, tile, found.error))

@@ -93,16 +93,16 @@ def plan(
             at_once = weightings_at_once(x, y, -(-drawn.count // shares), memory, mesh)
         else:
             _budget(memory, mesh, held_bytes(networks, each, images, size, width))
-    return Plan(
-        tuple((str(m), route) for m, route in zip(measures, routes, strict=True)),
-        (len(x.names), len((y or x).names)),
-        x.images,
-        sum(math.prod(shape[1:]) for nets in sides for shape in nets.shapes),
-        networks,
-        tile,
-        calls,
-        shares,
-        budget_of(memory, shares),
+    return plans.of_problem(
+        measures,
+        routes,
+        x,
+        y,
+        block=networks,
+        tile=tile,
+        calls=calls,
+        devices=shares,
+        budget=budget_of(memory, shares),
         scheme=scheme.kind,
         how=HOW[scheme.draws],
         resamples=drawn.count,
