@@ -382,19 +382,21 @@ RECIPE = re.findall(r"```python\n(.*?)```", (Path(__file__).parent.parent / "doc
 
 
 @pytest.mark.slow
-def test_the_recipe_of_the_manual_gives_a_bootstrapped_result_and_a_figure_in_ten_lines(tmp_path, monkeypatch, capsys):
+def test_the_recipe_of_the_manual_gives_a_resampled_result_and_a_figure_in_ten_lines(tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
-    (recipe,) = RECIPE
+    networks, recipe, two_sets = RECIPE
     assert len([line for line in recipe.splitlines() if line]) <= 10
     torch.manual_seed(0)
-    pictures = torch.utils.data.TensorDataset(torch.randn(60, 3, 8, 6))
     monkeypatch.chdir(tmp_path)
-    made = {"networks": {"one": small(1), "two": small(2)}, "pictures": pictures}
-    exec(recipe, made)
+    made: dict = {}
+    for part in (networks, recipe, two_sets):
+        exec(part, made)
     low, high = made["R"].interval()
     assert (low <= high).all()
-    assert "one.layer1" in capsys.readouterr().out
+    assert "narrow.0" in capsys.readouterr().out
     assert (tmp_path / "layers.png").read_bytes().startswith(b"\x89PNG")
+    assert "narrow.0" in (tmp_path / "layers.html").read_text()
+    assert (len(made["narrow"]), len(made["wide"])) == (3, 2)
 
 
 @pytest.mark.usefixtures("needs_extraction")
