@@ -29,6 +29,16 @@ def x64():
         yield
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """One thread of PyTorch: its waiting threads would take the processor from XLA's."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 SKIPPED = "jaxsim/skipped"
 """Tests and files that the last run without --skipped skipped, in pytest's cache."""
 _skipped = set()

@@ -3,11 +3,11 @@
 import errno
 import json
 import os
-import resource
 import shutil
 
 import numpy as np
 import pytest
+from machine import full_disk
 
 pytest.importorskip("orbax.checkpoint", reason="checkpoints need the nn extra")
 
@@ -79,13 +79,8 @@ def test_a_change_of_the_record_is_named(run, part):
 
 @pytest.mark.parametrize("limit", [100, 9000])
 def test_a_full_disk_is_one_sentence_and_earlier_checkpoints_stay(run, limit, capfd, caplog):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        with pytest.raises(OSError, match=r"^.*step_00000009 could not be written: file too large\.$"):
-            checkpoints.save(run, 9, tree(9), RUN)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(limit), pytest.raises(OSError, match=r"^.*step_00000009 could not be written: file too large\.$"):
+        checkpoints.save(run, 9, tree(9), RUN)
     visible = [path.name for path in run.iterdir() if path.name[0] != "."]  # the storage library's threads may be late
     assert sorted(visible) == ["step_00000003", "step_00000006"]
     assert "Traceback" not in capfd.readouterr().err

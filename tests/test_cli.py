@@ -7,7 +7,6 @@ import importlib
 import json
 import os
 import re
-import resource
 import shlex
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 import oracles as o
 import pytest
+from machine import full_disk
 from marks import slow_but
 from scipy import stats
 
@@ -772,12 +772,8 @@ def test_a_full_disk_leaves_everything_as_it_was(path, out, capsys, limit):
     out.mkdir()
     for name in ("affinity.npz", "notes.txt"):
         (out / name).write_text("precious")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
+    with full_disk(limit):
         assert main(["affinity", path, "--out", str(out), "--overwrite", "--quiet"]) == 2
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert capsys.readouterr().err == f"jaxsim: error: --out {out} could not be written: file too large.\n"
     assert {p.name: p.read_text() for p in out.iterdir()} == {"affinity.npz": "precious", "notes.txt": "precious"}
 

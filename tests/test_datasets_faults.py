@@ -1,12 +1,12 @@
 """Dataset folders that are corrupt, incomplete, mixed or of another kind: one sentence that names file and cause."""
 
 import os
-import resource
 import shutil
 
 import h5py
 import numpy as np
 import pytest
+from machine import full_disk
 
 pytest.importorskip("flax", reason="datasets need the nn extra")
 pytest.importorskip("PIL", reason="datasets need the nn extra")
@@ -512,11 +512,6 @@ def test_nyu_files_of_other_numbers_are_refused(copied):
 
 @pytest.mark.parametrize("layout", sorted(export.WRITERS))
 def test_a_writer_on_a_full_disk_leaves_nothing(tmp_path, layout):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    try:
-        with pytest.raises(OSError, match=rf"{layout} could not be written: [a-z ]+\.$"):
-            export.WRITERS[layout].write(tmp_path / layout, SHOWN[:2])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(100), pytest.raises(OSError, match=rf"{layout} could not be written: [a-z ]+\.$"):
+        export.WRITERS[layout].write(tmp_path / layout, SHOWN[:2])
     assert list(tmp_path.iterdir()) == []

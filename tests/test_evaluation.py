@@ -1,20 +1,18 @@
 """Agreement with transfer against SciPy and hand counts, and the numbers known of the released matrices."""
 
-import os
 import re
 import warnings
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from machine import DATA
 from scipy import stats
 
 from jaxsim import evaluation, results, statistics
 
-DATA = Path(os.environ.get("JAXSIM_DATA", Path(__file__).parents[2] / "shared" / "data"))
 TRANSFER = DATA / "taskonomy_transfer"
 
 

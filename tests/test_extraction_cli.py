@@ -1,11 +1,11 @@
 """The command `features`: what it writes and says, and how it fails."""
 
 import json
-import resource
 import shutil
 
 import numpy as np
 import pytest
+from machine import full_disk
 
 pytest.importorskip("flax", reason="extraction needs the nn extra")
 pytest.importorskip("grain", reason="datasets need the nn extra")
@@ -276,12 +276,8 @@ def test_ctrl_c_keeps_what_is_done(pictures, files, out, capsys, monkeypatch):
 
 def test_a_full_disk(pictures, files, out, capsys):
     command = (pictures, "--encoder", files / "two.safetensors", "--batch", 2, "--out", out)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1500, hard))
-    try:
+    with full_disk(1500):
         assert run(*command) == 2
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "could not be written: file too large. 2 of 7 pictures are done" in capsys.readouterr().err
     assert run(*command) == 0
 

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from machine import full_disk
 
 pytest.importorskip("flax", reason="extraction needs the nn extra")
 pytest.importorskip("grain", reason="datasets need the nn extra")
@@ -308,13 +308,11 @@ def test_a_disk_that_fills_up_keeps_what_is_done(tmp_path):
         return {"x": np.asarray(x).reshape(len(x), -1)}
 
     data, limit = whole.made_up(8), 2 * 16 * 16 * 3 * 4 * 2 + 500  # five rows and a part
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        with pytest.raises(OSError, match=r"f.npy could not be written: file too large\. 4 of 8 pictures .*part"):
-            extract(data, {"f": flat}, tmp_path / "out", batch=2)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with (
+        full_disk(limit),
+        pytest.raises(OSError, match=r"f.npy could not be written: file too large\. 4 of 8 pictures .*part"),
+    ):
+        extract(data, {"f": flat}, tmp_path / "out", batch=2)
     assert left(tmp_path) == ["out.part"]
     extract(data, {"f": flat}, tmp_path / "out", batch=2)
     assert contents(tmp_path / "out") == contents(extract(data, {"f": flat}, tmp_path / "whole", batch=2))

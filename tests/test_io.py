@@ -1,19 +1,17 @@
 """Features and matrices in: names, image ids, memory maps, and one sentence where something is wrong."""
 
 import json
-import os
 import struct
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
+from machine import DATA
 from scipy import io as scipy_io
 
 from jaxsim import io
 from jaxsim.io import jobs
 
-DATA = Path(os.environ.get("JAXSIM_DATA", Path(__file__).parents[2] / "shared" / "data"))
 TRANSFER = DATA / "taskonomy_transfer"
 needs_transfer = pytest.mark.skipif(not TRANSFER.is_dir(), reason=f"no Taskonomy data in {DATA}")
 needs_networks = pytest.mark.skipif(not (DATA / "networks92").is_dir(), reason=f"no networks92 in {DATA}")

@@ -1,16 +1,14 @@
 """Matrices with names: CSV, npz and Taskonomy's pickles come back as they were, with their names in order."""
 
 import json
-import os
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
+from machine import DATA
 
 from jaxsim import io
 
-DATA = Path(os.environ.get("JAXSIM_DATA", Path(__file__).parents[2] / "shared" / "data"))
 TRANSFER = DATA / "taskonomy_transfer"
 needs_transfer = pytest.mark.skipif(not TRANSFER.is_dir(), reason=f"no Taskonomy data in {DATA}")
 

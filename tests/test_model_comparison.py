@@ -4,15 +4,14 @@ import csv
 import functools
 import itertools
 import json
-import os
 import types
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import oracles as o
 import pytest
+from machine import DATA
 from marks import slow_but
 from scipy.spatial.distance import squareform
 from scipy.stats import norm, rankdata, ttest_1samp, ttest_rel, wilcoxon
@@ -713,9 +712,6 @@ def test_the_command_refuses_in_a_sentence(case, tmp_path, capsys):
     assert cli.main(["rdm", models, "--against", brains, "--out", str(tmp_path / "out"), *options]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-
-
-DATA = Path(os.environ.get("JAXSIM_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
 @pytest.mark.slow

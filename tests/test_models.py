@@ -2,12 +2,12 @@
 
 import functools
 import json
-import resource
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from machine import full_disk
 
 nnx = pytest.importorskip("flax.nnx")
 safetensors_numpy = pytest.importorskip("safetensors.numpy")
@@ -264,13 +264,8 @@ def test_encoders_written_before_headers_had_a_checksum_are_read(saved):
 def test_a_full_disk_keeps_the_file_that_was_there(saved):
     encoders, path = saved
     whole = path.read_bytes()
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
-    try:
-        with pytest.raises(OSError, match=r"e\.safetensors could not be written: file too large\.$"):
-            models.to_safetensors(encoders, path, overwrite=True)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(2000), pytest.raises(OSError, match=r"e\.safetensors could not be written: file too large\.$"):
+        models.to_safetensors(encoders, path, overwrite=True)
     assert [p.name for p in path.parent.iterdir()] == ["e.safetensors"]
     assert path.read_bytes() == whole
 

@@ -5,15 +5,13 @@ another convention, a test named after the difference holds it fast. A package t
 its tests, saying so.
 """
 
-import os
 import warnings
-from pathlib import Path
 
 import numpy as np
 import oracles as o
 import pytest
+from machine import DATA
 
-DATA = Path(os.environ.get("JAXSIM_DATA", Path(__file__).parents[2] / "shared" / "data"))
 EXACT = 1e-10  # float64 against float64
 LIBRARY = {}  # comparators that jaxsim calls otherwise than `oracles.COMPARE` does
 TRIANGLE = {

@@ -1,19 +1,17 @@
 """Ten really trained networks on 92 real images: what is known about them comes out under every measure."""
 
 import json
-import os
-from pathlib import Path
 
 import jax
 import numpy as np
 import oracles as o
 import pytest
+from machine import DATA
 
 import jaxsim as js
 from jaxsim import io
 from jaxsim.engine import padding
 
-DATA = Path(os.environ.get("JAXSIM_DATA", Path(__file__).parents[2] / "shared" / "data"))
 FOLDER = DATA / "networks92"
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no networks92 in {DATA}; set JAXSIM_DATA")
 MEASURES = ["rsa", "cka-linear", pytest.param("dds-laplacian", marks=pytest.mark.slow)]  # no product, so it runs long

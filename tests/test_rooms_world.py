@@ -3,13 +3,13 @@
 import dataclasses
 import itertools
 import json
-import resource
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from machine import full_disk
 from marks import slow_but
 
 pytest.importorskip("flax", reason="the built-in world needs the nn extra")
@@ -226,13 +226,8 @@ def test_a_damaged_set_is_named_and_left(tmp_path, monkeypatch, how):
 
 def test_a_set_on_a_full_disk_leaves_nothing_and_is_made_later(tmp_path, monkeypatch):
     monkeypatch.setattr(pictures, "make", made_at_once)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))
-    try:
-        with pytest.raises(OSError, match=r"set\.npz could not be written: file too large\.$"):
-            pictures.cached(tmp_path / "set.npz", 3, **SET)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(300), pytest.raises(OSError, match=r"set\.npz could not be written: file too large\.$"):
+        pictures.cached(tmp_path / "set.npz", 3, **SET)
     assert list(tmp_path.iterdir()) == []
     assert len(pictures.cached(tmp_path / "set.npz", 3, **SET)) == 3
 

@@ -1,11 +1,10 @@
 """The choice of sources is the best of all, whatever the orders, costs and weights."""
 
 import itertools
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
+from machine import DATA
 
 import jaxsim as js
 from jaxsim import plotting
@@ -13,7 +12,6 @@ from jaxsim.cli import main
 from jaxsim.io import read_transfers
 from jaxsim.taxonomy import choose_sources
 
-DATA = Path(os.environ.get("JAXSIM_DATA", Path(__file__).parents[2] / "shared" / "data"))
 NAMES = ("edges", "depth", "faces")
 SCORES = js.Affinity.from_array([[1, 0.5, 0.4], [0.4, 1, 0.3], [0.6, 0.1, 1]], NAMES, measure="gain")
 

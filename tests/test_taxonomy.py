@@ -1,21 +1,19 @@
 """Trees against SciPy and scikit-learn, hand-made matrices, and the released transfer matrix."""
 
 import itertools
-import os
 import re
-from pathlib import Path
 
 import jax
 import numpy as np
 import pandas as pd
 import pytest
+from machine import DATA
 from scipy.cluster import hierarchy
 from scipy.spatial import distance
 from sklearn.metrics import adjusted_rand_score
 
 from jaxsim import results, taxonomy
 
-DATA = Path(os.environ.get("JAXSIM_DATA", Path(__file__).parents[2] / "shared" / "data"))
 MATRICES = DATA / "taskonomy_transfer" / "dds17_matrices.npz"
 LINKAGES = list(taxonomy.LINKAGES.values())
 GROUPS = {

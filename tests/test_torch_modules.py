@@ -13,17 +13,9 @@ import jaxsim as js
 from jaxsim import inputs
 from jaxsim.vision import modules
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 X = np.random.default_rng(0).normal(size=(7, 3, 8, 6)).astype(np.float32)
 IMAGES = torch.tensor(X)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """PyTorch's waiting threads would take the processor from others."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Small(torch.nn.Module):

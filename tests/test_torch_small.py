@@ -18,18 +18,10 @@ from jaxsim.studies.rooms import encoders, losses, tasks
 from jaxsim.vision import training
 from jaxsim.vision.training import optimizers, sources, steps
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 KINDS = ["rgb2sfnorm", "segmentsemantic", "vanishing_point"]
 """A task of each decoder."""
 BATCH = 3
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """PyTorch's waiting threads would take the processor from XLA's."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @functools.cache

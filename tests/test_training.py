@@ -219,19 +219,24 @@ t.fitted(checkpoints={folder!r}, steps=4000, every=20)
 """
 
 
-def test_a_killed_process_resumes_to_the_same_bits(tmp_path):
-    folder = tmp_path / "run"
-    script = SCRIPT.format(tests=str(Path(__file__).parent), folder=str(folder))
+def kill_after(begun, script, seconds):
+    """Run Python in a process of its own, and kill it as soon as `begun()`."""
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
     try:
-        limit = time.monotonic() + 90
-        while not list(folder.glob("step_*[1-9]?")) and process.poll() is None and time.monotonic() < limit:
+        limit = time.monotonic() + seconds
+        while not begun() and process.poll() is None and time.monotonic() < limit:
             time.sleep(0.02)
         time.sleep(0.05)
     finally:
         process.send_signal(signal.SIGKILL)
         _, errors = process.communicate()
     assert process.returncode == -signal.SIGKILL, errors.decode()
+
+
+def test_a_killed_process_resumes_to_the_same_bits(tmp_path):
+    folder = tmp_path / "run"
+    script = SCRIPT.format(tests=str(Path(__file__).parent), folder=str(folder))
+    kill_after(lambda: list(folder.glob("step_*[1-9]?")), script, 90)
     step = max(int(p.name[5:]) for p in folder.glob("step_*"))
     assert 0 < step < 4000
     again = resumed_for(folder, step + 30)

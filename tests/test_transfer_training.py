@@ -1,13 +1,8 @@
 """Transfer training: losses, SGD and its schedule against PyTorch, augmentation, loaders, exact resumption."""
 
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from marks import slow_but
@@ -15,6 +10,8 @@ from marks import slow_but
 nnx = pytest.importorskip("flax.nnx")
 grain = pytest.importorskip("grain")
 pytest.importorskip("orbax.checkpoint")
+
+from test_training import assert_same, kill_after, squared_error
 
 from jaxsim.studies.branching.augmentation import Augment, warp
 from jaxsim.vision import training
@@ -123,10 +120,6 @@ def test_the_schedule_is_torchs_polynomial_of_epochs(torch):
         training.Sgd(epochs=6).schedule(0.02, 17)
 
 
-def squared_error(prediction, batch):
-    return jnp.mean((prediction - batch["target"]) ** 2)
-
-
 X = RNG.normal(size=(12, 4)).astype(np.float32)
 Y = RNG.normal(size=(12, 2)).astype(np.float32)
 
@@ -196,16 +189,6 @@ def fitted(folder=None, **changes):
     )
 
 
-def leaves(network):
-    return [np.asarray(v) for v in jax.tree.leaves(nnx.to_pure_dict(nnx.state(network)))]
-
-
-def assert_same(a, b):
-    for x, y in zip(leaves(a.network), leaves(b.network), strict=True):
-        np.testing.assert_array_equal(x, y)
-    np.testing.assert_array_equal(a.curve, b.curve)
-
-
 class Stopped(BaseException):
     """Stands for the end of the process."""
 
@@ -257,16 +240,7 @@ LONG = {"steps": 240, "every": 40, "optimizer": training.Sgd(epochs=40)}
 def test_a_killed_process_resumes_to_the_same_bits(tmp_path):
     folder = tmp_path / "run"
     script = SCRIPT.format(tests=str(Path(__file__).parent), folder=str(folder))
-    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
-    try:
-        limit = time.monotonic() + 240
-        while not list(folder.glob("step_*")) and process.poll() is None and time.monotonic() < limit:
-            time.sleep(0.02)
-        time.sleep(0.05)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        _, errors = process.communicate()
-    assert process.returncode == -signal.SIGKILL, errors.decode()
+    kill_after(lambda: list(folder.glob("step_*")), script, 240)
     steps = [int(path.name[5:]) for path in folder.glob("step_*")]
     assert steps
     assert max(steps) < LONG["steps"]
