@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxsim import measures, schemes
+from jaxsim import measures
 from jaxsim.io.files import counted, printable
-from jaxsim.protocols import declared
 from jaxsim.results import Calibration, ModelComparison, Resamples
 from jaxsim.results.model_comparisons import AVERAGED, MADE_BY, WORDS
-from jaxsim.taxonomy import Tree
+from jaxsim.taxonomy import LINKAGES, Tree
 
 REFERENCES = MappingProxyType(
     {
@@ -210,21 +209,17 @@ def _of_kind(record, level, cited):
     if isinstance(record, Resamples):
         return _of_resamples(record, level, cited)
     if isinstance(record, Calibration):
-        text = (
+        adjusted = "not adjusted for their number"
+        if record.adjust != "none":
+            adjusted = f"adjusted for the number of pairs ({record.adjust})"
+        return [
             f"Scores were compared with those of {counted(record.n_permutations, 'permutation')} of the images, the "
             f"search for the best layers included, and calibrated at a level of {record.level:g}"
-            f"{_cite(('groger2026',), cited)}; p values were adjusted for the number of pairs ({record.adjust})."
-        )
-        return [
-            text.replace(f"adjusted for the number of pairs ({record.adjust})", "not adjusted for their number")
-            if record.adjust == "none"
-            else text
+            f"{_cite(('groger2026',), cited)}; p values were {adjusted}."
         ]
     if isinstance(record, ModelComparison):
         return _of_models(record, cited)
     if isinstance(record, Tree):
-        from jaxsim.taxonomy import LINKAGES
-
         keys = next((_OF_LINKAGES.get(k, ()) for k, one in LINKAGES.items() if one.name == record.convention), ())
         support = "" if record.support is None else "; support is the share of resamples whose tree has the branch"
         half = " of (S + S^T) / 2" if record.symmetrized else ""
@@ -281,8 +276,7 @@ def _of_resamples(record, level, cited):
     cite = _cite(_OF_SCHEMES.get(record.kind, ()), cited)
     made = f"Images were resampled: {scheme_title(record)}{cite}."
     if record.can.null:
-        null = f"p values are one-sided, (1 + #) / (B + 1), from {scheme_title(record)} of the images of one network."
-        return [null]
+        return [f"p values are one-sided, (1 + #) / (B + 1), from {scheme_title(record)} of the images of one network."]
     if record.size == record.images:
         return [made]
     how = {
@@ -307,16 +301,3 @@ def _of_computing(provenances):
         said = keys.setdefault(f"Computed in {found.dtype} with {ours} ({', '.join(others)}) on {where}", [])
         said += [found.key] * bool(found.key and found.key not in said)
     return [f"{text}{', random key ' * bool(of)}{' and '.join(of)}." for text, of in keys.items()]
-
-
-def missing_references() -> list[str]:
-    """Named measures and schemes without an entry above, for tests."""
-    return [name for name in measures.NAMED if name not in _CITED] + [
-        kind for kind, one in schemes.NAMED.items() if kind not in _OF_SCHEMES and not _null(one)
-    ]
-
-
-def _null(scheme):
-    from jaxsim.protocols import SchemeCapabilities
-
-    return declared(scheme(), SchemeCapabilities).null
