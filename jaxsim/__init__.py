@@ -35,8 +35,6 @@ network_1     -0.023      1.000     -0.005
 network_2      0.023     -0.005      1.000
 """
 
-from importlib import metadata as _metadata
-
 from jaxsim import compare, demo, measures, pairwise, plotting, schemes, statistics, subspaces, taxonomy, transforms
 from jaxsim.advice import recommend_scheme
 from jaxsim.calibration import calibrate
@@ -80,14 +78,12 @@ from jaxsim.results import (
     VarianceStudy,
     load,
 )
+from jaxsim.results.saved import version as _version
 from jaxsim.schemes import BayesianBootstrap, Bootstrap, HalfSamples, Jackknife, Permutation, Subsample
 from jaxsim.sweeps import SweepStatus, sweep, sweep_status
 from jaxsim.variance import variance_study
 
-try:
-    __version__ = _metadata.version("jaxsim-similarity")
-except _metadata.PackageNotFoundError:
-    __version__ = "unknown"
+__version__ = _version("jaxsim-similarity")
 
 __all__ = [
     "CCA",

@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
+from jaxsim import __version__
 from jaxsim.extras import MissingExtra
 
 COMMANDS = (
@@ -112,18 +113,12 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="`jaxsim COMMAND --help` explains a command, with examples. Exit codes: 0 success, 1 unexpected "
         "error, 2 wrong usage or bad input, 130 interrupted.",
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    version = f"jaxsim {__version__}"
+    parser.add_argument("--version", action="version", version=version, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name in COMMANDS:
         _add_command(commands, name, importlib.import_module(f"jaxsim.cli.{name}"))
     return parser
-
-
-class _Version(argparse.Action):
-    def __call__(self, parser, namespace, values, option_string=None) -> NoReturn:
-        from importlib import metadata
-
-        parser.exit(0, f"jaxsim {metadata.version('jaxsim-similarity')}\n")
 
 
 def _add_command(commands: Any, name: str, module: Any) -> None:

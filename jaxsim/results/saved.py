@@ -85,7 +85,7 @@ class Provenance:
     @classmethod
     def now(cls, measure: str, values: jax.Array, **rest: Any) -> Self:
         """The provenance of `values`, just computed with this process's packages; a tracer has no device yet."""
-        versions = tuple((p, _version(p)) for p in ("jaxsim-similarity", "jax", "jaxlib", "numpy"))
+        versions = tuple((p, version(p)) for p in ("jaxsim-similarity", "jax", "jaxlib", "numpy"))
         kind = "traced"
         if not isinstance(values, Tracer):
             device = next(iter(values.devices()))
@@ -95,7 +95,8 @@ class Provenance:
 
 
 @functools.cache
-def _version(package: str) -> str:
+def version(package: str) -> str:
+    """Version of an installed package; "unknown" where it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

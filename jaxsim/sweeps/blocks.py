@@ -14,7 +14,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +27,7 @@ from jaxsim.engine.program import embed, read_maps, score
 from jaxsim.io import Source, jobs, limits
 from jaxsim.measures import Measure, by_name
 from jaxsim.meshes import automatic
-from jaxsim.results import Provenance
+from jaxsim.results import Provenance, saved
 
 FOLDER = "blocks"
 """Folder of the blocks in that of the sweep."""
@@ -109,13 +108,9 @@ KINDS = {kind.__name__: kind for kind in (ValueError, TypeError, OSError, Runtim
 """Errors that would come again; all others count as a lost worker."""
 
 
-@functools.cache
 def version() -> str:
     """Version of jaxsim in this process."""
-    try:
-        return metadata.version("jaxsim-similarity")
-    except metadata.PackageNotFoundError:
-        return "unknown"
+    return saved.version("jaxsim-similarity")
 
 
 def compute(work: Work, blocks: Sequence[Block]) -> list[Outcome]:
