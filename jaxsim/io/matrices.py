@@ -144,11 +144,8 @@ def read_transfers(path: str | Path) -> dict[tuple[tuple[str, ...], str], float]
         FileNotFoundError: the file is not there.
         ValueError: the file holds no numbers under `source1__source2__target`.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there or is not a file.")
     scores: dict[tuple[tuple[str, ...], str], float] = {}
-    for (used, target), score in _pickled(path).items():
+    for (used, target), score in _pickled(Path(path)).items():
         key = (tuple(target if name == "self" else name for name in used), target)
         scores[key] = max(score, scores.get(key, score))
     order = _task_order({target for _, target in scores})
