@@ -14,6 +14,7 @@ from jaxsim.engine.program import read_maps, score
 from jaxsim.meshes import automatic
 from jaxsim.protocols import ComparatorCapabilities, declared
 from jaxsim.resampling.program import drawn, prepared
+from jaxsim.results.matrices import pairs_in_matrix
 from jaxsim.statistics import members
 from jaxsim.statistics.intervals import ROUNDING
 from jaxsim.statistics.mean_scores import MeanDraws
@@ -169,9 +170,3 @@ def _zeros(draws: MeanDraws) -> MeanDraws:
     lost = jnp.all(jnp.abs(draws.scores) <= slack, 1)
     images, subjects, both = (None if v is None else jnp.where(lost, 0, v) for v in draws[1:4])
     return MeanDraws(jnp.where(lost[:, None], 0, draws.scores), images, subjects, both, draws.images_count)
-
-
-def pairs_in_matrix(flat: jax.Array, count: int, sign: int = 1, diagonal: float = jnp.nan) -> jax.Array:
-    """Values of pairs as a matrix, `sign` times the same below its diagonal."""
-    i, j = np.triu_indices(count, 1)
-    return jnp.full((count, count), diagonal, flat.dtype).at[i, j].set(flat).at[j, i].set(sign * flat)

@@ -73,12 +73,15 @@ class Scores(Saved):
         Raises:
             ValueError: no column has that name.
         """
-        if target not in self.targets:
-            raise ValueError(f"no target is named {target!r}; there are {', '.join(self.targets)}.")
-        column = on_host(getattr(self, self._full_sample))[:, self.targets.index(target)]
+        column = on_host(getattr(self, self._full_sample))[:, self._place(target, self.targets, "target")]
         pairs = [(n, float(v)) for n, v in zip(self.names, column, strict=True) if n != target or self.against]
         sign = 1 if self.distance else -1
         return sorted(pairs, key=lambda p: (np.isnan(p[1]), sign * p[1]))
+
+    def _place(self, name: str, names: Sequence[str], what: str = "network") -> int:
+        if name not in names:
+            raise ValueError(f"no {what} is named {name!r}; there are {', '.join(names)}.")
+        return names.index(name)
 
 
 def family(matrix: Any, square: bool) -> Any:
@@ -92,8 +95,13 @@ def unfolded(flat: jax.Array, shape: tuple[int, ...], square: bool) -> jax.Array
     """`family` undone, NaN on the diagonal of a square matrix."""
     if not square:
         return flat.reshape(shape)
-    i, j = np.triu_indices(shape[0], 1)
-    return jnp.full(shape, jnp.nan, flat.dtype).at[i, j].set(flat).at[j, i].set(flat)
+    return pairs_in_matrix(flat, shape[0])
+
+
+def pairs_in_matrix(flat: jax.Array, count: int, sign: int = 1, diagonal: float = jnp.nan) -> jax.Array:
+    """Values of pairs as a matrix, `sign` times the same below its diagonal."""
+    i, j = np.triu_indices(count, 1)
+    return jnp.full((count, count), diagonal, flat.dtype).at[i, j].set(flat).at[j, i].set(sign * flat)
 
 
 def wrong_labels(found: Any) -> str | None:

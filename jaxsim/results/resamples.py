@@ -452,8 +452,3 @@ class Resamples(Scores):
     def _need(self, able, what, instead=advice.WITH_INTERVALS):
         if not able:
             raise ValueError(f"there is no {what} for the scheme {self.kind}; {instead}.")
-
-    def _place(self, name, names):
-        if name not in names:
-            raise ValueError(f"no network is named {name!r}; there are {', '.join(names)}.")
-        return names.index(name)

@@ -196,11 +196,6 @@ class VarianceStudy(Scores):
     def _kind(self, scheme):
         return 0 if scheme is None else self._place(scheme, self.kinds, "scheme")
 
-    def _place(self, name, names, what):
-        if name not in names:
-            raise ValueError(f"no {what} is named {name!r}; there are {', '.join(names)}.")
-        return names.index(name)
-
     def _entries(self, matrix):
         """Entries that are no network with itself, `(..., S, T) -> (..., E)`."""
         return matrix[..., ~self.own]
