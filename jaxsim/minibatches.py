@@ -17,7 +17,7 @@ from jaxsim import inputs
 from jaxsim.compare.embedded import sized
 from jaxsim.compare.triangles import condensed
 from jaxsim.engine import reasons, tiles
-from jaxsim.engine.checks import as_measures, check, min_images, warn_of_lost_digits
+from jaxsim.engine.checks import as_measures, as_one, check, min_images, warn_of_lost_digits
 from jaxsim.engine.padding import buckets
 from jaxsim.engine.program import read_maps
 from jaxsim.inputs import traced
@@ -102,9 +102,7 @@ class Minibatches:
         names = _as_names(names, "names")
         if len(names) < 2:
             raise ValueError(f"Minibatches compares networks with each other; names has {counted(len(names), 'name')}.")
-        (measure, *more), _ = as_measures(measure)
-        if more:
-            raise TypeError("Minibatches takes one measure, not a list.")
+        measure = as_one(as_measures(measure), "Minibatches")
         _refuse_whole_sample(measure)
         square, none = jnp.zeros((len(names),) * 2), jnp.zeros((), jnp.int32)
         return cls(measure, square, square, square[0], none, none, none, names)

@@ -7,13 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxsim import inputs
-from jaxsim.engine.checks import (
-    as_comparators,
-    as_measures,
-    check,
-    means_maps,
-    undefined_networks,
-)
+from jaxsim.engine.checks import as_comparators, as_measures, as_one, check, means_maps, undefined_networks
 from jaxsim.engine.memory import map_bytes, require_maps
 from jaxsim.engine.padding import buckets
 from jaxsim.engine.program import read_maps
@@ -53,9 +47,7 @@ def noise_ceiling(
     True
     """
     ready = means_maps(group, measure)
-    (measure, *more), _ = (as_comparators if ready else as_measures)(measure)
-    if more:
-        raise TypeError("noise_ceiling takes one measure, not a list.")
+    measure = as_one((as_comparators if ready else as_measures)(measure), "noise_ceiling")
     own = declared(measure.compare, ComparatorCapabilities)
     if own.embed is None or own.embed_pooled is None:
         raise TypeError(f"{measure} compares with a function that declares no embed_pooled; use one of js.compare.")

@@ -91,6 +91,18 @@ def as_comparators(compare: Any) -> tuple[tuple[Measure, ...], bool]:
     return tuple(of_maps(c) for c in comparators), several
 
 
+def as_one(found: tuple[tuple[Measure, ...], bool], verb: str, what: str = "measure") -> Measure:
+    """The measure that `as_measures`, or the comparator that `as_comparators` found, for a verb that takes one.
+
+    Raises:
+        TypeError: there are several.
+    """
+    (one, *more), _ = found
+    if more:
+        raise TypeError(f"{verb} takes one {what}, not a list.")
+    return one
+
+
 def means_maps(features: Any, measure: Any) -> bool:
     """Whether the input is ready-made maps rather than features: it is `Maps`, or some measure is a comparator."""
     return isinstance(features, Maps) or any(is_comparator(m) for m in _as_tuple(measure)[0])

@@ -13,6 +13,7 @@ from jaxsim.engine import memory as budgets
 from jaxsim.engine.checks import (
     as_comparators,
     as_measures,
+    as_one,
     check,
     min_images,
     of_one_or_several,
@@ -167,9 +168,7 @@ def maps(features: Any, measure: str | Measure, *, ids: Any = None, align: bool 
     >>> js.maps(jax.random.normal(jax.random.key(0), (3, 20, 8)), js.RSA).values.shape
     (3, 20, 20)
     """
-    (measure, *more), _ = as_measures(measure)
-    if more:
-        raise TypeError("maps takes one measure, not a list.")
+    measure = as_one(as_measures(measure), "maps")
     if declared(measure.pairwise, PairwiseCapabilities).coordinates:
         raise ValueError(
             f"{measure} compares subspaces and has no maps of pairs of images; js.affinity has its scores."

@@ -11,7 +11,7 @@ import numpy as np
 from jaxsim import assumptions, inputs, schemes
 from jaxsim.assumptions import Facts
 from jaxsim.engine import maps as make_maps
-from jaxsim.engine.checks import as_comparators, check, min_images, undefined_networks
+from jaxsim.engine.checks import as_comparators, as_one, check, min_images, undefined_networks
 from jaxsim.engine.memory import map_bytes, require_maps, require_resamples
 from jaxsim.engine.padding import joined_buckets
 from jaxsim.inference.program import inference_call, rank_p_values, scores_call
@@ -103,9 +103,7 @@ def compare_models(
     >>> found.names, found.p_adjusted.shape, bool(found.p_zero[0] < 0.05)
     (('a', 'b'), (2, 2), True)
     """
-    (comparator, *more), _ = as_comparators(compare)
-    if more:
-        raise TypeError("compare_models takes one comparator, not a list.")
+    comparator = as_one(as_comparators(compare), "compare_models", "comparator")
     _check_options(comparator, over, test, n_resamples)
     level, squared, align = probability(level), flag(squared, "squared"), flag(align, "align")
     random, scheme = as_key(key), schemes.Bootstrap()
@@ -293,10 +291,12 @@ def _averaged(nets: Networks, subject_of: OwnersOf) -> tuple[Networks, str]:
         return nets, ""
     of = inputs.owners(subject_of, nets.names, "subject_of", "subject", "map")
     own = {s: [k for k, one in enumerate(of) if one == s] for s in dict.fromkeys(of)}
-    arrays = tuple(sum(jnp.asarray(nets.arrays[k]) for k in some) / len(some) for some in own.values())
-    host = nets.traced or tuple(
-        np.mean([np.asarray(nets.arrays[k], np.float64) for k in some], 0).astype(nets.dtype) for some in own.values()
-    )
+
+    def mean(some):
+        if nets.traced:
+            return sum(jnp.asarray(nets.arrays[k]) for k in some) / len(some)
+        return np.mean([np.asarray(nets.arrays[k], np.float64) for k in some], 0).astype(nets.dtype)
+
     ids = None if nets.ids is None else (nets.ids[0],) * len(own)
-    found = Networks(tuple(own), arrays if nets.traced else host, ids, True, nets.condensed)
+    found = Networks(tuple(own), tuple(map(mean, own.values())), ids, True, nets.condensed)
     return found, ", ".join(f"{s} ({len(some)})" for s, some in own.items())

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxsim import inputs, io
 from jaxsim.engine import reasons
-from jaxsim.engine.checks import as_measures
+from jaxsim.engine.checks import as_measures, as_one
 from jaxsim.io import Source, file_sets, files, jobs, limits
 from jaxsim.measures import Measure, by_name
 from jaxsim.results import Affinity, Provenance, UndefinedScores
@@ -84,9 +84,7 @@ def sweep(
         >>> np.abs(A.values - js.affinity(features, "cka").values).max() < 1e-6
         np.True_
     """
-    (measure, *_), several = as_measures(measure)
-    if several:
-        raise TypeError("sweep takes one measure, not a list.")
+    measure = as_one(as_measures(measure), "sweep")
     as_count(block, "block")
     flag(overwrite, "overwrite")
     callback(progress, "progress")
