@@ -403,7 +403,10 @@ def same_images(*groups: Networks | None, align: bool = False) -> list[Any]:
     if odd is None:
         return list(groups)
     if not align:
-        raise ValueError(_difference(first, order, *odd))
+        other, own = odd
+        remedy = "match rows by id" if set(order) == set(own) else "use the images that all share"
+        text = f"networks {first!r} and {other!r} {how_ids_differ(repr(first), order, repr(other), own)}"
+        raise ValueError(f"{text}; pass align=True to {remedy}.")
     shared = set(order).intersection(*(own for _, own in rest))
     if not shared:
         raise ValueError("no image id is shared by all networks.")
@@ -416,19 +419,13 @@ def same_images(*groups: Networks | None, align: bool = False) -> list[Any]:
     return [g and g.select(range(len(g.names)), keep) for g in groups]
 
 
-def _difference(first, order, other, own):
-    if set(order) == set(own):
-        k = next(k for k, (a, b) in enumerate(zip(order, own, strict=True)) if a != b)
-        return (
-            f"networks {first!r} and {other!r} have the same image ids in another order (row {k}: {order[k]!r} and "
-            f"{own[k]!r}); pass align=True to match rows by id."
-        )
-    only = sorted(set(order) ^ set(own))[0]
-    side = first if only in set(order) else other
-    return (
-        f"networks {first!r} and {other!r} have different image ids ({only!r} is in {side!r} alone); "
-        "pass align=True to use the images that all share."
-    )
+def how_ids_differ(first: str, ours: Sequence[str], other: str, theirs: Sequence[str]) -> str:
+    """Words on image ids that are not the same in the same order, those of `first` and of `other`."""
+    if set(ours) == set(theirs):
+        k = next(k for k, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
+        return f"have the same image ids in another order (row {k}: {ours[k]!r} and {theirs[k]!r})"
+    odd = min(set(ours) ^ set(theirs))
+    return f"have different image ids ({odd!r} is in {first if odd in set(ours) else other} alone)"
 
 
 def square_maps(maps: Any, ids: Any = None, what: str = "maps") -> Networks:

@@ -173,15 +173,9 @@ def refuse_other_ids(a: str, b: str, ours: Any, theirs: Any) -> None:
     Raises:
         ValueError: naming both and the first image that differs.
     """
-    if ours == theirs:
-        return
-    if set(ours) == set(theirs):
-        k = next(k for k, pair in enumerate(zip(ours, theirs, strict=True)) if pair[0] != pair[1])
-        text = f"have the same image ids in another order (row {k}: {ours[k]!r} and {theirs[k]!r})"
-    else:
-        odd = min(set(ours) ^ set(theirs))
-        text = f"have different image ids ({odd!r} is in {a if odd in set(ours) else b} alone)"
-    raise ValueError(f"{a} and {b} {text}; a sweep needs the same images in the same order.")
+    if ours != theirs:
+        text = inputs.how_ids_differ(a, ours, b, theirs)
+        raise ValueError(f"{a} and {b} {text}; a sweep needs the same images in the same order.")
 
 
 def check_shapes(shapes: Mapping[str, tuple[int, ...]], measure: Measure, channels: str | None) -> None:
