@@ -143,9 +143,13 @@ def weighted_scores(measures, ready, given, weights, at_once):
     def some(w):
         return [m.compare.weighted(a, b, w.T) for m, a, b in zip(measures, ready.x, columns, strict=True)]
 
-    short = -weights.shape[0] % at_once
-    blocks = jnp.pad(weights, ((0, short), (0, 0)), mode="edge").reshape(-1, at_once, weights.shape[1])
-    return [v.reshape(-1, *v.shape[2:])[: weights.shape[0]] for v in lax.map(some, blocks)]
+    return some_at_once(some, weights, at_once)
+
+
+def some_at_once(some: Callable, rows: jax.Array, count: int) -> Any:
+    """Results of `some` for all rows `(B, n)`, `count` of them at a time."""
+    blocks = jnp.pad(rows, ((0, -len(rows) % count), (0, 0)), mode="edge").reshape(-1, count, rows.shape[1])
+    return jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:])[: len(rows)], lax.map(some, blocks))
 
 
 def permuted_scores(measures, ready, given, orders, at_once):
