@@ -60,7 +60,8 @@ def run(arguments: Namespace) -> None:
     if twice := repeated(arguments.rule or ()):
         raise ValueError(f"--rule {twice[0]} is given twice; leave one.")
     folders = subfolders(rules)
-    with staged(arguments, [folder + name for folder in folders.values() for name in FILES]) as out:
+    names = [folder + name for folder in folders.values() for name in FILES]
+    with staged(arguments, names) as out:
         pictures = read_pictures(arguments)
         encoders, preprocessing = read_preprocessed(arguments, arguments.bank or ["rooms"], "--bank")
         note(arguments, f"{counted(len(pictures), 'picture')} ({pictures.layout}); {counted(len(encoders), 'encoder')}")
@@ -86,6 +87,5 @@ def run(arguments: Namespace) -> None:
             save_figure(arguments, heatmap(arguments, resamples, level=arguments.level), folder / FILES[4])
             text.append("\n".join([affinity.provenance.measure, describe(affinity), *flagged(resamples.flags)]))
             values.append({"rule": name, "pairs": records(*rows), "flags": resamples.flags})
-    names = [folder + name for folder in folders.values() for name in FILES]
     settings = {"pictures": len(pictures), "level": arguments.level, "seed": arguments.seed}
     report(arguments, "\n\n".join(text), settings | {"attribution": values}, names)

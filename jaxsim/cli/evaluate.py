@@ -48,6 +48,7 @@ from jaxsim import evaluation, measures, plotting
 from jaxsim.cli.arguments import add_draws, add_output, count, refuse
 from jaxsim.cli.inputs import describe_matrix, read_affinity, read_resamples
 from jaxsim.cli.output import note, report, save_figure, staged, table, write_rows
+from jaxsim.evaluation.prediction import hit
 from jaxsim.io.files import few
 from jaxsim.results import Affinity
 
@@ -228,7 +229,7 @@ def _rows(whole: Any, without: Any) -> tuple[list[str], list[list[Any]]]:
     header = ["target", "with diagonal", "without", "sources", *(f"top {k}" for k in without.top)]
     rows = []
     for i, target in enumerate(without.targets):
-        hits = ["n/a" if np.isnan(h) else "yes" if h else "no" for h in np.asarray(without.top_k_hits)[i]]
+        hits = map(hit, np.asarray(without.top_k_hits)[i])
         scores = [float(whole.per_target[i]), float(without.per_target[i])]
         rows.append([target, *scores, int(without.sources[i]), *hits])
     return header, rows

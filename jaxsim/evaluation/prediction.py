@@ -130,7 +130,7 @@ class Agreement(Saved):
         """Correlation, number of sources and hits of each target, and the mean."""
         hits = [f"top {k}" for k in self.top]
         rows = [
-            [name, number(float(value)), str(int(count)), *map(_hit, found)]
+            [name, number(float(value)), str(int(count)), *map(hit, found)]
             for name, value, count, found in zip(
                 self.targets, self.per_target, self.sources, np.asarray(self.top_k_hits), strict=True
             )
@@ -168,7 +168,8 @@ def _mean(values) -> np.ndarray:
     return np.where(count > 0, np.nansum(values, axis=0) / np.maximum(count, 1), np.nan)
 
 
-def _hit(value: float) -> str:
+def hit(value: float) -> str:
+    """An entry of `top_k_hits` in a word."""
     return "n/a" if np.isnan(value) else "yes" if value else "no"
 
 
