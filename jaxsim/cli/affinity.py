@@ -84,8 +84,7 @@ def run(arguments: Namespace) -> None:
         for label, affinity in found.items():
             save_affinity(arguments, affinity, out / folders[label])
             if arguments.report:
-                tree = [found for found in [tree_of(affinity)] if found is not None]
-                save_report(arguments, out / folders[label] / REPORT, affinity, *tree)
+                save_report(arguments, out / folders[label] / REPORT, affinity, tree_of(affinity))
     text = "\n\n".join(f"{label}\n{describe(affinity)}" for label, affinity in found.items())
     values = [{"measure": label} | affinity.to_json() for label, affinity in found.items()]
     report(arguments, text, {"affinities": values}, names)
@@ -99,21 +98,9 @@ def _explain(arguments: Namespace, chosen: Mapping[str, Any]) -> None:
     """
     if not all(isinstance(measure, Measure) for measure in chosen.values()):
         refuse(arguments, "on ready-made maps", "explain")
-    features, ids, others, other_ids = read_sets(arguments, arguments.features, arguments.against, maps=False)
-    plan = explanations.explain(
-        features,
-        list(chosen.values()),
-        against=others,
-        ids=ids,
-        against_ids=other_ids,
-        align=arguments.align,
-        missing=arguments.missing or "shared",
-        channels=arguments.channels,
-        memory=arguments.memory,
-        tile=arguments.tile,
-        devices=arguments.devices,
-    )
-    report_plan(arguments, plan)
+    features, options = read_sets(arguments, arguments.features, arguments.against, maps=False)
+    options |= {"missing": arguments.missing or "shared", "tile": arguments.tile}
+    report_plan(arguments, explanations.explain(features, list(chosen.values()), **options))
 
 
 def score(
@@ -123,23 +110,11 @@ def score(
     maps = not any(isinstance(measure, Measure) for measure in chosen.values())
     if not maps and not arguments.align:
         refuse(arguments, "on features without --align", "missing")
-    features, ids, others, other_ids = read_sets(arguments, paths, against, maps)
+    features, options = read_sets(arguments, paths, against, maps)
     if maps and "tile" in arguments:
         refuse(arguments, "on ready-made maps", "tile")
-    own = {"channels": arguments.channels, "tile": vars(arguments).get("tile")}
-    compare, more = (engine.compare_maps, {}) if maps else (engine.affinity, own)
-    found = compare(
-        features,
-        list(chosen.values()),
-        against=others,
-        ids=ids,
-        against_ids=other_ids,
-        align=arguments.align,
-        missing=arguments.missing or "shared",
-        memory=arguments.memory,
-        devices=arguments.devices,
-        **more,
-    )
+    compare, more = (engine.compare_maps, {}) if maps else (engine.affinity, {"tile": vars(arguments).get("tile")})
+    found = compare(features, list(chosen.values()), missing=arguments.missing or "shared", **options, **more)
     return dict(zip(chosen, found, strict=True))
 
 

@@ -61,9 +61,14 @@ def add_measures(command: ArgumentParser, *default: str, several: bool = True) -
 
 def add_draws(command: ArgumentParser) -> None:
     """Add the seed of resampling and the level of intervals."""
-    command.add_argument("--seed", type=seed, default=0, metavar="N", help="random seed; default: %(default)s")
+    add_seed(command)
     text = "level of the intervals; default: %(default)s"
     command.add_argument("--level", type=share, default=0.95, metavar="P", help=text)
+
+
+def add_seed(command: ArgumentParser, of: str = "") -> None:
+    """Add the seed, of all that is random or of some things."""
+    command.add_argument("--seed", type=seed, default=0, metavar="N", help=f"random seed{of}; default: %(default)s")
 
 
 def add_labels(command: ArgumentParser) -> None:
@@ -89,10 +94,12 @@ def refuse(arguments: Namespace, why: str, *names: str) -> None:
             raise ValueError(f"{flag} has no effect {why}; leave it out.")
 
 
-def add_computing(command: ArgumentParser, *, devices: bool = True, tile: bool = False, explain: bool = False) -> None:
+def add_computing(
+    command: ArgumentParser, *, of: str = "FEATURES", devices: bool = True, tile: bool = False, explain: bool = False
+) -> None:
     """Add image ids, memory, devices and precision, and where asked for the size of tiles and the plan."""
     group = command.add_argument_group("images and computing")
-    group.add_argument("--ids", metavar="FILE", help="image ids of FEATURES: npy, or text with one id per line")
+    group.add_argument("--ids", metavar="FILE", help=f"image ids of {of}: npy, or text with one id per line")
     group.add_argument(
         "--align", action="store_true", help="match images by their ids, and leave out those that some lack"
     )
@@ -159,7 +166,7 @@ def add_dataset(command: ArgumentParser) -> None:
     command.add_argument(
         "--size", type=count, metavar="PIXELS", help="side of the pictures; default: the encoder's own"
     )
-    command.add_argument("--seed", type=seed, default=0, metavar="N", help="random seed; default: %(default)s")
+    add_seed(command)
     command.add_argument("--quick", action="store_true", help="use few pictures, resamples and epochs")
     command.add_argument("--work", metavar="DIR", help="keep finished work here; a killed run continues from it")
 

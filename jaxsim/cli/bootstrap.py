@@ -126,8 +126,7 @@ def run(arguments: Namespace) -> None:
             if not null:
                 save_figure(arguments, _ranking(arguments, resamples), folder / "ranking.png")
             if arguments.report:
-                tree = [found for found in [tree_of(resamples)] if found is not None]
-                save_report(arguments, folder / REPORT, resamples, *tree, level=arguments.level)
+                save_report(arguments, folder / REPORT, resamples, tree_of(resamples), level=arguments.level)
     text = "\n\n".join(
         "\n".join([label, table(*found, limit=ROWS), *notes[label], *flagged(flags[label])])
         for label, found in tables.items()
@@ -209,21 +208,10 @@ def _given(arguments: Namespace, chosen: Mapping[str, Any], scheme: Any) -> dict
     Raises:
         ValueError: there is no such --target.
     """
-    features, ids, others, other_ids = read_targeted(arguments, chosen)
+    features, options = read_targeted(arguments, chosen)
     usual = N_RESAMPLES.get(type(scheme), 1000)
-    return {
-        "features": features,
-        "measure": list(chosen.values()),
-        "scheme": scheme,
-        "n_resamples": usual and (arguments.resamples or usual),
-        "against": others,
-        "ids": ids,
-        "against_ids": other_ids,
-        "align": arguments.align,
-        "channels": arguments.channels,
-        "memory": arguments.memory,
-        "devices": arguments.devices,
-    }
+    options |= {"scheme": scheme, "n_resamples": usual and (arguments.resamples or usual)}
+    return {"features": features, "measure": list(chosen.values())} | options
 
 
 def pairs(resamples: Any, level: float | None) -> tuple[list[str], list[list[Any]]]:

@@ -45,8 +45,8 @@ from jaxsim.cli.arguments import (
     add_measures,
     add_output,
     add_report,
+    add_seed,
     count,
-    seed,
     share,
 )
 from jaxsim.cli.inputs import ROWS, read_labels, read_measures, read_sets
@@ -80,7 +80,7 @@ def add_arguments(command: ArgumentParser) -> None:
     text = "name of an adjustment; default: %(default)s"
     command.add_argument("--adjust", metavar="NAME", choices=ADJUSTMENTS, default="step-down", help=text)
     add_labels(command)
-    command.add_argument("--seed", type=seed, default=0, metavar="N", help="random seed; default: %(default)s")
+    add_seed(command)
     text = "share of false findings; default: %(default)s"
     command.add_argument("--level", type=share, default=0.05, metavar="P", help=text)
     add_computing(command)
@@ -111,8 +111,7 @@ def run(arguments: Namespace) -> None:
                 write_rows(folder / each[2], *found.rows(layers=True))
             save_figure(arguments, heatmap(arguments, found), folder / each[-1])
             if arguments.report:
-                tree = [tree for tree in [tree_of(found.scores())] if tree is not None]
-                save_report(arguments, folder / REPORT, found, *tree)
+                save_report(arguments, folder / REPORT, found, tree_of(found.scores()))
     text = "\n\n".join(f"{label}\n{table(*_ordered(*found), limit=ROWS)}" for label, found in tables.items())
     values = [{"measure": label, "pairs": records(*found)} for label, found in tables.items()]
     settings = {name: getattr(arguments, name) for name in ("permutations", "adjust", "level", "seed")}
@@ -121,23 +120,17 @@ def run(arguments: Namespace) -> None:
 
 def _calibrate(arguments: Namespace, chosen: Mapping[str, Any]) -> dict[str, Calibration]:
     maps = not any(isinstance(measure, Measure) for measure in chosen.values())
-    features, ids, others, other_ids = read_sets(arguments, arguments.features, arguments.against, maps)
+    features, options = read_sets(arguments, arguments.features, arguments.against, maps)
     found = calibration.calibrate(
         features,
         list(chosen.values()),
-        against=others,
-        layers_of=_layers_of(arguments, [*features, *(others or ())]),
+        layers_of=_layers_of(arguments, [*features, *(options["against"] or ())]),
         **read_labels(arguments),
         n_permutations=arguments.permutations,
         key=arguments.seed,
         adjust=arguments.adjust,
         level=arguments.level,
-        ids=ids,
-        against_ids=other_ids,
-        align=arguments.align,
-        channels=arguments.channels,
-        memory=arguments.memory,
-        devices=arguments.devices,
+        **options,
     )
     first = found[0]
     sides = {first.networks: first.network_of} | ({first.target_networks: first.target_of} if first.against else {})

@@ -57,8 +57,10 @@ def read_measure(arguments: Namespace, *, maps: bool = False) -> tuple[str, Any]
     return next(iter(read_measures(arguments, maps=maps).items()))
 
 
-def read_sets(arguments: Namespace, paths: Sequence[str], against: Sequence[str] | None, maps: bool) -> tuple:
-    """Features or `maps` at the paths with their image ids, and the same of `against` or None twice.
+def read_sets(
+    arguments: Namespace, paths: Sequence[str], against: Sequence[str] | None, maps: bool
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Features or `maps` at the paths, and the options of verbs that follow: the others of `against`, ids, computing.
 
     Raises:
         ValueError: an option has no effect on these files.
@@ -75,21 +77,23 @@ def read_sets(arguments: Namespace, paths: Sequence[str], against: Sequence[str]
         refuse(arguments, "on maps" if maps else "on features of two axes", "channels")
     if found[1] is None and others[1] is None:
         refuse(arguments, "without image ids", "align")
-    return *found, *others
+    names = ("align", "memory", "devices", *["channels"] * (not maps))
+    how = {name: getattr(arguments, name) for name in names if name in arguments}
+    return found[0], {"ids": found[1], "against": others[0], "against_ids": others[1]} | how
 
 
-def read_targeted(arguments: Namespace, chosen: Mapping[str, Any]) -> tuple:
+def read_targeted(arguments: Namespace, chosen: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """FEATURES and --against for the chosen measures, as `read_sets`, with --target among the columns.
 
     Raises:
         ValueError: there is no such --target, or an option has no effect on these files.
     """
     maps = not any(isinstance(measure, Measure) for measure in chosen.values())
-    found = read_sets(arguments, arguments.features, arguments.against, maps)
-    targets = list(found[2] or found[0])
+    features, options = read_sets(arguments, arguments.features, arguments.against, maps)
+    targets = list(options["against"] or features)
     if arguments.target is not None and arguments.target not in targets:
         raise ValueError(f"--target {arguments.target} is not a target; there are {', '.join(targets)}.")
-    return found
+    return features, options
 
 
 def _listed(paths: str | Sequence[str]) -> list[str]:

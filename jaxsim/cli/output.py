@@ -138,9 +138,9 @@ def progress(arguments: Any, what: str) -> Callable[[int, int], None] | None:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, limit: int | None = None) -> str:
-    """Align columns of text: words left, numbers right; beyond `limit` rows, only their number."""
+    """Align columns of text: words left, numbers right, nothing for None; beyond `limit` rows, only their number."""
     shown = [[_cell(c) for c in row] for row in rows[:limit]]
-    right = [all(isinstance(row[i], int | float) or row[i] == "" for row in rows) for i in range(len(header))]
+    right = [all(isinstance(row[i], int | float | None) or row[i] == "" for row in rows) for i in range(len(header))]
     widths = [max(len(line[i]) for line in [list(header), *shown]) for i in range(len(header))]
     lines = []
     for line in [list(header), *shown]:
@@ -152,7 +152,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, limit: int | 
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else files.printable(str(value))
+    return f"{value:.3f}" if isinstance(value, float) else "" if value is None else files.printable(str(value))
 
 
 def records(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
@@ -183,10 +183,11 @@ def report_files(arguments: Any) -> list[str]:
 
 
 def save_report(arguments: Any, path: Path, *records: Any, **options: Any) -> None:
-    """Write the report of records, with the command that made them."""
+    """Write the report of records, those that there are, with the command that made them."""
     given = vars(arguments).get("argv")
     command = None if given is None else shlex.join(["jaxsim", *given])
-    path.write_text(reports.page(*records, command=command, **options), encoding="utf-8")
+    shown = [one for one in records if one is not None]
+    path.write_text(reports.page(*shown, command=command, **options), encoding="utf-8")
 
 
 def save_figure(arguments: Any, figure: Any, path: Path) -> None:

@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 
 from jaxsim import inference, io, measures
-from jaxsim.cli.arguments import add_channels, add_draws, add_output, add_report, count, gigabytes, refuse
+from jaxsim.cli.arguments import add_channels, add_computing, add_draws, add_output, add_report, count, refuse
 from jaxsim.cli.inputs import ROWS, ids_of
 from jaxsim.cli.output import (
     REPORT,
@@ -84,13 +84,7 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--squared", action="store_true", help=text)
     command.add_argument("--resamples", type=count, default=1000, metavar="B", help="bootstraps; default: %(default)s")
     add_draws(command)
-    group = command.add_argument_group("images and computing")
-    group.add_argument("--ids", metavar="FILE", help="image ids of MODELS: npy, or text with one id per line")
-    group.add_argument(
-        "--align", action="store_true", help="match images by their ids, and leave out those that some lack"
-    )
-    group.add_argument("--memory", type=gigabytes, metavar="GB", help="device memory to use at most")
-    group.add_argument("--x64", action="store_true", help="compute in float64")
+    add_computing(command, of="MODELS", devices=False)
     add_output(command)
     add_report(command)
 

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsim import extras, io
-from jaxsim.cli.arguments import add_output, seed
+from jaxsim.cli.arguments import add_output, add_seed
 from jaxsim.cli.output import note, progress, report, save_figure, staged, table, write_rows
 
 
@@ -43,8 +43,7 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--world", metavar="DIR", help=text)
     text = "larger networks of `large`: a size to train, resnet50 too, or a folder of `jaxsim rooms`; default: wide"
     command.add_argument("--large", default="wide", metavar="SIZE|DIR", help=text)
-    text = "random seed of pictures, resampling and training; default: %(default)s"
-    command.add_argument("--seed", type=seed, default=0, metavar="N", help=text)
+    add_seed(command, " of pictures, resampling and training")
     text = "keep pictures and trained networks here; a killed run continues from it"
     command.add_argument("--work", metavar="DIR", help=text)
     add_output(command)

@@ -20,7 +20,7 @@ import functools
 from argparse import ArgumentParser, Namespace
 
 from jaxsim import extras
-from jaxsim.cli.arguments import count, seed
+from jaxsim.cli.arguments import add_seed, count
 from jaxsim.cli.output import note, progress, report
 
 FILES = ("encoders.safetensors", "transfer.npz", "training.csv", "recipe.json")
@@ -33,8 +33,7 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--task", metavar="NAME", action="append", help="use only this task; repeatable")
     text = "size of the encoders; an unknown name lists all; default: %(default)s"
     command.add_argument("--size", default="small", metavar="NAME", help=text)
-    text = "random seed of pictures and weights; default: %(default)s"
-    command.add_argument("--seed", type=seed, default=0, metavar="N", help=text)
+    add_seed(command, " of pictures and weights")
     text = "folder of the world; a killed run continues from it"
     command.add_argument("--out", required=True, metavar="DIR", help=text)
 

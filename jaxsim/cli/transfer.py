@@ -75,11 +75,9 @@ def run(arguments: Namespace) -> None:
         f"{found.task.kind.label}, from {len(found.names)} initializations; {found.scratch:.3f} from random weights, "
         f"{found.small:.3f} for the small network",
         "",
-        table(header, [["" if cell is None else cell for cell in row] for row in rows]),
+        table(header, rows),
         "",
-        table(
-            ["similarity with the small network", *columns], [["" if c is None else c for c in r] for r in agreement]
-        ),
+        table(["similarity with the small network", *columns], agreement),
     ]
     if own := [name for name, is_own in zip(found.names, found.own, strict=True) if is_own]:
         lines += ["", f"trained on the task itself, counted only in columns 'with_own': {', '.join(own)}"]

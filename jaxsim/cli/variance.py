@@ -39,10 +39,10 @@ from jaxsim.cli.arguments import (
     add_measures,
     add_output,
     add_report,
+    add_seed,
     count,
     positive,
     refuse,
-    seed,
     share,
 )
 from jaxsim.cli.inputs import read_labels, read_measures, read_targeted
@@ -76,7 +76,7 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--stability", type=share, metavar="S", help="rank stability wanted, such as 0.9")
     command.add_argument("--target", metavar="NAME", help="answer for this target alone; default: the worst of all")
     add_labels(command)
-    command.add_argument("--seed", type=seed, default=0, metavar="N", help="random seed; default: %(default)s")
+    add_seed(command)
     add_computing(command, devices=False)
     add_output(command)
     add_report(command)
@@ -114,21 +114,15 @@ def _studies(arguments: Namespace, chosen: Mapping[str, Any]) -> dict[str, Varia
     Raises:
         ValueError: there is no such --target.
     """
-    features, ids, others, other_ids = read_targeted(arguments, chosen)
-    labels: dict[str, Any] = {**read_labels(arguments), **({"schemes": arguments.scheme} if arguments.scheme else {})}
+    features, options = read_targeted(arguments, chosen)
+    options |= {**read_labels(arguments), **({"schemes": arguments.scheme} if arguments.scheme else {})}
     found = variance.variance_study(
         features,
         list(chosen.values()),
         sizes=arguments.sizes,
         n_resamples=arguments.resamples,
         key=arguments.seed,
-        against=others,
-        **labels,
-        ids=ids,
-        against_ids=other_ids,
-        align=arguments.align,
-        memory=arguments.memory,
-        channels=arguments.channels,
+        **options,
     )
     return dict(zip(chosen, found, strict=True))
 
