@@ -8,8 +8,8 @@ import numpy as np
 from jaxsim.evaluation import mantel
 from jaxsim.evaluation.differences import difference
 from jaxsim.evaluation.prediction import Correlation, check_relabelings, falls, spearman, warn_of_resolution
-from jaxsim.evaluation.truth import Aligned, align, as_affinity, warn_of_distances, warn_undefined
-from jaxsim.results import Affinity, Saved, on_host, record
+from jaxsim.evaluation.truth import Aligned, align, as_affinity, reordered, warn_of_distances, warn_undefined
+from jaxsim.results import Affinity, Saved, record
 from jaxsim.results.tables import Table, number
 from jaxsim.statistics import holm
 from jaxsim.statistics.checks import as_count
@@ -196,17 +196,10 @@ def _aligned(affinities, truth, subset) -> tuple[list[Aligned], Affinity]:
             odd = sorted(set(getattr(one, what)) ^ set(getattr(first, what)))
             if odd:
                 raise ValueError(f"{lead!r} and {name!r} are of different networks; in one only: {', '.join(odd)}.")
-    aligned = [align(_as(first, one), truth, subset=subset) for one in made.values()]
+    aligned = [align(reordered(one, first.names, first.targets), truth, subset=subset) for one in made.values()]
     for one, both in zip(made.values(), aligned, strict=True):
         warn_of_distances(one, falls(both))
     return aligned, truth
-
-
-def _as(first: Affinity, one: Affinity) -> Affinity:
-    """The second affinity in the order of the first."""
-    rows, columns = [one.names.index(n) for n in first.names], [one.targets.index(t) for t in first.targets]
-    values = on_host(one.values)[np.ix_(rows, columns)]
-    return Affinity(values, None, first.names, first.targets, one.provenance, distance=one.distance)
 
 
 def _tested(nulls: list[mantel.Null], orders: mantel.Relabelings) -> dict[str, Any]:

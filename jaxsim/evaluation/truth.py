@@ -1,6 +1,7 @@
 """Measured transfer as a labeled matrix, and its alignment with a prediction by name."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -109,6 +110,13 @@ def rising(affinity: Affinity) -> np.ndarray:
     """Scores in float64 of which higher is more similar: distances and losses change their sign."""
     values = on_host(affinity.values).astype(np.float64)
     return -values if affinity.distance else values
+
+
+def reordered(matrix: Affinity, names: Sequence[str], targets: Sequence[str]) -> Affinity:
+    """The rows and columns of these names, in their order."""
+    rows, columns = [matrix.names.index(n) for n in names], [matrix.targets.index(t) for t in targets]
+    values = on_host(matrix.values)[np.ix_(rows, columns)]
+    return Affinity(values, None, tuple(names), tuple(targets), matrix.provenance, distance=matrix.distance)
 
 
 def warn_of_distances(affinity: Affinity, falls: float | None = None) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxsim.evaluation.truth import reordered, rising
 from jaxsim.io.files import few
 from jaxsim.results import Affinity
 from jaxsim.studies.reproduce.predictors import Evidence, halves
@@ -85,24 +86,15 @@ def given_evidence(
     ('a', 'b', 'c', 'd')
     """
     if subset:
-        truth = _restricted(
-            truth, [n for n in truth.names if n in features], [n for n in truth.targets if n in features]
-        )
+        names, targets = ([n for n in labels if n in features] for labels in (truth.names, truth.targets))
+        truth = reordered(truth, names, targets)
     if skill is not None:
         for what in ("names", "targets"):
             lacking = [n for n in getattr(truth, what) if n not in getattr(skill, what)]
             if lacking:
                 kind = "sources" if what == "names" else "targets"
                 raise ValueError(f"the skill lacks the {kind} {few(lacking)}, which the truth has.")
-        skill = _restricted(skill, truth.names, truth.targets)
-    values = None if skill is None else np.asarray(skill.values, float) * (-1 if skill.distance else 1)
+        skill = reordered(skill, truth.names, truth.targets)
+    values = None if skill is None else rising(skill)
     features = {name: np.asarray(x) for name, x in features.items()}
     return Evidence(truth, features, values, labels)
-
-
-def _restricted(matrix: Affinity, names, targets) -> Affinity:
-    """The rows and columns of these names, in their order."""
-    rows, columns = [matrix.names.index(n) for n in names], [matrix.targets.index(t) for t in targets]
-    values = np.asarray(matrix.values, float)[np.ix_(rows, columns)]
-    measure = matrix.provenance.measure
-    return Affinity.from_array(values, names, targets, measure=measure, distance=matrix.distance)
