@@ -80,17 +80,14 @@ class Task:
 
 
 def _semantic(prediction: Any, target: Any, mask: Any, weight: float) -> jax.Array:
-    del weight
     return losses.cross_entropy(prediction, target, mask)
 
 
 def _depth(prediction: Any, target: Any, mask: Any, weight: float) -> jax.Array:
-    del weight
     return losses.depth(prediction[..., 0], target, mask)
 
 
 def _normals(prediction: Any, target: Any, mask: Any, weight: float) -> jax.Array:
-    del weight
     return losses.normals(prediction, target, mask)
 
 
@@ -99,7 +96,6 @@ def _edge(prediction: Any, target: Any, mask: Any, weight: float) -> jax.Array:
 
 
 def _shares(prediction: Any, target: Any, mask: Any, weight: float) -> jax.Array:
-    del weight
     return divergence(jnp.mean(prediction, (1, 2)), jnp.where(mask[:, None], target, 0))
 
 
@@ -128,17 +124,14 @@ def _overlap(task: Task) -> metrics.MeanIoU:
 
 
 def _angles(task: Task) -> metrics.AngularError:
-    del task
     return metrics.AngularError()
 
 
 def _meters(task: Task) -> metrics.DepthError:
-    del task
     return metrics.DepthError()
 
 
 def _edges(task: Task) -> metrics.EdgeError:
-    del task
     return metrics.EdgeError()
 
 

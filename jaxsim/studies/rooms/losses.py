@@ -30,7 +30,6 @@ def absolute(
     >>> float(absolute(jnp.zeros((4, 4, 1)), jnp.ones((4, 4, 1))))
     1.0
     """
-    del weights
     _check("prediction", prediction, target.shape)
     return jnp.mean(jnp.abs(prediction - target))
 
@@ -39,7 +38,6 @@ def hidden_absolute(
     prediction: Float[Array, "*n h w c"], target: Float[Array, "*n h w c"], weights: Float[Array, " k"] | None = None
 ) -> Float[Array, ""]:
     """Mean absolute error of inpainting: half for the hidden center, half for the visible rest."""
-    del weights
     _check("prediction", prediction, target.shape)
     inside = hidden(*target.shape[-3:-1])
     share = jnp.mean(inside)
@@ -50,7 +48,6 @@ def squared(
     prediction: Float[Array, "*a"], target: Float[Array, "*a"], weights: Float[Array, " c"] | None = None
 ) -> Float[Array, ""]:
     """Mean squared error, under which few large values of a sparse target outweigh its many zeros."""
-    del weights
     _check("prediction", prediction, target.shape)
     return jnp.mean((prediction - target) ** 2)
 
@@ -91,7 +88,6 @@ def divergence(
     >>> abs(round(float(divergence(jnp.log(p), p)), 6))
     0.0
     """
-    del weights
     _check("prediction", prediction, target.shape)
     entropy = -jnp.sum(jax.scipy.special.xlogy(target, target), -1)
     return jnp.mean(-jnp.sum(target * jax.nn.log_softmax(prediction), -1) - entropy)
@@ -123,7 +119,6 @@ class Pairs:
         weights: Float[Array, " k"] | None = None,
     ) -> Float[Array, ""]:
         """The loss of outputs `(..., h, w, c)` for segment numbers `(..., h, w)`."""
-        del weights
         _check("prediction", prediction, (*target.shape, prediction.shape[-1]))
         first, second = self.draw(*target.shape[-2:])
         pixels = prediction.reshape(*prediction.shape[:-3], -1, prediction.shape[-1])

@@ -76,7 +76,6 @@ def _whole(root: Path, split: str | None, targets: tuple[str, ...]) -> Dataset:
 
 
 def _every_fourth(root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
-    del targets
     return every_fourth(folder(root))
 
 

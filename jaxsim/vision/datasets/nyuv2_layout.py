@@ -84,7 +84,6 @@ def _table(classes: Path) -> np.ndarray:
 
 
 def _always(file: Path, name: str) -> Path:
-    del name
     return file
 
 

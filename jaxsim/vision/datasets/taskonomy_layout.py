@@ -234,7 +234,6 @@ def _values(domain: str, places: dict[str, Place], whole: dict[str, Place] | Non
 
 
 def _read_folder(root: Path, split: str | None, targets: tuple[str, ...], *, complete_only: bool = False) -> Dataset:
-    del split
     return taskonomy(root, targets, complete_only=complete_only)
 
 

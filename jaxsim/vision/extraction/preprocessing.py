@@ -58,7 +58,6 @@ def hidden(height: int, width: int) -> Float[Array, "h w 1"]:
 
 def decolored(rgb: Float[Array, "h w 3"], key: PRNGKeyArray | None = None) -> Float[Array, "h w 3"]:
     """Gray picture repeated over three channels, so that every network takes the same input."""
-    del key
     return jnp.broadcast_to(luma(rgb)[..., None], rgb.shape)
 
 

@@ -199,12 +199,10 @@ class StreamSource:
 
     def inputs(self, task: str) -> str:
         """The key of the images."""
-        del task
         return "images"
 
     def shared(self, tasks: Sequence[str]) -> frozenset:
         """No arrays: there is one task."""
-        del tasks
         return frozenset()
 
     def block(self, begin: int, end: int) -> Iterator[Cut]:

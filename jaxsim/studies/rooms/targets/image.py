@@ -24,7 +24,6 @@ CHROMA_UNIT, EDGE_UNIT, KEYPOINT_UNIT = 0.065, 0.04, 0.014
 
 def unchanged(rgb: Float[Array, "h w 3"], key: PRNGKeyArray | None = None) -> Float[Array, "h w 3"]:
     """Return the picture."""
-    del key
     return rgb
 
 
@@ -35,7 +34,6 @@ def noisy(rgb: Float[Array, "h w 3"], key: PRNGKeyArray) -> Float[Array, "h w 3"
 
 def masked(rgb: Float[Array, "h w 3"], key: PRNGKeyArray | None = None) -> Float[Array, "h w 3"]:
     """Paint the `hidden` center of the picture mid-gray."""
-    del key
     return jnp.where(hidden(*rgb.shape[:2]) > 0, jnp.asarray(0.5, rgb.dtype), rgb)
 
 
