@@ -193,17 +193,14 @@ def standardize(targets: Float[Array, "n *a c"]) -> tuple[Float[Array, " c"], Fl
 
 
 def _median(targets: Array, weights: Array | None, classes: int) -> Array:
-    del weights, classes
     return jnp.median(targets, 0)
 
 
 def _mean(targets: Array, weights: Array | None, classes: int) -> Array:
-    del weights, classes
     return jnp.mean(targets, 0)
 
 
 def _log_shares(targets: Array, weights: Array | None, classes: int) -> Array:
-    del weights, classes
     return jnp.log(jnp.mean(targets, 0) + 1e-9)
 
 

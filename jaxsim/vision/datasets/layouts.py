@@ -71,7 +71,6 @@ def _upright(root: Path, name: str):
 
 
 def _whole(root: Path, split: str | None, targets: tuple[str, ...]) -> Dataset:
-    del split, targets
     return folder(root)
 
 

@@ -222,7 +222,6 @@ class StreamSource:
 
     @staticmethod
     def _whole(batch: Any, tasks: Sequence[str], shared: frozenset | None) -> Any:
-        del tasks, shared
         return batch
 
     def settings(self) -> dict[str, Any]:
