@@ -180,13 +180,10 @@ MEASURES = {
     "no name": (affinity(X, "rsaa"), ValueError, ["'rsaa'", "did you mean rsa"]),
     "no name of a part": (affinity(X, "dds:zscore,laplace"), ValueError, ["'laplace'", "pairwise", "laplacian"]),
     "a number": (affinity(X, 3), TypeError, ["Measure", "3"]),
-    "nothing": (affinity(X, None), TypeError, ["Measure"]),
-    "an empty list": (affinity(X, []), TypeError, ["Measure"]),
     "a comparator": (affinity(X, js.compare.spearman), TypeError, ["Measure"]),
     "a list with a comparator": (affinity(X, [js.RSA, js.compare.spearman]), TypeError, ["Measure"]),
     "a list with no name": (affinity(X, [js.RSA, "qqqqq"]), ValueError, ["'qqqqq'"]),
     "a name of nothing to resample": (resample(js.Jackknife(), "rsaa"), ValueError, ["'rsaa'", "did you mean rsa"]),
-    "nothing to resample": (resample(js.Jackknife(), None), TypeError, ["Measure"]),
     "a number as transform": (
         lambda: js.Measure(3, js.pairwise.linear, js.compare.pearson),  # pyright: ignore[reportArgumentType]
         TypeError,
@@ -221,7 +218,6 @@ MAPS = {
         ValueError,
         ["'kendall'", "compare", "spearman"],
     ),
-    "nothing for a comparator": (compare({"first": MAP, "second": MAP}, None), TypeError, ["comparator"]),
     "too few images": (compare({"first": [1.0], "second": [2.0]}), ValueError, ["3", "2"]),
     "maps and a measure": (
         resample(js.Jackknife(), js.RSA, js.maps(X, js.RSA)),
@@ -244,17 +240,6 @@ TWICE = np.concatenate([ROWS, [[0, 1, 2, 3, 4, 4]]])
 WEIGHTS = np.ones((3, N))
 SCHEMES = {
     "no key": (resample(js.Bootstrap(), n_resamples=3, key=None), TypeError, ["jax.random.key"]),
-    "an old key": (resample(js.Bootstrap(), n_resamples=3, key=jax.random.PRNGKey(0)), TypeError, ["jax.random.key"]),
-    "half a seed": (resample(js.Bootstrap(), n_resamples=3, key=0.5), TypeError, ["jax.random.key", "0.5"]),
-    "a true seed": (resample(js.Bootstrap(), n_resamples=3, key=True), TypeError, ["jax.random.key", "True"]),
-    "several keys": (
-        resample(js.Bootstrap(), n_resamples=3, key=jax.random.split(KEY)),
-        (TypeError, ValueError),
-        ["key"],
-    ),
-    "zero resamples": (resample(js.Bootstrap(), key=KEY, n_resamples=0), ValueError, ["resamples", "0"]),
-    "half a resample": (resample(js.Bootstrap(), key=KEY, n_resamples=2.5), ValueError, ["resamples", "2.5"]),
-    "true resamples": (resample(js.Bootstrap(), key=KEY, n_resamples=True), ValueError, ["resamples", "True"]),
     "a class for a scheme": (resample(js.Bootstrap, key=KEY, n_resamples=2), TypeError, ["Bootstrap(...)", "class"]),
     "no name of a scheme": (resample("bootstrapp", key=KEY, n_resamples=2), ValueError, ["'bootstrapp'", "jackknife"]),
     "a number for a scheme": (resample(3, key=KEY, n_resamples=2), TypeError, ["js.HalfSamples()", "3"]),
@@ -278,14 +263,8 @@ SCHEMES = {
         ValueError,
         ["half", "4"],
     ),
-    "halves without a key": (resample(js.HalfSamples(), n_resamples=4, key=None), TypeError, ["jax.random.key"]),
     "subset larger than n": (resample(js.Subsample(size=13), n_resamples=2, key=KEY), ValueError, ["13", "12"]),
     "subset too small": (resample(js.Subsample(size=3), n_resamples=2, key=KEY), ValueError, ["3", "4"]),
-    "subset of a fraction": (
-        resample(js.Subsample(size=6.5), n_resamples=2, key=KEY),  # pyright: ignore[reportArgumentType]
-        (TypeError, ValueError),
-        ["6.5"],
-    ),
     "subset without size": (resample(js.Subsample(), n_resamples=2, key=KEY), ValueError, ["size or indices"]),
     "size and indices": (resample(js.Subsample(size=6, indices=ROWS)), ValueError, ["size or indices"]),
     "a repeated image": (resample(js.Subsample(indices=TWICE)), ValueError, ["row 3", "image 4", "Bootstrap"]),
@@ -303,11 +282,6 @@ SCHEMES = {
     "negative weights": (resample(js.Bootstrap(weights=-WEIGHTS)), ValueError, ["row 0", "negative"]),
     "weights that are NaN": (resample(js.Bootstrap(weights=WEIGHTS * np.nan)), ValueError, ["row 0", "finite"]),
     "weights of zero": (resample(js.Bootstrap(weights=WEIGHTS * 0)), ValueError, ["row 0", "zero"]),
-    "weights that are text": (
-        resample(js.Bootstrap(weights=[["a"] * N])),
-        (TypeError, ValueError),
-        ["weights"],
-    ),
     "weights and strata": (
         resample(js.Bootstrap(weights=WEIGHTS, strata=np.zeros(N))),
         ValueError,
@@ -333,7 +307,6 @@ SCHEMES = {
         ValueError,
         ["resample", "only 'first'", "against"],
     ),
-    "a seed of 41 bits": (resample(js.Bootstrap(), n_resamples=2, key=2**40), ValueError, ["2^32 - 1", str(2**40)]),
     "unequal n against": (resample(js.Jackknife(), against={"t": B[:9]}), ValueError, ["12", "9"]),
 }
 CEILINGS = {
@@ -355,7 +328,6 @@ BUDGETS = {
     "cross": (lambda: js.affinity(X, js.RSA, against=X, memory=100.0), ValueError, ["budget", "two networks"]),
     "maps": (compare({"first": MAP, "second": MAP}, memory=100.0), ValueError, ["budget"]),
     "resample": (resample(js.Jackknife(), memory=100.0), ValueError, ["budget", "one resample"]),
-    "none": (affinity(X, js.RSA, memory=0), ValueError, ["memory must be a positive number", "0"]),
     "text": (resample(js.Jackknife(), memory="1 GB"), ValueError, ["memory must be a positive number", "'1 GB'"]),
     "one map": (compare({"first": MAP}), ValueError, ["compare_maps", "only 'first'", "against"]),
     "not a number": (affinity(X, js.RSA, memory=np.nan), ValueError, ["memory must be a positive number", "nan"]),

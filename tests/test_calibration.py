@@ -265,7 +265,6 @@ REFUSED = {
     "no network": ({"layers_of": ["a", "b", "", "c", "d"]}, "no network for a2"),
     "an unknown network": ({"layers_of": ["a", "b", float("nan"), "c", "d"]}, "no network for a2"),
     "a level of confidence": ({"level": 0.95}, "level is the share of false findings, such as 0.05"),
-    "an unknown adjustment": ({"adjust": "holm"}, "adjust must be one of step-down, "),
     "little memory": ({"memory": 1000}, "more than the memory budget"),
 }
 

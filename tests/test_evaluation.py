@@ -403,8 +403,6 @@ def test_intervals_refuse():
         evaluation.agreement_intervals(r, truth.drop(index="c"), **ask)
     with pytest.raises(ValueError, match="undefined for all 6 targets"):
         evaluation.agreement_intervals(r, truth * 0, **ask)
-    with pytest.raises(TypeError, match="typed random key"):
-        evaluation.agreement_intervals(r, truth, diagonal=True, key=jax.random.PRNGKey(0))
     r.values[:] = np.nan
     with pytest.raises(ValueError, match="none of the 200 resamples"):
         evaluation.agreement_intervals(r, truth, **ask)

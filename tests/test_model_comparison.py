@@ -531,11 +531,9 @@ BAD = {
     "other sizes": ({"models": {"m": np.arange(10.0)}}, "5 and 12 images"),
     "subjects as features": ({"subjects": np.zeros((3, N, 2, 2))}, "no stack|no map|shape"),
     "over": ({"over": "runs"}, "over must be one of"),
-    "test": ({"test": "z"}, "test must be one of"),
     "ranks of images": ({"test": "rank", "over": "images"}, "ranks subjects"),
     "subject_of": ({"subject_of": ["a", "b"]}, "holds 2 subjects for 4 maps"),
     "subject_of names": ({"subject_of": {"s0": "a"}}, "subject_of has no subject for s1, s2, s3"),
-    "level": ({"level": 95}, "strictly between"),
     "a measure of maps": ({"measure": "rsa"}, "all models are maps"),
     "a text of resamples": ({"n_resamples": "9"}, "n_resamples must be a whole number from 1"),
 }

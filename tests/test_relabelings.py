@@ -163,8 +163,6 @@ def test_what_cannot_be_relabeled_is_refused():
         js.evaluate(a, g, diagonal=False, relabelings=9, correlation=lambda x, y: 0.0)
     with pytest.raises(TypeError, match="evaluate takes one affinity; compare_agreements"):
         js.evaluate([a, a], g, diagonal=False)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(TypeError, match="typed random key"):
-        js.evaluate(a, g, diagonal=False, relabelings=99, key=jax.random.PRNGKey(0))
 
 
 def test_relabelings_that_cannot_reach_the_level_are_said():

@@ -358,8 +358,6 @@ def test_two_sweeps_in_a_folder(tmp_path, six):
     [
         ({"executor": "slurm"}, ValueError, "no engine is named 'slurm'; there are processes, serial, dask, submitit"),
         ({"executor": 3}, TypeError, "have submit, not 3"),
-        ({"workers": 0}, ValueError, "workers must be a whole number from 1 to .*, not 0"),
-        ({"block": True}, ValueError, "block must be a whole number from 1 to .*, not True"),
         ({"channels": "middle"}, ValueError, "channels must be"),
         ({"measure": ["rsa", "cka"]}, TypeError, "one measure, not a list"),
         ({"address": "tcp://here:1"}, ValueError, "goes with the engine dask"),

@@ -306,12 +306,6 @@ def test_what_takes_no_tiles_is_refused(measure, tile, words):
         js.affinity(networks(), measure, tile=tile)
 
 
-@pytest.mark.parametrize("tile", [True, 2.5, "64"])
-def test_a_tile_is_a_number_of_images(tile):
-    with pytest.raises(TypeError, match="tile must be a number of images"):
-        js.affinity(networks(), "cka", tile=tile)
-
-
 def test_a_budget_beside_a_tile_is_refused():
     with pytest.raises(ValueError, match="leave one out"):
         js.affinity(networks(), "cka", tile=40, memory=1e9)
