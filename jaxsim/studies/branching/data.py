@@ -10,6 +10,7 @@ import numpy as np
 from jaxsim.studies.branching.tasks import KINDS, Task
 from jaxsim.vision import datasets
 from jaxsim.vision.datasets.records import Dataset, Example
+from jaxsim.vision.datasets.splits import folder_of
 
 BORDER = 2
 """Pixels around unknown ones at which targets computed from the picture are masked."""
@@ -111,9 +112,7 @@ def open_folder(
         ValueError: the layout or a task is unknown, the folder matches several layouts, the layout has no target for a
             task, or files are damaged.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} does not exist or is not a folder.")
+    root = folder_of(root)
     layout = datasets.recognize(root) if layout is None else layout
     how = datasets.layout_named(layout).complete() if complete_only else datasets.layout_named(layout)
     names = tuple(dict.fromkeys(names))

@@ -1,6 +1,5 @@
 """Attribution maps of encoders, and their per-picture similarity, streamed in batches."""
 
-import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from jaxsim.vision.attribution.rules import Rule, describe, named
 from jaxsim.vision.datasets import Dataset
 from jaxsim.vision.extraction import forward
 from jaxsim.vision.extraction.crops import Size
-from jaxsim.vision.extraction.jobs import Views, check_names, one_behind, preprocessings, read_picture, views_of
+from jaxsim.vision.extraction.jobs import Views, check_names, one_behind, preprocessings, views_of, without_targets
 from jaxsim.vision.extraction.preprocessing import Preprocessing
 
 Pictures = str | Path | Dataset | np.ndarray
@@ -119,8 +118,7 @@ def image_scores(
     views, first, together = views_of(dataset, shown, batch)
     networks = {}
     for name, encoder in encoders.items():
-        struct = jax.ShapeDtypeStruct((together, *first[name].shape), first[name].dtype)
-        shape = jax.eval_shape(functools.partial(forward.prepare, shown[name]), struct).shape
+        shape = forward.input_shape(shown[name], first[name], together)
         networks[name] = _network(name, encoder, shape)
         _check(name, networks[name], chosen, shape)
     _check_sizes({name: view.shape for name, view in first.items()})
@@ -249,17 +247,13 @@ def _dataset(pictures: Pictures) -> Dataset:
     Raises:
         ValueError: an array is not of pictures.
     """
-    if isinstance(pictures, str | Path):
-        found = datasets.folder(pictures)
-    elif isinstance(pictures, Dataset):
-        found = pictures
-    else:
-        array = np.asarray(pictures)
-        if array.ndim != 4 or array.shape[-1] != 3 or array.dtype.kind not in "uif":
-            text = f"pictures must be an array (n, h, w, 3) of numbers from 0 to 255, not {array.dtype}"
-            raise ValueError(f"{text} of shape {array.shape}; features are compared by js.affinity.")
-        found = Dataset("array", tuple(map(str, range(len(array)))), lambda name: array[int(name)], {})
-    return dataclasses.replace(found, labels={}, image=functools.partial(read_picture, found.image))
+    if isinstance(pictures, str | Path | Dataset):
+        return without_targets(pictures)
+    array = np.asarray(pictures)
+    if array.ndim != 4 or array.shape[-1] != 3 or array.dtype.kind not in "uif":
+        text = f"pictures must be an array (n, h, w, 3) of numbers from 0 to 255, not {array.dtype}"
+        raise ValueError(f"{text} of shape {array.shape}; features are compared by js.affinity.")
+    return Dataset("array", tuple(map(str, range(len(array)))), lambda name: array[int(name)], {})
 
 
 def _check_sizes(shapes: Mapping[str, tuple[int, ...]]) -> None:

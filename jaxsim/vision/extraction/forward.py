@@ -54,6 +54,12 @@ def prepare(preprocessing: Preprocessing, views: Num[Array, "b h w 3"]) -> Float
     return preprocessing(views)
 
 
+def input_shape(preprocessing: Preprocessing, view: np.ndarray, batch: int) -> tuple[int, ...]:
+    """Shape `(b, h, w, c)` of a batch of such views after a preprocessing."""
+    views = jax.ShapeDtypeStruct((batch, *view.shape), view.dtype)
+    return jax.eval_shape(functools.partial(prepare, preprocessing), views).shape
+
+
 def ready(
     name: str,
     encoder: Any,
@@ -79,8 +85,7 @@ def ready(
         TypeError: the encoder cannot be called, or does not return arrays by name.
         ValueError: it does not take such pictures, or has no such layer.
     """
-    views = jax.ShapeDtypeStruct((batch, *view.shape), view.dtype)
-    shape = jax.eval_shape(functools.partial(prepare, preprocessing), views).shape
+    shape = input_shape(preprocessing, view, batch)
     if isinstance(encoder, nnx.Module):
         return _module(name, encoder, preprocessing, shape, layers, pool)
     if not callable(encoder):

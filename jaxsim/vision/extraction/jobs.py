@@ -94,8 +94,7 @@ def extract(
         ({'net.conv1': (3, 8, 8, 3), 'net.conv2': (3, 4, 4, 3)}, ('a', 'b', 'c'))
     """
     storage.check(out, overwrite)
-    dataset = pictures if isinstance(pictures, Dataset) else datasets.folder(pictures)
-    dataset = dataclasses.replace(dataset, labels={}, image=functools.partial(read_picture, dataset.image))
+    dataset = without_targets(pictures)
     check_names(encoders, preprocessing or {}, "a preprocessing is")
     check_names(encoders, layers if isinstance(layers, Mapping) else {}, "layers are")
     shown = preprocessings(encoders, preprocessing or {}, size)
@@ -125,7 +124,13 @@ def extract(
     return Path(out)
 
 
-def read_picture(read: Callable[[str], np.ndarray], name: str) -> np.ndarray:
+def without_targets(pictures: str | Path | Dataset) -> Dataset:
+    """The pictures of a folder, or of a dataset, alone."""
+    dataset = pictures if isinstance(pictures, Dataset) else datasets.folder(pictures)
+    return dataclasses.replace(dataset, labels={}, image=functools.partial(_read_picture, dataset.image))
+
+
+def _read_picture(read: Callable[[str], np.ndarray], name: str) -> np.ndarray:
     """Read a picture; an error says how to go on without it."""
     try:
         return read(name)
