@@ -107,16 +107,9 @@ def compare_models(
     _check_options(comparator, over, test, n_resamples)
     level, squared, align = probability(level), flag(squared, "squared"), flag(align, "align")
     random, scheme = as_key(key), schemes.Bootstrap()
-    x = _maps(models, ids, "models", measure, align, channels)
-    y = _maps(subjects, _ids_of(subjects, ids, subject_ids), "subjects")
-    if subject_of is None:
-        _warn_of_sessions(subjects, y.names)
-    x, y = inputs.same_images(x, y, align=align)
-    for nets, what in ((x, "model"), (y, "subject")):
-        _require_all_pairs(nets, what)
+    x, y, averaged = _read(models, subjects, ids, subject_ids, measure, subject_of, align, channels)
     if test == "rank" and inputs.traced(x.arrays, y.arrays):
         raise TypeError('test="rank" sorts on the host, and inside jit there is none; use "t" or "bootstrap".')
-    y, averaged = _averaged(y, subject_of)
     if len(y.names) < 2 and over != "images":
         raise ValueError(
             f"over={over!r} asks about new subjects and takes two of them or more; there is only {''.join(y.names)!r}: "
@@ -191,6 +184,18 @@ def _check_options(comparator, over, test, n_resamples):
         raise TypeError(f"{comparator} has no noise ceiling under bootstraps; compare models by {others}{remedy}.")
     if n_resamples < FEWEST_RESAMPLES:
         warn(f"{n_resamples} resamples are few for standard errors; 1000 are usual.", FewResamples)
+
+
+def _read(models, subjects, ids, subject_ids, measure, subject_of, align, channels) -> tuple[Networks, Networks, str]:
+    """Maps of models and of subjects on the same images, and how many each subject had, in words."""
+    x = _maps(models, ids, "models", measure, align, channels)
+    y = _maps(subjects, _ids_of(subjects, ids, subject_ids), "subjects")
+    if subject_of is None:
+        _warn_of_sessions(subjects, y.names)
+    x, y = inputs.same_images(x, y, align=align)
+    for nets, what in ((x, "model"), (y, "subject")):
+        _require_all_pairs(nets, what)
+    return x, *_averaged(y, subject_of)
 
 
 def _maps(given: Any, ids: Any, what: str, measure: Any = None, align: bool = False, channels: Any = None) -> Networks:
