@@ -1,5 +1,6 @@
 """Models compared with subjects: scores, ceilings, errors and tests against float64 loops, SciPy and rsatoolbox."""
 
+import argparse
 import csv
 import functools
 import itertools
@@ -710,6 +711,15 @@ def test_the_command_refuses_in_a_sentence(case, tmp_path, capsys):
     assert cli.main(["rdm", models, "--against", brains, "--out", str(tmp_path / "out"), *options]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_x64_is_of_bfloat16_too(tmp_path):
+    numpy = pytest.importorskip("safetensors.numpy")
+    rows = {f"m{k}": row.astype(jnp.bfloat16) for k, row in enumerate(rdms()[0])} | {"count": np.arange(66)}
+    numpy.save_file(rows, tmp_path / "models.safetensors")
+    arguments = argparse.Namespace(x64=True, align=False, quiet=True)
+    found, _ = cli_rdm._read(arguments, [str(tmp_path / "models.safetensors")], "models")
+    assert {name: x.dtype.name for name, x in found.items()} == dict.fromkeys(rows, "float64") | {"count": "int64"}
 
 
 @pytest.mark.slow

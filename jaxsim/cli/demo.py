@@ -29,7 +29,7 @@ from jaxsim.cli.affinity import FILES as AFFINITY_FILES
 from jaxsim.cli.affinity import save_affinity
 from jaxsim.cli.arguments import add_draws, add_measures, add_output, add_report, count, refuse
 from jaxsim.cli.bootstrap import pairs
-from jaxsim.cli.inputs import read_measure
+from jaxsim.cli.inputs import as_asked, read_measure
 from jaxsim.cli.output import (
     REPORT,
     note,
@@ -90,10 +90,8 @@ def run(arguments: Namespace) -> None:
     names = [*FILES, *["pictures.png"] * (not arguments.made_up), *report_files(arguments)]
     with staged(arguments, names) as out:
         networks = _made_up(arguments) if arguments.made_up else _rooms(arguments, out)
-        features = networks.features
-        io.write_npz(out / "features.npz", features)
-        if arguments.x64:
-            features = {name: x.astype(np.float64) for name, x in features.items()}
+        io.write_npz(out / "features.npz", networks.features)
+        features = as_asked(arguments, networks.features)
         affinity = engine.affinity(features, measure)
         resamples = resampling.resample(
             features,

@@ -14,6 +14,7 @@ from jaxsim.cli.arguments import refuse
 from jaxsim.cli.output import note
 from jaxsim.evaluation import load_truth
 from jaxsim.inputs import unfolded
+from jaxsim.io.arrays import names_in_npz
 from jaxsim.io.feature_files import read_ids
 from jaxsim.io.files import counted, repeated
 from jaxsim.measures import Measure
@@ -124,9 +125,15 @@ def _read_set(
             note(arguments, f"  ... and {len(features) - ROWS} more")
     if ids is not None and own is not None:
         note(arguments, f"--ids {ids} replaces the image ids of {', '.join(paths)}")
-    if arguments.x64:
-        features = {name: x.astype(np.float64) if _floating(x) else x for name, x in features.items()}
-    return features, own if ids is None else ids_of(ids)
+    return as_asked(arguments, features), own if ids is None else ids_of(ids)
+
+
+def as_asked(arguments: Namespace, features: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The features, floating-point ones in float64 with --x64."""
+    if not arguments.x64:
+        return features
+    real = {name: x.dtype.kind == "f" or x.dtype.name == "bfloat16" for name, x in features.items()}
+    return {name: x.astype(np.float64) if real[name] else x for name, x in features.items()}
 
 
 def ids_of(path: str, option: str = "--ids") -> tuple[str, ...]:
@@ -177,10 +184,6 @@ def _describe(features: dict[str, np.ndarray], maps: bool) -> str:
     return f"{counted(len(features), 'map')} of {' or '.join(map(str, sizes))} images"
 
 
-def _floating(x: np.ndarray) -> bool:
-    return x.dtype.kind == "f" or x.dtype.name == "bfloat16"
-
-
 def is_matrix(path: str | Path, key: str | None) -> bool:
     """Whether a file has a matrix of scores rather than features.
 
@@ -194,7 +197,7 @@ def is_matrix(path: str | Path, key: str | None) -> bool:
         return True
     if path.suffix.lower() != ".npz":
         return False
-    return "record_json" in io.read_npz(path)
+    return "record_json" in names_in_npz(path)
 
 
 def read_affinity(path: str | Path, key: str | None = None, *, distance: bool = False) -> Affinity:

@@ -38,7 +38,7 @@ import numpy as np
 
 from jaxsim import inference, io, measures
 from jaxsim.cli.arguments import add_channels, add_computing, add_draws, add_output, add_report, count, refuse
-from jaxsim.cli.inputs import ROWS, ids_of
+from jaxsim.cli.inputs import ROWS, as_asked, ids_of
 from jaxsim.cli.output import (
     REPORT,
     note,
@@ -167,8 +167,7 @@ def _read(arguments: Namespace, paths: list[str], what: str) -> tuple[dict[str, 
             found |= each
             if own is not None:
                 ids |= dict.fromkeys(each, own[name] if isinstance(own, dict) else own)
-    if arguments.x64:
-        found = {name: x.astype(np.float64) if x.dtype.kind == "f" else x for name, x in found.items()}
+    found = as_asked(arguments, found)
     shapes = sorted({str(x.shape) for x in found.values()})
     note(arguments, f"{', '.join(paths)}: {len(found)} {what} of shape {', '.join(shapes[:5])}")
     without = [name for name in found if name not in ids]

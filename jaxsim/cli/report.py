@@ -18,9 +18,10 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from jaxsim import io, results
+from jaxsim import results
 from jaxsim.cli.arguments import share
 from jaxsim.cli.output import emit, note, save_report, staged
+from jaxsim.io.arrays import names_in_npz
 
 
 def add_arguments(command: ArgumentParser) -> None:
@@ -63,7 +64,7 @@ def _load(arguments: Namespace) -> dict[str, Any]:
         if not given.exists():
             raise FileNotFoundError(f"{given} does not exist.")
         files = sorted(given.glob("*.npz")) if given.is_dir() else [given]
-        ours = [path for path in files if path == given or "record_json" in io.read_npz(path)]
+        ours = [path for path in files if path == given or "record_json" in names_in_npz(path)]
         if others := [path.name for path in files if path not in ours]:
             note(arguments, f"{given}: left out {', '.join(others)}, no results")
         if not ours:

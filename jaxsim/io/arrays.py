@@ -109,6 +109,17 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
         return {name: _read_entry(archive, info, objects=False) for name, info in _entries(archive)}
 
 
+def names_in_npz(path: str | Path) -> list[str]:
+    """Names of the entries of an npz file, which are not read.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: it is no npz file, or two entries have one name.
+    """
+    with naming(path), zipfile.ZipFile(path) as archive:
+        return [name for name, _ in _entries(archive)]
+
+
 def read_npy(path: Path) -> Any:
     """An npy file as a memory map, or, where it holds a pickle, what the allow-list lets through."""
     with naming(path):
