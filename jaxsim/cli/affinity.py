@@ -113,8 +113,9 @@ def score(
     features, options = read_sets(arguments, paths, against, maps)
     if maps and "tile" in arguments:
         refuse(arguments, "on ready-made maps", "tile")
-    compare, more = (engine.compare_maps, {}) if maps else (engine.affinity, {"tile": vars(arguments).get("tile")})
-    found = compare(features, list(chosen.values()), missing=arguments.missing or "shared", **options, **more)
+    options |= {"missing": arguments.missing or "shared"} | ({} if maps else {"tile": vars(arguments).get("tile")})
+    compare = engine.compare_maps if maps else engine.affinity
+    found = compare(features, list(chosen.values()), **options)
     return dict(zip(chosen, found, strict=True))
 
 
