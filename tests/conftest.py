@@ -29,6 +29,12 @@ def x64():
         yield
 
 
+@pytest.fixture
+def out(tmp_path):
+    """A folder for what a command writes, which is not there yet."""
+    return tmp_path / "out"
+
+
 @pytest.fixture(scope="module")
 def one_thread():
     """One thread of PyTorch: its waiting threads would take the processor from XLA's."""

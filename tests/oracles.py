@@ -461,3 +461,10 @@ def two_factor_variance(both, networks, images, n_networks, n_images):
     f, g = n_networks / (n_networks - 1), n_images / (n_images - 1)
     corrected = f * networks + g * images - f * g * (both - networks - images)
     return min(max(corrected, f * networks, g * images), f * g * both)
+
+
+def close(got, want, tolerance=2e-6):
+    """Assert that numbers differ by rounding alone, relative to the largest wanted one, or to 1 where that is less."""
+    got, want = np.asarray(got), np.asarray(want)
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * max(1.0, np.nanmax(np.abs(want))))

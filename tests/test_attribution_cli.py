@@ -35,11 +35,6 @@ def pictures(tmp_path):
     return root
 
 
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
 def run(*argv):
     return main(["attribution", *map(str, argv)])
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import oracles as o
 import pytest
+from oracles import close
 
 from jaxsim import centering, pairwise
 
@@ -44,12 +45,6 @@ def weightings():
     counts = rng.multinomial(N, np.ones(N) / N, size=3).astype(float)
     assert (counts == 0).any()
     return np.concatenate([np.ones((1, N)), counts, rng.uniform(0.1, 2, size=(2, N))])
-
-
-def close(got, want, tolerance=2e-6):
-    got, want = np.asarray(got), np.asarray(want)
-    assert got.shape == want.shape
-    np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * max(1.0, np.abs(want).max()))
 
 
 @functools.cache

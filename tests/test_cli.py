@@ -47,11 +47,6 @@ def path(tmp_path, features):
     return str(io.write_npz(tmp_path / "features.npz", features))
 
 
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
 def files(folder):
     return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())
 

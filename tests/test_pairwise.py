@@ -8,6 +8,7 @@ import numpy as np
 import oracles as o
 import pytest
 from marks import slow_but
+from oracles import close
 
 from jaxsim import pairwise, protocols
 from jaxsim.centering import off_diagonal
@@ -29,12 +30,6 @@ def value(name):
 def features(seed=0, n=N, d=D):
     rng = np.random.default_rng(seed)
     return (rng.normal(size=(n, d)) * rng.uniform(0.5, 2, d) + rng.normal(size=d)).astype(np.float32)
-
-
-def close(got, want, tolerance=FLOAT32):
-    got, want = np.asarray(got), np.asarray(want)
-    assert got.shape == want.shape
-    np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * max(1.0, np.nanmax(np.abs(want))))
 
 
 def _all(x):
