@@ -79,6 +79,7 @@ SLOW_EXAMPLES = [
     "centering.between",
     "compare.concordance.concordance",
     "compare.rank_correlations.Kendall",
+    "compare.rank_correlations.Spearman",
     "compare.whitened.whitened_by",
     "engine.ceilings.noise_ceiling",
     "evaluation.intervals.agreement_intervals",
@@ -93,6 +94,7 @@ SLOW_EXAMPLES = [
     "reports.html_page.report",
     "reports.methods.paragraph",
     "reports.remake.commands",
+    "reports.remake.python",
     "results.resamples.Resamples.contenders",
     "results.variance_studies.VarianceStudy.images_for",
     "source_selection.SourceSelector",
@@ -105,6 +107,7 @@ SLOW_EXAMPLES = [
     "statistics.transfer_agreement.agreement_over_targets",
     "studies.branching.networks.branch",
     "studies.rooms.export.writers.write_world",
+    "studies.rooms.pictures.make",
     "subspaces.CanonicalCorrelation",
     "sweeps.verbs.sweep",
     "variance.verbs.variance_study",
@@ -118,6 +121,7 @@ SLOW_EXAMPLES = [
     "vision.models.networks.Network",
     "vision.models.resnet.ResNet",
     "vision.models.taskonomy_decoders.TaskonomyHead",
+    "vision.modules.features",
     "vision.training.verbs.fit_stream",
 ]
 """Examples of docstrings that compile for seconds what tests compile too."""

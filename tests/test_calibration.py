@@ -86,7 +86,7 @@ def threshold(observed, null):
     return every[math.ceil(round((1 - LEVEL) * (len(null) + 1), 9)) - 1]
 
 
-CASES = [(name, False, False) for name in ("rsa", "distance-correlation")]
+CASES = [("distance-correlation", False, False), pytest.param("rsa", False, False, marks=pytest.mark.slow)]
 CASES += [pytest.param("cka-linear", *one, marks=pytest.mark.slow) for one in ((True, False), (False, True))]
 
 

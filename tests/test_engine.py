@@ -75,7 +75,7 @@ FLAT = [cell("center", "linear"), cell("zscore", "laplacian"), cell("layer_norm"
     [
         pytest.param([(2, 2, 4)] * 3, EACH, id="one shape, each part"),
         pytest.param([(2, 2, 4)] * 3, TABLE, id="one shape, all cells", marks=pytest.mark.slow),
-        pytest.param(RAGGED, POSITIONS[-4:], id="padded positions"),
+        pytest.param(RAGGED, POSITIONS[-4:], id="padded positions", marks=pytest.mark.slow),
         pytest.param(RAGGED, POSITIONS[:-4], id="more padded positions", marks=pytest.mark.slow),
         pytest.param(RAGGED[:3], POSITIONS[-3:], id="three shapes kept", marks=pytest.mark.slow),
         pytest.param(RAGGED, FLAT, id="padded columns", marks=pytest.mark.slow),

@@ -361,6 +361,7 @@ def test_intervals_that_do_not_vary_are_none_and_few_targets_are_said():
     assert np.isnan(out.interval).all()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:5 targets are too few")
 @pytest.mark.parametrize("noise", [0.05, 0.6])
 def test_intervals_stay_within_the_range_of_a_correlation(noise):

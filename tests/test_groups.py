@@ -143,6 +143,7 @@ def test_degrees_of_freedom_are_those_of_the_halves():
 # Scores between groups
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sizes",
     [

@@ -324,6 +324,7 @@ def test_labels_that_a_method_lacks_are_named():
     assert standings.missing(method, evidence(labels={n: FEATURES[n] for n in "abcde"})) == ["labels of f"]
 
 
+@pytest.mark.slow
 def test_intervals_are_those_of_the_public_verbs():
     each = TRUTH + 0.5 * np.random.default_rng(6).normal(size=(12, 6, 6))
     method = Method("pictures", "", predictors.PerPicture(lambda e: each, ()))

@@ -252,6 +252,7 @@ def test_over_images_keeps_subjects():
     np.testing.assert_array_equal(found.degrees, N - 1)
 
 
+@pytest.mark.slow
 def test_rank_test_is_wilcoxon_over_subjects():
     found = compared(test="rank")
     s = np.asarray(found.scores, float)

@@ -92,6 +92,7 @@ def test_dilation_instead_of_the_last_strides(dilated):
     assert ours["block4"].shape[1] == 64 * 2**dilated // 32
 
 
+@pytest.mark.slow
 def test_shapes_of_the_published_networks():
     for variant, sides in (("torchvision", (56, 28, 14, 7)), ("taskonomy", (32, 16, 16, 16))):
         size = 224 if variant == "torchvision" else 256
@@ -153,6 +154,7 @@ def test_every_convolution_asks_for_full_precision():
     assert all(p is not None and set(p) == {jax.lax.Precision.HIGHEST} for p in found)
 
 
+@pytest.mark.slow
 def test_weights_come_back_bit_for_bit_beside_small_encoders(tmp_path):
     network = pair("taskonomy", SMALL)[1]
     small = models.SmallEncoder((2, 3), (2, 1), rngs=nnx.Rngs(0))

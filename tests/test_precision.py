@@ -109,7 +109,8 @@ def test_comparators(name):
     check(jax.make_jaxpr(value_and_slope(getattr(compare, name)))(MAP, MAP))
 
 
-@pytest.mark.parametrize("name", slow_but(["pearson", "rho_a", "u_centered_cosine"], COMPARE))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMPARE)
 def test_comparators_of_two_sets_under_weights(name):
     """Of one set they are in the program of the bootstrap."""
     value = getattr(compare, name)

@@ -322,6 +322,7 @@ def rates(setting, batches, monkeypatch, size=100):
 SETTINGS = ["unrelated and symmetric, 8 tasks", "unrelated, main effects of sources, 8 tasks"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", slow_but(SETTINGS[:1], SETTINGS))
 def test_relabelings_hold_the_level_that_the_interval_over_targets_does_not(setting, monkeypatch):
     found = rates(setting, 1, monkeypatch, 50)
@@ -344,12 +345,14 @@ def test_the_best_of_several_measures_is_adjusted(monkeypatch):
     assert found["any p that is not adjusted"].mean() > found["any adjusted p of an unrelated measure"].mean()
 
 
+@pytest.mark.slow
 def test_equal_measures_differ_at_the_level(monkeypatch):
     found = rates("two measures agree equally, noise of sources, 12 tasks", 1, monkeypatch, 60)
     assert np.mean(found["p of the difference"] <= 0.05) <= 0.15
     assert found["paired t over targets"].mean() > 0.2
 
 
+@pytest.mark.slow
 def test_partial_p_holds_where_few_sources_make_the_effects_of_both():
     own, p = np.eye(5, dtype=bool), []
     for seed in range(300):

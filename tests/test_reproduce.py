@@ -130,6 +130,7 @@ def test_depth_asks_how_clearly_groups_are_told_apart_and_not_for_transfer():
         catalog.depth(dataclasses.replace(setting, groups={n: n for n in NAMES}))
 
 
+@pytest.mark.slow
 def test_grouping_counts_the_pairs_that_stand_in_order():
     rng = np.random.default_rng(0)
     values, groups = rng.integers(0, 4, (7, 7)).astype(float), list("aabbbcd")
@@ -451,6 +452,7 @@ def test_first_sources_are_among_the_best_where_similarity_is_transfer(monkeypat
     assert [axes.get_title(loc="left") for axes in figure.axes][1:-1] == list(NAMES)
 
 
+@pytest.mark.slow
 def test_precision_needs_both_measures_ahead_and_more_than_chance(monkeypatch):
     values = symmetric(0)
     by_measure(monkeypatch, symmetric(1), values)

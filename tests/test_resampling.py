@@ -132,6 +132,7 @@ def test_square_resamples_are_symmetric_with_ones_on_the_diagonal(weighted):
             np.testing.assert_array_equal(r.values, jnp.swapaxes(r.values, 1, 2), err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "scheme",
     [pytest.param(js.Bootstrap(), marks=pytest.mark.slow), js.BayesianBootstrap()],
@@ -287,6 +288,7 @@ def halves():
     return js.resample(networks(24), js.CKA_LINEAR, js.HalfSamples(), n_resamples=20, key=KEY)
 
 
+@pytest.mark.slow
 def test_half_samples_do_not_depend_on_their_number_or_on_chunks(halves):
     x, told = networks(24), []
     report = {"progress": lambda *now: told.append(now)}

@@ -544,6 +544,7 @@ def test_targets_are_about_of_unit_variance(name):
     assert 0.2 < float(jnp.std(target(name))) < 5
 
 
+@pytest.mark.slow
 def test_skill_of_a_target_that_never_changes_is_undefined():
     flat = jnp.zeros((3, 8, 8, 1))
     assert np.isnan(losses.skill(TASKS["edge2d"], flat, flat))

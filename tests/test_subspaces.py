@@ -137,6 +137,7 @@ def resampled():
     return by_name(js.resample, pair(), js.Bootstrap(weights=WEIGHTS))
 
 
+@pytest.mark.slow
 @every
 def test_a_bootstrap_finds_the_subspaces_of_the_repeated_images(name):
     for w, values in zip(WEIGHTS, resampled()[name], strict=True):

@@ -29,13 +29,13 @@ def whole_and_tiled(monkeypatch, measure, scheme, **options):
 
 CASES = [
     ("cka", js.HalfSamples(), True),
-    ("dds-laplacian", js.HalfSamples(), False),
+    pytest.param("dds-laplacian", js.HalfSamples(), False, marks=pytest.mark.slow),
     pytest.param("cka-rbf", js.Permutation(), False, marks=pytest.mark.slow),
     ("cka", js.Permutation(), False),
     pytest.param("cka", js.Permutation(), True, marks=pytest.mark.slow),
     pytest.param("rsa", js.Permutation(strata=np.arange(N) % 2), False, marks=pytest.mark.slow),
     pytest.param("identity:euclidean:spearman", js.Permutation(), True, marks=pytest.mark.slow),
-    ("dds-laplacian", js.Permutation(), True),
+    pytest.param("dds-laplacian", js.Permutation(), True, marks=pytest.mark.slow),
     pytest.param("rsa", js.HalfSamples(), False, marks=pytest.mark.slow),  # ranks compile for every number of bins
     pytest.param("cka-rbf", js.Subsample(50), True, marks=pytest.mark.slow),
 ]
@@ -53,6 +53,7 @@ def test_resamples_are_those_of_whole_maps(measure, scheme, against, monkeypatch
     assert (found.kind, found.images, found.size, found.flags) == (whole.kind, whole.images, whole.size, whole.flags)
 
 
+@pytest.mark.slow
 def test_pairs_are_ranked_once_for_all_orders(monkeypatch):
     made, real = [], tile_products._ranked
     monkeypatch.setattr(tile_products, "_ranked", lambda *given: made.append(given) or real(*given))
@@ -62,6 +63,7 @@ def test_pairs_are_ranked_once_for_all_orders(monkeypatch):
     assert len(np.unique(found.values)) > 70  # of 80 scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", slow_but(["cka"], ["rsa", "rho-a", "dds-laplacian", "cka", "rv"]))
 def test_integers_and_ties_in_another_order(measure, monkeypatch):
     """Few values, so that bins hold many ties, and integers that float64 does not hold."""
@@ -102,6 +104,7 @@ def test_progress_and_files_on_the_disk(tmp_path, monkeypatch):
     assert told[-20:] == [(k, 20) for k in range(1, 21)]
 
 
+@pytest.mark.slow
 def test_networks_without_scores_are_named(monkeypatch):
     broken = {"broken": np.where(np.arange(N)[:, None] == 7, np.nan, ROWS["a"])}
     with pytest.warns(js.UndefinedScores, match="'broken' has no cka-linear scores"):
@@ -141,6 +144,7 @@ def test_what_takes_no_tiles_keeps_whole_maps(monkeypatch):
     assert taken == [None]
 
 
+@pytest.mark.slow
 def test_a_cast_that_loses_digits_is_told_without_the_full_sample(monkeypatch):
     monkeypatch.setattr(tiles, "largest", lambda *_: 48)
     far = ROWS | {"a": ROWS["a"].astype(float) + 1e9}
@@ -149,6 +153,7 @@ def test_a_cast_that_loses_digits_is_told_without_the_full_sample(monkeypatch):
         js.resample(far, "identity:linear:cosine", js.Subsample(100), **options)
 
 
+@pytest.mark.slow
 def test_the_scheme_that_takes_tiles_is_named_where_maps_do_not_fit(monkeypatch):
     monkeypatch.setattr("jaxsim.engine.memory.available", lambda: 1e5)
     with pytest.raises(ValueError, match=r"GiB are free; js.HalfSamples\(\) takes them in tiles"):

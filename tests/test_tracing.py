@@ -121,6 +121,7 @@ def test_a_record_comes_out_of_jit_with_its_names():
     assert jax.eval_shape(lambda r: r.interval(), r).shape == (2, 2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "key", [pytest.param(jnp.uint32(7), marks=pytest.mark.slow), jax.random.key(7)], ids=["seed", "key"]
 )
@@ -139,6 +140,7 @@ WEIGHTS = RNG.uniform(0.5, 2, (3, N)).astype(np.float32)
 SUBSETS = np.stack([RNG.permutation(N)[:6] for _ in range(3)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "given", "wrong", "said"),
     [
@@ -178,6 +180,7 @@ def test_gradients_are_those_of_the_plain_formulas_and_ranks_have_none():
         np.testing.assert_allclose(slope, want, rtol=0, atol=2e-5 * size, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_gradient_where_maps_replace_scores_that_lost_their_digits():
     x = STACKS[0, :2].copy()
     x[0, 0] *= 1e4
@@ -287,6 +290,7 @@ def test_every_core_can_be_exported(core):
     assert exported.platforms == PLATFORMS
 
 
+@pytest.mark.slow
 def test_an_exported_program_gives_the_same_numbers():
     exported = jax.export.export(jax.jit(CORES["subsample"]), platforms=PLATFORMS)(STACKS[0])
     np.testing.assert_allclose(exported.call(STACKS[0]), CORES["subsample"](STACKS[0]), rtol=0, atol=ACCURACY)

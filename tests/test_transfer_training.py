@@ -360,6 +360,7 @@ def test_scaling_up_shows_a_part_and_down_all_of_it():
     assert smaller.masks["depth"][8:24, 8:24].all()
 
 
+@pytest.mark.slow
 def test_random_changes_are_reproducible_and_within_limits():
     before, draw = example(), Augment()
     first, second = (draw(before, np.random.default_rng(3)) for _ in range(2))

@@ -399,6 +399,7 @@ def test_a_damaged_file_is_refused(change, said, study, tmp_path):
         js.load(path)
 
 
+@pytest.mark.slow
 def test_a_budget_says_how_many_weightings_are_held_at_once(study, monkeypatch):
     held, real = [], verbs.weighted_call
     monkeypatch.setattr(verbs, "weighted_call", lambda *given: held.append(given[-1]) or real(*given))
