@@ -121,6 +121,7 @@ SLOW_EXAMPLES = [
     "vision.models.networks.Network",
     "vision.models.resnet.ResNet",
     "vision.models.taskonomy_decoders.TaskonomyHead",
+    "vision.models.weights.to_safetensors",
     "vision.modules.features",
     "vision.training.verbs.fit_stream",
 ]

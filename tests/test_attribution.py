@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from marks import slow_but
 
 nnx = pytest.importorskip("flax.nnx")
 pytest.importorskip("grain", reason="datasets need the nn extra")
@@ -110,7 +109,8 @@ def resnet(variant):
 X = inputs(3, 32, 32, 3)
 
 
-@pytest.mark.parametrize("variant", slow_but(["torchvision"], ["torchvision", "taskonomy"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["torchvision", "taskonomy"])
 def test_deeplift_sums_to_the_difference_through_normalization_pooling_and_skips(variant):
     network = resnet(variant)
     total = attribute(network, X, "deeplift").sum((1, 2, 3))

@@ -216,8 +216,8 @@ def test_channels_first_and_files_per_image(out, tmp_path, capsys):
 
 
 def test_bootstrap_writes_resamples_intervals_and_ranking(path, out, capsys):
-    argv = ["bootstrap", path, "--resamples", "20", "--seed", "1", "--target", "coral_1", "--out", str(out)]
-    assert main(argv) == 0
+    argv = ["bootstrap", path, "--measure", "cka", "--resamples", "20", "--seed", "1", "--target", "coral_1"]
+    assert main([*argv, "--out", str(out)]) == 0
     assert files(out) == ["intervals.csv", "matrix.png", "ranking.png", "resamples.npz"]
     assert results.load(out / "resamples.npz").values.shape == (20, 6, 6)
     rows = list(csv.DictReader((out / "intervals.csv").read_text().splitlines()))

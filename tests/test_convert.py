@@ -103,7 +103,7 @@ def test_names_are_those_of_the_public_checkpoints():
         ("resnet50", TORCHVISION, ""),
         pytest.param("resnet50", TORCHVISION, "module.", marks=pytest.mark.slow),
         pytest.param("resnet50-taskonomy", VISUAL_PRIOR, "", marks=pytest.mark.slow),
-        ("resnet50-taskonomy", VISUAL_PRIOR, "encoder."),
+        pytest.param("resnet50-taskonomy", VISUAL_PRIOR, "encoder.", marks=pytest.mark.slow),
         pytest.param("resnet50-taskonomy", TASKBANK, "", marks=pytest.mark.slow),
         ("resnet50-taskonomy", TASKBANK, "feedforward/"),
     ],

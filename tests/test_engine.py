@@ -1046,6 +1046,7 @@ def test_one_long_image_costs_no_digits_in_feature_space(factor):
     np.testing.assert_allclose(both[1].values, biased, rtol=0, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_digits_that_are_lost_for_good_are_warned_of(monkeypatch):
     monkeypatch.setattr(feature_space, "MAP_BYTES", 0)
     with pytest.warns(RuntimeWarning, match="'network_0' has images much longer") as said:

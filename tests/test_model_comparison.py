@@ -350,6 +350,7 @@ def test_a_row_that_lacks_a_draw_has_no_p_value():
     np.testing.assert_array_equal(np.isnan(tests.adjusted), [False, True, False])
 
 
+@pytest.mark.slow
 def test_equal_models_do_not_differ():
     models, subjects = rdms()
     found = js.compare_models(

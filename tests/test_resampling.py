@@ -183,6 +183,7 @@ def test_subsets_of_networks_of_many_shapes(monkeypatch):
         np.testing.assert_allclose(found.values[b], want, rtol=0, atol=ACCURACY)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:a p-value of 0.05")
 @pytest.mark.parametrize(
     ("n", "crossed"),
@@ -411,7 +412,9 @@ def test_subset_sizes_that_do_not_divide_go_to_the_largest_remainders():
 
 @pytest.mark.parametrize(
     "scheme",
-    [js.Bootstrap, js.BayesianBootstrap, js.Permutation, lambda strata: js.Subsample(size=12, strata=strata)],
+    slow_but(
+        [js.Bootstrap], [js.Bootstrap, js.BayesianBootstrap, js.Permutation, functools.partial(js.Subsample, size=12)]
+    ),
     ids=["bootstrap", "bayesian", "permutation", "subsample"],
 )
 def test_strata_reach_the_scores(scheme):

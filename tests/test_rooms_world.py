@@ -527,6 +527,7 @@ def test_reliability_is_corrected_to_the_full_number_of_images():
     np.testing.assert_allclose(transfer.reliability(losses), [1.6 / 1.8])
 
 
+@pytest.mark.slow
 def test_the_penalty_is_chosen_on_images_that_were_not_fitted(monkeypatch):
     """Of a target that the code says nothing of, the largest penalty predicts held-out images best."""
     code, target = (np.random.default_rng(k).normal(size=(48, k, k, 1)).astype(np.float32) for k in (2, 32))

@@ -168,6 +168,7 @@ def test_a_jackknife_leaves_out_a_row():
         np.testing.assert_allclose(values, scores(left, "cca"), rtol=0, atol=ACCURACY)
 
 
+@pytest.mark.slow
 def test_too_few_images_with_weight_have_no_score():
     weights = WEIGHTS.astype(float)
     weights[0] = np.where(np.arange(N) < 2, N / 2, 0)

@@ -118,6 +118,7 @@ def test_spearman_agrees_with_scipy(features, tile, most, monkeypatch):
     np.testing.assert_allclose(found.values[0], exact_spearman(features, "euclidean"), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_is_equal_but_for_rounding_is_tied():
     """Correlation distances of five classes take two values, of which float32 makes a dozen."""
     random = np.random.default_rng(7)
@@ -142,6 +143,7 @@ def test_counts_leave_the_device_before_its_integers_end(monkeypatch):
     np.testing.assert_array_equal(js.affinity(tied(), "identity:euclidean:spearman", tile=TILE).values, wanted)
 
 
+@pytest.mark.slow
 def test_the_error_by_ranks_is_told_and_holds(monkeypatch):
     monkeypatch.setattr(tile_products, "TOLERANCE", 1e-2)
     monkeypatch.setattr(rank_bins, "MOST", 300)
@@ -271,6 +273,7 @@ def test_one_image_far_from_all_others(name, row):
     np.testing.assert_allclose(found.values, whole, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_copies_of_an_image_are_at_distance_zero():
     x = networks()
     for name in x:
@@ -331,6 +334,7 @@ def test_networks_of_two_precisions_have_scores_in_the_higher():
         assert js.affinity(features, "cka", tile=TILE).values.dtype == np.float64
 
 
+@pytest.mark.slow
 def test_features_read_ahead_keep_the_precision_of_float64():
     features = {name: x[:, :3].astype(np.float64) for name, x in networks().items()}
     with jax.enable_x64(True):

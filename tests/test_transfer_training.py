@@ -349,6 +349,7 @@ def _near(mask):
     return binary_dilation(mask, iterations=2)
 
 
+@pytest.mark.slow
 def test_scaling_up_shows_a_part_and_down_all_of_it():
     before = example(32)
     larger = warp(before, scale=2.0)
