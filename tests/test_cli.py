@@ -28,7 +28,7 @@ import jaxsim as js
 import jaxsim.cli.affinity
 import jaxsim.cli.bootstrap
 from jaxsim import demo, io, plotting, results
-from jaxsim.cli import COMMANDS, build_parser, cache, evaluate, main, told_of_waiting
+from jaxsim.cli import COMMANDS, build_parser, cache, evaluate, main, output, told_of_waiting
 from jaxsim.engine import plans
 from jaxsim.io.files import unwritable
 
@@ -568,6 +568,21 @@ def test_json_is_one_object_and_alone_on_standard_output(path, out, capsys, argv
     assert found["command"] == argv[0]
     assert all(Path(f).is_file() for f in found["files"])
     assert printed.out.count("\n") == 1
+
+
+def test_progress_says_rate_and_time_left_in_one_line(monkeypatch, capsys):
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    show = output.progress(argparse.Namespace(quiet=False, progress_shows=lambda: None), "resamples")
+    for seconds, done in [(2, 10), (4, 40), (4, 20)]:  # the last for other measures
+        clock[0] += seconds
+        show(done, 40)
+    assert capsys.readouterr().err.split("\r\x1b[K")[1:] == [
+        "resamples: 10 of 40, 5 a second, 6 s left",
+        "resamples: 40 of 40, 6.67 a second\n",
+        "resamples: 20 of 40, 5 a second, 4 s left",
+    ]
 
 
 def test_progress_is_on_standard_error(path, out, capsys):

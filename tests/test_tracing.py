@@ -338,6 +338,7 @@ MAPS = np.ones((T, N, N), np.float32)
 OTHER_IDS = {"a": range(N), "b": range(1, N + 1)}
 OUTSIDE = {
     "progress": (lambda x: js.resample(x, "cka", n_resamples=4, progress=print), TypeError, "leave it out"),
+    "progress of a study": (lambda x: js.variance_study(x, "cka", progress=print), TypeError, "leave it out"),
     "memory": (lambda x: js.affinity(x, "cka", memory=1e9), TypeError, "leave it out"),
     "pairs of networks": (
         lambda x: js.affinity({"a": x[0], "b": x[1]}, "cka", ids=OTHER_IDS, align=True, missing="pairwise"),

@@ -119,20 +119,36 @@ def note(arguments: Any, text: str) -> None:
 
 
 def progress(arguments: Any, what: str) -> Callable[[int, int], None] | None:
-    """A function of (done, total) that updates one line on a terminal, or prints a line every ten seconds."""
+    """A function of (done, total) that shows both, with the rate and the time left; None with --quiet."""
     if arguments.quiet:
         return None
-    terminal, state = sys.stderr.isatty(), {"last": time.monotonic()}
+    show, began, last = one_line(arguments), time.monotonic(), (0, 0.0)
 
-    def show(done: int, total: int) -> None:
+    def tell(done: int, total: int) -> None:
+        nonlocal began, last
+        if done < last[0]:  # the same work for other measures
+            began = last[1]
+        last = (done, time.monotonic())
+        rate = done / max(last[1] - began, 1e-9)
+        parts = [f"{what}: {done} of {total}", *files.pace(rate, (total - done) / rate if rate else None)]
+        show(", ".join(parts), done >= total)
+
+    return tell
+
+
+def one_line(arguments: Any) -> Callable[[str, bool], None]:
+    """A function of (text, ended) that updates one line on a terminal, or prints one every ten seconds."""
+    terminal, last = sys.stderr.isatty(), time.monotonic()
+
+    def show(text: str, ended: bool) -> None:
+        nonlocal last
         now = time.monotonic()
         arguments.progress_shows()
-        if terminal:
-            sys.stderr.write(f"\r{what}: {done} of {total}" + ("\n" if done >= total else ""))
-        elif now - state["last"] >= 10 or done >= total:
-            state["last"] = now
-            sys.stderr.write(f"{what}: {done} of {total}\n")
-        sys.stderr.flush()
+        if terminal or ended or now - last >= 10:
+            last = now
+            start, end = "\r\x1b[K" * terminal, "\n" * (ended or not terminal)
+            sys.stderr.write(f"{start}{lines(text)}{end}")
+            sys.stderr.flush()
 
     return show
 

@@ -48,6 +48,7 @@ from jaxsim.cli.arguments import (
 from jaxsim.cli.inputs import read_labels, read_measures, read_targeted
 from jaxsim.cli.output import (
     REPORT,
+    progress,
     records,
     report,
     report_files,
@@ -127,6 +128,7 @@ def _studies(arguments: Namespace, chosen: Mapping[str, Any]) -> dict[str, Varia
         ids=ids,
         against_ids=other_ids,
         align=arguments.align,
+        progress=progress(arguments, "resamples"),
         memory=arguments.memory,
         channels=arguments.channels,
     )
