@@ -15,6 +15,7 @@ import sys
 import textwrap
 import time
 import types
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -583,6 +584,26 @@ def test_progress_says_rate_and_time_left_in_one_line(monkeypatch, capsys):
         "resamples: 40 of 40, 6.67 a second\n",
         "resamples: 20 of 40, 5 a second, 4 s left",
     ]
+
+
+def test_notes_that_all_tables_have_come_once():
+    tables, notes = {"a": "1", "b": "2"}, {"a": ["own", "both"], "b": ["both", "other"]}
+    assert output.with_notes(tables, notes) == "a\n1\nown\n\nb\n2\nother\n\nboth"
+    assert output.with_notes({"a": "1"}, {"a": ["own"]}) == "a\n1\nown"
+
+
+def test_warnings_come_once_and_not_beside_a_report_that_has_them(capsys):
+    arguments = argparse.Namespace(quiet=False, json=False, printed="")
+    with jaxsim.cli._warnings_as_lines(arguments):
+        for text, kind in [("few", js.FewResamples), ("doubt", js.DoubtfulInference), ("more", js.DoubtfulInference)]:
+            for _ in range(2):
+                warnings.warn(text, kind, stacklevel=1)
+                with warnings.catch_warnings():  # which makes Python forget what it has shown
+                    warnings.simplefilter("ignore")
+        output.emit(arguments, "scores\nwarning: doubt", {})
+    shown = capsys.readouterr()
+    assert shown.out == "scores\nwarning: doubt\n"
+    assert shown.err == "jaxsim: warning: few\njaxsim: warning: more\n"
 
 
 def test_progress_is_on_standard_error(path, out, capsys):

@@ -10,7 +10,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,7 @@ def emit(arguments: Any, text: str, values: dict[str, Any]) -> None:
         sys.stdout.write(json.dumps(whole, allow_nan=False, default=_plain) + "\n")
     else:
         sys.stdout.write(lines(text.rstrip("\n")) + "\n")
+        arguments.printed = text
     sys.stdout.flush()
 
 
@@ -169,6 +170,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, limit: int | 
 
 def _cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else files.printable(str(value))
+
+
+def with_notes(tables: Mapping[str, str], notes: Mapping[str, Sequence[str]]) -> str:
+    """Tables by name, the notes of each below it, and those that all of several have once, at the end."""
+    first, *others = notes.values()
+    common = [one for one in first if others and all(one in some for some in others)]
+    own = {name: [one for one in some if one not in common] for name, some in notes.items()}
+    return "\n\n".join(["\n".join([name, text, *own[name]]) for name, text in tables.items()] + common)
 
 
 def records(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
