@@ -6,14 +6,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from jaxsim import statistics
 from jaxsim.engine.ceilings import member, member_ceilings
 from jaxsim.engine.program import read_maps, score
 from jaxsim.meshes import automatic
 from jaxsim.protocols import ComparatorCapabilities, declared
-from jaxsim.resampling.program import drawn, prepared
+from jaxsim.resampling.program import in_blocks, of_drawn, prepared
 from jaxsim.statistics import members
 from jaxsim.statistics.intervals import ROUNDING
 from jaxsim.statistics.mean_scores import MeanDraws
@@ -50,17 +49,13 @@ def scores_call(measure, parts, order, count, draw, source, at_once):
     scores = jnp.concatenate([estimate, ceilings])
     if source is None:
         return scores, None, without, bad[:count], bad[count:]
-    weights = drawn(draw, source).astype(scores.dtype)
 
     def some(w):
         found = measure.compare.weighted(models, subjects, w.T)
         bounds = _ceilings(measure, subjects, w.T) if several else jnp.full((len(w), 2, 1), jnp.nan, w.dtype)
         return jnp.concatenate([found, bounds], 1)
 
-    short = -len(weights) % at_once
-    blocks = jnp.pad(weights, ((0, short), (0, 0)), mode="edge").reshape(-1, at_once, weights.shape[1])
-    values = lax.map(some, blocks)
-    values = values.reshape(-1, *values.shape[2:])[: len(weights)]
+    values = of_drawn(lambda w: in_blocks(some, w.astype(scores.dtype), at_once), draw, source)
     return scores, values, without, bad[:count], bad[count:]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 
 from jaxsim.meshes import automatic
-from jaxsim.resampling.program import Source, drawn, prepare, prepared, refitted_scores, weighted_scores
+from jaxsim.resampling.program import Source, of_drawn, prepare, prepared, refitted_scores, weighted_scores
 from jaxsim.statistics import gap, order_agreement, spread
 from jaxsim.variance.draws import DRAWINGS, Correction
 
@@ -61,8 +61,8 @@ def weighted_call(measures, x, y, rows, columns, key, layout, cases, same, count
     ready = prepare(measures, x, y, rows, columns, None, prepared)
 
     def one(case):
-        weights = drawn(weights_of, Source(key, jnp.arange(counts[-1]), (case, layout)))
-        found = weighted_scores(measures, ready, None, weights, at_once)
+        source = Source(key, jnp.arange(counts[-1]), (case, layout))
+        found = of_drawn(lambda w: weighted_scores(measures, ready, None, w, at_once), weights_of, source)
         pairs = zip(found, ready.estimate, strict=True)
         return [_summary(v, s, case, same if y is None else _own(same, s), counts) for v, s in pairs]
 
@@ -73,9 +73,12 @@ def weighted_call(measures, x, y, rows, columns, key, layout, cases, same, count
 @automatic
 def refitted_call(measures, x, y, rows, columns, key, layout, case, numbers, size):
     """Scores `(B, S, T)` of each measure on subsets of `size` images, of these numbers, everything fitted anew."""
-    weights = drawn(weights_of, Source(key, numbers, (case, layout)))
-    subsets = jax.vmap(lambda w: jnp.nonzero(w, size=size)[0])(weights)
-    return refitted_scores(measures, None, (x, y, rows, columns, None), subsets, 1)
+
+    def scores(weights):
+        subsets = jax.vmap(lambda w: jnp.nonzero(w, size=size)[0])(weights)
+        return refitted_scores(measures, None, (x, y, rows, columns, None), subsets, 1)
+
+    return of_drawn(scores, weights_of, Source(key, numbers, (case, layout)))
 
 
 @functools.partial(jax.jit, static_argnames=("square", "counts"))

@@ -352,7 +352,7 @@ def _require(measures, x, y, count):
     networks, size = len(x.names) + (0 if y is None else len(y.names)), x.dtype.itemsize
     width = widest(measures, x, y)
     require_maps(networks, map_bytes(measures, x.images, size, width), x.images, size, width)
-    require_resamples(count, measures, x, y, copies=3)
+    require_resamples(count, measures, x, y, copies=4)
 
 
 def _warn_of_unscored(found: VarianceStudy, measure) -> None:
