@@ -576,13 +576,15 @@ def test_progress_says_rate_and_time_left_in_one_line(monkeypatch, capsys):
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     show = output.progress(argparse.Namespace(quiet=False, progress_shows=lambda: None), "resamples")
-    for seconds, done in [(2, 10), (4, 40), (4, 20)]:  # the last for other measures
+    for seconds, done in [(9, 10), (2, 20), (4, 40), (4, 10), (4, 20)]:  # the last two for other measures
         clock[0] += seconds
         show(done, 40)
     assert capsys.readouterr().err.split("\r\x1b[K")[1:] == [
-        "resamples: 10 of 40, 5 a second, 6 s left",
-        "resamples: 40 of 40, 6.67 a second\n",
+        "resamples: 10 of 40",
         "resamples: 20 of 40, 5 a second, 4 s left",
+        "resamples: 40 of 40, 5 a second\n",
+        "resamples: 10 of 40",
+        "resamples: 20 of 40, 2.5 a second, 8 s left",
     ]
 
 

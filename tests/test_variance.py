@@ -2,7 +2,6 @@
 
 import functools
 import json
-import re
 
 import jax
 import jax.numpy as jnp
@@ -463,7 +462,7 @@ def test_the_command_writes_and_answers(command, tmp_path, capsys):
     assert asked["sizes"] == (12, 24)
     assert asked["schemes"] == ["bootstrap"]
     said, told = capsys.readouterr()
-    assert re.search(r"^resamples: 16 of 16, [\d.e+]+ a second$", told, re.M)
+    assert "resamples: 16 of 16\n" in told
     assert "for a standard error of 0.05" in said
     assert "for a rank stability of 0.9" in said
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["variance.csv", "variance.npz", "variance.png"]

@@ -123,14 +123,17 @@ def progress(arguments: Any, what: str) -> Callable[[int, int], None] | None:
     """A function of (done, total) that shows both, with the rate and the time left; None with --quiet."""
     if arguments.quiet:
         return None
-    show, began, last = one_line(arguments), time.monotonic(), (0, 0.0)
+    show = one_line(arguments)
+    first: tuple[int, float] | None = None
+    last = 0
 
     def tell(done: int, total: int) -> None:
-        nonlocal began, last
-        if done < last[0]:  # the same work for other measures
-            began = last[1]
-        last = (done, time.monotonic())
-        rate = done / max(last[1] - began, 1e-9)
+        nonlocal first, last
+        now = time.monotonic()
+        if first is None or done < last:
+            first = done, now  # programs are compiled before; the rate is that of what follows
+        last = done
+        rate = (done - first[0]) / max(now - first[1], 1e-9)
         parts = [f"{what}: {done} of {total}", *files.pace(rate, (total - done) / rate if rate else None)]
         show(", ".join(parts), done >= total)
 
