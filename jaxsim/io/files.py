@@ -424,7 +424,7 @@ def pace(rate: float | None, left: float | None) -> list[str]:
     >>> pace(3.14159, 700), pace(3.14159, 0), pace(None, None)
     (['3.14 a second', '12 min left'], ['3.14 a second'], [])
     """
-    return [f"{rate:.3g} a second"] * bool(rate) + [f"{in_words(left or 0)} left"] * bool(left)
+    return [f"{rate or 0:.3g} a second"] * bool(rate) + [f"{in_words(left or 0)} left"] * bool(left)
 
 
 def few(names: Sequence[str], shown: int = 3) -> str:
