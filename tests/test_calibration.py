@@ -382,7 +382,10 @@ def test_the_command_writes_and_prints_it(path, tmp_path, capsys):
     assert rows == [1 + 3, 1 + 10]
     assert (tmp_path / "a" / "calibration.png").stat().st_size > 1000
     assert "strata=given" in one.provenance.scheme
+    assert (tmp_path / "a" / "calibration.csv").read_text().startswith("source,target,source layer,target layer,score,")
     assert command(path, str(tmp_path / "c")) == 0
+    assert " layer" not in capsys.readouterr().out
+    assert (tmp_path / "c" / "calibration.csv").read_text().startswith("source,target,score,")
     assert sorted(f.name for f in (tmp_path / "c").iterdir()) == [f"calibration.{end}" for end in ("csv", "npz", "png")]
     assert "strata=given" not in js.load(tmp_path / "c" / "calibration.npz").provenance.scheme
 

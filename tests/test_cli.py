@@ -14,6 +14,7 @@ import sys
 import textwrap
 import time
 import types
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ import jaxsim as js
 import jaxsim.cli.affinity
 import jaxsim.cli.bootstrap
 from jaxsim import demo, io, plotting, results
-from jaxsim.cli import COMMANDS, build_parser, cache, evaluate, main, told_of_waiting
+from jaxsim.cli import COMMANDS, build_parser, cache, evaluate, main, output, told_of_waiting
 from jaxsim.engine import plans
 from jaxsim.io.files import unwritable
 
@@ -563,6 +564,43 @@ def test_json_is_one_object_and_alone_on_standard_output(path, out, capsys, argv
     assert found["command"] == argv[0]
     assert all(Path(f).is_file() for f in found["files"])
     assert printed.out.count("\n") == 1
+
+
+def test_progress_says_rate_and_time_left_in_one_line(monkeypatch, capsys):
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    show = output.progress(argparse.Namespace(quiet=False, progress_shows=lambda: None), "resamples")
+    for seconds, done in [(9, 10), (2, 20), (4, 40), (4, 10), (4, 20)]:  # the last two for other measures
+        clock[0] += seconds
+        show(done, 40)
+    assert capsys.readouterr().err.split("\r\x1b[K")[1:] == [
+        "resamples: 10 of 40",
+        "resamples: 20 of 40, 5 a second, 4 s left",
+        "resamples: 40 of 40, 5 a second\n",
+        "resamples: 10 of 40",
+        "resamples: 20 of 40, 2.5 a second, 8 s left",
+    ]
+
+
+def test_notes_that_all_tables_have_come_once():
+    tables, notes = {"a": "1", "b": "2"}, {"a": ["own", "both"], "b": ["both", "other"]}
+    assert output.with_notes(tables, notes) == "a\n1\nown\n\nb\n2\nother\n\nboth"
+    assert output.with_notes({"a": "1"}, {"a": ["own"]}) == "a\n1\nown"
+
+
+def test_warnings_come_once_and_not_beside_a_report_that_has_them(capsys):
+    arguments = argparse.Namespace(quiet=False, json=False, printed="")
+    with jaxsim.cli._warnings_as_lines(arguments):
+        for text, kind in [("few", js.FewResamples), ("doubt", js.DoubtfulInference), ("more", js.DoubtfulInference)]:
+            for _ in range(2):
+                warnings.warn(text, kind, stacklevel=1)
+                with warnings.catch_warnings():  # which makes Python forget what it has shown
+                    warnings.simplefilter("ignore")
+        output.emit(arguments, "scores\nwarning: doubt", {})
+    shown = capsys.readouterr()
+    assert shown.out == "scores\nwarning: doubt\n"
+    assert shown.err == "jaxsim: warning: few\njaxsim: warning: more\n"
 
 
 def test_progress_is_on_standard_error(path, out, capsys):

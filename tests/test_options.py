@@ -199,7 +199,6 @@ WITHOUT = {
         "maps": "one device call",
         "compare_maps": "a call of seconds",
         "calibrate": "one device call",
-        "variance_study": "few device calls",
         "compare_models": "one device call",
         "noise_ceiling": "one device call",
         "Minibatches.add": "one batch",
@@ -286,7 +285,9 @@ NO_FLAG = {
         ("affinity", "compare_maps", "explain", "resample", "calibrate", "variance_study"), FILES
     ),
     "subject_ids": {"compare_models": FILES},
-    "progress": dict.fromkeys(("resample", "sweep", "attribution.image_scores"), "shown unless --quiet"),
+    "progress": dict.fromkeys(
+        ("resample", "variance_study", "sweep", "attribution.image_scores"), "shown unless --quiet"
+    ),
     "estimate": {"resample": "commands draw the matrix", "explain": "of resamples"},
     "scheme": {"resample_scores": "the one with the best intervals", "explain": "`jaxsim bootstrap --explain` has it"},
     "n_resamples": {"explain": "`jaxsim bootstrap --explain` has it"},

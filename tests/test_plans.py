@@ -1,6 +1,7 @@
 """Plans of resamples, and of pairs on their own images: `explain` says what verbs do, and refuses what they refuse."""
 
 import dataclasses
+import importlib
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from jaxsim.engine import tiles
 from jaxsim.engine import verbs as similarity
 from jaxsim.engine.plans import KINDS
 from jaxsim.resampling import plans
+from jaxsim.results import ImageScores, Provenance
 
 N = 40
 RANDOM = np.random.default_rng(0)
@@ -143,3 +145,71 @@ def test_long_resamples_in_tiles_say_how_long(monkeypatch):
         js.resample(MADE, "dds-laplacian", **options)
     with pytest.warns(UserWarning, match=words + r"\.$"), pytest.raises(TypeError):
         js.resample(MADE, "dds-laplacian", progress=print, **options)
+
+
+class Compiled(Exception):
+    """Holds the bytes that a program says it takes."""
+
+
+def bytes_of(monkeypatch, place, call):
+    """Bytes of a device program, by XLA's account; it does not run."""
+    module, _, name = place.rpartition(".")
+    real = getattr(importlib.import_module(module), name)
+
+    def compiled(*given, **more):
+        found = real.lower(*given, **more).compile().memory_analysis()
+        raise Compiled(found.argument_size_in_bytes + found.temp_size_in_bytes + found.output_size_in_bytes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, compiled)
+        with pytest.raises(Compiled) as found:
+            call()
+    return found.value.args[0]
+
+
+MADE_UP = Provenance("made up", "float32", "cpu")
+TEN = RANDOM.normal(size=(10, N, 6)).astype(np.float32)
+MAPS = np.linalg.norm(TEN[:, :, None] - TEN[:, None], axis=-1)
+IMAGE_SCORES = ImageScores(
+    RANDOM.random((N, 4, 4)).astype(np.float32), tuple("abcd"), tuple(map(str, range(N))), MADE_UP
+)
+DRAWN = {
+    "resample": ("jaxsim.resampling.verbs.whole_call", lambda b: js.resample(TEN, "cka", n_resamples=b)),
+    "resample_scores": (
+        "jaxsim.resampling.per_image._means",
+        lambda b: js.resample_scores(IMAGE_SCORES, n_resamples=b),
+    ),
+    "variance_study": (
+        "jaxsim.variance.verbs.weighted_call",
+        lambda b: js.variance_study(TEN, "cka", n_resamples=b, sizes=(20,), schemes="bootstrap"),
+    ),
+    "calibrate": ("jaxsim.calibration.verbs.calibrated_call", lambda b: js.calibrate(TEN, "cka", n_permutations=b)),
+    "calibrate, layers": (
+        "jaxsim.calibration.verbs.calibrated_call",
+        lambda b: js.calibrate(TEN, "cka", n_permutations=b, layers_of=list("ababababab")),
+    ),
+    "compare_models": (
+        "jaxsim.inference.verbs.inference_call",
+        lambda b: js.compare_models(MAPS[:6], MAPS[6:], "pearson", n_resamples=b, test="bootstrap"),
+    ),
+}
+"""Verbs by the program that takes most memory for many draws."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("place", "call"), DRAWN.values(), ids=DRAWN)
+@pytest.mark.filterwarnings("ignore")
+def test_memory_for_many_draws_is_that_of_the_program(place, call, monkeypatch):
+    asked = []
+    for module in ("engine.memory", "calibration.verbs", "inference.verbs", "resampling.per_image"):
+        monkeypatch.setattr(f"jaxsim.{module}.require", lambda need, what, remedy="": asked.append(need))
+
+    def told(b):
+        """Bytes that are asked for, and bytes taken."""
+        asked.clear()
+        taken = bytes_of(monkeypatch, place, lambda: call(b))
+        return sum(asked), taken
+
+    few, many = told(20_000), told(60_000)
+    asked_more, taken_more = many[0] - few[0], many[1] - few[1]
+    assert 0.95 <= asked_more / taken_more <= 2

@@ -90,6 +90,9 @@ FIGURES = {
     "heatmap of intervals": lambda: plotting.affinity_heatmap(resampled(affinity(8, negative=True))),
     "heatmap of many intervals": lambda: plotting.affinity_heatmap(resampled(affinity(20, negative=True))),
     "ranking of all": lambda: plotting.ranking(resampled(affinity(5))),
+    "ranking of groups": lambda: plotting.ranking(
+        dataclasses.replace(resampled(affinity(3, negative=True), 1000), groups=12, groups_drawn=12)
+    ),
     "heatmap of long names": lambda: plotting.affinity_heatmap(affinity(3, names=(LONG, LONG + "2", "c"))),
     **{f"ranking {n}": (lambda n=n: plotting.ranking(resampled(affinity(n)), "net_01")) for n in (2, 8, 60)},
     "ranking of long names": lambda: plotting.ranking(resampled(affinity(3, names=("a", LONG, "c"))), "a"),
@@ -309,6 +312,18 @@ def test_ranking_without_a_target_has_a_panel_for_each_on_one_scale():
     assert [one.get_title(loc="left") for one in axes] == [f"sources for net_{i:02d}" for i in range(5)]
     assert len({one.get_xlim() for one in axes}) == 1
     assert len({len(one.lines) for one in axes}) == 1
+
+
+def test_panels_of_a_ranking_share_one_caption():
+    base = affinity(5)
+    values = np.array(base.values)
+    values[0, 1] = values[1, 0] = 0.01  # hollow in two panels of five
+    made = resampled(dataclasses.replace(base, values=values))
+    figure = plotting.ranking(made)
+    assert not any(one.get_xlabel() for one in figure.axes)
+    (caption,) = [text.get_text() for text in figure.texts]
+    assert caption.split() == plotting.ranking(made, "net_01").axes[0].get_xlabel().split()
+    assert caption.endswith("\nhollow: the interval holds zero")
 
 
 def test_ranking_is_hollow_where_the_interval_holds_zero():

@@ -299,6 +299,13 @@ def test_half_samples_do_not_depend_on_their_number_or_on_chunks(halves):
     assert len(told) > 1
 
 
+def test_many_resamples_are_drawn_by_parts(halves, monkeypatch):
+    monkeypatch.setattr("jaxsim.resampling.program.DRAWN_AT_ONCE", 8)
+    found = js.resample(networks(24), js.CKA_LINEAR, js.HalfSamples(), n_resamples=18, key=KEY)
+    assert found.values.shape == (18, 3, 3)
+    np.testing.assert_allclose(found.values, halves.values[:18], rtol=0, atol=3e-7)
+
+
 def test_strata_reach_the_half_samples(halves):
     found = js.resample(networks(24), js.CKA_LINEAR, js.HalfSamples(strata=STRATA), n_resamples=20, key=KEY)
     assert found.provenance.scheme == "half-samples(strata=given)"

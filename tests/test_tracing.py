@@ -338,10 +338,30 @@ def test_a_sharded_stack_gives_the_same_numbers():
 
 # What stays outside
 
+
+@pytest.mark.parametrize("read", [float, bool, np.asarray])
+def test_a_score_that_is_read_inside_jit_is_an_error_of_jax_at_that_line(read):
+    with pytest.raises(jax.errors.JAXTypeError, match="traced array") as error:
+        jax.jit(lambda x: read(js.CKA_LINEAR(x[0], x[1])))(STACKS[0])
+    assert str(error.traceback[-1].path) == __file__
+
+
+@pytest.mark.slow
+def test_second_derivatives_are_those_of_finite_differences():
+    with jax.enable_x64(True):
+        y, other, direction = jnp.asarray(np.random.default_rng(0).normal(size=(3, 10, 3)))
+        slope = jax.jit(jax.grad(lambda y: js.CKA_LINEAR(y, other)))
+        hessian = jax.jit(jax.jacfwd(slope))(y)
+        apart = (slope(y + 1e-5 * direction) - slope(y - 1e-5 * direction)) / 2e-5
+        np.testing.assert_allclose(jnp.einsum("ijkl,kl->ij", hessian, direction), apart, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(hessian, hessian.transpose(2, 3, 0, 1), rtol=0, atol=1e-14)
+
+
 MAPS = np.ones((T, N, N), np.float32)
 OTHER_IDS = {"a": range(N), "b": range(1, N + 1)}
 OUTSIDE = {
     "progress": (lambda x: js.resample(x, "cka", n_resamples=4, progress=print), TypeError, "leave it out"),
+    "progress of a study": (lambda x: js.variance_study(x, "cka", progress=print), TypeError, "leave it out"),
     "memory": (lambda x: js.affinity(x, "cka", memory=1e9), TypeError, "leave it out"),
     "pairs of networks": (
         lambda x: js.affinity({"a": x[0], "b": x[1]}, "cka", ids=OTHER_IDS, align=True, missing="pairwise"),

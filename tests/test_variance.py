@@ -188,6 +188,26 @@ def test_numbers_do_not_depend_on_what_else_is_studied(study):
     np.testing.assert_array_equal(alone.stability[0, 0], study.stability[2, 1])
 
 
+def same_with_progress(whole, measure, calls):
+    """Weighted in chunks of eight, refitted one by one."""
+    told = []
+    found = studied(measure, progress=lambda *now: told.append(now))
+    for name in ("error", "bias", "stability", "estimate"):
+        np.testing.assert_allclose(getattr(found, name), getattr(whole, name), rtol=0, atol=6e-7)
+    total = len(SIZES) * len(KINDS) * B
+    assert (len(told), told[-1]) == (calls, (total, total))
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
+
+
+def test_progress_changes_no_number(study):
+    same_with_progress(study, "cka-linear", 8)
+
+
+@pytest.mark.slow
+def test_progress_changes_no_number_of_what_is_refitted():
+    same_with_progress(studied("rsa"), "rsa", 4 + 4 * B)
+
+
 @pytest.mark.slow
 def test_it_works_inside_jit():
     x = {name: np.random.default_rng(k).normal(size=(24, 3)).astype(np.float32) for k, name in enumerate("abc")}
@@ -439,9 +459,11 @@ def test_the_command_writes_and_answers(command, tmp_path, capsys):
     code, asked = command(*given)
     assert code == 0
     assert asked["memory"] == 2**29
+    asked["progress"](16, 16)
     assert asked["sizes"] == (12, 24)
     assert asked["schemes"] == ["bootstrap"]
-    said = capsys.readouterr().out
+    said, told = capsys.readouterr()
+    assert "resamples: 16 of 16\n" in told
     assert "for a standard error of 0.05" in said
     assert "for a rank stability of 0.9" in said
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["variance.csv", "variance.npz", "variance.png"]

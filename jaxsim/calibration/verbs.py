@@ -10,7 +10,7 @@ import numpy as np
 from jaxsim import inputs, schemes, statistics
 from jaxsim.calibration.program import TOGETHER, Sides, calibrated_call
 from jaxsim.engine.checks import min_images, of_one_or_several, undefined_networks
-from jaxsim.engine.devices import local_count, on_one, put
+from jaxsim.engine.devices import count, local_count, on_one, put
 from jaxsim.engine.memory import GIB, budget_of, map_bytes, require, require_maps, widest
 from jaxsim.engine.padding import both_buckets, by_freedom
 from jaxsim.engine.processes import least, lost_processes
@@ -106,7 +106,7 @@ def calibrate(
     _check_resolution(plan, adjust, level, int(sides.family.sum()))
     kept = plan.count + 2 - math.ceil((1 - level) * (plan.count + 1) * (1 - 1e-12))
     tracing = inputs.traced(x.arrays, y and y.arrays)
-    at_once = _at_once(measures, x, y, kept, memory, mesh)
+    at_once = _at_once(measures, x, y, sides, kept, memory, mesh)
     random = as_key(key)
     more = (sides, random, plan.layout)
     if not tracing:
@@ -215,8 +215,11 @@ def _check_resolution(plan, adjust, level, pairs) -> None:
         )
 
 
-def _at_once(measures, x, y, kept, memory, mesh) -> int:
-    """Permutations whose scores are held together, beside all maps and the summaries.
+def _at_once(measures, x, y, sides, kept, memory, mesh) -> int:
+    """Permutations whose scores are held together, beside all maps and the highest scores so far.
+
+    These, of pairs of layers and of networks, are held as they were, as they become, and with the new ones among them;
+    and once for each of several devices, in the end.
 
     Raises:
         ValueError: not even a few fit.
@@ -226,12 +229,14 @@ def _at_once(measures, x, y, kept, memory, mesh) -> int:
     width = widest(measures, x, y)
     each = map_bytes(measures, x.images, size, width)
     require_maps(2 * maps, each, x.images, size, width)
-    budget, held = least(budget_of(memory, local_count(mesh)), mesh), 2 * maps * each + rows * columns * size * 2 * kept
+    budget, shares = least(budget_of(memory, local_count(mesh)), mesh), count(mesh)
+    tops = (3 + shares * (shares > 1)) * rows * columns + sides.family.size
+    held = 2 * maps * each + tops * size * kept
     at_once = MOST_AT_ONCE
     while at_once > TOGETHER and held + 6 * at_once * rows * columns * size > budget:
         at_once //= 2
     need = held + 6 * at_once * rows * columns * size
-    what = f"maps of {maps} layers and the summaries of their {rows * columns} pairs"
+    what = f"maps of {maps} layers and the {kept} highest scores of their {rows * columns} pairs"
     require(need, what)
     if memory is not None and need > budget:
         raise ValueError(f"{what} need {need / GIB:.3g} GiB, more than the memory budget of {budget / GIB:.3g} GiB.")

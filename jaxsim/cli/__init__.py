@@ -133,7 +133,7 @@ def _add_command(commands: Any, name: str, module: Any) -> None:
     text = "read files that take over 200 times their size in memory; only if you trust their makers"
     group.add_argument("--unlimited", action="store_true", help=text)
     group.add_argument("--quiet", action="store_true", help="print no progress, notes or warnings")
-    command.set_defaults(run=module.run, command=name, x64=False, spreadsheet=False)
+    command.set_defaults(run=module.run, command=name, x64=False, spreadsheet=False, printed="")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -158,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         patience = of_process and not arguments.quiet and sys.stderr.isatty()
         with (
             told_of_waiting(WAIT if patience else None) as arguments.progress_shows,
-            _warnings_as_lines(arguments.quiet),
+            _warnings_as_lines(arguments),
             _precision(arguments.x64),
             _limits(arguments.unlimited),
         ):
@@ -277,19 +277,37 @@ def _flag(found: re.Match[str], start: str) -> str:
 
 
 @contextlib.contextmanager
-def _warnings_as_lines(quiet: bool) -> Iterator[None]:
-    """Print the library's warnings as lines on standard error, and hide those for developers."""
+def _warnings_as_lines(arguments: Any) -> Iterator[None]:
+    """Print the library's warnings as lines on standard error, each once, and hide those for developers.
+
+    Those of `DoubtfulInference` wait for the report (`arguments.printed`), which may hold them.
+    """
+    from jaxsim.assumptions import DoubtfulInference
+
+    said, waiting = set(), []
+
+    def show(message, category, filename, lineno, file=None, line=None) -> None:
+        text = str(message)
+        if text not in said:
+            said.add(text)
+            waiting.append(text) if issubclass(category, DoubtfulInference) else _say(text)
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if not quiet:
+        if not arguments.quiet:
             for kind in (UserWarning, RuntimeWarning):
-                warnings.simplefilter("default", kind)
-        warnings.showwarning = _show_warning
-        yield
+                warnings.simplefilter("always", kind)
+        warnings.showwarning = show
+        try:
+            yield
+        finally:
+            for text in waiting:
+                if text not in arguments.printed:
+                    _say(text)
 
 
-def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    sys.stderr.write(f"jaxsim: warning: {_escaped(_with_flags(' '.join(str(message).split())))}\n")
+def _say(warning: str) -> None:
+    sys.stderr.write(f"jaxsim: warning: {_escaped(_with_flags(' '.join(warning.split())))}\n")
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ from jaxsim.cli.affinity import describe, heatmap
 from jaxsim.cli.arguments import add_draws, add_output, count
 from jaxsim.cli.bootstrap import pairs
 from jaxsim.cli.features import add_pictures, read_pictures, read_preprocessed
-from jaxsim.cli.output import note, progress, records, report, save_figure, staged, subfolders, write_rows
+from jaxsim.cli.output import note, progress, records, report, save_figure, staged, subfolders, with_notes, write_rows
 from jaxsim.io.files import counted, repeated
 from jaxsim.results.tables import flagged
 
@@ -74,7 +74,7 @@ def run(arguments: Namespace) -> None:
             batch=arguments.batch,
             progress=progress(arguments, "pictures"),
         )
-        text, values = [], []
+        shown, notes, values = {}, {}, []
         for name, scores in zip(rules, found, strict=True):
             folder, affinity = out / folders[name], scores.affinity()
             folder.mkdir(exist_ok=True)
@@ -85,7 +85,8 @@ def run(arguments: Namespace) -> None:
             resamples.save(folder / FILES[2])
             write_rows(folder / FILES[3], *rows)
             save_figure(arguments, heatmap(arguments, resamples, level=arguments.level), folder / FILES[4])
-            text.append("\n".join([affinity.provenance.measure, describe(affinity), *flagged(resamples.flags)]))
+            made = affinity.provenance.measure
+            shown[made], notes[made] = describe(affinity), flagged(resamples.flags)
             values.append({"rule": name, "pairs": records(*rows), "flags": resamples.flags})
     settings = {"pictures": len(pictures), "level": arguments.level, "seed": arguments.seed}
-    report(arguments, "\n\n".join(text), settings | {"attribution": values}, names)
+    report(arguments, with_notes(shown, notes), settings | {"attribution": values}, names)

@@ -69,6 +69,7 @@ from jaxsim.cli.output import (
     staged,
     subfolders,
     table,
+    with_notes,
     write_rows,
 )
 from jaxsim.protocols import SchemeCapabilities, declared
@@ -127,10 +128,8 @@ def run(arguments: Namespace) -> None:
                 save_figure(arguments, _ranking(arguments, resamples), folder / "ranking.png")
             if arguments.report:
                 save_report(arguments, folder / REPORT, resamples, tree_of(resamples), level=arguments.level)
-    text = "\n\n".join(
-        "\n".join([label, table(*found, limit=ROWS), *notes[label], *flagged(flags[label])])
-        for label, found in tables.items()
-    )
+    shown = {label: table(*found, limit=ROWS) for label, found in tables.items()}
+    text = with_notes(shown, {label: [*notes[label], *flagged(flags[label])] for label in tables})
     values = [
         {"measure": label, "pairs": records(*found), "flags": flags[label], "best_source": best[label] or None}
         for label, found in tables.items()

@@ -17,8 +17,8 @@ How p values of pairs of networks are adjusted for their number (--adjust):
 
 Writes to DIR, or with several measures to DIR/MEASURE:
   calibration.npz  scores, nulls and p values of all layers and networks; jaxsim.load reads it
-  calibration.csv  per pair of networks: best layers, score, mean, deviation and threshold of its null, calibrated
-                   score, p, adjusted p
+  calibration.csv  per pair of networks: best layers if any has several, score, mean, deviation and threshold of
+                   its null, calibrated score, p, adjusted p
   layers.csv       with --layers-of, per pair of layers: the same, p values of each alone
   calibration.png  calibrated scores of networks; those that are no finding at --level are faded
   report.html      with --report, all of it as one page for a browser

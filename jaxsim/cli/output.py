@@ -10,7 +10,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,7 @@ def emit(arguments: Any, text: str, values: dict[str, Any]) -> None:
         sys.stdout.write(json.dumps(whole, allow_nan=False, default=_plain) + "\n")
     else:
         sys.stdout.write(lines(text.rstrip("\n")) + "\n")
+        arguments.printed = text
     sys.stdout.flush()
 
 
@@ -119,20 +120,39 @@ def note(arguments: Any, text: str) -> None:
 
 
 def progress(arguments: Any, what: str) -> Callable[[int, int], None] | None:
-    """A function of (done, total) that updates one line on a terminal, or prints a line every ten seconds."""
+    """A function of (done, total) that shows both, with the rate and the time left; None with --quiet."""
     if arguments.quiet:
         return None
-    terminal, state = sys.stderr.isatty(), {"last": time.monotonic()}
+    show = one_line(arguments)
+    first: tuple[int, float] | None = None
+    last = 0
 
-    def show(done: int, total: int) -> None:
+    def tell(done: int, total: int) -> None:
+        nonlocal first, last
+        now = time.monotonic()
+        if first is None or done < last:
+            first = done, now  # programs are compiled before; the rate is that of what follows
+        last = done
+        rate = (done - first[0]) / max(now - first[1], 1e-9)
+        parts = [f"{what}: {done} of {total}", *files.pace(rate, (total - done) / rate if rate else None)]
+        show(", ".join(parts), done >= total)
+
+    return tell
+
+
+def one_line(arguments: Any) -> Callable[[str, bool], None]:
+    """A function of (text, ended) that updates one line on a terminal, or prints one every ten seconds."""
+    terminal, last = sys.stderr.isatty(), time.monotonic()
+
+    def show(text: str, ended: bool) -> None:
+        nonlocal last
         now = time.monotonic()
         arguments.progress_shows()
-        if terminal:
-            sys.stderr.write(f"\r{what}: {done} of {total}" + ("\n" if done >= total else ""))
-        elif now - state["last"] >= 10 or done >= total:
-            state["last"] = now
-            sys.stderr.write(f"{what}: {done} of {total}\n")
-        sys.stderr.flush()
+        if terminal or ended or now - last >= 10:
+            last = now
+            start, end = "\r\x1b[K" * terminal, "\n" * (ended or not terminal)
+            sys.stderr.write(f"{start}{lines(text)}{end}")
+            sys.stderr.flush()
 
     return show
 
@@ -153,6 +173,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, limit: int | 
 
 def _cell(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else "" if value is None else files.printable(str(value))
+
+
+def with_notes(tables: Mapping[str, str], notes: Mapping[str, Sequence[str]]) -> str:
+    """Tables by name, the notes of each below it, and those that all of several have once, at the end."""
+    first, *others = notes.values()
+    common = [one for one in first if others and all(one in some for some in others)]
+    own = {name: [one for one in some if one not in common] for name, some in notes.items()}
+    return "\n\n".join(["\n".join([name, text, *own[name]]) for name, text in tables.items()] + common)
 
 
 def records(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:

@@ -27,8 +27,6 @@ Examples:
 """
 
 import dataclasses
-import sys
-import time
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
 from collections.abc import Callable
 
@@ -36,7 +34,7 @@ from jaxsim import sweeps
 from jaxsim.cli.affinity import describe
 from jaxsim.cli.arguments import add_channels, add_measures, add_output, count
 from jaxsim.cli.inputs import read_measure
-from jaxsim.cli.output import emit, lines, report
+from jaxsim.cli.output import emit, one_line, report
 from jaxsim.sweeps.engines import NAMES
 from jaxsim.sweeps.progress import RESULT
 
@@ -96,21 +94,11 @@ def run(arguments: Namespace) -> None:
 
 
 def _progress(arguments: Namespace) -> Callable[[sweeps.SweepStatus], None] | None:
-    """Show how far the sweep is, on a terminal in one line, else every ten seconds."""
+    """Show how far the sweep is; None with --quiet."""
     if arguments.quiet:
         return None
-    terminal, last = sys.stderr.isatty(), [time.monotonic()]
-
-    def show(status: sweeps.SweepStatus) -> None:
-        ended, now = status.done >= status.total, time.monotonic()
-        if terminal or ended or now - last[0] >= 10:
-            last[0] = now
-            arguments.progress_shows()
-            start, end = "\r\x1b[K" * terminal, "\n" * (ended or not terminal)
-            sys.stderr.write(f"{start}{lines(status.progress())}{end}")
-            sys.stderr.flush()
-
-    return show
+    show = one_line(arguments)
+    return lambda status: show(status.progress(), status.done >= status.total)
 
 
 def _option(text: str) -> tuple[str, str | int]:

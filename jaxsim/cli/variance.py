@@ -48,6 +48,7 @@ from jaxsim.cli.arguments import (
 from jaxsim.cli.inputs import read_labels, read_measures, read_targeted
 from jaxsim.cli.output import (
     REPORT,
+    progress,
     records,
     report,
     report_files,
@@ -122,6 +123,7 @@ def _studies(arguments: Namespace, chosen: Mapping[str, Any]) -> dict[str, Varia
         sizes=arguments.sizes,
         n_resamples=arguments.resamples,
         key=arguments.seed,
+        progress=progress(arguments, "resamples"),
         **options,
     )
     return dict(zip(chosen, found, strict=True))

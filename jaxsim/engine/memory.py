@@ -109,9 +109,9 @@ def require_maps(
 
 
 def require_resamples(
-    count: int, measures: Sequence[Measure], x: Networks, y: Networks | None, copies: int = 1
+    count: int, measures: Sequence[Measure], x: Networks, y: Networks | None, copies: int = 2
 ) -> None:
-    """Refuse resamples whose scores do not fit in memory, so many times.
+    """Refuse resamples whose scores do not fit in memory, so many times; the resamples themselves are drawn by parts.
 
     Raises:
         ValueError: naming the memory that they need and that there is.

@@ -12,7 +12,7 @@ from jaxsim.engine.ceilings import member, member_ceilings
 from jaxsim.engine.program import read_maps, score
 from jaxsim.meshes import automatic
 from jaxsim.protocols import ComparatorCapabilities, declared
-from jaxsim.resampling.program import drawn, prepared, some_at_once
+from jaxsim.resampling.program import in_blocks, of_drawn, prepared
 from jaxsim.results.matrices import pairs_in_matrix
 from jaxsim.statistics import members
 from jaxsim.statistics.intervals import ROUNDING
@@ -50,14 +50,14 @@ def scores_call(measure, parts, order, count, draw, source, at_once):
     scores = jnp.concatenate([estimate, ceilings])
     if source is None:
         return scores, None, without, bad[:count], bad[count:]
-    weights = drawn(draw, source).astype(scores.dtype)
 
     def some(w):
         found = measure.compare.weighted(models, subjects, w.T)
         bounds = _ceilings(measure, subjects, w.T) if several else jnp.full((len(w), 2, 1), jnp.nan, w.dtype)
         return jnp.concatenate([found, bounds], 1)
 
-    return scores, some_at_once(some, weights, at_once), without, bad[:count], bad[count:]
+    values = of_drawn(lambda w: in_blocks(some, w.astype(scores.dtype), at_once), draw, source)
+    return scores, values, without, bad[:count], bad[count:]
 
 
 def _ceilings(measure, subjects, w):

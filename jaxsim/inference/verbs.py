@@ -1,5 +1,6 @@
 """The public verb: models compared with the maps of several subjects."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from jaxsim import assumptions, inputs, schemes
 from jaxsim.assumptions import Facts
 from jaxsim.engine import maps as make_maps
 from jaxsim.engine.checks import as_comparators, as_one, check, min_images, undefined_networks
-from jaxsim.engine.memory import map_bytes, require_maps, require_resamples
+from jaxsim.engine.memory import map_bytes, require, require_maps
 from jaxsim.engine.padding import joined_buckets
 from jaxsim.inference.program import inference_call, rank_p_values, scores_call
 from jaxsim.inputs import Networks, OwnersOf
@@ -121,7 +122,7 @@ def compare_models(
     # each is held embedded, as it enters a mean, and as it takes weights
     require_maps(len(x.names) + len(y.names), 3 * map_bytes((comparator,), x.images, size), x.images, size)
     plan = scheme.plan(x.images, min_images(comparator), n_resamples)
-    require_resamples(n_resamples, (comparator,), x, y)
+    _require_resamples(n_resamples, len(x.names), len(y.names), size)
     source = None if over == "subjects" else source_of(plan, random, inputs.traced(x.arrays, y.arrays))
     x, y = x.cast(comparator.freedom), y.cast(comparator.freedom)
     at_once = weightings_at_once(x, y, plan.count, memory)
@@ -167,6 +168,13 @@ def compare_models(
         undefined=tuple(undefined.items()),
         flags=flags,
     )
+
+
+def _require_resamples(count, models, subjects, size):
+    """Refuse resamples whose scores, draws of subjects and differences of models do not fit in memory."""
+    rows = models + 2  # of models and of both ceilings
+    each = 2 * rows * subjects + subjects**2 + 3 * rows + 4 * math.comb(models, 2)
+    require(count * each * size, f"{count} resamples of {models} models and {subjects} subjects")
 
 
 def _check_options(comparator, over, test, n_resamples):

@@ -418,6 +418,15 @@ def in_words(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def pace(rate: float | None, left: float | None) -> list[str]:
+    """How many a second, and the seconds that are left, in words; nothing of what is zero or not known.
+
+    >>> pace(3.14159, 700), pace(3.14159, 0), pace(None, None)
+    (['3.14 a second', '12 min left'], ['3.14 a second'], [])
+    """
+    return [f"{rate or 0:.3g} a second"] * bool(rate) + [f"{in_words(left or 0)} left"] * bool(left)
+
+
 def few(names: Sequence[str], shown: int = 3) -> str:
     """The first names, and how many more there are, for messages.
 

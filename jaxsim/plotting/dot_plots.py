@@ -8,8 +8,8 @@ import numpy as np
 from jaxsim import measures
 from jaxsim.evaluation import Agreement
 from jaxsim.plotting.canvas import (
-    BELOW,
     COLORS,
+    EDGE,
     GRAY,
     INK,
     expect,
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _LEGEND_COLUMNS = 3
 MOST_PANELS, _PANELS_ACROSS, _PANELS_IN_A_COLUMN = 30, 2, 5
+_TICKS, _CAPTION = 0.3, 0.68
+"""Inches below a panel, and below all of them: four lines."""
 
 
 def ranking(
@@ -84,9 +86,11 @@ def ranking(
     else:
         figure, places = _panels(ranked)
     shares = np.asarray(resamples.first_share()) if resamples.ranks else None
+    unsure = []
     for axes, one in zip(places, targets, strict=True):
         text = f"sources for {shown([one])[0]}" if title is None else title
-        _draw_ranking(axes, resamples, one, level, text, shares)
+        unsure.append(_draw_ranking(axes, resamples, one, level, text, shares))
+    _say_once(figure, places, resamples, level, np.any(unsure, 0))
     ends = [axes.get_xlim() for axes in places]
     for axes in places:
         axes.set_xlim(min(low for low, _ in ends), max(high for _, high in ends))
@@ -95,15 +99,16 @@ def ranking(
 
 
 def _panels(ranked: Mapping[str, list[str]]) -> tuple["Figure", list["Axes"]]:
-    """Axes for each target: few below each other, as wide as a paper's column, more in rows."""
+    """Axes for each target: few below each other, as wide as a paper's column, more in rows; free space below all."""
     wide, right, above = 2.2, 0.85, 0.42
     sizes = [row_sizes(shown(names)) for names in ranked.values()]
     left, height = max(left for _, left, _ in sizes), max(height for *_, height in sizes)
     across = 1 if len(ranked) <= _PANELS_IN_A_COLUMN else _PANELS_ACROSS
-    step, pitch, rows = left + wide + right, BELOW + height + above, -(-len(ranked) // across)
-    figure = new_figure(across * step, rows * pitch)
+    step, pitch, rows = left + wide + right, _TICKS + height + above, -(-len(ranked) // across)
+    figure = new_figure(across * step, _CAPTION + rows * pitch)
     places = (divmod(k, across) for k in range(len(ranked)))
-    made = [place(figure, left + c * step, BELOW + (rows - 1 - r) * pitch, wide, height) for r, c in places]
+    bottom = _CAPTION + _TICKS
+    made = [place(figure, left + c * step, bottom + (rows - 1 - r) * pitch, wide, height) for r, c in places]
     for axes, names in zip(made, ranked.values(), strict=True):
         labeled_rows(names, wide, ax=axes)
     return figure, made
@@ -111,7 +116,8 @@ def _panels(ranked: Mapping[str, list[str]]) -> tuple["Figure", list["Axes"]]:
 
 def _draw_ranking(
     axes: "Axes", resamples: Resamples, target: str, level: float, title: str, shares: np.ndarray | None
-) -> None:
+) -> tuple[bool, bool]:
+    """Draw one panel; says whether some interval holds zero or is missing, and whether some is missing."""
     names = [name for name, _ in resamples.ranking(target)]
     order, column = [resamples.names.index(name) for name in names], resamples.targets.index(target)
     low, high = (np.asarray(v, dtype=float)[order, column] for v in resamples.interval(level))
@@ -125,11 +131,22 @@ def _draw_ranking(
     if shares is not None:
         _print_shares(axes, shares[order, column])
     axes.set_title(title, fontsize=9, loc="left", color=INK, parse_math=False)
-    made = f"{100 * level:g} % intervals: {resamples.origin}"
-    hollow = "hollow: the interval holds zero" + ", or there is none" * bool(np.isnan(low).any())
-    made += "" if found.all() else f"\n{hollow}"
-    text = f"{measures.title_of(resamples.provenance.measure) or 'similarity'}\n{made}"
-    axes.set_xlabel(text, fontsize=8, color=INK, parse_math=False)
+    return not found.all(), bool(np.isnan(low).any())
+
+
+def _say_once(figure: "Figure", places: list["Axes"], resamples: Resamples, level: float, unsure: np.ndarray) -> None:
+    """Say what the scores and intervals are: below the panel, or below all of them."""
+    hollow, missing = unsure
+    lines = [measures.title_of(resamples.provenance.measure) or "similarity"]
+    lines += [f"{100 * level:g} % intervals: {resamples.origin}"]
+    lines += ["hollow: the interval holds zero" + ", or there is none" * bool(missing)] * bool(hollow)
+    style = {"fontsize": 8, "color": INK, "parse_math": False}
+    if len(places) == 1:
+        places[0].set_xlabel("\n".join(lines), **style)
+        return
+    across, up = figure.get_size_inches()
+    text = "\n".join(wrapped(one, across - 2 * EDGE) for one in lines)
+    figure.text(EDGE / across, _CAPTION / up, text, va="top", **style)
 
 
 def column_correlations(

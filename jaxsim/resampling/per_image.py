@@ -12,7 +12,7 @@ from jaxsim.assumptions import Facts
 from jaxsim.casts import score_type
 from jaxsim.engine.memory import require
 from jaxsim.protocols import Draws, Scheme, SchemeCapabilities, declared
-from jaxsim.resampling.program import drawn
+from jaxsim.resampling.program import of_drawn
 from jaxsim.resampling.verbs import as_scheme, key_text, source_of, strata_of, warn_if_few
 from jaxsim.results import ImageScores, Provenance, Resamples
 from jaxsim.results.per_image import refuse_repeated
@@ -65,7 +65,8 @@ def resample_scores(
         raise ValueError(f"{text}; give js.HalfSamples() or another.")
     images = len(scores.ids)
     plan = scheme.plan(images, 1, n_resamples)
-    require(4 * plan.count * (images + 3 * len(scores.names) ** 2), f"{plan.count} resamples of {images} images")
+    each = 3 * len(scores.names) ** 2 + 3 * images * (plan.given is not None)
+    require(4 * plan.count * each, f"{plan.count} resamples of {images} images")
     source = source_of(plan, key)
     warn_if_few(plan, scheme)
     given = jnp.asarray(scores.values)
@@ -99,15 +100,19 @@ def resample_scores(
 @functools.partial(jax.jit, static_argnames=("draws", "draw"))
 def _means(scores, draws, draw, source):
     """Means `(B, T, T)` of the resamples, and of all images."""
-    found, flat = drawn(draw, source), scores.reshape(len(scores), -1)
-    if draws is Draws.SUBSETS:
-        rows = jnp.arange(len(found))[:, None]
-        found = jnp.zeros((len(found), len(flat)), flat.dtype).at[rows, found].add(1)
-    weights = found.astype(flat.dtype)
+    flat = scores.reshape(len(scores), -1)
     there = jnp.isfinite(flat)
-    # what an image lacks would reach resamples without it
-    sums = jnp.matmul(weights, jnp.where(there, flat, 0), precision=lax.Precision.HIGHEST)
-    holds, unscored = (a.astype(flat.dtype) for a in (weights != 0, ~there))
-    lost = jnp.matmul(holds, unscored, precision=lax.Precision.HIGHEST) > 0
-    means = jnp.where(lost, jnp.nan, sums / jnp.sum(weights, 1, keepdims=True))
+
+    def some(found):
+        if draws is Draws.SUBSETS:
+            rows = jnp.arange(len(found))[:, None]
+            found = jnp.zeros((len(found), len(flat)), flat.dtype).at[rows, found].add(1)
+        weights = found.astype(flat.dtype)
+        # what an image lacks would reach resamples without it
+        sums = jnp.matmul(weights, jnp.where(there, flat, 0), precision=lax.Precision.HIGHEST)
+        holds, unscored = (a.astype(flat.dtype) for a in (weights != 0, ~there))
+        lost = jnp.matmul(holds, unscored, precision=lax.Precision.HIGHEST) > 0
+        return jnp.where(lost, jnp.nan, sums / jnp.sum(weights, 1, keepdims=True))
+
+    means = of_drawn(some, draw, source)
     return means.reshape(-1, *scores.shape[1:]), jnp.mean(jnp.where(jnp.isfinite(scores), scores, jnp.nan), 0)

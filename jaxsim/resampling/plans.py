@@ -180,10 +180,11 @@ def _weighted(made, measures, sides):
 def _bytes(made, part, measures, sides, scheme, estimate):
     """Bytes at the peak on one device."""
     ordered = any(map(plans.orders_pairs, measures))
+    networks, n, size = made.block, made.images, sides[0].dtype.itemsize
+    scores = 2 * made.resamples * math.prod(made.networks) * len(measures) * size
     if made.tile:
         held = plans.tiled_bytes(made, measures, sides, 2 if scheme.draws is Draws.ORDERS else 1)
-        return held + plans.STARTED
-    networks, n, size = made.block, made.images, sides[0].dtype.itemsize
+        return held + scores + plans.STARTED
     width = widest(tuple(measures), *sides)
     each, more = map_bytes(tuple(measures), n, size, width), 0.0
     full = plans.maps_bytes(measures, sides, networks, n) if estimate else 0.0
@@ -198,7 +199,7 @@ def _bytes(made, part, measures, sides, scheme, estimate):
         arrays = 2 * networks if ordered else 4  # of a number a pair
         full, held = kept + full, kept + made.at_once * arrays * size * n**2 / 2
         more = plans.STARTED
-    return plans.whole_bytes(made, measures, sides, max(full, held)) + more
+    return plans.whole_bytes(made, measures, sides, max(full, held)) + scores + more
 
 
 def _size(function, *shapes):

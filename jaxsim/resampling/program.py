@@ -143,13 +143,14 @@ def weighted_scores(measures, ready, given, weights, at_once):
     def some(w):
         return [m.compare.weighted(a, b, w.T) for m, a, b in zip(measures, ready.x, columns, strict=True)]
 
-    return some_at_once(some, weights, at_once)
+    return in_blocks(some, weights, at_once)
 
 
-def some_at_once(some: Callable, rows: jax.Array, count: int) -> Any:
-    """Results of `some` for all rows `(B, n)`, `count` of them at a time."""
-    blocks = jnp.pad(rows, ((0, -len(rows) % count), (0, 0)), mode="edge").reshape(-1, count, rows.shape[1])
-    return jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:])[: len(rows)], lax.map(some, blocks))
+def in_blocks(function, rows, size):
+    """Arrays of one entry a row, `size` rows at a time; the last block repeats its last row."""
+    short = ((0, -len(rows) % size), *((0, 0) for _ in rows.shape[1:]))
+    blocks = jnp.pad(rows, short, mode="edge").reshape(-1, size, *rows.shape[1:])
+    return jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:])[: len(rows)], lax.map(function, blocks))
 
 
 def permuted_scores(measures, ready, given, orders, at_once):
@@ -229,11 +230,26 @@ class Source(NamedTuple):
     given: Any = None
 
 
+DRAWN_AT_ONCE = 1024
+"""Resamples that are drawn together: with the random bits that they come from, they take more than their scores."""
+
+
 def drawn(draw, source):
     """Resamples of the given numbers; number b does not depend on the chunking."""
     if source.given is not None:
         return source.given
     return jax.vmap(lambda b: draw(source.key, b, source.layout))(source.numbers)
+
+
+def of_drawn(scores, draw, source):
+    """`scores` of the resamples of a source, however many there are."""
+    if source.given is not None or len(source.numbers) <= DRAWN_AT_ONCE:
+        return scores(drawn(draw, source))
+
+    def some(numbers):
+        return scores(drawn(draw, source._replace(numbers=numbers)))
+
+    return in_blocks(some, source.numbers, DRAWN_AT_ONCE)
 
 
 NETWORKS = (WHOLE, SHARES, SHARES, WHOLE, WHOLE, WHOLE)
@@ -267,7 +283,8 @@ def _resampled(axis, ready, networks, draws, draw, source, at_once):
     measures, *given = networks
     if draws is Draws.SUBSETS and axis is not None:
         given = _all_networks(axis, *given)
-    return whole(FORMS[draws].scores(measures, ready, given, drawn(draw, source), at_once), axis)
+    scores = FORMS[draws].scores
+    return whole(of_drawn(lambda some: scores(measures, ready, given, some, at_once), draw, source), axis)
 
 
 def _all_networks(axis, x, y, rows, columns, groups):

@@ -111,7 +111,7 @@ def resample(
     scheme = as_scheme(scheme)
     x, y, measures, several, mesh = read_networks("resample", *given)
     plan = scheme.plan(x.images, max(min_images(m) for m in measures), n_resamples)
-    estimate, progress = flag(estimate, "estimate"), callback(progress, "progress")
+    estimate, progress = flag(estimate, "estimate"), between_calls(progress, inputs.traced(x.arrays, y and y.arrays))
     made = plans.plan(measures, x, y, scheme, plan, memory, mesh, estimate=estimate, asked=devices is not None)
     source = source_of(plan, key, inputs.traced(x.arrays, y and y.arrays))
     warn_if_few(plan, scheme)
@@ -312,10 +312,8 @@ def _run(measures, x, y, scheme, source, made, progress, estimate, mesh):
     tracing = inputs.traced(x.arrays, y and y.arrays)
     measures = put(measures, mesh)
     networks = (*both_buckets(x, y, measures, mesh), put(_groups(scheme, source), mesh))
-    if tracing and progress is not None:
-        raise TypeError("progress is called between device calls, and there are none inside jit; leave it out.")
     if progress is None and estimate:
-        source = source if mesh is None else _part(source, 0, -(-count // shares) * shares, count, mesh)
+        source = source if mesh is None else _part(source, chunks(count, -(-count // shares) * shares)[0], mesh)
         with lost_processes():
             found = whole_call(measures, *networks, scheme.draws, scheme.draw, source, at_once, mesh)
             values, rest = on_one(found, mesh)
@@ -326,22 +324,37 @@ def _run(measures, x, y, scheme, source, made, progress, estimate, mesh):
         ready = put(without_estimate(measures, len(x.names), len((y or x).names), x.dtype), mesh)
     step = at_once * shares
     chunk = -(-count // shares) * shares if progress is None else max(step, count // 50 // step * step)
-    chunks = []
-    for first in range(0, count, chunk):
-        part = _part(source, first, chunk, count, mesh)
+    parts = []
+    for numbers in chunks(count, chunk):
+        part = _part(source, numbers, mesh)
         with lost_processes():
             found = resampled_call(measures, ready, *networks, scheme.draws, scheme.draw, part, at_once, mesh)
-            chunks.append(found if tracing else [np.asarray(v) for v in found])
+            parts.append(found if tracing else [np.asarray(v) for v in found])
         if progress is not None:
-            progress(min(first + chunk, count), count)
+            progress(int(numbers[-1]) + 1, count)
     join = jnp.concatenate if tracing else np.concatenate
-    values = [jnp.asarray(join([c[k] for c in chunks])[:count]) for k in range(len(measures))]
+    values = [jnp.asarray(join([one[k] for one in parts])[:count]) for k in range(len(measures))]
     return _by_measure(values, on_one(ready.full_sample, mesh))
 
 
-def _part(source, first, chunk, count, mesh) -> Source:
-    """A chunk of the resamples; the last runs over the end and is cut, so that all chunks are one program."""
-    numbers = np.minimum(np.arange(first, first + chunk), count - 1)
+def between_calls(progress: Any, tracing: bool) -> Any:
+    """A function to call between device calls, or None.
+
+    Raises:
+        TypeError: it cannot be called, or JAX is tracing.
+    """
+    if callback(progress, "progress") is not None and tracing:
+        raise TypeError("progress is called between device calls, and there are none inside jit; leave it out.")
+    return progress
+
+
+def chunks(count: int, size: int) -> list[np.ndarray]:
+    """Numbers of resamples, `size` at a time; the last one repeats itself, so that all chunks are one program."""
+    return [np.minimum(np.arange(first, first + size), count - 1) for first in range(0, count, size)]
+
+
+def _part(source, numbers, mesh) -> Source:
+    """Resamples of some numbers."""
     given = None if source.given is None else source.given[numbers]
     if mesh is None:
         return source._replace(numbers=numbers) if given is None else Source(given=given)

@@ -233,14 +233,18 @@ class Calibration(Scores):
         return pd.DataFrame(rows, columns=header).set_index(["source", "target"])
 
     def rows(self, *, layers: bool = False) -> tuple[list[str], list[list[Any]]]:
-        """Header and rows of a table of all pairs of networks, or of different `layers`, in their order."""
+        """Header and rows of a table of all pairs of networks, or of different `layers`, in their order.
+
+        Pairs of networks come with their best layers, where any network has several.
+        """
         names, targets = (self.names, self.targets) if layers else (self.networks, self.target_networks)
         columns = {k: on_host(v) for k, v in self.columns(layers=layers).items()}
-        header = ["source", "target", *([] if layers else ["source layer", "target layer"]), *columns]
+        best = self.has_layers and not layers
+        header = ["source", "target", *(["source layer", "target layer"] if best else []), *columns]
         return header, [
             [
                 *(names[i], targets[j]),
-                *([] if layers else self.best_layers(i, j)),
+                *(self.best_layers(i, j) if best else []),
                 *(float(v[i, j]) for v in columns.values()),
             ]
             for i, j in self._pairs(len(names), len(targets))

@@ -43,12 +43,7 @@ class SweepStatus:
 
     def progress(self) -> str:
         """Blocks, rate and time left in words."""
-        parts = [f"{self.done} of {files.counted(self.total, 'block')}"]
-        if self.rate:
-            parts.append(f"{self.rate:.3g} a second")
-        if self.left is not None and self.done < self.total:
-            parts.append(f"{files.in_words(self.left)} left")
-        return ", ".join(parts)
+        return ", ".join([f"{self.done} of {files.counted(self.total, 'block')}", *files.pace(self.rate, self.left)])
 
 
 def sweep_status(out: str | Path) -> SweepStatus:

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 
 from jaxsim.meshes import automatic
-from jaxsim.resampling.program import prepare, prepared, refitted_scores, weighted_scores
+from jaxsim.resampling.program import Source, of_drawn, prepare, prepared, refitted_scores, weighted_scores
 from jaxsim.statistics import gap, order_agreement, spread
 from jaxsim.variance.draws import DRAWINGS, Correction
 
@@ -61,21 +61,24 @@ def weighted_call(measures, x, y, rows, columns, key, layout, cases, same, count
     ready = prepare(measures, x, y, rows, columns, None, prepared)
 
     def one(case):
-        weights = _drawn(case, key, layout, counts[-1])
-        found = weighted_scores(measures, ready, None, weights, at_once)
+        source = Source(key, jnp.arange(counts[-1]), (case, layout))
+        found = of_drawn(lambda w: weighted_scores(measures, ready, None, w, at_once), weights_of, source)
         pairs = zip(found, ready.estimate, strict=True)
         return [_summary(v, s, case, same if y is None else _own(same, s), counts) for v, s in pairs]
 
     return lax.map(one, cases), ready.full_sample
 
 
-@functools.partial(jax.jit, static_argnames=("size", "count"))
+@functools.partial(jax.jit, static_argnames=("size",))
 @automatic
-def refitted_call(measures, x, y, rows, columns, key, layout, case, size, count):
-    """Scores `(B, S, T)` of each measure on subsets of `size` images, everything fitted anew on each."""
-    weights = _drawn(case, key, layout, count)
-    subsets = jax.vmap(lambda w: jnp.nonzero(w, size=size)[0])(weights)
-    return refitted_scores(measures, None, (x, y, rows, columns, None), subsets, 1)
+def refitted_call(measures, x, y, rows, columns, key, layout, case, numbers, size):
+    """Scores `(B, S, T)` of each measure on subsets of `size` images, of these numbers, everything fitted anew."""
+
+    def scores(weights):
+        subsets = jax.vmap(lambda w: jnp.nonzero(w, size=size)[0])(weights)
+        return refitted_scores(measures, None, (x, y, rows, columns, None), subsets, 1)
+
+    return of_drawn(scores, weights_of, Source(key, numbers, (case, layout)))
 
 
 @functools.partial(jax.jit, static_argnames=("square", "counts"))
@@ -86,15 +89,13 @@ def summary_call(values, estimate, case, same, square, counts):
     return [_summary(v, s, case, same if square else _own(same, s), counts) for v, s in pairs]
 
 
-def _drawn(case, key, layout, count):
-    """Weights of the images, `(B, n)`; number b does not depend on how many there are."""
+def weights_of(key, b, case_and_layout):
+    """Weights of the images in resample b, `(n,)`; they do not depend on how many there are."""
+    case, layout = case_and_layout
     units = layout if layout.groups is None else layout.groups.units
-
-    def draws(draw):
-        return lambda: jax.vmap(lambda b: draw(key, b, units, case.quota))(jnp.arange(count)).astype(float)
-
-    weights = lax.switch(case.draw, [draws(draw) for draw in DRAWS])
-    return weights if layout.groups is None else weights[:, layout.groups.code]
+    draws = [lambda draw=draw: draw(key, b, units, case.quota).astype(float) for draw in DRAWS]
+    weights = lax.switch(case.draw, draws)
+    return weights if layout.groups is None else weights[layout.groups.code]
 
 
 def _own(same, estimate):

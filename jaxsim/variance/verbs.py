@@ -1,6 +1,7 @@
 """The public verb `variance_study`, with the checks of its arguments."""
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -22,15 +23,17 @@ from jaxsim.protocols import (
     declared,
 )
 from jaxsim.resampling.plans import check_networks, weightings_at_once
-from jaxsim.resampling.program import prepare_call
-from jaxsim.resampling.verbs import NOT_REFITTED, One, key_text, read_networks
+from jaxsim.resampling.program import Source, prepare_call, resampled_call
+from jaxsim.resampling.verbs import NOT_REFITTED, One, between_calls, chunks, key_text, read_networks
 from jaxsim.results import Provenance, UndefinedScores, VarianceStudy
 from jaxsim.statistics.checks import as_count, as_key, is_whole, shown
 from jaxsim.variance.draws import DRAWINGS
-from jaxsim.variance.program import DRAWS, Case, refitted_call, stacked, summary_call, weighted_call
+from jaxsim.variance.program import DRAWS, Case, refitted_call, stacked, summary_call, weighted_call, weights_of
 
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
 """Sizes by default, as shares of the images."""
+CHUNKS = 10
+"""Times that each size and scheme tells of its progress."""
 LEAST = 4
 """Fewest resamples: an error takes two, and the order of the sources two pairs."""
 
@@ -50,6 +53,7 @@ def variance_study(
     ids: Any = None,
     against_ids: Any = None,
     align: bool = False,
+    progress: Callable[[int, int], None] | None = None,
     memory: float | None = None,
     channels: Any = None,
 ) -> VarianceStudy | list[VarianceStudy]:
@@ -80,6 +84,8 @@ def variance_study(
         ids: as for `js.affinity`.
         against_ids: as for `js.affinity`.
         align: as for `js.affinity`.
+        progress: as for `js.resample`, of all sizes and schemes together; of those that are refitted the largest come
+            first, which take longest.
         memory: budget in bytes for the weighted resamples that are held at once, as for `js.affinity`; maps are whole,
             whatever they take.
         channels: as for `js.affinity`.
@@ -99,6 +105,8 @@ def variance_study(
     given = (features, measure, against, ids, against_ids, align, channels, 1)
     x, y, measures, several, _ = read_networks("variance_study", *given)
     check_networks(measures, x, y)
+    tracing = inputs.traced(x.arrays, y and y.arrays)
+    progress = between_calls(progress, tracing)
     kinds = _kinds(schemes)
     counts = _counts(n_resamples)
     layout = layouts.layout(strata, x.images, groups)
@@ -109,7 +117,7 @@ def variance_study(
     _require(measures, x, y, n_resamples)
     at_once = weightings_at_once(x, y, n_resamples, memory)
     cases = {(k, m): _case(kind, m, units, what, fewest) for k, kind in enumerate(kinds) for m in sizes}
-    tracing = inputs.traced(x.arrays, y and y.arrays)
+    tell = _adding_up(progress, len(measures), len(cases) * counts[-1])
     random = as_key(key)
     put = (lambda a: a) if tracing else jax.device_put
     targets = (y or x).names
@@ -117,7 +125,7 @@ def variance_study(
     shared = (put(random), jax.tree.map(put, layout))
 
     def run(some, a, b):
-        return _by_refitting(some, a, b, kinds, cases, layout, shared, same, counts, at_once)
+        return _by_refitting(some, a, b, kinds, cases, layout, shared, same, counts, at_once, tell)
 
     made = []
     for m, (summary, refits, full, bad_x, bad_y, *_) in zip(measures, by_freedom(measures, (x, y), run), strict=True):
@@ -152,42 +160,85 @@ def _notes(measure: Measure, kinds: Sequence[str], refits: bool) -> tuple[str, .
     return ("bootstraps keep maps, transforms and bandwidths of the full sample",) * some
 
 
-def _by_refitting(measures, x, y, kinds, cases, layout, shared, same, counts, at_once):
+def _by_refitting(measures, x, y, kinds, cases, layout, shared, same, counts, at_once, tell):
     """Summaries stacked over cases, whether any case was refitted, and the full-sample fields, for each measure."""
     found = {}
     for again in (False, True):
         places = [k for k, m in enumerate(measures) if (layout.groups is None and not _by_pair(m)) is again]
         if places:
             some = tuple(measures[k] for k in places)
-            found |= zip(places, _run(some, x, y, kinds, cases, again, shared, same, counts, at_once), strict=True)
+            summaries = _run(some, x, y, kinds, cases, again, shared, same, counts, at_once, tell)
+            found |= zip(places, summaries, strict=True)
     return [found[k] for k in range(len(measures))]
 
 
-def _run(measures, x, y, kinds, cases, again, shared, same, counts, at_once):
+def _run(measures, x, y, kinds, cases, again, shared, same, counts, at_once, tell):
     """The same for measures that are all refitted on subsets, or none."""
     networks = both_buckets(x, y, measures)
-    subsets = [again and DRAWINGS[kinds[k]].subsets for k, _ in cases]
-    given = [case for case, _ in cases.values()]
-    weighted = [k for k, one in enumerate(subsets) if not one]
-    made: list[Any] = [[None] * len(cases) for _ in measures]
+    weighted = [place for place, (k, _) in enumerate(cases) if not (again and DRAWINGS[kinds[k]].subsets)]
+    given = [*cases.values()]
+    made: list[Any] = [None] * len(cases)
+    tell = tell and functools.partial(tell, len(measures))
 
     if weighted:
         _check_weighted(measures)
-        some = stacked([given[k] for k in weighted])
-        summaries, full = weighted_call(measures, *networks, *shared, some, same, counts, at_once)
-        for k, summary in enumerate(summaries):
-            for at, place in enumerate(weighted):
-                made[k][place] = jax.tree.map(lambda a, at=at: a[at], summary)
+        some = [given[place][0] for place in weighted]
+        summaries, full = _by_weights(measures, networks, some, shared, same, counts, at_once, tell)
+        for place, found in zip(weighted, summaries, strict=True):
+            made[place] = found
     else:
         full = prepare_call(measures, *networks, None, Draws.SUBSETS).full_sample
-    for place, (case, size) in enumerate(cases.values()):
-        if subsets[place]:
-            case = jax.tree.map(np.asarray, case)  # sizes of subsets alone make programs
-            values = refitted_call(measures, *networks, *shared, case, size, counts[-1])
-            for k, summary in enumerate(summary_call(values, full[0], case, same, y is None, counts)):
-                made[k][place] = summary
-    whole = [jax.tree.map(lambda *a: jnp.stack(a), *one) for one in made]
+    refitted = [place for place in range(len(given)) if place not in weighted]
+    for place in sorted(refitted, key=lambda place: -given[place][1]):
+        case, size = given[place]
+        case = jax.tree.map(np.asarray, case)  # sizes of subsets alone make programs
+        of_case = (measures, *networks, *shared, case)
+        values = _in_chunks(lambda numbers, a=of_case, m=size: refitted_call(*a, numbers, m), counts[-1], 1, tell)
+        made[place] = summary_call(values, full[0], case, same, y is None, counts)
+    whole = [jax.tree.map(lambda *a: jnp.stack(a), *of_one) for of_one in zip(*made, strict=True)]
     return [(summary, again, *fields) for summary, fields in zip(whole, zip(*full, strict=True), strict=True)]
+
+
+def _by_weights(measures, networks, cases, shared, same, counts, at_once, tell):
+    """`Summary` of each case and measure, resamples being weights, and the full-sample fields: one call, or chunks."""
+    if tell is None:
+        summaries, full = weighted_call(measures, *networks, *shared, stacked(cases), same, counts, at_once)
+        return [jax.tree.map(lambda a, at=at: a[at], summaries) for at in range(len(cases))], full
+    ready = prepare_call(measures, *networks, None, Draws.WEIGHTS)
+    key, layout = shared
+
+    def summarized(case):
+        def call(numbers):
+            source = Source(key, numbers, (case, layout))
+            return resampled_call(measures, ready, *networks, None, Draws.WEIGHTS, weights_of, source, at_once)
+
+        values = _in_chunks(call, counts[-1], at_once, tell)
+        return summary_call(values, ready.estimate, case, same, networks[1] is None, counts)
+
+    return [summarized(jax.tree.map(np.asarray, case)) for case in cases], ready.full_sample
+
+
+def _in_chunks(call, count, step, tell):
+    """Scores `(B, S, T)` of each measure, by a function of the numbers of resamples; in one call if nobody is told."""
+    if tell is None:
+        return call(np.arange(count))
+    parts = []
+    for numbers in chunks(count, max(step, count // CHUNKS // step * step)):
+        parts.append(jax.block_until_ready(call(numbers)))
+        tell(int(numbers[-1] - numbers[0]) + 1)
+    return [jnp.concatenate(each)[:count] for each in zip(*parts, strict=True)]
+
+
+def _adding_up(progress, measures, total):
+    """A function of (measures, resamples) more, which tells `progress` what part of `total` that makes; or None."""
+    done = 0
+
+    def tell(some, count):
+        nonlocal done
+        done += some * count
+        progress(done // measures, total)
+
+    return None if progress is None else tell
 
 
 def _by_pair(measure: Measure) -> bool:
@@ -301,7 +352,7 @@ def _require(measures, x, y, count):
     networks, size = len(x.names) + (0 if y is None else len(y.names)), x.dtype.itemsize
     width = widest(measures, x, y)
     require_maps(networks, map_bytes(measures, x.images, size, width), x.images, size, width)
-    require_resamples(count, measures, x, y, copies=3)
+    require_resamples(count, measures, x, y, copies=4)
 
 
 def _warn_of_unscored(found: VarianceStudy, measure) -> None:
