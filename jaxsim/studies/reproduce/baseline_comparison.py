@@ -96,7 +96,8 @@ def baselines(setting: Setting) -> Outcome:
                 "paper, with self": [row.paper for row in rows],
             },
             "mean correlation with transfer; lines: 95 % without self, over targets\n"
-            "* the paper's baseline, ** ours, without a network of the target; no points: ranks no source",
+            "* the paper's baseline, ** ours, without a network of the target\n"
+            "no points: ranks no source",
             spans=[(row.low, row.high) for row in rows],
         ),
     )
