@@ -494,6 +494,16 @@ def test_long_products_of_any_shape(s, t, k):
     np.testing.assert_array_equal(gram, of_one)
 
 
+@pytest.mark.parametrize(("s", "t"), [(600, 530), (3, 600)])
+def test_long_products_of_many_rows(s, t):
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(size=(m, 100), scale=0.1).astype(np.float32) for m in (s, t))
+    of_two, of_one = jax.jit(lambda a, b: (linalg.long_dot(a, b), linalg.long_dot(b, b)))(a, b)
+    np.testing.assert_allclose(of_two, a.astype(float) @ b.T.astype(float), rtol=0, atol=5e-7)
+    np.testing.assert_allclose(of_one, b.astype(float) @ b.T.astype(float), rtol=0, atol=5e-7)
+    np.testing.assert_array_equal(of_one, of_one.T)
+
+
 @pytest.mark.parametrize("columns", [(), (2,)])
 @pytest.mark.parametrize("n", [1, linalg.RUN, linalg.RUN + 1, linalg.RUN**2 + 1])
 def test_cumulative_sums_and_maxima_are_numpys(n, columns):
