@@ -13,7 +13,7 @@ BLOCK = 64
 MOST_CELLS = 2**20
 """Most numbers that the sums of the blocks taken at once may fill."""
 SIDE = 256
-"""Rows of long vectors whose products with as many others are summed together."""
+"""Most rows of long vectors whose products with as many others are summed together."""
 RUN = 128
 """Length of the runs whose cumulative sums a CPU takes side by side."""
 TALL = 4096
@@ -99,8 +99,8 @@ def long_dot(a: jax.Array, b: jax.Array) -> jax.Array:
     """`a @ b.T` for long rows, (s, k), (t, k) -> (s, t), with running sums no longer than BLOCK.
 
     One running sum over k equal products, such as those of maps of zeros and ones, drifts by up to k eps. More rows
-    than 2 SIDE are taken SIDE with SIDE, whose sums stay in a core's cache; of rows with themselves, those on and above
-    the diagonal alone.
+    than 2 SIDE are taken in tiles, whose sums stay in a core's cache; of rows with themselves, those on and above the
+    diagonal alone.
     """
     if max(a.shape[0], b.shape[0]) > 2 * SIDE:
         return _long_dot_in_tiles(a, b)
@@ -112,7 +112,8 @@ def long_dot(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _long_dot_in_tiles(a, b):
-    sides = [min(z.shape[0], SIDE) for z in (a, b)]
+    tiles = [-(-z.shape[0] // SIDE) for z in (a, b)]
+    sides = [-(-z.shape[0] // count) for z, count in zip((a, b), tiles, strict=True)]
 
     def at(found, rows):
         def part(first, size):
@@ -122,9 +123,8 @@ def _long_dot_in_tiles(a, b):
         tile = _long_sum(part, a.shape[1], jnp.zeros(sides, a.dtype))
         return lax.dynamic_update_slice(found, tile, tuple(rows)), None
 
-    # the last tile of a row or column is as large as the others, and begins earlier
     starts = [
-        np.minimum(np.arange(0, z.shape[0], SIDE), z.shape[0] - side) for z, side in zip((a, b), sides, strict=True)
+        np.linspace(0, z.shape[0] - side, count, dtype=int) for z, side, count in zip((a, b), sides, tiles, strict=True)
     ]
     rows = [(i, j) for i, j in itertools.product(*starts) if i <= j or b is not a]
     found = lax.scan(at, jnp.zeros((a.shape[0], b.shape[0]), a.dtype), jnp.array(rows))[0]
