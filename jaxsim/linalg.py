@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 BLOCK = 64
@@ -124,7 +123,8 @@ def _long_dot_in_tiles(a, b):
         return lax.dynamic_update_slice(found, tile, tuple(rows)), None
 
     starts = [
-        np.linspace(0, z.shape[0] - side, count, dtype=int) for z, side, count in zip((a, b), sides, tiles, strict=True)
+        [(z.shape[0] - side) * k // max(1, count - 1) for k in range(count)]
+        for z, side, count in zip((a, b), sides, tiles, strict=True)
     ]
     rows = [(i, j) for i, j in itertools.product(*starts) if i <= j or b is not a]
     found = lax.scan(at, jnp.zeros((a.shape[0], b.shape[0]), a.dtype), jnp.array(rows))[0]
