@@ -288,9 +288,13 @@ def _warnings_as_lines(arguments: Any) -> Iterator[None]:
 
     def show(message, category, filename, lineno, file=None, line=None) -> None:
         text = str(message)
-        if text not in said:
-            said.add(text)
-            waiting.append(text) if issubclass(category, DoubtfulInference) else _say(text)
+        if text in said:
+            return
+        said.add(text)
+        if issubclass(category, DoubtfulInference):
+            waiting.append(text)
+        else:
+            _say(text)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
