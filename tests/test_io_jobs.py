@@ -195,8 +195,36 @@ def test_what_is_replaced_comes_back_where_publishing_fails(tmp_path, monkeypatc
 
     monkeypatch.setattr(Path, "rename", fails)
     with pytest.raises(OSError, match="no"):
-        files.publish(tmp_path / "new", tmp_path / "old", overwrite=True)
+        files.publish(tmp_path / "new", tmp_path / "old", overwrite=True, aside=tmp_path / "aside")
     assert (tmp_path / "old" / "a").read_text() == "old"
+
+
+@pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="the system cannot exchange two names")
+def test_a_folder_is_replaced_in_one_step(tmp_path, monkeypatch):
+    for name in ("new", "old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_text(name)
+    seen, trade = [], files._trade_names
+
+    def traded(one, other):
+        assert trade(one, other)
+        seen.extend((path / "a").read_text() for path in (one, other))
+        return True
+
+    monkeypatch.setattr(files, "_trade_names", traded)
+    files.publish(tmp_path / "new", tmp_path / "old", overwrite=True)
+    assert seen == ["old", "new"]
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    assert not trade(tmp_path / "old", tmp_path / "missing")
+
+
+def test_a_folder_is_replaced_where_names_cannot_be_exchanged(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_trade_names", lambda one, other: False)
+    for text in ("old", "new"):
+        with files.atomic(tmp_path / "out", folder=True, overwrite=True) as folder:
+            (folder / "a").write_text(text)
+    assert (tmp_path / "out" / "a").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_only_faults_of_what_is_written_are_told_as_such(tmp_path):

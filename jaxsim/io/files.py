@@ -5,6 +5,7 @@ locks it meanwhile: one without a lock was left by a killed process, and anybody
 """
 
 import contextlib
+import ctypes
 import difflib
 import glob
 import inspect
@@ -15,6 +16,7 @@ import secrets
 import shutil
 import signal
 import stat
+import sys
 import threading
 import warnings
 from collections import Counter
@@ -165,14 +167,15 @@ def publish(made: Path, target: Path, *, overwrite: bool = False, aside: Path | 
         made: the file or folder, its bytes on the disk.
         target: its new name.
         overwrite: replace what is there, but for an empty folder, which a folder always replaces.
-        aside: where a folder that is replaced goes meanwhile, for it cannot be replaced in one step; it is removed in
-            the end. A hidden name beside it by default.
+        aside: where a folder that is replaced goes before the new one takes its name, for a caller who can put it back
+            after a kill; it is removed in the end. By default the two trade names in one step. Where the system cannot
+            do that, the old one gets a hidden name first, and a kill in that moment leaves nothing under `target`.
 
     Raises:
         FileExistsError: `target` is there, or has appeared meanwhile, and `overwrite` is False.
     """
     if made.is_dir():
-        _publish_folder(made, target, overwrite, aside or hidden(target))
+        _publish_folder(made, target, overwrite, aside)
     elif overwrite:
         os.replace(made, target)
     else:
@@ -204,10 +207,14 @@ def _publish_file(made: Path, target: Path) -> None:
         raise exists(target) from None
 
 
-def _publish_folder(made: Path, target: Path, overwrite: bool, aside: Path) -> None:
+def _publish_folder(made: Path, target: Path, overwrite: bool, aside: Path | None) -> None:
     replaces = target.is_dir() and any(target.iterdir())
     if replaces and not overwrite:
         raise exists(target)
+    if replaces and aside is None and _trade_names(made, target):
+        remove(made)
+        return
+    aside = aside or hidden(target)
     if replaces:
         target.rename(aside)
     try:
@@ -217,6 +224,19 @@ def _publish_folder(made: Path, target: Path, overwrite: bool, aside: Path) -> N
             aside.rename(target)
         raise
     remove(aside)
+
+
+def _trade_names(one: Path, other: Path) -> bool:
+    """Exchange the names of two folders in one step; False where the system or the file system cannot."""
+    names = os.fsencode(one), os.fsencode(other)
+    try:
+        system = ctypes.CDLL(None)
+        if sys.platform == "darwin":
+            return system.renamex_np(*names, ctypes.c_uint(2)) == 0  # RENAME_SWAP
+        here = ctypes.c_int(-100)  # AT_FDCWD
+        return system.renameat2(here, names[0], here, names[1], ctypes.c_uint(2)) == 0  # RENAME_EXCHANGE
+    except (AttributeError, OSError, TypeError):  # there is no such call
+        return False
 
 
 def _one_sentence(error: OSError, path: str | Path, target: Path, temporary: Path) -> OSError:
