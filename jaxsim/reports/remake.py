@@ -1,10 +1,11 @@
 """Commands and lines of Python that make results again, from what records say of themselves."""
 
 import ast
+import contextlib
 import re
 import shlex
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from jaxsim import measures
 from jaxsim.results import Affinity, Calibration, ModelComparison, Resamples
@@ -12,11 +13,30 @@ from jaxsim.results.model_comparisons import AVERAGED, MADE_BY
 from jaxsim.schemes import NAMED
 from jaxsim.taxonomy import LINKAGES, Tree
 
-FEATURES, OTHERS, LABELS = "FEATURES", "OTHERS", "LABELS"
-"""Stand for the files that a record does not know."""
-MODELS, SUBJECTS, TEXT = "MODELS", "SUBJECTS", "TEXT"
-"""The same for models compared with subjects; TEXT ends the name of a subject in the names of its maps."""
+VARIABLES = {
+    "features": 'js.read_features("FEATURES")[0]',
+    "maps": 'js.read_features("FEATURES")[0]',
+    "others": 'js.read_features("OTHERS")[0]',
+    "models": 'js.read_features("MODELS")[0]',
+    "subjects": 'js.read_features("SUBJECTS")[0]',
+    "strata": "...  # labels of the images",
+    "groups": "...  # labels of the images",
+    "subject_of": "...  # the subject of each map",
+    "layers_of": "...  # the network of each layer",
+}
+"""What the lines of Python read; capitals stand for files, which a record does not know."""
+_CALLS = {Affinity: ("affinity",) * 2, Resamples: ("bootstrap", "resample"), Calibration: ("calibrate",) * 2}
+_CALLS[ModelComparison] = ("rdm", "compare_models")
+"""The command and the function that make a record of a kind."""
 _KEY = re.compile(r"threefry2x32:\[0, (\d+)\]")
+
+
+class _Option(NamedTuple):
+    """An option in both spellings: words of the command, argument of the function, variable that the latter reads."""
+
+    words: Sequence[str]
+    argument: str = ""
+    variable: str = ""
 
 
 def commands(records: Sequence[Any]) -> list[str]:
@@ -29,80 +49,15 @@ def commands(records: Sequence[Any]) -> list[str]:
     """
     found = []
     for record in records:
-        provenance = getattr(record, "provenance", None)
-        if provenance is None or not measures.is_known(provenance.measure):
+        if isinstance(record, Tree) and _is_known(record):
+            words = _tree_words(record)
+        elif type(record) in _CALLS and _is_known(record):
+            options = [word for option in _options(record) for word in option.words]
+            words = [_CALLS[type(record)][0], *options, "--out", "results"]
+        else:
             continue
-        words = _words(record, provenance)
-        if words:
-            found.append("jaxsim " + " ".join(map(shlex.quote, words)))
+        found += ["jaxsim " + " ".join(map(shlex.quote, words))] * bool(words)
     return list(dict.fromkeys(found))
-
-
-def _words(record, provenance):
-    if isinstance(record, Tree):
-        linkage = next((k for k, one in LINKAGES.items() if one.name == record.convention), None)
-        if linkage is None:
-            return []
-        words = ["taxonomy", "results/affinity.npz"]
-        words += ["--support", "results/resamples.npz"] * (record.support is not None)
-        words += ["--linkage", linkage] * (linkage != "average") + ["--symmetrize"] * record.symmetrized
-        return [*words, "--out", "tree"]
-    if isinstance(record, ModelComparison):
-        return _models_words(record, provenance)
-    command = {Affinity: "affinity", Resamples: "bootstrap", Calibration: "calibrate"}.get(type(record))
-    if command is None:
-        return []
-    words = [command, FEATURES, *(["--against", OTHERS] if record.against else [])]
-    words += ["--measure", provenance.measure.lower()]
-    if isinstance(record, Resamples):
-        words += ["--scheme", record.kind]
-        words += ["--size", str(record.size)] * (record.kind == "subsample")
-        if record.kind != "jackknife":
-            words += ["--resamples", str(len(record.values))]
-    if isinstance(record, Calibration):
-        words += ["--permutations", str(record.n_permutations), "--adjust", record.adjust]
-        words += ["--level", f"{record.level:g}"]
-        words += ["--layers-of", LABELS] * record.has_layers
-    if isinstance(record, (Resamples, Calibration)):
-        words += [part for name in _labels(provenance) for part in (f"--{name}", LABELS)]
-        seed = _seed(provenance)
-        words += ["--seed", str(seed)] * isinstance(seed, int)
-    if getattr(record, "pairs", None) is not None:
-        words += ["--missing", "pairwise"]
-    words += ["--x64"] * (provenance.dtype == "float64")
-    return [*words, "--out", "results"]
-
-
-def _models_words(record, provenance):
-    seed, measure, averaged = _seed(provenance), *_of_models(provenance)
-    words = ["rdm", MODELS, "--against", SUBJECTS, "--compare", provenance.measure]
-    words += ["--measure", measure] * bool(measure) + ["--subject-of", TEXT] * averaged
-    words += ["--over", record.over, "--test", record.test, "--resamples", str(len(record.draws))]
-    words += ["--squared"] * record.squared + ["--seed", str(seed)] * isinstance(seed, int)
-    return [*words, "--level", f"{record.level:g}", *(["--x64"] * (provenance.dtype == "float64")), "--out", "results"]
-
-
-def _of_models(provenance):
-    """What made the maps of models that were features, and whether subjects had several maps."""
-    made = [note.removeprefix(MADE_BY) for note in provenance.notes if note.startswith(MADE_BY)]
-    return next(iter(made), ""), any(note.startswith(AVERAGED) for note in provenance.notes)
-
-
-def _labels(provenance):
-    """Kinds of labels of the images that a scheme had."""
-    return [name for name in ("strata", "groups") if f"{name}=" in (provenance.scheme or "")]
-
-
-def _seed(provenance):
-    """The seed of a key, or an expression of it that is none."""
-    text = provenance.key or ""
-    if found := _KEY.fullmatch(text):
-        return int(found[1])
-    kind, _, words = text.partition(":")
-    try:
-        return f"jax.random.wrap_key_data(jax.numpy.array({ast.literal_eval(words)}, 'uint32'), impl={kind!r})"
-    except (SyntaxError, ValueError):
-        return 0
 
 
 def python(records: Sequence[Any], level: float = 0.95) -> str:
@@ -117,106 +72,159 @@ def python(records: Sequence[Any], level: float = 0.95) -> str:
         affinity = js.affinity(features, "cka-linear")
         js.report(affinity, path="report.html")
     """
-    lines, names, loaded = [], [], set()
-    imports = ["import jaxsim as js"]
+    lines: list[str] = []
+    names: list[str] = []
+    read: set[str] = set()
     for record in records:
-        name, line = _line(record, names, loaded)
+        kind = {ModelComparison: "comparison"}.get(type(record), type(record).__name__.lower())
+        name = next(n for n in (kind, *(f"{kind}_{k}" for k in range(2, len(names) + 3))) if n not in names)
+        if isinstance(record, Tree):
+            made = _tree_call(record, names, read)
+        else:
+            made = _call(record, read) if type(record) in _CALLS and _is_known(record) else ""
+        lines.append(f"{name} = " + (made or f'js.load("{name}.npz")'))
         names.append(name)
-        lines.append(line)
-    if any("jax." in line for line in lines) or any(_dtype(r) == "float64" for r in records):
-        imports.insert(0, "import jax")
-    setup = ['jax.config.update("jax_enable_x64", True)'] * any(_dtype(r) == "float64" for r in records)
-    files = {"features": FEATURES, "maps": FEATURES, "others": OTHERS, "models": MODELS, "subjects": SUBJECTS}
-    setup += [f'{name} = js.read_features("{file}")[0]' for name, file in files.items() if name in loaded]
-    setup += [f"{name} = ...  # labels of the images" for name in ("strata", "groups") if name in loaded]
-    setup += ["subject_of = ...  # the subject of each map"] * ("subject_of" in loaded)
-    setup += ["layers_of = ...  # the network of each layer"] * ("layers_of" in loaded)
+    double = any(_dtype(record) == "float64" for record in records)
+    imports = ["import jax"] * (double or any("jax." in line for line in lines)) + ["import jaxsim as js"]
+    setup = ['jax.config.update("jax_enable_x64", True)'] * double
+    setup += [f"{name} = {value}" for name, value in VARIABLES.items() if name in read]
     last = f", level={level:g}" if level != 0.95 else ""
     return "\n".join([*imports, "", *setup, *lines, f'js.report({", ".join(names)}, path="report.html"{last})'])
+
+
+def _is_known(record):
+    """Whether a record says how it was made, by a measure that is found by its name."""
+    provenance = getattr(record, "provenance", None)
+    return provenance is not None and measures.is_known(provenance.measure)
 
 
 def _dtype(record):
     return getattr(getattr(record, "provenance", None), "dtype", "")
 
 
-def _line(record, names, loaded):
-    """A free name for a record, and the line that makes it; `loaded` collects what the line reads."""
-    kind = {ModelComparison: "comparison"}.get(type(record), type(record).__name__.lower())
-    name = next(n for n in (kind, *(f"{kind}_{k}" for k in range(2, len(names) + 3))) if n not in names)
-    provenance = getattr(record, "provenance", None)
-    if isinstance(record, Tree):
-        linkage = next((k for k, one in LINKAGES.items() if one.name == record.convention), "")
-        own = "" if linkage == "average" else f", linkage=js.taxonomy.{linkage or '...'}" + "_linkage" * bool(linkage)
-        half = ", symmetrize=True" * record.symmetrized
-        source = next((n for n in names if n.startswith("affinity")), None)
-        made = source or _affinity(provenance, False, loaded)
-        if not source and made is None:
-            return name, f'{name} = js.load("{name}.npz")'
-        line = f"{name} = js.taxonomy.tree({made}{own}{half})"
-        resamples = next((n for n in names if n.startswith("resamples")), None)
-        if record.support is not None and resamples:
-            line = f"{name} = js.taxonomy.branch_support(js.taxonomy.tree({made}{own}{half}), {resamples})"
-        return name, line
-    if isinstance(record, ModelComparison) and measures.is_known(record.provenance.measure):
-        return name, f"{name} = {_compared(record, record.provenance, loaded)}"
-    if not isinstance(record, (Affinity, Resamples, Calibration)) or not measures.is_known(record.provenance.measure):
-        return name, f'{name} = js.load("{name}.npz")'
-    if isinstance(record, Affinity):
-        provenance = record.provenance
-        pairwise = ', missing="pairwise"' * (record.pairs is not None)
-        return name, f"{name} = {_affinity(provenance, record.against, loaded, pairwise)}"
+def _call(record, read):
+    """The call that makes a record; `read` collects its variables."""
+    return _called(_CALLS[type(record)][1], _options(record), read)
+
+
+def _called(function, options, read):
+    options = list(options)
+    read.update(option.variable for option in options)
+    if function == "affinity" and options[0].variable == "maps":
+        function = "compare_maps"
+    return f"js.{function}({', '.join(option.argument for option in options if option.argument)})"
+
+
+def _options(record) -> Iterator[_Option]:
+    """All options of a record but where it goes."""
     provenance = record.provenance
-    measure, first = _measure(provenance, loaded)
-    more = [first, measure]
-    labels = _labels(provenance)
-    loaded.update(labels)
-    words = [f"{one}={one}" for one in labels]
-    if isinstance(record, Resamples):
-        size = [f"size={record.size}"] * (record.kind == "subsample")
-        more.append(f"js.{NAMED[record.kind].__name__}({', '.join([*size, *words])})")
-        more += [f"n_resamples={len(record.values)}"] * (record.kind != "jackknife")
-        verb = "resample"
+    if isinstance(record, ModelComparison):
+        yield from _of_models(record, provenance)
     else:
-        more += [f"n_permutations={record.n_permutations}", f'adjust="{record.adjust}"']
-        more += [f"level={record.level:g}", *words]
+        yield from _of_pairs(record, provenance)
+    if provenance.dtype == "float64":
+        yield _Option(["--x64"])
+
+
+def _of_models(record, provenance) -> Iterator[_Option]:
+    yield _Option(["MODELS"], "models", "models")
+    yield _Option(["--against", "SUBJECTS"], "subjects", "subjects")
+    yield _Option(["--compare", provenance.measure], f'"{provenance.measure}"')
+    for note in provenance.notes:
+        if note.startswith(MADE_BY):
+            measure = note.removeprefix(MADE_BY)
+            yield _Option(["--measure", measure], f'measure="{measure}"')
+    yield _Option(["--over", record.over], f'over="{record.over}"')
+    yield _Option(["--test", record.test], f'test="{record.test}"')
+    yield _resamples(len(record.draws))
+    yield from _seed(provenance)
+    yield _level(record)
+    if record.squared:
+        yield _Option(["--squared"], "squared=True")
+    if any(note.startswith(AVERAGED) for note in provenance.notes):  # TEXT ends the name of a subject
+        yield _Option(["--subject-of", "TEXT"], "subject_of=subject_of", "subject_of")
+
+
+def _of_pairs(record, provenance) -> Iterator[_Option]:
+    yield from _measure(provenance)
+    labels = [name for name in ("strata", "groups") if f"{name}=" in (provenance.scheme or "")]
+    of_labels = [_Option([f"--{name}", "LABELS"], f"{name}={name}", name) for name in labels]
+    if isinstance(record, Resamples):
+        subset = record.kind == "subsample"
+        own = [f"size={record.size}"] * subset + [option.argument for option in of_labels]
+        size = ["--size", str(record.size)] * subset
+        yield _Option(["--scheme", record.kind, *size], f"js.{NAMED[record.kind].__name__}({', '.join(own)})")
+        yield from (option._replace(argument="") for option in of_labels)
+        if record.kind != "jackknife":
+            yield _resamples(len(record.values))
+    if isinstance(record, Calibration):
+        count = record.n_permutations
+        yield _Option(["--permutations", str(count)], f"n_permutations={count}")
+        yield _Option(["--adjust", record.adjust], f'adjust="{record.adjust}"')
+        yield _level(record)
+        yield from of_labels
         if record.has_layers:
-            loaded.add("layers_of")
-            more.append("layers_of=layers_of")
-        verb = "calibrate"
-    more += [f"key={_seed(provenance)}"] * bool(provenance.key)
+            yield _Option(["--layers-of", "LABELS"], "layers_of=layers_of", "layers_of")
+    yield from _seed(provenance)
     if record.against:
-        loaded.add("others")
-        more.append("against=others")
-    return name, f"{name} = js.{verb}({', '.join(more)})"
+        yield _Option(["--against", "OTHERS"], "against=others", "others")
+    if getattr(record, "pairs", None) is not None:
+        yield _Option(["--missing", "pairwise"], 'missing="pairwise"')
 
 
-def _compared(record, provenance, loaded):
-    loaded.update({"models", "subjects"})
-    measure, averaged = _of_models(provenance)
-    words = ["models", "subjects", f'"{provenance.measure}"', *([f'measure="{measure}"'] * bool(measure))]
-    words += [f'over="{record.over}"', f'test="{record.test}"', f"n_resamples={len(record.draws)}"]
-    words += [f"key={_seed(provenance)}", f"level={record.level:g}", *(["squared=True"] * record.squared)]
-    if averaged:
-        loaded.add("subject_of")
-        words.append("subject_of=subject_of")
-    return f"js.compare_models({', '.join(words)})"
-
-
-def _measure(provenance, loaded):
-    """The measure as an argument, and the name of what it is of."""
+def _measure(provenance) -> Iterator[_Option]:
+    """What is compared, and by which measure."""
     name = provenance.measure.lower()
-    of_maps = name in measures.PARTS["compare"]
-    loaded.add("maps" if of_maps else "features")
-    value = f"js.compare.{name.replace('-', '_')}" if of_maps else f'"{name}"'
-    return value, "maps" if of_maps else "features"
+    maps = name in measures.PARTS["compare"]
+    variable = "maps" if maps else "features"
+    yield _Option(["FEATURES"], variable, variable)
+    yield _Option(["--measure", name], f"js.compare.{name.replace('-', '_')}" if maps else f'"{name}"')
 
 
-def _affinity(provenance, against, loaded, more=""):
-    if not measures.is_known(provenance.measure):
-        return None
-    measure, first = _measure(provenance, loaded)
-    if against:
-        loaded.add("others")
-        more = f", against=others{more}"
-    verb = "compare_maps" if first == "maps" else "affinity"
-    return f"js.{verb}({first}, {measure}{more})"
+def _resamples(count) -> _Option:
+    return _Option(["--resamples", str(count)], f"n_resamples={count}")
+
+
+def _level(record) -> _Option:
+    return _Option(["--level", f"{record.level:g}"], f"level={record.level:g}")
+
+
+def _seed(provenance) -> Iterator[_Option]:
+    """The random key: as a seed, or in Python alone."""
+    text = provenance.key or ""
+    kind, _, words = text.partition(":")
+    if found := _KEY.fullmatch(text):
+        yield _Option(["--seed", found[1]], f"key={found[1]}")
+    elif text:
+        with contextlib.suppress(SyntaxError, ValueError):  # a record of somebody's own may say anything
+            data = f"jax.numpy.array({ast.literal_eval(words)}, 'uint32')"
+            yield _Option([], f"key=jax.random.wrap_key_data({data}, impl={kind!r})")
+
+
+def _linkage(tree):
+    """The name of the linkage of a tree; None where it is somebody's own."""
+    return next((name for name, linkage in LINKAGES.items() if linkage.name == tree.convention), None)
+
+
+def _tree_words(tree):
+    linkage = _linkage(tree)
+    if linkage is None:
+        return []
+    words = ["taxonomy", "results/affinity.npz"]
+    words += ["--support", "results/resamples.npz"] * (tree.support is not None)
+    words += ["--linkage", linkage] * (linkage != "average") + ["--symmetrize"] * tree.symmetrized
+    return [*words, "--out", "tree"]
+
+
+def _tree_call(tree, names, read):
+    """The call that makes a tree of scores that have a name, or that a known measure gives; else nothing."""
+    made = next((name for name in names if name.startswith("affinity")), None)
+    if made is None:
+        if not _is_known(tree):
+            return ""
+        made = _called("affinity", _measure(tree.provenance), read)
+    linkage = _linkage(tree)
+    own = "" if linkage == "average" else f", linkage=js.taxonomy.{f'{linkage}_linkage' if linkage else '...'}"
+    call = f"js.taxonomy.tree({made}{own}{', symmetrize=True' * tree.symmetrized})"
+    resamples = next((name for name in names if name.startswith("resamples")), None)
+    return call if tree.support is None or resamples is None else f"js.taxonomy.branch_support({call}, {resamples})"
