@@ -331,9 +331,9 @@ def kill(path: str) -> None:
 
 FAULTS = {"full": (full, GROWS, True), "error": (broken, ("open", *CHANGES), False)}
 FAULTS |= {"ctrl-c": (interrupt, ("open", *CHANGES), False), "kill": (kill, ("open", *CHANGES), True)}
-# Each fault stops a command at every 20th change. Faults begin 5 apart, old and new outputs 2, commands 3, so that
-# together they stop each command at about every third change.
-STRIDE = 20
+# Each fault stops a command at every 40th change. Faults begin 10 apart, old and new outputs 5, commands 3, so that
+# together they stop each command at every fifth change.
+STRIDE = 40
 
 
 def tree(folder: Path, hidden: bool = False) -> dict[str, bytes]:
@@ -441,7 +441,7 @@ def test_a_command_that_is_stopped_at_a_change_leaves_all_or_nothing(fault, stag
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("case", COMMANDS, ids=lambda case: case.__name__)
 def test_a_command_that_is_stopped_at_many_changes_leaves_all_or_nothing(case, fault, old, staged):
-    start = 5 * list(FAULTS).index(fault) + 2 * old + 3 * COMMANDS.index(case)
+    start = 10 * list(FAULTS).index(fault) + 5 * old + 3 * COMMANDS.index(case)
     stage, number = staged(case, old), 1 + start % STRIDE
     if old and stage.case.resumes:
         pytest.skip("it goes on with what is there")
