@@ -127,9 +127,11 @@ def test_pictures_of_many_sizes_need_a_size():
 
 
 def test_bad_batches_are_refused():
-    for batch, how in ((0, {}), (8, {"drop_remainder": True})):
-        with pytest.raises(ValueError, match=f"a batch of {batch} cannot be drawn from the 7 pictures"):
-            batches(made_up(), batch, **how)
+    with pytest.raises(ValueError, match="a batch of 8 cannot be drawn from the 7 pictures"):
+        batches(made_up(), 8, drop_remainder=True)
+    for name, how in (("batch", {"batch": 0}), ("threads", {"threads": 1.5}), ("epochs", {"epochs": 0})):
+        with pytest.raises(ValueError, match=f"{name} must be a whole number from 1"):
+            batches(made_up(), **{"batch": 2, **how})
     with pytest.raises(ValueError, match="from the 0 pictures"):
         batches(made_up(names=()), 1)
 

@@ -318,8 +318,8 @@ def test_pictures_and_settings_that_are_none(tmp_path):
     (tmp_path / "empty").mkdir()
     refused(ValueError, "empty has no pictures", tmp_path, tmp_path / "empty", {"a": small()})
     refused(FileNotFoundError, "absent does not exist", tmp_path, tmp_path / "absent", {"a": small()})
-    refused(ValueError, "features of 0 pictures", tmp_path, made_up(0), {"a": small()})
-    refused(ValueError, "in batches of 0", tmp_path, made_up(3), {"a": small()}, batch=0)
+    refused(ValueError, "has no pictures to take features of", tmp_path, made_up(0), {"a": small()})
+    refused(ValueError, "batch must be a whole number from 1", tmp_path, made_up(3), {"a": small()}, batch=2.5)
     match = "a preprocessing is given for 'b'; the encoders are a"
     refused(ValueError, match, tmp_path, made_up(3), {"a": small()}, preprocessing={"b": "unit"})
     refused(ValueError, "layers are given for 'b'", tmp_path, made_up(3), {"a": small()}, layers={"b": ["conv1"]})

@@ -303,7 +303,7 @@ def test_settings_that_are_none():
         modules.features(small(), IMAGES, "layer1", channels={"layer1": "middle"})
     with pytest.raises(ValueError, match="6 ids given for 7 images"):
         modules.features(small(), IMAGES, "layer1", ids=range(6))
-    with pytest.raises(ValueError, match="batches of 0 images are none"):
+    with pytest.raises(ValueError, match="batch must be a whole number from 1"):
         modules.features(small(), IMAGES, "layer1", batch=0)
     with pytest.raises(TypeError, match="network 'a' is of type int; give a torch.nn.Module, an nnx.Module or a bound"):
         modules.features({"a": 3}, IMAGES, "layer1")

@@ -28,6 +28,7 @@ import numpy as np
 from jaxsim import extras
 from jaxsim.io import read_features
 from jaxsim.io.files import counted, few, nearest, repeated, warn
+from jaxsim.statistics.checks import as_count
 from jaxsim.vision import layer_outputs
 from jaxsim.vision.layer_outputs import Taken
 
@@ -241,8 +242,7 @@ def _batches(images: Any, batch: int) -> Iterator[tuple[Any, int]]:
     """Images batch by batch, each with their number."""
     if isinstance(images, str | Path):
         raise TypeError(f"images must be arrays or batches, not {images!r}; jaxsim.vision.extraction reads folders.")
-    if batch < 1:
-        raise ValueError(f"batches of {batch} images are none; give batch=32.")
+    batch = as_count(batch, "batch")
     if "Random" in type(getattr(images, "sampler", None)).__name__:
         raise ValueError("the loader shuffles, so rows would not be those of your images: make it with shuffle=False.")
     if isinstance(images, Mapping):

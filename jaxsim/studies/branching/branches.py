@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from jaxsim.io.jobs import Blocks
+from jaxsim.statistics.checks import as_count
 from jaxsim.studies.branching import networks, similarity, training_runs
 from jaxsim.studies.branching.data import Folder
 from jaxsim.studies.branching.tasks import Task
@@ -100,10 +101,11 @@ def compare_layers(
         progress: called with the number of branches done and in total.
 
     Raises:
-        ValueError: the encoders have different layers, a layer does not exist, or files are damaged.
+        ValueError: `seeds` is no positive whole number, the encoders have different layers, a layer does not exist, or
+            files are damaged.
         FloatingPointError: a loss is not finite.
     """
-    names = tuple(networks.layers(encoders[0], layers))
+    seeds, names = as_count(seeds, "seeds"), tuple(networks.layers(encoders[0], layers))
     if any(tuple(networks.layers(encoder, layers)) != names for encoder in encoders):
         raise ValueError("the encoders have different layers; they may differ only in their weights.")
     scores, contenders = _scores(encoders, name, bank, folder, probe, work, names)

@@ -14,6 +14,7 @@ from jaxsim.io import read_features
 from jaxsim.io.jobs import Blocks
 from jaxsim.measures import Measure, title_of
 from jaxsim.plotting.canvas import COLORS, GRAY, INK, MARKERS, bare, colors_of, new_figure, place, shown
+from jaxsim.statistics.checks import as_count
 from jaxsim.studies.branching import networks, similarity, training_runs
 from jaxsim.studies.branching.data import Folder
 from jaxsim.studies.branching.tasks import Task
@@ -171,9 +172,11 @@ def compare_initializations(
         progress: called with the number of networks trained and in total.
 
     Raises:
-        ValueError: there are fewer than two initializations, not exactly one task, or files are damaged.
+        ValueError: `seeds` is no positive whole number, there are fewer than two initializations, not exactly one task,
+            or files are damaged.
         FloatingPointError: a loss is not finite.
     """
+    seeds = as_count(seeds, "seeds")
     if len(bank) < 2 or len(folder.tasks) != 1:
         raise ValueError(
             f"at least two initializations and exactly one task are needed, not {len(bank)} and {len(folder.tasks)}."

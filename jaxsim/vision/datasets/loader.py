@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from PIL import Image
 
+from jaxsim.statistics.checks import as_count, as_key
 from jaxsim.vision.datasets.image_files import UNLABELED
 from jaxsim.vision.datasets.records import Dataset, Example
 
@@ -129,7 +130,7 @@ def batches(
         batch: pictures per batch.
         size: height and width in pixels, or one number for both; None leaves pictures as they are.
         resize: `fit`, the largest centered part, or `stretch`, the whole picture.
-        key: a typed key; None keeps the dataset's order.
+        key: a random key or a seed; None keeps the dataset's order.
         epochs: passes over the dataset; None repeats it forever.
         augment: random change of an example; each example and epoch has a generator of its own.
         finish: fixed change of an example at its final size, such as one that adds a target.
@@ -137,8 +138,8 @@ def batches(
         threads: reading threads, one batch each; twice as many batches are prefetched.
 
     Raises:
-        ValueError: the dataset is empty, or has fewer pictures than one full batch; while iterating, a file is damaged,
-            or pictures of one batch differ in size.
+        ValueError: a count is no positive whole number; the dataset is empty, or has fewer pictures than one full
+            batch; while iterating, a file is damaged, or pictures of one batch differ in size.
         ImportError: grain is not installed.
 
     >>> from jaxsim.vision.datasets.records import Dataset
@@ -148,7 +149,10 @@ def batches(
     """
     import grain
 
-    if batch < 1 or not len(dataset) or (drop_remainder and batch > len(dataset)):
+    batch, threads = as_count(batch, "batch"), as_count(threads, "threads")
+    epochs = None if epochs is None else as_count(epochs, "epochs")
+    key = None if key is None else as_key(key)
+    if not len(dataset) or (drop_remainder and batch > len(dataset)):
         raise ValueError(f"a batch of {batch} cannot be drawn from the {len(dataset)} pictures of the dataset.")
     if augment is not None and key is None:
         raise ValueError("`augment` is random and needs a `key`.")

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jaxsim.io.files import warn
+from jaxsim.statistics.checks import as_count
 from jaxsim.vision import datasets
 from jaxsim.vision.datasets import Batch, Dataset, Example
 from jaxsim.vision.extraction import forward, storage
@@ -98,8 +99,9 @@ def extract(
     check_names(encoders, preprocessing or {}, "a preprocessing is")
     check_names(encoders, layers if isinstance(layers, Mapping) else {}, "layers are")
     shown = preprocessings(encoders, preprocessing or {}, size)
-    if not len(dataset) or batch < 1:
-        raise ValueError(f"features of {len(dataset)} pictures in batches of {batch} cannot be taken.")
+    batch, threads = as_count(batch, "batch"), as_count(threads, "threads")
+    if not len(dataset):
+        raise ValueError("the dataset has no pictures to take features of.")
     views, first, together = views_of(dataset, shown, batch)
     ready = {
         name: forward.ready(name, encoder, shown[name], first[name], together, _of(layers, name), pool)

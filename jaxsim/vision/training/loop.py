@@ -17,6 +17,7 @@ from flax import nnx
 
 from jaxsim.io import jobs
 from jaxsim.io.files import write_text
+from jaxsim.statistics.checks import as_count
 from jaxsim.vision.training import checkpoints as storage
 from jaxsim.vision.training import steps as stepping
 from jaxsim.vision.training.optimizers import Optimizer, adam, describe
@@ -62,9 +63,9 @@ class Settings:
 
     def check(self) -> None:
         """Raise ValueError if the numbers of steps are not valid."""
-        if self.steps < 1 or self.every < 1:
-            raise ValueError(f"steps and every must be positive, not {self.steps} and {self.every}.")
-        if not 1 <= self.last <= self.steps:
+        for name in ("steps", "every"):
+            as_count(getattr(self, name), name)
+        if as_count(self.last, "until") > self.steps:
             raise ValueError(f"until must be from 1 to the {self.steps} steps of the run, not {self.until}.")
 
     def as_json(self, source: Source, states: Mapping[str, Any], losses: Mapping[str, Loss]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from jaxsim.io.jobs import sha256
+from jaxsim.statistics.checks import as_count, as_key
 
 Data = Mapping[str, Any] | Sequence[Any]
 """Arrays with one row per image: a dict with the key `images`, or a tuple whose first entry is the images."""
@@ -60,16 +61,16 @@ class ArraySource:
     Args:
         data: arrays by task.
         batch: rows per step.
-        key: typed random key.
+        key: a random key or a seed.
 
     Raises:
-        TypeError: the key is not typed.
-        ValueError: a task has no images, its arrays differ in length, or there are fewer rows than a batch takes.
+        TypeError: the key is neither.
+        ValueError: the batch is no positive whole number; a task has no images, its arrays differ in length, or there
+            are fewer rows than a batch takes.
     """
 
-    def __init__(self, data: Mapping[str, Data], batch: int, key: jax.Array):
-        if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
-            raise TypeError("key must be a typed key, as made by jax.random.key.")
+    def __init__(self, data: Mapping[str, Data], batch: int, key: jax.Array | int):
+        batch, key = as_count(batch, "batch"), as_key(key)
         seen: dict[int, np.ndarray] = {}
         self.arrays = {task: _checked(task, values, batch, seen) for task, values in data.items()}
         self._inputs = {task: _images_of(values) for task, values in data.items()}
@@ -142,7 +143,7 @@ def _checked(task: str, data: Data, batch: int, seen: dict[int, np.ndarray]) -> 
     if any(not shape for shape in shapes.values()) or len({shape[0] for shape in shapes.values()}) > 1:
         raise ValueError(f"the arrays of task {task!r} differ in number of rows: {shapes}.")
     rows = shapes[_images_of(data)][0]
-    if not 1 <= batch <= rows:
+    if batch > rows:
         raise ValueError(f"a batch of {batch} cannot be drawn from the {rows} rows of task {task!r}.")
     return arrays
 

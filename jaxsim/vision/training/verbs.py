@@ -18,7 +18,7 @@ def fit(
     *,
     steps: int,
     batch: int,
-    key: jax.Array,
+    key: jax.Array | int,
     optimizer: Optimizer = adam,
     learning_rate: float = 1e-3,
     checkpoints: str | Path | None = None,
@@ -41,7 +41,7 @@ def fit(
             Images of unsigned bytes are divided by 255 on the device.
         steps: number of steps of the whole run.
         batch: images per step.
-        key: typed random key.
+        key: random key or seed.
         optimizer: `adam`, an `Sgd`, or any function of (learning_rate, steps).
         learning_rate: the highest rate of the schedule.
         checkpoints: folder for checkpoints, None for none. They are tied to the settings above, the data and the loss.
@@ -83,7 +83,7 @@ def fit_many(
     *,
     steps: int,
     batch: int,
-    key: jax.Array,
+    key: jax.Array | int,
     optimizer: Optimizer = adam,
     learning_rate: float = 1e-3,
     checkpoints: str | Path | None = None,
@@ -105,7 +105,7 @@ def fit_many(
         data: arrays by task, as for `fit`.
         steps: as for `fit`, like all that follow.
         batch: images per step and task.
-        key: typed random key; tasks with the same number of rows see the same rows.
+        key: random key or seed; tasks with the same number of rows see the same rows.
         optimizer: of every task.
         learning_rate: the highest.
         checkpoints: folder for checkpoints, each of which holds all tasks.
