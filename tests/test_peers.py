@@ -5,6 +5,7 @@ another convention, a test named after the difference holds it fast. A package t
 its tests, saying so.
 """
 
+import os
 import warnings
 
 import numpy as np
@@ -12,6 +13,7 @@ import oracles as o
 import pytest
 from machine import DATA
 
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")  # for dcor: numba's compiler has aborted beside XLA's
 EXACT = 1e-10  # float64 against float64
 LIBRARY = {}  # comparators that jaxsim calls otherwise than `oracles.COMPARE` does
 TRIANGLE = {
