@@ -206,7 +206,7 @@ def test_a_stage_in_the_past_or_beyond_the_run_is_refused(tmp_path):
     fitted(checkpoints=tmp_path, until=5)
     with pytest.raises(ValueError, match="has a checkpoint of step 5, past the step 4 asked for"):
         fitted(checkpoints=tmp_path, until=4)
-    for until in (0, 13):
+    for until in (0, 13, 2.5):
         with pytest.raises(ValueError, match=f"from 1 to the 12 steps of the run, not {until}"):
             fitted(until=until)
 

@@ -17,7 +17,7 @@ from flax import nnx
 
 from jaxsim.io import jobs
 from jaxsim.io.files import write_text
-from jaxsim.statistics.checks import as_count
+from jaxsim.statistics.checks import as_count, is_whole
 from jaxsim.vision.training import checkpoints as storage
 from jaxsim.vision.training import steps as stepping
 from jaxsim.vision.training.optimizers import Optimizer, adam, describe
@@ -65,7 +65,7 @@ class Settings:
         """Raise ValueError if the numbers of steps are not valid."""
         for name in ("steps", "every"):
             as_count(getattr(self, name), name)
-        if as_count(self.last, "until") > self.steps:
+        if not is_whole(self.last) or not 1 <= self.last <= self.steps:
             raise ValueError(f"until must be from 1 to the {self.steps} steps of the run, not {self.until}.")
 
     def as_json(self, source: Source, states: Mapping[str, Any], losses: Mapping[str, Loss]) -> dict[str, Any]:
