@@ -25,8 +25,12 @@ VARIABLES = {
     "layers_of": "...  # the network of each layer",
 }
 """What the lines of Python read; capitals stand for files, which a record does not know."""
-_CALLS = {Affinity: ("affinity",) * 2, Resamples: ("bootstrap", "resample"), Calibration: ("calibrate",) * 2}
-_CALLS[ModelComparison] = ("rdm", "compare_models")
+_CALLS = {
+    Affinity: ("affinity", "affinity"),
+    Resamples: ("bootstrap", "resample"),
+    Calibration: ("calibrate", "calibrate"),
+    ModelComparison: ("rdm", "compare_models"),
+}
 """The command and the function that make a record of a kind."""
 _KEY = re.compile(r"threefry2x32:\[0, (\d+)\]")
 
@@ -80,8 +84,10 @@ def python(records: Sequence[Any], level: float = 0.95) -> str:
         name = next(n for n in (kind, *(f"{kind}_{k}" for k in range(2, len(names) + 3))) if n not in names)
         if isinstance(record, Tree):
             made = _tree_call(record, names, read)
+        elif type(record) in _CALLS and _is_known(record):
+            made = _called(_CALLS[type(record)][1], _options(record), read)
         else:
-            made = _call(record, read) if type(record) in _CALLS and _is_known(record) else ""
+            made = ""
         lines.append(f"{name} = " + (made or f'js.load("{name}.npz")'))
         names.append(name)
     double = any(_dtype(record) == "float64" for record in records)
@@ -102,12 +108,8 @@ def _dtype(record):
     return getattr(getattr(record, "provenance", None), "dtype", "")
 
 
-def _call(record, read):
-    """The call that makes a record; `read` collects its variables."""
-    return _called(_CALLS[type(record)][1], _options(record), read)
-
-
 def _called(function, options, read):
+    """The call of a function with these options; `read` collects its variables."""
     options = list(options)
     read.update(option.variable for option in options)
     if function == "affinity" and options[0].variable == "maps":
