@@ -107,7 +107,8 @@ def long_dot(a: jax.Array, b: jax.Array) -> jax.Array:
     def part(first, size):
         return tuple(lax.dynamic_slice_in_dim(z, first, size, axis=1) for z in (a, b))
 
-    return _long_sum(part, a.shape[1], jnp.zeros((a.shape[0], b.shape[0]), a.dtype))
+    found = _long_sum(part, a.shape[1], jnp.zeros((a.shape[0], b.shape[0]), a.dtype))
+    return mirrored(found) if b is a else found
 
 
 def _long_dot_in_tiles(a, b):
@@ -128,7 +129,7 @@ def _long_dot_in_tiles(a, b):
     ]
     rows = [(i, j) for i, j in itertools.product(*starts) if i <= j or b is not a]
     found = lax.scan(at, jnp.zeros((a.shape[0], b.shape[0]), a.dtype), jnp.array(rows))[0]
-    return jnp.triu(found) + jnp.triu(found, 1).T if b is a else found
+    return mirrored(found) if b is a else found
 
 
 def long_gram(rows: Sequence[jax.Array]) -> jax.Array:
@@ -171,8 +172,23 @@ def gram(x: jax.Array) -> jax.Array:
     cuts = [n * k // strips for k in range(strips + 1)]
     rows = [jnp.pad(dot(x[a:b], x[a:].T), ((0, 0), (a, 0))) for a, b in itertools.pairwise(cuts)]
     upper = jnp.concatenate(rows)
-    # a select between `upper` and its transpose by comparing indices takes XLA's CPU compiler minutes from n = 1000 on
-    return jnp.triu(upper) + jnp.triu(upper, 1).T
+    return _above(upper)
+
+
+def mirrored(m: jax.Array) -> jax.Array:
+    """The square matrices `(..., n, n)`, symmetric to the last bit: what is below the diagonal is as above it.
+
+    Rows are scattered into a new array, so that `m` is computed once. XLA takes a barrier away before it fuses,
+    computes an entry and its mirror apart, and may round them apart.
+    """
+    rows = jnp.arange(m.shape[-1])
+    kept = jnp.zeros_like(m).at[..., rows, :].set(m, unique_indices=True, indices_are_sorted=True)
+    return _above(kept)
+
+
+def _above(m):
+    # a select between `m` and its transpose by comparing indices takes XLA's CPU compiler minutes from n = 1000 on
+    return jnp.triu(m) + jnp.triu(m, 1).mT
 
 
 def _by_axis(reduce, x, axis):

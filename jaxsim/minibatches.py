@@ -22,7 +22,7 @@ from jaxsim.engine.padding import buckets
 from jaxsim.engine.program import read_maps
 from jaxsim.inputs import traced
 from jaxsim.io.files import counted, warn
-from jaxsim.linalg import compensated_add, long_dot, remove_mean
+from jaxsim.linalg import compensated_add, long_dot, mirrored, remove_mean
 from jaxsim.measures import Measure, name_of
 from jaxsim.meshes import automatic
 from jaxsim.protocols import (
@@ -383,4 +383,4 @@ def _ratios(measure, sums):
     length = jnp.sqrt(jnp.diagonal(sums))
     length = jnp.where(length > 0, length, jnp.nan)
     found = declared(measure.compare, ComparatorCapabilities).finish(sums / length[:, None] / length[None])
-    return (found + found.T) / 2
+    return mirrored(found)

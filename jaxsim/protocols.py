@@ -49,7 +49,7 @@ class Pairwise(Protocol):
 
 @runtime_checkable
 class Comparator(Protocol):
-    """g of the duality diagram: the similarity of two pairwise maps."""
+    """g of the duality diagram: the similarity of two pairwise maps, whichever of them comes first."""
 
     def __call__(self, a: Float[Array, "n n"], b: Float[Array, "n n"], /) -> Float[Array, ""]:
         """`(n, n), (n, n) -> ()`."""

@@ -16,7 +16,7 @@ from jax import lax
 from jax.tree_util import register_static
 from jaxtyping import Array, Bool, Float
 
-from jaxsim.linalg import BLOCK, dot, long_dot, power_of_two, remove_mean, sum_of_squares, tree_sum
+from jaxsim.linalg import BLOCK, dot, long_dot, mirrored, power_of_two, remove_mean, sum_of_squares, tree_sum
 from jaxsim.protocols import SCALE, public_names
 
 NARROWER = 0.75
@@ -213,7 +213,7 @@ class CanonicalCorrelation:
             return jnp.where(there, total / jnp.minimum(a, b), jnp.nan)
 
         found = jnp.zeros((len(x), len(right)), x.dtype).at[s, t].set(lax.map(one, (s, t)))
-        return found if y is not None else jnp.triu(found) + jnp.triu(found, 1).T
+        return mirrored(found) if y is None else found
 
     def _sum(self, cosines):
         return sum_of_squares(cosines) if self.squared else _sum_of_singular_values(cosines)

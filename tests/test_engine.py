@@ -594,6 +594,29 @@ def test_a_comparator_that_offers_little(own, compared):
         js.resample(given, own, js.Permutation(), n_resamples=2, key=jax.random.key(0))
 
 
+def projected(a, b):
+    """Not symmetric."""
+    return jnp.sum(a * b) / jnp.sum(b * b)
+
+
+def test_a_comparator_that_is_not_symmetric_is_asked_one_way_only():
+    text = "projected is not symmetric: it gives .* for 'net0' with 'net1' and .* the other way round"
+    with pytest.raises(ValueError, match=text):
+        js.compare_maps(MAPS, projected)
+    got = js.compare_maps(MAPS, projected, against=dict(MAPS)).values
+    want = [[projected(np.float64(a), np.float64(b)) for b in MAPS.values()] for a in MAPS.values()]
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(20, 3, 30), pytest.param((1000, 32, 30), marks=pytest.mark.slow)])
+def test_a_square_matrix_is_symmetric_to_the_last_bit(shape):
+    """As SciPy's `squareform` wants it; compiled programs of these shapes rounded an entry and its mirror apart."""
+    n, d, count = shape
+    x = np.random.default_rng(0).normal(size=(count, n, d)).astype(np.float32)
+    for found in js.affinity(dict(zip(map(str, range(count)), x, strict=True)), [js.CKA_LINEAR, js.RSA]):
+        np.testing.assert_array_equal(found.values, found.values.T)
+
+
 def plain_centered(a, b):
     return js.compare.centered_cosine(a, b)
 

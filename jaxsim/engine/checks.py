@@ -13,7 +13,7 @@ import numpy as np
 from jaxsim.casts import Freedom
 from jaxsim.engine import feature_space, reasons
 from jaxsim.engine.memory import refuse_many_pairs
-from jaxsim.engine.program import DIMENSIONS
+from jaxsim.engine.program import DIMENSIONS, is_embedded
 from jaxsim.inputs import Networks, traced
 from jaxsim.io.files import warn
 from jaxsim.measures import Measure, by_name, is_comparator, is_known, name_of, of_maps, part_by_name
@@ -165,6 +165,24 @@ def undefined_networks(
         if len(pairs):
             warn(reasons.of_pairs(measure, x.names, (y or x).names, pairs), UndefinedScores)
     return found
+
+
+def require_symmetric(measure: Measure, names: Sequence[str], values: Any) -> None:
+    """Refuse scores `(T, T)` that depend on which network comes first, as a comparator of one's own may give.
+
+    Raises:
+        ValueError: they do.
+    """
+    if is_embedded(measure) or traced(values):
+        return
+    values = np.asarray(values)
+    apart = ~np.isclose(values, values.T, rtol=1e-3, atol=1e-4, equal_nan=True)
+    for s, t in np.argwhere(apart)[:1]:
+        pair = f"{values[s, t]:.4g} for {names[s]!r} with {names[t]!r} and {values[t, s]:.4g} the other way round"
+        raise ValueError(
+            f"comparator {name_of(measure.compare)} is not symmetric: it gives {pair}; with against= it is asked "
+            "one way only."
+        )
 
 
 def _warn_of_full_subspaces(measure, x, y, bad_x, bad_y):

@@ -13,7 +13,7 @@ from jax import lax
 
 from jaxsim.engine.devices import cross, whole
 from jaxsim.engine.padding import Bucket
-from jaxsim.linalg import power_of_two, remove_mean, tall_dot
+from jaxsim.linalg import mirrored, power_of_two, remove_mean, tall_dot
 from jaxsim.measures import Measure
 from jaxsim.protocols import ComparatorCapabilities, PairwiseCapabilities, TransformCapabilities, declared
 
@@ -65,7 +65,7 @@ def scores(
     safe_x, safe_y = jnp.where(there_x, length_x, 1), jnp.where(there_y, length_y, 1)
     found = own.finish(products / safe_x[:, None] / safe_y[None])
     found = jnp.where(there_x[:, None] & there_y[None], found, jnp.nan)
-    return (found + found.T) / 2 if y is None else found, undefined_x, undefined_y
+    return mirrored(found) if y is None else found, undefined_x, undefined_y
 
 
 def scores_or_maps(

@@ -12,6 +12,7 @@ from jax import lax
 from jaxsim.compare import condensed
 from jaxsim.inputs import Networks, traced
 from jaxsim.io.files import few, warn
+from jaxsim.linalg import mirrored
 from jaxsim.measures import PARTS, Measure
 from jaxsim.meshes import automatic
 from jaxsim.protocols import ComparatorCapabilities, declared
@@ -105,7 +106,7 @@ def shared_call(measures, x, y, rows, columns):
 
     shape = len(a), len(b)
     found = [v.reshape(shape) for v in lax.map(cell, tuple(place.ravel() for place in jnp.indices(shape)))]
-    found = [v if y is not None else jnp.triu(v) + jnp.triu(v, 1).T for v in found]
+    found = [mirrored(v) if y is None else v for v in found]
     return [(v, jnp.full(shape[0], -1), jnp.full(shape[1], -1)) for v in found]
 
 

@@ -12,7 +12,7 @@ from jax import lax
 from jaxsim.engine import feature_space
 from jaxsim.engine.devices import SHARES, WHOLE, cross, divided, whole
 from jaxsim.engine.padding import Bucket
-from jaxsim.linalg import long_dot
+from jaxsim.linalg import long_dot, mirrored
 from jaxsim.measures import Measure
 from jaxsim.meshes import automatic
 from jaxsim.protocols import (
@@ -138,6 +138,12 @@ def embed(measure: Measure, m: jax.Array) -> jax.Array:
     return m if own is None else own(m)
 
 
+def is_embedded(measure: Measure) -> bool:
+    """Whether scores come from embedded maps, and are symmetric therefore; others are a function of two maps."""
+    own = declared(measure.compare, ComparatorCapabilities)
+    return own.embed is not None or own.scores is not None
+
+
 def score(measure: Measure, a: jax.Array, b: jax.Array) -> jax.Array:
     """`(S, T)` scores of embedded maps: one matrix product, or a loop over pairs for a comparator without embedding."""
     own = declared(measure.compare, ComparatorCapabilities)
@@ -153,7 +159,7 @@ def all_scores(measure: Measure, a: jax.Array, b: jax.Array, axis: str | None) -
     if axis is None:
         return score(measure, a, b)
     found = cross(functools.partial(score, measure), a, b, axis)
-    return jnp.triu(found) + jnp.triu(found, 1).T if b is a else found
+    return mirrored(found) if b is a and is_embedded(measure) else found
 
 
 @functools.partial(jax.jit, static_argnames=("mesh", "cheaper"))

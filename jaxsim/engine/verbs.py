@@ -18,6 +18,7 @@ from jaxsim.engine.checks import (
     min_images,
     of_one_or_several,
     require_others,
+    require_symmetric,
     undefined_networks,
     warn_of_lost_digits,
 )
@@ -309,6 +310,8 @@ def _scores(chosen, measures, x, y, mesh, pairwise) -> list[Affinity]:
     made = []
     for m, (values, bad_x, bad_y) in zip(measures, found, strict=True):
         images = np.full(values.shape, x.images)
+        if y is None:
+            require_symmetric(m, x.names, values)
         # of pairs of maps with gaps that have no score, `gaps` speaks
         undefined = undefined_networks(m, x, y, bad_x, bad_y, None if holes and holes.exist else values)
         provenance, bad, pairs = Provenance.now(str(m), values), tuple(undefined.items()), holes and holes.pairs

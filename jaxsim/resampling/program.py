@@ -13,6 +13,7 @@ from jaxsim.compare import condensed
 from jaxsim.engine.devices import SHARES, WHOLE, divided, whole
 from jaxsim.engine.padding import Bucket
 from jaxsim.engine.program import all_scores, embed, read_maps, score
+from jaxsim.linalg import mirrored
 from jaxsim.measures import Measure
 from jaxsim.meshes import automatic
 from jaxsim.protocols import ComparatorCapabilities, Draws, declared
@@ -162,7 +163,7 @@ def permuted_scores(measures, ready, given, orders, at_once):
             x = ready.x[k]
             y = x if ready.y is None else ready.y[k]
             s = score(m, x, y[:, m.compare.permuted(order)])
-            found.append(jnp.triu(s) + jnp.triu(s, 1).T if ready.y is None else s)
+            found.append(mirrored(s) if ready.y is None else s)
         return found
 
     return lax.map(one, orders)
