@@ -31,7 +31,7 @@ from jaxsim.linalg import (
     require_floating,
     safe_sqrt,
 )
-from jaxsim.protocols import CONSTANT, MARGINS, SCALE, Tiling, public_names
+from jaxsim.protocols import CONSTANT, MARGINS, PRODUCTS, SCALE, SQUARES, Tiling, public_names
 from jaxsim.ranks import median
 
 COLUMNS_AT_ONCE = 16
@@ -300,7 +300,7 @@ class Linear:
     inner_product: ClassVar[bool] = True
     keeps_scale: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_gram)
-    tiling: ClassVar[Tiling] = Tiling(_dot_between, _plain, shifts_from=MARGINS)
+    tiling: ClassVar[Tiling] = Tiling(_dot_between, _plain, shifts_from=MARGINS, multiple_of=PRODUCTS)
     __call__ = _finish_product
 
     def finish(self, product, width):
@@ -341,7 +341,7 @@ class SquaredEuclidean:
     ignores_shift: ClassVar[bool] = True
     keeps_scale: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_geometry)
-    tiling: ClassVar[Tiling] = Tiling(_squares_between, _plain)
+    tiling: ClassVar[Tiling] = Tiling(_squares_between, _plain, multiple_of=SQUARES)
     __call__ = _finish_product
 
     def finish(self, product, width):
@@ -470,7 +470,7 @@ class Cosine:
     by_pair: ClassVar[bool] = True
     keeps_scale: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_geometry)
-    tiling: ClassVar[Tiling] = Tiling(_squares_between, _half, _directions)
+    tiling: ClassVar[Tiling] = Tiling(_squares_between, _half, _directions, multiple_of=SQUARES)
     __call__ = _finish_product
 
     def finish(self, product, width):
@@ -493,7 +493,7 @@ class Correlation:
     keeps_scale: ClassVar[bool] = True
     ignores_number: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_geometry)
-    tiling: ClassVar[Tiling] = Tiling(_squares_between, _half, _centered_directions)
+    tiling: ClassVar[Tiling] = Tiling(_squares_between, _half, _centered_directions, multiple_of=SQUARES)
     __call__ = _finish_product
 
     def finish(self, product, width):

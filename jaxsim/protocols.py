@@ -27,6 +27,8 @@ CONSTANT = 2
 """Invariance of a comparator: one constant, the same for all pairs, may be added too."""
 MARGINS = 3
 """Invariance of a comparator: terms a_i + a_j may be added too, a constant among them."""
+PRODUCTS, SQUARES = "inner products", "squared distances"
+"""Of points, what entries of a map may be a multiple of."""
 
 
 @runtime_checkable
@@ -109,6 +111,8 @@ class Tiling(NamedTuple):
         shifts_from: invariance of the comparator from which on one row may be added to all points, which keeps digits;
             None where it never may.
         median: whether `level` is the median of the quantities of all n^2 pairs; else it is the mean of some.
+        multiple_of: `PRODUCTS` or `SQUARES` of the points, where entries are these times a positive number, so that
+            scores may come from products of features instead; None where they are neither.
     """
 
     between: Callable
@@ -116,6 +120,7 @@ class Tiling(NamedTuple):
     points: Callable = _unchanged
     shifts_from: int | None = NOTHING
     median: bool = False
+    multiple_of: str | None = None
 
 
 class PairwiseCapabilities(NamedTuple):

@@ -13,7 +13,7 @@ from scipy.spatial.distance import pdist
 
 import jaxsim as js
 from jaxsim.cli import main
-from jaxsim.engine import rank_bins, tile_products, tiles
+from jaxsim.engine import feature_products, rank_bins, tile_products, tiles
 from jaxsim.engine.map_blocks import MapBlocks
 from jaxsim.engine.row_blocks import RowBlocks
 from jaxsim.measures import by_name
@@ -54,12 +54,37 @@ MEASURES = [
 
 
 @pytest.mark.parametrize("name", slow_but(["cka"], MEASURES))
-def test_scores_are_those_of_whole_maps(name):
+def test_scores_are_those_of_whole_maps(name, monkeypatch):
     tile = (TILE, 48)[MEASURES.index(name) % 2]  # 48 leaves a smaller block
     whole, found = both(networks(), name, tile)
     np.testing.assert_allclose(found.values, whole, atol=1e-6 if tiles.ranks_pairs(by_name(name)) else CLOSE)
     assert found.names == ("a", "b", "c")
     assert f"in tiles of {tile} images" in found.provenance.notes
+    if feature_products.apply(by_name(name)):
+        monkeypatch.setattr(feature_products, "apply", lambda _: False)
+        np.testing.assert_allclose(js.affinity(networks(), name, tile=tile).values, whole, atol=CLOSE)
+
+
+OF_FEATURES = [
+    f"{transform}:{pairwise}:{compare}"
+    for transform in ("identity", "zscore", "layer-norm")
+    for pairwise in ("linear", "squared-euclidean", "cosine", "correlation")
+    for compare in ("pearson", "cosine", "u-centered-cosine", "centered-cosine")
+]
+
+
+@pytest.mark.parametrize("offset", [0, 1e3])
+@pytest.mark.parametrize("name", slow_but(["layer-norm:linear:u-centered-cosine"], OF_FEATURES))
+def test_products_of_features_give_the_scores_of_maps(name, offset, monkeypatch):
+    """In float64, and as near to that as whole maps in float32; no block of a map is made."""
+    features = networks(offset, seed=1)
+    with jax.enable_x64(True):
+        exact = js.affinity({key: x.astype(np.float64) for key, x in features.items()}, name).values
+    monkeypatch.setattr(tile_products, "of_maps", None)
+    np.testing.assert_allclose(js.affinity(features, name, tile=TILE).values, exact, atol=2e-6)
+    with jax.enable_x64(True):
+        found = js.affinity({key: x.astype(np.float64) for key, x in features.items()}, name, tile=TILE).values
+    np.testing.assert_allclose(found, exact, atol=1e-11)
 
 
 def test_every_shipped_distance_and_kernel_has_tiles():
@@ -372,9 +397,10 @@ def test_many_pairs_are_ranked_in_tiles_to_save_time(monkeypatch):
     made = js.affinity(features, "rsa")
     assert made.provenance.notes[0].startswith("in tiles of")
     np.testing.assert_allclose(made.values, whole.values, atol=CLOSE)
-    assert js.explain(features, "dds-cosine").tile is None
-    assert js.explain(features, ["rsa", "dds-cosine"]).tile is None
-    assert js.explain(features, ["rsa", "dds:identity,cosine"]).tile is None
+    assert js.explain(features, ["rsa", "identity:cosine:pearson"]).tile  # whose scores come from features
+    assert js.explain(features, "dds-laplacian").tile is None
+    assert js.explain(features, ["rsa", "dds-laplacian"]).tile is None
+    assert js.explain({name: np.tile(x, 5) for name, x in features.items()}, "identity:cosine:pearson").tile is None
     assert js.explain(features, "identity:euclidean:spearman").tile is None
     assert js.explain(features, "rsa", devices=jax.devices()[:1]).tile is None
     assert js.explain({name: x[1:] for name, x in features.items()}, "rsa").tile is None

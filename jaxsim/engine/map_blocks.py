@@ -29,7 +29,7 @@ class MapBlocks:
 
     def __init__(self, measure: Measure, features: RowBlocks, kept_bytes: int = 0):
         self.measure, self.features, self.rows = measure, features, features.rows
-        self.tiling = _tiling(measure)
+        self.tiling = tiling(measure)
         self._recent: dict[int, jax.Array] = {}
         self._counted: dict[tuple[int, int], np.ndarray] = {}
         self._most = max(3, kept_bytes // (features.size * features.width * features.dtype.itemsize))
@@ -149,13 +149,14 @@ class MapBlocks:
         return self._counted[known, shift]
 
 
-def _tiling(measure) -> Any:
+def tiling(measure: Measure) -> Any:
+    """How blocks of the measure's map are made, or None where it takes the whole."""
     return declared(measure.pairwise, PairwiseCapabilities).tiling
 
 
 @jax.jit
 def _points(measure, x):
-    return _tiling(measure).points(x)
+    return tiling(measure).points(x)
 
 
 @jax.jit
@@ -171,13 +172,13 @@ def _column_sums(x):
 
 @jax.jit
 def _mean_quantity(measure, a):
-    return jnp.mean(_tiling(measure).between(a, a))
+    return jnp.mean(tiling(measure).between(a, a))
 
 
 @functools.partial(jax.jit, static_argnums=4)
 def _count(measure, a, b, known, shift):
     """Counts of the DIGIT bits at `shift` of those quantities whose higher bits are `known`."""
-    quantity = _tiling(measure).between(a, b).ravel()
+    quantity = tiling(measure).between(a, b).ravel()
     integer = jnp.int32 if quantity.dtype.itemsize == 4 else jnp.int64
     bits = jax.lax.bitcast_convert_type(quantity, integer)
     first = shift + DIGIT == 8 * quantity.dtype.itemsize
@@ -188,7 +189,7 @@ def _count(measure, a, b, known, shift):
 
 
 def _entries(measure, a, b, level):
-    own = _tiling(measure)
+    own = tiling(measure)
     invariance = declared(measure.compare, ComparatorCapabilities).invariance
     return own.entries(own.between(a, b), jnp.asarray(a.shape[1], a.dtype), level, invariance)
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsim.engine import rank_bins
-from jaxsim.engine.map_blocks import MapBlocks, pairs_of, squared_lengths
+from jaxsim.engine.map_blocks import MapBlocks, pairs_of
 from jaxsim.engine.row_blocks import SAMPLE, RowBlocks
-from jaxsim.linalg import dot, long_dot, long_gram
+from jaxsim.linalg import long_dot, long_gram
 from jaxsim.measures import Measure
 from jaxsim.protocols import ComparatorCapabilities, declared
 
@@ -44,62 +44,6 @@ class Products:
     def size(self):
         """Squared lengths of the centered maps, `(T,)`."""
         return np.diagonal(self.centered).copy()
-
-
-def of_features(measure: Measure, networks: Sequence[RowBlocks]) -> Products:
-    """The products of linear kernels from X'Y, one pass over the features."""
-    found = Products(len(networks))
-    width = sum(one.width for one in networks)
-    cross = np.zeros((width, width))
-    lengths = np.zeros((len(networks), networks[0].x.shape[0]))
-    for k, blocks in enumerate(zip(*(one.blocks() for one in networks), strict=True)):
-        cross += np.asarray(_gram(blocks), np.float64)
-        for t, block in enumerate(blocks):
-            lengths[t, networks[0].rows(k)] = squared_lengths(block)
-    squares = _by_network(cross, networks, networks)
-    # each map at length 1 first, so that products stay in range
-    found.plain = np.diagonal(squares).copy()
-    size = np.where(found.plain > 0, found.plain, 1) ** 0.25
-    lengths /= size[:, None] ** 2
-    found.centered = _from_features(measure, squares / np.outer(size, size) ** 2, lengths, lengths)
-    found.plain = found.plain / size**4
-
-    def reordered(rows, columns, order):
-        x, y = networks[rows], [one.reordered(order) for one in networks[columns]]
-        sides = (zip(*(one.blocks() for one in side), strict=True) for side in (x, y))
-        cross = sum(np.asarray(_cross(a, b), np.float64) for a, b in zip(*sides, strict=True))
-        squares = _by_network(cross, x, y) / np.outer(size[rows], size[columns]) ** 2
-        return _from_features(measure, squares, lengths[rows], lengths[columns][:, order])
-
-    found.reordered = reordered
-    return found
-
-
-@jax.jit
-def _gram(blocks):
-    return _cross(blocks, blocks)
-
-
-@jax.jit
-def _cross(a, b):
-    return dot(jnp.concatenate(a, 1).T, jnp.concatenate(b, 1))
-
-
-def _by_network(cross, rows, columns):
-    """Sums of the squares of X'Y over the features of every two networks."""
-    first, second = (np.cumsum([0, *(one.width for one in side[:-1])]) for side in (rows, columns))
-    return np.add.reduceat(np.add.reduceat(cross**2, first, 0), second, 1)
-
-
-def _from_features(measure, *products):
-    with jax.enable_x64(True):
-        return np.asarray(_centered_products(measure, *products))
-
-
-@jax.jit
-def _centered_products(measure, products, squares_x, squares_y):
-    own: Any = declared(measure.compare, ComparatorCapabilities).from_features
-    return own(products, squares_x, squares_y)
 
 
 def of_maps(measure: Measure, networks: Sequence[RowBlocks]) -> Products:
@@ -289,18 +233,6 @@ def _count_in_bins(counts, largest, levels, v):
 def _looked_up(table, levels, v):
     """Centered ranks of a block's entries, zero where these are NaN."""
     return jnp.where(jnp.isnan(v), 0, table.at[rank_bins.place(levels, v)].get(mode="promise_in_bounds"))
-
-
-def feature_shares(measure: Measure, blocks: RowBlocks) -> np.ndarray:
-    """Squared length of each row of X X', x' (X'X) x, less (x'x)^2 where the comparator does not read the diagonal."""
-    gram = sum(np.asarray(_gram((block,)), np.float64) for block in blocks.blocks())
-    inner, reads = jnp.asarray(gram, blocks.dtype), declared(measure.compare, ComparatorCapabilities).reads_diagonal
-    return np.concatenate([_squared_rows(block, inner, reads) for block in blocks.blocks()]).astype(np.float64)
-
-
-@jax.jit
-def _squared_rows(x, inner, diagonal):
-    return jnp.sum(dot(x, inner) * x, 1) - jnp.where(diagonal, 0, squared_lengths(x) ** 2)
 
 
 def map_shares(measure: Measure, blocks: RowBlocks) -> np.ndarray:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsim import pairwise
-from jaxsim.engine import feature_space, rank_bins, reasons, tile_products
+from jaxsim.engine import feature_products, feature_space, rank_bins, reasons, tile_products
 from jaxsim.engine import memory as budgets
 from jaxsim.engine.checks import warn_of_lost_digits
 from jaxsim.engine.row_blocks import RowBlocks
@@ -28,7 +28,8 @@ from jaxsim.statistics.checks import is_whole, shown
 FEWEST, MOST = 2, 16384
 """Images in a block."""
 COUNTED_FROM = 4000
-"""Images from which on XLA's sort takes longer on a CPU than counts in bins, which are right to 1e-6."""
+"""Images from which on whole maps take longer on a CPU than products of features, and XLA's sort longer than counts in
+bins, which are right to 1e-6."""
 TILE = 1024
 """Most images in a block whose size nobody gave; blocks of 2048 leave a CPU's caches and take half as long again."""
 ROUNDING = 8
@@ -106,7 +107,7 @@ def scores(measure: Measure, x: Networks, y: Networks | None, tile: int) -> Scor
     networks = [RowBlocks(a, measure, tile) for a in arrays]
     if in_feature_space(measure, x, y):
         networks = [RowBlocks(a, measure, min(tile, TALL)) for a in arrays]
-        products = tile_products.of_features(measure, networks)
+        products = feature_products.products(measure, networks)
         if np.any(np.diagonal(products.centered) < feature_space.CANCELED * products.plain):
             products = tile_products.of_maps(measure, [RowBlocks(a, measure, tile) for a in arrays])
     elif ranks_pairs(measure):
@@ -176,7 +177,7 @@ def effective(measure: Measure, x: Networks, tile: int) -> np.ndarray:
     """
     if declared(measure.compare, ComparatorCapabilities).shares is None:
         return np.full(len(x.names), float(x.images))
-    of = tile_products.feature_shares if in_feature_space(measure, x, None) else tile_products.map_shares
+    of = feature_products.shares if in_feature_space(measure, x, None) else tile_products.map_shares
     shares = [of(measure, RowBlocks(a, measure, tile)) for a in x.arrays]
     with np.errstate(invalid="ignore"):
         return np.array([e.sum() ** 2 / (e * e).sum() for e in shares])
@@ -187,7 +188,7 @@ def in_feature_space(measure: Measure, x: Networks, y: Networks | None) -> bool:
     width = declared(measure.transform, TransformCapabilities).width
     shapes = [*x.shapes, *(() if y is None else y.shapes)]
     total = sum(width(shape[1:]) for shape in shapes)
-    return feature_space.applies(measure) and feature_space.takes_fewer_operations(total, len(shapes), x.images)
+    return feature_products.apply(measure) and feature_space.takes_fewer_operations(total, len(shapes), x.images)
 
 
 def sample(nets: Networks, tile: int) -> Networks:
@@ -201,13 +202,12 @@ def automatic(
 ) -> int | None:
     """Images in a tile where the maps of two networks do not fit in the budget, or tiles save time; else None."""
     arrays = [*x.arrays, *(() if y is None else y.arrays)]
-    maps = [m for m in measures if not feature_space.applies(m)]
-    itemsize, counted = x.dtype.itemsize, [m for m in maps if ranks_pairs(m)]
+    maps, itemsize = [m for m in measures if not feature_space.applies(m)], x.dtype.itemsize
     budget = budgets.budget_of(memory)
     whole = 2 * budgets.map_bytes(tuple(maps), x.images, itemsize) + budgets.working_bytes(x.images, itemsize)
     if not maps or any(why_not(m) for m in measures):
         return None
-    if whole <= budget and not (to_save_time and len(counted) == len(maps) and _counting_is_faster(maps, x)):
+    if whole <= budget and not (to_save_time and all(_is_faster(m, x, y) for m in maps)):
         return None
     return largest(measures, len(arrays), x.images, x.dtype, budget)
 
@@ -222,11 +222,14 @@ def largest(measures: Sequence[Measure], networks: int, images: int, dtype: np.d
     return min(tile, TILE, images) if tile >= FEWEST else None
 
 
-def _counting_is_faster(measures: Sequence[Measure], x: Networks) -> bool:
-    """Whether counting pairs in bins takes less time than sorting them, and loses nothing.
+def _is_faster(measure: Measure, x: Networks, y: Networks | None) -> bool:
+    """Whether blocks take less time than whole maps and lose nothing, as from many images on on a CPU.
 
-    It does on a CPU, from many images on. Other distances than these have fewer digits in blocks where one image is far
-    from all others.
+    Products of features do, and counting pairs in bins does where it takes the place of sorting them. Other distances
+    than these have fewer digits in blocks where one image is far from all others.
     """
-    bounded = all(m.pairwise in (pairwise.correlation, pairwise.cosine) for m in measures)
-    return bounded and x.images >= COUNTED_FROM and x.dtype == np.float32 and jax.default_backend() == "cpu"
+    if x.images < COUNTED_FROM or jax.default_backend() != "cpu":
+        return False
+    if not ranks_pairs(measure):
+        return in_feature_space(measure, x, y)
+    return measure.pairwise in (pairwise.correlation, pairwise.cosine) and x.dtype == np.float32
