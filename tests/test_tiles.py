@@ -394,6 +394,7 @@ def test_ranks_are_taken_in_tiles_where_their_tables_fit(monkeypatch):
 def test_many_pairs_are_ranked_in_tiles_to_save_time(monkeypatch):
     features, whole = networks(), js.affinity(networks(), "rsa")
     monkeypatch.setattr(tiles, "COUNTED_FROM", N)
+    monkeypatch.setattr(tiles, "FEATURES_FROM", N)
     made = js.affinity(features, "rsa")
     assert made.provenance.notes[0].startswith("in tiles of")
     np.testing.assert_allclose(made.values, whole.values, atol=CLOSE)

@@ -28,8 +28,9 @@ from jaxsim.statistics.checks import is_whole, shown
 FEWEST, MOST = 2, 16384
 """Images in a block."""
 COUNTED_FROM = 4000
-"""Images from which on whole maps take longer on a CPU than products of features, and XLA's sort longer than counts in
-bins, which are right to 1e-6."""
+"""Images from which on XLA's sort takes longer on a CPU than counts in bins, which are right to 1e-6."""
+FEATURES_FROM = 2000
+"""Images from which on whole maps take twice as long on a CPU as products of features, or longer."""
 TILE = 1024
 """Most images in a block whose size nobody gave; blocks of 2048 leave a CPU's caches and take half as long again."""
 ROUNDING = 8
@@ -228,8 +229,9 @@ def _is_faster(measure: Measure, x: Networks, y: Networks | None) -> bool:
     Products of features do, and counting pairs in bins does where it takes the place of sorting them. Other distances
     than these have fewer digits in blocks where one image is far from all others.
     """
-    if x.images < COUNTED_FROM or jax.default_backend() != "cpu":
+    if jax.default_backend() != "cpu":
         return False
     if not ranks_pairs(measure):
-        return in_feature_space(measure, x, y)
-    return measure.pairwise in (pairwise.correlation, pairwise.cosine) and x.dtype == np.float32
+        return x.images >= FEATURES_FROM and in_feature_space(measure, x, y)
+    bounded = measure.pairwise in (pairwise.correlation, pairwise.cosine)
+    return x.images >= COUNTED_FROM and bounded and x.dtype == np.float32
