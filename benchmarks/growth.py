@@ -1,6 +1,6 @@
-"""Time and memory against the numbers of images, networks, features and resamples, beside the best alternatives.
+"""Time and memory against the numbers of images, networks, features, resamples and devices, beside the alternatives.
 
-    python -m benchmarks.growth                      # all series: half an hour on two busy cores
+    python -m benchmarks.growth                      # all series: an hour on two cores, half of it for 100,000 images
     python -m benchmarks.growth --only images        # one series; the others in the file stay
     python -m benchmarks.growth --draw               # the table and docs/_static/growth.png again, nothing measured
 
@@ -15,9 +15,11 @@ import argparse
 import json
 import os
 import resource
+import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -29,27 +31,36 @@ PICTURE = Path(__file__).parents[1] / "docs" / "_static" / "growth.png"
 LONG, LIMIT, MEMORY = 20, 60, 6e9
 """Seconds of a first call that is not repeated, those that end a series, and bytes that do."""
 TILE = 1024
+IMAGES = [500, 1000, 2000, 4000, 8000, 16000, 32000, 100_000]
 SERIES = {
-    "images": ("images", [500, 1000, 2000, 4000, 8000, 16000, 32000], {"networks": 4, "width": 64}),
-    "images-cka": ("images", [500, 1000, 2000, 4000, 8000, 16000, 32000], {"networks": 4, "width": 64}),
+    "images": ("images", IMAGES, {"networks": 4, "width": 64}),
+    "images-pearson": ("images", IMAGES, {"networks": 4, "width": 64}),
+    "images-cka": ("images", IMAGES, {"networks": 4, "width": 64}),
     "networks": ("networks", [10, 30, 100, 300, 1000], {"images": 200, "width": 64}),
     "features": ("width", [64, 256, 1024, 4096, 16384], {"networks": 8, "images": 500}),
     "resamples": ("resamples", [100, 300, 1000, 3000, 10000], {"networks": 8, "images": 100, "width": 64}),
+    "devices": ("devices", [1, 2, 4, 8], {"networks": 16, "images": 500, "width": 64}),
 }
 """What grows, through which sizes, and what stays."""
 CONTENDERS = {
     "images": ("jaxsim", "jaxsim tiles", "NumPy", "rsatoolbox"),
+    "images-pearson": ("jaxsim", "NumPy", "rsatoolbox"),
     "images-cka": ("jaxsim", "NumPy", "pytorch-cka"),
     "networks": ("jaxsim", "NumPy", "rsatoolbox"),
     "features": ("jaxsim", "NumPy", "rsatoolbox"),
     "resamples": ("jaxsim", "NumPy", "rsatoolbox"),
+    "devices": ("jaxsim", "two processes"),
 }
+MEASURES = {"images-cka": "cka", "images-pearson": "center:correlation:pearson"}
+"""Of series; the others are of RSA."""
 TITLES = {
     "images": "RSA, 4 networks",
+    "images-pearson": "RSA by Pearson, 4 networks",
     "images-cka": "debiased linear CKA, 4 networks",
     "networks": "RSA, 200 images",
     "features": "RSA, 8 networks, 500 images",
     "resamples": "bootstrap of RSA, 8 networks, 100 images",
+    "devices": "RSA, 16 networks, 500 images",
 }
 
 
@@ -65,6 +76,13 @@ def call(series: str, contender: str, x: np.ndarray, resamples: int):
     """What is timed, as a function without arguments that returns scores `(T, T)`, or of the last resample."""
     from benchmarks import peers, strongest_rsa
 
+    if series == "devices":
+        import jax
+
+        import jaxsim as js
+
+        mine = {str(k): x[k] for k in range(jax.process_index(), len(x), jax.process_count())}
+        return lambda: np.asarray(js.affinity(mine, "rsa", devices="all").values)
     if contender.startswith("jaxsim"):
         import jaxsim as js
 
@@ -74,8 +92,9 @@ def call(series: str, contender: str, x: np.ndarray, resamples: int):
         import jax
 
         # a device that is asked for makes maps whole
-        how: dict = {"tile": TILE} if "tiles" in contender else {"devices": jax.devices()[:1]}
-        return lambda: np.asarray(js.affinity(x, "cka" if "cka" in series else "rsa", **how).values)
+        whole = {"devices": jax.devices()[:1]} if series == "images" else {}
+        how: dict = {"tile": TILE} if "tiles" in contender else whole
+        return lambda: np.asarray(js.affinity(x, MEASURES.get(series, "rsa"), **how).values)
     if contender == "pytorch-cka":
         import torch
 
@@ -90,18 +109,24 @@ def call(series: str, contender: str, x: np.ndarray, resamples: int):
 
         def scores():
             maps = peers.rsatoolbox_maps(x)
-            return compare(maps, maps, method="spearman")
+            return compare(maps, maps, method="corr" if "pearson" in series else "spearman")
 
         return scores
     if series == "resamples":
         images = x.shape[1]
         draws = np.random.default_rng(0).multinomial(images, np.full(images, 1 / images), resamples)
         return lambda: strongest_rsa.rsa_bootstrap(x, draws.astype(np.float32), center=True)[-1]
-    return lambda: (strongest_rsa.cka_linear if "cka" in series else strongest_rsa.rsa)(x)
+    if "cka" in series:
+        return lambda: strongest_rsa.cka_linear(x)
+    return lambda: strongest_rsa.rsa(x, ranks="pearson" not in series)
 
 
 def measure(series: str, contender: str, size: int) -> dict:
     """Seconds and bytes of one size, in this process."""
+    if address := os.environ.get("COORDINATOR"):
+        import jax
+
+        jax.distributed.initialize(address, num_processes=2, process_id=int(os.environ["RANK"]))
     grows, _, fixed = SERIES[series]
     problem: dict = {"resamples": 0, **fixed, grows: size}
     run = call(
@@ -131,14 +156,35 @@ def host_rate() -> float:
 
 
 def attempt(series: str, contender: str, size: int) -> dict:
-    """The same in a process of its own, or why there is none."""
+    """The same in a process of its own, or two, or why there is none."""
+    if contender != "two processes":
+        return _one(series, contender, size, {"JAX_NUM_CPU_DEVICES": str(size)} if series == "devices" else {})
+    if size == 1:
+        return {"size": size, "ends": "one device"}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        share = {"JAX_NUM_CPU_DEVICES": str(size // 2), "COORDINATOR": f"127.0.0.1:{free.getsockname()[1]}"}
+    with ThreadPoolExecutor(2) as both:
+        rows = [*both.map(lambda rank: _one(series, contender, size, {**share, "RANK": str(rank)}), range(2))]
+    failed = [row for row in rows if "ends" in row]
+    return failed[0] if failed else rows[0] | {k: rows[0][k] + rows[1][k] for k in ("seconds", "first", "bytes")}
+
+
+def _one(series, contender, size, environment):
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.growth", "--one", series, contender, str(size)]
     most = 60 * LIMIT if "tiles" in contender else LIMIT + LONG
 
     def limited():
         resource.setrlimit(resource.RLIMIT_CPU, (most, most + 5))
 
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=limited)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=limited,
+        env=os.environ | environment,
+    )
     status, why = Path(f"/proc/{process.pid}/status"), ""
     while process.poll() is None:
         lines = status.read_text(encoding="ascii").splitlines()
@@ -233,7 +279,7 @@ def main() -> None:
             for size in SERIES[name][1]:
                 rows.append(attempt(name, contender, size))
                 print(name, contender, json.dumps(rows[-1]), flush=True)
-                if "ends" in rows[-1] or (rows[-1]["seconds"] > LIMIT and "tiles" not in contender):
+                if ("ends" in rows[-1] and size > 1) or (rows[-1]["seconds"] > LIMIT and "tiles" not in contender):
                     break
             found[contender] = {"rows": rows}
             found[contender] |= {

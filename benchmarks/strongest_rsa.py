@@ -44,15 +44,16 @@ def inner(z: np.ndarray, blocks: int = 8) -> np.ndarray:
     return out
 
 
-def rsa(features: np.ndarray) -> np.ndarray:
-    """RSA scores of networks `(T, n, ...)`: every dissimilarity matrix built and ranked once."""
+def rsa(features: np.ndarray, ranks: bool = True) -> np.ndarray:
+    """RSA scores of networks `(T, n, ...)`: every dissimilarity matrix built once, and ranked if `ranks`."""
     upper(features.shape[1])
 
     def one(x):
-        ranks = average_ranks(condensed_pearson(x))
-        ranks -= ranks.mean(dtype=np.float64).astype(np.float32)
-        ranks *= 1 / np.sqrt(np.dot(ranks, ranks))
-        return ranks
+        distances = condensed_pearson(x)
+        ordered = average_ranks(distances) if ranks else distances
+        ordered -= ordered.mean(dtype=np.float64).astype(np.float32)
+        ordered *= 1 / np.sqrt(np.dot(ordered, ordered))
+        return ordered
 
     return inner(np.stack(over_cores(one, features)))
 
