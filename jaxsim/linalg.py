@@ -162,17 +162,23 @@ def tall_dot(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def gram(x: jax.Array) -> jax.Array:
-    """Inner products of the rows of `x`, exactly symmetric: (n, d) -> (n, n).
+    """Inner products of the rows of `x`, exactly symmetric: (n, d) -> (n, n)."""
+    return _above(_in_strips(x.shape[0], lambda a, b: dot(x[a:b], x[a:].T)))
 
-    Only the products on and above the diagonal are formed, in strips of rows: at n = 2000 this takes 0.7 of the time of
-    the full product on a CPU.
+
+def upper_gram_of_columns(x: jax.Array) -> jax.Array:
+    """Inner products of the columns of `x` on and above the diagonal; those below mean nothing: (n, d) -> (d, d)."""
+    return _in_strips(x.shape[1], lambda a, b: dot(x[:, a:b].T, x[:, a:]))
+
+
+def _in_strips(n, products):
+    """Matrix `(n, n)` from `products(a, b)` of the rows from a to b with the columns from a on, zeros before them.
+
+    In four strips this takes 0.7 of the time of the full product on a CPU.
     """
-    n = x.shape[0]
     strips = min(4, max(1, n // 150))
     cuts = [n * k // strips for k in range(strips + 1)]
-    rows = [jnp.pad(dot(x[a:b], x[a:].T), ((0, 0), (a, 0))) for a, b in itertools.pairwise(cuts)]
-    upper = jnp.concatenate(rows)
-    return _above(upper)
+    return jnp.concatenate([jnp.pad(products(a, b), ((0, 0), (a, 0))) for a, b in itertools.pairwise(cuts)])
 
 
 def mirrored(m: jax.Array) -> jax.Array:

@@ -7,13 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsim.casts import ROW
 from jaxsim.engine.map_blocks import squared_lengths, tiling
 from jaxsim.engine.row_blocks import RowBlocks
 from jaxsim.engine.tile_products import Products
-from jaxsim.linalg import dot
+from jaxsim.linalg import dot, upper_gram_of_columns
 from jaxsim.measures import Measure
 from jaxsim.protocols import PRODUCTS, SQUARES, ComparatorCapabilities, declared
 
+CENTERED = 4
+"""Largest length of the mean of points, in units of eps times theirs, that is rounding."""
 SLOPES = {PRODUCTS: 1.0, SQUARES: -2.0}
 """Of inner products of points x + m, x'y + x'm + y'm + m'm, and of their squared distances, x'x + y'y - 2 x'y."""
 
@@ -31,15 +34,6 @@ class _Points(NamedTuple):
     features: RowBlocks
     mean: np.ndarray
 
-    @classmethod
-    def of(cls, measure: Measure, features: RowBlocks) -> "_Points":
-        """With their mean, from one pass over the features."""
-        total = np.zeros(features.width)
-        for x in features.blocks():
-            first, rest = (np.asarray(one, np.float64) for one in _column_sums(measure, x))
-            total += len(x) * first + rest
-        return cls(measure, features, total / features.x.shape[0])
-
     def blocks(self) -> Iterator[jax.Array]:
         """All blocks in order."""
         mean = self.mean.astype(self.features.dtype)
@@ -49,13 +43,6 @@ class _Points(NamedTuple):
     def reordered(self, order: np.ndarray) -> "_Points":
         """The same of the images in another order."""
         return self._replace(features=self.features.reordered(order))
-
-
-@jax.jit
-def _column_sums(measure, x):
-    """The first point, and the sum of what all differ from it by."""
-    points = tiling(measure).points(x)
-    return points[0], jnp.sum(points - points[0], 0)
 
 
 @jax.jit
@@ -125,11 +112,10 @@ def apply(measure: Measure) -> bool:
 def products(measure: Measure, networks: Sequence[RowBlocks]) -> Products:
     """The products of maps that are inner products or squared distances of points, from X'Y.
 
-    One pass over the features finds the mean of the points, and one the products of their columns.
+    One pass over the features finds the products of their columns, after one for their means if those are not zero.
     """
-    points = [_Points.of(measure, one) for one in networks]
     found = Products(len(networks))
-    cross, terms, own = _crossed_columns(points)
+    points, (cross, terms, own, _) = _centered(measure, networks)
     squares = _by_network(cross, networks, networks)
     # each map at length 1 first, so that products stay in range
     size = np.where(np.diagonal(squares) > 0, np.diagonal(squares), 1) ** 0.25
@@ -148,24 +134,74 @@ def products(measure: Measure, networks: Sequence[RowBlocks]) -> Products:
     return found
 
 
-def _crossed_columns(points):
-    """X'X of all networks side by side, and of each the terms a `(T, n)` and the squared lengths of points `(T, n)`."""
+class _Columns(NamedTuple):
+    """What one pass over the points of all networks finds.
+
+    Attributes:
+        cross: X'X of all networks side by side, `(D, D)`.
+        terms: the a of the entries of each map, `(T, n)`.
+        own: squared lengths of the points, `(T, n)`.
+        means: of the points of each network.
+    """
+
+    cross: np.ndarray
+    terms: np.ndarray
+    own: np.ndarray
+    means: list[np.ndarray]
+
+
+def _columns(points):
+    """`_Columns` of these points."""
     networks = [one.features for one in points]
-    width = sum(one.width for one in networks)
-    cross = np.zeros((width, width))
-    terms, own = np.zeros((2, len(networks), networks[0].x.shape[0]))
+    n, width = networks[0].x.shape[0], sum(one.width for one in networks)
+    cross, means = np.zeros((width, width)), [np.zeros(one.width) for one in networks]
+    terms, own = np.zeros((2, len(networks), n))
     for k, blocks in enumerate(zip(*(one.blocks() for one in points), strict=True)):
-        cross += np.asarray(_gram(blocks), np.float64)
+        found = _upper_gram(blocks)
         for t, x in enumerate(blocks):
             rows = networks[t].rows(k)
             own[t, rows] = squared_lengths(x)
             terms[t, rows] = _terms(points[t], x, own[t, rows])
-    return cross, terms, own
+            means[t] += _column_sums(x) / n
+        cross += np.asarray(found)
+    for k in range(1, width):
+        cross[k, :k] = cross[:k, k]
+    return _Columns(cross, terms, own, means)
+
+
+def _centered(measure, networks):
+    """Points of mean 0, and their `_Columns`; a pass over the features more where nothing centered them before."""
+    points = [_Points(measure, one, np.zeros(one.width)) for one in networks]
+    if measure.freedom.shift == ROW:
+        found = _columns(points)
+        sizes = zip(found.means, found.own.mean(1), networks, strict=True)
+        if not any(m @ m > (CENTERED * jnp.finfo(one.dtype).eps) ** 2 * length for m, length, one in sizes):
+            return points, found
+        means = found.means
+    else:
+        means = [_mean(one) for one in points]
+    points = [one._replace(mean=m) for one, m in zip(points, means, strict=True)]
+    return points, _columns(points)
+
+
+def _mean(points):
+    return sum(_column_sums(x) for x in points.blocks()) / points.features.x.shape[0]
+
+
+def _column_sums(x):
+    """Sums over the rows of a block in float64, of what all differ from the first by."""
+    first, rest = (np.asarray(one, np.float64) for one in _from_the_first(x))
+    return len(x) * first + rest
 
 
 @jax.jit
-def _gram(blocks):
-    return _cross(blocks, blocks)
+def _from_the_first(x):
+    return x[0], jnp.sum(x - x[0], 0)
+
+
+@jax.jit
+def _upper_gram(blocks):
+    return upper_gram_of_columns(jnp.concatenate(blocks, 1))
 
 
 @jax.jit
@@ -184,8 +220,7 @@ def _by_network(cross, rows, columns):
 
 def shares(measure: Measure, features: RowBlocks) -> np.ndarray:
     """Squared length of each row of the map less its margins, from X'X."""
-    points = _Points.of(measure, features)
-    cross, terms, own = _crossed_columns([points])
+    (points,), (cross, terms, own, _) = _centered(measure, [features])
     sums = _Sums.of(measure, terms, own)
     (a,), n = sums.a, len(own[0])
     along = np.zeros(features.width)
