@@ -26,6 +26,7 @@ from jaxsim.linalg import (
     dot,
     gram,
     masked_mean,
+    on_cpu,
     power_of_two,
     remove_mean,
     require_floating,
@@ -193,14 +194,17 @@ def _cityblock_sums(x, where):
 
 def _cityblock_between(a, b):
     """Sums of |a_i - b_j| over the features, COLUMNS_AT_ONCE at a time so that the sums stay in cache."""
+    cpu = on_cpu()
+    at_once = COLUMNS_AT_ONCE if cpu else 4 * COLUMNS_AT_ONCE
 
     def columns(x):
-        return jnp.pad(x, ((0, 0), (0, -x.shape[1] % COLUMNS_AT_ONCE))).T.reshape(-1, COLUMNS_AT_ONCE, len(x))
+        return jnp.pad(x, ((0, 0), (0, -x.shape[1] % at_once))).T.reshape(-1, at_once, len(x))
 
     @jax.checkpoint
     def add(total, block):
-        # without the barrier the block is read again from memory, element by element, for every entry of the sums
-        for u, v in zip(*lax.optimization_barrier(block), strict=True):
+        # on a CPU the block is read again without the barrier, element by element, for every entry of the sums; on a
+        # GPU each of its columns would be a launch with it
+        for u, v in zip(*(lax.optimization_barrier(block) if cpu else block), strict=True):
             total = total + jnp.abs(u[:, None] - v[None, :])
         return total, None
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxsim.linalg import RUN, cumulative
+from jaxsim.linalg import RUN, cumulative, on_cpu
 
 ROUNDING, OF_TWO = 4, 1
 """Largest width of a tie of several values and of one of two, in units of eps times the scale of a map."""
@@ -30,12 +30,10 @@ def average(v: Float[Array, " p"], where: Bool[Array, " p"] | None = None) -> Fl
     [2.5, 1.0, 2.5]
     """
     v = v if where is None else jnp.where(where, v, jnp.inf)
-    keys = as_integers(v)
-    ordered = lax.sort(keys)
+    ordered, back = _sorted(as_integers(v))
     first, last = tie_bounds(_as_floats(ordered, v.dtype), None if where is None else jnp.sum(where))
     shared = (first.astype(v.dtype) + last.astype(v.dtype)) / 2 + 1
-    place = jnp.searchsorted(ordered, keys, method="scan")
-    return jnp.where(jnp.any(jnp.isnan(v)), jnp.nan, shared.at[place].get(mode="promise_in_bounds"))
+    return jnp.where(jnp.any(jnp.isnan(v)), jnp.nan, back(shared))
 
 
 def counted(v: Float[Array, " p"], counts: Float[Array, " p"]) -> Float[Array, " p"]:
@@ -49,13 +47,29 @@ def counted(v: Float[Array, " p"], counts: Float[Array, " p"]) -> Float[Array, "
     >>> ranks.counted(jnp.array([3.0, 1.0, 2.0]), jnp.array([1.0, 2.0, 0.0])).tolist()
     [3.0, 1.5, 2.5]
     """
-    keys = as_integers(v)
-    ordered = lax.sort(keys)
-    first, _ = tie_bounds(_as_floats(ordered, v.dtype))
-    start = first.at[jnp.searchsorted(ordered, keys, method="scan")].get(mode="promise_in_bounds")
+    ordered, back = _sorted(as_integers(v))
+    start = back(tie_bounds(_as_floats(ordered, v.dtype))[0])
     held = jnp.zeros_like(counts).at[start].add(counts)
     middle = cumulative(lax.add, held, 0) - held / 2 + 0.5
     return jnp.where(jnp.any(jnp.isnan(v)), jnp.nan, middle.at[start].get(mode="promise_in_bounds"))
+
+
+def _sorted(keys):
+    """Keys in order, and the function that takes what belongs to their places back to where they stood.
+
+    The places are searched for on a CPU, where sorting pairs of numbers is slow.
+    """
+    if on_cpu():
+        ordered = lax.sort(keys)
+        place = jnp.searchsorted(ordered, keys, method="scan")
+        return ordered, lambda a: a.at[place].get(mode="promise_in_bounds")
+    ordered, source = _sorted_pairs(keys)
+    return ordered, lambda a: jnp.zeros_like(a).at[source].set(a, unique_indices=True)
+
+
+def _sorted_pairs(keys):
+    """Keys in order, and where each of them stood; equal ones in any order, as keeping theirs costs an accelerator."""
+    return lax.sort((keys, lax.iota(jnp.int32, keys.size)), num_keys=1, is_stable=on_cpu())
 
 
 def as_integers(v):
@@ -201,11 +215,11 @@ def _middle(s):
 class Order:
     """Pairs of images in ascending order of a map's values: what weighted ranks need, sorted once.
 
-    The order is cut into q runs of RUN pairs and stored as `(RUN, q)`, the k-th pair of every run beside each other, so
-    that one step of a scan advances the cumulative sums of all runs.
+    The order is cut into q runs of `run_length()` pairs and stored as `(run, q)`, the k-th pair of every run beside
+    each other, so that one step of a scan advances the cumulative sums of all runs.
 
     Attributes:
-        i: first image of the pairs in that order, `(RUN q,)`, padded at the end.
+        i: first image of the pairs in that order, `(run q,)`, padded at the end.
         j: second image.
         last: for every pair of the condensed map, where the run of values equal to its own ends, `(p,)`.
         before: where the pair before that run stands; unused if there is none.
@@ -223,31 +237,41 @@ class Order:
     undefined: Array
 
 
+def run_length() -> int:
+    """Pairs in a run of an `Order`; one where all cumulative sums are taken at once."""
+    return RUN if on_cpu() else 1
+
+
 def sort_pairs(v: Float[Array, " p"], i: Int[Array, " p"], j: Int[Array, " p"]) -> Order:
     """The order of a condensed map `v` whose p-th entry belongs to images `i[p]` and `j[p]`."""
     keys, place = as_integers(v), lax.iota(jnp.int32, v.size)
-    ordered = lax.sort(keys)
-    first, last = tie_bounds(_as_floats(ordered, v.dtype))
+
+    def with_ties():
+        return _sorted_pairs(keys)[1]
 
     def without_ties():
         below = jnp.searchsorted(ordered, keys, side="left", method="scan")
         return jnp.zeros_like(place).at[below].set(place)
 
+    ordered = lax.sort(keys)
+    first, last = tie_bounds(_as_floats(ordered, v.dtype))
+    tied = jnp.any(first != last)
     # sorting pairs of numbers is slow on a CPU, and without ties the place of each value says it all
-    pair = lax.cond(jnp.any(first != last), lambda: lax.sort_key_val(keys, place)[1], without_ties)
-    runs = -(-v.size // RUN)
+    pair = lax.cond(tied, with_ties, without_ties) if on_cpu() else with_ties()
+    run = run_length()
+    runs = -(-v.size // run)
 
     def stored(k):
-        return k % RUN * runs + k // RUN
+        return k % run * runs + k // run
 
     def laid_out(images):
-        return jnp.pad(images[pair], (0, runs * RUN - v.size)).reshape(runs, RUN).T.ravel()
+        return jnp.pad(images[pair], (0, runs * run - v.size)).reshape(runs, run).T.ravel()
 
     def of_pair(a):
         return jnp.zeros(v.size, a.dtype).at[pair].set(a, unique_indices=True)
 
     last_place, before = of_pair(stored(last)), of_pair(stored(jnp.maximum(first - 1, 0)))
-    tied, undefined = jnp.any(first != last), jnp.any(jnp.isnan(v))
+    undefined = jnp.any(jnp.isnan(v))
     return Order(laid_out(i), laid_out(j), last_place, before, of_pair(first == 0), tied, undefined)
 
 
@@ -266,14 +290,8 @@ def weighted(order: Order, w: Float[Array, "n b"], pairs: Float[Array, "p b"]) -
     def at(a, place):
         return a.at[place].get(mode="promise_in_bounds")
 
-    runs = (at(w, order.i) * at(w, order.j)).reshape(RUN, -1, w.shape[1])
-    sums = jnp.sum(runs, 0)
-
-    def advance(total, step):
-        total = total + step
-        return total, total
-
-    upto = lax.scan(advance, cumulative(lax.add, sums, 0) - sums, runs)[1].reshape(-1, w.shape[1])
+    counts = at(w, order.i) * at(w, order.j)
+    upto = _sums_along_runs(counts.reshape(RUN, -1, w.shape[1])) if on_cpu() else cumulative(lax.add, counts, 0)
 
     def with_ties():
         before = jnp.where(order.lowest[:, None], 0, at(upto, order.before))
@@ -282,4 +300,16 @@ def weighted(order: Order, w: Float[Array, "n b"], pairs: Float[Array, "p b"]) -
     def without():
         return at(upto, order.last) - pairs / 2
 
-    return lax.cond(order.tied, with_ties, without) + 0.5
+    # many maps at once would take both
+    return (lax.cond(order.tied, with_ties, without) if on_cpu() else with_ties()) + 0.5
+
+
+def _sums_along_runs(runs):
+    """Cumulative sums `(p, b)` of what the runs `(RUN, q, b)` of an order hold, laid out like them."""
+    sums = jnp.sum(runs, 0)
+
+    def advance(total, step):
+        total = total + step
+        return total, total
+
+    return lax.scan(advance, cumulative(lax.add, sums, 0) - sums, runs)[1].reshape(-1, runs.shape[2])

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxsim.linalg import cumulative, tree_sum
+from jaxsim.linalg import cumulative, on_cpu, tree_sum
 
 AT_ONCE = 64
 """Pairs of rankings that an accelerator takes together."""
@@ -158,4 +158,4 @@ def select(rankings: Ranking, k) -> Ranking:
 
 def over_pairs(function, pairs) -> Array:
     """`function` of every pair of rankings, one at a time on a CPU, and many at once elsewhere."""
-    return lax.map(function, pairs, batch_size=None if jax.default_backend() == "cpu" else AT_ONCE)
+    return lax.map(function, pairs, batch_size=None if on_cpu() else AT_ONCE)

@@ -13,7 +13,7 @@ from jaxsim.compare import concordance
 from jaxsim.compare.embedded import centered_unit, compare_embedded, kept, mean_of
 from jaxsim.compare.triangles import condensed, pair_weights, pairs_of, reordered
 from jaxsim.compare.weighted import all_pairs, spread_pairs
-from jaxsim.linalg import long_dot
+from jaxsim.linalg import long_dot, over
 from jaxsim.protocols import CONSTANT
 
 
@@ -82,8 +82,8 @@ class Spearman:
             z = jnp.where(order.undefined, jnp.nan, z).T
             return z, jnp.sum(z * z, 1)
 
-        zx, size_x = lax.map(one, x)
-        zy, size_y = (zx, size_x) if y is None else lax.map(one, y)
+        zx, size_x = over(one, x)
+        zy, size_y = (zx, size_x) if y is None else over(one, y)
 
         def lane(b):
             a, c = (lax.dynamic_index_in_dim(z, b, 1, keepdims=False) for z in (zx, zy))
@@ -93,7 +93,7 @@ class Spearman:
             size = size_x[:, b][:, None] * size_y[:, b][None, :]
             return products / jnp.sqrt(jnp.where(size > 0, size, jnp.nan))
 
-        return lax.map(lane, jnp.arange(w.shape[1]))
+        return over(lane, jnp.arange(w.shape[1]))
 
     def weighted_ceiling(self, x, w):
         """`(b, 2, U)`: every map with the mean ranks of the others, and of all, ranked again under every weighting."""
@@ -103,13 +103,13 @@ class Spearman:
         def one(order):
             return jnp.where(order.undefined, jnp.nan, ranks.weighted(order, w, pairs)).T
 
-        every = lax.map(one, x)
+        every = over(one, x)
 
         def lane(b):
             own, weights = lax.dynamic_index_in_dim(every, b, 1, keepdims=False), pairs[:, b]
             total, pooled = jnp.sum(weights), jnp.sum(own, 0)
             means = jnp.concatenate([(pooled - own) / (count - 1), pooled[None] / count])
-            again = lax.map(lambda mean: ranks.counted(mean, weights), means)
+            again = over(lambda mean: ranks.counted(mean, weights), means)
             z, best = ((r - (total + 1) / 2) / total * jnp.sqrt(weights) for r in (own, again))
             products = jnp.stack([jnp.sum(z * best[:-1], 1), long_dot(z, best[-1:])[:, 0]])
             if not self.correct_ties:
@@ -118,7 +118,7 @@ class Spearman:
             size = sizes[0] * jnp.stack([sizes[1][:-1], jnp.broadcast_to(sizes[1][-1], (count,))])
             return products / jnp.sqrt(jnp.where(size > 0, size, jnp.nan))
 
-        return lax.map(lane, jnp.arange(w.shape[1]))
+        return over(lane, jnp.arange(w.shape[1]))
 
 
 @register_static

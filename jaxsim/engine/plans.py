@@ -19,7 +19,7 @@ from jaxsim.engine.checks import check
 from jaxsim.engine.padding import Bucket, grouped
 from jaxsim.inputs import Networks
 from jaxsim.io.files import counted, in_words
-from jaxsim.linalg import TALL, dot
+from jaxsim.linalg import TALL, dot, on_cpu
 from jaxsim.measures import Measure
 from jaxsim.protocols import (
     ComparatorCapabilities,
@@ -258,7 +258,7 @@ def whole_bytes(
 ) -> float:
     """Bytes at the peak on a device that holds so many, beside a share of the features."""
     given, padded = made.images * made.width * sides[0].dtype.itemsize, _padded(measures, sides)
-    if jax.default_backend() != "cpu":
+    if not on_cpu():
         return share * padded / made.devices + held + STARTED
     # the host stacks the features of networks before they go to the device
     return given + share * padded * 2 + held * made.devices + STARTED

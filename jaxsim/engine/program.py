@@ -1,18 +1,18 @@
 """Device programs: every map is built once, measures share products, and scores are one matrix product."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from jaxsim.engine import feature_space
 from jaxsim.engine.devices import SHARES, WHOLE, cross, divided, whole
 from jaxsim.engine.padding import Bucket
-from jaxsim.linalg import long_dot, mirrored
+from jaxsim.linalg import long_dot, mirrored, on_cpu
 from jaxsim.measures import Measure
 from jaxsim.meshes import automatic
 from jaxsim.protocols import (
@@ -92,7 +92,7 @@ def read_maps(measures: Sequence[Measure], parts: Sequence[Bucket], read: Callab
 
     if not measures:
         return Embedded([], [])
-    stacks = [b.map(one, _at_once(b)) for b in parts]
+    stacks = [b.map(one, at_once(1, b.shape[0], b.shape[1:])) for b in parts]
     made = jax.tree.map(_joined, *stacks)
     return made._replace(undefined=_blame_features(parts, made.undefined))
 
@@ -125,11 +125,11 @@ def _blame_features(parts, undefined):
     return [jnp.where((count >= 0) & (found > 0), found, count) for count in undefined]
 
 
-def _at_once(bucket: Bucket) -> int | None:
-    if jax.default_backend() == "cpu":
+def at_once(networks: int, images: int, shape: Sequence[int]) -> int | None:
+    """Networks, or groups of so many, that are worked on together; None on a CPU, where each uses all cores."""
+    if on_cpu():
         return None
-    n, *shape = bucket.shape
-    return max(1, int(WORKING_BYTES // (8 * n * (n + np.prod(shape)))))
+    return max(1, int(WORKING_BYTES // (8 * networks * images * (images + math.prod(shape)))))
 
 
 def embed(measure: Measure, m: jax.Array) -> jax.Array:

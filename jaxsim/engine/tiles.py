@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Callable, Container, Sequence
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -19,7 +18,7 @@ from jaxsim.engine.checks import warn_of_lost_digits
 from jaxsim.engine.row_blocks import RowBlocks
 from jaxsim.inputs import Networks
 from jaxsim.io.files import warn
-from jaxsim.linalg import TALL
+from jaxsim.linalg import TALL, on_cpu
 from jaxsim.measures import Measure, name_of
 from jaxsim.protocols import ComparatorCapabilities, PairwiseCapabilities, TransformCapabilities, declared
 from jaxsim.results import UndefinedScores
@@ -229,7 +228,7 @@ def _is_faster(measure: Measure, x: Networks, y: Networks | None) -> bool:
     Products of features do, and counting pairs in bins does where it takes the place of sorting them. Other distances
     than these have fewer digits in blocks where one image is far from all others.
     """
-    if jax.default_backend() != "cpu":
+    if not on_cpu():
         return False
     if not ranks_pairs(measure):
         return x.images >= FEATURES_FROM and in_feature_space(measure, x, y)

@@ -19,13 +19,15 @@ from jaxsim.engine.plans import FEATURES, MAPS, TILES, Plan
 from jaxsim.engine.processes import least
 from jaxsim.inputs import Networks
 from jaxsim.io.files import in_words, warn
+from jaxsim.linalg import on_cpu
 from jaxsim.measures import Measure
 from jaxsim.protocols import ComparatorCapabilities, Draws, Scheme, SchemeCapabilities, declared
 from jaxsim.resampling import tiled
 from jaxsim.resampling.program import FORMS, prepared
 
-WEIGHTINGS_AT_ONCE = 8
-"""Weightings that go through memory side by side; 16 and 32 measured slower, 8 floats being one vector register."""
+WEIGHTINGS_AT_ONCE = 8, 256
+"""Most weightings that go through memory side by side, on a CPU and elsewhere; 16 and 32 measured slower on a CPU, 8
+floats being one vector register."""
 LONG = 60.0
 """Seconds in tiles from which on it is said how long they take."""
 SHORT = 1e10
@@ -262,4 +264,4 @@ def weightings_at_once(
     """
     each = weighting_bytes(x, y)
     budget = _budget(memory, mesh, each)
-    return int(max(1, min(WEIGHTINGS_AT_ONCE, count, budget // each)))
+    return int(max(1, min(WEIGHTINGS_AT_ONCE[not on_cpu()], count, budget // each)))

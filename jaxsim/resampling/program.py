@@ -1,6 +1,7 @@
 """Device programs of resampling: maps are built and sorted once, then one pass runs over the resamples."""
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from jaxsim.compare import condensed
 from jaxsim.engine.devices import SHARES, WHOLE, divided, whole
 from jaxsim.engine.padding import Bucket
 from jaxsim.engine.program import all_scores, embed, read_maps, score
+from jaxsim.engine.program import at_once as together
 from jaxsim.linalg import mirrored
 from jaxsim.measures import Measure
 from jaxsim.meshes import automatic
@@ -166,7 +168,8 @@ def permuted_scores(measures, ready, given, orders, at_once):
             found.append(mirrored(s) if ready.y is None else s)
         return found
 
-    return lax.map(one, orders)
+    networks = max(len(z) for z in [*ready.x, *(ready.y or ())])
+    return lax.map(one, orders, batch_size=together(networks, orders.shape[1], ()))
 
 
 def refitted_scores(measures, ready, given, subsets, at_once):
@@ -180,7 +183,9 @@ def refitted_scores(measures, ready, given, subsets, at_once):
         pairs = zip(measures, a.z, b.z, strict=True)
         return [score(m, u, v)[rows, :][:, columns] for m, u, v in pairs]
 
-    return lax.map(one, subsets)
+    parts = [*x, *(y or ())]
+    networks, widest = sum(len(b.x) for b in parts), max((b.shape[1:] for b in parts), key=math.prod)
+    return lax.map(one, subsets, batch_size=together(networks, subsets.shape[1], widest))
 
 
 def _take(parts, images):
