@@ -102,9 +102,10 @@ def kills(networks: int, most: int) -> dict:
         if kill:
             killer.on.set()
         begun, before = time.perf_counter(), killer.kills
+        workers = None if executor == "serial" else 2
         try:
             found = js.sweep(
-                folder, "cka", out=place / "out", executor=executor, workers=2, progress=tell, overwrite=True
+                folder, "cka", out=place / "out", executor=executor, workers=workers, progress=tell, overwrite=True
             )
         except KeyboardInterrupt:
             found = None

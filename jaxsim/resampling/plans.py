@@ -32,7 +32,7 @@ LONG = 60.0
 """Seconds in tiles from which on it is said how long they take."""
 SHORT = 1e10
 """Operations and bytes in all that take less than that on any machine, so that no rates are measured."""
-GATHERED, REWEIGHTED, PASSES = 30, 0.04, 6
+GATHERED, REWEIGHTED, PASSES = 80, 0.053, 16
 """Work in the units of the rates: bytes passed over for an entry that changes places, ranking a pair under new weights,
 and times that an entry is read for other comparators. Fitted to `benchmarks/plans.py`."""
 HOW = {
@@ -82,9 +82,9 @@ def plan(
     shares, at_once, calls = 1 if tile else device_count(mesh), 1, 1
     if tile:
         routes = [FEATURES if tiles.in_feature_space(m, x, y) else TILES for m in measures]
-        blocks = [math.comb(-(-n // tile) + 1, 2) for n in (x.images * estimate, drawn.size or x.images)]
-        again = len(measures) if scheme.draws is Draws.ORDERS else sum(map(plans.passes, measures))
-        calls = blocks[0] * sum(map(plans.passes, measures)) + drawn.count * blocks[1] * again
+        pairs, again = [*zip(measures, routes, strict=True)], scheme.draws is Draws.ORDERS
+        calls = sum(plans.tiled_calls(x.images, tile, *pair) for pair in pairs) * estimate
+        calls += drawn.count * sum(plans.tiled_calls(drawn.size or x.images, tile, *pair, again) for pair in pairs)
     else:
         routes, width = [MAPS] * len(measures), widest(tuple(measures), *sides)
         tiles_help = scheme.draws is Draws.WEIGHTS and not x.maps and not any(map(tiles.why_not, measures))
@@ -186,13 +186,12 @@ def _bytes(made, part, measures, sides, scheme, estimate):
     scores = 2 * made.resamples * math.prod(made.networks) * len(measures) * size
     if made.tile:
         held = plans.tiled_bytes(made, measures, sides, 2 if scheme.draws is Draws.ORDERS else 1)
-        return held + scores + plans.STARTED
+        return held + scores
     width = widest(tuple(measures), *sides)
-    each, more = map_bytes(tuple(measures), n, size, width), 0.0
+    each = map_bytes(tuple(measures), n, size, width)
     full = plans.maps_bytes(measures, sides, networks, n) if estimate else 0.0
     if scheme.draws is Draws.SUBSETS:
         held = plans.maps_bytes(measures, sides, networks, part.images) + part.images * made.width * size
-        more = plans.STARTED * ordered
     elif scheme.draws is Draws.ORDERS:
         held = full + made.networks[1] * each
     else:
@@ -200,8 +199,7 @@ def _bytes(made, part, measures, sides, scheme, estimate):
         kept = sum(_size(functools.partial(prepared, m), shape) for m in measures) * networks
         arrays = 2 * networks if ordered else 4  # of a number a pair
         full, held = kept + full, kept + made.at_once * arrays * size * n**2 / 2
-        more = plans.STARTED
-    return plans.whole_bytes(made, measures, sides, max(full, held)) + scores + more
+    return plans.whole_bytes(made, measures, sides, max(full, held)) + scores + plans.KEPT
 
 
 def _size(function, *shapes):
