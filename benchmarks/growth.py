@@ -159,8 +159,6 @@ def attempt(series: str, contender: str, size: int) -> dict:
     """The same in a process of its own, or two, or why there is none."""
     if contender != "two processes":
         return _one(series, contender, size, {"JAX_NUM_CPU_DEVICES": str(size)} if series == "devices" else {})
-    if size == 1:
-        return {"size": size, "ends": "one device"}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         share = {"JAX_NUM_CPU_DEVICES": str(size // 2), "COORDINATOR": f"127.0.0.1:{free.getsockname()[1]}"}
@@ -276,10 +274,10 @@ def main() -> None:
         record["machine"], record["load"], found = machine(), os.getloadavg()[0], {}
         for contender in CONTENDERS[name]:
             rows = []
-            for size in SERIES[name][1]:
+            for size in SERIES[name][1][contender == "two processes" :]:
                 rows.append(attempt(name, contender, size))
                 print(name, contender, json.dumps(rows[-1]), flush=True)
-                if ("ends" in rows[-1] and size > 1) or (rows[-1]["seconds"] > LIMIT and "tiles" not in contender):
+                if "ends" in rows[-1] or (rows[-1]["seconds"] > LIMIT and "tiles" not in contender):
                     break
             found[contender] = {"rows": rows}
             found[contender] |= {
