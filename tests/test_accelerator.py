@@ -191,3 +191,34 @@ def test_kernels_are_added_up_by_name():
     assert on_cpu["events"] == "operations on the CPU"
     with pytest.raises(ValueError, match="no events of the device"):
         accelerator_trace.summary(events[:4])
+
+
+PROGRAM = """HloModule jit_f, is_scheduled=true
+
+%body (p: (s32[], f32[4])) -> (s32[], f32[4]) {
+  %p = (s32[], f32[4]{0}) parameter(0)
+  %k = s32[] get-tuple-element(%p), index=0
+  %x = f32[4]{0} get-tuple-element(%p), index=1
+  %next = s32[] fusion(%k), kind=kLoop, calls=%add
+  %twice = f32[4]{0} fusion(%x), kind=kLoop, calls=%double
+  ROOT %both = (s32[], f32[4]{0}) tuple(%next, %twice)
+}
+
+ENTRY %main.1 (a: f32[4]) -> f32[4] {
+  %a = f32[4]{0} parameter(0)
+  %zero = s32[] constant(0)
+  %start = (s32[], f32[4]{0}) tuple(%zero, %a)
+  %loop = (s32[], f32[4]{0}) while(%start), body=%body, metadata={op_name="while"}, config={"known_trip_count":{"n":"5"}}
+  %found = f32[4]{0} get-tuple-element(%loop), index=1
+  ROOT %sorted = f32[4]{0} sort(%found), dimensions={0}, to_apply=%less
+}
+"""
+
+
+def test_launches_of_a_loop_count_as_often_as_it_runs():
+    from benchmarks.launches import counted
+
+    found = counted(PROGRAM)
+    assert found["launches"] == 5 * 2 + 1
+    assert found["bytes"] == 5 * (8 + 32) + 32
+    assert found["loops"] == {"while x 5": 10}
