@@ -208,7 +208,7 @@ ENTRY %main.1 (a: f32[4]) -> f32[4] {
   %a = f32[4]{0} parameter(0)
   %zero = s32[] constant(0)
   %start = (s32[], f32[4]{0}) tuple(%zero, %a)
-  %loop = (s32[], f32[4]{0}) while(%start), body=%body, metadata={op_name="while"}, config={"known_trip_count":{"n":"5"}}
+  %loop = (s32[], f32[4]{0}) while(%start), body=%body, metadata={op_name="while"}, c={"known_trip_count":{"n":"5"}}
   %found = f32[4]{0} get-tuple-element(%loop), index=1
   ROOT %sorted = f32[4]{0} sort(%found), dimensions={0}, to_apply=%less
 }
