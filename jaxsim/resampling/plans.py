@@ -32,7 +32,7 @@ LONG = 60.0
 """Seconds in tiles from which on it is said how long they take."""
 SHORT = 1e10
 """Operations and bytes in all that take less than that on any machine, so that no rates are measured."""
-GATHERED, REWEIGHTED, PASSES = 80, 0.053, 16
+GATHERED, REWEIGHTED, PASSES = 65, 0.053, 13
 """Work in the units of the rates: bytes passed over for an entry that changes places, ranking a pair under new weights,
 and times that an entry is read for other comparators. Fitted to `benchmarks/plans.py`."""
 HOW = {
@@ -197,7 +197,7 @@ def _bytes(made, part, measures, sides, scheme, estimate):
     else:
         shape = jax.ShapeDtypeStruct((n, min(n, width or n)), sides[0].dtype)
         kept = sum(_size(functools.partial(prepared, m), shape) for m in measures) * networks
-        arrays = 2 * networks if ordered else 4  # of a number a pair
+        arrays = 1.5 * networks if ordered else 4  # of a number a pair
         full, held = kept + full, kept + made.at_once * arrays * size * n**2 / 2
     return plans.whole_bytes(made, measures, sides, max(full, held)) + scores + plans.KEPT
 
