@@ -246,6 +246,9 @@ def draw(record: dict):
             sizes, seconds = [row["size"] for row in rows], [row["seconds"] for row in rows]
             axes.plot(sizes, seconds, label=contender, markersize=3.5, **style_of(names.index(contender)))
         axes.set(xscale="log", yscale="log")
+        if name == "devices":
+            axes.set(xticks=SERIES[name][1], xticklabels=SERIES[name][1], ylim=(0.1, 1))
+            axes.tick_params(which="minor", labelbottom=False, labelleft=False)
         axes.set_title(TITLES[name], fontsize=8, color=INK, loc="left")
         axes.set_xlabel({"width": "features"}.get(SERIES[name][0], SERIES[name][0]), fontsize=8)
         axes.tick_params(labelsize=7)
