@@ -129,6 +129,18 @@ def test_effective_numbers_of_images_are_those_of_whole_maps(measure, tail, monk
     np.testing.assert_allclose(found, seen[0][0], rtol=1e-4 if exact else 0.03)
 
 
+def test_large_subsets_come_from_products_of_features(monkeypatch):
+    whole = js.resample(ROWS, "cka", js.HalfSamples(), n_resamples=4, key=1)
+    monkeypatch.setattr(tiles, "FEATURES_FROM", N // 2)
+    found = js.resample(ROWS, "cka", js.HalfSamples(), n_resamples=4, key=1)
+    assert found.provenance.notes[0].startswith("in tiles")
+    np.testing.assert_allclose(found.values, whole.values, atol=1e-6)
+    np.testing.assert_allclose(found.estimate, whole.estimate, atol=1e-6)
+    assert js.explain(ROWS, "cka", js.HalfSamples(), n_resamples=4).tile
+    for kept in ((ROWS, "dds-laplacian", js.HalfSamples()), (ROWS, "cka", js.Subsample(N // 3))):
+        assert js.explain(*kept, n_resamples=4).tile is None
+
+
 @pytest.mark.slow
 def test_what_takes_no_tiles_keeps_whole_maps(monkeypatch):
     (cka, cca, rsa), _ = as_measures(["cka", "cca", "rsa"])

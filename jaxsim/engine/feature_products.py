@@ -100,7 +100,7 @@ def _terms(points, x, own):
     if tiling(points.measure).multiple_of == SQUARES:
         return own
     m = points.mean
-    return np.asarray(_against(x, jnp.asarray(m, x.dtype)), np.float64) + m @ m / 2
+    return np.asarray(_against(x, jnp.asarray(m, x.dtype)), np.float64) + (m**2).sum() / 2
 
 
 def apply(measure: Measure) -> bool:
@@ -175,7 +175,7 @@ def _centered(measure, networks):
     if measure.freedom.shift == ROW:
         found = _columns(points)
         sizes = zip(found.means, found.own.mean(1), networks, strict=True)
-        if not any(m @ m > (CENTERED * jnp.finfo(one.dtype).eps) ** 2 * length for m, length, one in sizes):
+        if not any((m**2).sum() > (CENTERED * jnp.finfo(one.dtype).eps) ** 2 * length for m, length, one in sizes):
             return points, found
         means = found.means
     else:

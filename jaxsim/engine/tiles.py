@@ -183,12 +183,13 @@ def effective(measure: Measure, x: Networks, tile: int) -> np.ndarray:
         return np.array([e.sum() ** 2 / (e * e).sum() for e in shares])
 
 
-def in_feature_space(measure: Measure, x: Networks, y: Networks | None) -> bool:
-    """Whether scores come from products of features."""
+def in_feature_space(measure: Measure, x: Networks, y: Networks | None, images: int | None = None) -> bool:
+    """Whether scores of all images, or of so many of them, come from products of features."""
     width = declared(measure.transform, TransformCapabilities).width
     shapes = [*x.shapes, *(() if y is None else y.shapes)]
     total = sum(width(shape[1:]) for shape in shapes)
-    return feature_products.apply(measure) and feature_space.takes_fewer_operations(total, len(shapes), x.images)
+    fewer = feature_space.takes_fewer_operations(total, len(shapes), images or x.images)
+    return feature_products.apply(measure) and fewer
 
 
 def sample(nets: Networks, tile: int) -> Networks:

@@ -75,7 +75,7 @@ def plan(
     sides, images = (x,) if y is None else (x, y), x.images if estimate else drawn.size or x.images
     tile = None
     if drawn.groups is None and (mesh is None or not asked):
-        tile = tiled.tile_of(measures, x, y, scheme, images, memory)
+        tile = tiled.tile_of(measures, x, y, scheme, images, memory, drawn.size)
     check_networks(measures, x, y, whole=not tile)
     _check_form(measures, scheme, x, estimate)
     networks, size = sum(len(nets.names) for nets in sides), x.dtype.itemsize

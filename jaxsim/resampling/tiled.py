@@ -13,16 +13,24 @@ from jaxsim.engine import tiles
 from jaxsim.engine.memory import budget_of, held_bytes, map_bytes
 from jaxsim.engine.row_blocks import Chosen
 from jaxsim.inputs import Networks
+from jaxsim.linalg import on_cpu
 from jaxsim.measures import Measure
 from jaxsim.protocols import Draws, Scheme
 from jaxsim.resampling.program import Scored, Source, drawn
 
 
 def tile_of(
-    measures: Sequence[Measure], x: Networks, y: Networks | None, scheme: Scheme, images: int, memory: float | None
+    measures: Sequence[Measure],
+    x: Networks,
+    y: Networks | None,
+    scheme: Scheme,
+    images: int,
+    memory: float | None,
+    size: int | None = None,
 ) -> int | None:
     """Images in a tile where the maps of all networks, held together, are above the budget; None where they are not.
 
+    Also where subsets of `size` images are scored from products of features, which is faster on a CPU from so many on.
     None also where no tile can do it: maps that were given, weights of images, parts that take all images at once.
     """
     sides = (x,) if y is None else (x, y)
@@ -30,8 +38,11 @@ def tile_of(
         return None
     if any(map(tiles.why_not, measures)):
         return None
+    many = scheme.draws is Draws.SUBSETS and (size or 0) >= tiles.FEATURES_FROM and on_cpu()
+    saves_time = many and all(tiles.in_feature_space(m, x, y, size) for m in measures)
     networks, budget = sum(len(nets.names) for nets in sides), budget_of(memory)
-    if held_bytes(networks, map_bytes(tuple(measures), images, x.dtype.itemsize), images, x.dtype.itemsize) <= budget:
+    each = map_bytes(tuple(measures), images, x.dtype.itemsize)
+    if held_bytes(networks, each, images, x.dtype.itemsize) <= budget and not saves_time:
         return None
     return tiles.largest(measures, networks, images, x.dtype, budget)
 
