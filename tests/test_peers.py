@@ -290,7 +290,7 @@ def test_sklearn_kernel_centerer_gives_the_biased_cka(kernel, features, ours):
     assert_same(ours.affinity(features, "identity", kernel, "centered_cosine"), np.array(want), ours)
 
 
-# dcor, in a process of its own: numba's compiler aborts now and then ("LLVM ERROR: Symbol not found"), and is begun again.
+# dcor, in a process that is begun again where numba's compiler aborts, as it does now and then ("Symbol not found")
 @pytest.fixture(scope="module")
 def dcor():
     if importlib.util.find_spec("dcor") is None:
