@@ -7,7 +7,7 @@
 XLA compiles for the device that CONFIG describes. In the optimized program every fusion, product, sort, copy and
 library call of the schedule is one launch, those in a loop as often as it runs, those in a branch as in the longest; a
 sort may be some tens of kernels, and is counted as one. Bytes are those of the operands and results of these, which is
-more than is read where a kernel takes a slice. The least time is the larger of launches at LAUNCH and of bytes at
+more than is read where a kernel takes a slice. The estimated time is the larger of launches at LAUNCH and of bytes at
 BANDWIDTH; operations are not counted. Kernels are not tuned, which takes a device, and nothing is run.
 """
 
@@ -171,7 +171,8 @@ def main() -> None:
     parser.add_argument("--text", type=Path, help="folder for the optimized programs")
     options = parser.parse_args()
     device = topologies.get_topology_desc("", "cuda", target_config=CONFIG, topology="1x1x1").devices[0]
-    rows = json.loads(options.out.read_text())["programs"] if options.out.exists() else {}
+    record = json.loads(options.out.read_text()) if options.out.exists() else {"programs": {}}
+    rows = record["programs"]
     for name in options.only:
         function, shapes = known[name]
         made = compiled(function, shapes, device)
@@ -182,11 +183,11 @@ def main() -> None:
         temporary = made.memory_analysis().temp_size_in_bytes
         found |= {
             "temporary_bytes": temporary,
-            "least_ms": 1e3 * max(found["launches"] * LAUNCH, found["bytes"] / BANDWIDTH),
+            "estimated_ms": 1e3 * max(found["launches"] * LAUNCH, found["bytes"] / BANDWIDTH),
         }
         rows[name] = found
         print(name, json.dumps(found, indent=1), flush=True)
-        record = {"device": "NVIDIA H200", "jax": jax.__version__, "programs": rows}
+        record |= {"device": "NVIDIA H200", "jax": jax.__version__}
         options.out.write_text(json.dumps(record, indent=1) + "\n")
 
 

@@ -603,6 +603,11 @@ def test_a_comparator_that_is_not_symmetric_is_asked_one_way_only():
     text = "projected is not symmetric: it gives .* for 'net0' with 'net1' and .* the other way round"
     with pytest.raises(ValueError, match=text):
         js.compare_maps(MAPS, projected)
+    own, ids = js.Measure(js.transforms.identity, js.pairwise.linear, projected), np.arange(N)
+    with pytest.raises(ValueError, match="projected is not symmetric"):
+        js.affinity(FOUR, own, ids=ids, align=True, missing="pairwise")
+    with pytest.raises(ValueError, match="projected is not symmetric"):
+        js.resample(FOUR, own, js.HalfSamples(), n_resamples=4, key=jax.random.key(0))
     got = js.compare_maps(MAPS, projected, against=dict(MAPS)).values
     want = [[projected(np.float64(a), np.float64(b)) for b in MAPS.values()] for a in MAPS.values()]
     np.testing.assert_allclose(got, want, rtol=1e-5)

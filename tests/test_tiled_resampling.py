@@ -130,14 +130,15 @@ def test_effective_numbers_of_images_are_those_of_whole_maps(measure, tail, monk
 
 
 def test_large_subsets_come_from_products_of_features(monkeypatch):
-    whole = js.resample(ROWS, "cka", js.HalfSamples(), n_resamples=4, key=1)
+    narrow = {name: x[:, :8] for name, x in ROWS.items()}
+    whole = js.resample(narrow, "cka", js.HalfSamples(), n_resamples=4, key=1)
     monkeypatch.setattr(tiles, "FEATURES_FROM", N // 2)
-    found = js.resample(ROWS, "cka", js.HalfSamples(), n_resamples=4, key=1)
+    found = js.resample(narrow, "cka", js.HalfSamples(), n_resamples=4, key=1)
     assert found.provenance.notes[0].startswith("in tiles")
     np.testing.assert_allclose(found.values, whole.values, atol=1e-6)
     np.testing.assert_allclose(found.estimate, whole.estimate, atol=1e-6)
-    assert js.explain(ROWS, "cka", js.HalfSamples(), n_resamples=4).tile
-    for kept in ((ROWS, "dds-laplacian", js.HalfSamples()), (ROWS, "cka", js.Subsample(N // 3))):
+    assert js.explain(narrow, "cka", js.HalfSamples(), n_resamples=4).tile
+    for kept in ((narrow, "dds-laplacian", js.HalfSamples()), (narrow, "cka", js.Subsample(N // 3))):
         assert js.explain(*kept, n_resamples=4).tile is None
 
 

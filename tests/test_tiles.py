@@ -65,6 +65,36 @@ def test_scores_are_those_of_whole_maps(name, monkeypatch):
         np.testing.assert_allclose(js.affinity(networks(), name, tile=tile).values, whole, atol=CLOSE)
 
 
+@pytest.mark.parametrize(
+    "name", ["identity:cosine:pearson", "identity:correlation:cosine", "layer-norm:linear:pearson"]
+)
+def test_what_rounding_leaves_of_equal_images_has_no_score(name):
+    features = networks()
+    features["c"] = np.tile(features["c"][:1], (N, 1))
+    with pytest.warns(js.UndefinedScores, match="'c' has no"):
+        found = js.affinity(features, name, tile=TILE)
+    gone = np.arange(3) == 2
+    np.testing.assert_array_equal(np.isnan(found.values), gone | gone[:, None])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::jaxsim.results.UndefinedScores")
+def test_a_shift_that_takes_all_digits_leaves_no_score():
+    """Rows at length 1 of features with an offset of 1e5 differ by less than float32 holds."""
+    random = np.random.default_rng(0)
+    features = {k: (random.normal(size=(N, 12)) + 1e5 * np.arange(1, 13) / 12).astype(np.float32) for k in "ab"}
+    found = js.affinity(features, "layer-norm:linear:pearson", tile=TILE).values
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(js.affinity(features, "layer-norm:linear:pearson").values))
+
+
+@pytest.mark.parametrize("name", ["cka", pytest.param("dds-laplacian", marks=pytest.mark.slow)])
+def test_tiles_are_symmetric_to_the_last_bit(name):
+    random = np.random.default_rng(1)
+    with jax.enable_x64(True):
+        found = js.affinity({str(k): random.normal(size=(N, 8)) for k in range(12)}, name, tile=TILE).values
+    np.testing.assert_array_equal(found, found.T)
+
+
 OF_FEATURES = [
     f"{transform}:{pairwise}:{compare}"
     for transform in ("identity", "zscore", "layer-norm")

@@ -118,7 +118,7 @@ class Spearman:
             size = sizes[0] * jnp.stack([sizes[1][:-1], jnp.broadcast_to(sizes[1][-1], (count,))])
             return products / jnp.sqrt(jnp.where(size > 0, size, jnp.nan))
 
-        return over(lane, jnp.arange(w.shape[1]))
+        return lax.map(lane, jnp.arange(w.shape[1]))  # all at once would be all maps times all weightings
 
 
 @register_static

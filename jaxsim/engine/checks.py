@@ -176,7 +176,8 @@ def require_symmetric(measure: Measure, names: Sequence[str], values: Any) -> No
     if is_embedded(measure) or traced(values):
         return
     values = np.asarray(values)
-    apart = ~np.isclose(values, values.T, rtol=1e-3, atol=1e-4, equal_nan=True)
+    size = np.max(np.abs(values), initial=0, where=np.isfinite(values))
+    apart = ~np.isclose(values, values.T, rtol=1e-3, atol=1e-4 * size, equal_nan=True)
     for s, t in np.argwhere(apart)[:1]:
         pair = f"{values[s, t]:.4g} for {names[s]!r} with {names[t]!r} and {values[t, s]:.4g} the other way round"
         raise ValueError(

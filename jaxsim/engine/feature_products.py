@@ -13,8 +13,10 @@ from jaxsim.engine.row_blocks import RowBlocks
 from jaxsim.engine.tile_products import Products
 from jaxsim.linalg import dot, upper_gram_of_columns
 from jaxsim.measures import Measure
-from jaxsim.protocols import PRODUCTS, SQUARES, ComparatorCapabilities, declared
+from jaxsim.protocols import CONSTANT, PRODUCTS, SQUARES, ComparatorCapabilities, declared
 
+ROUNDING = 8
+"""Length of points less their mean, in eps times that of the mean, up to which it is rounding."""
 CENTERED = 4
 """Largest length of the mean of points, in units of eps times theirs, that is rounding."""
 SLOPES = {PRODUCTS: 1.0, SQUARES: -2.0}
@@ -117,11 +119,16 @@ def products(measure: Measure, networks: Sequence[RowBlocks]) -> Products:
     found = Products(len(networks))
     points, (cross, terms, own, _) = _centered(measure, networks)
     squares = _by_network(cross, networks, networks)
+    rounding = [_are_rounding(*one) for one in zip(points, own.mean(1), strict=True)]
     # each map at length 1 first, so that products stay in range
     size = np.where(np.diagonal(squares) > 0, np.diagonal(squares), 1) ** 0.25
-    sums = _Sums.of(measure, terms / size[:, None] ** 2, own / size[:, None] ** 2)
+    terms, own = terms / size[:, None] ** 2, own / size[:, None] ** 2
+    sums = _Sums.of(measure, terms, own)
     squares /= np.outer(size, size) ** 2
-    found.plain, found.centered = sums.parts(np.diagonal(squares)), sums.products(sums, squares)
+    found.parts, found.centered = sums.parts(np.diagonal(squares)), sums.products(sums, squares)
+    # of the maps before their margins go, of which rounding takes a share
+    found.plain = found.parts + 2 * len(terms[0]) * (terms**2).sum(1) + 2 * terms.sum(1) ** 2
+    found.plain[rounding] = np.inf
 
     def reordered(rows, columns, order):
         x, y = points[rows], [one.reordered(order) for one in points[columns]]
@@ -182,6 +189,14 @@ def _centered(measure, networks):
         means = [_mean(one) for one in points]
     points = [one._replace(mean=m) for one, m in zip(points, means, strict=True)]
     return points, _columns(points)
+
+
+def _are_rounding(points, length):
+    """Whether points of that mean squared length, and nothing beside, are what rounding leaves of their mean."""
+    kept = declared(points.measure.compare, ComparatorCapabilities).invariance < CONSTANT
+    if kept and tiling(points.measure).multiple_of == PRODUCTS:
+        return False  # products of the mean count
+    return length <= (ROUNDING * jnp.finfo(points.features.dtype).eps) ** 2 * (points.mean**2).sum()
 
 
 def _mean(points):

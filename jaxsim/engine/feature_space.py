@@ -42,9 +42,9 @@ def is_cheaper(measure: Measure, x: Sequence[Bucket], y: Sequence[Bucket] | None
     return takes_fewer_operations(total, sum(networks), x[0].shape[0])
 
 
-def takes_fewer_operations(width: int, networks: int, images: int) -> bool:
-    """Whether X'Y of all networks, of that total width, takes fewer operations than maps and their products."""
-    return width**2 < images * (width + networks**2 / 2)
+def takes_fewer_operations(width: int, networks: int, images: int, times: float = 1) -> bool:
+    """Whether X'Y of all networks, of that total width, so many times takes fewer operations than maps and theirs."""
+    return times * width**2 < images * (width + networks**2 / 2)
 
 
 def scores(

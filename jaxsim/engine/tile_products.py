@@ -28,6 +28,7 @@ class Products:
 
     Attributes:
         plain: of each plain map with itself, `(T,)`, or zero where the centered ones have no rounding.
+        parts: what that of each centered map with itself is added up from, `(T,)`; zero where no digits cancel.
         error: of each map, its part in the error of scores, `(T,)`.
         reordered: `(rows, columns, order) -> (S, T)`, products of the networks in one slice with those in another, the
             images of the latter in that order; nothing is counted or fitted anew.
@@ -37,7 +38,7 @@ class Products:
 
     def __init__(self, networks):
         self.centered = np.zeros((networks, networks))
-        self.plain = np.zeros(networks)
+        self.plain, self.parts = np.zeros((2, networks))
         self.error = np.zeros(networks)
 
     @functools.cached_property

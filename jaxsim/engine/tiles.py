@@ -29,7 +29,9 @@ FEWEST, MOST = 2, 16384
 COUNTED_FROM = 4000
 """Images from which on XLA's sort takes longer on a CPU than counts in bins, which are right to 1e-6."""
 FEATURES_FROM = 2000
-"""Images from which on whole maps take twice as long on a CPU as products of features, or longer."""
+"""Images from which on whole maps take longer on a CPU than products of features with half of their operations."""
+PRODUCT_BYTES = 24
+"""Bytes for each product of two columns."""
 TILE = 1024
 """Most images in a block whose size nobody gave; blocks of 2048 leave a CPU's caches and take half as long again."""
 ROUNDING = 8
@@ -108,7 +110,7 @@ def scores(measure: Measure, x: Networks, y: Networks | None, tile: int) -> Scor
     if in_feature_space(measure, x, y):
         networks = [RowBlocks(a, measure, min(tile, TALL)) for a in arrays]
         products = feature_products.products(measure, networks)
-        if np.any(np.diagonal(products.centered) < feature_space.CANCELED * products.plain):
+        if np.any(np.diagonal(products.centered) < feature_space.CANCELED * products.parts):
             products = tile_products.of_maps(measure, [RowBlocks(a, measure, tile) for a in arrays])
     elif ranks_pairs(measure):
         products = tile_products.of_ranks(measure, networks)
@@ -125,6 +127,7 @@ def scores(measure: Measure, x: Networks, y: Networks | None, tile: int) -> Scor
     def finished(centered):
         with np.errstate(invalid="ignore"):
             found = centered / length[first, None] / length[None, second]
+        found = np.triu(found) + np.triu(found, 1).T if y is None else found
         return np.asarray(finish(jnp.asarray(found, dtype)))
 
     flaws = [
@@ -183,13 +186,18 @@ def effective(measure: Measure, x: Networks, tile: int) -> np.ndarray:
         return np.array([e.sum() ** 2 / (e * e).sum() for e in shares])
 
 
-def in_feature_space(measure: Measure, x: Networks, y: Networks | None, images: int | None = None) -> bool:
-    """Whether scores of all images, or of so many of them, come from products of features."""
+def in_feature_space(
+    measure: Measure, x: Networks, y: Networks | None, images: int | None = None, *, clearly: bool = False
+) -> bool:
+    """Whether scores of all images, or of so many of them, come from products of features.
+
+    They do where that takes fewer operations, `clearly` half as many, and the products fit in memory.
+    """
     width = declared(measure.transform, TransformCapabilities).width
     shapes = [*x.shapes, *(() if y is None else y.shapes)]
     total = sum(width(shape[1:]) for shape in shapes)
-    fewer = feature_space.takes_fewer_operations(total, len(shapes), images or x.images)
-    return feature_products.apply(measure) and fewer
+    fewer = feature_space.takes_fewer_operations(total, len(shapes), images or x.images, 2 if clearly else 1)
+    return feature_products.apply(measure) and fewer and PRODUCT_BYTES * total**2 <= budgets.budget_of(None)
 
 
 def sample(nets: Networks, tile: int) -> Networks:
@@ -224,7 +232,7 @@ def largest(measures: Sequence[Measure], networks: int, images: int, dtype: np.d
 
 
 def _is_faster(measure: Measure, x: Networks, y: Networks | None) -> bool:
-    """Whether blocks take less time than whole maps and lose nothing, as from many images on on a CPU.
+    """Whether blocks take less time than whole maps, as from many images on on a CPU.
 
     Products of features do, and counting pairs in bins does where it takes the place of sorting them. Other distances
     than these have fewer digits in blocks where one image is far from all others.
@@ -232,6 +240,6 @@ def _is_faster(measure: Measure, x: Networks, y: Networks | None) -> bool:
     if not on_cpu():
         return False
     if not ranks_pairs(measure):
-        return x.images >= FEATURES_FROM and in_feature_space(measure, x, y)
+        return x.images >= FEATURES_FROM and in_feature_space(measure, x, y, clearly=True)
     bounded = measure.pairwise in (pairwise.correlation, pairwise.cosine)
     return x.images >= COUNTED_FROM and bounded and x.dtype == np.float32

@@ -26,8 +26,9 @@ from jaxsim.engine.devices import local_count, on_one, put
 from jaxsim.engine.padding import both_buckets, buckets, by_freedom
 from jaxsim.engine.plans import FEATURES, Plan, plan, together, with_costs
 from jaxsim.engine.processes import divide, least, lost_processes, several
-from jaxsim.engine.program import affinity_call, defined, maps_call
+from jaxsim.engine.program import affinity_call, defined, is_embedded, maps_call
 from jaxsim.io.files import warn
+from jaxsim.linalg import mirrored
 from jaxsim.measures import Measure
 from jaxsim.protocols import Comparator, PairwiseCapabilities, declared
 from jaxsim.results import Affinity, Maps, Provenance, UndefinedScores
@@ -310,8 +311,9 @@ def _scores(chosen, measures, x, y, mesh, pairwise) -> list[Affinity]:
     made = []
     for m, (values, bad_x, bad_y) in zip(measures, found, strict=True):
         images = np.full(values.shape, x.images)
-        if y is None:
+        if y is None and not is_embedded(m):
             require_symmetric(m, x.names, values)
+            values = mirrored(values)
         # of pairs of maps with gaps that have no score, `gaps` speaks
         undefined = undefined_networks(m, x, y, bad_x, bad_y, None if holes and holes.exist else values)
         provenance, bad, pairs = Provenance.now(str(m), values), tuple(undefined.items()), holes and holes.pairs
@@ -376,7 +378,8 @@ def _pairwise(measures, x, y, memory, mesh) -> list[Affinity]:
     values = [np.full(shape, np.nan, np.float64) for _ in measures]
     images, numbers, undefined = np.zeros(shape, int), np.zeros(shape, int), [{} for _ in measures]
     least = max(min_images(m) for m in measures)
-    for shared, pairs, own_x, own_y in _pairs_by_images(x, columns, y is None):
+    one_way = y is None and all(map(is_embedded, measures))
+    for shared, pairs, own_x, own_y in _pairs_by_images(x, columns, one_way):
         places = tuple(np.transpose(pairs))
         images[places] = len(shared)
         if len(shared) < least:
@@ -393,6 +396,8 @@ def _pairwise(measures, x, y, memory, mesh) -> list[Affinity]:
             undefined[k] |= dict(one.undefined)
             numbers[places] = 0 if one.pairs is None else one.pairs[own]
     if y is None:
+        for m, matrix in zip(measures, values, strict=True):
+            require_symmetric(m, x.names, matrix)
         for matrix in (*values, images, numbers):
             matrix[:] = np.triu(matrix) + np.triu(matrix, 1).T
     records = zip(measures, values, undefined, strict=True)

@@ -39,7 +39,7 @@ def tile_of(
     if any(map(tiles.why_not, measures)):
         return None
     many = scheme.draws is Draws.SUBSETS and (size or 0) >= tiles.FEATURES_FROM and on_cpu()
-    saves_time = many and all(tiles.in_feature_space(m, x, y, size) for m in measures)
+    saves_time = many and all(tiles.in_feature_space(m, x, y, size, clearly=True) for m in measures)
     networks, budget = sum(len(nets.names) for nets in sides), budget_of(memory)
     each = map_bytes(tuple(measures), images, x.dtype.itemsize)
     if held_bytes(networks, each, images, x.dtype.itemsize) <= budget and not saves_time:

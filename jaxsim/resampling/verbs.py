@@ -18,6 +18,7 @@ from jaxsim.engine.checks import (
     min_images,
     of_one_or_several,
     require_others,
+    require_symmetric,
     undefined_networks,
 )
 from jaxsim.engine.devices import on_one, put, put_along
@@ -303,6 +304,8 @@ def _from_maps(measures, x, y, scheme, source, made, progress, estimate, mesh) -
     scored = []
     for m, (values, full, bad_x, bad_y, *effective) in zip(measures, by_freedom(measures, (x, y), run), strict=True):
         undefined = undefined_networks(m, x, y, bad_x, bad_y, full if estimate else None)
+        if y is None and len(values):
+            require_symmetric(m, x.names, values[0])
         scored.append(Scored(values, full, undefined, effective))
     return scored
 
