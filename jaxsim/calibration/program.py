@@ -152,7 +152,7 @@ def _permuted(measure: Measure, x, y, sides: Sides) -> Callable:
     if own.scores is not None:
         return lambda orders: mirror(lax.map(lambda order: own.scores(x, y[:, own.permuted(order)]), orders))
     pairs = x.shape[1]
-    block = min(BLOCK if on_cpu() else 8 * BLOCK, pairs)
+    block = min(pairs_at_once(), pairs)
     short = -pairs % block
     x, y = (jnp.pad(z.T, ((0, short), (0, 0))) for z in (x, y))
     blocks = x.reshape(-1, block, x.shape[1])
@@ -174,6 +174,11 @@ def _permuted(measure: Measure, x, y, sides: Sides) -> Callable:
         return scores.reshape(-1, *scores.shape[2:])
 
     return scored
+
+
+def pairs_at_once() -> int:
+    """Pairs of images that are gathered and multiplied at once."""
+    return BLOCK if on_cpu() else 8 * BLOCK
 
 
 def _together(orders):

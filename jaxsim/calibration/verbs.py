@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jaxsim import inputs, schemes, statistics
-from jaxsim.calibration.program import TOGETHER, Sides, calibrated_call
+from jaxsim.calibration.program import TOGETHER, Sides, calibrated_call, pairs_at_once
 from jaxsim.engine.checks import min_images, of_one_or_several, undefined_networks
 from jaxsim.engine.devices import count, local_count, on_one, put
 from jaxsim.engine.memory import GIB, budget_of, map_bytes, require, require_maps, widest
@@ -16,6 +16,7 @@ from jaxsim.engine.padding import both_buckets, by_freedom
 from jaxsim.engine.processes import least, lost_processes
 from jaxsim.inputs import OwnersOf
 from jaxsim.io.files import warn
+from jaxsim.linalg import on_cpu
 from jaxsim.measures import Measure
 from jaxsim.protocols import ComparatorCapabilities, declared
 from jaxsim.resampling.plans import check_networks
@@ -232,10 +233,12 @@ def _at_once(measures, x, y, sides, kept, memory, mesh) -> int:
     budget, shares = least(budget_of(memory, local_count(mesh)), mesh), count(mesh)
     tops = (3 + shares * (shares > 1)) * rows * columns + sides.family.size
     held = 2 * maps * each + tops * size * kept
+    # scores, and on an accelerator the pairs that are gathered for all of them
+    order = (6 * rows + (0 if on_cpu() else pairs_at_once())) * columns * size
     at_once = MOST_AT_ONCE
-    while at_once > TOGETHER and held + 6 * at_once * rows * columns * size > budget:
+    while at_once > TOGETHER and held + at_once * order > budget:
         at_once //= 2
-    need = held + 6 * at_once * rows * columns * size
+    need = held + at_once * order
     what = f"maps of {maps} layers and the {kept} highest scores of their {rows * columns} pairs"
     require(need, what)
     if memory is not None and need > budget:

@@ -91,8 +91,7 @@ def _scored(m, x, y, scheme, source, count, tile, tell, estimate) -> Scored:
     for b in range(count):
         order = np.asarray(_one(scheme.draw, source, b))
         if reordered is not None:
-            v = reordered(order)
-            values[b] = v if y is not None else np.triu(v) + np.triu(v, 1).T
+            values[b] = reordered(order)
         else:
             order = np.sort(order)  # read in the order of the file
             found = tiles.scores(m, _chosen(x, order), y and _chosen(y, order), tile)
