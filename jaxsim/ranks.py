@@ -215,11 +215,11 @@ def _middle(s):
 class Order:
     """Pairs of images in ascending order of a map's values: what weighted ranks need, sorted once.
 
-    The order is cut into q runs of `run_length()` pairs and stored as `(run, q)`, the k-th pair of every run beside
-    each other, so that one step of a scan advances the cumulative sums of all runs.
+    On a CPU the order is cut into q runs of RUN pairs and stored as `(RUN, q)`, the k-th pair of every run beside each
+    other, so that one step of a scan advances the cumulative sums of all runs; elsewhere it is stored as it is.
 
     Attributes:
-        i: first image of the pairs in that order, `(run q,)`, padded at the end.
+        i: first image of the pairs in that order, `(RUN q,)` or `(p,)`, padded at the end.
         j: second image.
         last: for every pair of the condensed map, where the run of values equal to its own ends, `(p,)`.
         before: where the pair before that run stands; unused if there is none.
@@ -235,11 +235,6 @@ class Order:
     lowest: Array
     tied: Array
     undefined: Array
-
-
-def run_length() -> int:
-    """Pairs in a run of an `Order`; one where all cumulative sums are taken at once."""
-    return RUN if on_cpu() else 1
 
 
 def sort_pairs(v: Float[Array, " p"], i: Int[Array, " p"], j: Int[Array, " p"]) -> Order:
@@ -258,7 +253,7 @@ def sort_pairs(v: Float[Array, " p"], i: Int[Array, " p"], j: Int[Array, " p"]) 
     tied = jnp.any(first != last)
     # sorting pairs of numbers is slow on a CPU, and without ties the place of each value says it all
     pair = lax.cond(tied, with_ties, without_ties) if on_cpu() else with_ties()
-    run = run_length()
+    run = RUN if on_cpu() else 1
     runs = -(-v.size // run)
 
     def stored(k):

@@ -611,6 +611,8 @@ def test_a_comparator_that_is_not_symmetric_is_asked_one_way_only():
     got = js.compare_maps(MAPS, projected, against=dict(MAPS)).values
     want = [[projected(np.float64(a), np.float64(b)) for b in MAPS.values()] for a in MAPS.values()]
     np.testing.assert_allclose(got, want, rtol=1e-5)
+    inside = jax.jit(lambda maps: js.compare_maps(maps, projected).values)(dict(MAPS))
+    np.testing.assert_allclose(inside, want, rtol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(20, 3, 30), pytest.param((1000, 32, 30), marks=pytest.mark.slow)])

@@ -6,6 +6,10 @@ import pytest
 from marks import slow_but
 
 import jaxsim as js
+from jaxsim import linalg
+from jaxsim.calibration import program as calibration
+from jaxsim.engine import program
+from jaxsim.resampling import plans
 
 pytestmark = [
     pytest.mark.filterwarnings(f"ignore::jaxsim.results.{kind}") for kind in ("FewResamples", "UndefinedScores")
@@ -25,6 +29,7 @@ CALLS = {
     "bayesian": lambda x, m: js.resample(x, m, js.BayesianBootstrap(), n_resamples=5, key=KEY).values,
     "half-samples": lambda x, m: js.resample(x, m, js.HalfSamples(), n_resamples=4, key=KEY).values,
     "permutation": lambda x, m: js.resample(x, m, js.Permutation(), n_resamples=5, key=KEY, against=x).values,
+    "gradient": lambda x, m: jax.grad(lambda a: js.affinity({**x, "a": a}, m).values[0, 1])(jax.numpy.asarray(x["a"])),
     "calibration": lambda x, m: js.calibrate(x, m, n_permutations=19, key=KEY).p,
 }
 MEASURES = ["rsa", "cka", "cka-rbf", "dds-laplacian", "center:correlation:rho-a"]
@@ -32,9 +37,17 @@ MEASURES = ["rsa", "cka", "cka-rbf", "dds-laplacian", "center:correlation:rho-a"
 
 @pytest.fixture
 def accelerator(monkeypatch):
-    """Programs are compiled as for an accelerator from here on."""
-    jax.clear_caches()
-    yield lambda: (jax.clear_caches(), monkeypatch.setattr(jax, "default_backend", lambda: "gpu"))
+    """Programs are compiled as for an accelerator from here on, which takes all of this in several steps."""
+
+    def begin():
+        jax.clear_caches()
+        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+        monkeypatch.setattr(linalg, "MOST_CELLS", 2)
+        monkeypatch.setattr(calibration, "BLOCK", 16)
+        monkeypatch.setattr(program, "WORKING_BYTES", 3e5)
+        monkeypatch.setattr(plans, "WEIGHTINGS_AT_ONCE", (8, 4))
+
+    yield begin
     monkeypatch.undo()
     jax.clear_caches()
 

@@ -60,8 +60,8 @@ def test_scores_are_those_of_whole_maps(name, monkeypatch):
     np.testing.assert_allclose(found.values, whole, atol=1e-6 if tiles.ranks_pairs(by_name(name)) else CLOSE)
     assert found.names == ("a", "b", "c")
     assert f"in tiles of {tile} images" in found.provenance.notes
-    if feature_products.apply(by_name(name)):
-        monkeypatch.setattr(feature_products, "apply", lambda _: False)
+    if feature_products.applies(by_name(name)):
+        monkeypatch.setattr(feature_products, "applies", lambda _: False)
         np.testing.assert_allclose(js.affinity(networks(), name, tile=tile).values, whole, atol=CLOSE)
 
 

@@ -105,7 +105,7 @@ def _terms(points, x, own):
     return np.asarray(_against(x, jnp.asarray(m, x.dtype)), np.float64) + (m**2).sum() / 2
 
 
-def apply(measure: Measure) -> bool:
+def applies(measure: Measure) -> bool:
     """Whether `products` takes the measure."""
     made, own = tiling(measure), declared(measure.compare, ComparatorCapabilities)
     return made is not None and made.multiple_of is not None and own.margins is not None

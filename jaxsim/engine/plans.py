@@ -285,7 +285,7 @@ def tiled_bytes(made: Plan, measures: Sequence[Measure], sides: Sequence[Network
     networks, size, tile = sum(len(nets.names) for nets in sides), sides[0].dtype.itemsize, made.tile or 0
     given = made.images * made.width * size
     if all(route == FEATURES for _, route in made.routes):
-        return given + made.width**2 * (8 + 2 * size) + 3 * min(tile, TALL) * made.width * size + KEPT
+        return given + made.width**2 * tiles.PRODUCT_BYTES + 3 * min(tile, TALL) * made.width * size + KEPT
     kept = min(tile_products.KEPT_BYTES, given)
     ranked = any(map(tiles.ranks_pairs, measures))
     tables = rank_bins.table_bytes(networks, made.images, sides[0].dtype) if ranked else 0

@@ -110,7 +110,8 @@ def scores(measure: Measure, x: Networks, y: Networks | None, tile: int) -> Scor
     if in_feature_space(measure, x, y):
         networks = [RowBlocks(a, measure, min(tile, TALL)) for a in arrays]
         products = feature_products.products(measure, networks)
-        if np.any(np.diagonal(products.centered) < feature_space.CANCELED * products.parts):
+        canceled = np.diagonal(products.centered) < feature_space.CANCELED * products.parts
+        if np.any(canceled & np.isfinite(products.plain)):
             products = tile_products.of_maps(measure, [RowBlocks(a, measure, tile) for a in arrays])
     elif ranks_pairs(measure):
         products = tile_products.of_ranks(measure, networks)
@@ -197,7 +198,7 @@ def in_feature_space(
     shapes = [*x.shapes, *(() if y is None else y.shapes)]
     total = sum(width(shape[1:]) for shape in shapes)
     fewer = feature_space.takes_fewer_operations(total, len(shapes), images or x.images, 2 if clearly else 1)
-    return feature_products.apply(measure) and fewer and PRODUCT_BYTES * total**2 <= budgets.budget_of(None)
+    return feature_products.applies(measure) and fewer and PRODUCT_BYTES * total**2 <= budgets.budget_of(None)
 
 
 def sample(nets: Networks, tile: int) -> Networks:

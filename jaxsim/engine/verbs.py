@@ -311,7 +311,7 @@ def _scores(chosen, measures, x, y, mesh, pairwise) -> list[Affinity]:
     made = []
     for m, (values, bad_x, bad_y) in zip(measures, found, strict=True):
         images = np.full(values.shape, x.images)
-        if y is None and not is_embedded(m):
+        if y is None and not is_embedded(m) and not inputs.traced(values):
             require_symmetric(m, x.names, values)
             values = mirrored(values)
         # of pairs of maps with gaps that have no score, `gaps` speaks
