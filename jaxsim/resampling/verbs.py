@@ -25,6 +25,7 @@ from jaxsim.engine.devices import on_one, put, put_along
 from jaxsim.engine.padding import both_buckets, by_freedom
 from jaxsim.engine.plans import Plan
 from jaxsim.engine.processes import divide, lost_processes
+from jaxsim.engine.program import is_embedded
 from jaxsim.io.files import few, warn
 from jaxsim.measures import Measure
 from jaxsim.protocols import Comparator, ComparatorCapabilities, Draws, Scheme, SchemeCapabilities, declared
@@ -304,8 +305,8 @@ def _from_maps(measures, x, y, scheme, source, made, progress, estimate, mesh) -
     scored = []
     for m, (values, full, bad_x, bad_y, *effective) in zip(measures, by_freedom(measures, (x, y), run), strict=True):
         undefined = undefined_networks(m, x, y, bad_x, bad_y, full if estimate else None)
-        if y is None and len(values):
-            require_symmetric(m, x.names, values[0])
+        if y is None and not is_embedded(m) and not inputs.traced(values):
+            require_symmetric(m, x.names, np.asarray(values)[0])
         scored.append(Scored(values, full, undefined, effective))
     return scored
 
