@@ -254,7 +254,8 @@ def center_and_range(x: jax.Array, axis, where: jax.Array | None = None) -> tupl
     require_floating(x)
     high = _by_axis(jnp.max, x if where is None else jnp.where(where, x, -jnp.inf), axis)
     low = _by_axis(jnp.min, x if where is None else jnp.where(where, x, jnp.inf), axis)
-    varies = (high != low) if where is None else (high != low) & where
+    varies = (high != low) | ~jnp.isfinite(high)  # infinities alone have no mean
+    varies = varies if where is None else varies & where
     step = jnp.maximum(power_of_two(high - low) / 8, jnp.finfo(x.dtype).tiny)
     near = lax.stop_gradient(jnp.round(masked_mean(x, axis, where) / step) * step)
     x = jnp.where(varies, x - near, 0)

@@ -193,7 +193,7 @@ def _cityblock_sums(x, where):
 
 
 def _cityblock_between(a, b):
-    """Sums of |a_i - b_j| over the features, COLUMNS_AT_ONCE at a time so that the sums stay in cache."""
+    """Sums of |a_i - b_j| over the features, COLUMNS_AT_ONCE at a time so that they stay in cache; NaN for infinity."""
     cpu = on_cpu()
     at_once = COLUMNS_AT_ONCE if cpu else 4 * COLUMNS_AT_ONCE
 
@@ -208,7 +208,8 @@ def _cityblock_between(a, b):
             total = total + jnp.abs(u[:, None] - v[None, :])
         return total, None
 
-    return lax.scan(add, jnp.zeros((len(a), len(b)), jnp.result_type(a)), (columns(a), columns(b)))[0]
+    found = lax.scan(add, jnp.zeros((len(a), len(b)), jnp.result_type(a)), (columns(a), columns(b)))[0]
+    return jnp.where(jnp.isinf(found), jnp.nan, found)
 
 
 def _dot_between(a, b):

@@ -678,6 +678,7 @@ SPOILT = {
     "one NaN": (one_feature_of(np.nan), PLAIN, 1),
     "one infinity": (one_feature_of(np.inf), PLAIN, 1),
     "a NaN image": (one_image_of(np.nan), PLAIN, 1),
+    "an infinite image": (one_image_of(-np.inf), PLAIN, 1),
     "a constant image": (one_image_of(2.0), ("RSA_UNCENTERED",), 1),
     "a zero image": (one_image_of(0.0), ("COSINE", "RSA_UNCENTERED"), 1),
     "all constant": (lambda x: np.full_like(x, 3), PLAIN, None),
@@ -714,6 +715,20 @@ def test_a_network_without_a_map_is_nan_in_its_own_entries_alone(how, named):
         assert "'net1'" in said[0]
         assert "\n" not in said[0]
         assert "network 'net1' has no" in said[0]
+
+
+@pytest.mark.parametrize("where", [np.s_[3], np.s_[:, 2], np.s_[3, 2], np.s_[:]], ids=str)
+@pytest.mark.parametrize("tile", [None, 8])
+def test_infinite_features_have_no_score(where, tile):
+    """Neither where a transform sees nothing but infinities, nor where a kernel makes zero of their distance."""
+    transforms = ["identity", "zscore", "layer-norm", "batch-norm"]
+    kernels = ["linear", "laplacian"]
+    measures = [f"{t}:{k}:pearson" for t, k in itertools.product(transforms, kernels)] + ["identity:cityblock:spearman"]
+    x = np.random.default_rng(0).normal(size=(2, 20, 6)).astype(np.float32)
+    x[0][where] = np.inf
+    with pytest.warns(UndefinedScores, match="network 'a' has no .* (NaN or )?infinite in (1|20) of 20 images"):
+        for found in js.affinity({"a": x[0], "b": x[1]}, measures, tile=tile):
+            assert np.isnan(found.values[0]).all(), found.provenance.measure
 
 
 @pytest.mark.parametrize("pairwise", ["cosine", "correlation"])

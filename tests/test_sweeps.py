@@ -192,6 +192,16 @@ def test_a_network_without_scores_is_named(tmp_path):
 # Going on
 
 
+def projected(a, b):
+    return jnp.vdot(a, b) / jnp.vdot(b, b)
+
+
+def test_a_comparator_that_is_not_symmetric_is_refused(tmp_path):
+    measure = js.Measure(js.transforms.identity, js.pairwise.linear, projected)
+    with pytest.raises(ValueError, match="projected is not symmetric: it gives .* the other way round"):
+        serial(features_of("ab"), tmp_path / "out", measure=measure)
+
+
 def block_files(out):
     return sorted((out / "blocks").glob("[!.]*.npz"))
 

@@ -103,6 +103,11 @@ class Scores(NamedTuple):
     reordered: Callable[[np.ndarray], np.ndarray]
 
 
+without_warning = np.errstate(invalid="ignore")
+"""NumPy's words on infinities that meet; networks without scores are warned of by name."""
+
+
+@without_warning
 def scores(measure: Measure, x: Networks, y: Networks | None, tile: int) -> Scores:
     """Scores of all networks."""
     arrays = [*x.arrays, *(() if y is None else y.arrays)]
@@ -120,16 +125,18 @@ def scores(measure: Measure, x: Networks, y: Networks | None, tile: int) -> Scor
     length, total = np.sqrt(products.size), np.sqrt(products.plain)
     dtype = np.result_type(*(one.dtype for one in networks))
     eps = np.array([jnp.finfo(one.dtype).eps for one in networks], float)
-    with np.errstate(invalid="ignore"):
-        length = np.where(length > ROUNDING * eps * total, length, np.nan)
+    length = np.where(length > ROUNDING * eps * total, length, np.nan)
     finish, rows = declared(measure.compare, ComparatorCapabilities).finish, len(x.arrays)
     first, second = (slice(None),) * 2 if y is None else (slice(rows), slice(rows, None))
 
     def finished(centered):
-        with np.errstate(invalid="ignore"):
-            found = centered / length[first, None] / length[None, second]
+        found = centered / length[first, None] / length[None, second]
         found = np.triu(found) + np.triu(found, 1).T if y is None else found
         return np.asarray(finish(jnp.asarray(found, dtype)))
+
+    @without_warning
+    def reordered(order):
+        return finished(products.reordered(first, second, order))
 
     flaws = [
         Flaw(one.moments.broken, one.moments.reach == 0) if none else None
@@ -142,7 +149,7 @@ def scores(measure: Measure, x: Networks, y: Networks | None, tile: int) -> Scor
         flaws[:rows],
         flaws[:rows] if y is None else flaws[rows:],
         error,
-        lambda order: finished(products.reordered(first, second, order)),
+        reordered,
     )
 
 
@@ -173,6 +180,7 @@ def notes(measure: Measure, tile: int, error: float) -> tuple[str, ...]:
     return first, f"error by ranks in bins at most {error:.1g}" if error else "exact ranks"
 
 
+@without_warning
 def effective(measure: Measure, x: Networks, tile: int) -> np.ndarray:
     """Effective number of images of each network's map `(T,)`: (sum e)^2 / sum e^2 of their shares e of its length.
 
@@ -183,8 +191,7 @@ def effective(measure: Measure, x: Networks, tile: int) -> np.ndarray:
         return np.full(len(x.names), float(x.images))
     of = feature_products.shares if in_feature_space(measure, x, None) else tile_products.map_shares
     shares = [of(measure, RowBlocks(a, measure, tile)) for a in x.arrays]
-    with np.errstate(invalid="ignore"):
-        return np.array([e.sum() ** 2 / (e * e).sum() for e in shares])
+    return np.array([e.sum() ** 2 / (e * e).sum() for e in shares])
 
 
 def in_feature_space(

@@ -22,8 +22,9 @@ import numpy as np
 
 from jaxsim import inputs
 from jaxsim.engine import memory, reasons
+from jaxsim.engine.checks import require_symmetric
 from jaxsim.engine.padding import lone_bucket
-from jaxsim.engine.program import embed, read_maps, score
+from jaxsim.engine.program import embed, is_embedded, read_maps, score
 from jaxsim.io import Source, jobs, limits
 from jaxsim.measures import Measure, by_name
 from jaxsim.meshes import automatic
@@ -150,6 +151,9 @@ def _compute(work: Work, block: Block) -> None:
         a, b = (_embedded(work, measure, *block.networks[k]) for k in (i, j))
         members |= {i: a, j: b}
         scores.append(pair_call(measure, a.z, b.z))
+        if not is_embedded(measure):  # which of the two comes first follows from their checksums
+            both = [[np.nan, scores[-1]], [pair_call(measure, b.z, a.z), np.nan]]
+            require_symmetric(measure, [block.networks[k][0] for k in (i, j)], jax.device_get(both))
     provenance = Provenance.now(str(measure), scores[0])
     order = sorted(members)
     arrays = {
