@@ -181,6 +181,8 @@ class ComparatorCapabilities(NamedTuple):
         pooled: vector of a map whose mean over a group is the group's best map, for noise ceilings; the embedding by
             default.
         embed_pooled: the embedding of such a mean.
+        embed_ranks: `(p,) -> (k,)`, the embedding from the average ranks of the `compare.condensed` entries, where it
+            depends on nothing else; so that they may be ranked on the host.
         embed_pairs: `(v, where) -> (p,)`, the embedding of `compare.condensed` entries of which only those marked
             count, zero elsewhere; for maps that lack pairs of images.
         embed_between: `(map, group, K) -> (k,)`, the embedding of pairs of images of different groups, from the group
@@ -219,6 +221,7 @@ class ComparatorCapabilities(NamedTuple):
     permuted: Callable | None = None
     pooled: Callable | None = None
     embed_pooled: Callable | None = None
+    embed_ranks: Callable | None = None
     embed_pairs: Callable | None = None
     embed_between: Callable | None = None
     summable: Callable | None = None

@@ -727,8 +727,9 @@ def test_infinite_features_have_no_score(where, tile):
     x = np.random.default_rng(0).normal(size=(2, 20, 6)).astype(np.float32)
     x[0][where] = np.inf
     with pytest.warns(UndefinedScores, match="network 'a' has no .* (NaN or )?infinite in (1|20) of 20 images"):
-        for found in js.affinity({"a": x[0], "b": x[1]}, measures, tile=tile):
-            assert np.isnan(found.values[0]).all(), found.provenance.measure
+        found = js.affinity({"a": x[0], "b": x[1]}, measures, tile=tile)
+    for one in found:
+        assert np.isnan(one.values[0]).all(), one.provenance.measure
 
 
 @pytest.mark.parametrize("pairwise", ["cosine", "correlation"])

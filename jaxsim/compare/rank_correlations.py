@@ -46,7 +46,7 @@ class Spearman:
 
     def embed(self, m):
         """Centered ranks, scaled."""
-        return self._of_ranks(self.pooled(m))
+        return self.embed_ranks(self.pooled(m))
 
     def pooled(self, m):
         """Average ranks."""
@@ -54,13 +54,14 @@ class Spearman:
 
     def embed_pooled(self, mean):
         """Embedding of the ranks of the mean ranks."""
-        return self._of_ranks(ranks.average(mean))
+        return self.embed_ranks(ranks.average(mean))
 
     def embed_pairs(self, v, where):
         """Centered ranks among the entries that count, scaled."""
-        return self._of_ranks(ranks.average(v, where), where)
+        return self.embed_ranks(ranks.average(v, where), where)
 
-    def _of_ranks(self, r, where=None):
+    def embed_ranks(self, r, where=None):
+        """Centered ranks, scaled."""
         count = r.size if where is None else jnp.sum(where)
         r = r / count
         if self.correct_ties:
@@ -154,7 +155,10 @@ class Kendall:
 
     def embed_pooled(self, mean):
         """Ranks of mean ranks."""
-        r = ranks.average(mean)
+        return self.embed_ranks(ranks.average(mean))
+
+    def embed_ranks(self, r):
+        """Themselves, unless all are the same."""
         return jnp.where(jnp.all(r == r[0]), jnp.nan, r) if self.correct_ties else r
 
     def scores(self, x, y):

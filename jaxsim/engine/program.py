@@ -193,12 +193,13 @@ def affinity_call(measures, x, y, rows, columns, mesh=None, cheaper=None):
             feature_space.scores_or_maps(m, x, y, lambda m=m: from_maps([m])[0], axis) if own else next(by_maps)
             for m, own in zip(measures, cheaper, strict=True)
         ]
-        return [(_ordered(s, rows, columns), p[rows], q[columns]) for s, p, q in found]
+        return [(ordered(s, rows, columns), p[rows], q[columns]) for s, p, q in found]
 
     return divided(core, mesh, (WHOLE, SHARES, SHARES, WHOLE, WHOLE))(measures, x, y, rows, columns)
 
 
-def _ordered(scores, rows, columns):
+def ordered(scores: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+    """Scores of networks in buckets, in the order in which they were given."""
     return scores[..., rows, :][..., columns]
 
 

@@ -23,10 +23,11 @@ from jaxsim.engine.checks import (
     warn_of_lost_digits,
 )
 from jaxsim.engine.devices import local_count, on_one, put
+from jaxsim.engine.host_ranks import affinity_call
 from jaxsim.engine.padding import both_buckets, buckets, by_freedom
 from jaxsim.engine.plans import FEATURES, Plan, plan, together, with_costs
 from jaxsim.engine.processes import divide, least, lost_processes, several
-from jaxsim.engine.program import affinity_call, defined, is_embedded, maps_call
+from jaxsim.engine.program import defined, is_embedded, maps_call
 from jaxsim.io.files import warn
 from jaxsim.linalg import mirrored
 from jaxsim.measures import Measure
@@ -303,7 +304,7 @@ def _scores(chosen, measures, x, y, mesh, pairwise) -> list[Affinity]:
 
     def as_planned(some):
         cheaper = tuple(planned[id(m)] for m in some)
-        return lambda *args, mesh=None: affinity_call(*args, mesh, cheaper)
+        return lambda *args, mesh=None: affinity_call(*args, mesh=mesh, cheaper=cheaper)
 
     found = run(as_planned, mesh)
     if holes and holes.exist:
