@@ -76,9 +76,8 @@ def _ranks(maps):
 @functools.partial(jax.jit, donate_argnums=1)
 @automatic
 def _embed_call(measures, ranked, undefined):
-    z = [
-        over(declared(m.compare, ComparatorCapabilities).embed_ranks, r) for m, r in zip(measures, ranked, strict=True)
-    ]
+    embed: Any = [declared(m.compare, ComparatorCapabilities).embed_ranks for m in measures]
+    z = [over(own, r) for own, r in zip(embed, ranked, strict=True)]
     # a map of equal values has ranks and no embedding
     broken = [jnp.isnan(jnp.sum(one, 1)) for one in z]
     return Embedded(z, [jnp.where(own & (old == -1), 0, old) for own, old in zip(broken, undefined, strict=True)])

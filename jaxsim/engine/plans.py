@@ -46,8 +46,8 @@ KEPT = 2.2e7
 KINDS: tuple[str, ...] = ("products", "differences", "ordered", "bytes")
 """Kinds of work: products and additions, sums of differences, numbers put in order, bytes passed over."""
 RANKED, BY_NUMPY, COUNTED, MEDIAN, APART, CENTERED, DECOMPOSED = 0.8, 0.3, 0.13, 0.08, 0.85, 4, 520
-"""Work in units of the rates: ordering a pair, the same by NumPy, counting it in bins or looking up its rank, the median
-of one, adding a difference, products of centered features, and decomposing coordinates. Fitted to
+"""Work in units of the rates: ordering a pair, by NumPy, counting one in bins or looking up its rank, the median of
+one, adding a difference, products of centered features, and decomposing coordinates. Fitted to
 `benchmarks/plans.py`, like the numbers above."""
 
 

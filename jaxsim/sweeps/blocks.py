@@ -21,9 +21,9 @@ import jax
 import numpy as np
 
 from jaxsim import inputs
-from jaxsim.engine import memory, reasons
+from jaxsim.engine import host_ranks, memory, reasons
 from jaxsim.engine.checks import require_symmetric
-from jaxsim.engine.padding import lone_bucket
+from jaxsim.engine.padding import Bucket, lone_bucket
 from jaxsim.engine.program import embed, is_embedded, read_maps, score
 from jaxsim.io import Source, jobs, limits
 from jaxsim.measures import Measure, by_name
@@ -231,12 +231,17 @@ def _embed(work, measure, name, source):
     return Ready(z, undefined, why, lost)
 
 
+def embed_call(measure: Measure, bucket: Bucket) -> tuple[jax.Array, jax.Array]:
+    """The embedded map of a network `(1, k)`, and `Embedded.undefined` `(1,)`."""
+    by_numpy = host_ranks.applies(measure, bucket.shape[0])
+    made = (host_ranks.embedded if by_numpy else _embed_call)((measure,), (bucket,))
+    return made.z[0], made.undefined[0]
+
+
 @jax.jit
 @automatic
-def embed_call(measure, bucket):
-    """The embedded map of a network `(1, k)`, and `Embedded.undefined` `(1,)`."""
-    made = read_maps([measure], (bucket,), embed)
-    return made.z[0], made.undefined[0]
+def _embed_call(measures, parts):
+    return read_maps(measures, parts, embed)
 
 
 @jax.jit
