@@ -9,6 +9,7 @@ from marks import slow_but
 
 import jaxsim as js
 from jaxsim import inputs
+from jaxsim.engine import tiles
 
 N, D = 12, 5
 RNG = np.random.default_rng(0)
@@ -132,6 +133,20 @@ def test_pairwise_uses_what_each_pair_shares_and_counts_it():
             np.testing.assert_allclose(found.values[s, t], want, rtol=0, atol=2e-6, err_msg=first + second)
             assert found.images[s, t] == len(rows)
     assert "images that both have" in found.provenance.notes[0]
+
+
+@pytest.mark.parametrize("measure", ["dds-cosine", "center:correlation:pearson", "cka"])
+def test_pairs_of_networks_follow_their_plan(measure, monkeypatch):
+    """As products of features do, which take the place of maps from many images on."""
+    rng = np.random.default_rng(0)
+    features = {name: rng.normal(size=(160, 4)).astype(np.float32) for name in "abc"}
+    ids = {name: [str(k) for k in range(160)] for name in features}
+    want = js.affinity(features, measure)
+    monkeypatch.setattr(tiles, "FEATURES_FROM", 160)
+    found = js.affinity(features, measure, ids=ids, align=True, missing="pairwise")
+    np.testing.assert_allclose(found.values, want.values, rtol=0, atol=2e-6)
+    assert found.provenance.notes[1:] == js.affinity(features, measure).provenance.notes
+    assert bool(found.provenance.notes[1:]) == (measure != "cka")
 
 
 def test_pairwise_of_two_sets():

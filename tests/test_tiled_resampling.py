@@ -124,8 +124,8 @@ def test_effective_numbers_of_images_are_those_of_whole_maps(measure, tail, monk
     monkeypatch.setattr(verbs, "_facts", lambda *given: seen.append(given[-1]) or facts(*given))
     js.resample(heavy, measure, n_resamples=20)
     (chosen,), _ = as_measures(measure)
-    found = tiles.effective(chosen, networks(heavy, None), 48)
     exact = feature_products.applies(chosen)  # margins of blocks of maps are fitted to a sample
+    found = tiles.effective(chosen, networks(heavy, None), 48, exact)
     np.testing.assert_allclose(found, seen[0][0], rtol=1e-4 if exact else 0.03)
 
 

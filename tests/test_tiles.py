@@ -443,7 +443,7 @@ def test_more_pairs_than_integers_count_are_begun(name, monkeypatch):
     class Begun(Exception):
         pass
 
-    def begin(measure, x, y, tile):
+    def begin(measure, x, y, tile, by_features):
         raise Begun(f"{measure} of {x.images} images in tiles of {tile}")
 
     monkeypatch.setattr(tiles, "scores", begin)

@@ -159,7 +159,7 @@ def plan(
     count, shares = sum(len(nets.names) for nets in sides), devices.count(mesh)
     parts = [_shapes(nets, measures) for nets in sides]
     if tile:
-        routes = [FEATURES if tiles.in_feature_space(m, x, y) else TILES for m in measures]
+        routes = [tiled_route(m, x, y) for m in measures]
     else:
         cheaper = [feature_space.is_cheaper(m, parts[0], parts[1] if y else None) for m in measures]
         routes = [FEATURES if own else MAPS for own in cheaper]
@@ -290,6 +290,11 @@ def tiled_bytes(made: Plan, measures: Sequence[Measure], sides: Sequence[Network
     ranked = any(map(tiles.ranks_pairs, measures))
     tables = rank_bins.table_bytes(networks, made.images, sides[0].dtype) if ranked else 0
     return given + orders * kept + (networks * orders + 6) * tile**2 * size + tables
+
+
+def tiled_route(measure: Measure, x: Networks, y: Networks | None, images: int | None = None) -> str:
+    """Route of scores in tiles, of all images or of so many of them."""
+    return FEATURES if tiles.in_feature_space(measure, x, y, images) else TILES
 
 
 def tiled_calls(images: int, tile: int, measure: Measure, route: str, again: bool = False) -> int:

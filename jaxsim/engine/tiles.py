@@ -108,11 +108,11 @@ without_warning = np.errstate(invalid="ignore")
 
 
 @without_warning
-def scores(measure: Measure, x: Networks, y: Networks | None, tile: int) -> Scores:
-    """Scores of all networks."""
+def scores(measure: Measure, x: Networks, y: Networks | None, tile: int, by_features: bool) -> Scores:
+    """Scores of all networks, from products of features if `by_features`."""
     arrays = [*x.arrays, *(() if y is None else y.arrays)]
     networks = [RowBlocks(a, measure, tile) for a in arrays]
-    if in_feature_space(measure, x, y):
+    if by_features:
         networks = [RowBlocks(a, measure, min(tile, TALL)) for a in arrays]
         products = feature_products.products(measure, networks)
         canceled = np.diagonal(products.centered) < feature_space.CANCELED * products.parts
@@ -181,7 +181,7 @@ def notes(measure: Measure, tile: int, error: float) -> tuple[str, ...]:
 
 
 @without_warning
-def effective(measure: Measure, x: Networks, tile: int) -> np.ndarray:
+def effective(measure: Measure, x: Networks, tile: int, by_features: bool) -> np.ndarray:
     """Effective number of images of each network's map `(T,)`: (sum e)^2 / sum e^2 of their shares e of its length.
 
     The map's margins are fitted to a sample of the images, which moves the number by about a hundredth. It is n for a
@@ -189,7 +189,7 @@ def effective(measure: Measure, x: Networks, tile: int) -> np.ndarray:
     """
     if declared(measure.compare, ComparatorCapabilities).shares is None:
         return np.full(len(x.names), float(x.images))
-    of = feature_products.shares if in_feature_space(measure, x, None) else tile_products.map_shares
+    of = feature_products.shares if by_features else tile_products.map_shares
     shares = [of(measure, RowBlocks(a, measure, tile)) for a in x.arrays]
     return np.array([e.sum() ** 2 / (e * e).sum() for e in shares])
 

@@ -245,10 +245,7 @@ def _run(measures, x, y, align, missing, memory, mesh, tile=None, asked=True) ->
     else:
         x, y = _aligned(x, y, align, missing)
         chosen = plan(measures, x, y, memory, tile, mesh, asked=asked)
-        if chosen.tile:
-            found = _tiled(measures, x, y, chosen.tile)
-        else:
-            found = _scores(chosen, measures, x, y, mesh, missing == "pairwise")
+        found = _followed(chosen, measures, x, y, mesh, missing == "pairwise")
     for one in found:
         gaps.warn_of_unscored(one)
     return found
@@ -294,6 +291,13 @@ def _least_memory(measures, memory, tile, mesh):
     return least(budgets.budget_of(memory, local_count(mesh)), mesh) if several(mesh) else memory
 
 
+def _followed(chosen, measures, x, y, mesh, pairwise) -> list[Affinity]:
+    """Scores of each measure, as planned."""
+    if chosen.tile:
+        return _tiled(chosen, measures, x, y)
+    return _scores(chosen, measures, x, y, mesh, pairwise)
+
+
 def _scores(chosen, measures, x, y, mesh, pairwise) -> list[Affinity]:
     holes = gaps.find(measures, x, y) if pairwise and x.maps else None
     # by identity, since a measure that holds arrays has no hash
@@ -322,16 +326,19 @@ def _scores(chosen, measures, x, y, mesh, pairwise) -> list[Affinity]:
     return made
 
 
-def _tiled(measures, x, y, tile) -> list[Affinity]:
-    def one(m):
-        found = tiles.scores(m, x, y, tile)  # holds what is known of the maps, and goes before the next measure
+def _tiled(chosen, measures, x, y) -> list[Affinity]:
+    tile = chosen.tile
+
+    def one(m, route):
+        # what is known of the maps goes before the next measure
+        found = tiles.scores(m, x, y, tile, route == FEATURES)
         undefined = tuple(tiles.undefined(m, found, x, y, tile).items())
         array = jnp.asarray(found.values)
         provenance = Provenance.now(str(m), array, notes=tiles.notes(m, tile, found.error))
         images = np.full(array.shape, x.images)
         return Affinity(array, images, x.names, (y or x).names, provenance, undefined, y is not None)
 
-    return [one(m) for m in measures]
+    return [one(m, route) for m, (_, route) in zip(measures, chosen.routes, strict=True)]
 
 
 def _in_blocks(measures, x, y, block, mesh, call):
@@ -378,6 +385,7 @@ def _pairwise(measures, x, y, memory, mesh) -> list[Affinity]:
     shape = (len(x.names), len(columns.names))
     values = [np.full(shape, np.nan, np.float64) for _ in measures]
     images, numbers, undefined = np.zeros(shape, int), np.zeros(shape, int), [{} for _ in measures]
+    notes = [{"every pair of networks on the images that both have": None} for _ in measures]
     least = max(min_images(m) for m in measures)
     one_way = y is None and all(map(is_embedded, measures))
     for shared, pairs, own_x, own_y in _pairs_by_images(x, columns, one_way):
@@ -388,22 +396,24 @@ def _pairwise(measures, x, y, memory, mesh) -> list[Affinity]:
             text = f"networks {a!r} and {b!r} share {len(shared)} images, and it takes {least}: their scores are NaN."
             warn(text, UndefinedScores)
             continue
-        found = _scores(plan(measures, own_x, own_y, memory, None, mesh), measures, own_x, own_y, mesh, True)
+        chosen = plan(measures, own_x, own_y, memory, None, mesh)
+        found = _followed(chosen, measures, own_x, own_y, mesh, True)
         if inputs.traced(found):
             raise TypeError(gaps.TRACED)
         own = tuple(np.searchsorted(np.unique(one), one) for one in places)
         for k, one in enumerate(found):
             values[k][places] = np.asarray(one.values)[own]
             undefined[k] |= dict(one.undefined)
+            notes[k] |= dict.fromkeys(one.provenance.notes)
             numbers[places] = 0 if one.pairs is None else one.pairs[own]
     if y is None:
         for m, matrix in zip(measures, values, strict=True):
             require_symmetric(m, x.names, matrix)
         for matrix in (*values, images, numbers):
             matrix[:] = np.triu(matrix) + np.triu(matrix, 1).T
-    records = zip(measures, values, undefined, strict=True)
+    records = zip(measures, values, undefined, notes, strict=True)
     pairs = numbers if x.maps else None
-    return [_pairwise_record(m, v, images, pairs, x, columns, u) for m, v, u in records]
+    return [_pairwise_record(m, v, images, pairs, x, columns, u, tuple(said)) for m, v, u, said in records]
 
 
 def _pairs_by_images(x, columns, square):
@@ -425,9 +435,8 @@ def _pairs_by_images(x, columns, square):
         yield shared, pairs, x.select(rows, shared), columns.select(cols, shared)
 
 
-def _pairwise_record(measure, values, images, pairs, x, columns, undefined):
+def _pairwise_record(measure, values, images, pairs, x, columns, undefined, notes):
     array = jnp.asarray(values.astype(x.dtype))
-    note = "every pair of networks on the images that both have"
-    provenance = Provenance.now(str(measure), array, notes=(note,))
+    provenance = Provenance.now(str(measure), array, notes=notes)
     bad = tuple(undefined.items())
     return Affinity(array, images, x.names, columns.names, provenance, bad, columns is not x, pairs=pairs)

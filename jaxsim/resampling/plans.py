@@ -15,7 +15,7 @@ from jaxsim.engine.checks import check
 from jaxsim.engine.devices import count as device_count
 from jaxsim.engine.devices import local_count
 from jaxsim.engine.memory import budget_of, held_bytes, map_bytes, require_maps, require_resamples, widest
-from jaxsim.engine.plans import FEATURES, MAPS, TILES, Plan
+from jaxsim.engine.plans import MAPS, Plan
 from jaxsim.engine.processes import least
 from jaxsim.inputs import Networks
 from jaxsim.io.files import in_words, warn
@@ -81,10 +81,10 @@ def plan(
     networks, size = sum(len(nets.names) for nets in sides), x.dtype.itemsize
     shares, at_once, calls = 1 if tile else device_count(mesh), 1, 1
     if tile:
-        routes = [FEATURES if tiles.in_feature_space(m, x, y) else TILES for m in measures]
-        pairs, again = [*zip(measures, routes, strict=True)], scheme.draws is Draws.ORDERS
-        calls = sum(plans.tiled_calls(x.images, tile, *pair) for pair in pairs) * estimate
-        calls += drawn.count * sum(plans.tiled_calls(drawn.size or x.images, tile, *pair, again) for pair in pairs)
+        routes, again = [plans.tiled_route(m, x, y) for m in measures], scheme.draws is Draws.ORDERS
+        calls = sum(plans.tiled_calls(x.images, tile, *pair) for pair in zip(measures, routes, strict=True)) * estimate
+        each = [(m, plans.tiled_route(m, x, y, drawn.size)) for m in measures]
+        calls += drawn.count * sum(plans.tiled_calls(drawn.size or x.images, tile, *pair, again) for pair in each)
     else:
         routes, width = [MAPS] * len(measures), widest(tuple(measures), *sides)
         tiles_help = scheme.draws is Draws.WEIGHTS and not x.maps and not any(map(tiles.why_not, measures))

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsim import inputs
+from jaxsim import inputs, protocols
 from jaxsim.engine import tiles
 from jaxsim.engine.memory import budget_of, held_bytes, map_bytes
+from jaxsim.engine.plans import FEATURES, Plan, tiled_route
 from jaxsim.engine.row_blocks import Chosen
 from jaxsim.inputs import Networks
 from jaxsim.linalg import on_cpu
@@ -53,8 +54,8 @@ def resampled(
     y: Networks | None,
     scheme: Scheme,
     source: Source,
-    count: int,
-    tile: int,
+    planned: protocols.Plan,
+    made: Plan,
     progress: Callable[[int, int], None] | None,
     estimate: bool,
 ) -> list[Scored]:
@@ -64,37 +65,37 @@ def resampled(
     def one(k, m):
         def tell(b):
             if progress is not None:
-                progress((k * count + b + 1) // len(measures), count)
+                progress((k * planned.count + b + 1) // len(measures), planned.count)
 
-        return _scored(m, x, y, scheme, source, count, tile, tell, estimate)
+        return _scored(m, x, y, scheme, source, planned, made.tile, made.routes[k][1], tell, estimate)
 
     return [one(k, m) for k, m in enumerate(measures)]
 
 
-def _scored(m, x, y, scheme, source, count, tile, tell, estimate) -> Scored:
+def _scored(m, x, y, scheme, source, planned, tile, route, tell, estimate) -> Scored:
     """Scores of one measure; `tell(b)` is called after resample b."""
     sides, shape = (x,) if y is None else (x, y), (len(x.names), len((y or x).names))
     full, undefined, effective = np.full(shape, np.nan, x.dtype), {}, [np.full(size, np.inf) for size in shape]
     error, reordered = 0.0, None
     if estimate:
-        found = tiles.scores(m, x, y, tile)
+        found = tiles.scores(m, x, y, tile, route == FEATURES)
         full, error, undefined = found.values, found.error, tiles.undefined(m, found, x, y, tile)
         if scheme.draws is Draws.ORDERS:
             reordered = found.reordered  # which keeps what is known of the maps
         del found
         if scheme.draws is Draws.SUBSETS:
-            numbers = [tiles.effective(m, nets, tile) for nets in sides]
+            numbers = [tiles.effective(m, nets, tile, route == FEATURES) for nets in sides]
             effective = [numbers[0], numbers[-1]]
     else:
         tiles.warn_of_digits(m, sides, tile)
-    values = np.empty((count, *shape), x.dtype)
-    for b in range(count):
+    values, of_subsets = np.empty((planned.count, *shape), x.dtype), tiled_route(m, x, y, planned.size) == FEATURES
+    for b in range(planned.count):
         order = np.asarray(_one(scheme.draw, source, b))
         if reordered is not None:
             values[b] = reordered(order)
         else:
             order = np.sort(order)  # read in the order of the file
-            found = tiles.scores(m, _chosen(x, order), y and _chosen(y, order), tile)
+            found = tiles.scores(m, _chosen(x, order), y and _chosen(y, order), tile, of_subsets)
             values[b], error = found.values, max(error, found.error)
         tell(b)
     return Scored(jnp.asarray(values), jnp.asarray(full), undefined, effective, tiles.notes(m, tile, error))

@@ -119,7 +119,7 @@ def resample(
     warn_if_few(plan, scheme)
     if made.tile:
         plans.warn_if_long(made, measures, x, y, scheme, plan, estimate, progress=progress is not None)
-        found = tiled.resampled(measures, x, y, scheme, source, plan.count, made.tile, progress, estimate)
+        found = tiled.resampled(measures, x, y, scheme, source, plan, made, progress, estimate)
     else:
         found = _from_maps(measures, x, y, scheme, source, made, progress, estimate, mesh)
     records, alike = [], _alike(scheme, plan, x, y)
