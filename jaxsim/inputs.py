@@ -117,7 +117,7 @@ class Networks:
         names = tuple(self.names[k] for k in networks)
         if images is None or self.ids is None:
             ids = None if self.ids is None else tuple(self.ids[k] for k in networks)
-            every = len(networks) == len(self.names)
+            every = [*networks] == [*range(len(self.names))]
             arrays = self.arrays if every else tuple(self.arrays[k] for k in networks)
             return dataclasses.replace(self, names=names, arrays=arrays, ids=ids)
         arrays = tuple(self._reorder(self.arrays[k], self.ids[k], images) for k in networks)

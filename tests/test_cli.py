@@ -1286,3 +1286,9 @@ def test_bash_completes(typed, expected, tmp_path, capsys):
     asked = f"source ./script; COMP_WORDS=({words}); COMP_CWORD={len(typed)}; _shtab_jaxsim; echo ${{COMPREPLY[@]}}"
     made = subprocess.run(["bash", "-c", asked], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert set(made.stdout.split()) == expected, made.stderr
+
+
+def test_names_of_files_stay_as_they_are_in_messages(tmp_path, capsys):
+    missing = tmp_path / "lr=0.1_bn=True" / "channels=x.npz"
+    assert main(["affinity", str(missing), "--out", str(tmp_path / "out")]) == 2
+    assert str(missing) in capsys.readouterr().err

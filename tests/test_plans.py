@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import jaxsim as js
-from jaxsim.engine import tiles
+from jaxsim.engine import memory, tiles
 from jaxsim.engine import verbs as similarity
 from jaxsim.engine.plans import KINDS
 from jaxsim.resampling import plans
@@ -213,3 +213,19 @@ def test_memory_for_many_draws_is_that_of_the_program(place, call, monkeypatch):
     few, many = told(20_000), told(60_000)
     asked_more, taken_more = many[0] - few[0], many[1] - few[1]
     assert 0.95 <= asked_more / taken_more <= 2
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_memory_of_a_job_is_what_its_control_groups_leave(tmp_path, version):
+    top, own = tmp_path / ("memory" if version == 1 else ""), tmp_path / "cgroup"
+    own.write_text("0::/slurm/job\n" if version == 2 else "7:cpu:/slurm\n4:memory:/slurm/job\n")
+    most, held = (
+        ("memory.limit_in_bytes", "memory.usage_in_bytes") if version == 1 else ("memory.max", "memory.current")
+    )
+    for folder, limit in ((top / "slurm", "8000"), (top / "slurm" / "job", "max")):
+        folder.mkdir(parents=True)
+        (folder / most).write_text(limit)
+        (folder / held).write_text("3000")
+        (folder / "memory.stat").write_text("anon 2000\ninactive_file 1000\n")
+    assert min(memory.of_job(own, tmp_path)) == 8000 - 2000
+    assert memory.of_job(tmp_path / "none", tmp_path) == [np.inf]

@@ -1,6 +1,7 @@
 """Sweeps: the same bits however the work was cut, by whatever engine, stopped and resumed, with networks added."""
 
 import concurrent.futures
+import functools
 import itertools
 import os
 import pickle
@@ -22,7 +23,7 @@ import jaxsim as js
 from jaxsim import io
 from jaxsim.cli import main
 from jaxsim.io import jobs
-from jaxsim.sweeps import blocks, engines, progress, verbs
+from jaxsim.sweeps import blocks, code, engines, progress, verbs
 
 IMAGES = 30
 
@@ -200,6 +201,44 @@ def test_a_comparator_that_is_not_symmetric_is_refused(tmp_path):
     measure = js.Measure(js.transforms.identity, js.pairwise.linear, projected)
     with pytest.raises(ValueError, match="projected is not symmetric: it gives .* the other way round"):
         serial(features_of("ab"), tmp_path / "out", measure=measure)
+
+
+def test_functions_of_one_name_are_two_measures(tmp_path):
+    features = features_of("ab")
+
+    def scored(sign, name):
+        def compare(a, b):
+            return sign * jnp.vdot(a, b)
+
+        measure = js.Measure(js.transforms.identity, js.pairwise.linear, compare)
+        return serial(features, tmp_path / name, measure=measure, overwrite=True).values
+
+    np.testing.assert_array_equal(scored(1, "out"), scored(1, "out"))
+    with pytest.raises(ValueError, match="holds a sweep of other settings|other settings"):
+        scored(-1, "out")
+    np.testing.assert_array_equal(scored(-1, "new"), -scored(1, "out"))
+
+
+def scaled(a, b, by=2.0):
+    return by * a @ b
+
+
+class Scaled:
+    def __init__(self, by):
+        self.by = by
+
+    def __call__(self, a, b):
+        return self.by * a @ b
+
+
+def test_checksums_of_functions():
+    same = [scaled, functools.partial(scaled), functools.partial(scaled, by=3.0), Scaled(1), lambda a, b: a @ b]
+    found = [code.sha256(one) for one in same]
+    assert all(found)
+    assert len(set(found)) == len(found)
+    assert code.sha256(functools.partial(scaled, by=3.0)) == found[2]
+    assert [code.sha256(one) for one in (js.compare.pearson, js.transforms.center, js.pairwise.Rbf())] == [""] * 3
+    assert code.sha256(jax.jit(scaled)) == found[0]
 
 
 def block_files(out):

@@ -501,3 +501,13 @@ def test_two_networks_have_no_order_to_draw():
     assert [axes.get_ylabel() for axes in found.plot().axes] == ["standard error", "bias"]
     asked = found.plot(stability=0.9).axes
     assert [axes.get_ylabel() for axes in asked] == ["standard error", "bias", "rank stability"]
+
+
+def test_a_comparator_that_is_not_symmetric_is_refused():
+    def projected(a, b):
+        return jnp.vdot(a, b) / jnp.vdot(b, b)
+
+    measure = js.Measure(js.transforms.identity, js.pairwise.linear, projected)
+    x = np.random.default_rng(0).normal(size=(2, 20, 4)).astype(np.float32)
+    with pytest.raises(ValueError, match="projected is not symmetric"):
+        js.variance_study(x, measure, schemes=("half-samples",), n_resamples=4, key=0)

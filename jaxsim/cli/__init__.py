@@ -173,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, FloatingPointError, MissingExtra) as error:
         if isinstance(error, TypeError) and not _raised_here(error):
             raise
-        return _stop(f"error: {_sentence(error)}", USAGE)
+        return _stop(f"error: {_sentence(error, argv)}", USAGE)
     return OK
 
 
@@ -233,17 +233,28 @@ def _stop(text: str, code: int) -> int:
     return code
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: Exception, argv: Sequence[str]) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror.lower()}."
     if isinstance(error, FloatingPointError):
         return f"{str(error).rstrip('.')}."
     text = " ".join(str(error).split()) or type(error).__name__
-    return _with_flags(text)
+    return _with_flags(text, argv)
 
 
-def _with_flags(text: str) -> str:
-    """Options of the library in a sentence as flags: `pass stack=False` becomes `give --no-stack`."""
+def _with_flags(text: str, argv: Sequence[str] = ()) -> str:
+    """Options of the library in a sentence as flags: `pass stack=False` becomes `give --no-stack`.
+
+    Names stay as they are: what is quoted, what holds a slash, and arguments with a dot or an equals sign.
+    """
+    given = [one for arg in argv for one in (arg, arg.partition("=")[2]) if re.search(r"[.=]", one)]
+    names, kept = sorted(map(re.escape, given), key=len, reverse=True), []
+
+    def hide(found):
+        kept.append(found[0])
+        return f"\0{len(kept) - 1}\0"
+
+    text = re.sub("|".join([r"(?<=(?<!\w)')[^']*(?='(?!\w))", *names, r"\S*/\S*"]), hide, text)
     for phrase, flag in _PHRASES.items():
         text = re.sub(phrase, flag, text)
     text = re.sub(r'\b(channels|missing)="(\w+)"', r"--\1 \2", text)
@@ -251,7 +262,7 @@ def _with_flags(text: str) -> str:
         text = text.replace(f"js.Affinity.from_array(..., distance={value})", f"{flag}distance")
         phrase = rf"(pass |otherwise )?\b(?<!\w\()(?!weights_only)(\w+)={value}\b"  # weights_only is PyTorch's
         text = re.sub(phrase, lambda m, f=flag: _flag(m, f), text)
-    return text
+    return re.sub("\0(\\d+)\0", lambda found: kept[int(found[1])], text)
 
 
 _PHRASES = {
@@ -294,7 +305,7 @@ def _warnings_as_lines(arguments: Any) -> Iterator[None]:
         if issubclass(category, DoubtfulInference):
             waiting.append(text)
         else:
-            _say(text)
+            _say(text, getattr(arguments, "argv", ()))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -307,11 +318,11 @@ def _warnings_as_lines(arguments: Any) -> Iterator[None]:
         finally:
             for text in waiting:
                 if text not in arguments.printed:
-                    _say(text)
+                    _say(text, getattr(arguments, "argv", ()))
 
 
-def _say(warning: str) -> None:
-    sys.stderr.write(f"jaxsim: warning: {_escaped(_with_flags(' '.join(warning.split())))}\n")
+def _say(warning: str, argv: Sequence[str]) -> None:
+    sys.stderr.write(f"jaxsim: warning: {_escaped(_with_flags(' '.join(warning.split()), argv))}\n")
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """Memory budget: networks are compared block by block where their maps do not fit together, or refused."""
 
+import contextlib
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,22 +21,51 @@ MOST_PAIRS = np.iinfo(np.int32).max
 
 
 def available() -> float | None:
-    """Bytes of the accelerator, or those that the host has left; None where the host does not say."""
+    """Bytes that the accelerator has left, or the host and the job in it; None where the host does not say."""
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
-        return stats["bytes_limit"]
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return 1024 * float(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
+        left = 1024 * float(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
     except (OSError, StopIteration):
         return None
+    return min(left, *of_job(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")))
+
+
+def of_job(groups: Path, root: Path) -> list[float]:
+    """Bytes that control groups of this process leave it, as Slurm and containers set them; infinity at least.
+
+    Args:
+        groups: file that says which groups the process is in, `/proc/self/cgroup`.
+        root: folder of all groups, `/sys/fs/cgroup`.
+    """
+    found = [math.inf]
+    with contextlib.suppress(OSError, ValueError):
+        for line in groups.read_text(encoding="utf-8").splitlines():
+            _, kinds, path = line.split(":", 2)
+            if kinds not in ("", "memory"):
+                continue
+            top, most, held = root, "memory.max", "memory.current"
+            if kinds:  # the first version of control groups
+                top, most, held = root / kinds, "memory.limit_in_bytes", "memory.usage_in_bytes"
+            for folder in itertools.accumulate(Path(path).parts[1:], Path.joinpath, initial=top):
+                with contextlib.suppress(OSError, ValueError):
+                    found.append(float((folder / most).read_text()) - _held(folder, held))
+    return found
+
+
+def _held(folder, name):
+    """Bytes of a control group, but for those of files, which make way."""
+    stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    return float((folder / name).read_text()) - float(stat.get("inactive_file", 0))
 
 
 def budget_of(memory: Any, devices: int = 1) -> float:
     """The stated budget in bytes of each device, or the default one.
 
-    The default is 60 % of the accelerator's memory, half of what the host has left, or 8 GiB where it does not say.
-    Devices of the host share its memory.
+    The default is 60 % of what the accelerator has left, half of what the host or its job has, or 8 GiB where it does
+    not say. Devices of the host share its memory.
 
     Raises:
         ValueError: `memory` is no positive number.

@@ -158,7 +158,7 @@ def undefined(measure: Measure, found: Scores, x: Networks, y: Networks | None, 
     named: dict[str, int] = {}
     for nets, flaws in ((x, found.rows),) if y is None else ((x, found.rows), (y, found.columns)):
         for name, flaw in zip(nets.names, flaws, strict=True):
-            if flaw is not None and name not in named:
+            if flaw is not None:
                 named[name] = flaw.broken
                 why = reasons.of_tiles(measure, flaw.broken, flaw.same, x.images)
                 warn(f"network {name!r} has no {measure} scores (NaN): {why}.", UndefinedScores)

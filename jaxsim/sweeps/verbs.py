@@ -16,7 +16,7 @@ from jaxsim.io import Source, file_sets, files, jobs, limits
 from jaxsim.measures import Measure, by_name
 from jaxsim.results import Affinity, Provenance, UndefinedScores
 from jaxsim.statistics.checks import as_count, callback, flag, one_of
-from jaxsim.sweeps import blocks, engines, plans
+from jaxsim.sweeps import blocks, code, engines, plans
 from jaxsim.sweeps.blocks import FOLDER, Work
 from jaxsim.sweeps.progress import RESULT, Progress, SweepStatus, alone
 
@@ -153,10 +153,12 @@ def _by_name_if_it_has_one(measure: Measure) -> str | Measure:
 def _settings(work: Work, measure: Measure) -> dict[str, Any]:
     """What scores depend on beside the features."""
     arrays = [jobs.sha256(np.asarray(leaf)) for leaf in jax.tree.leaves(measure)]
+    parts = (measure.transform, measure.pairwise, measure.compare)
     return {
         "work": "sweep",
         "measure": str(measure),
         "arrays": arrays,
+        "code": [code.sha256(part) for part in parts],
         "channels": work.channels,
         "x64": work.x64,
         "jaxsim": work.version,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsim import inputs, layouts, schemes
-from jaxsim.engine.checks import min_images, of_one_or_several, undefined_networks
+from jaxsim.engine.checks import min_images, of_one_or_several, require_symmetric, undefined_networks
 from jaxsim.engine.memory import map_bytes, require_maps, require_resamples, widest
 from jaxsim.engine.padding import both_buckets, by_freedom
 from jaxsim.io.files import few, warn
@@ -188,6 +188,9 @@ def _run(measures, x, y, kinds, cases, again, shared, same, counts, at_once, tel
             made[place] = found
     else:
         full = prepare_call(measures, *networks, None, Draws.SUBSETS).full_sample
+    if y is None:
+        for m, scores in zip(measures, full[0], strict=True):
+            require_symmetric(m, x.names, scores)
     refitted = [place for place in range(len(given)) if place not in weighted]
     for place in sorted(refitted, key=lambda place: -given[place][1]):
         case, size = given[place]
