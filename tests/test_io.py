@@ -764,3 +764,27 @@ def test_features_are_found_by_the_names_that_they_are_read_by(tmp_path):
     np.savez(one / "b.npz", y=np.ones((4, 2)))
     with pytest.raises(ValueError, match=r"b.npz has no array 'x' any more"):
         io.Source(str(one / "b.npz"), "x", False, (4, 2), "").read()
+
+
+def test_layers_come_in_the_order_of_their_numbers(tmp_path):
+    names = [f"layer{k}" for k in (1, 2, 3, 10, 11, 20)]
+    x = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+    arrays = {name: x + k for k, name in enumerate(names)}
+    (tmp_path / "folder").mkdir()
+    for name, x in reversed(arrays.items()):
+        np.save(tmp_path / "folder" / f"{name}.npy", x)
+    _write_safetensors(tmp_path / "x.safetensors", arrays)
+    with pytest.importorskip("h5py").File(tmp_path / "x.h5", "w") as file:
+        for name, x in arrays.items():
+            file[f"net/{name}"] = x
+    for place, start in (("folder", ""), ("x.safetensors", ""), ("x.h5", "net/")):
+        found, _ = io.read_features(tmp_path / place)
+        assert list(found) == [start + name for name in names], place
+        assert list(io.find_features(tmp_path / place)[0]) == list(found)
+
+
+def test_images_come_in_the_order_of_letters(tmp_path):
+    """As lists of labels do, which go with them by place."""
+    for k in (1, 2, 10):
+        np.savez(tmp_path / f"image{k}.npz", a=X[0] + k, b=X[0])
+    assert io.read_features(tmp_path, per_image=True)[1] == ("image1", "image10", "image2")

@@ -10,7 +10,7 @@ import numpy as np
 from jaxsim import extras
 from jaxsim.io import limits, matlab_elements
 from jaxsim.io.arrays import ID_NAMES, naming
-from jaxsim.io.files import few, parse_json, warn
+from jaxsim.io.files import few, natural, parse_json, warn
 
 _SAFETENSORS = {
     "BOOL": "?",
@@ -32,7 +32,7 @@ _ML_DTYPES = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8
 
 
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    """Tensors of a safetensors file as views of one memory map, in the file's order.
+    """Tensors of a safetensors file as views of one memory map, in `natural` order of their names.
 
     The format is an eight-byte little-endian length, a JSON header of that length, then the bytes. Not read by the
     safetensors package, whose NumPy reader copies every tensor into memory: features of many networks, and checkpoints
@@ -53,7 +53,7 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
             raise ValueError("its header is not a JSON object")
         header.pop("__metadata__", None)
         data = np.memmap(path, np.uint8, "r")[8 + length :]
-        tensors = {name: _tensor(data, name, entry) for name, entry in header.items()}
+        tensors = {name: _tensor(data, name, entry) for name, entry in _in_order(header)}
         if sum(tensor.nbytes for tensor in tensors.values()) > len(data):
             raise ValueError("some of its tensors share their bytes")
         return tensors
@@ -87,7 +87,7 @@ def _safetensors_dtype(text: str, name: str) -> np.dtype:
 
 
 def read_hdf5(path: Path) -> dict[str, np.ndarray]:
-    """Datasets of an HDF5 file by their path in it, `group/name`; links to other places are not followed.
+    """Datasets of an HDF5 file by their path in it, `group/name`, in `natural` order; links elsewhere are not followed.
 
     Contiguous numeric datasets are memory-mapped; chunked or compressed ones are read into memory whole. MATLAB stores
     axes in reverse: those of datasets that it marks with `MATLAB_class` are turned back.
@@ -119,7 +119,12 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
         file.visititems(visit)
     if links:
         warn(f"{path}: {few(links)} left out; links to other places are not followed.")
-    return found
+    return dict(_in_order(found))
+
+
+def _in_order(found):
+    """Items of a file whose writers and readers sort names letter by letter."""
+    return sorted(found.items(), key=lambda item: natural(item[0]))
 
 
 def _links(group: Any) -> list[str]:

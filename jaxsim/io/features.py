@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxsim.io.feature_files import KNOWN, READERS, SINGLE, TABLES, TEXT, ImageIds, read_file, read_ids
-from jaxsim.io.files import counted, few, repeated, warn
+from jaxsim.io.files import counted, few, natural, repeated, warn
 from jaxsim.io.jobs import sha256
 from jaxsim.statistics.checks import flag
 
@@ -32,9 +32,9 @@ def read_features(
     `path` may be
 
     * a folder: one file per network, named by the file's stem; a file that holds several arrays gives `stem/key` for
-      each. Files are taken in the order of their names. Hidden files are passed over, and so, with a warning that names
-      them, are notes, JSON and PNG files, tables beside other files, and text beside tables; any other file or a
-      subfolder is an error;
+      each. Networks come in the order of their names, `layer2` before `layer10`. Hidden files are passed over, and so,
+      with a warning that names them, are notes, JSON and PNG files, tables beside other files, and text beside tables;
+      any other file or a subfolder is an error;
     * `.npz`, `.safetensors`, `.h5`, `.hdf5`, `.mat`: one entry per network, groups joined by `/`. Axes that MATLAB
       reversed in HDF5 are turned back;
     * `.pt`, `.pth`: what `torch.save` wrote (needs PyTorch): dicts of tensors, groups joined by `/`; a list of
@@ -259,7 +259,7 @@ def _read_per_image(folder: Path) -> tuple[dict[str, np.ndarray], Ids]:
     """One file per image, in the folder or in one subfolder per network."""
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; files of one image each are read from a folder of them.")
-    inside = [sub for sub in sorted(folder.iterdir()) if sub.is_dir() and not sub.name.startswith((".", "__"))]
+    inside = [sub for sub in _inside(folder) if sub.is_dir() and not sub.name.startswith((".", "__"))]
     files = _feature_files(folder, SINGLE, inside)
     if inside and files:
         raise ValueError(f"{folder} holds {files[0].name} beside the subfolder {inside[0].name}; give one kind.")
@@ -286,6 +286,7 @@ def _without_ids(file: Path) -> dict[str, np.ndarray]:
 
 def _stack_of_images(files: list[Path]) -> Iterator[tuple[str, np.ndarray, ImageIds]]:
     """Name, features and image ids of every network, from one file an image."""
+    files = sorted(files)  # letter by letter, as lists of labels are
     read = [_without_ids(file) for file in files]
     keys, stems = set(read[0]), Counter(file.stem for file in files)
     if twice := [stem for stem, count in stems.items() if count > 1]:
@@ -341,7 +342,7 @@ def _feature_files(folder: Path, suffixes: tuple[str, ...], allowed: Sequence[Pa
     What is passed over is named in a warning.
     """
     found, passed = [], []
-    for file in sorted(folder.iterdir()):
+    for file in _inside(folder):
         if file.name.startswith((".", "__")) or file.name in _OWN_FILES or file in allowed:
             continue
         suffix = file.suffix.lower()
@@ -365,6 +366,10 @@ def _feature_files(folder: Path, suffixes: tuple[str, ...], allowed: Sequence[Pa
         names = few(sorted(file.name for file in passed), 5)
         warn(f"{folder}: {names} not read as features; give the files by name if they should be.")
     return found
+
+
+def _inside(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir(), key=lambda file: (natural(file.stem), file.name))
 
 
 def _no_files(folder: Path) -> list[Path]:

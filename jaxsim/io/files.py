@@ -12,6 +12,7 @@ import inspect
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -470,6 +471,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
         if near
         else f"there {'is' if len(known) == 1 else 'are'} {', '.join(known)}."
     )
+
+
+def natural(name: str) -> tuple[Any, ...]:
+    """Key that sorts names with numbers by these: layer 2 comes before layer 10.
+
+    >>> sorted(["conv10", "conv2", "bn1"], key=natural)
+    ['bn1', 'conv2', 'conv10']
+    """
+    parts = re.split(r"([0-9]+)", name)
+    return *(int(part) if k % 2 else part for k, part in enumerate(parts)), name
 
 
 def repeated(names: Iterable[Any]) -> list[Any]:
