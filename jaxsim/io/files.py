@@ -476,11 +476,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def natural(name: str) -> tuple[Any, ...]:
     """Key that sorts names with numbers by these: layer 2 comes before layer 10.
 
-    >>> sorted(["conv10", "conv2", "bn1"], key=natural)
-    ['bn1', 'conv2', 'conv10']
+    >>> sorted(["conv10", "conv2", "conv", "bn1"], key=natural)
+    ['bn1', 'conv', 'conv2', 'conv10']
     """
     parts = re.split(r"([0-9]+)", name)
-    return *(int(part) if k % 2 else part for k, part in enumerate(parts)), name
+    return tuple(int(part) if k % 2 else part for k, part in enumerate(parts)), name
 
 
 def repeated(names: Iterable[Any]) -> list[Any]:
