@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import oracles as o
 import pytest
+import scipy.stats
 from marks import slow_but
 
 import jaxsim as js
 from jaxsim.engine import padding
+from jaxsim.reports import methods
 
 D = 10
 KEY = jax.random.key(0)
@@ -685,3 +687,20 @@ def test_a_scheme_must_be_registered_before_it_runs():
 def test_subsets_of_all_images_print():
     half = js.resample(networks(24), "cka", js.Subsample(12), n_resamples=20, key=KEY)
     assert "nan" in str(dataclasses.replace(half, size=24))
+
+
+def mean_product(a, b):
+    return jnp.mean(a * b)
+
+
+def test_scores_beyond_one_have_intervals_on_their_own_scale():
+    x = np.random.default_rng(0).normal(size=(3, 40, 6)).astype(np.float32)
+    measure = js.Measure(js.transforms.identity, js.pairwise.linear, mean_product)
+    found = js.resample(x, measure, n_resamples=40, key=0)
+    assert not found.bounded
+    assert js.resample(x, "cka", n_resamples=40, key=0).bounded
+    error, (low, high) = found.standard_error(), found.interval()
+    np.testing.assert_allclose((low + high) / 2, found.estimate, rtol=1e-4)
+    np.testing.assert_allclose((high - low) / 2, scipy.stats.t(19).ppf(0.975) * error, rtol=1e-3)
+    assert np.isfinite(found.family_wise().step_down[np.triu_indices(3, 1)]).all()
+    assert "from Student's t." in methods.paragraph([found])[0]

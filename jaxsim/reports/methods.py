@@ -280,7 +280,7 @@ def _of_resamples(record, level, cited):
     if record.size == record.images:
         return [made]
     how = {
-        "half-samples": "from Student's t on Fisher's scale",
+        "half-samples": "from Student's t" + " on Fisher's scale" * record.bounded,
         "bootstrap": "percentiles",
         "bayesian-bootstrap": "percentiles",
         "subsample": "normal, on the error scaled to the full sample",

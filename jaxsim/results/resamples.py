@@ -27,6 +27,8 @@ class FewResamples(UserWarning):
 
 BETWEEN = "images are compared with those of other groups only, in the full-sample scores too"
 """Note of a record whose scores leave out pairs of images of one group."""
+BEYOND = 1e-3
+"""What rounding may add to a score of 1."""
 UNSCORED = "no score"
 """Column with the numbers of resamples without a score."""
 
@@ -140,8 +142,9 @@ class Resamples(Scores):
         """Confidence interval `(2, S, T)`.
 
         Half-samples: on Fisher's scale, with the quantile of Student's t for the number of pairs less one; a score of 1
-        has an interval of no width. K groups give K - 1 degrees of freedom at most. Bootstraps: percentile. Subsamples
-        and the jackknife: normal on the scaled error, or Student's t for groups.
+        has an interval of no width. Scores that are not `bounded` keep their own scale. K groups give K - 1 degrees of
+        freedom at most. Bootstraps: percentile. Subsamples and the jackknife: normal on the scaled error, or Student's
+        t for groups.
         NaN where an entry has no score in some resample (`unscored`), and for a single resample or pair of halves.
 
         Raises:
@@ -150,7 +153,7 @@ class Resamples(Scores):
         self._need(not self.can.null, "interval")
         if self.can.bootstraps:
             self._warn_if_no_percentiles(level)
-        return self._interval(self.values, self.estimate, level)
+        return self._interval(self.values, self.estimate, level, bounded=self.bounded)
 
     def bca_interval(self, jackknife: "Resamples", level: float = 0.95) -> jax.Array:
         """Bias-corrected and accelerated interval `(2, S, T)` (Efron 1987) with the acceleration of a jackknife.
@@ -384,7 +387,15 @@ class Resamples(Scores):
             return self.size, self.images
         return self.groups_drawn, self.groups
 
-    def _interval(self, values, estimate, level, *, bounded=True):
+    @property
+    def bounded(self) -> bool:
+        """Whether all scores lie within [-1, 1], as those of the library do; true while JAX is tracing."""
+        scores = (self.values, self.estimate)
+        if any(isinstance(v, Tracer) for v in scores):
+            return True
+        return not any((np.abs(v) > 1 + BEYOND).any() for v in jax.device_get(scores))
+
+    def _interval(self, values, estimate, level, *, bounded):
         return self.scheme().interval(values, estimate, level, *self._sizes(), bounded=bounded, **self._of_groups())
 
     def _of_groups(self) -> dict[str, Any]:
@@ -403,7 +414,7 @@ class Resamples(Scores):
         """Adjusted tests of all entries, arrays `(S, T)`."""
         tests = self._tests(what)
         values, estimate = (family(self._others(v), self.square) for v in (self.values, self.estimate))
-        found = tests(values, estimate, null, *self._sizes(), **self._of_groups())
+        found = tests(values, estimate, null, *self._sizes(), bounded=self.bounded, **self._of_groups())
         return statistics.FamilyWise(*map(self._matrix, found))
 
     def _tests(self, what):
