@@ -457,13 +457,24 @@ def square_maps(maps: Any, ids: Any = None, what: str = "maps") -> Networks:
 
 
 def unfold_map(name: str, x: Any) -> dict[str, Any]:
-    """The map under its name; of a stack `(K, n, n)`, or `(n, n, K)` as MATLAB has them, `name/0`, `name/1`, ..."""
+    """The map under its name; of a stack, `name/0`, `name/1`, ...
+
+    Stacks are `(K, n, n)`, `(n, n, K)` as MATLAB has them, or condensed rows `(K, n (n - 1) / 2)`.
+    """
+    if are_condensed(x) and not traced(x):
+        return {name: x[0]} if len(x) == 1 else {f"{name}/{k}": row for k, row in enumerate(x)}
     if getattr(x, "ndim", 2) != 3 or traced(x):
         return {name: x}
     stack = _maps_first(np.asarray(x))
     if stack.shape[1] != stack.shape[2]:
         return {name: x}
     return {name: stack[0]} if len(stack) == 1 else {f"{name}/{k}": m for k, m in enumerate(stack)}
+
+
+def are_condensed(x: Any) -> bool:
+    """Whether an array, if it holds maps, has the shape of condensed rows `(K, n (n - 1) / 2)`."""
+    shape = np.shape(x)
+    return len(shape) == 2 and shape[0] != shape[1] and image_count(shape[1]) is not None
 
 
 def _maps_first(stack):

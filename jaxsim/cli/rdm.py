@@ -161,7 +161,7 @@ def _read(arguments: Namespace, paths: list[str], what: str) -> tuple[dict[str, 
     for path in paths:
         read, own = io.read_features(path, stack=False)
         for name, x in read.items():
-            each = unfold_map(name, x) if holds_maps(x) else {name: x}
+            each = unfold_map(name, x) if holds_maps(x, what != "models" or arguments.measure is None) else {name: x}
             if twice := repeated([*found, *each]):
                 raise ValueError(f"two of the {what} have the name {twice[0]!r}, one of them in {path}; rename it.")
             found |= each

@@ -233,7 +233,8 @@ def _maps(given: Any, ids: Any, what: str, measure: Any = None, align: bool = Fa
     if objects := [name for name, x in given.items() if inputs.is_rdms(x)]:
         text = f"{what} {str(objects[0])!r} is an RDMs object of rsatoolbox in a mapping"
         raise TypeError(f"{text}; give RDMs as a whole, or their matrices, {{name: rdms.get_matrices()}}.")
-    features = {str(name): x for name, x in given.items() if not holds_maps(x)}
+    none = what == "subjects" or measure is None
+    features = {str(name): x for name, x in given.items() if not holds_maps(x, none)}
     if not features:
         return ready(given)
     name, first = next(iter(features.items()))
@@ -249,9 +250,14 @@ def _maps(given: Any, ids: Any, what: str, measure: Any = None, align: bool = Fa
     return inputs.square_maps({n: found.get(str(n), x) for n, x in given.items()}, ids)
 
 
-def holds_maps(x: Any) -> bool:
-    """Whether an array has the shape of a map `(n, n)`, of its condensed row, or of a stack of maps."""
+def holds_maps(x: Any, no_features: bool = False) -> bool:
+    """Whether an array has the shape of a map `(n, n)`, of its condensed row, or of a stack of maps.
+
+    Condensed rows `(K, n (n - 1) / 2)` have a shape of features too, and are maps if there are `no_features`.
+    """
     shape = np.shape(x)
+    if no_features and inputs.are_condensed(x):
+        return True
     if len(shape) == 3:
         return shape[1] == shape[2] or (shape[0] == shape[1] and not inputs.traced(x) and inputs.is_map(x[..., 0]))
     return len(shape) == 1 or (len(shape) == 2 and shape[0] == shape[1])

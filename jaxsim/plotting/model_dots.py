@@ -23,8 +23,8 @@ MOST_LINES = 12
 def model_scores(found: ModelComparison, *, ax: "Axes | None" = None, title: str | None = None) -> "Figure":
     """Draw models by mean score with intervals, subjects' scores, noise ceiling and significance, best first.
 
-    Dots are filled where a model is above zero (p < .05). A cross at the right marks models that differ from the lower
-    noise ceiling. A vertical line at the far right joins models none of which differ, adjusted for all pairs; it is
+    Dots are filled where a model is above zero (p < .05). A cross at the right marks models below the lower noise
+    ceiling (p < .05). A vertical line at the far right joins models none of which differ, adjusted for all pairs; it is
     thin where it passes a model that is not one of them. Where there are lines, two models without a common one differ.
     The gray band is the noise ceiling, hatched up to the ends of its own intervals.
 
@@ -63,7 +63,8 @@ def model_scores(found: ModelComparison, *, ax: "Axes | None" = None, title: str
     for some, fill in ((above, COLORS[0]), (~above, "white")):
         axes.plot(estimate[some], rows[some], "o", color=COLORS[0], markerfacecolor=fill, markersize=4.5, zorder=4)
     across = axes.get_yaxis_transform()
-    for row in rows[np.asarray(found.p_ceiling)[order] < LEVEL]:
+    below = np.asarray(found.estimate) < np.asarray(found.ceiling)[0]
+    for row in rows[(below & (np.asarray(found.p_ceiling) < LEVEL))[order]]:
         axes.text(
             1.03, row, "\N{MULTIPLICATION SIGN}", transform=across, va="center", ha="center", color=INK, fontsize=8
         )
@@ -112,7 +113,7 @@ def _caption(found: ModelComparison, lines: bool) -> str:
     text = [
         f"{measure}{squared}, mean over {len(found.subjects)} subjects (ticks)",
         f"{100 * found.level:g} % intervals for {WORDS[found.over]}; band: noise ceiling and its interval",
-        f"filled: above zero; \N{MULTIPLICATION SIGN}: differs from the lower ceiling; test {found.test}, p < .05",
+        f"filled: above zero; \N{MULTIPLICATION SIGN}: below the lower ceiling; test {found.test}, p < .05",
         "thick lines join models that do not differ, adjusted for all pairs" if lines else "",
     ]
     return "\n".join(one for one in text if one)

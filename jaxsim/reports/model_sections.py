@@ -93,7 +93,7 @@ def drawing(record: ModelComparison) -> dict[str, Any]:
             "interval": both(np.array([lows[i], highs[i]])),
             "subjects": [x for x in map(place, scores[i]) if x is not None],
             "above": bool(zero[i]),
-            "below": bool(ceiling[i]),
+            "below": bool(ceiling[i] and estimate[i] < bounds[0]),
         }
         for i, k in enumerate(order)
     ]
@@ -108,6 +108,6 @@ def drawing(record: ModelComparison) -> dict[str, Any]:
         "outer": both(outer),
         "ticks": [(place(v), f"{v:.3g}".replace("-", "\N{MINUS SIGN}")) for v in marks],
         "legend": f"Dots: means, filled where above zero (p < .05); ticks: subjects; lines: {100 * record.level:g} % "
-        "intervals; gray: noise ceiling, dashed to the ends of its intervals; \N{MULTIPLICATION SIGN}: differs from "
-        "the lower ceiling (p < .05).",
+        "intervals; gray: noise ceiling, dashed to the ends of its intervals; \N{MULTIPLICATION SIGN}: below the "
+        "lower ceiling (p < .05).",
     }
