@@ -498,3 +498,40 @@ def test_the_command_takes_tiles_from_files_and_refuses_them_for_maps(tmp_path, 
         np.testing.assert_allclose(found.values, js.affinity(networks(), measure).values, atol=1e-6)
     assert main([*given, "--overwrite", "--measure", "spearman"]) == 2
     assert "--tile has no effect on ready-made" in capsys.readouterr().err
+
+
+def sparse_codes(rng, n):
+    x = np.maximum(rng.normal(size=(n, 20)) @ rng.normal(size=(20, 128)) - 9, 0)
+    return x, np.maximum(x + 0.3 * rng.normal(size=x.shape) * (x > 0), 0)
+
+
+def labels(rng, n):
+    codes = rng.integers(20, size=n)
+    return np.eye(20)[codes], np.eye(20)[np.where(rng.random(n) < 0.5, codes, rng.integers(20, size=n))]
+
+
+def counts(rng, n):
+    x = rng.poisson(0.3, size=(n, 60))
+    return x, x * (rng.random(x.shape) < 0.8)
+
+
+@pytest.mark.parametrize("x64", [False, True])
+@pytest.mark.parametrize("tile", [None, 64])
+@pytest.mark.parametrize("pairwise", ["cosine", "squared-euclidean", "correlation"])
+@pytest.mark.parametrize("made", [sparse_codes, labels, counts])
+def test_equal_distances_are_ties_however_they_are_rounded(made, pairwise, tile, x64):
+    """Most images share no feature, and most of their distances are one number, which rounding spreads over a dozen."""
+    sides = [x[(x > 0).any(1)] for x in made(np.random.default_rng(0), 220)]
+    sides = [x[: min(map(len, sides))].astype(np.float64) for x in sides]
+
+    def distances(x):
+        x = x - x.mean(1, keepdims=True) if pairwise == "correlation" else x
+        x = x if pairwise == "squared-euclidean" else x / np.linalg.norm(x, axis=1, keepdims=True)
+        return np.round(pdist(x, "sqeuclidean"), 9)
+
+    want = stats.spearmanr(*map(distances, sides))[0]
+    with jax.enable_x64(x64):
+        given = [x if x64 else x.astype(np.float32) for x in sides]
+        found = js.affinity(dict(zip("ab", given, strict=True)), f"identity:{pairwise}:spearman", tile=tile)
+        error = abs(float(found.values[0, 1]) - want)
+    assert error < (2e-6 if x64 else 1e-4)  # distances that differ by less than float32 holds come in any order
