@@ -323,6 +323,8 @@ _KINDS = {s.kind: s for s in (HalfSamples, Bootstrap, BayesianBootstrap, Subsamp
 NAMED: Mapping[str, Any] = MappingProxyType(_KINDS)
 """Read-only view of every scheme by its kind; results, saved ones too, find their scheme here."""
 DEFAULT_RESAMPLES = 100
+MOST_COPIES = 2**20
+"""Copies of an image beyond which explicit weights are no counts."""
 
 
 def register(scheme: type) -> type:
@@ -425,5 +427,6 @@ def _check_weights(weights: Any, images: int) -> Any:
         bad = np.flatnonzero(~np.isfinite(weights).all(1) | (weights < 0).any(1) | (weights.sum(1) == 0))
         if bad.size:
             raise ValueError(f"row {bad[0]} of the bootstrap weights is negative, not finite, or all zero.")
-    counts = (weights == library.round(weights)).all(1, keepdims=True)
+    # floats beyond some size are all whole, and say nothing of counts
+    counts = ((weights == library.round(weights)) & (weights < MOST_COPIES)).all(1, keepdims=True)
     return library.where(counts, weights, weights * (images / weights.sum(1, keepdims=True)))

@@ -704,3 +704,9 @@ def test_scores_beyond_one_have_intervals_on_their_own_scale():
     np.testing.assert_allclose((high - low) / 2, scipy.stats.t(19).ppf(0.975) * error, rtol=1e-3)
     assert np.isfinite(found.family_wise().step_down[np.triu_indices(3, 1)]).all()
     assert "from Student's t." in methods.paragraph([found])[0]
+
+
+def test_large_weights_are_scaled_and_are_no_counts():
+    x, weights = networks(30), np.random.default_rng(0).random((4, 30))
+    small, large = (js.resample(x, "cka", js.Bootstrap(weights=weights * factor)) for factor in (1, 1e20))
+    np.testing.assert_allclose(large.values, small.values, rtol=1e-5)

@@ -136,6 +136,10 @@ def test_the_command_and_its_status(tmp_path, six, capsys):
     np.testing.assert_allclose(a.values, b.values, atol=2e-6)
     assert main(["sweep", "--status", "--out", out]) == 0
     assert capsys.readouterr().out.startswith("6 of 6 blocks")
+    before = (tmp_path / "o" / "affinity.npz").read_bytes()
+    assert main(command) == 0  # a job that is submitted again
+    assert (tmp_path / "o" / "affinity.npz").read_bytes() == before
+    write(six, features_of(["new"], seed=9))
     assert main(command) == 2
     assert "give --overwrite" in capsys.readouterr().err
 
@@ -398,8 +402,21 @@ def test_two_sweeps_in_a_folder(tmp_path, six):
     serial(six, tmp_path / "out")
     with pytest.raises(ValueError, match=r"other settings: measure is cka-linear \(here rsa\)"):
         serial(six, tmp_path / "out", measure="rsa", overwrite=True)
+    write(six, features_of(["new"], seed=9))
     with pytest.raises(FileExistsError, match="affinity.npz already exists"):
         serial(six, tmp_path / "out")
+
+
+@pytest.mark.parametrize("given", [None, [], ["done"]])
+def test_an_executor_that_gives_something_else_is_named(tmp_path, six, given):
+    class Other:
+        def submit(self, function, *args):
+            future = concurrent.futures.Future()
+            future.set_result(given)
+            return future
+
+    with pytest.raises(TypeError, match="the executor gave .* for the result of a block"):
+        js.sweep(six, "cka", out=tmp_path / "out", executor=Other())
 
 
 @pytest.mark.parametrize(

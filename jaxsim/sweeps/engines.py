@@ -22,6 +22,7 @@ from typing import Any
 
 from jaxsim import extras
 from jaxsim.io.files import counted
+from jaxsim.statistics.checks import shown
 from jaxsim.sweeps.blocks import KINDS, Block, Outcome, forget
 
 NAMES = ("processes", "serial", "dask", "submitit")
@@ -123,6 +124,9 @@ def run(
                     lost.append((lane, bundle, error))
                     continue
                 outcomes = future.result()
+                if not outcomes or not all(isinstance(one, Outcome) for one in outcomes):
+                    text = f"the executor gave {shown(outcomes)} for the result of a block, and not what the function"
+                    raise TypeError(f"{text} returned; blocks that are done stay.")
                 if outcomes[-1].error:
                     raise KINDS[outcomes[-1].kind](outcomes[-1].error)
                 done += len(outcomes)

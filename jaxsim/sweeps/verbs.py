@@ -14,7 +14,7 @@ from jaxsim.engine import reasons
 from jaxsim.engine.checks import as_measures, as_one
 from jaxsim.io import Source, file_sets, files, jobs, limits
 from jaxsim.measures import Measure, by_name
-from jaxsim.results import Affinity, Provenance, UndefinedScores
+from jaxsim.results import Affinity, Provenance, UndefinedScores, load
 from jaxsim.statistics.checks import as_count, callback, flag, one_of
 from jaxsim.sweeps import blocks, code, engines, plans
 from jaxsim.sweeps.blocks import FOLDER, Work
@@ -60,7 +60,8 @@ def sweep(
         channels: of all networks, as for `js.affinity`.
         address: of the scheduler, with "dask"; by default a cluster on this machine.
         options: of submitit's `update_parameters`, such as `{"slurm_partition": "gpu", "timeout_min": 60}`.
-        overwrite: replace the matrix that is in `out`; blocks are never thrown away.
+        overwrite: replace the matrix that is in `out`, as networks were added or have changed; blocks are never thrown
+            away. A sweep that is finished gives its matrix again.
         progress: called with a `SweepStatus` as blocks get done.
 
     Returns:
@@ -69,7 +70,7 @@ def sweep(
 
     Raises:
         BlockingIOError: another sweep runs in that folder.
-        FileExistsError: the matrix is there and `overwrite` is False.
+        FileExistsError: a matrix of other networks is there and `overwrite` is False.
         KeyboardInterrupt: the blocks that were done stay.
         OSError: a file cannot be read or written, or the disk is full.
         RuntimeError: a block was lost by worker after worker.
@@ -96,8 +97,6 @@ def sweep(
         one_of(channels, inputs.PLACES, "channels")
     out = Path(os.path.abspath(out))
     files.check(out, out)
-    if not overwrite and (there := [name for name in RESULT if os.path.lexists(out / name)]):
-        raise files.exists(out / there[0])
     work = _work(out, measure, channels)
     try:
         with alone(out):
@@ -106,6 +105,10 @@ def sweep(
             sources = _sources(features, measure, stack, channels, out)
             plan = plans.Plan.of(sources, work.x64)
             plans.read_blocks(plan, work, sorted((out / FOLDER).glob("[!.]*.npz")))
+            if not overwrite and (there := [name for name in RESULT if os.path.lexists(out / name)]):
+                if (done := _finished(plan, out)) is None:
+                    raise files.exists(out / there[0])
+                return done
             for _ in range(ROUNDS):
                 missing = plan.blocks(work, block)
                 if not missing:
@@ -203,6 +206,15 @@ def _stored(features: Any, measure: Measure, channels: str | None, folder: Path)
             io.write_npz(path, {"x": values})
         found[name] = Source(str(path), "x", False, values.shape, checksum)
     return found
+
+
+def _finished(plan: plans.Plan, out: Path) -> Affinity | None:
+    """The matrix in the folder, if it is that of all networks as they are; else None."""
+    if not plan.known.all() or not all((out / name).is_file() for name in RESULT):
+        return None
+    found = load(out / RESULT[0])
+    same = isinstance(found, Affinity) and found.names == tuple(plan.sources)
+    return found if same and np.array_equal(found.values, plan.matrix(), equal_nan=True) else None
 
 
 def _collected(plan: plans.Plan, measure: Measure) -> Affinity:
