@@ -111,6 +111,11 @@ class Plan:
             lines += [f"{counted(self.resamples, 'resample')} by {self.scheme}, {self.at_once} at a time: {self.how}"]
         lines += [f"{held}; {counted(self.calls, 'call')}, {counted(self.devices, 'device')}"]
         lines += [f"memory: {need:.3g} GiB with the features; maps may take {budget:.3g} GiB of a device"]
+        free = budgets.available()
+        if free is not None:
+            lines[-1] += (
+                f"; {free / budgets.GIB:.3g} GiB are free: it {'fits' if self.bytes < free else 'does not fit'}"
+            )
         return "\n".join([*lines, f"time: {in_words(self.seconds())}; compilation comes on top of both"])
 
 

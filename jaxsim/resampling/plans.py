@@ -20,7 +20,7 @@ from jaxsim.engine.processes import least
 from jaxsim.inputs import Networks
 from jaxsim.io.files import in_words, warn
 from jaxsim.linalg import on_cpu
-from jaxsim.measures import Measure
+from jaxsim.measures import Measure, name_of
 from jaxsim.protocols import ComparatorCapabilities, Draws, Scheme, SchemeCapabilities, declared
 from jaxsim.resampling import tiled
 from jaxsim.resampling.program import FORMS, prepared
@@ -233,7 +233,10 @@ def _check_form(measures, scheme, x, estimate):
             raise TypeError(f"{m} takes no resamples of the images: {own.of_these_images}.")
         missing = [name for name in FORMS[scheme.draws].needs if getattr(own, name) is None]
         if missing:
-            raise TypeError(f"{m} compares with a function that has no {missing[0]} form; use a scheme that refits.")
+            raise TypeError(
+                f"{m} compares by {name_of(m.compare)}, which declares no {missing[0]!r} (jaxsim.protocols) as "
+                f"{scheme.kind} needs; {advice.written(schemes.HalfSamples())} takes any function of two maps."
+            )
 
 
 def weighting_bytes(x: Networks, y: Networks | None = None) -> float:
