@@ -719,7 +719,7 @@ def test_x64_is_of_bfloat16_too(tmp_path):
     numpy = pytest.importorskip("safetensors.numpy")
     rows = {f"m{k}": row.astype(jnp.bfloat16) for k, row in enumerate(rdms()[0])} | {"count": np.arange(66)}
     numpy.save_file(rows, tmp_path / "models.safetensors")
-    arguments = argparse.Namespace(x64=True, align=False, quiet=True)
+    arguments = argparse.Namespace(x64=True, align=False, quiet=True, measure=None)
     found, _ = cli_rdm._read(arguments, [str(tmp_path / "models.safetensors")], "models")
     assert {name: x.dtype.name for name, x in found.items()} == dict.fromkeys(rows, "float64") | {"count": "int64"}
 

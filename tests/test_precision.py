@@ -157,14 +157,14 @@ def program(monkeypatch):
     def spy(module, name):
         real = getattr(module, name)
 
-        def trace(measures_, x, y, *rest):
+        def trace(measures_, x, y, *rest, **options):
             arrays, static = (
                 {k: a for k, a in enumerate(rest) if jax.tree.leaves(a) and _arrays(a)},
                 dict(enumerate(rest)),
             )
 
             def run(measures_, x, y, arrays):
-                return real(measures_, x, y, *({**static, **arrays}[k] for k in range(len(rest))))
+                return real(measures_, x, y, *({**static, **arrays}[k] for k in range(len(rest))), **options)
 
             raise TracedError(jax.make_jaxpr(run)(measures_, x, y, arrays))
 

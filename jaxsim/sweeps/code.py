@@ -19,8 +19,9 @@ def sha256(part: Any) -> str:
     your own, the functions of the class. What these call by name elsewhere is not followed. Compiled code differs
     between versions of Python.
 
-    >>> sha256(lambda a: a + 1) == sha256(lambda a: a + 1), sha256(lambda a: a + 1) == sha256(lambda a: a - 1)
-    (True, False)
+    >>> from jaxsim import compare
+    >>> sha256(compare.pearson), sha256(functools.partial(sum, start=1)) == sha256(functools.partial(sum, start=2))
+    ('', False)
     """
     told = [*_told(part)]
     return hashlib.sha256(repr(told).encode()).hexdigest() if told else ""
