@@ -236,7 +236,14 @@ class Scaled:
 
 
 def test_checksums_of_functions():
-    same = [scaled, functools.partial(scaled), functools.partial(scaled, by=3.0), Scaled(1), lambda a, b: a @ b]
+    same = [
+        scaled,
+        functools.partial(scaled),
+        functools.partial(scaled, by=3.0),
+        Scaled(1),
+        Scaled(2),
+        lambda a, b: a @ b,
+    ]
     found = [code.sha256(one) for one in same]
     assert all(found)
     assert len(set(found)) == len(found)

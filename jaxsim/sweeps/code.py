@@ -29,23 +29,24 @@ def sha256(part: Any) -> str:
 
 def _told(value):
     """What tells a function from others, as values that can be written down."""
+    value = inspect.unwrap(getattr(value, "__func__", value))
     if isinstance(value, functools.partial):
-        yield from (
-            *_told(value.func),
-            *map(_written, value.args),
-            sorted((k, _written(v)) for k, v in value.keywords.items()),
-        )
+        keywords = sorted((name, _written(one)) for name, one in value.keywords.items())
+        yield from (*_told(value.func), *map(_written, value.args), keywords)
     elif inspect.isfunction(value):
-        if value.__module__.partition(".")[0] != "jaxsim":
+        if not _is_ours(value):
             cells = [cell.cell_contents for cell in value.__closure__ or ()]
-            yield from (_written(value.__code__), *map(_written, (value.__defaults__, value.__kwdefaults__, *cells)))
-    elif inspect.isroutine(value) or hasattr(value, "__wrapped__"):
-        yield from _told(inspect.unwrap(getattr(value, "__func__", value)))
-    elif type(value).__module__.partition(".")[0] not in ("jaxsim", "builtins"):
+            yield from map(_written, (value.__code__, value.__defaults__, value.__kwdefaults__, *cells))
+    elif not inspect.isroutine(value) and not _is_ours(type(value)):
+        yield sorted((name, _written(one)) for name, one in getattr(value, "__dict__", {}).items())
         for name, own in sorted(vars(type(value)).items()):
             own = getattr(own, "__func__", own)
             if inspect.isfunction(own):
                 yield name, *_told(own)
+
+
+def _is_ours(value):
+    return value.__module__.partition(".")[0] in ("jaxsim", "builtins")
 
 
 def _written(value):
