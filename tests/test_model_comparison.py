@@ -759,10 +759,10 @@ def test_human_it_of_four_subjects(tmp_path):
 def test_stacks_of_condensed_maps_are_taken_apart():
     rng = np.random.default_rng(0)
     models, subjects = rng.uniform(size=(3, 66)), rng.uniform(size=(5, 66))
-    whole = js.compare_models(models, subjects, n_resamples=100, key=0)
-    named = js.compare_models({"m": models}, {"s": subjects}, n_resamples=100, key=0)
+    whole = js.compare_models(models, subjects, over="subjects")
+    named = js.compare_models({"m": models}, {"s": subjects}, over="subjects")
     np.testing.assert_array_equal(named.scores, whole.scores)
     assert named.names == ("m/0", "m/1", "m/2")
     assert js.compare_maps({"s": subjects}, "spearman").names == tuple(f"s/{k}" for k in range(5))
-    with_features = js.compare_models({"f": models[:, :65].reshape(39, 5)[:12]}, {"s": subjects}, measure="rsa", key=0)
-    assert with_features.names == ("f",)
+    features = {"f": rng.normal(size=(12, 6))}  # 6 is a number of pairs too
+    assert js.compare_models(features, {"s": subjects}, over="subjects", measure="rsa").names == ("f",)

@@ -515,10 +515,10 @@ def counts(rng, n):
     return x, x * (rng.random(x.shape) < 0.8)
 
 
-@pytest.mark.parametrize("x64", [False, True])
+@pytest.mark.parametrize("x64", slow_but([False], [False, True]))
 @pytest.mark.parametrize("tile", [None, 64])
-@pytest.mark.parametrize("pairwise", ["cosine", "squared-euclidean", "correlation"])
-@pytest.mark.parametrize("made", [sparse_codes, labels, counts])
+@pytest.mark.parametrize("pairwise", slow_but(["cosine"], ["cosine", "squared-euclidean", "correlation"]))
+@pytest.mark.parametrize("made", slow_but([sparse_codes], [sparse_codes, labels, counts]))
 def test_equal_distances_are_ties_however_they_are_rounded(made, pairwise, tile, x64):
     """Most images share no feature, and most of their distances are one number, which rounding spreads over a dozen."""
     sides = [x[(x > 0).any(1)] for x in made(np.random.default_rng(0), 220)]
