@@ -474,7 +474,7 @@ def unfold_map(name: str, x: Any) -> dict[str, Any]:
 def are_condensed(x: Any) -> bool:
     """Whether an array, if it holds maps, has the shape of condensed rows `(K, n (n - 1) / 2)`."""
     shape = np.shape(x)
-    return len(shape) == 2 and shape[0] != shape[1] and image_count(shape[1]) is not None
+    return len(shape) == 2 and 0 < shape[0] != shape[1] and image_count(shape[1]) is not None
 
 
 def _maps_first(stack):

@@ -1,7 +1,6 @@
 """Order statistics: average ranks, plain and under weights, and an exact median without sorting."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -15,12 +14,6 @@ ROUNDING, OF_TWO = 4, 1
 """Largest width of a tie of several values and of one of two, in units of eps times the scale of a map."""
 CHANCE = 16
 """Close neighbors, beyond one, that show a map to have ties, as a multiple of those that chance brings together."""
-CROWDS, FEWEST = (1000, 50), 8
-"""One in so many values of a map, and FEWEST, are many to lie close to one of them; the second is for maps where the
-first finds many everywhere."""
-REACH, WIDEST, EACH = 16, 64, 4
-"""How far they lie from it, in the same units, how far from each other at most, and how often each number among them is
-there in the mean, where they are a tie."""
 OUTLYING = 4
 """A map's scale is at most this many times its quartiles."""
 
@@ -116,11 +109,6 @@ def tie_bounds(
     within OF_TWO eps: on a continuous map chance brings two together far more often than three. A map in which far more
     values lie close than chance brings together has ties, and there two share a rank as several do.
 
-    Rounding spreads many equal distances, such as those of images that share no feature, over some floats, and further
-    than that. A crowd is a stretch of values each of which has a good part of the map within REACH eps on one side; it
-    is a tie if it is no wider than WIDEST eps and has few floats for its values, which numbers that differ in fact have
-    not. The order of smaller crowds changes no score by 1e-6.
-
     The scale is the largest finite magnitude, but no more than OUTLYING times the larger quartile, so that one image
     far from all others does not make ties of their distances; quartiles that are rounding themselves do not count.
     With `count`, only so many values are real, and infinities fill the places after them.
@@ -140,44 +128,9 @@ def tie_bounds(
     has_ties = more_than_chance(jnp.sum(~starts & jnp.isfinite(ordered)), unit / spread, jnp.asarray(p, ordered.dtype))
     chain = highest - lowest > width_of_ties(jnp, two, has_ties) * unit
     starts |= chain & jnp.concatenate([edge, ordered[1:] != ordered[:-1]])
-    starts &= ~_crowded(ordered, unit)
     ends = jnp.concatenate([starts[1:], edge])
     first, last = _runs(starts, ends)
     return first, last if count is None else jnp.minimum(last, count - 1)
-
-
-def crowds_of(p: int) -> tuple[int, ...]:
-    """Numbers of values, out of p, that make a crowd, beside one."""
-    return tuple(k for share in CROWDS if (k := max(FEWEST, p // share)) < p)
-
-
-def is_rounding(width: Any, distinct: Any, count: Any, unit: Any) -> Any:
-    """Whether rounding made the floats of a crowd of so many values."""
-    return (width <= WIDEST * unit) & (EACH * distinct <= count)
-
-
-def _crowded(ordered, unit):
-    """Whether each of some sorted values is in a crowd with the one before."""
-    none = jnp.zeros(ordered.shape, bool)
-
-    def dense(k):
-        near = ordered[k:] - ordered[:-k] <= REACH * unit
-        return jnp.concatenate([near, none[:k]]) | jnp.concatenate([none[:k], near])
-
-    def crowds(k):
-        inside = dense(k)
-        inside &= jnp.concatenate([none[:1], inside[:-1] & (ordered[1:] - ordered[:-1] <= REACH * unit)])
-        first, last = _runs(~inside, ~jnp.concatenate([inside[1:], none[:1]]))
-        floats = cumulative(lax.add, jnp.append(0, (ordered[1:] != ordered[:-1]).astype(first.dtype)), 0)
-        width, distinct = (a.at[last].get() - a.at[first].get() for a in (ordered, floats))
-        return inside & is_rounding(width, distinct + 1, last - first + 1, unit)
-
-    sizes = crowds_of(ordered.size)
-    if not sizes:
-        return none
-    return lax.cond(
-        jnp.any(dense(sizes[0])), lambda: functools.reduce(jnp.logical_or, map(crowds, sizes)), lambda: none
-    )
 
 
 def unit_of_ties(library: Any, largest: Any, quartile: Any, eps: Any) -> Any:

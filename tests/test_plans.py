@@ -226,6 +226,6 @@ def test_the_memory_of_a_job_is_what_its_control_groups_leave(tmp_path, version)
         folder.mkdir(parents=True)
         (folder / most).write_text(limit)
         (folder / held).write_text("3000")
-        (folder / "memory.stat").write_text("anon 2000\ninactive_file 1000\n")
+        (folder / "memory.stat").write_text("anon 2000\ninactive_file 600\nactive_file 400\n")
     assert min(memory.of_job(own, tmp_path)) == 8000 - 2000
     assert memory.of_job(tmp_path / "none", tmp_path) == [np.inf]

@@ -38,19 +38,12 @@ def draws(kind, size=PAIRS):
         "pairs": 1 + 0.01 * (np.arange(size) // 2) + 3.6e-7 * (np.arange(size) % 2),
         "an offset": 1000 + 0.1 * np.arange(size) - 0.0997 * (np.arange(size) == 1),
         "an outlier": np.where(np.arange(size) < size // 9, 1e7, rng.normal(size=size)),
-        "a crowd": 1
-        + np.where(rng.random(size) < 0.7, 1.2e-7 * (rng.integers(0, 9, size) // 2), 0.02 * rng.normal(size=size)),
-        "a crowd among many": 1
-        + np.where(rng.random(size) < 0.5, 1.2e-7 * rng.integers(0, 6, size), 2e-4 * rng.random(size)),
-        "two crowds": (rng.random(size) < 0.6) + 1.2e-7 * rng.integers(0, 6, size),
-        "a crowd of floats": 1e-9 * rng.normal(size=size) + (rng.random(size) < 0.3),
     }[kind].astype(np.float32)
 
 
 KINDS = [
     *("distinct", "ties", "two values", "constant", "signed zeros", "huge and small", "infinities", "descending"),
     *("rounded ties", "rounded zeros", "a chain", "an outlier", "an offset", "pairs"),
-    *("a crowd", "a crowd among many", "a crowd of floats", "two crowds"),
 ]
 
 
@@ -69,15 +62,6 @@ def merged(v):
         for run in runs:
             if not run[-1] - run[0] > (of_two if run.size == 2 else 4) * unit:
                 v = np.where((v >= run[0]) & (v <= run[-1]), run[0], v)
-        for k in (max(8, v.size // 1000), max(8, v.size // 50)):
-            many = [
-                (i + k < v.size and u[i + k] - u[i] <= 16 * unit) or (i >= k and u[i] - u[i - k] <= 16 * unit)
-                for i in range(v.size)
-            ]
-            for crowd in np.split(np.arange(v.size), 1 + np.flatnonzero(np.diff(many) | (np.diff(u) > 16 * unit))):
-                low, high = u[crowd[0]], u[crowd[-1]]
-                if many[crowd[0]] and high - low <= 64 * unit and 4 * len(set(u[crowd])) <= crowd.size:
-                    v = np.where((v >= low) & (v <= high), low, v)
     return v
 
 

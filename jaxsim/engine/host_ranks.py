@@ -129,17 +129,4 @@ def _ties(ordered):
     has_ties = ranks.more_than_chance(np.sum(~starts & finite), unit / spread, ordered.dtype.type(p))
     width = ranks.width_of_ties(np, count == 2, has_ties) * unit
     chain = np.repeat(ordered[first + count - 1] - ordered[first] > width, count)
-    starts |= chain & np.append(True, ordered[1:] != ordered[:-1])
-    reach = ranks.REACH * unit
-    for k in ranks.crowds_of(p):
-        near = ordered[k:] - ordered[:-k] <= reach
-        if not near.any():
-            break
-        dense = np.append(near, np.zeros(k, bool)) | np.append(np.zeros(k, bool), near)
-        inside = dense & np.append(False, dense[:-1] & (ordered[1:] - ordered[:-1] <= reach))
-        first = np.flatnonzero(~inside)
-        count = np.diff(first, append=p)
-        distinct = np.add.reduceat(np.append(True, ordered[1:] != ordered[:-1]) | ~inside, first)
-        tie = ranks.is_rounding(ordered[first + count - 1] - ordered[first], distinct, count, unit)
-        starts &= ~(inside & np.repeat(tie, count))
-    return starts
+    return starts | (chain & np.append(True, ordered[1:] != ordered[:-1]))

@@ -51,14 +51,16 @@ def of_job(groups: Path, root: Path) -> list[float]:
                 top, most, held = root / kinds, "memory.limit_in_bytes", "memory.usage_in_bytes"
             for folder in itertools.accumulate(Path(path).parts[1:], Path.joinpath, initial=top):
                 with contextlib.suppress(OSError, ValueError):
-                    found.append(float((folder / most).read_text()) - _held(folder, held))
+                    found.append(max(0.0, float((folder / most).read_text()) - _held(folder, held)))
     return found
 
 
 def _held(folder, name):
     """Bytes of a control group, but for those of files, which make way."""
     stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-    return float((folder / name).read_text()) - float(stat.get("inactive_file", 0))
+    return float((folder / name).read_text()) - sum(
+        float(stat.get(f"{kind}_file", 0)) for kind in ("inactive", "active")
+    )
 
 
 def budget_of(memory: Any, devices: int = 1) -> float:

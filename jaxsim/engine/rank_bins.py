@@ -121,8 +121,7 @@ class Bins:
             total = np.add.reduceat(c, first)
             tie = high[last] - low[first] <= ranks.width_of_ties(np, total == 2, has_ties) * unit
         exact = (tie | np.logical_and.reduceat(single, first))[run]
-        crowded, unsure = _crowded(low, high, c, upto, unit)
-        middle = _middles(c, upto, (starts | ~tie[run]) & ~crowded)
+        middle = np.where(tie[run], (upto[last] - (total - 1) / 2)[run], upto - (c - 1) / 2)
         # bins with numbers that surely follow one another form a chain, in which only equal numbers are ties
         begins = np.concatenate([[True], high[1:] - low[:-1] > near])
         head = np.flatnonzero(begins)
@@ -130,7 +129,7 @@ class Bins:
         open_ended, reach = np.flatnonzero(~exact & ~chained), place.copy()
         reach[open_ended] = np.searchsorted(low, high[open_ended] + near, "right") - 1
         across = (upto[reach] - upto + c) * (middle[reach] - middle) ** 2 / 4
-        within = np.where(exact | single, 0, (c**3 - c) / 12) + np.where(single, 0, unsure)
+        within = np.where(exact | single, 0, (c**3 - c) / 12)
         # what links a chain to its neighbors, if anything does, depends on the bins on either side
         links = np.add.reduceat(across, head)
         blame = within + links[np.cumsum(begins) - 1]
@@ -146,40 +145,6 @@ class Bins:
         with np.errstate(invalid="ignore"):
             low, high = (_floats(key, self.dtype).astype(float) for key in (low, high))
         return np.where(np.isnan(low), -np.inf, low), np.where(np.isfinite(high), high, low)
-
-
-def _middles(c, upto, starts):
-    """Mean rank of every bin's numbers, from where ties start."""
-    first = np.flatnonzero(starts)
-    bins = np.diff(first, append=len(c))
-    return np.repeat(upto[first + bins - 1] - (np.add.reduceat(c, first) - 1) / 2, bins)
-
-
-def _crowded(low, high, c, upto, unit):
-    """Whether each bin is in a crowd with the one before, as in `ranks.tie_bounds`; bounds on squared errors otherwise.
-
-    These are for bins of several floats in a crowd or next to one.
-    """
-    p, reach = int(upto[-1]), ranks.REACH * unit
-    start, joined, unsure = upto - c, np.zeros(len(c), bool), np.zeros(len(c))
-    for k in ranks.crowds_of(p):
-        # of k + 1 numbers in a row, two neighbors of this grid are some
-        grid = np.searchsorted(upto, np.arange(0, p, max(1, k // 2)), "right")
-        if not (low[grid[1:]] - high[grid[:-1]] <= reach).any():
-            break
-        least = start[np.searchsorted(low, low - reach)] + k
-        most = upto[np.searchsorted(low, low + reach, "right") - 1] - 1 - k
-        dense = [(place <= most) | (place >= least) for place in (start, upto - 1)]
-        inside = np.append(False, dense[1][:-1] & dense[0][1:] & (low[1:] - low[:-1] <= reach))
-        first = np.flatnonzero(~inside)
-        bins = np.diff(first, append=len(c))
-        count, last = np.add.reduceat(c, first), first + bins - 1
-        tie = (bins > 1) & ranks.is_rounding(low[last] - low[first], bins, count, unit)
-        joined |= inside & np.repeat(tie, bins)
-        for f, n, numbers in zip(first[tie], bins[tie], count[tie], strict=True):
-            near = slice(*np.searchsorted(low, (low[f] - 2 * reach, high[f + n - 1] + 2 * reach)))
-            unsure[near] = np.maximum(unsure[near], c[near] * numbers**2 / 4)
-    return joined, unsure
 
 
 def padded(size: int) -> int:

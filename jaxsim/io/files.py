@@ -479,7 +479,7 @@ def natural(name: str) -> tuple[Any, ...]:
     >>> sorted(["conv10", "conv2", "conv", "bn1"], key=natural)
     ['bn1', 'conv', 'conv2', 'conv10']
     """
-    parts = re.split(r"([0-9]+)", name)
+    parts = re.split(r"([0-9]{1,18})", name)
     return tuple(int(part) if k % 2 else part for k, part in enumerate(parts)), name
 
 

@@ -16,7 +16,7 @@ from jaxsim.io import Source, file_sets, files, jobs, limits
 from jaxsim.measures import Measure, by_name
 from jaxsim.results import Affinity, Provenance, UndefinedScores, load
 from jaxsim.statistics.checks import as_count, callback, flag, one_of
-from jaxsim.sweeps import blocks, code, engines, plans
+from jaxsim.sweeps import blocks, engines, plans
 from jaxsim.sweeps.blocks import FOLDER, Work
 from jaxsim.sweeps.progress import RESULT, Progress, SweepStatus, alone
 
@@ -106,8 +106,9 @@ def sweep(
             plan = plans.Plan.of(sources, work.x64)
             plans.read_blocks(plan, work, sorted((out / FOLDER).glob("[!.]*.npz")))
             if not overwrite and (there := [name for name in RESULT if os.path.lexists(out / name)]):
-                if (done := _finished(plan, out)) is None:
+                if (done := _finished(plan, work, out)) is None:
                     raise files.exists(out / there[0])
+                _warn(plan, measure)
                 return done
             for _ in range(ROUNDS):
                 missing = plan.blocks(work, block)
@@ -156,12 +157,10 @@ def _by_name_if_it_has_one(measure: Measure) -> str | Measure:
 def _settings(work: Work, measure: Measure) -> dict[str, Any]:
     """What scores depend on beside the features."""
     arrays = [jobs.sha256(np.asarray(leaf)) for leaf in jax.tree.leaves(measure)]
-    parts = (measure.transform, measure.pairwise, measure.compare)
     return {
         "work": "sweep",
         "measure": str(measure),
         "arrays": arrays,
-        "code": [code.sha256(part) for part in parts],
         "channels": work.channels,
         "x64": work.x64,
         "jaxsim": work.version,
@@ -208,9 +207,14 @@ def _stored(features: Any, measure: Measure, channels: str | None, folder: Path)
     return found
 
 
-def _finished(plan: plans.Plan, out: Path) -> Affinity | None:
-    """The matrix in the folder, if it is that of all networks as they are; else None."""
-    if not plan.known.all() or not all((out / name).is_file() for name in RESULT):
+def _finished(plan: plans.Plan, work: Work, out: Path) -> Affinity | None:
+    """The matrix in the folder, if it is that of all networks as they are; else None.
+
+    None too for functions of one's own, which may have changed under their name.
+    """
+    if not isinstance(work.measure, str) or not plan.known.all():
+        return None
+    if not all((out / name).is_file() and (out / name).stat().st_size for name in RESULT):
         return None
     found = load(out / RESULT[0])
     same = isinstance(found, Affinity) and found.names == tuple(plan.sources)
