@@ -611,7 +611,7 @@ def plain_pearson(a, b):
 def test_a_comparator_of_ones_own_is_subsampled_and_not_weighted():
     own = js.Measure(js.transforms.center, js.pairwise.correlation, plain_pearson)
     for scheme in (js.Bootstrap(), js.Permutation()):
-        with pytest.raises(TypeError, match="use a scheme that refits"):
+        with pytest.raises(TypeError, match="takes any function of two maps"):
             js.resample(networks(24), own, scheme, n_resamples=2, key=KEY)
     x = networks(24)
     found = js.resample(x, own, js.Subsample(size=12), n_resamples=2, key=KEY)
@@ -650,7 +650,7 @@ def test_subsets_without_the_full_sample_are_the_same_subsets():
         for e in (True, False)
     )
     for a, b in zip(whole, alone, strict=True):
-        np.testing.assert_allclose(a.values, b.values, rtol=0, atol=3e-7)
+        np.testing.assert_allclose(a.values, b.values, rtol=0, atol=1e-6)  # of two programs, which round apart
         np.testing.assert_allclose(a.standard_error(), b.standard_error(), rtol=0, atol=1e-6)
         assert np.isnan(b.estimate).all()
     with pytest.raises(ValueError, match="needs the full-sample scores"):
