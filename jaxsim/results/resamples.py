@@ -389,11 +389,10 @@ class Resamples(Scores):
 
     @property
     def bounded(self) -> bool:
-        """Whether all scores lie within [-1, 1], as those of the library do; true while JAX is tracing."""
-        scores = (self.values, self.estimate)
-        if any(isinstance(v, Tracer) for v in scores):
+        """Whether all estimates lie within [-1, 1], as those of the library do; true while JAX is tracing."""
+        if isinstance(self.estimate, Tracer):
             return True
-        return not any((np.abs(v) > 1 + BEYOND).any() for v in jax.device_get(scores))
+        return not (np.abs(jax.device_get(self.estimate)) > 1 + BEYOND).any()
 
     def _interval(self, values, estimate, level, *, bounded):
         return self.scheme().interval(values, estimate, level, *self._sizes(), bounded=bounded, **self._of_groups())
