@@ -664,6 +664,9 @@ def test_workers_killed_at_random_and_networks_added(tmp_path, many):
         running.kill()
         running.wait()
         lost += len(done - set(block_files(out)))
+        if running.returncode == 0:  # it was finished before there were kills enough
+            for path in block_files(out)[::2]:
+                path.unlink()
     assert lost == 0
     for path in block_files(out):
         jobs.read_block(path)
