@@ -149,8 +149,9 @@ def _gap(g: _Geometry, count, rows_centered: bool):
 
 
 def _across(gap):
-    """Gaps 1 - cos, those of images at right angles exactly 1."""
-    return jnp.where(jnp.abs(gap - 1) <= ACROSS * jnp.finfo(gap.dtype).eps, 1, gap)
+    """Gaps 1 - cos, those of images at right angles exactly 1; gradients stay."""
+    rounding = jnp.where(jnp.abs(gap - 1) <= ACROSS * jnp.finfo(gap.dtype).eps, 1 - gap, 0)
+    return gap + lax.stop_gradient(rounding)
 
 
 def _unit_gap(x):

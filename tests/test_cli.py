@@ -1292,3 +1292,11 @@ def test_names_of_files_stay_as_they_are_in_messages(tmp_path, capsys):
     missing = tmp_path / "lr=0.1_bn=True" / "channels=x.npz"
     assert main(["affinity", str(missing), "--out", str(tmp_path / "out")]) == 2
     assert str(missing) in capsys.readouterr().err
+
+
+def test_results_do_not_go_among_the_features(tmp_path, capsys):
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", np.random.default_rng(ord(name)).normal(size=(12, 4)))
+    assert main(["affinity", str(tmp_path), "--out", f"{tmp_path}/"]) == 2
+    assert "is the folder of the features" in capsys.readouterr().err
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.npy", "b.npy"]

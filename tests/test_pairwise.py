@@ -503,3 +503,14 @@ def test_images_far_from_all_others_do_not_cost_these_their_digits(places, longe
     assert np.abs(found**2 - want**2)[np.ix_(others, others)].max() < 1e-5
     assert np.allclose(found, want, rtol=1e-5, atol=1e-3)
     assert np.allclose(kernel, o.rbf(x), atol=FLOAT32)
+
+
+@pytest.mark.parametrize("kernel", [pairwise.cosine, pairwise.correlation])
+def test_images_at_right_angles_have_a_distance_of_one_and_a_gradient(kernel):
+    x = np.random.default_rng(0).normal(size=(6, 8)).astype(np.float32)
+    x -= x.mean(1, keepdims=True)
+    x[1] -= x[0] * (x[0] @ x[1]) / (x[0] @ x[0])
+    assert kernel(jnp.asarray(x))[0, 1] == 1
+    slope = jax.grad(lambda row: kernel(jnp.asarray(x).at[0].set(row))[0, 1])(jnp.asarray(x[0]))
+    want = -x[1] / np.linalg.norm(x[0]) / np.linalg.norm(x[1])
+    np.testing.assert_allclose(slope, want, rtol=0, atol=2e-6)

@@ -222,6 +222,13 @@ def test_a_finished_sweep_gives_its_matrix_again_where_its_measure_has_a_name(tm
         serial(features_of("ab"), tmp_path / "own", measure=own)
 
 
+def test_a_folder_with_a_matrix_and_no_sweep_stays_as_it_is(tmp_path):
+    (tmp_path / "affinity.csv").write_text("mine")
+    with pytest.raises(FileExistsError, match="affinity.csv already exists"):
+        serial(features_of("ab"), tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["affinity.csv"]
+
+
 def block_files(out):
     return sorted((out / "blocks").glob("[!.]*.npz"))
 

@@ -38,10 +38,16 @@ def staged(arguments: Any, names: Sequence[str], folder: Path | None = None) -> 
         FileExistsError: a file exists and `overwrite` is False.
         MissingExtra: there are figures, and matplotlib is not installed.
         OSError: the folder is a file, or cannot be written, or the disk is full.
+        ValueError: it is a folder of features.
     """
     if any(name.endswith(".png") for name in names):
         plotting.require_matplotlib()
     folder, what, names = folder or Path(arguments.out), f"--out {arguments.out}", in_formats(arguments, names)
+    for given in getattr(arguments, "features", None) or ():
+        if folder.is_dir() and Path(given).is_dir() and folder.samefile(given):
+            raise ValueError(
+                f"{what} is the folder of the features, where results would be read as features: give another."
+            )
     file_sets.clear(folder)
     check(folder, names, arguments.overwrite, what)
     arguments.written = False

@@ -47,8 +47,8 @@ def affinity_call(measures, x, y, rows, columns, mesh=None, cheaper=None):
 
 
 def _ranked(measures, x, y, rows, columns):
-    a = embedded(measures, x)
-    return _scores_call(measures, a, a if y is None else embedded(measures, y), rows, columns, y is None)
+    sides = embedded(measures, x), None if y is None else embedded(measures, y)
+    return _scores_call(measures, *sides, rows, columns)
 
 
 def embedded(measures: Sequence[Measure], parts: Any) -> Embedded:
@@ -83,10 +83,10 @@ def _embed_call(measures, ranked, undefined):
     return Embedded(z, [jnp.where(own & (old == -1), 0, old) for own, old in zip(broken, undefined, strict=True)])
 
 
-@functools.partial(jax.jit, static_argnames="square")
+@jax.jit
 @automatic
-def _scores_call(measures, a, b, rows, columns, square):
-    b = a if square else b
+def _scores_call(measures, a, b, rows, columns):
+    b = a if b is None else b
     found = []
     for k, m in enumerate(measures):
         scores = program.all_scores(m, a.z[k], b.z[k], None)

@@ -233,8 +233,8 @@ def _maps(given: Any, ids: Any, what: str, measure: Any = None, align: bool = Fa
     if objects := [name for name, x in given.items() if inputs.is_rdms(x)]:
         text = f"{what} {str(objects[0])!r} is an RDMs object of rsatoolbox in a mapping"
         raise TypeError(f"{text}; give RDMs as a whole, or their matrices, {{name: rdms.get_matrices()}}.")
-    none = what == "subjects" or measure is None
-    features = {str(name): x for name, x in given.items() if not holds_maps(x, none)}
+    no_features = what == "subjects" or measure is None
+    features = {str(name): x for name, x in given.items() if not holds_maps(x, no_features)}
     if not features:
         return ready(given)
     name, first = next(iter(features.items()))

@@ -97,6 +97,9 @@ def sweep(
         one_of(channels, inputs.PLACES, "channels")
     out = Path(os.path.abspath(out))
     files.check(out, out)
+    there = [] if overwrite else [name for name in RESULT if os.path.lexists(out / name)]
+    if there and not (out / jobs.RECIPE).exists():  # of something else than a sweep
+        raise files.exists(out / there[0])
     work = _work(out, measure, channels)
     try:
         with alone(out):
@@ -105,7 +108,7 @@ def sweep(
             sources = _sources(features, measure, stack, channels, out)
             plan = plans.Plan.of(sources, work.x64)
             plans.read_blocks(plan, work, sorted((out / FOLDER).glob("[!.]*.npz")))
-            if not overwrite and (there := [name for name in RESULT if os.path.lexists(out / name)]):
+            if there:
                 if (done := _finished(plan, work, out)) is None:
                     raise files.exists(out / there[0])
                 _warn(plan, measure)
