@@ -247,19 +247,27 @@ def remove_mean(x: jax.Array, axis, where: jax.Array | None = None) -> jax.Array
 def center_and_range(x: jax.Array, axis, where: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
     """`remove_mean`, and the difference of the largest and the smallest entry, axes kept.
 
-    What is constant over the axis becomes exactly zero, which rounding of the mean alone would not give: a later
-    division by the standard deviation must not magnify it. A multiple of a power of two near the mean goes first, by a
-    subtraction that every compiled loop rounds alike, and then the rest, which is small.
+    `near_mean` is subtracted first, by a subtraction that every compiled loop rounds alike, and then the small rest. So
+    what is constant over the axis becomes exactly zero, and a later division by its deviation does not magnify rounding.
+    """
+    near, spread = near_mean(x, axis, where)
+    x = x - near
+    centered = x - masked_mean(x, axis, where)
+    return centered if where is None else jnp.where(where, centered, 0), spread
+
+
+def near_mean(x: jax.Array, axis, where: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+    """A number within a sixteenth of the range of the mean over `axis`, and the range, axes kept.
+
+    It is a multiple of a power of two, so that whole numbers, labels and counts less it are multiples of one too, and
+    their products are exact. It is the number itself where all are the same, and a constant to gradients.
     """
     require_floating(x)
     high = _by_axis(jnp.max, x if where is None else jnp.where(where, x, -jnp.inf), axis)
     low = _by_axis(jnp.min, x if where is None else jnp.where(where, x, jnp.inf), axis)
-    varies = (high != low) | ~jnp.isfinite(high)  # infinities alone have no mean
-    varies = varies if where is None else varies & where
     step = jnp.maximum(power_of_two(high - low) / 8, jnp.finfo(x.dtype).tiny)
-    near = lax.stop_gradient(jnp.round(masked_mean(x, axis, where) / step) * step)
-    x = jnp.where(varies, x - near, 0)
-    return jnp.where(varies, x - masked_mean(x, axis, where), 0), high - low
+    near = jnp.round(masked_mean(x, axis, where) / step) * step
+    return lax.stop_gradient(jnp.where(high != low, near, high)), high - low
 
 
 def safe_sqrt(s: jax.Array) -> jax.Array:

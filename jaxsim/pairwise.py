@@ -22,10 +22,10 @@ from jax.tree_util import register_static
 from jaxtyping import Array, Bool, Float
 
 from jaxsim.linalg import (
-    center_and_range,
     dot,
     gram,
     masked_mean,
+    near_mean,
     on_cpu,
     power_of_two,
     remove_mean,
@@ -49,6 +49,8 @@ LONE = 4
 
 COPIES = 16
 """Largest rounding between two copies of an image, in eps times their squared lengths; 2 were measured."""
+UNIT = 8
+"""Largest rounding of the squared length of a direction, in eps."""
 ACROSS = 8
 """Largest rounding of a cosine of zero, in eps; 5 were measured. Distances of images that share no feature are 1, and
 differences between them would be ranked."""
@@ -74,10 +76,10 @@ class _Geometry(NamedTuple):
         scale: power of two by which all below was divided, `()`.
         x: features `(n, d)`.
         where: real columns `(d,)`, or None.
-        products: `(n, n)` inner products of the features less their center; they differ from X X' by terms a_i + a_j
-            and keep its digits.
+        products: `(n, n)` inner products of the features less offset and center; they differ from X X' by terms
+            a_i + a_j, keep its digits, and are exact for labels, counts and other small whole numbers.
         offset: a number near all features, `()`.
-        center: mean over the images, or where few of them are far from all others one of these, less the offset,
+        center: `near_mean` over the images, or where few of them are far from all others one of these, less the offset,
             `(d,)`.
         along: inner product of every centered image with `center`, `(n,)`.
         level: sum of every centered image, `(n,)`.
@@ -97,16 +99,17 @@ class _Geometry(NamedTuple):
 
 def _geometry(x, where):
     """`_Geometry` of features `(n, d)`."""
-    centered, spread = center_and_range(x, 0)
+    near, spread = near_mean(x, 0)
     # a constant feature may be far larger than all differences, and must stay in range too
     scale = jnp.maximum(power_of_two(jnp.max(spread)), power_of_two(jnp.max(jnp.abs(x[0]))) * 2.0**-40)
-    x, centered = x / scale, centered / scale
-    offset = masked_mean(x[0], 0, where)[0]
+    x, near = x / scale, near[0] / scale
+    offset = lax.stop_gradient(jnp.round(masked_mean(x[0], 0, where)[0]))
+    centered = x - near
     size = jnp.sum(centered * centered, 1)
-    inner = x[jnp.argmin(size)]
+    inner = lax.stop_gradient(x[jnp.argmin(size)])
     lone = LONE * jnp.sum(size) ** 2 < size.size * jnp.sum(size**2)
     centered = jnp.where(lone, x - inner, centered)
-    center = jnp.where(lone, inner - offset, jnp.mean(x - offset, 0))
+    center = jnp.where(lone, inner, near) - offset
     center = center if where is None else jnp.where(where, center, 0)
     along, level = dot(centered, jnp.stack([center, jnp.ones_like(center)], 1)).T
     return _Geometry(scale, x, where, gram(centered), offset, center, along, level, _fingerprint(x))
@@ -157,10 +160,13 @@ def _across(gap):
 def _unit_gap(x):
     """1 - cos of all pairs of rows, as half the squared distance of the unit vectors; NaN for a zero row.
 
-    Centering the unit vectors first keeps the digits where all images point one way.
+    Centering the unit vectors first keeps the digits where all images point one way, and costs some elsewhere.
     """
     unit, zero = _unit_rows(x)
-    gap = _squared_distances(gram(remove_mean(unit, 0)), _fingerprint(x)) / 2
+    mean = lax.stop_gradient(jnp.mean(unit, 0))
+    one_way = 2 * jnp.sum(mean * mean) > 1
+    products = gram(jnp.where(one_way, unit - mean, unit))
+    gap = _squared_distances(products, _fingerprint(x), jnp.where(one_way, jnp.diagonal(products), 1)) / 2
     return jnp.where(zero[:, None] | zero[None, :], jnp.nan, gap)
 
 
@@ -168,7 +174,17 @@ def _unit_rows(x):
     """Rows at length 1, and whether a row is zero, and stays so."""
     norm = safe_sqrt(jnp.sum(x * x, 1))
     zero = norm == 0
-    return x / jnp.where(zero, 1, norm)[:, None], zero
+    norm = jnp.where(zero, 1, norm)
+    # the running sum may be several eps off
+    correction = jnp.sqrt(jnp.where(zero, 1, _sizes_near_one(x / norm[:, None])))
+    return x / (norm * correction)[:, None], zero
+
+
+def _sizes_near_one(x):
+    """Squared lengths `(n,)` of rows that have about length 1: leading digits, whose sum is exact, and the others."""
+    squares, step = x * x, 8 * jnp.finfo(x.dtype).eps
+    leading = jnp.round(squares / step) * step
+    return jnp.sum(leading, 1) + jnp.sum(squares - leading, 1)
 
 
 def _unit_gap_of_centered_rows(x, where):
@@ -228,10 +244,21 @@ def _dot_between(a, b):
 
 def _squares_between(a, b):
     """Squared distances of the rows of `(m, d)` and `(k, d)`; 0 between copies, whose rounding a root would magnify."""
-    total = jnp.sum(a * a, 1)[:, None] + jnp.sum(b * b, 1)[None]
-    squared = jnp.maximum(total - 2 * dot(a, b.T), 0)
-    twins = _fingerprint(a)[:, None] == _fingerprint(b)[None]
-    return jnp.where(twins & (squared <= COPIES * jnp.finfo(a.dtype).eps * total), 0 * total, squared)
+    return _squares_from_lengths(a, b, jnp.sum(a * a, 1), jnp.sum(b * b, 1))
+
+
+def _chords_between(a, b):
+    """As `_squares_between` of directions, whose squared lengths are exactly 1 where the points are not shifted."""
+
+    def lengths(x):
+        size = _sizes_near_one(x)
+        return jnp.where(jnp.abs(size - 1) <= UNIT * jnp.finfo(x.dtype).eps, 1, size)
+
+    return _squares_from_lengths(a, b, lengths(a), lengths(b))
+
+
+def _squares_from_lengths(a, b, first, second):
+    return _squares(dot(a, b.T), first, second, _fingerprint(a)[:, None] == _fingerprint(b)[None])
 
 
 def _plain(quantity, width, level, invariance):
@@ -261,14 +288,22 @@ def _fingerprint(x):
     return jnp.sum(bits * odd, 1, dtype=jnp.int32)
 
 
-def _squared_distances(g, twin):
-    size = jnp.diagonal(g)
-    total = size[:, None] + size[None, :]
-    squared = jnp.maximum(total - 2 * g, 0)
-    # rounding, whose root would be 3e-4 of the size, stays between copies of an image, as tiles of a product round
-    # apart, and on the diagonal, by fused multiply-adds; NaN stays
-    copies = (twin[:, None] == twin[None, :]) & (squared <= COPIES * jnp.finfo(g.dtype).eps * total)
-    return jnp.where(copies | jnp.eye(g.shape[0], dtype=bool), 0 * size, squared)
+def _squared_distances(g, twin, size=None):
+    """Squared distances of rows from their products, fingerprints and, unless on the diagonal, squared lengths."""
+    size = jnp.diagonal(g) if size is None else size
+    squared = _squares(g, size, size, twin[:, None] == twin[None, :])
+    return jnp.where(jnp.eye(g.shape[0], dtype=bool), 0 * jnp.diagonal(g), squared)
+
+
+def _squares(products, first, second, twins):
+    """Squared distances from products and squared lengths.
+
+    Rounding, whose root would be 3e-4 of the size, stays between copies of an image, as blocks of a product round
+    apart, and on the diagonal, by fused multiply-adds. It is taken away; NaN stays.
+    """
+    total = first[:, None] + second[None]
+    squared = jnp.maximum(total - 2 * products, 0)
+    return jnp.where(twins & (squared <= COPIES * jnp.finfo(total.dtype).eps * total), 0 * total, squared)
 
 
 def _width(x, where=None):
@@ -279,7 +314,7 @@ def _products(product, width):
     return product.products
 
 
-def _squares(product, width):
+def _scaled_squares(product, width):
     return _squared_distances(product.products, product.twin)
 
 
@@ -364,7 +399,7 @@ class SquaredEuclidean:
 
     def stable(self, invariance):
         """Distances of features of common size, where scale does not matter."""
-        return self.product, (_squares if invariance >= SCALE else self.finish)
+        return self.product, (_scaled_squares if invariance >= SCALE else self.finish)
 
 
 @register_static
@@ -484,7 +519,7 @@ class Cosine:
     by_pair: ClassVar[bool] = True
     keeps_scale: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_geometry)
-    tiling: ClassVar[Tiling] = Tiling(_squares_between, _half, _directions, multiple_of=SQUARES)
+    tiling: ClassVar[Tiling] = Tiling(_chords_between, _half, _directions, multiple_of=SQUARES)
     __call__ = _finish_product
 
     def finish(self, product, width):
@@ -507,7 +542,7 @@ class Correlation:
     keeps_scale: ClassVar[bool] = True
     ignores_number: ClassVar[bool] = True
     product: ClassVar[Callable] = staticmethod(_geometry)
-    tiling: ClassVar[Tiling] = Tiling(_squares_between, _half, _centered_directions, multiple_of=SQUARES)
+    tiling: ClassVar[Tiling] = Tiling(_chords_between, _half, _centered_directions, multiple_of=SQUARES)
     __call__ = _finish_product
 
     def finish(self, product, width):

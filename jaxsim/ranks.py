@@ -5,13 +5,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxsim.linalg import RUN, cumulative, on_cpu
 
 ROUNDING, OF_TWO = 4, 1
-"""Largest width of a tie of several values and of one of two, in units of eps times the scale of a map."""
+"""Largest width of a tie of several values and of one of two, in units of `rounding` times the scale of a map."""
+IN_FLOAT64 = 16
+"""Rounding that ties allow for in float64, in eps: it has digits to spare, and products leave more than four eps."""
 CHANCE = 16
 """Close neighbors, beyond one, that show a map to have ties, as a multiple of those that chance brings together."""
 OUTLYING = 4
@@ -114,7 +117,7 @@ def tie_bounds(
     With `count`, only so many values are real, and infinities fill the places after them.
     """
     p = ordered.size if count is None else count
-    eps = jnp.finfo(ordered.dtype).eps
+    eps = rounding(ordered.dtype)
     size = jnp.where(jnp.isfinite(ordered), jnp.abs(ordered), 0)
     unit = unit_of_ties(jnp, jnp.max(size), jnp.maximum(size[p // 4], size[p + -p // 4]), eps)
     edge = jnp.ones(1, bool)
@@ -133,14 +136,20 @@ def tie_bounds(
     return first, last if count is None else jnp.minimum(last, count - 1)
 
 
+def rounding(dtype: np.dtype) -> float:
+    """Relative rounding that ties allow for: eps, and IN_FLOAT64 times as much in float64."""
+    return float(jnp.finfo(dtype).eps) * (IN_FLOAT64 if dtype == jnp.float64 else 1)
+
+
 def unit_of_ties(library: Any, largest: Any, quartile: Any, eps: Any) -> Any:
-    """What the width of a tie is counted in: eps on the scale of a map, see `tie_bounds`; `library` is NumPy or JAX's.
+    """What the width of a tie is counted in: rounding on the scale of a map, see `tie_bounds`; `library` is NumPy or
+    JAX's.
 
     Args:
         library: of the numbers.
         largest: finite magnitude of the map.
         quartile: the larger one, in magnitude.
-        eps: of the type of the map.
+        eps: `rounding` of the type of the map.
     """
     real = quartile > ROUNDING * eps * largest
     return eps * library.where(real, library.minimum(largest, OUTLYING * quartile), largest)

@@ -37,7 +37,8 @@ def _unit_variance(x, axis, where):
     x, spread = center_and_range(x, axis, where)
     scale = jnp.maximum(power_of_two(spread), 1)
     x = x / scale
-    return x / jnp.sqrt(masked_mean(x * x, axis, where) + EPSILON / scale / scale)
+    unit = x / jnp.sqrt(masked_mean(x * x, axis, where) + EPSILON / scale / scale)
+    return jnp.where(spread == 0, 0, unit)  # the gradient of what is constant is 0, not 1 / sqrt(EPSILON)
 
 
 @register_static
@@ -100,7 +101,8 @@ class ZScore:
         centered, spread = center_and_range(x, 0, where)
         centered = centered / power_of_two(spread)
         variance = jnp.mean(centered**2, 0, keepdims=True)
-        return _flatten(centered / jnp.sqrt(jnp.where(variance > 0, variance, 1)))
+        constant = variance == 0
+        return _flatten(jnp.where(constant, 0, centered / jnp.sqrt(jnp.where(constant, 1, variance))))
 
     def from_moments(self, x, mean, sd):
         """Standardized features."""

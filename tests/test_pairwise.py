@@ -10,7 +10,7 @@ import pytest
 from marks import slow_but
 from oracles import close
 
-from jaxsim import pairwise, protocols
+from jaxsim import pairwise, protocols, transforms
 from jaxsim.centering import off_diagonal
 from jaxsim.protocols import PairwiseCapabilities, declared
 
@@ -382,6 +382,25 @@ def test_gradient_is_the_difference_quotient(name):
         step[place] = 1e-6
         slope = np.sum(weight * (ORACLES[name](x + step) - ORACLES[name](x - step))) / 2e-6
         np.testing.assert_allclose(got[place], slope, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("transform", ["identity", "center"])
+@pytest.mark.parametrize("name", ["correlation", "cosine"])
+def test_gradient_at_features_that_are_constant(name, transform):
+    """What a dead unit would change if it came alive."""
+    x, weight = features().astype(np.float64), weights()
+    x[:, 2], x[:, 4] = 0, 3
+
+    def total(x):
+        return jnp.sum(weight * value(name)(getattr(transforms, transform)(x)))
+
+    with jax.enable_x64(True):
+        got = jax.jit(jax.grad(total))(x)
+        for place in [(0, 2), (7, 2), (5, 4)]:
+            step = np.zeros_like(x)
+            step[place] = 1e-6
+            slope = (total(x + step) - total(x - step)) / 2e-6
+            np.testing.assert_allclose(got[place], slope, rtol=1e-5, atol=1e-7)
 
 
 @functools.cache

@@ -118,7 +118,7 @@ def average(v: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
 @np.errstate(invalid="ignore", divide="ignore")  # of infinities, and of maps of zeros
 def _ties(ordered):
     """Whether each of some sorted numbers begins a tie, or stands alone; ties are those of `ranks.tie_bounds`."""
-    p, eps = ordered.size, np.finfo(ordered.dtype).eps
+    p, eps = ordered.size, ordered.dtype.type(ranks.rounding(ordered.dtype))
     finite = np.isfinite(ordered)
     size = np.where(finite, np.abs(ordered), 0)
     unit = ranks.unit_of_ties(np, size.max(), max(size[p // 4], size[p + -p // 4]), eps)

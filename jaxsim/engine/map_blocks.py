@@ -42,8 +42,7 @@ class MapBlocks:
     def block(self, k: int) -> jax.Array:
         """Points of block `k`, `(m, d)`; those used last are kept."""
         if k not in self._recent:
-            points = self._raw(k)
-            self._recent[k] = points if self._center is None else points - self._center
+            self._recent[k] = self._shifted(self._raw(k))
             if len(self._recent) > self._most:
                 del self._recent[next(iter(self._recent))]
         else:
@@ -101,19 +100,30 @@ class MapBlocks:
             yield i, j, self.block(i), self.block(j)
 
     def _middle(self):
-        """Mean of the points; where few of them are far from all others, the one nearest to it."""
+        """Mean of the points; where few of them are far from all others, the one nearest to it; None for a short one.
+
+        Digits do not depend on a mean that is shorter than the points' distances from it, and products of labels and
+        counts are exact without it.
+        """
         count, n = self.features.count, self.features.x.shape[0]
         mean = sum(np.asarray(_column_sums(self._raw(k)), np.float64) for k in range(count)) / n
-        mean = jnp.asarray(mean, self.features.dtype)
         sizes = [np.asarray(squared_lengths(self._raw(k), mean), np.float64) for k in range(count)]
         size = np.concatenate(sizes)
         if not LONE * size.sum() ** 2 < n * (size**2).sum():
-            return mean
+            return None if n * (mean**2).sum() < size.sum() else mean
         k, row = divmod(int(np.argmin(size)), self.features.size)
-        return self._raw(k)[row]
+        return np.asarray(self._raw(k)[row], np.float64)
 
     def _raw(self, k):
+        """Points in float64 where they are made from features in float64, so that a shift costs no digits."""
+        if self.features.can_be_wide:
+            with jax.enable_x64(True):
+                return np.asarray(_points(self.measure, self.features.wide(k)))
         return _points(self.measure, self.features[k])
+
+    def _shifted(self, points):
+        points = points if self._center is None else points - self._center
+        return jnp.asarray(points, self.features.dtype)
 
     def _typical(self):
         return _mean_quantity(self.measure, self.block(SAMPLE))

@@ -109,13 +109,14 @@ class Bins:
         c, single = counts[bins].astype(float), self.width[bins] == 0
         low, high = self._edges(bins)
         upto = np.cumsum(c)
-        unit, p = _unit(low, high, upto, largest, float(np.finfo(self.dtype).eps)), upto[-1]
+        eps = ranks.rounding(self.dtype)
+        unit, p = _unit(low, high, upto, largest, eps), upto[-1]
         near, place = ranks.ROUNDING * unit, np.arange(len(c))
         with np.errstate(invalid="ignore"):
             starts = np.concatenate([[True], low[1:] - high[:-1] > near])
             first, run = np.flatnonzero(starts), np.cumsum(starts) - 1
             last = np.append(first[1:], len(c)) - 1
-            scale = unit / np.finfo(self.dtype).eps
+            scale = unit / eps
             spread = scale - (low[0] if np.isfinite(low[0]) else -scale)
             has_ties = ranks.more_than_chance(p - len(first), unit / spread if spread else 0, p)
             total = np.add.reduceat(c, first)

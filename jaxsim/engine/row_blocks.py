@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsim import transforms
 from jaxsim.casts import NO_SHIFT, NUMBER, ROW, score_type
 from jaxsim.measures import Measure
 from jaxsim.protocols import TransformCapabilities, declared
@@ -107,23 +108,39 @@ class RowBlocks:
                     upcoming = reader.submit(self._wide, k + 1)
                 yield self._made(x)
 
+    @property
+    def can_be_wide(self) -> bool:
+        """Whether `wide` has more digits than blocks: transforms that JAX computes have those of the features' type."""
+        own = declared(self.measure.transform, TransformCapabilities)
+        return own.from_moments is not None or self.measure.transform == transforms.identity
+
+    def wide(self, k: int) -> np.ndarray:
+        """Block `k` in float64, where it `can_be_wide`."""
+        x = self._scaled(self._wide(k))
+        return x.reshape(len(x), -1)
+
     def _made(self, x):
         """Transformed features of images in float64."""
-        transform, free = self.measure.transform, self.measure.freedom
-        own = declared(transform, TransformCapabilities)
+        x, transform = self._scaled(x).astype(self.dtype), self.measure.transform
+        done = declared(transform, TransformCapabilities).from_moments is not None
+        return jnp.asarray(x.reshape(len(x), -1)) if done else _transformed(transform, x)
+
+    def _scaled(self, x):
+        """Images in float64 shifted and scaled as scores allow, and transformed where moments are enough for that."""
+        free, own = self.measure.freedom, declared(self.measure.transform, TransformCapabilities)
         m, scale = self.moments, 1.0
         if own.from_moments is not None:
             x, scale = own.from_moments(x, m.mean, m.sd), m.reach
         elif free.shift == ROW:
-            x, scale = x - m.mean, m.reach
+            x, scale = x - m.near, m.reach
         elif free.shift == NUMBER:
-            x, scale = x - m.mean.mean(), m.largest
+            step = _power_of_two(m.reach)
+            x, scale = x - np.round(m.mean.mean() / step) * step, m.largest
         else:
             scale = m.largest
         if free.scale and own.keeps_scale:
             x = x / _power_of_two(scale)
-        x = x.astype(self.dtype)
-        return jnp.asarray(x.reshape(len(x), -1)) if own.from_moments is not None else _transformed(transform, x)
+        return x
 
     @functools.cached_property
     def first(self) -> Any:
@@ -155,7 +172,9 @@ class RowBlocks:
                 sd = np.where(again, unit * np.sqrt(around / n), sd)
             sd = np.where(high > low, sd, 0)
             reach, largest = float(np.max(ranges)), float(np.max(np.maximum(np.abs(high), np.abs(low))))
-        return Moments(first + mean, sd, reach, largest, broken)
+            step = _power_of_two(ranges) / 8
+            near = np.where(ranges == 0, first, np.round((first + mean) / step) * step)
+        return Moments(first + mean, near, sd, reach, largest, broken)
 
     def _wide(self, k):
         """Images in float64, less the first one where that changes no score and float64 lacks the digits."""
@@ -176,6 +195,7 @@ class Moments:
 
     Attributes:
         mean: of every feature over the images, `(..., c)`.
+        near: a number close to it, as `linalg.near_mean`.
         sd: standard deviation of every feature.
         reach: largest difference of two images in one feature.
         largest: largest magnitude of a feature.
@@ -183,14 +203,16 @@ class Moments:
     """
 
     mean: np.ndarray
+    near: np.ndarray
     sd: np.ndarray
     reach: float
     largest: float
     broken: int
 
 
-def _power_of_two(v: float) -> float:
-    return 2.0 ** np.floor(np.log2(v)) if 0 < v < np.inf else 1.0
+@np.errstate(divide="ignore", invalid="ignore")
+def _power_of_two(v):
+    return np.where((v > 0) & np.isfinite(v), 2.0 ** np.floor(np.log2(v)), 1.0)
 
 
 @functools.partial(jax.jit, static_argnums=0)
