@@ -248,7 +248,7 @@ def center_and_range(x: jax.Array, axis, where: jax.Array | None = None) -> tupl
     """`remove_mean`, and the difference of the largest and the smallest entry, axes kept.
 
     `near_mean` is subtracted first, by a subtraction that every compiled loop rounds alike, and then the small rest. So
-    what is constant over the axis becomes exactly zero, and a later division by its deviation does not magnify rounding.
+    what is constant over the axis becomes exactly zero, and a division by its deviation does not magnify rounding.
     """
     near, spread = near_mean(x, axis, where)
     x = x - near

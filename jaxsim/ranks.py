@@ -142,14 +142,13 @@ def rounding(dtype: np.dtype) -> float:
 
 
 def unit_of_ties(library: Any, largest: Any, quartile: Any, eps: Any) -> Any:
-    """What the width of a tie is counted in: rounding on the scale of a map, see `tie_bounds`; `library` is NumPy or
-    JAX's.
+    """Unit in which the width of a tie is counted: rounding on the scale of a map, see `tie_bounds`.
 
     Args:
-        library: of the numbers.
-        largest: finite magnitude of the map.
-        quartile: the larger one, in magnitude.
-        eps: `rounding` of the type of the map.
+        library: `numpy` or `jax.numpy`.
+        largest: largest finite magnitude of the map.
+        quartile: the larger quartile, in magnitude.
+        eps: `rounding` of the map's type.
     """
     real = quartile > ROUNDING * eps * largest
     return eps * library.where(real, library.minimum(largest, OUTLYING * quartile), largest)
