@@ -1,1 +1,1 @@
-"""Benchmarks: `python -m benchmarks.run`; not part of the installed package."""
+"""Benchmarks, which are not part of the installed package: `python -m benchmarks.run`."""

@@ -1,7 +1,7 @@
 """Speed, accuracy and limits on one GPU in under five minutes: `python -m benchmarks.accelerator [--out DIR]`.
 
-Cases run in the order of their worth. The JSON file is rewritten after each; a case that fails or does not get its turn
-has the reason in its row. `--cpu --quick` runs all of it at tiny sizes on a CPU.
+The most useful cases run first. The JSON file is rewritten after each one. If a case fails or doesn't get its turn, its
+row gives the reason. `--cpu --quick` runs everything at tiny sizes on a CPU.
 """
 
 import argparse
@@ -210,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     default = Path(os.environ.get("OUT") or HERE / "results")
     parser.add_argument("--out", type=Path, default=default, help="folder; default: $OUT, or benchmarks/results")
     parser.add_argument("--only", nargs="+", default=["*"], metavar="ROWS", help="names or patterns such as 'torch_*'")
-    parser.add_argument("--seconds", type=float, default=280.0, help="no case is begun later; default: 280")
+    parser.add_argument("--seconds", type=float, default=280.0, help="start no case after this; default: 280")
     parser.add_argument("--cpu", action="store_true", help="run on the CPU, PyTorch too")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: a smoke test whose numbers mean nothing")
     parser.add_argument("--list", action="store_true", help="print the names of the rows")

@@ -1,4 +1,4 @@
-"""What the cases of `accelerator` share: amounts, features, timing, and the limits that the device sets."""
+"""What the cases of `accelerator` share: sizes, features, timing, and the device's limits."""
 
 import dataclasses
 import functools

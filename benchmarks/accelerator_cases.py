@@ -1,6 +1,7 @@
-"""What `accelerator` times of the library. Limits count all pairs of images, both triangles, as a general product does.
+"""The library calls that `accelerator` times.
 
-T networks, n images, d features; the copy limit has every feature read once, every triangle of a map written and read.
+Limits count all pairs of images, both triangles, as a general product does. There are T networks, n images, d features.
+The copy limit assumes that every feature is read once and that every triangle of a map is written and read.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Float32 scores against float64 ones computed on the device, and the tests of precision and of the oracles."""
+"""Float32 scores against float64 scores computed on the device, and the precision and oracle tests."""
 
 import functools
 import os

@@ -1,4 +1,4 @@
-"""ResNet-50's features and twenty small networks, together and one after another, beside eager PyTorch."""
+"""ResNet-50 features and twenty small networks, all together and one by one, compared with eager PyTorch."""
 
 import copy
 import functools

@@ -1,4 +1,4 @@
-"""The same measures in plain PyTorch on the same device: each map once, all networks at a time, no TF32."""
+"""The same measures in plain PyTorch on the same device: each map computed once, all networks together, no TF32."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The longest kernels of a call, from the trace that JAX's profiler writes."""
+"""The longest kernels of a call, from the trace written by JAX's profiler."""
 
 import collections
 import gzip

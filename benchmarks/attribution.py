@@ -1,15 +1,15 @@
-"""Attribution maps: four rules of the twenty shipped encoders, against passes of the encoders and a jitted loop.
+"""Attribution maps: four rules for the twenty shipped encoders, against encoder passes and a jitted loop.
 
 `python -m benchmarks.attribution [--pictures N] [--quick] [--out FILE.json]`.
 
-All sides run in one process, in turn, and the least of the times counts, as others may use the machine:
+All sides take turns in one process. The shortest time counts, because others may be using the machine:
 
-* ours: `image_scores` by all rules, from pictures as bytes in memory to the scores of every picture;
-* pass: one forward and one backward pass of every encoder for every picture, jitted, in batches: no maps, no scores;
-* loop: a jitted function per rule, encoder and batch, its gradients modified by hand for these encoders; its maps are
-  kept, and compared at the end by one product a picture.
+* ours: `image_scores` for all rules, from pictures as bytes in memory to the scores of every picture;
+* pass: one forward and one backward pass of every encoder for every picture, jitted, in batches, no maps or scores;
+* loop: a jitted function per rule, encoder and batch, with gradients modified by hand for these encoders. Its maps are
+  kept, and compared at the end with one product per picture.
 
-Peak memory is that of `image_scores` for as many pictures and for four times as many.
+Peak memory is that of `image_scores` for this many pictures and for four times as many.
 """
 
 import argparse
@@ -156,16 +156,16 @@ def main() -> int:
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--quick", action="store_true", help="a smoke test; its numbers mean little")
+    parser.add_argument("--quick", action="store_true", help="a smoke test; its numbers don't mean much")
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/attribution-PLATFORM.json")
-    parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
     options = parser.parse_args()
     if options.quick:
         options.pictures, options.batch, options.repeats = 8, 4, 1
     suffix = "-quick" if options.quick else ""
     path = options.out or HERE / "results" / f"attribution-{jax.default_backend()}{suffix}.json"
     if path.exists() and not options.overwrite:
-        print(f"{path} is there already; give --overwrite to replace it, or another --out", file=sys.stderr)
+        print(f"{path} already exists; use --overwrite to replace it, or choose another --out", file=sys.stderr)
         return 2
     found = measure(options.pictures, options.batch, options.repeats)
     write({"machine": timing.machine(), "quick": options.quick, "attribution": found}, path)

@@ -1,9 +1,9 @@
-"""Calibrated similarity and p values by relabeling: `python -m benchmarks.calibration [--rounds 3] [--out FILE]`.
+"""Calibrated similarity and p values from relabeling: `python -m benchmarks.calibration [--rounds 3] [--out FILE]`.
 
-20 networks of 4 layers, 200 images, linear CKA, 999 permutations: one call of `js.calibrate`, in turn with
-`calibrate_layers` of calibrated-similarity (extra `peers`), which does one pair of networks and a tenth of the
-permutations; its time is extrapolated to all pairs. Then the p value of agreement with transfer, 20 tasks and 9999
-relabelings. Both are compiled before they are timed.
+20 networks of 4 layers, 200 images, linear CKA, 999 permutations: one call of `js.calibrate` takes turns with
+`calibrate_layers` from calibrated-similarity (extra `peers`). The latter does one pair of networks and a tenth of the
+permutations, and its time is extrapolated to all pairs. Next comes the p value of agreement with transfer, 20 tasks and
+9999 relabelings. Both are compiled before they are timed.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What is timed, DDS: each case makes its data, names its contenders and says how far their scores differ."""
+"""DDS cases to time: each one makes its data, lists its contenders, and says how far apart their scores are."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What is timed, RSA and CKA: as in `cases`; `CASES` names them all."""
+"""RSA and CKA cases to time, in the same form as `cases`. `CASES` lists all of them."""
 
 from concurrent.futures import Executor
 from pathlib import Path

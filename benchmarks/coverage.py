@@ -1,9 +1,9 @@
 """Coverage of the 95 % intervals: `python -m benchmarks.coverage [--cell TEXT] [--datasets N] [--out FILE]`.
 
 For every measure and n = 100, 200, 500, data sets of n images are drawn from one population (coverage_data.py) in which
-the measure's true values are about 0.2, 0.5 and 0.8; counted is how often each scheme's interval holds the true
-value. Results are written after every hundred data sets, and a run that was stopped goes on where it was.
-`--table FILE` prints the tables of a finished run. `--study NAME` simulates other procedures (coverage_studies.py).
+the measure's true values are about 0.2, 0.5 and 0.8. We count how often each scheme's interval contains the true value.
+Results are written after every hundred data sets, and an interrupted run continues where it stopped. `--table FILE`
+prints the tables of a finished run. `--study NAME` simulates other procedures (coverage_studies.py).
 """
 
 import argparse
@@ -110,9 +110,9 @@ def write(results: dict, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--cell", default="", help="only cells whose name holds this, such as 'cka-linear n=100 halves'"
+        "--cell", default="", help="only cells whose name contains this, such as 'cka-linear n=100 halves'"
     )
-    parser.add_argument("--datasets", type=int, default=1000, help="data sets of every cell")
+    parser.add_argument("--datasets", type=int, default=1000, help="data sets per cell")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "coverage.json")
     parser.add_argument("--table", type=Path, help="print the tables of this file and do nothing else")
     parser.add_argument("--study", choices=coverage_studies.studies(), help="run this study, and print its table")

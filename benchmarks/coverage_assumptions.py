@@ -1,8 +1,8 @@
-"""Coverage of 95 % intervals where their assumptions hold and where they fail, on the host in NumPy.
+"""Coverage of 95 % intervals when their assumptions are met and when they fail, on the host in NumPy.
 
-Network X mixes ten causes linearly, and Y(theta) mixes them with ten causes of its own, so that their similarity falls
-as theta goes from 0 to pi / 2. Causes are normal, or have heavy tails (Student's t); `relu` cuts the features. A biased
-measure should cover its limit, which is that of its debiased form.
+Network X mixes ten causes linearly. Y(theta) mixes them with ten other causes, so its similarity to X falls as theta
+goes from 0 to pi / 2. Causes are normal or have heavy tails (Student's t), and `relu` clips the features. A biased
+measure should cover its limit, which is the limit of its debiased form.
 """
 
 import functools
@@ -233,5 +233,5 @@ def _settings():
 
 
 STUDY = Study(
-    "Do intervals of half-samples hold the truth, and are they warned of where not?", 95, (93, 97), _settings()
+    "Do half-sample intervals cover the truth, and is there a warning when they don't?", 95, (93, 97), _settings()
 )

@@ -1,8 +1,8 @@
 """Study of `js.calibrate`: p-values of layers and of best layers, and family-wise errors over pairs of networks.
 
-Networks are layers relu(z A + b) of causes z (coverage_data.py: eight clusters, skewed spread) that no two networks
-share, that pairs of networks share, or of which all share the classes of the images alone. In a second world causes
-are Student t with three degrees of freedom, and layers have 2 to 24 features.
+Networks are layers relu(z A + b) of causes z (coverage_data.py: eight clusters, skewed spread). The causes are shared
+by no two networks or by pairs of networks, or all networks share only the classes of the images. In a second world,
+causes are Student t with three degrees of freedom, and layers have 2 to 24 features.
 """
 
 import functools
@@ -145,7 +145,7 @@ def by_labels(number, name, before):
 
 
 STUDY = Study(
-    "Does calibration hold its level? 4 networks of 4 layers, 60 images, 199 permutations.",
+    "Does calibration keep its level? 4 networks of 4 layers, 60 images, 199 permutations.",
     100 * LEVEL,
     (3, 7),
     {

@@ -1,9 +1,9 @@
 """The simulated world of the coverage table: images with latent causes, and networks that see them.
 
-An image has shared causes z and causes of its own u for the second network, both of them mixtures of eight clusters
-with skewed spread, so that nothing is Gaussian. Network X is relu(z A + a) with unequal gains. Network Y(theta) is
-relu((cos(theta) z A + sin(theta) u B) + b) with other gains, so that its similarity to X falls from nearly 1 to that
-of unrelated networks as theta goes from 0 to pi / 2. Weights are drawn once: images alone are random.
+An image has shared causes z and separate causes u for the second network. Both are mixtures of eight clusters with
+skewed spread, so that nothing is Gaussian. Network X is relu(z A + a) with unequal gains. Network Y(theta) is
+relu((cos(theta) z A + sin(theta) u B) + b) with other gains, so its similarity to X falls from nearly 1 to that of
+unrelated networks as theta goes from 0 to pi / 2. Weights are drawn once, so only the images are random.
 """
 
 from typing import NamedTuple

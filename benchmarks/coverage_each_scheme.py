@@ -1,6 +1,6 @@
 """Coverage of every scheme's 95 % intervals, through `js.resample`, for exchangeable images and for new classes.
 
-Exchangeable images are those of the study `assumptions`, classes those of the study `groups`; so are the truths.
+Exchangeable images and their truths are from the study `assumptions`. Classes and their truths are from `groups`.
 """
 
 import functools
@@ -70,7 +70,7 @@ def of_classes(classes: int, images: int, name: str, seed: int) -> dict[str, np.
 
 
 STUDY = Study(
-    "Do the intervals of every scheme hold the truth, as `js.resample` gives them?",
+    "Do the intervals of every scheme cover the truth, as returned by `js.resample`?",
     95,
     (93, 97),
     {f"exchangeable, n = {n}": functools.partial(exchangeable, n) for n in (20, 30, 50)}

@@ -1,8 +1,8 @@
 """Permutation tests of unrelated networks that see images of the same classes.
 
-Nothing in common but the classes: their centers are the same in both networks, so that images are exchangeable within
-classes. Classes apart: centers too have nothing in common, but images of one class are alike in both networks, so that
-whole classes are exchangeable.
+"Nothing in common but the classes": both networks have the same class centers, so images are exchangeable within
+classes. "Classes apart": the centers have nothing in common either, but images of one class are alike in both networks,
+so whole classes are exchangeable.
 """
 
 import functools

@@ -1,8 +1,9 @@
-"""Intervals and tests where images come in classes and the question is about new classes.
+"""Intervals and tests when images come in classes and the question is about new classes.
 
-K classes of a few images each. An image's causes are `sqrt(share)` times those of its class plus `sqrt(1 - share)`
-times its own; the truth is the score of infinitely many classes. Networks are as in `coverage_data`. "skewed" is a
-second world: exponential classes whose spread differs, another nonlinearity, fewer causes, other weights.
+There are K classes with a few images each. An image's causes are `sqrt(share)` times those of its class plus
+`sqrt(1 - share)` times its own. The truth is the score of infinitely many classes. Networks are the same as in
+`coverage_data`. "skewed" is a second world: exponential classes with different spreads, another nonlinearity, fewer
+causes, and other weights.
 """
 
 import functools
@@ -168,5 +169,5 @@ SETTINGS: dict[str, Callable[[int], dict[str, np.ndarray]]] = {
     for name in MEASURES
 }
 STUDY = Study(
-    "Intervals for new classes: share that holds the score of infinitely many classes.", 95, (93, 97), SETTINGS
+    "Intervals for new classes: share that covers the score of infinitely many classes.", 95, (93, 97), SETTINGS
 )

@@ -1,9 +1,10 @@
 """Errors and tests of `js.compare_models`, for new subjects and new images together.
 
-An image has coordinates in a common block, in five blocks of which every model sees one beside the common block, and in
-a block of each subject's own. A subject's map is the sum of squared distances within blocks under weights of its own.
-The five models are alike by symmetry, so that no difference is real; a sixth sees a block that no subject sees, and its
-mean score is zero. Truths at so many images and subjects are means over other data sets.
+An image has coordinates in a common block, in five more blocks, and in one block per subject. Every model sees the
+common block and one of the five. A subject's map is the sum of squared distances within blocks, with the subject's own
+weights. The five models are alike by symmetry, so no difference between them is real. A sixth model sees a block that
+no subject sees, and its mean score is zero. The truth for a given number of images and subjects is the mean over other
+data sets.
 """
 
 import functools
@@ -115,8 +116,8 @@ def batch(comparator: str, images: int, subjects: int, done: int) -> dict[str, n
 
 SETTINGS = [("pearson", n, u) for n in (30, 92) for u in (4, 8, 20)] + [("rho-a", n, 4) for n in (30, 92)]
 STUDY = Study(
-    "Models compared with subjects, for new subjects and images: how often an interval misses the truth, and a test "
-    "rejects what is true.",
+    "Models compared with subjects, for new subjects and images: how often an interval misses the truth, and how often "
+    "a test rejects a true hypothesis.",
     100 * LEVEL,
     (3, 7),
     {f"{c}, {u} subjects, {n} images": functools.partial(batch, c, n, u) for c, n, u in SETTINGS},

@@ -1,8 +1,8 @@
-"""Scores of whole data sets and of their half-samples in NumPy and SciPy, for the coverage table on a CPU.
+"""Scores of full data sets and of their half-samples in NumPy and SciPy, for the coverage table on a CPU.
 
-The simulated data sets are small and many: per map NumPy is several times faster here than XLA's CPU code. What no
-resample changes (distances of images that are not normalized together) is computed once. `tests/test_coverage.py`
-holds every restated measure to the library's own score of the same images.
+The simulated data sets are small and numerous, and per map NumPy is several times faster here than XLA's CPU code.
+Anything that resampling doesn't change (distances of images that are not normalized together) is computed once.
+`tests/test_coverage.py` checks every reimplemented measure against the library's own score for the same images.
 """
 
 import functools

@@ -1,8 +1,8 @@
 """The study `power`: true differences found by each scheme, and certainty about the best of equal sources.
 
-Found: how often a true difference drawn at random is rejected, two groups of sources as in the study `tests`. Certain:
-how often one of several equal sources has a share of first ranks above 0.95. Two equal sources have one in about a
-tenth of data sets under any scheme: the share varies evenly between 0 and 1.
+"Found" is how often a randomly drawn true difference is rejected, for two groups of sources as in the study `tests`.
+"Certain" is how often one of several equal sources has a share of first ranks above 0.95. With two equal sources, this
+happens in about a tenth of data sets under any scheme, because the share is uniform between 0 and 1.
 """
 
 import functools
@@ -73,7 +73,7 @@ def _first(setting, keys):
 
 APART, CASES = (0.75,) * 6 + (0.92,) * 6, (("cka-linear", 50), ("cka-linear", 100), ("dds-cosine", 50))
 STUDY = Study(
-    "How often are true differences found, and how often is one of equal sources named with certainty?",
+    "How often are true differences found, and how often is one of several equal sources picked with certainty?",
     100,
     (0, 100),
     {f"two groups of 6, {m}, n = {n}": functools.partial(found, Sources(m, n, APART)) for m, n in CASES}

@@ -1,7 +1,7 @@
-"""Do p values for agreement with transfer hold their level, and do the intervals?
+"""Do p values for agreement with transfer keep their level, and do the intervals?
 
-Every p value under its own null hypothesis, in worlds where matrices are symmetric or have main effects, and what the
-interval over targets says there. The procedures that this study was made for are kept as rows "before".
+Each p value is tested under its own null hypothesis, in worlds where matrices are symmetric or have main effects, along
+with the interval over targets there. The procedures that prompted this study are kept as rows "before".
 """
 
 import functools
@@ -372,7 +372,7 @@ SETTINGS = {
 }
 
 STUDY = Study(
-    "Agreement with transfer: share of p values up to .05, of tests that reject and of intervals that leave out the "
+    "Agreement with transfer: share of p values up to .05, of tests that reject, and of intervals that miss the "
     "true value.",
     5,
     (3, 7),

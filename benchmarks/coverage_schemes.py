@@ -1,7 +1,7 @@
-"""Resampled scores and the intervals made of them, for the coverage table.
+"""Resampled scores and the intervals made from them, for the coverage table.
 
-`weights` runs the weightings of the full-sample maps (bootstrap, Bayesian bootstrap, jackknife), `halves` the
-complementary half-samples with everything fitted anew. Both give dictionaries of arrays with data sets first.
+`weights` runs the weightings of the full-sample maps (bootstrap, Bayesian bootstrap, jackknife). `halves` runs the
+complementary half-samples with everything refitted. Both return dictionaries of arrays with data sets first.
 """
 
 import functools

@@ -1,8 +1,8 @@
-"""Simulations of whether each procedure holds its level, beside the coverage of the schemes.
+"""Simulations of whether each procedure keeps its level, in addition to the coverage of the schemes.
 
-A study is a set of settings; each makes one batch of data sets from a seed and says, for every procedure, whether its
-interval held the truth or its test rejected, or gives its p-values. Counts lie in `results/coverage/STUDY.json`,
-written after every batch, so that a run that was stopped goes on.
+A study is a set of settings. Each setting makes one batch of data sets from a seed. For every procedure, it reports
+whether its interval contained the truth or its test rejected, or gives its p-values. Counts are in
+`results/coverage/STUDY.json`, which is written after every batch so that an interrupted run can continue.
 """
 
 import importlib

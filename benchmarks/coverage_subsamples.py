@@ -2,8 +2,8 @@
 
     python -m benchmarks.coverage_subsamples
 
-Sources and target are random mixtures of shared factors; the transfer of each source is given. The true agreement is
-that of the similarities in 20000 images. Each data set has 500 images and 100 resamples, as in `image-sets`.
+Sources and target are random mixtures of shared factors, and the transfer of each source is given. The true agreement
+is that of the similarities in 20000 images. Each data set has 500 images and 100 resamples, as in `image-sets`.
 """
 
 import argparse
@@ -70,7 +70,7 @@ def main():
         held, above, width = np.mean([covered(seed, scheme) for seed in range(sets)], 0)
         error = float(np.sqrt(held * (1 - held) / sets))
         results[name] = {"coverage": held, "error": error, "truth_above": above, "width": width, "data_sets": sets}
-        print(f"{name}: 95 % intervals hold the truth in {held:.1%} +- {error:.1%}; width {width:.3f}", flush=True)
+        print(f"{name}: 95 % intervals cover the truth in {held:.1%} +- {error:.1%}; width {width:.3f}", flush=True)
     OUT.write_text(json.dumps(results, indent=1) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""The JSON of `benchmarks.coverage` as Markdown."""
+"""Markdown tables from the JSON of `benchmarks.coverage`."""
 
 import math
 
@@ -16,8 +16,8 @@ def _heading(results):
     sets = [c["datasets"] for c in results["cells"].values()]
     error = 100 * math.sqrt(0.95 * 0.05 / max(sets))
     return (
-        f"Share of 95 % intervals that hold the true value, in %, at true values of about 0.2 / 0.5 / 0.8; "
-        f"{min(sets)} to {max(sets)} data sets a cell (standard error {error:.1f} at {max(sets)})."
+        f"Share of 95 % intervals that contain the true value, in %, at true values of about 0.2 / 0.5 / 0.8; "
+        f"{min(sets)} to {max(sets)} data sets per cell (standard error {error:.1f} at {max(sets)})."
     )
 
 
@@ -58,7 +58,7 @@ def _default(results):
 def _alternatives(results):
     """Per scheme and n: lowest and highest coverage over measures and levels, and the measures that fail."""
     lines = [
-        "All schemes on the same populations: range of coverage over measures and levels, and the cells outside.",
+        "All schemes on the same populations: range of coverage over measures and levels, and the measures outside.",
         "",
     ]
     lines += [_row("scheme", "n", "lowest", "highest", f"outside {LOW:.0f} to {HIGH:.0f}"), _row(*["---"] * 5)]

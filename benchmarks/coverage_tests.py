@@ -1,8 +1,8 @@
-"""The study `tests`: p-values and adjusted tests where their hypotheses are true.
+"""The study `tests`: p-values and adjusted tests when their hypotheses are true.
 
-Sources are one network on causes of its own each, drawn independently, so that their true scores with the target are
-equal by symmetry: in `equal` all of them, in `two groups` half of them have a higher score, and differences within a
-group are true nulls. For false-discovery rates counted is how often a discovery drawn at random is a false one.
+Each source is the same network on its own independent causes, so by symmetry their true scores with the target are
+equal. This applies to all sources in `equal`. In `two groups`, half of them have a higher score, and differences within
+a group are true nulls. For false-discovery rates, we count how often a randomly drawn discovery is false.
 """
 
 import functools
@@ -171,7 +171,7 @@ SOURCES: Mapping[str, Sources] = {
     for case, thetas in (("12 equal sources", EQUAL), ("two groups of 6", TWO))
 }
 STUDY = Study(
-    "Do tests of true hypotheses reject as often as they say?",
+    "Do tests of true hypotheses reject at their nominal rate?",
     5,
     (3, 7),
     {name: functools.partial(levels, setting) for name, setting in SOURCES.items()}

@@ -1,4 +1,4 @@
-"""Made-up features with fixed seeds: twenty networks that share causes to different degrees."""
+"""Simulated features with fixed seeds: twenty networks that share causes to different degrees."""
 
 import numpy as np
 

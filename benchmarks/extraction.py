@@ -1,11 +1,11 @@
-"""What the input pipeline costs: features of picture files against those of arrays in memory, same encoder.
+"""Cost of the input pipeline: features of picture files against those of arrays in memory, with the same encoder.
 
 `python -m benchmarks.extraction [--network NAME] [--quick] [--out FILE.json]`.
 
-Both sides run in one process, in turn. A rate counts the pictures after the first batch, over the time after the first
-batch, so that neither side's start is in it; the job's start (weights folded and hashed, programs compiled or found) is
-in `seconds_to_first_batch`. The files side decodes, frames, computes and writes; the memory side has the framed
-pictures as one array, computes and brings the features to the host.
+Both sides take turns in one process. A rate is the number of pictures after the first batch over the time after the
+first batch, so it doesn't include either side's startup. The job's startup (weights folded and hashed, programs
+compiled or found) is in `seconds_to_first_batch`. The files side decodes, frames, computes and writes. The memory
+side has the framed pictures as one array, computes, and copies the features to the host.
 """
 
 import argparse
@@ -146,14 +146,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--network", default="resnet50-taskonomy", help="in models.NETWORKS or models.SIZES")
     parser.add_argument("--pictures", type=int, default=96)
-    parser.add_argument("--pixels", type=int, default=512, help="side of the files; default: 512, as Taskonomy's")
-    parser.add_argument("--side", type=int, help="side of what the network is shown; default: its own")
+    parser.add_argument("--pixels", type=int, default=512, help="side of the files; default: 512, like Taskonomy's")
+    parser.add_argument("--side", type=int, help="side of the network's input; default: its own")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--kind", choices=("png", "jpg"), default="png")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="a smoke test; its numbers mean little")
+    parser.add_argument("--quick", action="store_true", help="a smoke test; its numbers don't mean much")
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/extraction-PLATFORM.json")
-    parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
     options = parser.parse_args()
     if options.quick:
         options.network, options.pictures, options.pixels, options.side = "tiny", 12, 48, 32
@@ -163,7 +163,7 @@ def main() -> int:
     suffix = "-quick" if options.quick else ""
     path = options.out or HERE / "results" / f"extraction-{jax.default_backend()}{suffix}.json"
     if path.exists() and not options.overwrite:
-        print(f"{path} is there already; give --overwrite to replace it, or another --out", file=sys.stderr)
+        print(f"{path} already exists; use --overwrite to replace it, or choose another --out", file=sys.stderr)
         return 2
     names = ("network", "pictures", "pixels", "side", "batch", "kind", "repeats")
     found = measure(*(getattr(options, name) for name in names))

@@ -1,9 +1,9 @@
-"""Random inputs for the verbs and the readers: `python -m benchmarks.fuzz` tries 20,000 and writes what came out.
+"""Random inputs for the verbs and the readers: `python -m benchmarks.fuzz` tries 20,000 and writes the outcomes.
 
     python -m benchmarks.fuzz                       # benchmarks/results/fuzz.json, half an hour on two cores
     python -m benchmarks.fuzz --examples 500 --only affinity --seed 3 --out fuzz.json
 
-`fuzz_scores` and `fuzz_files` hold what is tried and what is right; tests/test_fuzz.py tries a part of it.
+`fuzz_scores` and `fuzz_files` define what is tried and what is correct. tests/test_fuzz.py tries part of it.
 """
 
 import argparse

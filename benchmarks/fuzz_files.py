@@ -1,6 +1,7 @@
-"""Random files for the readers of features, checkpoints and pictures: whole ones and ones with odd or hostile bytes.
+"""Random files for the readers of features, checkpoints and pictures: intact ones and ones with odd or hostile bytes.
 
-A whole file gives back what was written. A damaged one gives arrays, where its format has no checksum, or one sentence.
+An intact file gives back what was written. A damaged one gives arrays if its format has no checksum, or a one-sentence
+error.
 """
 
 import contextlib

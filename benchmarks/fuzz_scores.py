@@ -1,9 +1,10 @@
-"""Random features and maps for the verbs, and what is right for them: a NumPy oracle of 64-bit mantissas.
+"""Random features and maps for the verbs, and the correct results: a NumPy oracle with 64-bit mantissas.
 
-Every outcome is right to the stated error, or NaN that a warning explains, or an error in one sentence of jaxsim; all
-else is a `Fault`. The stated error is 2e-6, and WIDER times as much as the score moves when the input or its map is
-rounded to float32, after the shift that the measure ignores is taken away. Where that is much, the example is counted
-as "ill-posed"; its scores are held to that bound all the same, and NaN is right only where some rounding gives NaN.
+Every outcome is correct to within the stated error, or NaN with a warning that explains it, or a one-sentence error
+from jaxsim. Anything else is a `Fault`. The stated error is 2e-6, plus WIDER times the change in the score when the
+input or its map is rounded to float32, after removing the shift that the measure ignores. If that change is large, the
+example is counted as "ill-posed". Its scores must still be within the bound, and NaN is correct only if some rounding
+gives NaN.
 """
 
 import dataclasses

@@ -1,14 +1,14 @@
-"""Time and memory against the numbers of images, networks, features, resamples and devices, beside the alternatives.
+"""Time and memory against the numbers of images, networks, features, resamples and devices, next to the alternatives.
 
     python -m benchmarks.growth                      # all series: an hour on two cores, half of it for 100,000 images
     python -m benchmarks.growth --only images        # one series; the others in the file stay
     python -m benchmarks.growth --draw               # the table and docs/_static/growth.png again, nothing measured
 
-Every size of every contender runs in a fresh process. Its time is processor time, of all threads, of the second call
-where the first took less than LONG seconds, and of the first, compilation included, where it took longer. Its memory is
-the peak beyond what it held with the features read, compilation included (some 0.3 GB). A contender's series ends where
-a call takes more than a minute of processor time, or its process MEMORY bytes; tiles go on to the end. Exponents are
-slopes of log time and log memory through the largest three sizes.
+Every size of every contender runs in a fresh process. Its time is CPU time over all threads. If the first call took
+less than LONG seconds, the second call counts; otherwise the first one does, including compilation. Its memory is the
+peak beyond what the process used once the features were read, including compilation (about 0.3 GB). A contender's
+series ends if a call takes more than a minute of CPU time or its process uses more than MEMORY bytes; tiles continue to
+the end. Exponents are slopes of log time and log memory through the largest three sizes.
 """
 
 import argparse

@@ -1,14 +1,14 @@
-"""Kernels that programs launch on an H200, and bytes that they pass over, compiled for one without having it.
+"""Kernels that programs launch on an H200 and bytes that they move, compiled for that device without having one.
 
     pip install "jax[cuda12]"                    # the compiler; no GPU is needed
     python -m benchmarks.launches                # all programs, a minute each; benchmarks/results/launches.json
     python -m benchmarks.launches --only rsa
 
-XLA compiles for the device that CONFIG describes. In the optimized program every fusion, product, sort, copy and
-library call of the schedule is one launch, those in a loop as often as it runs, those in a branch as in the longest; a
-sort may be some tens of kernels, and is counted as one. Bytes are those of the operands and results of these, which is
-more than is read where a kernel takes a slice. The estimated time is the larger of launches at LAUNCH and of bytes at
-BANDWIDTH; operations are not counted. Kernels are not tuned, which takes a device, and nothing is run.
+XLA compiles for the device that CONFIG describes. In the optimized program, every fusion, product, sort, copy and
+library call of the schedule is one launch. Those in a loop count as often as the loop runs, and a branch counts as its
+longest side. A sort may be dozens of kernels but counts as one. Bytes are those of the operands and results, which is
+more than is read when a kernel takes a slice. The estimated time is the larger of launches at LAUNCH and bytes at
+BANDWIDTH. Operations are not counted. Kernels are not tuned, because that takes a device, and nothing is run.
 """
 
 import argparse

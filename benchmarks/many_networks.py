@@ -1,9 +1,9 @@
-"""A thousand networks in one call: debiased linear CKA beside its matrix products, RSA beside rsatoolbox.
+"""A thousand networks in one call: debiased linear CKA against its matrix products, RSA against rsatoolbox.
 
     python -m benchmarks.many_networks                              # ten minutes and 6 GB on two cores
-    python -m benchmarks.many_networks --networks 100 --images 200  # a look
+    python -m benchmarks.many_networks --networks 100 --images 200  # a quick look
 
-Contenders run in turn in one process. The products alone are those that a linear CKA cannot do without: a Gram matrix a
+Contenders take turns in one process. The products alone are those that linear CKA can't do without: a Gram matrix per
 network, 2 T n^2 d operations, and the products of all pairs of maps, 2 T^2 n (n - 1) / 2.
 """
 

@@ -1,17 +1,17 @@
 """Mini-batch CKA against its exact value: `python -m benchmarks.minibatches [--table] [--only WIDTH IMAGES]`.
 
-Two networks of Gaussian features whose variances fall as 1 / direction share a quarter of their variance in every
-direction, so that linear CKA of the population is 0.25. Each repetition draws new images and takes
+Two networks have Gaussian features with variances that fall as 1 / direction. They share a quarter of their variance in
+every direction, so the population's linear CKA is 0.25. Each repetition draws new images and computes
 
-* the ratio of sums over batches of `js.Minibatches`;
-* the exact debiased value of all images, `js.affinity`;
-* for contrast the biased forms: the ratio of mean biased HSIC of batches, and biased CKA of all images; not for the
-  largest features, for time.
+* the ratio of sums over batches from `js.Minibatches`;
+* the exact debiased value for all images, `js.affinity`;
+* for contrast the biased forms: the ratio of mean biased HSIC over batches, and biased CKA of all images. To save time,
+  these are skipped for the largest features.
 
-Bias and standard deviation are over repetitions; bias has the standard error sd / sqrt(repetitions). For 1,024 images
-the last lines have the standard deviation with as many batches of 16 as of 256 images, summed as `js.Minibatches` does,
-by pairs of images, and as means of HSIC weighted by images. Results are written as they
-come, with the number of repetitions behind each; `--only 512 8192` does one setting again and leaves the others.
+Bias and standard deviation are over repetitions. The standard error of the bias is sd / sqrt(repetitions). For 1,024
+images, the last lines give the standard deviation with equal numbers of batches of 16 and of 256 images, summed as in
+`js.Minibatches`, by pairs of images, and as means of HSIC weighted by images. Results are written as they come in, with
+the number of repetitions behind each. `--only 512 8192` reruns one setting and leaves the others.
 """
 
 import argparse
@@ -146,7 +146,7 @@ def main():
     parser.add_argument("--repetitions", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/minibatches.json"))
     parser.add_argument("--only", nargs=2, type=int, metavar=("WIDTH", "IMAGES"))
-    parser.add_argument("--table", action="store_true", help="print the table of what was measured before")
+    parser.add_argument("--table", action="store_true", help="print the table for earlier measurements")
     arguments = parser.parse_args()
     if arguments.table:
         print(table(json.loads(arguments.out.read_text())))
@@ -164,7 +164,7 @@ def main():
             results = [*others, {**own, "estimates": found}]
             record["results"] = sorted(results, key=lambda one: settings.index((one["width"], one["images"])))
             arguments.out.write_text(json.dumps(record, indent=1) + "\n")
-            print(f"width {width}, {images} images, {done} repetitions: {seconds:.0f} s of processor", flush=True)
+            print(f"width {width}, {images} images, {done} repetitions: {seconds:.0f} s of CPU", flush=True)
     print(table(record))
 
 

@@ -1,8 +1,9 @@
-"""Models compared with subjects, beside rsatoolbox: `python -m benchmarks.model_comparison [--rounds 3] [--out FILE]`.
+"""Models compared with subjects, against rsatoolbox: `python -m benchmarks.model_comparison [--rounds 3] [--out FILE]`.
 
-8 models, 4 subjects, 92 images, 1000 bootstraps of images and of subjects with corrected variances, noise ceilings
-and tests: one call of `js.compare_models`, in turn with `eval_dual_bootstrap` and `all_tests` of rsatoolbox (extra
-`peers`), which does a twentieth of the bootstraps; its time is extrapolated. Ours is compiled before it is timed.
+8 models, 4 subjects, 92 images, 1000 bootstraps of images and of subjects with corrected variances, noise ceilings and
+tests: one call of `js.compare_models` takes turns with `eval_dual_bootstrap` and `all_tests` from rsatoolbox (extra
+`peers`). The latter does a twentieth of the bootstraps, and its time is extrapolated. Ours is compiled before it is
+timed.
 """
 
 import argparse

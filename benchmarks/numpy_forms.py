@@ -1,6 +1,6 @@
-"""Which NumPy or SciPy form is fastest: `python -m benchmarks.numpy_forms`. The winners are what `strongest` uses.
+"""Which NumPy or SciPy form is fastest: `python -m benchmarks.numpy_forms`. `strongest` uses the winners.
 
-Single-core forms are timed by thread CPU time, which a busy machine disturbs least; the rest by wall time.
+Single-core forms are timed by thread CPU time, which a busy machine disturbs least. The rest use wall time.
 """
 
 import time

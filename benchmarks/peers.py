@@ -1,4 +1,4 @@
-"""Baseline (c): published packages, called as they document it; skipped by name when not installed."""
+"""Baseline (c): published packages, called as their documentation says. Any not installed are skipped by name."""
 
 import contextlib
 import importlib.util

@@ -1,11 +1,11 @@
-"""Memory and time that `js.explain` predicts, against those measured: twenty calls of `affinity`, twelve of `resample`.
+"""Memory and time predicted by `js.explain` against measurements: twenty calls of `affinity`, twelve of `resample`.
 
     python -m benchmarks.plans --out benchmarks/results/plans.json
 
-Every problem runs in a process of its own. Memory is that of the process at its peak, less what it held before the
-features were made; programs that XLA compiles are part of it and not of the plan. Time is the mean of two calls after
-the first; the rates that predict it are measured before each of them. Each row is written when it is there, and with
-`--only` those of other problems stay in the file as they were.
+Every problem runs in its own process. Memory is the process's peak minus what it used before the features were made.
+This includes programs that XLA compiles, which are not in the plan. Time is the mean of two calls after the first. The
+rates that predict it are measured before each call. Each row is written as soon as it is ready. With `--only`, the rows
+for other problems stay in the file unchanged.
 """
 
 import argparse
@@ -184,7 +184,7 @@ def main() -> None:
             f"{found['seconds']:6.2f} {said['seconds']:6.2f} {row['ratios']['seconds']:6.2f}",
             flush=True,
         )
-    print(f"memory within 25 %, and time within 2 times: {right}")
+    print(f"memory within 25 % and time within a factor of 2: {right}")
 
 
 if __name__ == "__main__":

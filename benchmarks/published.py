@@ -1,8 +1,8 @@
-"""Baseline (a): the published way of working, restated from its definitions.
+"""Baseline (a): the published method, reimplemented from its definitions.
 
-For every pair of networks both are normalized, both maps are built and both are centered again, in float64,
-with NumPy and scikit-learn. Nothing is shared between pairs. The functions for one network also serve as the
-float64 oracle, where each map is built once.
+For every pair of networks, both networks are normalized, both maps are built and both are centered again, in float64,
+with NumPy and scikit-learn. Nothing is shared between pairs. The functions for one network also serve as the float64
+oracle, where each map is built once.
 
 DDS: Dwivedi et al., ECCV 2020, Table 1 and section 3. RSA: Dwivedi & Roig, CVPR 2019, section 3.
 """

@@ -1,8 +1,8 @@
-"""Feature extraction by ResNet-50 against PyTorch: `python -m benchmarks.resnet [--rounds N] [--out FILE]`.
+"""Feature extraction with ResNet-50 against PyTorch: `python -m benchmarks.resnet [--rounds N] [--out FILE]`.
 
-Every contender is a process of its own with two threads, started once; they run in turn, one batch at a time, while the
-others wait idle (`OMP_WAIT_POLICY=PASSIVE`). All have the same random weights and images. PyTorch runs eagerly in both
-memory layouts, of which the better counts; with normalization as it is, and fused into the convolutions.
+Every contender is a separate process with two threads, started once. They take turns, one batch at a time, while the
+others wait idle (`OMP_WAIT_POLICY=PASSIVE`). All use the same random weights and images. PyTorch runs eagerly in both
+memory layouts, and the better one counts. It runs with normalization as is, and with it fused into the convolutions.
 """
 
 import argparse
@@ -150,7 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--network", choices=NETWORKS, help="only this one")
     parser.add_argument("--batch", type=int, default=8, help="images at a time")
-    parser.add_argument("--side", type=int, help="of the images; the network's own by default")
+    parser.add_argument("--side", type=int, help="side of the images; default: the network's own")
     parser.add_argument("--rounds", type=int, default=15, help="timed batches of each contender")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "resnet.json")
     for hidden in ("--worker", "--prepare", "--folder"):

@@ -166,17 +166,17 @@ def write(results: dict, path: Path) -> None:
 def main() -> int:
     """Run, write the JSON and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a smoke test; its numbers mean little")
+    parser.add_argument("--quick", action="store_true", help="a smoke test; its numbers don't mean much")
     parser.add_argument("--only", action="append", choices=(*CASES, *PROBES), help="may be repeated")
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/PLATFORM.json")
-    parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
     options = parser.parse_args()
     import jax
 
     suffix = "-quick" if options.quick else ""
     path = options.out or HERE / "results" / f"{jax.default_backend()}{suffix}.json"
     if path.exists() and not options.overwrite:
-        print(f"{path} is there already; give --overwrite to replace it, or another --out", file=sys.stderr)
+        print(f"{path} already exists; use --overwrite to replace it, or choose another --out", file=sys.stderr)
         return 2
     results = run(options.only or [*CASES, *PROBES], options.quick)
     write(results, path)

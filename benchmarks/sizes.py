@@ -1,8 +1,8 @@
-"""Memory that compiled programs for many numbers of images keep, and what releases it.
+"""Memory kept by programs compiled for many numbers of images, and what releases it.
 
     python -m benchmarks.sizes cka-linear       # a line for each row of the table in docs/how_to.md
 
-Each measure wants a fresh process.
+Run each measure in a fresh process.
 """
 
 import argparse

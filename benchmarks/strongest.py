@@ -1,10 +1,9 @@
 """Baseline (b): the strongest NumPy and SciPy that we could write.
 
-Each map is built once, from one float32 Gram matrix shared by five functions; scores are one `Z Z^T`.
-Networks (or subsets) are spread over a pool of threads, one per core, with single-threaded BLAS: NumPy and
-BLAS release the interpreter lock, and small products scale better so than with threads inside BLAS.
-`np.matmul(x, x.T)` on one buffer calls SYRK, half the work of GEMM. Medians are `np.partition` on the condensed
-map.
+Each map is built once, from one float32 Gram matrix shared by five functions. Scores are one `Z Z^T`. Networks (or
+subsets) are spread over a thread pool, one thread per core, with single-threaded BLAS. NumPy and BLAS release the
+interpreter lock, and small products scale better this way than with threads inside BLAS. `np.matmul(x, x.T)` on one
+buffer calls SYRK, half the work of GEMM. Medians are `np.partition` on the condensed map.
 
 L1 distances use `|x - y| = x + y - 2 min(x, y)`, a minimum and a matrix-vector product per row. `python -m
 benchmarks.numpy_forms` times the alternatives.

@@ -1,8 +1,8 @@
 """Baseline (b) for RSA, its bootstrap, and linear CKA: the strongest NumPy that we could write.
 
-Ranks come from one `argsort` per network (NumPy sorts float32 with AVX-512 or AVX2 where there is such),
-never again per resample: a bootstrap of images is integer weights, and weighted ranks are cumulative sums in
-sorted order.
+Ranks come from one `argsort` per network (NumPy sorts float32 with AVX-512 or AVX2 if available) and are never
+recomputed per resample. A bootstrap of images is integer weights, and weighted ranks are cumulative sums in sorted
+order.
 """
 
 import numpy as np

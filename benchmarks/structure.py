@@ -1,10 +1,10 @@
 """Size and structure of a tree: lines of code, and imports between packages.
 
     python -m benchmarks.structure           # the working tree
-    python -m benchmarks.structure REVISION  # a revision beside it
+    python -m benchmarks.structure REVISION  # a revision, and the working tree
 
-Lines of code leave out blank lines, comments and docstrings. An import between packages is one `import` or `from` line
-that names another package of jaxsim, one folder deep in the core and two in the other wings; `up` counts those that
+Lines of code exclude blank lines, comments and docstrings. An import between packages is one `import` or `from` line
+that names another package of jaxsim, one folder deep in the core and two in the other wings. `up` counts imports that
 point from a wing to one above it.
 """
 

@@ -1,12 +1,12 @@
-"""All pairs of networks by SVCCA and CCA: `python -m benchmarks.svcca [--rounds 5] [--out FILE]`.
+"""All pairs of networks with SVCCA and CCA: `python -m benchmarks.svcca [--rounds 5] [--out FILE]`.
 
-20 networks of 512 features on 1000 images, in turn in one run, each by its least time:
+20 networks of 512 features on 1000 images. The contenders take turns in one run, and the shortest time of each counts:
 
-* jaxsim, one call of `js.affinity`, compiled before;
-* NumPy with one decomposition a network, in float32, singular values of the kept columns' products for each pair;
-* NumPy's loop that decomposes both networks of every pair; a few pairs are timed, and the time is extrapolated.
+* jaxsim, one call of `js.affinity`, compiled beforehand;
+* NumPy with one decomposition per network in float32, and singular values of the kept columns' products for each pair;
+* NumPy's loop that decomposes both networks of every pair. A few pairs are timed, and the time is extrapolated.
 
-Times are given on the clock and of processor over all threads, which other work on the machine hardly changes.
+Both wall-clock time and CPU time over all threads are given. Other work on the machine hardly changes the latter.
 """
 
 import argparse
@@ -96,7 +96,7 @@ def measured(name, rounds):
     for _ in range(rounds):
         for label, run in runs.items():
             taken, found[label] = cost(run)
-            print(f"{name}, {label}: {taken[0]:.1f} s, {taken[1]:.1f} s of processor", flush=True)
+            print(f"{name}, {label}: {taken[0]:.1f} s, {taken[1]:.1f} s of CPU", flush=True)
             times[label].append(taken)
     factor = {"numpy, loop over pairs": pairs / TIMED}
     least = {label: [min(t) * factor.get(label, 1) for t in zip(*some, strict=True)] for label, some in times.items()}

@@ -1,8 +1,8 @@
-"""Sweeps that are killed, stopped and added to; what workers gain: `python -m benchmarks.sweeps [--only kills]`.
+"""Killed, stopped and extended sweeps, and the gain from workers: `python -m benchmarks.sweeps [--only kills]`.
 
 * kills: 200 networks of 5 layers, 40 images each. Workers are killed at 50 random moments, the engine is changed twice,
-  5 networks are added; then the bits of the matrix are compared with those of an unbroken sweep.
-* workers: blocks that sleep, by one worker and by four: the rate after all have started, and the whole time.
+  and 5 networks are added. Then the matrix is compared bit for bit with that of an uninterrupted sweep.
+* workers: blocks that sleep, with one worker and with four: the rate after all have started, and the total time.
 """
 
 import argparse

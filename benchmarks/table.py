@@ -1,4 +1,4 @@
-"""The JSON of a run as Markdown for the README: `python -m benchmarks.table benchmarks/results/cpu.json`."""
+"""Markdown for the README from the JSON of a run: `python -m benchmarks.table benchmarks/results/cpu.json`."""
 
 import json
 import sys
@@ -53,7 +53,7 @@ def _row(*cells: object) -> str:
 
 def _speed(cases: dict) -> str:
     lines = [
-        _row("work", "jaxsim", "compile", "against", "takes", "ratio", "target", "largest difference"),
+        _row("work", "jaxsim", "compile", "against", "time", "ratio", "target", "largest difference"),
         _row(*["---"] * 8),
     ]
     for case in cases.values():

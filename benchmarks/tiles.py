@@ -1,11 +1,11 @@
-"""Scores of maps that do not fit in memory, beside the matrix products alone that their blocks take.
+"""Scores of maps that don't fit in memory, next to the matrix products alone that their blocks need.
 
     python -m benchmarks.tiles                                # n = 50,000 and 100,000: an hour on two cores
-    python -m benchmarks.tiles --images 8000 --networks 4     # a look
+    python -m benchmarks.tiles --images 8000 --networks 4     # a quick look
 
-For each measure: seconds, their ratio to the blocks' products (or city-block sums) alone, timed in the same process in
-turn, and the peak memory of a fresh process beyond the features. The last row is debiased linear CKA from features on
-the disk, which has no blocks of maps, beside the matrix product X'X of all features.
+For each measure: seconds, their ratio to the blocks' products (or city-block sums) alone, timed in turn in the same
+process, and the peak memory of a fresh process beyond the features. The last row is debiased linear CKA from features
+on disk, which has no blocks of maps, next to the matrix product X'X of all features.
 """
 
 import argparse

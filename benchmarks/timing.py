@@ -1,4 +1,4 @@
-"""Timing, memory and the description of the machine."""
+"""Timing, memory and a description of the machine."""
 
 import dataclasses
 import importlib.metadata

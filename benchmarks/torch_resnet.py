@@ -1,6 +1,6 @@
 """ResNet-50 and Taskonomy's encoder in PyTorch, with the public checkpoints' key names: peer and oracle of `models`.
 
-Written from the papers' tables and the names of the public weights; PyTorch does every computation.
+Written from the papers' tables and the names of the public weights. PyTorch does every computation.
 """
 
 from collections.abc import Sequence

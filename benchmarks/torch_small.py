@@ -1,7 +1,7 @@
 """The small networks of the rooms, their losses and their training in PyTorch: peer and oracle of `rooms.encoders`.
 
-Written from the docstrings of `jaxsim.vision.models` and `jaxsim.studies.rooms.losses`; PyTorch does every
-computation. Networks take `(b, 3, h, w)`, of either memory layout.
+Written from the docstrings of `jaxsim.vision.models` and `jaxsim.studies.rooms.losses`. PyTorch does every computation.
+Networks take `(b, 3, h, w)`, in either memory layout.
 """
 
 import functools

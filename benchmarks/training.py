@@ -1,12 +1,12 @@
-"""Training of the twenty tasks' networks against PyTorch: `python -m benchmarks.training [--rounds N] [--out FILE]`.
+"""Training the twenty task networks against PyTorch: `python -m benchmarks.training [--rounds N] [--out FILE]`.
 
-Every contender is a process of its own with two threads, started once; each does some steps of one task in turn while
-the others wait idle. All have the same data and initial weights, and first take the same steps, whose losses are
-compared. Then every side draws its own batches of 32 out of arrays in memory. jaxsim runs the step that `training.fit`
-compiles, on its batches; PyTorch runs eagerly in both memory layouts, of which the better counts, with fused Adam.
-`even` is PyTorch with its usual padding on all sides, which spares it the copies of SAME padding: another network of
-the same cost.
-Targets are random numbers of the right shape, type and range, since nothing timed depends on what they are.
+Every contender is a separate process with two threads, started once. They take turns doing some steps of one task while
+the others wait idle. All have the same data and initial weights. They first take the same steps, and their losses are
+compared. Then every side draws its own batches of 32 from arrays in memory. jaxsim runs the step that `training.fit`
+compiles, on its batches. PyTorch runs eagerly in both memory layouts, and the better one counts, with fused Adam.
+`even` is PyTorch with its usual padding on all sides, which saves it the copies for SAME padding: a different network
+with the same cost. Targets are random numbers of the right shape, type and range, because their values don't affect
+timing.
 """
 
 import argparse
@@ -237,12 +237,12 @@ def main() -> int:
     """Run, write the JSON and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tasks", nargs="+", metavar="TASK", help="only these; default: all twenty")
-    parser.add_argument("--pictures", type=int, default=1024, help="that the batches are drawn from")
-    parser.add_argument("--steps", type=int, default=20, help="of one task at a time")
+    parser.add_argument("--pictures", type=int, default=1024, help="number of pictures to draw batches from")
+    parser.add_argument("--steps", type=int, default=20, help="steps of one task at a time")
     parser.add_argument("--rounds", type=int, default=7, help="timed turns of each contender at each task")
-    parser.add_argument("--quick", action="store_true", help="a smoke test; its numbers mean little")
+    parser.add_argument("--quick", action="store_true", help="a smoke test; its numbers don't mean much")
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/training.json")
-    parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it exists")
     for hidden in ("--worker", "--folder"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -251,7 +251,7 @@ def main() -> int:
         return 0
     path = given.out or Path(__file__).parent / "results" / ("training-quick.json" if given.quick else "training.json")
     if path.exists() and not given.overwrite:
-        print(f"{path} is there already; give --overwrite to replace it, or another --out", file=sys.stderr)
+        print(f"{path} already exists; use --overwrite to replace it, or choose another --out", file=sys.stderr)
         return 2
     if given.quick:
         given.pictures, given.steps, given.rounds = 64, 3, 1

@@ -1,6 +1,6 @@
-"""Contenders in processes of their own, started once, that wait idle and do one turn each when they are asked.
+"""Contenders in separate processes, started once, that wait idle and each do one turn on request.
 
-A contender's process calls `serve`; the process that asks uses `started`, `in_turn` and `rates`.
+A contender's process calls `serve`. The requesting process uses `started`, `in_turn` and `rates`.
 """
 
 import contextlib

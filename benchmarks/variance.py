@@ -1,12 +1,12 @@
 """A variance study against loops over its resamples: `python -m benchmarks.variance [--measure NAME] [--out FILE]`.
 
 20 networks, 500 images, five sizes, four schemes, 1000 resamples each: 20,000 resamples in one call of
-`js.variance_study`. The contenders do a few resamples of every size and scheme, on the study's own draws, in turn with
-the study; their times are extrapolated, and their scores are compared with jaxsim's.
+`js.variance_study`. The contenders take turns with the study and do a few resamples of every size and scheme on the
+study's own draws. Their times are extrapolated, and their scores are compared with jaxsim's.
 
-* NumPy: for every resample and network its map (made anew on subsets under a measure that refits, else gathered from
-  maps made once), under weights on the images drawn; one matrix product over networks.
-* rsatoolbox, for RSA: `compare` of ready-made maps of the images drawn; it has no Dirichlet weights.
+* NumPy: a map for every resample and network (rebuilt on subsets if the measure refits, otherwise gathered from maps
+  made once), with weights on the images drawn, and one matrix product over networks.
+* rsatoolbox, for RSA: `compare` on ready-made maps of the images drawn. It has no Dirichlet weights.
 """
 
 import argparse
@@ -186,10 +186,12 @@ def agreement(found, score):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--measure", action="append", choices=("cka-linear", "rsa"))
-    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="of each size and scheme; time is scaled")
+    parser.add_argument(
+        "--resamples", type=int, default=RESAMPLES, help="resamples of each size and scheme; time is scaled"
+    )
     parser.add_argument("--loops", type=int, default=1, help="resamples of each size and scheme in a loop's turn")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="a JSON file, to which measures are added")
+    parser.add_argument("--out", type=Path, help="a JSON file; measures are added to it")
     arguments = parser.parse_args()
     made = json.loads(arguments.out.read_text()) if arguments.out and arguments.out.exists() else {}
     for measure in arguments.measure or ("cka-linear", "rsa"):

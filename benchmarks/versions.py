@@ -1,4 +1,4 @@
-"""This checkout beside another one, in turn: `python -m benchmarks.versions OTHER [--only NAME] [--out FILE.json]`."""
+"""This checkout against another one, in turn: `python -m benchmarks.versions OTHER [--only NAME] [--out FILE.json]`."""
 
 import argparse
 import json
@@ -49,10 +49,10 @@ def main() -> int:
     parser.add_argument("other", type=Path, help="another checkout of this repository, with cases of the same names")
     parser.add_argument("--only", action="append", choices=ROWS, help="may be repeated")
     parser.add_argument("--rounds", type=int, default=7, help="turns of each checkout at each case")
-    parser.add_argument("--out", type=Path, help="JSON file, replaced if it is there")
+    parser.add_argument("--out", type=Path, help="JSON file, replaced if it exists")
     options = parser.parse_args()
     if not (options.other / "benchmarks" / "cases_rsa.py").is_file():
-        parser.error(f"{options.other} is no checkout of this repository with benchmarks/cases_rsa.py")
+        parser.error(f"{options.other} is not a checkout of this repository with benchmarks/cases_rsa.py")
     rows = measure(options.other.resolve(), options.only or ROWS, options.rounds)
     if options.out:
         write({"machine": timing.machine(), "rounds": options.rounds, "cases": rows}, options.out)

@@ -1,10 +1,10 @@
-"""The experiments that need no training on several worlds: `python -m benchmarks.worlds [DIR ...] --out FILE.json`.
+"""The experiments that need no training, on several worlds: `python -m benchmarks.worlds [DIR ...] --out FILE.json`.
 
-Every DIR was made by `jaxsim rooms --out DIR --seed N`: other pictures, other initial weights, other batches. Each is
-judged on pictures of its own that nothing was trained or measured on. Printed are, for every measure, the mean
-correlation with measured transfer without self in each world, with the interval over pictures and targets, and what
-each experiment found, and the measures over the held-out worlds; stored is the whole of it. Worlds that FILE holds
-already are kept beside those given; without a DIR only they are printed.
+Every DIR was made by `jaxsim rooms --out DIR --seed N`, with other pictures, initial weights and batches. Each world is
+judged on its own pictures, which were not used for training or measurement. The output shows, for every measure, the
+mean correlation with measured transfer without self in each world, with the interval over pictures and targets. It also
+shows what each experiment found, and the measures over the held-out worlds. All of it is saved. Worlds already in FILE
+are kept along with the given ones. Without a DIR, only the saved worlds are printed.
 """
 
 import argparse
