@@ -147,7 +147,7 @@ def own_data(dataset: Any, path: str | Path) -> Any:
     if dataset.external or dataset.is_virtual or dataset.file.filename != str(path):
         raise ValueError(f"dataset {dataset.name!r} takes its numbers from other files, which is not followed")
     stored = min(dataset.id.get_storage_size(), Path(path).stat().st_size)
-    chunk = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize  # is read whole, however little of it is wanted
+    chunk = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize  # read in full, however little is needed
     limits.check(max(dataset.nbytes, chunk), stored, f"dataset {dataset.name!r}")
     limits.check_empty(dataset.shape or (), dataset.dtype.itemsize)
     return dataset
@@ -251,7 +251,7 @@ def _named(pairs: Iterator[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 def _ids_of_matlab(name: str, values: np.ndarray) -> np.ndarray:
-    """Whole numbers in one axis where an array is named as image ids, since MATLAB has rows and columns of doubles."""
+    """Convert an array named as image ids to whole numbers in one axis; MATLAB has rows and columns of doubles."""
     if name.rpartition("/")[2] not in ID_NAMES or values.dtype.kind != "f":
         return values
     flat = values.ravel()

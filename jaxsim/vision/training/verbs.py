@@ -35,8 +35,8 @@ def fit(
 
     Args:
         network: called with the images of a batch; batch statistics and other variables are updated too.
-        loss: function of (prediction, batch), where batch is `data` cut to the batch's rows. Keep it a module-level
-            function: each new lambda is compiled anew.
+        loss: function of (prediction, batch), where batch is `data` cut to the batch's rows. Use a module-level
+            function, because each new lambda is compiled again.
         data: a dict of arrays with one row per image, one of them `images`; or a tuple with the images first.
             Images of unsigned bytes are divided by 255 on the device.
         steps: number of steps of the whole run.
@@ -46,8 +46,8 @@ def fit(
         learning_rate: the highest rate of the schedule.
         checkpoints: folder for checkpoints, None for none. They are tied to the settings above, the data and the loss.
         every: steps between checkpoints, rewrites of the log and progress lines.
-        until: stop after this step, as a kill there would; a later call with the same checkpoints resumes there, so
-            that the stages of one run are consecutive calls.
+        until: stop after this step, as if killed there; a later call with the same checkpoints resumes there, so the
+            stages of one run can be consecutive calls.
         log: CSV file for the curve, `step,loss`; an existing one is replaced.
         progress: write progress lines to standard error.
 
@@ -148,7 +148,7 @@ def fit_stream(
 
     Args:
         network: called with the `images` of a batch.
-        loss: function of (prediction, batch). Keep it a module-level function or a frozen record.
+        loss: function of (prediction, batch). Use a module-level function or a frozen record.
         stream: an endless iterable of batches, or one of at least as many batches as steps.
         steps: number of steps of the whole run.
         optimizer: as for `fit`, like all that follow.
