@@ -86,7 +86,7 @@ LAYOUTS: dict[str, Layout] = {
     "taskonomy": taskonomy_layout.TASKONOMY,
     "folder": Layout(marks=(), targets={}, read=_whole, train_val=_every_fourth),
 }
-"""Layouts by name. A folder must have the marks of one alone, or of one that covers the others; `folder` has none."""
+"""Layouts by name. A folder must match only one, or one that covers the others; `folder` has no marks."""
 
 
 def layout_named(name: str) -> Layout:
