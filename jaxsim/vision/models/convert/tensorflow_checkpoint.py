@@ -35,10 +35,10 @@ class Entry:
 
     Attributes:
         dtype: TensorFlow's `DataType`.
-        shape: of the tensor.
+        shape: shape of the tensor.
         shard: number of its data file.
-        offset: of its first byte in that file.
-        size: in bytes.
+        offset: offset of its first byte in that file.
+        size: size in bytes.
         checksum: masked CRC-32C of the bytes.
         sliced: whether it is part of a larger tensor, or has parts.
     """
