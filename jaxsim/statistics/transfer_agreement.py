@@ -169,7 +169,7 @@ def agreement_over_targets(
     varies = jnp.max(jnp.where(kept, per_target, -jnp.inf)) > jnp.min(jnp.where(kept, per_target, jnp.inf))
     wide = jnp.sqrt((count - 1) / count * jnp.sum(deviation**2)) * _stretch(count - 1, level, kept.size)
     ends = jnp.tanh(normal_interval(fisher(estimate), wide, level)) / (1 - step)
-    interval = jnp.where(varies, jnp.clip(ends, -1, 1), jnp.nan)  # an end above 1 is within half a step of it
+    interval = jnp.where(varies, jnp.clip(ends, -1, 1), jnp.nan)  # an end above 1 is within half a step of 1
     variance = jnp.sum(jnp.where(kept, per_target - estimate, 0) ** 2) / count / (count - 1)
     error = jnp.sqrt(jnp.where(varies | jnp.isnan(estimate), variance, jnp.where(count > 1, 0, jnp.nan)))
     plain = percentile_interval(values, level)

@@ -18,7 +18,7 @@ EARLY, LATE = "2d", "semantic"
 
 
 class Layer(NamedTuple):
-    """A row of the table of `depth`: features per image, mean similarity, groups told apart, and mean correlations."""
+    """A row of the table of `depth`: features per image, mean similarity, separation of groups, mean correlations."""
 
     layer: str
     features: int | None

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from jaxsim.vision.models.encoders import check_channels, convolution
 
 WIDTHS, PAPER_WIDTHS = (32, 16, 8, 8), (32, 16, 4, 4)
-"""Channels before each upsampling, ours and those of Table S1, whose 4 are few for targets with three channels."""
+"""Channels before each upsampling: ours, and those of Table S1, whose 4 are few for targets with three channels."""
 SEEN = np.zeros((2, 3, 3), np.float32)
 """(p, y, i): 1 where tap i of output p, the first or second half of a doubled pixel, reads pixel y - 1 from it."""
 SEEN[0, [0, 1, 1], [0, 1, 2]] = SEEN[1, [1, 1, 2], [0, 1, 2]] = 1
