@@ -8,8 +8,8 @@ their maps, averaged over channels, and then over pictures (Song et al. 2019; a 
   epsilon-lrp       layer-wise relevance propagation, epsilon 1e-4; with ReLUs it equals gradient x input
 
 Encoders are files from `jaxsim convert` or `jaxsim rooms`; without --bank the twenty shipped ones are used. Each
-sees the pictures as it was trained: `jaxsim features --help` lists the defaults of --preprocessing and --size. Maps
-are not kept: memory does not grow with the number of pictures.
+sees the pictures as it was trained: `jaxsim features --help` lists the defaults of --preprocessing and --size.
+Maps are not kept: memory does not grow with the number of pictures.
 
 Writes to DIR, or with several rules to DIR/RULE:
   image_scores.npz  the scores on every picture; jaxsim.load reads it

@@ -10,9 +10,9 @@ Errors, intervals and p values (--over) are for
   subjects  new subjects, with these images fixed
 
 Tests (--test)
-  t          Student's t, with one to four times the number of subjects minus one as degrees of freedom; the default
+  t          Student's t, with (subjects - 1) to four times as many degrees of freedom; the default
   bootstrap  shares of the resamples; rejects too often with few subjects
-  rank       Wilcoxon's signed ranks over subjects, with these images fixed; needs six subjects to find a difference
+  rank       Wilcoxon's signed ranks over subjects, images fixed; needs six subjects to find a difference
 
 p zero is one-sided, against a mean score of zero. p ceiling is for the difference from the lower noise ceiling,
 each subject with the mean of the others. Adjusted p is for the difference of two models, adjusted for all pairs.

@@ -1,10 +1,10 @@
 """Write results as one HTML report that needs no network.
 
 RESULT is a file that another command wrote (affinity.npz, resamples.npz, calibration.npz, taxonomy.npz, ...), or a
-folder of such files. The report shows each matrix as a sortable heat map, with score, interval and p value of every
-pair, sources ranked for each target, histograms of resamples and the tree; a paragraph on methods with citations;
-where the numbers come from; and the commands that reproduce them. A matrix is shown in the order of a tree of its
-networks.
+folder of such files. The report shows each matrix as a sortable heat map, with score, interval and p value of
+every pair, sources ranked for each target, histograms of resamples and the tree; a paragraph on methods with
+citations; where the numbers come from; and the commands that reproduce them. A matrix is shown in the order of a
+tree of its networks.
 
 `jaxsim affinity`, bootstrap, calibrate, rdm, variance, taxonomy, leaderboard and demo write the same report with
 --report.

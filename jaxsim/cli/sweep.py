@@ -1,9 +1,9 @@
 """Score hundreds of networks, block by block, on many machines.
 
-Computes the same scores as `jaxsim affinity`, for any number of networks. Pairs of networks are divided into blocks,
-and workers write a file for each block. Continue a run that was stopped or killed with the same command and any
-engine. Networks that are added, and files that have changed, only need their own pairs; give --overwrite then, which
-replaces the matrix and keeps the blocks.
+Computes the same scores as `jaxsim affinity`, for any number of networks. Pairs of networks are divided into
+blocks, and workers write a file for each block. Continue a run that was stopped or killed with the same command
+and any engine. Networks that are added, and files that have changed, only need their own pairs; give --overwrite
+then, which replaces the matrix and keeps the blocks.
 
 Engines (--engine):
   processes   processes on this machine, one per GPU, or half as many as cores

@@ -3,8 +3,8 @@
 Trains a small network on the task, ranks all initializations by their similarity to it, fine-tunes from each, and
 correlates the two (the Pascal experiment of RSA 2019 and DDS 2020). Initializations are the encoders of --bank, or
 the built-in ones; one more network starts from random weights. Tasks and training are those of `jaxsim branch`. An
-encoder that was trained on the task itself is fine-tuned and marked, but left out of the correlations; correlations
-that include it are shown next to them.
+encoder that was trained on the task itself is fine-tuned and marked, but left out of the correlations.
+Correlations that include it are shown next to them.
 
 Writes to DIR:
   transfer.csv      one row per initialization: its metric after fine-tuning, its similarity, its ranks; the
