@@ -330,7 +330,7 @@ MOST_COPIES = 2**20
 
 
 def register(scheme: type) -> type:
-    """Add your own subclass of `protocols.Scheme` to NAMED; can be used as a decorator.
+    """Add your own `protocols.Scheme` class to NAMED; can be used as a decorator.
 
     Raises:
         ValueError: another class has the same kind.

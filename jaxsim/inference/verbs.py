@@ -120,7 +120,7 @@ def compare_models(
     for nets in (x, y):
         check([comparator], nets)
     size = x.dtype.itemsize
-    # each map is held as its embedding, as it enters a mean, and as it takes weights
+    # each map is held in three forms: its embedding, for the mean, and for weights
     require_maps(len(x.names) + len(y.names), 3 * map_bytes((comparator,), x.images, size), x.images, size)
     plan = scheme.plan(x.images, min_images(comparator), n_resamples)
     _require_resamples(n_resamples, len(x.names), len(y.names), size)

@@ -172,7 +172,7 @@ def lines(
 ) -> "Figure":
     """Draw one line per series over the same x, a horizontal line at `level`, and intervals `spans` by series.
 
-    Labels along x that are words are equally spaced; an empty one is a gap. The paper's series are hollow points.
+    Text labels along x are equally spaced; an empty one is a gap. The paper's series are hollow points.
     """
     figure = new_figure(5.2, 3.3)
     axes = place(figure, 0.7, 0.6, 4.3, 2.2)

@@ -23,7 +23,7 @@ from jaxsim.vision.training import steps as stepping
 SHIPPED = "shipped/encoders.safetensors"
 """File of the shipped encoders, relative to this module."""
 RESNET = "resnet50"
-"""Size of Taskonomy's own encoder, a ResNet-50; not a size of worlds, whose files hold small encoders."""
+"""Size of Taskonomy's own encoder, a ResNet-50; not a size for worlds, whose files contain small encoders."""
 BATCH = 32
 
 

@@ -22,7 +22,7 @@ class Rule(Protocol):
 
     Attributes:
         name: name on the command line and in results.
-        baseline: value of every input number in the baseline, which stands for no picture.
+        baseline: value of every input number in the baseline, which represents no picture.
         slope: `(f, z, z0) -> g`, replaces the derivative of activation f at z, whose baseline value is z0; None for
             ordinary gradients.
         from_zero: whether the slope exists only for activations with f(0) = 0.
@@ -34,7 +34,7 @@ class Rule(Protocol):
 
     @property
     def baseline(self) -> float:
-        """Input that stands for no picture."""
+        """Input value that represents no picture."""
         ...
 
     @property

@@ -96,7 +96,7 @@ def fit_many(
 
     On accelerators, tasks whose networks and batches have the same shapes share one vmapped step, each with its own
     loss; on CPU every task takes its own step, which is faster there. The two differ by rounding only, which Adam
-    amplifies over the steps. Arrays that several tasks hold as the same object, such as the images, are cut and sent
+    amplifies over the steps. Arrays that several tasks share as the same object, such as the images, are cut and sent
     once per step.
 
     Args:
@@ -108,7 +108,7 @@ def fit_many(
         key: random key or seed; tasks with the same number of rows see the same rows.
         optimizer: of every task.
         learning_rate: the highest.
-        checkpoints: folder for checkpoints, each of which holds all tasks.
+        checkpoints: folder for checkpoints, each of which contains all tasks.
         every: steps between checkpoints.
         until: stop after this step.
         log: CSV file for the curves, `step,<task>,...`.
@@ -144,7 +144,7 @@ def fit_stream(
 ) -> Fitted:
     """Train a network as `fit` does, on batches read from a stream.
 
-    A checkpoint also holds the stream's position: a killed run sees the batches that it would have seen.
+    A checkpoint also stores the stream's position: a resumed run sees the batches that it would have seen.
 
     Args:
         network: called with the `images` of a batch.

@@ -55,7 +55,7 @@ class Entry:
 class Bundle(Mapping[str, np.ndarray]):
     """Tensors of a checkpoint by name, read and verified on access.
 
-    The `.index` file is a table of entries, the `.data-` files hold the values.
+    The `.index` file is a table of entries; the `.data-` files contain the values.
 
     Source: LevelDB's table format; TensorFlow's `tensor_bundle.proto`.
 
