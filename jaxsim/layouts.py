@@ -38,7 +38,6 @@ class Groups(NamedTuple):
 
     Attributes:
         code: group of each image, `(n,)`.
-
         place: position of each image within its group, `(n,)`.
         order: images in the order of their groups.
         first: where each group begins in `order`, `(K,)`.

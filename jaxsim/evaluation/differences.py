@@ -111,10 +111,10 @@ class _Scores:
 def _error(mass: np.ndarray, influence: np.ndarray, own: np.ndarray) -> tuple[float, float]:
     """Standard error over tasks of a mean with weights `mass` `(S, T)`, and its degrees of freedom.
 
-    With x_k the change of the mean when task k is left out, the jackknife variance is `(K - 1) / K sum (x_k - mean
-    x)^2`. Noise of pairs enters it about twice. The variance of the pairs, after fitting task effects to them, is
-    subtracted to correct for that, but no more than if there were only pair noise. If a few tasks cause most of the
-    variance, there are fewer degrees of freedom than tasks: `2 K / (kurtosis - 1)`.
+    With x_k the change of the mean when task k is left out, the jackknife variance is
+    `(K - 1) / K sum (x_k - mean x)^2`. Noise of pairs enters it about twice. The variance of the pairs, after fitting
+    task effects to them, is subtracted to correct for that, but no more than if there were only pair noise. If a few
+    tasks cause most of the variance, there are fewer degrees of freedom than tasks: `2 K / (kurtosis - 1)`.
     """
     mass, influence = _by_pair(mass, own), _by_pair(influence, own)
     tasks = mass.any(axis=1)

@@ -34,9 +34,9 @@ def scores_call(measure, parts, order, count, draw, source, at_once):
         at_once: number of resamples held together.
 
     Returns:
-        Scores `(S + 2, U)` of the models and of the lower and upper ceiling; the same over resampled images `(B, S + 2,
-        U)`, or None; the ceilings `(2, U, U)` without each subject, see `member_ceilings`; and the undefined images of
-        models and of subjects.
+        Scores `(S + 2, U)` of the models and of the lower and upper ceiling; the same over resampled images
+        `(B, S + 2, U)`, or None; the ceilings `(2, U, U)` without each subject, see `member_ceilings`; and the
+        undefined images of models and of subjects.
     """
     made = read_maps([measure], parts, lambda _, m: (*member(measure, m), prepared(measure, m)))
     (z, pools, maps), bad = jax.tree.map(lambda a: a[order], (made.z[0], made.undefined[0]))

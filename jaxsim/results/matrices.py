@@ -327,7 +327,6 @@ class Maps(Saved):
 
         Args:
             values: one map `(n, n)`, or a stack of them `(T, n, n)`.
-
             names: one name per map; `network_0`, ... by default.
             ids: labels of the images.
             measure: what the numbers are.
@@ -401,9 +400,9 @@ class Maps(Saved):
         """Convert an rsatoolbox `RDMs` object, or an object with the same attributes. No square roots are taken.
 
         The names come from the first RDM descriptor, and the ids from the first pattern descriptor, that is not `index`
-        and has no repeated value. If no RDM descriptor qualifies, all descriptors of an RDM are joined, such as `anna
-        1` for a subject and a session, if that makes the names different. Otherwise the names are `network_0`, ... If
-        no pattern descriptor qualifies, there are no ids.
+        and has no repeated value. If no RDM descriptor qualifies, all descriptors of an RDM are joined, such as
+        `anna 1` for a subject and a session, if that makes the names different. Otherwise the names are `network_0`,
+        ... If no pattern descriptor qualifies, there are no ids.
 
         Args:
             rdms: one or more RDMs.

@@ -164,10 +164,10 @@ def family_wise(
 ) -> FamilyWise:
     """Studentized max-|t| adjusted p-values.
 
-    After Westfall & Young 1993 and Romano & Wolf 2005, Algorithm 4.1: `t_h = (s_h - null_h) / error_h`, `t*_bh = (v_bh
-    - s_h) / spread_h`, and in a single step `p_h = (1 + #{b: max_k |t*_bk| >= |t_h|}) / (B + 1)`. In the step-down
-    version, the maximum runs over hypotheses whose |t| is not larger than that of h, and p-values do not decrease with
-    falling |t|. Dependence between scores is preserved.
+    After Westfall & Young 1993 and Romano & Wolf 2005, Algorithm 4.1: `t_h = (s_h - null_h) / error_h`,
+    `t*_bh = (v_bh - s_h) / spread_h`, and in a single step `p_h = (1 + #{b: max_k |t*_bk| >= |t_h|}) / (B + 1)`. In the
+    step-down version, the maximum runs over hypotheses whose |t| is not larger than that of h, and p-values do not
+    decrease with falling |t|. Dependence between scores is preserved.
 
     Resamples are centered on the estimate, not on their own mean. They relate to the estimate as the estimate relates
     to the truth, so a bias that they share with it is part of the null distribution. Centering on the mean would remove
@@ -228,9 +228,10 @@ def simultaneous_interval(
 ) -> jax.Array:
     """Intervals that jointly cover with probability `level`, shape `(2, ...)`.
 
-    `estimate -+ c error`, where c is the k-th largest of the B values `max_h |t*_bh|` of `family_wise` and `k =
-    floor((1 - level) (B + 1))`. A null value lies outside exactly when its single-step p-value is at most `1 - level`.
-    All NaN when k is 0, since B resamples cannot support the level. NaN entries are treated as in `family_wise`.
+    `estimate -+ c error`, where c is the k-th largest of the B values `max_h |t*_bh|` of `family_wise` and
+    `k = floor((1 - level) (B + 1))`. A null value lies outside exactly when its single-step p-value is at most
+    `1 - level`. All NaN when k is 0, since B resamples cannot support the level. NaN entries are treated as in
+    `family_wise`.
 
     Raises:
         ValueError: the shapes do not match, or level is not strictly between 0 and 1.

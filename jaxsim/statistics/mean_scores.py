@@ -64,9 +64,9 @@ class MeanDraws(NamedTuple):
         """`(K,)` degrees of freedom of the errors.
 
         Number of subjects minus one, or number of images minus one if subjects are fixed. Over both, `(U - 1) / r^2`
-        but no more than n - 1, where r lies halfway between 1 and the share of the variance that is due to subjects: U
-        - 1 if that is all of it, and 4 (U - 1) if it is none. Satterthwaite's formula, with r the share itself, treats
-        a share as known that few subjects estimate badly, and rejects too often.
+        but no more than n - 1, where r lies halfway between 1 and the share of the variance that is due to subjects.
+        This gives U - 1 if subjects cause all of it, and 4 (U - 1) if they cause none. Satterthwaite's formula, with r
+        the share itself, treats a share as known that few subjects estimate badly, and rejects too often.
         """
         count, images = self.scores.shape[1], self.images_count
         fixed = {"images": images - 1, "subjects": count - 1}.get(self.over)

@@ -111,10 +111,10 @@ def corrected_variance(
     """Combine the variances of bootstraps over both factors and over each factor.
 
     `2 (members + images) - both`, raised to the larger single-factor variance and then lowered to `both` (Schuett,
-    Kipnis, Diedrichsen & Kriegeskorte 2023, eLife 12:e82566). With counts U and n the small-sample form is `u members +
-    v images - u v (both - members - images)`, `u = U / (U - 1)`, `v = n / (n - 1)`, and the bounds include u and v too.
-    A count of None has factor 1. rsatoolbox does not scale the upper bound `both`, which halves the variance of two
-    members that differ more than images do.
+    Kipnis, Diedrichsen & Kriegeskorte 2023, eLife 12:e82566). With counts U and n the small-sample form is
+    `u members + v images - u v (both - members - images)`, `u = U / (U - 1)`, `v = n / (n - 1)`, and the bounds include
+    u and v too. A count of None has factor 1. rsatoolbox does not scale the upper bound `both`, which halves the
+    variance of two members that differ more than images do.
 
     Raises:
         ValueError: images_count is below 2.

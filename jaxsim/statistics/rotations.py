@@ -29,8 +29,8 @@ def rotation_tests(
     dependence of the hypotheses, and even few rows can give p-values of any size. A single hypothesis is tested by
     Student's t with R degrees of freedom.
 
-    The draws come from a sample of `units` images, whose variance is itself an estimate. With `units`, t has `1 / (1 /
-    R + 1 / (units - 1))` degrees of freedom, and maxima are those of R degrees at the same probability.
+    The draws come from a sample of `units` images, whose variance is itself an estimate. With `units`, t has
+    `1 / (1 / R + 1 / (units - 1))` degrees of freedom, and maxima are those of R degrees at the same probability.
 
     A hypothesis with a NaN gets NaN and is not counted. The same applies if all its errors are zero, unless the
     estimate equals the null value up to rounding: then t is 0 and p is 1.

@@ -66,10 +66,10 @@ def agreement_over_images(
     this transfer matrix.
 
     With a the agreement, `bias = mean_b a(v_b) - a(s)` and `corrected = a(s) - bias`. The corrected value varies more
-    than the estimate, so its error comes from a second bootstrap level that needs no further resampling. `v_b + v_c -
-    s` resamples resample b (treating the noise of scores as additive), `d_b = 2 a(v_b) - mean_c a(v_b + v_c - s)` over
-    the next `nested` resamples c, and `error = sd(d)`. The interval is normal on Fisher's scale or on the plain one,
-    whichever end is farther out within [-1, 1].
+    than the estimate, so its error comes from a second bootstrap level that needs no further resampling.
+    `v_b + v_c - s` resamples resample b (treating the noise of scores as additive),
+    `d_b = 2 a(v_b) - mean_c a(v_b + v_c - s)` over the next `nested` resamples c, and `error = sd(d)`. The interval is
+    normal on Fisher's scale or on the plain one, whichever end is farther out within [-1, 1].
 
     Simulated coverage of the 95 % interval for 17 x 17 Gaussian scores, with image noise of 0.15, 0.3 and 0.6 of the
     spread of the scores: 95, 96 and 90 % at an agreement of 0.5 (percentile interval 84, 54, 7 %), and 94, 96 and 67 %

@@ -40,8 +40,8 @@ def cophenetic_agreement(first: Tree, second: Tree) -> float:
 def cluster_agreement(first: Tree, second: "Tree | Mapping[str, object]", k: int) -> float:
     """Adjusted Rand index between k clusters of a tree and another grouping.
 
-    With n_ij networks in cluster i of one and j of the other, a_i and b_j their sums, and C the number of pairs: `(sum
-    C(n_ij) - E) / ((sum C(a_i) + sum C(b_j)) / 2 - E)`, `E = sum C(a_i) sum C(b_j) / C(n)`. It is 1 for identical
+    With n_ij networks in cluster i of one and j of the other, a_i and b_j their sums, and C the number of pairs:
+    `(sum C(n_ij) - E) / ((sum C(a_i) + sum C(b_j)) / 2 - E)`, `E = sum C(a_i) sum C(b_j) / C(n)`. It is 1 for identical
     clusters and 0 on average for random ones (Hubert & Arabie 1985).
 
     Args:
