@@ -91,6 +91,7 @@ def calibrate(
         TypeError: a measure has no embedding, or the key is missing.
         ValueError: the permutations cannot reach the level, layers have no network, or sizes, labels or ids do not
             match; the message says which.
+
     >>> import jaxsim as js
     >>> C = js.calibrate(js.demo.features(), "cka", layers_of=lambda name: name.split("_")[0], n_permutations=99)
     >>> C.networks, C.estimate.shape, C.best.shape

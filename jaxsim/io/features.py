@@ -59,15 +59,16 @@ def read_features(
 
     Args:
         path: a file, a folder, or a list of them.
-        stack: whether each npy file, or single PyTorch tensor, contains several networks, `(T, n, ...)`, or one, `(n,
-            ...)`. None treats a single file of at least three axes as a stack, and warns if it may well be one network.
+        stack: whether each npy file, or single PyTorch tensor, contains several networks, `(T, n, ...)`, or one,
+            `(n, ...)`. None treats a single file of at least three axes as a stack, and warns if it may well be one
+            network.
         per_image: read a folder with one npz, npy or PyTorch file per image, as written by feature extractors. The
             file's name is the image's id; every entry is a network, and so is every subfolder of such files. Files
             named `consolidated_LAYER` contain one layer each, with an entry per image (Net2Brain).
 
     Returns:
         The features by name, and the ids: one tuple if all networks share it, a dict by network name if they do not,
-            None if there are none.
+        None if there are none.
 
     Raises:
         FileNotFoundError: `path` does not exist.

@@ -87,7 +87,7 @@ def features(
 
     Returns:
         Features by layer, in the order in which modules were called: `(n, ..., c)` float32, memory-mapped if `out` is
-            given. `jaxsim.read_features(out)` returns them with the ids.
+        given. `jaxsim.read_features(out)` returns them with the ids.
 
     Raises:
         FileExistsError: `out` already exists.

@@ -23,7 +23,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Mapping[str, np.ndarray
 
     Returns:
         Tensors by entry: '' for the whole file, else keys of nested dicts, such as 'state_dict' or 'model/ema', or
-            'ExponentialMovingAverage' for TensorFlow's averages; and names of what is not tensors.
+        'ExponentialMovingAverage' for TensorFlow's averages; and names of what is not tensors.
 
     Raises:
         FileNotFoundError: the file does not exist.
