@@ -1,29 +1,29 @@
-"""Similarity of neural representations in JAX: RSA, CKA and duality diagram similarity for whole sets of networks.
+"""Similarity of neural representations in JAX: RSA, CKA and duality diagram similarity for sets of networks.
 
 Verbs:
-    affinity: similarity of networks with each other or with others.
-    resample: the same on resamples of the images, for errors, intervals and tests; recommend_scheme says how.
-    resample_scores: the same of scores that every image has by itself, such as those of attribution maps.
-    calibrate: the same against the scores of unrelated networks, layers searched included.
-    variance_study: errors, bias and rank stability against the number of images: how many do I need?
-    sweep, sweep_status: affinity of hundreds of networks, by many processes and machines; how far one is.
-    Minibatches: debiased affinity from running sums over batches of images, in jit and scan; no features are kept.
-    maps, compare_maps: pairwise maps of networks; similarity of ready-made maps.
-    explain: how affinity or resample would go about it, with memory and time.
+    affinity: similarity of networks with each other, or with a second set of networks.
+    resample: affinity on resamples of the images, for errors, intervals and tests. recommend_scheme suggests a scheme.
+    resample_scores: resampling of scores that are computed per image, such as those of attribution maps.
+    calibrate: affinity compared with the scores of unrelated networks, including the search over layers.
+    variance_study: error, bias and rank stability as a function of the number of images. How many do I need?
+    sweep, sweep_status: affinity of hundreds of networks across many processes and machines, and its progress.
+    Minibatches: debiased affinity from running sums over batches of images, in jit and scan, without keeping features.
+    maps, compare_maps: pairwise maps of networks, and the similarity of existing maps.
+    explain: how affinity or resample would run, with memory and time.
     noise_ceiling: how well the best possible network could agree with a group.
-    crossnobis: unbiased distances from repeated measurements, such as the runs of a scanner.
+    crossnobis: unbiased distances from repeated measurements, such as scanner runs.
     compare_models: models against the maps of several subjects, with tests and the noise ceiling.
     evaluate, compare_agreements, agreement_intervals: agreement of affinities with measured transfer.
-    read_features, load, load_truth: features, saved results and measured transfer from files.
-    report: one HTML file of results, with a methods paragraph.
+    read_features, load, load_truth: read features, saved results and measured transfer from files.
+    report: an HTML file of results with a methods paragraph.
 
 Values:
-    RSA, CKA_LINEAR, DDS_LAPLACIAN and other measures; `dds` and `Measure` compose any of `transforms`, `pairwise` and
-    `compare`. HalfSamples, Bootstrap and other resampling schemes.
+    RSA, CKA_LINEAR, DDS_LAPLACIAN and other measures. `dds` and `Measure` combine any `transforms`, `pairwise` and
+    `compare` functions. HalfSamples, Bootstrap and other resampling schemes.
 
 Results:
-    Affinity, Calibration, ImageScores, Maps, ModelComparison, Resamples and VarianceStudy are labeled records: print,
-    save, or turn them into xarray; scores plot and become pandas tables too.
+    Affinity, Calibration, ImageScores, Maps, ModelComparison, Resamples and VarianceStudy are labeled records. You can
+    print them, save them, or convert them to xarray. Scores can also be plotted and converted to pandas tables.
 
 >>> import jax, jaxsim as js
 >>> features = jax.random.normal(jax.random.key(0), (3, 40, 8))

@@ -1,4 +1,4 @@
-"""Recommended scheme for a question, by the coverage tables; texts of errors that name a scheme come from here."""
+"""Recommended scheme for a question, from the coverage tables; error messages that name a scheme use it too."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,16 +12,16 @@ from jaxsim.schemes import Bootstrap, HalfSamples, Permutation
 from jaxsim.statistics.checks import is_whole
 
 FEWEST = 10
-"""Images or groups below which no interval is advised."""
+"""Number of images or groups below which no interval is recommended."""
 
 
 class Advice(NamedTuple):
-    """A scheme, the reason for it, and what it does not mend; prints as all three.
+    """A scheme, the reason for it, and the problems it does not fix; prints as all three.
 
     Attributes:
         scheme: for `js.resample`.
-        why: what speaks for it, in words.
-        doubts: what `js.resample` will warn of, as far as the question tells.
+        why: the reason for it, as text.
+        doubts: what `js.resample` will warn about, as far as the question tells.
     """
 
     scheme: Any
@@ -33,7 +33,7 @@ class Advice(NamedTuple):
 
 
 class _Case(NamedTuple):
-    """Independent units (images, or groups of them), their kind, whether maps are ready-made, and units it takes."""
+    """Number and kind of independent units (images or groups), whether maps are ready-made, and units required."""
 
     units: int
     grouped: bool
@@ -75,16 +75,16 @@ _RULES = (
 
 
 def recommend_scheme(n: int, groups: Any = None, measure: Any = "rsa") -> Advice:
-    """Scheme for errors and intervals of scores on n images, with the reason.
+    """Recommend a scheme for errors and intervals of scores on n images, with the reason.
 
     Args:
         n: number of images.
         groups: as for `js.variance_study`.
-        measure: a measure of features or its name; a comparator, or its name, stands for ready-made maps.
+        measure: a measure of features, or a comparator for ready-made maps, or the name of either.
 
     Raises:
-        ValueError: n is no positive whole number, there is not one label an image, no measure has that name, or groups
-            are too few for an interval and no two have the same size, or there is one only.
+        ValueError: n is not a positive whole number, the number of labels is not n, no measure has that name, there is
+            only one group, or the groups are too few for an interval and no two have the same size.
 
     >>> import jaxsim as js
     >>> advice = js.recommend_scheme(200)
@@ -102,13 +102,13 @@ def recommend_scheme(n: int, groups: Any = None, measure: Any = "rsa") -> Advice
     case = _Case(int(units), bool(given), measure.pairwise is measures.as_given, own.min_images)
     rule = next(rule for rule in _RULES if rule.applies(case))
     if given and rule.scheme is Permutation:
-        layouts.interchangeable(layouts.layout(None, n, groups))  # refuses groups of which none can change places
+        layouts.interchangeable(layouts.layout(None, n, groups))  # refuses groups that cannot be swapped
     why = rule.why.format(units=units, what="groups" if given else "images")
     return Advice(rule.scheme(**given), why, () if rule.scheme is Permutation else _doubts(measure, own, case))
 
 
 def _doubts(measure, own, case):
-    """Sentences of the assumptions that the question breaks."""
+    """Sentences about the assumptions that the question violates."""
     debiased = "" if own.debiased is None else str(dataclasses.replace(measure, compare=own.debiased))
     facts = assumptions.Facts(str(measure), debiased)
     if not case.grouped:
@@ -118,7 +118,7 @@ def _doubts(measure, own, case):
 
 
 def _measure(measure):
-    """A measure, or one of ready-made maps for a comparator."""
+    """A measure, or the measure of ready-made maps for a comparator."""
     if measures.is_comparator(measure):
         return measures.of_maps(measures.part_by_name("compare", measure) if isinstance(measure, str) else measure)
     measure = measures.by_name(measure) if isinstance(measure, str) else measure
@@ -128,7 +128,7 @@ def _measure(measure):
 
 
 def written(scheme: Scheme) -> str:
-    """The scheme as it is written, labels left out.
+    """Code for a scheme, without its labels.
 
     >>> written(HalfSamples(groups=[0, 0, 1, 1]))
     'js.HalfSamples(groups=...)'
@@ -138,4 +138,4 @@ def written(scheme: Scheme) -> str:
 
 FOR_MAPS = Bootstrap()
 WITH_INTERVALS = f"use {written(HalfSamples())}, or {written(FOR_MAPS)} for ready-made maps"
-"""Advice for who asks a scheme for what it does not say."""
+"""Advice added to errors about a scheme that cannot answer the question asked."""

@@ -1,7 +1,7 @@
-"""Assumptions of errors and intervals: one rule each, with its condition and the sentence that warns of it.
+"""Assumptions behind errors and intervals: one rule each, with its condition and the sentence that warns about it.
 
-A rule reads `Facts`, whose defaults break none, so that each question states what it knows. The thresholds are those of
-the study `assumptions` of `benchmarks.coverage`.
+A rule reads `Facts`. The default facts break no rule, so each question states only what it knows. The thresholds are
+from the study `assumptions` of `benchmarks.coverage`.
 """
 
 import math
@@ -11,40 +11,40 @@ from typing import Any, NamedTuple
 from jaxsim.io.files import counted, few, warn
 
 FEWEST_IMAGES = 20
-"""Images below which intervals are too wide for most features and too narrow for uneven ones."""
+"""Number of images below which intervals are too wide for most features and too narrow for uneven ones."""
 LEAST_SHARE, MOST_EFFECTIVE = 0.25, 30
-"""Heavy tails: an effective number of images below that share of all images, and below that many."""
+"""Heavy tails: the effective number of images is below this share of all images and below this number."""
 LEAST_SHARE_OF_GROUPS = 0.5
-"""Uneven groups: an effective number of groups below that share of all groups, and below FEWEST_GROUPS."""
+"""Uneven groups: the effective number of groups is below this share of all groups and below FEWEST_GROUPS."""
 FEWEST_GROUPS = 20
-"""Groups from which intervals of half-samples for new groups hold their level; with ten, 95 % cover 92 to 100 %."""
+"""Number of groups at which half-sample intervals for new groups hold their level; with ten, 95 % cover 92 to 100 %."""
 ALIKE = 0.1
-"""Share of the variance between strata, beyond that of chance, from which images of one are far more alike."""
+"""Share of variance between strata, beyond chance, above which images within a stratum are far more alike."""
 FEWEST_MEMBERS = 10
-"""Members below which 1.96 errors are too narrow an interval: it holds the truth in 75 % with two, in 88 with five."""
+"""Members below which 1.96 errors are too narrow: such intervals cover 75 % with two members, 88 % with five."""
 
 
 class DoubtfulInference(UserWarning):
-    """An error, an interval or a share may not mean what it says for these images, measure or scheme."""
+    """An error, an interval or a share may not be valid for these images, measure or scheme."""
 
 
 class Facts(NamedTuple):
-    """Facts about a question that the rules read; the defaults break none.
+    """Facts about a question that the rules read; the defaults break no rule.
 
     Attributes:
         measure: name of the measure.
-        debiased: name of the measure without its bias, if it is biased.
-        images: independent images.
-        groups: groups that are drawn whole.
-        apart: images, where each of them is a group of its own.
-        within: whether images of one group are compared.
-        alike: networks and the share of their variance that lies between strata, beyond that of chance.
+        debiased: name of the debiased version of the measure, if it is biased.
+        images: number of independent images.
+        groups: number of groups that are drawn whole.
+        apart: number of images, if each is its own group.
+        within: whether images of the same group are compared.
+        alike: networks and the share of their variance that lies between strata, beyond chance.
         effective: networks and the effective number of images of their maps.
-        effective_groups: networks and the effective number of groups of their maps, where groups are drawn.
+        effective_groups: networks and the effective number of groups of their maps, if groups are drawn.
         resamples: number of random resamples.
         enough: `SchemeCapabilities.enough` of the scheme.
-        strata: images of every stratum.
-        lonely: targets that have one source.
+        strata: number of images in each stratum.
+        lonely: targets that have only one source.
         members: groups and their numbers of members.
     """
 
@@ -65,7 +65,7 @@ class Facts(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """An assumption: whether facts break it, and the sentence that says so."""
+    """An assumption: whether the facts violate it, and the sentence that says so."""
 
     broken: Callable[[Facts], Any]
     sentence: Callable[[Facts], str]
@@ -76,7 +76,7 @@ def _below(effective, least):
 
 
 def _made_by(facts, found, unit):
-    """The maps that were found uneven, and the few images or groups that the worst of them is as good as made of."""
+    """Text naming the uneven maps, and the small number of images or groups that the worst effectively rests on."""
     fewest = max(1, round(min(number for _, number in found)))
     return f"the {facts.measure} map of {few([name for name, _ in found])} is as uneven as if {counted(fewest, unit)}"
 

@@ -1,9 +1,10 @@
-"""Casts of wide types (float64, int64, ...) to the type of scores, without loss of the digits that a measure needs.
+"""Casts of wide types (float64, int64, ...) to the type of scores, without losing the precision that a measure needs.
 
-Identity numbers, times and offsets lie so far from zero that float32 holds few digits of their differences, or none;
-and float64 reaches further than float32. Where a measure ignores a shift or a scale, the features are shifted or
-scaled before they are cast. Data that float32 holds well are cast as they are. Floats of the type of scores are scaled
-too where they come near the ends of its range: devices take the smallest for zero, and sums of the largest overflow.
+Identity numbers, times and offsets can lie so far from zero that float32 has few or no digits left for their
+differences, and float64 has a wider range than float32. If a measure ignores a shift or a scale, the features are
+shifted or scaled before the cast. Data that float32 represents well are cast directly. Floats already in the type of
+scores are scaled too if they are near the ends of its range, because devices flush the smallest to zero and sums of the
+largest overflow.
 """
 
 import functools
@@ -25,27 +26,27 @@ from jaxsim.protocols import (
 )
 
 NO_SHIFT, NUMBER, ROW = range(3)
-"""Shifts of features that leave a score as it is: none, one number for all of them, or one row for all images."""
+"""Feature shifts that leave a score unchanged: none, one number for all features, or one row for all images."""
 FAR = 16
-"""Distance from zero, in ranges of the feature, from which features are shifted."""
+"""Distance from zero, in units of the feature's range, above which features are shifted."""
 VERY_FAR = 2**12
-"""The same distance from which features that cannot be shifted are looked at for lost digits."""
+"""The same distance above which features that cannot be shifted are checked for lost digits."""
 FEW = 8
-"""Images that are looked at first."""
+"""Number of images to check first."""
 SMALL = 4096
-"""Entries of arrays that are looked at together."""
+"""Number of array entries to check together."""
 TINY, HUGE = 2.0**-100, 2.0**100
 """Sizes of the largest feature below and above which features are scaled."""
 
 
 class Freedom(NamedTuple):
-    """Changes of the features that leave the scores of a measure as they are.
+    """Changes of the features that leave the scores of a measure unchanged.
 
     Attributes:
         shift: `NO_SHIFT`, `NUMBER` or `ROW`.
         scale: whether the features may be multiplied by a positive number.
-        each: whether by one of its own each.
-        weighs: whether a feature counts by its range, so that digits of a narrow one are no loss.
+        each: whether each feature may be multiplied by its own number.
+        weighs: whether a feature counts by its range, so that losing digits of a narrow one does not matter.
     """
 
     shift: int = NO_SHIFT
@@ -75,36 +76,36 @@ def freedom_of_maps(compare: Any) -> Freedom:
 
 
 def score_type(dtype: Any) -> np.dtype:
-    """Floating-point type that real numbers of that type are computed in."""
+    """Floating-point type used to compute with real numbers of that type."""
     return jax.dtypes.canonicalize_dtype(np.float32 if dtype.kind == "f" and dtype.itemsize <= 4 else np.float64)
 
 
 @functools.cache
 def is_real(dtype: Any) -> bool:
-    """Whether numbers of that type are real: not complex, objects, dates, texts, records or random keys."""
+    """Whether numbers of that type are real, not complex numbers, objects, dates, strings, records or random keys."""
     kinds = (jnp.bool_, jnp.integer, jnp.floating)
-    # to NumPy, spans of time are integers
+    # NumPy treats time spans as integers
     return any(jnp.issubdtype(dtype, kind) for kind in kinds) and dtype.kind != "m"
 
 
 def as_floating(x: Any, free: Freedom) -> jax.Array:
-    """`x` in float32 or wider: integers, booleans and half precision do not carry inner products.
+    """Convert `x` to float32 or wider, since integers, booleans and half precision cannot represent inner products.
 
     Raises:
-        TypeError: its elements are no real numbers.
+        TypeError: its elements are not real numbers.
     """
     dtype = getattr(x, "dtype", np.dtype(float))
     if not is_real(dtype):
         raise TypeError(f"features have elements of type {dtype}; they must be real numbers.")
     x = carried(x, free)[0] if is_wide(x) else x
-    if isinstance(x, np.ndarray):  # JAX takes no foreign byte order
+    if isinstance(x, np.ndarray):  # JAX does not accept foreign byte orders
         x = x.astype(x.dtype.newbyteorder("="), copy=False)
     x = jnp.asarray(x)
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def is_wide(x: Any) -> bool:
-    """Whether an array on the host has numbers that its cast may change."""
+    """Whether an array on the host contains numbers that its cast may change."""
     if not isinstance(x, np.ndarray) or x.dtype.kind not in "iuf":
         return False
     bits = 8 * x.dtype.itemsize
@@ -117,7 +118,7 @@ def _is_host_float(x):
 
 
 def careful(arrays: Sequence[Any], *, are_maps: bool = False) -> tuple[int, ...]:
-    """Places of the arrays that need care."""
+    """Positions of the arrays that need care."""
     places = [k for k, x in enumerate(arrays) if _is_host_float(x) or is_wide(x)]
     if places and not are_maps:
         alike: dict[Any, list[int]] = {}
@@ -129,7 +130,7 @@ def careful(arrays: Sequence[Any], *, are_maps: bool = False) -> tuple[int, ...]
 
 
 def _doubtful(arrays, places):
-    """Places of arrays of one shape and type that a quick look does not clear."""
+    """Positions of arrays of one shape and type that a quick check does not clear."""
     x = np.stack([arrays[k] for k in places]) if len(places) > 1 else arrays[places[0]][None]
     flat = x.reshape(len(x), -1)
     high, low = flat.max(1), flat.min(1)
@@ -149,7 +150,7 @@ def _doubtful(arrays, places):
 def needs_care(x: Any, *, is_map: bool = False) -> bool:
     """Whether the cast of an array depends on the measure.
 
-    It does where the array, or one of its features, lies far from zero or near the ends of its type's range.
+    It does if the array, or one of its features, lies far from zero or near the ends of its type's range.
     """
     wide = is_wide(x)
     if not (wide or _is_host_float(x)):
@@ -162,12 +163,12 @@ def needs_care(x: Any, *, is_map: bool = False) -> bool:
 
 
 def carried(x: np.ndarray, free: Freedom, *, is_map: bool = False) -> tuple[np.ndarray, str]:
-    """Cast an array `(n, ...)` to the type of scores, with words on the digits lost, if many were.
+    """Cast an array `(n, ...)` to the type of scores, and describe the digits lost if there are many.
 
     Args:
         x: features, or a map.
         free: changes that may be made to it.
-        is_map: whether it is a map, whose diagonal does not say how far it lies from zero.
+        is_map: whether it is a map, whose diagonal does not show how far it lies from zero.
     """
     dtype = score_type(x.dtype)
     with np.errstate(all="ignore"):
@@ -184,12 +185,12 @@ def carried(x: np.ndarray, free: Freedom, *, is_map: bool = False) -> tuple[np.n
 
 
 def _columns(x, is_map):
-    """Columns `(n, d)` with a shift each; a map is one column, without its diagonal."""
+    """Columns `(n, d)` that can each be shifted; a map is one column, without its diagonal."""
     return x[~np.eye(len(x), dtype=bool)][:, None] if is_map else x.reshape(len(x), -1)
 
 
 def _beyond(x):
-    """Largest magnitude, if scores cannot be computed at that size; else 0."""
+    """Largest magnitude if scores cannot be computed at that size, else 0."""
     if x.dtype.kind != "f":
         return 0
     high, low = x.max(), x.min()
@@ -200,7 +201,7 @@ def _beyond(x):
 
 
 def _extreme(largest):
-    """Whether numbers up to `largest` are too small or too large as a whole."""
+    """Whether numbers up to `largest` are all too small or too large."""
     return ((largest > 0) & (largest < TINY)) | ((largest > HUGE) & (largest < np.inf))
 
 
@@ -209,16 +210,16 @@ def _largest(columns):
 
 
 def _leveled(x):
-    """Scale every column that is too small or too large by a power of two of its own."""
+    """Scale each column that is too small or too large by its own power of two."""
     columns = x.reshape(len(x), -1)
     largest = _largest(columns)
     return np.ldexp(columns, np.where(_extreme(largest), -np.frexp(largest)[1], 0)).reshape(x.shape)
 
 
 def _far(columns, ranges):
-    """Columns of `(n, d)` that lie that many of their ranges from zero, and that the cast changes.
+    """Columns of `(n, d)` that are at least this many of their ranges away from zero, and that the cast changes.
 
-    FEW rows clear most columns: the range of all rows is no smaller than theirs.
+    The first FEW rows clear most columns, because the range over all rows is at least as large.
     """
     low, high = _ends(columns[:FEW])
     suspects = np.flatnonzero(~(_magnitude(low, high) <= ranges * _range(low, high)))
@@ -229,7 +230,7 @@ def _far(columns, ranges):
 
 
 def _ends(columns, axis: int | None = 0):
-    """Smallest and largest finite value; infinities keep their ranks wherever the others lie."""
+    """Smallest and largest finite value; infinities keep their ranks wherever the other values lie."""
     if columns.dtype.kind == "f":
         columns = np.where(np.isinf(columns), np.nan, columns)
     return np.fmin.reduce(columns, axis=axis), np.fmax.reduce(columns, axis=axis)
@@ -240,19 +241,19 @@ def _magnitude(low, high):
 
 
 def _range(low, high):
-    """Difference of the ends, which may not fit into the type of whole numbers."""
+    """Difference of the ends, which may not fit into the integer type."""
     return (high.astype(np.uint64) - low.astype(np.uint64)).astype(float) if low.dtype.kind in "iu" else high - low
 
 
 def _less(x, low):
-    """Small differences x - low, exact for whole numbers of any size."""
+    """Small differences x - low, exact for integers of any size."""
     if x.dtype.kind == "f":
         return x - low
     return (x.astype(np.uint64) - low.astype(np.uint64)).view(np.int64).astype(float)
 
 
 def _shifted(x, columns, shift):
-    """Subtract the smallest value of every column, or of all, where that lies far from zero."""
+    """Subtract the smallest value of each column, or of all columns, if it lies far from zero."""
     if shift == NUMBER:
         columns = columns.reshape(-1, 1)
     far = _far(columns, FAR) if shift != NO_SHIFT else ()
@@ -268,7 +269,7 @@ def _shifted(x, columns, shift):
 
 
 def _lost(columns, weighs, dtype):
-    """Words on digits that the cast of columns `(n, d)` loses; empty if their variation survives."""
+    """Text about digits that the cast of columns `(n, d)` loses; empty if their variation survives."""
     far = _far(columns, VERY_FAR)
     if not far.size:
         return ""

@@ -2,8 +2,8 @@
 
 Unbiased (U-)centering (Szekely and Rizzo 2014) removes the least-squares fit of a_i + a_j from the off-diagonal
 entries and sets the diagonal to zero; biased centering is H K H with H = I - 11'/n, diagonal kept.
-With weights w an image counts w_i times and a pair of images w_i w_j times; the copies of one image form no pair in
-unbiased centering and w_i^2 pairs in biased centering.
+With weights w an image counts w_i times and a pair of images w_i w_j times. Two copies of the same image form no pair
+in unbiased centering and w_i^2 pairs in biased centering.
 """
 
 import jax
@@ -37,7 +37,7 @@ def biased(m: Float[Array, "n n"], w: Float[Array, " n"] | None = None) -> Float
 
 
 def unbiased(m: Float[Array, "n n"], w: Float[Array, " n"] | None = None) -> Float[Array, "n n"]:
-    """Off-diagonal entries less their weighted least-squares fit of a_i + a_j; zeros on the diagonal.
+    """Off-diagonal entries minus their weighted least-squares fit of a_i + a_j; zeros on the diagonal.
 
     With W = sum(w) and r = K0 w, K0 the map with zero diagonal: q = sum(w r / (W - 2w)) / (1 + sum(w / (W - 2w))),
     a = (r - q) / (W - 2w). Unit weights give Szekely and Rizzo (2014), equation 2.3, and need n >= 4 images.
@@ -57,12 +57,12 @@ def unbiased(m: Float[Array, "n n"], w: Float[Array, " n"] | None = None) -> Flo
 
 
 def between(m: Float[Array, "n n"], group: Int[Array, " n"], count: int) -> Float[Array, "n n"]:
-    """Entries of different groups less their least-squares fit of a_i + a_j; zeros within groups.
+    """Entries of different groups minus their least-squares fit of a_i + a_j; zeros within groups.
 
-    An image's mean with the images of another group, less those fits, keeps (K - 2) / (K - 1) of its variance, and the
-    mean of a pair of K groups (K - 3) / (K - 1); both are scaled up. Inner products of two such maps then estimate
-    those of infinitely many groups without bias, for groups of equal sizes; groups of one image make `unbiased` times a
-    constant. Needs images of four groups, of the `count` that `group` numbers.
+    Subtracting the fits leaves (K - 2) / (K - 1) of the variance of an image's mean with the images of another group,
+    and (K - 3) / (K - 1) of that of the mean over a pair of the K groups. Both are scaled up. For groups of equal size,
+    inner products of two such maps then estimate those of infinitely many groups without bias. Groups of one image give
+    `unbiased` times a constant. Needs images from four of the `count` groups that `group` numbers.
 
     >>> import jax.numpy as jnp
     >>> from jaxsim import centering
@@ -84,10 +84,10 @@ def between(m: Float[Array, "n n"], group: Int[Array, " n"], count: int) -> Floa
 
 
 def _margins_between(m, group, member, size):
-    """The a of the fit a_i + a_j to entries of different groups: (n - n_g) a_i + sum of a of other groups = r_i."""
+    """The a of the fit a_i + a_j to entries of different groups: (n - n_g) a_i + sum of a over other groups = r_i."""
     n, rows = jnp.sum(size), jnp.sum(m, 1)
     left, sums = n - 2 * size, dot(rows, member)
-    # an equation per group; one of half of all images gives the total alone
+    # one equation per group; a group with half of all images gives only the total
     half = left == 0
     left = jnp.where(half, 1, left)
     total = jnp.sum(jnp.where(half, 0, sums / left)) / (1 + jnp.sum(jnp.where(half, 0, size / left)))
@@ -98,18 +98,18 @@ def _margins_between(m, group, member, size):
 
 
 def margins(m0: Float[Array, "n n"], w: Float[Array, " n"]) -> Float[Array, " n"]:
-    """The a of the weighted fit a_i + a_j to a map with zero diagonal; images of weight zero included."""
+    """The a of the weighted fit a_i + a_j to a map with zero diagonal, including images of weight zero."""
     return fit_margins(dot(m0, w), w)
 
 
 def fit_margins(r, w, more: int = 0):
-    """`margins` from r = K0 w; both may carry trailing axes, one weighting each.
+    """`margins` from r = K0 w; both may have trailing axes, one entry per weighting.
 
     These solve (W + more - 2 w_i) a_i = r_i - sum of w a, with `more` = 0.
     """
     heaviest = jnp.arange(w.shape[0]).reshape(-1, *(1,) * (w.ndim - 1)) == jnp.argmax(w, 0)
     left = jnp.sum(w, 0) + more - 2 * w
-    # W - 2w is zero for an image that weighs half of all, so that image is solved for first
+    # W - 2w is zero for an image with half of the weight, so that image is solved for first
     others = jnp.where(heaviest, 0, w) / jnp.where(heaviest, 1, left)
     u, s = 1 + jnp.sum(others, 0), jnp.sum(others * r, 0)
     own = [jnp.sum(jnp.where(heaviest, v, 0), 0) for v in (r, w, left)]

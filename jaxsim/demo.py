@@ -13,7 +13,7 @@ _FACTORS = 6
 
 
 def groups() -> dict[str, tuple[str, ...]]:
-    """The four groups of networks of `features`, each with its three members.
+    """The four groups of networks in `features`, with three members each.
 
     Example:
         >>> groups()["amber"]
@@ -26,17 +26,21 @@ def groups() -> dict[str, tuple[str, ...]]:
 def features(seed: int = 0) -> dict[str, np.ndarray]:
     """Features of 12 made-up networks for 200 made-up images.
 
-    Every network sees the same images through `relu(Z W)`. The latent factors Z of an image are shared by all
-    networks, by the two groups of a family, by the three networks of a group, or belong to one network alone.
-    Networks of one group are therefore most similar, then those of one family (amber with coral, indigo with
-    jade). The share of a network's own factors grows from the first to the third member of its group. The
-    weights W are random: nothing is trained, and there are no pictures.
+    Every network sees the same images through `relu(Z W)`. The latent factors Z of an image are shared by all networks,
+    by
+    the two groups of a family, by the three networks of a group, or belong to a single network. Networks in the same
+    group
+    are therefore most similar, then those in the same family (amber with coral, indigo with jade). The share of a
+    network's
+    own factors grows from the first to the third member of its group. The weights W are random: nothing is trained, and
+    no
+    pictures are used.
 
     Args:
         seed: seed of the NumPy generator; the same seed gives the same features.
 
     Returns:
-        Arrays `(200, h, w, c)` in float32 by name; the networks of a group differ in shape.
+        Float32 arrays `(200, h, w, c)` by name; the networks of a group differ in shape.
 
     Example:
         >>> made = features()

@@ -1,4 +1,4 @@
-"""The public verb `explain`: the plan of a call, with memory and time, without the call."""
+"""The public verb `explain`: the plan of a call, with memory and time, without running it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,14 +28,14 @@ def explain(
     tile: int | None = None,
     devices: Any = None,
 ) -> Plan:
-    """How `js.affinity`, or `js.resample` by a scheme, of the same arguments would go about it: memory and time.
+    """Plan of `js.affinity`, or of `js.resample` with a scheme, for the same arguments: route, memory and time.
 
-    The plan is the one that the verb follows. Its memory is computed; its time comes from the rates of this machine,
-    which are measured once in a process, in about a second.
+    This is the plan that the verb follows. Its memory is computed. Its time is based on the speed of this machine,
+    which is measured once per process in about a second.
 
     Args:
         features: as for the verb.
-        measure: as for the verb; ready-made maps and comparators with a scheme only.
+        measure: as for the verb; ready-made maps and comparators require a scheme.
         scheme: as for `js.resample`; None is for `js.affinity`.
         n_resamples: as for `js.resample`.
         estimate: as for `js.resample`.
@@ -43,19 +43,19 @@ def explain(
         ids: as for `js.affinity`.
         against_ids: as for `js.affinity`.
         align: as for `js.affinity`.
-        missing: as for `js.affinity`, with no scheme. Where every pair of networks is compared on images of its own,
-            the plan has the most images, all calls and the largest memory.
+        missing: as for `js.affinity`, without a scheme. If each pair of networks is compared on its own images, the
+            plan shows the most images, all calls and the largest memory.
         channels: as for `js.affinity`.
         memory: as for `js.affinity`.
-        tile: as for `js.affinity`, with no scheme; resamples take tiles where maps do not fit.
+        tile: as for `js.affinity`, without a scheme; resampling uses tiles when maps do not fit.
         devices: as for `js.affinity`.
 
     Returns:
         `Plan`, which prints itself.
 
     Raises:
-        TypeError: as the verb does.
-        ValueError: as the verb does; where nothing fits, with the memory that it takes.
+        TypeError: as for the verb.
+        ValueError: as for the verb; if nothing fits, the message gives the memory needed.
 
     >>> import jax, jaxsim as js
     >>> features = jax.random.normal(jax.random.key(0), (20, 200, 8))

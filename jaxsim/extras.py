@@ -1,4 +1,4 @@
-"""Optional packages: the extras that install them, and the error where one is missing."""
+"""Optional packages: the extras that install them, and the error if one is missing."""
 
 import contextlib
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ def needed(what: str, package: str = "", *, install: str = NN) -> Iterator[None]
     """Explain failed imports of an optional package.
 
     Args:
-        what: start of the message, who needs the package.
+        what: start of the message, saying who needs the package.
         package: name of the package; by default that of the missing module.
-        install: arguments of `pip install`.
+        install: arguments for `pip install`.
 
     Raises:
-        MissingExtra: an import in the block has failed.
+        MissingExtra: an import in the block failed.
 
     Example:
         >>> with needed("clouds need", install=PLOT):

@@ -1,4 +1,4 @@
-"""Arrays of other libraries, lists and tables, taken over as NumPy or JAX."""
+"""Conversion of other libraries' arrays, lists and tables to NumPy or JAX."""
 
 import itertools
 from typing import Any
@@ -12,15 +12,15 @@ from jaxsim import casts
 
 
 def traced(*values: Any) -> bool:
-    """Whether any array in these is a tracer of JAX."""
+    """Whether any of these arrays is a JAX tracer."""
     return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
 
 
 def numeric(array: Any, who: str, *, cast: bool = True):
-    """The array as NumPy or JAX, in floating point if `cast`; DLPack arrays are taken without a copy.
+    """Convert the array to NumPy or JAX, in floating point if `cast`; DLPack arrays are not copied.
 
     Raises:
-        TypeError: it is no array of real numbers; the message begins with `who`.
+        TypeError: it is not an array of real numbers; the message starts with `who`.
         ValueError: it is a list of arrays of different shapes.
     """
     if isinstance(array, np.ma.MaskedArray):
@@ -41,9 +41,9 @@ def numeric(array: Any, who: str, *, cast: bool = True):
 def _from_dlpack(array: Any, who: str) -> Any:
     if getattr(array, "requires_grad", False):
         array = array.detach()
-    steps = [lambda x: x, lambda x: x.contiguous(), lambda x: x.cpu().contiguous()]  # of PyTorch: views, other devices
+    steps = [lambda x: x, lambda x: x.contiguous(), lambda x: x.cpu().contiguous()]  # for PyTorch: views, other devices
     ways = [*itertools.product(steps, (jax.dlpack.from_dlpack, np.asarray))]
-    if "64" in str(getattr(array, "dtype", "")):  # JAX would wrap whole numbers and round others
+    if "64" in str(getattr(array, "dtype", "")):  # JAX would wrap large integers and round other numbers
         whole = "int" in str(array.dtype)
         ways = [*((step, np.from_dlpack) for step in steps), *(w for w in ways if not whole or w[1] is np.asarray)]
     for step, take in ways:
@@ -70,7 +70,7 @@ def _from_lists(array: Any, who: str) -> Any:
 
 
 def _refuse_text(frame, who):
-    """Refuse a DataFrame with a column of other than numbers."""
+    """Reject a DataFrame with a column that is not numeric."""
     for column, dtype in zip(frame.columns, frame.dtypes, strict=True):
         if dtype.kind not in "biuf":
             raise TypeError(f"{who} has the column {column!r} of type {dtype}; give the columns of numbers.")

@@ -19,18 +19,18 @@ from jaxsim.statistics.checks import flag, one_of, shown
 
 MISSING = ("shared", "pairwise")
 PLACES = ("first", "last")
-"""Where channels may be."""
+"""Allowed positions of channels."""
 OwnersOf = Mapping[str, Any] | Sequence[Any] | Callable[[str], Any] | None
 """Network of each layer, or subject of each map: by name, in order, or as a function of the name."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Elsewhere:
-    """Features of a network that another process holds.
+    """Features of a network that are held by another process.
 
     Attributes:
         shape: `(n, ..., c)`.
-        dtype: their type.
+        dtype: type of the features.
         process: number of that process.
         careful: whether their cast to the type of scores depends on the measure.
     """
@@ -48,16 +48,16 @@ class Elsewhere:
 
 @dataclasses.dataclass(frozen=True)
 class Networks:
-    """Arrays of T networks with their names and, where given, the labels of their images.
+    """Arrays of T networks with their names and, if given, the labels of their images.
 
     Attributes:
-        names: one a network.
-        arrays: a tuple of `(n, ..., c)`, or one stack of them `(T, n, ..., c)`; n may differ only where `ids` do. NumPy
-            in the type that was given if the cast may lose digits; else floating point.
+        names: one name per network.
+        arrays: a tuple of `(n, ..., c)`, or one stack of them `(T, n, ..., c)`; n may differ only if `ids` do. NumPy in
+            its original type if the cast may lose digits, else floating point.
         ids: labels of the images of each network, or None.
-        maps: whether the arrays are maps `(n, n)`, images along both axes.
+        maps: whether the arrays are maps `(n, n)`, with images along both axes.
         condensed: whether any of the maps came without its diagonal.
-        doubtful_channels: whether nobody said that channels come last.
+        doubtful_channels: whether the caller did not say that channels come last.
     """
 
     names: tuple[str, ...]
@@ -81,13 +81,13 @@ class Networks:
 
     @property
     def dtype(self) -> np.dtype:
-        """Floating-point type that scores are computed in."""
+        """Floating-point type for computing scores."""
         types = {a.dtype for a in self.arrays} if isinstance(self.arrays, tuple) else {self.arrays.dtype}
         return np.result_type(*map(casts.score_type, types))
 
     @property
     def traced(self) -> bool:
-        """Whether JAX is tracing, so that values cannot be looked at."""
+        """Whether JAX is tracing, so that values cannot be read."""
         return traced(self.arrays)
 
     @functools.cached_property
@@ -101,7 +101,7 @@ class Networks:
         return tuple(sorted([here[k] for k in found] + [k for k in away if self.arrays[k].careful]))
 
     def cast(self, free: casts.Freedom) -> "Networks":
-        """The careful networks in the type of scores, for a measure that leaves them so free."""
+        """The careful networks in the type of scores, for a measure that leaves these changes free."""
         if not self.careful:
             return self
         arrays = list(self.arrays)
@@ -113,7 +113,7 @@ class Networks:
         return dataclasses.replace(self, arrays=tuple(arrays) if isinstance(self.arrays, tuple) else np.stack(arrays))
 
     def select(self, networks: Sequence[int], images: Sequence[str] | None = None) -> "Networks":
-        """Some networks, their rows in the order of the labels `images` if those are given."""
+        """Select some networks, with their rows in the order of the labels `images` if given."""
         names = tuple(self.names[k] for k in networks)
         if images is None or self.ids is None:
             ids = None if self.ids is None else tuple(self.ids[k] for k in networks)
@@ -134,18 +134,19 @@ class Networks:
 def networks(
     features: Any, ids: Any = None, what: str = "features", channels: Any = None, *, cast: bool = True
 ) -> Networks:
-    """Names, checks and labels of features as the user gave them.
+    """Name, check and label features as the user gave them.
 
     Args:
         features: mapping of name to `(n, ..., c)`, a stack `(T, n, ..., c)`, or a sequence of `(n, ..., c)`.
         ids: labels of the images, `(n,)` for all networks or a mapping of name to labels; or None.
-        what: word for the error messages.
-        channels: "last", or "first" for `(n, c, ...)`, or a mapping of name to these; None is "last", in doubt.
-        cast: make floating point of integers and half precision, which reads memory-mapped arrays as a whole.
+        what: noun for the error messages.
+        channels: "last", or "first" for `(n, c, ...)`, or a mapping of name to these; None assumes "last" but keeps the
+            doubt.
+        cast: convert integers and half precision to floating point, which reads memory-mapped arrays in full.
 
     Raises:
         TypeError: an array is not numeric.
-        ValueError: an array has a wrong shape, is a map, or names or labels do not fit.
+        ValueError: an array has a wrong shape or is a map, or names or labels do not match.
     """
     if isinstance(features, Networks):
         return features
@@ -175,12 +176,12 @@ def both(
     maps: bool = False,
     cast: bool = True,
 ) -> tuple[Networks, Networks | None]:
-    """Networks of the rows and of the columns, or None; `maps` if they are ready-made, else as `networks`.
+    """Networks of the rows, and of the columns or None; as `maps` if they are ready-made, else as `networks`.
 
-    Labels of the columns' images are `against_ids`, or `ids` if that is None; `Maps` keep labels of their own.
+    The columns' images are labeled by `against_ids`, or by `ids` if that is None; `Maps` keep their own labels.
 
     Raises:
-        ValueError: there are labels of the columns and no such networks, or channels of maps.
+        ValueError: labels of columns are given without columns, or channels are given for maps.
     """
     if maps and channels is not None:
         raise ValueError("channels are those of features, and these are maps; leave channels out.")
@@ -197,10 +198,10 @@ def both(
 
 
 def channels_last(channels: Any, *groups: Networks | None) -> list[Any]:
-    """The groups with arrays `(n, c, ...)` as `(n, ..., c)` where channels are said to come first; None stays None.
+    """The groups with arrays `(n, c, ...)` as `(n, ..., c)` if channels are declared to come first; None stays None.
 
     Raises:
-        ValueError: channels are neither first nor last, or of a network that there is not.
+        ValueError: channels are neither first nor last, or are given for an unknown network.
     """
     if channels is None:
         return list(groups)
@@ -213,7 +214,7 @@ def channels_last(channels: Any, *groups: Networks | None) -> list[Any]:
 
 
 def _moved(nets, first):
-    """Networks with the channels last that came first."""
+    """Networks with their first-axis channels moved last."""
     arrays = nets.arrays
     if not isinstance(arrays, tuple) and all(first):
         arrays = _moveaxis(arrays, 2)
@@ -242,7 +243,7 @@ def _checked(names, arrays, ids, what) -> Networks:
 
 
 def by_text(given: Mapping[Any, Any]) -> dict[str, Any]:
-    """The mapping with its keys as texts, as names of networks are.
+    """The mapping with its keys as strings, like the names of networks.
 
     >>> by_text({1: "first"})
     {'1': 'first'}
@@ -251,18 +252,18 @@ def by_text(given: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def owners(given: Any, names: Sequence[str], option: str, owner: str, one: str) -> tuple[str, ...]:
-    """The network of each layer, or the subject of each map, as `OwnersOf`; None takes each for its own.
+    """The network of each layer, or the subject of each map, as `OwnersOf`; None makes each its own owner.
 
     Args:
-        given: by name, in the order of the names, or a function of a name.
-        names: of the layers or maps.
-        option: its name.
-        owner: what it gives.
-        one: what has the names.
+        given: a mapping by name, a sequence in the order of the names, or a function of a name.
+        names: names of the layers or maps.
+        option: name of the option, for error messages.
+        owner: what the option specifies, for error messages.
+        one: what the names refer to, for error messages.
 
     Raises:
-        TypeError: it is none of these.
-        ValueError: a name has none, or is unknown.
+        TypeError: `given` is none of these.
+        ValueError: a name has no owner, or is unknown.
     """
     if given is None:
         return tuple(names)
@@ -288,10 +289,10 @@ def owners(given: Any, names: Sequence[str], option: str, owner: str, one: str) 
 
 
 def refuse_repeated_names(names: Sequence[str], what: str) -> None:
-    """Refuse networks of one name.
+    """Reject networks with the same name.
 
     Raises:
-        ValueError: naming one.
+        ValueError: two networks have the same name; the message gives it.
     """
     if twice := repeated(names):
         raise ValueError(f"two networks in {what} have the name {twice[0]!r}.")
@@ -323,12 +324,12 @@ def _named(features, what, cast=True) -> tuple[tuple[str, ...], Any]:
 
 
 def is_rdms(x: Any) -> bool:
-    """Whether this is an `RDMs` object of rsatoolbox."""
+    """Whether this is an rsatoolbox `RDMs` object."""
     return hasattr(x, "dissimilarities") and hasattr(x, "pattern_descriptors")
 
 
 def _ids_of_frames(features: Any) -> dict[str, list[str]] | None:
-    """Labels of the rows of DataFrames, where all have some.
+    """Row labels of DataFrames, if all have some.
 
     Raises:
         ValueError: only some have labels, and those differ.
@@ -346,7 +347,7 @@ def _ids_of_frames(features: Any) -> dict[str, list[str]] | None:
 
 
 def _index(frame: Any) -> list[str] | None:
-    """Labels of the rows of a DataFrame; None for an array, for numbers from 0 and for labels that repeat."""
+    """Row labels of a DataFrame; None for an array, for numbers from 0 and for repeated labels."""
     if not (hasattr(frame, "columns") and hasattr(frame, "index")) or type(frame.index).__name__ == "RangeIndex":
         return None
     labels = [str(label) for label in frame.index]
@@ -377,15 +378,15 @@ def _labels(ids, names, shapes):
 
 
 def same_images(*groups: Networks | None, align: bool = False) -> list[Any]:
-    """All networks of all groups on the same images in the same order.
+    """Put all networks of all groups on the same images in the same order.
 
     Args:
         groups: networks to be compared with each other; None stays None.
         align: reorder the rows by id and keep the images that all networks share.
 
     Raises:
-        ValueError: ids differ or stand in another order and `align` is False; no image is shared; only some
-            groups have ids; unlabeled groups differ in n, or are to be aligned.
+        ValueError: ids differ or are in another order and `align` is False; no image is shared; only some groups have
+            ids; unlabeled groups differ in n, or `align` is set for them.
     """
     align, given = flag(align, "align"), [g for g in groups if g is not None]
     labeled = [g.ids is not None for g in given]
@@ -420,7 +421,7 @@ def same_images(*groups: Networks | None, align: bool = False) -> list[Any]:
 
 
 def how_ids_differ(first: str, ours: Sequence[str], other: str, theirs: Sequence[str]) -> str:
-    """Words on image ids that are not the same in the same order, those of `first` and of `other`."""
+    """Text on how the image ids of `first` and `other` differ or differ in order."""
     if set(ours) == set(theirs):
         k = next(k for k, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
         return f"have the same image ids in another order (row {k}: {ours[k]!r} and {theirs[k]!r})"
@@ -429,7 +430,7 @@ def how_ids_differ(first: str, ours: Sequence[str], other: str, theirs: Sequence
 
 
 def square_maps(maps: Any, ids: Any = None, what: str = "maps") -> Networks:
-    """Ready-made maps as `(n, n)` matrices: full, or condensed rows in SciPy's order.
+    """Convert ready-made maps to `(n, n)` matrices, from full maps or condensed rows in SciPy's order.
 
     Raises:
         ValueError: a map is neither square and symmetric nor of length n (n - 1) / 2.
@@ -457,7 +458,7 @@ def square_maps(maps: Any, ids: Any = None, what: str = "maps") -> Networks:
 
 
 def unfold_map(name: str, x: Any) -> dict[str, Any]:
-    """The map under its name; of a stack, `name/0`, `name/1`, ...
+    """The map under its name; a stack becomes `name/0`, `name/1`, ...
 
     Stacks are `(K, n, n)`, `(n, n, K)` as MATLAB has them, or condensed rows `(K, n (n - 1) / 2)`.
     """
@@ -472,13 +473,13 @@ def unfold_map(name: str, x: Any) -> dict[str, Any]:
 
 
 def are_condensed(x: Any) -> bool:
-    """Whether an array, if it holds maps, has the shape of condensed rows `(K, n (n - 1) / 2)`."""
+    """Whether an array, if it contains maps, has the shape of condensed rows `(K, n (n - 1) / 2)`."""
     shape = np.shape(x)
     return len(shape) == 2 and 0 < shape[0] != shape[1] and image_count(shape[1]) is not None
 
 
 def _maps_first(stack):
-    """A stack of maps `(K, n, n)` of one with the maps on its last axis, `(n, n, K)`; others as they are."""
+    """Move the maps of a stack `(n, n, K)` to the first axis, `(K, n, n)`; other arrays are unchanged."""
     rows, columns, last = stack.shape
     if rows != columns or columns == last and np.array_equal(stack, stack.swapaxes(1, 2), equal_nan=True):
         return stack
@@ -486,7 +487,7 @@ def _maps_first(stack):
 
 
 def unfolded(names, arrays, ids):
-    """Names, maps and ids, with stacks of maps taken apart."""
+    """Names, maps and ids, with stacks of maps split up."""
     if not isinstance(arrays, tuple):
         arrays = _maps_first(arrays) if arrays.ndim == 3 else arrays
         return tuple(f"network_{k}" for k in range(len(arrays))), arrays, ids
@@ -498,7 +499,7 @@ def unfolded(names, arrays, ids):
 
 
 def _one_map(maps):
-    """A single map, square or condensed, under a name; condensed rows as a list; all else as it is."""
+    """A single map, square or condensed, under a name; condensed rows as a list; anything else unchanged."""
     if isinstance(maps, list | tuple):
         square = maps and all(np.ndim(row) == 1 and len(row) == len(maps) for row in maps) and not traced(maps)
         rows = np.asarray(maps) if square else None
@@ -510,9 +511,9 @@ def _one_map(maps):
 
 
 def _refuse_maps(nets: Networks) -> None:
-    """Refuse maps in place of features."""
+    """Reject maps given in place of features."""
     squares = [k for k, shape in enumerate(nets.shapes) if len(shape) == 2 and shape[0] == shape[1] > 2]
-    squares = squares if isinstance(nets.arrays, tuple) else squares[:1]  # a stack holds one kind
+    squares = squares if isinstance(nets.arrays, tuple) else squares[:1]  # all arrays in a stack are of one kind
     for k in squares:
         if not traced(nets.arrays[k]) and is_map(nets.arrays[k]):
             raise ValueError(

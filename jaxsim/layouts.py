@@ -12,16 +12,16 @@ from jaxtyping import Array, Float, Int
 
 
 class Layout(NamedTuple):
-    """Images sorted by stratum; one stratum where none are given.
+    """Images sorted by stratum, or in a single stratum if no strata are given.
 
     Attributes:
         code: stratum of each image, `(n,)`.
         order: images in the order of their strata.
         start: where the stratum of each image begins in `order`.
-        size: how many images that stratum has.
-        kept: for subsets, the places kept of an order that is shuffled within strata, `(m,)`; else None.
-        other: for half-samples, the places of the other half, `(m,)`; else None.
-        groups: the groups of the images; None where images are drawn one by one.
+        size: number of images in that stratum.
+        kept: for subsets, the positions kept of an order that is shuffled within strata, `(m,)`; else None.
+        other: for half-samples, the positions of the other half, `(m,)`; else None.
+        groups: the groups of the images; None if images are drawn one by one.
     """
 
     code: Any
@@ -38,11 +38,11 @@ class Groups(NamedTuple):
 
     Attributes:
         code: group of each image, `(n,)`.
-        place: place of each image within its group, `(n,)`.
+        place: position of each image within its group, `(n,)`.
         order: images in the order of their groups.
         first: where each group begins in `order`, `(K,)`.
-        size: images of each group, `(K,)`.
-        units: layout of the groups themselves: their strata, and for subsets and halves the places kept.
+        size: number of images in each group, `(K,)`.
+        units: layout of the groups themselves: their strata and, for subsets and halves, the positions kept.
     """
 
     code: Any
@@ -58,7 +58,7 @@ def layout(strata: Any, images: int, groups: Any = None) -> Layout:
 
     Raises:
         TypeError: JAX is tracing the labels.
-        ValueError: there is not one label an image, one is missing, there is one group only, or a group has images in
+        ValueError: the number of labels is not n, a label is missing, there is only one group, or a group has images in
             two strata.
     """
     code = np.zeros(images, np.int32) if strata is None else codes(strata, images, "strata")
@@ -85,16 +85,16 @@ def layout(strata: Any, images: int, groups: Any = None) -> Layout:
 
 
 def strata_sizes(found: Layout) -> list[int]:
-    """Images of every stratum, or whole groups if there are any."""
+    """Number of images in each stratum, or number of whole groups if there are any."""
     return np.bincount((found if found.groups is None else found.groups.units).code).tolist()
 
 
 def labels_of(labels: Any, images: int, name: str) -> np.ndarray:
-    """One label for each image, `(n,)`.
+    """Labels as an array with one label per image, `(n,)`.
 
     Raises:
         TypeError: JAX is tracing the labels.
-        ValueError: there is not one an image, or one is missing.
+        ValueError: the number of labels is not n, or one is missing.
     """
     if isinstance(labels, Tracer):
         raise TypeError(f"{name} must be known outside jit, as labels are read on the host.")
@@ -108,7 +108,7 @@ def labels_of(labels: Any, images: int, name: str) -> np.ndarray:
         heading = ", without a heading" * (found.shape == (images + 1,))
         text = f"{name} of shape {found.shape} must hold one label for each of the {images} images"
         raise ValueError(f"{text}{heading}.")
-    # NumPy makes the text "nan" of NaN among texts
+    # NumPy turns NaN among strings into the string "nan"
     each = labels if found.dtype.kind in "US" and isinstance(labels, list) else found.tolist()
     blank = next((i for i, label in enumerate(each) if is_blank(label)), None)
     if blank is not None:
@@ -117,29 +117,29 @@ def labels_of(labels: Any, images: int, name: str) -> np.ndarray:
 
 
 def codes(labels: Any, images: int, name: str) -> np.ndarray:
-    """Number of each label, in their sorted order, `(n,)`.
+    """Number each label in sorted order, `(n,)`.
 
     Raises:
         TypeError: JAX is tracing the labels.
-        ValueError: there is not one an image, or one is missing.
+        ValueError: the number of labels is not n, or one is missing.
     """
     labels = labels_of(labels, images, name)
-    # labels of several types have no order
+    # labels of mixed types cannot be sorted
     _, code = np.unique([repr(label) for label in labels] if labels.dtype == object else labels, return_inverse=True)
     return code.astype(np.int32)
 
 
 def is_blank(label: Any) -> bool:
-    """Whether there is no label: None, an empty text, NaN, or NA of pandas, of which no comparison is true or false."""
+    """Whether a label is missing: None, an empty string, NaN, or pandas' NA, which compares neither true nor false."""
     same = label == label
     return label is None or not isinstance(same, bool | np.bool_) or not same or label == ""
 
 
 def share_between(x: np.ndarray, code: np.ndarray) -> float:
-    """Share of the variance of features `(n, ...)` that lies between labels, less that of chance; 0 for none.
+    """Share of the variance of features `(n, ...)` that lies between labels, minus chance; 0 if none.
 
-    The between-label sum of squares over the total, e its expectation (C - 1) / (n - 1) for labels at random:
-    `(share - e) / (1 - e)`. At most 4096 features are read.
+    The share is the between-label sum of squares over the total, and e = (C - 1) / (n - 1) is its expectation for
+    random labels: `(share - e) / (1 - e)`. At most 4096 features are read.
     """
     x = x.reshape(len(x), -1)
     x = x[:, :: -(-x.shape[1] // 4096)].astype(float)
@@ -153,13 +153,13 @@ def share_between(x: np.ndarray, code: np.ndarray) -> float:
 
 
 def subsets(found: Layout, size: Any) -> Layout:
-    """The layout for subsets of `size` images, each stratum in proportion to its size."""
+    """The layout for subsets of `size` images, with each stratum in proportion to its size."""
     total = np.bincount(found.code)
     return found._replace(kept=_places(np.cumsum(total) - total, in_proportion(total, size)))
 
 
 def in_proportion(total: np.ndarray, size: Any) -> np.ndarray:
-    """Units to draw of each stratum, out of `total (strata,)`, so that they sum to `size`."""
+    """Number of units to draw from each stratum, out of `total (strata,)`, so that they sum to `size`."""
     exact = size * total / total.sum()
     quota = np.floor(exact).astype(int)
     quota[np.argsort(quota - exact, kind="stable")[: size - quota.sum()]] += 1
@@ -167,10 +167,10 @@ def in_proportion(total: np.ndarray, size: Any) -> np.ndarray:
 
 
 def halves(found: Layout) -> Layout:
-    """The layout for halves of every stratum, of whole groups if there are any.
+    """The layout for halves of every stratum, or of whole groups if there are any.
 
-    Groups of one stratum are paired in the order of their sizes, so that halves hold as many groups and hardly differ
-    in images; `kept` counts the images that every half holds.
+    Groups within a stratum are paired by size, so that halves have the same number of groups and nearly the same number
+    of images. `kept` gives the number of images that every half has.
     """
     if found.groups is None:
         start = np.cumsum(size := np.bincount(found.code)) - size
@@ -188,17 +188,17 @@ def halves(found: Layout) -> Layout:
 
 
 def _smallest_half(size):
-    """Images of the smaller groups of all pairs, whichever group is left out of an odd number."""
+    """Number of images in the smaller groups of all pairs, whichever group is left out of an odd number."""
     size = np.sort(size)
     left_out = range(size.size) if size.size % 2 else [size.size]
     return min(int(np.delete(size, k)[::2].sum()) if k < size.size else int(size[::2].sum()) for k in left_out)
 
 
 def interchangeable(found: Layout) -> Layout:
-    """The layout for permutations: groups of one stratum and as many images change places.
+    """The layout for permutations: groups with the same stratum and number of images are swapped.
 
     Raises:
-        ValueError: no two groups of a stratum have the same number of images.
+        ValueError: no two groups in a stratum have the same number of images.
     """
     if found.groups is None:
         return found
@@ -211,7 +211,7 @@ def interchangeable(found: Layout) -> Layout:
 
 
 def rearrangements(found: Layout) -> float:
-    """Number of distinct orders that permutations can make; infinite beyond the range of floats."""
+    """Number of distinct orders that permutations can produce; infinite if too large for a float."""
     units = found if found.groups is None else found.groups.units
     logarithm = sum(math.lgamma(1 + count) for count in np.bincount(units.code))
     return math.inf if logarithm > 700 else round(math.exp(logarithm))
@@ -220,8 +220,9 @@ def rearrangements(found: Layout) -> float:
 def degrees(found: Layout, draws: int = 1000) -> float:
     """Degrees of freedom of a variance from many random halves of groups (Satterthwaite).
 
-    A squared difference of halves is a quadratic form in E[s s'], s the signs of the halves that groups are in. K - 1
-    for groups of equal sizes, K / 2 where their sizes fix which group is in the other half.
+    A squared difference of halves is a quadratic form in E[s s'], where s are the signs that assign groups to halves.
+    There are K - 1 degrees of freedom for groups of equal size, and K / 2 if their sizes determine which group is in
+    the other half.
     """
     units, size = found.groups.units, found.groups.size
     if (size == size[0]).all():
@@ -236,7 +237,7 @@ def degrees(found: Layout, draws: int = 1000) -> float:
 
 
 def pairing(lots: Any, ties: Any, found: Layout, library: Any) -> Any:
-    """Groups by stratum and size, those of a size in the order of `ties`; one of an odd stratum is last, by its lot.
+    """Groups by stratum and size, with ties in the order of `ties`; the odd one out is last, chosen by its lot.
 
     Two neighbors are a pair, one for each half.
     """
@@ -258,7 +259,7 @@ def _sorted(code) -> Layout:
 
 
 def _whole(weigh):
-    """Let weights of units be those of groups, and of all their images, where images come in groups."""
+    """Extend weights of units to groups and all their images, if images come in groups."""
 
     def draw(key: jax.Array, b: jax.Array, layout: Layout) -> Float[Array, " n"]:
         groups = layout.groups
@@ -278,7 +279,7 @@ def bootstrap_counts(key, b, layout):
 
 @_whole
 def dirichlet_weights(key, b, layout):
-    """Exponential weights scaled to sum to the number of units of each stratum, in resample b."""
+    """Exponential weights scaled to sum to the number of units in each stratum, in resample b."""
     n = layout.code.shape[0]
     share = jax.random.exponential(jax.random.fold_in(key, b), (n,))
     return share * layout.size / jax.ops.segment_sum(share, layout.code, n)[layout.code]
@@ -298,7 +299,7 @@ def subset(key: jax.Array, b: jax.Array, layout: Layout) -> Int[Array, " m"]:
 
 
 def half(key: jax.Array, b: jax.Array, layout: Layout) -> Int[Array, " m"]:
-    """A random half of the images for even b, and what it leaves for the odd b that follows."""
+    """A random half of the images for even b, and its complement for the odd b that follows."""
     if layout.groups is not None:
         return _half_of_groups(jax.random.fold_in(key, b // 2), b % 2, layout)
     order = shuffled(key, b // 2, layout)
@@ -306,7 +307,7 @@ def half(key: jax.Array, b: jax.Array, layout: Layout) -> Int[Array, " m"]:
 
 
 def _half_of_groups(key, second, layout):
-    """Images of one group of each pair, or of the other; of those too many, as many as every half has, drawn anew."""
+    """Images of one group of each pair, or of the other, randomly thinned to the number that every half has."""
     lots, ties, sides, images = jax.random.split(key, 4)
     units, count = layout.groups.units, layout.groups.size.shape[0]
     order = pairing(jax.random.uniform(lots, (count,)), jax.random.uniform(ties, (count,)), layout, jnp)
@@ -319,7 +320,7 @@ def _half_of_groups(key, second, layout):
 
 
 def shuffled(key, b, layout):
-    """Images sorted by stratum, in random order within each; the groups in random order, if there are any."""
+    """Images sorted by stratum, in random order within each; with groups, the groups are in random order."""
     key = jax.random.fold_in(key, b)
     draw, keys = jax.random.uniform(key, layout.code.shape), (layout.code,)
     if layout.groups is not None:

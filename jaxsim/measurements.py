@@ -1,4 +1,4 @@
-"""Maps of repeated measurements, such as the runs of a scanner: squared distances that noise does not bias."""
+"""Maps from repeated measurements, such as scanner runs: squared distances that are not biased by noise."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,27 +20,28 @@ FEWEST_RUNS = 2
 
 
 def crossnobis(measurements: Any, *, precision: Any = None, residuals: Any = None, ids: Any = None) -> Maps:
-    """Crossvalidated squared Mahalanobis distances between images, from repeated measurements of every subject.
+    """Crossvalidated squared Mahalanobis distances between images, from repeated measurements of each subject.
 
-    d_ij = mean over runs m of (x_mi - x_mj)' P (y_mi - y_mj) / channels, where y_m is the mean of all runs but m, and P
-    the precision of the noise between channels, 1 by default (Walther et al. 2016, NeuroImage 137; "crossnobis" of
-    rsatoolbox). Noise that is independent between runs does not bias it: distances of images that do not differ are
-    zero in the mean, and half of them negative. They stay so; a comparator that takes roots is not for them.
+    d_ij = mean over runs m of (x_mi - x_mj)' P (y_mi - y_mj) / channels, where y_m is the mean of all runs except m. P
+    is the precision of the noise between channels, 1 by default (Walther et al. 2016, NeuroImage 137; "crossnobis" in
+    rsatoolbox). Noise that is independent between runs does not bias the distances: if images do not differ, their
+    distance is zero on average, and negative half the time. Negative values are kept, so do not use a comparator that
+    takes square roots.
 
     Args:
         measurements: `(runs, n, channels)` of one subject, or a mapping of subjects to these; channels may differ.
-        precision: `(channels, channels)`, inverse of the noise covariance, for all subjects or a mapping.
-        residuals: residuals `(r, channels)`, or `(runs, r, channels)`, of which `noise_precision` makes a precision;
-            for all subjects or a mapping.
+        precision: inverse of the noise covariance, `(channels, channels)`, for all subjects or as a mapping.
+        residuals: residuals `(r, channels)`, or `(runs, r, channels)`, from which `noise_precision` computes a
+            precision; for all subjects or as a mapping.
         ids: labels of the n images, as for `js.affinity`.
 
     Returns:
-        `Maps` with one map a subject, in units of the squared noise deviation where noise is given.
+        `Maps` with one map per subject, in units of the squared noise deviation if noise is given.
 
     Raises:
-        TypeError: elements are no real numbers.
-        ValueError: a subject has one run, or runs of other shapes or numbers of images, NaN, or noise that does not
-            fit; the message says whose.
+        TypeError: elements are not real numbers.
+        ValueError: a subject has only one run, its runs differ in shape or number of images, it has NaN, or its noise
+            does not fit; the message names the subject.
 
     >>> import jax, jaxsim as js
     >>> image, noise = jax.random.normal(jax.random.key(0), (12, 30)), jax.random.normal(jax.random.key(1), (4, 12, 30))
@@ -76,17 +77,17 @@ def crossnobis(measurements: Any, *, precision: Any = None, residuals: Any = Non
 
 
 def noise_precision(residuals: Any, who: str = "residuals") -> tuple[np.ndarray, float]:
-    """Precision of noise between channels, from a covariance that is shrunk toward its diagonal, and the shrinkage.
+    """Noise precision between channels, from a covariance that is shrunk toward its diagonal, and the shrinkage.
 
-    The share of the covariances that is taken off is the variance of the correlations by their squares, summed over
-    pairs of channels (Schaefer & Strimmer 2005, section 2.4, target D); "shrinkage_diag" of rsatoolbox.
+    The share removed from the covariances is the variance of the correlations divided by their squares, both summed
+    over pairs of channels (Schaefer & Strimmer 2005, section 2.4, target D); "shrinkage_diag" in rsatoolbox.
 
     Args:
-        residuals: `(r, channels)`, or `(runs, r, channels)`, of which every run has its own mean.
-        who: start of the messages of errors.
+        residuals: `(r, channels)`, or `(runs, r, channels)`, where each run has its own mean.
+        who: start of the error messages.
 
     Raises:
-        ValueError: there are fewer than two in a run, NaN, or a channel without variance.
+        ValueError: a run has fewer than two residuals, or there is NaN or a channel without variance.
 
     >>> import numpy as np
     >>> found, shrinkage = noise_precision(np.random.default_rng(0).normal(size=(50, 3)))
@@ -145,7 +146,7 @@ def _runs(name, x):
 
 
 def _centered(x):
-    """Runs less their mean over images, which distances do not see, in the type of scores; on the host in float64."""
+    """Runs minus their mean over images, which distances ignore, in the type of scores; on the host in float64."""
     dtype = casts.score_type(x.dtype)
     if traced(x):
         return x.astype(dtype) - jnp.mean(x.astype(dtype), 1, keepdims=True)
@@ -154,7 +155,7 @@ def _centered(x):
 
 
 def _by_subject(given, what, names):
-    """What is known of the noise of each subject."""
+    """What is known about the noise of each subject."""
     if not isinstance(given, Mapping):
         return dict.fromkeys(names, given)
     if twice := repeated(map(str, given)):
@@ -169,7 +170,7 @@ def _by_subject(given, what, names):
 
 
 def _noise(name, channels, given, are_residuals):
-    """A root of the precision of a subject's noise, or None, and notes on it."""
+    """A square root of the precision of a subject's noise, or None, and notes on it."""
     if given is None:
         return None, []
     if traced(given):
@@ -193,7 +194,7 @@ def _noise(name, channels, given, are_residuals):
 @jax.jit
 @automatic
 def _crossvalidated(x: Float[Array, "m n c"], root) -> Float[Array, "n n"]:
-    """Distances from centered runs; products of different runs are those of the sum, less each run's with itself."""
+    """Distances from centered runs; products of different runs are those of the sum minus each run's with itself."""
     if root is not None:
         x = jax.vmap(dot, (0, None))(x, root.astype(x.dtype))
     runs, _, channels = x.shape

@@ -27,7 +27,7 @@ from jaxsim.protocols import (
 )
 
 KINDS = ("transform", "pairwise", "compare")
-"""Kinds of parts, in the order of a measure."""
+"""Kinds of parts, in the order in which a measure uses them."""
 
 
 @jax.tree_util.register_pytree_node_class
@@ -35,8 +35,9 @@ KINDS = ("transform", "pairwise", "compare")
 class Measure:
     """Similarity of two sets of features of the same n images: transform both, map both, compare the maps.
 
-    Any function of the stated shapes will do for each part; give a named function, since every new lambda compiles
-    anew. Arrays inside a part (`Duality`) are traced, all else is static. Two measures of equal parts are equal.
+    Each part can be any function with the stated shapes. Pass a named function, because every new lambda is compiled
+    again. Arrays inside a part (`Duality`) are traced; everything else is static. Two measures with equal parts are
+    equal.
 
     >>> import jax, jaxsim as js
     >>> x = jax.random.normal(jax.random.key(0), (10, 3))
@@ -52,10 +53,10 @@ class Measure:
     compare: Comparator
     """`(n, n), (n, n) -> ()`."""
     source: str = dataclasses.field(default="", compare=False)
-    """Who published it, for tables."""
+    """Source publication, for tables."""
 
     def __post_init__(self):
-        """Refuse features, names and classes in place of parts."""
+        """Reject features, names and classes given in place of parts."""
         for kind in KINDS:
             part = getattr(self, kind)
             if callable(part) and not isinstance(part, type):
@@ -70,12 +71,12 @@ class Measure:
     def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
         """Score of features `(n, ..., c)` and `(n, ..., e)` of the same images: `()`.
 
-        Arrays of JAX, NumPy and whatever speaks DLPack, such as tensors of PyTorch.
+        Accepts JAX and NumPy arrays and anything that supports DLPack, such as PyTorch tensors.
 
         Raises:
-            TypeError: the features are no real numbers.
-            ValueError: the features have no axis of images and one of channels, differ in their number of images, or
-                have fewer than the comparator takes.
+            TypeError: the features are not real numbers.
+            ValueError: the features lack an axis of images or one of channels, differ in their number of images, or
+                have fewer images than the comparator needs.
         """
         x, y = (casts.as_floating(numeric(z, name, cast=False), self.freedom) for name, z in (("x", x), ("y", y)))
         if x.ndim < 2 or y.ndim < 2 or x.shape[0] != y.shape[0]:
@@ -92,13 +93,13 @@ class Measure:
 
     @property
     def freedom(self) -> casts.Freedom:
-        """Changes of the features, or of ready-made maps, that leave its scores as they are."""
+        """Changes of the features, or of ready-made maps, that leave the scores unchanged."""
         if self.pairwise is as_given:
             return casts.freedom_of_maps(self.compare)
         return casts.freedom(self.transform, self.pairwise, self.compare)
 
     def _map(self, x):
-        """The map of features as the engine makes it: with the digits and the range that the comparator needs."""
+        """The map of features as the engine computes it, with the precision and range that the comparator needs."""
         x = self.transform(x)
         product, finish = product_and_finish(self.pairwise, self.compare)
         if product is None or finish is None:
@@ -106,14 +107,14 @@ class Measure:
         return finish(product(x, None), jnp.asarray(x.shape[1], jnp.result_type(x)))
 
     def __str__(self) -> str:
-        """The name in NAMED if there is one, else the parts."""
+        """The name in NAMED if there is one, else the names of the parts."""
         if self.pairwise is as_given:
             return name_of(self.compare)
         name = next((n for n, m in NAMED.items() if _same(m, self)), None)
         return name or ":".join(name_of(p) for p in (self.transform, self.pairwise, self.compare))
 
     def tree_flatten(self):
-        """Parts that hold arrays are children; the others are static."""
+        """Parts with arrays are children; the others are static."""
         parts = (self.transform, self.pairwise, self.compare)
         traced = tuple(holds_arrays(p) for p in parts)
         children = tuple(p for p, t in zip(parts, traced, strict=True) if t)
@@ -121,7 +122,7 @@ class Measure:
 
     @classmethod
     def tree_unflatten(cls, static, children):
-        """Put children back where `static` has None, whatever JAX holds in their place."""
+        """Put children back where `static` has None, whatever objects JAX passes as children."""
         rest, made = iter(children), object.__new__(cls)
         for kind, part in zip(KINDS, static, strict=True):
             object.__setattr__(made, kind, next(rest) if part is None else part)
@@ -129,7 +130,7 @@ class Measure:
 
 
 def dds(transform: Transform, pairwise: Pairwise) -> Measure:
-    """Any cell of DDS 2020, Table 2: unbiased centering and cosine after `transform` and `pairwise`.
+    """Build any cell of DDS 2020, Table 2: unbiased centering and cosine after `transform` and `pairwise`.
 
     >>> import jaxsim as js
     >>> str(js.dds(js.transforms.zscore, js.pairwise.laplacian))
@@ -139,12 +140,12 @@ def dds(transform: Transform, pairwise: Pairwise) -> Measure:
 
 
 def as_given(x):
-    """Ready-made maps, unchanged."""
+    """Return ready-made maps unchanged."""
     return x
 
 
 def of_maps(compare: Comparator) -> Measure:
-    """The measure that compares ready-made maps `(n, n)`."""
+    """Make a measure that compares ready-made maps `(n, n)`."""
     return Measure(as_given, as_given, compare)
 
 
@@ -165,7 +166,7 @@ SVCCA = Measure(_t.center, _s.principal_coordinates, _s.leading_canonical_correl
 
 
 def plain(name: str) -> str:
-    """A name as it is written on the command line, in lower case with hyphens.
+    """Convert a name to its command-line form: lower case with hyphens.
 
     >>> plain("CKA_LINEAR")
     'cka-linear'
@@ -187,12 +188,12 @@ def _named(*modules: Mapping[str, Any], of: type | None = None) -> MappingProxyT
 
 
 NAMED = _named(globals(), of=Measure)
-"""Every measure above by its name in lower case with hyphens."""
+"""All measures above, by name in lower case with hyphens."""
 PARTS = MappingProxyType({kind: _named(vars(parts)) for kind, parts in zip(KINDS, (_t, _f, _g), strict=True)})
-"""Every part by its kind and its name."""
+"""All parts, by kind and name."""
 _OF_SUBSPACES = _named(vars(_s))
 ALIASES = MappingProxyType({"cka": "cka-linear"})
-"""Shorter names."""
+"""Short names of measures."""
 TITLES = MappingProxyType(
     {
         "rsa": "RSA",
@@ -211,7 +212,7 @@ TITLES = MappingProxyType(
         "svcca": "SVCCA",
     }
 )
-"""Names in figures."""
+"""Names used in figures."""
 
 
 def name_of(part: Any) -> str:
@@ -232,12 +233,12 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def by_name(name: str) -> Measure:
-    """The measure of that name, or a cell `dds:TRANSFORM,PAIRWISE`, or `TRANSFORM:PAIRWISE:COMPARE`.
+    """Find a measure by name, or build it from `dds:TRANSFORM,PAIRWISE` or `TRANSFORM:PAIRWISE:COMPARE`.
 
-    Case does not matter, nor whether parts of a name are joined by hyphens or underscores.
+    Case is ignored, and hyphens and underscores are interchangeable.
 
     Raises:
-        ValueError: there is none; near names are given.
+        ValueError: there is no such measure; the message suggests similar names.
 
     >>> import jaxsim as js
     >>> js.measures.by_name("cka") == js.CKA_LINEAR
@@ -257,12 +258,12 @@ def by_name(name: str) -> Measure:
 
 
 def _known(name):
-    """The plain name, that of the measure for one of ALIASES."""
+    """The plain name, with ALIASES replaced by the measure's name."""
     return ALIASES.get(plain(name), plain(name))
 
 
 def title_of(name: str) -> str:
-    """Name in figures of the measure that a record names; other texts stay as they are.
+    """Name in figures of a measure named in a record; other texts are returned unchanged.
 
     >>> title_of("cka-linear"), title_of("center:laplacian:u-centered-cosine"), title_of("win rate")
     ('linear CKA, unbiased', 'DDS: center, laplacian', 'win rate')
@@ -279,7 +280,7 @@ def title_of(name: str) -> str:
 
 
 def is_known(name: str) -> bool:
-    """Whether a measure or a comparator here has that name; all of these score up to 1."""
+    """Whether a measure or a comparator here has that name; their scores go up to 1."""
     try:
         return is_comparator(name) or bool(by_name(name))
     except ValueError:
@@ -287,22 +288,22 @@ def is_known(name: str) -> bool:
 
 
 def is_comparator(measure: Any) -> bool:
-    """Whether this compares ready-made maps: a function of two maps or the name of one, and no measure of features."""
+    """Whether this compares ready-made maps: a function of two maps or its name, but not a measure of features."""
     if isinstance(measure, str):
         return plain(measure) in PARTS["compare"]
     return callable(measure) and not isinstance(measure, Measure | type)
 
 
 def part_by_name(kind: str, name: str, measure: str | None = None) -> Any:
-    """The transform, pairwise function or comparator of that name.
+    """Find a transform, pairwise function or comparator by name.
 
     Args:
         kind: "transform", "pairwise" or "compare".
-        name: with hyphens or underscores, in any case.
-        measure: name of the whole measure, for the error.
+        name: with hyphens or underscores, in upper or lower case.
+        measure: name of the whole measure, for the error message.
 
     Raises:
-        ValueError: there is none; the names are listed.
+        ValueError: there is no such part; the message lists the names.
     """
     values, known = PARTS[kind], plain(name)
     if known not in values:

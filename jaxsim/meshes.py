@@ -8,9 +8,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 
 def automatic(core: Callable) -> Callable:
-    """Let XLA divide a program's work, also where the axes of the arrays' mesh are explicit.
+    """Let XLA divide a program's work, even if the axes of the arrays' mesh are explicit.
 
-    Results are then whole on every device.
+    Each device then has the full results.
     """
 
     @functools.wraps(core)

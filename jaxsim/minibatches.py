@@ -1,8 +1,8 @@
-"""Debiased scores of networks that are shown images in batches, from running sums: no features or maps are kept.
+"""Debiased scores of networks from running sums over batches of images, without keeping features or maps.
 
-For every pair of networks the unbiased HSIC of each batch is summed, times b (b - 3) for a batch of b images, and the
-score is a ratio of such sums (Nguyen, Raghu and Kornblith 2021, section 2). A batch then counts by the pairs of
-images in it, as pairs of different batches are not seen.
+For every pair of networks, the unbiased HSIC of each batch is summed, times b (b - 3) for a batch of b images, and the
+score is a ratio of such sums (Nguyen, Raghu and Kornblith 2021, section 2). A batch then counts by its number of image
+pairs. Pairs across batches are not seen.
 """
 
 import dataclasses
@@ -40,24 +40,25 @@ from jaxsim.statistics.checks import flag
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Minibatches:
-    """Running sums over batches of images, and the similarity of networks that follows from them.
+    """Running sums over batches of images, and the similarity of networks computed from them.
 
-    An immutable pytree: `add` and `merge` return another one, and work inside `jax.jit` and `scan`. Its size depends on
-    the number T of networks alone.
+    An immutable pytree: `add` and `merge` return a new one, and work inside `jax.jit` and `scan`. Its size depends only
+    on the number T of networks.
 
     With `u` the U-centered map of a batch, `found.affinity()` is sum(u_x . u_y) / sqrt(sum(u_x . u_x) sum(u_y . u_y)).
-    Every sum is without bias, whatever the size of the batches, and one batch of all images is `js.affinity`. Their
-    ratio has a bias of order 1 / images in all. Smaller batches see fewer pairs of images, and the score varies more:
-    where all features can be held, or read from files in tiles, `js.affinity` is the better estimate.
+    Each sum is unbiased whatever the batch sizes, and a single batch of all images gives `js.affinity`. The ratio of
+    the sums has a bias of order 1 / (total number of images). Smaller batches see fewer pairs of images, so the score
+    varies more. If all features fit in memory, or can be read from files in tiles, `js.affinity` is the better
+    estimate.
 
     Attributes:
-        names: the T networks.
-        measure: how they are compared.
-        total: sums of inner products of centered maps over the batches, divided by `scale` of both networks, `(T, T)`.
-        lost: what rounding has added to them, `(T, T)`.
-        scale: powers of two near the largest entries of their maps so far, `(T,)`; zero where there is none.
+        names: names of the T networks.
+        measure: the measure that compares them.
+        total: sums over batches of inner products of centered maps, divided by `scale` of both networks, `(T, T)`.
+        lost: rounding error accumulated in the sums, `(T, T)`.
+        scale: powers of two near the largest entries of each network's maps so far, `(T,)`; zero if there are none.
         batches: number of batches, `()`.
-        images: number of images in them, `()`.
+        images: number of images in the batches, `()`.
         dropped: number of images in batches that were too small, `()`.
 
     >>> import jax, jaxsim as js
@@ -85,19 +86,19 @@ class Minibatches:
 
     @classmethod
     def of(cls, names: Iterable[str], measure: str | Measure) -> "Minibatches":
-        """No batches yet, of these networks.
+        """Start with no batches, for these networks.
 
-        Sums have JAX's default floating-point type, which is float64 where the user enabled it.
+        Sums have JAX's default floating-point type, which is float64 if the user enabled it.
 
         Args:
-            names: of two networks or more.
-            measure: a measure or its name: one with `u_centered_cosine`, such as `js.CKA_LINEAR`, whose transform and
-                map of two images need no other image.
+            names: names of two or more networks.
+            measure: a measure or its name. It must use `u_centered_cosine`, as `js.CKA_LINEAR` does, and its transform
+                and map of two images must not depend on other images.
 
         Raises:
-            TypeError: names are no list of names, or the measure is none.
-            ValueError: there are too few names or one stands twice, or the measure has no sums over batches: biased
-                measures, ranks, subspaces, median bandwidths, z-scores. The message says what to take.
+            TypeError: names are not a list of names, or the measure is not a measure.
+            ValueError: there are too few names, one appears twice, or the measure has no sums over batches (biased
+                measures, ranks, subspaces, median bandwidths, z-scores). The message says what to use instead.
         """
         names = _as_names(names, "names")
         if len(names) < 2:
@@ -108,18 +109,18 @@ class Minibatches:
         return cls(measure, square, square, square[0], none, none, none, names)
 
     def add(self, features: Any, *, channels: Any = None, drop_small: bool = False) -> "Minibatches":
-        """These sums and those of one more batch.
+        """Return these sums with one more batch added.
 
         Args:
-            features: of the same b images in the same order: a mapping of all names to `(b, ..., c)`, a list in the
-                order of the names, or a stack `(T, b, ..., c)`. Widths may differ, from batch to batch too.
+            features: features of the same b images in the same order: a mapping of all names to `(b, ..., c)`, a list
+                in the order of the names, or a stack `(T, b, ..., c)`. Widths may differ, also from batch to batch.
             channels: as for `js.affinity`.
-            drop_small: leave a batch of too few images out and count it in `dropped`, instead of an error.
+            drop_small: leave out a batch with too few images and count it in `dropped`, instead of raising an error.
 
         Raises:
             TypeError: an array is not numeric.
-            ValueError: networks or shapes do not fit; there are fewer than 4 images; or a network has no map of the
-                batch, as its features are NaN. JAX cannot say so while it is tracing; scores are then NaN.
+            ValueError: networks or shapes do not match, there are fewer than 4 images, or a network has no map of the
+                batch, because its features are NaN. While JAX is tracing this cannot be raised; scores are then NaN.
         """
         self._refuse_stack("add")
         drop_small = flag(drop_small, "drop_small")
@@ -131,7 +132,7 @@ class Minibatches:
             text = f"{self.measure} needs at least {fewest} images in a batch; this one has {nets.images}"
             raise ValueError(f"{text}: add them to another batch, or leave them out with drop_small=True.")
         check([self.measure], nets)
-        # a scale of its own for every batch would weigh them
+        # a separate scale for each batch would weight the batches
         free = self.measure.freedom._replace(scale=False, each=False)
         warn_of_lost_digits(f"its {self.measure} scores", free, nets)
         found, broken = _added(self, *buckets(nets.cast(free), [self.measure]))
@@ -142,11 +143,11 @@ class Minibatches:
         return found
 
     def merge(self, other: "Minibatches") -> "Minibatches":
-        """The sums of both, such as those of two workers that saw other batches.
+        """Add two sets of sums, such as those of two workers that saw different batches.
 
         Raises:
-            TypeError: `other` is no `Minibatches`.
-            ValueError: they are of other networks or of another measure.
+            TypeError: `other` is not a `Minibatches`.
+            ValueError: it has other networks or another measure.
         """
         if not isinstance(other, Minibatches):
             raise TypeError(f"merge takes other Minibatches, not {type(other).__name__}.")
@@ -164,11 +165,11 @@ class Minibatches:
         """Scores of all networks with each other, from the batches so far.
 
         Args:
-            against: names of the networks of the columns; those of the rows are then the others.
+            against: names of the networks of the columns; the rows are then all others.
 
         Raises:
-            TypeError: `against` is no list of names.
-            ValueError: no batch was added, or `against` leaves no rows or names a network that there is not.
+            TypeError: `against` is not a list of names.
+            ValueError: no batch was added, or `against` leaves no rows or contains an unknown name.
         """
         self._refuse_stack("affinity")
         known = not traced(self.total)
@@ -194,17 +195,17 @@ class Minibatches:
         return f"Minibatches({self.measure}, {len(self.names)} networks, {self._seen()})"
 
     def _seen(self) -> str:
-        """Number of batches and images as words; without numbers while JAX is tracing, or after `vmap`."""
+        """Text with the number of batches and images; without numbers while JAX is tracing, or after `vmap`."""
         if traced(self.batches) or jnp.ndim(self.batches):
             return "batches"
         count = int(self.batches)
         return f"{count} batch{'es' * (count != 1)} of {counted(int(self.images), 'image')} in all"
 
     def _refuse_stack(self, verb: str) -> None:
-        """Refuse what `vmap` stacked.
+        """Reject an object stacked by `vmap`.
 
         Raises:
-            ValueError: it has an axis more.
+            ValueError: it has an extra axis.
         """
         if jnp.ndim(self.batches):
             text = f"these are {len(self.batches)} Minibatches that vmap stacked"
@@ -234,7 +235,7 @@ class Minibatches:
         return dataclasses.replace(inputs.same_images(nets)[0], names=self.names)
 
     def _warn_of_undefined(self, among) -> tuple[tuple[str, int], ...]:
-        """Networks without scores, each warned of with its reason."""
+        """Networks without scores, with a warning and a reason for each."""
         sizes = np.asarray(jnp.diagonal(self.total))
         found = {name: size for name, size in zip(self.names, sizes, strict=True) if name in among and not size > 0}
         for name, size in found.items():
@@ -245,11 +246,11 @@ class Minibatches:
 
 
 def _as_names(names: Any, what: str) -> tuple[str, ...]:
-    """Different names of networks.
+    """Distinct names of networks.
 
     Raises:
-        TypeError: they are no list of names.
-        ValueError: one stands twice.
+        TypeError: they are not a list of names.
+        ValueError: a name appears twice.
     """
     listed = isinstance(names, Iterable) and not isinstance(names, str)
     found: tuple[str, ...] = tuple(names) if listed else ()
@@ -260,7 +261,7 @@ def _as_names(names: Any, what: str) -> tuple[str, ...]:
 
 
 def _overflow(nets: inputs.Networks, k: int) -> str:
-    """Words on features of network `k` whose products are too large; empty where they are not."""
+    """Text about features of network `k` whose products are too large; empty if they are not."""
     x, dtype = np.asarray(nets.arrays[k]), nets.dtype
     largest = float(np.max(np.abs(x)))
     if not np.isfinite(largest) or largest**2 * x[0].size <= float(np.finfo(dtype).max):
@@ -269,7 +270,7 @@ def _overflow(nets: inputs.Networks, k: int) -> str:
 
 
 def _why_not(measure: Measure) -> str:
-    """Words on why the score is no ratio of sums over batches; empty if it is."""
+    """Text on why the score is not a ratio of sums over batches; empty if it is."""
     transform = declared(measure.transform, TransformCapabilities)
     pairwise = declared(measure.pairwise, PairwiseCapabilities)
     compare = declared(measure.compare, ComparatorCapabilities)
@@ -285,10 +286,10 @@ def _why_not(measure: Measure) -> str:
 
 
 def _refuse_whole_sample(measure: Measure) -> None:
-    """Refuse a measure whose score is no ratio of sums over batches.
+    """Reject a measure whose score is not a ratio of sums over batches.
 
     Raises:
-        ValueError: naming the part that needs all images, and what has the score.
+        ValueError: it is not; the message names the part that needs all images, and an alternative.
     """
     words, debiased = _why_not(measure), declared(measure.compare, ComparatorCapabilities).debiased
     if not words:
@@ -302,9 +303,9 @@ def _refuse_whole_sample(measure: Measure) -> None:
 @jax.tree_util.register_pytree_node_class
 @dataclasses.dataclass(frozen=True)
 class _OneScale:
-    """A distance or kernel whose maps of all batches have one scale, and the digits that a comparator needs.
+    """A distance or kernel whose maps have the same scale in all batches, with the precision that a comparator needs.
 
-    What is subtracted from the features of a batch changes its map by terms a_i + a_j alone.
+    What is subtracted from the features of a batch changes its map only by terms a_i + a_j.
     """
 
     pairwise: Any
@@ -321,11 +322,11 @@ class _OneScale:
 
     @property
     def accepts_padding(self) -> bool:
-        """Whether the distance or kernel does."""
+        """Whether the distance or kernel does so."""
         return declared(self.pairwise, PairwiseCapabilities).accepts_padding
 
     def tree_flatten(self):
-        """Arrays are traced, all else is static."""
+        """Arrays are traced; everything else is static."""
         if holds_arrays(self.pairwise):
             return (self.pairwise,), (None, self.invariance)
         return (), (self.pairwise, self.invariance)
@@ -340,13 +341,13 @@ class _OneScale:
 @jax.jit
 @automatic
 def _added(state, parts, places):
-    """The state with one batch more, and the networks `(T,)` whose maps of it have no value."""
+    """The state with one more batch, and the networks `(T,)` whose maps of the batch have no value."""
     own = declared(state.measure.compare, ComparatorCapabilities)
     summable: Any = own.summable
 
     def read(_, m):
         v, length, power = sized(summable(m), condensed(m))
-        # rounding alone is zero, and NaN stays
+        # rounding alone is set to zero, and NaN is kept
         there = length > 0
         return jnp.where(there, v, 0 * v), jnp.where(there, power, 0)
 
@@ -370,7 +371,7 @@ def _merged(one, other):
 
 
 def _rescaled(state, power):
-    """Sums at the larger of two powers of two a network, and these powers."""
+    """Sums at the larger of two powers of two for each network, and these powers."""
     scale = jnp.maximum(state.scale, power)
     kept = state.scale / jnp.where(scale > 0, scale, 1)
     both = kept[:, None] * kept[None]

@@ -1,8 +1,8 @@
 """The kinds of part: transforms, pairwise functions, comparators and schemes, with their optional capabilities.
 
-Any callable of the stated shapes is a part. A part declares a capability as a plain attribute of the name in the
-capability record of its kind; `declared` fills in the defaults. The engine reads these records and nothing else: it
-knows no part by its name or class.
+Any callable with the stated shapes is a part. A part declares a capability as a plain attribute with the name used in
+the capability record of its kind; `declared` fills in the defaults. The engine reads only these records: it does not
+know any part by name or class.
 
 >>> from jaxsim import compare
 >>> declared(compare.spearman, ComparatorCapabilities).min_images
@@ -20,20 +20,20 @@ import jax
 from jaxtyping import Array, Float
 
 NOTHING = 0
-"""Invariance of a comparator: no change of a map is known to leave the score as it is."""
+"""Invariance of a comparator: no change of a map is known to leave the score unchanged."""
 SCALE = 1
 """Invariance of a comparator: a map may be multiplied by a positive number."""
 CONSTANT = 2
-"""Invariance of a comparator: one constant, the same for all pairs, may be added too."""
+"""Invariance of a comparator: a constant, the same for all pairs, may be added as well."""
 MARGINS = 3
-"""Invariance of a comparator: terms a_i + a_j may be added too, a constant among them."""
+"""Invariance of a comparator: terms a_i + a_j may be added as well, including a constant."""
 PRODUCTS, SQUARES = "inner products", "squared distances"
-"""Of points, what entries of a map may be a multiple of."""
+"""What the entries of a map may be a multiple of, given the points."""
 
 
 @runtime_checkable
 class Transform(Protocol):
-    """D X Q of the duality diagram: features of n images to one row an image."""
+    """D X Q of the duality diagram: features of n images to one row per image."""
 
     def __call__(self, x: Float[Array, "n ..."], /) -> Float[Array, "n d"]:
         """`(n, ..., c) -> (n, d)`."""
@@ -51,7 +51,7 @@ class Pairwise(Protocol):
 
 @runtime_checkable
 class Comparator(Protocol):
-    """g of the duality diagram: the similarity of two pairwise maps, whichever of them comes first."""
+    """g of the duality diagram: the similarity of two pairwise maps, in either order."""
 
     def __call__(self, a: Float[Array, "n n"], b: Float[Array, "n n"], /) -> Float[Array, ""]:
         """`(n, n), (n, n) -> ()`."""
@@ -70,19 +70,21 @@ class TransformCapabilities(NamedTuple):
     """Optional capabilities of a transform, with their defaults.
 
     Attributes:
-        accepts_padding: whether it takes `where`, of shape `x.shape[1:]`, true where padded features are real.
+        accepts_padding: whether it accepts `where`, of shape `x.shape[1:]`, which is true for features that are not
+            padding.
         ignores_positions: whether flattening the features first changes nothing.
-        by_image: whether the row of an image depends on no other image.
-        only_shifts: whether it adds the same row to all images, so that differences of images stay as they are.
-        keeps_shift: whether a row added to all images, or a number to all features, comes out as one.
-        ignores_shift: whether adding the same row to all images leaves the result as it is.
-        ignores_number: whether adding one number to all features does.
-        keeps_scale: whether features times a positive number give the result times a positive number.
-        ignores_scale: whether features times positive numbers, one for each feature, give the same result.
-        padding_after: real columns `(d,)` of the result, from `where`.
-        width: columns d of the result, from the shape `(..., c)` of one image.
+        by_image: whether the row of an image does not depend on other images.
+        only_shifts: whether it adds the same row to all images, leaving differences between images unchanged.
+        keeps_shift: whether a row added to all images, or a number added to all features, is added to the result as a
+            row.
+        ignores_shift: whether adding the same row to all images leaves the result unchanged.
+        ignores_number: whether adding one number to all features leaves the result unchanged.
+        keeps_scale: whether multiplying the features by a positive number multiplies the result by a positive number.
+        ignores_scale: whether multiplying each feature by its own positive number leaves the result unchanged.
+        padding_after: columns `(d,)` of the result that are not padding, from `where`.
+        width: number of columns d of the result, from the shape `(..., c)` of one image.
         from_moments: `(x, mean, sd) -> (m, ...)`, the result for some images `(m, ..., c)`, from the mean and the
-            standard deviation over all images of every feature, `(..., c)`; in NumPy and float64.
+            standard deviation of each feature over all images, `(..., c)`; in NumPy and float64.
     """
 
     accepts_padding: bool = False
@@ -103,16 +105,16 @@ class Tiling(NamedTuple):
     """Blocks of a map from blocks of images, for maps that do not fit in memory.
 
     Attributes:
-        between: `(a, b) -> (m, k)`, a quantity of every pair of the points `(m, d)` and `(k, d)`, zero or more where
-            `median` is asked for.
-        entries: `(quantity, width, level, invariance) -> (m, k)`, entries of the map, for a comparator of that
-            invariance; from the number of columns, and a typical quantity.
-        points: `(m, d) -> (m, d)`, rows made one by one that `between` takes.
-        shifts_from: invariance of the comparator from which on one row may be added to all points, which keeps digits;
-            None where it never may.
-        median: whether `level` is the median of the quantities of all n^2 pairs; else it is the mean of some.
-        multiple_of: `PRODUCTS` or `SQUARES` of the points, where entries are these times a positive number, so that
-            scores may come from products of features instead; None where they are neither.
+        between: `(a, b) -> (m, k)`, a quantity for each pair of the points `(m, d)` and `(k, d)`; not negative if
+            `median` is set.
+        entries: `(quantity, width, level, invariance) -> (m, k)`, map entries for a comparator of that invariance, from
+            the number of columns and a typical quantity.
+        points: `(m, d) -> (m, d)`, rows computed one by one that `between` accepts.
+        shifts_from: lowest invariance of the comparator for which a row may be added to all points to keep precision;
+            None if never.
+        median: whether `level` is the median of the quantities of all n^2 pairs, or else the mean of some of them.
+        multiple_of: `PRODUCTS` or `SQUARES` of the points if entries are these times a positive number, so that scores
+            may be computed from products of features instead; None otherwise.
     """
 
     between: Callable
@@ -127,22 +129,22 @@ class PairwiseCapabilities(NamedTuple):
     """Optional capabilities of a distance or kernel, with their defaults.
 
     Attributes:
-        accepts_padding: whether it takes `where (d,)` as a second argument, true where columns of padded features are
-            real.
-        product: `(x, where) -> product`, the expensive contraction, which functions that name the same one share.
+        accepts_padding: whether it accepts `where (d,)` as a second argument, which is true for columns that are not
+            padding.
+        product: `(x, where) -> product`, the expensive contraction; functions that use the same one share it.
         finish: `(product, width) -> (n, n)`, the map from the product and the number of columns.
-        stable: `(invariance) -> (product, finish)`, a map with more digits that a comparator of that invariance
-            cannot tell from the plain one; without `keeps_scale`, at the scale of the plain one.
-        by_pair: whether the entry of two images depends on no other image.
-        ignores_shift: whether adding the same row to all images leaves the product as it is.
-        ignores_number: whether adding one number to all features leaves the map as it is.
-        keeps_scale: whether features times a positive number give the map times a positive number.
+        stable: `(invariance) -> (product, finish)`, a more precise map that a comparator of that invariance cannot tell
+            from the plain one; without `keeps_scale`, at the same scale as the plain one.
+        by_pair: whether the entry of two images does not depend on other images.
+        ignores_shift: whether adding the same row to all images leaves the product unchanged.
+        ignores_number: whether adding one number to all features leaves the map unchanged.
+        keeps_scale: whether multiplying the features by a positive number multiplies the map by a positive number.
         inner_product: whether the map is X X', so that comparators may work from X'Y instead.
-        coordinates: whether it makes coordinates `(n, min(n, d))` of the images in place of a map, for comparators that
-            take these.
-        why_undefined: `(n, d) -> str`, words on why these features, in NumPy and finite, have no map, as "its features
-            are all zero in 3 of 40 images"; empty if they have one.
-        tiling: the map in blocks; None where it takes the whole.
+        coordinates: whether it returns coordinates `(n, min(n, d))` of the images instead of a map, for comparators of
+            coordinates.
+        why_undefined: `(n, d) -> str`, why these features (in NumPy and finite) have no map, such as "its features are
+            all zero in 3 of 40 images"; empty if they have one.
+        tiling: the map in blocks; None if it needs the whole map.
     """
 
     accepts_padding: bool = False
@@ -164,47 +166,47 @@ class ComparatorCapabilities(NamedTuple):
 
     Attributes:
         embed: `(n, n) -> (k,)`, such that the score is an inner product of embedded maps.
-        finish: the score from that inner product; the product itself by default.
-        scores: `(x, y) -> (S, T)`, scores of embedded maps that are no inner product, `y` None for those of `x`.
-        coordinates: whether it compares coordinates `(n, m)` of the images in place of maps; the last axis may then be
+        finish: the score from that inner product; by default the product itself.
+        scores: `(x, y) -> (S, T)`, scores of embedded maps that are not an inner product, with `y` None for those of
+            `x`.
+        coordinates: whether it compares coordinates `(n, m)` of the images instead of maps; the last axis may then be
             padded with zeros, and `embed` keeps both axes.
         dimensions: `(n, m) -> ()`, number of dimensions of coordinates.
         min_images: fewest images it can compare.
         reads_diagonal: whether it reads the diagonal of a map, which condensed maps lack.
-        invariance: what may be done to a map without changing the score: `NOTHING`, `SCALE`, `CONSTANT` or `MARGINS`.
-        prepare: what `weighted` takes of a map; the embedding by default, or the map where there is none.
-        weighted: `(x, y, w) -> (b, S, T)`, scores of prepared maps under b weightings of the images `w (n, b)`, `y`
-            None for those of `x`; for bootstraps and the jackknife.
+        invariance: changes of a map that do not change the score: `NOTHING`, `SCALE`, `CONSTANT` or `MARGINS`.
+        prepare: what `weighted` needs from a map; by default the embedding, or the map if there is none.
+        weighted: `(x, y, w) -> (b, S, T)`, scores of prepared maps under b weightings of the images `w (n, b)`, with
+            `y` None for those of `x`; for bootstraps and the jackknife.
         weighted_ceiling: `(x, w) -> (b, 2, U)`, scores of U prepared maps with the best map of the others, and of all,
-            under b weightings; by default from their mutual scores, which is exact where maps are pooled as embedded.
-        permuted: `(n,) -> (k,)`, index that turns an embedded map into that of the images in another order.
-        pooled: vector of a map whose mean over a group is the group's best map, for noise ceilings; the embedding by
-            default.
+            under b weightings; by default from their mutual scores, which is exact if maps are pooled as embedded.
+        permuted: `(n,) -> (k,)`, index that reorders an embedded map to match the images in another order.
+        pooled: vector of a map whose mean over a group is the group's best map, for noise ceilings; by default the
+            embedding.
         embed_pooled: the embedding of such a mean.
-        embed_ranks: `(p,) -> (k,)`, the embedding from the average ranks of the `compare.condensed` entries, where it
-            depends on nothing else; so that they may be ranked on the host.
-        embed_pairs: `(v, where) -> (p,)`, the embedding of `compare.condensed` entries of which only those marked
+        embed_ranks: `(p,) -> (k,)`, the embedding from the average ranks of the `compare.condensed` entries, if it
+            depends on nothing else; this allows ranking on the host.
+        embed_pairs: `(v, where) -> (p,)`, the embedding of `compare.condensed` entries of which only those in `where`
             count, zero elsewhere; for maps that lack pairs of images.
-        embed_between: `(map, group, K) -> (k,)`, the embedding of pairs of images of different groups, from the group
-            `(n,)` of each image out of K; `embed_pairs` by default.
-        summable: `(n, n) -> (k,)`, the embedding before its length is divided out, where inner products of two of n
-            images are in the mean those of two of all images, times a number that depends on n alone; so that they may
-            be summed over batches of images before the ratio is taken. None where they are not.
+        embed_between: `(map, group, K) -> (k,)`, the embedding of pairs of images from different groups, from the group
+            `(n,)` of each image out of K; by default `embed_pairs`.
+        summable: `(n, n) -> (k,)`, the embedding before normalization, if inner products over n images equal on average
+            those over all images times a number that depends only on n. They may then be summed over batches of images
+            before the ratio is taken. None otherwise.
         from_features: `(|X'Y|^2, |x_i|^2, |y_i|^2) -> ()`, inner product of the embedded linear kernels of features
             with centered columns, before normalization: `(S, T), (S, n), (T, n) -> (S, T)`.
-        shares: `(k,) -> (n,)`, squared length of an embedded map that lies with each image, up to one factor; None
-            where no image can have much of it, as in ranks.
-        debiased: the comparator without the bias of this one, which is of order 1 / n in every map; None where it has
-            none.
-        margins: `(sums, n) -> (n,)`, the a of the terms a_i + a_j that embedding subtracts from a map, from the sums
-            over its rows, without the diagonal unless it is read; in NumPy and float64. None where an embedding is no
-            such difference at length 1.
-        of_these_images: words on what ties it to the images it was made for, so that it takes no resamples of them;
-            empty where nothing does.
+        shares: `(k,) -> (n,)`, how much of an embedded map's squared length lies with each image, up to a factor; None
+            if no image can have much of it, as with ranks.
+        debiased: the version of this comparator without its bias of order 1 / n in each map; None if it has no bias.
+        margins: `(sums, n) -> (n,)`, the a of the terms a_i + a_j that embedding subtracts from a map, from its row
+            sums, without the diagonal unless it is read; in NumPy and float64. None if an embedding is not such a
+            difference scaled to length 1.
+        of_these_images: text on what ties it to the images it was made for, so that they cannot be resampled; empty if
+            nothing does.
         rank_size: `(size, p) -> ()`, squared length by which embedding divides the centered average ranks of p pairs,
-            divided by p, from their own; in NumPy and float64. None where an embedding is no scaled ranks.
-        why_undefined: words on why a finite map has no score with any other, as "its map is constant".
-        why_undefined_pair: words on why two maps that have scores have none with each other.
+            divided by p, from their own; in NumPy and float64. None if an embedding is not scaled ranks.
+        why_undefined: text on why a finite map has no score with any other, such as "its map is constant".
+        why_undefined_pair: text on why two maps that have scores have none with each other.
     """
 
     embed: Callable | None = None
@@ -238,7 +240,7 @@ class ComparatorCapabilities(NamedTuple):
 class Draws(enum.Enum):
     """Form of the resamples that a scheme draws.
 
-    `WEIGHTS (n,)` leave maps as they are, `SUBSETS (m,)` refit everything on the images they list, and `ORDERS (n,)`
+    `WEIGHTS (n,)` leave maps unchanged, `SUBSETS (m,)` refit everything on the images they list, and `ORDERS (n,)`
     reorder the images of one of two networks.
     """
 
@@ -252,13 +254,13 @@ class Plan(NamedTuple):
 
     Attributes:
         count: number B of resamples.
-        given: all of them, `(B, ...)`, where they are not drawn.
-        layout: what `Scheme.draw` needs to know of the images.
-        size: images in one resample, where it is a subset or where the standard error depends on it.
-        groups: number of groups of images that are drawn whole; None where images are drawn one by one.
-        groups_drawn: groups in one half.
+        given: all of them, `(B, ...)`, if they are not drawn.
+        layout: what `Scheme.draw` needs to know about the images.
+        size: number of images in a resample, if it is a subset or if the standard error depends on it.
+        groups: number of groups of images that are drawn whole; None if images are drawn one by one.
+        groups_drawn: number of groups in one half.
         degrees: degrees of freedom of an error from that many groups.
-        distinct: number of distinct resamples that can be drawn, where it limits p-values.
+        distinct: number of distinct resamples that can be drawn, if it limits p-values.
     """
 
     count: int
@@ -273,19 +275,19 @@ class Plan(NamedTuple):
 
 @runtime_checkable
 class Scheme(Protocol):
-    """A resampling scheme: what it draws, and what its resamples say of the full-sample estimate.
+    """A resampling scheme: what it draws, and what its resamples say about the full-sample estimate.
 
-    Its optional capabilities are `SchemeCapabilities`; `jaxsim.schemes.register` makes your own known to results.
-    Results, which may come from a file, call `standard_error` and `interval` on a scheme made without arguments: its
-    fields have their defaults there, and only `Plan.size` is passed on from the scheme that drew. Of groups that were
-    drawn whole, `size` and `images` count groups, and `interval` gets `degrees`.
+    Its optional capabilities are `SchemeCapabilities`. Use `jaxsim.schemes.register` to let results find your own
+    scheme. Results may come from a file, so they call `standard_error` and `interval` on a scheme created without
+    arguments. Its fields have their defaults there, and only `Plan.size` is passed on from the scheme that drew. If
+    groups were drawn whole, `size` and `images` count groups, and `interval` receives `degrees`.
     """
 
     kind: ClassVar[str]
     draws: ClassVar[Draws]
 
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
-        """Resamples to make of n images; None stands for the scheme's own number."""
+        """Plan the resamples of n images; None means the scheme's own number."""
         ...
 
     @property
@@ -310,15 +312,15 @@ class SchemeCapabilities(NamedTuple):
     Attributes:
         bootstraps: whether its resamples vary around the estimate as estimates vary around the truth, so that
             percentiles, BCa and max-t tests apply.
-        errors: `(values, estimate, size, images) -> (R, ...)`, draws of the estimate's error, for the order of the
-            sources; bootstraps need none, whose `values - estimate` these are.
+        errors: `(values, estimate, size, images) -> (R, ...)`, draws of the estimate's error, for the ranking of
+            sources; not needed for bootstraps, whose draws are `values - estimate`.
         tests: `(values, estimate, null, size, images, *, bounded, degrees) -> statistics.FamilyWise`, adjusted tests of
             many estimates; by default the largest |t| of bootstraps.
         null: whether its resamples are scores under no similarity.
-        accelerates: whether it leaves out one image at a time, which gives BCa its acceleration.
+        accelerates: whether it leaves out one image at a time, which gives the acceleration for BCa.
         estimate_optional: whether its spread means something without the full-sample estimate.
-        fewest: resamples that an interval takes, or a p-value of 0.05.
-        enough: resamples from which on more of them hardly change the width of an interval.
+        fewest: number of resamples needed for an interval, or for a p-value of 0.05.
+        enough: number of resamples above which more of them hardly change the width of an interval.
     """
 
     bootstraps: bool = False
@@ -336,10 +338,10 @@ C = TypeVar("C", TransformCapabilities, PairwiseCapabilities, ComparatorCapabili
 
 
 def declared(part: Any, kind: type[C]) -> C:
-    """Capabilities of that kind which a part declares, defaults for the others.
+    """Capabilities of a part, with defaults for those it does not declare.
 
     Raises:
-        TypeError: an attribute has the name of a function among them, and is none.
+        TypeError: an attribute with the name of a capability that should be a function is not a function.
     """
     own = {name: value for name in kind._fields if (value := getattr(part, name, _ABSENT)) is not _ABSENT}
     for name, value in own.items():
@@ -355,7 +357,7 @@ def declared(part: Any, kind: type[C]) -> C:
 
 
 def product_and_finish(pairwise: Pairwise, compare: Comparator) -> tuple[Callable, Callable] | tuple[None, None]:
-    """`PairwiseCapabilities.product` and `finish` of the most precise map for that comparator; None without these."""
+    """`product` and `finish` of the most precise map for that comparator; None if a part lacks them."""
     own = declared(pairwise, PairwiseCapabilities)
     if own.product is None or own.finish is None:
         return None, None
@@ -365,12 +367,12 @@ def product_and_finish(pairwise: Pairwise, compare: Comparator) -> tuple[Callabl
 
 
 def holds_arrays(part: Any) -> bool:
-    """Whether a part is a pytree with arrays, which are traced, and not a static value or a function."""
+    """Whether a part is a pytree with arrays, which are traced, rather than a static value or a function."""
     return bool(jax.tree.leaves(part)) and not jax.tree_util.all_leaves([part])
 
 
 def public_names(namespace: dict[str, Any]) -> list[str]:
-    """Public names that a module defines itself: functions, classes, and values of its own classes.
+    """Public names that a module itself defines: functions, classes, and values of its own classes.
 
     >>> from jaxsim import pairwise
     >>> "linear" in public_names(vars(pairwise)), "jnp" in public_names(vars(pairwise))

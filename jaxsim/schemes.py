@@ -1,4 +1,4 @@
-"""Resampling schemes of the images as values: how one draws, and what its resamples say of the estimate."""
+"""Resampling schemes of the images as values: how a scheme draws, and what its resamples say about the estimate."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ def _drawn(n_resamples, layout) -> Plan:
     """Plan of random resamples.
 
     Raises:
-        ValueError: the number of resamples is no positive whole number.
+        ValueError: the number of resamples is not a positive whole number.
     """
     count = as_count(DEFAULT_RESAMPLES if n_resamples is None else n_resamples, "n_resamples")
     if layout.groups is None:
@@ -29,10 +29,10 @@ def _drawn(n_resamples, layout) -> Plan:
 
 
 def _explicit(scheme, n_resamples, resamples) -> Plan:
-    """Plan of resamples that the caller chose.
+    """Plan of resamples chosen by the caller.
 
     Raises:
-        ValueError: strata or groups stand beside them, or as for `_given`.
+        ValueError: strata or groups are given as well, or as for `_given`.
     """
     for name in ("strata", "groups"):
         if getattr(scheme, name, None) is not None:
@@ -44,7 +44,7 @@ def _given(scheme, n_resamples, resamples) -> Plan:
     """Plan of explicit resamples.
 
     Raises:
-        ValueError: there are none, or another number is asked for.
+        ValueError: there are none, or their number differs from the requested number.
     """
     if not len(resamples):
         raise ValueError(f"{describe(scheme)} holds no resamples; give at least one row.")
@@ -54,7 +54,7 @@ def _given(scheme, n_resamples, resamples) -> Plan:
 
 
 def _normal_interval(self, values, estimate, level, size, images, *, bounded=True, degrees=None):
-    """Normal interval on the scaled error `(2, ...)`; Student's t for few groups."""
+    """Normal interval from the scaled error `(2, ...)`; Student's t for few groups."""
     stretch = 1 if degrees is None else statistics.student_stretch(degrees, level)
     return statistics.normal_interval(estimate, self.standard_error(values, size, images) * stretch, level)
 
@@ -71,16 +71,16 @@ def _spread(self, values, size, images):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HalfSamples:
-    """Random halves of the images, each followed by the other half, everything refitted on each.
+    """Random halves of the images, each followed by the other half, with everything refitted on each.
 
-    Halves share no image, so that half the root mean square difference of two halves' scores is a standard error of the
-    full sample's (McCarthy 1969, balanced half-samples). It counts the refitting of transforms and
-    bandwidths, and its intervals are the ones that held their level in the coverage study.
+    The two halves share no images, so half the root mean square difference of their scores is a standard error of the
+    full-sample score (McCarthy 1969, balanced half-samples). It includes the effect of refitting transforms and
+    bandwidths. Its intervals are the ones that held their level in the coverage study.
 
     Attributes:
-        strata: `(n,)` labels; every half then holds half of each label.
-        groups: `(n,)` labels of classes, scenes or runs that new images would bring anew; each half then holds whole
-            groups, half of them.
+        strata: `(n,)` labels; every half then has half of each label.
+        groups: `(n,)` labels of classes, scenes or runs that would be new in a new set of images; each half then
+            consists of whole groups, half of them.
     """
 
     strata: Any = None
@@ -92,10 +92,10 @@ class HalfSamples:
     draw = staticmethod(layouts.half)
 
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
-        """Resamples to make of n images.
+        """Plan the resamples of n images.
 
         Raises:
-            ValueError: the halves are too small for the measure, or the resamples come in no pairs.
+            ValueError: the halves are too small for the measure, or the number of resamples is odd.
         """
         layout = layouts.halves(layouts.layout(self.strata, images, self.groups))
         size, whole = layout.kept.size, layout.groups
@@ -115,7 +115,7 @@ class HalfSamples:
         return plan._replace(size=size, groups_drawn=drawn, degrees=layouts.degrees(layout))
 
     def standard_error(self, values, size, images):
-        """From the differences of two halves."""
+        """Standard error from the differences of two halves."""
         return statistics.half_sample_error(values, size, images)
 
     def errors(self, values, estimate, size, images):
@@ -124,10 +124,10 @@ class HalfSamples:
         return jnp.concatenate([errors, -errors])
 
     def tests(self, values, estimate, null, size, images, *, bounded=True, degrees=None):
-        """By rotation of the differences of two halves.
+        """Tests by rotation of the differences of two halves.
 
-        Scores, which are bounded, on Fisher's scale. Of the variance of differences, half of what is counted twice is
-        taken off: differences of equal scores have little variance of first order.
+        Bounded scores are tested on Fisher's scale. Some of the variance of differences is counted twice. Half of that
+        part is subtracted, since differences of equal scores have little first-order variance.
         """
         errors = statistics.half_sample_errors(values, size, images)
         if bounded:
@@ -137,9 +137,10 @@ class HalfSamples:
         return statistics.rotation_tests(errors, estimate, null, units=images if degrees is None else degrees + 1)
 
     def interval(self, values, estimate, level, size, images, *, bounded=True, degrees=None):
-        """Student's t interval, on Fisher's scale if bounded; a score of 1 is certain.
+        """Student's t interval, on Fisher's scale if bounded; a score of 1 has no error.
 
-        The pairs give one degree of freedom each, less one; groups, where they were drawn, bound what many pairs give.
+        Each pair gives one degree of freedom, minus one in total. If groups were drawn, they limit the degrees of
+        freedom.
         """
         error = self.standard_error(values, size, images)
         certain = (statistics.gap(jnp.abs(estimate), 1.0) == 0) | (error == 0)
@@ -157,14 +158,14 @@ class HalfSamples:
 class Bootstrap:
     """Images drawn with replacement, as integer weights on the images (Efron 1979).
 
-    A pair of copies of one image has weight zero in comparators that read pairs of different images, as in
-    rsatoolbox. Maps, transforms and bandwidths stay those of the full sample.
+    In comparators that read pairs of different images, two copies of the same image get weight zero, as in rsatoolbox.
+    Maps, transforms and bandwidths stay those of the full sample.
 
     Attributes:
         strata: `(n,)` labels; images are then drawn within each label.
         groups: `(n,)` labels; whole groups of images are then drawn, as many as there are.
-        weights: `(B, n)` to use instead of random ones, such as counts drawn elsewhere. Rows of whole numbers are
-            counts; other rows are scaled to sum to n.
+        weights: `(B, n)` weights to use instead of random ones, such as counts drawn elsewhere. Rows of whole numbers
+            are counts; other rows are scaled to sum to n.
     """
 
     strata: Any = None
@@ -178,7 +179,7 @@ class Bootstrap:
     interval = _percentile_interval
 
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
-        """Resamples to make of n images."""
+        """Plan the resamples of n images."""
         if self.weights is None:
             return _drawn(n_resamples, layouts.layout(self.strata, images, self.groups))
         return _explicit(self, n_resamples, _check_weights(self.weights, images))
@@ -190,7 +191,7 @@ class BayesianBootstrap:
 
     Attributes:
         strata: `(n,)` labels; weights then sum to the number of images within each label.
-        groups: `(n,)` labels; all images of a group then have one weight.
+        groups: `(n,)` labels; all images of a group then have the same weight.
     """
 
     strata: Any = None
@@ -203,22 +204,22 @@ class BayesianBootstrap:
     interval = _percentile_interval
 
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
-        """Resamples to make of n images."""
+        """Plan the resamples of n images."""
         return _drawn(n_resamples, layouts.layout(self.strata, images, self.groups))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Subsample:
-    """Images drawn without replacement, everything refitted on each subset: the protocol of DDS 2020, Table 4.
+    """Images drawn without replacement, with everything refitted on each subset: the protocol of DDS 2020, Table 4.
 
-    The raw spread is that table's number; `Resamples.standard_error` scales it to a standard error.
+    The raw spread is the number in that table; `Resamples.standard_error` scales it to a standard error.
 
     Attributes:
-        size: images in a subset.
+        size: number of images in a subset.
         indices: `(B, m)` subsets to use instead of random ones; a row may not repeat an image.
-        strata: `(n,)` labels; subsets then hold each label in proportion.
-        groups: `(n,)` labels; a subset then holds whole groups, but for the last, of which a random part fills up the
-            size.
+        strata: `(n,)` labels; subsets then contain each label in proportion.
+        groups: `(n,)` labels; a subset then consists of whole groups, except for the last one, of which a random part
+            fills the remaining places.
     """
 
     size: int | None = None
@@ -232,10 +233,10 @@ class Subsample:
     interval = _normal_interval
 
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
-        """Resamples to make of n images.
+        """Plan the resamples of n images.
 
         Raises:
-            ValueError: a subset is too small for the measure, or can lie in too few groups for it.
+            ValueError: a subset is too small for the measure, or may fall in too few groups for it.
         """
         given = _check_subsets(self, images, min_images)
         if given is not None:
@@ -258,10 +259,10 @@ class Subsample:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Jackknife:
-    """Every image left out once (Quenouille 1949, Tukey 1958): n resamples, nothing random, nothing refitted.
+    """Leave out each image once (Quenouille 1949, Tukey 1958): n resamples, nothing random, nothing refitted.
 
     Attributes:
-        groups: `(n,)` labels; every group of images is then left out once.
+        groups: `(n,)` labels; each group of images is then left out once.
     """
 
     groups: Any = None
@@ -272,10 +273,10 @@ class Jackknife:
     interval = _normal_interval
 
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
-        """One resample an image or group: weights of one, and zero for what is left out.
+        """Plan one resample per image or group: weight zero for what is left out, one for the rest.
 
         Raises:
-            ValueError: too few images are left for the measure.
+            ValueError: too few images remain for the measure.
         """
         whole = layouts.layout(None, images, self.groups).groups
         units, of = (images, "images") if whole is None else (whole.size.size, "groups")
@@ -292,11 +293,12 @@ class Jackknife:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Permutation:
-    """Images of one network shuffled against those of the other: scores if the networks had nothing in common.
+    """Images of one network shuffled relative to those of the other, for scores of unrelated networks.
 
     Attributes:
         strata: `(n,)` labels; images are then shuffled within each label.
-        groups: `(n,)` labels; whole groups then change places with groups of as many images, which keep their order.
+        groups: `(n,)` labels; whole groups then swap places with groups of the same size, keeping the order of their
+            images.
     """
 
     strata: Any = None
@@ -308,12 +310,12 @@ class Permutation:
     draw = staticmethod(layouts.shuffle)
 
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
-        """Resamples to make of n images."""
+        """Plan the resamples of n images."""
         layout = layouts.interchangeable(layouts.layout(self.strata, images, self.groups))
         return _drawn(n_resamples, layout)._replace(distinct=layouts.rearrangements(layout))
 
     def _refuse(self, *_, **__):
-        """Refuse errors and intervals: resamples of the null hypothesis say nothing of the estimate's error."""
+        """Reject errors and intervals: resamples of the null hypothesis say nothing about the estimate's error."""
         raise ValueError("the scheme permutation has no error and no interval; js.recommend_scheme names one that has.")
 
     standard_error = interval = _refuse
@@ -321,18 +323,18 @@ class Permutation:
 
 _KINDS = {s.kind: s for s in (HalfSamples, Bootstrap, BayesianBootstrap, Subsample, Jackknife, Permutation)}
 NAMED: Mapping[str, Any] = MappingProxyType(_KINDS)
-"""Read-only view of every scheme by its kind; results, saved ones too, find their scheme here."""
+"""Read-only view of all schemes by kind; results, including saved ones, look up their scheme here."""
 DEFAULT_RESAMPLES = 100
 MOST_COPIES = 2**20
-"""Copies of an image beyond which explicit weights are no counts."""
+"""Number of copies of an image above which explicit weights are not treated as counts."""
 
 
 def register(scheme: type) -> type:
-    """Add your own class of `protocols.Scheme` to NAMED; usable as a decorator.
+    """Add your own `protocols.Scheme` class to NAMED; can be used as a decorator.
 
     Raises:
-        ValueError: another class has its kind.
-        TypeError: it cannot be made without arguments, as results make it for its errors and intervals.
+        ValueError: another class has the same kind.
+        TypeError: it cannot be created without arguments, which results need for errors and intervals.
 
     >>> register(Bootstrap) is NAMED["bootstrap"]  # known already, which is no error
     True
@@ -345,17 +347,17 @@ def register(scheme: type) -> type:
 
 
 def describe(scheme: Scheme) -> str:
-    """The scheme as text for the record, labels and arrays left out."""
+    """The scheme as text for the record, without labels and arrays."""
     given = {name: value for name, value in vars(scheme).items() if value is not None}
     shown = [f"{k}={v if isinstance(v, (int, float, str, np.integer)) else 'given'}" for k, v in given.items()]
     return f"{scheme.kind}({', '.join(shown)})"
 
 
 def _check_subsets(scheme: Subsample, images: int, min_images: int) -> Any:
-    """The explicit subsets as an integer array, or None; those that JAX is tracing go unread.
+    """The explicit subsets as an integer array, or None; subsets that JAX is tracing are not checked.
 
     Raises:
-        ValueError: neither or both of size and indices are given, or they do not fit the images.
+        ValueError: neither or both of size and indices are given, or they do not match the images.
     """
     if (scheme.size is None) == (scheme.indices is None):
         raise ValueError("Subsample takes either size or indices.")
@@ -392,7 +394,7 @@ def _check_size(size, images, min_images):
 
 
 def _check_spread(size: int, found: layouts.Layout, min_images: int) -> None:
-    """Refuse subsets that can lie in fewer groups than the measure needs, each stratum giving its share."""
+    """Reject subsets that may fall in fewer groups than the measure needs, with each stratum giving its share."""
     assert found.groups is not None
     images, stratum = np.bincount(found.code), found.groups.units.code
     filled = [np.cumsum(np.sort(found.groups.size[stratum == s])[::-1]) for s in range(images.size)]
@@ -411,10 +413,10 @@ def _check_spread(size: int, found: layouts.Layout, min_images: int) -> None:
 
 
 def _check_weights(weights: Any, images: int) -> Any:
-    """Explicit bootstrap weights as floats `(B, n)`, which sum to n unless they are counts; those traced go unread.
+    """Explicit bootstrap weights as floats `(B, n)` that sum to n unless they are counts; traced ones are not checked.
 
     Raises:
-        ValueError: they have another shape, are negative or not finite, or a row counts no image.
+        ValueError: they have the wrong shape, are negative or not finite, or a row has no positive weight.
     """
     weights = numeric(weights, "bootstrap weights", cast=False)
     weights = (weights if isinstance(weights, Tracer) else np.asarray(weights)).astype(
@@ -427,6 +429,6 @@ def _check_weights(weights: Any, images: int) -> Any:
         bad = np.flatnonzero(~np.isfinite(weights).all(1) | (weights < 0).any(1) | (weights.sum(1) == 0))
         if bad.size:
             raise ValueError(f"row {bad[0]} of the bootstrap weights is negative, not finite, or all zero.")
-    # floats beyond some size are all whole, and say nothing of counts
+    # floats above a certain size are all whole numbers, which does not make them counts
     counts = ((weights == library.round(weights)) & (weights < MOST_COPIES)).all(1, keepdims=True)
     return library.where(counts, weights, weights * (images / weights.sum(1, keepdims=True)))

@@ -1,4 +1,4 @@
-"""The best sources for a target as a step of scikit-learn: features of many networks in, those of the best ones out."""
+"""Selection of the best sources for a target as a scikit-learn step: features of many networks in, of the best out."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,16 +20,16 @@ with needed("jaxsim.source_selection needs", "scikit-learn", install=SKLEARN):
 class SourceSelector(SelectorMixin, BaseEstimator):
     """Keep the columns of the networks whose features are most similar to the target (Dwivedi and Roig 2019).
 
-    Works in a `Pipeline` and under `GridSearchCV`, so that the choice is made anew on every training set.
+    Works in a `Pipeline` and with `GridSearchCV`, so the selection is made again on each training set.
 
     Args:
-        sources: name of the network of each column of X, `(d,)`; None takes every column for a network of its own.
+        sources: name of the network of each column of X, `(d,)`; None treats each column as its own network.
         measure: a measure or its name. Some, such as "rsa", are undefined for a target of a single number.
         k: number of networks to keep.
 
     Attributes:
         names_: names of the networks in the order of their first columns, `(S,)`.
-        scores_: similarity of each with the target, `(S,)`; NaN where undefined.
+        scores_: similarity of each network with the target, `(S,)`; NaN where undefined.
         ranking_: names from the highest score to the lowest, undefined ones last.
 
     Example:
@@ -47,12 +47,12 @@ class SourceSelector(SelectorMixin, BaseEstimator):
         self.sources, self.measure, self.k = sources, measure, k
 
     def fit(self, X: Any, y: Any) -> "SourceSelector":  # noqa: N803
-        """Score every network against the target.
+        """Score each network against the target.
 
         Args:
             X: features of all networks side by side, `(n, d)`.
-            y: the target: classes `(n,)`, of which each gets a column, or numbers `(n,)` or `(n, t)`, such as features
-                of a network that was trained on it.
+            y: the target: classes `(n,)`, which get one column each, or numbers `(n,)` or `(n, t)`, such as features of
+                a network trained on the target.
 
         Raises:
             ValueError: `sources` does not name every column, `k` is not a number of networks, or no score is defined.
@@ -85,7 +85,7 @@ class SourceSelector(SelectorMixin, BaseEstimator):
 
 
 def _as_features(y: np.ndarray) -> np.ndarray:
-    """The target as features `(n, t)`: classes one column each."""
+    """The target as features `(n, t)`, with one column per class for classes."""
     if type_of_target(y, input_name="y", raise_unknown=True) in ("binary", "multiclass"):
         return (y.reshape(-1, 1) == np.unique(y)).astype(np.float32)
     return y.reshape(len(y), -1)

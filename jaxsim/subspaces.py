@@ -1,9 +1,9 @@
 """Canonical correlations of the subspaces that networks span over n images: CCA (Hotelling 1936) and SVCCA.
 
-`principal_coordinates` decomposes a network once, X = U S V' for centered features X: coordinates U S of its images.
-The comparators keep leading columns of U: `canonical_correlation` and `squared_canonical_correlation` all of them,
-`leading_canonical_correlation` those that hold .99 of the variance (Raghu et al. 2017). The canonical correlations of
-two networks are then the singular values of U_x' U_y.
+`principal_coordinates` decomposes a network once, X = U S V' for centered features X, into coordinates U S of its
+images. The comparators keep leading columns of U: `canonical_correlation` and `squared_canonical_correlation` keep all
+of them, `leading_canonical_correlation` keeps those with .99 of the variance (Raghu et al. 2017). The canonical
+correlations of two networks are then the singular values of U_x' U_y.
 """
 
 import dataclasses
@@ -20,9 +20,9 @@ from jaxsim.linalg import BLOCK, dot, long_dot, mirrored, power_of_two, remove_m
 from jaxsim.protocols import SCALE, public_names
 
 NARROWER = 0.75
-"""Ratio of the widths that pairs of subspaces are compared at, of which each pair takes the least that holds both."""
+"""Ratio of the widths used to compare pairs of subspaces; each pair uses the smallest width that fits both."""
 NARROWEST = 16
-"""Dimensions up to which narrower products save nothing."""
+"""Number of dimensions up to which narrower products save nothing."""
 
 
 @register_static
@@ -31,7 +31,8 @@ class PrincipalCoordinates:
     """Coordinates U S of the images along the principal directions of centered features X = U S V'.
 
     Columns are in order of variance, and their inner products are those of the centered features. Directions whose
-    singular value is at most max(n, d) eps of the largest are rounding, and zero, as in `numpy.linalg.matrix_rank`.
+    singular value is at most max(n, d) eps of the largest are rounding and set to zero, as in
+    `numpy.linalg.matrix_rank`.
 
     >>> import jax.numpy as jnp, jaxsim as js
     >>> z = js.subspaces.principal_coordinates(jnp.array([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]]))
@@ -45,7 +46,7 @@ class PrincipalCoordinates:
     keeps_scale: ClassVar[bool] = True
 
     def __call__(self, x: Float[Array, "n d"], where: Bool[Array, " d"] | None = None) -> Float[Array, "n m"]:
-        """`(n, d) -> (n, m)`, m the smaller of n and d."""
+        """`(n, d) -> (n, m)`, with m the smaller of n and d."""
         return self.finish(self.product(x, where), None)
 
     @staticmethod
@@ -60,13 +61,13 @@ class PrincipalCoordinates:
 
 @jax.custom_jvp
 def _coordinates(x):
-    """U S of `(n, d)`; NaN where some feature is not finite."""
+    """U S of `(n, d)`; NaN if a feature is not finite."""
     n, d = x.shape
     size, finite = power_of_two(jnp.max(jnp.abs(x))), jnp.isfinite(x).all()
-    # decompositions of NaN may not end
+    # decompositions of NaN may never finish
     x = jnp.where(finite, x / size, 0)
     if n < d:
-        # of the same inner products, without the squares that a Gram matrix takes
+        # has the same inner products, without the squares of a Gram matrix
         x = jnp.linalg.qr(x.T, mode="r").T
     u, s, _ = jnp.linalg.svd(x, full_matrices=False)
     s = jnp.where(s > max(n, d) * jnp.finfo(x.dtype).eps * s[0], s, 0)
@@ -75,9 +76,9 @@ def _coordinates(x):
 
 @_coordinates.defjvp
 def _slope_of_coordinates(primals, tangents):
-    """Slope dX V: to first order, coordinates along directions that stay have the inner products of the features.
+    """Slope dX V: to first order, coordinates along fixed directions have the inner products of the features.
 
-    The rotation within the coordinates, which no comparator sees, is left out: it is infinite at equal variances.
+    The rotation within the coordinates, which no comparator sees, is left out, since it is infinite at equal variances.
     """
     (x,), (dx,) = primals, tangents
     z = _coordinates(x)
@@ -88,25 +89,25 @@ def _slope_of_coordinates(primals, tangents):
 
 
 def _inverse(v):
-    """1 / v, 0 for zero."""
+    """1 / v, or 0 for zero."""
     return jnp.where(v == 0, 0, 1 / jnp.where(v == 0, 1, v))
 
 
 def _column_squares(z):
-    """Sums of the squares of columns, in short sums: one of n equal squares, as of images in classes, drifts."""
+    """Column sums of squares, in short partial sums: a sum of n equal squares, as of images in classes, drifts."""
     rows = jnp.pad(z, ((0, -z.shape[0] % BLOCK), (0, 0))).reshape(-1, BLOCK, z.shape[1])
     return tree_sum(jnp.sum(rows**2, 1))
 
 
 def _kept(variance, fraction):
-    """The fewest leading directions that hold the fraction of the variance, true in `(m,)`."""
-    rest = jnp.cumsum(variance[::-1])[::-1]  # of a direction and all smaller ones, which rounding leaves intact
+    """The fewest leading directions with that fraction of the variance, marked true in `(m,)`."""
+    rest = jnp.cumsum(variance[::-1])[::-1]  # sum of a direction and all smaller ones, which rounding leaves intact
     return (rest > (1 - fraction) * rest[0]) & (variance > 0)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _leading(z, fraction):
-    """Leading principal directions at length 1, zeros for the others; NaN if there is none."""
+    """Leading principal directions scaled to length 1, zeros for the others; NaN if there are none."""
     variance = _column_squares(z)
     kept = _kept(variance, fraction)
     unit = jnp.where(kept, z / jnp.sqrt(jnp.where(kept, variance, 1)), 0)
@@ -115,7 +116,7 @@ def _leading(z, fraction):
 
 @_leading.defjvp
 def _slope_of_leading(fraction, primals, tangents):
-    """Turn of the kept directions towards those that are not; the turn among the kept is seen by no score."""
+    """Turn of the kept directions toward the others; no score sees a turn among the kept directions."""
     (z,), (dz,) = primals, tangents
     variance = jnp.sum(z**2, 0)
     kept, length = _kept(variance, fraction), jnp.sqrt(variance)
@@ -135,7 +136,7 @@ def _sum_of_singular_values(a):
 
 @_sum_of_singular_values.defjvp
 def _slope_of_sum(primals, tangents):
-    """The inner product with U V', at full precision; zeros, as of the columns after a subspace, take no part."""
+    """The inner product with U V', at full precision; zeros, such as the columns after a subspace, are ignored."""
     (a,), (da,) = primals, tangents
     u, s, v = jnp.linalg.svd(a, full_matrices=False)
     return jnp.sum(s), jnp.sum(dot(jnp.where(s > 8 * jnp.finfo(s.dtype).eps, u, 0), v) * da)
@@ -147,8 +148,8 @@ class CanonicalCorrelation:
     """Mean canonical correlation of the leading principal directions of two networks.
 
     Attributes:
-        fraction: share of the variance that the leading directions hold, in (0, 1]: CCA keeps all of it.
-        squared: take the mean of the squared correlations.
+        fraction: share of the variance that the leading directions keep, in (0, 1]; CCA keeps all of it.
+        squared: use the mean of the squared correlations.
 
     Raises:
         ValueError: the fraction is not in (0, 1].
@@ -181,7 +182,7 @@ class CanonicalCorrelation:
         return _leading(self.prepare(m), self.fraction)
 
     def prepare(self, m):
-        """The coordinates, of a size whose squares stay in range."""
+        """The coordinates, scaled so that their squares stay in range."""
         return m / power_of_two(jnp.max(jnp.abs(m)))
 
     def dimensions(self, m):
@@ -193,14 +194,14 @@ class CanonicalCorrelation:
         return order
 
     def scores(self, x, y):
-        """`(S, T)` from `embed`ded networks `(S, n, m)` and `(T, n, k)`; `y` None stands for those of x."""
+        """`(S, T)` from `embed`ded networks `(S, n, m)` and `(T, n, k)`; `y` None means those of x."""
         s, t = jnp.indices((len(x), len(y))).reshape(2, -1) if y is not None else jnp.triu_indices(len(x))
         right = x if y is None else y
         size_x, size_y = (jnp.round(lax.stop_gradient(jnp.sum(q**2, (1, 2)))) for q in (x, right))
         widths = _widths(max(x.shape[2], right.shape[2]))
 
         def product_at(width):
-            # a singular value of the zeros after a subspace is zero
+            # the zeros after a subspace have singular values of zero
             return lambda a, b: self._sum(long_dot(a[:, :width].T, b[:, :width].T))
 
         def one(pair):
@@ -219,7 +220,7 @@ class CanonicalCorrelation:
         return sum_of_squares(cosines) if self.squared else _sum_of_singular_values(cosines)
 
     def weighted(self, x, y, w):
-        """`(b, S, T)`: the subspaces found anew under every weighting, as if images were repeated."""
+        """`(b, S, T)`: the subspaces found again under every weighting, as if images were repeated."""
 
         def lane(weights):
             share = weights / jnp.sum(weights)

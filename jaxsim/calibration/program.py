@@ -1,7 +1,7 @@
-"""Device program of calibration: all scores under every permutation, kept as running summaries only.
+"""Device program of calibration: all scores under every permutation, kept only as running summaries.
 
-Maps are embedded once and laid out with the pairs of images along their first axis, so that reordering the images
-gathers whole rows; the scores of several permutations are then one matrix product.
+Maps are embedded once and laid out with the pairs of images along their first axis. Reordering the images then gathers
+whole rows, and the scores of several permutations are one matrix product.
 """
 
 import functools
@@ -21,22 +21,22 @@ from jaxsim.protocols import ComparatorCapabilities, declared
 from jaxsim.resampling.program import prepare
 
 BLOCK = 1024
-"""Pairs of images that are multiplied at once on a CPU, in whose cache they stay; elsewhere 8 times as many."""
+"""Image pairs multiplied together on a CPU, few enough to stay in cache; 8 times as many on other devices."""
 TOGETHER = 8
-"""Permutations in one matrix product on a CPU; more measured no faster."""
+"""Permutations in one matrix product on a CPU; more were not faster."""
 PILOTS = 128
-"""Permutations that no p-value counts; they give network pairs one scale before those that are counted."""
+"""Permutations that no p-value counts; they set a common scale for network pairs before the counted ones."""
 
 
 class Sides(NamedTuple):
-    """Networks that the maps are layers of.
+    """The networks that the maps are layers of.
 
     Attributes:
         rows: network of each map of the rows, `(S,)`.
         columns: network of each map of the columns, `(T,)`.
-        row_layers: maps of each network of the rows, the first repeated where others have more, `(N, L)`.
-        column_layers: the same of the columns, `(M, K)`.
-        family: pairs of networks that are hypotheses, each once, `(N, M)`.
+        row_layers: maps of each network of the rows, padded by repeating the first one, `(N, L)`.
+        column_layers: the same for the columns, `(M, K)`.
+        family: network pairs that are hypotheses, each once, `(N, M)`.
     """
 
     rows: Any
@@ -47,15 +47,15 @@ class Sides(NamedTuple):
 
 
 class Null(NamedTuple):
-    """Summary of permuted scores of some shape, beside the observed ones.
+    """Running summary of permuted scores of some shape, including the observed ones.
 
     Attributes:
-        seen: permutations so far.
-        at_least: permutations that score at least as high as observed, the observed one included.
-        mean: their mean so far.
-        squares: sum of their squared deviations from it.
-        lost: whether any has no score.
-        top: the highest scores, the observed one included, `(..., m)`.
+        seen: number of permutations so far.
+        at_least: number of permutations that score at least as high as observed, including the observed order.
+        mean: mean of the permuted scores so far.
+        squares: sum of their squared deviations from the mean.
+        lost: whether any permutation has no score.
+        top: the highest scores, including the observed one, `(..., m)`.
     """
 
     seen: jax.Array
@@ -70,12 +70,12 @@ class Calibrated(NamedTuple):
     """Scores of layer pairs `(S, T)` and of the best layers of network pairs `(N, M)`, with their nulls.
 
     Attributes:
-        layers: `Summary` of every pair of layers.
-        networks: `Summary` of the highest score of every pair of networks.
+        layers: `Summary` of each pair of layers.
+        networks: `Summary` of the highest score of each pair of networks.
         source: the layer of the row's network with that score.
-        target: the layer of the column's network with it.
-        single_step: p-value adjusted by the maximum over all pairs of networks.
-        step_down: the same, over pairs no more extreme.
+        target: the layer of the column's network with that score.
+        single_step: p-value adjusted by the maximum over all network pairs.
+        step_down: the same over pairs that are no more extreme.
     """
 
     layers: "Summary"
@@ -87,7 +87,7 @@ class Calibrated(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """Observed scores with the mean, deviation, threshold and p-value that their permutations give."""
+    """Observed scores with the mean, deviation, threshold and p-value from their permutations."""
 
     score: jax.Array
     mean: jax.Array
@@ -101,22 +101,22 @@ class Summary(NamedTuple):
 def calibrated_call(
     measures: Sequence[Measure], x, y, rows, columns, sides, key, layout, draw, count, kept, at_once, mesh=None
 ):
-    """The one device call of `calibrate`: maps, scores and the summaries of `count` permutations, for each measure.
+    """The single device call of `calibrate`: maps, scores and the summaries of `count` permutations, for each measure.
 
     Args:
-        measures: as for `prepare`, like the four that follow.
+        measures: as for `prepare`, like the next four.
         x: buckets of the rows' maps.
-        y: those of the columns, or None.
-        rows: place of each map of the rows.
-        columns: place of each map of the columns.
+        y: buckets of the columns' maps, or None.
+        rows: position of each map of the rows.
+        columns: position of each map of the columns.
         sides: the networks of the maps.
         key: typed random key.
-        layout: layout of a scheme of permutations.
-        draw: its function.
-        count: permutations that count.
-        kept: highest scores to keep, of which the last is the threshold.
+        layout: layout of a permutation scheme.
+        draw: draw function of the scheme.
+        count: number of permutations that count.
+        kept: number of highest scores to keep; the last one is the threshold.
         at_once: permutations summarized together; a divisor of PILOTS and a multiple of TOGETHER.
-        mesh: devices that have shares of the buckets, and each take a share of the permutations; or None.
+        mesh: devices that share the buckets and the permutations, or None.
     """
 
     def core(axis, measures, x, y, rows, columns, sides, key, layout):
@@ -137,9 +137,10 @@ def calibrated_call(
 def _permuted(measure: Measure, x, y, sides: Sides) -> Callable:
     """Function from orders `(B, n)` of the columns' images to scores `(B, S, T)`.
 
-    In a square matrix (`y` None) all layers of the later network are permuted, and the other half mirrors the scores.
+    In a square matrix (`y` is None) all layers of the later network are permuted, and the other half mirrors the
+    scores.
     """
-    own: Any = declared(measure.compare, ComparatorCapabilities)  # the verb refuses comparators without `permuted`
+    own: Any = declared(measure.compare, ComparatorCapabilities)  # the verb rejects comparators without `permuted`
     mirrored, y = y is None, x if y is None else y
     apart = sides.rows[:, None] - sides.columns[None, :]
 
@@ -177,20 +178,20 @@ def _permuted(measure: Measure, x, y, sides: Sides) -> Callable:
 
 
 def pairs_at_once() -> int:
-    """Pairs of images that are gathered and multiplied at once."""
+    """Number of image pairs that are gathered and multiplied together."""
     return BLOCK if on_cpu() else 8 * BLOCK
 
 
 def _together(orders):
-    """Of so many, those whose products are taken together: all on an accelerator."""
+    """How many of these orders to multiply together: all of them on an accelerator."""
     return TOGETHER if on_cpu() else orders
 
 
 def _calibrated(scored, estimate, sides: Sides, orders, count, kept, axis) -> Calibrated:
-    """All of one measure, from a function that scores orders."""
+    """All results for one measure, from a function that scores orders."""
     some = orders(0)
     identity = jnp.broadcast_to(jnp.arange(some.shape[1], dtype=some.dtype), (_together(len(some)), some.shape[1]))
-    observed = scored(identity)[0]  # computed as the permuted ones are, so that ties are exact
+    observed = scored(identity)[0]  # computed like the permuted ones, so that ties are exact
     usable = ~jnp.isnan(estimate)
     highest = _best(observed, usable, sides)
     family = sides.family & jnp.isfinite(highest)
@@ -227,14 +228,14 @@ def _calibrated(scored, estimate, sides: Sides, orders, count, kept, axis) -> Ca
 
 
 def _best(scores, usable, sides: Sides):
-    """Highest score of every pair of networks, `(..., S, T) -> (..., N, M)`; -inf where no layers have one."""
+    """Highest score of each network pair, `(..., S, T) -> (..., N, M)`; -inf if no layers have a score."""
     scores = jnp.where(usable, scores, -jnp.inf)
     each = scores[..., sides.row_layers, :][..., sides.column_layers]
     return jnp.max(each, (-3, -1))
 
 
 def _places(estimate, sides: Sides):
-    """The layers of the highest scores: places in the rows and in the columns, each `(N, M)`."""
+    """Positions of the layers with the highest scores, in the rows and in the columns, each `(N, M)`."""
     each = jnp.where(jnp.isnan(estimate), -jnp.inf, estimate)[sides.row_layers, :][..., sides.column_layers]
     n, first, m, second = each.shape
     at = jnp.argmax(jnp.swapaxes(each, 1, 2).reshape(n, m, -1), 2)
@@ -246,7 +247,7 @@ def _places(estimate, sides: Sides):
 
 
 def _scale(tops, highest, count, at_once, axis):
-    """Mean and deviation of the best scores of network pairs over PILOTS permutations that count for nothing else."""
+    """Mean and deviation of the best scores of network pairs over PILOTS permutations, used for nothing else."""
 
     def step(null, first):
         return _added(null, highest, tops(count + first), first + jnp.arange(at_once) < PILOTS), None
@@ -259,7 +260,7 @@ def _scale(tops, highest, count, at_once, axis):
 
 
 def _own_numbers(count, at_once, axis):
-    """First number of each step of this device, the devices taking turns; the last may lie beyond `count`."""
+    """First permutation number of each step on this device, in turns with the others; may exceed `count`."""
     me, devices = (0, 1) if axis is None else (lax.axis_index(axis), lax.axis_size(axis))
     return at_once * (me + devices * jnp.arange(-(-count // (at_once * devices))))
 
@@ -270,7 +271,7 @@ def _first(axis):
 
 
 def _slack(observed):
-    """Scores this much lower count as ties, as in `statistics.permutation_p`."""
+    """Tolerance below the observed score within which scores count as ties, as in `statistics.permutation_p`."""
     return jnp.where(jnp.isfinite(observed), 100 * jnp.finfo(observed.dtype).eps * jnp.abs(observed), 0)
 
 
@@ -283,7 +284,7 @@ def _start(observed, kept, axis) -> Null:
 
 
 def _merged(null: Null, axis) -> Null:
-    """The summary of the permutations of all devices."""
+    """Merge the summaries of all devices."""
     if axis is None:
         return null
     seen = total(null.seen, axis)
@@ -295,7 +296,7 @@ def _merged(null: Null, axis) -> Null:
 
 
 def _added(null: Null, observed, scores, real) -> Null:
-    """The summary with the scores `(C, ...)` of more permutations, those that are `real`."""
+    """Add the scores `(C, ...)` of more permutations, counting those that are `real`."""
     where = real.reshape(-1, *(1,) * observed.ndim)
     seen = jnp.sum(real, dtype=observed.dtype)
     together = null.seen + seen
@@ -314,18 +315,18 @@ def _added(null: Null, observed, scores, real) -> Null:
 
 
 def _summary(null: Null, score, count) -> Summary:
-    """Mean, deviation, threshold and p-value; NaN where the score or that of any permutation is."""
+    """Mean, deviation, threshold and p-value; NaN if the score, or that of any permutation, is NaN."""
     score = jnp.where(jnp.isfinite(score), score, jnp.nan)
     known = ~jnp.isnan(score) & ~null.lost
     deviation = jnp.sqrt(null.squares / max(count - 1, 1))
     threshold, kept = null.top[..., -1], null.top.shape[-1]
-    threshold = jnp.where(null.at_least >= kept, jnp.maximum(threshold, score), threshold)  # ties, the score's own too
+    threshold = jnp.where(null.at_least >= kept, jnp.maximum(threshold, score), threshold)  # ties, its own too
     found = (null.mean, deviation, threshold, null.at_least / (count + 1))
     return Summary(score, *(jnp.where(known, v, jnp.nan).astype(score.dtype) for v in found))
 
 
 def _shaped(counts, family, p, count):
-    """Adjusted p-values of the family, mirrored where the matrix is square; NaN where a pair has none of its own."""
+    """Adjusted p-values of the family, mirrored if the matrix is square; NaN for a pair without a p-value."""
     made = jnp.where(family, counts.reshape(family.shape) / (count + 1), jnp.nan).astype(p.dtype)
     if family.shape[0] == family.shape[1]:
         made = jnp.where(family, made, jnp.where(family.T, made.T, jnp.nan))

@@ -26,9 +26,9 @@ from jaxsim.results.calibrations import ADJUSTMENTS, ARRAYS
 from jaxsim.statistics.checks import as_count, as_key, one_of, probability
 
 MOST_AT_ONCE = 64
-"""Most permutations that are summarized together."""
+"""Most permutations to summarize together."""
 REFUSED_FROM = 0.5
-"""Lowest level that is taken for a level of confidence."""
+"""Lowest level that is mistaken for a confidence level."""
 
 
 @of_one_or_several
@@ -51,45 +51,46 @@ def calibrate(
     channels: Any = None,
     devices: Any = None,
 ) -> Calibration | list[Calibration]:
-    """Scores of all layers and networks against their permutation nulls, in one device call.
+    """Compare the scores of all layers and networks with their permutation nulls, in one device call.
 
-    The images of the columns' networks are permuted against those of the rows', the same way for all layers. A
-    calibrated score is `(s - t) / (1 - t)` between 0 and 1, where the threshold t is the score that permutations reach
-    with probability `level`: zero unless `p <= level`. The best layers of two networks are calibrated against the
-    permutations' own best layers, so that searching many layers gains nothing.
+    The images of the columns' networks are permuted relative to those of the rows', in the same way for all layers. A
+    calibrated score is `(s - t) / (1 - t)`, clipped to between 0 and 1. The threshold t is the score that permutations
+    reach with probability `level`, so the calibrated score is zero unless `p <= level`. The best layers of two networks
+    are calibrated against the permutations' own best layers, so searching many layers gains nothing.
 
-    Works inside `jax.jit`; checks of values are then skipped.
+    Works inside `jax.jit`, where checks of values are skipped.
 
     Args:
-        features: as for `js.affinity`, an array a layer; with comparators as measures, maps as for `js.compare_maps`.
-        measure: a measure, or a comparator of maps, that can be embedded, as all of this library; or its name, or a
+        features: as for `js.affinity`, with one array per layer; if the measures are comparators, maps as for
+            `js.compare_maps`.
+        measure: a measure, or a comparator of maps, that can be embedded, as can all in this library; or its name; or a
             list.
         against: layers of the columns, as for `js.affinity`.
-        layers_of: network of each layer, by name (a mapping or a function of the name), or in the order of the layers
-            (those of `features`, then those of `against`); None takes each for a network of its own.
-        strata: `(n,)` labels; images are then permuted within each, as for `js.Permutation`.
-        groups: `(n,)` labels; whole groups of images are then permuted, as for `js.Permutation`.
-        n_permutations: permutations beside the observed order, which counts as one more.
+        layers_of: network of each layer: a mapping or a function of the layer name, or a sequence in the order of the
+            layers (those of `features`, then those of `against`). With None each layer is its own network.
+        strata: `(n,)` labels. Images are then permuted within each stratum, as for `js.Permutation`.
+        groups: `(n,)` labels. Whole groups of images are then permuted, as for `js.Permutation`.
+        n_permutations: number of permutations, in addition to the observed order, which counts as one more.
         key: as for `js.resample`.
-        adjust: how p-values of network pairs are adjusted for their number: "step-down" or "single-step" for the
+        adjust: how to adjust p-values of network pairs for their number: "step-down" or "single-step" for the
             family-wise error rate by the maximum over pairs, "false-discovery" (Benjamini-Hochberg), "bonferroni", or
             "none".
-        level: share of false findings, such as 0.05.
+        level: accepted rate of false findings, such as 0.05.
         ids: as for `js.affinity`.
         against_ids: as for `js.affinity`.
         align: as for `js.affinity`.
         memory: budget in bytes for maps and summaries on each device, as for `js.affinity`.
         channels: as for `js.affinity`.
-        devices: as for `js.affinity`: each makes the maps of a share of the layers, and takes a share of the
+        devices: as for `js.affinity`. Each device makes the maps of some of the layers and computes some of the
             permutations.
 
     Returns:
         `Calibration`, or a list of them.
 
     Raises:
-        TypeError: a measure has no embedding, or there is no key.
+        TypeError: a measure has no embedding, or the key is missing.
         ValueError: the permutations cannot reach the level, layers have no network, or sizes, labels or ids do not
-            fit; the message says which.
+            match; the message says which.
 
     >>> import jaxsim as js
     >>> C = js.calibrate(js.demo.features(), "cka", layers_of=lambda name: name.split("_")[0], n_permutations=99)
@@ -158,7 +159,7 @@ def _networks(layers_of: OwnersOf, rows, columns) -> tuple[tuple[str, ...], tupl
     """Network of each layer of the rows and of the columns.
 
     Raises:
-        ValueError: all have the same and there are no others.
+        ValueError: all layers have the same network and there is no other.
     """
     found = inputs.owners(layers_of, (*rows, *(columns or ())), "layers_of", "network", "layer")
     of_rows = found[: len(rows)]
@@ -178,7 +179,7 @@ def _sides(of_rows, of_columns, *, square: bool) -> Sides:
 
 
 def _layers(networks):
-    """Number of the network of each layer, and the layers of each, the first repeated up to the most."""
+    """Network number of each layer, and the layers of each network, padded by repeating the first."""
     number = {network: k for k, network in enumerate(dict.fromkeys(networks))}
     code = np.array([number[network] for network in networks], np.int32)
     each = [np.flatnonzero(code == k) for k in range(len(number))]
@@ -187,7 +188,7 @@ def _layers(networks):
 
 
 def _check_resolution(plan, adjust, level, pairs) -> None:
-    """Refuse permutations that cannot reach the level, and warn of those that can for several pairs only."""
+    """Reject permutations that cannot reach the level; warn about those that cannot for a single pair."""
     if probability(level) >= REFUSED_FROM:
         raise ValueError(f"level is the share of false findings, such as 0.05, not a level of confidence like {level}.")
     rule, least = ADJUSTMENTS[one_of(adjust, ADJUSTMENTS, "adjust")], statistics.resamples_needed(level)
@@ -217,10 +218,10 @@ def _check_resolution(plan, adjust, level, pairs) -> None:
 
 
 def _at_once(measures, x, y, sides, kept, memory, mesh) -> int:
-    """Permutations whose scores are held together, beside all maps and the highest scores so far.
+    """Number of permutations whose scores are held together, in addition to all maps and the highest scores so far.
 
-    These, of pairs of layers and of networks, are held as they were, as they become, and with the new ones among them;
-    and once for each of several devices, in the end.
+    The highest scores of layer and network pairs are held before and after an update and merged with the new ones, plus
+    one copy for each of several devices at the end.
 
     Raises:
         ValueError: not even a few fit.
@@ -233,7 +234,7 @@ def _at_once(measures, x, y, sides, kept, memory, mesh) -> int:
     budget, shares = least(budget_of(memory, local_count(mesh)), mesh), count(mesh)
     tops = (3 + shares * (shares > 1)) * rows * columns + sides.family.size
     held = 2 * maps * each + tops * size * kept
-    # scores, and on an accelerator the pairs that are gathered for all of them
+    # scores and, on an accelerator, the gathered pairs for all of them
     order = (6 * rows + (0 if on_cpu() else pairs_at_once())) * columns * size
     at_once = MOST_AT_ONCE
     while at_once > TOGETHER and held + at_once * order > budget:

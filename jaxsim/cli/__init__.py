@@ -1,8 +1,8 @@
-"""The command `jaxsim`: one module per command, which loads, makes one public call, and saves.
+"""The command `jaxsim`: one module per command, which loads data, makes one public call, and saves the result.
 
-The docstring of a command's module is its help, and the first line of it the summary; `add_arguments` declares its
+The docstring of a command's module is its help, and the first line is the summary. `add_arguments` declares its
 arguments, and `run` does the work. To add a command, write such a module and add its name to `COMMANDS`. Parsing and
-help must stay light: packages of the extras are imported inside `run`.
+help must stay light: packages from extras are imported inside `run`.
 """
 
 import argparse
@@ -63,11 +63,11 @@ safetensors, h5, mat or csv. demo/features.npz is one.
 
 `jaxsim --help` lists all commands, and `jaxsim COMMAND --help` explains one, with examples.
 """
-"""What `jaxsim` alone prints."""
+"""Output of `jaxsim` without arguments."""
 
 
 class _Once(argparse._StoreAction):
-    """Store a value, and refuse a second one, which would replace the first in silence."""
+    """Store a value, and reject a second one, which would silently replace the first."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         given = vars(namespace).setdefault("given", set())
@@ -79,11 +79,11 @@ class _Once(argparse._StoreAction):
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **options: Any):
-        super().__init__(*args, allow_abbrev=False, **options)  # --n would be --no-stack
+        super().__init__(*args, allow_abbrev=False, **options)  # --n would otherwise match --no-stack
         for name in (None, "store"):
             self.register("action", name, _Once)
 
-    def parse_known_args(self, args=None, namespace=None):  # every command names its own unknown options
+    def parse_known_args(self, args=None, namespace=None):  # each command reports its own unknown options
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
             odd = next((one for one in unknown if one.startswith("-")), unknown[0])
@@ -139,8 +139,9 @@ def _add_command(commands: Any, name: str, module: Any) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    Codes: 0 success; 2 wrong usage or bad input, explained in one sentence on standard error; 130 interrupted with
-    Ctrl-C, nothing half-written. Unexpected errors are raised, which ends the process with code 1.
+    Codes: 0 for success; 2 for wrong usage or bad input, explained in one sentence on standard error; 130 if
+    interrupted with Ctrl-C, with nothing half-written. Unexpected errors are raised, which ends the process with code
+    1.
 
     Args:
         argv: arguments after the program's name; by default those of the process.
@@ -179,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def told_of_waiting(seconds: float | None) -> Iterator[Callable[[], None]]:
-    """Say once, after some seconds, that the work goes on; None says nothing. What it gives ends the wait."""
+    """Print once, after some seconds, that work continues; None prints nothing. The return value ends the wait."""
     if seconds is None:
         yield lambda: None
         return
@@ -200,7 +201,7 @@ def _keep_programs(arguments: Any) -> None:
 
 
 def _raised_here(error: TypeError) -> bool:
-    """Whether a `raise` of this package made the error: those of Python itself are mistakes in the code."""
+    """Whether a `raise` in this package made the error; Python's own errors are bugs."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -217,7 +218,7 @@ def _limits(unlimited: bool) -> contextlib.AbstractContextManager[None]:
 
 
 def _interruption(stop: KeyboardInterrupt, written: bool | None) -> str:
-    """State of the output, in words; commands that keep unfinished work say so themselves."""
+    """Text on the state of the output; commands that keep unfinished work report it themselves."""
     outcome = {None: "", False: "; no output was written or changed", True: "; the output is complete"}
     return f"interrupted; {stop}" if str(stop) else f"interrupted{outcome[written]}"
 
@@ -243,9 +244,9 @@ def _sentence(error: Exception, argv: Sequence[str]) -> str:
 
 
 def _with_flags(text: str, argv: Sequence[str] = ()) -> str:
-    """Options of the library in a sentence as flags: `pass stack=False` becomes `give --no-stack`.
+    """Rewrite library options in a sentence as flags: `pass stack=False` becomes `give --no-stack`.
 
-    Names stay as they are: what is quoted, what holds a slash, and arguments with a dot or an equals sign.
+    Quoted names, names with a slash, and arguments with a dot or an equals sign stay as they are.
     """
     given = [one for arg in argv for one in (arg, arg.partition("=")[2]) if re.search(r"[.=]", one)]
     names, kept = sorted(map(re.escape, given), key=len, reverse=True), []
@@ -260,7 +261,7 @@ def _with_flags(text: str, argv: Sequence[str] = ()) -> str:
     text = re.sub(r'\b(channels|missing)="(\w+)"', r"--\1 \2", text)
     for value, flag in (("True", "--"), ("False", "--no-")):
         text = text.replace(f"js.Affinity.from_array(..., distance={value})", f"{flag}distance")
-        phrase = rf"(pass |otherwise )?\b(?<!\w\()(?!weights_only)(\w+)={value}\b"  # weights_only is PyTorch's
+        phrase = rf"(pass |otherwise )?\b(?<!\w\()(?!weights_only)(\w+)={value}\b"  # weights_only belongs to PyTorch
         text = re.sub(phrase, lambda m, f=flag: _flag(m, f), text)
     return re.sub("\0(\\d+)\0", lambda found: kept[int(found[1])], text)
 
@@ -280,7 +281,7 @@ _PHRASES = {
     r"\(Dataset\.readable, --skip-damaged, leaves": "(--skip-damaged leaves",
     r"(\bjs\.\w+\(\)|\b[a-z_]+(?:=True)?) \((--[\w-]+( [\w-]+)?)\)": r"\2",
 }
-"""Words of the library, and those of the command line for them."""
+"""Library terms, and the command-line terms for them."""
 
 
 def _flag(found: re.Match[str], start: str) -> str:
@@ -291,7 +292,7 @@ def _flag(found: re.Match[str], start: str) -> str:
 def _warnings_as_lines(arguments: Any) -> Iterator[None]:
     """Print the library's warnings as lines on standard error, each once, and hide those for developers.
 
-    Those of `DoubtfulInference` wait for the report (`arguments.printed`), which may hold them.
+    Those of `DoubtfulInference` wait for the report (`arguments.printed`), which may include them.
     """
     from jaxsim.assumptions import DoubtfulInference
 
@@ -327,7 +328,7 @@ def _say(warning: str, argv: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def _precision(x64: bool) -> Iterator[None]:
-    """Compute in float64 if asked for, and restore the process."""
+    """Compute in float64 if requested, and restore the process afterward."""
     if not x64:
         yield
         return

@@ -1,13 +1,13 @@
 """Score the similarity of every pair of networks.
 
 With a comparator as the measure (pearson, spearman, rho-a, cosine, ...), the arrays are ready-made maps (RDMs):
-(images, images), or the entries above the diagonal; of a struct of MATLAB with a field RDM, that field.
+(images, images), or the entries above the diagonal. If a MATLAB struct has a field RDM, that field is used.
 
 Writes to DIR, or with several measures to DIR/MEASURE:
   affinity.npz   the scores with their names and provenance; jaxsim.load reads it
   affinity.csv   the scores, with names in the first row and column
   affinity.png   a heat map, in the order of the tree
-  report.html    with --report, all of it as one page for a browser
+  report.html    with --report, everything on one page for a browser
 
 Examples:
   jaxsim affinity features.npz --measure rsa --out results
@@ -58,7 +58,7 @@ from jaxsim.results import Affinity, Calibration, Resamples
 
 FILES = ("affinity.npz", "affinity.csv", "affinity.png")
 COLUMNS = 12
-"""Columns of a matrix that are printed at most."""
+"""Most columns of a matrix to print."""
 
 
 def add_arguments(command: ArgumentParser) -> None:
@@ -94,7 +94,7 @@ def _explain(arguments: Namespace, chosen: Mapping[str, Any]) -> None:
     """Print the plan.
 
     Raises:
-        ValueError: of ready-made maps.
+        ValueError: the arrays are ready-made maps.
     """
     if not all(isinstance(measure, Measure) for measure in chosen.values()):
         refuse(arguments, "on ready-made maps", "explain")
@@ -106,7 +106,7 @@ def _explain(arguments: Namespace, chosen: Mapping[str, Any]) -> None:
 def score(
     arguments: Namespace, paths: Sequence[str], chosen: Mapping[str, Any], against: Sequence[str] | None = None
 ) -> dict[str, Affinity]:
-    """One matrix per measure, of the features or maps at `paths` with themselves or with those at `against`."""
+    """One matrix per measure for the features or maps at `paths`, with themselves or with those at `against`."""
     maps = not any(isinstance(measure, Measure) for measure in chosen.values())
     if not maps and not arguments.align:
         refuse(arguments, "on features without --align", "missing")
@@ -128,7 +128,7 @@ def save_affinity(arguments: Namespace, affinity: Affinity, folder: Path) -> Non
 
 
 def heatmap(arguments: Namespace, scores: Affinity | Resamples | Calibration, **options: Any) -> Any:
-    """A heat map in the order of the tree; of two sets, with the names of their files on the axes."""
+    """A heat map in the order of the tree, or for two sets with their file names on the axes."""
     if not scores.square:
         sides = {"xlabel": _stems(arguments.against), "ylabel": _stems(arguments.features)}
         return scores.plot(**sides, **options)
@@ -138,7 +138,7 @@ def heatmap(arguments: Namespace, scores: Affinity | Resamples | Calibration, **
 
 
 def tree_of(scores: Affinity | Resamples) -> Any:
-    """The tree of a square matrix of several networks that all have scores; None for others."""
+    """The tree of a square matrix of several networks that all have scores, else None."""
     if isinstance(scores, Resamples):
         given = Affinity.from_array(scores.estimate, scores.names, scores.targets, measure="", against=scores.against)
         scores = dataclasses.replace(given, provenance=scores.provenance)
@@ -151,7 +151,7 @@ def _stems(given: str | list[str]) -> str:
 
 
 def describe(affinity: Affinity) -> str:
-    """A small matrix in full, or the most similar network of each target of a larger one, and the pairs behind it."""
+    """A small matrix in full, or for a larger one the most similar network of each target and the pairs behind it."""
     shown = _describe(affinity)
     return shown if affinity.pairs is None else f"{shown}\non {affinity.counts()[-1]} of images"
 

@@ -1,14 +1,14 @@
-"""Arguments that several commands take, and the types of their values."""
+"""Arguments shared by several commands, and the types of their values."""
 
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, Namespace
 from typing import Any
 
 FORMATS = ("png", "svg", "pdf")
-"""Formats that figures are written in."""
+"""Formats of figures."""
 
 
 def add_features(command: ArgumentParser) -> None:
-    """Add the networks to compare, and how their files are read."""
+    """Add the networks to compare, and options for reading their files."""
     text = (
         "folder with one file per network, or files: npy, npz, pt or pth of torch.save, safetensors, h5, hdf5, mat, "
         "pkl with a dict of arrays, or tables in csv, tsv or txt, a row an image; arrays are (images, ..., channels), "
@@ -22,7 +22,7 @@ def add_features(command: ArgumentParser) -> None:
 
 
 def add_reading(command: ArgumentParser) -> None:
-    """Add how files of features are read."""
+    """Add options for reading feature files."""
     group = command.add_argument_group("files of features")
     text = (
         "each npy file or lone tensor holds several networks, (networks, images, ...), or with --no-stack one, "
@@ -36,13 +36,13 @@ def add_reading(command: ArgumentParser) -> None:
 
 
 def add_channels(group: Any) -> None:
-    """Add where arrays have their channels, to a group or a command."""
+    """Add the position of channels in arrays, to a group or a command."""
     text = "first: arrays are (images, channels, ...), as in PyTorch; default: last"
     group.add_argument("--channels", choices=("first", "last"), help=text)
 
 
 def add_missing(command: ArgumentParser) -> None:
-    """Add what to do where networks miss images, or maps pairs of images."""
+    """Add what to do if networks lack images, or maps lack pairs of images."""
     text = (
         "pairwise: compare two maps on the pairs of images that both have (NaN stands for a missing pair), and with "
         "--align two networks on the images that both have; shared, the default: NaN for a map that lacks pairs, and "
@@ -67,12 +67,12 @@ def add_draws(command: ArgumentParser) -> None:
 
 
 def add_seed(command: ArgumentParser, of: str = "") -> None:
-    """Add the seed, of all that is random or of some things."""
+    """Add the seed, for everything random or for some of it."""
     command.add_argument("--seed", type=seed, default=0, metavar="N", help=f"random seed{of}; default: %(default)s")
 
 
 def add_labels(command: ArgumentParser) -> None:
-    """Add labels of the images: strata that resamples keep, and groups that they draw whole."""
+    """Add labels of the images: strata that resamples preserve, and groups that they draw whole."""
     text = (
         "labels of the images, npy or text with one per line: resamples hold every label in proportion; for new images"
     )
@@ -82,7 +82,7 @@ def add_labels(command: ArgumentParser) -> None:
 
 
 def refuse(arguments: Namespace, why: str, *names: str) -> None:
-    """Refuse options that have no effect in a combination, rather than pass them over.
+    """Reject options that have no effect in a combination, instead of ignoring them.
 
     Raises:
         ValueError: one of them is given.
@@ -97,7 +97,7 @@ def refuse(arguments: Namespace, why: str, *names: str) -> None:
 def add_computing(
     command: ArgumentParser, *, of: str = "FEATURES", devices: bool = True, tile: bool = False, explain: bool = False
 ) -> None:
-    """Add image ids, memory, devices and precision, and where asked for the size of tiles and the plan."""
+    """Add image ids, memory, devices and precision, and optionally tile size and plan."""
     group = command.add_argument_group("images and computing")
     group.add_argument("--ids", metavar="FILE", help=f"image ids of {of}: npy, or text with one id per line")
     group.add_argument(
@@ -117,10 +117,10 @@ def add_computing(
 
 
 def only_explains(arguments: Namespace) -> bool:
-    """Whether --explain asks for the plan alone, which takes no --out.
+    """Whether --explain asks only for the plan, which needs no --out.
 
     Raises:
-        ValueError: --report goes with it, or there is neither it nor --out.
+        ValueError: --report is combined with it, or both it and --out are missing.
     """
     if arguments.explain:
         refuse(arguments, "with --explain, which writes nothing", "report")
@@ -130,7 +130,7 @@ def only_explains(arguments: Namespace) -> bool:
 
 
 def add_output(command: ArgumentParser, *, required: bool = True, figures: bool = True, tables: bool = True) -> None:
-    """Add the output folder, and the formats of figures and tables for a command that writes some."""
+    """Add the output folder, and the formats of figures and tables for commands that write them."""
     group = command.add_argument_group("output")
     group.add_argument("--out", required=required, metavar="DIR", help="folder for the results")
     group.add_argument("--overwrite", action="store_true", help="replace existing results")
@@ -172,7 +172,7 @@ def add_dataset(command: ArgumentParser) -> None:
 
 
 def add_layers(command: ArgumentParser) -> None:
-    """Add one encoder of a file, and some of its layers."""
+    """Add one encoder from a file, and some of its layers."""
     command.add_argument("--name", metavar="NAME", help="name of the encoder in its file")
     command.add_argument(
         "--layer", metavar="NAME", action="append", help="use only this layer; * matches any text; repeatable"
@@ -182,7 +182,7 @@ def add_layers(command: ArgumentParser) -> None:
 
 
 def add_training(command: ArgumentParser) -> None:
-    """Add the training of branches."""
+    """Add options for training branches."""
     group = command.add_argument_group("training")
     group.add_argument("--epochs", type=count, metavar="N", help="default: 60, and 200 for NYUv2")
     group.add_argument("--batch", type=count, default=8, metavar="N", help="pictures per step; default: %(default)s")
@@ -201,7 +201,7 @@ def count(text: str) -> int:
 
 
 def seed(text: str) -> int:
-    """A whole number that fits 31 bits."""
+    """A whole number that fits in 31 bits."""
     if not text.isdecimal() or int(text) >= 2**31:
         raise ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**31 - 1}")
     return int(text)
@@ -227,7 +227,7 @@ def share(text: str) -> float:
 
 
 def formats(text: str) -> tuple[str, ...]:
-    """Formats of figures, with commas between them."""
+    """Comma-separated formats of figures."""
     found = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",")))
     odd = [one for one in found if one not in FORMATS]
     if odd:

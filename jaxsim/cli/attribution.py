@@ -1,22 +1,22 @@
 """Compare encoders by attribution maps: the pixels that their outputs depend on.
 
-Every encoder of the bank has a map of each picture, by each --rule. The score of two encoders is the cosine
-of their maps, averaged over channels, and then over pictures (Song et al. 2019; a baseline of DDS 2020).
+Each --rule gives every encoder of the bank a map of each picture. The score of two encoders is the cosine of
+their maps, averaged over channels, and then over pictures (Song et al. 2019; a baseline of DDS 2020).
   saliency          the gradient's absolute value
   gradient-x-input  the input times its gradient
   deeplift          differences from a black picture, or a gray one for inputs in [-1, 1]; rescale rule
   epsilon-lrp       layer-wise relevance propagation, epsilon 1e-4; with ReLUs it equals gradient x input
 
-Encoders are files of `jaxsim convert` or `jaxsim rooms`; without --bank the twenty shipped ones. Each sees the
-pictures as it was trained: `jaxsim features --help` lists the defaults of --preprocessing and --size. Maps are
-not kept: memory does not grow with the number of pictures.
+Encoders are files from `jaxsim convert` or `jaxsim rooms`; without --bank the twenty shipped ones are used. Each
+sees the pictures as it was trained: `jaxsim features --help` lists the defaults of --preprocessing and --size.
+Maps are not kept: memory does not grow with the number of pictures.
 
 Writes to DIR, or with several rules to DIR/RULE:
   image_scores.npz  the scores on every picture; jaxsim.load reads it
   affinity.npz      their means; jaxsim.load, `jaxsim taxonomy` and `jaxsim evaluate` read it
   resamples.npz     the means over half-samples of the pictures
   intervals.csv     per pair: estimate, standard error, low, high
-  matrix.png        the matrix, intervals where they fit; scores whose interval holds zero are faded: no finding
+  matrix.png        the matrix, with intervals where they fit; scores whose interval contains zero are faded
 
 Examples:
   jaxsim attribution pictures --out attribution

@@ -13,7 +13,7 @@ QUICK = {"images": 48, "resamples": 20, "epochs": 2, "pictures": 64}
 
 
 def read_bank(arguments: Namespace) -> dict[str, Any]:
-    """Encoders of tasks by name: those of all --bank files, or the shipped ones.
+    """Encoders of tasks by name: those in all --bank files, or the shipped ones.
 
     Raises:
         ValueError: two encoders share a name, or a file is damaged.
@@ -30,7 +30,7 @@ def select(bank: dict[str, Any], names: list[str] | None) -> dict[str, Any]:
     """The named encoders, or all.
 
     Raises:
-        ValueError: there is no encoder of some name, or none at all.
+        ValueError: there is no encoder with some name, or none at all.
     """
     unknown = [name for name in names or () if name not in bank]
     if unknown:
@@ -41,10 +41,10 @@ def select(bank: dict[str, Any], names: list[str] | None) -> dict[str, Any]:
 
 
 def read_encoder(arguments: Namespace, path: str | None) -> tuple[Any, str]:
-    """The encoder whose layers are compared, with its name; `ENCODER` without a file.
+    """The encoder whose layers are compared, with its name; `ENCODER` if no file is given.
 
     Raises:
-        ValueError: the file has several encoders and --name is missing, or none of that name.
+        ValueError: the file has several encoders and --name is missing, or no encoder has that name.
     """
     from jaxsim.studies.rooms import encoders
     from jaxsim.vision import models
@@ -68,10 +68,10 @@ def probe_of(arguments: Namespace, measure: Any) -> Any:
 
 
 def plan_of(arguments: Namespace, folder: Any, encoder: Any) -> Any:
-    """The training of branches, by default as long as in DDS 2020.
+    """The training plan of branches, by default as long as in DDS 2020.
 
     Raises:
-        ValueError: an unknown optimizer.
+        ValueError: the optimizer is unknown.
     """
     from jaxsim.studies.branching import Plan
     from jaxsim.studies.branching.training_runs import OPTIMIZERS

@@ -1,29 +1,29 @@
 """Resample the images to put intervals on the scores.
 
-With a comparator as the measure, such as spearman, the arrays are ready-made maps (RDMs), for all schemes but
-half-samples and subsample.
+With a comparator as the measure, such as spearman, the arrays are ready-made maps (RDMs). This works for all
+schemes except half-samples and subsample.
 
 Schemes (--scheme):
-  half-samples        random halves of the images, each with its complement, everything refitted; the default:
-                      its intervals hold their level (Student's t on Fisher's scale)
+  half-samples        random halves of the images, each with its complement, everything refitted; the default,
+                      because its intervals hold their level (Student's t on Fisher's scale)
   bootstrap           images drawn with replacement; percentile intervals, too narrow at high scores
   bayesian-bootstrap  continuous random weights on the images; percentile intervals
   subsample           --size images without replacement, transform and bandwidth refitted (the DDS protocol)
   jackknife           each image left out once, or each of the --groups; normal intervals
   permutation         images of one network shuffled: p values for "no similarity", no intervals
 
-An interval speaks of new images like these. Where images come in classes, scenes or recording runs, say which:
-new ones of these very classes (--strata), or of new classes (--groups, at least ten, better twenty).
+An interval is about new images like these. If images come in classes, scenes or recording runs, say whether new
+images would come from these same classes (--strata) or from new ones (--groups, at least ten, better twenty).
 
 Writes to DIR, or with several measures to DIR/MEASURE:
   resamples.npz  all resampled matrices; jaxsim.load and `jaxsim taxonomy --support` read it
-  intervals.csv  per pair: estimate, standard error, low, high (p_values.csv for permutation); if there are any,
-                 the number of resamples without a score: such a pair has no interval
-  matrix.png     the matrix with its intervals; scores whose interval holds zero are faded: no finding
+  intervals.csv  per pair: estimate, standard error, low, high (p_values.csv for permutation). If a pair has no
+                 score in some resamples, it has no interval, and a column counts those resamples
+  matrix.png     the matrix with its intervals; scores whose interval contains zero are faded
   ranking.png    sources of --target, or of each target, with intervals, and how often each ranks first (not for
-                 jackknife; no file for permutation); of more than 30 targets only --target or the first, which is
-                 said
-  report.html    with --report, all of it as one page for a browser
+                 jackknife; no file for permutation); with more than 30 targets only --target or the first one,
+                 and a message says so
+  report.html    with --report, everything on one page for a browser
 
 Examples:
   jaxsim bootstrap features.npz --measure rsa --seed 0 --out results
@@ -78,7 +78,7 @@ from jaxsim.results.tables import flagged, p_value
 
 DEFAULT = schemes.HalfSamples
 N_RESAMPLES = {schemes.HalfSamples: 100, schemes.Jackknife: None}
-"""Default numbers of resamples, where they are not 1000; None where the images determine it."""
+"""Default numbers of resamples if not 1000; None if the images determine it."""
 
 
 def add_arguments(command: ArgumentParser) -> None:
@@ -139,7 +139,7 @@ def run(arguments: Namespace) -> None:
 
 
 def _ranking(arguments: Namespace, resamples: Any) -> Any:
-    """The ranking for --target or for each target; where these are too many, for the first."""
+    """The ranking for --target or for each target; if there are too many, for the first."""
     target, many = arguments.target, len(resamples.targets) > plotting.MOST_PANELS
     if target is None and many:
         target = resamples.targets[0]
@@ -148,7 +148,7 @@ def _ranking(arguments: Namespace, resamples: Any) -> Any:
 
 
 def _first_two(resamples: Any, target: str | None) -> dict[str, Any]:
-    """The paired test of the two best sources of --target; empty without it, or by a scheme without tests."""
+    """The paired test of the two best sources of --target; empty without --target or if the scheme has no tests."""
     if target is None or not (resamples.can.bootstraps or resamples.can.tests):
         return {}
     first, second, *_ = [name for name, _ in resamples.ranking(target)] + ["", ""]
@@ -161,7 +161,7 @@ def _first_two(resamples: Any, target: str | None) -> dict[str, Any]:
 
 
 def _in_words(test: dict[str, Any]) -> list[str]:
-    """A line for the paired test of the two best sources; none without one."""
+    """A line for the paired test of the two best sources; none if there is no test."""
     if not test:
         return []
     line = (
@@ -202,7 +202,7 @@ def _resample(arguments: Namespace, chosen: Mapping[str, Any], scheme: Any) -> d
 
 
 def _given(arguments: Namespace, chosen: Mapping[str, Any], scheme: Any) -> dict[str, Any]:
-    """What resamples and their plan are of.
+    """Arguments of resamples and of their plan.
 
     Raises:
         ValueError: there is no such --target.
@@ -214,7 +214,7 @@ def _given(arguments: Namespace, chosen: Mapping[str, Any], scheme: Any) -> dict
 
 
 def pairs(resamples: Any, level: float | None) -> tuple[list[str], list[list[Any]]]:
-    """A row per pair of different networks, once if both orders score the same; p values without a level."""
+    """One row per pair of different networks, once if both orders score the same; p values if there is no level."""
     columns = {"estimate": resamples.estimate}
     if level is None:
         columns["p"] = resamples.p_value()

@@ -8,11 +8,11 @@ Similarity recommends a layer for each task; with --equal-view, of maps averaged
 After a ResNet, run at output stride 16, the decoder is DeepLab's on channels tiled to a common number; after
 a small encoder it is a small pyramid. Training follows DDS: SGD with momentum 0.9, weight decay 1e-4, "poly"
 learning rate, flips, rotations, scales and crops; 60 epochs, 200 for NYUv2. Pictures are resized to squares
-of the encoder's own size (--size 512 is that of the papers); metrics are taken at that size and are not
+of the encoder's own size (--size 512 matches the papers). Metrics are computed at that size and are not
 comparable with the printed Table 5. Repeat --encoder to average over encoders that differ only in their seed.
 
 Writes to DIR:
-  branches.csv     a row per layer: each task's metric, its deviation over runs, the layer's similarity
+  branches.csv     one row per layer: each task's metric, its deviation over runs, the layer's similarity
   runs.csv         the metric of every branch
   similarity.csv   the similarity of every layer of every encoder
 
@@ -105,7 +105,7 @@ def _train(arguments: Namespace, measure: Any, scratch: Path) -> tuple[Any, dict
 
 
 def _rows(found: Any) -> tuple[list[str], list[list[Any]]]:
-    """A row per layer: mean and deviation of each task's metric, and its similarity."""
+    """One row per layer: mean and deviation of each task's metric, and its similarity."""
     header = ["layer"]
     for task in found.tasks:
         header += [f"{task.name} {task.kind.measured}", f"{task.name} sd", f"{task.name} similarity"]
@@ -114,7 +114,7 @@ def _rows(found: Any) -> tuple[list[str], list[list[Any]]]:
 
 
 def _long_rows(found: Any, values: np.ndarray, metric: bool = False) -> list[list[Any]]:
-    """A row per value, `values` being (runs, layers, tasks); with the name of the metric if asked for."""
+    """One row per value, where `values` is (runs, layers, tasks), with the name of the metric if requested."""
     return [
         [run, found.layers[i], found.tasks[t].name, *([found.tasks[t].kind.measured] if metric else []), float(value)]
         for (run, i, t), value in np.ndenumerate(values)
@@ -140,7 +140,7 @@ def _text(found: Any, label: str) -> str:
 
 
 def _choice(found: Any, task: str) -> str:
-    """The recommendation for a task beside the best layer, in words."""
+    """Text comparing the recommendation for a task with the best layer."""
     layer, *others = found.contenders[task]
     text = f"{task}: recommended {layer}"
     if others:

@@ -1,4 +1,4 @@
-"""Compiled programs that the next run of a command finds again, in the user's cache folder."""
+"""Compiled programs that later runs of a command reuse, in the user's cache folder."""
 
 import contextlib
 import hashlib
@@ -9,17 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 VARIABLE, OWN = "JAXSIM_CACHE", "JAX_COMPILATION_CACHE_DIR"
-"""The folder, or 0 for none; and JAX's own variable, which comes first."""
+"""Variable with the folder, or 0 for none; and JAX's own variable, which takes precedence."""
 MOST = 2**29
-"""Bytes of a folder beyond which its oldest programs are removed."""
+"""Size of a folder in bytes above which its oldest programs are removed."""
 LEAST_SECONDS = 0.1
-"""Compilations that took less are not kept."""
+"""Compilations that took less time are not kept."""
 
 
 def folder() -> Path | None:
-    """The folder for this kind of machine, or None where none is wanted.
+    """The folder for this kind of machine, or None if caching is off.
 
-    Programs for one processor may not run on another, and home folders are shared by machines of several kinds.
+    Programs for one processor may not run on another, and home folders may be shared by different machines.
     """
     given = os.environ.get(VARIABLE)
     if OWN in os.environ or given in ("", "0"):
@@ -36,7 +36,7 @@ def _user_cache() -> Path:
 
 
 def _processor() -> str:
-    """A short word for what the processor can do."""
+    """A short string that identifies what the processor supports."""
     text = platform.processor()
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
@@ -45,11 +45,11 @@ def _processor() -> str:
 
 
 def keep(tell: Callable[[str], None]) -> None:
-    """Keep programs that this process compiles, and use those kept; `tell` is told of a folder that is new.
+    """Keep programs that this process compiles, and reuse those kept; `tell` is called with a new folder.
 
-    A folder that cannot be written is passed over.
+    A folder that cannot be written to is ignored.
     """
-    with contextlib.suppress(OSError, RuntimeError):  # no home folder, or one that cannot be written
+    with contextlib.suppress(OSError, RuntimeError):  # no home folder, or not writable
         place = folder()
         if place is None:
             return
@@ -67,7 +67,7 @@ def keep(tell: Callable[[str], None]) -> None:
 
 
 def prune(place: Path, most: int) -> None:
-    """Remove the oldest files of a folder until the others have at most `most` bytes."""
+    """Remove the oldest files of a folder until the rest take at most `most` bytes."""
     files = [(one.stat(), one) for one in place.iterdir() if one.is_file()]
     total = sum(status.st_size for status, _ in files)
     for status, one in sorted(files, key=lambda file: file[0].st_mtime):

@@ -1,27 +1,27 @@
 """Calibrate scores of layers and networks against permuted images.
 
 Wide layers, and a search for the best of many, score high without any similarity. The images of one network are
-permuted against those of the other, the same way for all layers, and a score counts only as far as it exceeds what
-the best layers reach then.
+permuted relative to those of the other, in the same way for all layers. A score counts only as far as it exceeds
+what the best layers reach under permutation.
 
-With --layers-of, FEATURES are layers: /, for example, says that resnet/block1 and resnet/block2 are layers of
-resnet (all names up to the first /), and a csv file without a header says so by rows: layer, network. Without it,
-each array is a network of its own.
+With --layers-of, FEATURES are layers. For example, / says that resnet/block1 and resnet/block2 are layers of
+resnet (everything up to the first /). A csv file without a header can list them in rows instead: layer, network.
+Without --layers-of, each array is its own network.
 
 How p values of pairs of networks are adjusted for their number (--adjust):
   step-down        family-wise error rate, by the largest score of all pairs; the default
-  single-step      the same in one step, which finds less
+  single-step      the same in one step, with less power
   false-discovery  share of false findings among all (Benjamini-Hochberg)
-  bonferroni       family-wise error rate; takes very many permutations
-  none             each pair alone
+  bonferroni       family-wise error rate; needs very many permutations
+  none             each pair by itself
 
 Writes to DIR, or with several measures to DIR/MEASURE:
   calibration.npz  scores, nulls and p values of all layers and networks; jaxsim.load reads it
   calibration.csv  per pair of networks: best layers if any has several, score, mean, deviation and threshold of
                    its null, calibrated score, p, adjusted p
-  layers.csv       with --layers-of, per pair of layers: the same, p values of each alone
-  calibration.png  calibrated scores of networks; those that are no finding at --level are faded
-  report.html      with --report, all of it as one page for a browser
+  layers.csv       with --layers-of, per pair of layers: the same, with unadjusted p values
+  calibration.png  calibrated scores of networks; those that are not findings at --level are faded
+  report.html      with --report, everything on one page for a browser
 
 Examples:
   jaxsim calibrate features.npz --measure cka-linear --out results
@@ -142,11 +142,11 @@ def _calibrate(arguments: Namespace, chosen: Mapping[str, Any]) -> dict[str, Cal
 
 
 def _layers_of(arguments: Namespace, layers: list[str]) -> Mapping[str, str] | Callable[[str], str] | None:
-    """Networks of the layers by --layers-of.
+    """Networks of the layers from --layers-of.
 
     Raises:
-        FileNotFoundError: it looks like a file, and there is none.
-        ValueError: the file has no rows of two, or no name holds the text.
+        FileNotFoundError: it looks like a file, and the file does not exist.
+        ValueError: the file has no rows of two, or no name contains the text.
     """
     text = arguments.layers_of
     if text is None:
@@ -166,6 +166,6 @@ def _layers_of(arguments: Namespace, layers: list[str]) -> Mapping[str, str] | C
 
 
 def _ordered(header: list[str], rows: list[list[Any]]) -> tuple[list[str], list[list[Any]]]:
-    """The rows by adjusted p-value, and by calibrated score where it is the same."""
+    """The rows by adjusted p-value, with ties ordered by calibrated score."""
     score = header.index("calibrated")
     return header, sorted(rows, key=lambda row: (np.nan_to_num(row[-1], nan=2.0), -np.nan_to_num(row[score], nan=-1.0)))

@@ -1,7 +1,7 @@
 """Print a script that completes commands, options and file names in a shell.
 
-Add that of bash to ~/.bashrc and that of tcsh to ~/.tcshrc; that of zsh goes to a file _jaxsim in a folder
-of $fpath.
+Add the bash script to ~/.bashrc and the tcsh script to ~/.tcshrc. The zsh script goes in a file _jaxsim in a
+folder of $fpath.
 
 Examples:
   jaxsim completion bash
@@ -36,7 +36,7 @@ def run(arguments: Namespace) -> None:
     if arguments.json:
         emit(arguments, "", {"shell": arguments.shell, "script": script})
     else:
-        sys.stdout.write(script + "\n")  # as it is: escapes would change it
+        sys.stdout.write(script + "\n")  # written directly, because escapes would change it
 
 
 def _values(parser: ArgumentParser) -> Iterator[Action]:

@@ -1,7 +1,7 @@
 """Convert a checkpoint of a public network to a safetensors file.
 
-`jaxsim.vision.models.from_safetensors` and the other commands read the file. Every tensor is used, or left
-out for a reason that is shown; otherwise nothing is written, and an error names the tensors that do not fit.
+`jaxsim.vision.models.from_safetensors` and the other commands read the file. Every tensor is used, or left out
+for a reason that is shown. Otherwise nothing is written, and an error names the tensors that do not fit.
 
 Networks (--network):
   resnet50             ResNet-50 with the tensor names of torchvision, as in timm and the Places networks
@@ -13,9 +13,9 @@ CHECKPOINT is one of:
                        which reads only weights: no code in the file runs
   PREFIX               a TensorFlow V2 checkpoint, PREFIX.index and PREFIX.data-00000-of-00001; needs no TensorFlow
 
-Prefixes that wrappers add to all names, such as module._orig_mod.backbone., are found. Where a file has
-several sets of weights (raw and averaged, teacher and student), all are named and one is read; --entry and
---prefix choose.
+Prefixes that wrappers add to all names, such as module._orig_mod.backbone., are detected. If a file has several
+sets of weights (raw and averaged, teacher and student), all are named and one is read; choose another with --entry
+and --prefix.
 
 Examples:
   jaxsim convert resnet50.pth --network resnet50 --out resnet50.safetensors

@@ -11,7 +11,7 @@ Writes to DIR:
   affinity.npz, affinity.csv, affinity.png, resamples.npz, intervals.csv, ranking.png,
   taxonomy.npz, taxonomy.png   as from the other commands
   report.txt     the results, also printed
-  report.html    with --report, all of it as one page for a browser
+  report.html    with --report, everything on one page for a browser
 
 Examples:
   jaxsim demo --out demo

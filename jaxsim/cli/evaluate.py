@@ -6,22 +6,22 @@ and whether the source predicted best is among the best ones.
 AFFINITY and TRUTH are matrices with sources in rows, targets in columns, and higher meaning better (otherwise
 give --distance or --loss): a file of `jaxsim affinity`, a matrix with names in csv, tsv, txt or npz, or a
 pickle released with Taskonomy. TRUTH may also be `rooms`, the transfer measured in the built-in world. The
-matrices are aligned by name; networks that one of them lacks are named.
+matrices are aligned by name; networks missing from one of them are named.
 
-With --resamples, made by `jaxsim bootstrap --scheme bootstrap`, the mean gets intervals over images (bias
-shown and corrected), over targets, and over both; each says what it conditions on.
+With --resamples, made by `jaxsim bootstrap --scheme bootstrap`, the mean gets intervals over images (with the
+bias shown and corrected), over targets, and over both; each says what it conditions on.
 
 With --relabelings, the mean without the diagonal gets a p value against no relation at all: the tasks of AFFINITY
-are relabeled, rows and columns together, and the relabelings that agree no less are counted; and another without
-the main effects of sources (some transfer well to everything). With --compare, other predictions are tested too:
-each adjusted for all of them, and every two of them for a difference.
+are relabeled, rows and columns together, and relabelings that agree at least as well are counted. A second p value
+leaves out the main effects of sources (some transfer well to everything). With --compare, other predictions are
+tested too: each is adjusted for all of them, and each two are tested for a difference.
 
 Writes to DIR, if --out is given:
   agreement.csv             the table
   agreement.npz             the record without the diagonal; jaxsim.load reads it
   agreement.png             the correlation for each target, over all sources and without the target's own network
   agreement_intervals.csv   the intervals, with --resamples
-  agreement_curves.csv      precision and recall of the first k sources, with --curves; of each of --compare too
+  agreement_curves.csv      precision and recall of the first k sources, with --curves; also for each --compare
   agreement_curves.png      the same, drawn
   agreement_comparison.csv  means and p values of AFFINITY and the others, with --compare
   agreement_comparison.npz  the record with their differences; jaxsim.load reads it
@@ -126,7 +126,7 @@ def run(arguments: Namespace) -> None:
 
 
 def _named(arguments: Namespace, affinity: Affinity) -> dict[str, Affinity]:
-    """AFFINITY and the files of --compare, named by their files, or by paths where those are alike."""
+    """AFFINITY and the files of --compare, named by their files, or by their paths if those names are equal."""
     paths = [arguments.affinity, *arguments.compare]
     if len(set(paths)) < len(paths):
         raise ValueError("--compare names a file twice, or AFFINITY itself; give other predictions.")
@@ -154,7 +154,7 @@ def _curves(arguments: Namespace, without: Any, named: dict[str, Affinity], trut
 
 
 def _curve_rows(curves: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
-    """A row for each measure and k."""
+    """One row per measure and k."""
     rows = [
         [name, k, float(precision), float(recall)]
         for name, one in curves.items()
@@ -170,7 +170,7 @@ def _compare(arguments: Namespace, named: dict[str, Affinity], truth: Affinity) 
 
 
 def _comparison_rows(comparison: Any) -> tuple[list[str], list[list[Any]]]:
-    """A row per measure: mean, p values, and differences from each other measure with their adjusted p."""
+    """One row per measure: mean, p values, and differences from each other measure with their adjusted p."""
     frame = {name: np.asarray(getattr(comparison, name)) for name in ("means", "p", "adjusted", "partial", "partial_p")}
     others = [f"{what} {name}" for name in comparison.names for what in ("minus", "p of minus")]
     differences = np.stack([comparison.difference, comparison.difference_adjusted], axis=2).reshape(len(frame["p"]), -1)
@@ -189,7 +189,7 @@ def _write(arguments: Namespace, out: Path, whole: Any, without: Any, intervals:
 
 
 def _say(arguments: Namespace, affinity: Affinity, truth: Affinity) -> None:
-    """Print how the matrices were read, and which networks only one of them has."""
+    """Print how the matrices were read, and which networks are in only one of them."""
     note(arguments, f"{arguments.affinity}: {describe_matrix(affinity)}")
     note(arguments, f"{arguments.truth}: {describe_matrix(truth).replace('more similar', 'better')}")
     both = ((arguments.affinity, affinity, truth), (arguments.truth, truth, affinity))
@@ -225,7 +225,7 @@ def _interval_lines(intervals: list[Any]) -> list[str]:
 
 
 def _rows(whole: Any, without: Any) -> tuple[list[str], list[list[Any]]]:
-    """A row per target."""
+    """One row per target."""
     header = ["target", "with diagonal", "without", "sources", *(f"top {k}" for k in without.top)]
     rows = []
     for i, target in enumerate(without.targets):

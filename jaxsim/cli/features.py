@@ -1,22 +1,22 @@
 """Extract features of pictures with encoders, for the other commands.
 
-Encoders are files of `jaxsim convert` or `jaxsim rooms`, or with --encoder rooms the shipped ones. By default
+Encoders are files from `jaxsim convert` or `jaxsim rooms`, or with --encoder rooms the shipped ones. By default
 each gets the preprocessing it was trained with:
   ResNet-50 of torchvision   imagenet: short side of 256 pixels, center crop of 224, ImageNet mean and deviation
-  networks of Taskonomy      center square of 256 pixels in [-1, 1]; by the encoder's name, which must be that of
-                             its task, also low saturation, lightness only, or the center hidden
+  networks of Taskonomy      center square of 256 pixels in [-1, 1]; depending on the encoder's name, which must be
+                             that of its task, also low saturation, lightness only, or the center hidden
   small encoders             unit: pictures in [0, 1] at their own size or that of --size; those of the built-in
                              world at the size they were trained on, gray for colorization
---preprocessing rgb2depth sets another for all encoders, --preprocessing ENCODER=rgb2depth for one.
+--preprocessing rgb2depth sets another one for all encoders, --preprocessing ENCODER=rgb2depth for one.
 
 Writes the folder DIR, complete or not at all:
   ENCODER.npy, or ENCODER.LAYER.npy with several layers per encoder: (images, ..., channels), float32
   image_ids.npy, features.json   the image of each row; how the features were made
 Unfinished features are in DIR.part. After an error, Ctrl-C or a kill, run the same command again to continue;
-an unreadable picture may be repaired or removed first, and --skip-damaged names all of them and goes on without.
-Links to folders are followed; files whose suffixes Pillow does not read are counted and named. Photographs in
-a plain folder are turned upright as their EXIF orientation says; pictures of datasets stay as their labels are.
-Transparency is dropped, gray is repeated, CMYK becomes RGB; animations and pictures of 16 bits are refused.
+an unreadable picture may be repaired or removed first; --skip-damaged lists all of them and continues without.
+Links to folders are followed; files with suffixes that Pillow does not read are counted and named. Photographs in
+a plain folder are rotated upright by their EXIF orientation; pictures of datasets stay aligned with their labels.
+Transparency is dropped, gray is repeated, CMYK becomes RGB; animations and 16-bit pictures are rejected.
 Memory use does not grow with the number of pictures.
 
 Examples:
@@ -52,7 +52,7 @@ def add_arguments(command: ArgumentParser) -> None:
 
 
 def add_pictures(command: ArgumentParser) -> None:
-    """Add pictures, and how they are read and shown to encoders."""
+    """Add pictures, and how to read them and show them to encoders."""
     text = "folder of pictures or of a dataset; for nyu also the .mat file"
     command.add_argument("images", metavar="IMAGES", help=text)
     text = "layout of IMAGES, such as voc; an unknown name lists all; default: detected"
@@ -111,7 +111,7 @@ def read_pictures(arguments: Namespace) -> Any:
     """The dataset.
 
     Raises:
-        ValueError: an unknown layout, a folder of another layout or of several, or a split for a layout without splits.
+        ValueError: the layout is unknown, the folder has another layout or several, or the layout has no splits.
     """
     from jaxsim.vision.datasets import LAYOUTS, layout_named, recognize
 
@@ -126,10 +126,10 @@ def read_pictures(arguments: Namespace) -> Any:
 
 
 def read_preprocessed(arguments: Namespace, paths: Sequence[str], flag: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The encoders of all files, and the preprocessing of those that do not use the default.
+    """The encoders in all files, and the preprocessing of those that do not use the default.
 
     Raises:
-        ValueError: two encoders share a name, or --preprocessing names none of them.
+        ValueError: two encoders share a name, or --preprocessing names an unknown encoder.
     """
     from jaxsim.vision import models
 
@@ -153,7 +153,7 @@ def read_preprocessed(arguments: Namespace, paths: Sequence[str], flag: str) -> 
 
 
 def _of_built_in_world(encoders: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
-    """Preprocessing of encoders of `jaxsim rooms`: pictures of one size, gray for colorization."""
+    """Preprocessing of encoders from `jaxsim rooms`: pictures of one size, gray for colorization."""
     from jaxsim.studies.rooms.encoders import preprocessing_of
 
     if "world_version" not in metadata:

@@ -22,9 +22,9 @@ from jaxsim.results import Affinity
 from jaxsim.results.matrices import image_count
 
 ROWS = 30
-"""Rows of a table that are printed at most."""
+"""Most rows of a table to print."""
 BUILT_IN = "rooms"
-"""Stands for the transfer measured in the built-in world, in place of a file with a matrix."""
+"""Name for the transfer measured in the built-in world, given in place of a matrix file."""
 _MATRIX_FILES = (".csv", ".tsv", ".txt", ".pkl", ".pickle")
 
 
@@ -32,7 +32,7 @@ def read_measures(arguments: Namespace, *, maps: bool = False) -> dict[str, Any]
     """The measures of --measure by name, or the command's default; with `maps`, comparators of maps too.
 
     Raises:
-        ValueError: an unknown name, or one given twice.
+        ValueError: a name is unknown, or given twice.
     """
     chosen: dict[str, Any] = {}
     comparators = measures.PARTS["compare"] if maps else {}
@@ -51,7 +51,7 @@ def read_measure(arguments: Namespace, *, maps: bool = False) -> tuple[str, Any]
     """One measure with its name.
 
     Raises:
-        ValueError: an unknown name, or several.
+        ValueError: the name is unknown, or there are several.
     """
     if arguments.measure and len(arguments.measure) > 1:
         raise ValueError(f"this command takes one --measure, not {len(arguments.measure)}.")
@@ -61,7 +61,7 @@ def read_measure(arguments: Namespace, *, maps: bool = False) -> tuple[str, Any]
 def read_sets(
     arguments: Namespace, paths: Sequence[str], against: Sequence[str] | None, maps: bool
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Features or `maps` at the paths, and the options of verbs that follow: the others of `against`, ids, computing.
+    """Features or `maps` at the paths, and the verbs' options: the set of `against`, ids, computing.
 
     Raises:
         ValueError: an option has no effect on these files.
@@ -84,7 +84,7 @@ def read_sets(
 
 
 def read_targeted(arguments: Namespace, chosen: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """FEATURES and --against for the chosen measures, as `read_sets`, with --target among the columns.
+    """FEATURES and --against for the chosen measures, as in `read_sets`, with --target among the columns.
 
     Raises:
         ValueError: there is no such --target, or an option has no effect on these files.
@@ -108,7 +108,7 @@ def _may_be_stack(path: str) -> bool:
 def _read_set(
     arguments: Namespace, paths: Sequence[str], maps: bool, ids: str | None = None, each: bool = False
 ) -> tuple[dict[str, np.ndarray], Any]:
-    """Features by name, in float64 if asked for, and their image ids if the files or --ids give any.
+    """Features by name, in float64 if requested, and their image ids if the files or --ids provide any.
 
     Prints how they were read. With `each`, every array is one network unless --stack says otherwise.
     """
@@ -129,7 +129,7 @@ def _read_set(
 
 
 def as_asked(arguments: Namespace, features: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The features, floating-point ones in float64 with --x64."""
+    """The features, with floating-point ones in float64 for --x64."""
     if not arguments.x64:
         return features
     real = {name: x.dtype.kind == "f" or x.dtype.name == "bfloat16" for name, x in features.items()}
@@ -140,7 +140,7 @@ def ids_of(path: str, option: str = "--ids") -> tuple[str, ...]:
     """Image ids, or labels of images, from a file.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: the file does not exist.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{option} {path} does not exist or is not a file.")
@@ -148,10 +148,10 @@ def ids_of(path: str, option: str = "--ids") -> tuple[str, ...]:
 
 
 def read_labels(arguments: Namespace) -> dict[str, tuple[str, ...]]:
-    """Labels of the images by --strata and --groups, those that are given.
+    """Labels of the images from --strata and --groups, as far as given.
 
     Raises:
-        ValueError: images are matched by ids, which labels do not have, or a file holds more than labels.
+        ValueError: images are matched by ids, which labels lack, or a file contains more than labels.
     """
     given = {n: path for n in ("strata", "groups") if (path := getattr(arguments, n)) is not None}
     if given and arguments.align:
@@ -167,10 +167,10 @@ def read_labels(arguments: Namespace) -> dict[str, tuple[str, ...]]:
 
 
 def _each_map(features: dict[str, np.ndarray], ids: Any) -> tuple[dict[str, np.ndarray], Any]:
-    """Maps by name, with those of a stack taken apart, and their ids."""
+    """Maps by name, with stacks split up, and their ids."""
     names, arrays = tuple(features), tuple(features.values())
     if names == tuple(f"network_{k}" for k in range(len(arrays))) and {x.shape[:-1] for x in arrays} == {(len(names),)}:
-        arrays = np.stack(arrays)  # read along an axis of images
+        arrays = np.stack(arrays)  # read along an image axis
     names, arrays, ids = unfolded(names, arrays, ids)
     if twice := repeated(names):
         raise ValueError(f"two maps have the name {twice[0]!r}, one of them in a stack; rename one.")
@@ -201,7 +201,7 @@ def is_matrix(path: str | Path, key: str | None) -> bool:
 
 
 def read_affinity(path: str | Path, key: str | None = None, *, distance: bool = False) -> Affinity:
-    """An affinity matrix: the record that `jaxsim affinity` saved, any matrix with names, or `BUILT_IN`.
+    """An affinity matrix: a record saved by `jaxsim affinity`, any matrix with names, or `BUILT_IN`.
 
     `distance` says that lower is more similar.
 
@@ -224,7 +224,7 @@ def read_affinity(path: str | Path, key: str | None = None, *, distance: bool = 
 
 
 def describe_matrix(matrix: Affinity) -> str:
-    """Size and meaning of a matrix in words."""
+    """Text with the size and meaning of a matrix."""
     held = "distances, lower is more similar" if matrix.distance else "scores, higher is more similar"
     return f"{len(matrix.names)} sources x {len(matrix.targets)} targets of {held}"
 
@@ -249,11 +249,11 @@ def read_record(path: str | Path, kind: str) -> Any:
 
 
 def read_resamples(path: str | Path, affinity: Affinity) -> Any:
-    """A saved record of resamples, of the same measure as a matrix made here.
+    """A saved record of resamples, for the same measure as a matrix computed here.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file has no such record, or one of another measure.
+        ValueError: the file has no such record, or one for another measure.
     """
     found = read_record(path, "Resamples")
     ours, theirs = affinity.provenance.measure, found.provenance.measure
@@ -263,11 +263,11 @@ def read_resamples(path: str | Path, affinity: Affinity) -> Any:
 
 
 def converted(path: str, flag: str) -> str:
-    """A path that ends as a file of encoders does; of `BUILT_IN` that of the shipped encoders.
+    """A path with the suffix of an encoder file; for `BUILT_IN`, the path of the shipped encoders.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: it ends otherwise.
+        ValueError: the suffix is another one.
     """
     if path == BUILT_IN and not Path(path).exists():
         from jaxsim.studies.rooms import encoders

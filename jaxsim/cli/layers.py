@@ -1,15 +1,14 @@
 """Recommend the layer of an encoder to branch from, for each task.
 
-Compares every layer with encoders of tasks, on pictures of a folder (DDS 2020, figures 3 and 4). The encoder
-comes from a file of `jaxsim convert` or `jaxsim rooms`; by default it is the built-in encoder of object
-classes.
+Compares every layer with encoders of tasks, on a folder of pictures (DDS 2020, figures 3 and 4). The encoder comes
+from a file of `jaxsim convert` or `jaxsim rooms`; by default it is the built-in encoder of object classes.
 
 Writes to DIR:
   layers.csv           similarity of every layer with every task, its interval, how often the layer ranks first
-  recommendation.csv   the most similar layer for each task, and the layers that the pictures cannot tell from it
+  recommendation.csv   the most similar layer for each task, and the layers that cannot be told apart from it
   layers.npz           the scores; jaxsim.load reads it
   layers.png           the scores as a heat map with intervals; ★ marks the recommended layers, and scores whose
-                       interval holds zero are faded: no finding
+                       interval contains zero are faded
 
 Examples:
   jaxsim layers pictures --out layers
@@ -115,7 +114,7 @@ def _score(arguments: Namespace, measure: Any, scratch: Path) -> tuple[str, int,
 
 
 def _rows(found: Any, groups: dict[str, str]) -> list[list[Any]]:
-    """A row per task and layer."""
+    """One row per task and layer."""
     low, high = found.resamples.interval()
     parts = np.stack([found.scores, low, high, found.resamples.first_share()], -1).astype(float)
     names = found.affinity.names
@@ -127,7 +126,7 @@ def _rows(found: Any, groups: dict[str, str]) -> list[list[Any]]:
 
 
 def _group_means(found: Any, groups: dict[str, str]) -> list[list[Any]]:
-    """A row per group of tasks: the mean score of each layer."""
+    """One row per group of tasks: the mean score of each layer."""
     of = np.array(list(groups.values()))
     return [
         [group, *found.scores[:, of == group].mean(1).tolist()] for group in dict.fromkeys(groups.values()) if group

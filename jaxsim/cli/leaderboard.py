@@ -1,25 +1,25 @@
 """Score all predictors of transfer on measured transfer.
 
-Ranks similarity measures, attributions, Taskonomy's tournament and labels beside static baselines by how well
-they predict which network transfers well to which task, in the built-in world, in other worlds of `jaxsim
-rooms`, or on your own measured transfer with features of the same networks.
+Ranks similarity measures, attributions, Taskonomy's tournament and labels next to static baselines by how well
+they predict which network transfers well to which task. This can be in the built-in world, in other worlds of
+`jaxsim rooms`, or on your own measured transfer with features of the same networks.
 
 For every method: mean Spearman correlation of the targets' columns with measured transfer, with and without
 self; weighted Kendall correlation; how often the first choice is among the 1, 3 and 5 best sources; regret, the
-skill of the best source less that of the first choice; intervals over images, over targets, over both and, with
+skill of the best source minus that of the first choice; intervals over images, over targets, over both and, with
 several worlds, over worlds; p values by relabeling, adjusted for all methods; the difference from the best
 method, with p values adjusted for all pairs; and seconds from pictures to the matrix.
 
-In a world of rooms the truth is the transfer to half of the held-out images; the tournament has the other half.
-On your own transfer, methods that need encoders or per-image losses are left out; static ones stay in the table
+In a world of rooms the truth is the transfer to half of the held-out images; the tournament uses the other half.
+On your own transfer, methods that need encoders or per-image losses are left out. Static ones stay in the table
 and say what they lack.
 
 Writes to DIR:
-  leaderboard.csv    a row per method and world
+  leaderboard.csv    one row per method and world
   leaderboard.md     the report
   leaderboard.json   everything, with scores of single targets
   leaderboard.png    the picture; with several worlds leaderboard_2.png and so on for the others
-  report.html        with --report, the tables as one page for a browser
+  report.html        with --report, the tables on one page for a browser
 
 Examples:
   jaxsim leaderboard --out leaderboard
@@ -84,7 +84,7 @@ def add_arguments(command: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    """Score the methods in every world, and over them."""
+    """Score the methods in every world, and over all worlds."""
     from jaxsim.studies import leaderboard
 
     methods, worlds = _methods(arguments.method), _worlds(arguments)
@@ -126,7 +126,7 @@ def _tell(arguments: Namespace, world: str, method: str) -> None:
 
 
 def _methods(wanted: list[str] | None) -> list[Any]:
-    """The static methods, and those asked for; all by default.
+    """The static methods and the requested ones; all by default.
 
     Raises:
         ValueError: a name is unknown or given twice.
@@ -146,7 +146,7 @@ def _worlds(arguments: Namespace) -> list[str]:
     """Names of the truths.
 
     Raises:
-        ValueError: options do not go together, or a world is given twice.
+        ValueError: options cannot be combined, or a world is given twice.
     """
     from jaxsim.studies.leaderboard import SHIPPED
 
@@ -165,7 +165,7 @@ def _worlds(arguments: Namespace) -> list[str]:
 
 
 def _evidence(arguments: Namespace, world: str) -> Any:
-    """Evidence of a world, or of --truth and --features."""
+    """Evidence from a world, or from --truth and --features."""
     from jaxsim.studies import leaderboard
 
     if arguments.truth is None:
@@ -187,7 +187,7 @@ def _read(arguments: Namespace, paths: list[str]) -> dict[str, np.ndarray]:
 
 
 def _sections(arguments: Namespace, several: list[Any], over: list[Any]) -> list[Section]:
-    """A section for each world, and one over them."""
+    """A section for each world, and one over all of them."""
     from jaxsim.studies import leaderboard
 
     def shown(title, text, header, rows):

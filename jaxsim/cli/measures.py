@@ -1,4 +1,4 @@
-"""List the named measures, and the parts to write others with.
+"""List the named measures, and the parts to build others from.
 
 Shows the parts of each measure and its source. Any cell of duality diagram similarity can be written as
 dds:TRANSFORM,PAIRWISE, as in dds:zscore,laplacian. A comparator alone (compare), such as spearman, compares

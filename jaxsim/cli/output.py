@@ -1,4 +1,4 @@
-"""Output of commands: files written whole or not at all, and text on the two streams."""
+"""Output of commands: files written completely or not at all, and text on the two streams."""
 
 import contextlib
 import csv
@@ -19,25 +19,25 @@ from jaxsim.engine.plans import Plan
 from jaxsim.io import file_sets, files
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""Error numbers of a full disk."""
+"""Error numbers for a full disk."""
 
 
 @contextlib.contextmanager
 def staged(arguments: Any, names: Sequence[str], folder: Path | None = None) -> Iterator[Path]:
-    """Give a hidden temporary folder, and move its files to --out after the block: all of them or none.
+    """Provide a hidden temporary folder, and move its files to --out after the block: all of them or none.
 
-    Files in the way are found before the block runs. Whatever is raised, KeyboardInterrupt included, --out stays as it
-    was; `arguments.written` says whether the files are there.
+    Existing files are detected before the block runs. Whatever is raised, including KeyboardInterrupt, --out is left
+    unchanged; `arguments.written` says whether the files are there.
 
     Args:
         arguments: with `out`, and `overwrite` to replace existing files.
-        names: the files, relative to the folder; of figures the PNG, which stands for every --format.
-        folder: the folder, where --out is a file in it.
+        names: the files, relative to the folder; for figures the PNG, which stands for every --format.
+        folder: the folder, if --out is a file in it.
 
     Raises:
         FileExistsError: a file exists and `overwrite` is False.
         MissingExtra: there are figures, and matplotlib is not installed.
-        OSError: the folder is a file, or cannot be written, or the disk is full.
+        OSError: the folder is a file or cannot be written to, or the disk is full.
         ValueError: it is a folder of features.
     """
     if any(name.endswith(".png") for name in names):
@@ -55,7 +55,7 @@ def staged(arguments: Any, names: Sequence[str], folder: Path | None = None) -> 
         with file_sets.staged(folder, names, overwrite=arguments.overwrite) as new:
             try:
                 yield new
-            except KeyboardInterrupt as stop:  # it may speak of a folder that the work is done in
+            except KeyboardInterrupt as stop:  # it may be about a folder that the work is done in
                 raise KeyboardInterrupt from stop
             for name in names if arguments.spreadsheet else ():
                 if name.endswith(".csv"):
@@ -70,7 +70,7 @@ def staged(arguments: Any, names: Sequence[str], folder: Path | None = None) -> 
 
 
 def check(folder: Path, names: Sequence[str], overwrite: bool, what: str | None = None) -> Path:
-    """Refuse an output folder that is a file, cannot be written, or has one of the files already.
+    """Reject an output folder that is a file, cannot be written to, or already has one of the files.
 
     Returns:
         The folder, or its nearest parent that exists.
@@ -110,7 +110,7 @@ def emit(arguments: Any, text: str, values: dict[str, Any]) -> None:
 
 
 def lines(text: str) -> str:
-    """Text for a terminal: nothing but its line ends has an effect."""
+    """Text made safe for a terminal: only its line breaks have an effect."""
     return "\n".join(map(files.printable, text.split("\n")))
 
 
@@ -126,7 +126,7 @@ def note(arguments: Any, text: str) -> None:
 
 
 def progress(arguments: Any, what: str) -> Callable[[int, int], None] | None:
-    """A function of (done, total) that shows both, with the rate and the time left; None with --quiet."""
+    """A function of (done, total) that shows both with the rate and the time left; None with --quiet."""
     if arguments.quiet:
         return None
     show = one_line(arguments)
@@ -137,7 +137,7 @@ def progress(arguments: Any, what: str) -> Callable[[int, int], None] | None:
         nonlocal first, last
         now = time.monotonic()
         if first is None or done < last:
-            first = done, now  # programs are compiled before; the rate is that of what follows
+            first = done, now  # compilation comes first; the rate is that of what follows
         last = done
         rate = (done - first[0]) / max(now - first[1], 1e-9)
         parts = [f"{what}: {done} of {total}", *files.pace(rate, (total - done) / rate if rate else None)]
@@ -164,7 +164,7 @@ def one_line(arguments: Any) -> Callable[[str, bool], None]:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]], *, limit: int | None = None) -> str:
-    """Align columns of text: words left, numbers right, nothing for None; beyond `limit` rows, only their number."""
+    """Align columns: text left, numbers right, nothing for None; rows beyond `limit` are only counted."""
     shown = [[_cell(c) for c in row] for row in rows[:limit]]
     right = [all(isinstance(row[i], int | float | None) or row[i] == "" for row in rows) for i in range(len(header))]
     widths = [max(len(line[i]) for line in [list(header), *shown]) for i in range(len(header))]
@@ -182,7 +182,7 @@ def _cell(value: Any) -> str:
 
 
 def with_notes(tables: Mapping[str, str], notes: Mapping[str, Sequence[str]]) -> str:
-    """Tables by name, the notes of each below it, and those that all of several have once, at the end."""
+    """Tables by name, each with its notes below; notes that several tables all have come once, at the end."""
     first, *others = notes.values()
     common = [one for one in first if others and all(one in some for some in others)]
     own = {name: [one for one in some if one not in common] for name, some in notes.items()}
@@ -195,7 +195,7 @@ def records(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[dict[s
 
 
 def in_formats(arguments: Any, names: Iterable[str]) -> list[str]:
-    """Names of files, each NAME.png once for each --format."""
+    """Names of files, with each NAME.png once per --format."""
     ends = [f".{one}" for one in getattr(arguments, "format", ("png",))]
     return [name.removesuffix(".png") + end for name in names for end in (ends if name.endswith(".png") else [""])]
 
@@ -204,7 +204,7 @@ REPORT = "report.html"
 
 
 def report_files(arguments: Any) -> list[str]:
-    """The report, if it is asked for.
+    """The report's file, if a report is requested.
 
     Raises:
         MissingExtra: Jinja is not installed.
@@ -217,7 +217,7 @@ def report_files(arguments: Any) -> list[str]:
 
 
 def save_report(arguments: Any, path: Path, *records: Any, **options: Any) -> None:
-    """Write the report of records, those that there are, with the command that made them."""
+    """Write the report of the given records, with the command that made them."""
     given = vars(arguments).get("argv")
     command = None if given is None else shlex.join(["jaxsim", *given])
     shown = [one for one in records if one is not None]
@@ -225,7 +225,7 @@ def save_report(arguments: Any, path: Path, *records: Any, **options: Any) -> No
 
 
 def save_figure(arguments: Any, figure: Any, path: Path) -> None:
-    """Write a figure, `path` being its PNG, in each --format."""
+    """Write a figure in each --format; `path` is that of its PNG."""
     for name in in_formats(arguments, [str(path)]):
         plotting.save_figure(figure, name)
 
@@ -238,7 +238,7 @@ def write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]])
 
 
 def _neutralize(path: Path) -> None:
-    """Put an apostrophe before the words in a CSV file that a spreadsheet would take for formulas."""
+    """Put an apostrophe before CSV text that a spreadsheet would interpret as a formula."""
     with open(path, newline="", encoding="utf-8") as file:
         rows = [[f"'{cell}" if _is_formula(cell) else cell for cell in row] for row in csv.reader(file)]
     write_rows(path, rows[0], rows[1:])
@@ -253,7 +253,7 @@ def _is_formula(cell: str) -> bool:
 
 
 def subfolders(labels: Iterable[str]) -> dict[str, str]:
-    """Folder of each measure within --out; one measure alone needs none.
+    """Folder of each measure within --out; a single measure needs none.
 
     Raises:
         ValueError: two measures would share a folder.

@@ -1,28 +1,28 @@
 """Compare models with the RDMs of subjects.
 
 MODELS and SUBJECTS are files or folders of maps (RDMs): mat, npy, npz, h5, csv and others, square or condensed,
-one or stacks of them, in the same order of images. Arrays of MODELS of another shape are features (images, ...,
+single or stacked, with images in the same order. Arrays of MODELS with another shape are features (images, ...,
 channels), and --measure makes maps of them. A model's score is its mean over subjects.
 
 Errors, intervals and p values (--over) are for
   both      new subjects and new images; the default
-  images    new images, these very subjects
-  subjects  new subjects, these very images
+  images    new images, with these subjects fixed
+  subjects  new subjects, with these images fixed
 
 Tests (--test)
-  t          Student's t, by subjects less one to four times as many degrees of freedom; the default
+  t          Student's t, with (subjects - 1) to four times as many degrees of freedom; the default
   bootstrap  shares of the resamples; rejects too often with few subjects
-  rank       Wilcoxon's signed ranks over subjects, for these very images; takes six subjects to find a difference
+  rank       Wilcoxon's signed ranks over subjects, images fixed; needs six subjects to find a difference
 
-p zero is one-sided, against a mean score of zero; p ceiling is of the difference from the lower noise ceiling,
-each subject with the mean of the others; adjusted p is of the difference of two models, adjusted for all pairs.
+p zero is one-sided, against a mean score of zero. p ceiling is for the difference from the lower noise ceiling,
+each subject with the mean of the others. Adjusted p is for the difference of two models, adjusted for all pairs.
 
 Writes to DIR:
   comparison.npz  all scores, errors, p values and resamples; jaxsim.load reads it
   models.csv      per model: score, error, ends of the interval, p zero, p ceiling
   pairs.csv       per pair of models: difference, error, p, adjusted p
   comparison.png  models with intervals, noise ceiling and significance
-  report.html     with --report, all of it as one page for a browser
+  report.html     with --report, everything on one page for a browser
 
 Examples:
   jaxsim rdm models.mat --against brains.mat --out results
@@ -151,10 +151,10 @@ def _compare(arguments: Namespace, measure: Any) -> ModelComparison:
 
 
 def _read(arguments: Namespace, paths: list[str], what: str) -> tuple[dict[str, np.ndarray], Any]:
-    """Arrays by name, stacks of maps taken apart, and their image ids if all have some.
+    """Arrays by name, with stacks of maps split up, and their image ids if all have some.
 
     Raises:
-        ValueError: two have one name, or images are to be matched by ids that some do not have.
+        ValueError: two have the same name, or images are to be matched by ids that some lack.
     """
     found: dict[str, np.ndarray] = {}
     ids: dict[str, Any] = {}

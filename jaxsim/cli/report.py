@@ -1,13 +1,13 @@
 """Write results as one HTML report that needs no network.
 
 RESULT is a file that another command wrote (affinity.npz, resamples.npz, calibration.npz, taxonomy.npz, ...), or a
-folder of such files. The report shows each matrix as a heat map to reorder, with score, interval and p value of
+folder of such files. The report shows each matrix as a sortable heat map, with score, interval and p value of
 every pair, sources ranked for each target, histograms of resamples and the tree; a paragraph on methods with
-citations; where the numbers come from; and the commands that make them again. A matrix takes the order of a tree
-of its networks.
+citations; where the numbers come from; and the commands that reproduce them. A matrix is shown in the order of a
+tree of its networks.
 
-`jaxsim affinity`, bootstrap, calibrate, rdm, variance, taxonomy, leaderboard and demo write the same
-with --report.
+`jaxsim affinity`, bootstrap, calibrate, rdm, variance, taxonomy, leaderboard and demo write the same report with
+--report.
 
 Examples:
   jaxsim report results --out report.html
@@ -36,10 +36,10 @@ def add_arguments(command: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    """Load the results, and write their report.
+    """Load the results and write their report.
 
     Raises:
-        ValueError: --out is no HTML file, or there is no result.
+        ValueError: --out is not an HTML file, or there is no result.
     """
     out = Path(arguments.out)
     if out.suffix.lower() not in (".html", ".htm"):
@@ -53,11 +53,11 @@ def run(arguments: Namespace) -> None:
 
 
 def _load(arguments: Namespace) -> dict[str, Any]:
-    """Records by their files, in the order given; those of a folder by name.
+    """Records by their files, in the given order; those in a folder by name.
 
     Raises:
-        FileNotFoundError: a file is not there.
-        ValueError: a file is given twice, is damaged or no record, or a folder has none.
+        FileNotFoundError: a file does not exist.
+        ValueError: a file is given twice, is damaged or is not a record, or a folder has none.
     """
     found: dict[str, Any] = {}
     for given in map(Path, arguments.results):

@@ -9,7 +9,7 @@ Experiments:
                                                      minutes with --quick; --work continues a stopped run
   grid comparators methods targets precision-recall  of DDS, on the existing encoders
   subsets image-count layers
-  baselines                                          of DDS, beside simple predictors and attribution maps
+  baselines                                          of DDS, against simple predictors and attribution maps
   image-sets costs branches                          of DDS; they train networks or measure transfer
 
 Writes to DIR:
@@ -50,7 +50,7 @@ def add_arguments(command: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    """Run the chosen experiments, with a table and a figure each and a summary."""
+    """Run the chosen experiments, with a table and a figure for each and a summary."""
     with extras.needed("the experiments need"):
         from jaxsim.studies import reproduce
         from jaxsim.studies.reproduce.catalog import SUMMARY, chosen
@@ -117,7 +117,7 @@ def _markdown(names: Sequence[str], rows: list[list[str]]) -> str:
 
 
 def _caveat() -> str:
-    """The limits of --quick, in a paragraph."""
+    """The limits of --quick, as a paragraph."""
     from jaxsim.studies.reproduce import settings
 
     return (

@@ -8,7 +8,7 @@ Writes to DIR:
   encoders.safetensors   the encoders, with checksums and validation skills
   transfer.npz           losses for each picture, win rates, tournament eigenvectors and their reliability
   training.csv           validation losses, those of the best constant, and skills
-  recipe.json            the settings; pictures (npz) and checkpoints are beside it and may be deleted
+  recipe.json            the settings; pictures (npz) and checkpoints are next to it and may be deleted
 
 Examples:
   jaxsim rooms --out world

@@ -1,22 +1,22 @@
 """Score hundreds of networks, block by block, on many machines.
 
-The same scores as `jaxsim affinity`, for as many networks as there are: pairs of networks are divided into blocks,
-and workers write a file for each. A run that is stopped or killed goes on with the same command, by any engine.
-Networks that are added need their own pairs alone, and so does a file that has changed; give --overwrite then,
-which replaces the matrix and keeps the blocks.
+Computes the same scores as `jaxsim affinity`, for any number of networks. Pairs of networks are divided into
+blocks, and workers write a file for each block. Continue a run that was stopped or killed with the same command
+and any engine. Networks that are added, and files that have changed, only need their own pairs; give --overwrite
+then, which replaces the matrix and keeps the blocks.
 
 Engines (--engine):
-  processes   processes on this machine, one a GPU, or half as many as cores
+  processes   processes on this machine, one per GPU, or half as many as cores
   dask        Dask distributed: the scheduler at --address, or a cluster on this machine
-  submitit    jobs on Slurm where there is one, else processes on this machine; --option goes to it
-  serial      this process alone
-dask and submitit need: pip install "jaxsim-similarity[cluster]". All workers see FEATURES and DIR by the same
-paths.
+  submitit    jobs on Slurm if there is one, else processes on this machine; --option is passed on to it
+  serial      only this process
+dask and submitit need: pip install "jaxsim-similarity[cluster]". All workers must see FEATURES and DIR under the
+same paths.
 
 Writes to DIR:
   affinity.npz   the scores with their names and provenance; jaxsim.load reads it
   affinity.csv   the scores, with names in the first row and column
-  blocks/        what the matrix was made of, with a checksum each; what is missing or damaged is computed again
+  blocks/        what the matrix was made of, with checksums; missing or damaged blocks are computed again
 
 Examples:
   jaxsim sweep features/ --measure rsa --out sweep
@@ -63,7 +63,7 @@ def add_arguments(command: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> None:
-    """Run a sweep or go on with it, or tell of one."""
+    """Run or continue a sweep, or report on one."""
     if arguments.status:
         given = vars(arguments).get("given", set()) - {"out", "features"}
         odd = sorted(given | {name for name in ("x64", "overwrite") if getattr(arguments, name)})
@@ -94,7 +94,7 @@ def run(arguments: Namespace) -> None:
 
 
 def _progress(arguments: Namespace) -> Callable[[sweeps.SweepStatus], None] | None:
-    """Show how far the sweep is; None with --quiet."""
+    """Show the progress of the sweep; None with --quiet."""
     if arguments.quiet:
         return None
     show = one_line(arguments)
@@ -102,7 +102,7 @@ def _progress(arguments: Namespace) -> Callable[[sweeps.SweepStatus], None] | No
 
 
 def _option(text: str) -> tuple[str, str | int]:
-    """A name and a value, which is a number where it looks like one."""
+    """A name and a value, which becomes a number if it looks like one."""
     name, separator, value = text.partition("=")
     if not separator or not name.isidentifier():
         raise ArgumentTypeError(f"{text!r} is not NAME=VALUE, such as slurm_partition=gpu")

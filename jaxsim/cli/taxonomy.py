@@ -1,16 +1,16 @@
 """Cluster networks by their affinities into a tree.
 
 INPUT is features, as for `jaxsim affinity`, or a matrix: affinity.npz of `jaxsim affinity`, a matrix with
-names in csv, tsv, txt or npz (--key names its array), or a pickle released with Taskonomy. Tables are read as
-features where there are several.
+names in csv, tsv, txt or npz (--key names its array), or a pickle released with Taskonomy. Several tables are
+read as features.
 
 Linkages (--linkage):
   average    average linkage on 1 - S; the default
   authors    single linkage on the Euclidean distance of rows, as in the code of RSA
   transfer   average linkage on the Euclidean distance of rows, as in Taskonomy
 
-With --budget K, also the K sources that serve all targets best: every target is served by one source, itself
-if it is kept, or by several together where a pickle released with Taskonomy has such transfers.
+With --budget K, also finds the K sources that serve all targets best. Every target is served by one source, by
+itself if it is kept, or by several together if a pickle released with Taskonomy has such transfers.
 
 Writes to DIR:
   taxonomy.npz   the tree; jaxsim.load reads it
@@ -18,7 +18,7 @@ Writes to DIR:
   taxonomy.png   the dendrogram, with the support of each branch if --support is given
   heatmap.png    the affinity matrix; a square one in the order of the tree
   sources.npz, sources.csv, sources.png  with --budget: the sources to keep, and the targets they serve
-  report.html    with --report, matrix and tree as one page for a browser
+  report.html    with --report, matrix and tree on one page for a browser
 
 Examples:
   jaxsim taxonomy results/affinity.npz --support results/resamples.npz --out tree
@@ -116,7 +116,7 @@ def _choose(arguments: Namespace, affinity: Affinity, out: Path) -> str:
 
 
 def _affinity(arguments: Namespace) -> Affinity:
-    """The matrix of INPUT, or that of its features.
+    """The matrix in INPUT, or that of its features.
 
     Raises:
         ValueError: a measure is given for a matrix of scores.

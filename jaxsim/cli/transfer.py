@@ -1,14 +1,14 @@
 """Rank the networks to start from for a new task.
 
-Trains a small network on the task, ranks all initializations by their similarity with it, fine-tunes from
-each, and correlates the two (the Pascal experiment of RSA 2019 and DDS 2020). Initializations are the
-encoders of --bank, or the built-in ones; one more network starts from random weights. Tasks and training
-are those of `jaxsim branch`. An encoder that was trained on the task itself is fine-tuned and marked, but
-left out of the correlations; those with it stand beside them.
+Trains a small network on the task, ranks all initializations by their similarity to it, fine-tunes from each, and
+correlates the two (the Pascal experiment of RSA 2019 and DDS 2020). Initializations are the encoders of --bank, or
+the built-in ones; one more network starts from random weights. Tasks and training are those of `jaxsim branch`. An
+encoder that was trained on the task itself is fine-tuned and marked, but left out of the correlations.
+Correlations that include it are shown next to them.
 
 Writes to DIR:
-  transfer.csv      a row per initialization: its metric after fine-tuning, its similarity, its ranks; the
-                    metrics from random weights and of the small network without ranks
+  transfer.csv      one row per initialization: its metric after fine-tuning, its similarity, its ranks; the
+                    metrics from random weights and of the small network have no ranks
   runs.csv          the metric of every run
   correlation.csv   rank and linear correlation of similarity with the metric; p value of no relation
   transfer.png      metric against similarity
@@ -105,7 +105,7 @@ def _train(arguments: Namespace, chosen: Mapping[str, Any], scratch: Path) -> An
 
 
 def _rows(found: Any) -> tuple[list[str], list[list[Any]]]:
-    """A row per initialization, the best first, then random weights and the small network."""
+    """One row per initialization, best first, then random weights and the small network."""
     header = ["initialization", found.task.kind.measured, "rank", "own_task"]
     columns = [found.names, found.mean.astype(float).tolist(), found.ranks.tolist(), found.own.tolist()]
     for label, scores in found.scores.items():

@@ -1,25 +1,24 @@
 """Study how errors of scores depend on the number of images: how many do I need?
 
-Scores are resampled with several numbers of images (--sizes), by several schemes (--scheme), all in one call.
-Each standard error is that of so many new images; a bias is the score to expect of so many images less that of
-all. Rank stability is the correlation to expect between the orders of the sources in two samples of so many
-images.
+Scores are resampled with several numbers of images (--sizes), by several schemes (--scheme), all in one call. Each
+standard error is that of a new sample of that size. A bias is the expected score at that size minus the score on
+all images. Rank stability is the expected correlation between the source rankings of two samples of that size.
 
 Schemes (--scheme, repeatable; default: all):
   half-samples        disjoint halves of m images, everything refitted
-  subsample           m images without replacement, everything refitted; corrected for images running out
+  subsample           m images without replacement, everything refitted; corrected for the finite number of images
   bootstrap           m images drawn with replacement
   bayesian-bootstrap  continuous random weights, as uneven as those of m images
 
-With --error E or --stability S, says how many images it takes, by the first scheme: the curve a / n + b / n^2
-through the sizes, for E^2 or (1 - S) / S of the pair or target that needs most. The answer says when the
-numbers do not follow that curve, and when it is more than you have.
+With --error E or --stability S, says how many images are needed, by the first scheme. It fits the curve
+a / n + b / n^2 to the sizes, for E^2 or (1 - S) / S of the pair or target that needs most. The answer says when
+the numbers do not follow that curve, and when more images are needed than you have.
 
 Writes to DIR, or with several measures to DIR/MEASURE:
   variance.npz  all errors, biases and stabilities; jaxsim.load reads it
-  variance.csv  the same: a row for each scheme, size, number of resamples and pair
+  variance.csv  the same: one row per scheme, size, number of resamples and pair
   variance.png  the three against the number of images
-  report.html   with --report, the answers as one page for a browser
+  report.html   with --report, the answers on one page for a browser
 
 Examples:
   jaxsim variance features.npz --measure cka-linear --out results
@@ -130,7 +129,7 @@ def _studies(arguments: Namespace, chosen: Mapping[str, Any]) -> dict[str, Varia
 
 
 def _answers(arguments: Namespace, found: VarianceStudy) -> dict[str, Any]:
-    """Numbers of images for what is wanted."""
+    """Answers on the numbers of images needed."""
     answers = {}
     if arguments.error is not None:
         answers["error"] = found.images_for(arguments.error, target=arguments.target)
@@ -140,7 +139,7 @@ def _answers(arguments: Namespace, found: VarianceStudy) -> dict[str, Any]:
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    """Whole numbers with commas between them."""
+    """Comma-separated whole numbers."""
     parts = [part.strip() for part in text.split(",")]
     if odd := [part for part in parts if not part.isdecimal()]:
         raise ArgumentTypeError(f"{odd[0]!r} is not a whole number; give numbers of images such as 25,50,100")

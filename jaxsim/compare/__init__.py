@@ -4,10 +4,10 @@
 diagonal. `u_centered_cosine` centers without bias and reads the off-diagonal entries; `centered_cosine` centers with
 bias and reads the whole matrix.
 
-All but Kendall's are an inner product after a normalization of either map by itself. `embed` is that normalization, so
-that T networks need T embeddings and one matrix product; `prepare` and `weighted` are the same under weights of the
-images, for the bootstraps. Any function of two maps is a comparator too: the engine maps it over pairs unless it
-declares capabilities of `protocols.ComparatorCapabilities`.
+All except Kendall's are an inner product after normalizing each map separately. `embed` is that normalization, so T
+networks need T embeddings and one matrix product. `prepare` and `weighted` do the same under image weights, for the
+bootstraps. Any function of two maps is a comparator too: the engine maps it over pairs unless it declares capabilities
+of `protocols.ComparatorCapabilities`.
 """
 
 from jaxsim.compare.centered import CenteredCosine, UCenteredCosine

@@ -21,7 +21,8 @@ from jaxsim.protocols import MARGINS
 class UCenteredCosine(OfTriangles):
     """Cosine of the U-centered maps over the off-diagonal entries; equal to their Pearson correlation there.
 
-    The unbiased comparator of DDS 2020 (section 4) and of unbiased CKA; may be negative. Needs n >= 4 images.
+    This is the unbiased comparator of DDS 2020 (section 4) and of unbiased CKA. It may be negative. Needs n >= 4
+    images.
     """
 
     min_images: ClassVar[int] = 4
@@ -33,24 +34,24 @@ class UCenteredCosine(OfTriangles):
         return (sums - sums.sum() / (2 * n - 2)) / (n - 2)
 
     def embed(self, m):
-        """U-centered upper triangle at length 1."""
+        """U-centered upper triangle scaled to length 1."""
         return unit(self.summable(m), condensed(m))
 
     def summable(self, m):
-        """U-centered upper triangle; n (n - 3) / 2 times the unbiased HSIC is the inner product of two."""
+        """U-centered upper triangle; the inner product of two is n (n - 3) / 2 times the unbiased HSIC."""
         return condensed(centering.unbiased(m))
 
     def embed_between(self, m, group, count):
-        """Entries of different groups, centered without bias for new groups, at length 1."""
+        """Entries of different groups, centered without bias for new groups and scaled to length 1."""
         return unit(condensed(centering.between(m, group, count)), condensed(m))
 
     def prepare(self, m):
-        """U-centered map at length 1; the weighted fit removes what the weights make of the margins."""
+        """U-centered map scaled to length 1; the weighted fit removes the margins that the weights bring back."""
         centered = centering.unbiased(m)
         return unit(centered, centering.off_diagonal(m))
 
     def weighted(self, x, y, w):
-        """`(b, S, T)`: sum of w_i w_j K_ij L_ij less 2 sum of w_i a_i s_i, a the margins of K, s = L w."""
+        """`(b, S, T)`: sum of w_i w_j K_ij L_ij minus 2 sum of w_i a_i s_i, with a the margins of K and s = L w."""
 
         def parts(maps):
             rows = dot(maps, w)
@@ -65,7 +66,7 @@ class UCenteredCosine(OfTriangles):
     def from_features(self, products, k, h):
         """|X'Y|^2 - n / (n - 2) k . h + sum(k) sum(h) / ((n - 1) (n - 2)): Song et al. 2012, zero column sums."""
         n = k.shape[1]
-        pairs = float((n - 1) * (n - 2))  # may exceed the integers of a device
+        pairs = float((n - 1) * (n - 2))  # may exceed a device's integers
         margins = jnp.sum(k, 1)[:, None] * jnp.sum(h, 1)[None] / pairs
         return products - n / (n - 2) * long_dot(k, h) + margins
 
@@ -73,11 +74,11 @@ class UCenteredCosine(OfTriangles):
 @register_static
 @dataclasses.dataclass(frozen=True)
 class CenteredCosine:
-    """Cosine of the biased-centered maps over all entries, diagonal included: biased CKA (Kornblith et al. 2019).
+    """Cosine of the biased-centered maps over all entries, including the diagonal: biased CKA (Kornblith et al. 2019).
 
     Attributes:
-        root: take the square root, NaN below zero by more than rounding: distance correlation where the maps are
-            Euclidean distances (Szekely, Rizzo and Bakirov 2007, definition 3).
+        root: take the square root, which is NaN for scores below zero by more than rounding. This is distance
+            correlation if the maps are Euclidean distances (Szekely, Rizzo and Bakirov 2007, definition 3).
     """
 
     root: bool = False
@@ -90,15 +91,15 @@ class CenteredCosine:
     debiased: ClassVar[UCenteredCosine] = UCenteredCosine()
 
     def margins(self, sums, n):
-        """Means of the rows, less half the mean of all."""
+        """Row means minus half the overall mean."""
         return sums / n - sums.sum() / (2 * n**2)
 
     def embed(self, m):
-        """H m H at length 1, flattened."""
+        """H m H scaled to length 1, flattened."""
         return self.prepare(m).ravel()
 
     def prepare(self, m):
-        """H m H at length 1."""
+        """H m H scaled to length 1."""
         return unit(centering.biased(m), m)
 
     def finish(self, score):
@@ -110,7 +111,7 @@ class CenteredCosine:
 
     @property
     def why_undefined_pair(self) -> str:
-        """Words on roots of negative numbers."""
+        """Text about square roots of negative numbers."""
         return "the score is a root, and what it is taken of is negative" if self.root else ""
 
     def permuted(self, order):
@@ -118,12 +119,12 @@ class CenteredCosine:
         return (order[:, None] * order.size + order[None, :]).ravel()
 
     def shares(self, v):
-        """Squared length that lies with the row of each image."""
+        """Squared length that lies in the row of each image."""
         n = math.isqrt(v.size)
         return jnp.sum(v.reshape(n, n) ** 2, 1)
 
     def weighted(self, x, y, w):
-        """`(b, S, T)`, the images repeated as their weights say."""
+        """`(b, S, T)`, with images repeated according to their weights."""
         shares = w / jnp.sum(w, 0)
 
         def parts(maps):
@@ -138,5 +139,5 @@ class CenteredCosine:
         return self.finish(weighted_cosine(both, weights, removed, w, self.min_images))
 
     def from_features(self, products, k, h):
-        """|X'Y|^2: biased centering leaves the kernels of centered columns as they are."""
+        """|X'Y|^2: biased centering leaves the kernels of centered columns unchanged."""
         return products

@@ -1,4 +1,4 @@
-"""Concordant less discordant pairs of two rankings, exact, in N log N steps: what Kendall's tau counts."""
+"""Concordant minus discordant pairs of two rankings, exact, in N log N steps: what Kendall's tau counts."""
 
 import dataclasses
 
@@ -10,23 +10,23 @@ from jaxtyping import Array, Float
 from jaxsim.linalg import cumulative, on_cpu, tree_sum
 
 AT_ONCE = 64
-"""Pairs of rankings that an accelerator takes together."""
+"""Number of pairs of rankings that an accelerator processes together."""
 RUN = 64
-"""Whole numbers that are added in integers."""
+"""Whole numbers that are added as integers."""
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Ranking:
-    """A ranking of N entries, prepared once for all that it is compared with.
+    """A ranking of N entries, prepared once for all comparisons.
 
     Attributes:
         values: whole numbers from 0 to N - 1 in the order of the ranks, equal for ties, `(N,)`.
-        below: how many values are less than k, for k from 0 to N, `(N + 1,)`.
+        below: number of values less than k, for k from 0 to N, `(N + 1,)`.
         order: entries by rank, `(N,)`.
         turned: the same with every tie in the opposite order, `(N,)`.
-        untied: ordered pairs of entries that are not tied, `()`.
-        tied: whether any are, `()`.
+        untied: number of ordered pairs of entries that are not tied, `()`.
+        tied: whether any entries are tied, `()`.
         undefined: whether a rank is NaN, `()`.
     """
 
@@ -40,10 +40,10 @@ class Ranking:
 
 
 def ranking(ranks: Float[Array, " p"]) -> Ranking:
-    """The ranking of average ranks 1 ... N.
+    """Prepare a ranking from average ranks 1 ... N.
 
     Raises:
-        ValueError: their halves are more than their type tells apart.
+        ValueError: their type cannot represent all their half steps.
     """
     most = int(2 / jnp.finfo(ranks.dtype).eps) // 2
     if ranks.size > most:
@@ -76,7 +76,7 @@ def ranking(ranks: Float[Array, " p"]) -> Ranking:
 
 
 def _same(values, below):
-    """Number of entries that are tied with each, itself included."""
+    """Number of entries tied with each entry, including itself."""
     return _at(below, values + 1) - _at(below, values)
 
 
@@ -91,14 +91,14 @@ def untied(one: Ranking, weights: Float[Array, "p b"]) -> Float[Array, " b"]:
 
 
 def concordance(a: Ranking, b: Ranking, weights: Float[Array, "p b"] | None = None) -> Float[Array, "..."]:
-    """Concordant less discordant unordered pairs of entries, `()`, or `(b,)` when entry p counts `weights[p]` times.
+    """Concordant minus discordant unordered pairs, `()`, or `(b,)` when entry p counts `weights[p]` times.
 
     >>> import jax.numpy as jnp
     >>> from jaxsim.compare.concordance import concordance, ranking
     >>> float(concordance(ranking(jnp.array([1.0, 2.0, 3.0])), ranking(jnp.array([1.0, 3.0, 2.0]))))
     1.0
     """
-    # a tie in the order is counted in both orders; the ranking with more ties gives values, where they cost nothing
+    # a tie in the order is counted in both orders; the ranking with more ties gives values, where ties cost nothing
     swap = a.untied > b.untied
     one, other = (jax.tree.map(lambda u, v: jnp.where(swap, u, v), *pair) for pair in ((b, a), (a, b)))
     found = lax.cond(
@@ -110,16 +110,17 @@ def concordance(a: Ranking, b: Ranking, weights: Float[Array, "p b"] | None = No
 
 
 def _along(one, order, weights):
-    """Pairs of values that ascend along an order, less those that descend.
+    """Pairs of values that ascend along an order, minus those that descend.
 
-    Two values differ first at one bit. From the highest bit down, entries stand in groups of the same higher bits, each
-    in the given order; zeros before a one of their group ascend, the others descend. Then every group is parted.
+    Two values first differ at one bit. Starting with the highest bit, entries are in groups with the same higher bits,
+    each in the given order. A zero before a one in its group ascends, and a one before a zero descends. Then every
+    group is split.
     """
     n, dtype = order.size, one.untied.dtype
     position = lax.iota(jnp.int32, n)
 
     def upto(x):
-        """Sums before every position, and of all."""
+        """Sums before each position, and the total."""
         return jnp.concatenate([jnp.zeros_like(x[:1]), cumulative(lax.add, x, 0)])
 
     def part(state, shift):
@@ -130,7 +131,7 @@ def _along(one, order, weights):
         zero = 1 - bit
         sums = upto(zero)
         before, zeros = sums[:-1] - _at(sums, start), _at(sums, end) - _at(sums, start)
-        # products, as a CPU does not foresee which of two a select takes
+        # products, because a CPU cannot predict which of two values a select takes
         place = start + before + bit * (zeros + position - start - 2 * before)
         if weights is None:
             found = _total(bit * (2 * before - zeros), dtype)
@@ -152,10 +153,10 @@ def _total(x, dtype):
 
 
 def select(rankings: Ranking, k) -> Ranking:
-    """One of several rankings that are stacked."""
+    """One of several stacked rankings."""
     return jax.tree.map(lambda v: v[k], rankings)
 
 
 def over_pairs(function, pairs) -> Array:
-    """`function` of every pair of rankings, one at a time on a CPU, and many at once elsewhere."""
+    """Apply `function` to every pair of rankings, one at a time on a CPU and many together on other devices."""
     return lax.map(function, pairs, batch_size=None if on_cpu() else AT_ONCE)

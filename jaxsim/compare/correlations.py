@@ -28,15 +28,15 @@ class Pearson(OfTriangles):
     why_undefined: ClassVar[str] = "its map is constant"
 
     def margins(self, sums, n):
-        """Half the mean of all pairs."""
+        """Half the mean over all pairs."""
         return 0 * sums + sums.sum() / (2 * n * (n - 1))
 
     def embed(self, m):
-        """Upper triangle at mean 0 and length 1."""
+        """Upper triangle with mean 0 and length 1."""
         return centered_unit(condensed(m))
 
     def embed_pairs(self, v, where):
-        """The entries that count, at mean 0 and length 1."""
+        """The entries that count, with mean 0 and length 1."""
         return centered_unit(v, where)
 
     def weighted(self, x, y, w):
@@ -50,22 +50,22 @@ class Pearson(OfTriangles):
 @register_static
 @dataclasses.dataclass(frozen=True)
 class Cosine(OfTriangles):
-    """Cosine of the upper triangles, not centered; a similarity."""
+    """Cosine of the upper triangles without centering; a similarity."""
 
     invariance: ClassVar[int] = SCALE
     why_undefined: ClassVar[str] = "its map is zero"
 
     def margins(self, sums, n):
-        """Zero, as nothing is subtracted."""
+        """Zero, because nothing is subtracted."""
         return 0 * sums
 
     def embed(self, m):
-        """Upper triangle at length 1."""
+        """Upper triangle scaled to length 1."""
         v = condensed(m)
         return unit(v, v)
 
     def embed_pairs(self, v, where):
-        """The entries that count, at length 1."""
+        """The entries that count, scaled to length 1."""
         v = kept(v, where)
         return unit(v, v)
 

@@ -1,4 +1,4 @@
-"""What comparators share that are an inner product of embedded maps: means, lengths, and the score of two maps."""
+"""Shared parts of comparators that are an inner product of embedded maps: means, lengths and the score of two maps."""
 
 from typing import ClassVar
 
@@ -16,12 +16,12 @@ def compare_embedded(self, a: Float[Array, "n n"], b: Float[Array, "n n"]) -> Fl
 
 
 def normalize(pooled):
-    """A mean of embedded maps at length 1."""
+    """Scale a mean of embedded maps to length 1."""
     return unit(pooled, pooled)
 
 
 class OfTriangles:
-    """What comparators declare whose embedded maps are upper triangles at length 1."""
+    """Declarations of comparators whose embedded maps are upper triangles of length 1."""
 
     min_images: ClassVar[int] = 3
     __call__ = compare_embedded
@@ -31,15 +31,15 @@ class OfTriangles:
 
 
 def unit(v, scale):
-    """`v` at length 1; NaN if it is zero to within the rounding of numbers as large as `scale`."""
+    """Scale `v` to length 1; NaN if it is zero within the rounding of numbers as large as `scale`."""
     v, length, _ = sized(v, scale)
     return v / length
 
 
 def sized(v, scale):
-    """`v` divided by a power of two near the largest of `scale`, its length then, and that power.
+    """`v` divided by a power of two near the largest of `scale`, its length after that, and the power.
 
-    The length is NaN if it is zero to within the rounding of numbers as large as `scale`.
+    The length is NaN if it is zero within the rounding of numbers as large as `scale`.
     """
     largest = power_of_two(jnp.max(jnp.abs(scale)))
     v, scale = v / largest, scale / largest
@@ -49,7 +49,7 @@ def sized(v, scale):
 
 
 def centered_unit(v, where=None):
-    """`v` at mean 0 and length 1, of the entries that count."""
+    """Scale `v` to mean 0 and length 1 over the entries that count."""
     centered = v - mean_of(v, where)
     return unit(kept(centered - mean_of(centered, where), where), kept(v, where))
 

@@ -23,9 +23,9 @@ class Spearman:
     """Spearman correlation of the upper triangles with average ranks for ties; a similarity (RSA 2019, equation 2).
 
     Attributes:
-        correct_ties: divide by the spread of the tied ranks. Without, this is rho-a, 12 cov(ranks) p / (p^3 - p) for p
-            pairs, the expectation of rho under random breaking of ties (Schuett et al. 2023, section "RDM
-            comparators"): a map with ties has less than 1 with itself.
+        correct_ties: divide by the spread of the tied ranks. If False, this is rho-a, 12 cov(ranks) p / (p^3 - p) for p
+            pairs, the expectation of rho when ties are broken at random (Schuett et al. 2023, section "RDM
+            comparators"). A map with ties then scores less than 1 with itself.
 
     >>> import jax.numpy as jnp, jaxsim as js
     >>> m = jnp.abs(jnp.arange(4.0)[:, None] - jnp.arange(4.0))
@@ -41,7 +41,7 @@ class Spearman:
     permuted = staticmethod(reordered)
 
     def rank_size(self, size, p):
-        """That of the ranks themselves, or of ranks without ties."""
+        """Squared length of the ranks themselves, or of ranks without ties."""
         return size if self.correct_ties else (p - 1 / p) / 12
 
     def embed(self, m):
@@ -73,12 +73,12 @@ class Spearman:
         return ranks.sort_pairs(condensed(m), *pairs_of(m.shape[0]))
 
     def weighted(self, x, y, w):
-        """`(b, S, T)`, average ranks taken anew under every weighting."""
+        """`(b, S, T)`, with average ranks recomputed under every weighting."""
         pairs = pair_weights(w)
         root, total = jnp.sqrt(pairs), jnp.sum(pairs, 0)
 
         def one(order):
-            # ranks under any weighting have mean (total + 1) / 2
+            # under any weighting, ranks have mean (total + 1) / 2
             z = (ranks.weighted(order, w, pairs) - (total + 1) / 2) / total * root
             z = jnp.where(order.undefined, jnp.nan, z).T
             return z, jnp.sum(z * z, 1)
@@ -97,7 +97,7 @@ class Spearman:
         return over(lane, jnp.arange(w.shape[1]))
 
     def weighted_ceiling(self, x, w):
-        """`(b, 2, U)`: every map with the mean ranks of the others, and of all, ranked again under every weighting."""
+        """`(b, 2, U)`: each map with the mean ranks of the others, and of all, ranked again under every weighting."""
         pairs = pair_weights(w)
         count = x.undefined.shape[0]
 
@@ -119,19 +119,20 @@ class Spearman:
             size = sizes[0] * jnp.stack([sizes[1][:-1], jnp.broadcast_to(sizes[1][-1], (count,))])
             return products / jnp.sqrt(jnp.where(size > 0, size, jnp.nan))
 
-        return lax.map(lane, jnp.arange(w.shape[1]))  # all at once would be all maps times all weightings
+        return lax.map(lane, jnp.arange(w.shape[1]))  # all together would be all maps times all weightings
 
 
 @register_static
 @dataclasses.dataclass(frozen=True)
 class Kendall:
-    """Kendall's tau of the upper triangles, concordant less discordant pairs of their entries; a similarity.
+    """Kendall's tau of the upper triangles, from concordant minus discordant pairs of entries; a similarity.
 
-    Exact, in p log p steps for p pairs of images. Noise ceilings take mean ranks, as for `Spearman`.
+    Exact, in p log p steps for p pairs of images. Noise ceilings use mean ranks, as for `Spearman`.
 
     Attributes:
-        correct_ties: tau-b, divided by the root of the numbers of untied pairs in either map (Kendall 1945). Without,
-            this is tau-a, divided by the number of all (Kendall 1938): a map with ties has less than 1 with itself.
+        correct_ties: tau-b, divided by the root of the product of the numbers of untied pairs in the two maps (Kendall
+            1945). If False, this is tau-a, divided by the number of all pairs (Kendall 1938); a map with ties then
+            scores less than 1 with itself.
 
     >>> import jax.numpy as jnp, jaxsim as js
     >>> m = jnp.abs(jnp.arange(4.0)[:, None] - jnp.arange(4.0))
@@ -154,23 +155,23 @@ class Kendall:
         return self.embed_pooled(condensed(m))
 
     def embed_pooled(self, mean):
-        """Ranks of mean ranks."""
+        """Ranks of the mean ranks."""
         return self.embed_ranks(ranks.average(mean))
 
     def embed_ranks(self, r):
-        """Themselves, unless all are the same."""
+        """The ranks themselves, unless all are the same."""
         return jnp.where(jnp.all(r == r[0]), jnp.nan, r) if self.correct_ties else r
 
     def scores(self, x, y):
-        """`(S, T)` of average ranks."""
+        """`(S, T)` from average ranks."""
         return self._of_ranks(x, y, None)[0]
 
     def weighted(self, x, y, w):
-        """`(b, S, T)`, every entry counted as often as its images are."""
+        """`(b, S, T)`, with each entry counted according to its images' weights."""
         return self._of_ranks(x, y, w)
 
     def _of_ranks(self, x, y, w):
-        """`(b, S, T)`, or `(1, S, T)` without weights of the images."""
+        """`(b, S, T)`, or `(1, S, T)` without image weights."""
         pairs = None if w is None else pair_weights(w)
         rows = lax.map(concordance.ranking, x)
         columns = rows if y is None else lax.map(concordance.ranking, y)
@@ -191,7 +192,7 @@ class Kendall:
         return found / jnp.where((untied[0] > 0) & (untied[1] > 0), jnp.sqrt(untied[0]) * jnp.sqrt(untied[1]), jnp.nan)
 
     def weighted_ceiling(self, x, w):
-        """`(b, 2, U)`: every map with the mean ranks of the others, and of all, ranked again under every weighting."""
+        """`(b, 2, U)`: each map with the mean ranks of the others, and of all, ranked again under every weighting."""
         pairs, count = pair_weights(w), len(x)
         rankings = lax.map(concordance.ranking, x)
 

@@ -1,14 +1,14 @@
-"""Condensed maps: the entries above the diagonal in an order that needs no gather, and their weights and places."""
+"""Condensed maps: the entries above the diagonal in an order that needs no gather, with their weights and positions."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 
 def condensed(m: Num[Array, "n n ..."]) -> Num[Array, "p ..."]:
-    """The n (n - 1) / 2 entries above the diagonal, in an order of our own that needs no gather.
+    """The n (n - 1) / 2 entries above the diagonal, in an order that needs no gather and differs from SciPy's.
 
     Row i and a mirrored row from the other end fill one row of a rectangle: rows i and n - 1 - i have n - 1 entries
-    together (even n), rows i and n - 2 - i have n (odd n).
+    together (even n), and rows i and n - 2 - i have n (odd n).
     """
     n = m.shape[0]
     half, even = n // 2, n % 2 == 0
@@ -37,19 +37,19 @@ def condensed_place(i, j, n: int):
 
 
 def pairs_of(n: int):
-    """First and second image of every pair, in the order of `condensed`."""
+    """First and second image of each pair, in the order of `condensed`."""
     i = jnp.broadcast_to(jnp.arange(n)[:, None], (n, n))
     return condensed(i), condensed(i.T)
 
 
 def reordered(order):
-    """Index that turns a condensed map into that of the images in another order."""
+    """Index that reorders a condensed map to match the images in another order."""
     i, j = pairs_of(order.size)
     return condensed_place(order[i], order[j], order.size)
 
 
 def shares_of_images(v):
-    """Squared length of a condensed map that lies with the pairs of each image, `(p,) -> (n,)`."""
+    """Squared length of a condensed map that lies in the pairs of each image, `(p,) -> (n,)`."""
     n = round((1 + (1 + 8 * v.size) ** 0.5) / 2)
     i, j = pairs_of(n)
     return jnp.zeros(n, v.dtype).at[i].add(v * v).at[j].add(v * v)

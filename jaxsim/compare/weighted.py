@@ -1,4 +1,4 @@
-"""Cosines of centered maps under weights of the images, for all pairs of networks and all resamples at once."""
+"""Cosines of centered maps under image weights, for all pairs of networks and all resamples together."""
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,11 @@ def weighted_cosine(networks, weights, removed, w, min_images):
 
     Args:
         networks: for rows and for columns, the maps' entries `(S, p)` with the arrays `(S, ...)` that `removed` needs;
-            None for columns that are the rows.
-        weights: of the entries, `(p, b)`.
-        removed: share of the weighted sums of products `(pairs, b)` that centering takes away, from both maps' arrays.
+            None for the columns if they are the rows.
+        weights: weights of the entries, `(p, b)`.
+        removed: what centering subtracts from the weighted sums of products `(pairs, b)`, from both maps' arrays.
         w: weights of the images, `(n, b)`.
-        min_images: images that must have weight.
+        min_images: number of images that must have weight.
     """
     (flat_x, own_x), columns = networks
     flat_y, own_y = (None, own_x) if columns is None else columns
@@ -35,9 +35,9 @@ def weighted_cosine(networks, weights, removed, w, min_images):
 
 
 def _length(size, scale, w, fewest):
-    """Root of squared lengths `(T, b)` under weights `(n, b)`.
+    """Square root of squared lengths `(T, b)` under weights `(n, b)`.
 
-    NaN if nothing is left of `scale`, of which rounding takes a share, or fewer than `fewest` images have weight.
+    NaN if nothing but rounding is left of `scale`, or if fewer than `fewest` images have weight.
     """
     real = (size > 32 * jnp.finfo(size.dtype).eps * scale) & (jnp.sum(w > 0, 0) >= fewest)
     return jnp.sqrt(jnp.where(real, size, jnp.nan))
@@ -52,7 +52,7 @@ def all_pairs(x, y):
 
 
 def spread_pairs(scores, x, y):
-    """`(pairs, b)` back to `(b, S, T)`, mirrored when `y` is None."""
+    """Convert `(pairs, b)` back to `(b, S, T)`, mirrored when `y` is None."""
     s, t = all_pairs(x, y)
     full = jnp.zeros((x.shape[0], (x if y is None else y).shape[0], scores.shape[1]), scores.dtype)
     full = full.at[s, t].set(scores)

@@ -23,15 +23,15 @@ from jaxsim.protocols import CONSTANT, SCALE
 class Whitened(OfTriangles):
     """Cosine of the upper triangles, whitened by the covariance of noisy distances; a similarity.
 
-    The noise of an image is in all of its distances. Squared distances of noise alone, independent between images, have
-    the covariance V, up to a factor: 4 for a pair with itself, 1 for pairs that share an image, else 0 (Diedrichsen et
-    al. 2021, arXiv:2007.02789). V^-1/2, up to a factor, multiplies the mean of a map by 1 / sqrt(n), what images add to
-    all of their pairs by sqrt(2 / n), and the rest by 1; `u_centered_cosine` keeps the rest alone. Maps should be
-    squared distances, as those of `js.crossnobis`, or correlation distances. Under weights, copies of an image are
-    images of their own. `whitened_by` takes a covariance between images.
+    The noise of an image affects all of its distances. Squared distances of pure noise, independent between images,
+    have the covariance V, up to a factor: 4 for a pair with itself, 1 for pairs that share an image, else 0
+    (Diedrichsen et al. 2021, arXiv:2007.02789). V^-1/2, up to a factor, multiplies the mean of a map by 1 / sqrt(n),
+    the terms that images add to all of their pairs by sqrt(2 / n), and the rest by 1. `u_centered_cosine` keeps only
+    the rest. Maps should be squared distances, such as those of `js.crossnobis`, or correlation distances. Under
+    weights, copies of an image count as separate images. `whitened_by` accepts a covariance between images.
 
     Attributes:
-        centered: subtract the mean of the entries first: whitened Pearson correlation.
+        centered: subtract the mean of the entries first, which gives whitened Pearson correlation.
 
     >>> import jax.numpy as jnp, jaxsim as js
     >>> m = (jnp.arange(5.0)[:, None] - jnp.arange(5.0)) ** 2
@@ -43,16 +43,16 @@ class Whitened(OfTriangles):
 
     @property
     def invariance(self) -> int:
-        """A constant may be added where it is subtracted."""
+        """A constant may be added if the mean is subtracted."""
         return CONSTANT if self.centered else SCALE
 
     @property
     def why_undefined(self) -> str:
-        """Words on maps of length zero."""
+        """Text about maps of length zero."""
         return "its map is constant" if self.centered else "its map is zero"
 
     def embed(self, m):
-        """Whitened upper triangle at length 1."""
+        """Whitened upper triangle scaled to length 1."""
         n, v = m.shape[0], condensed(m)
         mean = jnp.mean(v)
         m = centering.off_diagonal(m - mean)
@@ -61,7 +61,7 @@ class Whitened(OfTriangles):
         return unit(condensed(m - a[:, None] - a[None, :]) + mean, v)
 
     def prepare(self, m):
-        """U-centered map and what it lacks, a_i + a_j, at a common scale."""
+        """U-centered map and the rest of the map, a_i + a_j, at a common scale."""
         z = self.embed(m)
         scale = jnp.where(jnp.any(jnp.isnan(z)), jnp.nan, power_of_two(jnp.max(jnp.abs(condensed(m)))))
         m = centering.off_diagonal(m / scale)
@@ -74,7 +74,7 @@ class Whitened(OfTriangles):
     def weighted(self, x, y, w):
         """`(b, S, T)`: V^-1 d is (d_ij - s_i - s_j) / 2 with (W + 2 - 2 w_i) s_i = (d w)_i - sum of w s.
 
-        Of a_i + a_j it is (c_i + c_j) / 2 with (W + 2 - 2 w_i) c_i = 2 a_i - sum of w c.
+        For a_i + a_j it is (c_i + c_j) / 2 with (W + 2 - 2 w_i) c_i = 2 a_i - sum of w c.
         """
         pairs, total, fit = pair_weights(w), jnp.sum(w, 0), jax.vmap(centering.fit_margins, (0, None, None))
 
@@ -98,14 +98,14 @@ class Whitened(OfTriangles):
 @register_dataclass
 @dataclasses.dataclass(frozen=True)
 class WhitenedBy:
-    """`Whitened` where noise covaries between images, or differs: V = (C S C')^2 elementwise, C of rows e_i - e_j.
+    """`Whitened` for noise that covaries between images or varies: V = (C S C')^2 elementwise, C with rows e_i - e_j.
 
-    Takes no resamples, as S is of these very images. Made by `whitened_by`.
+    It cannot be used with resamples, because S belongs to these images. Created by `whitened_by`.
 
     Attributes:
         whitener: `(n, n)`, with S^-1 = whitener' whitener.
-        precision: `(n,)` sums over the rows of S^-1.
-        centered: subtract the mean of the entries first, plain as in rsatoolbox.
+        precision: `(n,)` row sums of S^-1.
+        centered: subtract the unweighted mean of the entries first, as in rsatoolbox.
     """
 
     whitener: Array
@@ -130,14 +130,14 @@ class WhitenedBy:
 
 
 def whitened_by(sigma_k: Float[Array, "n n"] | Float[Array, " n"], *, centered: bool = False) -> WhitenedBy:
-    """Whitened cosine, or with `centered` Pearson correlation, for noise of a given covariance between images.
+    """Whitened cosine, or with `centered` Pearson correlation, for a given noise covariance between images.
 
     Args:
         sigma_k: covariance of the noise of n images, `(n, n)`, or their variances `(n,)`; up to a factor.
         centered: subtract the mean of the entries first.
 
     Raises:
-        TypeError: it holds no real numbers.
+        TypeError: it does not contain real numbers.
         ValueError: it is not symmetric, or not positive definite.
 
     >>> import jax.numpy as jnp, jaxsim as js

@@ -1,4 +1,4 @@
-"""Agreement of several measures with one measured transfer, tested together."""
+"""Agreement of several measures with the same measured transfer, tested together."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -31,22 +31,22 @@ class AgreementComparison(Saved):
     """Agreement of several measures with one truth, and their differences.
 
     Attributes:
-        means: `(M,)` mean correlation over targets, the diagonal left out; NaN where undefined.
-        p: `(M,)` one-sided, of relabelings of the tasks, as `evaluate` gives it.
+        means: `(M,)` mean correlation over targets, without the diagonal; NaN where undefined.
+        p: `(M,)` one-sided p values from relabelings of the tasks, as in `evaluate`.
         adjusted: `(M,)` adjusted for all M measures by the maximum over them under the same relabelings.
         null_mean: `(M,)` mean agreement over the relabelings.
-        null_deviation: `(M,)` its standard deviation.
+        null_deviation: `(M,)` standard deviation of the agreement over the relabelings.
         partial: `(M,)` mean correlation without the main effects of the sources.
-        partial_p: `(M,)` its p value.
+        partial_p: `(M,)` p values of `partial`.
         partial_adjusted: `(M,)` adjusted like `adjusted`.
-        difference: `(M, M)` mean agreement of the row's measure less that of the column's.
+        difference: `(M, M)` mean agreement of the row's measure minus that of the column's.
         error: `(M, M)` standard error of the difference over tasks.
         difference_p: `(M, M)` two-sided, against equal agreement.
-        difference_adjusted: `(M, M)` adjusted for all pairs by Holm's rule.
-        names: the measures.
-        targets: the targets.
+        difference_adjusted: `(M, M)` adjusted for all pairs by Holm's method.
+        names: names of the measures.
+        targets: names of the targets.
         relabelings: number of relabelings.
-        exact: whether these are all that there are.
+        exact: whether these are all possible relabelings.
         correlation: name of the correlation.
         truth: name of the measured transfer.
     """
@@ -85,7 +85,7 @@ class AgreementComparison(Saved):
         return Table(title, ["", *columns], rows, f"{how} relabelings; best: {self.names[best]}")
 
     def to_pandas(self):
-        """A DataFrame with one row per measure; differences are `difference` and the other arrays `(M, M)`."""
+        """Convert to a DataFrame with one row per measure, without the `(M, M)` arrays such as `difference`."""
         import pandas as pd
 
         return pd.DataFrame(
@@ -104,31 +104,33 @@ def compare_agreements(
 ) -> AgreementComparison:
     """Compare how well several measures agree with one measured transfer.
 
-    Each measure has the mean agreement and p values of `evaluate(..., diagonal=False, relabelings=999)`. `adjusted`
-    takes account of having looked at all of them: the largest agreement, in deviations of its null distribution, under
-    the same relabelings for all, step by step down from the best (Westfall & Young 1993). It holds the family-wise
-    level whichever of the measures are related to the truth.
+    Each measure gets the mean agreement and p values of `evaluate(..., diagonal=False, relabelings=999)`. `adjusted`
+    accounts for having looked at all of them. It uses the largest agreement, in deviations of its null distribution,
+    under the same relabelings for all measures, stepping down from the best (Westfall & Young 1993). It keeps the
+    family-wise level no matter which of the measures are related to the truth.
 
-    `difference_p` tests another hypothesis: that two measures agree with the truth equally well, not that they do not
-    agree. It speaks of other tasks of the same kind, drawn one by one; in families of tasks it rejects too often. The
-    standard error is a jackknife over tasks, each left out as a source and as a target, freed of what that counts
-    twice; p is of Student's t with one degree of freedom less than there are targets (or sources, if fewer).
+    `difference_p` tests another hypothesis: that two measures agree with the truth equally well, not that neither
+    agrees. It generalizes to other tasks of the same kind, drawn one by one; in families of tasks it rejects too often.
+    The standard error is a jackknife over tasks, leaving out each as a source and as a target, corrected for what that
+    counts twice. The p value is from Student's t with one degree of freedom less than the number of targets (or
+    sources, if fewer).
 
     Args:
-        affinities: two or more predictions by name, of the same networks in any order.
-        truth: measured transfer, higher is better unless it says `distance`.
-        relabelings: relabelings of the tasks; all are taken where there are no more.
-        key: of the relabelings, as for `js.resample`.
+        affinities: two or more predictions by name, over the same networks in any order.
+        truth: measured transfer; higher is better unless its `distance` is set.
+        relabelings: number of relabelings of the tasks; all of them if there are no more.
+        key: key for the relabelings, as for `js.resample`.
         correlation: `spearman` or `pearson` of `jaxsim.evaluation`.
         subset: use the networks that both have instead of failing when the truth lacks some.
 
     Returns:
-        The comparison; NaN where a measure's correlation is undefined for all targets. A matrix that seems to hold
-        distances, unsaid, is warned of, as by `evaluate`.
+        The comparison; NaN where a measure's correlation is undefined for all targets. As in `evaluate`, a matrix that
+        seems to contain distances without saying so causes a warning.
 
     Raises:
-        ValueError: fewer than two affinities; they are of different networks; what `evaluate` refuses.
-        TypeError: the affinities are no mapping, or hold a matrix without names.
+        ValueError: there are fewer than two affinities, they have different networks, or `evaluate` would raise an
+            error.
+        TypeError: the affinities are not a mapping, or include a matrix without names.
 
     Example:
         >>> import numpy as np, jaxsim as js
@@ -171,7 +173,7 @@ def compare_agreements(
 
 
 def _differences(scores: list[np.ndarray], g: np.ndarray, own: np.ndarray, ranked: bool) -> tuple[np.ndarray, ...]:
-    """Fields `(M, M)` of the comparison on differences of measures, in the order of _PAIRS."""
+    """`(M, M)` fields of the comparison about differences of measures, in the order of _PAIRS."""
     count = len(scores)
     pairs = [(i, j, difference(scores[i], scores[j], g, own, ranked)) for i in range(count) for j in range(i)]
     value, error, p, adjusted = np.zeros((count, count)), np.zeros((count, count)), np.eye(count), np.eye(count)
@@ -182,7 +184,7 @@ def _differences(scores: list[np.ndarray], g: np.ndarray, own: np.ndarray, ranke
 
 
 def _aligned(affinities, truth, subset) -> tuple[list[Aligned], Affinity]:
-    """Each affinity with the truth, all over the networks of the first in its order."""
+    """Each affinity with the truth, all over the networks of the first affinity, in its order."""
     if not isinstance(affinities, Mapping):
         kind = type(affinities).__name__
         raise TypeError(f"affinities must be a dict of a name and an Affinity each, {{'rsa': ...}}, not {kind}.")
@@ -203,7 +205,7 @@ def _aligned(affinities, truth, subset) -> tuple[list[Aligned], Affinity]:
 
 
 def _tested(nulls: list[mantel.Null], orders: mantel.Relabelings) -> dict[str, Any]:
-    """Fields of the comparison that relabelings give, and the smallest p value that they can give."""
+    """Fields of the comparison that come from relabelings, and the smallest p value they can give."""
     means, scores = (np.stack([getattr(one, what) for one in nulls], axis=1) for what in ("means", "scores"))
     defined = np.isfinite(means[0])
     null = means if orders.exact else means[1:]

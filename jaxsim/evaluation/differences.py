@@ -1,10 +1,10 @@
 """Difference between the agreements of two measures with one truth, over tasks.
 
-Entries of a matrix that share a task are dependent, in rows as in columns, so targets are no independent units. The
-standard error is the jackknife's that leaves out one task, as source and as target, less what it counts twice: noise
-of a single pair of tasks is left out with either of them (Efron and Stein 1981; Snijders and Borgatti 1999 for
-networks; Aronow, Samii and Assenova 2015 for the variance of dyads). What a task contributes is the sum over its pairs,
-each of which is left out of its column and the column ranked anew.
+Matrix entries that share a task are dependent, in rows as well as in columns, so targets are not independent units. The
+standard error is a jackknife that leaves out one task at a time, as source and as target, minus what it counts twice:
+the noise of a pair of tasks is left out with either of them (Efron and Stein 1981; Snijders and Borgatti 1999 for
+networks; Aronow, Samii and Assenova 2015 for the variance of dyads). A task's contribution is the sum over its pairs.
+Each pair is left out of its column in turn, and the column is ranked again.
 """
 
 from typing import NamedTuple
@@ -19,9 +19,9 @@ class Difference(NamedTuple):
     """Difference of two mean agreements.
 
     Attributes:
-        value: of the means over the targets where both are defined.
-        error: its standard error over tasks.
-        p: two-sided, of Student's t; 1 where the two measures order every column alike.
+        value: difference of the means over the targets where both are defined.
+        error: standard error over tasks.
+        p: two-sided, from Student's t; 1 if the two measures order every column alike.
         degrees: degrees of freedom of t.
     """
 
@@ -31,7 +31,7 @@ class Difference(NamedTuple):
     degrees: float = np.nan
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Interval of that level, by Student's t; NaN where there is no error.
+        """Student's t interval at that level; NaN if there is no error.
 
         Raises:
             ValueError: the level is not between 0 and 1.
@@ -47,10 +47,10 @@ def difference(first: np.ndarray, second: np.ndarray, truth: np.ndarray, own: np
 
     Args:
         first: `(S, T)` affinity.
-        second: another.
-        truth: `(S, T)`.
-        own: `(S, T)` whether source and target are the same task; such pairs do not count.
-        ranked: Spearman's correlation, not Pearson's.
+        second: `(S, T)` affinity to compare it with.
+        truth: `(S, T)` measured transfer.
+        own: `(S, T)` whether source and target are the same task; such pairs are ignored.
+        ranked: use Spearman's correlation instead of Pearson's.
     """
     from scipy.special import stdtr
 
@@ -73,7 +73,7 @@ def difference(first: np.ndarray, second: np.ndarray, truth: np.ndarray, own: np
 
 
 class _Scores:
-    """Columns of a matrix, centered over the used entries, or their ranks."""
+    """Columns of a matrix, or their ranks, centered over the used entries."""
 
     def __init__(self, m: np.ndarray, used: np.ndarray, ranked: bool):
         values = np.where(used, m, 0)
@@ -90,12 +90,12 @@ class _Scores:
         self.varies = (self.values**2).sum(axis=0) > TIE
 
     def products(self, other: "_Scores") -> tuple[np.ndarray, np.ndarray]:
-        """Sums `(T,)` of products of two columns, and the same `(S, T)` without one entry each."""
+        """Sums `(T,)` of products of two columns, and the same `(S, T)` with each entry left out in turn."""
         x, y = self.values, other.values
         total = (x * y).sum(axis=0)
         if self.signs is None or other.signs is None:
             return total, total - x * y * self.count / np.maximum(self.count - 1, 1)
-        s, t = self.signs, other.signs  # the ranks of the others move by half of their sign
+        s, t = self.signs, other.signs  # the ranks of the others move by half their sign
         moved = np.einsum("mit,mt->it", s, y) / 2 + np.einsum("mit,mt->it", t, x) / 2
         return total, total - moved + (s * t).sum(axis=0) / 4 - x * y
 
@@ -111,10 +111,10 @@ class _Scores:
 def _error(mass: np.ndarray, influence: np.ndarray, own: np.ndarray) -> tuple[float, float]:
     """Standard error over tasks of a mean with weights `mass` `(S, T)`, and its degrees of freedom.
 
-    With x_k the change of the mean when task k is left out, the jackknife's variance is `(K - 1) / K sum (x_k - mean
-    x)^2`. Noise of pairs enters it about twice; that much of the pairs' variance, after effects of tasks are fitted to
-    them, is taken off, but no more than if there were noise of pairs alone. There are fewer degrees of freedom than
-    tasks where a few tasks make the variance: `2 K / (kurtosis - 1)`.
+    With x_k the change of the mean when task k is left out, the jackknife variance is
+    `(K - 1) / K sum (x_k - mean x)^2`. Noise of pairs enters it about twice. The variance of the pairs, after fitting
+    task effects to them, is subtracted to correct for that, but no more than if there were only pair noise. If a few
+    tasks cause most of the variance, there are fewer degrees of freedom than tasks: `2 K / (kurtosis - 1)`.
     """
     mass, influence = _by_pair(mass, own), _by_pair(influence, own)
     tasks = mass.any(axis=1)

@@ -1,4 +1,4 @@
-"""Intervals for the agreement with transfer: over images, over targets, over both."""
+"""Intervals for the agreement with transfer: over images, over targets, and over both."""
 
 import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 _ON_DEVICE: dict[Correlation, Any] = {spearman: statistics.masked_spearman, pearson: statistics.masked_pearson}
 FEWEST_TARGETS = 6
-"""Targets below which an interval over them is warned of."""
+"""Number of targets below which an interval over them causes a warning."""
 _STACKED = ("corrected", "bias", "error", "interval", "percentile")
 
 
 class Over(NamedTuple):
-    """Factor that an interval resamples, and the sentence that explains it."""
+    """What an interval resamples, and the sentence that explains it."""
 
     factor: str
     condition: str
@@ -63,16 +63,16 @@ class AgreementIntervals(Saved):
     """The agreement with transfer and three intervals for it.
 
     Attributes:
-        estimate: `()` mean over targets of the correlation, of the full-sample scores.
-        corrected: `(3,)` center of each interval on Fisher's scale: the estimate less its bias where images are
+        estimate: `()` correlation of the full-sample scores, averaged over targets.
+        corrected: `(3,)` center of each interval on Fisher's scale: the estimate minus its bias if images are
             resampled.
-        bias: `(3,)` mean of the draws minus the estimate; shown, not corrected, over targets.
+        bias: `(3,)` mean of the draws minus the estimate; over targets it is shown but not corrected.
         error: `(3,)` standard error of `corrected`.
-        interval: `(3, 2)` lower and upper end, within [-1, 1]; NaN where nothing varies, which gives no interval.
+        interval: `(3, 2)` lower and upper end, within [-1, 1]; NaN if nothing varies, which gives no interval.
         percentile: `(3, 2)` plain percentile interval of the draws, for comparison; too low over images.
         draws: `(3, B)` the resampled agreements, uncorrected.
-        over: factors of `OVER`: `images`, `targets`, `images and targets`.
-        conditions: sentences of `OVER` on what each interval tells and conditions on.
+        over: what is resampled, from `OVER`: `images`, `targets`, `images and targets`.
+        conditions: sentences from `OVER` on what each interval covers and what it conditions on.
         level: confidence level.
         targets: the targets that count.
         diagonal: whether a target's own network counts as a source.
@@ -108,7 +108,7 @@ class AgreementIntervals(Saved):
         return Table(title, ["over", *columns], rows, "; ".join(note.rstrip(".") for note in self.notes))
 
     def to_pandas(self):
-        """A DataFrame with one row per interval."""
+        """Convert to a DataFrame with one row per interval."""
         import pandas as pd
 
         low, high = np.asarray(self.interval).T
@@ -130,33 +130,33 @@ def agreement_intervals(
 ) -> AgreementIntervals:
     """Intervals for the mean agreement with transfer, from bootstrapped images.
 
-    The agreement is that of `evaluate`. Resampling images adds noise to the scores and pulls any correlation
-    with them toward zero. The interval over images is corrected for that bias, which is shown
-    (`statistics.agreement_over_images`). The interval over targets leaves out columns at the full-sample scores.
-    The third does both. All three are made on Fisher's scale and lie within [-1, 1].
+    The agreement is that of `evaluate`. Resampling images adds noise to the scores and pulls any correlation with them
+    toward zero. The interval over images is corrected for that bias, which is shown
+    (`statistics.agreement_over_images`). The interval over targets leaves out columns at the full-sample scores. The
+    third interval does both. All three are computed on Fisher's scale and lie within [-1, 1].
 
-    The interval over targets takes them as independent, although they share their sources. It is no test of
-    association: where affinity and truth are unrelated but both symmetric, it leaves out zero in 15 %; where both have
-    main effects of sources, in 41 to 68 %; with the diagonal, in 85 to 87 %. For that, use the p values of
-    `evaluate(..., relabelings=999)`. With fewer than six targets it is warned of.
+    The interval over targets treats them as independent, although they share their sources. It is not a test of
+    association. If affinity and truth are unrelated but both symmetric, it excludes zero 15 % of the time; if both have
+    main effects of sources, 41 to 68 %; with the diagonal, 85 to 87 %. To test association, use the p values of
+    `evaluate(..., relabelings=999)`. Fewer than six targets cause a warning.
 
     Args:
         resamples: scores under `js.Bootstrap()` or `js.BayesianBootstrap()`; or under `js.Subsample(size)` or
             `js.HalfSamples()`, whose deviations are first scaled to the error of the full sample.
         truth: measured transfer, higher is better; aligned by name.
         diagonal: whether a target's own network counts as a source.
-        key: of the draws of targets, as for `js.resample`.
+        key: key for the draws of targets, as for `js.resample`.
         correlation: `spearman` or `pearson` of `jaxsim.evaluation`.
-        level: of the intervals.
+        level: confidence level of the intervals.
         subset: use the networks that both have instead of failing when the truth lacks some.
 
     Returns:
-        The three intervals. Targets whose correlation is undefined (see `evaluate`) and resamples that hold
-        NaN where it counts are left out, warned of and noted; so is an interval that is none since nothing varies.
+        The three intervals. Targets whose correlation is undefined (see `evaluate`) and resamples with a NaN that
+        matters are left out with a warning and a note. So is an interval that does not exist because nothing varies.
 
     Raises:
-        ValueError: the truth lacks networks; the scheme has no draws of errors; no target or no resample is defined;
-            another correlation; level outside (0, 1).
+        ValueError: the truth lacks networks, the scheme has no draws of errors, no target or no resample is defined,
+            the correlation is another one, or the level is outside (0, 1).
         TypeError: `resamples` is not a record of resamples, or the key is neither a typed key nor a seed.
 
     Example:
@@ -198,7 +198,7 @@ def agreement_intervals(
 
 @functools.partial(jax.jit, static_argnames=("correlation", "level"))
 def _three(values, estimate, truth, used, key, *, correlation, level):
-    """Compute the agreements of `OVER` in one device call; targets are drawn B times."""
+    """Compute the agreements of `OVER` in one device call, with B draws of the targets."""
     rest = (values, estimate, truth, correlation, used)
     images = statistics.agreement_over_images(*rest, level=level)
     per_target = statistics.target_agreement(estimate, truth, correlation, used)
@@ -215,7 +215,7 @@ def _three(values, estimate, truth, used, key, *, correlation, level):
 
 
 def _warned(intervals, targets: int) -> tuple[str, ...]:
-    """Warn of few targets and of intervals that are none, and return the warnings as notes."""
+    """Warn about few targets and about missing intervals, and return the warnings as notes."""
     notes = ()
     if targets < FEWEST_TARGETS:
         notes += (f"{targets} targets are too few for an interval over targets; it takes {FEWEST_TARGETS}.",)
@@ -228,7 +228,7 @@ def _warned(intervals, targets: int) -> tuple[str, ...]:
 
 
 def _usable(resamples, truth, diagonal, subset):
-    """Aligned estimate and truth, mask of entries that count, resamples without NaN in them, and notes."""
+    """Aligned estimate and truth, mask of entries that count, resamples without NaN in those entries, and notes."""
     if not isinstance(resamples, Resamples):
         raise TypeError(f"resamples must be the record that js.resample gives, not {type(resamples).__name__}.")
     if not resamples.ranks:

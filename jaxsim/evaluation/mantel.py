@@ -1,8 +1,8 @@
 """Mantel tests: agreement under relabelings of the tasks, rows and columns together.
 
-Every column is correlated over its sources, its own task left out, so a relabeling only moves columns and the entries
-in them: ranks and norms are computed once, and a relabeling is one gather and one dot product. Everything is computed
-in float64 on the host. `a` is an affinity `(S, T)`, `g` the truth; NaN is a missing pair.
+Each column is correlated over its sources, without its own task, so a relabeling only moves columns and the entries in
+them. Ranks and norms are computed once, and each relabeling is one gather and one dot product. Everything is computed
+in float64 on the host. `a` is an affinity `(S, T)` and `g` is the truth; NaN marks a missing pair.
 """
 
 import itertools
@@ -17,20 +17,20 @@ from jaxsim.engine.memory import require
 from jaxsim.statistics.checks import as_key
 
 AT_ONCE = 2**18
-"""Entries of relabeled matrices that are held at a time."""
+"""Number of entries of relabeled matrices to hold at a time."""
 TIE = 1e-10
-"""Largest difference of two agreements that is rounding."""
+"""Largest difference between two agreements that counts as rounding."""
 FEWEST = 3
-"""Fewest sources of a correlation."""
+"""Fewest sources for a correlation."""
 
 
 class Relabelings(NamedTuple):
-    """Orders of the tasks; the first one is as given.
+    """Orders of the tasks; the first is the given order.
 
     Attributes:
         rows: `(B, S)` the source that moves to each row.
         columns: `(B, T)` the target that moves to each column.
-        exact: whether they are all there are, each once.
+        exact: whether these are all possible relabelings, each once.
     """
 
     rows: np.ndarray
@@ -38,23 +38,23 @@ class Relabelings(NamedTuple):
     exact: bool
 
     def blocks(self, entries: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Orders of rows and columns, so many at a time that AT_ONCE entries are held."""
+        """Split the orders of rows and columns into blocks of at most AT_ONCE entries."""
         step = max(1, AT_ONCE // entries)
         for start in range(0, len(self.rows), step):
             yield self.rows[start : start + step], self.columns[start : start + step]
 
     @property
     def count(self) -> int:
-        """All relabelings if exact, else those that were drawn."""
+        """Number of all relabelings if exact, else number of those drawn."""
         return len(self.rows) - (not self.exact)
 
 
 class Null(NamedTuple):
-    """Agreement under relabelings, as observed first.
+    """Agreement under relabelings, starting with the observed order.
 
     Attributes:
-        means: `(B,)` mean correlation over the targets where it is defined; NaN where there is none.
-        scores: `(B,)` the mean over its standard error for unrelated columns; minus infinity where there is no mean.
+        means: `(B,)` mean correlation over the targets where it is defined; NaN if there are none.
+        scores: `(B,)` the mean divided by its standard error for unrelated columns; minus infinity if there is no mean.
     """
 
     means: np.ndarray
@@ -62,18 +62,18 @@ class Null(NamedTuple):
 
 
 def relabelings(own: np.ndarray, count: int, key: "jax.Array | int") -> Relabelings:
-    """All relabelings where they are no more than `count`, else the order as given and `count` random ones.
+    """All relabelings if there are no more than `count`, else the given order and `count` random ones.
 
-    Tasks that are source and target move in rows and columns together; the other sources move among themselves, and so
-    do the other targets.
+    Tasks that are both source and target move in rows and columns together. The other sources are permuted among
+    themselves, and so are the other targets.
 
     Args:
         own: `(S, T)` whether source and target are the same task.
-        count: relabelings to draw.
+        count: number of relabelings to draw.
         key: typed random key, or a seed.
 
     Raises:
-        ValueError: so many do not fit in memory.
+        ValueError: this many do not fit in memory.
     """
     shared, none = np.nonzero(own), np.arange(0)
     rest = [np.flatnonzero(~own.any(axis=1 - axis)) for axis in (0, 1)]
@@ -101,8 +101,8 @@ class Residuals(NamedTuple):
     """A matrix without main effects of its sources.
 
     Attributes:
-        values: `(S, T)`, NaN where there is no pair.
-        removed: `(S, T)` what was taken off each column beside its mean, up to a factor.
+        values: `(S, T)`, NaN for a missing pair.
+        removed: `(S, T)` what was subtracted from each column in addition to its mean, up to a factor.
     """
 
     values: np.ndarray
@@ -110,31 +110,32 @@ class Residuals(NamedTuple):
 
 
 def null(a: np.ndarray, g: np.ndarray, own: np.ndarray, orders: Relabelings, ranked: bool) -> Null:
-    """Mean agreement under every relabeling of `a`.
+    """Mean agreement under each relabeling of `a`.
 
-    With missing pairs, the pairs that both have differ between relabelings: columns are ranked anew, and the scores
-    take account of their number.
+    With missing pairs, the pairs that both have differ between relabelings. Columns are then ranked again, and the
+    scores account for the number of pairs.
 
     Args:
         a: `(S, T)` affinity.
         g: `(S, T)` truth.
-        own: `(S, T)` whether source and target are the same task; such pairs do not count.
+        own: `(S, T)` whether source and target are the same task; such pairs are ignored.
         orders: the relabelings.
-        ranked: Spearman's correlation, not Pearson's.
+        ranked: use Spearman's correlation instead of Pearson's.
     """
     blocks = [_added(*block) for block in _products(a, g, own, orders, ranked)]
     return _null(*map(np.concatenate, zip(*blocks, strict=True)))
 
 
 def partial_null(a: np.ndarray, g: np.ndarray, own: np.ndarray, orders: Relabelings, ranked: bool) -> Null:
-    """Mean agreement of the residuals after main effects of sources, under every relabeling of `a`.
+    """Mean agreement of the residuals after main effects of sources, under each relabeling of `a`.
 
-    Two things differ between the order as given and the others where both matrices have the same effects. The same
-    direction is taken off the columns of both, so that correlations vary more: by `(n - 3 + r^2) / (n - 2)^2` for n
-    sources and directions that correlate by r. And sources of little variance, as where effects saturate, are the same
-    in both. Scores are divided by the root of both: of that variance, and of the sum of squared products of pairs.
+    If both matrices have the same effects, the given order differs from the others in two ways. First, the same
+    direction is subtracted from the columns of both, so correlations vary more: by `(n - 3 + r^2) / (n - 2)^2` for n
+    sources and directions that correlate by r. Second, sources of low variance, such as those whose effects saturate,
+    are the same in both. Scores are divided by the square root of both factors: that variance, and the sum of squared
+    products of pairs.
 
-    Args and result as for `null`.
+    Arguments and result are as for `null`.
     """
     x, y = without_source_effects(a, own), without_source_effects(g, own)
     rows, columns = np.nonzero(own)
@@ -159,7 +160,7 @@ def _null(total, defined, variance) -> Null:
 
 
 def _added(r, count, defined):
-    """Sum of the correlations of each relabeling, number of them, and variance of the sum for unrelated columns."""
+    """Sum of the correlations of each relabeling, their number, and the variance of the sum for unrelated columns."""
     return r.sum(axis=(1, 2)), defined.sum(axis=1), (defined / np.maximum(count - 1, 1)).sum(axis=1)
 
 
@@ -183,7 +184,7 @@ def _products_of_gaps(a, g, own, orders, ranked):
         at = np.arange(len(rows))[:, None, None], rows[:, :, None], columns[:, None, :]
         used = x.finite[at[1:]] & y.finite & ~own
         before = np.zeros_like(used)
-        before[at] = used  # the same entries where they stand in the affinity as given
+        before[at] = used  # the same entries at their place in the given affinity
         first, second = x.centered(before)[at], y.centered(used)
         size = np.sqrt((first**2).sum(axis=1) * (second**2).sum(axis=1))
         count = used.sum(axis=1)
@@ -192,9 +193,9 @@ def _products_of_gaps(a, g, own, orders, ranked):
 
 
 def standardized(m: np.ndarray, used: np.ndarray, ranked: bool) -> np.ndarray:
-    """Columns, or their average ranks, centered and of length 1 over the used entries; zero elsewhere.
+    """Columns, or their average ranks, centered and scaled to length 1 over the used entries; zero elsewhere.
 
-    Zero throughout where a column has fewer than FEWEST used entries or is constant.
+    A column with fewer than FEWEST used entries, or a constant one, is all zero.
     """
     from scipy.stats import rankdata
 
@@ -209,7 +210,7 @@ def standardized(m: np.ndarray, used: np.ndarray, ranked: bool) -> np.ndarray:
 
 
 class _Columns:
-    """Columns of a matrix, centered over any entries."""
+    """Columns of a matrix, to be centered over any subset of entries."""
 
     def __init__(self, m: np.ndarray, ranked: bool):
         self.finite = np.isfinite(m)
@@ -224,7 +225,7 @@ class _Columns:
         if self.signs is None:
             total = np.where(used, self.values, 0).sum(axis=1, keepdims=True)
             return np.where(used, self.values - total / np.maximum(used.sum(axis=1, keepdims=True), 1), 0)
-        # twice the centered rank of an entry is the number of used entries below it less those above
+        # twice the centered rank of an entry is the number of used entries below it minus the number above
         ranks = np.matmul(self.signs, np.moveaxis(used, 0, 2).swapaxes(0, 1).astype(np.float64))
         return np.where(used, np.moveaxis(ranks.swapaxes(0, 1), 2, 0), 0)
 
@@ -232,12 +233,12 @@ class _Columns:
 def without_source_effects(m: np.ndarray, own: np.ndarray) -> Residuals:
     """Residuals of a matrix after main effects of its sources.
 
-    Columns are brought to one length; effects of sources and targets are fitted by least squares; and what is left of
-    the source effects in a column, because its units differ, is taken off by regression.
+    Columns are scaled to the same length, and effects of sources and targets are fitted by least squares. What is left
+    of the source effects in a column, because its units differ, is removed by regression.
 
     Args:
         m: `(S, T)` affinity or truth.
-        own: `(S, T)` whether source and target are the same task; such pairs do not count.
+        own: `(S, T)` whether source and target are the same task; such pairs are ignored.
     """
     used = np.isfinite(m) & ~own
     w, x = used.astype(np.float64), standardized(m, used, False)
@@ -249,16 +250,16 @@ def without_source_effects(m: np.ndarray, own: np.ndarray) -> Residuals:
     square = (common**2).sum(axis=0)
     slope = np.where(square > TIE, (common * left).sum(axis=0) / np.where(square > TIE, square, 1), 0)
     left = left - common * slope
-    left[np.abs(left) < TIE] = 0  # rounding of what the effects explain
+    left[np.abs(left) < TIE] = 0  # rounding error of what the effects explain
     return Residuals(np.where(used, left, np.nan), common)
 
 
 def p_values(scores: np.ndarray) -> np.ndarray:
-    """Share of the relabelings whose score is no less than that of the first, which counts, `(B, ...)` to `(...)`."""
+    """Share of relabelings that score no less than the first, which counts itself, `(B, ...)` to `(...)`."""
     scores = np.asarray(scores)
     return np.mean(scores >= scores[0] - TIE, axis=0)
 
 
 def smallest_p(scores: np.ndarray) -> float:
-    """The p value that the highest score has."""
+    """The p value of the highest score."""
     return float(np.mean(scores >= np.max(scores) - TIE))

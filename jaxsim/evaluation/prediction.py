@@ -1,6 +1,6 @@
 """Prediction of measured transfer by an affinity matrix, target by target.
 
-Correlations of columns are computed in float64 on the host, so that ranks see ties as they are in the file.
+Correlations of columns are computed in float64 on the host, so that ranks see the ties in the file.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -25,7 +25,7 @@ Correlation = Callable[[np.ndarray, np.ndarray], float]
 def pearson(x: np.ndarray, y: np.ndarray) -> float:
     """Pearson correlation of two vectors `(n,)`.
 
-    NaN where one of them is constant, holds NaN or has fewer than two entries.
+    NaN if one of them is constant, contains NaN or has fewer than two entries.
 
     Example:
         >>> round(pearson([1.0, 2.0, 3.0], [1.0, 3.0, 2.0]), 3)
@@ -61,8 +61,8 @@ class Agreement(Saved):
 
     Attributes:
         per_target: `(T,)` correlation of each target's two columns; NaN where undefined.
-        sources: `(T,)` number of sources that entered each correlation.
-        top_k_hits: `(T, len(top))` 1 where the source predicted best is among the k truly best, 0 elsewhere.
+        sources: `(T,)` number of sources in each correlation.
+        top_k_hits: `(T, len(top))` 1 if the source predicted best is among the k truly best, else 0.
         found: `(T, K)` number of the `relevant` truly best sources among the first k predicted, k = 1..K.
         targets: the T targets.
         top: the values of k in `top_k_hits`.
@@ -71,13 +71,13 @@ class Agreement(Saved):
         correlation: name of the correlation.
         truth: name of the measured transfer.
         provenance: where the prediction comes from.
-        relabelings: number of relabelings of the tasks behind the p values; 0 where none were asked for.
-        exact: whether these are all relabelings that there are.
-        p: share of the relabelings that agree no less, the observed one counted; None where undefined.
+        relabelings: number of task relabelings behind the p values; 0 if none were requested.
+        exact: whether these are all possible relabelings.
+        p: share of relabelings that agree at least as well, including the observed one; None where undefined.
         null_mean: mean agreement over the relabelings.
-        null_deviation: its standard deviation.
+        null_deviation: standard deviation of the agreement over the relabelings.
         partial: mean agreement without the main effects of the sources.
-        partial_p: its p value.
+        partial_p: p value of `partial`.
         smallest_p: p value of the relabeling that agrees most.
     """
 
@@ -103,7 +103,7 @@ class Agreement(Saved):
 
     @property
     def mean(self) -> float:
-        """Mean of `per_target` over the targets where it is defined; else NaN."""
+        """Mean of `per_target` over the targets where it is defined; NaN if there are none."""
         return float(_mean(self.per_target))
 
     @property
@@ -122,7 +122,7 @@ class Agreement(Saved):
         return _mean(self.found) / self.relevant
 
     def to_json(self) -> dict[str, Any]:
-        """The record as JSON types, with the mean."""
+        """Convert the record to JSON types, with the mean."""
         mean = None if np.isnan(self.mean) else self.mean
         return super().to_json() | {"mean": mean, "undefined": list(self.undefined)}
 
@@ -140,7 +140,7 @@ class Agreement(Saved):
         return Table(title, ["", self.correlation, "sources", *hits], rows, self.tests())
 
     def tests(self) -> str:
-        """The p values in words; "" where none were asked for."""
+        """Text with the p values, or "" if none were requested."""
         if not self.relabelings:
             return ""
         if self.p is None:
@@ -153,7 +153,7 @@ class Agreement(Saved):
         )
 
     def to_pandas(self):
-        """A DataFrame with one row per target: correlation, number of sources, hits at each k."""
+        """Convert to a DataFrame with one row per target: correlation, number of sources, hits at each k."""
         import pandas as pd
 
         hits = {f"top_{k}": np.asarray(self.top_k_hits)[:, i] for i, k in enumerate(self.top)}
@@ -162,14 +162,14 @@ class Agreement(Saved):
 
 
 def _mean(values) -> np.ndarray:
-    """Mean over targets of the defined values, NaN without a warning where there are none."""
+    """Mean over targets of the defined values; NaN without a warning if there are none."""
     values = np.asarray(values, dtype=np.float64)
     count = np.sum(~np.isnan(values), axis=0)
     return np.where(count > 0, np.nansum(values, axis=0) / np.maximum(count, 1), np.nan)
 
 
 def hit(value: float) -> str:
-    """An entry of `top_k_hits` in a word."""
+    """An entry of `top_k_hits` as a word."""
     return "n/a" if np.isnan(value) else "yes" if value else "no"
 
 
@@ -191,53 +191,54 @@ def evaluate(
 ) -> Agreement:
     """Compare an affinity matrix with measured transfer performance, target by target.
 
-    For target t, with a_t and g_t the columns of the affinity and of the truth over the sources that both
-    have, `per_target[t] = correlation(a_t, g_t)`, and `mean` is its mean over targets. Names align the two.
+    For target t, with a_t and g_t the columns of the affinity and of the truth over the sources that both have,
+    `per_target[t] = correlation(a_t, g_t)`, and `mean` is its mean over targets. The two are aligned by name.
 
-    `diagonal` has no default, since the choice matters. True keeps the target's own network among its sources,
-    as the code of DDS does (Dwivedi et al. 2020): a network is mostly its own best source in both matrices,
-    which raises the correlation. False removes it, as RSA does (Dwivedi & Roig 2019, section 4.3).
+    `diagonal` has no default because the choice matters. True keeps the target's own network among its sources, as the
+    DDS code does (Dwivedi et al. 2020). A network is mostly its own best source in both matrices, which raises the
+    correlation. False removes it, as RSA does (Dwivedi & Roig 2019, section 4.3).
 
-    Choosing a source never counts the target's own network, whatever `diagonal` says. `top_k_hits` asks whether
-    the source predicted best is among the k truly best (RSA, table 1; a tie with the k-th counts).
-    `precision_at_k` and `recall_at_k` compare the `relevant` truly best sources with the first k predicted ones
-    (Song et al. 2019). Equal values keep the affinity's order of sources.
+    Source selection never counts the target's own network, whatever `diagonal` is. `top_k_hits` tells whether the
+    source predicted best is among the k truly best (RSA, table 1; a tie with the k-th counts). `precision_at_k` and
+    `recall_at_k` compare the `relevant` truly best sources with the first k predicted ones (Song et al. 2019). Equal
+    values keep the affinity's order of sources.
 
-    `relabelings=999` tests whether the two are related at all (Mantel 1967): the tasks of the affinity are relabeled,
-    in rows and columns together, and `p` is the share of relabelings whose mean is no less, the observed one counted.
-    It is one-sided, and holds its level whatever the matrices' symmetry and main effects, if either could as well stand
-    with other tasks. Tasks that are only sources, or only targets, move among themselves. All relabelings are
-    taken where there are no more: six tasks have 720. With missing pairs, each relabeling is ranked over the pairs that
-    it has, and the mean divided by its standard error. `partial_p` tests whether they are related beyond main effects
-    of sources, some of which may transfer well to everything: both matrices are first freed of them. It is approximate
-    where few sources make most of these effects.
+    `relabelings=999` tests whether the two are related at all (Mantel 1967). The tasks of the affinity are relabeled,
+    in rows and columns together, and `p` is the share of relabelings whose mean is at least as high, including the
+    observed one. The test is one-sided. It keeps its level whatever the symmetry and main effects of the matrices, as
+    long as either could just as well belong to other tasks. Tasks that are only sources, or only targets, are permuted
+    among themselves. If there are no more relabelings than requested, all are used: six tasks have 720. With missing
+    pairs, each relabeling is ranked over the pairs that it has, and the mean is divided by its standard error.
+    `partial_p` tests whether the two are related beyond main effects of sources, since some sources may transfer well
+    to everything. These effects are first removed from both matrices. The test is approximate if a few sources make up
+    most of the effects.
 
     Args:
         affinity: `(S, T)` prediction, an `Affinity` or a DataFrame; higher is more similar, unless it is an `Affinity`
-            that says `distance`.
-        truth: measured transfer, higher is better unless it says `distance`; it may hold more networks, in another
+            with `distance` set.
+        truth: measured transfer; higher is better unless its `distance` is set. It may have more networks, in another
             order.
         diagonal: whether a target's own network counts as a source.
-        correlation: function of two float64 vectors; `spearman`, `pearson` or your own.
+        correlation: function of two float64 vectors: `spearman`, `pearson` or your own.
         top: values of k for `top_k_hits`.
         relevant: size of the set of truly best sources.
         subset: use the networks that both have instead of failing when the truth lacks some.
-        relabelings: relabelings of the tasks for p values; 0 gives none. It takes `diagonal=False`, since a task's
-            own network stays on the diagonal, and `spearman` or `pearson`.
-        key: of the relabelings, as for `js.resample`.
+        relabelings: number of task relabelings for p values; 0 for none. Requires `diagonal=False`, since a task's own
+            network stays on the diagonal, and `spearman` or `pearson`.
+        key: key for the relabelings, as for `js.resample`.
 
     Returns:
-        The agreement. A target is NaN, listed in `undefined` and warned of, where fewer than 3 sources have
-        both values or one of the columns is constant; its choice of source likewise, its own network left out.
-        `found` is also NaN for a target with no more than `relevant` candidates. A matrix that seems to hold
-        distances, unsaid, is warned of.
+        The agreement. A target is NaN and listed in `undefined`, with a warning, if fewer than 3 sources have both
+        values or one of the columns is constant. The same applies to source selection, without the target's own
+        network. `found` is also NaN for a target with no more than `relevant` candidates. A matrix that seems to
+        contain distances without saying so causes a warning.
 
     Raises:
-        ValueError: the truth lacks networks of the affinity and `subset` is False, or the two share none;
-            relabelings with the diagonal, with a correlation of your own, or fewer than 0 of them; `top` or `relevant`
-            is no number of sources.
-        TypeError: a matrix has no names; several affinities, which `compare_agreements` takes; the correlation is no
-            function; the key is neither a typed key nor a seed.
+        ValueError: the truth lacks networks of the affinity and `subset` is False, or the two share none; relabelings
+            are requested with the diagonal or with your own correlation, or are fewer than 0; `top` or `relevant` is
+            not a number of sources.
+        TypeError: a matrix has no names; there are several affinities, which `compare_agreements` accepts; the
+            correlation is not a function; the key is neither a typed key nor a seed.
 
     Example:
         >>> import numpy as np, pandas as pd
@@ -285,10 +286,10 @@ def evaluate(
 
 
 def check_relabelings(diagonal: bool, correlation: Correlation) -> None:
-    """Refuse relabelings that cannot be made.
+    """Reject relabelings that cannot be made.
 
     Raises:
-        ValueError: they are with the diagonal, or of another correlation.
+        ValueError: they are requested with the diagonal, or with another correlation.
     """
     if diagonal:
         raise ValueError(
@@ -301,8 +302,8 @@ def check_relabelings(diagonal: bool, correlation: Correlation) -> None:
 
 
 def _relabeled(both: Aligned, count: int, key: "jax.Array | int", correlation: Correlation) -> dict[str, Any]:
-    """Fields of `Agreement` that relabelings give."""
-    some = np.ix_(*(both.others.any(axis=axis) for axis in (1, 0)))  # sources and targets that have a pair
+    """Fields of `Agreement` that come from relabelings."""
+    some = np.ix_(*(both.others.any(axis=axis) for axis in (1, 0)))  # sources and targets with a pair
     a, g, own = both.scores[some], both.truth[some], both.own[some]
     orders, ranked = mantel.relabelings(own, count, key), correlation is spearman
     plain = mantel.null(a, g, own, orders, ranked)
@@ -319,7 +320,7 @@ def _relabeled(both: Aligned, count: int, key: "jax.Array | int", correlation: C
 
 
 def warn_of_resolution(smallest: float, orders: mantel.Relabelings) -> None:
-    """Warn where no p value of these relabelings could be 5 %."""
+    """Warn if no p value of these relabelings could reach 5 %."""
     if smallest > 0.05:
         how = f"all {orders.count} relabelings" if orders.exact else f"{orders.count} relabelings"
         remedy = "it takes more tasks" if orders.exact else "ask for more"
@@ -327,12 +328,12 @@ def warn_of_resolution(smallest: float, orders: mantel.Relabelings) -> None:
 
 
 def falls(both) -> float | None:
-    """Mean rank correlation with the truth, own networks left out, if it is below zero by two standard errors."""
+    """Mean rank correlation with the truth, without own networks, if it is two standard errors below zero."""
     pairs = [(a, g) for a, g, fine in both.pairs(both.others) if fine]
     if not pairs:
         return None
     mean = float(np.mean([spearman(a, g) for a, g in pairs]))
-    error = sum(1 / (len(a) - 1) for a, _ in pairs) ** 0.5 / len(pairs)  # of independent ranks
+    error = sum(1 / (len(a) - 1) for a, _ in pairs) ** 0.5 / len(pairs)  # for independent ranks
     return mean if mean < -max(0.3, 1.96 * error) else None
 
 
@@ -348,6 +349,6 @@ def _choice(a, g, top, relevant):
 
 
 def _stack_curves(curves):
-    """Stack curves cut to the shortest; NaN rows where there is none."""
+    """Stack curves cut to the shortest, with NaN rows where there is none."""
     length = min((len(c) for c in curves if c is not None), default=0)
     return np.stack([np.full(length, np.nan) if c is None else c[:length] for c in curves])

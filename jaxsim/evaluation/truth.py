@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def as_affinity(table: "Affinity | pd.DataFrame", what: str) -> Affinity:
-    """Convert a DataFrame to an `Affinity`; an `Affinity` stays as it is.
+    """Convert a DataFrame to an `Affinity`; return an `Affinity` unchanged.
 
     Args:
         table: an `Affinity`, or a pandas DataFrame with sources as rows and targets as columns.
         what: name of the matrix in error messages, and the measure of a converted DataFrame.
 
     Raises:
-        TypeError: it is neither.
+        TypeError: the table is neither.
         ValueError: two rows or two columns have the same name.
 
     Example:
@@ -52,11 +52,11 @@ def load_truth(path: str | Path, key: str | None = None) -> Affinity:
         key: name of the array in an npz file.
 
     Returns:
-        A record whose measure is the file's name (and the key) and whose `images` is None, since such files do
-        not give the number of images. Pairs that the file lacks are NaN.
+        A record whose measure is the file's name (and the key) and whose `images` is None, because such files do not
+        give the number of images. Pairs missing from the file are NaN.
 
     Raises:
-        ValueError: the file does not hold one matrix with names.
+        ValueError: the file does not contain one matrix with names.
 
     Example:
         >>> import pathlib, tempfile
@@ -81,7 +81,7 @@ class Aligned(NamedTuple):
         rows: `(S,)` positions of the sources in the prediction.
         columns: `(T,)` positions of the targets in the prediction.
         targets: names of the targets.
-        own: `(S, T)` whether source and target have one name.
+        own: `(S, T)` whether source and target have the same name.
     """
 
     scores: np.ndarray
@@ -100,31 +100,31 @@ class Aligned(NamedTuple):
     def pairs(self, used: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, bool]]:
         """Used scores and truth of each target, and whether a correlation is defined.
 
-        It takes 3 sources, and neither column may be constant.
+        A correlation needs 3 sources and two columns that are not constant.
         """
         pairs = ((self.scores[u, t], self.truth[u, t]) for t, u in enumerate(used.T))
         return [(a, g, bool(a.size >= 3 and np.ptp(a) > 0 and np.ptp(g) > 0)) for a, g in pairs]
 
 
 def rising(affinity: Affinity) -> np.ndarray:
-    """Scores in float64 of which higher is more similar: distances and losses change their sign."""
+    """Float64 scores where higher is more similar: the sign of distances and losses is flipped."""
     values = on_host(affinity.values).astype(np.float64)
     return -values if affinity.distance else values
 
 
 def reordered(matrix: Affinity, names: Sequence[str], targets: Sequence[str]) -> Affinity:
-    """The rows and columns of these names, in their order."""
+    """Select the rows and columns with these names, in this order."""
     rows, columns = [matrix.names.index(n) for n in names], [matrix.targets.index(t) for t in targets]
     values = on_host(matrix.values)[np.ix_(rows, columns)]
     return Affinity(values, None, tuple(names), tuple(targets), matrix.provenance, distance=matrix.distance)
 
 
 def warn_of_distances(affinity: Affinity, falls: float | None = None) -> None:
-    """Warn of a matrix that holds distances although nobody said so.
+    """Warn about a matrix that contains distances without saying so.
 
     Args:
         affinity: the matrix.
-        falls: mean correlation with the truth, where that is clearly negative.
+        falls: mean correlation with the truth, if that is clearly negative.
     """
     values = rising(affinity)
     smallest = False
@@ -140,10 +140,10 @@ def warn_of_distances(affinity: Affinity, falls: float | None = None) -> None:
 
 
 def align(affinity: Affinity, truth: Affinity, *, subset: bool) -> Aligned:
-    """Select and order the truth's networks as the affinity has them.
+    """Select and order the truth's networks to match the affinity.
 
     Raises:
-        ValueError: the truth lacks some and `subset` is False, or the two share none.
+        ValueError: the truth lacks some networks and `subset` is False, or the two share none.
     """
     subset = flag(subset, "subset")
     names = _shared("sources", affinity.names, truth, truth.names, subset)
@@ -170,7 +170,7 @@ def _shared(kind, mine, truth, theirs, subset) -> tuple[str, ...]:
 
 
 def warn_undefined(targets: tuple[str, ...], defined: list[bool]) -> tuple[str, ...]:
-    """Warn of targets whose correlation is undefined, and return the warning as a note."""
+    """Warn about targets whose correlation is undefined, and return the warning as a note."""
     lost = [t for t, fine in zip(targets, defined, strict=True) if not fine]
     if not lost:
         return ()

@@ -22,21 +22,21 @@ from jaxsim.statistics.mean_scores import MeanDraws
 @functools.partial(jax.jit, static_argnames=("count", "draw", "at_once"))
 @automatic
 def scores_call(measure, parts, order, count, draw, source, at_once):
-    """The one device call of `compare_models`.
+    """The single device call of `compare_models`.
 
     Args:
         measure: comparator of maps.
         parts: buckets of the models and the subjects.
-        order: place of each in them, the models first.
+        order: position of each in the buckets, models first.
         count: number of models.
-        draw: draw of the scheme.
-        source: of the image weights; None where images are fixed.
-        at_once: resamples that are held together.
+        draw: draw function of the scheme.
+        source: source of the image weights; None if images are fixed.
+        at_once: number of resamples held together.
 
     Returns:
-        Scores `(S + 2, U)` of the models and of the lower and the upper ceiling; the same over resampled images
-        `(B, S + 2, U)` or None; the ceilings `(2, U, U)` without each subject, see `member_ceilings`; and the undefined
-        images of models and of subjects.
+        Scores `(S + 2, U)` of the models and of the lower and upper ceiling; the same over resampled images
+        `(B, S + 2, U)`, or None; the ceilings `(2, U, U)` without each subject, see `member_ceilings`; and the
+        undefined images of models and of subjects.
     """
     made = read_maps([measure], parts, lambda _, m: (*member(measure, m), prepared(measure, m)))
     (z, pools, maps), bad = jax.tree.map(lambda a: a[order], (made.z[0], made.undefined[0]))
@@ -61,7 +61,7 @@ def scores_call(measure, parts, order, count, draw, source, at_once):
 
 
 def _ceilings(measure, subjects, w):
-    """Scores `(b, 2, U)` of every subject with the best map of the others, and of all, under image weights."""
+    """Scores `(b, 2, U)` of each subject with the best map of the others, and of all, under image weights."""
     own: Any = declared(measure.compare, ComparatorCapabilities)
     if own.weighted_ceiling is not None:
         return own.weighted_ceiling(subjects, w)
@@ -70,7 +70,7 @@ def _ceilings(measure, subjects, w):
 
 @functools.partial(jax.jit, static_argnames=("images_count", "over", "test", "n_resamples", "level", "squared"))
 def inference_call(values, scores, without, key, *, images_count, over, test, n_resamples, level, squared):
-    """Arrays of a `ModelComparison` from what `scores_call` returns; p-values are NaN for the test "rank"."""
+    """Arrays of a `ModelComparison` from the output of `scores_call`; p-values are NaN for the test "rank"."""
     if squared:
         scores, without, values = scores**2, without**2, None if values is None else values**2
     count = scores.shape[0] - 2
@@ -122,10 +122,11 @@ def inference_call(values, scores, without, key, *, images_count, over, test, n_
 
 
 def ceiling_shift(ceilings: jax.Array, without: jax.Array) -> jax.Array:
-    """What makes the ceilings `(2, U)` of subjects vary as the ceiling does over subjects, `(2, U)`, zero in the mean.
+    """Correction `(2, U)`, with mean zero, that makes subjects' ceilings vary as the ceiling varies over subjects.
 
-    A subject acts on the ceiling by its own score and by its share in the maps of the others. The jackknife's values,
-    from the ceilings `without` each subject, hold both; scores alone hold the first. Zero for fewer than three.
+    A subject affects the ceiling by its own score and by its share in the maps of the others. The jackknife values,
+    from the ceilings `without` each subject, include both, while the scores alone include only the first. The
+    correction is zero for fewer than three subjects.
     """
     count = ceilings.shape[1]
     if count < 3:
@@ -136,7 +137,7 @@ def ceiling_shift(ceilings: jax.Array, without: jax.Array) -> jax.Array:
 
 
 def rank_p_values(arrays: dict[str, Any], images_count: int, squared: bool) -> dict[str, jax.Array]:
-    """P-values of Wilcoxon's test, from the scores of models and ceilings with each subject, on the host."""
+    """P-values of Wilcoxon's test, computed on the host from each subject's scores of models and ceilings."""
     scores = jnp.concatenate([arrays["scores"], arrays["ceiling_scores"]])
     draws = MeanDraws(scores, None, scores.mean(1)[None], None, images_count)
     models, _, below, apart = _families(draws, len(scores) - 2)
@@ -152,7 +153,7 @@ def rank_p_values(arrays: dict[str, Any], images_count: int, squared: bool) -> d
 
 
 def _families(draws: MeanDraws, count: int) -> tuple[MeanDraws, MeanDraws, MeanDraws, MeanDraws]:
-    """Models, the two ceilings, models less the lower ceiling, and all differences of two models."""
+    """Models, the two ceilings, models minus the lower ceiling, and all differences of two models."""
     own, first_of_pairs = np.arange(count), np.triu_indices(count, 1)
     lower = np.full(count, count)
     models, bounds = _zeros(draws.rows(own)), draws.rows(np.arange(count, count + 2))
@@ -160,7 +161,7 @@ def _families(draws: MeanDraws, count: int) -> tuple[MeanDraws, MeanDraws, MeanD
 
 
 def _zeros(draws: MeanDraws) -> MeanDraws:
-    """Rows whose scores with all subjects are zero up to rounding, as those of a constant map by rho-a, made zero."""
+    """Zero the rows whose scores with all subjects are zero up to rounding, as for a constant map with rho-a."""
     slack = ROUNDING * jnp.finfo(draws.scores.dtype).eps
     lost = jnp.all(jnp.abs(draws.scores) <= slack, 1)
     images, subjects, both = (None if v is None else jnp.where(lost, 0, v) for v in draws[1:4])

@@ -39,7 +39,7 @@ COMPARATORS = (
 )
 """Comparators that have noise ceilings under bootstraps."""
 FEWEST_RESAMPLES = 100
-"""Resamples below which a standard error is mostly chance."""
+"""Number of resamples below which a standard error is mostly chance."""
 
 
 def compare_models(
@@ -61,41 +61,42 @@ def compare_models(
     memory: float | None = None,
     channels: Any = None,
 ) -> ModelComparison:
-    """Mean scores of models with the maps (RDMs) of subjects: errors, tests, and the noise ceiling beside them.
+    """Mean scores of models with the maps (RDMs) of subjects, with errors, tests and the noise ceiling.
 
     A model's score is its mean over subjects. Images and subjects are bootstrapped together, with the corrected
-    variance of Schuett et al. 2023 (eLife 12:e82566): errors are about new images and new subjects. Student's t has at
-    least as many degrees of freedom as there are subjects less one, see `statistics.MeanDraws.degrees`. Differences of
-    models, and of models and the lower noise ceiling, are paired in images and subjects.
+    variance of Schuett et al. 2023 (eLife 12:e82566), so errors are about new images and new subjects. Student's t has
+    at least as many degrees of freedom as the number of subjects minus one, see `statistics.MeanDraws.degrees`.
+    Differences between models, and between models and the lower noise ceiling, are paired by image and subject.
 
     Args:
-        models: maps as for `js.compare_maps`; `Maps`; RDMs of rsatoolbox; or, with `measure`, features `(n, ..., c)`
-            by name, among which square matrices and condensed rows are maps.
-        subjects: maps of two subjects or more, likewise, on the same images.
+        models: maps as for `js.compare_maps`, `Maps`, or rsatoolbox RDMs. With `measure`, features `(n, ..., c)` by
+            name, where square matrices and condensed rows count as maps.
+        subjects: maps of two or more subjects on the same images, in the same formats.
         compare: comparator or its name; "rho-a" suits models with ties.
-        measure: makes maps of models that are features, such as "rsa"; its comparator is not used.
-        over: what is drawn from a population: "both", "images" (these very subjects) or "subjects" (these very images).
+        measure: makes maps from models given as features, such as "rsa"; its comparator is not used.
+        over: what is treated as a sample from a population: "both", "images" (with these subjects fixed) or "subjects"
+            (with these images fixed).
         test: "t" (Student), "bootstrap" (shares of the resamples; not for few subjects), or "rank" (Wilcoxon's over
-            subjects, for these very images whatever `over` says).
-        n_resamples: bootstraps.
+            subjects, with these images fixed, whatever `over` is).
+        n_resamples: number of bootstrap resamples.
         key: as for `js.resample`.
-        level: of the intervals.
-        subject_of: subject of each map of `subjects`, where some have several (sessions, runs), which are averaged: by
-            name (a mapping or a function of the name), or in their order.
-        squared: square each subject's score, as Net2Brain and Algonauts do; the sign is lost, and with it the test
+        level: confidence level of the intervals.
+        subject_of: subject of each of the maps in `subjects`, if some subjects have several (sessions, runs) to be
+            averaged: a mapping or a function of the name, or a sequence in their order.
+        squared: square each subject's score, as Net2Brain and Algonauts do. This loses the sign, and with it the test
             against zero.
         ids: labels of the images of `models`, as for `js.affinity`.
-        subject_ids: those of `subjects`; if None, those that they carry, or `ids`.
+        subject_ids: labels of the images of `subjects`; None uses the ones they carry, or `ids`.
         align: as for `js.affinity`.
         memory: budget in bytes for what is held per chunk of resamples, as for `js.affinity`.
-        channels: of features of models, as for `js.affinity`.
+        channels: channels of the models' features, as for `js.affinity`.
 
     Returns:
         `ModelComparison`.
 
     Raises:
         TypeError: the comparator is not one of this library, or features come without a `measure`.
-        ValueError: names, images or options do not fit, a map lacks pairs of images, or there is one subject.
+        ValueError: names, images or options do not match, a map lacks pairs of images, or there is only one subject.
 
     >>> import numpy as np, jaxsim as js
     >>> image, noise, *others = np.random.default_rng(0).normal(size=(8, 30, 10))
@@ -119,7 +120,7 @@ def compare_models(
     for nets in (x, y):
         check([comparator], nets)
     size = x.dtype.itemsize
-    # each is held embedded, as it enters a mean, and as it takes weights
+    # each map is held in three forms: its embedding, for the mean, and for weights
     require_maps(len(x.names) + len(y.names), 3 * map_bytes((comparator,), x.images, size), x.images, size)
     plan = scheme.plan(x.images, min_images(comparator), n_resamples)
     _require_resamples(n_resamples, len(x.names), len(y.names), size)
@@ -171,8 +172,8 @@ def compare_models(
 
 
 def _require_resamples(count, models, subjects, size):
-    """Refuse resamples whose scores, draws of subjects and differences of models do not fit in memory."""
-    rows = models + 2  # of models and of both ceilings
+    """Reject resamples whose scores, subject draws and model differences do not fit in memory."""
+    rows = models + 2  # models and both ceilings
     each = 2 * rows * subjects + subjects**2 + 3 * rows + 4 * math.comb(models, 2)
     require(count * each * size, f"{count} resamples of {models} models and {subjects} subjects")
 
@@ -195,7 +196,7 @@ def _check_options(comparator, over, test, n_resamples):
 
 
 def _read(models, subjects, ids, subject_ids, measure, subject_of, align, channels) -> tuple[Networks, Networks, str]:
-    """Maps of models and of subjects on the same images, and how many each subject had, in words."""
+    """Maps of models and of subjects on the same images, and a text with how many maps each subject had."""
     x = _maps(models, ids, "models", measure, align, channels)
     y = _maps(subjects, _ids_of(subjects, ids, subject_ids), "subjects")
     if subject_of is None:
@@ -207,11 +208,11 @@ def _read(models, subjects, ids, subject_ids, measure, subject_of, align, channe
 
 
 def _maps(given: Any, ids: Any, what: str, measure: Any = None, align: bool = False, channels: Any = None) -> Networks:
-    """Maps of models or subjects as matrices, those of features made by `measure`.
+    """Maps of models or subjects as matrices; `measure` makes the ones of features.
 
     Raises:
         TypeError: features come without a measure.
-        ValueError: there is a measure and no features, or the maps do not fit.
+        ValueError: there is a measure and no features, or the maps do not match.
     """
 
     def ready(maps):
@@ -253,7 +254,7 @@ def _maps(given: Any, ids: Any, what: str, measure: Any = None, align: bool = Fa
 def holds_maps(x: Any, no_features: bool = False) -> bool:
     """Whether an array has the shape of a map `(n, n)`, of its condensed row, or of a stack of maps.
 
-    Condensed rows `(K, n (n - 1) / 2)` have a shape of features too, and are maps if there are `no_features`.
+    Condensed rows `(K, n (n - 1) / 2)` could also be features by their shape. They count as maps if `no_features`.
     """
     shape = np.shape(x)
     if no_features and inputs.are_condensed(x):
@@ -264,11 +265,11 @@ def holds_maps(x: Any, no_features: bool = False) -> bool:
 
 
 SESSION = re.compile(r"(?<=\w)[\W_]+(ses|sess|session|run)[\W_]*\d+$", re.IGNORECASE)
-"""What ends a name such as anna_run2 or BE | Session: 1."""
+"""Suffix of a name such as anna_run2 or BE | Session: 1."""
 
 
 def _warn_of_sessions(subjects: Any, names: Sequence[str]) -> None:
-    """Say where several maps are of one subject, which would count as several subjects."""
+    """Warn if several maps seem to be from one subject, since they would count as several subjects."""
     given = list(subjects.rdm_descriptors.get("subject", ())) if inputs.is_rdms(subjects) else []
     who = given or [SESSION.sub("", name) for name in names]
     if len(set(who)) < len(who):
@@ -287,10 +288,10 @@ def _ids_of(subjects: Any, ids: Any, subject_ids: Any) -> Any:
 
 
 def _require_all_pairs(nets: Networks, what: str) -> None:
-    """Refuse maps that lack pairs of images; not while JAX is tracing.
+    """Reject maps that lack pairs of images; not checked while JAX is tracing.
 
     Raises:
-        ValueError: one does.
+        ValueError: a map lacks pairs of images.
     """
     if nets.traced:
         return
@@ -305,7 +306,7 @@ def _require_all_pairs(nets: Networks, what: str) -> None:
 
 
 def _averaged(nets: Networks, subject_of: OwnersOf) -> tuple[Networks, str]:
-    """Maps averaged by subject, and how many each had, in words."""
+    """Maps averaged by subject, and a text with how many each had."""
     if subject_of is None:
         return nets, ""
     of = inputs.owners(subject_of, nets.names, "subject_of", "subject", "map")

@@ -1,6 +1,6 @@
-"""Files in and out: features, matrices and arrays as plain dicts and NumPy arrays, never as records.
+"""File input and output: features, matrices and arrays as plain dicts and NumPy arrays, never as records.
 
-Reading never runs code from a file, and writing is whole or not at all.
+Reading never runs code from a file, and a file is written completely or not at all.
 """
 
 from jaxsim.io.arrays import read_npz, write_npz

@@ -1,6 +1,6 @@
-"""Npy and npz: written whole, memory-mapped where the bytes lie in the file as they are, never through a pickle.
+"""Npy and npz: written completely, memory-mapped if stored uncompressed, never read through a pickle.
 
-Only `read_npy` and the features reader meet pickled objects, and those through the allow-list.
+Only `read_npy` and the features reader accept pickled objects, and only those on the allow-list.
 """
 
 import contextlib
@@ -36,12 +36,12 @@ DAMAGED = (
 )
 """Exceptions raised by reading damaged files."""
 ID_NAMES = ("image_ids", "ids")
-"""Entries that hold the ids of images."""
+"""Names of entries with image ids."""
 
 
 @contextlib.contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """Turn what a damaged file raises inside the block into one ValueError that names the file.
+    """Turn errors from a damaged file in the block into one ValueError that names the file.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -61,15 +61,15 @@ def naming(path: str | Path) -> Iterator[None]:
 
 
 def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray], *, overwrite: bool = False) -> Path:
-    """Write arrays to exactly `path` in the npz format, uncompressed, whole or not at all.
+    """Write arrays to exactly `path` in the npz format, uncompressed, completely or not at all.
 
-    Entries are stored uncompressed and without time stamps: they can be memory-mapped, and equal arrays give
-    equal bytes. No suffix is added to the path.
+    Entries are stored uncompressed and without time stamps, so they can be memory-mapped, and equal arrays give
+    identical bytes. No suffix is added to the path.
 
     Raises:
-        ValueError: an array is of Python objects, or of a type that npy files cannot hold (bfloat16).
-        FileExistsError: the file is there and `overwrite` is False.
-        OSError: it cannot be written.
+        ValueError: an array contains Python objects, or has a type that npy files cannot store (bfloat16).
+        FileExistsError: the file exists and `overwrite` is False.
+        OSError: the file cannot be written.
 
     Example:
         >>> import tempfile
@@ -91,11 +91,11 @@ def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray], *, overwrite: 
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
-    """Read every array of an npz file into memory; arrays of Python objects are refused, never unpickled.
+    """Read every array of an npz file into memory; arrays of Python objects are rejected, never unpickled.
 
     Raises:
-        FileNotFoundError: the file is not there.
-        ValueError: it is no npz file, is truncated or damaged (checksums are verified), or holds objects.
+        FileNotFoundError: the file does not exist.
+        ValueError: it is not an npz file, is truncated or damaged (checksums are verified), or contains objects.
 
     Example:
         >>> import tempfile
@@ -110,24 +110,24 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def names_in_npz(path: str | Path) -> list[str]:
-    """Names of the entries of an npz file, which are not read.
+    """List the entries of an npz file without reading them.
 
     Raises:
-        FileNotFoundError: the file is not there.
-        ValueError: it is no npz file, or two entries have one name.
+        FileNotFoundError: the file does not exist.
+        ValueError: it is not an npz file, or two entries have the same name.
     """
     with naming(path), zipfile.ZipFile(path) as archive:
         return [name for name, _ in _entries(archive)]
 
 
 def read_npy(path: Path) -> Any:
-    """An npy file as a memory map, or, where it holds a pickle, what the allow-list lets through."""
+    """Read an npy file as a memory map or, if it contains a pickle, through the allow-list."""
     with naming(path):
         return _map(path, 0, path.stat().st_size)
 
 
 def map_npz(path: Path) -> dict[str, Any]:
-    """Entries of an npz file: memory maps where stored uncompressed (checksums unread), loaded otherwise."""
+    """Entries of an npz file: memory maps if stored uncompressed (without verifying checksums), else loaded."""
     with naming(path), zipfile.ZipFile(path) as archive:
         found = {}
         _check_total([info for info in archive.infolist() if not _stored(info)], path)
@@ -157,7 +157,7 @@ def _entries(archive: zipfile.ZipFile) -> list[tuple[str, zipfile.ZipInfo]]:
 
 
 def _data_offset(path: Path, info: zipfile.ZipInfo) -> int:
-    """Offset of an entry's bytes: after its local header, whose two last fields are lengths."""
+    """Offset of an entry's bytes: after its local header, whose last two fields are lengths."""
     with open(path, "rb") as file:
         file.seek(info.header_offset)
         header = file.read(30)
@@ -168,7 +168,7 @@ def _data_offset(path: Path, info: zipfile.ZipInfo) -> int:
 
 
 def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, Fortran order and dtype of the npy data at which `file` stands, moved past the header."""
+    """Shape, Fortran order and dtype of the npy data at the current position of `file`, moved past the header."""
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
         return np.lib.format.read_array_header_1_0(file)
@@ -178,7 +178,7 @@ def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 
 def _map(path: Path, start: int, size: int) -> Any:
-    """The npy data in `size` bytes from `start`, mapped; pickled data through the allow-list."""
+    """Map the npy data in `size` bytes from `start`; pickled data goes through the allow-list."""
     with open(path, "rb") as file:
         file.seek(start)
         shape, fortran, dtype = _header(file)
@@ -195,7 +195,7 @@ def _map(path: Path, start: int, size: int) -> Any:
 
 
 def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, *, objects: bool) -> Any:
-    """One entry in memory, its size checked before memory is taken and its checksum after."""
+    """Read one entry into memory, checking its size before allocating and its checksum after."""
     with archive.open(info) as stream:
         shape, _, dtype = _header(stream)
         if dtype.hasobject and objects:
@@ -213,10 +213,10 @@ def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, *, objects: boo
 
 
 def texts(values: Any, where: str) -> list[str]:
-    """Labels as text, from an array or list of text, bytes or whole numbers.
+    """Convert labels to strings, from an array or list of strings, bytes or whole numbers.
 
     Raises:
-        ValueError: they are of another kind or in several axes; the message begins with `where`.
+        ValueError: they have another type or several axes; the message starts with `where`.
     """
     try:
         if isinstance(values, np.ndarray) and values.ndim != 1:
@@ -225,7 +225,7 @@ def texts(values: Any, where: str) -> list[str]:
         if not isinstance(items, list) or not all(isinstance(item, str | bytes | int) for item in items):
             raise TypeError
         return [item.decode() if isinstance(item, bytes) else str(item) for item in items]
-    except (TypeError, ValueError, SystemError) as error:  # SystemError: characters that do not exist
+    except (TypeError, ValueError, SystemError) as error:  # SystemError: invalid code points
         raise ValueError(f"{where} must hold one text or whole number for each label, in one axis.") from error
 
 

@@ -1,4 +1,4 @@
-"""Reading safetensors, HDF5 and MATLAB: arrays by name, memory-mapped where their bytes lie in the file as they are."""
+"""Reading safetensors, HDF5 and MATLAB: arrays by name, memory-mapped if their bytes are stored unchanged."""
 
 import math
 from collections.abc import Iterator
@@ -34,13 +34,14 @@ _ML_DTYPES = {"BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     """Tensors of a safetensors file as views of one memory map, in `natural` order of their names.
 
-    The format is an eight-byte little-endian length, a JSON header of that length, then the bytes. Not read by the
-    safetensors package, whose NumPy reader copies every tensor into memory: features of many networks, and checkpoints
-    of which few layers are wanted, are larger than that. (`models.from_safetensors`, which wants all, uses it.)
+    The format is an eight-byte little-endian length, a JSON header of that length, then the bytes. The safetensors
+    package is not used, because its NumPy reader copies every tensor into memory. That is too much for features of many
+    networks, or for checkpoints of which only a few layers are needed. (`models.from_safetensors`, which needs all of
+    them, uses it.)
 
     Raises:
-        FileNotFoundError: the file is not there.
-        ValueError: the file is truncated or damaged, or a tensor is of an unknown type.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is truncated or damaged, or a tensor has an unknown type.
     """
     with naming(path):
         size = path.stat().st_size
@@ -87,14 +88,14 @@ def _safetensors_dtype(text: str, name: str) -> np.dtype:
 
 
 def read_hdf5(path: Path) -> dict[str, np.ndarray]:
-    """Datasets of an HDF5 file by their path in it, `group/name`, in `natural` order; links elsewhere are not followed.
+    """Datasets of an HDF5 file by their path in it, `group/name`, in `natural` order; external links are not followed.
 
-    Contiguous numeric datasets are memory-mapped; chunked or compressed ones are read into memory whole. MATLAB stores
-    axes in reverse: those of datasets that it marks with `MATLAB_class` are turned back.
+    Contiguous numeric datasets are memory-mapped. Chunked or compressed ones are read into memory in full. MATLAB
+    stores axes in reverse order: datasets that it marks with `MATLAB_class` are reversed back.
 
     Raises:
         ImportError: h5py is not installed.
-        FileNotFoundError: the file is not there.
+        FileNotFoundError: the file does not exist.
         ValueError: the file is truncated or damaged.
     """
     with extras.needed(f"{path} needs", install=extras.FILES):
@@ -123,30 +124,30 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
 
 
 def _in_order(found):
-    """Items of a file whose writers and readers sort names letter by letter."""
+    """Items of a file whose writers and readers sort names alphabetically."""
     return sorted(found.items(), key=lambda item: natural(item[0]))
 
 
 def _links(group: Any) -> list[str]:
-    """Names in a group that are no objects of it but links to other places."""
+    """Names in a group that are links to other places instead of objects in it."""
     import h5py
 
     return [name for name in group if not isinstance(group.get(name, getlink=True), h5py.HardLink)]
 
 
 def own_data(dataset: Any, path: str | Path) -> Any:
-    """An HDF5 dataset whose numbers are in the file, as many as it can hold.
+    """Check that an HDF5 dataset has its numbers in the file itself, and no more than it can contain.
 
     Raises:
         ValueError: they are in other files (an external link, external storage, a virtual dataset), or take far more
-            memory than their place in the file.
+            memory than their space in the file.
     """
     if not hasattr(dataset, "is_virtual"):
         raise ValueError(f"{dataset.name!r} is a group, not a dataset")
     if dataset.external or dataset.is_virtual or dataset.file.filename != str(path):
         raise ValueError(f"dataset {dataset.name!r} takes its numbers from other files, which is not followed")
     stored = min(dataset.id.get_storage_size(), Path(path).stat().st_size)
-    chunk = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize  # is read whole, however little of it is wanted
+    chunk = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize  # read in full, however little is needed
     limits.check(max(dataset.nbytes, chunk), stored, f"dataset {dataset.name!r}")
     limits.check_empty(dataset.shape or (), dataset.dtype.itemsize)
     return dataset
@@ -169,7 +170,7 @@ def _dataset(path: Path, dataset: Any) -> np.ndarray:
 
 
 def _text(path: Path, dataset: Any) -> np.ndarray:
-    """A dataset of text, read in parts: the file may hold a text once and refer to it often."""
+    """A dataset of text, read in parts, since the file may store a text once and refer to it often."""
     if dataset.ndim != 1:
         return np.asarray(dataset.asstr()[()], dtype=str) if dataset.size <= 1 else _refuse_table(dataset)
     size, found, total = path.stat().st_size, [], 0
@@ -187,7 +188,7 @@ def _refuse_table(dataset: Any) -> np.ndarray:
 
 
 def _matlab_value(path: Path, name: str, item: Any) -> np.ndarray:
-    """A variable of MATLAB in HDF5 in the form that SciPy gives those of older files: cells and structs of objects."""
+    """A MATLAB variable in HDF5, in the form that SciPy gives for older files: cells and structs of objects."""
     kind = str(np.asarray(item.attrs.get("MATLAB_class", "")).astype(str))
     if "MATLAB_empty" in item.attrs or "MATLAB_sparse" in item.attrs:
         raise ValueError(f"the MATLAB array {name!r} is empty or sparse; store it as a full array")
@@ -204,7 +205,7 @@ def _matlab_value(path: Path, name: str, item: Any) -> np.ndarray:
 
 
 def _referred(path: Path, name: str, file: Any, references: np.ndarray) -> np.ndarray:
-    """The arrays that a cell array refers to, each held once."""
+    """The arrays that a cell array refers to, each stored once."""
     found, seen = np.empty(references.shape, object), set()
     for place, reference in np.ndenumerate(references):
         item = file[reference]
@@ -218,7 +219,7 @@ def _referred(path: Path, name: str, file: Any, references: np.ndarray) -> np.nd
 
 
 def _matlab_struct(path: Path, name: str, group: Any) -> np.ndarray:
-    """A struct, or an array of structs: its fields are then of references, without a class of their own."""
+    """A struct, or an array of structs, whose fields are references without a class of their own."""
     import h5py
 
     fields = {}
@@ -250,7 +251,7 @@ def _named(pairs: Iterator[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 def _ids_of_matlab(name: str, values: np.ndarray) -> np.ndarray:
-    """Whole numbers in one axis where an array is named as image ids, since MATLAB has rows and columns of doubles."""
+    """Convert an array named as image ids to whole numbers in one axis; MATLAB has rows and columns of doubles."""
     if name.rpartition("/")[2] not in ID_NAMES or values.dtype.kind != "f":
         return values
     flat = values.ravel()
@@ -260,14 +261,14 @@ def _ids_of_matlab(name: str, values: np.ndarray) -> np.ndarray:
 def read_matlab(path: Path) -> dict[str, np.ndarray]:
     """Numeric variables and fields of a MATLAB file, `struct/field`; text and cells of text as text.
 
-    An element of an array of structs is named by its fields of text, or by its place: `struct/name/field`. Of structs
-    with a field `RDM`, as toolboxes for RSA write them, that field is read alone, as `struct/name`. Arrays in a cell
-    are named by the text in their row of it, or by their place.
+    An element of an array of structs is named by its text fields, or by its position: `struct/name/field`. If structs
+    have a field `RDM`, as written by RSA toolboxes, only that field is read, as `struct/name`. Arrays in a cell are
+    named by the text in their row, or by their position.
 
     Raises:
-        FileNotFoundError: the file is not there.
-        ImportError: it is of version 7.3, and h5py is not installed.
-        ValueError: the file is damaged, or holds variables of other kinds.
+        FileNotFoundError: the file does not exist.
+        ImportError: it is a version 7.3 file, and h5py is not installed.
+        ValueError: the file is damaged, or contains other kinds of variables.
     """
     with naming(path):
         with open(path, "rb") as file:
@@ -279,7 +280,7 @@ def read_matlab(path: Path) -> dict[str, np.ndarray]:
 
 
 def _variable(name: str, values: Any) -> Iterator[tuple[str, np.ndarray]]:
-    """Arrays of a variable of MATLAB, those of structs one by one."""
+    """Arrays of a MATLAB variable, with those of structs one by one."""
     if getattr(values, "dtype", None) is None or not isinstance(values, np.ndarray):
         raise ValueError(f"variable {name!r} is a {type(values).__name__}; store it as a full array")
     if type(values) is not np.ndarray and not isinstance(values, np.memmap):
@@ -323,7 +324,7 @@ def _of_cells(name: str, cells: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _name_the_rest(name: str, structs: np.ndarray) -> None:
-    """Warn of the fields beside RDM that are neither read nor text in the names."""
+    """Warn about the fields other than RDM that are neither read nor text in the names."""
     names = structs.dtype.names or ()
     if "RDM" in names and structs.size:
         first = structs.ravel()[0]

@@ -1,4 +1,4 @@
-"""Reading the arrays of one file of features by name, with the labels of their images."""
+"""Reading the arrays of one feature file by name, with the labels of their images."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ def read_file(
 ) -> tuple[dict[str, np.ndarray], dict[str, ImageIds], bool]:
     """Read the arrays of one file by key, their image ids by the same keys, and whether they are a stack.
 
-    `stack` is that of `read_features`; `name` is for an array without one, the stem by default.
+    `stack` is that of `read_features`. `name` names an array that has no name; the file's stem by default.
     """
     if path.suffix.lower() not in READERS:
         raise ValueError(f"{path} has the unknown suffix {path.suffix!r} ({KNOWN}).")
@@ -49,10 +49,10 @@ def _npy(path: Path) -> dict[str, Any]:
 
 
 def _npz(path: Path) -> dict[str, Any]:
-    """The entries; of a record of maps, every map by name.
+    """The entries of an npz file, or every map by name if it is a record of maps.
 
     Raises:
-        ValueError: the file holds another record of jaxsim.
+        ValueError: the file contains another jaxsim record.
     """
     entries = map_npz(path)
     if "record_json" not in entries:
@@ -95,7 +95,7 @@ KNOWN = "features are read from " + ", ".join(READERS)
 
 
 def _open_pickled(path: Path, key: str, values: Any) -> list[tuple[str, np.ndarray]]:
-    """An array under its key; a pickled dict of arrays as one pair for each."""
+    """An array under its key; a pickled dict of arrays gives one pair for each."""
     if isinstance(values, np.ndarray) and values.dtype.hasobject and values.ndim == 0:
         values = values.item()
     if not isinstance(values, dict):
@@ -117,17 +117,17 @@ def _array(path: Path, name: str, values: Any) -> np.ndarray:
 
 
 def _numbers(values: Any, seen: dict[int, int]) -> int:
-    """Numbers in nested lists; a list that a file holds once may stand in many places."""
+    """Count numbers in nested lists; a list that a file stores once may appear in many places."""
     if not isinstance(values, list | tuple):
         return max(getattr(values, "size", 1), 1)
     if id(values) not in seen:
-        seen[id(values)] = 2**62  # where a list holds itself
+        seen[id(values)] = 2**62  # in case a list contains itself
         seen[id(values)] = 1 + sum(_numbers(value, seen) for value in values)
     return seen[id(values)]
 
 
 def _unstack(path: Path, array: np.ndarray, stack: bool | None) -> dict[str, np.ndarray]:
-    """The networks of a stack; none where the array is one network."""
+    """The networks of a stack; none if the array is one network."""
     if array.size == 0:
         raise ValueError(f"{path} has shape {array.shape}: it holds no numbers.")
     if stack and array.ndim < 3:
@@ -147,7 +147,7 @@ def may_be_one_network(shape: Sequence[int]) -> bool:
 
 
 def _take_ids(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, ImageIds]:
-    """Remove the ids from `arrays` and give them by the group they are in, '' for the top one."""
+    """Remove the ids from `arrays` and return them by their group, '' for the top one."""
     ids: dict[str, ImageIds] = {}
     for key in [k for k in arrays if k.rpartition("/")[2] in ID_NAMES]:
         group = key.rpartition("/")[0]
@@ -158,7 +158,7 @@ def _take_ids(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, ImageIds]:
 
 
 def _leave_out(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Remove text, single numbers and labels that stand beside arrays, with a warning that names them."""
+    """Remove text, single numbers and labels found next to arrays, with a warning that names them."""
     wide = any(x.ndim > 1 for x in arrays.values())
     labels = [key for key, x in arrays.items() if wide and x.ndim == 1 and x.dtype.kind in "biu"]
     odd = [key for key, x in arrays.items() if x.ndim == 0 or x.dtype.kind in "OSU" or key in labels]
@@ -177,10 +177,10 @@ def _nearest(name: str, ids: Mapping[str, ImageIds]) -> ImageIds | None:
 
 
 def read_ids(path: Path) -> ImageIds:
-    """Image ids from an npy file, or from text with one a line.
+    """Read image ids from an npy file, or from a text file with one per line.
 
     Raises:
-        ValueError: it is damaged, or holds no list of ids.
+        ValueError: the file is damaged, or does not contain a list of ids.
     """
     if path.suffix.lower() == ".npy":
         return _as_ids(read_npy(path), str(path))

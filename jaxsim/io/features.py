@@ -13,10 +13,10 @@ from jaxsim.io.jobs import sha256
 from jaxsim.statistics.checks import flag
 
 _ID_FILES = ("image_ids.npy", "image_ids.txt", "file_names.txt")
-"""Files of image ids; the last is thingsvision's."""
+"""Files with image ids; the last name is from thingsvision."""
 _OWN_FILES = (*_ID_FILES, "features.json")
 _PER_LAYER = "consolidated_"
-"""Start of the name of a file that holds one layer, an array an image, as Net2Brain writes them."""
+"""Prefix of the name of a file with one layer and one array per image, as written by Net2Brain."""
 _PICTURES = (".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 _PASSED_OVER = (".md", ".rst", ".json", ".yaml", ".yml", ".toml", ".log", ".png")
 
@@ -27,54 +27,54 @@ Paths = str | Path | Sequence[str | Path]
 def read_features(
     path: Paths, *, stack: bool | None = None, per_image: bool = False
 ) -> tuple[dict[str, np.ndarray], Ids]:
-    r"""Read the features of several networks and, where there are any, the ids of their images.
+    r"""Read the features of several networks and, if there are any, the ids of their images.
 
     `path` may be
 
-    * a folder: one file per network, named by the file's stem; a file that holds several arrays gives `stem/key` for
-      each. Networks come in the order of their names, `layer2` before `layer10`. Hidden files are passed over, and so,
-      with a warning that names them, are notes, JSON and PNG files, tables beside other files, and text beside tables;
-      any other file or a subfolder is an error;
+    * a folder: one file per network, named by the file's stem; a file with several arrays gives `stem/key` for each.
+      Networks come in the order of their names, `layer2` before `layer10`. Hidden files are skipped. So are, with a
+      warning that names them, notes, JSON and PNG files, tables next to other files, and text next to tables. Any other
+      file or a subfolder is an error;
     * `.npz`, `.safetensors`, `.h5`, `.hdf5`, `.mat`: one entry per network, groups joined by `/`. Axes that MATLAB
-      reversed in HDF5 are turned back;
-    * `.pt`, `.pth`: what `torch.save` wrote (needs PyTorch): dicts of tensors, groups joined by `/`; a list of
-      tensors as `network_0`, `network_1`, ...; one tensor as an npy file;
+      reversed in HDF5 are reversed back;
+    * `.pt`, `.pth`: files written by `torch.save` (needs PyTorch): dicts of tensors, groups joined by `/`; a list of
+      tensors as `network_0`, `network_1`, ...; one tensor as for an npy file;
     * `.npy`: a stack `(T, n, ...)` of at least three axes, named `network_0`, `network_1`, ... (see `stack`), or one
-      network `(n, d)`; or, as `.pkl` and `.pickle`, a pickled dict of name -> array, as the authors of DDS publish
+      network `(n, d)`; or, like `.pkl` and `.pickle`, a pickled dict of name -> array, as the authors of DDS publish
       their features, read through an allow-list;
-    * `.csv`, `.tsv`, `.txt`: a table of one network, a row an image and a column a feature, cells separated by commas,
-      semicolons (then a decimal comma is read too), tabs or spaces; names of columns and a first column of image ids
-      are recognized;
+    * `.csv`, `.tsv`, `.txt`: a table of one network, with one row per image and one column per feature, cells separated
+      by commas, semicolons (decimal commas are then read too), tabs or spaces; column names and a first column of image
+      ids are recognized;
     * a list of these. Every npy file is then one network; a file or folder with several gives `stem/key` for each.
 
-    Text, single numbers and one-axis labels (whole numbers) beside arrays are left out; a warning names them.
+    Text, single numbers and one-axis labels (whole numbers) next to arrays are left out; a warning names them.
 
-    Image ids come from an entry named `image_ids` or `ids` (of `group/ids` and `ids`, the one in a network's
-    own group), else from `image_ids.npy`, `image_ids.txt` or `file_names.txt` (one per line) in the folder or beside
-    the file.
+    Image ids come from an entry named `image_ids` or `ids` (`group/ids` in a network's own group takes precedence over
+    `ids`), else from `image_ids.npy`, `image_ids.txt` or `file_names.txt` (one per line) in the folder or next to the
+    file.
 
-    Arrays are memory-mapped, read-only, from npy, safetensors, uncompressed npz and contiguous HDF5, and
-    read whole otherwise. Their dtypes are those of the file (bfloat16 as `ml_dtypes.bfloat16`); dtypes,
-    shapes and the number of ids are left to the caller to check.
+    Arrays are memory-mapped read-only from npy, safetensors, uncompressed npz and contiguous HDF5, and read in full
+    otherwise. Their dtypes are those of the file (bfloat16 as `ml_dtypes.bfloat16`). The caller has to check dtypes,
+    shapes and the number of ids.
 
     Args:
         path: a file, a folder, or a list of them.
-        stack: whether each npy file, or lone tensor of PyTorch, holds several networks, `(T, n, ...)`, or one,
-            `(n, ...)`. None takes a single file of at least three axes for a stack, and warns where it may well be one
+        stack: whether each npy file, or single PyTorch tensor, contains several networks, `(T, n, ...)`, or one,
+            `(n, ...)`. None treats a single file of at least three axes as a stack, and warns if it may well be one
             network.
-        per_image: read a folder of one npz, npy or PyTorch file per image, as feature extractors write. The file's
-            name is the image's id; every entry is a network, and so is every subfolder of such files. Files named
-            `consolidated_LAYER` hold a layer each, and an entry an image (Net2Brain).
+        per_image: read a folder with one npz, npy or PyTorch file per image, as written by feature extractors. The
+            file's name is the image's id; every entry is a network, and so is every subfolder of such files. Files
+            named `consolidated_LAYER` contain one layer each, with an entry per image (Net2Brain).
 
     Returns:
-        The features by name, and the ids: one tuple when all networks share it, a dict by network name when
-        they do not, None when there are none.
+        The features by name, and the ids: one tuple if all networks share it, a dict by network name if they do not,
+        None if there are none.
 
     Raises:
-        FileNotFoundError: nothing is at `path`.
-        ImportError: an HDF5 or PyTorch file, and h5py or PyTorch is not installed.
-        ValueError: an unknown suffix, a damaged file, an empty folder, two networks of one name, a pickle
-            that asks for more than arrays, or ids for some networks only.
+        FileNotFoundError: `path` does not exist.
+        ImportError: h5py or PyTorch is needed for a file and is not installed.
+        ValueError: a suffix is unknown, a file is damaged, a folder is empty, two networks have the same name, a pickle
+            contains more than arrays, or only some networks have ids.
 
     Example:
         >>> import tempfile
@@ -99,18 +99,18 @@ def read_features(
         features, ids = read[paths[0]]
     else:
         features, ids = _join(read)
-    if not (alone and stacked):  # of a stack, _unstack has said so
+    if not (alone and stacked):  # for a stack, _unstack has already warned
         _warn_of_few_images(features, paths, per_image)
     return features, ids
 
 
 class Source(NamedTuple):
-    """Where the features of a network are, and what they are.
+    """Location and description of a network's features.
 
     Attributes:
-        path: of the file, absolute.
+        path: path of the file, absolute.
         key: name of the array in the file.
-        stacked: whether the file holds a stack of networks.
+        stacked: whether the file contains a stack of networks.
         shape: `(n, ..., c)`.
         checksum: SHA-256 of the array.
     """
@@ -122,11 +122,11 @@ class Source(NamedTuple):
     checksum: str
 
     def read(self) -> np.ndarray:
-        """The array, memory-mapped as `read_features` does.
+        """Read the array, memory-mapped as in `read_features`.
 
         Raises:
-            FileNotFoundError: the file is not there.
-            ValueError: it is damaged, or has no such array.
+            FileNotFoundError: the file does not exist.
+            ValueError: the file is damaged, or has no such array.
         """
         arrays, _, _ = read_file(Path(self.path), stack=self.stacked)
         if self.key not in arrays:
@@ -135,17 +135,17 @@ class Source(NamedTuple):
 
 
 def find_features(path: Paths, *, stack: bool | None = None) -> tuple[dict[str, Source], dict[str, ImageIds]]:
-    """Where the features of several networks are, by the names that `read_features` gives them, and their image ids.
+    """Locate the features of several networks, under the names used by `read_features`, and their image ids.
 
-    Files are read one after another, and one alone is held.
+    Files are read one after another, and only one is in memory at a time.
 
     Args:
         path: a file, a folder, or a list of them.
         stack: as for `read_features`.
 
     Raises:
-        FileNotFoundError: nothing is at `path`.
-        ImportError: an HDF5 or PyTorch file, and h5py or PyTorch is not installed.
+        FileNotFoundError: `path` does not exist.
+        ImportError: h5py or PyTorch is needed for a file and is not installed.
         ValueError: as for `read_features`.
 
     Example:
@@ -183,7 +183,7 @@ def _refuse_twice(read: Mapping[Path, Any], paths: list[Path]) -> None:
 
 
 def describe_shapes(features: Mapping[str, np.ndarray]) -> str:
-    """Sizes of networks, images and features in words.
+    """Describe the numbers of networks, images and features.
 
     Example:
         >>> describe_shapes({"a": np.ones((3, 7, 7, 16)), "b": np.ones((3, 7, 7, 32))})
@@ -215,7 +215,7 @@ def _warn_of_few_images(features: Mapping[str, np.ndarray], paths: list[Path], p
 
 
 def _join(read: Mapping[Path, tuple[dict[str, Any], Ids]]) -> tuple[dict[str, Any], Ids]:
-    """Networks of several files and folders, named by the shortest end of the path that tells them apart."""
+    """Networks of several files and folders, named by the shortest end of the path that distinguishes them."""
     features: dict[str, Any] = {}
     ids: dict[str, ImageIds] = {}
     for label, (found, own) in zip(_labels(list(read)), read.values(), strict=True):
@@ -241,7 +241,7 @@ def _labels(paths: list[Path]) -> list[str]:
 def _read_one(
     path: Path, stack: bool | None, alone: bool, read: Callable = read_file
 ) -> tuple[dict[str, Any], Ids, bool]:
-    """The networks of a file or folder with their ids, and whether they are a stack; `read` is that of a file."""
+    """The networks of a file or folder with their ids, and whether they are a stack; `read` reads a file."""
     if not path.exists():
         raise FileNotFoundError(f"{path} is not there.")
     if path.is_dir():
@@ -277,7 +277,7 @@ def _read_per_image(folder: Path) -> tuple[dict[str, np.ndarray], Ids]:
 
 
 def _without_ids(file: Path) -> dict[str, np.ndarray]:
-    """Arrays of a file of images whose ids are names."""
+    """Arrays of a file in which the names of entries are image ids."""
     arrays, ids, _ = read_file(file, stack=False, name="")
     if ids:
         raise ValueError(f"{file} holds ids of images, which here are the names of entries or files; leave them out.")
@@ -285,8 +285,8 @@ def _without_ids(file: Path) -> dict[str, np.ndarray]:
 
 
 def _stack_of_images(files: list[Path]) -> Iterator[tuple[str, np.ndarray, ImageIds]]:
-    """Name, features and image ids of every network, from one file an image."""
-    files = sorted(files)  # letter by letter, as lists of labels are
+    """Name, features and image ids of every network, from one file per image."""
+    files = sorted(files)  # alphabetically, as lists of labels are
     read = [_without_ids(file) for file in files]
     keys, stems = set(read[0]), Counter(file.stem for file in files)
     if twice := [stem for stem, count in stems.items() if count > 1]:
@@ -299,7 +299,7 @@ def _stack_of_images(files: list[Path]) -> Iterator[tuple[str, np.ndarray, Image
 
 
 def _stack_of_layer(files: list[Path]) -> Iterator[tuple[str, np.ndarray, ImageIds]]:
-    """Name, features and image ids of every layer, from one file a layer, in the order of the ids."""
+    """Name, features and image ids of every layer, from one file per layer, in the order of the ids."""
     if twice := repeated(file.stem for file in files):
         raise ValueError(f"two files in {files[0].parent} are named {twice[0]!r}; a layer takes one file.")
     for file in files:
@@ -311,7 +311,7 @@ def _stack_of_layer(files: list[Path]) -> Iterator[tuple[str, np.ndarray, ImageI
 
 
 def _stack(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Arrays of one image each, by where they are, as one, without the axis of length one that batches leave."""
+    """Stack arrays of one image each, given by location, without the length-one axis left over from batches."""
     first, *_ = arrays
     for where, x in arrays.items():
         if x.shape != arrays[first].shape:
@@ -337,9 +337,9 @@ def _read_folder(folder: Path, stack: bool, read: Callable) -> tuple[dict[str, A
 
 
 def _feature_files(folder: Path, suffixes: tuple[str, ...], allowed: Sequence[Path] = ()) -> list[Path]:
-    """Files of these suffixes; tables only where there are no others, and text only where there are no tables.
+    """Files with these suffixes; tables only if there are no other files, and text only if there are no tables.
 
-    What is passed over is named in a warning.
+    A warning names what is skipped.
     """
     found, passed = [], []
     for file in _inside(folder):

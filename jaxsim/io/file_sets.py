@@ -1,8 +1,9 @@
-"""Several files published together: all of them or none, whatever is interrupted or killed at whatever moment.
+"""Several files published together: all of them or none, even if interrupted or killed at any moment.
 
-A set is written in a hidden folder that its process has locked. Where the output folder is new, that folder is renamed.
-Else the files are put in their places one by one, what they replace is kept meanwhile, and a journal says how to undo
-it: at once after an error, or by the next set in that folder after a kill.
+A set is written in a hidden folder that its process has locked. If the output folder is new, the hidden folder is
+renamed. Otherwise the files are moved into place one by one, the files that they replace are kept until the end, and a
+journal records how to undo the changes. They are undone immediately after an error, or after a kill by the next set in
+that folder.
 """
 
 import contextlib
@@ -18,26 +19,27 @@ from jaxsim.io import files, jobs
 
 HIDDEN = re.compile(r"\.jaxsim-[0-9a-f]{16}")
 NEW, OLD, JOURNAL = "new", "old", "journal.json"
-"""Within a hidden folder: the set, what it replaces, and how to undo its publishing as long as NEW is there."""
+"""Contents of a hidden folder: the set, what it replaces, and how to undo its publishing while NEW exists."""
 
 
 @contextlib.contextmanager
 def staged(folder: str | Path, names: Sequence[str], *, overwrite: bool = False) -> Iterator[Path]:
-    """Give an empty folder for files, and move these together to `folder` when the block has ended.
+    """Provide an empty folder for files, and move them together to `folder` when the block ends.
 
-    Its parent is for other things that the block needs meanwhile. If anything is raised, KeyboardInterrupt included,
-    `folder` stays as it was. Without `overwrite`, files that another process made meanwhile are not replaced. What
-    killed processes left in or beside `folder` is undone and removed.
+    Its parent can be used for other temporary files of the block. If anything is raised, including KeyboardInterrupt,
+    `folder` is left unchanged. Without `overwrite`, files that another process created in the meantime are not
+    replaced. What killed processes left in or next to `folder` is undone and removed.
 
     Args:
-        folder: made if missing, with its parents; a link is written through.
-        names: the files, relative to the folder; all are written by the block.
-        overwrite: replace files that are there.
+        folder: created if missing, with its parents; a link is followed.
+        names: the files, relative to the folder; the block must write all of them.
+        overwrite: replace existing files.
 
     Raises:
-        FileExistsError: a file is there and `overwrite` is False.
-        ValueError: a name does not stay within the folder.
-        OSError: the files cannot be written, or what was there cannot be put back; the message then says where it is.
+        FileExistsError: a file exists and `overwrite` is False.
+        ValueError: a name leads out of the folder.
+        OSError: the files cannot be written, or the previous files cannot be put back; the message then says where they
+            are.
 
     Example:
         >>> import tempfile
@@ -48,7 +50,7 @@ def staged(folder: str | Path, names: Sequence[str], *, overwrite: bool = False)
         ['a.csv', 'b.csv']
     """
     folder = Path(folder)
-    folder = folder if folder.is_dir() else Path(os.path.realpath(folder))  # what a link points at is made
+    folder = folder if folder.is_dir() else Path(os.path.realpath(folder))  # creates what a link points to
     places = {name: files.inside(folder, name) for name in names}
     clear(folder)
     missing = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
@@ -78,7 +80,7 @@ def staged(folder: str | Path, names: Sequence[str], *, overwrite: bool = False)
 
 
 def _remove(temporary: Path, folder: Path, missing: Sequence[Path]) -> None:
-    """Remove the hidden folder, unless the next set must undo it, and folders that were made for nothing."""
+    """Remove the hidden folder, unless the next set must undo it, and folders created for nothing."""
     for left in (temporary, folder / temporary.name):
         if not (left / NEW).exists() or not (left / JOURNAL).exists():
             files.remove(left)
@@ -95,7 +97,7 @@ def _publish(temporary: Path, folder: Path, names: Sequence[str], overwrite: boo
             try:
                 os.rename(temporary / NEW, folder)
             except OSError:
-                if os.path.lexists(folder):  # somebody made it meanwhile
+                if os.path.lexists(folder):  # somebody created it in the meantime
                     raise FileExistsError from None
                 raise
             files.flush(folder.parent)
@@ -114,7 +116,7 @@ def _publish(temporary: Path, folder: Path, names: Sequence[str], overwrite: boo
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process puts files in a folder, so that sets do not mix, where the system has locks."""
+    """Wait until no other process puts files in a folder, so that sets do not mix, if the system has locks."""
     if files.fcntl is None:
         yield
         return
@@ -132,7 +134,7 @@ def _within(folder: Path) -> set[Path]:
 
 
 def _place(temporary: Path, folder: Path, names: Sequence[str], overwrite: bool) -> None:
-    """Put the files in their places, keeping what they replace; the last step, a renaming, makes it final."""
+    """Move the files into place, keeping what they replace; the last step, a rename, makes it final."""
     (temporary / OLD).mkdir()
     parents = {parent for name in names for parent in Path(name).parents if not (folder / parent).exists()}
     marks = {name: _mark(temporary / NEW / name) for name in names}
@@ -157,7 +159,7 @@ def _put(made: Path, target: Path) -> None:
         os.link(made, target)
     except FileExistsError:
         raise files.exists(target) from None
-    except OSError:  # no hard links here: a name reserved instead would be left by a kill
+    except OSError:  # no hard links here: a name reserved instead would be left behind by a kill
         if os.path.lexists(target):
             raise files.exists(target) from None
         os.rename(made, target)
@@ -180,10 +182,10 @@ def _mark(path: Path) -> list[int] | None:
 
 
 def _undo(temporary: Path, error: BaseException | None = None) -> None:
-    """Bring the folder around a hidden one to what it was, where the journal there says that it was changed.
+    """Restore the folder around a hidden one, if the journal there says that it was changed.
 
     Raises:
-        OSError: not everything could be put back; it stays in the hidden folder.
+        OSError: not everything could be put back; the rest stays in the hidden folder.
     """
     folder, failed = temporary.parent, []
     if not (temporary / JOURNAL).exists():
@@ -211,7 +213,7 @@ def _undo(temporary: Path, error: BaseException | None = None) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Undo and remove what killed processes of this user left of sets in a folder and beside it."""
+    """Undo and remove what this user's killed processes left of sets in a folder and next to it."""
     near = [
         left for place in {folder, folder.parent} if os.access(place, os.R_OK | os.X_OK) for left in _entries(place)
     ]

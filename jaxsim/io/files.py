@@ -1,7 +1,7 @@
-"""Files and folders published whole or not at all, and faults of the file system told in one sentence.
+"""Files and folders published completely or not at all, and file system errors reported in one sentence.
 
-An output is written under a hidden temporary name beside its place, reaches the disk, and is renamed. Its process
-locks it meanwhile: one without a lock was left by a killed process, and anybody may remove it.
+An output is written under a hidden temporary name next to its final path, flushed to disk, and renamed. Its process
+keeps it locked until then. An output without a lock was left by a killed process, and anybody may remove it.
 """
 
 import contextlib
@@ -36,21 +36,21 @@ PART = ".part"
 
 @contextlib.contextmanager
 def atomic(path: str | Path, *, overwrite: bool = False, folder: bool = False) -> Iterator[Path]:
-    """Give a temporary path beside `path`, and publish what was written there when the block has ended.
+    """Provide a temporary path next to `path`, and publish what was written there when the block ends.
 
-    The file appears at `path` after its bytes have reached the disk; a folder after it was renamed, the bytes of its
-    files being the block's to `flush`. If the block raises anything, KeyboardInterrupt included, the temporary path is
-    removed and what was at `path` stays. Without `overwrite`, what another process made meanwhile is not replaced
-    either. A temporary file keeps the suffix of `path`; missing parent folders are made; a symbolic link is written
-    through, to what it points at. What killed processes left of earlier attempts is removed.
+    A file appears at `path` after its bytes have reached the disk. A folder appears after it was renamed; the block has
+    to `flush` the files in it. If the block raises anything, including KeyboardInterrupt, the temporary path is removed
+    and what was at `path` stays. Without `overwrite`, what another process created in the meantime is not replaced
+    either. A temporary file keeps the suffix of `path`, missing parent folders are created, and a symbolic link is
+    followed. What killed processes left of earlier attempts is removed.
 
     Args:
         path: the file or folder to write.
-        overwrite: replace what is there already.
-        folder: make a folder, not a file.
+        overwrite: replace what already exists.
+        folder: create a folder instead of a file.
 
     Raises:
-        FileExistsError: it is there and `overwrite` is False.
+        FileExistsError: the path exists and `overwrite` is False.
         OSError: it cannot be written, or the disk is full.
 
     Example:
@@ -83,24 +83,24 @@ def atomic(path: str | Path, *, overwrite: bool = False, folder: bool = False) -
 
 
 def _begun(target: Path, folder: bool) -> tuple[Path, int | None]:
-    """A new hidden file or folder beside `target`, and the descriptor of its lock."""
+    """A new hidden file or folder next to `target`, and the descriptor of its lock."""
     while True:
         temporary = hidden(target)
         if folder:
             temporary.mkdir()
         try:
             return temporary, locked(temporary, 0 if folder else os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-        except (BlockingIOError, FileNotFoundError):  # taken for one that was left, between making and locking it
+        except (BlockingIOError, FileNotFoundError):  # mistaken for a leftover between creating and locking it
             if not target.parent.is_dir():
                 raise
 
 
 def locked(path: Path, flags: int = os.O_RDONLY) -> int | None:
-    """Lock a file or folder, opened with `flags`, until the descriptor is closed; None where there are no locks.
+    """Lock a file or folder, opened with `flags`, until the descriptor is closed; None if there are no locks.
 
     Raises:
         BlockingIOError: it is locked.
-        FileNotFoundError: whoever held it has removed it.
+        FileNotFoundError: its owner has removed it.
         OSError: it cannot be opened.
     """
     if fcntl is None and path.is_dir():
@@ -125,14 +125,14 @@ def locked(path: Path, flags: int = os.O_RDONLY) -> int | None:
 
 @contextlib.contextmanager
 def abandoned(path: Path, *, sure: bool = False) -> Iterator[None]:
-    """Hold what a killed process left while the block runs.
+    """Lock what a killed process left behind while the block runs.
 
     Args:
         path: the file or folder.
-        sure: nobody else writes there, so that it is taken where there are no locks too.
+        sure: whether nobody else writes there, so that it can be taken even without locks.
 
     Raises:
-        OSError: its process lives, or may live.
+        OSError: its process is alive, or may be alive.
     """
     descriptor = locked(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | getattr(os, "O_NONBLOCK", 0))
     if descriptor is None and not sure:
@@ -155,7 +155,7 @@ def _check_target(path: str | Path, target: Path, overwrite: bool, folder: bool)
 
 
 def exists(path: str | Path) -> FileExistsError:
-    """The error of a path that is there already."""
+    """The error for a path that already exists."""
     return FileExistsError(
         f"{path} already exists; give overwrite=True (--overwrite on the command line) to replace it."
     )
@@ -165,15 +165,15 @@ def publish(made: Path, target: Path, *, overwrite: bool = False, aside: Path | 
     """Rename what was `made`, a file or folder on the same disk, to `target`.
 
     Args:
-        made: the file or folder, its bytes on the disk.
+        made: the file or folder, already flushed to disk.
         target: its new name.
-        overwrite: replace what is there, but for an empty folder, which a folder always replaces.
-        aside: where a folder that is replaced goes before the new one takes its name, for a caller who can put it back
-            after a kill; it is removed in the end. By default the two trade names in one step. Where the system cannot
-            do that, the old one gets a hidden name first, and a kill in that moment leaves nothing under `target`.
+        overwrite: replace what exists. An empty folder is always replaced by a folder.
+        aside: where to move a folder that is replaced before the new one takes its name, for a caller who can put it
+            back after a kill; it is removed at the end. By default the two swap names in one step. If the system cannot
+            do that, the old folder gets a hidden name first, and a kill at that moment leaves nothing under `target`.
 
     Raises:
-        FileExistsError: `target` is there, or has appeared meanwhile, and `overwrite` is False.
+        FileExistsError: `target` exists, or has appeared in the meantime, and `overwrite` is False.
     """
     if made.is_dir():
         _publish_folder(made, target, overwrite, aside)
@@ -185,7 +185,7 @@ def publish(made: Path, target: Path, *, overwrite: bool = False, aside: Path | 
 
 
 def _publish_file(made: Path, target: Path) -> None:
-    """Rename a file where nothing is.
+    """Rename a file to a name that is not taken.
 
     Raises:
         FileExistsError: something is there.
@@ -228,7 +228,7 @@ def _publish_folder(made: Path, target: Path, overwrite: bool, aside: Path | Non
 
 
 def _trade_names(one: Path, other: Path) -> bool:
-    """Exchange the names of two folders in one step; False where the system or the file system cannot."""
+    """Swap the names of two folders in one step; False if the system or the file system cannot."""
     names = os.fsencode(one), os.fsencode(other)
     try:
         system = ctypes.CDLL(None)
@@ -241,11 +241,11 @@ def _trade_names(one: Path, other: Path) -> bool:
 
 
 def _one_sentence(error: OSError, path: str | Path, target: Path, temporary: Path) -> OSError:
-    """The error as one sentence naming `path`, unless it already is one or is about another file."""
+    """The error as one sentence about `path`, unless it already is one or is about another file."""
     about = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
     inside = about is not None and temporary in about.parents
     place = about in (target, temporary, *target.parents)
-    if error.strerror is None and str(temporary) in str(error):  # told of a file in a folder
+    if error.strerror is None and str(temporary) in str(error):  # the error is about a file in the folder
         told = type(error)(str(error).replace(str(temporary), str(path)))
         told.errno = error.errno
         return told
@@ -257,11 +257,11 @@ def _one_sentence(error: OSError, path: str | Path, target: Path, temporary: Pat
 
 
 def write_text(path: str | Path, text: str, *, overwrite: bool = False) -> Path:
-    r"""Write `text` as UTF-8 with its line ends unchanged, whole or not at all, and return the path.
+    r"""Write `text` as UTF-8 with unchanged line endings, completely or not at all, and return the path.
 
     Raises:
-        FileExistsError: the file is there and `overwrite` is False.
-        OSError: it cannot be written.
+        FileExistsError: the file exists and `overwrite` is False.
+        OSError: the file cannot be written.
 
     Example:
         >>> import tempfile
@@ -274,7 +274,7 @@ def write_text(path: str | Path, text: str, *, overwrite: bool = False) -> Path:
 
 
 def hidden(path: Path) -> Path:
-    """A new name beside `path` for what is not complete, which readers pass over."""
+    """A new hidden name next to `path` for something incomplete, which readers skip."""
     return path.with_name(f".{path.stem[:100]}.{secrets.token_hex(8)}{PART}{path.suffix}")
 
 
@@ -282,9 +282,9 @@ def clear(folder: Path, stem: str = "*", *, held: bool = False) -> None:
     """Remove what killed processes left of outputs in a folder, or of those whose name without suffix is `stem`.
 
     Args:
-        folder: of the outputs.
-        stem: of their names; all by default.
-        held: the folder, or that output, is held by `jobs.lock`: what is there is dead, even where there are no locks.
+        folder: folder of the outputs.
+        stem: stem of their names; all outputs by default.
+        held: whether the folder or that output is locked by `jobs.lock`, so that leftovers are dead even without locks.
     """
     for left in folder.glob(f".{stem if stem == '*' else glob.escape(stem[:100])}.{'[0-9a-f]' * 16}{PART}*"):
         with contextlib.suppress(OSError), abandoned(left, sure=held):
@@ -292,7 +292,7 @@ def clear(folder: Path, stem: str = "*", *, held: bool = False) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder as far as the system lets us."""
+    """Remove a file or folder as far as the system allows."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     with contextlib.suppress(OSError):
@@ -300,7 +300,7 @@ def remove(path: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Bring a file's bytes to the disk, or a folder's own entries where the system can."""
+    """Flush a file to disk, or a folder's own entries if the system can."""
     folder = path.is_dir()
     try:
         descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
@@ -315,7 +315,7 @@ def flush(path: Path) -> None:
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """Hold Ctrl-C back while the block runs, in the only thread where it arrives."""
+    """Hold Ctrl-C back while the block runs, in the only thread that receives it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -330,11 +330,11 @@ def held_back() -> Iterator[None]:
 
 
 def check(folder: Path, what: str | Path) -> Path:
-    """Refuse a folder that cannot be made or written in; give the nearest one on the way to it that is there.
+    """Reject a folder that cannot be created or written to; return its nearest existing parent or itself.
 
     Raises:
-        NotADirectoryError: it, or a part of its path, is a file, or a link that leads in a circle.
-        PermissionError: it cannot be written.
+        NotADirectoryError: it, or a part of its path, is a file or a circular link.
+        PermissionError: it cannot be written to.
     """
     real = Path(os.path.realpath(folder))
     near = folder if folder.exists() else next(place for place in (real, *real.parents) if os.path.lexists(place))
@@ -348,7 +348,7 @@ def check(folder: Path, what: str | Path) -> Path:
 
 @contextlib.contextmanager
 def one_sentence(what: str | Path) -> Iterator[None]:
-    """Turn errors of the system inside the block into one sentence about `what`; those already told stay."""
+    """Turn system errors in the block into one sentence about `what`; ones that already are stay as they are."""
     try:
         yield
     except OSError as error:
@@ -358,7 +358,7 @@ def one_sentence(what: str | Path) -> Iterator[None]:
 
 
 def unwritable(what: str | Path, error: OSError) -> OSError:
-    """An error of the system as one sentence about `what`, of the same class and with the same `errno`.
+    """A system error as one sentence about `what`, with the same class and `errno`.
 
     >>> unwritable("notes.txt", OSError(28, "No space left on device"))
     OSError('notes.txt could not be written: no space left on device.')
@@ -370,17 +370,17 @@ def unwritable(what: str | Path, error: OSError) -> OSError:
 
 
 def interrupted_after(out: str | Path) -> KeyboardInterrupt:
-    """The interruption of a command whose whole output is there."""
+    """The interruption of a command whose output is already complete."""
     return KeyboardInterrupt(f"the output in {out} is complete")
 
 
 def inside(folder: str | Path, name: str) -> Path:
-    """The path of a name within a folder; `/` in it stands for folders there.
+    """The path of a name within a folder; `/` in the name separates subfolders.
 
-    Names come from files, options and other people: all that becomes part of a path goes through here.
+    Names come from files, options and other people: everything that becomes part of a path goes through here.
 
     Raises:
-        ValueError: the name is empty, would lead out of the folder, or holds what file systems do not take.
+        ValueError: the name is empty, leads out of the folder, or has characters that file systems do not accept.
 
     >>> inside("out", "a/b.csv").as_posix()
     'out/a/b.csv'
@@ -401,7 +401,7 @@ def inside(folder: str | Path, name: str) -> Path:
 
 
 def printable(text: str) -> str:
-    r"""Text with escape and control characters shown by their escapes: names are data, not orders to a terminal.
+    r"""Escape control characters in text, because names are data and must not control a terminal.
 
     >>> printable("a\x1b[2Jb\nc")
     'a\\x1b[2Jb\\nc'
@@ -410,7 +410,7 @@ def printable(text: str) -> str:
 
 
 def label(name: str, most: int = 60) -> str:
-    """A name for a figure: printable, and its middle left out where it is longer than `most`.
+    """A name for a figure: printable, with the middle left out if it is longer than `most`.
 
     >>> label("x" * 100_000, 7)
     'xxx…xxx'
@@ -440,7 +440,7 @@ def in_words(seconds: float) -> str:
 
 
 def pace(rate: float | None, left: float | None) -> list[str]:
-    """How many a second, and the seconds that are left, in words; nothing of what is zero or not known.
+    """Text with the rate per second and the time left; leaves out what is zero or unknown.
 
     >>> pace(3.14159, 700), pace(3.14159, 0), pace(None, None)
     (['3.14 a second', '12 min left'], ['3.14 a second'], [])
@@ -449,7 +449,7 @@ def pace(rate: float | None, left: float | None) -> list[str]:
 
 
 def few(names: Sequence[str], shown: int = 3) -> str:
-    """The first names, and how many more there are, for messages.
+    """The first names and the number of remaining ones, for messages.
 
     >>> few(["a", "b", "c", "d", "e"])
     'a, b, c and 2 more'
@@ -459,7 +459,7 @@ def few(names: Sequence[str], shown: int = 3) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Known names near an unknown one, or all of them, for messages.
+    """Known names similar to an unknown one, or all of them, for messages.
 
     >>> nearest("depht", ["depth", "edges"])
     'did you mean depth?'
@@ -474,7 +474,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def natural(name: str) -> tuple[Any, ...]:
-    """Key that sorts names with numbers by these: layer 2 comes before layer 10.
+    """Key that sorts names by the numbers in them: layer 2 comes before layer 10.
 
     >>> sorted(["conv10", "conv2", "conv", "bn1"], key=natural)
     ['bn1', 'conv', 'conv2', 'conv10']
@@ -484,7 +484,7 @@ def natural(name: str) -> tuple[Any, ...]:
 
 
 def repeated(names: Iterable[Any]) -> list[Any]:
-    """Names that stand there more than once, in order, in linear time.
+    """Names that appear more than once, in order, in linear time.
 
     >>> repeated(["b", "a", "b", "a", "c"])
     ['a', 'b']
@@ -493,10 +493,10 @@ def repeated(names: Iterable[Any]) -> list[Any]:
 
 
 def parse_json(text: str | bytes, **options: Any) -> Any:
-    """JSON values; `options` are those of `json.loads`.
+    """Parse JSON; `options` are those of `json.loads`.
 
     Raises:
-        ValueError: it is no JSON, or nested too deep.
+        ValueError: the text is not JSON, or is nested too deeply.
     """
     try:
         return json.loads(text, **options)
@@ -505,7 +505,7 @@ def parse_json(text: str | bytes, **options: Any) -> Any:
 
 
 def finite(value: Any) -> Any:
-    """JSON values with None for numbers that are not finite, which JSON does not have.
+    """Replace numbers that are not finite by None in JSON values, since JSON lacks them.
 
     >>> finite({"a": [1.0, float("nan")]})
     {'a': [1.0, None]}

@@ -1,12 +1,12 @@
-"""Jobs that can be cut off: locks, records with checksums, settings that must agree, results kept as blocks.
+"""Interruptible jobs: locks, records with checksums, settings that must match, results stored as blocks.
 
-Whatever is killed at whatever moment, what readers find is whole, and the same call goes on:
+Whatever is killed at any moment, readers find complete files, and the same call continues the work:
 
-    begin(folder, settings)     the settings are kept; a folder of other settings is refused, naming them
-    lock(folder)                one process at a time; a killed one lets go
+    begin(folder, settings)     stores the settings; a folder with other settings is rejected, naming them
+    lock(folder)                one process at a time; a killed one releases the lock
     write_record, read_record   a JSON object with its SHA-256: progress, settings, checksums
     write_block, read_block     arrays with a record and a SHA-256 each
-    Blocks(folder, settings)    many of those, each computed once by one process, and again where it is damaged
+    Blocks(folder, settings)    many blocks, each computed once by one process, and again if damaged
 
 Files and folders are published by `files.atomic` and `files.publish`.
 """
@@ -27,7 +27,7 @@ from jaxsim.io.arrays import read_npz, write_npz
 from jaxsim.io.files import warn
 
 RECIPE = "recipe.json"
-"""File of the settings of the work in a folder."""
+"""File with the settings of the work in a folder."""
 RECORD = "record"
 """Name of a block's record among its arrays."""
 SEAL = "sha256_of_record"
@@ -36,7 +36,7 @@ REMEDY = "give the same settings or another folder"
 
 
 class Damaged(ValueError):
-    """A file that is not as it was written; the message names it."""
+    """A file has changed since it was written; the message names it."""
 
 
 # Checksums
@@ -67,7 +67,7 @@ def verify(path: str | Path, arrays: Mapping[str, np.ndarray], sums: Mapping[str
     """Compare arrays read from `path` with their checksums.
 
     Raises:
-        Damaged: one differs, is missing, or has none; the message names it.
+        Damaged: an array differs, is missing, or has no checksum; the message names it.
     """
     for name in {**sums, **arrays}:
         if name not in arrays or sha256(arrays[name]) != sums.get(name):
@@ -78,11 +78,11 @@ def verify(path: str | Path, arrays: Mapping[str, np.ndarray], sums: Mapping[str
 
 
 def write_record(path: str | Path, content: Mapping[str, Any], *, overwrite: bool = True) -> Path:
-    """Write a JSON object with its SHA-256, whole or not at all.
+    """Write a JSON object with its SHA-256, completely or not at all.
 
     Raises:
-        FileExistsError: the file is there and `overwrite` is False.
-        OSError: it cannot be written.
+        FileExistsError: the file exists and `overwrite` is False.
+        OSError: the file cannot be written.
 
     >>> import tempfile
     >>> path = write_record(Path(tempfile.mkdtemp()) / "done.json", {"pictures": 3})
@@ -93,10 +93,10 @@ def write_record(path: str | Path, content: Mapping[str, Any], *, overwrite: boo
 
 
 def read_record(path: str | Path) -> dict[str, Any]:
-    """The JSON object that `write_record` wrote.
+    """Read the JSON object that `write_record` wrote.
 
     Raises:
-        Damaged: it cannot be read, or is not as it was written.
+        Damaged: the file cannot be read, or has changed since it was written.
     """
     try:
         return _unsealed(path, Path(path).read_text(encoding="utf-8"))
@@ -129,16 +129,16 @@ def _plain(content: Any) -> Any:
 
 
 def begin(folder: str | Path, settings: Mapping[str, Any], *, remedy: str = REMEDY) -> None:
-    """Keep the settings of the work in a folder, made if missing, or compare them with those of the work there.
+    """Store the settings of the work in a folder, created if missing, or compare them with those stored there.
 
     Args:
-        folder: of the work.
-        settings: what the results depend on, JSON types.
-        remedy: ends the message.
+        folder: folder of the work.
+        settings: what the results depend on, as JSON types.
+        remedy: end of the message.
 
     Raises:
-        ValueError: the folder holds work of other settings, or they are damaged.
-        OSError: it cannot be written.
+        ValueError: the folder has work with other settings, or they are damaged.
+        OSError: the folder cannot be written to.
     """
     path = Path(folder) / RECIPE
     try:
@@ -148,16 +148,16 @@ def begin(folder: str | Path, settings: Mapping[str, Any], *, remedy: str = REME
 
 
 def agree(theirs: Mapping[str, Any], ours: Mapping[str, Any], what: str | Path, *, remedy: str = REMEDY) -> None:
-    """Refuse to go on with work of other settings.
+    """Refuse to continue work with other settings.
 
     Args:
-        theirs: settings of the work there, as read from JSON.
-        ours: settings now, JSON types.
-        what: is there; begins the message.
-        remedy: ends the message.
+        theirs: settings of the existing work, as read from JSON.
+        ours: settings now, as JSON types.
+        what: the existing work; start of the message.
+        remedy: end of the message.
 
     Raises:
-        ValueError: they differ; the message names the settings that do, those of a setting by `outer.inner`.
+        ValueError: they differ; the message names the settings that do, with nested ones as `outer.inner`.
 
     >>> agree({"steps": 9, "plan": {"size": 8}}, {"steps": 9, "plan": {"size": 4}, "seed": 0}, "run")
     Traceback (most recent call last):
@@ -182,13 +182,13 @@ def _differing(theirs: Mapping[str, Any], ours: Mapping[str, Any], outer: str = 
 
 @contextlib.contextmanager
 def lock(folder: str | Path) -> Iterator[None]:
-    """Keep others from a folder, made if missing, while the block runs; a killed process lets go by itself.
+    """Keep others out of a folder, created if missing, while the block runs; a killed process releases it.
 
-    Where the system or the file system has no locks, nobody is kept out.
+    If the system or the file system has no locks, nobody is kept out.
 
     Raises:
-        BlockingIOError: it is in use by another process, or by another block of this one.
-        OSError: it cannot be made.
+        BlockingIOError: it is in use by another process, or by another block in this one.
+        OSError: it cannot be created.
     """
     with files.one_sentence(folder):
         descriptor = _locked(Path(folder))
@@ -207,7 +207,7 @@ def _locked(folder: Path) -> int | None:
         except BlockingIOError:
             text = f"{folder} is in use by another process: wait for it, or give another folder."
             raise BlockingIOError(text) from None
-        except FileNotFoundError:  # whoever held it has removed it meanwhile
+        except FileNotFoundError:  # its owner has removed it in the meantime
             continue
 
 
@@ -217,11 +217,11 @@ def _locked(folder: Path) -> int | None:
 def write_block(
     path: str | Path, arrays: Mapping[str, Any], record: Mapping[str, Any], *, overwrite: bool = False
 ) -> Path:
-    """Write arrays to an npz file with a record of what they are and a SHA-256 of each, whole or not at all.
+    """Write arrays to an npz file with a record that describes them and a SHA-256 of each, completely or not at all.
 
     Raises:
-        FileExistsError: the file is there and `overwrite` is False.
-        OSError: it cannot be written.
+        FileExistsError: the file exists and `overwrite` is False.
+        OSError: the file cannot be written.
 
     >>> import tempfile
     >>> path = write_block(Path(tempfile.mkdtemp()) / "a.npz", {"x": np.arange(3)}, {"seed": 1})
@@ -236,11 +236,11 @@ def write_block(
 
 
 def read_block(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The record and the arrays that `write_block` wrote.
+    """Read the record and the arrays that `write_block` wrote.
 
     Raises:
-        FileNotFoundError: the file is not there.
-        Damaged: it is not as it was written.
+        FileNotFoundError: the file does not exist.
+        Damaged: the file has changed since it was written.
     """
     try:
         arrays = read_npz(path)
@@ -252,20 +252,20 @@ def read_block(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
 class Blocks:
-    """Results by name in a folder, each computed once by one process, and again where it is damaged.
+    """Results by name in a folder, each computed once by one process, and again if damaged.
 
-    Processes may share the folder: one that asks for what another computes is told so by `lock`, and can take the
-    next meanwhile. While it is being computed, a result has `NAME.part` for checkpoints.
+    Processes may share the folder. If one requests a result that another is computing, `lock` tells it, and it can
+    continue with the next one. While a result is being computed, `NAME.part` is available for its checkpoints.
 
     Args:
-        folder: where; made if missing.
-        settings: what all results depend on, JSON types.
-        provenance: noted down in every block, such as versions; JSON types.
-        remedy: ends the message on other settings.
+        folder: folder of the results; created if missing.
+        settings: what all results depend on, as JSON types.
+        provenance: recorded in every block, such as versions, as JSON types.
+        remedy: end of the message about other settings.
 
     Raises:
-        ValueError: the folder holds results of other settings, or these are damaged.
-        OSError: it cannot be written.
+        ValueError: the folder has results with other settings, or they are damaged.
+        OSError: the folder cannot be written to.
 
     >>> import tempfile
     >>> blocks = Blocks(tempfile.mkdtemp(), {"seed": 0})
@@ -293,7 +293,7 @@ class Blocks:
         return files.inside(self.folder / "results", f"{name}.npz")
 
     def read(self, name: str) -> dict[str, np.ndarray] | None:
-        """The arrays of that name; None where they are not there, or damaged, which is warned of."""
+        """The arrays of that name; None if they are missing, or damaged, with a warning."""
         path = self.path(name)
         if not path.exists():
             return None
@@ -307,12 +307,12 @@ class Blocks:
         return arrays
 
     def get(self, name: str, compute: Callable[[Path], Mapping[str, Any]]) -> dict[str, np.ndarray]:
-        """The arrays of that name; where they are not there, or damaged, those that `compute` gives.
+        """The arrays of that name, or the result of `compute` if they are missing or damaged.
 
         Args:
-            name: of the block.
-            compute: given a folder for checkpoints, not made yet, which is removed with the one around it when the
-                arrays are kept.
+            name: name of the block.
+            compute: function of a folder for checkpoints, which is not created yet; it is removed together with its
+                parent when the arrays are stored.
 
         Raises:
             BlockingIOError: another process is computing them.
@@ -330,7 +330,7 @@ class Blocks:
                     record = {**self._provenance, "name": name, "settings": self._own}
                     write_block(path, found, record, overwrite=True)
                 files.remove(part)
-        elif part.exists():  # of a process killed after it had written the block
+        elif part.exists():  # left by a process that was killed after it had written the block
             with contextlib.suppress(BlockingIOError), lock(part):
                 files.remove(part)
         return found

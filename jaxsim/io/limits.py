@@ -1,4 +1,4 @@
-"""Limits on the memory that a small file may ask for, far above what real files need, and the way to lift them."""
+"""Limits on the memory that a small file may request, far above what real files need, and a way to lift them."""
 
 import contextlib
 import math
@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 
 RATIO, FLOOR = 200, 2**26
-"""Bytes of memory for each byte of a file, and bytes that every file may take."""
+"""Bytes of memory allowed per byte of a file, and bytes allowed for every file."""
 EMPTY = 2**20
-"""Longest axis of an array without numbers."""
+"""Longest axis of an empty array."""
 _lifted = ContextVar("lifted", default=False)
 
 
 @contextlib.contextmanager
 def unlimited() -> Iterator[None]:
-    """Read files in the block that take more than 200 times their size in memory; only those whose maker is trusted.
+    """Allow files in the block to take more than 200 times their size in memory; only use it for trusted files.
 
     >>> with unlimited():
     ...     check(2**40, 100, "a sparse table")
@@ -35,10 +35,10 @@ def most(stored: int) -> float:
 
 
 def check(size: int, stored: int, what: str) -> None:
-    """Refuse what takes far more memory than its file has bytes.
+    """Reject data that takes far more memory than its file has bytes.
 
     Raises:
-        ValueError: it does; the message begins with `what`.
+        ValueError: it does; the message starts with `what`.
     """
     if size > most(stored):
         raise ValueError(
@@ -48,10 +48,10 @@ def check(size: int, stored: int, what: str) -> None:
 
 
 def check_empty(shape: tuple[int, ...], itemsize: int) -> None:
-    """Refuse an array of no bytes with a huge axis.
+    """Reject an array of zero bytes with a huge axis.
 
     Raises:
-        ValueError: it is one.
+        ValueError: it is such an array.
     """
     if math.prod(shape) * itemsize == 0 and max(shape, default=0) > EMPTY and not _lifted.get():
         raise ValueError(f"an array of shape {shape} holds no numbers, and its longest axis is over {EMPTY}")

@@ -1,7 +1,7 @@
-"""Structure of files of MATLAB 5, checked before SciPy reads them: it crashes on types of numbers that do not exist.
+"""Structure of MATLAB 5 files, checked before SciPy reads them, because SciPy crashes on invalid number types.
 
-After a header of 128 bytes come elements: a type, a number of bytes, and the bytes, filled up to a multiple of eight.
-An array is an element made of elements: flags, sizes, name, and then numbers, text, or arrays of a cell or a struct.
+After a header of 128 bytes come elements: a type, a number of bytes, and the bytes, padded to a multiple of eight. An
+array is an element made of elements: flags, sizes, name, and then numbers, text, or the arrays of a cell or a struct.
 """
 
 import math
@@ -17,7 +17,7 @@ from jaxsim.io import limits
 
 ARRAY, COMPRESSED = 14, 15
 NUMBERS = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}
-"""Bytes of a number by type."""
+"""Bytes per number by type."""
 TEXT = (1, 2, 3, 4, 16, 17, 18)
 CELL, STRUCT, CHARACTERS, NUMERIC = 1, 2, 4, range(6, 16)
 """Classes of arrays."""
@@ -27,10 +27,11 @@ Element = tuple[int, memoryview]
 
 
 def load(path: Path, names: list[str] | None = None) -> dict[str, Any]:
-    """Variables of a file of MATLAB 4 or 5, all or those of these names, as SciPy reads them.
+    """Variables of a MATLAB 4 or 5 file, all of them or those with these names, as SciPy reads them.
 
     Raises:
-        ValueError: it is damaged, inflates to far more than its size, or holds other than full arrays.
+        ValueError: the file is damaged, inflates to far more than its size, or contains something other than full
+            arrays.
     """
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
@@ -43,15 +44,16 @@ def load(path: Path, names: list[str] | None = None) -> dict[str, Any]:
 
 
 def check(path: Path) -> None:
-    """Refuse a file of MATLAB 5 whose elements do not fit in each other; other files are left to their readers.
+    """Reject a MATLAB 5 file whose elements do not fit inside each other; other files are left to their readers.
 
     Raises:
-        ValueError: it is damaged, inflates to far more than its size, or holds other than full arrays.
+        ValueError: the file is damaged, inflates to far more than its size, or contains something other than full
+            arrays.
     """
     if path.stat().st_size < 128:
         return
     data = memoryview(np.memmap(path, np.uint8, "r"))  # type: ignore[arg-type]
-    if 0 in data[:4]:  # of MATLAB 4
+    if 0 in data[:4]:  # MATLAB 4
         return
     order = {b"IM": "<", b"MI": ">"}.get(bytes(data[126:128]))
     if order is None:
@@ -75,7 +77,7 @@ def _elements(data: memoryview, order: str, most: int | None = None) -> Iterator
     while at < len(data) and count != most:
         kind, length = struct.unpack_from(f"{order}II", data, at)
         begin, end = at + 8, at + 8 + length
-        if kind >> 16:  # up to four bytes in the place of their number
+        if kind >> 16:  # up to four bytes are stored in place of their number
             kind, length = kind & 0xFFFF, kind >> 16
             begin, end = at + 4, at + 4 + length
             if length > 4:
@@ -120,7 +122,7 @@ def _check_array(content: memoryview, order: str) -> None:
 
 
 def _next(parts: Iterator[Element], kinds: tuple[int, ...], size: int | None = None) -> memoryview:
-    """Content of the next element, which must be of one of these types."""
+    """Content of the next element, which must have one of these types."""
     kind, content = next(parts, (0, memoryview(b"")))
     if kind not in kinds or (size is not None and len(content) != size):
         raise ValueError(f"an element of type {kind} and {len(content)} bytes stands in a wrong place")

@@ -1,4 +1,4 @@
-"""Matrices of sources by targets with their names: transfer ground truth in, labeled CSV out."""
+"""Matrices of sources by targets with their names: reads transfer ground truth, writes labeled CSV."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,15 +42,15 @@ Named = tuple[np.ndarray, list[str], list[str]]
 def write_csv_matrix(
     path: str | Path, values: Any, names: Sequence[str], targets: Sequence[str], *, overwrite: bool = False
 ) -> Path:
-    """Write a matrix as CSV: targets in the first row, names in the first column, the top-left cell empty.
+    """Write a matrix as CSV, with targets in the first row, names in the first column and an empty top-left cell.
 
-    Numbers have the digits that give the same float64 back. Escape and control characters in names are shown by their
-    escapes, so that looking at the file is safe.
+    Numbers have enough digits to read back the same float64. Control characters in names are escaped, so that
+    displaying the file is safe.
 
     Raises:
-        ValueError: `values` is not of shape `(len(names), len(targets))`.
-        FileExistsError: the file is there and `overwrite` is False.
-        OSError: it cannot be written.
+        ValueError: `values` does not have shape `(len(names), len(targets))`.
+        FileExistsError: the file exists and `overwrite` is False.
+        OSError: the file cannot be written.
 
     Example:
         >>> import tempfile
@@ -78,12 +78,12 @@ def read_matrix(path: str | Path, key: str | None = None) -> Labeled:
     `path` may be
 
     * `.pkl`, `.pickle`: a dict of `source__target` -> number, as Taskonomy releases its affinities and win rates, read
-      through an allow-list. Keys of higher order (`source1__source2__target`) are left out, which a warning counts; a
-      pair without a key is NaN. Tasks are in the order of `TASKONOMY_17`, then all others by name;
-    * `.csv`, `.tsv`, `.txt`: as `write_csv_matrix` writes it, separated by commas, semicolons, tabs or spaces; an empty
-      cell is NaN;
-    * `.npz`: a two-axis entry with its names in `KEY__sources` and `KEY__targets`, in `names` (and `targets` where the
-      columns differ), in `tasks`, or in a saved record. `key` says which entry; by default `values`, or the only
+      through an allow-list. Keys of higher order (`source1__source2__target`) are left out, and a warning says how
+      many; a pair without a key is NaN. Tasks are in the order of `TASKONOMY_17`, followed by the others by name;
+    * `.csv`, `.tsv`, `.txt`: as written by `write_csv_matrix`, separated by commas, semicolons, tabs or spaces; an
+      empty cell is NaN;
+    * `.npz`: a two-axis entry with its names in `KEY__sources` and `KEY__targets`, in `names` (and `targets` if the
+      columns differ), in `tasks`, or in a saved record. `key` selects the entry; by default it is `values`, or the only
       two-axis entry.
 
     Returns:
@@ -92,9 +92,9 @@ def read_matrix(path: str | Path, key: str | None = None) -> Labeled:
         targets: the T targets.
 
     Raises:
-        FileNotFoundError: the file is not there.
-        ValueError: an unknown suffix, a damaged file, no such `key` or a choice to make (the error lists the
-            entries), names that are missing, doubled or of another number, cells that are not numbers.
+        FileNotFoundError: the file does not exist.
+        ValueError: the suffix is unknown, the file is damaged, `key` is missing or ambiguous (the message lists the
+            entries), names are missing, repeated or of the wrong number, or cells are not numbers.
 
     Example:
         >>> import tempfile
@@ -136,13 +136,13 @@ def read_transfers(path: str | Path) -> dict[tuple[tuple[str, ...], str], float]
     """Read transfers of any order from a pickle released with Taskonomy, for `taxonomy.choose_sources`.
 
     Returns:
-        the score of each `(sources, target)`, targets in the order of `read_matrix`. The file's source `self`, the
-        network trained on the target with all its labels, is the target's own network; where the file also has
-        transfer from that network to its own task, the better of the two counts.
+        The score of each `(sources, target)`, with targets in the order of `read_matrix`. The file's source `self`, the
+        network trained on the target with all its labels, is the target's own network. If the file also has transfer
+        from that network to its own task, the better of the two is used.
 
     Raises:
-        FileNotFoundError: the file is not there.
-        ValueError: the file holds no numbers under `source1__source2__target`.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file has no numbers under `source1__source2__target`.
     """
     scores: dict[tuple[tuple[str, ...], str], float] = {}
     for (used, target), score in _pickled(Path(path)).items():

@@ -1,7 +1,7 @@
 """Unpickling through an allow-list: plain containers, numpy scalars and numpy arrays, and nothing else.
 
-A pickle is a program. Here the names it may call lead to stand-ins that check what they are given and build
-scalars and arrays from raw bytes, so neither foreign code nor numpy's own unpickling meets the file.
+A pickle is a program. Here the names that it may call map to stand-ins that check their arguments and build scalars and
+arrays from raw bytes, so neither foreign code nor numpy's own unpickling sees the file.
 """
 
 import collections
@@ -38,7 +38,7 @@ _DAMAGED = (
 
 
 class Refused(ValueError):
-    """A file that is not read; the message names it."""
+    """A file was rejected; the message names it."""
 
 
 class _Call:
@@ -57,7 +57,7 @@ class _Call:
 
 
 class _Dtype:
-    """Stand-in for a dtype: plain numbers, text and objects, built from its name and byte order alone."""
+    """Stand-in for a dtype: plain numbers, text and objects, built only from its name and byte order."""
 
     __slots__ = ("dtype",)
 
@@ -103,8 +103,8 @@ def _count(shape: Any) -> int:
 
 
 def _array_bytes(raw: Any, count: int, dtype: np.dtype) -> bytes:
-    """The bytes of `count` items, when there are as many and they can be items of that dtype."""
-    raw = _bytes(raw)  # text where written by Python 2
+    """The bytes of `count` items, if there are that many and they are valid for that dtype."""
+    raw = _bytes(raw)  # text if written by Python 2
     if len(raw) != count * dtype.itemsize:
         raise ValueError("an array does not hold as many bytes as its shape says")
     if dtype.kind == "U":
@@ -170,13 +170,13 @@ for _module in ("builtins", "__builtin__"):
 
 
 _KEYS = (str, bytes, int, float, type(None), np.str_, np.bytes_, np.integer, np.floating)
-"""Keys and members of sets; a tuple may take any time to hash, and many may have one hash."""
+"""Most keys and members of sets; a tuple may take any amount of time to hash, and many may share a hash."""
 _LONGEST = 512
-"""Bits of whole numbers; those of random states have 128."""
+"""Most bits of whole numbers; those of random states have 128."""
 
 
 class _Bounded:
-    """A file of which no more is asked than it has."""
+    """A file that is never asked for more than it has."""
 
     def __init__(self, file: BinaryIO, size: int):
         self._file, self._left = file, size
@@ -195,7 +195,7 @@ class _Bounded:
 
 
 def _size(file: BinaryIO) -> int:
-    """Bytes from here to the end."""
+    """Number of bytes from here to the end."""
     here = file.tell()
     size = file.seek(0, 2) - here
     file.seek(here)
@@ -211,10 +211,10 @@ def _checked(keys: Any) -> None:
 
 
 class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
-    """An unpickler that knows the names of `_ALLOWED` and no other, and takes no more memory than its size allows.
+    """An unpickler that knows only the names in `_ALLOWED`, and takes no more memory than its size allows.
 
-    The Python implementation, because in the C one a single damaged byte (the index of a memo entry) can
-    ask for gigabytes of memory. Both are as fast on files of a few large arrays.
+    This is the Python implementation, because in the C one a single damaged byte (the index of a memo entry) can
+    request gigabytes of memory. Both are equally fast on files of a few large arrays.
     """
 
     dispatch: dict[int, Any] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
@@ -231,7 +231,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
         self.append(bytearray(self.read(count)))
 
     def _call(self, load: Callable[..., None]) -> None:
-        """Let a call be made, and count the memory of what it gives."""
+        """Allow a call to be made, and count the memory of its result."""
         function, given = self.stack[-2:]
         if any(function is kind for kind in (set, frozenset, dict, collections.OrderedDict)):
             for items in given:
@@ -266,7 +266,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
 
 
 def _through(step: Callable[..., None], *codes: bytes) -> None:
-    """Let the opcodes of pickles pass through a method."""
+    """Route the opcodes of pickles through a method."""
     for code in codes:
         load = _Unpickler.dispatch[code[0]]
         _Unpickler.dispatch[code[0]] = lambda self, load=load: step(self, load)
@@ -280,19 +280,19 @@ _Unpickler.dispatch[pickle.NEWOBJ_EX[0]] = lambda self: self._instantiate(None, 
 
 
 def load_pickle(source: str | Path | BinaryIO, *, name: str | None = None, size: int | None = None) -> Any:
-    """Unpickle plain containers, numbers, text, numpy scalars and numpy arrays; refuse everything else.
+    """Unpickle plain containers, numbers, text, numpy scalars and numpy arrays; reject everything else.
 
-    Nothing that the pickle names is imported or called. Structured, date and user-defined dtypes are refused
-    too. Pickles of Python 2 and of numpy 1 are read (text of Python 2 as latin-1).
+    Nothing that the pickle names is imported or called. Structured, date and user-defined dtypes are rejected too.
+    Pickles of Python 2 and of numpy 1 can be read (Python 2 text as latin-1).
 
     Args:
-        source: a path, or a binary file standing at the pickle's first byte.
-        name: what to call the source in errors; its path by default.
-        size: bytes that the source has from there; found out by default.
+        source: a path, or a binary file positioned at the pickle's first byte.
+        name: name of the source in errors; its path by default.
+        size: number of bytes in the source from there; determined by default.
 
     Raises:
-        FileNotFoundError: the file is not there.
-        Refused: the pickle asks for anything else, naming it, or is damaged.
+        FileNotFoundError: the file does not exist.
+        Refused: the pickle requests anything else (the message names it), or is damaged.
 
     Example:
         >>> from io import BytesIO
@@ -316,9 +316,9 @@ def load_pickle(source: str | Path | BinaryIO, *, name: str | None = None, size:
 
 
 def _plain(value: Any, seen: dict[int, tuple[Any, Any]]) -> Any:
-    """`value` with every `_Array` in it turned into an ndarray, lists and dicts changed in place.
+    """Turn every `_Array` in `value` into an ndarray, changing lists and dicts in place.
 
-    `seen` holds each object beside its plain form, so that no object is freed, and its id reused, meanwhile.
+    `seen` keeps each object together with its plain form, so that no object is freed and its id reused.
     """
     if id(value) in seen:
         return seen[id(value)][1]

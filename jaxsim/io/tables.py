@@ -1,4 +1,4 @@
-"""Tables of text: csv, tsv, semicolons and spaces, with or without names of columns and a column of image ids."""
+"""Text tables: csv, tsv, semicolons and spaces, with or without column names and a column of image ids."""
 
 import csv
 import math
@@ -23,14 +23,14 @@ _WORD = re.compile(r'"([^"]*)"|(\S+)')
 
 
 def read_rows(path: Path) -> list[list[str]]:
-    """Rows of cells of a table; blank lines are left out, and decimal commas are turned into points.
+    """Rows of cells of a table; blank lines are left out, and decimal commas are converted to points.
 
     The separator is the first of tab, semicolon, spaces and comma that splits all rows into the same number of cells.
-    Between spaces the first row may lack the name of the first column, and lines that start with # are left out.
+    With spaces, the first row may lack the name of the first column, and lines that start with # are left out.
 
     Raises:
-        FileNotFoundError: the file is not there.
-        ValueError: it is not a table of text, or has decimal commas in some cells and points in others.
+        FileNotFoundError: the file does not exist.
+        ValueError: it is not a text table, or has decimal commas in some cells and points in others.
     """
     with naming(path):
         text = path.read_text(encoding="utf-8-sig")
@@ -54,7 +54,7 @@ def _split(text: str, separator: str) -> list[list[str]]:
 
 
 def _between_spaces(text: str) -> list[list[str]]:
-    """Rows of cells between spaces; none where the lines are no such table."""
+    """Rows of cells separated by spaces; none if the lines are not such a table."""
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     rows = [[quoted or plain for quoted, plain in _WORD.findall(line)] for line in lines]
     if len(rows) < 2:
@@ -75,13 +75,13 @@ def _with_points(path: Path, rows: list[list[str]]) -> list[list[str]]:
 
 
 def read_table(path: Path) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    """Features `(n, d)` in float64, a row an image, and the image ids of the first column if it holds any.
+    """Features `(n, d)` in float64, one row per image, and the image ids in the first column if it has any.
 
-    The first row names the columns where it holds text, or counts them from 0. The first column holds ids where it
-    holds text or is named as such (`id`, `image`, `name`, ..., or nothing). Empty cells and NA are NaN.
+    The first row gives the column names if it contains text or counts from 0. The first column gives ids if it contains
+    text or is named accordingly (`id`, `image`, `name`, ..., or nothing). Empty cells and NA are NaN.
 
     Raises:
-        FileNotFoundError: the file is not there.
+        FileNotFoundError: the file does not exist.
         ValueError: rows differ in length, or a cell is not a number.
     """
     rows = read_rows(path)
@@ -113,7 +113,7 @@ def _is_header(rows: list[list[str]]) -> bool:
 
 
 def _number(cell: str) -> float | None:
-    """The number in a cell, NaN for one that is missing; None for text."""
+    """The number in a cell, NaN if it is missing, None for text."""
     cell = cell.strip()
     if cell.lower() in _MISSING:
         return float("nan")
@@ -131,7 +131,7 @@ def _cell(path: Path, cell: str, row: int, column: str) -> float:
 
 
 def warn_of_rounded(path: Path, values: Sequence[Sequence[float]], cells: Sequence[Sequence[str]]) -> None:
-    """Warn of whole numbers in cells that float64, as which they were read, does not hold."""
+    """Warn about whole numbers in cells that float64 cannot represent."""
     large = np.argwhere(np.abs(np.array(values, np.float64)) >= 2.0**53)
     found = [(cells[i][k].strip(), values[i][k]) for i, k in large.tolist()]
     lost = [(c, v) for c, v in found if _WHOLE.fullmatch(c) and math.isfinite(v) and Decimal(c) != Decimal(v)]

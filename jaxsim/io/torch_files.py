@@ -1,4 +1,4 @@
-"""Reading what `torch.save` wrote, without running code from it."""
+"""Reading files written by `torch.save`, without running code from them."""
 
 import contextlib
 import pickle
@@ -16,16 +16,16 @@ from jaxsim.io import limits
 from jaxsim.io.arrays import DAMAGED
 
 LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-"""First bytes of files of PyTorch before 1.6; later ones are zip archives."""
+"""First bytes of files from PyTorch before 1.6; later ones are zip archives."""
 REMEDY = "if you trust the file, load it with {} and save its tensors alone, such as its state_dict."
 
 
 def read_torch(path: Path) -> Any:
-    """The content of PyTorch's file; text of Python 2 as latin-1, which decodes any bytes.
+    """The content of a PyTorch file; Python 2 text as latin-1, which decodes any bytes.
 
     Raises:
         ImportError: PyTorch is not installed.
-        ValueError: the file is damaged, or holds more than tensors, numbers and text in lists and dicts.
+        ValueError: the file is damaged, or contains more than tensors, numbers and text in lists and dicts.
     """
     with open(path, "rb") as file:
         _check_file(path, file)
@@ -42,7 +42,7 @@ def read_torch(path: Path) -> Any:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Turn what a damaged file raises inside the block into one ValueError; PyTorch fails in more ways than NumPy."""
+    """Turn errors from a damaged file into one ValueError; PyTorch fails in more ways than NumPy."""
     try:
         yield
     except (*DAMAGED, AssertionError, AttributeError) as error:
@@ -50,7 +50,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _loaded(torch: Any, file: BinaryIO) -> Any:
-    """The content of a file, text of Python 2 as latin-1."""
+    """The content of a file, with Python 2 text as latin-1."""
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except UnicodeDecodeError:
@@ -59,13 +59,13 @@ def _loaded(torch: Any, file: BinaryIO) -> Any:
 
 
 def read_torch_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Tensors in the lists and dicts of PyTorch's file by their place, `key/key`, and all else as arrays.
+    """Tensors in the lists and dicts of a PyTorch file by location, `key/key`, and everything else as arrays.
 
-    Tensors of a list are named `network_0`, `network_1`, ...; one that stands alone has the name ''.
+    Tensors in a list are named `network_0`, `network_1`, ...; a single tensor has the name ''.
 
     Raises:
         ImportError: PyTorch is not installed.
-        ValueError: the file is damaged, or holds foreign objects, or tensors without a form in NumPy.
+        ValueError: the file is damaged, or contains foreign objects, or tensors without a NumPy equivalent.
     """
     return dict(_flat(path, "", read_torch(path), set()))
 
@@ -91,7 +91,7 @@ def _holds_tensors(value: Any) -> bool:
 
 
 def _plain(value: Any) -> np.ndarray:
-    """Numbers or text as an array; of other objects the name of their type."""
+    """Numbers or text as an array; for other objects the name of their type."""
     try:
         found = np.asarray(value)
     except (TypeError, ValueError):
@@ -100,7 +100,7 @@ def _plain(value: Any) -> np.ndarray:
 
 
 def _refusal(reason: str) -> str:
-    """Name the object that PyTorch refuses, if it does, and the way out."""
+    """Name the object that PyTorch rejects, if it does, and the way around it."""
     found = re.search(r"GLOBAL ([\w.]+)", reason)
     if found is None:
         return "holds objects other than tensors, or is damaged, and was not read."
@@ -109,7 +109,7 @@ def _refusal(reason: str) -> str:
 
 
 def _check_file(path: Path, file: BinaryIO) -> None:
-    """Raise ValueError unless it is a file of PyTorch with intact checksums, which PyTorch does not verify."""
+    """Raise ValueError unless it is a PyTorch file with intact checksums, which PyTorch does not verify."""
     with _naming(path):
         archive = zipfile.ZipFile(file) if zipfile.is_zipfile(file) else None
         entries = archive.infolist() if archive else []
@@ -127,7 +127,7 @@ def _check_file(path: Path, file: BinaryIO) -> None:
 
 
 def array_of(path: Path, key: str, value: Any) -> np.ndarray:
-    """A tensor as an array that shares its memory, bfloat16 too.
+    """A tensor as an array that shares its memory, including bfloat16.
 
     Raises:
         ValueError: it is sparse, quantized or of another type that NumPy lacks, or far larger than the file.

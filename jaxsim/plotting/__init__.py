@@ -1,8 +1,8 @@
 """Plots of affinity matrices, maps, trees, rankings, agreement and variance (extra `plot`).
 
-Every function returns a matplotlib `Figure` that belongs to no window and no global state; `save_figure` writes
-it to a file. The size in inches follows from the number of networks and the length of their names, so nothing is
-clipped.
+Every function returns a matplotlib `Figure` that is not attached to a window or to global state; `save_figure` writes
+it
+to a file. The size in inches depends on the number of networks and the length of their names, so nothing is clipped.
 """
 
 from jaxsim.plotting.canvas import contact_sheet as contact_sheet

@@ -24,17 +24,17 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 EDGE, BELOW = 0.15, 0.78
 GROUPS = ("2d", "3d", "geometric", "semantic")
 COLUMNS, SIDE, GAP = 8, 0.9, 0.04
-"""Pictures in a row of a contact sheet; inches of a picture's side and of the gap between two."""
+"""Pictures per row of a contact sheet; side of a picture and gap between two, in inches."""
 SCREEN_DPI = 80
 """Dots per inch in a notebook; files have more."""
 LONGEST = 60
-"""Characters of a name that are shown; the middle of longer ones is left out."""
+"""Characters to show of a name; the middle of longer names is left out."""
 FONTS: dict[Any, Any] = {"pdf.fonttype": 42, "ps.fonttype": 42}
-"""Fonts embedded as TrueType, since publishers refuse matplotlib's default."""
+"""Embed fonts as TrueType, since publishers reject matplotlib's default."""
 
 
 def colors_of(groups: Iterable[str]) -> dict[str, str]:
-    """A color for each group; Taskonomy's four always keep theirs."""
+    """A color for each group; Taskonomy's four groups always keep their own."""
     names = list(dict.fromkeys(groups))
     known, others = [name for name in GROUPS if name in names], [name for name in names if name not in GROUPS]
     free = COLORS[len(GROUPS) :] if known else COLORS
@@ -44,16 +44,16 @@ def colors_of(groups: Iterable[str]) -> dict[str, str]:
 
 
 def style_of(place: int) -> dict[str, Any]:
-    """Marker and color of a series, different for the first 49."""
+    """Marker and color of a series; the first 49 differ."""
     turn, kind = divmod(place, len(MARKERS))
     return {"marker": MARKERS[kind], "color": COLORS[(kind + turn) % len(COLORS)]}
 
 
 def expect(value: Any, kinds: tuple[type, ...], drawn: str, instead: str) -> None:
-    """Refuse a value that a function does not draw.
+    """Raise an error for a value that a function does not draw.
 
     Raises:
-        TypeError: `value` is of none of the `kinds`.
+        TypeError: `value` is not an instance of any of the `kinds`.
     """
     if not isinstance(value, kinds):
         known = " or ".join(kind.__name__ for kind in kinds)
@@ -61,7 +61,7 @@ def expect(value: Any, kinds: tuple[type, ...], drawn: str, instead: str) -> Non
 
 
 def shown(names: Iterable[Any]) -> list[str]:
-    r"""Names as figures show them: control characters escaped, the middle of long ones left out.
+    r"""Names as shown in figures: control characters escaped, the middle of long names left out.
 
     >>> shown(["a\tb", "c" * 100])[0], len(shown(["c" * 100])[0])
     ('a\\tb', 60)
@@ -70,12 +70,12 @@ def shown(names: Iterable[Any]) -> list[str]:
 
 
 def wrapped(text: str, inches: float) -> str:
-    """Text at 8 points in lines of about that length."""
+    """Wrap text at 8 points to lines of about that length."""
     return textwrap.fill(text, max(int(inches / 0.072), 12))
 
 
 def require_matplotlib() -> None:
-    """Say early that there can be no figures.
+    """Check early that figures can be drawn.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -85,14 +85,14 @@ def require_matplotlib() -> None:
 
 
 def save_figure(figure: "Figure", path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write a figure to `path`, whole or not at all, and return the path.
+    """Write a figure to `path`, completely or not at all, and return the path.
 
-    The suffix chooses the format.
+    The suffix determines the format.
 
     Raises:
         FileExistsError: the file exists and `overwrite` is False.
-        OSError: it cannot be written.
-        ValueError: matplotlib writes no files of that suffix.
+        OSError: the file cannot be written.
+        ValueError: matplotlib does not write files with that suffix.
     """
     path = Path(path)
     suffix = path.suffix.lstrip(".").lower()
@@ -121,7 +121,7 @@ def _notebook_figure() -> "type[Figure]":
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure of that size in inches, which shows itself in a notebook.
+    """An empty figure of that size in inches, which displays itself in a notebook.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -130,7 +130,7 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def place(figure: "Figure", left: float, bottom: float, width: float, height: float) -> "Axes":
-    """Add axes at a place given in inches."""
+    """Add axes at a position given in inches."""
     across, up = figure.get_size_inches()
     return figure.add_axes((left / across, bottom / up, width / across, height / up))
 
@@ -146,14 +146,14 @@ def text_width(labels: Sequence[str], size: float) -> float:
 
 
 def bare(axes: "Axes", keep: Sequence[str] = ()) -> None:
-    """Remove the frame of the axes except for the sides to keep."""
+    """Remove the frame of the axes, except for the sides to keep."""
     for side, spine in axes.spines.items():
         spine.set_visible(side in keep)
         spine.set_color(GRAY)
 
 
 def row_sizes(names: Sequence[str], series: int = 1) -> tuple[float, float, float]:
-    """Font size of labeled rows in points, and inches of their labels across and of the rows up."""
+    """Font size of labeled rows in points, width of their labels and height of the rows in inches."""
     font = float(np.clip(360 / max(len(names), 1), 5.5, 9))
     pitch = max(font * 1.9, 6.5 * series) / 72
     return font, text_width(names, font) + 0.12 + EDGE, pitch * (len(names) + 0.4)
@@ -168,14 +168,14 @@ def labeled_rows(
     series: int = 1,
     ax: "Axes | None" = None,
 ) -> tuple["Figure", "Axes"]:
-    """A figure with one row per name, names on the left and a score along x.
+    """A figure with one row per name, with names on the left and a score along x.
 
     Args:
         names: the rows from top to bottom.
         width: width of the axes in inches.
         above: free space above the axes in inches.
-        right: free space to the right of them in inches.
-        series: points in a row, one above another.
+        right: free space to the right of the axes in inches.
+        series: number of points in a row, one above another.
         ax: axes to use instead of those of a new figure.
     """
     names = shown(names)
@@ -196,12 +196,12 @@ def labeled_rows(
 
 
 def shifts(series: int) -> np.ndarray:
-    """Offsets of the points of each series in a row, in rows from its middle."""
+    """Offsets of the points of each series in a row, in units of rows from its middle."""
     return np.linspace(-1, 1, series) * min(0.085 * series, 0.23) if series > 1 else np.zeros(1)
 
 
 def legend(axes: "Axes", labels: Sequence[str], *, columns: int, title: str | None = None) -> None:
-    """Name the lines of the axes above them, in their order; `title` is a line higher up."""
+    """Add a legend for the lines above the axes, in their order; `title` is a line above it."""
     drawn = [line for line in axes.lines if line.get_marker() not in ("None", "", None)][: len(labels)]
     made = axes.legend(
         drawn,
@@ -221,14 +221,14 @@ def legend(axes: "Axes", labels: Sequence[str], *, columns: int, title: str | No
     )
     for text, label in zip(made.get_texts(), shown(labels), strict=True):
         text.set_parse_math(False)
-        text.set_text(label)  # given earlier, matplotlib would leave out one that starts with an underscore
+        text.set_text(label)  # otherwise matplotlib skips labels that start with an underscore
 
 
 def contact_sheet(rgb: np.ndarray) -> "Figure":
-    """Draw pictures `(n, h, w, 3)`, uint8 or floats in [0, 1], eight in a row.
+    """Draw pictures `(n, h, w, 3)`, uint8 or floats in [0, 1], eight per row.
 
     Raises:
-        ValueError: the array has another shape, or no picture.
+        ValueError: the array has the wrong shape, or no picture.
         ImportError: matplotlib is not installed.
 
     Example:

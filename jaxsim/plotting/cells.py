@@ -25,10 +25,10 @@ class Cells:
         values: scores.
         own: whether row and column are the same network.
         detail: second line of a cell's text, an interval or a p-value; "" for none.
-        faded: whether the cell is no finding.
+        faded: whether the cell is not a finding.
         starred: whether the cell is marked.
         printed: whether scores are printed.
-        null: whether p-values decide which cells are faded.
+        null: whether p-values determine which cells are faded.
     """
 
     values: np.ndarray
@@ -90,7 +90,7 @@ class Cells:
         return font, max(font * 1.3 / 72, 4.0 / count)
 
     def notes(self, scores: Affinity | Resamples, level: float) -> list[str]:
-        """Sentences on the marks in the cells."""
+        """Sentences about the marks in the cells."""
         lines, null = [], self.null
         made = f" ({scores.origin})" if isinstance(scores, Resamples) else ""
         if self.detailed:
@@ -113,7 +113,7 @@ class Cells:
 
     @property
     def negative(self) -> np.ndarray:
-        """Cells below zero whose sign neither text nor, in gray, color tells."""
+        """Negative cells whose sign is not shown by text or (in gray) by color."""
         far = np.nanmin(self.values, initial=0.0) < -0.15 * max(np.nanmax(self.values, initial=0.0), 0.0)
         return (self.values < 0) & ~self.faded & (far and not self.printed)
 
@@ -136,7 +136,7 @@ def _starred(scores: Affinity | Resamples, stars: Mapping[str, str] | None) -> n
 def scale(
     cells: Cells, scores: Affinity | Resamples, cmap: Any, vmin: float | None, vmax: float | None
 ) -> tuple[Any, float, float, str]:
-    """Colormap, scores of its ends, and the ends of the color bar that have arrows."""
+    """Colormap, scores at its ends, and the ends of the color bar that have arrows."""
     every = cells.values[~cells.undefined]
     low, high = color_scale.ends(cells.values, scores, count_own=max(cells.values.shape) <= _PRINT_UP_TO)
     low, high = low if vmin is None else float(vmin), high if vmax is None else float(vmax)
@@ -150,9 +150,9 @@ def scale(
 
 
 def _colors(cmap: Any, low: float, high: float, distance: bool) -> Any:
-    """The colormap asked for, or viridis, or for scores far below zero a diverging one, white at zero.
+    """The requested colormap, or viridis, or for scores far below zero a diverging one with white at zero.
 
-    Distances have them reversed, so that what is similar is as bright or red as in a matrix of similarities.
+    Distances get it reversed, so that similar pairs are as bright or red as in a matrix of similarities.
     """
     require_matplotlib()
     import matplotlib
@@ -170,7 +170,7 @@ def _colors(cmap: Any, low: float, high: float, distance: bool) -> Any:
 
 
 def draw(axes: "Axes", cells: Cells, colors: Any, low: float, high: float, pitch: float | None) -> Any:
-    """Draw the cells with their texts and marks; `pitch` is their side in inches, None where unknown."""
+    """Draw the cells with their texts and marks; `pitch` is their side in inches, or None if unknown."""
     values, (rows, columns) = cells.values, cells.values.shape
     how: dict[str, Any] = {"aspect": "auto", "interpolation": "nearest"}
     image = axes.imshow(values, cmap=colors, vmin=low, vmax=high, **how)
@@ -191,7 +191,7 @@ def draw(axes: "Axes", cells: Cells, colors: Any, low: float, high: float, pitch
 
 
 def _mark(axes: "Axes", cells: Cells, size: float) -> None:
-    """Hatch undefined cells, and mark starred, faded and negative ones where no text tells."""
+    """Hatch undefined cells, and mark starred, faded and negative ones that have no text to show it."""
     from matplotlib.collections import PolyCollection
     from matplotlib.patheffects import withStroke
 

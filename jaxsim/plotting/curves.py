@@ -31,18 +31,18 @@ _WIDTH, _HEIGHT, _BETWEEN, _ABOVE = 2.3, 1.9, 0.95, 0.6
 
 @plots(VarianceStudy)
 def variance_curves(study: VarianceStudy, *, error: float | None = None, stability: float | None = None) -> "Figure":
-    """Draw error, bias and rank stability against the number of images, a line a scheme.
+    """Draw error, bias and rank stability against the number of images, one line per scheme.
 
-    Lines are medians over pairs of networks, and over targets; bands run from the 10th to the 90th percentile. The gray
-    line falls as `1/sqrt(n)` to the last size of the first scheme. Wanted values are dashed.
+    Lines are medians over pairs of networks, or over targets; bands run from the 10th to the 90th percentile. The gray
+    line falls as `1/sqrt(n)` to the last size of the first scheme. Target values are dashed.
 
     Args:
-        study: a record of `js.variance_study`.
-        error: standard error wanted.
-        stability: rank stability wanted.
+        study: a record from `js.variance_study`.
+        error: target standard error.
+        stability: target rank stability.
 
     Raises:
-        TypeError: `study` is no such record.
+        TypeError: `study` is not such a record.
         ImportError: matplotlib is not installed.
 
     Example:
@@ -55,7 +55,7 @@ def variance_curves(study: VarianceStudy, *, error: float | None = None, stabili
     errors, biases = (on_host(v)[:, :, -1][..., ~study.own].astype(float) for v in (study.error, study.bias))
     panels = [("standard error", errors, error), ("bias", biases, None)]
     stabilities = on_host(study.stability)[:, :, -1].astype(float)
-    if stability is not None or not np.isnan(stabilities).all():  # two sources or fewer have no order
+    if stability is not None or not np.isnan(stabilities).all():  # two sources or fewer have no ranking
         panels.append(("rank stability", stabilities, stability))
     left = 0.62
     width = left + len(panels) * (_WIDTH + _BETWEEN) - _BETWEEN + EDGE
@@ -99,14 +99,14 @@ def _panel(axes: "Axes", study: VarianceStudy, label: str, values: np.ndarray, w
 
 
 def _logarithmic(axes: "Axes", study: VarianceStudy, errors: np.ndarray) -> None:
-    """Logarithmic errors, with the line that 1/sqrt(n) is there."""
+    """Logarithmic errors, with the line that 1/sqrt(n) gives."""
     known = errors[0][:, ~np.isnan(errors[0]).any(0)]
     if not known.size or not (known > 0).all():
         return
     m = np.asarray(study.sizes, float)
     level = float(np.median(known[-1])) * np.sqrt(m[-1])
     axes.plot(m, level / np.sqrt(m), color=GRAY, linewidth=0.8, zorder=0)
-    start, below = (m[0], level / np.sqrt(m[0])), (0, -10)  # the line falls, and would strike the text out
+    start, below = (m[0], level / np.sqrt(m[0])), (0, -10)  # the line falls, and would cross the text
     axes.annotate("1/√n", start, below, textcoords="offset points", fontsize=7, color=GRAY, ha="left", va="top")
     axes.set_yscale("log")
     from matplotlib.ticker import LogLocator, ScalarFormatter
@@ -119,13 +119,13 @@ def _logarithmic(axes: "Axes", study: VarianceStudy, errors: np.ndarray) -> None
 def precision_recall(agreements: "Mapping[str, Agreement]") -> "Figure":
     """Draw precision and recall of the first k predicted sources, and one against the other.
 
-    The dashed line is the precision of a random order. Song et al. 2019 draw the left panel.
+    The dashed line is the precision of a random order. The left panel is as in Song et al. 2019.
 
     Args:
         agreements: agreement of each measure by its label.
 
     Raises:
-        TypeError: it is no such dict.
+        TypeError: it is not such a dict.
         ValueError: there is no agreement, or one has no target with more candidates than relevant sources.
         ImportError: matplotlib is not installed.
 

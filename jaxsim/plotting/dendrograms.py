@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def dendrogram(tree: Tree, *, ax: "Axes | None" = None, title: str | None = None) -> "Figure":
     """Draw a tree with its leaves on the right and the heights of its merges along x.
 
-    Support, where the tree has it, is printed in percent to the right of a joint, between the two parts that it joins,
-    where no line runs. The root's is not, since every resample has it.
+    If the tree has support, it is printed in percent to the right of each joint, between the two branches, where there
+    are no lines. The root's support is not printed, because every resample has the root.
 
     Args:
         tree: the tree.
@@ -27,7 +27,7 @@ def dendrogram(tree: Tree, *, ax: "Axes | None" = None, title: str | None = None
         title: text above; the measure by default.
 
     Raises:
-        TypeError: `tree` is none.
+        TypeError: `tree` is not a tree.
         ImportError: matplotlib is not installed.
 
     Example:
@@ -76,7 +76,7 @@ def draw_tree(axes: "Axes", tree: Tree, *, upright: bool) -> list[tuple[float, f
     Args:
         axes: the axes; the caller sets their limits.
         tree: the tree.
-        upright: leaves along x and heights along y, or the other way round.
+        upright: draw leaves along x and heights along y, instead of the other way around.
 
     Returns:
         Height of each merge and its position along the leaves.
@@ -95,7 +95,7 @@ def draw_tree(axes: "Axes", tree: Tree, *, upright: bool) -> list[tuple[float, f
 
 
 def _print_support(axes: "Axes", tree: Tree, font: float) -> None:
-    """Print the share right of each joint but the root's, at the border of the two parts: no other line is there."""
+    """Print the support to the right of each joint except the root's, between the two branches, clear of lines."""
     places = {int(leaf): place for place, leaf in enumerate(tree.order)}
     ends = [(places[leaf], places[leaf]) for leaf in range(len(tree.names))]
     merges, support = np.asarray(tree.merges, dtype=float), np.asarray(tree.support)

@@ -45,20 +45,20 @@ def ranking(
 ) -> "Figure":
     """Draw the sources for one target, or for each, with intervals, best first.
 
-    At the right is the share of resamples in which each source ranks first, if the scheme has one (`first_share`).
-    Sources whose interval holds zero are hollow.
+    On the right is the share of resamples in which each source ranks first, if the scheme provides it (`first_share`).
+    Sources whose interval contains zero are hollow.
 
     Args:
         resamples: resampled scores with their estimate.
-        target: name of a column, or None for a panel for each; the target itself is left out.
+        target: name of a column, or None for one panel per column; the target itself is left out.
         level: coverage of the intervals, between 0 and 1.
         ax: matplotlib axes to draw one target in; a new figure by default.
         title: text above; "sources for ..." by default.
 
     Raises:
-        TypeError: `resamples` is no such record.
-        ValueError: no column has that name, there are too many for one figure, the scheme gives no interval, or `level`
-            is not between 0 and 1.
+        TypeError: `resamples` is not such a record.
+        ValueError: no column has that name, there are too many columns for one figure, the scheme gives no interval, or
+            `level` is not between 0 and 1.
         ImportError: matplotlib is not installed.
 
     Example:
@@ -99,7 +99,7 @@ def ranking(
 
 
 def _panels(ranked: Mapping[str, list[str]]) -> tuple["Figure", list["Axes"]]:
-    """Axes for each target: few below each other, as wide as a paper's column, more in rows; free space below all."""
+    """Axes for each target: a few stacked at the width of a paper's column, more in rows; free space below all."""
     wide, right, above = 2.2, 0.85, 0.42
     sizes = [row_sizes(shown(names)) for names in ranked.values()]
     left, height = max(left for _, left, _ in sizes), max(height for *_, height in sizes)
@@ -117,7 +117,7 @@ def _panels(ranked: Mapping[str, list[str]]) -> tuple["Figure", list["Axes"]]:
 def _draw_ranking(
     axes: "Axes", resamples: Resamples, target: str, level: float, title: str, shares: np.ndarray | None
 ) -> tuple[bool, bool]:
-    """Draw one panel; says whether some interval holds zero or is missing, and whether some is missing."""
+    """Draw one panel; return whether an interval contains zero or is missing, and whether one is missing."""
     names = [name for name, _ in resamples.ranking(target)]
     order, column = [resamples.names.index(name) for name in names], resamples.targets.index(target)
     low, high = (np.asarray(v, dtype=float)[order, column] for v in resamples.interval(level))
@@ -135,7 +135,7 @@ def _draw_ranking(
 
 
 def _say_once(figure: "Figure", places: list["Axes"], resamples: Resamples, level: float, unsure: np.ndarray) -> None:
-    """Say what the scores and intervals are: below the panel, or below all of them."""
+    """Explain the scores and intervals once: below the panel, or below all of them."""
     hollow, missing = unsure
     lines = [measures.title_of(resamples.provenance.measure) or "similarity"]
     lines += [f"{100 * level:g} % intervals: {resamples.origin}"]
@@ -154,17 +154,17 @@ def column_correlations(
 ) -> "Figure":
     """Draw each target's correlation with measured transfer, and the means.
 
-    Measures are side by side. Targets are sorted by their mean over the measures; the last row holds the mean
-    over targets. Targets without a correlation have no point and say so.
+    Measures are side by side. Targets are sorted by their mean over the measures; the last row is the mean over
+    targets. Targets without a correlation have a note instead of a point.
 
     Args:
-        agreements: agreement of each measure by its label; all over the same targets.
+        agreements: agreement of each measure by its label; all for the same targets.
         ax: matplotlib axes to draw in; a new figure by default.
         title: text above the labels; none by default.
 
     Raises:
-        TypeError: it is no such dict.
-        ValueError: there is no agreement, or they are of different targets.
+        TypeError: it is not such a dict.
+        ValueError: there is no agreement, or they have different targets.
         ImportError: matplotlib is not installed.
 
     Example:

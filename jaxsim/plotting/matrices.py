@@ -44,11 +44,12 @@ def affinity_heatmap(
 ) -> "Figure":
     """Draw a matrix of scores as colored cells.
 
-    Colors go from 0 to 1 for the measures of this library, and from the lowest to the highest score for other numbers
-    (in a large matrix, of different networks: where the diagonal lies beyond, the color bar ends in an arrow). Scores
-    far below zero get a diverging colormap with white at zero. Distances (`distance=True` on the record) go from 0, in
-    the same colors reversed, and are titled so. Undefined scores are hatched. Resampled scores have
-    their intervals in the cells; where the interval holds zero (of permutations: p >= 1 - level) the cell is faded.
+    Colors range from 0 to 1 for the measures of this library, and from the lowest to the highest score for other
+    numbers. (In a large matrix, they range over different networks only; if the diagonal lies outside, the color bar
+    ends in an arrow.) Scores far below zero get a diverging colormap with white at zero. Distances (`distance=True` on
+    the record) start at 0 in the same colors reversed, and the title says so. Undefined scores are hatched. Cells of
+    resampled scores show their intervals. A cell is faded if its interval contains zero (for permutations: if p >= 1 -
+    level).
 
     Args:
         scores: `Affinity` or `Resamples` of `(T, T)`, or `(S, T)` for two sets.
@@ -63,13 +64,13 @@ def affinity_heatmap(
         ylabel: title of the rows; by default "source" for two sets.
         annotate: whether to print the scores in the cells; by default up to 12 x 12 of them.
         level: coverage of the intervals of resampled scores.
-        interval: lower and upper ends `(2, S, T)` of intervals of an `Affinity`, made elsewhere.
-        p: p-values `(S, T)` of an `Affinity`, made elsewhere; cells with p >= 1 - level are faded.
+        interval: lower and upper ends `(2, S, T)` of intervals computed elsewhere for an `Affinity`.
+        p: p-values `(S, T)` computed elsewhere for an `Affinity`; cells with p >= 1 - level are faded.
         stars: names of the row to mark in each column, such as a recommendation.
 
     Raises:
-        TypeError: `scores` is no such record.
-        ValueError: tree or order are of other networks, `vmin` is not below `vmax`, a colormap or a starred name is
+        TypeError: `scores` is not such a record.
+        ValueError: tree or order have other networks, `vmin` is not below `vmax`, a colormap or a starred name is
             unknown, or the resamples have no interval.
         ImportError: matplotlib is not installed.
 
@@ -129,16 +130,16 @@ def affinity_heatmap(
 def calibration_heatmap(
     calibration: Calibration, tree: "Tree | None" = None, *, layers: bool = False, **options: Any
 ) -> "Figure":
-    """Draw calibrated scores of the best layers of networks, those that are no finding faded.
+    """Draw calibrated scores of the best layers of networks, fading those that are not findings.
 
     Args:
-        calibration: a record of `js.calibrate`.
+        calibration: a record from `js.calibrate`.
         tree: a tree of the same networks, or layers, that orders a square matrix.
-        layers: whether to draw all layers, with p-values of each alone, instead of networks, with adjusted ones.
-        options: of `affinity_heatmap`.
+        layers: whether to draw all layers with unadjusted p-values, instead of networks with adjusted ones.
+        options: options of `affinity_heatmap`.
 
     Raises:
-        TypeError: `calibration` is no such record.
+        TypeError: `calibration` is not such a record.
         ValueError: as for `affinity_heatmap`.
         ImportError: matplotlib is not installed.
 

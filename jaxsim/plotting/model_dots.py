@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 LEVEL = 0.05
 """Level at which the figure marks findings."""
 MOST_LINES = 12
-"""Lines of models that do not differ; where there are more, none is drawn."""
+"""Most lines that join models that do not differ; if there are more, none is drawn."""
 
 
 @plots(ModelComparison)
 def model_scores(found: ModelComparison, *, ax: "Axes | None" = None, title: str | None = None) -> "Figure":
     """Draw models by mean score with intervals, subjects' scores, noise ceiling and significance, best first.
 
-    Dots are filled where a model is above zero (p < .05). A cross at the right marks models below the lower noise
-    ceiling (p < .05). A vertical line at the far right joins models none of which differ, adjusted for all pairs; it is
-    thin where it passes a model that is not one of them. Where there are lines, two models without a common one differ.
-    The gray band is the noise ceiling, hatched up to the ends of its own intervals.
+    Dots are filled if a model is above zero (p < .05). A cross on the right marks models below the lower noise ceiling
+    (p < .05). A vertical line at the far right joins models that do not differ from each other, adjusted for all pairs;
+    it is thin where it passes a model outside the set. If lines are drawn, two models without a common line differ. The
+    gray band is the noise ceiling, hatched up to the ends of its own intervals.
 
     Args:
-        found: of `js.compare_models`.
+        found: a record from `js.compare_models`.
         ax: matplotlib axes to draw in; a new figure by default.
         title: text above; comparator and numbers by default.
 
     Raises:
-        TypeError: it is no such record.
+        TypeError: it is not such a record.
         ImportError: matplotlib is not installed.
 
     Example:
@@ -93,9 +93,9 @@ def _draw_ceiling(axes: "Axes", found: ModelComparison) -> None:
 
 
 def _alike(p: np.ndarray) -> list[tuple[int, ...]]:
-    """Rows of every largest set of models none of which differ; NaN counts as no difference.
+    """Rows of each maximal set of models that do not differ from each other; NaN counts as no difference.
 
-    Every two models that do not differ are in a common set. Of many sets, only some more than `MOST_LINES` are found.
+    Any two models that do not differ share a set. If there are many sets, only a few more than `MOST_LINES` are found.
     """
     found = [frozenset(range(len(p)))]
     for first, second in np.argwhere(np.triu(p < LEVEL, 1)):

@@ -20,7 +20,7 @@ MOST = 64
 LONGEST = 22
 """Most characters above a panel."""
 SIDE, SPACE = 1.5, 0.12
-"""Inches of a panel's side and of the space between two."""
+"""Side of a panel and space between two panels, in inches."""
 
 
 @plots(Maps)
@@ -33,22 +33,23 @@ def map_panels(
     cmap: Any = "viridis",
     title: str | None = None,
 ) -> "Figure":
-    """Draw maps (RDMs, kernels) of networks over the same images, a panel each.
+    """Draw maps (RDMs, kernels) of networks over the same images, one panel each.
 
     All panels have the same colors. By default they show ranks of the entries, as rank correlations see them, from 0
-    (least) to 1 (largest); entries that are NaN, and the diagonal of ranks, are white.
+    (smallest) to 1 (largest). Entries that are NaN, and the diagonal of ranks, are white.
 
     Args:
         maps: `(T, n, n)`; up to 64 networks.
         order: ids of all images in another order.
-        columns: panels in a row.
-        ranks: whether to rank the entries of each map, or to show them as they are.
+        columns: number of panels in a row.
+        ranks: whether to show ranks within each map, or the entries themselves.
         cmap: colormap or its name.
         title: text above; measure and number of images by default, "" for none.
 
     Raises:
-        TypeError: `maps` is no record of maps.
-        ValueError: there are more than 64 networks, `order` does not list the images, or `columns` counts none.
+        TypeError: `maps` is not a record of maps.
+        ValueError: there are more than 64 networks, `order` does not list the images, or `columns` is not a positive
+            number.
         ImportError: matplotlib is not installed.
 
     Example:
@@ -121,7 +122,7 @@ def _order(maps: Maps, order: Sequence[str] | None) -> np.ndarray:
 
 
 def _short(names: Sequence[str]) -> list[str]:
-    """Names as wide as a panel: if one is too long, without the words that all begin with, and then without its middle.
+    """Names shortened to a panel's width: leading words that all share are cut first, then the middle.
 
     >>> _short(["human IT, first subject", "human IT, second subject"])
     ['first subject', 'second subject']

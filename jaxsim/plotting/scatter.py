@@ -40,22 +40,22 @@ def mds(
     ax: "Axes | None" = None,
     title: str | None = None,
 ) -> "Figure":
-    """Draw networks, or the images of one network's map, as points: near ones are similar (classical scaling).
+    """Draw networks, or the images of one network's map, as points: close points are similar (classical scaling).
 
-    Distances of networks are 1 - S. Entries of a map count as distances, negative ones (crossnobis) as zero; a map with
-    a diagonal, such as a kernel, gives those in its feature space. Below stands how well distances on the page agree
-    with them. Names stand where there is room.
+    Distances between networks are 1 - S. Entries of a map are treated as distances, negative ones (crossnobis) as zero.
+    A map with a diagonal, such as a kernel, gives distances in its feature space. A note below says how well distances
+    on the page agree with the true ones. Names are shown where there is room.
 
     Args:
         found: a square matrix of similarities, full-sample scores of resamples, or maps.
-        network: whose map; needed if there are several maps.
+        network: the network whose map to draw; needed if there are several maps.
         groups: group by network or image id, for colors and legend.
         ax: matplotlib axes to draw in; a new figure by default.
         title: text above; by default the measure and the number of points.
 
     Raises:
-        TypeError: `found` is no such record.
-        ValueError: there is no such network; scores are of two sets or undefined; a point has no group.
+        TypeError: `found` is not such a record.
+        ValueError: there is no such network, scores are of two sets or undefined, or a point has no group.
         ImportError: matplotlib is not installed.
 
     Example:
@@ -136,7 +136,7 @@ def _group(groups: Mapping[str, str], name: str) -> str:
 
 
 def _label(axes: "Axes", names: list[str], points: np.ndarray) -> None:
-    """Write the names beside their points, at the first of four places where they meet no point and no other name."""
+    """Write the names next to their points, at the first of four positions clear of points and other names."""
     figure = axes.get_figure(root=True)
     assert figure is not None
     dots = axes.transData.transform(points) / figure.dpi

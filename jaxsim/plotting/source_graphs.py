@@ -1,4 +1,4 @@
-"""Graphs of the sources that are kept and the targets that they serve."""
+"""Graphs of the selected sources and the targets that they serve."""
 
 from typing import TYPE_CHECKING
 
@@ -13,22 +13,23 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ACROSS, FONT = 2.2, 8
-"""Inches between sources and targets, and points of their names."""
+"""Inches between sources and targets, and font size of their names in points."""
 
 
 @plots(SourceChoice)
 def source_graph(choice: SourceChoice, *, title: str | None = None) -> "Figure":
-    """Draw which of the sources that are kept serves each target.
+    """Draw which of the selected sources serves each target.
 
-    Sources are on the left, targets on the right; a target that several sources serve together has a line from each.
-    Lines are wider the higher the target's score is among all.
+    Sources are on the left, targets on the right. A target served by several sources together has a line from each. The
+    higher a target's score is among all, the wider its lines.
 
     Args:
         choice: the sources and their targets.
         title: text above; the measure and the number of sources by default.
 
     Raises:
-        TypeError: `choice` is none.
+        TypeError: `choice` is not a `SourceChoice`.
+        ImportError: matplotlib is not installed.
         ImportError: matplotlib is not installed.
 
     Example:
@@ -41,7 +42,7 @@ def source_graph(choice: SourceChoice, *, title: str | None = None) -> "Figure":
     expect(choice, (SourceChoice,), "source_graph", "js.taxonomy.choose_sources(transfers, budget) makes one")
     scores = np.asarray(choice.scores, float)
     left, right = sorted(choice.sources), list(choice.targets)
-    # targets beside their source: lines cross less
+    # targets next to their source, so that fewer lines cross
     order = sorted(range(len(right)), key=lambda t: (min(map(left.index, choice.used[t])), -scores[t]))
     height = 0.19 * max(len(left), len(right), 2)
     margins = [text_width(shown(names), FONT) + 0.12 + EDGE for names in (left, right)]

@@ -1,7 +1,7 @@
 """Reports: one HTML file of results that works without a network (extra `report`).
 
-`js.report` writes it. A section shows a record: a matrix, a tree, or a table. `sections.register` says how records of
-another kind are shown; those of no known kind show their own table.
+`js.report` writes it. A section shows a record: a matrix, a tree, or a table. Use `sections.register` to define how to
+show records of another kind; unknown kinds show their own table.
 """
 
 from jaxsim.reports import model_sections as model_sections

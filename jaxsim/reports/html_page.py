@@ -1,9 +1,9 @@
 """The page of a report: one HTML file with its style, script and numbers inside.
 
-The page is made by Jinja, which escapes all that it fills in. Its script is a few hundred lines of plain JavaScript:
-a plotting library would add 1 to 4 MB to every file, and its canvases have no cells that screen readers and arrow keys
-can reach. The script writes names by `textContent` alone, and the page's content security policy allows no other script
-and no network.
+The page is rendered by Jinja, which escapes everything that it fills in. Its script is a few hundred lines of plain
+JavaScript: a plotting library would add 1 to 4 MB to every file, and its canvases have no cells that screen readers and
+arrow keys can reach. The script writes names only through `textContent`, and the page's content security policy allows
+no other script and no network.
 """
 
 import base64
@@ -34,29 +34,30 @@ def report(
     title: str | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a report of records: one HTML file that needs no network.
+    """Write an HTML report of records to one file that needs no network.
 
-    A matrix becomes a heat map to reorder, with the score, interval and p-value of every pair, a ranking of the sources
-    of each target, and histograms of resamples; a tree a dendrogram. A paragraph for a paper says how the numbers were
-    made, with citations, and commands make them again. A matrix takes the order of a tree of the same networks, if one
-    is given. An `Affinity` whose scores are those of given `Resamples` is shown with them, and so are the p-values of
-    permutations with intervals of the same scores.
+    A matrix becomes a sortable heat map with the score, interval and p-value of each pair, a ranking of the sources of
+    each target, and histograms of resamples. A tree becomes a dendrogram. A paragraph for a paper says how the numbers
+    were computed, with citations, and commands reproduce them. A matrix is shown in the order of a tree of the same
+    networks, if one is given. An `Affinity` with the scores of given `Resamples` is shown together with them, and so
+    are p-values of permutations with intervals of the same scores.
 
     Args:
-        records: of `js.affinity`, `js.resample`, `js.calibrate`, `js.taxonomy.tree` or any other verb; or sections.
+        records: results of `js.affinity`, `js.resample`, `js.calibrate`, `js.taxonomy.tree` or any other verb; or
+            sections.
         path: file to write.
-        level: of the intervals.
-        title: of the page; names the measures by default.
-        overwrite: replace a file that is there.
+        level: confidence level of the intervals.
+        title: title of the page; names the measures by default.
+        overwrite: replace an existing file.
 
     Returns:
         The path.
 
     Raises:
-        FileExistsError: the file is there and `overwrite` is False.
+        FileExistsError: the file exists and `overwrite` is False.
         ImportError: Jinja is not installed (extra `report`).
-        OSError: it cannot be written.
-        TypeError: one of them is no record.
+        OSError: the file cannot be written.
+        TypeError: one of them is not a record.
         ValueError: there is no record, the level is not between 0 and 1, or the path does not end in .html.
 
     Example:
@@ -73,17 +74,17 @@ def report(
 
 
 def page(*records: Any, level: float = 0.95, title: str | None = None, command: str | None = None) -> str:
-    """The HTML text that `report` writes.
+    """Make the HTML text that `report` writes.
 
     Args:
         records: as for `report`.
         level: as for `report`.
         title: as for `report`.
-        command: the command that made the records, where one did.
+        command: the command that made the records, if there was one.
 
     Raises:
         ImportError: Jinja is not installed.
-        TypeError: one of them is no record.
+        TypeError: one of them is not a record.
         ValueError: there is no record, or the level is not between 0 and 1.
     """
     level = probability(level)
@@ -116,7 +117,7 @@ def page(*records: Any, level: float = 0.95, title: str | None = None, command: 
 
 
 def _sections(records: Sequence[Any], level: float) -> tuple[list[Section], list[str]]:
-    """Sections of all records, and what was warned of meanwhile, which is warned of again."""
+    """Sections of all records, and the warnings raised meanwhile, which are raised again."""
     trees = [one for one in records if isinstance(one, Tree)]
     resampled = [one for one in records if isinstance(one, Resamples)]
     shown: list[Section] = []
@@ -143,7 +144,7 @@ def _tests(null: Resamples, record: Any) -> bool:
 
 
 def _same_scores(affinity: Affinity, resamples: Resamples) -> bool:
-    """Whether resamples hold all that an affinity does."""
+    """Whether resamples include everything that an affinity does."""
     ours, theirs = ((r.names, r.targets, r.against, r.provenance.measure) for r in (affinity, resamples))
     counts = affinity.images is None or bool((on_host(affinity.images) == resamples.images).all())
     if ours != theirs or not counts or affinity.pairs is not None:
@@ -152,7 +153,7 @@ def _same_scores(affinity: Affinity, resamples: Resamples) -> bool:
 
 
 def _provenance(records: Sequence[Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Rows of the table of provenance: kind of the record, and what it says."""
+    """Rows of the provenance table: kind of the record and its provenance."""
     found = []
     for record in records:
         said = getattr(record, "provenance", None)
@@ -182,7 +183,7 @@ def _rows(said: Provenance) -> list[tuple[str, str]]:
 
 @functools.cache
 def _template() -> Any:
-    """The template; whatever it fills in is escaped.
+    """The template; everything it fills in is escaped.
 
     Raises:
         MissingExtra: Jinja is not installed.
@@ -199,7 +200,7 @@ def _asset(name: str) -> str:
 
 
 def _json(values: Any) -> str:
-    """JSON that a script element holds: no name can end the element."""
+    """JSON that is safe in a script element: no name can end the element."""
     text = json.dumps(values, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
@@ -207,7 +208,7 @@ def _json(values: Any) -> str:
 
 
 def _policy(script: str) -> str:
-    """Content security policy: this script alone, and no network."""
+    """Content security policy: only this script, and no network."""
     made = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     none = "default-src 'none'; base-uri 'none'; form-action 'none'"
     return f"{none}; script-src 'sha256-{made}'; style-src 'unsafe-inline'"

@@ -1,4 +1,4 @@
-"""Methods paragraphs with citations, from what records say of themselves."""
+"""Methods paragraphs with citations, from what records store about themselves."""
 
 from collections.abc import Sequence
 from types import MappingProxyType
@@ -69,7 +69,7 @@ _CITED = {
     "cca-squared": ("kornblith2019",),
     "svcca": ("raghu2017",),
 }
-"""References of the named measures, those of `Measure.source`."""
+"""References of the named measures, matching `Measure.source`."""
 _OF_SCHEMES = {
     "half-samples": ("mccarthy1969",),
     "bootstrap": ("efron1979",),
@@ -85,7 +85,7 @@ _OF_COMPARATORS = {
     "whitened-pearson": ("diedrichsen2021",),
     "whitened-cosine": ("diedrichsen2021",),
 }
-"""References of comparators of RDMs; of the others, that of RSA."""
+"""References of comparators of RDMs; the others use that of RSA."""
 _PARTS = {
     "identity": "the features as they are",
     "center": "features less their mean over images",
@@ -112,13 +112,13 @@ _PARTS = {
     "squared-canonical-correlation": "the mean squared canonical correlation",
     "leading-canonical-correlation": "the mean of the leading canonical correlations",
 }
-"""Parts of measures in words; other parts go by their names."""
+"""Descriptions of parts of measures; other parts are called by their names."""
 
 
 def paragraph(records: Sequence[Any], level: float = 0.95) -> tuple[str, list[str]]:
-    """A paragraph that says how records were made, and the references that it cites.
+    """Write a paragraph on how records were made, and the references that it cites.
 
-    It states what the records hold: measure, images, scheme, number of resamples, versions and random key.
+    It states what the records contain: measure, images, scheme, number of resamples, versions and random key.
 
     Example:
         >>> import jaxsim as js
@@ -157,7 +157,7 @@ def _short(key):
 
 
 def _of_measure(name, record, cited):
-    """Sentences on the measure."""
+    """Sentences about the measure."""
     images = getattr(record, "images", None)
     known = printable(name)
     if measures.is_known(name) and name.lower() in measures.PARTS["compare"]:
@@ -188,7 +188,7 @@ def _images(images):
 
 
 def scheme_title(record: Resamples) -> str:
-    """How resamples were made, in a few words."""
+    """Short description of how resamples were made."""
     count = len(record.values)
     if record.kind == "half-samples":
         made = f"{count} half-samples ({count // 2} random halves, each with its complement)"
@@ -228,7 +228,7 @@ def _of_kind(record, level, cited):
 
 
 def _of_models(record, cited):
-    """Sentences on models compared with subjects."""
+    """Sentences about models compared with subjects."""
     compare = _part(record.provenance.measure.lower())
     cite = _cite(_OF_COMPARATORS.get(record.provenance.measure, ("kriegeskorte2008",)), cited)
     squared = " of squared values" * record.squared
@@ -264,7 +264,7 @@ def _of_models(record, cited):
 
 
 def _of_note(note):
-    """A note on models compared, as a sentence."""
+    """A note on compared models, as a sentence."""
     if note.startswith(AVERAGED):
         return f"Where a subject had several maps, they were averaged: {printable(note.removeprefix(AVERAGED))}."
     if note.startswith(MADE_BY):
@@ -290,7 +290,7 @@ def _of_resamples(record, level, cited):
 
 
 def _of_computing(provenances):
-    """A sentence for each way of computing, with the random keys of all that was computed so."""
+    """A sentence for each way of computing, with the random keys of everything computed that way."""
     keys: dict[str, list[str]] = {}
     for found in provenances:
         versions = dict(found.versions)

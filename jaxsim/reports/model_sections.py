@@ -13,9 +13,9 @@ from jaxsim.results.model_comparisons import WORDS
 from jaxsim.taxonomy import Tree
 
 FINDING = 0.05
-"""p values below are marked, as in `js.plotting.model_scores`."""
+"""p values below this are marked, as in `js.plotting.model_scores`."""
 LEFT, WIDTH = 230, 400
-"""Where the axis of the figure starts, and its length, in units of the drawing."""
+"""Start and length of the figure's axis, in drawing units."""
 
 
 @sections.register
@@ -56,7 +56,7 @@ def _of_models(record: ModelComparison, *, level: float = 0.95, tree: Tree | Non
 
 
 def _cells(rows: Sequence[Sequence[Any]], p: Sequence[str], header: Sequence[str]) -> list[list[str]]:
-    """Texts of a table; p values below a thousandth say so, and what is not defined is a dash."""
+    """Texts of a table; p values below a thousandth are shown as such, and undefined values as a dash."""
 
     def text(name, value):
         if isinstance(value, str):
@@ -69,7 +69,7 @@ def _cells(rows: Sequence[Sequence[Any]], p: Sequence[str], header: Sequence[str
 
 
 def drawing(record: ModelComparison) -> dict[str, Any]:
-    """Dots, intervals, subjects' scores, ceiling and marks of models, best first, in units of the drawing."""
+    """Dots, intervals, subjects' scores, ceiling and marks of models, best first, in drawing units."""
     order = [record.names.index(name) for name, _ in record.ranking()]
     columns = [np.asarray(on_host(v), float)[order] for v in (record.estimate, record.low, record.high, record.scores)]
     bounds = np.asarray(on_host(record.ceiling), float)

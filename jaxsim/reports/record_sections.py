@@ -1,4 +1,4 @@
-"""Sections of a report: what of a record is shown, as text and as JSON for the script of the page."""
+"""Sections of a report: what to show of a record, as text and as JSON for the page's script."""
 
 import base64
 import dataclasses
@@ -18,9 +18,9 @@ from jaxsim.results.resamples import UNSCORED
 from jaxsim.taxonomy import Tree
 
 BINS = 20
-"""Bins of the histogram of a pair's resamples."""
+"""Number of bins in the histogram of a pair's resamples."""
 LONGEST = 200
-"""Characters of a name that are shown; the middle of longer ones is left out."""
+"""Characters to show of a name; the middle of longer names is left out."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,9 +28,9 @@ class Column:
     """Numbers of all pairs.
 
     Attributes:
-        name: what they are, in a few words.
-        values: `(S, T)`, NaN where there is none; whole numbers where they count.
-        scale: numbers of the lowest and the highest color; None for a column that is not drawn.
+        name: short description.
+        values: `(S, T)`, NaN for missing values; whole numbers for counts.
+        scale: numbers at the lowest and the highest color; None for a column that is not drawn.
         reverse: whether lower numbers are brighter, as for p-values and distances.
     """
 
@@ -48,7 +48,7 @@ class Section:
         title: the heading.
         kind: "matrix", "tree", "models" or "table", the template that shows it.
         text: paragraphs below the heading.
-        flags: sentences on what the numbers may not mean.
+        flags: sentences about what the numbers may not mean.
         content: what the template reads.
         data: JSON that the script of the page reads; None for sections without one.
     """
@@ -63,15 +63,15 @@ class Section:
 
 @functools.singledispatch
 def sections(record: Any, *, level: float = 0.95, tree: Tree | None = None) -> list[Section]:
-    """Sections that show a record; `sections.register` adds kinds of records.
+    """Make the sections that show a record; `sections.register` adds kinds of records.
 
     Args:
         record: a record of results.
-        level: of the intervals.
-        tree: a tree of the same networks, whose order the matrix can take.
+        level: confidence level of the intervals.
+        tree: a tree of the same networks, whose order the matrix can use.
 
     Raises:
-        TypeError: it is no record.
+        TypeError: it is not a record.
     """
     if not isinstance(record, Saved):
         text = f"a report is made of records such as js.resample returns, not of {type(record).__name__}"
@@ -210,7 +210,7 @@ def _calibrated(record, scores, numbers, p, tree, text, title, words=None):
     ]
     fits = tree if tree is not None and set(tree.names) == set(scores.names) else None
     undefined = _reasons(record.undefined) if scores.names == record.names else {}
-    if scores.names != record.names:  # of networks, whose layers lack scores
+    if scores.names != record.names:  # for networks whose layers lack scores
         of = dict(zip(record.names + record.targets, record.network_of + record.target_of, strict=True))
         undefined = {of[name]: f"{name}: {said}" for name, said in _reasons(record.undefined).items()}
     return matrix(
@@ -243,20 +243,21 @@ def matrix(
     reasons: Mapping[str, str] | None = None,
     words: Mapping[str, Sequence[Sequence[str]]] | None = None,
 ) -> Section:
-    """A section of scores with rows and columns: heat map, ranking of sources, histograms and a table of all pairs.
+    """Make a section of scores: heat map, ranking of sources, histograms and a table of all pairs.
 
     Args:
         scores: the record, for its names.
         columns: numbers of all pairs; the first are the scores that are ranked.
         title: the heading; the measure by default.
-        tree: of the same networks, for its order.
+        tree: a tree of the same networks, for its order.
         text: paragraphs.
         flags: warnings.
         interval: names of the columns with the ends of an interval.
-        p: name of the column with the p-value that says whether an entry is a finding.
-        level: of the interval; entries whose interval holds zero, or whose p is 1 - level or more, are faded.
+        p: name of the column with the p-value that determines whether an entry is a finding.
+        level: confidence level of the interval; entries whose interval contains zero, or whose p is at least 1 - level,
+            are faded.
         resamples: `(B, S, T)` for histograms.
-        histogram: what the resamples are, in words.
+        histogram: description of the resamples.
         reasons: why a network lacks scores, by name; from `undefined` of the record by default.
         words: texts of all pairs, `(S, T)`, by name.
     """
@@ -314,7 +315,7 @@ def matrix(
 
 
 def _faded(interval, p, level):
-    """What faded cells mean; empty where none is."""
+    """What faded cells mean; empty if no cell is faded."""
     if p is not None:
         return f"Faded: no finding, {p} ≥ {1 - level:.2g}."
     return "" if interval is None else f"Faded: no finding, the {100 * level:g} % interval holds zero."
@@ -330,7 +331,7 @@ def _number(value):
 
 
 def histograms(values: np.ndarray) -> dict[str, Any]:
-    """Counts in `BINS` bins between the least and the largest resample of each of P pairs, `(B, P)`.
+    """Counts in `BINS` bins between the smallest and the largest resample of each of P pairs, `(B, P)`.
 
     Counts are little-endian unsigned integers of 16 or 32 bits, P rows of `BINS`, in base 64.
     """

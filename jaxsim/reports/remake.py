@@ -1,4 +1,4 @@
-"""Commands and lines of Python that make results again, from what records say of themselves."""
+"""Commands and Python code that reproduce results, from what records store about themselves."""
 
 import ast
 import contextlib
@@ -24,19 +24,19 @@ VARIABLES = {
     "subject_of": "...  # the subject of each map",
     "layers_of": "...  # the network of each layer",
 }
-"""What the lines of Python read; capitals stand for files, which a record does not know."""
+"""What the Python code reads; capitals stand for files, which a record does not know."""
 _CALLS = {
     Affinity: ("affinity", "affinity"),
     Resamples: ("bootstrap", "resample"),
     Calibration: ("calibrate", "calibrate"),
     ModelComparison: ("rdm", "compare_models"),
 }
-"""The command and the function that make a record of a kind."""
+"""The command and the function that make each kind of record."""
 _KEY = re.compile(r"threefry2x32:\[0, (\d+)\]")
 
 
 class _Option(NamedTuple):
-    """An option in both spellings: words of the command, argument of the function, variable that the latter reads."""
+    """An option in both spellings: command-line words, function argument, and the variable that it reads."""
 
     words: Sequence[str]
     argument: str = ""
@@ -44,7 +44,7 @@ class _Option(NamedTuple):
 
 
 def commands(records: Sequence[Any]) -> list[str]:
-    """Commands that make the records again; FEATURES, OTHERS and LABELS stand for your files.
+    """Commands that reproduce the records; FEATURES, OTHERS and LABELS stand for your files.
 
     Example:
         >>> import jaxsim as js
@@ -65,7 +65,7 @@ def commands(records: Sequence[Any]) -> list[str]:
 
 
 def python(records: Sequence[Any], level: float = 0.95) -> str:
-    """Lines of Python that make the records and their report again.
+    """Python code that reproduces the records and their report.
 
     Example:
         >>> import jaxsim as js
@@ -99,7 +99,7 @@ def python(records: Sequence[Any], level: float = 0.95) -> str:
 
 
 def _is_known(record):
-    """Whether a record says how it was made, by a measure that is found by its name."""
+    """Whether a record says how it was made, with a measure that can be found by name."""
     provenance = getattr(record, "provenance", None)
     return provenance is not None and measures.is_known(provenance.measure)
 
@@ -118,7 +118,7 @@ def _called(function, options, read):
 
 
 def _options(record) -> Iterator[_Option]:
-    """All options of a record but where it goes."""
+    """All options of a record except where it goes."""
     provenance = record.provenance
     if isinstance(record, ModelComparison):
         yield from _of_models(record, provenance)
@@ -143,7 +143,7 @@ def _of_models(record, provenance) -> Iterator[_Option]:
     yield _level(record)
     if record.squared:
         yield _Option(["--squared"], "squared=True")
-    if any(note.startswith(AVERAGED) for note in provenance.notes):  # TEXT ends the name of a subject
+    if any(note.startswith(AVERAGED) for note in provenance.notes):  # TEXT follows the name of a subject
         yield _Option(["--subject-of", "TEXT"], "subject_of=subject_of", "subject_of")
 
 
@@ -175,7 +175,7 @@ def _of_pairs(record, provenance) -> Iterator[_Option]:
 
 
 def _measure(provenance) -> Iterator[_Option]:
-    """What is compared, and by which measure."""
+    """What is compared, and with which measure."""
     name = provenance.measure.lower()
     maps = name in measures.PARTS["compare"]
     variable = "maps" if maps else "features"
@@ -192,19 +192,19 @@ def _level(record) -> _Option:
 
 
 def _seed(provenance) -> Iterator[_Option]:
-    """The random key: as a seed, or in Python alone."""
+    """The random key: as a seed, or as Python code only."""
     text = provenance.key or ""
     kind, _, words = text.partition(":")
     if found := _KEY.fullmatch(text):
         yield _Option(["--seed", found[1]], f"key={found[1]}")
     elif text:
-        with contextlib.suppress(SyntaxError, ValueError):  # a record of somebody's own may say anything
+        with contextlib.suppress(SyntaxError, ValueError):  # a user's own record may contain anything
             data = f"jax.numpy.array({ast.literal_eval(words)}, 'uint32')"
             yield _Option([], f"key=jax.random.wrap_key_data({data}, impl={kind!r})")
 
 
 def _linkage(tree):
-    """The name of the linkage of a tree; None where it is somebody's own."""
+    """The name of a tree's linkage; None if it is user-defined."""
     return next((name for name, linkage in LINKAGES.items() if linkage.name == tree.convention), None)
 
 
@@ -219,7 +219,7 @@ def _tree_words(tree):
 
 
 def _tree_call(tree, names, read):
-    """The call that makes a tree of scores that have a name, or that a known measure gives; else nothing."""
+    """The call that makes a tree of scores that have a name or come from a known measure; else nothing."""
     made = next((name for name in names if name.startswith("affinity")), None)
     if made is None:
         if not _is_known(tree):

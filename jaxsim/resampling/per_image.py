@@ -25,11 +25,11 @@ def resample_scores(
     n_resamples: int | None = None,
     key: jax.Array | int = 0,
 ) -> Resamples:
-    """Resample the images of per-image scores, and average them.
+    """Resample the images of per-image scores and average the scores.
 
     Args:
-        scores: per-image scores, as `jaxsim.vision.attribution.image_scores` makes them.
-        scheme: as for `js.resample`, but no permutation, since the images of two networks are not matched here.
+        scores: per-image scores, as computed by `jaxsim.vision.attribution.image_scores`.
+        scheme: as for `js.resample`, but not a permutation, since the images of two networks are not matched here.
         n_resamples: as for `js.resample`.
         key: as for `js.resample`.
 
@@ -37,9 +37,9 @@ def resample_scores(
         `Resamples` with `values (B, T, T)` and `estimate (T, T)`.
 
     Raises:
-        TypeError: these are no scores of images, or no scheme, or no random key.
+        TypeError: `scores` are not per-image scores, or the scheme or the random key is invalid.
         ValueError: the scheme is a permutation, or does not fit the number of images; there are no images, or not one
-            score for each image and pair of networks; two networks have one name, or two images one id.
+            score for each image and pair of networks; two networks have the same name, or two images the same id.
 
     >>> import numpy as np, jaxsim as js
     >>> from jaxsim.results import ImageScores, Provenance
@@ -99,7 +99,7 @@ def resample_scores(
 
 @functools.partial(jax.jit, static_argnames=("draws", "draw"))
 def _means(scores, draws, draw, source):
-    """Means `(B, T, T)` of the resamples, and of all images."""
+    """Means `(B, T, T)` over the resamples, and over all images."""
     flat = scores.reshape(len(scores), -1)
     there = jnp.isfinite(flat)
 
@@ -108,7 +108,7 @@ def _means(scores, draws, draw, source):
             rows = jnp.arange(len(found))[:, None]
             found = jnp.zeros((len(found), len(flat)), flat.dtype).at[rows, found].add(1)
         weights = found.astype(flat.dtype)
-        # what an image lacks would reach resamples without it
+        # NaN in an image would otherwise reach resamples that leave it out
         sums = jnp.matmul(weights, jnp.where(there, flat, 0), precision=lax.Precision.HIGHEST)
         holds, unscored = (a.astype(flat.dtype) for a in (weights != 0, ~there))
         lost = jnp.matmul(holds, unscored, precision=lax.Precision.HIGHEST) > 0

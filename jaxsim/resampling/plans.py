@@ -1,4 +1,4 @@
-"""Plans of `resample`: whole maps or tiles, how many resamples at once, and what it costs; the verb runs this plan."""
+"""Plans of `resample`, which the verb follows: whole maps or tiles, how many resamples at once, and the cost."""
 
 import dataclasses
 import functools
@@ -26,15 +26,15 @@ from jaxsim.resampling import tiled
 from jaxsim.resampling.program import FORMS, prepared
 
 WEIGHTINGS_AT_ONCE = 8, 256
-"""Most weightings that go through memory side by side, on a CPU and elsewhere; 16 and 32 measured slower on a CPU, 8
-floats being one vector register."""
+"""Most weightings that pass through memory side by side, on a CPU and elsewhere. On a CPU, 8 floats fill a vector
+register; 16 and 32 were slower."""
 LONG = 60.0
-"""Seconds in tiles from which on it is said how long they take."""
+"""Seconds in tiles above which a message says how long they take."""
 SHORT = 1e10
-"""Operations and bytes in all that take less than that on any machine, so that no rates are measured."""
+"""Total operations and bytes that take less than that on any machine, so that no rates are measured."""
 GATHERED, REWEIGHTED, PASSES = 65, 0.053, 13
-"""Work in the units of the rates: bytes passed over for an entry that changes places, ranking a pair under new weights,
-and times that an entry is read for other comparators. Fitted to `benchmarks/plans.py`."""
+"""Work in the units of the rates: bytes moved per reordered entry, ranking a pair under new weights, and the number of
+times an entry is read for other comparators. Fitted to `benchmarks/plans.py`."""
 HOW = {
     Draws.WEIGHTS: "images weighted, maps as they are",
     Draws.SUBSETS: "everything made anew from some of the images",
@@ -54,21 +54,21 @@ def plan(
     estimate: bool,
     asked: bool,
 ) -> Plan:
-    """The plan of read networks, the one that is run.
+    """The plan for networks that were read, which is the one that runs.
 
     Args:
-        measures: what is computed.
+        measures: what to compute.
         x: networks of the rows.
         y: networks of the columns, or None.
-        scheme: of the resamples.
-        drawn: what the scheme plans for so many images.
+        scheme: scheme of the resamples.
+        drawn: what the scheme plans for this number of images.
         memory: budget in bytes for one device.
         mesh: devices, or None for one.
-        estimate: whether the full sample is scored too.
+        estimate: whether to score the full sample too.
         asked: whether the caller named the devices, which tiles do not use.
 
     Raises:
-        TypeError: a measure has no form for the scheme.
+        TypeError: a measure does not support the scheme.
         ValueError: networks, scheme or the budget do not fit; the message says which.
     """
     require_resamples(drawn.count, measures, x, y)
@@ -113,7 +113,7 @@ def plan(
 
 
 def check_networks(measures: Sequence[Measure], x: Networks, y: Networks | None, *, whole: bool = True) -> None:
-    """`check` of the networks of rows and columns."""
+    """Run `check` on the networks of rows and columns."""
     for nets in (x,) if y is None else (x, y):
         check(measures, nets, whole=whole)
 
@@ -127,7 +127,7 @@ def with_costs(
     drawn: protocols.Plan,
     estimate: bool,
 ) -> Plan:
-    """The plan with its memory and work."""
+    """Add memory and work to the plan."""
     sides, count = [nets for nets in (x, y) if nets], drawn.count
     part = dataclasses.replace(made, images=drawn.size or x.images)
     once = plans.passes if made.tile else _one_pass
@@ -154,18 +154,18 @@ def _one_pass(_):
 
 
 def _has_shares(measure):
-    """Whether effective numbers of images take a pass over the blocks."""
+    """Whether effective numbers of images require a pass over the blocks."""
     return declared(measure.compare, ComparatorCapabilities).shares is not None
 
 
 def _permuted(made, measures, sides):
-    """Operations that bring the maps of the columns' networks into another order."""
+    """Number of operations to reorder the maps of the columns' networks."""
     entries = sum(plans.entries(m, made.images) for m in measures)
     return {"bytes": GATHERED * made.networks[1] * entries * sides[0].dtype.itemsize}
 
 
 def _weighted(made, measures, sides):
-    """Operations of one weighting: ranks anew, or sums over pairs of products of every two maps."""
+    """Operations of one weighting: ranking again, or sums over pairs for the products of every two maps."""
     networks, found = sum(len(nets.names) for nets in sides), dict.fromkeys(plans.KINDS, 0.0)
     pairs = math.prod(made.networks) / (1 if len(sides) > 1 else 2)
     for m in measures:
@@ -180,7 +180,7 @@ def _weighted(made, measures, sides):
 
 
 def _bytes(made, part, measures, sides, scheme, estimate):
-    """Bytes at the peak on one device."""
+    """Peak memory in bytes on one device."""
     ordered = any(map(plans.orders_pairs, measures))
     networks, n, size = made.block, made.images, sides[0].dtype.itemsize
     scores = 2 * made.resamples * math.prod(made.networks) * len(measures) * size
@@ -197,18 +197,18 @@ def _bytes(made, part, measures, sides, scheme, estimate):
     else:
         shape = jax.ShapeDtypeStruct((n, min(n, width or n)), sides[0].dtype)
         kept = sum(_size(functools.partial(prepared, m), shape) for m in measures) * networks
-        arrays = 1.5 * networks if ordered else 4  # of a number a pair
+        arrays = 1.5 * networks if ordered else 4  # with one number per pair
         full, held = kept + full, kept + made.at_once * arrays * size * n**2 / 2
     return plans.whole_bytes(made, measures, sides, max(full, held)) + scores + plans.KEPT
 
 
 def _size(function, *shapes):
-    """Bytes of the result."""
+    """Size of the result in bytes."""
     return sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(jax.eval_shape(function, *shapes)))
 
 
 def warn_if_long(made: Plan, *given: Any, progress: bool) -> None:
-    """Say how long resamples in tiles take, where it is long; `given` is as for `with_costs`."""
+    """Say how long resamples in tiles take if that is long; `given` is as for `with_costs`."""
     costly = with_costs(made, *given)
     if sum(amount for _, amount in costly.work) < SHORT or (seconds := costly.seconds()) < LONG:
         return
@@ -220,7 +220,7 @@ def warn_if_long(made: Plan, *given: Any, progress: bool) -> None:
 
 
 def _check_form(measures, scheme, x, estimate):
-    """Refuse a scheme that the measures or the input have no form for."""
+    """Reject a scheme that the measures or the input do not support."""
     if not estimate and not declared(scheme, SchemeCapabilities).estimate_optional:
         raise ValueError(f"{schemes.describe(scheme)} needs the full-sample scores: leave out estimate=False.")
     if x.maps and scheme.draws is Draws.SUBSETS:
@@ -240,13 +240,13 @@ def _check_form(measures, scheme, x, estimate):
 
 
 def weighting_bytes(x: Networks, y: Networks | None = None) -> float:
-    """Bytes of weighted ranks, or pair weights, of one resample."""
+    """Bytes of weighted ranks, or of pair weights, for one resample."""
     networks = len(x.names) + (0 if y is None else len(y.names))
     return 4 * x.dtype.itemsize * (networks + 4) * x.images**2 / 2
 
 
 def _budget(memory, mesh, need):
-    """Bytes that each device may hold, the least of all processes; refuses one that somebody gave and is too small."""
+    """Bytes that each device may hold, the minimum over processes; rejects an explicit budget that is too small."""
     budget = least(budget_of(memory, local_count(mesh)), mesh)
     if memory is not None and need > budget:
         raise ValueError(
@@ -258,7 +258,7 @@ def _budget(memory, mesh, need):
 def weightings_at_once(
     x: Networks, y: Networks | None, count: int, memory: float | None, mesh: Mesh | None = None
 ) -> int:
-    """Resamples whose weighted ranks or pair weights are held together.
+    """Number of resamples whose weighted ranks or pair weights are held together.
 
     Raises:
         ValueError: the budget is too small for one.

@@ -22,16 +22,16 @@ from jaxsim.protocols import ComparatorCapabilities, Draws, declared
 
 
 class Ready(NamedTuple):
-    """Maps and scores that all resamples share, one entry a measure.
+    """Maps and scores that all resamples share, one entry per measure.
 
     Attributes:
         x: prepared maps of the rows' networks, stacked.
-        y: those of the columns' networks, or None for those of x.
+        y: prepared maps of the columns' networks, or None to use those of x.
         estimate: `(S, T)` full-sample scores.
         bad_x: undefined images of the rows' networks.
         bad_y: undefined images of the columns' networks.
         effective_x: effective numbers of images, or of groups, of the rows' maps.
-        effective_y: those of the columns' maps.
+        effective_y: effective numbers of images, or of groups, of the columns' maps.
     """
 
     x: list[Any]
@@ -44,7 +44,7 @@ class Ready(NamedTuple):
 
     @property
     def full_sample(self):
-        """All but the maps."""
+        """Everything except the maps."""
         return self[2:]
 
 
@@ -54,9 +54,9 @@ class Scored(NamedTuple):
     Attributes:
         values: `(B, S, T)` resampled scores.
         estimate: `(S, T)` full-sample scores, or NaN.
-        undefined: networks without scores, and the number of images to blame.
+        undefined: networks without scores, and the number of images that cause it.
         effective: effective numbers of images of the networks of rows and of columns.
-        notes: for the record.
+        notes: notes for the record.
     """
 
     values: jax.Array
@@ -67,9 +67,9 @@ class Scored(NamedTuple):
 
 
 def _effective(measure, z, n, groups):
-    """Effective number of images, or of groups, of a map: (sum e)^2 / sum e^2 of their shares e of its squared length.
+    """Effective number of images or groups of a map: (sum e)^2 / sum e^2 of their shares e of its squared length.
 
-    Their number where all have the same share; images have, for a comparator that declares none.
+    It equals their number if all shares are equal, or if the comparator declares no shares of images.
     """
     shares = declared(measure.compare, ComparatorCapabilities).shares
     if shares is None and groups is None:
@@ -83,7 +83,8 @@ def _effective(measure, z, n, groups):
 def prepare(measures: Sequence[Measure], x, y, rows, columns, groups, read, axis=None) -> Ready:
     """Maps of all networks read by `read(measure, map)`, in the callers' order, with the full-sample scores.
 
-    Devices that have shares of the buckets along `axis` make the maps of their own; afterwards each holds all.
+    Devices that share the buckets along `axis` each make the maps of their own part; afterwards each device has all
+    maps.
     """
     embed_map = embed if groups is None else embed_between(groups.code, groups.size.shape[0])
 
@@ -116,9 +117,9 @@ def _ordered(tree, order):
 
 
 def embed_between(code, count) -> Callable:
-    """Embedding of pairs of images of different groups; of all pairs by a comparator that cannot leave any out.
+    """Embedding of pairs of images from different groups, or of all pairs if the comparator cannot leave any out.
 
-    Two images of one group say nothing of new groups: of infinitely many groups, no pair would be of one.
+    Two images of the same group say nothing about new groups: with infinitely many groups, no pair would share one.
     """
 
     def read(measure, m):
@@ -133,7 +134,7 @@ def embed_between(code, count) -> Callable:
 
 
 def leaves_out_pairs(measure) -> bool:
-    """Whether scores of the measure can leave out pairs of images of one group."""
+    """Whether scores of the measure can leave out pairs of images within a group."""
     own = declared(measure.compare, ComparatorCapabilities)
     return own.embed_between is not None or own.embed_pairs is not None
 
@@ -150,7 +151,7 @@ def weighted_scores(measures, ready, given, weights, at_once):
 
 
 def in_blocks(function, rows, size):
-    """Arrays of one entry a row, `size` rows at a time; the last block repeats its last row."""
+    """Apply a function with one entry per row to `size` rows at a time; the last block repeats its last row."""
     short = ((0, -len(rows) % size), *((0, 0) for _ in rows.shape[1:]))
     blocks = jnp.pad(rows, short, mode="edge").reshape(-1, size, *rows.shape[1:])
     return jax.tree.map(lambda v: v.reshape(-1, *v.shape[2:])[: len(rows)], lax.map(function, blocks))
@@ -173,7 +174,7 @@ def permuted_scores(measures, ready, given, orders, at_once):
 
 
 def refitted_scores(measures, ready, given, subsets, at_once):
-    """Scores `(B, S, T)` on the images `subsets (B, m)`, transforms and bandwidths fitted anew."""
+    """Scores `(B, S, T)` on the images `subsets (B, m)`, with transforms and bandwidths fitted again."""
     x, y, rows, columns, groups = given
 
     def one(images):
@@ -193,7 +194,7 @@ def _take(parts, images):
 
 
 def prepared(measure, m):
-    """The map as the comparator keeps it for all weightings."""
+    """The map in the form that the comparator needs for all weightings."""
     own = declared(measure.compare, ComparatorCapabilities)
     read = own.prepare or own.embed
     return m if read is None else read(m)
@@ -203,9 +204,9 @@ class Form(NamedTuple):
     """Program for one form of resamples.
 
     Attributes:
-        read: what to keep of every map, from `(measure, map)`.
+        read: what to keep of each map, from `(measure, map)`.
         scores: resampled scores from `(measures, ready, given, resamples, at_once)`.
-        needs: capabilities of a comparator that it calls.
+        needs: comparator capabilities that it calls.
     """
 
     read: Callable
@@ -221,12 +222,12 @@ FORMS = {
 
 
 class Source(NamedTuple):
-    """Source of the resamples: drawn by number, or given whole.
+    """Source of the resamples: drawn by number, or given in full.
 
     Attributes:
         key: typed random key, or None.
-        numbers: of the resamples to draw, `(B,)`, or None.
-        layout: what the scheme's `draw` needs to know of the images.
+        numbers: numbers of the resamples to draw, `(B,)`, or None.
+        layout: what the scheme's `draw` needs to know about the images.
         given: the resamples `(B, ...)`, or None.
     """
 
@@ -237,18 +238,18 @@ class Source(NamedTuple):
 
 
 DRAWN_AT_ONCE = 1024
-"""Resamples that are drawn together: with the random bits that they come from, they take more than their scores."""
+"""Resamples to draw together; with their random bits, they take more memory than their scores."""
 
 
 def drawn(draw, source):
-    """Resamples of the given numbers; number b does not depend on the chunking."""
+    """Resamples with the given numbers; number b does not depend on the chunking."""
     if source.given is not None:
         return source.given
     return jax.vmap(lambda b: draw(source.key, b, source.layout))(source.numbers)
 
 
 def of_drawn(scores, draw, source):
-    """`scores` of the resamples of a source, however many there are."""
+    """Compute `scores` for all resamples of a source, however many there are."""
     if source.given is not None or len(source.numbers) <= DRAWN_AT_ONCE:
         return scores(drawn(draw, source))
 
@@ -259,14 +260,14 @@ def of_drawn(scores, draw, source):
 
 
 NETWORKS = (WHOLE, SHARES, SHARES, WHOLE, WHOLE, WHOLE)
-"""What devices have of measures, buckets of rows and columns, places and groups."""
+"""Device placement of measures, buckets of rows and columns, positions and groups."""
 SOURCE = Source(WHOLE, SHARES, WHOLE, SHARES)
 
 
 @functools.partial(jax.jit, static_argnames=("draws", "mesh"))
 @automatic
 def prepare_call(measures, x, y, rows, columns, groups, draws, mesh=None):
-    """Maps and full-sample scores, when the resamples come in several calls."""
+    """Maps and full-sample scores, if the resamples take several calls."""
 
     def core(axis, measures, x, y, rows, columns, groups):
         return prepare(measures, x, y, rows, columns, groups, FORMS[draws].read, axis)
@@ -294,7 +295,7 @@ def _resampled(axis, ready, networks, draws, draw, source, at_once):
 
 
 def _all_networks(axis, x, y, rows, columns, groups):
-    """Buckets of all devices on each, and the places of the networks in them."""
+    """Buckets of all devices gathered on each, and the positions of the networks in them."""
 
     def places(parts, order):
         each, shares = [len(b.x) for b in parts], lax.axis_size(axis)
@@ -308,7 +309,7 @@ def _all_networks(axis, x, y, rows, columns, groups):
 
 
 def without_estimate(measures, networks: int, others: int, dtype) -> Ready:
-    """NaN scores in place of full-sample ones, where only refitted resamples are wanted."""
+    """NaN scores in place of full-sample scores, if only refitted resamples are wanted."""
     blank = [jnp.full((networks, others), jnp.nan, dtype) for _ in measures]
     good, even = ([[jnp.full(k, v)] * len(measures) for k in (networks, others)] for v in (-1, jnp.inf))
     return Ready([], None, blank, *good, *even)
@@ -317,7 +318,7 @@ def without_estimate(measures, networks: int, others: int, dtype) -> Ready:
 @functools.partial(jax.jit, static_argnames=("draws", "draw", "at_once", "mesh"))
 @automatic
 def whole_call(measures, x, y, rows, columns, groups, draws, draw, source, at_once, mesh=None):
-    """The one device call of `resample`: maps, full-sample scores and all resamples."""
+    """The single device call of `resample`: maps, full-sample scores and all resamples."""
 
     def core(axis, source, measures, *given):
         x, y, rows, columns, groups = given

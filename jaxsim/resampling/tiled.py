@@ -1,4 +1,4 @@
-"""Resamples of images whose maps do not fit in memory together: tiles of pairs, anew for every resample."""
+"""Resampling of images whose maps do not fit in memory together: tiles of pairs, recomputed for each resample."""
 
 import dataclasses
 import functools
@@ -29,10 +29,11 @@ def tile_of(
     memory: float | None,
     size: int | None = None,
 ) -> int | None:
-    """Images in a tile where the maps of all networks, held together, are above the budget; None where they are not.
+    """Tile size in images if the maps of all networks together exceed the budget; None if they fit.
 
-    Also where subsets of `size` images are scored from products of features, which is faster on a CPU from so many on.
-    None also where no tile can do it: maps that were given, weights of images, parts that take all images at once.
+    Tiles are also used if subsets of `size` images are scored from products of features, which is faster on a CPU above
+    a certain size. The result is None if tiles are impossible: ready-made maps, image weights, or parts that need all
+    images together.
     """
     sides = (x,) if y is None else (x, y)
     if x.maps or scheme.draws is Draws.WEIGHTS or inputs.traced(*(nets.arrays for nets in sides)):
@@ -59,7 +60,7 @@ def resampled(
     progress: Callable[[int, int], None] | None,
     estimate: bool,
 ) -> list[Scored]:
-    """Scores of each measure from tiles; the resamples are those that maps held whole would get."""
+    """Scores of each measure from tiles, with the same resamples that whole maps would get."""
     x, y = _on_host(x), y and _on_host(y)
 
     def one(k, m):
@@ -81,7 +82,7 @@ def _scored(m, x, y, scheme, source, planned, tile, route, tell, estimate) -> Sc
         found = tiles.scores(m, x, y, tile, route == FEATURES)
         full, error, undefined = found.values, found.error, tiles.undefined(m, found, x, y, tile)
         if scheme.draws is Draws.ORDERS:
-            reordered = found.reordered  # which keeps what is known of the maps
+            reordered = found.reordered  # keeps what is known about the maps
         del found
         if scheme.draws is Draws.SUBSETS:
             numbers = [tiles.effective(m, nets, tile, route == FEATURES) for nets in sides]
@@ -94,7 +95,7 @@ def _scored(m, x, y, scheme, source, planned, tile, route, tell, estimate) -> Sc
         if reordered is not None:
             values[b] = reordered(order)
         else:
-            order = np.sort(order)  # read in the order of the file
+            order = np.sort(order)  # read in file order
             found = tiles.scores(m, _chosen(x, order), y and _chosen(y, order), tile, of_subsets)
             values[b], error = found.values, max(error, found.error)
         tell(b)
@@ -102,13 +103,13 @@ def _scored(m, x, y, scheme, source, planned, tile, route, tell, estimate) -> Sc
 
 
 def _on_host(nets):
-    """The networks with their features where blocks are taken from: files stay files."""
+    """The networks with their features where blocks are read from; files stay files."""
     arrays = tuple(np.asarray(a) if isinstance(a, jax.Array) else a for a in nets.arrays)
     return dataclasses.replace(nets, arrays=arrays)
 
 
 def _one(draw, source, b):
-    """Resample b."""
+    """Draw resample b."""
     if source.given is not None:
         return source.given[b]
     return _drawn(draw, source._replace(numbers=np.array([b])))[0]

@@ -44,7 +44,7 @@ from jaxsim.results.resamples import BETWEEN
 from jaxsim.statistics.checks import as_key, callback, flag
 
 LEAST_DISTINCT = 20
-"""Distinct rearrangements that a p-value of 0.05 takes."""
+"""Distinct rearrangements needed for a p-value of 0.05."""
 NOT_REFITTED = "maps, transforms and bandwidths are those of the full sample"
 
 One = str | Measure | Comparator
@@ -68,39 +68,40 @@ def resample(
     channels: Any = None,
     devices: Any = None,
 ) -> Resamples | list[Resamples]:
-    """Scores of all networks on the full sample and on B resamples of the images, in one device call.
+    """Score all networks on the full sample and on B resamples of the images, in one device call.
 
-    Works inside `jax.jit`, `vmap`, `grad` and `scan`; checks of values are then skipped.
+    Works inside `jax.jit`, `vmap`, `grad` and `scan`, where checks of values are skipped.
 
     Args:
-        features: as for `js.affinity`; with comparators as measures, maps as for `js.compare_maps`.
+        features: as for `js.affinity`; if the measures are comparators, maps as for `js.compare_maps`.
         measure: a measure of features, or a comparator of maps, or the name of one, or a list of either.
         scheme: `HalfSamples()`, whose intervals hold their level, `Bootstrap()`, `BayesianBootstrap()`,
             `Subsample(size)`, `Jackknife()` or `Permutation()`; or the name of one.
-        n_resamples: B; 100 by default where the scheme does not say it itself (jackknife, explicit weights or indices).
-        key: typed random key, or a seed for one; resample b is folded in from b, so draws do not depend on chunks or
-            devices.
+        n_resamples: number of resamples B; 100 by default if the scheme does not determine it (as the jackknife and
+            explicit weights or indices do).
+        key: typed random key, or a seed for one. Resample b depends only on the key and b, so draws do not depend on
+            chunks or devices.
         against: as for `js.affinity`.
         ids: as for `js.affinity`.
         against_ids: as for `js.affinity`.
         align: as for `js.affinity`.
-        progress: called with (done, B) between chunks; asking for it cuts the work into several device calls, so that
-            it does not go inside `jit`.
-        memory: budget in bytes for what each device holds per chunk of resamples; as for `js.affinity` if None. Where
-            the maps of all networks do not fit in it together, schemes that refit or permute take one resample after
-            the other in tiles, as `js.affinity` does; weights need whole maps, whatever they take, and so do groups.
-            `js.explain` says which it is, and how long it takes.
-        estimate: False leaves out the full-sample scores (NaN), which for small subsets of many images cost more than
-            all the resamples; for `Subsample` only.
+        progress: called with (done, B) between chunks. This splits the work into several device calls, so it does not
+            work inside `jit`.
+        memory: budget in bytes for what each device holds per chunk of resamples; None as for `js.affinity`. If the
+            maps of all networks do not fit in it together, schemes that refit or permute process one resample after
+            another in tiles, as `js.affinity` does. Weights and groups always need whole maps. `js.explain` shows which
+            it is and how long it takes.
+        estimate: False skips the full-sample scores (NaN), which for small subsets of many images cost more than all
+            the resamples; for `Subsample` only.
         channels: as for `js.affinity`.
-        devices: as for `js.affinity`: each makes the maps of a share of the networks, and takes a share of the
+        devices: as for `js.affinity`. Each device makes the maps of some of the networks and computes some of the
             resamples.
 
     Returns:
         `Resamples` with `values (B, S, T)` and `estimate (S, T)`, or a list of them.
 
     Raises:
-        TypeError: no scheme, no measure, or no random key where one is needed.
+        TypeError: the scheme, the measure or a required random key is missing or invalid.
         ValueError: sizes, indices, weights, strata, groups or ids do not fit; the message says which.
 
     >>> import jax, jaxsim as js
@@ -166,7 +167,7 @@ def plan_of(
     channels: Any,
     devices: Any,
 ) -> Plan:
-    """The plan that `resample` of the same arguments follows, with its costs."""
+    """The plan that `resample` follows for the same arguments, with its costs."""
     scheme, estimate = as_scheme(scheme), flag(estimate, "estimate")
     given = (features, measure, against, ids, against_ids, align, channels, devices)
     x, y, measures, _, mesh = read_networks("resample", *given)
@@ -176,7 +177,7 @@ def plan_of(
 
 
 def warn_if_few(plan, scheme):
-    """Warn of fewer resamples than an interval or a p-value takes."""
+    """Warn about fewer resamples than an interval or a p-value needs."""
     own = declared(scheme, SchemeCapabilities)
     if plan.given is None and plan.count < own.fewest:
         what, so = ("a p-value of 0.05", "it is larger") if own.null else ("an interval", "it is NaN")
@@ -191,14 +192,14 @@ def warn_if_few(plan, scheme):
 
 
 def _facts(measure, scheme, plan, images, names, effective) -> Facts:
-    """Facts of a measure under a scheme; those of the maps are left out while JAX is tracing."""
+    """Facts of a measure under a scheme, without those of the maps while JAX is tracing."""
     own, can, strata = (
         declared(measure.compare, ComparatorCapabilities),
         declared(scheme, SchemeCapabilities),
         strata_of(plan),
     )
     if can.null:
-        return Facts(strata=strata if plan.groups is None else ())  # groups change places by size, which is no stratum
+        return Facts(strata=strata if plan.groups is None else ())  # groups are swapped by size, which is not a stratum
     debiased = "" if own.debiased is None else str(dataclasses.replace(measure, compare=own.debiased))
     sides = () if inputs.traced(*effective) else zip(names, effective, strict=True)
     shares = {pair: None for some, numbers in sides for pair in zip(some, np.asarray(numbers).tolist(), strict=True)}
@@ -214,12 +215,12 @@ def _facts(measure, scheme, plan, images, names, effective) -> Facts:
 
 
 def strata_of(plan):
-    """Sizes of the strata, where the layout of a plan says."""
+    """Sizes of the strata, if the layout of a plan has any."""
     return layouts.strata_sizes(plan.layout) if isinstance(plan.layout, layouts.Layout) else ()
 
 
 def _alike(scheme, plan, x, y):
-    """Networks and the share of their variance between strata, where there are several and no groups."""
+    """Networks and the share of their variance between strata, if there are several strata and no groups."""
     null, tracing = declared(scheme, SchemeCapabilities).null, inputs.traced(x.arrays, y and y.arrays)
     if null or tracing or x.maps or plan.groups or len(strata_of(plan)) < 2:
         return ()
@@ -233,7 +234,7 @@ def _alike(scheme, plan, x, y):
 
 
 def _warn_of_unscored(found, measure, estimate):
-    """Warn of pairs of networks that have a score, but none in some resamples; not while JAX is tracing."""
+    """Warn about pairs of networks that have a score but lack one in some resamples; not while JAX is tracing."""
     if inputs.traced(found.values):
         return
     lost, said = found.unscored(), np.isnan(jax.device_get(found.estimate)) & estimate
@@ -255,7 +256,7 @@ def _warn_of_unscored(found, measure, estimate):
 
 
 def read_networks(verb, features, measure, against, ids, against_ids, align, channels, devices):
-    """Networks of the rows and of the columns, or None, measures, whether these came as a list, and a mesh."""
+    """Networks of the rows, and of the columns or None; measures; whether these came as a list; and a mesh."""
     maps = means_maps(features, measure)
     measures, several = (as_comparators if maps else as_measures)(measure)
     x, y = inputs.both(features, against, ids, against_ids, channels, maps=maps)
@@ -266,7 +267,7 @@ def read_networks(verb, features, measure, against, ids, against_ids, align, cha
 
 
 def as_scheme(scheme) -> Scheme:
-    """A scheme, or the one of that name with its defaults; raise TypeError or ValueError for anything else."""
+    """A scheme, or the one with that name and its defaults; raise TypeError or ValueError for anything else."""
     if isinstance(scheme, str):
         if scheme not in schemes.NAMED:
             raise ValueError(f"no scheme is named {scheme!r}; there are {', '.join(schemes.NAMED)}.")
@@ -289,7 +290,7 @@ def source_of(plan, key, tracing=False) -> Source:
 
 
 def key_text(key):
-    """The key in the record: implementation and words; None where nothing was drawn."""
+    """The key as text for the record, implementation and data; None if nothing was drawn."""
     if key is None or isinstance(key, Tracer):
         return None if key is None else "traced"
     with jax.ensure_compile_time_eval():
@@ -297,7 +298,7 @@ def key_text(key):
 
 
 def _from_maps(measures, x, y, scheme, source, made, progress, estimate, mesh) -> list[Scored]:
-    """Scores of each measure from maps that are held whole, all together."""
+    """Scores of each measure from maps that are all held in memory."""
 
     def run(some, a, b):
         return _run(some, a, b, scheme, source, made, progress, estimate, mesh)
@@ -345,7 +346,7 @@ def between_calls(progress: Any, tracing: bool) -> Any:
     """A function to call between device calls, or None.
 
     Raises:
-        TypeError: it cannot be called, or JAX is tracing.
+        TypeError: it is not callable, or JAX is tracing.
     """
     if callback(progress, "progress") is not None and tracing:
         raise TypeError("progress is called between device calls, and there are none inside jit; leave it out.")
@@ -353,12 +354,12 @@ def between_calls(progress: Any, tracing: bool) -> Any:
 
 
 def chunks(count: int, size: int) -> list[np.ndarray]:
-    """Numbers of resamples, `size` at a time; the last one repeats itself, so that all chunks are one program."""
+    """Numbers of resamples, `size` at a time; the last chunk is padded so that all chunks use one program."""
     return [np.minimum(np.arange(first, first + size), count - 1) for first in range(0, count, size)]
 
 
 def _part(source, numbers, mesh) -> Source:
-    """Resamples of some numbers."""
+    """The part of a source with some of the resamples."""
     given = None if source.given is None else source.given[numbers]
     if mesh is None:
         return source._replace(numbers=numbers) if given is None else Source(given=given)
@@ -368,14 +369,14 @@ def _part(source, numbers, mesh) -> Source:
 
 
 def _notes(measure, scheme, plan):
-    """Notes of the record on the scores."""
+    """Notes on the scores for the record."""
     if scheme.draws is not Draws.SUBSETS:
         return (NOT_REFITTED,)
     return (BETWEEN,) if plan.groups is not None and leaves_out_pairs(measure) else ()
 
 
 def _groups(scheme, source):
-    """Groups whose pairs of images are left out of scores: those of resamples that refit."""
+    """Groups whose pairs of images are left out of scores, as in resamples that refit."""
     return source.layout.groups if scheme.draws is Draws.SUBSETS and source.layout is not None else None
 
 

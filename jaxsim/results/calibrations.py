@@ -18,12 +18,12 @@ from jaxsim.results.saved import Provenance, on_host, record
 
 
 class Adjustment(NamedTuple):
-    """How p-values of pairs of networks are adjusted for their number.
+    """Adjustment of p-values of network pairs for their number.
 
     Attributes:
         p: adjusted p-values `(N, M)` of a `Calibration`.
         needed: fewest permutations that can reject anything, from the level and the number of pairs.
-        alone: fewest that can reject a pair alone.
+        alone: fewest permutations that can reject a single pair.
     """
 
     p: Callable[["Calibration"], jax.Array]
@@ -75,40 +75,40 @@ _LAYERS = ("estimate", "mean", "deviation", "threshold", "p")
 _BEST = ("best", "best_mean", "best_deviation", "best_threshold", "best_p")
 _NETWORKS = (*_BEST, "best_source", "best_target", "single_step", "step_down")
 ARRAYS = dict.fromkeys(_LAYERS, ("names", "targets")) | dict.fromkeys(_NETWORKS, ("networks", "target_networks"))
-"""Fields of a `Calibration` that are arrays, in its order, and their axes."""
+"""Array fields of a `Calibration`, in order, with their axes."""
 
 
 @record(arrays=ARRAYS, check=_wrong)
 class Calibration(Scores):
-    """Scores of layers, and of the best layers of networks, against the scores of permuted images.
+    """Scores of layers, and of the best layers of networks, compared with the scores of permuted images.
 
     Attributes:
-        estimate: `(S, T)` scores of layers, those of `js.affinity`.
+        estimate: `(S, T)` scores of layers, as in `js.affinity`.
         mean: `(S, T)` mean of the permuted scores.
-        deviation: `(S, T)` their standard deviation.
-        threshold: `(S, T)` score that the permuted ones, and the observed one, reach with probability `level`.
+        deviation: `(S, T)` standard deviation of the permuted scores.
+        threshold: `(S, T)` score that a permuted score (counting the observed one) reaches with probability `level`.
         p: `(S, T)` share of permutations that score at least as high, `(1 + #) / (B + 1)`.
-        best: `(N, M)` highest score of any layers of two networks; NaN on the diagonal of a square matrix.
-        best_mean: `(N, M)` mean of the permutations' own highest scores.
-        best_deviation: `(N, M)` their standard deviation.
-        best_threshold: `(N, M)` as `threshold`, for the highest scores.
-        best_p: `(N, M)` as `p`, for the highest scores; not adjusted for the number of pairs of networks.
-        best_source: `(N, M)` places in `names` of the layers with the highest score.
-        best_target: `(N, M)` places in `targets`.
+        best: `(N, M)` highest score between any layers of two networks; NaN on the diagonal of a square matrix.
+        best_mean: `(N, M)` mean of each permutation's own highest score.
+        best_deviation: `(N, M)` standard deviation of those highest scores.
+        best_threshold: `(N, M)` like `threshold`, for the highest scores.
+        best_p: `(N, M)` like `p`, for the highest scores; not adjusted for the number of network pairs.
+        best_source: `(N, M)` positions in `names` of the layers with the highest score.
+        best_target: `(N, M)` positions in `targets`.
         single_step: `(N, M)` p adjusted by the largest of all pairs' highest scores, each in units of its deviation.
-        step_down: `(N, M)` the same over pairs no more extreme; never above `single_step`.
+        step_down: `(N, M)` the same over pairs that are no more extreme; never above `single_step`.
         names: layers of the rows.
         targets: layers of the columns; the same tuple as `names` for a square matrix.
-        networks: networks of the rows, in the order in which they first appear.
+        networks: networks of the rows, in order of first appearance.
         target_networks: networks of the columns.
         network_of: network of each of `names`.
         target_of: network of each of `targets`.
         provenance: measure, strata or groups, key, dtype, device and versions.
         images: number n of images.
         n_permutations: number B of permutations.
-        level: share of false findings that thresholds and calibrated scores are for.
-        adjust: name of the adjustment that `adjusted_p` makes, see `js.calibrate`.
-        undefined: pairs of layer and the number of its images whose map has no value.
+        level: rate of false findings that thresholds and calibrated scores are set to.
+        adjust: default adjustment of `adjusted_p`, see `js.calibrate`.
+        undefined: pairs of layer name and number of images for which its map has no value.
     """
 
     estimate: Any
@@ -138,19 +138,19 @@ class Calibration(Scores):
     adjust: str
     undefined: tuple[tuple[str, int], ...] = ()
     against: bool = False
-    """Whether the columns are another set of networks, even if their names are the same."""
+    """Whether the columns are a second set of networks, even if their names are the same."""
     _full_sample = "estimate"
 
     def calibrated(self) -> jax.Array:
-        """Scores of layers on the scale from their threshold (0, where lower ones are too) to 1, `(S, T)`."""
+        """Layer scores on a scale from 0 at their threshold, or below it, to 1, `(S, T)`."""
         return _between(self.estimate, self.threshold)
 
     def best_calibrated(self) -> jax.Array:
-        """Scores of the best layers on the scale from their threshold to 1, `(N, M)`."""
+        """Scores of the best layers on a scale from 0 at their threshold, or below it, to 1, `(N, M)`."""
         return _between(self.best, self.best_threshold)
 
     def z(self) -> jax.Array:
-        """Scores of the best layers less the mean of their null, in units of its deviation, `(N, M)`."""
+        """Scores of the best layers minus the mean of their null, in units of its deviation, `(N, M)`."""
         return (self.best - self.best_mean) / self.best_deviation
 
     def above_chance(self) -> jax.Array:
@@ -158,7 +158,7 @@ class Calibration(Scores):
         return (self.estimate - self.mean) / (1 - self.mean)
 
     def adjusted_p(self, adjust: str | None = None) -> jax.Array:
-        """P-values of pairs of networks, adjusted for their number as asked, `(N, M)`.
+        """P-values of network pairs, adjusted for their number by the given method, `(N, M)`.
 
         Raises:
             ValueError: no adjustment has that name.
@@ -169,7 +169,7 @@ class Calibration(Scores):
         return ADJUSTMENTS[adjust].p(self)
 
     def scores(self, *, layers: bool = False) -> Affinity:
-        """Calibrated scores of networks, or of `layers`, as a matrix; 1 of each with itself."""
+        """Calibrated scores of networks, or of `layers`, as a matrix with 1 on its own diagonal."""
         values = on_host(self.calibrated() if layers else self.best_calibrated()).astype(float)
         names, targets = (self.names, self.targets) if layers else (self.networks, self.target_networks)
         if not self.against:
@@ -177,19 +177,19 @@ class Calibration(Scores):
             values = np.where(known, 1.0, values)
         measure = f"{measures.title_of(self.provenance.measure)}, calibrated"
         found = Affinity.from_array(values, names, targets, measure=measure, against=self.against)
-        scheme = self.provenance.scheme  # captions name its null hypothesis
+        scheme = self.provenance.scheme  # captions mention its null hypothesis
         return dataclasses.replace(found, provenance=dataclasses.replace(found.provenance, scheme=scheme))
 
     def interval(self, resamples: Resamples, level: float = 0.95) -> jax.Array:
-        """Confidence interval `(2, S, T)` of the calibrated scores of layers, their thresholds taken as known.
+        """Confidence interval `(2, S, T)` of the calibrated layer scores, treating their thresholds as known.
 
         Args:
             resamples: `js.resample` of the same layers, by a scheme with intervals.
-            level: of confidence.
+            level: confidence level.
 
         Raises:
-            TypeError: `resamples` is no record of resamples.
-            ValueError: it is of other layers, images or another measure, or its scheme has no intervals.
+            TypeError: `resamples` is not a record of resamples.
+            ValueError: it has other layers, images or another measure, or its scheme has no intervals.
         """
         if not isinstance(resamples, Resamples):
             raise TypeError(f"an interval takes js.resample of the same layers, not {type(resamples).__name__}.")
@@ -202,7 +202,7 @@ class Calibration(Scores):
         return _between(resamples.interval(level), self.threshold)
 
     def table(self) -> tables.Table:
-        """Best layers of every pair of networks with score, null and p-values; a row a pair, lowest p first."""
+        """Best layers of each network pair with score, null and p-values; one row per pair, lowest p first."""
         columns = {k: on_host(v) for k, v in self.columns().items()}
         p, score = columns["adjusted p"], columns["calibrated"]
         places = self._pairs(*np.shape(self.best))
@@ -226,16 +226,16 @@ class Calibration(Scores):
         return tables.Table(title, ["", *(["best layers"] if self.has_layers else []), *columns], rows, note)
 
     def to_pandas(self, *, layers: bool = False):
-        """A DataFrame with one row a pair of networks, or of `layers`, with scores, nulls and p-values."""
+        """Convert to a DataFrame of scores, nulls and p-values, one row per pair of networks or of `layers`."""
         import pandas as pd
 
         header, rows = self.rows(layers=layers)
         return pd.DataFrame(rows, columns=header).set_index(["source", "target"])
 
     def rows(self, *, layers: bool = False) -> tuple[list[str], list[list[Any]]]:
-        """Header and rows of a table of all pairs of networks, or of different `layers`, in their order.
+        """Header and rows of a table of all pairs of networks, or of different `layers`, in order.
 
-        Pairs of networks come with their best layers, where any network has several.
+        Network pairs come with their best layers if any network has several.
         """
         names, targets = (self.names, self.targets) if layers else (self.networks, self.target_networks)
         columns = {k: on_host(v) for k, v in self.columns(layers=layers).items()}
@@ -259,12 +259,12 @@ class Calibration(Scores):
         return [(i, j) for i, j in np.ndindex(rows, columns) if self.against or i < j]
 
     def best_layers(self, i: int, j: int) -> list[str]:
-        """Names of the layers with the highest score of two networks, by their places."""
+        """Names of the layers with the highest score between two networks, given by position."""
         source, target = on_host(self.best_source)[i, j], on_host(self.best_target)[i, j]
         return [self.names[source], self.targets[target]]
 
     def columns(self, *, layers: bool = False) -> dict[str, Any]:
-        """Numbers of all pairs of networks `(N, M)`, or of `layers` `(S, T)`, by name: scores, nulls and p-values."""
+        """Arrays by name for all pairs of networks `(N, M)`, or of `layers` `(S, T)`: scores, nulls and p-values."""
         if layers:
             return {
                 "score": self.estimate,
@@ -286,6 +286,6 @@ class Calibration(Scores):
 
 
 def _between(score, threshold):
-    """Where a score lies between its threshold and 1, from 0 to 1."""
+    """Position of a score between its threshold and 1, from 0 to 1."""
     room = jnp.maximum(1 - threshold, 1e-12)
     return jnp.clip((score - threshold) / room, 0, 1)

@@ -1,4 +1,4 @@
-"""Scores at the ends of the colors of a matrix, in figures and reports alike."""
+"""Scores at the ends of a matrix's color scale, in figures and reports alike."""
 
 from typing import Any
 
@@ -7,16 +7,16 @@ import numpy as np
 from jaxsim import measures
 
 FAR_BELOW = 0.15
-"""Scores below zero by more than that share of the highest have a scale of two colors, white at zero."""
+"""If scores fall below zero by more than this share of the highest, the scale has two colors, white at zero."""
 
 
 def ends(values: np.ndarray, scores: Any, *, count_own: bool = False) -> tuple[float, float]:
-    """Lowest and highest score of the colors: 0 to 1 of a known similarity, and the range of others.
+    """Lowest and highest score of the color scale: 0 to 1 for a known similarity, the data range for others.
 
     Args:
         values: `(S, T)`; NaN has no color.
-        scores: their record.
-        count_own: whether a network with itself counts in the range of others.
+        scores: the record that the values come from.
+        count_own: whether scores of networks with themselves count toward the data range.
     """
     every = values[np.isfinite(values)]
     known = measures.is_known(scores.provenance.measure) and not scores.distance
@@ -31,5 +31,5 @@ def ends(values: np.ndarray, scores: Any, *, count_own: bool = False) -> tuple[f
 
 
 def is_diverging(low: float, high: float) -> bool:
-    """Whether the colors of a scale part at zero."""
+    """Whether the color scale diverges at zero."""
     return bool(low < -FAR_BELOW * max(high, 0.0))

@@ -22,11 +22,11 @@ class UndefinedScores(RuntimeWarning):
 
 
 def _numbers(values: Any, what: str) -> np.ndarray:
-    """Real numbers that were made elsewhere, on the host and of a floating-point type that files hold.
+    """Convert numbers made elsewhere to a real NumPy array of a floating-point type that files can store.
 
     Raises:
-        TypeError: they are others.
-        ValueError: they are lists of different lengths.
+        TypeError: the values are not real numbers.
+        ValueError: the values are lists of different lengths.
     """
     found = np.asarray(numeric(values, what, cast=False))
     return found if found.dtype.kind == "f" else found.astype(np.float64)
@@ -57,7 +57,8 @@ class Scores(Saved):
     def own(self) -> np.ndarray:
         """Whether row and column are the same network, `(S, T)`.
 
-        Equal names in two sets are, where the score is 1 up to rounding. A JAX array while JAX is tracing such scores.
+        In two sets, networks with equal names are the same where the score is 1 up to rounding. The result is a JAX
+        array while JAX is tracing such scores.
         """
         same = np.asarray(self.names, dtype=object)[:, None] == np.asarray(self.targets, dtype=object)[None, :]
         if not self.against or not same.any():
@@ -66,12 +67,12 @@ class Scores(Saved):
         return same & (one if isinstance(one, Tracer) else np.asarray(one)) & (not self.distance)
 
     def ranking(self, target: str) -> list[tuple[str, float]]:
-        """Sources by similarity to `target` in the full sample, best first, the target itself left out.
+        """Rank sources by similarity to `target` in the full sample, best first, leaving out the target itself.
 
-        In a matrix of two sets, a source of the target's name stays.
+        In a matrix of two sets, a source with the same name as the target stays.
 
         Raises:
-            ValueError: no column has that name.
+            ValueError: there is no column of that name.
         """
         column = on_host(getattr(self, self._full_sample))[:, self._place(target, self.targets, "target")]
         pairs = [(n, float(v)) for n, v in zip(self.names, column, strict=True) if n != target or self.against]
@@ -85,27 +86,27 @@ class Scores(Saved):
 
 
 def family(matrix: Any, square: bool) -> Any:
-    """Entries as hypotheses, each pair of a square matrix once: `(..., S, T) -> (..., H)`."""
+    """Entries as hypotheses, with each pair of a square matrix once: `(..., S, T) -> (..., H)`."""
     if not square:
         return matrix.reshape(*matrix.shape[:-2], -1)
     return matrix[(..., *np.triu_indices(matrix.shape[-1], 1))]
 
 
 def unfolded(flat: jax.Array, shape: tuple[int, ...], square: bool) -> jax.Array:
-    """`family` undone, NaN on the diagonal of a square matrix."""
+    """Invert `family`, with NaN on the diagonal of a square matrix."""
     if not square:
         return flat.reshape(shape)
     return pairs_in_matrix(flat, shape[0])
 
 
 def pairs_in_matrix(flat: jax.Array, count: int, sign: int = 1, diagonal: float = jnp.nan) -> jax.Array:
-    """Values of pairs as a matrix, `sign` times the same below its diagonal."""
+    """Matrix of pair values, with `sign` times each value below the diagonal."""
     i, j = np.triu_indices(count, 1)
     return jnp.full((count, count), diagonal, flat.dtype).at[i, j].set(flat).at[j, i].set(sign * flat)
 
 
 def wrong_labels(found: Any) -> str | None:
-    """A name that stands twice in a record of scores or maps."""
+    """Find a name that appears twice in a record of scores or maps."""
     for what in ("names", "targets", "ids"):
         if twice := repeated(getattr(found, what, None) or ()):
             return f"it has two {what} {twice[0]!r}"
@@ -128,13 +129,13 @@ class Affinity(Scores):
     """Similarity scores of networks with networks.
 
     Attributes:
-        values: `(T, T)`, or `(S, T)` for two sets; higher is more similar unless `distance`; NaN where undefined.
-        images: number of images behind each score, an integer array of the same shape; None where a file does not say.
+        values: `(T, T)`, or `(S, T)` for two sets. Higher is more similar unless `distance`. NaN where undefined.
+        images: number of images behind each score, an integer array of the same shape, or None if a file does not say.
         names: names of the rows (sources).
         targets: names of the columns; the same tuple as `names` for a square matrix.
-        undefined: pairs of network and the number of its images whose map has no value.
+        undefined: pairs of network name and number of images for which its map has no value.
         provenance: measure, dtype, device and versions.
-        pairs: number of pairs of images behind each score, of maps compared with `missing="pairwise"`; else None.
+        pairs: number of image pairs behind each score if maps were compared with `missing="pairwise"`, else None.
     """
 
     values: Any
@@ -144,7 +145,7 @@ class Affinity(Scores):
     provenance: Provenance
     undefined: tuple[tuple[str, int], ...] = ()
     against: bool = False
-    """Whether the columns are another set of networks, even if their names are the same."""
+    """Whether the columns are a second set of networks, even if their names are the same."""
     distance: bool = False
     """Whether lower is more similar (distances, losses)."""
     pairs: Any = None
@@ -161,19 +162,19 @@ class Affinity(Scores):
         against: bool = False,
         distance: bool = False,
     ) -> "Affinity":
-        """Numbers that were made elsewhere, such as measured transfer, as a record on the host.
+        """Make a record on the host from numbers made elsewhere, such as measured transfer.
 
         Args:
             values: `(S, T)`, higher is more similar unless `distance`.
-            names: of the rows.
-            targets: names of the columns; those of the rows by default.
+            names: names of the rows.
+            targets: names of the columns; the row names by default.
             measure: what the numbers are.
-            against: whether the columns are another set of networks, even if their names are the same.
+            against: whether the columns are a second set of networks, even if their names are the same.
             distance: whether lower is more similar, as for distances and losses.
 
         Raises:
-            TypeError: the values are no real numbers.
-            ValueError: the values are not one for each name and target, or a name stands twice.
+            TypeError: the values are not real numbers.
+            ValueError: the shape does not match the names and targets, or a name appears twice.
 
         Example:
             >>> import jaxsim as js
@@ -198,7 +199,7 @@ class Affinity(Scores):
         return tables.matrix(title, on_host(self.values), self.names, self.targets)
 
     def counts(self) -> list[str]:
-        """Numbers of images, and of pairs of images where maps lack some, as words."""
+        """Text with the number of images, and of image pairs if maps lack some."""
         said = []
         for what, counts in (("images", self.images), ("pairs", self.pairs)):
             if counts is not None:
@@ -207,11 +208,11 @@ class Affinity(Scores):
         return said
 
     def to_pandas(self):
-        """A DataFrame with sources as rows and targets as columns."""
+        """Convert to a DataFrame with sources as rows and targets as columns."""
         return _frame(self.values, self.names, self.targets)
 
     def to_xarray(self):
-        """A DataArray with dimensions `source` and `target`."""
+        """Convert to a DataArray with dimensions `source` and `target`."""
         import xarray as xr
 
         coords = {"source": list(self.names), "target": list(self.targets)}
@@ -219,11 +220,11 @@ class Affinity(Scores):
 
 
 ONE_MAP = "map"
-"""Name of a map that was given alone and without one."""
+"""Name of a single map that was given without one."""
 
 
 def image_count(entries: int) -> int | None:
-    """Number of images n of a condensed map of n (n - 1) / 2 entries; None where there is no such n.
+    """Number of images n of a condensed map with n (n - 1) / 2 entries, or None if there is no such n.
 
     >>> image_count(6), image_count(7)
     (4, None)
@@ -233,7 +234,7 @@ def image_count(entries: int) -> int | None:
 
 
 def _labels(descriptors: Mapping[str, Any], count: int | None) -> list[str] | None:
-    """The first descriptor of rsatoolbox that tells all apart."""
+    """The first rsatoolbox descriptor that has a different value for each item."""
     for name, values in descriptors.items():
         texts = [str(v) for v in np.asarray(values).ravel()]
         if name != "index" and len(texts) == count and not repeated(texts):
@@ -242,10 +243,10 @@ def _labels(descriptors: Mapping[str, Any], count: int | None) -> list[str] | No
 
 
 def square_map(name: str, m: Any) -> Any:
-    """A map `(n, n)`, from itself or from its condensed row in SciPy's order.
+    """Square map `(n, n)`, from a square map or a condensed one in SciPy's order.
 
     Raises:
-        ValueError: it is neither square and symmetric nor of length n (n - 1) / 2.
+        ValueError: the map is neither square and symmetric nor of length n (n - 1) / 2.
     """
     traced = isinstance(m, Tracer)
     if m.ndim == 1:
@@ -267,11 +268,12 @@ def square_map(name: str, m: Any) -> Any:
 
 
 def image_labels(ids: Any, images: int, who: str = "ids") -> tuple[str, ...] | None:
-    """Different labels of the images as texts, or None.
+    """Image labels as strings, or None.
 
     Raises:
         TypeError: JAX is tracing them.
-        ValueError: there is not one an image, or one stands twice; the message begins with `who`.
+        ValueError: the number of labels is not the number of images, or a label appears twice. The message starts with
+            `who`.
     """
     if ids is None:
         return None
@@ -282,10 +284,10 @@ def image_labels(ids: Any, images: int, who: str = "ids") -> tuple[str, ...] | N
 
 
 def check_square(name: str, shape: tuple[int, ...]) -> None:
-    """Refuse a map that is not `(n, n)`.
+    """Raise an error if a map is not `(n, n)`.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the map is not square.
     """
     if len(shape) != 2 or shape[0] != shape[1]:
         raise ValueError(
@@ -300,9 +302,9 @@ class Maps(Saved):
 
     Attributes:
         values: `(T, n, n)`.
-        names: the networks.
+        names: names of the networks.
         ids: labels of the images, or None.
-        condensed: whether they were given without a diagonal, which is then zero.
+        condensed: whether the maps were given without a diagonal, which is then zero.
         provenance: measure, dtype, device and versions.
     """
 
@@ -321,17 +323,17 @@ class Maps(Saved):
         ids: Sequence[Any] | None = None,
         measure: str = "given",
     ) -> "Maps":
-        """Maps that were made elsewhere (RDMs, kernels), as a record on the host.
+        """Make a record on the host from maps made elsewhere (RDMs, kernels).
 
         Args:
             values: one map `(n, n)`, or a stack of them `(T, n, n)`.
-            names: one a map; `network_0`, ... by default.
+            names: one name per map; `network_0`, ... by default.
             ids: labels of the images.
             measure: what the numbers are.
 
         Raises:
-            TypeError: the values are no real numbers.
-            ValueError: a map is not square and symmetric, or names or labels do not fit.
+            TypeError: the values are not real numbers.
+            ValueError: a map is not square and symmetric, or the names or labels do not fit.
 
         Example:
             >>> import numpy as np, jaxsim as js
@@ -353,7 +355,7 @@ class Maps(Saved):
         ids: Sequence[Any] | None = None,
         measure: str = "given",
     ) -> "Maps":
-        """Maps from the entries above their diagonals, in SciPy's order: `(n (n - 1) / 2,)`, or one row a map.
+        """Make maps from the entries above their diagonals in SciPy's order: `(n (n - 1) / 2,)`, or one row per map.
 
         Args:
             values: one row, or `(T, n (n - 1) / 2)`.
@@ -362,7 +364,7 @@ class Maps(Saved):
             measure: as for `from_array`.
 
         Raises:
-            ValueError: a row has the length n (n - 1) / 2 for no n, or names or labels do not fit.
+            ValueError: a row's length is not n (n - 1) / 2 for any n, or the names or labels do not fit.
 
         Example:
             >>> import jaxsim as js
@@ -376,15 +378,15 @@ class Maps(Saved):
 
     @classmethod
     def from_dict(cls, maps: Mapping[str, Any], *, ids: Sequence[Any] | None = None, measure: str = "given") -> "Maps":
-        """Maps by name, each `(n, n)` or condensed.
+        """Make maps from a dictionary by name, each `(n, n)` or condensed.
 
         Args:
-            maps: one or more, of the same images.
+            maps: one or more maps over the same images.
             ids: as for `from_array`.
             measure: as for `from_array`.
 
         Raises:
-            ValueError: a map is neither square and symmetric nor condensed, or maps or labels differ in n.
+            ValueError: a map is neither square and symmetric nor condensed, or the maps or labels differ in n.
 
         Example:
             >>> import jaxsim as js
@@ -395,17 +397,18 @@ class Maps(Saved):
 
     @classmethod
     def from_rsatoolbox(cls, rdms: Any) -> "Maps":
-        """Maps of an `RDMs` object of rsatoolbox, or of one with its attributes; square roots are not taken.
+        """Convert an rsatoolbox `RDMs` object, or an object with the same attributes. No square roots are taken.
 
-        Names are the first descriptor of the RDMs, and ids the first of the patterns, that is not `index` and has no
-        value twice. Without one, names are all descriptors of an RDM together if those differ, such as `anna 1` of a
-        subject and a session, else `network_0`, ..., and there are no ids.
+        The names come from the first RDM descriptor, and the ids from the first pattern descriptor, that is not `index`
+        and has no repeated value. If no RDM descriptor qualifies, all descriptors of an RDM are joined, such as
+        `anna 1` for a subject and a session, if that makes the names different. Otherwise the names are `network_0`,
+        ... If no pattern descriptor qualifies, there are no ids.
 
         Args:
-            rdms: one RDM or more.
+            rdms: one or more RDMs.
 
         Raises:
-            ValueError: a row has the length n (n - 1) / 2 for no n.
+            ValueError: a row's length is not n (n - 1) / 2 for any n.
 
         Example:
             >>> import types, jaxsim as js
@@ -447,7 +450,7 @@ class Maps(Saved):
         return cls(values, names, provenance, ids, any(m.ndim == 1 for m in arrays))
 
     def table(self) -> tables.Table:
-        """Mean and range of the entries between different images, a row a network."""
+        """Mean and range of the entries between different images, one row per network."""
         i, j = np.triu_indices(np.shape(self.values)[1], 1)
         entries = on_host(self.values)[:, i, j]
         columns = [entries.mean(1), entries.min(1), entries.max(1)]
@@ -457,7 +460,7 @@ class Maps(Saved):
         return tables.Table(title, ["", "mean", "least", "largest"], rows)
 
     def to_xarray(self):
-        """A DataArray with dimensions `network`, `image`, `other_image`."""
+        """Convert to a DataArray with dimensions `network`, `image`, `other_image`."""
         import xarray as xr
 
         images = list(self.ids) if self.ids else np.arange(self.values.shape[1])
@@ -465,7 +468,7 @@ class Maps(Saved):
         return xr.DataArray(on_host(self.values), coords, ("network", "image", "other_image"))
 
     def to_rsatoolbox(self):
-        """An `RDMs` object of rsatoolbox, in float64: names as `name`, and image labels as `image`; no diagonals.
+        """Convert to an rsatoolbox `RDMs` object in float64, with descriptors `name` and `image` and no diagonals.
 
         Raises:
             MissingExtra: rsatoolbox is not installed.

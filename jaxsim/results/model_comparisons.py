@@ -16,11 +16,11 @@ from jaxsim.statistics import MeanTests
 from jaxsim.statistics.mean_scores import OVER
 
 SQUARED = "scores are squared: their sign is lost, and nothing tests them against zero"
-"""Note of a record of squared scores."""
+"""Note on a record of squared scores."""
 MADE_BY = "maps of features made by "
-"""Start of the note that names what made maps of features."""
+"""Start of the note that says how maps were made from features."""
 AVERAGED = "averaged over several maps of each subject: "
-"""Start of the note on subjects that had several maps."""
+"""Start of the note on subjects with several maps."""
 TESTS: Mapping[str, Callable[..., MeanTests]] = MappingProxyType(
     {"t": statistics.student_tests, "bootstrap": statistics.bootstrap_tests, "rank": statistics.rank_tests}
 )
@@ -30,7 +30,7 @@ WORDS = {
     "images": "new images, these subjects",
     "subjects": "new subjects, these images",
 }
-"""What an error is about, by `over`."""
+"""What an error describes, by `over`."""
 
 RSATOOLBOX: Mapping[str, str] = MappingProxyType(
     {
@@ -41,7 +41,7 @@ RSATOOLBOX: Mapping[str, str] = MappingProxyType(
         "whitened-cosine": "cosine_cov",
     }
 )
-"""Names of comparators in rsatoolbox, where they differ."""
+"""rsatoolbox names of comparators, where they differ."""
 
 
 def _wrong(found: "ModelComparison") -> str | None:
@@ -68,35 +68,36 @@ class ModelComparison(Saved):
     """Mean scores of S models with U subjects, tested against zero, the noise ceiling and each other.
 
     Attributes:
-        estimate: `(S,)` mean over subjects of the full-sample scores.
+        estimate: `(S,)` full-sample scores averaged over subjects.
         error: `(S,)` standard errors.
-        low: `(S,)` lower end of the interval, Student's.
-        high: `(S,)` upper end.
+        low: `(S,)` lower ends of the Student's t intervals.
+        high: `(S,)` upper ends.
         p_zero: `(S,)` one-sided p-value of a mean above zero; NaN for squared scores.
         p_ceiling: `(S,)` two-sided p-value of a difference from the lower noise ceiling.
         degrees: `(S,)` degrees of freedom of `error`, see `statistics.MeanDraws.degrees`.
-        difference: `(S, S)` row less column.
-        difference_error: `(S, S)` standard errors of the differences, paired in subjects and images.
-        p_pair: `(S, S)` two-sided p-values of the differences, each alone.
-        p_adjusted: `(S, S)` the same adjusted for all pairs by the largest |t| (by Holm's rule for ranks).
-        ceiling: `(2,)` noise ceiling, lower and upper: each subject with the mean of the others, and of all.
+        difference: `(S, S)` row minus column.
+        difference_error: `(S, S)` standard errors of the differences, paired by subject and image.
+        p_pair: `(S, S)` two-sided p-values of the differences, unadjusted.
+        p_adjusted: `(S, S)` p-values adjusted for all pairs by the largest |t| (by Holm's method for ranks).
+        ceiling: `(2,)` lower and upper noise ceiling: each subject with the mean of the others, and with the mean of
+            all.
         ceiling_low: `(2,)` lower ends of their intervals.
         ceiling_high: `(2,)` upper ends.
         scores: `(S, U)` full-sample scores with each subject.
-        ceiling_scores: `(2, U)` ceilings of each subject.
-        draws: `(B, S)` bootstrap means, over all that is resampled; they vary more than `error` says where that is
-            both subjects and images.
-        ceiling_draws: `(B, 2)` those of the ceilings.
-        names: models.
-        subjects: subjects.
+        ceiling_scores: `(2, U)` ceilings for each subject.
+        draws: `(B, S)` bootstrap means over everything that is resampled. If that is both subjects and images, they
+            vary more than `error` says.
+        ceiling_draws: `(B, 2)` bootstrap draws of the ceilings.
+        names: names of the models.
+        subjects: names of the subjects.
         provenance: comparator, scheme, key, dtype, device and versions.
         images: number n of images.
-        over: what is drawn from a population, "both", "images" or "subjects".
+        over: what is treated as a sample from a population: "both", "images" or "subjects".
         test: "t", "bootstrap" or "rank".
-        level: of the intervals.
-        squared: whether every subject's score is squared.
-        undefined: pairs of model or subject and the number of its images whose map has no value.
-        flags: assumptions that these images or subjects break, a sentence each.
+        level: confidence level of the intervals.
+        squared: whether each subject's score is squared.
+        undefined: pairs of model or subject name and number of images for which its map has no value.
+        flags: assumptions that these images or subjects violate, one sentence each.
     """
 
     estimate: Any
@@ -129,19 +130,19 @@ class ModelComparison(Saved):
     flags: tuple[str, ...] = ()
 
     def ranking(self) -> list[tuple[str, float]]:
-        """Models by mean score, best first."""
+        """Rank models by mean score, best first."""
         pairs = [(n, float(v)) for n, v in zip(self.names, on_host(self.estimate), strict=True)]
         return sorted(pairs, key=lambda pair: (np.isnan(pair[1]), -pair[1]))
 
     @property
     def title(self) -> str:
-        """Comparator, numbers of models, subjects and images, and what errors are about."""
+        """Comparator, numbers of models, subjects and images, and what the errors describe."""
         squared = ", squared" * self.squared
         counts = f"{len(self.names)} models, {len(self.subjects)} subjects, {self.images} images"
         return f"{self.provenance.measure}{squared}: {counts}, for {WORDS[self.over]}"
 
     def table(self) -> tables.Table:
-        """Score, error, interval and p-values of every model, best first."""
+        """Score, error, interval and p-values of each model, best first."""
         header, rows = self.rows()
         shown = [
             [row[0], *map(tables.number, row[1:-2]), *map(tables.p_value, row[-2:])] for row in rows[: tables.MOST_ROWS]
@@ -150,11 +151,11 @@ class ModelComparison(Saved):
         return tables.Table(self.title, ["", *header[1:]], shown, note, self.flags)
 
     def note(self) -> str:
-        """The noise ceiling, and how maps were made and averaged, in words."""
+        """Text with the noise ceiling and how maps were made and averaged."""
         return "; ".join([self.ceiling_note(), *self.provenance.notes])
 
     def ceiling_note(self) -> str:
-        """The noise ceiling with its intervals, their level, and the test, in words."""
+        """Text with the noise ceiling, its intervals and their level, and the test."""
         ends = [
             f"{bound} {tables.number(float(c))} [{tables.number(float(a))}, {tables.number(float(b))}]"
             for bound, c, a, b in zip(
@@ -198,22 +199,22 @@ class ModelComparison(Saved):
         return ["model", "other", *columns], rows
 
     def to_pandas(self, *, pairs: bool = False):
-        """A DataFrame with one row a model, best first; or with `pairs`, one row a pair of models."""
+        """Convert to a DataFrame with one row per model, best first, or one row per pair of models with `pairs`."""
         import pandas as pd
 
         header, rows = self.pair_rows() if pairs else self.rows()
         return pd.DataFrame(rows, columns=header).set_index(header[: 1 + pairs])
 
     def to_rsatoolbox(self, models: Maps | None = None):
-        """A `Result` of rsatoolbox, for its plots and tests: scores and ceilings of every subject, in float64.
+        """Convert to an rsatoolbox `Result`, for its plots and tests: scores and ceilings of each subject, in float64.
 
-        Its variances give the errors of models and of their differences, and with its degrees of freedom, the fewest of
-        any model here, the p-values against the lower ceiling. Draws, adjusted p-values and intervals have no place
-        there: of its tests take "t-test" or "ranksum". Where degrees differ between models its other p-values of
-        Student's t are larger than those here.
+        Its variances reproduce the errors of the models and of their differences. Its degrees of freedom are the fewest
+        of any model here, and with them it reproduces the p-values against the lower ceiling. It has no place for
+        draws, adjusted p-values and intervals, so use its "t-test" or "ranksum". If the degrees of freedom differ
+        between models, its other Student's t p-values are larger than the ones here.
 
         Args:
-            models: maps of the models by name, which `Result` then holds too.
+            models: maps of the models by name, to be stored in the `Result`.
 
         Raises:
             MissingExtra: rsatoolbox is not installed.
@@ -236,7 +237,7 @@ class ModelComparison(Saved):
         degrees: Any = float(np.min(on_host(self.degrees)))
         variance = np.square(np.concatenate([error, (high - ceiling) / t.isf((1 - self.level) / 2, degrees)]))
         count = len(error)
-        # a covariance is half of what the variance of the difference lacks
+        # the covariance is half of what the variance of the difference lacks
         lacks = np.zeros((count + 2, count + 2))
         lacks[:count, :count] = np.square(np.where(np.eye(count, dtype=bool), 0, apart))
         with np.errstate(divide="ignore", invalid="ignore"):

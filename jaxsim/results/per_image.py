@@ -14,13 +14,13 @@ from jaxsim.results.saved import Provenance, Saved, on_host, record
 
 @record(arrays={"values": ("ids", "names", "names")}, check=wrong_labels)
 class ImageScores(Saved):
-    """Scores of networks with networks on each image, whose mean is their affinity.
+    """Scores of networks with networks on each image. Their mean is the affinity.
 
-    `affinity()` is that mean; `js.resample_scores` draws images anew.
+    `affinity()` computes that mean; `js.resample_scores` resamples the images.
 
     Attributes:
-        values: `(n, T, T)`; higher is more similar; NaN where a network's map of an image has no value.
-        names: the networks.
+        values: `(n, T, T)`. Higher is more similar. NaN where a network's map of an image has no value.
+        names: names of the networks.
         ids: labels of the images.
         provenance: measure, dtype, device and versions.
     """
@@ -32,15 +32,15 @@ class ImageScores(Saved):
 
     @property
     def undefined(self) -> tuple[tuple[str, int], ...]:
-        """Networks and the number of images that they have no score for, those with any."""
+        """Networks that lack scores on some images, with the number of those images."""
         own = (~np.isfinite(np.diagonal(on_host(self.values), axis1=1, axis2=2))).sum(0)
         return tuple((name, int(count)) for name, count in zip(self.names, own, strict=True) if count)
 
     def affinity(self) -> Affinity:
-        """The mean over images; NaN for a pair that lacks a finite score on any of them.
+        """Mean over images; NaN for a pair that lacks a finite score on any image.
 
         Raises:
-            ValueError: two networks have one name, or two images one id.
+            ValueError: two networks have the same name, or two images the same id.
         """
         refuse_repeated(self.names, self.ids)
         values = jnp.asarray(self.values)
@@ -53,7 +53,7 @@ class ImageScores(Saved):
         return self.affinity().table()
 
     def to_xarray(self):
-        """A DataArray with dimensions `image`, `source` and `target`."""
+        """Convert to a DataArray with dimensions `image`, `source` and `target`."""
         import xarray as xr
 
         coords = {"image": list(self.ids), "source": list(self.names), "target": list(self.names)}
@@ -61,10 +61,10 @@ class ImageScores(Saved):
 
 
 def refuse_repeated(names: Sequence[str], ids: Sequence[str]) -> None:
-    """Refuse equal labels, which would count a network or an image twice.
+    """Raise an error on repeated labels, which would count a network or an image twice.
 
     Raises:
-        ValueError: two networks have one name, or two images one id.
+        ValueError: two networks have the same name, or two images the same id.
     """
     for what, labels in (("networks are both named", names), ("images both have the id", ids)):
         if twice := repeated(labels):

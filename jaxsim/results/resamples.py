@@ -22,15 +22,15 @@ from jaxsim.statistics.checks import probability
 
 
 class FewResamples(UserWarning):
-    """There are too few resamples for an interval, or for any hypothesis of the family to be rejected."""
+    """There are too few resamples for an interval, or for rejecting any hypothesis of the family."""
 
 
 BETWEEN = "images are compared with those of other groups only, in the full-sample scores too"
-"""Note of a record whose scores leave out pairs of images of one group."""
+"""Note on a record whose scores leave out pairs of images within a group."""
 BEYOND = 1e-3
-"""What rounding may add to a score of 1."""
+"""How far rounding may push a score above 1."""
 UNSCORED = "no score"
-"""Column with the numbers of resamples without a score."""
+"""Column for the number of resamples without a score."""
 
 
 def _cell(value: Any) -> str:
@@ -49,7 +49,7 @@ def _wrong(found: "Resamples") -> str | None:
 
 @record(arrays={"values": ("resamples", "names", "targets"), "estimate": ("names", "targets")}, check=_wrong)
 class Resamples(Scores):
-    """Scores on B resamples of the images beside those of the full sample.
+    """Scores on B resamples of the images, along with the full-sample scores.
 
     Attributes:
         values: `(B, S, T)`.
@@ -60,11 +60,11 @@ class Resamples(Scores):
         kind: name of the scheme in `jaxsim.schemes.NAMED`.
         images: number n of images.
         size: `Plan.size` of the scheme: images in a subset or half, for subsampling and half-samples.
-        undefined: pairs of network and the number of its images whose map has no value.
-        groups: number of groups that were drawn whole, the independent units; None where images are.
-        groups_drawn: groups in a half.
+        undefined: pairs of network name and number of images for which its map has no value.
+        groups: number of groups, the independent units, if whole groups were drawn; None if images were.
+        groups_drawn: number of groups in a half.
         degrees: degrees of freedom of an error from that many groups.
-        flags: assumptions of errors and intervals that these images, measure or scheme break, a sentence each.
+        flags: assumptions behind errors and intervals that these images, measure or scheme violate, one sentence each.
     """
 
     values: Any
@@ -77,7 +77,7 @@ class Resamples(Scores):
     size: int | None = None
     undefined: tuple[tuple[str, int], ...] = ()
     against: bool = False
-    """Whether the columns are another set of networks, even if their names are the same."""
+    """Whether the columns are a second set of networks, even if their names are the same."""
     groups: int | None = None
     groups_drawn: int | None = None
     degrees: float | None = None
@@ -89,7 +89,7 @@ class Resamples(Scores):
         """The kind of scheme that made the resamples.
 
         Raises:
-            ValueError: there is none of that name.
+            ValueError: no scheme has that name.
         """
         if self.kind not in schemes.NAMED:
             raise ValueError(f"no scheme is named {self.kind!r}; there are {', '.join(schemes.NAMED)}.")
@@ -102,38 +102,38 @@ class Resamples(Scores):
 
     @property
     def ranks(self) -> bool:
-        """Whether the resamples vary as the estimate does, so that they say how stable an order is."""
+        """Whether the resamples vary as the estimate does, so that they show how stable a ranking is."""
         return self.can.bootstraps or self.can.errors is not None
 
     @property
     def between(self) -> bool:
-        """Whether scores are of pairs of images of different groups only, unlike those of `js.affinity`."""
+        """Whether scores only use pairs of images from different groups, which `js.affinity` does not do."""
         return BETWEEN in self.provenance.notes
 
     @property
     def origin(self) -> str:
-        """How the resamples were made, for captions: scheme, their number, and groups if whole ones were drawn."""
+        """How the resamples were made, for captions: scheme, number, and groups if whole groups were drawn."""
         made = f"{self.kind}, {np.shape(self.values)[0]} resamples"
         return made if self.groups is None else f"{made} of {self.groups} groups"
 
     def unscored(self) -> np.ndarray:
         """Number of resamples in which an entry has no score, `(S, T)`.
 
-        A resample may hold too few different images, or only ones that a network tells apart by nothing (a class that
-        is rare). An entry without a score in any resample has no error, interval or p-value (NaN): the other resamples
-        are no sample of all that could have been drawn.
+        A resample may contain too few different images, or only images that a network does not distinguish (such as a
+        rare class). An entry that lacks a score in any resample has no error, interval or p-value (NaN), because the
+        remaining resamples are not a fair sample of all that could have been drawn.
         """
         return np.isnan(on_host(self.values)).sum(-3)
 
     def spread(self) -> jax.Array:
-        """Standard deviation over resamples `(S, T)`; DDS 2020, Table 4 reports this number for subsampling."""
+        """Standard deviation over resamples `(S, T)`. This is what Table 4 of DDS 2020 reports for subsampling."""
         return statistics.spread(self.values)
 
     def standard_error(self) -> jax.Array:
-        """Standard error of the estimate `(S, T)`, the spread scaled as the scheme demands.
+        """Standard error of the estimate `(S, T)`: the spread, scaled as the scheme requires.
 
         Raises:
-            ValueError: permutations have none, nor has a subset of all images.
+            ValueError: the scheme is a permutation or a subset of all images, which have no error.
         """
         self._need(not self.can.null, "standard error")
         return self.scheme().standard_error(self.values, *self._sizes())
@@ -141,14 +141,14 @@ class Resamples(Scores):
     def interval(self, level: float = 0.95) -> jax.Array:
         """Confidence interval `(2, S, T)`.
 
-        Half-samples: on Fisher's scale, with the quantile of Student's t for the number of pairs less one; a score of 1
-        has an interval of no width. Scores that are not `bounded` keep their own scale. K groups give K - 1 degrees of
-        freedom at most. Bootstraps: percentile. Subsamples and the jackknife: normal on the scaled error, or Student's
-        t for groups.
-        NaN where an entry has no score in some resample (`unscored`), and for a single resample or pair of halves.
+        Half-samples use Fisher's scale and the Student's t quantile for the number of pairs minus one. The interval of
+        a score of 1 has no width. Scores that are not `bounded` stay on their own scale. K groups give at most K - 1
+        degrees of freedom. Bootstraps use percentiles. Subsamples and the jackknife use the normal distribution with
+        the scaled error, or Student's t for groups. The interval is NaN where an entry has no score in some resample
+        (`unscored`), and for a single resample or pair of halves.
 
         Raises:
-            ValueError: permutations have none.
+            ValueError: the scheme is a permutation, which has no intervals.
         """
         self._need(not self.can.null, "interval")
         if self.can.bootstraps:
@@ -156,11 +156,11 @@ class Resamples(Scores):
         return self._interval(self.values, self.estimate, level, bounded=self.bounded)
 
     def bca_interval(self, jackknife: "Resamples", level: float = 0.95) -> jax.Array:
-        """Bias-corrected and accelerated interval `(2, S, T)` (Efron 1987) with the acceleration of a jackknife.
+        """Bias-corrected and accelerated interval `(2, S, T)` (Efron 1987), with the acceleration from a jackknife.
 
         Raises:
-            TypeError: `jackknife` is no record of resamples.
-            ValueError: this is no bootstrap, or `jackknife` is none of the same networks.
+            TypeError: `jackknife` is not a record of resamples.
+            ValueError: this is not a bootstrap, or `jackknife` is not a jackknife of the same networks.
         """
         self._need(self.can.bootstraps, "BCa interval", "use js.Bootstrap()")
         needed = "a BCa interval needs js.resample(..., js.Jackknife()) of the same networks and images"
@@ -175,7 +175,7 @@ class Resamples(Scores):
         return statistics.bca_interval(self.values, self.estimate, jackknife.values, level)
 
     def p_value(self) -> jax.Array:
-        """Share of permutations at least as similar, `(1 + #) / (B + 1)`: `(S, T)`, one-sided.
+        """Share of permutations that are at least as similar, `(1 + #) / (B + 1)`: `(S, T)`, one-sided.
 
         Raises:
             ValueError: the scheme is not a permutation.
@@ -186,13 +186,14 @@ class Resamples(Scores):
         return statistics.permutation_p(self.values, self.estimate)
 
     def first_share(self) -> jax.Array:
-        """Share of draws in which each source ranks first for each target `(S, T)`; self left out.
+        """Share of draws in which each source ranks first for each target `(S, T)`, leaving out the target itself.
 
-        A draw is the estimate plus an error that varies as the estimate does about the truth: half the difference of
-        two halves with either sign, the deviation of a bootstrap, or that of a subset scaled as its standard error is.
+        A draw is the estimate plus an error that varies as the estimate varies around the truth. For half-samples the
+        error is half the difference of two halves with a random sign. For a bootstrap it is the deviation. For a subset
+        it is the deviation scaled like its standard error.
 
         Raises:
-            ValueError: the resamples of the scheme do not vary as the estimate does (jackknife, permutation).
+            ValueError: the scheme's resamples do not vary as the estimate does (jackknife, permutation).
         """
         center, errors = self.error_draws("share of first ranks")
         lonely = [t for t, rivals in zip(self.targets, (~self.own).sum(0), strict=True) if rivals == 1]
@@ -200,13 +201,13 @@ class Resamples(Scores):
         return statistics.first_share(center + errors, self.own)
 
     def rank_stability(self) -> jax.Array:
-        """Spearman correlation of the sources' order to expect of two samples of so many images, `(T,)`.
+        """Expected Spearman correlation between the source rankings of two samples of this size, `(T,)`.
 
-        From the orders of two halves of the images, see `statistics.rank_stability`; about 0 if the sources do not
-        differ.
+        Computed from the rankings of two halves of the images, see `statistics.rank_stability`. It is about 0 if the
+        sources do not differ.
 
         Raises:
-            ValueError: the resamples of the scheme do not vary as the estimate does (jackknife, permutation).
+            ValueError: the scheme's resamples do not vary as the estimate does (jackknife, permutation).
         """
         center, errors = self.error_draws("rank stability")
         return statistics.rank_stability(errors, center, self.own)
@@ -228,13 +229,14 @@ class Resamples(Scores):
         return {"difference": float(pair.estimate[0, 0]), "error": error, "low": low, "high": high}
 
     def family_wise(self, null: float = 0.0) -> statistics.FamilyWise:
-        """Tests of all entries against `null`, adjusted for their number by the largest |t|; arrays `(S, T)`.
+        """Test all entries against `null`, adjusting for their number by the largest |t|. Arrays are `(S, T)`.
 
-        Half-samples: t on Fisher's scale, and rotations (`statistics.rotation_tests`). Bootstraps: the largest |t| of
-        the resamples (`statistics.family_wise`); conservative for differences, at a nominal 5 % between 0 and 6 %.
+        Half-samples use t on Fisher's scale with rotations (`statistics.rotation_tests`). Bootstraps use the largest
+        |t| of the resamples (`statistics.family_wise`). They are conservative for differences: at a nominal 5 % the
+        error rate is between 0 and 6 %.
 
-        Each pair of a square matrix is one hypothesis; the diagonal is none (NaN), nor is a network that is in both
-        sets. A debiased score of exactly zero is degenerate: test for no similarity at all with `js.Permutation()`.
+        Each pair of a square matrix is one hypothesis. The diagonal and networks that are in both sets are not tested
+        (NaN). A debiased score of exactly zero is degenerate: use `js.Permutation()` to test for no similarity at all.
 
         Raises:
             ValueError: the scheme has no tests.
@@ -245,8 +247,8 @@ class Resamples(Scores):
     def false_discovery(self, null: float = 0.0) -> jax.Array:
         """Benjamini-Hochberg adjusted p-values of all entries against `null`, or against no similarity, `(S, T)`.
 
-        From the permutation p-values where the scheme is a permutation, else from the t of each entry; hypotheses as in
-        `family_wise`.
+        Computed from the permutation p-values if the scheme is a permutation, else from the t of each entry. The
+        hypotheses are those of `family_wise`.
 
         Raises:
             ValueError: the scheme has no p-values.
@@ -259,13 +261,13 @@ class Resamples(Scores):
         return self._matrix(statistics.false_discovery(p))
 
     def compare_sources(self, target: str) -> statistics.FamilyWise:
-        """Paired tests that two sources are equally similar to `target`, over all pairs of sources; arrays `(S, S)`.
+        """Paired tests that two sources are equally similar to `target`, for all pairs of sources. Arrays are `(S, S)`.
 
-        Entry (a, b) has the statistic of a less b. The target itself takes no part. Tests as in `family_wise`, on the
-        scale of the scores; half-samples find more than bootstraps.
+        Entry (a, b) has the statistic of a minus b. The target itself is left out. The tests are those of
+        `family_wise`, on the scale of the scores. Half-samples have more power than bootstraps.
 
         Raises:
-            ValueError: no column has that name.
+            ValueError: there is no column of that name.
             ValueError: the scheme has no tests.
         """
         t, count = self._place(target, self.targets), len(self.names)
@@ -285,14 +287,14 @@ class Resamples(Scores):
         return statistics.FamilyWise(*made)
 
     def contenders(self, target: str, level: float = 0.95) -> tuple[str, ...]:
-        """The source most similar to `target`, and the sources that cannot be told from it, most similar first.
+        """The source most similar to `target` and the sources that cannot be told apart from it, most similar first.
 
-        One name is a decision; several mean that these images cannot tell. The truly most similar source is among them
-        with probability of at least `level`: a source is left out only if `compare_sources` finds it less similar than
-        the first, adjusted for all pairs. Sources without a score are left out, and so is the target itself.
+        A single name is a decision. Several names mean that these images cannot tell. The truly most similar source is
+        among them with probability at least `level`: a source is left out only if `compare_sources` finds it less
+        similar than the first, adjusted for all pairs. Sources without a score and the target itself are left out.
 
         Raises:
-            ValueError: no column has that name, the level is not between 0 and 1, or the scheme has no tests.
+            ValueError: there is no column of that name, the level is not between 0 and 1, or the scheme has no tests.
 
         Example:
             >>> import jaxsim as js, numpy as np
@@ -310,17 +312,17 @@ class Resamples(Scores):
         return tuple(self.names[s] for s in order if s == order[0] or not p[s] <= 1 - level)
 
     def two_factor(self, groups: Sequence[Any], *, key: jax.Array | int = 0) -> statistics.TwoFactor:
-        """Mean score of each source with each group of targets, and its variance over images and members together.
+        """Mean score of each source with each group of targets, with its variance over images and members together.
 
-        For brain regions of several subjects, or networks of several seeds: members are resampled beside the images,
-        with the variance correction of Schuett et al. 2023.
+        For brain regions of several subjects, or networks trained with several seeds. Members are resampled along with
+        the images, with the variance correction of Schuett et al. 2023.
 
         Args:
-            groups: group of each target; columns of the result are the groups in the order of first appearance.
+            groups: group of each target; the columns of the result are the groups in order of first appearance.
             key: typed random key for the draws of members, or a seed.
 
         Raises:
-            ValueError: the scheme is no bootstrap, or there is not one label a target.
+            ValueError: the scheme is not a bootstrap, or the number of labels is not the number of targets.
         """
         self._need(self.can.bootstraps, "two-factor variance", "use js.Bootstrap()")
         labels = list(dict.fromkeys(groups))
@@ -329,9 +331,9 @@ class Resamples(Scores):
         return statistics.two_factor(self.values, self.estimate, codes, key=key, images=self.images)
 
     def table(self, level: float = 0.95) -> tables.Table:
-        """Estimate, error and interval of every pair, or its p-value; a row a pair, most similar first.
+        """Estimate, error and interval of each pair, or its p-value; one row per pair, most similar first.
 
-        Where any resample has no score of a pair, their numbers are a column too.
+        If a pair lacks a score in any resample, a column counts those resamples.
         """
         columns = {k: on_host(v) for k, v in self.columns(level).items()}
         places = [(s, t) for s, t in np.ndindex(len(self.names), len(self.targets)) if not self.square or s < t]
@@ -350,16 +352,16 @@ class Resamples(Scores):
         return tables.Table(title, ["", *columns], rows, "; ".join(notes), self.flags)
 
     def to_xarray(self):
-        """A DataArray with dimensions `resample`, `source` and `target`."""
+        """Convert to a DataArray with dimensions `resample`, `source` and `target`."""
         import xarray as xr
 
         coords = {"source": list(self.names), "target": list(self.targets)}
         return xr.DataArray(on_host(self.values), coords, ("resample", "source", "target"), self.provenance.measure)
 
     def to_pandas(self, level: float = 0.95):
-        """A DataFrame with one row an entry: source, target, estimate, error, low, high; or the p-value.
+        """Convert to a DataFrame with one row per entry: source, target, estimate, error, low, high; or the p-value.
 
-        Where any resample has no score, their numbers too, see `unscored`.
+        If an entry lacks a score in any resample, a column counts those resamples, see `unscored`.
         """
         import pandas as pd
 
@@ -367,7 +369,7 @@ class Resamples(Scores):
         return pd.DataFrame({k: on_host(v).ravel() for k, v in self.columns(level).items()}, index=index)
 
     def columns(self, level: float = 0.95) -> dict[str, Any]:
-        """Numbers of all entries `(S, T)` by name: estimate, error, low, high, or the p-value; as in `to_pandas`."""
+        """Arrays `(S, T)` for all entries, by name: estimate, error, low, high, or the p-value; as in `to_pandas`."""
         unscored = self.unscored()
         return self._inference(level) | ({UNSCORED: unscored} if unscored.any() else {})
 
@@ -377,19 +379,19 @@ class Resamples(Scores):
         probability(level)
         try:
             error, (low, high) = self.standard_error(), self.interval(level)
-        except ValueError:  # subsets of all images say nothing of the error
+        except ValueError:  # subsets of all images say nothing about the error
             error = low = high = jnp.full_like(self.estimate, jnp.nan)
         return {"estimate": self.estimate, "error": error, "low": low, "high": high}
 
     def _sizes(self) -> tuple[int | None, int]:
-        """Sizes of a resample and of the whole: in groups where halves hold whole groups, else in images."""
+        """Sizes of a resample and of the full sample, in groups if halves contain whole groups, else in images."""
         if self.groups is None or self.groups_drawn is None:
             return self.size, self.images
         return self.groups_drawn, self.groups
 
     @property
     def bounded(self) -> bool:
-        """Whether all estimates lie within [-1, 1], as those of the library do; true while JAX is tracing."""
+        """Whether all estimates lie within [-1, 1], as the library's own do; true while JAX is tracing."""
         if isinstance(self.estimate, Tracer):
             return True
         return not (np.abs(jax.device_get(self.estimate)) > 1 + BEYOND).any()
@@ -398,7 +400,7 @@ class Resamples(Scores):
         return self.scheme().interval(values, estimate, level, *self._sizes(), bounded=bounded, **self._of_groups())
 
     def _of_groups(self) -> dict[str, Any]:
-        """Degrees of freedom of groups; a scheme that knows no groups has no such argument."""
+        """Degrees of freedom from groups; a scheme without groups has no such argument."""
         return {} if self.degrees is None else {"degrees": self.degrees}
 
     def _matrix(self, flat):
@@ -406,28 +408,28 @@ class Resamples(Scores):
         return unfolded(flat, (len(self.names), len(self.targets)), self.square)
 
     def _others(self, matrix):
-        """Scores with NaN, which counts as no hypothesis, where row and column are the same network."""
+        """Scores with NaN, meaning no hypothesis, where row and column are the same network."""
         return jnp.where(self.own, jnp.nan, matrix)
 
     def _tested(self, null, what):
-        """Adjusted tests of all entries, arrays `(S, T)`."""
+        """Adjusted tests of all entries, as `(S, T)` arrays."""
         tests = self._tests(what)
         values, estimate = (family(self._others(v), self.square) for v in (self.values, self.estimate))
         found = tests(values, estimate, null, *self._sizes(), bounded=self.bounded, **self._of_groups())
         return statistics.FamilyWise(*map(self._matrix, found))
 
     def _tests(self, what):
-        """Tests of the scheme: its own, or the largest |t| of bootstraps."""
+        """Tests of the scheme: its own, or the largest |t| for bootstraps."""
         if self.can.tests is not None:
             return self.can.tests
         self._need(self.can.bootstraps, what)
         return lambda values, estimate, null, *_, **__: statistics.family_wise(values, estimate, null)
 
     def error_draws(self, what: str = "error") -> tuple[jax.Array, jax.Array]:
-        """Center `(S, T)` and draws `(R, S, T)` of its error.
+        """Center `(S, T)` and draws `(R, S, T)` of the error.
 
         Raises:
-            ValueError: the scheme has none; `what` is the quantity to name.
+            ValueError: the scheme has no such draws; `what` is the quantity to name in the message.
         """
         if self.can.bootstraps:
             return self.estimate, self.values - self.estimate
@@ -444,7 +446,7 @@ class Resamples(Scores):
             warn(text, FewResamples)
 
     def _warn_if_few(self, hypotheses, level=0.05):
-        """Say what p-values that are shares of the resamples cannot reach."""
+        """Warn about p-values that cannot be reached with this number of resamples."""
         if not (self.can.bootstraps or self.can.null):
             return
         count, need = self.values.shape[0], statistics.resamples_needed(level)

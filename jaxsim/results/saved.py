@@ -22,18 +22,18 @@ from jaxsim.io.files import parse_json
 from jaxsim.results.tables import Table
 
 OTHERS = (".csv", ".tsv", ".txt", ".json", ".xlsx", ".pkl", ".npy", ".mat", ".png", ".svg", ".pdf", ".html")
-"""Suffixes of files that are no npz."""
+"""Suffixes of files that are not npz files."""
 _RECORDS: dict[str, type] = {}
 _PLOTS: dict[str, Callable] = {}
 
 
 @typing.dataclass_transform(frozen_default=True, eq_default=False)
 def record(*, arrays: Mapping[Any, tuple[str | int, ...]], check: Callable[[Any], str | None] = lambda _: None):
-    """Make a frozen dataclass a pytree whose `arrays` fields are leaves, and let `load` find it by name.
+    """Make a frozen dataclass a pytree whose `arrays` fields are leaves, and register it by name for `load`.
 
     Args:
-        arrays: shape of each array, for `load`: numbers, fields whose lengths they are, and other words for sizes that
-            are alike wherever they stand.
+        arrays: shape of each array, for `load`: numbers, fields whose lengths give the size, and any other strings for
+            sizes that must be equal wherever they appear.
         check: what else is wrong with a record of NumPy arrays of these shapes, for `load`; None if nothing is.
     """
 
@@ -49,7 +49,7 @@ def record(*, arrays: Mapping[Any, tuple[str | int, ...]], check: Callable[[Any]
 
 
 def plots(cls: type) -> Callable[[Callable], Callable]:
-    """Decorate the function that draws records of that class, so that `record.plot()` calls it."""
+    """Decorate the function that draws records of the class, so that `record.plot()` calls it."""
 
     def register(function):
         _PLOTS[cls.__name__] = function
@@ -60,17 +60,17 @@ def plots(cls: type) -> Callable[[Callable], Callable]:
 
 @dataclasses.dataclass(frozen=True)
 class Provenance:
-    """Origin of a result: what a reader needs to make it again.
+    """Origin of a result: what a reader needs to reproduce it.
 
     Attributes:
         measure: the measure's name or its formula as text.
-        dtype: dtype the scores were computed in.
-        device: device that computed them.
-        precision: matmul precision asked of XLA.
+        dtype: dtype of the computation.
+        device: device that computed the scores.
+        precision: matmul precision requested from XLA.
         versions: pairs of package and version.
         scheme: resampling scheme as text, or None.
-        key: the random key as text (implementation and words), or None.
-        notes: what the reader must know: which images were left out, what was not refitted.
+        key: the random key as text (implementation and data), or None.
+        notes: what the reader must know, such as which images were left out or what was not refitted.
     """
 
     measure: str
@@ -84,7 +84,7 @@ class Provenance:
 
     @classmethod
     def now(cls, measure: str, values: jax.Array, **rest: Any) -> Self:
-        """The provenance of `values`, just computed with this process's packages; a tracer has no device yet."""
+        """Provenance of `values` just computed with this process's packages; a tracer has no device yet."""
         versions = tuple((p, version(p)) for p in ("jaxsim-similarity", "jax", "jaxlib", "numpy"))
         kind = "traced"
         if not isinstance(values, Tracer):
@@ -96,7 +96,7 @@ class Provenance:
 
 @functools.cache
 def version(package: str) -> str:
-    """Version of an installed package; "unknown" where it is not installed."""
+    """Version of an installed package, or "unknown" if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -104,7 +104,7 @@ def version(package: str) -> str:
 
 
 def on_host(values: Any) -> np.ndarray:
-    """An array of a record as NumPy.
+    """Convert a record's array to NumPy.
 
     Raises:
         TypeError: JAX is tracing it.
@@ -130,7 +130,7 @@ class Saved:
         return self.table().to_text() if self._is_one() else repr(self)
 
     def _is_one(self) -> bool:
-        """Whether this is one record with numbers: not traced, nor many of them that `vmap` stacked."""
+        """Whether this is a single record with numbers, neither traced nor stacked by `vmap`."""
         arrays = [(getattr(self, n), shape) for n, shape in self._shapes.items() if getattr(self, n) is not None]
         return not any(isinstance(a, Tracer) or np.ndim(a) != len(shape) for a, shape in arrays)
 
@@ -142,7 +142,7 @@ class Saved:
         return self.table().to_html() if self._is_one() else f"<code>{html.escape(repr(self))}</code>"
 
     def plot(self, *args: Any, **options: Any) -> Any:
-        """Draw the record with the function of `js.plotting` for its kind; arguments are that function's.
+        """Draw the record with the `js.plotting` function for its kind; arguments are passed on to that function.
 
         Returns:
             A matplotlib `Figure`.
@@ -153,22 +153,22 @@ class Saved:
         return _PLOTS[type(self).__name__](self, *args, **options)
 
     def metadata(self) -> dict[str, Any]:
-        """All that is not an array, as JSON types."""
+        """Everything that is not an array, as JSON types."""
         plain = {name: getattr(self, name) for name in self._meta}
         return json.loads(json.dumps({"record": type(self).__name__, **plain}, default=_as_json))
 
     def to_json(self) -> dict[str, Any]:
-        """The whole record as JSON types; arrays become nested lists; NaN and infinity become None."""
+        """Convert the whole record to JSON types. Arrays become nested lists; NaN and infinity become None."""
         values = {n: getattr(self, n) for n in self._arrays}
         return self.metadata() | {n: None if v is None else _as_list(v) for n, v in values.items()}
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the record to one npz file, whole or not at all.
+        """Write the record to one npz file, completely or not at all.
 
         Raises:
-            FileExistsError: the file is there and `overwrite` is False.
-            OSError: it cannot be written.
-            ValueError: the path ends as another kind of file does.
+            FileExistsError: the file exists and `overwrite` is False.
+            OSError: the file cannot be written.
+            ValueError: the path has the suffix of another kind of file.
         """
         if (suffix := Path(path).suffix.lower()) in OTHERS:
             raise ValueError(f"records are saved as npz, not {suffix[1:]}; to_pandas() makes a table, plot() a figure.")
@@ -194,8 +194,8 @@ def load(path: str | Path) -> Any:
     """Read a record that `save` wrote.
 
     Raises:
-        ValueError: the file is not such a record, or is damaged: fields of other types, counts that differ, numbers
-            that cannot be.
+        ValueError: the file is not such a record, or is damaged: wrong field types, mismatched counts or impossible
+            numbers.
     """
     arrays = io.read_npz(path)
     text = arrays.pop("record_json", None)
@@ -226,7 +226,7 @@ def _as_tuple(value: Any) -> Any:
 
 
 def _wrong_field(found: Any) -> str | None:
-    """A field of a record, or of its provenance, that is not of its type."""
+    """Find a field of a record, or of its provenance, that has the wrong type."""
     for name, hint in typing.get_type_hints(type(found)).items():
         if name in getattr(found, "_meta", Provenance.__dataclass_fields__):
             value = getattr(found, name)
@@ -253,7 +253,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _wrong_array(found: Any) -> str | None:
-    """An array of a record that is not of numbers, or not as long as the record's names say."""
+    """Find an array of a record that is not numeric or does not match the length of the record's names."""
     sizes: dict[str, int] = {}
     for name, shape in found._shapes.items():
         values = getattr(found, name)

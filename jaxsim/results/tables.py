@@ -9,18 +9,18 @@ import numpy as np
 from jaxsim.io.files import printable
 
 MOST_ROWS = MOST_COLUMNS = 12
-"""Rows and columns shown; the others are counted."""
+"""Rows and columns shown; the rest are only counted."""
 
 
 class Table(NamedTuple):
-    """A table to show.
+    """A table to display.
 
     Attributes:
         title: one line.
-        header: column names, the labels' own column first.
-        rows: a label and its cells, each.
-        note: a line below, or "".
-        flags: sentences below, on what the numbers may not mean.
+        header: column names, starting with the column of labels.
+        rows: a label and its cells for each row.
+        note: a line below the table, or "".
+        flags: sentences below the table about what the numbers may not mean.
     """
 
     title: str
@@ -30,7 +30,7 @@ class Table(NamedTuple):
     flags: Sequence[str] = ()
 
     def to_text(self) -> str:
-        """Title and columns, labels on the left and numbers on the right."""
+        """Plain text: title and columns, with labels on the left and numbers on the right."""
         rows = [[*map(printable, row)] for row in (self.header, *self.rows)]
         width = [max(len(row[k]) for row in rows) for k in range(len(self.header))]
         lines = ["  ".join([row[0].ljust(width[0]), *map(str.rjust, row[1:], width[1:])]).rstrip() for row in rows]
@@ -40,7 +40,7 @@ class Table(NamedTuple):
         return [*([self.note] if self.note else []), *flagged(self.flags)]
 
     def to_html(self) -> str:
-        """The same as an HTML table."""
+        """The table as HTML."""
 
         def row(cells, tag):
             return "<tr>" + "".join(f"<{tag}>{html.escape(printable(cell))}</{tag}>" for cell in cells) + "</tr>"
@@ -52,7 +52,7 @@ class Table(NamedTuple):
 
 
 def flagged(flags: Sequence[str]) -> list[str]:
-    """Lines below a table on what its numbers may not mean."""
+    """Lines below a table about what its numbers may not mean."""
     return [f"warning: {flag}" for flag in flags]
 
 
@@ -66,7 +66,7 @@ def matrix(title: str, values: np.ndarray, names: Sequence[str], targets: Sequen
 
 
 def number(value: float) -> str:
-    """A score with three decimals; one within rounding of 1 is 1.
+    """Format a score with three decimals; a score within rounding of 1 is 1.
 
     >>> number(0.99999994), number(-0.5), number(float("nan"))
     ('1.000', '-0.500', 'nan')
@@ -75,7 +75,7 @@ def number(value: float) -> str:
 
 
 def p_value(value: float) -> str:
-    """A p-value with three decimals, which is never shown as zero.
+    """Format a p-value with three decimals, never as zero.
 
     >>> p_value(0.0421), p_value(2e-5)
     ('0.042', '<.001')

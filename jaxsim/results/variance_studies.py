@@ -11,19 +11,19 @@ from jaxsim.results.saved import Provenance, on_host, record
 from jaxsim.statistics.checks import is_number
 
 OFF = 0.15
-"""Relative deviation of an error from the fitted curve, above which the curve is not trusted."""
+"""Relative deviation of an error from the fitted curve above which the curve is not trusted."""
 FAR = 4
-"""Times the largest size studied, beyond which a fit is not trusted."""
+"""Multiple of the largest size studied beyond which a fit is not trusted."""
 
 
 class ImagesNeeded(NamedTuple):
     """Answer to "how many images do I need?"; prints as a sentence.
 
     Attributes:
-        images: their number (of groups, where these were drawn); None where no number of images is enough, or none
-            can be told.
-        trusted: whether the numbers follow the curve by which they were read between and beyond the sizes.
-        text: the answer in words.
+        images: number of images (or of groups, if groups were drawn); None if no number is enough or it cannot be
+            determined.
+        trusted: whether the results follow the curve used to interpolate and extrapolate.
+        text: the answer as a sentence.
     """
 
     images: int | None
@@ -49,7 +49,7 @@ def _wrong(found: "VarianceStudy") -> str | None:
 _EACH = ("kinds", "sizes", "counts")
 _ENTRIES = (*_EACH, "names", "targets")
 ARRAYS = {"error": _ENTRIES, "bias": _ENTRIES, "stability": (*_EACH, "targets"), "estimate": ("names", "targets")}
-"""Fields of a `VarianceStudy` that are arrays, in its order, and their axes."""
+"""Array fields of a `VarianceStudy`, in order, with their axes."""
 
 
 @record(arrays=ARRAYS, check=_wrong)
@@ -57,21 +57,21 @@ class VarianceStudy(Scores):
     """Error, bias and rank stability by scheme, number of images and number of resamples.
 
     Attributes:
-        error: `(K, L, C, S, T)` standard error of a score on as many new images, for K schemes, L numbers of images
-            and C numbers of resamples.
-        bias: `(K, L, C, S, T)` score to expect of as many images, less that of all.
-        stability: `(K, L, C, T)` Spearman correlation of the sources' orders to expect of two samples of as many
-            images, without the target itself; 1 for the same order, about 0 if the sources do not differ.
-        estimate: `(S, T)` scores of all images.
+        error: `(K, L, C, S, T)` standard error of a score on m new images, for K schemes, L values of m and C numbers
+            of resamples.
+        bias: `(K, L, C, S, T)` expected score on m images, minus the score on all images.
+        stability: `(K, L, C, T)` expected Spearman correlation between the source rankings of two samples of m images,
+            without the target itself; 1 for the same ranking, about 0 if the sources do not differ.
+        estimate: `(S, T)` scores on all images.
         names: names of the rows (sources).
         targets: names of the columns; the same tuple as `names` for a square matrix.
         kinds: names of the K schemes.
-        sizes: numbers of images m (of groups, where whole groups were drawn), ascending.
+        sizes: numbers of images m (of groups, if whole groups were drawn), ascending.
         counts: numbers of resamples, ascending.
         provenance: measure, schemes, key, dtype, device and versions.
         images: number N of images.
-        groups: number of groups that were drawn whole; None where images were.
-        undefined: pairs of network and the number of its images whose map has no value.
+        groups: number of groups, if whole groups were drawn; None if images were.
+        undefined: pairs of network name and number of images for which its map has no value.
     """
 
     error: Any
@@ -88,12 +88,12 @@ class VarianceStudy(Scores):
     groups: int | None = None
     undefined: tuple[tuple[str, int], ...] = ()
     against: bool = False
-    """Whether the columns are another set of networks, even if their names are the same."""
+    """Whether the columns are a second set of networks, even if their names are the same."""
     _full_sample = "estimate"
 
     @property
     def units(self) -> int:
-        """Number of images, or of the groups that were drawn whole."""
+        """Number of images, or of groups if whole groups were drawn."""
         return self.images if self.groups is None else self.groups
 
     @property
@@ -104,17 +104,17 @@ class VarianceStudy(Scores):
     def images_for(
         self, error: float, source: str | None = None, target: str | None = None, *, scheme: str | None = None
     ) -> ImagesNeeded:
-        """Number of images for a standard error, by `error^2 = a / m + b / m^2` through the sizes.
+        """Number of images needed for a standard error, from a fit of `error^2 = a / m + b / m^2` to the sizes.
 
-        A score is a mean over pairs of images, and so its error is `sqrt(a / m)` for many images, with a second term
-        for few. Not trusted where an error is 15 % off that curve, a is not to be seen, or the answer is more than 4
-        times the largest size.
+        A score is a mean over pairs of images, so its error is `sqrt(a / m)` for many images, with a second term for
+        few. The result is not trusted if an error is 15 % off that curve, if a cannot be determined, or if the answer
+        is more than 4 times the largest size.
 
         Args:
-            error: the standard error wanted, such as 0.02.
-            source: name of a row; None for the largest error of all pairs.
+            error: the target standard error, such as 0.02.
+            source: name of a row; None for the largest error over all pairs.
             target: name of a column.
-            scheme: name of one of `kinds`; the first by default.
+            scheme: one of the names in `kinds`; the first by default.
 
         Raises:
             ValueError: the error is not above zero, or a name is unknown.
@@ -132,14 +132,15 @@ class VarianceStudy(Scores):
     def images_for_stability(
         self, stability: float, target: str | None = None, *, scheme: str | None = None
     ) -> ImagesNeeded:
-        """Number of images for a stability of the order of the sources, by `(1 - s) / s = a / m + b / m^2`.
+        """Number of images needed for stable source rankings, from a fit of `(1 - s) / s = a / m + b / m^2`.
 
-        That is the formula of Spearman and Brown, with the variance of scores as for `images_for`; trusted as there.
+        This is the Spearman-Brown formula with the variance of scores as in `images_for`. The result is trusted under
+        the same conditions.
 
         Args:
-            stability: correlation wanted between the orders of two samples, such as 0.9.
-            target: name of a column; None for the least stable of all.
-            scheme: name of one of `kinds`; the first by default.
+            stability: target correlation between the rankings of two samples, such as 0.9.
+            target: name of a column; None for the least stable column.
+            scheme: one of the names in `kinds`; the first by default.
 
         Raises:
             ValueError: the stability is not strictly between 0 and 1, a name is unknown, or no target has two sources.
@@ -156,7 +157,7 @@ class VarianceStudy(Scores):
         return self._answer(values, stability, f"for a rank stability of {stability:g}", of, _Stability)
 
     def table(self) -> tables.Table:
-        """Largest and median error, mean bias and least stability of each size and scheme, from all resamples."""
+        """Largest and median error, mean bias and lowest stability of each size and scheme, from all resamples."""
         error, bias, stability = (on_host(v)[:, :, -1].astype(float) for v in (self.error, self.bias, self.stability))
         header = [f"scheme, {self.what}", "median error", "largest error", "mean bias", "least stability"]
         rows = []
@@ -173,7 +174,7 @@ class VarianceStudy(Scores):
         return tables.Table(title, header, rows, "; ".join(self.provenance.notes))
 
     def rows(self) -> tuple[list[str], list[list[Any]]]:
-        """Header and rows of a table of all pairs, at all sizes, by all schemes, from all numbers of resamples."""
+        """Header and rows of a table of all pairs, sizes, schemes and numbers of resamples."""
         error, bias, stability = (on_host(v).astype(float) for v in (self.error, self.bias, self.stability))
         header = ["scheme", self.what, "resamples", "source", "target", "standard error", "bias", "stability of target"]
         pairs = [(s, t) for s, t in np.ndindex(len(self.names), len(self.targets)) if not self.square or s != t]
@@ -187,7 +188,7 @@ class VarianceStudy(Scores):
         ]
 
     def to_pandas(self):
-        """A DataFrame with a row for each pair, size, scheme and number of resamples."""
+        """Convert to a DataFrame with one row for each pair, size, scheme and number of resamples."""
         import pandas as pd
 
         header, rows = self.rows()
@@ -197,11 +198,11 @@ class VarianceStudy(Scores):
         return 0 if scheme is None else self._place(scheme, self.kinds, "scheme")
 
     def _entries(self, matrix):
-        """Entries that are no network with itself, `(..., S, T) -> (..., E)`."""
+        """Entries other than a network with itself, `(..., S, T) -> (..., E)`."""
         return matrix[..., ~self.own]
 
     def _errors(self, kind, source, target):
-        """Errors at each size `(L,)` of an entry, or the largest, and of which it is in words."""
+        """Errors at each size `(L,)` of an entry or of the worst entry, and a text naming the entry."""
         found = on_host(self.error)[kind, :, -1].astype(float)
         s = slice(None) if source is None else self._place(source, self.names, "source")
         t = slice(None) if target is None else self._place(target, self.targets, "target")
@@ -242,7 +243,7 @@ class VarianceStudy(Scores):
 
 
 class _Error:
-    """The squared error is the variance."""
+    """Error: its square is the variance."""
 
     formula, none = "error^2", "its errors are zero"
 
@@ -256,7 +257,7 @@ class _Error:
 
 
 class _Stability:
-    """The variance of scores over that between sources, (1 - s) / s (Spearman and Brown)."""
+    """Stability: (1 - s) / s is the variance of scores relative to that between sources (Spearman-Brown)."""
 
     formula, none = "(1 - s) / s", "the order is no better than chance, or never changes"
 
@@ -270,7 +271,7 @@ class _Stability:
 
 
 def _fit(m, y):
-    """Coefficients a and b, neither below zero, of y = a / m + b / m^2, by least squares of relative deviations."""
+    """Nonnegative coefficients a and b of y = a / m + b / m^2, by least squares of relative deviations."""
     terms = np.stack([1 / (m * y), 1 / (m**2 * y)], 1)
     alone = terms.sum(0) / (terms**2).sum(0)
     if len(m) == 1:
@@ -282,7 +283,7 @@ def _fit(m, y):
 
 
 def _worst(values, badness):
-    """At each size the entry that is worst at the largest size."""
+    """Values at each size of the entry that is worst at the largest size."""
     last = np.where(np.isnan(badness[-1]), -np.inf, badness[-1])
     return values[:, int(np.argmax(last))]
 
@@ -296,6 +297,6 @@ def _small(value):
 
 
 def _rounded(count):
-    """A count with two digits, rounded up."""
+    """Round a count up to two digits."""
     step = 10 ** max(int(math.log10(count)) - 1, 0)
     return f"{-(-count // step) * step:,}"

@@ -1,7 +1,7 @@
 """Inference on resampled scores: pure functions on arrays, no labels, no files.
 
-`values` are scores `(B, S, T)` of B resamples and `estimate` the full-sample scores `(S, T)`; sources are
-rows, targets columns, and higher is more similar. A NaN affects its own entry alone.
+`values` are scores `(B, S, T)` of B resamples and `estimate` the full-sample scores `(S, T)`. Sources are rows, targets
+are columns, and higher is more similar. A NaN only affects its own entry.
 """
 
 from jaxsim.statistics.columns import average_ranks as average_ranks

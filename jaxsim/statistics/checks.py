@@ -16,15 +16,16 @@ P = ParamSpec("P")
 R = TypeVar("R")
 ARRAYS = (jax.Array, np.ndarray, np.generic, float, int)
 MOST = np.iinfo(np.int32).max
-"""Largest number of resamples, images and the like."""
+"""Largest allowed number of resamples, images and the like."""
 LONGEST = 60
-"""Characters of a value in a message."""
+"""Number of characters to show of a value in a message."""
 
 
 def compiled(*static: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """One program instead of one an operation, by `jax.jit`; arguments named in `static` are of the host.
+    """Compile a function into one program with `jax.jit`, instead of one per operation; `static` names host arguments.
 
-    Lists, what is no array at all, and arrays in place of those numbers go to the plain function and its checks.
+    Lists, objects that are not arrays, and arrays given for those host arguments go to the plain function and its
+    checks.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -47,11 +48,11 @@ def compiled(*static: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 def floating(array: ArrayLike, name: str, axes: str | None = None) -> jax.Array:
     """Convert to a JAX array of real floating dtype.
 
-    `axes` writes out the axes that it must have, such as `(B, S, T)`; None allows any.
+    `axes` spells out the required axes, such as `(B, S, T)`; None allows any.
 
     Raises:
-        TypeError: it holds integers, booleans or complex numbers.
-        ValueError: it has another number of axes.
+        TypeError: it contains integers, booleans or complex numbers.
+        ValueError: it has the wrong number of axes.
     """
     array = jnp.asarray(array)
     if not jnp.issubdtype(array.dtype, jnp.floating):
@@ -62,7 +63,7 @@ def floating(array: ArrayLike, name: str, axes: str | None = None) -> jax.Array:
 
 
 def resampled(values: ArrayLike, axes: str | None = None) -> jax.Array:
-    """Convert scores whose first axis holds at least one resample.
+    """Convert scores whose first axis has at least one resample.
 
     Raises:
         ValueError: there is no such axis, or it is empty.
@@ -77,7 +78,7 @@ def pair(values: ArrayLike, estimate: ArrayLike, axes: str | None = None) -> tup
     """Convert resampled scores `(B, ...)` and their estimate `(...)`.
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes do not match.
     """
     values, estimate = resampled(values, axes), floating(estimate, "estimate")
     if values.shape[1:] != estimate.shape:
@@ -89,7 +90,7 @@ def probability(level: float, name: str = "level") -> float:
     """Return a level strictly between 0 and 1 as a Python number.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it is not such a number.
     """
     array = isinstance(level, jax.Array | np.ndarray) and not isinstance(level, Tracer) and level.ndim == 0
     if not (array or is_number(level)) or not 0 < level < 1:
@@ -98,11 +99,11 @@ def probability(level: float, name: str = "level") -> float:
 
 
 def mask_of(mask: ArrayLike | None, shape: tuple[int, ...], default: bool, name: str) -> jax.Array:
-    """Convert a boolean mask of `shape`; None gives all `default`.
+    """Convert a boolean mask of `shape`; None sets every entry to `default`.
 
     Raises:
         TypeError: the mask is not boolean.
-        ValueError: it has another shape.
+        ValueError: it has the wrong shape.
     """
     if mask is None:
         return jnp.full(shape, default)
@@ -115,17 +116,17 @@ def mask_of(mask: ArrayLike | None, shape: tuple[int, ...], default: bool, name:
 
 
 def is_whole(value: Any) -> bool:
-    """Whether this is a whole number of Python or NumPy."""
+    """Whether this is a whole number, in Python or NumPy."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> bool:
-    """Whether this is a real number of Python or NumPy."""
+    """Whether this is a real number, in Python or NumPy."""
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
 def shown(value: Any) -> str:
-    """The value in one short line of a message."""
+    """The value as one short line for a message."""
     text = " ".join(repr(value).split())
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} ... ({type(value).__name__})"
 
@@ -134,7 +135,7 @@ def flag(value: Any, name: str) -> bool:
     """Return True or False.
 
     Raises:
-        TypeError: it is neither; a text such as "no" would count as True.
+        TypeError: it is neither; a string such as "no" would count as True.
     """
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be True or False, not {shown(value)}.")
@@ -142,10 +143,10 @@ def flag(value: Any, name: str) -> bool:
 
 
 def one_of(value: Any, known: Iterable[str], name: str) -> str:
-    """Return one of the texts that are known.
+    """Return one of the known strings.
 
     Raises:
-        ValueError: it is none of them.
+        ValueError: it is not one of them.
     """
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name} must be one of {', '.join(known)}, not {shown(value)}.")
@@ -153,10 +154,10 @@ def one_of(value: Any, known: Iterable[str], name: str) -> str:
 
 
 def as_count(value: Any, name: str, least: int = 1) -> int:
-    """Return a whole number from `least` to what a device can count, as one of Python.
+    """Return a whole number between `least` and what a device can count, as a Python number.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not such a number.
     """
     if not is_whole(value) or not least <= value <= MOST:
         raise ValueError(f"{name} must be a whole number from {least} to 2^31 - 1, not {shown(value)}.")
@@ -167,7 +168,7 @@ def callback(function: Any, name: str) -> Any:
     """Return a function to call between steps, or None.
 
     Raises:
-        TypeError: it cannot be called.
+        TypeError: it is not callable.
     """
     if function is not None and not callable(function):
         raise TypeError(f"{name} must be a function, or None, not {shown(function)}.")
@@ -179,7 +180,7 @@ def as_key(key: Any) -> Any:
 
     Raises:
         TypeError: it is neither.
-        ValueError: the seed does not fit 32 bits, of which a key would keep the last.
+        ValueError: the seed does not fit in 32 bits, and a key would keep only the last 32.
     """
     dtype: Any = getattr(key, "dtype", None)
     shape = getattr(key, "shape", None)
@@ -187,7 +188,7 @@ def as_key(key: Any) -> Any:
     if number and isinstance(key, Tracer):
         return jax.random.key(key)
     if number or is_whole(key):
-        # a seed known on the host stays one under tracing, and its transfer is wanted
+        # a seed known on the host stays known under tracing, and its transfer is intended
         with jax.ensure_compile_time_eval(), jax.transfer_guard("allow"):
             seed = int(key)
             if not 0 <= seed < 2**32:

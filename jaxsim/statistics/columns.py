@@ -1,6 +1,6 @@
 """Ranks, correlations and agreement of columns of scores.
 
-Scores and truth `(S, T)` have sources as rows and targets as columns; a mask marks the entries that count. A
+Scores and truth `(S, T)` have sources as rows and targets as columns. A mask marks the entries that count. A
 `Correlation` is a function of two columns and their mask: `masked_spearman`, `masked_pearson`, or your own.
 """
 
@@ -18,9 +18,9 @@ Correlation = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 def average_ranks(column: jax.Array, usable: jax.Array) -> jax.Array:
     """Average ranks of the usable entries of a column `(S,)`, from 1.
 
-    `rank_i = #{j: x_j < x_i} + (#{j: x_j = x_i} + 1) / 2` over usable j, by comparing all pairs: O(S^2), and
-    for a few hundred entries faster than sorting on every device. NaN where an entry is not usable or is NaN.
-    On the host, use `scipy.stats.rankdata`.
+    `rank_i = #{j: x_j < x_i} + (#{j: x_j = x_i} + 1) / 2` over usable j, by comparing all pairs. This is O(S^2), and
+    faster than sorting on every device for up to a few hundred entries. NaN where an entry is not usable or is NaN. On
+    the host, use `scipy.stats.rankdata`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -42,8 +42,8 @@ def below_and_tied(column: jax.Array, usable: jax.Array) -> tuple[jax.Array, jax
 def masked_pearson(x: jax.Array, y: jax.Array, usable: jax.Array) -> jax.Array:
     """Pearson correlation of two columns `(S,)` over their usable entries.
 
-    NaN for fewer than two usable entries, for a constant column, and where a usable entry is NaN. Entries
-    that are not usable may hold anything.
+    NaN for fewer than two usable entries, for a constant column, and if a usable entry is NaN. Entries that are not
+    usable may have any value.
 
     Example:
         >>> import jax.numpy as jnp
@@ -63,7 +63,7 @@ def masked_pearson(x: jax.Array, y: jax.Array, usable: jax.Array) -> jax.Array:
 def masked_spearman(x: jax.Array, y: jax.Array, usable: jax.Array) -> jax.Array:
     """Spearman correlation of two columns `(S,)` over their usable entries.
 
-    Ties have average ranks. NaN as in `masked_pearson`.
+    Ties get average ranks. NaN as in `masked_pearson`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -78,7 +78,7 @@ def masked_spearman(x: jax.Array, y: jax.Array, usable: jax.Array) -> jax.Array:
 def usable_entries(scores: ArrayLike, truth: ArrayLike, *, diagonal: bool) -> jax.Array:
     """Mask `(S, T)` of entries that are finite in both matrices.
 
-    The diagonal is left out where `diagonal` is False.
+    The diagonal is left out if `diagonal` is False.
 
     Raises:
         ValueError: the shapes differ.
@@ -101,11 +101,11 @@ def target_agreement(
 ) -> jax.Array:
     """Correlation of each column of scores with its truth, `(..., S, T) -> (..., T)`.
 
-    Only entries of the mask `(S, T)` count, all by default. NaN where an entry that counts is NaN, fewer than
-    two count, or a column is constant over them.
+    Only entries of the mask `(S, T)` count; by default all of them. NaN if an entry that counts is NaN, if fewer than
+    two count, or if a column is constant over them.
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes do not match.
 
     Example:
         >>> import jax.numpy as jnp
@@ -125,11 +125,10 @@ def column_agreement(
 ) -> jax.Array:
     """Mean of `target_agreement` over the targets, `(..., S, T) -> (...)`.
 
-    A target with no entry in the mask is left out of the mean; a target whose correlation is NaN makes the
-    mean NaN.
+    A target with no entry in the mask is left out of the mean; a target whose correlation is NaN makes the mean NaN.
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes do not match.
 
     Example:
         >>> import jax.numpy as jnp
@@ -142,16 +141,16 @@ def column_agreement(
 
 
 def mean_over_kept(per_target: jax.Array, kept: jax.Array) -> jax.Array:
-    """Mean over the last axis of the kept targets; NaN where none is kept."""
+    """Mean over the last axis of the kept targets; NaN if none is kept."""
     total = jnp.sum(jnp.where(kept, per_target, 0), axis=-1)
     return total / jnp.sum(kept, dtype=per_target.dtype)
 
 
 def checked(scores, truth, mask) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Convert scores, truth and mask to arrays of fitting shapes and one dtype.
+    """Convert scores, truth and mask to arrays with matching shapes and one dtype.
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes do not match.
     """
     scores, truth = checks.floating(scores, "scores"), checks.floating(truth, "truth", "(S, T)")
     if scores.shape[-2:] != truth.shape:
@@ -160,7 +159,7 @@ def checked(scores, truth, mask) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 
 def _centered(x: jax.Array, usable: jax.Array, count: jax.Array) -> jax.Array:
-    """Deviations from the mean, scaled to a largest of 1 so that no square overflows or vanishes."""
+    """Deviations from the mean, scaled so that the largest is 1 and no square overflows or vanishes."""
     mean = jnp.sum(jnp.where(usable, x, 0)) / jnp.maximum(count, 1)
     deviation = jnp.where(usable, x - mean, 0)
     largest = jnp.max(jnp.abs(deviation), initial=0)

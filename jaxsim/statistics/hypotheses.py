@@ -1,7 +1,7 @@
 """Hypotheses on scores: entries, paired differences, p-values, and multiple testing.
 
-A paired difference takes both entries from the same resample, so what they share cancels. Entries and
-differences work on any leading axes, so the same call serves the resamples `(B, S, T)` and the estimate `(S, T)`.
+A paired difference takes both entries from the same resample, so what they have in common cancels. Functions of entries
+and differences accept any leading axes, so the same call works for the resamples `(B, S, T)` and the estimate `(S, T)`.
 """
 
 import math
@@ -23,8 +23,8 @@ Entry = tuple[int, int]
 def select(values: ArrayLike, entries: Sequence[Entry]) -> jax.Array:
     """Select entries of each matrix as a flat family, `(..., S, T) -> (..., H)`.
 
-    The family is in the order given. List each hypothesis once: of a symmetric matrix, the pairs that `pairs`
-    gives and no diagonal.
+    The family is in the given order. List each hypothesis once: for a symmetric matrix, use the pairs from `pairs` and
+    no diagonal.
 
     Raises:
         IndexError: an entry lies outside the matrix; JAX alone would clamp it.
@@ -50,7 +50,7 @@ def select(values: ArrayLike, entries: Sequence[Entry]) -> jax.Array:
 def pairs(count: int) -> tuple[Entry, ...]:
     """All `(i, j)` with `i < j < count`, row by row.
 
-    Every list of pairs in this package has this order.
+    All lists of pairs in this package use this order.
 
     Example:
         >>> pairs(3)
@@ -79,7 +79,7 @@ def difference(values: ArrayLike, first: Entry, second: Entry) -> jax.Array:
 def pair_differences(family: ArrayLike) -> jax.Array:
     """Differences of all pairs of a family, `(..., H) -> (..., H (H - 1) / 2)`.
 
-    First minus second, in the order of `pairs(H)`, exactly zero where they are the same up to rounding (`gap`). To
+    First minus second, in the order of `pairs(H)`, and exactly zero if the two are equal up to rounding (`gap`). To
     compare the sources of each target, put them on the last axis: `jnp.swapaxes(values, -1, -2)`.
 
     Raises:
@@ -98,14 +98,14 @@ def pair_differences(family: ArrayLike) -> jax.Array:
 
 
 def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
-    """P-values `(H,)` adjusted by Holm's rule (1979), on the host; NaN stay and do not count.
+    """P-values `(H,)` adjusted by Holm's method (1979), on the host; NaN stay NaN and do not count.
 
     Example:
         >>> holm([0.01, 0.04, float("nan"), 0.03]).round(4).tolist()
         [0.03, 0.06, nan, 0.06]
     """
     given = np.asarray(p, dtype=np.float64)
-    order = np.argsort(given)  # NaN come last
+    order = np.argsort(given)  # NaN sort last
     count = int(np.isfinite(given).sum())
     out = np.full(len(given), np.nan)
     steps = given[order[:count]] * np.arange(count, 0, -1)
@@ -117,11 +117,10 @@ def holm(p: Sequence[float] | np.ndarray) -> np.ndarray:
 def permutation_p(values: ArrayLike, estimate: ArrayLike, *, two_sided: bool = False) -> jax.Array:
     """Permutation p-value of scores.
 
-    Are scores as high as the estimate rare when rows do not correspond? `p = (1 + #{v >= s}) / (B + 1)`
-    (Phipson & Smyth 2010), shape `(...)`. Scores within rounding of the estimate count as ties, so
-    that a permutation which changes nothing is counted. Two-sided, p is twice the smaller of the two one-sided
-    ones, at most 1: no symmetry of the null distribution about zero is supposed, which biased scores do not
-    have.
+    How rare are scores as high as the estimate when rows do not correspond? `p = (1 + #{v >= s}) / (B + 1)` (Phipson &
+    Smyth 2010), shape `(...)`. Scores within rounding of the estimate count as ties, so that a permutation that changes
+    nothing is counted. A two-sided p is twice the smaller of the two one-sided ones, at most 1. This does not assume
+    that the null distribution is symmetric about zero, which it is not for biased scores.
 
     Args:
         values: `(B, ...)` scores with the images of one network permuted.
@@ -129,7 +128,7 @@ def permutation_p(values: ArrayLike, estimate: ArrayLike, *, two_sided: bool = F
         two_sided: count scores as low as the estimate, too.
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes do not match.
 
     Example:
         >>> import jax.numpy as jnp
@@ -144,13 +143,13 @@ def permutation_p(values: ArrayLike, estimate: ArrayLike, *, two_sided: bool = F
 
 
 class FamilyWise(NamedTuple):
-    """Two-sided tests of a family of hypotheses, arrays of its shape.
+    """Two-sided tests of a family of hypotheses, as arrays of the family's shape.
 
     Attributes:
         statistic: `(estimate - null) / error`.
         unadjusted: p-value of each hypothesis alone.
         single_step: adjusted by the largest |t| of the whole family.
-        step_down: adjusted by the largest |t| of the hypotheses no more extreme; never above `single_step`.
+        step_down: adjusted by the largest |t| of the hypotheses that are no more extreme; never above `single_step`.
     """
 
     statistic: jax.Array
@@ -166,28 +165,28 @@ def family_wise(
     """Studentized max-|t| adjusted p-values.
 
     After Westfall & Young 1993 and Romano & Wolf 2005, Algorithm 4.1: `t_h = (s_h - null_h) / error_h`,
-    `t*_bh = (v_bh - s_h) / spread_h`, and in a single step `p_h = (1 + #{b: max_k |t*_bk| >= |t_h|}) / (B + 1)`.
-    Step down, the maximum runs over hypotheses whose |t| is not larger than that of h, and p-values do not
-    decrease with falling |t|. Dependence between scores is kept.
+    `t*_bh = (v_bh - s_h) / spread_h`, and in a single step `p_h = (1 + #{b: max_k |t*_bk| >= |t_h|}) / (B + 1)`. In the
+    step-down version, the maximum runs over hypotheses whose |t| is not larger than that of h, and p-values do not
+    decrease with falling |t|. Dependence between scores is preserved.
 
-    Resamples are centered on the estimate, not on their own mean: they stand to the estimate as the estimate
-    to the truth, so a bias that they share with it is part of the null distribution. Centering on the mean
-    would take that bias out of t* and leave it in t, and reject too often. The error, where given, replaces
-    the spread in t alone (one scaled for subsampling, or corrected for two factors); t* is studentized by the
-    resamples' own spread.
+    Resamples are centered on the estimate, not on their own mean. They relate to the estimate as the estimate relates
+    to the truth, so a bias that they share with it is part of the null distribution. Centering on the mean would remove
+    that bias from t* but leave it in t, and reject too often. If an error is given, it replaces the spread in t only
+    (for example, one scaled for subsampling or corrected for two factors); t* is studentized by the resamples' own
+    spread.
 
-    A hypothesis whose score or any resample is NaN, or whose error or spread is zero, gets NaN and is not
-    counted; but t is 0 and p is 1 where the score is the null value up to rounding (`gap`). Count each hypothesis
-    once: a flat family from `select`, without the diagonal, whose scores are 1 up to rounding.
+    A hypothesis with NaN in its score or any resample, or with an error or spread of zero, gets NaN and is not counted.
+    The exception is a score that equals the null value up to rounding (`gap`): t is then 0 and p is 1. Count each
+    hypothesis once: use a flat family from `select`, without the diagonal, whose scores are 1 up to rounding.
 
     Args:
         values: `(B, ...)` bootstrap scores or differences.
         estimate: `(...)`.
         null: value under the hypothesis, a number or `(...)`.
-        error: `(...)` standard errors of the estimate; None takes the spread.
+        error: `(...)` standard errors of the estimate; None uses the spread.
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes do not match.
 
     Example:
         >>> import jax
@@ -206,7 +205,7 @@ def max_t(statistic: jax.Array, stars: jax.Array) -> tuple[jax.Array, jax.Array,
     """P-values of statistics `(...)` by the largest |t*| of draws `(B, ...)` without effects.
 
     Returns:
-        p-values of each alone, in a single step, and step down; NaN where a statistic is.
+        Unadjusted, single-step and step-down p-values; NaN where a statistic is NaN.
     """
     size, stars = jnp.abs(statistic).ravel(), jnp.abs(stars).reshape(stars.shape[0], -1)
     valid = jnp.isfinite(size)
@@ -227,15 +226,15 @@ def max_t(statistic: jax.Array, stars: jax.Array) -> tuple[jax.Array, jax.Array,
 def simultaneous_interval(
     values: ArrayLike, estimate: ArrayLike, level: float = 0.95, error: ArrayLike | None = None
 ) -> jax.Array:
-    """Intervals that cover together with probability `level`, shape `(2, ...)`.
+    """Intervals that jointly cover with probability `level`, shape `(2, ...)`.
 
     `estimate -+ c error`, where c is the k-th largest of the B values `max_h |t*_bh|` of `family_wise` and
-    `k = floor((1 - level) (B + 1))`: a null value lies outside exactly where its single-step p-value is at most
-    `1 - level`. All NaN when k is 0, since B resamples cannot support the level. NaN entries as in
+    `k = floor((1 - level) (B + 1))`. A null value lies outside exactly when its single-step p-value is at most
+    `1 - level`. All NaN when k is 0, since B resamples cannot support the level. NaN entries are treated as in
     `family_wise`.
 
     Raises:
-        ValueError: the shapes do not fit, or level is not strictly between 0 and 1.
+        ValueError: the shapes do not match, or level is not strictly between 0 and 1.
 
     Example:
         >>> import jax
@@ -285,14 +284,14 @@ def false_discovery(p: ArrayLike, *, any_dependence: bool = False) -> jax.Array:
 
 
 def resamples_needed(level: float, hypotheses: int = 1) -> int:
-    """Fewest resamples that can reject one of H hypotheses alone, `ceil(H / level) - 1`.
+    """Fewest resamples that can reject a single one of H hypotheses, `ceil(H / level) - 1`.
 
-    B resamples give no p-value below `1 / (B + 1)`. For adjustments of single p-values (`false_discovery`,
-    Bonferroni) the smallest must reach `level / H`; for max-|t| (`family_wise`) H counts as 1.
+    B resamples give no p-value below `1 / (B + 1)`. For adjustments of individual p-values (`false_discovery`,
+    Bonferroni) the smallest must reach `level / H`. For max-|t| (`family_wise`) H counts as 1.
 
     Args:
         level: significance level such as 0.05.
-        hypotheses: H.
+        hypotheses: number of hypotheses H.
 
     Raises:
         ValueError: level is not strictly between 0 and 1, or H is below 1.
@@ -321,7 +320,7 @@ def _studentize(values, estimate, null, error) -> tuple[jax.Array, jax.Array]:
 
 def _tail(stars: jax.Array, size: jax.Array) -> jax.Array:
     count = jnp.sum(stars >= size[None], axis=0, dtype=size.dtype)
-    # XLA multiplies by the inverse of a number that it knows, which makes .99999994 of 1
+    # XLA multiplies by the inverse of a known number, which turns 1 into .99999994
     return (1 + count) / jax.lax.optimization_barrier(jnp.asarray(stars.shape[0] + 1, size.dtype))
 
 

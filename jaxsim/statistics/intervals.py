@@ -1,9 +1,9 @@
 """Standard errors and intervals of resampled scores, entry by entry.
 
-`values` has shape `(B, ...)`, B resamples of scores, and `estimate` the shape `(...)` of the full-sample
-scores; mostly `(B, S, T)` and `(S, T)`. An entry that is NaN in any resample, or in the estimate, comes out
-as NaN, and no other entry does: the resamples that have a score are no sample of all. One resample has no
-spread and no quantiles: NaN. Results keep the dtype of `values`.
+`values` has shape `(B, ...)`, B resamples of scores, and `estimate` has the shape `(...)` of the full-sample scores,
+usually `(B, S, T)` and `(S, T)`. An entry that is NaN in any resample or in the estimate becomes NaN, because the
+resamples that do have a score are not a fair sample. Other entries are not affected. A single resample has no spread
+and no quantiles: NaN. Results keep the dtype of `values`.
 """
 
 import math
@@ -17,16 +17,16 @@ from jax.typing import ArrayLike
 from jaxsim.statistics import checks
 
 ROUNDING = 100
-"""Rounding units within which two scores are the same number: sums in another order differ by as much."""
+"""Rounding units within which two scores are equal: sums in a different order differ by that much."""
 
 
 @checks.compiled()
 def gap(first: ArrayLike, second: ArrayLike) -> jax.Array:
-    """Difference of two scores, exactly zero where it is no more than rounding.
+    """Difference of two scores, exactly zero if it is no more than rounding.
 
-    Networks that are equal, or linearly related, have scores that differ by rounding alone, and so do their resamples:
-    a ratio of such differences is no statistic. This is the only place that says how much is rounding: `ROUNDING` units
-    of the larger score.
+    Networks that are equal or linearly related have scores that differ only by rounding, and so do their resamples, so
+    a ratio of such differences is not a statistic. Only this function defines how much is rounding: `ROUNDING` units of
+    the larger score.
 
     Example:
         >>> import jax.numpy as jnp
@@ -43,9 +43,9 @@ def gap(first: ArrayLike, second: ArrayLike) -> jax.Array:
 def spread(values: ArrayLike) -> jax.Array:
     """Standard deviation over the resamples.
 
-    `sqrt(sum_b (v_b - mean v)^2 / (B - 1))`, shape `(...)`, in the units of the scores. For a bootstrap over
-    images, it is the standard error (Efron 1979). NaN for a single
-    resample; exactly 0 where all resamples are the same number up to rounding (`gap`).
+    `sqrt(sum_b (v_b - mean v)^2 / (B - 1))`, shape `(...)`, in the units of the scores. For a bootstrap over images, it
+    is the standard error (Efron 1979). NaN for a single resample; exactly 0 if all resamples are equal up to rounding
+    (`gap`).
 
     Example:
         >>> import jax.numpy as jnp
@@ -61,12 +61,12 @@ def spread(values: ArrayLike) -> jax.Array:
 def subsample_error(values: ArrayLike, m: int, n: int) -> jax.Array:
     """Standard error at n images from subsets of m of them.
 
-    Subsets are drawn without replacement. `spread * sqrt(m / (n - m))`: subsets of one sample vary with
-    variance proportional to `1/m - 1/n`, and the estimate with `1/n` (Politis & Romano 1994, with the
-    correction for a finite population).
+    Subsets are drawn without replacement. The error is `spread * sqrt(m / (n - m))`: subsets of one sample vary with
+    variance proportional to `1/m - 1/n`, and the estimate with `1/n` (Politis & Romano 1994, with the finite-population
+    correction).
 
     Raises:
-        ValueError: not `0 < m < n`.
+        ValueError: `0 < m < n` does not hold.
 
     Example:
         >>> import jax.numpy as jnp
@@ -84,7 +84,7 @@ def subsample_errors(values: ArrayLike, m: int, n: int) -> jax.Array:
     Deviations from the mean subset, scaled as in `subsample_error`.
 
     Raises:
-        ValueError: not `0 < m < n`.
+        ValueError: `0 < m < n` does not hold.
     """
     _check_subset(m, n)
     values = checks.resampled(values)
@@ -111,9 +111,9 @@ def jackknife_error(values: ArrayLike) -> jax.Array:
 def half_sample_error(values: ArrayLike, m: int, n: int) -> jax.Array:
     """Standard error at n images from pairs of halves of m images.
 
-    R random halves, each followed by the other half: `sqrt(mean_r (v_2r - v_2r+1)^2) / 2 sqrt(2 m / n)`
-    (McCarthy 1969): the halves are independent samples with twice the variance of the whole; 2 m < n where n is
-    odd. It has at most about R degrees of freedom.
+    R random halves, each followed by the other half: `sqrt(mean_r (v_2r - v_2r+1)^2) / 2 sqrt(2 m / n)` (McCarthy
+    1969). The halves are independent samples with twice the variance of the full sample; 2 m < n if n is odd. It has at
+    most about R degrees of freedom.
 
     Raises:
         ValueError: the number of values is odd.
@@ -131,8 +131,8 @@ def half_sample_error(values: ArrayLike, m: int, n: int) -> jax.Array:
 def half_sample_errors(values: ArrayLike, m: int, n: int) -> jax.Array:
     """Draws `(R, ...)` of the error of the full-sample score, from R pairs of halves of m of n images.
 
-    `(v_2r - v_2r+1) / 2 sqrt(2 m / n)`: given the images they vary about zero as the score does about the truth, with
-    either sign alike.
+    `(v_2r - v_2r+1) / 2 sqrt(2 m / n)`: given the images, they vary around zero as the score varies around the truth,
+    with equal probability of either sign.
 
     Raises:
         ValueError: the number of values is odd.
@@ -150,11 +150,11 @@ def half_sample_errors(values: ArrayLike, m: int, n: int) -> jax.Array:
 
 @checks.compiled()
 def second_order(values: ArrayLike) -> jax.Array:
-    """Share of a half-sample variance that is of second order, and counted twice in it, `(...)`, from 0 to 1/2.
+    """Share of a half-sample variance that is second-order and counted twice in it, `(...)`, from 0 to 1/2.
 
-    `var_r((v_2r + v_2r+1) / 2) / mean_r((v_2r - v_2r+1)^2 / 4)`: terms of first order cancel in the mean of two halves
-    (Efron & Stein 1981), and a statistic without any has a share of 1/2, the largest given. It matters for differences
-    of scores that are nearly equal, whose terms of first order cancel. NaN for a single pair.
+    `var_r((v_2r + v_2r+1) / 2) / mean_r((v_2r - v_2r+1)^2 / 4)`: first-order terms cancel in the mean of two halves
+    (Efron & Stein 1981). A statistic without first-order terms has a share of 1/2, the largest value returned. It
+    matters for differences between nearly equal scores, whose first-order terms cancel. NaN for a single pair.
 
     Example:
         >>> import jax.numpy as jnp
@@ -171,7 +171,7 @@ def second_order(values: ArrayLike) -> jax.Array:
 def student_stretch(degrees: float, level: float = 0.95) -> float:
     """Ratio of the quantiles of Student's t and the normal distribution.
 
-    For an interval of that level, as a number of the host; NaN for fewer than one degree of freedom.
+    For an interval of that level, as a host number; NaN for fewer than one degree of freedom.
 
     Raises:
         ValueError: level is not strictly between 0 and 1.
@@ -189,7 +189,7 @@ def student_stretch(degrees: float, level: float = 0.95) -> float:
 def percentile_interval(values: ArrayLike, level: float = 0.95) -> jax.Array:
     """Interval between the two outer quantiles of the resamples, shape `(2, ...)`.
 
-    For the bootstrap. Quantiles interpolate linearly between order statistics, as `numpy.quantile` does.
+    Used for the bootstrap. Quantiles interpolate linearly between order statistics, like `numpy.quantile`.
 
     Raises:
         ValueError: level is not strictly between 0 and 1.
@@ -205,13 +205,13 @@ def percentile_interval(values: ArrayLike, level: float = 0.95) -> jax.Array:
 
 @checks.compiled("level")
 def basic_interval(values: ArrayLike, estimate: ArrayLike, level: float = 0.95) -> jax.Array:
-    """Percentile interval reflected about the estimate, shape `(2, ...)`.
+    """Percentile interval reflected around the estimate, shape `(2, ...)`.
 
-    `2 estimate - (upper, lower)`. It moves against the bias of the resamples instead of with it (Davison &
-    Hinkley 1997, eq. 5.6), and may leave the range of the score.
+    `2 estimate - (upper, lower)`. It moves against the bias of the resamples instead of with it (Davison & Hinkley
+    1997, eq. 5.6), and may leave the range of the score.
 
     Raises:
-        ValueError: the shapes do not fit, or level is not strictly between 0 and 1.
+        ValueError: the shapes do not match, or level is not strictly between 0 and 1.
 
     Example:
         >>> import jax.numpy as jnp
@@ -245,8 +245,8 @@ def normal_interval(estimate: ArrayLike, error: ArrayLike, level: float = 0.95) 
 def fisher_interval(estimate: ArrayLike, error: ArrayLike, level: float = 0.95) -> jax.Array:
     """Normal interval on Fisher's scale, shape `(2, ...)`.
 
-    `tanh(atanh s -+ z error / (1 - s^2))`. The error on that scale follows by the delta method. NaN where the
-    score is not strictly between -1 and 1, where atanh is undefined.
+    `tanh(atanh s -+ z error / (1 - s^2))`. The error on that scale follows from the delta method. NaN if the score is
+    not strictly between -1 and 1, where atanh is undefined.
 
     Raises:
         ValueError: the two shapes differ, or level is not strictly between 0 and 1.
@@ -283,7 +283,7 @@ def bca_interval(values: ArrayLike, estimate: ArrayLike, jackknife: ArrayLike, l
         level: confidence level.
 
     Raises:
-        ValueError: the shapes do not fit, or level is not strictly between 0 and 1.
+        ValueError: the shapes do not match, or level is not strictly between 0 and 1.
 
     Example:
         >>> import jax.numpy as jnp
@@ -328,7 +328,7 @@ def _acceleration(jackknife: jax.Array) -> jax.Array:
 
 
 def _quantile(values: jax.Array, probability: ArrayLike) -> jax.Array:
-    """Linear quantiles over the first axis; NaN where a resample is NaN, and of a single one."""
+    """Linear quantiles over the first axis; NaN if a resample is NaN, or if there is only one."""
     last = values.shape[0] - 1
     position = jnp.broadcast_to(jnp.asarray(probability, values.dtype) * last, values.shape[1:])
     below = jnp.clip(jnp.floor(position), 0, last)

@@ -1,8 +1,9 @@
 """Mean scores over subjects: errors, intervals and tests of means and of their differences.
 
-K rows (models, noise ceilings) have a score with each of U subjects; what is of interest is the mean over subjects.
-Subjects, images or both are drawn from a population: `over` says which. A difference of two rows is paired, in subjects
-and in images.
+K rows (models, noise ceilings) each have a score with each of U subjects. The quantity of interest is the mean over
+subjects. `over` says whether subjects, images or both are drawn from a population. A difference of two rows is paired
+by
+subject and by image.
 """
 
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from jaxsim.statistics.members import corrected_variance, replacement_weights
 OVER = ("both", "images", "subjects")
 """What is drawn from a population: subjects and images, or one of them with the other fixed."""
 LEAST_P = 1e-30
-"""P-values below it have the normal deviate of this one."""
+"""P-values below this are treated as equal to it when converted to normal deviates."""
 
 
 class MeanDraws(NamedTuple):
@@ -29,9 +30,9 @@ class MeanDraws(NamedTuple):
 
     Attributes:
         scores: `(K, U)` full-sample scores.
-        images: `(B, K)` means over resampled images, subjects fixed; None where images are fixed.
-        subjects: `(B, K)` means over resampled subjects, images fixed; None where subjects are fixed.
-        both: `(B, K)` means over both resampled; None where one is fixed.
+        images: `(B, K)` means over resampled images with subjects fixed; None if images are fixed.
+        subjects: `(B, K)` means over resampled subjects with images fixed; None if subjects are fixed.
+        both: `(B, K)` means with both resampled; None if one is fixed.
         images_count: number n of images.
     """
 
@@ -50,7 +51,7 @@ class MeanDraws(NamedTuple):
 
     @property
     def widest(self) -> jax.Array:
-        """`(B, K)` draws over all that is resampled."""
+        """`(B, K)` draws over everything that is resampled."""
         return next(v for v in (self.both, self.subjects, self.images) if v is not None)
 
     @property
@@ -62,10 +63,10 @@ class MeanDraws(NamedTuple):
     def degrees(self) -> jax.Array:
         """`(K,)` degrees of freedom of the errors.
 
-        Subjects less one, or images less one where subjects are fixed. Over both, `(U - 1) / r^2` but no more than
-        n - 1, where r lies halfway between 1 and the share of the variance that is due to subjects: U - 1 where that is
-        all, and 4 (U - 1) where it is none. Satterthwaite's formula, r the share itself, takes a share for known that
-        few subjects tell badly, and rejects too often.
+        Number of subjects minus one, or number of images minus one if subjects are fixed. Over both, `(U - 1) / r^2`
+        but no more than n - 1, where r lies halfway between 1 and the share of the variance that is due to subjects.
+        This gives U - 1 if subjects cause all of it, and 4 (U - 1) if they cause none. Satterthwaite's formula, with r
+        the share itself, treats a share as known that few subjects estimate badly, and rejects too often.
         """
         count, images = self.scores.shape[1], self.images_count
         fixed = {"images": images - 1, "subjects": count - 1}.get(self.over)
@@ -78,7 +79,7 @@ class MeanDraws(NamedTuple):
         return jnp.minimum((count - 1) / ((1 + share) / 2) ** 2, images - 1)
 
     def rows(self, first: ArrayLike, second: ArrayLike | None = None) -> "MeanDraws":
-        """The rows `first`, or those less the rows `second`: exactly zero where the two are equal up to rounding."""
+        """The rows `first`, or their differences from the rows `second`, exactly zero if equal up to rounding."""
         first = np.asarray(first, int)
         other = None if second is None else np.asarray(second, int)
 
@@ -94,7 +95,8 @@ class MeanDraws(NamedTuple):
     def error(self) -> jax.Array:
         """`(K,)` standard errors of the means.
 
-        Over images, the bootstrap's with n / (n - 1); over subjects, `sd / sqrt(U)`; over both, `corrected_variance`.
+        Over images, the bootstrap error with n / (n - 1); over subjects, `sd / sqrt(U)`; over both,
+        `corrected_variance`.
         """
         images, subjects = self.images, self.subjects
         if images is None:
@@ -111,9 +113,9 @@ class MeanTests(NamedTuple):
     """Tests of means against zero, arrays `(H,)`.
 
     Attributes:
-        statistic: estimate by its error.
-        p: p-value of each alone.
-        adjusted: p-value adjusted for all H together; never below `p`.
+        statistic: estimate divided by its error.
+        p: p-value of each test by itself.
+        adjusted: p-value adjusted for all H tests together; never below `p`.
     """
 
     statistic: jax.Array
@@ -132,18 +134,20 @@ def mean_draws(
 ) -> MeanDraws:
     """Bootstrap draws of mean scores over subjects.
 
-    Subjects are drawn with replacement, all rows alike; draw r uses `fold_in(key, r)` and goes with image resample r.
+    Subjects are drawn with replacement, the same for all rows. Draw r uses `fold_in(key, r)` and is combined with image
+    resample r.
 
     Args:
-        values: `(B, K, U)` scores over resampled images; None where images are fixed.
+        values: `(B, K, U)` scores over resampled images; None if images are fixed.
         scores: `(K, U)` full-sample scores.
         images_count: number n of images.
         over: "both", "images" (subjects fixed) or "subjects" (images fixed).
         key: typed random key, or a seed, for the draws of subjects.
-        n_resamples: draws of subjects where images are fixed; else there are B.
+        n_resamples: number of draws of subjects if images are fixed; otherwise it is B.
 
     Raises:
-        ValueError: the shapes do not fit, `over` is none of these, or fewer than two subjects are to be drawn from.
+        ValueError: the shapes do not match, `over` is not one of these, or there are fewer than two subjects to draw
+            from.
 
     Example:
         >>> import jax
@@ -178,9 +182,9 @@ def mean_interval(draws: MeanDraws, level: float = 0.95) -> jax.Array:
 
 
 def student_quantile(degrees: ArrayLike, level: float = 0.95) -> jax.Array:
-    """Quantile of Student's t that a two-sided interval of that level takes, for degrees of freedom from 1 on.
+    """Student's t quantile for a two-sided interval of that level, for degrees of freedom of at least 1.
 
-    Read from a table by 1 / degrees, within 1e-5 of its value from 2 degrees on.
+    Interpolated in a table by 1 / degrees, within 1e-5 of the exact value from 2 degrees on.
 
     Raises:
         ValueError: level is not strictly between 0 and 1.
@@ -199,15 +203,15 @@ def student_quantile(degrees: ArrayLike, level: float = 0.95) -> jax.Array:
 
 
 def student_tests(draws: MeanDraws, *, two_sided: bool = True) -> MeanTests:
-    """Student's t of every mean, and p-values adjusted by the largest |t| of all.
+    """Student's t of each mean, and p-values adjusted by the largest |t| of all.
 
-    The error is that of `MeanDraws.error`. For adjustment, every |t| becomes the normal deviate of the same p-value,
-    and the deviations of the bootstrap in units of their spread are draws of it without any effect, which keep the
-    dependence of the rows. P-values step down through the family as `family_wise` does, and are never below `p`.
+    The error is `MeanDraws.error`. For the adjustment, each |t| is converted to the normal deviate with the same
+    p-value. The bootstrap deviations in units of their spread are draws of it without any effect, and keep the
+    dependence between rows. P-values step down through the family as in `family_wise`, and are never below `p`.
 
     Args:
-        draws: means, or differences of them.
-        two_sided: False tests for means above zero, and has adjusted p-values of the two-sided family.
+        draws: means, or differences of means.
+        two_sided: False tests for means above zero, with adjusted p-values from the two-sided family.
 
     Example:
         >>> import jax
@@ -242,12 +246,12 @@ def student_p(t: ArrayLike, degrees: ArrayLike) -> jax.Array:
 def bootstrap_tests(draws: MeanDraws, *, two_sided: bool = True) -> MeanTests:
     """Share of draws on the other side of zero, `(1 + #) / (B + 1)`, twice the smaller for a two-sided test.
 
-    Over both factors the draws vary too much (`corrected_variance` takes that out of errors) where images make the
-    variance; where few subjects do, they vary too little, and the tests reject too often. Adjusted by `family_wise`.
+    Over both factors, the draws vary too much if images cause the variance (`corrected_variance` corrects errors for
+    that). If few subjects cause it, they vary too little, and the tests reject too often. Adjusted by `family_wise`.
     """
     v = draws.widest
     lost = jnp.isnan(v).any(0)
-    # a mean of zero by rounding counts on both sides
+    # a mean that is zero up to rounding counts on both sides
     below, above = ((1 + jnp.sum(s * v >= 0, 0, dtype=v.dtype)) / (len(v) + 1) for s in (-1, 1))
     p = jnp.minimum(2 * jnp.minimum(below, above), 1) if two_sided else below
     p = jnp.where(lost, jnp.nan, p)
@@ -256,10 +260,10 @@ def bootstrap_tests(draws: MeanDraws, *, two_sided: bool = True) -> MeanTests:
 
 
 def rank_tests(draws: MeanDraws, *, two_sided: bool = True) -> MeanTests:
-    """Wilcoxon's signed-rank test over subjects of every row, adjusted by Holm's rule.
+    """Wilcoxon's signed-rank test over subjects for each row, adjusted by Holm's method.
 
-    U subjects give no two-sided p-value below 2 / 2^U: six of them are the fewest that can reach .05, and five
-    one-sided. Where scores are zero for all subjects p is 1. On the host, not inside `jax.jit`.
+    U subjects give no two-sided p-value below 2 / 2^U: at least six are needed to reach .05, or five one-sided. If
+    scores are zero for all subjects, p is 1. Runs on the host, not inside `jax.jit`.
 
     Raises:
         ValueError: subjects are fixed.
@@ -288,5 +292,5 @@ def _mean(weights: jax.Array, values: jax.Array) -> jax.Array:
 
 
 def _ratio(estimate: jax.Array, error: jax.Array) -> jax.Array:
-    """`estimate / error`; zero where both are zero, NaN where the error alone is."""
+    """`estimate / error`; zero if both are zero, NaN if only the error is zero."""
     return jnp.where(error > 0, estimate / jnp.where(error > 0, error, 1), jnp.where(estimate == 0, error, jnp.nan))

@@ -16,7 +16,7 @@ class TwoFactor(NamedTuple):
     A standard error is the square root of a variance.
 
     Attributes:
-        estimate: mean over the group's members of the full-sample scores.
+        estimate: full-sample scores averaged over the group's members.
         images: variance over resampled images, members fixed.
         members: variance over resampled members, images fixed.
         both: variance over resampled images and members; too large, see `two_factor`.
@@ -34,8 +34,8 @@ class NoiseCeiling(NamedTuple):
     """Bounds `(...)` on the mean score of the best possible model.
 
     Attributes:
-        lower: every member against the mean of the others.
-        upper: every member against the mean of all, itself included.
+        lower: each member against the mean of the others.
+        upper: each member against the mean of all, including itself.
     """
 
     lower: jax.Array
@@ -53,31 +53,31 @@ def two_factor(
 ) -> TwoFactor:
     """Two-factor bootstrap over images and members, with corrected variance.
 
-    The correction is that of Schuett et al. 2023. A group's score is the mean over its members. Member
-    resamples draw a group's members with replacement, groups apart. Resampling both factors counts the noise of
-    single scores three times, once in each single-factor bootstrap and once in their interaction;
-    `corrected_variance` takes it out. Draw r uses `fold_in(key, r)`.
+    The correction is that of Schuett et al. 2023. A group's score is the mean over its members. Member resamples draw
+    the members of each group separately, with replacement. Resampling both factors counts the noise of single scores
+    three times: once in each single-factor bootstrap and once in their interaction. `corrected_variance` corrects for
+    this. Draw r uses `fold_in(key, r)`.
 
-    With `images` given, the corrected variance has no bias for few members, but about one degree of freedom fewer than
-    there are members: multiply its root by Student's t of these, which holds a level that 1.96 does not (75 % of 95 for
-    2 members, 81 for 3, 88 for 5). Without `images` it is too small where members differ more than images do: half of
-    the true variance for 2 members, 0.7 for 3.
+    If `images` is given, the corrected variance is unbiased for few members, but has about one degree of freedom fewer
+    than there are members. Multiply its square root by the Student's t quantile for these: this keeps a level that 1.96
+    does not (75 % instead of 95 for 2 members, 81 for 3, 88 for 5). Without `images` it is too small if members differ
+    more than images do: half of the true variance for 2 members, 0.7 for 3.
 
-    A member that is NaN makes its own group NaN. A group of one member has no variance over members: its
-    `members`, `both` and `corrected` are NaN. Rows count as fixed; for the variance of a difference, pass
-    differences of rows.
+    A member that is NaN makes its own group NaN. A group of one member has no variance over members: its `members`,
+    `both` and `corrected` are NaN. Rows are treated as fixed; for the variance of a difference, pass differences of
+    rows.
 
     Args:
         values: `(B, S, U)` scores of S sources with U members, over resampled images.
         estimate: `(S, U)` full-sample scores.
         groups: group of each member, U numbers from 0 to G - 1.
         key: typed random key for the draws of members.
-        n_resamples: number of draws of members; draw r goes with image resample `r mod B`. None takes B.
-        images: number of images, for the small-sample form of the correction; None takes the limit of many
-            images and members.
+        n_resamples: number of draws of members; draw r is combined with image resample `r mod B`. None uses B.
+        images: number of images, for the small-sample form of the correction; None uses the limit of many images and
+            members.
 
     Raises:
-        ValueError: the shapes do not fit, or a group has no members.
+        ValueError: the shapes do not match, or a group has no members.
         TypeError: the key is neither a typed key nor a seed.
 
     Example:
@@ -108,13 +108,13 @@ def corrected_variance(
     members_count: ArrayLike | None = None,
     images_count: int | None = None,
 ) -> jax.Array:
-    """Combine the variances of bootstraps over both factors and over each.
+    """Combine the variances of bootstraps over both factors and over each factor.
 
-    `2 (members + images) - both`, raised to the larger single-factor variance and then lowered to `both`
-    (Schuett, Kipnis, Diedrichsen & Kriegeskorte 2023, eLife 12:e82566). With counts U and n the small-sample
-    form `u members + v images - u v (both - members - images)`, `u = U / (U - 1)`, `v = n / (n - 1)`, where
-    the bounds carry u and v too; a count left None has factor 1. rsatoolbox leaves the upper bound `both`, which halves
-    the variance of two members that differ more than images do.
+    `2 (members + images) - both`, raised to the larger single-factor variance and then lowered to `both` (Schuett,
+    Kipnis, Diedrichsen & Kriegeskorte 2023, eLife 12:e82566). With counts U and n the small-sample form is
+    `u members + v images - u v (both - members - images)`, `u = U / (U - 1)`, `v = n / (n - 1)`, and the bounds include
+    u and v too. A count of None has factor 1. rsatoolbox does not scale the upper bound `both`, which halves the
+    variance of two members that differ more than images do.
 
     Raises:
         ValueError: images_count is below 2.
@@ -136,7 +136,7 @@ def corrected_variance(
 
 
 def inflation(count: ArrayLike, dtype) -> jax.Array:
-    """Ratio `count / (count - 1)` of the true variance to a bootstrap's; NaN for one unit."""
+    """Ratio `count / (count - 1)` of the true variance to the bootstrap variance; NaN for one unit."""
     count = jnp.asarray(count, dtype)
     return jnp.where(count > 1, count / jnp.maximum(count - 1, 1), jnp.nan)
 
@@ -147,13 +147,11 @@ def noise_ceiling_from_scores(scores: ArrayLike) -> NoiseCeiling:
     `upper = mean_u (sum_v S_uv) / sqrt(sum_vw S_vw)`,
     `lower = mean_u (sum_{v != u} S_uv) / sqrt(sum_{v, w != u} S_vw)`.
 
-    Exact where the score is the inner product of unit vectors (cosine, Pearson and U-centered cosine), since a
-    member's score with the mean of unit vectors needs only these inner products (Nili et al. 2014). For
-    Spearman it is the ceiling with mean ranks left unranked. The diagonal must hold the score of a map with
-    itself, 1.
+    Exact if the score is the inner product of unit vectors (cosine, Pearson and U-centered cosine), since a member's
+    score with the mean of unit vectors needs only these inner products (Nili et al. 2014). For Spearman it is the
+    ceiling with mean ranks that are not ranked again. The diagonal must contain the score of a map with itself, 1.
 
-    NaN where a score is NaN or a sum under a root is not positive; the lower bound is NaN for a single
-    member.
+    NaN if a score is NaN or a sum under a root is not positive; the lower bound is NaN for a single member.
 
     Raises:
         ValueError: the last two axes are not square.
@@ -168,9 +166,9 @@ def noise_ceiling_from_scores(scores: ArrayLike) -> NoiseCeiling:
 
 
 def member_ceilings(scores: ArrayLike) -> NoiseCeiling:
-    """Bounds of every member from the members' mutual scores `(..., U, U)`, each `(..., U)`.
+    """Bounds of each member from the members' mutual scores `(..., U, U)`, each `(..., U)`.
 
-    Their means are those of `noise_ceiling_from_scores`, under the same conditions.
+    Their means equal those of `noise_ceiling_from_scores`, under the same conditions.
 
     Raises:
         ValueError: the last two axes are not square.
@@ -200,7 +198,7 @@ def _members(groups: Sequence[int], count: int) -> list[list[int]]:
 
 
 def _one_group(values: jax.Array, estimate: jax.Array, columns: list[int], draws: int, key: jax.Array):
-    """Estimate and variances by images, members and both, each `(S,)`, of a group."""
+    """Estimate and variances over images, members and both for a group, each `(S,)`."""
     count, index = len(columns), jnp.array(columns)
     values, estimate = values[:, :, index], estimate[:, index]
     by_images = jnp.var(values.mean(axis=2), axis=0, ddof=1)

@@ -20,29 +20,30 @@ def rotation_tests(
     units: float | None = None,
     key: jax.Array | int = 0,
 ) -> FamilyWise:
-    """Tests of a family of estimates against `null`, adjusted for their number by rotations.
+    """Test a family of estimates against `null`, adjusting for their number by rotations.
 
-    Each hypothesis has a column of R + 1 numbers: `estimate - null`, and R draws of the estimate's error. Where the
-    null values are true and errors normal, all rows have one distribution, and so has any rotation of them (Langsrud
-    2005). The adjusted p-values compare the share of the first row in its column's squared length, maximized over
-    columns, with that of 10,000 random rotations of all columns together: the dependence of the hypotheses is kept,
-    and few rows give p-values of any size. A hypothesis alone has Student's t with R degrees of freedom.
+    Each hypothesis has a column of R + 1 numbers: `estimate - null`, and R draws of the estimate's error. If the null
+    values are true and errors are normal, all rows have the same distribution, and so does any rotation of them
+    (Langsrud 2005). The adjusted p-values are based on the share of the first row in its column's squared length. Its
+    maximum over columns is compared with 10,000 random rotations applied to all columns together. This keeps the
+    dependence of the hypotheses, and even few rows can give p-values of any size. A single hypothesis is tested by
+    Student's t with R degrees of freedom.
 
-    The draws come from a sample of `units` images, whose variance is an estimate itself: with `units`, t has
+    The draws come from a sample of `units` images, whose variance is itself an estimate. With `units`, t has
     `1 / (1 / R + 1 / (units - 1))` degrees of freedom, and maxima are those of R degrees at the same probability.
 
-    A hypothesis with a NaN gets NaN and is not counted, and so does one whose errors are all zero, unless the estimate
-    is the null value up to rounding: then t is 0 and p is 1.
+    A hypothesis with a NaN gets NaN and is not counted. The same applies if all its errors are zero, unless the
+    estimate equals the null value up to rounding: then t is 0 and p is 1.
 
     Args:
         errors: `(R, ...)`, such as `half_sample_errors`.
         estimate: `(...)`.
         null: value under the hypothesis, a number or `(...)`.
-        units: number of images, or of groups of them; None takes the draws as those of the population.
-        key: typed random key of the rotations, or a seed.
+        units: number of images, or of groups; None treats the draws as coming from the population.
+        key: typed random key for the rotations, or a seed.
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes do not match.
 
     Example:
         >>> import jax
@@ -81,7 +82,7 @@ def _tests(errors, estimate, null, key, degrees):
 
 
 def _log_ratio(size: jax.Array, degrees: jax.Array, count: int) -> jax.Array:
-    """`log(1 + u^2 / R)` of the quantile u of R degrees that is as far out as t is with `degrees`: Wallace 1959."""
+    """`log(1 + u^2 / R)` for the quantile u of R degrees that is as extreme as t is with `degrees`: Wallace 1959."""
 
     def per_degree(nu):
         return nu * ((8 * nu + 1) / (8 * nu + 3)) ** 2
@@ -90,7 +91,7 @@ def _log_ratio(size: jax.Array, degrees: jax.Array, count: int) -> jax.Array:
 
 
 def _maxima(columns: jax.Array, share: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Adjusted p-values, in a single step and step down, of columns `(R + 1, H)` of length 1."""
+    """Single-step and step-down adjusted p-values of columns `(R + 1, H)` of length 1."""
     order = jnp.argsort(-share, stable=True)
     columns, share = columns[:, order], share[order]
 

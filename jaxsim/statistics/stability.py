@@ -1,9 +1,8 @@
-"""Stability of the order of the sources, per target, under resampling.
+"""Stability of the source ranking for each target under resampling.
 
-Sources are the rows and targets the columns of `values` `(B, S, T)`; a higher score is a better source, rank
-1 the best. `exclude` `(S, T)` marks entries that do not compete, such as the diagonal. An entry that is
-excluded, or NaN in any resample, is left out of its column's order in all resamples and comes out as NaN
-itself.
+Sources are the rows and targets the columns of `values` `(B, S, T)`. A higher score is a better source, and rank 1 is
+the best. `exclude` `(S, T)` marks entries that do not compete, such as the diagonal. An entry that is excluded, or NaN
+in any resample, is left out of its column's ranking in all resamples, and its result is NaN.
 """
 
 import jax
@@ -19,10 +18,11 @@ from jaxsim.statistics.columns import below_and_tied, masked_spearman
 def first_share(values: ArrayLike, exclude: ArrayLike | None = None) -> jax.Array:
     """Share of resamples in which each source ranks first for each target, `(S, T)`.
 
-    k sources tied for first count 1/k each, so columns sum to 1. This is a bootstrap frequency, not the
-    probability that the source is the best. It is the first rank of `rank_distribution`, without the others.
+    k sources tied for first count 1/k each, so columns sum to 1. This is a bootstrap frequency, not the probability
+    that the source is the best. It is the first rank of `rank_distribution`, without the others.
 
     Raises:
+        ValueError: values is not `(B, S, T)`, or exclude is not `(S, T)`.
         ValueError: values is not `(B, S, T)`, or exclude not `(S, T)`.
 
     Example:
@@ -41,12 +41,12 @@ def first_share(values: ArrayLike, exclude: ArrayLike | None = None) -> jax.Arra
 def rank_distribution(values: ArrayLike, exclude: ArrayLike | None = None) -> jax.Array:
     """Share of resamples in which each source has each rank, `(S, S, T)`.
 
-    Entries are `[source, rank - 1, target]`. Tied sources share the ranks they span equally. `[s, :, t]` sums
-    to 1, and so does `[:, r, t]` for as many ranks r as there are competing sources; `[:, 0, :]` is
+    Entries are `[source, rank - 1, target]`. Tied sources share the ranks they span equally. `[s, :, t]` sums to 1, and
+    so does `[:, r, t]` for each of the first ranks r, up to the number of competing sources. `[:, 0, :]` is
     `first_share`.
 
     Raises:
-        ValueError: values is not `(B, S, T)`, or exclude not `(S, T)`.
+        ValueError: values is not `(B, S, T)`, or exclude is not `(S, T)`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -58,12 +58,13 @@ def rank_distribution(values: ArrayLike, exclude: ArrayLike | None = None) -> ja
 
 @checks.compiled()
 def rank_stability(errors: ArrayLike, estimate: ArrayLike, exclude: ArrayLike | None = None) -> jax.Array:
-    """Spearman correlation of the sources' orders to expect of two samples of images, `(T,)`.
+    """Expected Spearman correlation between the source rankings of two samples of images, `(T,)`.
 
-    With r the mean Spearman correlation of `estimate + error` and `estimate - error`, which differ as two halves of the
-    images do, `2 r / (1 + r)` (Spearman 1910, Brown 1910) is that of two samples as large as the whole; r itself where
-    it is negative. 1 when every draw orders the sources alike, about 0 when they do not differ. NaN for a target with
-    fewer than two competing sources, or whose column is constant in the estimate with any draw.
+    Let r be the mean Spearman correlation between `estimate + error` and `estimate - error`, which differ as two halves
+    of the images do. Then `2 r / (1 + r)` (Spearman 1910, Brown 1910) is the correlation for two samples of the full
+    size; r itself is used if it is negative. 1 when every draw ranks the sources alike, about 0 when they do not
+    differ. NaN for a target with fewer than two competing sources, or whose column is constant in the estimate with any
+    draw.
 
     Args:
         errors: `(R, S, T)` draws of the estimate's error, such as `half_sample_errors`.
@@ -71,7 +72,7 @@ def rank_stability(errors: ArrayLike, estimate: ArrayLike, exclude: ArrayLike | 
         exclude: `(S, T)` entries that do not compete.
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes do not match.
 
     Example:
         >>> import jax.numpy as jnp
@@ -92,7 +93,7 @@ def _competing(values: ArrayLike, exclude: ArrayLike | None) -> tuple[jax.Array,
 
 @jax.jit
 def _mean_shares(values: jax.Array, usable: jax.Array) -> jax.Array:
-    """`rank_distribution` of checked arrays, one resample in memory at a time."""
+    """`rank_distribution` for checked arrays, with one resample in memory at a time."""
     shares = jax.vmap(_rank_shares, in_axes=1, out_axes=2)
     sources, targets = usable.shape
 
@@ -104,22 +105,22 @@ def _mean_shares(values: jax.Array, usable: jax.Array) -> jax.Array:
 
 
 def order_agreement(errors: jax.Array, center: jax.Array, usable: jax.Array, share: ArrayLike = 1.0) -> jax.Array:
-    """Spearman correlation of the orders in two halves of m new images, from each draw of an error, `(R, T)`.
+    """Spearman correlation between the rankings in two halves of m new images, from each draw of an error, `(R, T)`.
 
-    `center` has the error of N images, of which m are `share`. So that halves of m images have theirs in common with no
-    one, each draw e gives `center + sqrt(1 - share) e' + e` and `... - e`, e' the draw beside it: their errors have the
-    variance of m / 2 images, and no covariance. A share of 1 is `rank_stability`.
+    `center` has the error of N images, of which m are the fraction `share`. So that the two halves do not share the
+    error of the center, each draw e gives `center + sqrt(1 - share) e' + e` and `... - e`, where e' is the neighboring
+    draw. Their errors then have the variance of m / 2 images and no covariance. A share of 1 gives `rank_stability`.
 
     Args:
         errors: `(R, S, T)` draws of the error of a score on m images.
-        center: `(S, T)` scores to expect.
+        center: `(S, T)` expected scores.
         usable: `(S, T)` entries that compete.
         share: m / N.
     """
     count = errors.shape[0]
     beside = np.arange(count) ^ 1
     beside = np.where(beside < count, beside, np.maximum(np.arange(count) - 1, 0))
-    # made before the loop: within it, a product and a sum may be rounded once or twice, and x == x be false
+    # computed before the loop: inside it, a product and a sum may be rounded once or twice, and x == x may be false
     middle = center[None] + jnp.sqrt(1 - jnp.asarray(share, errors.dtype)) * errors[beside]
 
     def one(parts):
@@ -131,7 +132,7 @@ def order_agreement(errors: jax.Array, center: jax.Array, usable: jax.Array, sha
 
 @jax.jit
 def _mean_spearman(errors: jax.Array, estimate: jax.Array, usable: jax.Array) -> jax.Array:
-    """`rank_stability` of checked arrays, one draw in memory at a time."""
+    """`rank_stability` for checked arrays, with one draw in memory at a time."""
     r = jnp.mean(order_agreement(errors, estimate, usable), axis=0)
     return jnp.where(r > 0, 2 * r / (1 + r), r)
 

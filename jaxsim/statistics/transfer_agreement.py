@@ -1,10 +1,11 @@
 """Intervals for the agreement with transfer: over images, targets, or both.
 
-Resampling images adds noise to the scores and pulls their correlation with anything toward zero, so the
-plain percentile interval over images misses the truth. The bias is reported, and the interval corrected for it.
+Resampling images adds noise to the scores and pulls their correlation with anything toward zero, so the plain
+percentile interval over images misses the truth. The bias is reported, and the interval is corrected for it.
 
-All intervals are made on Fisher's scale and so lie within [-1, 1]; where images are resampled, an end of the plain
-normal interval that is farther out, and within, replaces the one on that scale. An interval of zero width is none: NaN.
+All intervals are computed on Fisher's scale and so lie within [-1, 1]. If images are resampled, an end of the plain
+normal interval that is farther out, but within [-1, 1], replaces the end on that scale. An interval of zero width is
+replaced by NaN.
 """
 
 import functools
@@ -33,10 +34,10 @@ class Agreement(NamedTuple):
         estimate: `()` agreement of the full-sample scores.
         values: `(B,)` agreement of the resamples, uncorrected.
         bias: `()` mean of `values` minus `estimate`.
-        corrected: `()` the center of the interval on Fisher's scale: `estimate - bias` where images are resampled, but
-            one standard error away from -1 and 1.
+        corrected: `()` center of the interval on Fisher's scale: `estimate - bias` if images are resampled, but one
+            standard error away from -1 and 1.
         error: `()` standard error of `corrected`.
-        interval: `(2,)`, within [-1, 1], where every correlation lies; NaN where nothing varies.
+        interval: `(2,)`, within [-1, 1], where every correlation lies; NaN if nothing varies.
         percentile: `(2,)` plain percentile interval of `values`, for comparison; too low over images.
     """
 
@@ -61,31 +62,31 @@ def agreement_over_images(
 ) -> Agreement:
     """Agreement over resampled images, with a bias-corrected interval.
 
-    It tells how the agreement would vary with other images of the same kind, given these networks, these
-    targets and this transfer matrix.
+    It shows how the agreement would vary with other images of the same kind, given these networks, these targets and
+    this transfer matrix.
 
-    With a the agreement, `bias = mean_b a(v_b) - a(s)` and `corrected = a(s) - bias`. The corrected value
-    varies more than the estimate, so its error comes from a second bootstrap level at no cost in resampling:
-    `v_b + v_c - s` resamples resample b (noise of scores taken as additive), `d_b = 2 a(v_b) - mean_c a(v_b +
-    v_c - s)` over the next `nested` resamples c, and `error = sd(d)`. The interval is normal on Fisher's scale or
-    on the plain one, whichever end is farther out within [-1, 1].
+    With a the agreement, `bias = mean_b a(v_b) - a(s)` and `corrected = a(s) - bias`. The corrected value varies more
+    than the estimate, so its error comes from a second bootstrap level that needs no further resampling.
+    `v_b + v_c - s` resamples resample b (treating the noise of scores as additive),
+    `d_b = 2 a(v_b) - mean_c a(v_b + v_c - s)` over the next `nested` resamples c, and `error = sd(d)`. The interval is
+    normal on Fisher's scale or on the plain one, whichever end is farther out within [-1, 1].
 
-    Simulated coverage of the 95 % interval for 17 x 17 Gaussian scores, image noise 0.15, 0.3 and 0.6 of the
-    spread of the scores: 95, 96 and 90 % at an agreement of 0.5 (percentile interval 84, 54, 7 %), and 94, 96
-    and 67 % at 0.9, within 2 to 3 %. At the largest noise the second order of the bias matters: use more images. For
-    bootstrap schemes only.
+    Simulated coverage of the 95 % interval for 17 x 17 Gaussian scores, with image noise of 0.15, 0.3 and 0.6 of the
+    spread of the scores: 95, 96 and 90 % at an agreement of 0.5 (percentile interval 84, 54, 7 %), and 94, 96 and 67 %
+    at 0.9, within 2 to 3 %. At the largest noise the second order of the bias matters: use more images. For bootstrap
+    schemes only.
 
     Args:
         values: `(B, S, T)` bootstrap scores.
         estimate: `(S, T)` full-sample scores.
         truth: `(S, T)` measured transfer.
         correlation: `masked_spearman` or `masked_pearson`.
-        mask: `(S, T)` entries that count; None takes all.
+        mask: `(S, T)` entries that count; None uses all.
         level: confidence level.
-        nested: resamples of the second level for each of the first, at most B - 1.
+        nested: number of second-level resamples for each first-level resample, at most B - 1.
 
     Raises:
-        ValueError: the shapes do not fit, nested is below 1, or level is not strictly between 0 and 1.
+        ValueError: the shapes do not match, nested is below 1, or level is not strictly between 0 and 1.
 
     Example:
         >>> import jax
@@ -115,32 +116,32 @@ def agreement_over_targets(
 ) -> Agreement:
     """Agreement over resampled targets, from the agreement of each.
 
-    It tells how the agreement would vary with other targets of the same kind, given these images and these
-    sources; noise that differs between targets is part of it. It takes targets as independent, and they are not where
-    they share sources: it is no test of association. Of unrelated matrices, its 95 % interval leaves out zero in 5 %
-    only if their columns are unrelated; in 15 % if both are symmetric and in half if both have main effects of sources.
-    `jaxsim.evaluation.evaluate(..., relabelings=999)` tests that.
+    It shows how the agreement would vary with other targets of the same kind, given these images and these sources;
+    noise that differs between targets is included. It treats targets as independent, which they are not if they share
+    sources, so it is not a test of association. For unrelated matrices, its 95 % interval excludes zero 5 % of the time
+    only if their columns are unrelated. It does so 15 % of the time if both are symmetric, and half the time if both
+    have main effects of sources. Use `jaxsim.evaluation.evaluate(..., relabelings=999)` to test association.
 
-    With T targets kept, the interval is Student's for T - 1 degrees of freedom about the mean on Fisher's scale, where
-    the error is the jackknife's that leaves out one target; `error` is that of a mean, `sd / sqrt(T)`. Targets are also
-    drawn with replacement and averaged, for `values` and `percentile`: draw r uses `fold_in(key, r)`. There is no bias
-    correction: draws of a mean are unbiased. Below six targets there is little to go by.
+    With T targets kept, the interval is Student's with T - 1 degrees of freedom around the mean on Fisher's scale,
+    where the error is the jackknife's that leaves out one target; `error` is that of a mean, `sd / sqrt(T)`. For
+    `values` and `percentile`, targets are also drawn with replacement and averaged; draw r uses `fold_in(key, r)`.
+    There is no bias correction, because draws of a mean are unbiased. Below six targets there is little to go by.
 
-    Simulated coverage of the 95 % interval for 6 to 17 targets of 16 sources: 94 to 96 % where the agreement is 0 or
-    0.5, 94 % where it is 0.9 for every target, and 91 to 94 % where it varies about 0.8 or 0.95. The stretched
-    percentile interval of the draws has 92 to 94, 92 to 93 and 87 to 91 %.
+    Simulated coverage of the 95 % interval for 6 to 17 targets of 16 sources: 94 to 96 % if the agreement is 0 or 0.5,
+    94 % if it is 0.9 for every target, and 91 to 94 % if it varies around 0.8 or 0.95. The stretched percentile
+    interval of the draws has 92 to 94, 92 to 93 and 87 to 91 %.
 
     Args:
         per_target: `(T,)` from `target_agreement`.
         key: typed random key.
         n_resamples: number of draws.
-        keep: `(T,)` boolean, the targets that count; None takes all. A NaN among them gives NaN.
+        keep: `(T,)` boolean, the targets that count; None uses all. A NaN among them gives NaN.
         level: confidence level.
-        sources: `(T,)` number of sources of each target, which bounds how near to 1 a mean can be told from it; None
-            takes many.
+        sources: `(T,)` number of sources of each target, which limits how close to 1 a mean can be before it cannot be
+            told from 1; None assumes many.
 
     Raises:
-        ValueError: the shapes do not fit, n_resamples is below 1, or level is not strictly between 0 and 1.
+        ValueError: the shapes do not match, n_resamples is below 1, or level is not strictly between 0 and 1.
         TypeError: the key is neither a typed key nor a seed.
 
     Example:
@@ -160,7 +161,7 @@ def agreement_over_targets(
     many = jnp.maximum(jnp.max(jnp.where(kept, counts, 0)), 2).astype(per_target.dtype)
     step = jnp.maximum(6 / (many * (many * many - 1)) / count, 1e-5)
 
-    def fisher(r):  # a mean of exactly 1 stays finite: it is no nearer than half a step of ranks
+    def fisher(r):  # a mean of exactly 1 stays finite: it is no closer than half a rank step
         return jnp.arctanh((1 - step) * jnp.clip(r, -1, 1))
 
     without = jnp.where(kept, fisher((estimate * count - per_target) / jnp.maximum(count - 1, 1)), 0)
@@ -168,7 +169,7 @@ def agreement_over_targets(
     varies = jnp.max(jnp.where(kept, per_target, -jnp.inf)) > jnp.min(jnp.where(kept, per_target, jnp.inf))
     wide = jnp.sqrt((count - 1) / count * jnp.sum(deviation**2)) * _stretch(count - 1, level, kept.size)
     ends = jnp.tanh(normal_interval(fisher(estimate), wide, level)) / (1 - step)
-    interval = jnp.where(varies, jnp.clip(ends, -1, 1), jnp.nan)  # beyond 1 is within half a step of it
+    interval = jnp.where(varies, jnp.clip(ends, -1, 1), jnp.nan)  # an end above 1 is within half a step of 1
     variance = jnp.sum(jnp.where(kept, per_target - estimate, 0) ** 2) / count / (count - 1)
     error = jnp.sqrt(jnp.where(varies | jnp.isnan(estimate), variance, jnp.where(count > 1, 0, jnp.nan)))
     plain = percentile_interval(values, level)
@@ -186,17 +187,17 @@ def agreement_over_both(
     level: float = 0.95,
     nested: int = 8,
 ) -> Agreement:
-    """Agreement over resampled images and targets at once.
+    """Agreement over resampled images and targets together.
 
-    It tells how the agreement would vary with other images and other targets, given these sources.
+    It shows how the agreement would vary with other images and other targets, given these sources.
 
-    The bias is that over images. The variance is the corrected two-factor one (`corrected_variance`, targets as
-    members) of the bias-corrected agreement, whose values per resample and target come from the second level of
-    `agreement_over_images`. The interval is Student's on Fisher's scale, with the degrees of freedom that the targets'
-    part of the variance leaves (Satterthwaite). Resample b draws targets with `fold_in(key, b)`. Like the interval over
-    targets, it takes targets as independent, and is no test of association.
+    The bias is that over images. The variance is the corrected two-factor variance (`corrected_variance`, with targets
+    as members) of the bias-corrected agreement, whose values per resample and target come from the second level of
+    `agreement_over_images`. The interval is Student's on Fisher's scale, with degrees of freedom from the targets' part
+    of the variance (Satterthwaite). Resample b draws targets with `fold_in(key, b)`. Like the interval over targets, it
+    treats targets as independent and is not a test of association.
 
-    Args and errors as in `agreement_over_images`, with a typed key for the draws of targets.
+    Arguments and errors are as in `agreement_over_images`, with a typed key for the draws of targets.
 
     Example:
         >>> import jax
@@ -237,7 +238,7 @@ def _corrected(estimate, values, mean, error, stretch, level: float) -> Agreemen
         fisher_interval(corrected, error * stretch, level),
         normal_interval(corrected, error * stretch, level),
     )
-    # toward 1 Fisher's end is nearer than the plain one, and a bias of high order is left there
+    # toward 1, Fisher's end is closer than the plain one, and some higher-order bias remains there
     ends = jnp.stack([jnp.minimum(inner[0], outer[0]), jnp.maximum(inner[1], outer[1])])
     interval = jnp.where(jnp.abs(ends) < 1, ends, inner)
     interval = jnp.where((error > 0) & (error < 1), interval, jnp.nan)
@@ -247,7 +248,7 @@ def _corrected(estimate, values, mean, error, stretch, level: float) -> Agreemen
 
 @functools.partial(jax.jit, static_argnames=("correlation", "nested"))
 def _two_levels(values, estimate, truth, correlation, mask, nested: int) -> tuple[jax.Array, jax.Array]:
-    """Agreement per target `(B, T)` of each resample, and its mean at the second level."""
+    """Agreement per target `(B, T)` of each resample, and its second-level mean."""
     if nested < 1:
         raise ValueError(f"nested must be at least 1, and is {nested}.")
     first = target_agreement(values, truth, correlation, mask)

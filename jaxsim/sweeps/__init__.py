@@ -1,4 +1,4 @@
-"""Many networks on many machines: a plan of blocks, each computed by a worker of any engine and kept as a file."""
+"""Many networks on many machines: a plan of blocks, each computed by a worker of any engine and stored as a file."""
 
 from jaxsim.sweeps.progress import SweepStatus, sweep_status
 from jaxsim.sweeps.verbs import sweep

@@ -1,8 +1,8 @@
-"""What a worker does: the scores of a block of pairs of networks, kept as one file with checksums and provenance.
+"""Work of a worker: the scores of a block of network pairs, stored as one file with checksums and provenance.
 
-The score of a pair depends on the two networks alone: each is embedded by itself, padded to a width that follows from
-its own, and every pair is one call of one program, the network of the smaller checksum first. So neither the block
-that a pair is in, nor the engine, nor what was computed before can change a bit of it.
+The score of a pair depends only on the two networks. Each is embedded separately, padded to a width that follows from
+its own width. Each pair is one call of the same program, with the network of the smaller checksum first. So neither the
+block that a pair is in, nor the engine, nor what was computed before can change a bit of the score.
 """
 
 import contextlib
@@ -31,18 +31,18 @@ from jaxsim.meshes import automatic
 from jaxsim.results import Provenance, saved
 
 FOLDER = "blocks"
-"""Folder of the blocks in that of the sweep."""
+"""Subfolder of the sweep that contains the blocks."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What all blocks of a sweep have in common; plain values that go to other machines.
+    """What all blocks of a sweep have in common, as plain values that can be sent to other machines.
 
     Attributes:
-        folder: of the sweep, absolute.
-        measure: by name, or a value where it has none.
-        settings: SHA-256 of what scores depend on beside the features.
-        version: of jaxsim.
+        folder: folder of the sweep, absolute.
+        measure: name of the measure, or the measure itself if it has no name.
+        settings: SHA-256 of everything that scores depend on besides the features.
+        version: version of jaxsim.
         channels: "first" or "last".
         x64: whether to compute in float64.
         unlimited: whether files may take far more memory than their size, as in `jaxsim.io.unlimited()`.
@@ -65,9 +65,9 @@ class Block(NamedTuple):
     """Pairs of networks that are computed together.
 
     Attributes:
-        name: follows from the checksums of the pairs and from the settings.
-        networks: name and place of each.
-        pairs: two of them each, by number; the one with the smaller checksum first.
+        name: derived from the checksums of the pairs and from the settings.
+        networks: name and location of each network.
+        pairs: two networks each, by number; the one with the smaller checksum comes first.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Block(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a worker says about a block; `error` is a sentence where there was one, and `kind` its class."""
+    """A worker's report on a block; on failure, `error` is the message and `kind` the class of the error."""
 
     block: str
     error: str = ""
@@ -88,9 +88,9 @@ class Ready(NamedTuple):
 
     Attributes:
         z: the embedded map, or the map, with a leading axis of one.
-        undefined: number of its images to blame if it has no scores, else -1.
-        why: words on that.
-        lost: words on digits that its cast loses.
+        undefined: number of its images that leave it without scores, else -1.
+        why: the reason as text.
+        lost: text on digits that its cast loses.
     """
 
     z: Any
@@ -102,11 +102,11 @@ class Ready(NamedTuple):
 ROOM = 2**30
 """Most bytes of embedded maps that a process keeps."""
 _ready: OrderedDict[tuple[str, str, str], Ready] = OrderedDict()
-"""Embedded networks that this process keeps, the one used last at the end."""
+"""Embedded networks that this process keeps, least recently used first."""
 _turn = threading.RLock()
-"""One block at a time in a process, whose device it has for itself."""
+"""Lock for one block at a time in a process, which then has its device to itself."""
 KINDS = {kind.__name__: kind for kind in (ValueError, TypeError, OSError, RuntimeError, MemoryError)}
-"""Errors that would come again; all others count as a lost worker."""
+"""Errors that would happen again; all others count as a lost worker."""
 
 
 def version() -> str:
@@ -115,7 +115,7 @@ def version() -> str:
 
 
 def compute(work: Work, blocks: Sequence[Block]) -> list[Outcome]:
-    """Compute blocks and write their files; stops at the first error, which the last outcome tells of."""
+    """Compute blocks and write their files; stop at the first error, which the last outcome reports."""
     found = []
     lifted = limits.unlimited() if work.unlimited else contextlib.nullcontext()
     with _turn, lifted, jax.enable_x64(work.x64):
@@ -143,7 +143,7 @@ def _compute(work: Work, block: Block) -> None:
             f"the worker on {platform.node()} has jaxsim {mine}, and the sweep was begun with {work.version}: "
             "install one version everywhere."
         )
-    if _is_there(path):  # a worker that was given up had written it
+    if _is_there(path):  # written by a worker that had been given up
         return
     measure = by_name(work.measure) if isinstance(work.measure, str) else work.measure
     scores, members = [], {}
@@ -151,7 +151,7 @@ def _compute(work: Work, block: Block) -> None:
         a, b = (_embedded(work, measure, *block.networks[k]) for k in (i, j))
         members |= {i: a, j: b}
         scores.append(pair_call(measure, a.z, b.z))
-        if not is_embedded(measure):  # which of the two comes first follows from their checksums
+        if not is_embedded(measure):  # the checksums determine which of the two comes first
             both = [[np.nan, scores[-1]], [pair_call(measure, b.z, a.z), np.nan]]
             require_symmetric(measure, [block.networks[k][0] for k in (i, j)], jax.device_get(both))
     provenance = Provenance.now(str(measure), scores[0])
@@ -180,7 +180,7 @@ def _compute(work: Work, block: Block) -> None:
 
 
 def forget() -> None:
-    """Let go of the embedded networks that this process keeps."""
+    """Drop the embedded networks that this process keeps."""
     _ready.clear()
 
 
@@ -192,7 +192,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _embedded(work: Work, measure: Measure, name: str, source: Source) -> Ready:
-    key = (source.checksum, work.settings, work.folder)  # in one process, two functions may share a name
+    key = (source.checksum, work.settings, work.folder)  # two functions in one process may share a name
     if key not in _ready:
         _ready[key] = _embed(work, measure, name, source)
         while len(_ready) > 2 and sum(map(_size, _ready.values())) > _room():
@@ -203,7 +203,7 @@ def _embedded(work: Work, measure: Measure, name: str, source: Source) -> Ready:
 
 @functools.cache
 def _room() -> float:
-    """Bytes of embedded maps that a worker keeps."""
+    """Bytes of embedded maps that a worker may keep."""
     return min(ROOM, (memory.available() or math.inf) / 8)
 
 
@@ -212,7 +212,7 @@ def _size(ready):
 
 
 def _embed(work, measure, name, source):
-    x = np.array(source.read())  # in memory, so that what is checked is what is computed from
+    x = np.array(source.read())  # in memory, so that the scores come from what was checked
     if jobs.sha256(x) != source.checksum:
         raise ValueError(
             f"{source.path} has changed since the sweep began (network {name!r}): start it again, and the pairs of "

@@ -1,7 +1,7 @@
-"""Engines that run blocks: anything with `submit(function, *args) -> future`, as `concurrent.futures` has it.
+"""Engines that run blocks: anything with `submit(function, *args) -> future`, as in `concurrent.futures`.
 
-A future has `done()`, `exception()` and `result()`, and may have `cancel()`: those of the standard library, of Dask and
-of submitit do.
+A future has `done()`, `exception()` and `result()`, and may have `cancel()`. The futures of the standard library, of
+Dask and of submitit do.
 """
 
 import concurrent.futures
@@ -28,24 +28,24 @@ from jaxsim.sweeps.blocks import KINDS, Block, Outcome, forget
 NAMES = ("processes", "serial", "dask", "submitit")
 """Engines by name."""
 TRIES = 6
-"""Times that a block is given to workers that are lost."""
+"""Number of times that a block is given to workers that get lost."""
 BEAT = 1.0
-"""Seconds between two looks at work in progress."""
+"""Seconds between two checks of work in progress."""
 CLUSTER = '"jaxsim-similarity[cluster]"'
-"""Argument of `pip install` for the extra."""
+"""`pip install` argument for the extra."""
 
 
 @dataclasses.dataclass
 class Lane:
-    """Workers that take work from one queue.
+    """Workers that take work from the same queue.
 
     Attributes:
-        start: makes the executor, again after it has lost its worker.
-        limit: submissions that may be in flight.
-        bundle: blocks of a submission.
+        start: creates the executor, again after it has lost its worker.
+        limit: number of submissions that may be in flight.
+        bundle: number of blocks in a submission.
         own: whether the executor is shut down here.
-        alive: whether futures may still get done.
-        recent: networks of the last blocks, which a worker has ready.
+        alive: whether futures may still complete.
+        recent: networks of the last blocks, which a worker still has in memory.
     """
 
     start: Callable[[], Any]
@@ -65,16 +65,16 @@ class Lane:
         self.recent.extend(map(_members, blocks))
 
     def renew(self) -> None:
-        """Give up an executor that takes no more work."""
+        """Abandon an executor that accepts no more work."""
         if self.own and self.executor is not None:
             self.executor.shutdown(wait=False)
             self.executor = None
         self.recent.clear()
 
     def stop(self) -> None:
-        """Cancel what runs, and end workers that were started here."""
+        """Cancel what is running, and end workers that were started here."""
         for future in self.running:
-            with contextlib.suppress(Exception):  # engines raise what they like, and there is nothing more to save
+            with contextlib.suppress(Exception):  # engines raise arbitrary errors, and there is nothing left to save
                 future.cancel()
         if self.own and self.executor is not None:
             kill = getattr(self.executor, "kill", None) if self.running else None
@@ -92,18 +92,18 @@ def run(
     blocks: Sequence[Block],
     each: Callable[[int], None] = lambda done: None,
 ) -> None:
-    """Run all blocks, those of lost workers again.
+    """Run all blocks, and run those of lost workers again.
 
     Args:
-        lanes: of the engine.
+        lanes: lanes of the engine.
         function: what a worker calls, with `work` and some blocks.
-        work: goes to every worker.
-        blocks: in the order of groups.
-        each: called with the number of blocks done, after every one and at least every second.
+        work: sent to every worker.
+        blocks: blocks in the order of groups.
+        each: called with the number of blocks done, after each one and at least every second.
 
     Raises:
         RuntimeError: a block was lost too often.
-        Exception: of the kind that the function told of; blocks that were done stay.
+        Exception: of the class that the function reported; finished blocks stay.
     """
     pending, done, losses = _bundles(blocks, lanes[0].bundle), 0, _Losses()
     try:
@@ -132,7 +132,7 @@ def run(
                 done += len(outcomes)
             each(done)
             for lane, bundle, _ in lost:
-                pending.append(bundle)  # the others first, should it be the block that ends workers
+                pending.append(bundle)  # the others first, in case this block is what kills workers
                 lane.renew()
             losses.note([(bundle, error) for _, bundle, error in lost], done > before)
             if any(lane.running and not lane.alive() for lane in lanes):
@@ -147,7 +147,7 @@ def _bundles(blocks, size):
 
 
 def _nearest(pending, lane):
-    """Number of the first bundle with most networks that the lane's worker has ready; near ones are looked at."""
+    """Number of the nearby pending bundle with the most networks that the lane's worker has ready."""
     if not lane.recent or lane.limit > 1:
         return 0
     ready = frozenset().union(*lane.recent)
@@ -156,7 +156,7 @@ def _nearest(pending, lane):
 
 
 def _finished(lanes) -> list[tuple[Lane, Any]]:
-    """Futures that are done, after waiting for one for a second at most."""
+    """Futures that are done, after waiting for one for at most a second."""
     futures = [(lane, future) for lane in lanes for future in lane.running]
     if not futures:
         return []
@@ -178,17 +178,17 @@ def _error_of(future) -> BaseException | None:
 
 
 class _Losses:
-    """Counts losses of every block, and rounds of losses with nothing done in between."""
+    """Counts the losses of each block, and consecutive rounds of losses with nothing done."""
 
     def __init__(self):
         self.tries: dict[str, int] = {}
         self.barren = 0
 
     def note(self, lost: Sequence[tuple[list[Block], BaseException]], advanced: bool) -> None:
-        """Note what a round has lost, and wait a while if it has.
+        """Record what a round has lost, and wait a while if it lost anything.
 
         Raises:
-            RuntimeError: there is no use in going on.
+            RuntimeError: there is no point in going on.
         """
         self.barren = 0 if advanced else self.barren + bool(lost)
         for bundle, error in lost:
@@ -208,7 +208,7 @@ class _Losses:
 
 
 class Serial:
-    """An executor that runs what it is given at once, in this process."""
+    """An executor that runs what it receives immediately, in this process."""
 
     def submit(self, function: Callable, *args: Any) -> concurrent.futures.Future:
         """The finished future."""
@@ -220,12 +220,12 @@ class Serial:
         return future
 
     def shutdown(self, wait: bool = True) -> None:
-        """Let go of what was kept for further blocks."""
+        """Drop what was kept for further blocks."""
         forget()
 
 
 class Worker:
-    """One process, with a device of its own where there are several.
+    """One process, with its own device if there are several.
 
     It ends with the process that started it, however that ends.
     """
@@ -242,11 +242,11 @@ class Worker:
         return self._pool.submit(function, *args)
 
     def shutdown(self, wait: bool = True) -> None:
-        """End the process when it has done its work."""
+        """Shut the process down when its work is done."""
         self._pool.shutdown(wait=wait, cancel_futures=True)
 
     def kill(self) -> None:
-        """End the process now; a file is written whole or not at all, so that nothing half-done is left."""
+        """Kill the process now; files are written completely or not at all, so nothing is left half-done."""
         if self._number.done() and not self._number.cancelled() and self._number.exception() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._number.result(), signal.SIGTERM)
@@ -255,7 +255,7 @@ class Worker:
 
 @contextlib.contextmanager
 def _without_interruptions():
-    """Hold Ctrl-C back from this thread and the processes that the block starts; other systems than POSIX cannot."""
+    """Hold Ctrl-C back from this thread and from processes started in the block; only POSIX systems support this."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -267,9 +267,9 @@ def _without_interruptions():
 
 
 def _begin(device: str | None) -> None:
-    """Set up a worker process: its device, Ctrl-C left to the parent, and no life without one."""
+    """Set up a worker process: choose its device, leave Ctrl-C to the parent, and exit if the parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    warnings.simplefilter("ignore")  # the parent has said what there is to say of the files
+    warnings.simplefilter("ignore")  # the parent has already warned about the files
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     parent = multiprocessing.parent_process()
@@ -283,7 +283,7 @@ def _begin(device: str | None) -> None:
 
 
 def gpus() -> list[str]:
-    """Numbers of the GPUs that JAX would use, found without starting one; empty without."""
+    """Numbers of the GPUs that JAX would use, found without starting one; empty if there are none."""
     plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
     if os.environ.get("JAX_PLATFORMS", "cuda").split(",")[0] not in ("cuda", "gpu", ""):
         return []
@@ -312,20 +312,20 @@ def started(
     address: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Iterator[list[Lane]]:
-    """Lanes of an engine by name, or of any executor.
+    """Start the lanes of an engine by name, or of any executor.
 
     Args:
         engine: one of NAMES, or an object with `submit`, which is left running.
-        work: what goes to every worker.
-        count: of blocks.
-        workers: processes, or jobs at once.
-        address: of a Dask scheduler.
-        options: for submitit's `update_parameters`.
+        work: sent to every worker.
+        count: number of blocks.
+        workers: number of processes, or of simultaneous jobs.
+        address: address of a Dask scheduler.
+        options: options for submitit's `update_parameters`.
 
     Raises:
         MissingExtra: Dask or submitit is not installed.
-        TypeError: no engine, or a measure that cannot go to another process.
-        ValueError: an unknown name, or an option of another engine.
+        TypeError: the engine is not an engine, or the measure cannot be sent to another process.
+        ValueError: the name is unknown, or an option belongs to another engine.
     """
     if address is not None and engine != "dask":
         raise ValueError("address is that of a Dask scheduler; it goes with the engine dask.")
@@ -362,7 +362,7 @@ def started(
 
 
 def _alive(executor: Any) -> Callable[[], bool]:
-    """Whether a client of Dask is connected: without it, futures wait for ever."""
+    """Whether a Dask client is connected: without a connection, futures wait forever."""
     client = getattr(executor, "_client", None)
     return lambda: getattr(client, "status", "running") != "closed"
 
@@ -378,6 +378,6 @@ def _refuse_unsendable(work):
 
 
 def described(engine: Any, workers: int | None) -> str:
-    """An engine in words."""
+    """Text that describes an engine."""
     name = engine if isinstance(engine, str) else type(engine).__name__
     return f"{name}, {counted(workers, 'worker')}" if workers else name

@@ -1,8 +1,8 @@
 """The plan of a sweep: which pairs of networks there are, which are known, and the blocks of those that are not.
 
-Networks are told apart by the SHA-256 of their arrays. A pair is known if any block in the folder holds it, whoever
-made that block and for whatever plan: a network that is added needs its own pairs alone, a changed one too, and names
-and files may change freely.
+Networks are identified by the SHA-256 of their arrays. A pair is known if any block in the folder contains it, whoever
+made that block and for whatever plan. A new or changed network only needs its own pairs, and names and files may change
+freely.
 """
 
 import dataclasses
@@ -27,11 +27,11 @@ class Plan:
 
     Attributes:
         sources: the networks by name.
-        contents: the checksums of their arrays, one where several have the same; those in blocks first.
+        contents: the checksums of their arrays, one for several networks with equal arrays; those in blocks come first.
         values: scores `(U, U)` of the contents.
-        known: which are there `(U, U)`.
-        undefined: number of images to blame, and why, of contents without scores.
-        lost: words on lost digits by content.
+        known: which scores are known, `(U, U)`.
+        undefined: number of images that leave a content without scores, and why.
+        lost: text on lost digits by content.
         made: records of the blocks that were read.
     """
 
@@ -45,18 +45,18 @@ class Plan:
 
     @classmethod
     def of(cls, sources: Mapping[str, Source], x64: bool) -> "Plan":
-        """A plan of which nothing is known."""
+        """A plan for which nothing is known yet."""
         contents = list(dict.fromkeys(source.checksum for source in sources.values()))
         size = (len(contents), len(contents))
         return cls(sources, contents, np.full(size, np.nan, np.float64 if x64 else np.float32), np.zeros(size, bool))
 
     @functools.cached_property
     def places(self) -> dict[str, int]:
-        """Place of each content."""
+        """Position of each content."""
         return {content: k for k, content in enumerate(self.contents)}
 
     def take(self, record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Enter a block: those of its pairs that this plan has."""
+        """Add a block: the pairs in it that belong to this plan."""
         networks = arrays["networks"].tolist()
         places = np.array([self.places.get(content, -1) for content in networks])
         rows, columns = places[arrays["pairs"]].T
@@ -76,8 +76,8 @@ class Plan:
         self.made.append(dict(record))
 
     def blocks(self, work: Work, size: int) -> list[Block]:
-        """Blocks of the pairs that are not known, of two groups of at most `size` networks each."""
-        order = np.argsort(~self.known.any(1), kind="stable")  # so that networks that were added stand together
+        """Blocks of the pairs that are not known, each from two groups of at most `size` networks."""
+        order = np.argsort(~self.known.any(1), kind="stable")  # keeps new networks together
         named = {source.checksum: (name, source) for name, source in reversed([*self.sources.items()])}
         groups = [order[k : k + size].tolist() for k in range(0, len(order), size)]
         found = []
@@ -105,12 +105,12 @@ class Plan:
 
 
 def _pairs(rows: list[int], columns: list[int]) -> Iterator[tuple[int, int]]:
-    """Pairs of a row and a column; within one group each once."""
+    """Pairs of a row and a column; within one group each pair once."""
     return itertools.combinations_with_replacement(rows, 2) if rows is columns else itertools.product(rows, columns)
 
 
 def read_blocks(plan: Plan, work: Work, paths: list[Path]) -> None:
-    """Enter what the files hold into the plan; damaged ones are warned of and removed, to be computed again."""
+    """Read the files into the plan; warn about damaged ones and remove them, to be computed again."""
     for path in paths:
         try:
             record, arrays = jobs.read_block(path)
@@ -126,10 +126,10 @@ def read_blocks(plan: Plan, work: Work, paths: list[Path]) -> None:
 def find_sources(
     features: str | Path | Sequence[str | Path], measure: Measure, stack: bool | None, channels: str | None
 ):
-    """The networks of files and folders by name, checked for the measure by their shapes.
+    """Networks in files and folders by name, with shapes checked for the measure.
 
     Raises:
-        ValueError: two files have other images, or another number of them, or the measure does not take a shape.
+        ValueError: two files differ in their images or number of images, or the measure does not accept a shape.
     """
     sources, ids = io.find_features(features, stack=stack)
     require_several(tuple(sources))
@@ -147,20 +147,20 @@ def find_sources(
 
 
 def require_several(names: Sequence[str]) -> None:
-    """Refuse one network alone.
+    """Reject a single network.
 
     Raises:
-        ValueError: naming it.
+        ValueError: there is only one; the message names it.
     """
     if len(names) < 2:
         raise ValueError(f"a sweep compares networks with each other; there is only {''.join(names)!r}: give more.")
 
 
 def refuse_other_numbers(images: Mapping[str, int]) -> None:
-    """Refuse networks, or files, of different numbers of images.
+    """Reject networks, or files, with different numbers of images.
 
     Raises:
-        ValueError: naming two.
+        ValueError: two differ; the message names both.
     """
     for (a, n), (b, m) in itertools.pairwise(images.items()):
         if m != n:
@@ -168,10 +168,10 @@ def refuse_other_numbers(images: Mapping[str, int]) -> None:
 
 
 def refuse_other_ids(a: str, b: str, ours: Any, theirs: Any) -> None:
-    """Refuse two networks, or files, whose images are not the same in the same order.
+    """Reject two networks, or files, whose images are not the same in the same order.
 
     Raises:
-        ValueError: naming both and the first image that differs.
+        ValueError: they differ; the message names both and the first image that differs.
     """
     if ours != theirs:
         text = inputs.how_ids_differ(a, ours, b, theirs)
@@ -179,10 +179,10 @@ def refuse_other_ids(a: str, b: str, ours: Any, theirs: Any) -> None:
 
 
 def check_shapes(shapes: Mapping[str, tuple[int, ...]], measure: Measure, channels: str | None) -> None:
-    """Refuse networks that the measure cannot be computed from, before any is.
+    """Reject networks that the measure cannot be computed from, before computing any.
 
     Raises:
-        ValueError: as `affinity` does.
+        ValueError: as for `affinity`.
     """
     blank = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
     check([measure], inputs.networks(blank, channels=channels))

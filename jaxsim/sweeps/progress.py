@@ -1,4 +1,4 @@
-"""How far a sweep is, of a running one and of a dead folder."""
+"""Progress of a sweep, running or stopped, read from its folder."""
 
 import contextlib
 import dataclasses
@@ -10,23 +10,23 @@ from jaxsim.io import files, jobs
 from jaxsim.sweeps.blocks import FOLDER
 
 RECORD = "progress.json"
-"""File of the plan and the progress of the last run in a folder."""
+"""File in the folder with the plan and the progress of the last run."""
 RESULT = ("affinity.npz", "affinity.csv")
-"""Files of the matrix."""
+"""Files with the matrix."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepStatus:
-    """How far a sweep is.
+    """Progress of a sweep.
 
     Attributes:
-        done: blocks that are there.
-        total: all blocks of the last plan.
-        running: whether a process works on it; None where the file system does not say.
-        rate: blocks a second in the last run; None before the first.
-        left: seconds left at that rate; None where it does not run.
+        done: number of blocks that are done.
+        total: number of blocks in the last plan.
+        running: whether a process is working on it; None if the file system cannot tell.
+        rate: blocks per second in the last run; None before the first.
+        left: seconds left at that rate; None if it is not running.
         complete: whether the matrix is there.
-        engine: of the last run.
+        engine: engine of the last run.
     """
 
     done: int
@@ -42,15 +42,15 @@ class SweepStatus:
         return ", ".join([self.progress(), f"{state} ({self.engine})", *["the matrix is there"] * self.complete])
 
     def progress(self) -> str:
-        """Blocks, rate and time left in words."""
+        """Text with blocks, rate and time left."""
         return ", ".join([f"{self.done} of {files.counted(self.total, 'block')}", *files.pace(self.rate, self.left)])
 
 
 def sweep_status(out: str | Path) -> SweepStatus:
-    """How far the sweep in a folder is, whether it runs or not.
+    """Report the progress of the sweep in a folder, whether it is running or not.
 
     Raises:
-        FileNotFoundError: no sweep was begun there.
+        FileNotFoundError: no sweep was started there.
         ValueError: its record is damaged.
 
     >>> sweep_status("nowhere")
@@ -85,13 +85,13 @@ def _is_held(folder: Path) -> bool | None:
 
 
 class Progress:
-    """Keeps the record of a run in its folder, and tells of it.
+    """Keeps the record of a run in its folder and reports on it.
 
     Args:
         out: the folder.
         pending: names of the blocks to run.
-        kept: number of those that were there.
-        engine: in words.
+        kept: number of blocks that were already there.
+        engine: description of the engine.
         tell: called with a `SweepStatus`.
     """
 
@@ -102,7 +102,7 @@ class Progress:
         self._write(now)
 
     def __call__(self, done: int) -> None:
-        """Note that so many blocks of this run are done; written down every few seconds."""
+        """Note that this many blocks of the run are done; written to disk every few seconds."""
         now, total = time.time(), len(self.record["pending"])
         seconds = now - self.record["started"]
         rate = done / seconds if done and seconds > 0 else None
@@ -119,10 +119,10 @@ class Progress:
 
 @contextlib.contextmanager
 def alone(out: Path) -> Iterator[None]:
-    """Keep other sweeps from a folder while the block runs.
+    """Keep other sweeps out of a folder while the block runs.
 
     Raises:
-        BlockingIOError: another one runs there.
+        BlockingIOError: another sweep is running there.
     """
     try:
         with jobs.lock(out / FOLDER):

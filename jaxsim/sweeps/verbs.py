@@ -21,7 +21,7 @@ from jaxsim.sweeps.blocks import FOLDER, Work
 from jaxsim.sweeps.progress import RESULT, Progress, SweepStatus, alone
 
 ROUNDS = 3
-"""Times that blocks are computed which are damaged as soon as they are there."""
+"""Number of times to compute blocks that turn out damaged as soon as they are written."""
 
 
 def sweep(
@@ -39,43 +39,44 @@ def sweep(
     overwrite: bool = False,
     progress: Callable[[SweepStatus], None] | None = None,
 ) -> Affinity:
-    """Similarity of hundreds of networks, block by block, by as many processes and machines as there are.
+    """Compute similarities of hundreds of networks, block by block, on any number of processes and machines.
 
-    Every block of pairs is a file in `out` with a checksum. A run that was stopped or killed goes on where it was, with
-    any engine; networks that are added need their own pairs alone, and so does a file that has changed. The numbers
-    depend on the two networks of a pair and on the kind of device, and on nothing else: they are equal to the last bit
-    however the work was cut, on the same device and number of threads.
+    Each block of pairs is a file in `out` with a checksum. A run that was stopped or killed continues where it was,
+    with any engine. Networks that are added, and files that have changed, only need their own pairs. The numbers depend
+    only on the two networks of a pair and on the kind of device. On the same device and number of threads they are
+    bit-identical however the work was split.
 
     Args:
-        features: a folder, a file or a list of them, as `read_features` takes them and names the networks; or a mapping
-            of name to `(n, ..., c)`, which is stored in `out`. All have the same images in the same order.
+        features: a folder, a file or a list of them, as accepted and named by `read_features`; or a mapping of name to
+            `(n, ..., c)`, which is stored in `out`. All networks have the same images in the same order.
         measure: a measure or its name.
-        out: folder of the sweep, which all workers see by the same path.
-        executor: "processes" on this machine, one a GPU, or half as many as cores; "serial" in this process; "dask"
-            or "submitit" (Slurm, where there is one); or any object with `submit(function, *args) -> future`, such as
+        out: folder of the sweep, which all workers see under the same path.
+        executor: "processes" on this machine, one per GPU, or half as many as cores; "serial" in this process; "dask"
+            or "submitit" (Slurm, if there is one); or any object with `submit(function, *args) -> future`, such as
             `dask.distributed.Client(...).get_executor(pure=False)`.
-        workers: processes, or jobs at once. For an executor of your own, half the blocks in flight.
-        block: networks in a group; a block is the pairs of two groups, at most `block ** 2` of them.
-        stack: as for `read_features`; by default an array alone in its file is one network, but in a single file.
-        channels: of all networks, as for `js.affinity`.
-        address: of the scheduler, with "dask"; by default a cluster on this machine.
-        options: of submitit's `update_parameters`, such as `{"slurm_partition": "gpu", "timeout_min": 60}`.
-        overwrite: replace the matrix that is in `out`, as networks were added or have changed; blocks are never thrown
-            away. A sweep that is finished gives its matrix again.
-        progress: called with a `SweepStatus` as blocks get done.
+        workers: number of processes, or of simultaneous jobs. For your own executor, half the number of blocks in
+            flight.
+        block: number of networks in a group; a block is the pairs of two groups, at most `block ** 2` of them.
+        stack: as for `read_features`; by default an array alone in its file is one network, except in a single file.
+        channels: channels of all networks, as for `js.affinity`.
+        address: address of the scheduler, with "dask"; by default a cluster on this machine.
+        options: options for submitit's `update_parameters`, such as `{"slurm_partition": "gpu", "timeout_min": 60}`.
+        overwrite: replace the matrix in `out` if networks were added or have changed; blocks are never deleted. A
+            finished sweep just returns its matrix.
+        progress: called with a `SweepStatus` as blocks finish.
 
     Returns:
-        `Affinity` with `values (T, T)`, which is in `out` as `affinity.npz` and `affinity.csv` too. In float64 where
-        `jax_enable_x64` is set.
+        `Affinity` with `values (T, T)`, which is also saved in `out` as `affinity.npz` and `affinity.csv`. In float64
+        if `jax_enable_x64` is set.
 
     Raises:
-        BlockingIOError: another sweep runs in that folder.
+        BlockingIOError: another sweep is running in that folder.
         FileExistsError: a matrix of other networks is there and `overwrite` is False.
-        KeyboardInterrupt: the blocks that were done stay.
+        KeyboardInterrupt: the run was interrupted; finished blocks stay.
         OSError: a file cannot be read or written, or the disk is full.
         RuntimeError: a block was lost by worker after worker.
-        TypeError: no measure, or one that cannot be sent to another process.
-        ValueError: features do not fit, have changed meanwhile, or the folder holds a sweep of other settings.
+        TypeError: the measure is not a measure, or cannot be sent to another process.
+        ValueError: features do not fit or have changed during the run, or the folder has a sweep with other settings.
 
     Example:
         >>> import tempfile, numpy as np, jaxsim as js
@@ -98,13 +99,13 @@ def sweep(
     out = Path(os.path.abspath(out))
     files.check(out, out)
     there = [] if overwrite else [name for name in RESULT if os.path.lexists(out / name)]
-    if there and not (out / jobs.RECIPE).exists():  # of something else than a sweep
+    if there and not (out / jobs.RECIPE).exists():  # not the files of a sweep
         raise files.exists(out / there[0])
     work = _work(out, measure, channels)
     try:
         with alone(out):
             jobs.begin(out, _settings(work, measure))
-            files.clear(out / FOLDER)  # a worker elsewhere may still be at it
+            files.clear(out / FOLDER)  # a worker elsewhere may still be running
             sources = _sources(features, measure, stack, channels, out)
             plan = plans.Plan.of(sources, work.x64)
             plans.read_blocks(plan, work, sorted((out / FOLDER).glob("[!.]*.npz")))
@@ -158,7 +159,7 @@ def _by_name_if_it_has_one(measure: Measure) -> str | Measure:
 
 
 def _settings(work: Work, measure: Measure) -> dict[str, Any]:
-    """What scores depend on beside the features."""
+    """What scores depend on besides the features."""
     arrays = [jobs.sha256(np.asarray(leaf)) for leaf in jax.tree.leaves(measure)]
     return {
         "work": "sweep",
@@ -189,7 +190,7 @@ def _sources(
 
 
 def _stored(features: Any, measure: Measure, channels: str | None, folder: Path) -> dict[str, Source]:
-    """Arrays in memory as files named after their checksums, which workers read."""
+    """Arrays in memory, stored as files named by their checksums for the workers to read."""
     if isinstance(features, Mapping):
         shapes = {f"network {str(name)!r}": np.shape(x) for name, x in features.items()}
         plans.refuse_other_numbers({name: shape[0] for name, shape in shapes.items() if shape})
@@ -211,9 +212,9 @@ def _stored(features: Any, measure: Measure, channels: str | None, folder: Path)
 
 
 def _finished(plan: plans.Plan, work: Work, out: Path) -> Affinity | None:
-    """The matrix in the folder, if it is that of all networks as they are; else None.
+    """The matrix in the folder if it matches all networks as they are now, else None.
 
-    None too for functions of one's own, which may have changed under their name.
+    Also None for user-defined functions, which may have changed under the same name.
     """
     if not isinstance(work.measure, str) or not plan.known.all():
         return None
@@ -225,7 +226,7 @@ def _finished(plan: plans.Plan, work: Work, out: Path) -> Affinity | None:
 
 
 def _collected(plan: plans.Plan, measure: Measure) -> Affinity:
-    """The matrix, with what its blocks say of where they were made."""
+    """The matrix, with what its blocks say about where they were computed."""
     values, names = plan.matrix(), tuple(plan.sources)
     images = next(iter(plan.sources.values())).shape[0]
     devices = sorted({record["device"] for record in plan.made})

@@ -1,4 +1,4 @@
-"""Trees of networks, their agreement and support; scaling; transfer by tournament, and the choice of those to keep."""
+"""Trees of networks, their agreement and support; scaling; transfer by tournament; and selection of sources."""
 
 from jaxsim.taxonomy.hierarchy import LINKAGES as LINKAGES
 from jaxsim.taxonomy.hierarchy import Linkage as Linkage

@@ -23,11 +23,11 @@ _ROUNDING = 1e-5
 def one_minus(values: np.ndarray) -> np.ndarray:
     """Distances `1 - S_ij` of T networks, `(T, T)` to condensed `(T (T - 1) / 2,)`.
 
-    Similarities are symmetric and at most 1. Differences of up to 1e-5 between S_ij and S_ji, or above 1, count
-    as rounding: S_ij and S_ji are averaged, and a negative distance becomes zero.
+    Similarities are symmetric and at most 1. Differences of up to 1e-5 between S_ij and S_ji, or above 1, count as
+    rounding: S_ij and S_ji are averaged, and a negative distance becomes zero.
 
     Raises:
-        ValueError: the matrix is not square, not symmetric, or holds similarities above 1.
+        ValueError: the matrix is not square, not symmetric, or contains similarities above 1.
 
     Example:
         >>> import numpy as np
@@ -62,9 +62,9 @@ class Linkage:
     """A convention of agglomerative clustering.
 
     Attributes:
-        name: text that a tree made with it carries.
-        distances: function from the affinity matrix to the condensed distances of its rows' networks.
-        rule: SciPy's name of the distance of two clusters: `average`, `single`, `complete`...
+        name: name stored in the trees made with it.
+        distances: function from the affinity matrix to the condensed distances between the networks of its rows.
+        rule: SciPy's name for the distance between two clusters: `average`, `single`, `complete`...
     """
 
     name: str
@@ -72,7 +72,7 @@ class Linkage:
     rule: str
 
     def merges(self, values: np.ndarray, *, ordered: bool = False) -> np.ndarray:
-        """SciPy's linkage matrix `(T - 1, 4)`; `ordered` puts similar leaves side by side."""
+        """SciPy's linkage matrix `(T - 1, 4)`; `ordered` puts similar leaves next to each other."""
         from scipy.cluster import hierarchy
 
         distances = self.distances(values)
@@ -87,11 +87,11 @@ authors_linkage = Linkage("single linkage, Euclidean distance of rows (RSA)", be
 transfer_linkage = Linkage("average linkage, Euclidean distance of rows (Taskonomy)", between_rows, "average")
 
 LINKAGES = MappingProxyType({"average": average_linkage, "authors": authors_linkage, "transfer": transfer_linkage})
-"""The conventions by the names of the command line."""
+"""The conventions by their command-line names."""
 
 
 def _wrong(found: "Tree") -> str | None:
-    """Flaw that keeps `merges` from being a tree of the names."""
+    """Find a flaw that keeps `merges` from being a tree of the names."""
     count, merges = len(found.names), np.asarray(found.merges, float)
     if len(merges) != count - 1 or not np.isfinite(merges).all():
         return f"{len(merges)} merges of finite heights and sizes are not a tree of {count} names"
@@ -110,10 +110,10 @@ class Tree(Saved):
     """A binary tree of T networks.
 
     Attributes:
-        merges: `(T - 1, 4)`, SciPy's linkage matrix: the two nodes that merge (leaves 0..T-1, then merges),
-            the height at which they do, and the number of leaves below. Left to right it is in leaf order.
-        support: `(T - 1,)` share of resamples whose tree holds each merge's set of leaves, or None.
-        names: the networks, in the order of the affinity matrix.
+        merges: `(T - 1, 4)`, SciPy's linkage matrix in leaf order: the two nodes that merge (leaves 0..T-1, then
+            merges), the height at which they merge, and the number of leaves below.
+        support: `(T - 1,)` share of resamples whose tree contains each merge's set of leaves, or None.
+        names: names of the networks, in the order of the affinity matrix.
         convention: name of the linkage.
         symmetrized: whether the affinity was averaged with its transpose first.
         provenance: where the affinity comes from.
@@ -131,14 +131,14 @@ class Tree(Saved):
 
     @property
     def order(self) -> tuple[int, ...]:
-        """Positions in `names` of the leaves from left to right: neighbors are similar."""
+        """Positions in `names` of the leaves from left to right; neighbors are similar."""
         return _members(self.merges)[-1]
 
     def cut(self, k: int) -> tuple[int, ...]:
         """Cluster of each of `names` when the tree is cut into k clusters.
 
-        Clusters are numbered 0..k-1 in leaf order, and there are exactly k: where merges tie in height, the
-        order of `merges` decides.
+        Clusters are numbered 0..k-1 in leaf order, and there are exactly k. If merges have the same height, the order
+        of `merges` decides.
 
         Raises:
             ValueError: k is not between 1 and the number of networks.
@@ -155,7 +155,7 @@ class Tree(Saved):
         return tuple(numbers[c] for c in cluster)
 
     def clusters(self, k: int) -> list[tuple[str, ...]]:
-        """Names in each of k clusters, clusters and names in leaf order."""
+        """Names in each of k clusters, with clusters and names in leaf order."""
         found: list[list[str]] = [[] for _ in range(k)]
         cluster = self.cut(k)
         for leaf in self.order:
@@ -171,10 +171,10 @@ class Tree(Saved):
         return squareform(hierarchy.cophenet(merges)) if len(merges) else np.zeros((1, 1))
 
     def to_newick(self) -> str:
-        """The tree in Newick format.
+        """Convert the tree to Newick format.
 
-        The path between two leaves is as long as their cophenetic distance. Names of other characters than
-        letters, digits, dots and signs are quoted; support, where known, labels the inner nodes.
+        The path between two leaves is as long as their cophenetic distance. Names with characters other than letters,
+        digits, dots and signs are quoted. If known, support labels the inner nodes.
         """
         text, height = [_newick_name(n) for n in self.names], [0.0] * len(self.names)
         for row, (left, right, top, _) in enumerate(np.asarray(self.merges, dtype=np.float64)):
@@ -184,7 +184,7 @@ class Tree(Saved):
         return text[-1] + ";"
 
     def table(self) -> Table:
-        """The tree, a line a row."""
+        """The tree, one line per row."""
         title = f"{self.provenance.measure}, {self.convention}: height of each merge" + (
             "" if self.support is None else " (share of resamples that hold it)"
         )
@@ -202,7 +202,7 @@ class Tree(Saved):
         return "\n".join(blocks[-1])
 
     def to_pandas(self):
-        """A DataFrame of the merges: nodes, height, size, support, names below."""
+        """Convert to a DataFrame of the merges: nodes, height, size, support, names below."""
         import pandas as pd
 
         merges, members = np.asarray(self.merges), _members(self.merges)[len(self.names) :]
@@ -214,7 +214,7 @@ class Tree(Saved):
 
 
 def _members(merges) -> list[tuple[int, ...]]:
-    """Leaves below each node, left to right; first the leaves, then the merges."""
+    """Leaves below each node, left to right; leaves come first, then merges."""
     found: list[tuple[int, ...]] = [(i,) for i in range(len(merges) + 1)]
     for left, right in np.asarray(merges)[:, :2].astype(int):
         found.append(found[left] + found[right])
@@ -233,25 +233,24 @@ def tree(
 ) -> Tree:
     """Cluster networks by their affinities.
 
-    * `average_linkage`, the default: average linkage on 1 - S. It needs a symmetric matrix and ignores its
-      diagonal.
-    * `authors_linkage`: the RSA authors' MATLAB code (Dwivedi & Roig 2019, figure 4), single linkage on
-      Euclidean distances between rows of the matrix, the diagonal included.
-    * `transfer_linkage`: Taskonomy's features (Zamir et al. 2018), where a source is its row of transfer
-      performance on all targets; `(S, T)` gives a tree of the S sources. The paper names no linkage; this one
-      is average.
+    * `average_linkage`, the default: average linkage on 1 - S. It needs a symmetric matrix and ignores its diagonal.
+    * `authors_linkage`: the RSA authors' MATLAB code (Dwivedi & Roig 2019, figure 4), single linkage on Euclidean
+      distances between rows of the matrix, including the diagonal.
+    * `transfer_linkage`: Taskonomy's features (Zamir et al. 2018), where a source is its row of transfer performance on
+      all targets; `(S, T)` gives a tree of the S sources. The paper does not specify a linkage; this one is average
+      linkage.
 
-    Leaves are in the optimal order under the distances (Bar-Joseph et al. 2001).
+    Leaves are in the optimal order for the distances (Bar-Joseph et al. 2001).
 
     Args:
-        affinity: `(T, T)`, or `(S, T)` for conventions on rows; higher is more similar. Distances of an `Affinity`
-            that says `distance` are used as they are.
-        linkage: the convention, one of the above or a `Linkage` of your own.
-        symmetrize: use (S + S^T) / 2, as an asymmetric matrix needs under `average_linkage`.
+        affinity: `(T, T)`, or `(S, T)` for conventions on rows; higher is more similar. Distances in an `Affinity` with
+            `distance` set are used directly.
+        linkage: the convention, one of the above or your own `Linkage`.
+        symmetrize: use (S + S^T) / 2, which an asymmetric matrix needs with `average_linkage`.
 
     Raises:
         ValueError: there is no network, a score is undefined, or the matrix does not suit the convention.
-        TypeError: the matrix has no names, or the linkage is none.
+        TypeError: the matrix has no names, or the linkage is not a `Linkage`.
 
     Example:
         >>> import pandas as pd

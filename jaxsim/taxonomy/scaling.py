@@ -1,4 +1,4 @@
-"""Multidimensional scaling: points whose distances are near given dissimilarities."""
+"""Multidimensional scaling: points whose distances are close to given dissimilarities."""
 
 from typing import Any
 
@@ -8,18 +8,18 @@ from jaxsim.statistics.checks import is_whole, shown
 
 
 def classical_scaling(distances: Any, dimensions: int = 2) -> np.ndarray:
-    """Points whose Euclidean distances are near given ones: `(n, n)` to `(n, dimensions)`, float64.
+    """Points whose Euclidean distances are close to given ones: `(n, n)` to `(n, dimensions)`, float64.
 
     Principal coordinates (Torgerson 1952): the leading eigenvectors of the doubly centered matrix -D^2 / 2, scaled by
-    the roots of their eigenvalues. If the distances are Euclidean in that many dimensions, the points have them.
-    Dimensions without a positive eigenvalue are zero. The largest coordinate of every dimension is positive.
+    the square roots of their eigenvalues. If the distances are Euclidean in that many dimensions, the points reproduce
+    them. Dimensions without a positive eigenvalue are zero. The largest coordinate of each dimension is positive.
 
     Args:
-        distances: symmetric, not negative, zero on the diagonal.
+        distances: symmetric, nonnegative, zero on the diagonal.
         dimensions: from 1 to n.
 
     Raises:
-        ValueError: the distances are no such matrix, or not finite; or there are fewer images than dimensions.
+        ValueError: the distances are not such a matrix, or not finite; or there are fewer images than dimensions.
 
     Example:
         >>> import numpy as np

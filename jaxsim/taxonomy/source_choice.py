@@ -1,4 +1,4 @@
-"""Choice of the networks to keep: which k sources serve all targets best (Zamir et al. 2018, section 3.4)."""
+"""Selection of the networks to keep: which k sources serve all targets best (Zamir et al. 2018, section 3.4)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -25,11 +25,11 @@ class SourceChoice(Saved):
     Attributes:
         scores: `(T,)` score of each target's transfer.
         weights: `(T,)` importance of each target.
-        targets: the T targets.
+        targets: names of the T targets.
         used: `(T,)` sources of each target's transfer; several for transfers of higher order.
-        sources: the sources to keep; those in no transfer are left out.
+        sources: the sources to keep; sources that are not used by a transfer are left out.
         budget: the most that the sources may cost together.
-        cost: what they cost.
+        cost: total cost of the sources.
         measure: name of the matrix.
     """
 
@@ -44,11 +44,11 @@ class SourceChoice(Saved):
 
     @property
     def total(self) -> float:
-        """Weighted sum of the scores, which the choice makes as large as possible."""
+        """Weighted sum of the scores, which the selection maximizes."""
         return float(np.sum(np.asarray(self.scores) * np.asarray(self.weights)))
 
     def table(self) -> Table:
-        """The transfer and the score of every target."""
+        """The transfer and the score of each target."""
         rows = [
             [target, " + ".join(used), number(float(score))]
             for target, used, score in zip(self.targets, self.used, np.asarray(self.scores), strict=True)
@@ -57,7 +57,7 @@ class SourceChoice(Saved):
         return Table(title, ["", "from", "score"], rows, f"sources: {', '.join(self.sources)}")
 
     def to_pandas(self):
-        """A DataFrame with a row a target: its sources and its score."""
+        """Convert to a DataFrame with one row per target: its sources and its score."""
         import pandas as pd
 
         columns = {"from": [" + ".join(used) for used in self.used], "score": np.asarray(self.scores, float)}
@@ -74,23 +74,23 @@ def choose_sources(
 ) -> SourceChoice:
     """Choose the sources within a budget that serve all targets best, exactly.
 
-    Every target is served by one transfer, whose sources must all be kept. Among the choices within the budget, the one
-    with the largest importance-weighted sum of scores is found by mixed-integer programming (HiGHS, through
-    `scipy.optimize.milp`). Where several are equally good, one of them is returned.
+    Each target is served by one transfer, whose sources must all be kept. Among the selections within the budget, the
+    one with the largest importance-weighted sum of scores is found by mixed-integer programming (HiGHS, through
+    `scipy.optimize.milp`). If several are equally good, one of them is returned.
 
     Args:
         transfers: scores `(S, T)`, higher is better; or the score of each `(sources, target)`, which may have several
-            sources, as `jaxsim.io.read_transfers` reads them. Undefined (NaN) transfers are not used. A matrix with
-            a target among its sources has it served by itself where it is kept.
-        budget: the most that the sources kept may cost together; their number, where each costs 1.
-        importance: weight of targets, 1 by default; a target of weight 0 is served, but does not count.
+            sources, as read by `jaxsim.io.read_transfers`. Undefined (NaN) transfers are not used. If a matrix has a
+            target among its sources, the target serves itself when it is kept.
+        budget: the most that the kept sources may cost together; their number, if each costs 1.
+        importance: weight of targets, 1 by default; a target of weight 0 is served but does not count.
         cost: cost of sources, 1 by default.
         free: sources that cost nothing, such as a random network.
 
     Raises:
-        TypeError: transfers are no matrix and not by sources and target.
-        ValueError: no budget, a cost or weight that is negative or of an unknown name, a target that no transfer
-            reaches, or a budget too small to serve every target.
+        TypeError: transfers are neither a matrix nor given by sources and target.
+        ValueError: the budget is invalid, a cost or weight is negative or has an unknown name, no transfer reaches a
+            target, or the budget is too small to serve every target.
         RuntimeError: the solver stopped before the optimum.
 
     Example:
@@ -149,11 +149,11 @@ def _transfers(transfers) -> tuple[dict[tuple[tuple[str, ...], str], float], str
 
 
 def _numbers(given, names, what, of, default: Any = ()) -> np.ndarray:
-    """One number a name, by default 1.
+    """One number per name, 1 by default.
 
     Raises:
-        TypeError: numbers have no names.
-        ValueError: a name is unknown, or a number negative or not finite.
+        TypeError: the numbers have no names.
+        ValueError: a name is unknown, or a number is negative or not finite.
     """
     if given is not None and not isinstance(given, Mapping):
         raise TypeError(f"{what} must be a mapping of {of}s to numbers, not {shown(given)}.")
@@ -166,10 +166,10 @@ def _numbers(given, names, what, of, default: Any = ()) -> np.ndarray:
 
 
 def _refuse_unknown(given, names, what, of):
-    """Refuse names of networks that are not there.
+    """Reject names of unknown networks.
 
     Raises:
-        ValueError: naming one.
+        ValueError: a name is unknown; the message gives it.
     """
     if unknown := [name for name in given if name not in names]:
         raise ValueError(f"{what} names {unknown[0]!r}, and no {of} has that name; there are {', '.join(names)}.")
@@ -178,8 +178,8 @@ def _refuse_unknown(given, names, what, of):
 def _solve(given, targets, sources, weights, costs, budget):
     """The transfers of the optimum.
 
-    A variable of 0 or 1 says whether a source is kept, and one whether a transfer is used, which needs all its sources
-    kept. Every target has one transfer, and the sources kept cost no more than the budget.
+    A binary variable says whether a source is kept, and another whether a transfer is used, which requires all its
+    sources. Each target has one transfer, and the kept sources cost no more than the budget.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import coo_array
@@ -194,7 +194,7 @@ def _solve(given, targets, sources, weights, costs, budget):
     links = coo_array((np.r_[ones, -ones], (np.r_[rows, rows], np.r_[count + edge, node])), (len(needs), size))
     served = coo_array((np.ones(len(keys)), (target, count + np.arange(len(keys)))), (len(targets), size))
     spent = np.r_[costs, np.zeros(len(keys))][None]
-    # a scale for the tolerance of the solver, and the sum of scores is the same whatever a target's worst
+    # sets the scale for the solver's tolerance; subtracting a target's worst score does not change the optimum
     gains = weights[target] * (scores - scores.min())
     gains = gains / max(gains.max(), np.finfo(float).tiny)
     found = milp(
@@ -216,7 +216,7 @@ def _solve(given, targets, sources, weights, costs, budget):
 
 
 def _best_within(given, kept):
-    """The best transfer of each target from sources that are kept; the first of equally good ones."""
+    """The best transfer of each target from the kept sources; the first of equally good ones."""
     best: dict[str, tuple[tuple[str, ...], str]] = {}
     for (used, target), score in given.items():
         if kept.issuperset(used) and (target not in best or score > given[best[target]]):

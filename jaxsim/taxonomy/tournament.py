@@ -15,8 +15,8 @@ LEAST_WIN = 0.001
 def win_rates(losses: Float[np.ndarray, "S *T images"]) -> Float[np.ndarray, "*T S S"]:
     """Share of images on which source i has a lower loss than source j; ties count half.
 
-    An image whose loss is NaN under one of the two takes no part; NaN where there is no other. Clipped to [.001, .999],
-    so that no source is infinitely better than another.
+    An image whose loss is NaN for one of the two is ignored; NaN if no image is left. Clipped to [.001, .999], so that
+    no source is infinitely better than another.
 
     >>> import numpy as np
     >>> from jaxsim.taxonomy import win_rates
@@ -30,8 +30,8 @@ def win_rates(losses: Float[np.ndarray, "S *T images"]) -> Float[np.ndarray, "*T
 def strengths(wins: Float[np.ndarray, "*T S S"]) -> Float[np.ndarray, "*T S"]:
     """Principal eigenvector of the ratios `wins_ij / wins_ji`, positive and summing to 1.
 
-    The analytic hierarchy process of Saaty (1987): where every ratio is that of two strengths, these are the strengths.
-    NaN where a win rate is.
+    The analytic hierarchy process of Saaty (1987): if every ratio is a ratio of two strengths, it returns these
+    strengths. NaN where a win rate is NaN.
 
     >>> import numpy as np
     >>> from jaxsim.taxonomy import strengths
@@ -49,18 +49,18 @@ def strengths(wins: Float[np.ndarray, "*T S S"]) -> Float[np.ndarray, "*T S"]:
 def transfer_affinity(
     losses: Float[np.ndarray, "S T images"], names: Sequence[str], targets: Sequence[str] | None = None
 ) -> Affinity:
-    """Taskonomy's affinity of every source to every target, from the losses of held-out images.
+    """Taskonomy's affinity of each source to each target, from the losses on held-out images.
 
-    Columns sum to 1, so that adding a source changes all numbers of a column, though hardly their order.
+    Columns sum to 1, so adding a source changes all numbers of a column, but hardly their order.
 
     Args:
         losses: loss of each image under transfer from each source to each target; lower is better. Only their order
-            between sources counts.
-        names: the S sources.
-        targets: the T targets; the sources by default.
+            between sources matters.
+        names: names of the S sources.
+        targets: names of the T targets; the sources by default.
 
     Raises:
-        ValueError: the losses have another shape, or one is NaN.
+        ValueError: the losses have the wrong shape, or one is NaN.
 
     >>> import jaxsim as js
     >>> losses = [[[1, 2, 3]], [[2, 3, 2]], [[3, 4, 4]]]
@@ -84,10 +84,10 @@ def transfer_affinity(
 def win_rates_over(
     losses: Float[np.ndarray, "S T images"], baseline: Float[np.ndarray, "T images"]
 ) -> Float[np.ndarray, "S T"]:
-    """Share of images on which transfer beats a baseline; ties count half, and images with a NaN do not count.
+    """Share of images on which transfer beats a baseline; ties count half, and images with a NaN are ignored.
 
-    Taskonomy calls it gain where the baseline is a network trained from scratch on the same images, and quality where
-    it is the network trained with all of the target's labels.
+    Taskonomy calls it gain if the baseline is a network trained from scratch on the same images, and quality if it is
+    the network trained with all of the target's labels.
 
     >>> import numpy as np
     >>> from jaxsim.taxonomy import win_rates_over
@@ -105,7 +105,7 @@ def transfer_distance(affinity: Affinity, beta: float = 20.0) -> Affinity:
         beta: above zero; 20 in the figures.
 
     Raises:
-        ValueError: beta is no positive number, or these are distances already.
+        ValueError: beta is not a positive number, or the values are distances already.
 
     >>> import jaxsim as js
     >>> P = js.Affinity.from_array([[0.5, 0.0]], ["edges"], ["edges", "depth"], measure="tournament")

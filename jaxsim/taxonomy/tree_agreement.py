@@ -17,11 +17,11 @@ from jaxsim.taxonomy.hierarchy import LINKAGES, Linkage, Tree, symmetrized
 def cophenetic_agreement(first: Tree, second: Tree) -> float:
     """Pearson correlation of the cophenetic distances of two trees.
 
-    It runs over all pairs of networks, aligned by name. 1 means that the two trees' heights of joining are
-    proportional up to a shift; NaN where a tree joins all networks at one height (Sokal & Rohlf 1962).
+    It is computed over all pairs of networks, aligned by name. 1 means that the heights at which networks join in the
+    two trees are proportional up to a shift. NaN if a tree joins all networks at one height (Sokal & Rohlf 1962).
 
     Raises:
-        ValueError: the trees are of different networks, or of fewer than three.
+        ValueError: the trees have different networks, or fewer than three.
 
     Example:
         >>> import pandas as pd
@@ -38,11 +38,11 @@ def cophenetic_agreement(first: Tree, second: Tree) -> float:
 
 
 def cluster_agreement(first: Tree, second: "Tree | Mapping[str, object]", k: int) -> float:
-    """Adjusted Rand index of k clusters of a tree and other groups.
+    """Adjusted Rand index between k clusters of a tree and another grouping.
 
-    With n_ij networks in cluster i of one and j of the other, a_i and b_j their sums, and C the number of
-    pairs: `(sum C(n_ij) - E) / ((sum C(a_i) + sum C(b_j)) / 2 - E)`, `E = sum C(a_i) sum C(b_j) / C(n)`; 1
-    for the same clusters, 0 on average for random ones (Hubert & Arabie 1985).
+    With n_ij networks in cluster i of one and j of the other, a_i and b_j their sums, and C the number of pairs:
+    `(sum C(n_ij) - E) / ((sum C(a_i) + sum C(b_j)) / 2 - E)`, `E = sum C(a_i) sum C(b_j) / C(n)`. It is 1 for identical
+    clusters and 0 on average for random ones (Hubert & Arabie 1985).
 
     Args:
         first: the tree.
@@ -50,7 +50,7 @@ def cluster_agreement(first: Tree, second: "Tree | Mapping[str, object]", k: int
         k: number of clusters to cut trees into.
 
     Raises:
-        ValueError: a network lacks a group, the trees are of different networks, or k is out of range.
+        ValueError: a network lacks a group, the trees have different networks, or k is out of range.
 
     Example:
         >>> import pandas as pd
@@ -68,7 +68,7 @@ def cluster_agreement_p(
 ) -> float:
     """Permutation p-value of `cluster_agreement`, `(1 + #) / (B + 1)`.
 
-    The names of the second grouping are shuffled B times, and # of the shuffles agree no less. Under the null
+    The names of the second grouping are shuffled B times, and # of the shuffles agree at least as well. Under the null
     hypothesis, groups are unrelated to the tree.
 
     Args:
@@ -76,11 +76,11 @@ def cluster_agreement_p(
         second: as in `cluster_agreement`.
         k: as in `cluster_agreement`.
         key: as for `js.resample`.
-        permutations: B.
+        permutations: number of shuffles B.
 
     Raises:
-        TypeError: the key is neither.
-        ValueError: as in `cluster_agreement`, or B is no positive whole number, or more than fits in memory.
+        TypeError: the key is neither a typed key nor a seed.
+        ValueError: as in `cluster_agreement`, or B is not a positive whole number, or more than fits in memory.
 
     Example:
         >>> import pandas as pd
@@ -101,20 +101,19 @@ def cluster_agreement_p(
 
 
 def branch_support(base: Tree, resamples: Any, *, linkage: Linkage | None = None) -> Tree:
-    """Add to a tree the share of resamples that hold each branch.
+    """Add to a tree the share of resamples that contain each branch.
 
-    A branch is the set of leaves under one node. This is the bootstrap support of phylogenies (Felsenstein
-    1985). It tells how firmly a cluster follows from these images, not the probability that it is true. The
-    root is in every tree. Under subsampling the share depends on the size of the subsets.
+    A branch is the set of leaves under one node. This is the bootstrap support used for phylogenies (Felsenstein 1985).
+    It shows how firmly a cluster follows from these images, not the probability that it is true. The root is in every
+    tree. Under subsampling the share depends on the size of the subsets.
 
     Args:
         base: the tree of the full sample.
-        resamples: `(B, T, T)` affinities in the order of `base.names`, or a record of them with `values` and
-            `names`.
-        linkage: the convention that `base` was made with; needed only for one of your own.
+        resamples: `(B, T, T)` affinities in the order of `base.names`, or a record of them with `values` and `names`.
+        linkage: the convention that `base` was made with; needed only for your own.
 
     Returns:
-        A copy of `base` with `support`. Resamples that hold NaN are left out, warned of and noted.
+        A copy of `base` with `support`. Resamples with NaN are left out, with a warning and a note.
 
     Raises:
         ValueError: the networks, the convention or the shape differ, or no resample is defined.

@@ -1,4 +1,4 @@
-"""Variance studies: error, bias and rank stability against the number of images."""
+"""Variance studies: error, bias and rank stability as a function of the number of images."""
 
 from jaxsim.variance.verbs import variance_study
 

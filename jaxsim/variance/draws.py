@@ -1,7 +1,7 @@
-"""Resamples of m of N images as weights, with corrections to the error and bias at m new images.
+"""Resamples of m out of N images as weights, with corrections to the error and bias at m new images.
 
-Weights have one shape for every m. A unit is an image, or a whole group of them. Draws equal those of `js.resample`
-where it has them: subsets of m, and halves and bootstraps of all images.
+Weights have the same shape for every m. A unit is an image, or a whole group of images. Draws equal those of
+`js.resample` where it has them: subsets of m, and halves and bootstraps of all images.
 """
 
 import math
@@ -22,8 +22,8 @@ class Correction(NamedTuple):
 
     Attributes:
         paired: whether resamples 2 r and 2 r + 1 share no image, so that errors come from their differences.
-        error: factor of the spread of independent resamples.
-        bias: factor of their mean less the score on all images.
+        error: factor for the spread of independent resamples.
+        bias: factor for their mean minus the score on all images.
     """
 
     paired: Any
@@ -32,10 +32,11 @@ class Correction(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """How a scheme draws m of N units.
+    """How a scheme draws m out of N units.
 
     Attributes:
-        draw: `(key, b, units, quota) -> weights` of the units, from the units to draw of each one's stratum.
+        draw: `(key, b, units, quota) -> weights` of the units, from the number of units to draw from each unit's
+            stratum.
         correction: `(m, N, drawn) -> Correction`.
         drawn: number of units in one resample, from the quotas of the strata.
         subsets: whether the weights are 0 and 1, so that everything can be refitted on the images drawn.
@@ -50,7 +51,7 @@ class Drawing(NamedTuple):
 
 
 def _place(key, b, units: Layout):
-    """Place of each unit in a random order of its stratum."""
+    """Position of each unit in a random order of its stratum."""
     order = layouts.shuffled(key, b, units._replace(groups=None))
     place = jnp.arange(order.size) - units.start[order]
     return jnp.zeros_like(place).at[order].set(place)

@@ -1,4 +1,4 @@
-"""Device programs of variance studies: one pass over sizes and schemes, summarizing each."""
+"""Device programs of variance studies: one pass over sizes and schemes, with a summary of each."""
 
 import functools
 from typing import Any, NamedTuple
@@ -20,8 +20,8 @@ class Case(NamedTuple):
     """One scheme at one size, or a stack of them.
 
     Attributes:
-        draw: place of the scheme's draw in `DRAWS`.
-        quota: units to draw of the stratum of each unit, `(units,)`.
+        draw: position of the scheme's draw in `DRAWS`.
+        quota: number of units to draw from the stratum of each unit, `(units,)`.
         share: m / N.
         correction: `Correction` of the scheme.
     """
@@ -33,7 +33,7 @@ class Case(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """Error and bias `(C, S, T)`, and agreement of orders `(C, T)`, from the first resamples of C numbers."""
+    """Error and bias `(C, S, T)`, and rank agreement `(C, T)`, from the first resamples, for C numbers of resamples."""
 
     error: jax.Array
     bias: jax.Array
@@ -43,20 +43,20 @@ class Summary(NamedTuple):
 @functools.partial(jax.jit, static_argnames=("counts", "at_once"))
 @automatic
 def weighted_call(measures, x, y, rows, columns, key, layout, cases, same, counts, at_once):
-    """Full-sample scores, and `Summary` of all cases, the resamples being weights of the images.
+    """Full-sample scores, and `Summary` of all cases, with resamples as image weights.
 
     Args:
-        measures: as for `prepare`, like the four that follow.
+        measures: as for `prepare`, like the next four.
         x: buckets of the rows' maps.
-        y: those of the columns, or None.
-        rows: place of each map of the rows.
-        columns: place of each map of the columns.
+        y: buckets of the columns' maps, or None.
+        rows: position of each map of the rows.
+        columns: position of each map of the columns.
         key: typed random key.
-        layout: of the images, with their groups if whole ones are drawn.
+        layout: layout of the images, with their groups if whole groups are drawn.
         cases: stack of `Case`.
         same: whether row and column have the same name, `(S, T)`.
-        counts: numbers of resamples to summarize, ascending, the last being all.
-        at_once: weightings side by side.
+        counts: numbers of resamples to summarize, ascending; the last is all of them.
+        at_once: number of weightings side by side.
     """
     ready = prepare(measures, x, y, rows, columns, None, prepared)
 
@@ -72,7 +72,7 @@ def weighted_call(measures, x, y, rows, columns, key, layout, cases, same, count
 @functools.partial(jax.jit, static_argnames=("size",))
 @automatic
 def refitted_call(measures, x, y, rows, columns, key, layout, case, numbers, size):
-    """Scores `(B, S, T)` of each measure on subsets of `size` images, of these numbers, everything fitted anew."""
+    """Scores `(B, S, T)` of each measure on subsets of `size` images with these numbers, with everything refitted."""
 
     def scores(weights):
         subsets = jax.vmap(lambda w: jnp.nonzero(w, size=size)[0])(weights)
@@ -90,7 +90,7 @@ def summary_call(values, estimate, case, same, square, counts):
 
 
 def weights_of(key, b, case_and_layout):
-    """Weights of the images in resample b, `(n,)`; they do not depend on how many there are."""
+    """Weights of the images in resample b, `(n,)`; they do not depend on the number of resamples."""
     case, layout = case_and_layout
     units = layout if layout.groups is None else layout.groups.units
     draws = [lambda draw=draw: draw(key, b, units, case.quota).astype(float) for draw in DRAWS]
@@ -99,12 +99,12 @@ def weights_of(key, b, case_and_layout):
 
 
 def _own(same, estimate):
-    """Entries of a network with itself in two sets: those of the same name with a score of 1."""
+    """Entries of a network with itself in two sets: those with the same name and a score of 1."""
     return same & (gap(estimate, 1.0) == 0)
 
 
 def _summary(values, estimate, case: Case, own, counts) -> Summary:
-    """Errors, biases and agreement of orders at the size of the case, from scores `(B, S, T)`."""
+    """Errors, biases and rank agreement at the size of the case, from scores `(B, S, T)`."""
     paired, stretch, factor = case.correction
     apart = gap(values[0::2], values[1::2])
     errors, biases = [], []
@@ -121,5 +121,5 @@ def _summary(values, estimate, case: Case, own, counts) -> Summary:
 
 
 def stacked(cases: list[Case]) -> Case:
-    """Cases as one, for `lax.map`."""
+    """Stack cases into one, for `lax.map`."""
     return jax.tree.map(lambda *a: np.asarray(a), *cases)

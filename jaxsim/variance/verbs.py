@@ -31,11 +31,11 @@ from jaxsim.variance.draws import DRAWINGS
 from jaxsim.variance.program import DRAWS, Case, refitted_call, stacked, summary_call, weighted_call, weights_of
 
 SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
-"""Sizes by default, as shares of the images."""
+"""Default sizes, as shares of the images."""
 CHUNKS = 10
-"""Times that each size and scheme tells of its progress."""
+"""Number of progress calls per size and scheme."""
 LEAST = 4
-"""Fewest resamples: an error takes two, and the order of the sources two pairs."""
+"""Fewest resamples: an error needs two, and source rankings need two pairs."""
 
 
 @of_one_or_several
@@ -57,44 +57,46 @@ def variance_study(
     memory: float | None = None,
     channels: Any = None,
 ) -> VarianceStudy | list[VarianceStudy]:
-    """Study standard error, bias and rank stability against the number of images.
+    """Study standard error, bias and rank stability as a function of the number of images.
 
-    From resamples of m of the N images, for each scheme. Half-samples are pairs of disjoint halves of m images; subsets
-    are of m images, with the correction of a finite population, sqrt(N / (N - m)); bootstraps draw m images with
-    replacement, or Dirichlet weights as uneven. So each error is that of m new images, also where m is near N. A bias
-    is the score to expect of m images less that of all N: zero for an unbiased measure. Numbers are the same in any
-    combination of sizes and schemes, and fewer resamples are the first of more.
+    Each scheme draws resamples of m of the N images. Half-samples are pairs of disjoint halves of m images. Subsets are
+    m images, with the finite-population correction sqrt(N / (N - m)). Bootstraps draw m images with replacement, or
+    Dirichlet weights that are as uneven. So each error is that of m new images, even if m is close to N. A bias is the
+    expected score on m images minus the score on all N: zero for an unbiased measure. The numbers do not depend on
+    which sizes and schemes are combined, and fewer resamples are the first of more.
 
-    Bootstraps keep maps, transforms and bandwidths of all images. Half-samples and subsets refit them, as in
-    `js.resample`, but where groups are drawn; measures such as CKA, whose maps depend on two images alone, need no
-    refitting, and all their sizes and schemes are one compiled program.
+    Bootstraps keep the maps, transforms and bandwidths of all images. Half-samples and subsets refit them, as in
+    `js.resample`, unless groups are drawn. Measures such as CKA, in which a map entry depends only on two images, need
+    no refitting. All their sizes and schemes are one compiled program.
 
-    Works inside `jax.jit`; checks of values are then skipped.
+    Works inside `jax.jit`, where checks of values are skipped.
 
     Args:
-        features: as for `js.affinity`; with comparators as measures, maps as for `js.compare_maps`.
+        features: as for `js.affinity`; if the measures are comparators, maps as for `js.compare_maps`.
         measure: a measure, or a comparator of maps, or its name, or a list.
-        sizes: numbers of images m, ascending; of groups, where there are any. By default 1/16, 1/8, 1/4 and 1/2 of all.
-        schemes: names of schemes, or schemes: half-samples, subsample, bootstrap, bayesian-bootstrap; by default all.
-        n_resamples: resamples B of each size and scheme, even. Results are for B/8, B/4, B/2 and B of them.
+        sizes: numbers of images m, ascending; of groups, if there are any. By default 1/16, 1/8, 1/4 and 1/2 of all.
+        schemes: schemes or their names: half-samples, subsample, bootstrap, bayesian-bootstrap; all by default.
+        n_resamples: number of resamples B for each size and scheme, even. Results are reported for B/8, B/4, B/2 and B.
         key: as for `js.resample`.
         against: as for `js.affinity`.
-        strata: `(n,)` labels; each resample then holds each label in proportion.
-        groups: `(n,)` labels of classes, scenes or runs that new images would bring anew; whole groups are then drawn.
+        strata: `(n,)` labels; each resample then contains each label in proportion.
+        groups: `(n,)` labels of classes, scenes or runs that would be new in a new set of images; whole groups are then
+            drawn.
         ids: as for `js.affinity`.
         against_ids: as for `js.affinity`.
         align: as for `js.affinity`.
-        progress: as for `js.resample`, of all sizes and schemes together; of those that are refitted the largest come
-            first, which take longest.
-        memory: budget in bytes for the weighted resamples that are held at once, as for `js.affinity`; maps are whole,
-            whatever they take.
+        progress: as for `js.resample`, over all sizes and schemes together. Refitted sizes run from the largest, which
+            takes longest, to the smallest.
+        memory: budget in bytes for the weighted resamples that are held together, as for `js.affinity`; maps are always
+            held in full.
         channels: as for `js.affinity`.
 
     Returns:
         `VarianceStudy`, or a list of them.
 
     Raises:
-        TypeError: no scheme, no measure, or no random key; a measure that cannot be weighted, where it must.
+        TypeError: the scheme, measure or random key is missing or invalid, or a measure cannot be weighted where that
+            is needed.
         ValueError: sizes, schemes, resamples, labels, ids or the budget do not fit; the message says which.
 
     >>> import jaxsim as js
@@ -151,7 +153,7 @@ def variance_study(
 
 
 def _notes(measure: Measure, kinds: Sequence[str], refits: bool) -> tuple[str, ...]:
-    """What is not fitted anew on the resamples, where it matters to the measure."""
+    """What is not refitted on the resamples, if it matters to the measure."""
     if _by_pair(measure):
         return ()
     if not refits:
@@ -173,7 +175,7 @@ def _by_refitting(measures, x, y, kinds, cases, layout, shared, same, counts, at
 
 
 def _run(measures, x, y, kinds, cases, again, shared, same, counts, at_once, tell):
-    """The same for measures that are all refitted on subsets, or none."""
+    """The same for measures that are either all refitted on subsets or all not."""
     networks = both_buckets(x, y, measures)
     weighted = [place for place, (k, _) in enumerate(cases) if not (again and DRAWINGS[kinds[k]].subsets)]
     given = [*cases.values()]
@@ -194,7 +196,7 @@ def _run(measures, x, y, kinds, cases, again, shared, same, counts, at_once, tel
     refitted = [place for place in range(len(given)) if place not in weighted]
     for place in sorted(refitted, key=lambda place: -given[place][1]):
         case, size = given[place]
-        case = jax.tree.map(np.asarray, case)  # sizes of subsets alone make programs
+        case = jax.tree.map(np.asarray, case)  # only subset sizes require separate programs
         of_case = (measures, *networks, *shared, case)
         values = _in_chunks(lambda numbers, a=of_case, m=size: refitted_call(*a, numbers, m), counts[-1], 1, tell)
         made[place] = summary_call(values, full[0], case, same, y is None, counts)
@@ -203,7 +205,7 @@ def _run(measures, x, y, kinds, cases, again, shared, same, counts, at_once, tel
 
 
 def _by_weights(measures, networks, cases, shared, same, counts, at_once, tell):
-    """`Summary` of each case and measure, resamples being weights, and the full-sample fields: one call, or chunks."""
+    """`Summary` of each case and measure from weights, and the full-sample fields, in one call or in chunks."""
     if tell is None:
         summaries, full = weighted_call(measures, *networks, *shared, stacked(cases), same, counts, at_once)
         return [jax.tree.map(lambda a, at=at: a[at], summaries) for at in range(len(cases))], full
@@ -222,7 +224,7 @@ def _by_weights(measures, networks, cases, shared, same, counts, at_once, tell):
 
 
 def _in_chunks(call, count, step, tell):
-    """Scores `(B, S, T)` of each measure, by a function of the numbers of resamples; in one call if nobody is told."""
+    """Scores `(B, S, T)` of each measure, by a function of the resample numbers; in one call without `tell`."""
     if tell is None:
         return call(np.arange(count))
     parts = []
@@ -233,7 +235,7 @@ def _in_chunks(call, count, step, tell):
 
 
 def _adding_up(progress, measures, total):
-    """A function of (measures, resamples) more, which tells `progress` what part of `total` that makes; or None."""
+    """A function of (measures, resamples) done, which reports to `progress` the part of `total`; or None."""
     done = 0
 
     def tell(some, count):
@@ -245,7 +247,7 @@ def _adding_up(progress, measures, total):
 
 
 def _by_pair(measure: Measure) -> bool:
-    """Whether the score on a subset of images is that of the map of all, at their pairs."""
+    """Whether the score on a subset of images can be read from the full map at the subset's pairs."""
     transform = declared(measure.transform, TransformCapabilities)
     pairwise, own = (
         declared(measure.pairwise, PairwiseCapabilities),
@@ -270,8 +272,8 @@ def _kinds(given: Any) -> tuple[str, ...]:
     """Names of schemes, each once.
 
     Raises:
-        TypeError: there is none, or something that is no scheme.
-        ValueError: an unknown scheme, one that cannot draw fewer images, one with labels or sizes, or one twice.
+        TypeError: there is none, or one of them is not a scheme.
+        ValueError: a scheme is unknown, cannot draw fewer images, has labels or sizes, or appears twice.
     """
     several = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
     if not several:
@@ -305,10 +307,10 @@ def _counts(n_resamples: Any) -> tuple[int, ...]:
 
 
 def _sizes(sizes: Any, units: int, what: str, kinds, fewest: int) -> tuple[int, ...]:
-    """Checked sizes, or those by default that the measure can score.
+    """Checked sizes, or the default ones that the measure can score.
 
     Raises:
-        ValueError: sizes are not whole, ascending and different, or there are fewer images or groups.
+        ValueError: sizes are not whole, ascending and different, or exceed the number of images or groups.
     """
     if sizes is None:
         least = fewest if what == "images" else 2
@@ -332,10 +334,10 @@ def _sizes(sizes: Any, units: int, what: str, kinds, fewest: int) -> tuple[int, 
 
 
 def _case(kind: str, m: int, units, what: str, fewest: int) -> tuple[Case, int]:
-    """A scheme at one size, and the images in its subsets.
+    """A scheme at one size, and the number of images in its subsets.
 
     Raises:
-        ValueError: the measure takes more images.
+        ValueError: the measure needs more images.
     """
     drawing, total = DRAWINGS[kind], np.bincount(units.code)
     quotas = layouts.in_proportion(total, m)
@@ -351,7 +353,7 @@ def _case(kind: str, m: int, units, what: str, fewest: int) -> tuple[Case, int]:
 
 
 def _require(measures, x, y, count):
-    """Refuse maps, and scores of one size and scheme, that do not fit in memory."""
+    """Reject maps, and scores of one size and scheme, that do not fit in memory."""
     networks, size = len(x.names) + (0 if y is None else len(y.names)), x.dtype.itemsize
     width = widest(measures, x, y)
     require_maps(networks, map_bytes(measures, x.images, size, width), x.images, size, width)
@@ -359,7 +361,7 @@ def _require(measures, x, y, count):
 
 
 def _warn_of_unscored(found: VarianceStudy, measure) -> None:
-    """Warn of sizes at which some resample has no score of a pair that has one."""
+    """Warn about sizes at which some resample has no score for a pair that has one in full."""
     if inputs.traced(found.error):
         return
     lost = np.isnan(np.asarray(found.error[:, :, -1])) & ~np.isnan(np.asarray(found.estimate))

@@ -1,4 +1,4 @@
-"""Networks of Flax, NNX or Linen, compiled to return the outputs of layers."""
+"""Flax networks, NNX or Linen, compiled to return the outputs of layers."""
 
 import contextlib
 import functools
@@ -19,18 +19,18 @@ from jaxsim.vision.layer_outputs import Taken, Unsupported
 Choose = Callable[[Sequence[str]], list[str]]
 Call = Callable[[Any, Any], Any]
 EVALUATION = {"train": False, "training": False, "deterministic": True}
-"""Arguments of Linen modules that say whether they train, and their values in evaluation."""
+"""Arguments of Linen modules that say whether they are training, and their values in evaluation."""
 
 
 class Calls:
-    """Outputs of the wanted layers in the order of their calls, while a network is traced."""
+    """Outputs of the requested layers in the order of their calls, while a network is traced."""
 
     def __init__(self, wanted: Sequence[str], taken: Taken):
         self.wanted, self.taken = wanted, taken
         self.kept: OrderedDict[str, list[dict[str, Any]]] = OrderedDict()
 
     def keep(self, layer: str, output: Any) -> None:
-        """Keep one call's output, pooled."""
+        """Keep the output of one call, pooled."""
         found = layer_outputs.arrays(
             layer, output, self.taken.patterns, lambda x: isinstance(x, jax.Array | np.ndarray)
         )
@@ -51,7 +51,7 @@ class Calls:
 def opened(
     model: Any, choose: Choose, taken: Taken, call: Call
 ) -> Iterator[tuple[Callable[[Any], dict[str, np.ndarray]], Callable[[], str]]]:
-    """A function from images to arrays by layer, and one that gives a checksum of the weights."""
+    """A function from images to arrays by layer, and one that returns a checksum of the weights."""
     prepared = _of_nnx if isinstance(model, nnx.Module) else _of_linen
     state, compute = prepared(model, choose, taken, call)
     program = jax.jit(compute)
@@ -75,14 +75,14 @@ def _given(x: Any) -> Any:
 
 
 def _filled(x: Any, count: int) -> Any:
-    """Images filled up by the last one, so that a short batch compiles nothing."""
+    """Images padded with the last one, so that a short batch needs no new compilation."""
     return x if len(x) == count else np.concatenate([x, np.repeat(np.asarray(x[-1:]), count - len(x), 0)])
 
 
 def _of_nnx(model: nnx.Module, choose: Choose, taken: Taken, call: Call) -> tuple[Any, Callable[[Any, Any], Any]]:
     graph, state = nnx.split(model)
     network = nnx.merge(graph, state)
-    network.eval()  # of a copy, which shares the arrays
+    network.eval()  # on a copy, which shares the arrays
     wanted = choose([name for name, one in _modules(network) if callable(one)])
     graph, state = nnx.split(network)
 
@@ -105,9 +105,9 @@ def _modules(network: nnx.Module) -> list[tuple[str, nnx.Module]]:
 
 @contextlib.contextmanager
 def _listening(modules: Mapping[int, tuple[str, nnx.Module]], calls: Calls) -> Iterator[None]:
-    """Keep what these modules return: NNX has no hooks, so their classes' calls are wrapped while one is traced."""
+    """Record what these modules return: NNX has no hooks, so their classes' calls are wrapped during tracing."""
     kinds = {type(one): type(one).__dict__.get("__call__") for _, one in modules.values()}
-    within: set[int] = set()  # a call that goes on in a base class is one call
+    within: set[int] = set()  # a call that continues in a base class is one call
 
     def wrapped(original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
@@ -172,7 +172,7 @@ def _of_linen(model: Any, choose: Choose, taken: Taken, call: Call) -> tuple[Any
 
 
 def _digest(state: Any) -> str:
-    """SHA-256 of a network's weights and their places."""
+    """SHA-256 of a network's weights and their paths."""
     total = hashlib.sha256()
     for path, x in jax.tree_util.tree_leaves_with_path(state):
         x = jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x

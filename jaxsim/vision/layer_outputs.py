@@ -15,12 +15,12 @@ class Unsupported(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Taken:
-    """Which outputs are taken, and how.
+    """Which outputs to take, and how.
 
     Attributes:
-        patterns: of the layers.
+        patterns: patterns of layer names.
         pool: None, "mean", "first" or a function of an array.
-        channels: "first", "last", one of them by pattern, or None to go by the library and the number of axes.
+        channels: "first", "last", one of them by pattern, or None to decide by the library and the number of axes.
     """
 
     patterns: tuple[str, ...]
@@ -29,7 +29,7 @@ class Taken:
 
 
 def check(pool: Any, channels: Any) -> None:
-    """Refuse unknown ways to pool and sides of channels."""
+    """Reject unknown values of `pool` and `channels`."""
     if not (pool is None or callable(pool) or pool in POOLS):
         raise ValueError(f'pool is {pool!r}; give None, "mean", "first" or a function of an array (b, ..., c).')
     for side in channels.values() if isinstance(channels, Mapping) else (channels,):
@@ -40,7 +40,7 @@ def check(pool: Any, channels: Any) -> None:
 def matches(pattern: str, name: str) -> bool:
     """Whether a layer's name matches a pattern.
 
-    `*` is any text without a dot, `**` any text, `?` one character but a dot; `[...]` is ignored.
+    `*` is any text without a dot, `**` any text, `?` one character except a dot; `[...]` is ignored.
 
     >>> matches("layer*", "layer1"), matches("layer*", "layer1.conv"), matches("layer**", "layer1.conv")
     (True, False, True)
@@ -55,7 +55,7 @@ def _fits(pattern: str, name: str) -> bool:
 
 
 def arrays(layer: str, output: Any, patterns: Sequence[str], is_array: Callable[[Any], bool]) -> dict[str, Any]:
-    """The wanted arrays in an output, by name suffix; "" if the output holds a single array.
+    """The requested arrays in an output, by name suffix; "" if the output contains a single array.
 
     >>> import numpy as np
     >>> x = np.zeros(2)
@@ -88,10 +88,10 @@ def pooled(layer: str, x: Any, taken: Taken, *, first: bool) -> Any:
     """An array `(b, ..., c)`, pooled.
 
     Args:
-        layer: for messages.
-        x: array of floating-point numbers of NumPy, JAX or PyTorch.
-        taken: says how.
-        first: whether channels come first in outputs of four axes and more.
+        layer: name of the layer, for messages.
+        x: floating-point array of NumPy, JAX or PyTorch.
+        taken: how to pool.
+        first: whether channels come first in outputs with four or more axes.
     """
     if callable(taken.pool):
         return taken.pool(x)
@@ -127,10 +127,10 @@ def _first(layer: str, x: Any, taken: Taken, usual: bool) -> bool:
 
 
 def named(calls: Mapping[str, Sequence[Mapping[str, Any]]], wanted: Sequence[str], patterns: Sequence[str]):
-    """Arrays by layer, from those of each call of each layer in the order of the calls.
+    """Name arrays by layer, from the arrays of each call of each layer, in the order of the calls.
 
     Raises:
-        Unsupported: a pattern has only layers that were not called.
+        Unsupported: a pattern only matches layers that were not called.
     """
     for pattern in patterns:
         own = [name for name in wanted if matches(pattern, name)]

@@ -1,7 +1,7 @@
-"""Features of networks of PyTorch, Flax NNX and Flax Linen, by the names of their modules.
+"""Features of PyTorch, Flax NNX and Flax Linen networks, by the names of their modules.
 
-PyTorch is imported only where a network of it is given, Flax only where one of its; features that are written to a
-folder need the `nn` extra. Several networks go through one pass over the images::
+PyTorch and Flax are only imported if a network of theirs is given. Writing features to a folder needs the `nn` extra.
+Several networks can share one pass over the images::
 
     from jaxsim.vision import modules
 
@@ -10,7 +10,7 @@ folder need the `nn` extra. Several networks go through one pass over the images
     features = modules.features(networks, loader, layers, pool="mean")
     jaxsim.resample(features, "cka").plot()
 
-Pictures on disk go to `jaxsim.vision.extraction.extract` instead, which also prepares them as each network was trained.
+For pictures on disk, use `jaxsim.vision.extraction.extract`, which also preprocesses them as each network was trained.
 """
 
 import contextlib
@@ -34,9 +34,9 @@ from jaxsim.vision.layer_outputs import Taken
 
 Layers = str | Sequence[str]
 INPUTS = ("pixel_values", "images", "image", "x", "input", "inputs")
-"""Keys of a batch under which its images are looked for."""
+"""Keys of a batch under which to look for its images."""
 TARGETS = ("labels", "label", "y")
-"""Keys of a batch that are not given to a network."""
+"""Keys of a batch that are not passed to a network."""
 
 
 def features(
@@ -53,48 +53,48 @@ def features(
     overwrite: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Take the outputs of modules of one network or several, for all images.
+    """Extract the outputs of modules of one or several networks, for all images.
 
-    The network computes on its own device, in evaluation mode and without gradients; its training flags are restored,
-    and nothing else in it changes. Its numerical settings, such as TensorFloat-32 of PyTorch on a GPU, stay yours.
-    Networks of Flax are compiled, with products at the highest precision. Outputs are copied when a module returns, so
-    that activations which work in place do not change them.
+    The network computes on its own device, in evaluation mode and without gradients. Its training flags are restored,
+    and nothing else in it changes. Its numerical settings, such as PyTorch's TensorFloat-32 on a GPU, stay as you set
+    them. Flax networks are compiled, with products at the highest precision. Outputs are copied when a module returns,
+    so in-place activations do not change them.
 
-    A module that returns a tuple or a dict gives `layer[0]`, `layer[key]`, ... if it holds several arrays; one that is
-    called several times in one pass gives `layer#1`, `layer#2`, ...
+    A module that returns a tuple or a dict gives `layer[0]`, `layer[key]`, ... if it contains several arrays. A module
+    that is called several times in one pass gives `layer#1`, `layer#2`, ...
 
     Args:
         model: a `torch.nn.Module`, an `nnx.Module` or a Linen module with its variables, `module.bind(variables)`; or
             several, by name, whose layers are then `name.layer`.
-        images: an array or tensor `(n, ...)`, a dict of them, a `Dataset` or `DataLoader` of PyTorch, or any batches:
-            tensors, tuples whose first entry is the images, or dicts, of which the network gets what it takes by name.
-            The order must not change between calls.
-        layers: dotted names of modules, or patterns in which `*` is any text without a dot and `**` any text; by
-            network where they differ. `layer[0]` and `layer[key]` take one of several arrays.
+        images: an array or tensor `(n, ...)`, a dict of them, a PyTorch `Dataset` or `DataLoader`, or any batches:
+            tensors, tuples whose first entry is the images, or dicts, from which the network gets the arguments it
+            accepts by name. The order must not change between calls.
+        layers: dotted names of modules, or patterns in which `*` is any text without a dot and `**` any text; a mapping
+            by network if they differ. `layer[0]` and `layer[key]` select one of several arrays.
         pool: None for all features; "mean" over positions; "first", the first token of `(b, tokens, c)`; or a function
-            of a module's output, as it is but in float32, to an array `(b, ...)`.
-        channels: "first" or "last", or one of them by pattern. By default PyTorch's outputs of four axes or more have
-            channels first, all others last. Features are given channels last.
-        call: function of a network and the images of a batch that runs it; by default `model(images)`. For Linen it is
-            a method of the module.
-        batch: images per batch, unless `images` are batches already.
-        ids: of the images, by default their numbers. Written to `out`, and needed there if the number of
+            from a module's output, unchanged except for the cast to float32, to an array `(b, ...)`.
+        channels: "first" or "last", or one of them by pattern. By default PyTorch outputs with four or more axes have
+            channels first, all others last. Features are returned channels last.
+        call: function of a network and the images of a batch that runs the network; by default `model(images)`. For
+            Linen it is a method of the module.
+        batch: images per batch, unless `images` are already batches.
+        ids: ids of the images; by default their numbers. They are written to `out`, and required there if the number of
             images is unknown.
         out: folder to write to, batch by batch; it appears when it is complete. After an error or a kill, the same call
-            resumes; batches that are done are read again, but not computed.
-        overwrite: replace features that are in `out`.
+            resumes. Finished batches are read again but not recomputed.
+        overwrite: replace the features in `out`.
         progress: called with (images done, all images if known) after each batch.
 
     Returns:
         Features by layer, in the order in which modules were called: `(n, ..., c)` float32, memory-mapped if `out` is
-        given. `jaxsim.read_features(out)` gives them with the ids.
+        given. `jaxsim.read_features(out)` returns them with the ids.
 
     Raises:
-        FileExistsError: `out` is there already.
-        TypeError: the network or the images are of no known kind.
-        ValueError: no layer matches (the message lists them), or one was not called; its output holds no array
-            with a row for each image; images are shuffled, or not of the announced number; the network does not take
-            them; a layer or an id is given twice, or two layers get one name; `OUT.part` is of another job.
+        FileExistsError: `out` already exists.
+        TypeError: the network or the images are of an unknown kind.
+        ValueError: no layer matches (the message lists them), or a layer was not called; its output has no array with
+            one row per image; images are shuffled, or not of the announced number; the network does not accept them; a
+            layer or an id is given twice, or two layers get the same name; `OUT.part` belongs to another job.
 
     Example:
         >>> from flax import nnx
@@ -144,10 +144,10 @@ def _patterns(layers: Layers | Mapping[str, Layers], name: str, models: Mapping[
 
 
 def chosen(there: Sequence[str], taken: Taken, who: str) -> list[str]:
-    """The layers that match, `*` standing for text without dots.
+    """The layers that match, where `*` is text without dots.
 
     Raises:
-        ValueError: a pattern matches none; the message lists the layers.
+        ValueError: a pattern matches no layer; the message lists the layers.
 
     >>> chosen(["stem", "layer1", "layer1.conv", "layer2"], Taken(("layer*",)), "the network")
     ['layer1', 'layer2']
@@ -174,14 +174,14 @@ class Run:
 
     Attributes:
         run: function from the images of a batch to arrays by layer.
-        weights: function that gives a checksum of its weights.
+        weights: function that returns a checksum of its weights.
     """
 
     def __init__(self, who: str, run: Callable[[Any], dict[str, np.ndarray]], weights: Callable[[], str]):
         self.who, self.run, self.weights = who, run, weights
 
     def __call__(self, images: Any, count: int) -> dict[str, np.ndarray]:
-        """The arrays of a batch, each checked to have a row for each image."""
+        """The arrays of a batch, each checked to have one row per image."""
         try:
             found = self.run(images)
         except (RuntimeError, TypeError, ValueError) as error:
@@ -220,7 +220,7 @@ def _running(name: str, model: Any, taken: Taken, call: Callable[[Any, Any], Any
 
 
 def _called(model: Any, images: Any) -> Any:
-    """Call a network on the images of a batch; of a dict, on what it takes by name."""
+    """Call a network on the images of a batch; for a dict, on the entries that it accepts by name."""
     if not isinstance(images, Mapping):
         return model(images)
     takes = inspect.signature(getattr(model, "forward", model.__call__)).parameters
@@ -239,7 +239,7 @@ def _called(model: Any, images: Any) -> Any:
 
 
 def _batches(images: Any, batch: int) -> Iterator[tuple[Any, int]]:
-    """Images batch by batch, each with their number."""
+    """Images batch by batch, with their number."""
     if isinstance(images, str | Path):
         raise TypeError(f"images must be arrays or batches, not {images!r}; jaxsim.vision.extraction reads folders.")
     batch = as_count(batch, "batch")
@@ -292,7 +292,7 @@ def _arrays(images: Any) -> list[Any]:
 
 
 def _count(images: Any) -> int | None:
-    """Number of images, if it is known before they are read."""
+    """Number of images, if it is known before reading them."""
     if _is_array(images):
         return len(images)
     if isinstance(images, Mapping):
@@ -375,7 +375,7 @@ def _in_folder(rows, out, ids, stated, overwrite, progress) -> dict[str, np.ndar
 
 
 def _append(store, rows, count, progress) -> None:
-    """Write the features of all images that are not done."""
+    """Write the features of all images that are not done yet."""
     seen = 0
     for more, compute in rows:
         seen += more

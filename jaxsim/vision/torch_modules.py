@@ -1,4 +1,4 @@
-"""Networks of PyTorch, run in evaluation mode with hooks on layers."""
+"""PyTorch networks, run in evaluation mode with hooks on layers."""
 
 import contextlib
 import hashlib
@@ -18,13 +18,13 @@ def opened(
     taken: Taken,
     call: Callable[[Any, Any], Any],
 ) -> Iterator[tuple[Callable[[Any], dict[str, np.ndarray]], Callable[[], str]]]:
-    """A function from images to arrays by layer, and one that gives a checksum of the weights.
+    """A function from images to arrays by layer, and one that returns a checksum of the weights.
 
     Hooks are removed and training flags restored when the block ends.
     """
     import torch
 
-    model = getattr(model, "_orig_mod", model)  # a compiled module skips the hooks of its parts
+    model = getattr(model, "_orig_mod", model)  # a compiled module skips the hooks of its submodules
     there = {name: module for name, module in model.named_modules() if name}
     wanted = choose([*there])
     device, dtype = _place(model)
@@ -50,7 +50,7 @@ def opened(
 
 
 def _keeper(layer: str, calls: dict[str, list], taken: Taken) -> Callable[..., None]:
-    """Hook that keeps a layer's output, pooled and copied: a later layer may change it in place."""
+    """Hook that keeps a layer's output, pooled and copied, since a later layer may change it in place."""
 
     def keep(module: Any, given: Any, output: Any) -> None:
         found = layer_outputs.arrays(layer, output, taken.patterns, _is_tensor)
@@ -78,7 +78,7 @@ def _is_tensor(x: Any) -> bool:
 
 
 def _place(model: Any) -> tuple[Any, Any]:
-    """Device of the first weights, and type of the first that are floating-point."""
+    """Device of the first weights, and dtype of the first floating-point ones."""
     weights = [*model.parameters(), *model.buffers()]
     if any(x.is_meta for x in weights):
         raise ValueError("the network is on the device 'meta' and has no weights; load them first.")

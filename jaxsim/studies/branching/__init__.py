@@ -1,6 +1,6 @@
-"""Choice of the layer to branch from and the network to start from, predicted and trained (DDS 2020, RSA 2019).
+"""Selection of the layer to branch from and the network to start from, predicted and trained (DDS 2020, RSA 2019).
 
-Needs the `nn` extra; `import jaxsim` leaves this package out.
+Needs the `nn` extra; `import jaxsim` does not import this package.
 """
 
 from jaxsim.studies.branching.augmentation import Augment

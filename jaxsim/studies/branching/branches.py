@@ -20,10 +20,10 @@ class Branches:
 
     Attributes:
         layers: names of the L layers.
-        tasks: the T tasks.
+        tasks: names of the T tasks.
         values: the tasks' metrics in each run, `(runs, L, T)`; a run is an encoder with a seed.
-        scores: similarity of each encoder's layers with the task's encoder, `(encoders, L, T)`; NaN without one.
-        contenders: layers that pictures cannot tell from the recommended one, which is the first, by task.
+        scores: similarity of each encoder's layers with the task's encoder, `(encoders, L, T)`; NaN if there is none.
+        contenders: by task, layers that the pictures cannot tell from the recommended one, which comes first.
     """
 
     layers: tuple[str, ...]
@@ -95,14 +95,14 @@ def compare_layers(
         plan: settings of the training.
         probe: settings of the similarity, which is computed on training pictures without their targets.
         work: store of finished results, made with a `recipe` that includes `layers`.
-        name: of the encoders; for Taskonomy's networks, that of their task.
+        name: name of the encoders; for Taskonomy's networks, the name of their task.
         layers: names of layers; all blocks by default.
-        seeds: branches trained from each layer of each encoder.
+        seeds: number of branches trained from each layer of each encoder.
         progress: called with the number of branches done and in total.
 
     Raises:
-        ValueError: `seeds` is no positive whole number, the encoders have different layers, a layer does not exist, or
-            files are damaged.
+        ValueError: `seeds` is not a positive whole number, the encoders have different layers, a layer does not exist,
+            or files are damaged.
         FloatingPointError: a loss is not finite.
     """
     seeds, names = as_count(seeds, "seeds"), tuple(networks.layers(encoders[0], layers))

@@ -1,4 +1,4 @@
-"""Work folders of comparisons: results that a stopped run finds again."""
+"""Work folders of comparisons: stored results that a stopped run reuses."""
 
 import contextlib
 import tempfile
@@ -16,16 +16,17 @@ REMEDY = "give another --work folder or the same settings"
 def working(
     folder: str | Path | None, recipe: Mapping[str, Any], *, scratch: str | Path | None = None
 ) -> Iterator[Blocks]:
-    """The results in a work folder, or in one that is gone after the block where `folder` is None.
+    """The results in a work folder, or in a temporary one that is deleted after the block if `folder` is None.
 
     Args:
-        folder: of the work.
-        recipe: what the results depend on, JSON types.
-        scratch: where the one that is gone is made; None for the system's temporary folder, where a kill leaves it.
+        folder: the work folder.
+        recipe: what the results depend on, as JSON types.
+        scratch: where to create the temporary one; None for the system's temporary folder, where a kill leaves it
+            behind.
 
     Raises:
-        ValueError: the folder holds work of another recipe, or is damaged.
-        OSError: it cannot be written.
+        ValueError: the folder has work with another recipe, or is damaged.
+        OSError: it cannot be written to.
     """
     if folder is not None:
         yield Blocks(folder, recipe, remedy=REMEDY)
@@ -34,5 +35,5 @@ def working(
         try:
             yield Blocks(temporary, recipe)
         except Unfinished as error:
-            error.args = (error.reason,)  # what is done is not kept after the block
+            error.args = (error.reason,)  # finished work is not kept after the block
             raise

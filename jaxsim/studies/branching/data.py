@@ -13,7 +13,7 @@ from jaxsim.vision.datasets.records import Dataset, Example
 from jaxsim.vision.datasets.splits import folder_of
 
 BORDER = 2
-"""Pixels around unknown ones at which targets computed from the picture are masked."""
+"""Distance in pixels from unknown ones within which targets computed from the picture are masked."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Pictures:
 
 
 def add_computed(example: Example) -> Example:
-    """Fill in the targets of an example that are computed from its picture at its present size."""
+    """Fill in the targets of an example that are computed from its picture at its current size."""
     for name, kind in KINDS.items():
         if kind.compute is not None and name in example.targets:
             known = example.masks[name]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PERMUTATIONS = 999
 SELF, SCRATCH = "small network", "random weights"
 FEWEST = 3
-"""Fewest initializations whose ranks are correlated."""
+"""Fewest initializations for correlating ranks."""
 SIDE, GAP, ABOVE, BELOW = 3.0, 0.8, 0.45, 0.55
 """Side of a figure's panels and margins left of, above and below them, in inches."""
 
@@ -41,7 +41,7 @@ class Transfer:
 
     Attributes:
         task: the new task.
-        names: of the S initializations.
+        names: names of the S initializations.
         scores: similarity by measure, each `(S,)`.
         values: the task's metric in each run, `(runs, S)`.
         small: the small network's own metric.
@@ -98,10 +98,9 @@ class Transfer:
         return found, evaluation.pearson(scores, real), float(statistics.permutation_p(np.array(null), found))
 
     def plot(self) -> "Figure":
-        """Draw the metric over similarity: a panel per measure, one below another, a point per initialization.
+        """Draw the metric against similarity: one panel per measure, stacked, with a point per initialization.
 
-        Points have the colors of their tasks' groups where these are known. Better is higher: axes of errors are
-        inverted.
+        Points have the colors of their tasks' groups if these are known. Better is higher: axes of errors are inverted.
         """
         groups = [TASKS[name].group if name in TASKS else "" for name in self.names]
         shades = colors_of(groups)
@@ -167,12 +166,13 @@ def compare_initializations(
         measures: measures of similarity by name.
         probe: settings of the similarity.
         work: store of finished results, made with a `recipe` that includes `task` and `small`.
-        size: of the small network, a name in `models.SIZES`.
-        seeds: runs from each initialization and from random weights.
+        size: size of the small network, a name in `models.SIZES`.
+        seeds: number of runs from each initialization and from random weights.
         progress: called with the number of networks trained and in total.
 
     Raises:
-        ValueError: `seeds` is no positive whole number, there are fewer than two initializations, not exactly one task,
+        ValueError: `seeds` is not a positive whole number, there are fewer than two initializations, there is not
+            exactly one task, or files are damaged.
             or files are damaged.
         FloatingPointError: a loss is not finite.
     """
@@ -208,7 +208,7 @@ def compare_initializations(
 
 
 def _fresh(name: str, encoder: Encoder, seed: int) -> tuple[str, Encoder]:
-    """An encoder of the same architecture with random weights, and the name that says how it sees pictures."""
+    """An encoder of the same architecture with random weights, and the name that determines its preprocessing."""
     made = type(encoder)(**encoder.configuration, rngs=nnx.Rngs(seed + 2))
     return ("" if isinstance(made, models.SmallEncoder) else name), made
 

@@ -25,7 +25,7 @@ def preprocessing_for(name: str, encoder: Encoder, pixels: int | None = None) ->
     """Preprocessing of an encoder's pictures, at its own size or another.
 
     Raises:
-        ValueError: a network of Taskonomy is not named after a task.
+        ValueError: a Taskonomy network is not named after a task.
     """
     if isinstance(encoder, models.SmallEncoder):
         return preprocessing_of(name).at(pixels or encoder.side)
@@ -56,8 +56,8 @@ class Prepared(nnx.Module):
 
     Args:
         network: called with the preprocessed pictures.
-        preprocessing: of which colors, clipping and scale are used. Size and hidden center are not, so that an
-            inpainting network is fine-tuned on whole pictures.
+        preprocessing: only its colors, clipping and scale are used. Size and hidden center are not, so an inpainting
+            network is fine-tuned on complete pictures.
     """
 
     def __init__(self, network: Any, preprocessing: Preprocessing):
@@ -92,14 +92,14 @@ def branch(
         encoder: the encoder; it is not changed.
         layer: name of the layer.
         task: task of the branch.
-        name: of the encoder; for Taskonomy's networks, that of their task.
+        name: name of the encoder; for Taskonomy's networks, the name of their task.
         among: layers whose branches are compared; all blocks by default.
-        activation: use ReLUs within DeepLab's pyramid, as in DDS 2020 and not in RSA 2019.
-        frozen: keep the encoder as it is in training, see `models.freeze`.
-        seed: of the decoder's weights.
+        activation: use ReLUs within DeepLab's pyramid, as in DDS 2020 but not in RSA 2019.
+        frozen: keep the encoder fixed in training, see `models.freeze`.
+        seed: seed of the decoder's weights.
 
     Raises:
-        ValueError: there is no such layer, or a network of Taskonomy is not named after a task.
+        ValueError: there is no such layer, or a Taskonomy network is not named after a task.
 
     Example:
         >>> import jax.numpy as jnp

@@ -51,9 +51,9 @@ class Recommendation:
 
     @functools.cached_property
     def contenders(self) -> dict[str, tuple[str, ...]]:
-        """Layers that may be the most similar one to each task, the recommended first; see `Resamples.contenders`.
+        """Layers that may be the most similar one to each task, recommended one first; see `Resamples.contenders`.
 
-        All that were compared, where there are no resamples to tell them apart.
+        All compared layers, if there are no resamples to tell them apart.
         """
         if self.resamples is None:
             return {task: (best, *(n for n in self.affinity.names if n != best)) for task, best in self.best.items()}
@@ -74,7 +74,7 @@ def recommend(
 
     Args:
         layers: features `(n, ...)` of one encoder by layer.
-        tasks: features `(n, ...)` of one encoder per task, by task; in the paper those of their last layer.
+        tasks: features `(n, ...)` of one encoder per task, by task; in the paper those of the encoder's last layer.
         measure: measure of similarity.
         resamples: number of half-samples of the pictures for intervals, even; None for scores alone.
         key: random key of the half-samples, or a seed.
@@ -116,8 +116,8 @@ class Probe:
         measure: measure of similarity.
         count: largest number of pictures, drawn at random from the training pictures; 200 in DDS 2020.
         resamples: number of half-samples for intervals, even; None for scores alone.
-        seed: of the draws.
-        side: in pixels, of the pictures shown to the compared encoder; None for its own.
+        seed: seed of the draws.
+        side: side in pixels of the pictures shown to the compared encoder; None for its own.
         equal_view: compare maps that are averaged to one grid, see `equal_view`.
     """
 
@@ -145,8 +145,8 @@ class Probe:
 def equal_view(features: Mapping[Any, Any]) -> dict[Any, Any]:
     """Average maps `(n, h, w, c)` over blocks to the smallest height and width among them.
 
-    Then every feature speaks of an equal part of the picture, beside what its own layers see around that. Features of
-    other shapes are left as they are.
+    Every feature then describes an equal part of the picture, plus whatever its own layers see around that part.
+    Features of other shapes are left unchanged.
 
     >>> maps = {"early": np.arange(8.0).reshape(1, 4, 2, 1), "late": np.ones((1, 2, 1, 3))}
     >>> equal_view(maps)["early"].ravel().tolist()
@@ -160,7 +160,7 @@ def equal_view(features: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def _averaged(x: Any, grid: np.ndarray) -> np.ndarray:
-    """Means over the blocks of a grid, whose sizes differ by one at most."""
+    """Means over the blocks of a grid, whose sizes differ by at most one."""
     x = np.asarray(x)
     for axis, count in zip((1, 2), grid, strict=True):
         starts = np.arange(count) * x.shape[axis] // count
@@ -202,8 +202,8 @@ def score_layers(
         pictures: the result of `probe.pictures`.
         probe: settings of the similarity.
         work: store of the features.
-        name: of the encoder.
-        label: of the encoder in the work folder.
+        name: name of the encoder.
+        label: label of the encoder in the work folder.
         wanted: names of layers; all blocks by default.
 
     Raises:

@@ -15,7 +15,7 @@ from jaxsim.vision.training import losses, metrics
 SIGMA = 1.0
 """Standard deviation in pixels of the Gaussian in Canny's detector."""
 LOW, HIGH = 0.1, 0.2
-"""Thresholds of its hysteresis, on the gradient of a picture in [0, 1]."""
+"""Its hysteresis thresholds, on the gradient of a picture in [0, 1]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Kind:
         postprocess: function from a prediction to the values that the metric compares with the target.
         metric: function from the task to one of `training.metrics`.
         measured: name of the metric's main result.
-        label: of that result, with its unit.
+        label: label of that result, with its unit.
         higher: whether higher is better.
         likes: similar tasks of Taskonomy, the best match first, whose encoder is compared with the layers.
-        scale: of the loss (Maninis et al. 2019, released configurations).
-        channels: of the prediction; None for the dataset's number of classes.
+        scale: scale of the loss (Maninis et al. 2019, released configurations).
+        channels: channels of the prediction; None for the dataset's number of classes.
         whole: whether the target is a share of every class in the whole picture, not a class per pixel.
         compute: function from a picture `(h, w, 3)` uint8 to the target `(h, w)`; None if the dataset stores it.
         vectors: whether values are directions that rotate with the picture: x to the right, y down, z along the optical
@@ -59,8 +59,8 @@ class Task:
 
     Attributes:
         name: a name in `KINDS`.
-        channels: of the prediction.
-        weight: of edge pixels.
+        channels: channels of the prediction.
+        weight: weight of edge pixels.
         unlabeled: class numbers that mark unknown pixels.
     """
 

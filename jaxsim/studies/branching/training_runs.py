@@ -28,8 +28,8 @@ from jaxsim.vision.training.optimizers import Optimizer
 class Plan:
     """Settings of the training of branches; defaults as in DDS 2020 (section 5.2) for Pascal VOC.
 
-    Whole pictures are resized to squares, as in ASTMT. Metrics are computed at that size, not at the pictures' own size
-    as there.
+    Complete pictures are resized to squares, as in ASTMT. Metrics are computed at that size, not at the pictures' own
+    size as in ASTMT.
 
     Attributes:
         size: side of the squares in pixels; 512 in ASTMT.
@@ -38,7 +38,7 @@ class Plan:
         learning_rate: the highest rate.
         optimizer: a name in `OPTIMIZERS`.
         max_pictures: largest number of training pictures, and twice that of validation pictures; None for all.
-        frozen: train the decoder alone, on the layer as it is.
+        frozen: train only the decoder, with the encoder unchanged.
     """
 
     size: int
@@ -84,11 +84,11 @@ def train(
         task: the task, with its loss.
         pictures: training pictures.
         plan: settings of the training.
-        seed: of the order of the pictures and of the augmentation.
+        seed: seed of the order of the pictures and of the augmentation.
         checkpoints: folder from which a killed run resumes; None for no checkpoints.
 
     Raises:
-        ValueError: the optimizer is unknown, a file is damaged, or the checkpoints are of another run.
+        ValueError: the optimizer is unknown, a file is damaged, or the checkpoints belong to another run.
         FloatingPointError: a loss is not finite; the message names the step.
     """
     if plan.optimizer not in OPTIMIZERS:
@@ -147,7 +147,7 @@ def _arrays(name: str, batch: Batch) -> dict[str, np.ndarray]:
 
 
 def _padded(arrays: dict[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
-    """Pad images to a full batch, so that the last batch is not compiled anew."""
+    """Pad images to a full batch, so that the last batch is not compiled again."""
     lacking = rows - len(arrays["images"])
     images = np.concatenate([arrays["images"], np.zeros((lacking, *arrays["images"].shape[1:]), np.uint8)])
     return arrays | {"images": images}
@@ -161,9 +161,9 @@ def recipe(
     plan: Plan | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """Everything that a comparison's results depend on, as `working` takes it.
+    """Everything that a comparison's results depend on, as `working` expects it.
 
-    Measures and numbers of runs are left out: scores are computed anew each time and runs are kept by their seed.
+    Measures and numbers of runs are left out: scores are recomputed each time and runs are stored by their seed.
 
     Args:
         comparison: name of the comparison; `jaxsim layers`, `branch` and `transfer` use their own.

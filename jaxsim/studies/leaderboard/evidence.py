@@ -25,18 +25,18 @@ def evidence_of(
 ) -> Evidence:
     """Evidence of a world: its encoders, unseen pictures with labels, and measured transfer.
 
-    The truth is Taskonomy's affinity on every second held-out image of the measured transfer; the skill is of the same
+    The truth is Taskonomy's affinity on every second held-out image of the measured transfer; the skill is for the same
     images. The tournament may read the losses of the other half.
 
     Args:
-        folder: of `jaxsim rooms`, or 'rooms' for the shipped world.
-        count: pictures.
-        seed: of the pictures, beside the world's own.
+        folder: folder made by `jaxsim rooms`, or 'rooms' for the shipped world.
+        count: number of pictures.
+        seed: seed of the pictures, in addition to the world's own.
         progress: called with the pictures done and their number.
 
     Raises:
         FileNotFoundError: the folder lacks a file.
-        ValueError: it is of another version of the world, or damaged, or its files are of different networks.
+        ValueError: it has another version of the world, is damaged, or has files for different networks.
     """
     from jaxsim.studies.reproduce.model_cache import recipe_of
     from jaxsim.studies.rooms import encoders as networks
@@ -71,9 +71,9 @@ def given_evidence(
 
     Args:
         truth: measured transfer `(S, T)`.
-        features: of its sources and targets by name, in any order; others are not used.
-        skill: performance after transfer, of the same sources and targets in any order; the truth by default.
-        labels: of tasks by name.
+        features: features of its sources and targets by name, in any order; others are ignored.
+        skill: performance after transfer, for the same sources and targets in any order; the truth by default.
+        labels: labels of tasks by name.
         subset: leave out sources and targets without features.
 
     Raises:

@@ -13,18 +13,18 @@ from jaxsim.evaluation import spearman
 TOP = (1, 3, 5)
 """Values of k in top k."""
 FEWEST = 3
-"""Fewest sources of a correlation, as in `jaxsim.evaluation`."""
+"""Fewest sources for a correlation, as in `jaxsim.evaluation`."""
 
 
 class Scores(NamedTuple):
     """Scores of one matrix; NaN where undefined.
 
     Attributes:
-        with_self: `(T,)` Spearman correlation of the columns, a target's own network included.
-        without_self: `(T,)` the same without it.
+        with_self: `(T,)` Spearman correlation of the columns, including a target's own network.
+        without_self: `(T,)` the same without the own network.
         weighted_tau: `(T,)` weighted Kendall correlation without it; differences between good sources weigh more.
         top: `(T, len(TOP))` probability that the source predicted best is one of the k best.
-        regret: `(T,)` performance of the best source less that of the one predicted best.
+        regret: `(T,)` performance of the best source minus that of the one predicted best.
     """
 
     with_self: np.ndarray
@@ -41,7 +41,7 @@ def scored(predicted: np.ndarray, truth: np.ndarray, skill: np.ndarray, own: np.
         predicted: higher is better.
         truth: measured transfer `(S, T)`, higher is better; NaN where it was not measured.
         skill: performance `(S, T)` that regret is measured in.
-        own: `(S, T)` whether source and target are one task.
+        own: `(S, T)` whether source and target are the same task.
     """
     if predicted.ndim == 3:
         found = [scored(one, truth, skill, own) for one in predicted]
@@ -58,7 +58,7 @@ def _column(predicted, truth, skill, own) -> tuple:
     if len(a) < FEWEST or np.ptp(g) == 0:
         return whole, np.nan, np.nan, np.full(len(TOP), np.nan), np.nan
     chosen = a == a.max()
-    ranks = np.sum(g > g[chosen][:, None], axis=1)  # better sources, for each that may be chosen
+    ranks = np.sum(g > g[chosen][:, None], axis=1)  # better sources, for each that may be selected
     gains = skill[finite & ~own]
     top = np.array([np.mean(ranks < k) for k in TOP])
     return whole, spearman(a, g), weighted_tau(a, g), top, np.max(gains) - np.mean(gains[chosen])

@@ -20,25 +20,25 @@ from jaxsim.studies.reproduce.predictors import METHODS, Evidence, Method
 from jaxsim.studies.reproduce.timings import timed
 
 OVER = ("images", "targets", "both")
-"""Factors that intervals resample, as in `jaxsim.evaluation.intervals`."""
+"""What intervals resample, as in `jaxsim.evaluation.intervals`."""
 NOTHING = "too few scores, or a truth that is the same for all: no correlation"
 READS, MEASURES = "oracle: reads the transfer to the other targets, so no p value", "oracle: measures transfer"
 WITHIN = 1 - 1e-6
 """Largest correlation on Fisher's scale."""
 ALIKE = 1e-12
-"""Differences of two scores that are rounding."""
+"""Difference of two scores that counts as rounding."""
 LEVEL = 0.05
 """Significance level of the sentences and verdicts."""
 FEWEST = 4
-"""Fewest sources that are ranked."""
+"""Fewest sources for a ranking."""
 ORDER = ("tournament", "DDS, Laplacian", "RSA", "attribution, epsilon-LRP")
-"""The order of DDS 2020, table 3; attribution by its best rule there."""
+"""The order in DDS 2020, table 3; attribution is represented by its best rule there."""
 
 
 class Row(NamedTuple):
     """A row of the table: a method, its scores, and its difference from the best one.
 
-    Correlations are Spearman's, means over targets. Intervals and p values are of `without_self`.
+    Correlations are Spearman's, averaged over targets. Intervals and p values are for `without_self`.
     """
 
     method: str
@@ -75,12 +75,12 @@ class Standings:
 
     Attributes:
         world: name of the truth.
-        rows: one a method, in the order of the table.
-        scores: of each method by target.
+        rows: one per method, in the order of the table.
+        scores: scores of each method by target.
         matrices: predictions by method.
         evidence: the input of all methods.
-        relabelings: number of relabelings of the tests.
-        level: of the intervals.
+        relabelings: number of relabelings in the tests.
+        level: confidence level of the intervals.
     """
 
     world: str
@@ -93,13 +93,13 @@ class Standings:
 
     @property
     def best(self) -> str | None:
-        """The method of the highest mean correlation without self that is no oracle; None where there is none."""
+        """The method with the highest mean correlation without self that is not an oracle; None if there is none."""
         known = {row.method: row.without_self for row in self.rows if not row.oracle and row.method in self.matrices}
         known = {name: value for name, value in known.items() if np.isfinite(value)}
         return max(known, key=lambda name: known[name]) if known else None
 
     def difference(self, first: str, second: str) -> Difference:
-        """Mean correlation of one method less that of another, with its error over tasks."""
+        """Mean correlation of one method minus that of another, with its error over tasks."""
         e = self.evidence
         return difference(self.matrices[first], self.matrices[second], e.values, e.own, True)
 
@@ -117,20 +117,21 @@ def score(
 ) -> Standings:
     """Score methods on one truth.
 
-    Static methods have a row even if they cannot be computed; others are then left out.
+    Static methods have a row even if they cannot be computed; other methods are then left out.
 
     Args:
         evidence: the truth, and what methods read.
         methods: the methods.
         world: name of the truth.
-        resamples: bootstrap resamples of the images for intervals.
-        relabelings: relabelings of the tasks for p values.
-        level: of the intervals.
+        resamples: number of bootstrap resamples of the images for intervals.
+        relabelings: number of relabelings of the tasks for p values.
+        level: confidence level of the intervals.
         key: typed random key, or a seed.
         tell: called with the name of each method before it is scored.
 
     Raises:
-        ValueError: the evidence does not fit the truth, see `check`; no method, or two of one name.
+        ValueError: the evidence does not match the truth, see `check`; or there is no method, or two have the same
+            name.
     """
     check(evidence)
     if not methods or len({one.name for one in methods}) < len(methods):
@@ -158,11 +159,11 @@ def score(
 
 
 def check(evidence: Evidence) -> None:
-    """Refuse evidence that does not fit the truth.
+    """Reject evidence that does not match the truth.
 
     Raises:
-        ValueError: features or labels lack a task or are of different pictures; too few sources; the losses or the
-            skill are of other sources or targets.
+        ValueError: features or labels lack a task or come from different pictures; there are too few sources; the
+            losses or the skill are for other sources or targets.
     """
     if len(evidence.sources) < FEWEST:
         raise ValueError(f"sources are ranked, which takes {FEWEST} or more, not {len(evidence.sources)}.")
@@ -183,7 +184,7 @@ def check(evidence: Evidence) -> None:
 
 
 def missing(method: Method, evidence: Evidence) -> list[str]:
-    """What a method needs and the evidence lacks, in words."""
+    """Text on what a method needs and the evidence lacks."""
     lacking = [need for need in method.part.needs if getattr(evidence, need) is None]
     if "labels" in method.part.needs and evidence.labels is not None:
         names = evidence.targets if "features" in method.part.needs else evidence.names
@@ -200,7 +201,7 @@ def _timed(method: Method, evidence: Evidence) -> tuple[np.ndarray, float]:
 
 
 def _intervals(predicted, draws, found, evidence, level, key) -> np.ndarray:
-    """Intervals `(3, 2)` of the mean correlation without self, in the order of `OVER`; NaN where there is none."""
+    """Intervals `(3, 2)` of the mean correlation without self, in the order of `OVER`; NaN if there is none."""
     spans, keep = np.full((3, 2), np.nan), np.isfinite(found.without_self)
     if draws is not None and keep.any():
         given = Provenance(measure="", dtype="float64", device="host")
@@ -249,8 +250,8 @@ def _summary(method: Method, found: Scores, spans: np.ndarray, seconds: float) -
 def _tested(made: Standings, methods: Sequence[Method], key: jax.Array) -> list[Row]:
     """The rows with p values and differences from the best.
 
-    P values are adjusted for all methods that are tested; differences for all pairs of methods, since the best one is
-    not known beforehand.
+    P values are adjusted for all methods that are tested. Differences are adjusted for all pairs of methods, since the
+    best one is not known beforehand.
     """
     evidence, unfair = made.evidence, {one.name for one in methods if not one.fair}
     names = [n for n in made.matrices if np.isfinite(made.scores[n].without_self).any()]
@@ -286,7 +287,7 @@ def _tested(made: Standings, methods: Sequence[Method], key: jax.Array) -> list[
 class Claim(NamedTuple):
     """A comparison of two methods that was planned beforehand.
 
-    `p` is two-sided, adjusted by Holm's rule for the claims of one table.
+    `p` is two-sided, adjusted by Holm's method for the claims of one table.
     """
 
     higher: str
@@ -298,7 +299,7 @@ class Claim(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """In words."""
+        """The verdict as text."""
         if not self.p < LEVEL:
             return "undecided"
         return "confirmed" if self.difference > 0 else "refuted"
@@ -316,8 +317,8 @@ def claims(made: Standings, order: Sequence[str] = ORDER) -> list[Claim]:
 class Overall(NamedTuple):
     """A method over several worlds: the mean correlation without self, and the difference from the best.
 
-    The interval of the mean is Student's over worlds on Fisher's scale; that of the difference is Student's, and its p
-    value that of a paired t test, adjusted by Holm's rule for all pairs.
+    The interval of the mean is Student's over worlds on Fisher's scale. That of the difference is Student's, and its p
+    value comes from a paired t test, adjusted by Holm's method for all pairs.
     """
 
     method: str
@@ -337,7 +338,7 @@ def overall(several: Sequence[Standings]) -> list[Overall]:
     """Compare methods over worlds; those that some world lacks are left out.
 
     Raises:
-        ValueError: there are fewer than two worlds, or two of one name.
+        ValueError: there are fewer than two worlds, or two with the same name.
     """
     if len(several) < 2 or len({one.world for one in several}) < len(several):
         raise ValueError("an interval over worlds takes two worlds or more, each of another name.")
@@ -370,7 +371,7 @@ def overall(several: Sequence[Standings]) -> list[Overall]:
 def _student(values: np.ndarray, level: float) -> tuple[float, float, float]:
     """Student's interval of a mean, and the two-sided p value of a mean of zero; NaN if nothing varies.
 
-    Values that are the same in all worlds say nothing of how they vary over worlds.
+    Values that are the same in all worlds say nothing about how they vary over worlds.
     """
     from scipy.special import stdtr, stdtrit
 

@@ -96,7 +96,7 @@ def sentences(made: Standings) -> list[str]:
 
 
 def _doubts(made: Standings) -> list[str]:
-    """What few targets or few relabelings leave open."""
+    """What remains open because there are few targets or few relabelings."""
     targets, smallest = len(made.evidence.targets), 1 / (made.relabelings + 1)
     lines = []
     if targets < FEWEST_TARGETS:

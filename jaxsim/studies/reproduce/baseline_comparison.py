@@ -16,17 +16,17 @@ from jaxsim.studies.reproduce.predictors import MEASURES, METHODS, Evidence, Met
 from jaxsim.studies.reproduce.settings import Outcome, Setting
 
 TESTED = "DDS, Laplacian"
-"""The measure that is tested against every baseline, chosen beforehand: the one that DDS 2020 recommends."""
+"""The measure tested against every baseline, chosen beforehand: the one that DDS 2020 recommends."""
 ATTRIBUTED, ATTRIBUTED_QUICK = 200, 40
-"""Pictures that attribution maps are made of."""
+"""Number of pictures for attribution maps."""
 MEASURE, PAPERS, OURS = "measure", "paper's baseline", "no target network"
-"""Kinds of rows. Those of the last kind, which are ours, need no network that was trained on the target."""
+"""Kinds of rows. The last kind is ours, and needs no network that was trained on the target."""
 
 
 class Baseline(NamedTuple):
-    """A row of the table of `baselines`: mean correlation with transfer, and what the tested measure has more.
+    """A row of the table of `baselines`: mean correlation with transfer, and the tested measure's lead over it.
 
-    The interval is over targets; `p` is of the difference, adjusted for all rows by Holm's rule.
+    The interval is over targets; `p` is for the difference, adjusted for all rows by Holm's method.
     """
 
     method: str
@@ -47,7 +47,7 @@ def baselines(setting: Setting) -> Outcome:
     """Compare measures with attribution and with predictors without a target network (DDS 2020, table 3).
 
     The paper's table has attribution maps and RSA as baselines. Ours need no network that was trained on the target:
-    labels, neighbors, network size, mean transfer to other targets, chance. Truth is the transfer on half of the
+    labels, neighbors, network size, mean transfer to other targets, chance. The truth is the transfer on half of the
     held-out images; the tournament reads the other half. Self is left out of tests, whose p values are those of
     `evaluation.differences`.
 
@@ -104,7 +104,7 @@ def baselines(setting: Setting) -> Outcome:
 
 
 def _number(value: float | None) -> float:
-    """A number, NaN for None."""
+    """A number, or NaN for None."""
     return float("nan") if value is None else value
 
 
@@ -120,7 +120,7 @@ def _evidence(setting: Setting) -> Evidence:
 
 
 def _agreements(predicted: np.ndarray, evidence: Evidence, diagonal: bool) -> np.ndarray:
-    """Correlation `(T,)` of each target's column with transfer, on average over several matrices."""
+    """Correlation `(T,)` of each target's column with transfer, averaged over several matrices if there are any."""
     if predicted.ndim == 3:
         return np.mean([_agreements(one, evidence, diagonal) for one in predicted], 0)
     made = Affinity.from_array(predicted, evidence.sources, evidence.targets, measure="predicted")

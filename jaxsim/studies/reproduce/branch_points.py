@@ -1,4 +1,4 @@
-"""Experiment on the layer to branch from: that of highest similarity, and the best one by training."""
+"""Experiment on the layer to branch from: the one with the highest similarity, and the best one by training."""
 
 import contextlib
 import dataclasses
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from jaxsim.studies.branching import Branches
 
 SEED = 4_000_000
-"""Seed of the pictures of branches; other experiments' are near 2 and 3 million."""
+"""Seed of the pictures of branches; the seeds of other experiments are near 2 and 3 million."""
 TASKS, TASKS_QUICK = ("edge", "normals", "semantic", "scene"), ("normals", "semantic")
 AMOUNTS = {"pictures": 1000, "epochs": 6, "seeds": 3}
 AMOUNTS_QUICK = {"pictures": 64, "epochs": 2, "seeds": 1}
 RATE, BATCH = 3e-3, 16
 RIGHT = 0.75
-"""Share of the tasks whose recommended layer must be the best."""
+"""Share of the tasks for which the recommended layer must be the best."""
 
 
 class Point(NamedTuple):
@@ -52,8 +52,9 @@ def branches(setting: Setting) -> Outcome:
     """Train branches from every layer of the object network, and compare them with the layers of highest DDS.
 
     Each branch is the encoder up to a layer with a decoder, trained as a whole (DDS 2020, section 6.5, figure 4 and
-    table 5); none is from the code, which has few channels. The layers are compared with the bank's networks of the
-    tasks, as they are and of equal view: a feature of an early layer speaks of a smaller part of the picture.
+    table 5). None starts from the code, which has few channels. The layers are compared with the bank's networks for
+    the tasks, both directly and with equal view, because a feature of an early layer describes a smaller part of the
+    picture.
 
     Raises:
         ValueError: the setting has no workshop, or the bank lacks the encoder of objects or a network of a task.
@@ -103,7 +104,7 @@ def branches(setting: Setting) -> Outcome:
 
 
 def draw_branches(rows: "list[Point]") -> "Figure":
-    """Draw the table of `branches`: metric and similarities along the layers, a row of panels for each task."""
+    """Draw the table of `branches`: metric and similarities along the layers, with a row of panels for each task."""
     panels = {}
     for task in dict.fromkeys(row.task for row in rows):
         own = [row for row in rows if row.task == task]
@@ -120,7 +121,7 @@ def _regret(found: "Branches", task: str) -> str:
 
 
 def _trained(shop: ModelCache, setting: Setting) -> "tuple[Branches, Branches]":
-    """Branches with the layers' similarities as they are and of equal view; the branches are trained once."""
+    """Branches with the similarity of their layers, direct and with equal view; the branches are trained once."""
     from jaxsim.studies import branching
     from jaxsim.studies.branching import networks
     from jaxsim.studies.rooms import export
@@ -158,7 +159,7 @@ def _trained(shop: ModelCache, setting: Setting) -> "tuple[Branches, Branches]":
 
 @contextlib.contextmanager
 def _folder(shop: ModelCache) -> Iterator[Path]:
-    """The workshop's folder, or one that is gone after the block."""
+    """The workshop's folder, or a temporary one that is deleted after the block."""
     if shop.folder is not None:
         yield shop.folder
     else:

@@ -85,7 +85,7 @@ def run(
 
     Args:
         setting: features and measured transfer.
-        names: names of experiments in any order; none for all.
+        names: names of experiments in any order; all if empty.
         progress: called with the name of each before it runs.
 
     Raises:

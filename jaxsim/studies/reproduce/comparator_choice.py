@@ -28,7 +28,7 @@ class Cell(NamedTuple):
 def comparators(setting: Setting) -> Outcome:
     """Compare Pearson and Spearman with the unbiased cosine as the comparator g of DDS (DDS 2020, section 4).
 
-    The paper's numbers for these are in its supplement alone.
+    The paper gives these numbers only in its supplement.
     """
     rows = []
     for transform in CELLS:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 SYMBOLS = ("●", "■", "▲", "◆", "▼", "✚", "✖")
-"""Signs of groups beside names, in the order of `MARKERS`: colors alone are lost in gray."""
+"""Signs of groups next to names, in the order of `MARKERS`, since colors alone are lost in grayscale."""
 
 
 def _signs(groups: Mapping[str, str]) -> dict[str, str]:
@@ -49,14 +49,14 @@ def _signed(names: Sequence[str], groups: Mapping[str, str]) -> list[str]:
 
 
 def _color(labels: Any, groups: Mapping[str, str]) -> None:
-    """Color labels that `_signed` made."""
+    """Color the labels made by `_signed`."""
     colors = {sign: colors_of(groups.values())[group] for group, sign in _signs(groups).items()}
     for label in labels:
         label.set_color(colors[label.get_text()[-1]])
 
 
 def _key(axes: Any, groups: Mapping[str, str], left: float, top: float, only: str | None = None) -> None:
-    """Draw the names of groups, or one of them, with their signs.
+    """Draw the names of all groups, or of one, with their signs.
 
     `left` and `top` are inches from the figure's lower left corner.
     """
@@ -107,7 +107,7 @@ def grouped_heatmap(affinity: Affinity, tree: "Tree", groups: Mapping[str, str])
 
 
 def matrices(panels: Mapping[str, np.ndarray], names: Sequence[str], groups: Mapping[str, str]) -> "Figure":
-    """Draw matrices `(T, T)` in panels, three in a row, in the same colors from 0 to 1, names signed by group."""
+    """Draw matrices `(T, T)` in panels, three per row, in the same colors from 0 to 1, with names signed by group."""
     font, side, gap, above = 6.0, 1.95, 0.2, 0.27
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
@@ -172,7 +172,7 @@ def lines(
 ) -> "Figure":
     """Draw one line per series over the same x, a horizontal line at `level`, and intervals `spans` by series.
 
-    Words along x are equally spaced; an empty one is a gap. The paper's series are hollow points without a line.
+    Text labels along x are equally spaced; an empty one is a gap. The paper's series are hollow points.
     """
     figure = new_figure(5.2, 3.3)
     axes = place(figure, 0.7, 0.6, 4.3, 2.2)
@@ -235,7 +235,7 @@ def listed(
     spans: Sequence[tuple[float | None, float | None]] | None = None,
     marks: Sequence[float] = (),
 ) -> "Figure":
-    """Draw points of one or more series, a row per name; `spans` are intervals of the last series of ours."""
+    """Draw points of one or more series, one row per name; `spans` are intervals of the last of our own series."""
     figure, axes = labeled_rows(names, 4.2, above=0.4, series=len(series))
     places = np.arange(len(names), dtype=float)
     last = [label for label in series if not _printed(label)][-1]
@@ -258,9 +258,9 @@ def side_by_side(
     groups: Mapping[str, str],
     spans: Mapping[str, Sequence[tuple[float | None, float | None]]] | None = None,
 ) -> "Figure":
-    """Draw points in panels side by side, a row per name, with names in the colors of their groups.
+    """Draw points in panels side by side, one row per name, with names in the colors of their groups.
 
-    Intervals `spans` are by panel; panels that have some share their scale.
+    Intervals `spans` are by panel; panels with intervals share their scale.
     """
     wide, gap = 1.05, 0.15
     right = max((wide + gap) * (len(panels) - 1), sum(_widths(groups).values()) - wide) + EDGE
@@ -297,9 +297,9 @@ def side_by_side(
 def small_multiples(
     panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]], across: Mapping[str, str], up: str, level: float
 ) -> "Figure":
-    """Draw panels by title, five in a row, each of a line `(x, y)` by label, with a horizontal line at `level`.
+    """Draw panels by title, five per row, each with a line `(x, y)` by label, and a horizontal line at `level`.
 
-    The title of the axis across is by panel; it stands below the last panel of each column.
+    The title of the horizontal axis is by panel, and is shown below the last panel of each column.
     """
     columns, side, tall, gap, above = min(5, len(panels)), 1.25, 0.95, 0.15, 0.36
     labels = list(next(iter(panels.values())))
@@ -357,7 +357,7 @@ def along_layers(
 def cells(
     values: np.ndarray, rows: Mapping[str, Sequence[str]], columns: Mapping[str, Sequence[str]], what: str
 ) -> "Figure":
-    """Draw a table of numbers as a heat map; rows and columns are their names by the title of the axis."""
+    """Draw a table of numbers as a heat map; rows and columns map the title of an axis to its names."""
     ((up, names),), ((across, targets),) = rows.items(), columns.items()
     made = Affinity.from_array(values, names, targets, measure=what, against=True)
     return affinity_heatmap(made, xlabel=across, ylabel=up)

@@ -12,13 +12,13 @@ from jaxsim.studies.reproduce.predictors import parameter_count
 from jaxsim.studies.reproduce.settings import Outcome, Setting
 
 FEWEST = 4
-"""Fewest larger networks to be ranked."""
+"""Fewest larger networks for a ranking."""
 TOP = (1, 3, 5)
-"""Ranks within which a first choice is counted."""
+"""Ranks within which a first choice counts."""
 
 
 class Ranking(NamedTuple):
-    """A row of the table: how the small network for a task ranks the larger ones, its own task's left out."""
+    """A row of the table: how the small network for a task ranks the larger ones, without that of its own task."""
 
     task: str
     group: str
@@ -33,12 +33,12 @@ class Ranking(NamedTuple):
 def large(setting: Setting) -> Outcome:
     """Compare rankings of larger networks by the bank's with their own (RSA 2019, figures 7, S1, S2, S3).
 
-    Both networks of a task rank the larger networks for the other tasks. Since rankings of different tasks resemble
-    each other, a small network's is also compared with those by larger networks for other tasks, with both tasks left
-    out.
+    Both networks of a task rank the larger networks for the other tasks. Since rankings by different tasks resemble
+    each other, a small network's ranking is also compared with those by larger networks for other tasks, with both
+    tasks left out.
 
     Raises:
-        ValueError: the setting has neither larger networks nor a workshop to train them, or they are of fewer than four
+        ValueError: the setting has neither larger networks nor a workshop to train them, or they cover fewer than four
             tasks of the bank.
     """
     nets = _larger(setting)
@@ -92,7 +92,7 @@ def _larger(setting: Setting) -> dict[str, TrainedEncoder]:
 
 
 def _row(t: int, names: list[str], first: np.ndarray, second: np.ndarray, setting: Setting, skill) -> Ranking:
-    """The row of the task at place t of the names, from columns `(S, T)` of small and of large networks."""
+    """The row of the task at position t of the names, from columns `(S, T)` of small and of large networks."""
 
     def both(u: int) -> np.ndarray:
         used = ~np.isin(np.arange(len(names)), (t, u))

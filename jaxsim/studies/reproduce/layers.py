@@ -18,7 +18,7 @@ EARLY, LATE = "2d", "semantic"
 
 
 class Layer(NamedTuple):
-    """A row of the table of `depth`: features per image, mean similarity, groups told apart, and mean correlations."""
+    """A row of the table of `depth`: features per image, mean similarity, separation of groups, mean correlations."""
 
     layer: str
     features: int | None
@@ -42,12 +42,12 @@ class Form(NamedTuple):
 def depth(setting: Setting) -> Outcome:
     """Compare RSA at every layer, and of the labels, across tasks and with transfer (RSA 2019, fig. 5).
 
-    The labels of a task are its targets for the same pictures, images at half size; they do not count as a layer.
-    Transfer is measured from the last layer, which favors that layer's agreement with transfer; so the criterion is how
-    well a layer tells the paper's groups of tasks apart, which were named before any network here was trained.
+    The labels of a task are its targets for the same pictures, with images at half size; they do not count as a layer.
+    Transfer is measured from the last layer, which favors that layer's agreement with transfer. So the criterion is how
+    well a layer separates the paper's groups of tasks, which were defined before any network here was trained.
 
     Raises:
-        ValueError: the setting has only one layer, or no labels, or no two tasks of one group.
+        ValueError: the setting has only one layer, no labels, or no two tasks in the same group.
     """
     if len(setting.features) < 2:
         raise ValueError("depth needs features of several layers, but the setting has one.")
@@ -98,7 +98,7 @@ def labels(setting: Setting) -> Outcome:
     A form is the kind of output and its number of channels, whatever the task is about.
 
     Raises:
-        ValueError: the setting has no labels, lacks the form of a task, or has no two tasks of one form.
+        ValueError: the setting has no labels, lacks the form of a task, or has no two tasks with the same form.
     """
     targets, groups = _labels(setting, "labels"), setting.grouped
     lacking = [name for name in groups if name not in setting.forms]
@@ -143,7 +143,7 @@ def _labels(setting: Setting, who: str) -> Features:
 
 
 def _along(layers: Sequence[Layer], labels: Layer, field: str) -> str:
-    """Format a field at every layer and of the labels."""
+    """Format a field for every layer and for the labels."""
     values = ", ".join(f"{getattr(row, field):.2f}" for row in layers)
     return f"{values} from {layers[0].layer} to {layers[-1].layer}, {getattr(labels, field):.2f} of labels"
 
@@ -151,7 +151,7 @@ def _along(layers: Sequence[Layer], labels: Layer, field: str) -> str:
 def layer_types(setting: Setting) -> Outcome:
     """Compare every layer of one encoder with the codes of other tasks by DDS (DDS 2020, fig. 3 and 4).
 
-    The p value is exact, over all exchanges of tasks between the two groups; with two tasks in a group there are few.
+    The p value is exact, over all exchanges of tasks between the two groups; if a group has two tasks there are few.
 
     Raises:
         ValueError: the setting has only one layer, or lacks the encoder or a task of either group.

@@ -137,9 +137,9 @@ def grid(setting: Setting) -> Outcome:
 def methods(setting: Setting) -> Outcome:
     """Compare DDS, RSA, CKA and chance (DDS 2020, table 3).
 
-    Seconds are of one compiled call on all networks' features in memory. The interval is of the correlation without the
-    diagonal, over pictures and targets. The p values are from relabeling the networks: one per measure, and one of the
-    best measure, whose null distribution is the highest correlation in each relabeling.
+    Seconds are for one compiled call on all networks' features in memory. The interval is for the correlation without
+    the diagonal, over pictures and targets. The p values are from relabeling the networks: one per measure, and one for
+    the best measure, whose null distribution is the highest correlation in each relabeling.
     """
     code, names = setting.code, list(METHODS)
     calls = [functools.partial(engine.affinity, code, measure) for measure, _ in METHODS.values()]

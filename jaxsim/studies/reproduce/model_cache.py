@@ -1,4 +1,4 @@
-"""Networks that the experiments train: each trained once, kept, and shown their pictures."""
+"""Networks that the experiments train: each is trained once, stored, and applied to the experiments' pictures."""
 
 import contextlib
 import dataclasses
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from jaxsim.vision.models import SmallEncoder
 
 SEED = 3_000_000
-"""Seed of the pictures that these networks learn from; the experiments' own pictures use seeds near 2 000 000."""
+"""Seed of the pictures that these networks are trained on; the experiments' own seeds are near 2 000 000."""
 STAGES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
-"""Shares of the steps after which a network of the `STAGED` size is kept; 0 is untrained."""
+"""Shares of the steps after which a network of the `STAGED` size is stored; 0 is untrained."""
 STAGED = "small"
-"""The size of Table S1, whose networks are kept at every stage; others are kept at the end."""
+"""The size of Table S1, whose networks are stored at every stage; others are stored at the end."""
 NEW_WORLD, NEW_TASK = "lofts", "segmentsemantic"
 """Stand-in for Pascal VOC: another world, and the task there."""
 FEW = 4
-"""The new world has this many times fewer pictures to learn from."""
+"""The new world has this many times fewer training pictures."""
 
 Report = Callable[[int, int], None]
-"""Called with what is done and how much there is."""
+"""Called with (done, total)."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class TrainedEncoder:
     Attributes:
         encoder: its encoder.
         code: its features `(n, h, w, c)` of the experiments' pictures.
-        skill: 1 - loss / loss of the best constant on pictures it has not seen; None untrained.
+        skill: 1 - loss / loss of the best constant on unseen pictures; None if untrained.
     """
 
     encoder: "SmallEncoder"
@@ -46,15 +46,15 @@ class TrainedEncoder:
 
 
 class ModelCache:
-    """Trains networks on pictures of their own, each once however many experiments need it.
+    """Trains networks on their own pictures, each once however many experiments need it.
 
     Args:
         bank: the encoders that are ranked, by task.
         shown: the experiments' pictures `(n, h, w, 3)` uint8 by world.
         recipe: pictures, steps and seed of these networks; its names are the tasks they are trained for.
-        folder: keeps pictures and networks, so that a killed run goes on; None keeps nothing.
-        scratch: where checkpoints are meanwhile without `folder`; None for the system's temporary folder.
-        progress: called with a few words, gives the `Report` on it, or None.
+        folder: stores pictures and networks, so that a killed run can resume; None stores nothing.
+        scratch: where to put checkpoints if there is no `folder`; None for the system's temporary folder.
+        progress: called with a short description; returns a `Report` for it, or None.
     """
 
     def __init__(
@@ -79,16 +79,16 @@ class ModelCache:
         return self.recipe.names
 
     def made(self, task: str, size: str = STAGED, *, world: str = "rooms", stage: float = 1.0) -> TrainedEncoder:
-        """A network, trained now unless it has been.
+        """A network, trained now unless it has been trained before.
 
         Args:
-            task: what it is trained for.
-            size: of the encoder, a name in `models.SIZES`.
-            world: whose pictures it learns from and is shown.
-            stage: one of `STAGES`; 1 unless it is of the `STAGED` size and of 'rooms'.
+            task: the task it is trained for.
+            size: size of the encoder, a name in `models.SIZES`.
+            world: the world whose pictures it is trained on and applied to.
+            stage: one of `STAGES`; 1 unless it has the `STAGED` size and the world is 'rooms'.
 
         Raises:
-            ValueError: an unknown task, size or stage, or the folder holds other networks or damaged ones.
+            ValueError: the task, size or stage is unknown, or the folder has other networks or damaged ones.
             FloatingPointError: a loss is not finite.
         """
         run = (task, size, world)
@@ -131,7 +131,7 @@ class ModelCache:
 
     @contextlib.contextmanager
     def _checkpoints(self, world: str, *, keep: bool) -> Iterator[Path | None]:
-        """A folder for checkpoints: the cache's, or one for the time of a run that `keep`s several stages."""
+        """A folder for checkpoints: the cache's, or a temporary one for a run that `keep`s several stages."""
         if self.folder is not None:
             amount = f"{self._learners(world)}x{self.recipe.steps}-{self.shown[world].shape[1]}px"
             yield self.folder / f"{world}-{amount}"
@@ -142,7 +142,7 @@ class ModelCache:
             yield None
 
     def _network(self, task, size, world, step, folder) -> "tuple[SmallEncoder, float | None]":
-        """The encoder after so many steps and its skill, from its file if there is one."""
+        """The encoder after this many steps and its skill, from its file if there is one."""
         from jaxsim.studies.rooms import encoders, tasks
         from jaxsim.vision import models
 
@@ -173,11 +173,11 @@ class ModelCache:
         return encoders.features({task: encoder}, self.shown[world])[task]
 
     def _learners(self, world: str) -> int:
-        """Number of pictures that a network of that world learns from."""
+        """Number of pictures that a network of that world is trained on."""
         return self.recipe.learn if world == "rooms" else max(self.recipe.learn // FEW, 1)
 
     def _learning(self, world: str) -> "Pictures":
-        """Pictures to learn from, then those to be judged on."""
+        """Pictures for training, then those for validation."""
         if world not in self._learned:
             count = self._learners(world) + self.recipe.judge
             self._learned[world] = self._pictures(world, 0 if world == "rooms" else 1, count)
@@ -198,18 +198,18 @@ class ModelCache:
         )
 
     def report(self, what: str) -> Report | None:
-        """The report on what a few words say, or None."""
+        """The progress report for a short description, or None."""
         return None if self._progress is None else self._progress(what)
 
 
 def recipe_of(path: str | Path | None = None) -> "Recipe":
-    """The recipe that a file of encoders says they were made by, the shipped file's by default.
+    """The recipe stored in a file of encoders; the shipped file's by default.
 
-    What the file does not say is as by default.
+    Settings that the file lacks have their defaults.
 
     Raises:
-        FileNotFoundError: the file is not there.
-        ValueError: the file is damaged or not of this kind.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is damaged, or is not such a file.
         ImportError: the `nn` extra is not installed.
 
     >>> sorted(set(recipe_of().names))[:2]

@@ -22,11 +22,11 @@ LADDER, LADDER_QUICK = ("tiny", "small", "wide", "deep", "large"), ("tiny", "sma
 HANDFUL = ("autoencoder", "keypoint2d", "edge3d", "rgb2sfnorm", "room_layout", "class_object")
 """Target tasks of `sizes`: from every group, including both in the paper's figure 7."""
 PAPER = 0.96
-"""Rank correlation of a smaller encoder's ranking with the larger one's, for Pascal VOC."""
+"""Rank correlation between a smaller encoder's ranking and the larger one's, for Pascal VOC."""
 SMALL_PAPER = 0.85
 """Mean rank correlation over 14 tasks."""
 TOP, SHARED = (1, 3, 5), 5
-"""Ranks within which a first choice is counted, and the number of first ranks that are compared."""
+"""Ranks within which a first choice counts, and the number of first ranks to compare."""
 
 
 class Size(NamedTuple):
@@ -64,7 +64,7 @@ class Small(NamedTuple):
 
 
 def draw_sizes(rows: Sequence[Size]) -> "Figure":
-    """Draw the table of `sizes`, the bank's own network apart."""
+    """Draw the table of `sizes`, with the bank's own network set apart."""
     drawn = [*rows[:-1], Size(""), rows[-1]]
     return figures.lines(
         ["" if row.weights is None else f"{row.size}\n{row.weights / 1000:.0f} k" for row in drawn],
@@ -83,7 +83,7 @@ def draw_sizes(rows: Sequence[Size]) -> "Figure":
 
 
 def draw_small(rows: Sequence[Small]) -> "Figure":
-    """Draw the table of `small`, the most alike first."""
+    """Draw the table of `small`, most similar rankings first."""
     shown = sorted(rows, key=lambda row: -row.rank_correlation)
     return figures.listed(
         [row.task for row in shown],
@@ -99,7 +99,7 @@ def draw_small(rows: Sequence[Small]) -> "Figure":
 def sizes(setting: Setting) -> Outcome:
     """Compare rankings of the bank by networks of several sizes with the bank's own (RSA 2019, supplement S3.2).
 
-    The size of the bank's own networks shows the effect of another seed and other pictures alone.
+    The size of the bank's own networks shows only the effect of another seed and other pictures.
 
     Raises:
         ValueError: the setting has no workshop.
@@ -174,7 +174,7 @@ def weights(encoder: "SmallEncoder") -> int:
 def small(setting: Setting) -> Outcome:
     """Compare a small network for every task with the bank's own (RSA 2019, figure 7, supplement S1 and S3).
 
-    Since rankings of different tasks resemble each other, each small network's ranking is also compared with those by
+    Since rankings by different tasks resemble each other, each small network's ranking is also compared with those by
     the bank's networks for other tasks, with both tasks left out.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Experiments on the choice of pictures: subsets of one world's and another's, and a new task on three sets."""
+"""Experiments on the choice of pictures: subsets from one world and another, and a new task on three sets."""
 
 import functools
 import warnings
@@ -17,9 +17,9 @@ from jaxsim.studies.reproduce.model_cache import NEW_TASK, NEW_WORLD, ModelCache
 from jaxsim.studies.reproduce.settings import Features, Outcome, Setting
 
 SUBSET = 200
-"""Pictures in a subset."""
+"""Number of pictures in a subset."""
 SETS = {"own world": "Pascal VOC", "another world": "Taskonomy", "no rooms": "NYUv2"}
-"""Sets of pictures, and the sets of DDS 2020, Table 4 that they stand for; the paper has none without scenes."""
+"""Sets of pictures, and the sets of DDS 2020, Table 4 that they correspond to; the paper has none without scenes."""
 PAPER = {
     "cosine": {"own world": "0.722 +- 0.049", "another world": "0.525 +- 0.057", "no rooms": "0.518 +- 0.034"},
     "laplacian": {"own world": "0.765 +- 0.038", "another world": "0.578 +- 0.050", "no rooms": "0.521 +- 0.029"},
@@ -54,8 +54,8 @@ class Row(NamedTuple):
 def subsets(setting: Setting) -> Outcome:
     """Compare agreement with transfer over subsets of pictures of the same and of another world (DDS 2020, table 4).
 
-    The spread over subsets is the paper's number; it is not a standard error. The diagonal is left out, as the paper's
-    target is not a source.
+    The spread over subsets is the paper's number; it is not a standard error. The diagonal is left out, because the
+    paper's target is not a source.
 
     Raises:
         ValueError: the setting has no codes of another world.
@@ -106,7 +106,7 @@ def subsets(setting: Setting) -> Outcome:
 def dead_leaves(count: int, size: int, key: jax.Array | int) -> np.ndarray:
     """Draw pictures `(n, size, size, 3)` uint8 of overlapping textured disks: edges and a natural spectrum, no rooms.
 
-    Radii follow a power law (Ruderman 1997); over the disks lies noise whose amplitude falls as 1 / frequency.
+    Radii follow a power law (Ruderman 1997); noise with amplitude falling as 1 / frequency is added to the disks.
 
     >>> dead_leaves(2, 16, 0).shape
     (2, 16, 16, 3)
@@ -140,11 +140,11 @@ def _leaves(keys, size):
 
 
 def image_sets(setting: Setting) -> Outcome:
-    """Rank sources for a new task by pictures of its own world, of another, and of none (DDS 2020, table 4).
+    """Rank sources for a new task by pictures of its own world, of another world, and of no world (DDS 2020, table 4).
 
     A small network learns the task from pictures of the new world. Six pairwise functions on z-scored features compare
     it with the bank on subsets of 200 pictures, drawn without replacement. The standard deviation over subsets is the
-    paper's number and no standard error; the 95 % interval is that of `agreement_intervals` over images.
+    paper's number and is not a standard error; the 95 % interval is that of `agreement_intervals` over images.
 
     Raises:
         ValueError: the setting has no workshop, or no codes of the new world.
@@ -202,7 +202,7 @@ def _codes(encoders, rgb) -> Features:
 def _of_no_rooms(
     setting: Setting, shop: ModelCache, net: TrainedEncoder, key
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Codes of the bank and of the new network for pictures of no rooms."""
+    """Codes of the bank and of the new network for pictures without rooms."""
     shown = shop.shown[NEW_WORLD]
     rgb = dead_leaves(len(shown), shown.shape[1], key)
     return setting.ordered(_codes(shop.bank, rgb)), _codes({NEW_TASK: net.encoder}, rgb)[NEW_TASK]

@@ -1,7 +1,8 @@
 """Predictors of transfer, one record of `METHODS` each.
 
-A method is a name, a source, and a part that makes its matrix `(S, T)` from `Evidence`. A part has `needs`, the fields
-of the evidence that it reads; `scores`; and `draws`, the scores under resampled images, or None if no images enter.
+A method is a name, a source, and a part that computes its matrix `(S, T)` from `Evidence`. A part has `needs`, the
+fields of the evidence that it reads; `scores`; and `draws`, the scores under resampled images, or None if it uses no
+images.
 """
 
 import dataclasses
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
 Features = Mapping[str, np.ndarray]
 NEIGHBORS = 5
-"""Neighbors of the regression on features."""
+"""Number of neighbors in the regression on features."""
 CHANCE = 200
-"""Random matrices whose scores are averaged."""
+"""Number of random matrices whose scores are averaged."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,14 +36,14 @@ class Evidence:
     """Everything that a predictor of transfer may read.
 
     Attributes:
-        truth: measured transfer `(S, T)`, which predictions are judged by; a method that reads it says so.
-        features: of every source and target by name, `(n, ...)` of the same n pictures.
-        skill: performance `(S, T)` after transfer, which regret is measured in; the truth itself by default.
-        labels: of tasks by name, `(n, ...)` for the same pictures.
-        losses: `(S, T, m)` of held-out images that the truth does not rest on.
+        truth: measured transfer `(S, T)`, which predictions are judged against; a method that reads it says so.
+        features: features of every source and target by name, `(n, ...)` for the same n pictures.
+        skill: performance `(S, T)` after transfer, used to measure regret; the truth itself by default.
+        labels: labels of tasks by name, `(n, ...)` for the same pictures.
+        losses: `(S, T, m)` losses of held-out images that the truth is not based on.
         encoders: the networks by name.
         pictures: `(n, h, w, 3)` uint8.
-        seconds: time that the features took.
+        seconds: time for computing the features.
     """
 
     truth: Affinity
@@ -77,7 +78,7 @@ class Evidence:
 
     @property
     def own(self) -> np.ndarray:
-        """Whether source and target have one name, `(S, T)`."""
+        """Whether source and target have the same name, `(S, T)`."""
         return np.asarray(self.sources)[:, None] == np.asarray(self.targets)[None, :]
 
     @property
@@ -90,7 +91,7 @@ class Evidence:
 def halves(truth: "Truth") -> tuple[Affinity, np.ndarray, np.ndarray]:
     """Taskonomy's affinity and the skill on every second held-out image, and the losses of the other images.
 
-    So a tournament that reads the losses is judged by other images than its own.
+    A tournament that reads the losses is then judged on other images than its own.
     """
     losses = np.asarray(truth.losses, np.float32)
     judged, others = losses[..., ::2], losses[..., 1::2]
@@ -101,10 +102,10 @@ def halves(truth: "Truth") -> tuple[Affinity, np.ndarray, np.ndarray]:
 
 
 class Part(Protocol):
-    """Makes the matrix of a method.
+    """Computes the matrix of a method.
 
     Attributes:
-        warm: whether `draws` compiles all that `scores` runs.
+        warm: whether `draws` compiles everything that `scores` runs.
     """
 
     warm: ClassVar[bool]
@@ -115,11 +116,11 @@ class Part(Protocol):
         ...
 
     def scores(self, evidence: Evidence) -> np.ndarray:
-        """Scores `(S, T)`, higher predicts better transfer; `(D, S, T)` of D matrices that are judged on average."""
+        """Scores `(S, T)`, higher predicts better transfer; or `(D, S, T)` of D matrices whose results are averaged."""
         ...
 
     def draws(self, evidence: Evidence, count: int, key: jax.Array) -> np.ndarray | None:
-        """Scores `(count, S, T)` with images drawn with replacement; None if no images enter."""
+        """Scores `(count, S, T)` with images drawn with replacement; None if it uses no images."""
         ...
 
 
@@ -130,8 +131,8 @@ class Similarity:
     Attributes:
         measure: the measure.
         first: field of the evidence that represents a source, 'features' or 'labels'.
-        second: likewise of a target.
-        resampled: whether it is resampled over images; not where that takes too long.
+        second: the same for a target.
+        resampled: whether to resample over images; False if that takes too long.
     """
 
     measure: Any
@@ -160,7 +161,7 @@ class Similarity:
         return np.asarray(found.values)[:, *place]
 
     def _sets(self, evidence):
-        """One or two sets of networks, and where sources and targets stand in their affinity."""
+        """One or two sets of networks, and the positions of sources and targets in their affinity."""
         first, second = getattr(evidence, self.first), getattr(evidence, self.second)
         if self.first != self.second:
             sets = {n: first[n] for n in evidence.sources}, {n: second[n] for n in evidence.targets}
@@ -243,16 +244,18 @@ def _weights(key: jax.Array, count: int, images: int) -> np.ndarray:
 
 
 def neighbor_errors(evidence: Evidence) -> np.ndarray:
-    """Minus the squared error of each picture's labels by its nearest others, `(n, S, T)`.
+    """Minus the squared error of each picture's labels when predicted from its nearest pictures, `(n, S, T)`.
 
-    A source's features choose `NEIGHBORS` other pictures by Euclidean distance, and the mean of their labels is the
-    prediction. Errors are divided by the variance of the target's labels. A source with NaN in its features has none.
+    A source's features select `NEIGHBORS` other pictures by Euclidean distance, and the mean of their labels is the
+    prediction. Errors are divided by the variance of the target's labels. A source with NaN in its features has no
+    errors.
 
     Raises:
+        ValueError: there is only one picture.
         ValueError: there is one picture.
     """
     labels = {t: np.asarray(evidence.labels[t]) for t in evidence.targets}
-    # a large mean would be rounded in float32
+    # a large mean would lead to rounding errors in float32
     labels = {t: (y - y.mean(0, dtype=np.float64)).reshape(len(y), -1).astype(np.float32) for t, y in labels.items()}
     spread = {t: max(float(np.mean((y - y.mean(0)) ** 2)), np.finfo(np.float32).tiny) for t, y in labels.items()}
     out = np.empty((len(next(iter(labels.values()))), len(evidence.sources), len(evidence.targets)))
@@ -267,10 +270,10 @@ def neighbor_errors(evidence: Evidence) -> np.ndarray:
 
 
 def neighbors(x: np.ndarray, count: int) -> np.ndarray:
-    """Places `(n, count)` of the nearest other rows of `(n, ...)` by Euclidean distance, the nearest first.
+    """Indices `(n, count)` of the nearest other rows of `(n, ...)` by Euclidean distance, nearest first.
 
     Raises:
-        ValueError: there is one row.
+        ValueError: there is only one row.
 
     >>> neighbors(np.array([[0.0], [1.0], [3.0]]), 1).ravel().tolist()
     [1, 0, 1]
@@ -301,9 +304,9 @@ def attribution(rule: str) -> PerPicture:
 
 
 def mean_transfer(evidence: Evidence) -> np.ndarray:
-    """Mean transfer of each source to the other targets, the source's own left out, `(S, T)`.
+    """Mean transfer of each source to the other targets, without the source's own, `(S, T)`.
 
-    It reads the truth of all targets but the one that is predicted.
+    It reads the truth of all targets except the one being predicted.
     """
     values, others = evidence.values, ~evidence.own & np.isfinite(evidence.values)
     sums, counts = np.where(others, values, 0).sum(1, keepdims=True), others.sum(1, keepdims=True)
@@ -338,14 +341,14 @@ class Method:
     """A predictor of transfer.
 
     Attributes:
-        name: in tables.
+        name: name in tables.
         source: where it comes from.
-        part: makes its matrix.
-        paper: mean correlation with Taskonomy's affinity or win rate in DDS 2020, self included.
+        part: computes its matrix.
+        paper: mean correlation with Taskonomy's affinity or win rate in DDS 2020, including self.
         static: whether it is a baseline that every table shows.
-        oracle: whether it reads measured transfer, so that it is no candidate for the best method.
-        fair: whether it is independent of the truth if transfer is random; p values hold for no other.
-        note: in tables.
+        oracle: whether it reads measured transfer, and so cannot be the best method.
+        fair: whether it is independent of the truth if transfer is random; p values are only valid for such methods.
+        note: note in tables.
     """
 
     name: str
@@ -390,4 +393,4 @@ MEASURES = {
     for one in METHODS
     if isinstance(one.part, Similarity) and one.part.needs == ("features",) and one.part.resampled
 }
-"""Measures of features that are resampled, and the papers' correlation with transfer, self included."""
+"""Measures of features that are resampled, and the papers' correlation with transfer, including self."""

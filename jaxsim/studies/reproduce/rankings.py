@@ -26,8 +26,8 @@ class Likeness:
     """Correlations of two networks' similarities to the bank.
 
     Attributes:
-        pearson: of the similarities.
-        spearman: of their ranks.
+        pearson: correlation of the similarities.
+        spearman: correlation of their ranks.
     """
 
     pearson: float
@@ -89,9 +89,9 @@ def agreement_of(values: np.ndarray, names: Sequence[str], setting: Setting) -> 
 def grouping(values: np.ndarray, groups: Sequence[str], setting: Setting) -> tuple[float, float]:
     """Probability that two networks of a group are more similar than two of different groups, and its p value.
 
-    Ties count one half; one half is chance. Only the order of the similarities counts, not their level, so layers at
-    which all networks are alike are not at a disadvantage. The p value is from relabeling the networks; both are NaN
-    without pairs of either kind.
+    Ties count one half; one half is chance. Only the order of the similarities matters, not their level, so layers at
+    which all networks are alike are not at a disadvantage. The p value is from relabeling the networks. Both are NaN if
+    there are no pairs of either kind.
     """
     rows, columns = np.triu_indices(len(groups), 1)
     ranks, labels = rankdata(np.asarray(values, dtype=float)[rows, columns]), np.unique(groups, return_inverse=True)[1]
@@ -122,7 +122,7 @@ def p_value(observed: float, null: np.ndarray) -> float:
 def over_tasks(values: Sequence[float] | np.ndarray, setting: Setting) -> tuple[float, float | None, float | None]:
     """Mean of the defined correlations over tasks, and its 95 % interval over tasks.
 
-    None for a single task, and where all tasks have the same correlation.
+    None for a single task, and if all tasks have the same correlation.
     """
     each = np.asarray(values, dtype=float)
     each = each[np.isfinite(each)]

@@ -24,12 +24,12 @@ PICTURES, PICTURES_QUICK = 500, 300
 REFERENCE = 2000
 """Number of reference pictures for `images`, except in a quick setting."""
 LARGER = "wide"
-"""Size of the networks that `large` trains by default, four times the shipped ones' weights."""
+"""Size of the networks that `large` trains by default, with four times the weights of the shipped ones."""
 FEWEST = 4
 """Fewest networks for meaningful rankings and trees."""
 PARTS = ("layers", "labels", "reference", "elsewhere", "workshop")
 QUICK = {"learn": 600, "judge": 60, "steps": 150, "fit": 100, "test": 150}
-"""Amounts of the workshop's recipe in a quick setting."""
+"""Sizes in the workshop's recipe in a quick setting."""
 TARGETS_QUICK = ("autoencoder", "edge3d", "rgb2depth", "class_object")
 """Tasks that networks are trained for in a quick setting."""
 
@@ -51,9 +51,9 @@ class Setting:
         elsewhere: codes of pictures of another world, for `subsets` and `new-task`.
         workshop: trains further networks, for `small`, `new-task`, `stages`, `sizes` and `large`.
         large: larger networks by task, for `large`; by default the workshop trains some.
-        larger: size of those that it trains.
+        larger: size of the networks that it trains.
         quick: whether to use fewer resamples, for a first look.
-        seed: of all random draws in an experiment.
+        seed: seed of all random draws in an experiment.
     """
 
     features: Mapping[str, Features]
@@ -153,18 +153,18 @@ def setting(
             networks for only four tasks, in 150 steps.
         encoders: encoders by task; the shipped ones by default.
         truth: measured transfer of these encoders; that of the shipped ones by default.
-        recipe: the recipe that the encoders were made by; by default that of the shipped ones, or `Recipe()` if
+        recipe: the recipe that the encoders were made with; by default that of the shipped ones, or `Recipe()` if
             encoders are given.
         parts: parts to make besides codes, see `Setting`; all by default.
         large: the larger networks of `large`: their size, or a folder of `jaxsim rooms` that has them.
-        seed: of the pictures, the experiments and the networks they train.
+        seed: seed of the pictures, the experiments and the networks they train.
         work: folder for pictures and networks, from which a killed run resumes; None for no folder.
-        scratch: where checkpoints are meanwhile without `work`; None for the system's temporary folder.
+        scratch: where to put checkpoints if there is no `work`; None for the system's temporary folder.
         progress: called with a description; returns a function of (done, total), or None.
 
     Raises:
-        ValueError: a part is unknown, there are fewer than four encoders, encoders and truth are of different networks
-            or only one of them is given, or a file in `work` is damaged or of other pictures.
+        ValueError: a part is unknown, there are fewer than four encoders, encoders and truth are for different networks
+            or only one of them is given, or a file in `work` is damaged or is for other pictures.
         ImportError: the `nn` extra is not installed.
     """
     from jaxsim.studies.rooms import encoders as networks

@@ -129,9 +129,9 @@ def draw_new_task(rows: Sequence[Source]) -> "Figure":
 def new_task(setting: Setting) -> Outcome:
     """Choose a source for semantic segmentation in another world (RSA 2019, section 6.3, figure 8, table 2).
 
-    A small network learns the task from few pictures of that world; RSA on other pictures of it ranks the bank, and the
-    bank's transfer is measured on further ones. No network of the bank is left out, since the target is not among them.
-    The p value is from random orders of the ranking.
+    A small network learns the task from few pictures of that world. RSA on other pictures from it ranks the bank, and
+    the bank's transfer is measured on further ones. No network of the bank is left out, since the target is not among
+    them. The p value is from random orders of the ranking.
 
     Raises:
         ValueError: the setting has no workshop, or no codes of the other world.

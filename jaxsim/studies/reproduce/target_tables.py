@@ -1,4 +1,4 @@
-"""Experiments on single targets: precision and recall of the sources chosen, and correlations with intervals."""
+"""Experiments on single targets: precision and recall of the selected sources, and correlations with intervals."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -18,19 +18,19 @@ from jaxsim.studies.reproduce.predictors import MEASURES
 from jaxsim.studies.reproduce.settings import Outcome, Setting
 
 EARLY = 5
-"""Sources that are looked for, and the largest number of first choices in the criterion of `precision-recall`."""
+"""Number of sources to find, and the largest number of first choices in the criterion of `precision-recall`."""
 RIVAL = "RSA"
 """The measure that DDS is compared with, the paper's state of the art."""
 MEAN, CHANCE = "mean", "random"
-"""Names in tables: of the mean over targets, and of a random order."""
+"""Names in tables for the mean over targets and for a random order."""
 SHOWN = 10
-"""Largest k of the panels of single targets."""
+"""Largest k in the panels of single targets."""
 MOST = 0.75
 """Share of targets that counts as almost all."""
 
 
 class Chosen(NamedTuple):
-    """A row of the table of `precision-recall`: of the first k sources by a measure, those among the five best.
+    """A row of the table of `precision-recall`: how many of a measure's first k sources are among the five best.
 
     Precision is their share of the k, recall their share of the five; `target` is 'mean' for the mean over targets.
     """
@@ -45,11 +45,11 @@ class Chosen(NamedTuple):
 def precision_recall(setting: Setting) -> Outcome:
     """Compare the first sources that measures choose with the best ones (DDS 2020, section 6.2, supplement S10).
 
-    The target's own network is no candidate (Song et al. 2019). The p value is from relabeling the networks, of the
+    The target's own network is not a candidate (Song et al. 2019). The p value is from relabeling the networks, for the
     measure that is best in each relabeling.
 
     Raises:
-        ValueError: no target has more than five sources beside its own.
+        ValueError: no target has more than five sources besides its own.
     """
     found = dict(zip(MEASURES, _affinities(setting), strict=True))
     curves = {name: rankings.agreement(one, setting, diagonal=False) for name, one in found.items()}
@@ -102,7 +102,7 @@ def _firsts(one: Agreement) -> str:
 
 
 def _gap(first: Agreement, second: Agreement, setting: Setting) -> str:
-    """Difference of two mean precisions in words, with its interval over targets."""
+    """Text with the difference of two mean precisions and its interval over targets."""
     k = np.arange(1, EARLY + 1)
     each = [(one.found[:, :EARLY] / k[: one.found.shape[1]]).mean(1) for one in (first, second)]
     mean, low, high = rankings.over_tasks(each[0] - each[1], setting)
@@ -110,7 +110,7 @@ def _gap(first: Agreement, second: Agreement, setting: Setting) -> str:
 
 
 def _early_precision(found: Sequence[Affinity], setting: Setting) -> tuple[np.ndarray, np.ndarray]:
-    """Mean precision over targets and k from 1 to five: observed `(m,)`, and of relabeled networks `(B, m)`."""
+    """Mean precision over targets and k from 1 to five: observed `(m,)`, and for relabeled networks `(B, m)`."""
     names, targets = found[0].names, setting.truth.targets
     columns = np.array([names.index(name) for name in targets])
     rows = [names.index(name) for name in setting.truth.sources]
@@ -146,7 +146,7 @@ def _draw_chosen(curves: Mapping[str, Agreement]):
 class Target(NamedTuple):
     """A row of the table of `targets`: correlation of a target's column with transfer.
 
-    The interval is of the one without self, over pictures, corrected for the bias of resampling.
+    The interval is for the correlation without self, over pictures, corrected for the bias of resampling.
     """
 
     target: str
@@ -220,7 +220,7 @@ def _intervals(setting: Setting) -> np.ndarray:
 
 @jax.jit
 def _each_target(values, estimate, truth, used):
-    """Intervals `(T, 2)` over images, each target alone."""
+    """Intervals `(T, 2)` over images, for each target separately."""
 
     def of(v, s, g, u):
         alone = (v[..., None], s[:, None], g[:, None])
@@ -230,7 +230,7 @@ def _each_target(values, estimate, truth, used):
 
 
 def _draw_targets(rows: Sequence[Target], names: Sequence[str]):
-    """Correlation of each target without self, a panel for each measure."""
+    """Correlation of each target without self, with a panel for each measure."""
     panels = {name: [row.without_self for row in rows if row.measure == name] for name in names}
     spans = {name: [(row.low, row.high) for row in rows if row.measure == name] for name in names}
     groups = {row.target: row.group for row in rows}

@@ -18,8 +18,8 @@ def rsa_matrix(setting: Setting) -> Outcome:
     """Cluster RSA of all encoders' codes and compare the tree with the papers' groups (RSA 2019, fig. 4).
 
     Raises:
-        ValueError: features and truth are of different networks, a task has no group, or there are too few groups or as
-            many as tasks.
+        ValueError: features and truth are for different networks, a task has no group, or there are too few groups or
+            as many groups as tasks.
     """
     affinity = engine.affinity(setting.code, measures.RSA)
     tree = taxonomy.tree(affinity)
@@ -100,9 +100,9 @@ def trees(setting: Setting) -> Outcome:
 
 
 def display(setting: Setting) -> Outcome:
-    """Compare how much of a color scale from 0 to 1 matrices take (RSA 2019, fig. S5).
+    """Compare how much of a color scale from 0 to 1 matrices use (RSA 2019, fig. S5).
 
-    Taken is the distance from the 5th to the 95th percentile, the diagonal left out.
+    The part used is the distance from the 5th to the 95th percentile, without the diagonal.
     """
     affinity, truth = engine.affinity(setting.code, measures.RSA), setting.truth.matrix()
     scaled = taxonomy.transfer_distance(truth, BETA)

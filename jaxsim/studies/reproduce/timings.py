@@ -17,7 +17,7 @@ from jaxsim.studies.reproduce.settings import Outcome, Setting
 Result = TypeVar("Result")
 PICTURES = 200
 PAPER = {"brute-force transfer": 1.6e7, "DDS, Laplacian": 103.36, "DDS, cosine": 84.14, "RSA": 78.2}
-"""Total seconds of DDS 2020, Table 3, forward passes of 17 networks and 200 pictures included (17 x 200 x 0.022)."""
+"""Total seconds in DDS 2020, Table 3, including forward passes of 17 networks on 200 pictures (17 x 200 x 0.022)."""
 PASSES = 17 * 200 * 0.022
 FACTOR = 100
 """Brute force must take this many times as long as DDS."""
@@ -35,9 +35,9 @@ class Cost(NamedTuple):
 def costs(setting: Setting) -> Outcome:
     """Time forward passes, similarity and brute-force transfer of the bank (DDS 2020, table 3, section 6.2).
 
-    Features and similarities are of 200 pictures, from compiled calls, the least of three. Brute force fits a readout
-    of every source to the new task's pictures, times the number of targets; the paper's trains networks. Attribution is
-    timed by its own benchmark.
+    Features and similarities are for 200 pictures, from compiled calls, using the fastest of three. Brute force fits a
+    readout of every source to the new task's pictures, times the number of targets; the paper's trains networks.
+    Attribution is timed by its own benchmark.
 
     Raises:
         ValueError: the setting has no workshop, or one without pictures of the new world.
@@ -82,7 +82,7 @@ def costs(setting: Setting) -> Outcome:
 def timed(call: Callable[[], Result], repeats: int = 1, *, compiled: bool = False) -> tuple[Result, float]:
     """Result of a call, and the seconds of the fastest of several.
 
-    A first call, which compiles, is not counted; it is left out if everything is compiled.
+    A first call, which compiles, is not timed; it is skipped if everything is compiled already.
     """
     if not compiled:
         call()

@@ -58,8 +58,8 @@ def draw_stages(rows: Sequence[Stage]) -> "Figure":
 def stages(setting: Setting) -> Outcome:
     """Compare rankings of the bank at stages of training with the last one (RSA 2019, supplement S3.1).
 
-    Networks are trained anew, on other pictures and from other weights than the bank's; a task's own network in the
-    bank is left out of its ranking. Stage 0 is untrained: agreement there is not learned.
+    Networks are trained from scratch, on other pictures and from other weights than the bank's. A task's own network in
+    the bank is left out of its ranking. Stage 0 is untrained: agreement there is not learned.
 
     Raises:
         ValueError: the setting has no workshop.

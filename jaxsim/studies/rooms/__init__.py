@@ -1,6 +1,6 @@
 """A built-in world of furnished rooms with exact targets for twenty vision tasks.
 
-`pictures.make` renders, `tasks.TASKS` lists the tasks, `encoders.shipped` and `encoders.features` give networks and
+`pictures.make` renders, `tasks.TASKS` lists the tasks, `encoders.shipped` and `encoders.features` provide networks and
 their features, `world.load_truth` their measured transfer, and `world.build` makes a new world.
 """
 

@@ -23,7 +23,7 @@ from jaxsim.vision.training import steps as stepping
 SHIPPED = "shipped/encoders.safetensors"
 """File of the shipped encoders, relative to this module."""
 RESNET = "resnet50"
-"""Size of Taskonomy's own encoder, a ResNet-50; not a size of worlds, whose files hold small encoders."""
+"""Size of Taskonomy's own encoder, a ResNet-50; not a size for worlds, whose files contain small encoders."""
 BATCH = 32
 
 
@@ -32,8 +32,8 @@ class TaskLoss:
     """A task's loss on standardized targets, as a function of (prediction, batch).
 
     Attributes:
-        name: of the task.
-        mean: of each channel of the training targets; empty for tasks of classes and segments.
+        name: name of the task.
+        mean: mean of each channel of the training targets; empty for tasks of classes and segments.
         sd: standard deviation of each channel.
         weights: class weights of a segmentation by frequency in the training targets; empty for other tasks.
     """
@@ -101,8 +101,8 @@ def network(task: tasks.Task, seed: int = 0, size: str = "small", resolution: in
 
     Args:
         task: the task.
-        seed: of the weights.
-        size: of the encoder, a name in `models.SIZES` or `RESNET`. Size 'paper' has the decoder of Table S1 too.
+        seed: seed of the weights.
+        size: size of the encoder, a name in `models.SIZES` or `RESNET`. Size 'paper' also has the decoder of Table S1.
         resolution: side of the pictures in pixels.
 
     Raises:
@@ -180,8 +180,8 @@ def train(
         learn: training pictures and targets.
         judge: validation pictures and targets.
         steps: gradient steps of BATCH pictures.
-        seed: of initial weights, batches and noise.
-        size: of the encoder, a name in `models.SIZES`.
+        seed: seed of initial weights, batches and noise.
+        size: size of the encoder, a name in `models.SIZES`.
         learning_rate: highest rate of Adam, which warms up and decays along a cosine to zero.
         until: stop each run after this step, to be resumed by a later call with the same checkpoints; None for the end.
         checkpoints: folder from which a killed run resumes; None for no checkpoints.
@@ -217,7 +217,7 @@ def train(
 def _fitted(
     fits: Mapping[str, TaskLoss], learn: pictures.Pictures, seed: int, size: str, folder: Path | None, how: dict
 ) -> Iterator[tuple[str, training.Fitted]]:
-    """Yield every task's network, trained all at once on an accelerator and one by one elsewhere."""
+    """Yield every task's network, trained together on an accelerator and one by one on other devices."""
 
     def begun(name):
         return network(tasks.TASKS[name], seed, size, learn.rgb.shape[1])
@@ -303,7 +303,7 @@ def features(
 
 
 def sees_gray(name: str) -> bool:
-    """Whether a network of that name gets gray pictures; only that of colorization does.
+    """Whether a network of that name gets gray pictures, which only colorization does.
 
     >>> sees_gray("colorization"), sees_gray("edge2d"), sees_gray("mine")
     (True, False, False)

@@ -103,9 +103,9 @@ class Pairs:
     width, so that boundaries count.
 
     Attributes:
-        count: pairs per image.
-        margin: distance beyond which two segments add no loss.
-        seed: of the draw.
+        count: number of pairs per image.
+        margin: distance beyond which pairs in two segments add no loss.
+        seed: seed of the draw.
     """
 
     count: int = 4096
@@ -232,7 +232,7 @@ def constant_prediction(task: "Task", targets: Array, weights: Float[Array, " c"
 
     Args:
         task: one of `tasks.TASKS`, other than the two embeddings.
-        targets: `(n, ...)`, of training or validation images.
+        targets: `(n, ...)`, targets of training or validation images.
         weights: class weights, as given to the loss.
 
     Raises:

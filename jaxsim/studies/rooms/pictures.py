@@ -1,4 +1,4 @@
-"""Sets of rendered pictures with their targets: made once in batches, kept in a file, reused."""
+"""Sets of rendered pictures with their targets: made once in batches, stored in a file, reused."""
 
 import contextlib
 import dataclasses
@@ -25,10 +25,10 @@ class Pictures:
 
     Attributes:
         world: name of its style.
-        seed: of the scenes.
+        seed: seed of the scenes.
         rgb: `(n, h, w, 3)` uint8.
-        targets: one array `(n, ...)` a task, in the units of its function in `rooms.targets`: float16 where real, uint8
-            where class or segment numbers. Depths are logarithms there; meters are in `render.View`.
+        targets: one array `(n, ...)` per task, in the units of its function in `rooms.targets`: float16 for real
+            values, uint8 for class or segment numbers. Depths are logarithms there; meters are in `render.View`.
     """
 
     world: str
@@ -74,19 +74,19 @@ def make(
 ) -> Pictures:
     """Render pictures and the targets of the named tasks.
 
-    Picture k of a seed is the same whatever the count.
+    Picture k of a seed does not depend on the count.
 
     Args:
         count: number of pictures.
-        seed: of the scenes.
+        seed: seed of the scenes.
         world: 'rooms' or 'lofts'.
         resolution: height and width in pixels, a multiple of 8.
-        names: tasks; none gives pictures alone.
+        names: tasks; empty for pictures without targets.
         progress: called with the pictures done and the count.
 
     Raises:
-        ValueError: no pictures are asked for, or an unknown world or task, or another resolution.
-        TypeError: the names are one text.
+        ValueError: the count is not positive, the world or a task is unknown, or the resolution is invalid.
+        TypeError: the names are a single string.
 
     >>> from jaxsim.studies.rooms import pictures
     >>> made = pictures.make(2, resolution=16, names=["rgb2depth"])
@@ -115,7 +115,7 @@ def make(
 def rendered(
     count: int, seed: int, look: scenes.Style, resolution: int, wanted: Sequence[tasks.Task]
 ) -> Iterator[tuple[Any, dict[str, np.ndarray]]]:
-    """A `render.View` of up to `BATCH` pictures at a time, in NumPy arrays, with targets by task.
+    """Yield a `render.View` of up to `BATCH` pictures at a time, in NumPy arrays, with targets by task.
 
     The next batch is rendered while the host makes the targets that are `on_host`.
     """
@@ -150,11 +150,11 @@ def _stored(a: np.ndarray) -> np.ndarray:
 
 
 def cached(path: str | Path | None, count: int, **how: Any) -> Pictures:
-    """The set in the file at `path`, made and written there first if it is absent; `how` as for `make`.
+    """The set in the file at `path`, made and written there first if the file is missing; `how` as for `make`.
 
     Raises:
         OSError: the file cannot be read or written.
-        ValueError: the file holds another set than the one asked for, or is damaged, or no such file.
+        ValueError: the file has another set than the requested one, is damaged, or is not such a file.
     """
     if path is None:
         return make(count, **how)
@@ -173,7 +173,7 @@ def cached(path: str | Path | None, count: int, **how: Any) -> Pictures:
 
 
 def _description(count: int, how: dict[str, Any]) -> dict[str, Any]:
-    """Settings of the pictures, in JSON types."""
+    """Settings of the pictures, as JSON types."""
     asked = inspect.signature(make).bind(count, **how)
     asked.apply_defaults()
     told = {name: value for name, value in asked.arguments.items() if name != "progress"}

@@ -18,7 +18,7 @@ from jaxsim.studies.rooms import furniture
 STANDING_OBJECTS, HUNG_OBJECTS, STRUCTURES = 7, 3, 3
 OBJECTS = STANDING_OBJECTS + HUNG_OBJECTS
 PLACES, VIEWS = 16, 32
-"""Numbers of candidate places of an object and candidate views of a room; the best is taken."""
+"""Numbers of candidate positions of an object and candidate views of a room; the best one is used."""
 PATTERNS = ("plain", "checker", "stripes", "wood", "tiles", "noise")
 CLEARANCE = 0.3
 """Smallest distance of the camera from furniture and walls, in meters."""

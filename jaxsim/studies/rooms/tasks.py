@@ -29,12 +29,12 @@ class Task:
     """One task.
 
     Attributes:
-        name: Taskonomy's.
+        name: Taskonomy's name.
         group: '2d', '3d', 'geometric' or 'semantic', the groups in the RSA paper's figures.
         kind: type of the output. 'image' `(h, w, channels)` and 'vector' `(channels,)` are regressed; 'classes'
             `(channels,)` are logits of one class, 'distribution' of shares, 'segmentation' `(h, w, channels)` of a
             class per pixel; 'embedding' `(h, w, channels)` is compared between pixels.
-        channels: of the output.
+        channels: number of channels of the output.
         target: function from one View (unbatched) to the target, which has the shape of the output, except for the
             class number `()` of 'classes', and class or segment numbers `(h, w)` of 'segmentation' and 'embedding'.
         loss: function of (output, target, optional class weights); see `losses`.
@@ -93,7 +93,7 @@ def named(name: str) -> Task:
     """Look up a task.
 
     Raises:
-        ValueError: the name is unknown; the message lists the nearest ones.
+        ValueError: the name is unknown; the message suggests similar names.
 
     >>> named("edge3d").group
     '3d'

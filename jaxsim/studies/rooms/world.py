@@ -1,4 +1,4 @@
-"""The built-in world from nothing: pictures, trained encoders, measured transfer; a killed build goes on."""
+"""Making the built-in world: pictures, trained encoders, measured transfer. A killed build can be resumed."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -16,25 +16,25 @@ from jaxsim.vision import models
 from jaxsim.vision.extraction.preprocessing import decolored
 
 TRANSFER_SEED = 1_000_000
-"""Added to the seed for the pictures that transfer is measured on; networks never saw them."""
+"""Added to the seed for the pictures that transfer is measured on, which networks never saw."""
 TRUTH = "shipped/transfer.npz"
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Amounts of a world: pictures, steps, sizes; the defaults made the shipped one.
+    """Sizes of a world: pictures, steps, networks. The defaults made the shipped world.
 
     Attributes:
-        seed: of the training pictures and networks; validation takes the next one, so seeds of worlds to be compared
-            should be further apart.
-        learn: pictures to learn from.
-        judge: pictures for validation losses.
+        seed: seed of the training pictures and networks; validation uses the next one, so seeds of worlds to be
+            compared should be further apart.
+        learn: number of pictures for training.
+        judge: number of pictures for validation losses.
         steps: gradient steps of 32 pictures.
-        fit: pictures that a readout is fitted to.
-        test: pictures that transfer is judged on.
-        names: the tasks.
-        resolution: in pixels.
-        size: of the encoders, a name in `models.SIZES`.
+        fit: number of pictures that a readout is fitted to.
+        test: number of pictures for measuring transfer.
+        names: names of the tasks.
+        resolution: resolution in pixels.
+        size: size of the encoders, a name in `models.SIZES`.
     """
 
     seed: int = 0
@@ -105,23 +105,23 @@ def build(
     progress: Callable[[str], Callable[[int, int], None] | None] = lambda what: None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> dict[str, float]:
-    """Make the pictures, train the encoders and measure transfer; what is already in the folder is used again.
+    """Make the pictures, train the encoders and measure transfer, reusing what is already in the folder.
 
-    Writes `encoders.safetensors`, `transfer.npz`, `training.csv` (validation losses and skills) and `recipe.json`,
-    and keeps pictures and checkpoints beside them.
+    Writes `encoders.safetensors`, `transfer.npz`, `training.csv` (validation losses and skills) and `recipe.json`, and
+    keeps pictures and checkpoints next to them.
 
     Args:
-        out: the folder; made if missing.
+        out: the folder; created if missing.
         recipe: what to make.
-        progress: called with a few words, gives a function of what is done and how much there is, or None.
+        progress: called with a short description; returns a function of (done, total), or None.
         tell: called with a sentence whenever a network is trained or its transfer measured.
 
     Returns:
-        The validation skill of each task's network, to four places.
+        The validation skill of each task's network, to four decimals.
 
     Raises:
-        ValueError: the folder holds a world of another recipe, or something in the recipe is not possible.
-        OSError: the folder cannot be written, or another process builds there.
+        ValueError: the folder has a world with another recipe, or the recipe is not possible.
+        OSError: the folder cannot be written to, or another process is building there.
     """
     out = Path(out)
     models.check_size(recipe.size)
@@ -167,22 +167,22 @@ def _built(out: Path, recipe: Recipe, progress: Callable[..., Any], tell: Callab
 
 
 def save_truth(truth: transfer.Truth, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write measured transfer as npz; losses of single images in float16.
+    """Write measured transfer as npz, with losses of single images in float16.
 
     Raises:
-        FileExistsError: the file is there and `overwrite` is False.
-        OSError: it cannot be written.
+        FileExistsError: the file exists and `overwrite` is False.
+        OSError: the file cannot be written.
     """
     arrays = {k: np.asarray(v) for k, v in dataclasses.asdict(truth).items()}
     return write_npz(path, arrays | {"losses": truth.losses.astype(np.float16)}, overwrite=overwrite)
 
 
 def load_truth(path: str | Path | None = None) -> transfer.Truth:
-    """Measured transfer from a file of `build`, or the one shipped.
+    """Read measured transfer from a file made by `build`, or the shipped one.
 
     Raises:
-        FileNotFoundError: the file is not there.
-        ValueError: the file is damaged, or not of this kind.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is damaged, or is not such a file.
     """
     path = Path(str(resources.files("jaxsim.studies.rooms") / TRUTH)) if path is None else Path(path)
     arrays: dict[str, Any] = read_npz(path)

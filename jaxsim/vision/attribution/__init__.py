@@ -1,10 +1,10 @@
-"""Attribution maps of encoders, and the similarity of networks by them.
+"""Attribution maps of encoders, and the similarity of networks based on them.
 
 Which pixels of a picture does an encoder's output depend on? A rule answers with a map of the picture's size, for the
-sum of all outputs: `attribute` gives the maps of a batch, `image_scores` compares those of many networks picture by
-picture without keeping them. The mean over pictures is an `Affinity`, and `js.resample_scores` puts intervals on it.
+sum of all outputs. `attribute` returns the maps of a batch; `image_scores` compares those of many networks picture by
+picture without keeping them. The mean over pictures is an `Affinity`, and `js.resample_scores` adds intervals.
 
-Needs the `nn` extra; `import jaxsim` leaves this package out.
+Needs the `nn` extra; `import jaxsim` does not import this package.
 """
 
 from jaxsim.vision.attribution.propagation import modified

@@ -1,4 +1,4 @@
-"""Interpreter of a function's jaxpr that gives activations the derivative of a rule."""
+"""Interpreter of a function's jaxpr that replaces the derivative of activations by that of a rule."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -24,33 +24,33 @@ LINEAR = _names(
 )
 """Primitives that are linear, or affine, in all arguments together."""
 LINEAR_IN_ONE = _names("conv_general_dilated div dot_general dynamic_slice gather mul ragged_dot_general select_n")
-"""Primitives that are linear in one argument while the others are constants."""
+"""Primitives that are linear in one argument if the others are constants."""
 ELEMENTWISE = _names(
     "abs acos acosh asin asinh atan atanh cbrt clamp cos cosh erf erf_inv erfc exp exp2 expm1 integer_pow "
     "lgamma log log1p logistic max min pow rsqrt sin sinh sqrt square tan tanh"
 )
-"""Nonlinear primitives of each number by itself; of several arguments all but one are constants."""
+"""Elementwise nonlinear primitives; if there are several arguments, all but one are constants."""
 DISCRETE = _names(
     "and argmax argmin ceil eq floor ge gt is_finite le lt ne nextafter not or round sign stop_gradient xor"
 )
 """Primitives without a gradient."""
 CALLS = _names("checkpoint closed_call custom_jvp_call custom_vjp_call jit pjit remat remat2")
 BY_NUMBER = _names("add broadcast_in_dim convert_element_type copy div mul neg select_n sub")
-"""Other primitives of which elementwise functions are made."""
+"""Other primitives that elementwise functions consist of."""
 SEVERAL = _names("div max min mul select_n")
-"""Operations that activations are written with, of more than one number that depends on the input."""
+"""Operations found in activations on more than one number that depends on the input."""
 POOLING = "reduce_window_max"
 CONSTANT, CUT, LIVE = range(3)
 
 
 class Value(NamedTuple):
-    """A number of the program.
+    """A number in the program.
 
     Attributes:
-        x: for the input.
-        x0: for the baseline.
+        x: its value for the input.
+        x0: its value for the baseline.
         state: `CONSTANT`, `LIVE` if it has a gradient with respect to the input, `CUT` if it depends on the input
-            without one.
+            without a gradient.
     """
 
     x: Any
@@ -59,17 +59,17 @@ class Value(NamedTuple):
 
 
 def modified(f: Callable[[Array], Array], rule: Rule) -> Callable[[Array], Array]:
-    """Replace the gradient of a function by a rule's.
+    """Replace the gradient of a function by that of a rule.
 
     Args:
-        f: from one input to its output, in JAX; it is traced, and its operations are run one by one.
-        rule: its slope replaces derivatives of activations, which are nonlinear functions of each number by itself.
+        f: JAX function from one input to its output; it is traced, and its operations are run one by one.
+        rule: its slope replaces the derivatives of activations, which are elementwise nonlinear functions.
 
     Returns:
         A function with the values of `f`.
 
     Raises:
-        ValueError: when called, if `f` has no gradient, or an operation for which the rule has no slope.
+        ValueError: when called, if `f` has no gradient, or has an operation for which the rule has no slope.
 
     Example:
         >>> import jax
@@ -171,7 +171,7 @@ def _is_linear(name: str, live: Sequence[int], states: Sequence[int]) -> bool:
 
 
 def _is_activation(step: Any, k: int) -> bool:
-    """Whether a call is a nonlinear function of each number of its k-th argument by itself."""
+    """Whether a call is an elementwise nonlinear function of its k-th argument."""
     others = [v.aval.size for i, v in enumerate(step.invars) if i != k]
     shapes = [v.aval.shape for v in step.outvars]
     names = _primitives(step)
@@ -189,7 +189,7 @@ def _primitives(step: Any) -> set[str]:
 
 
 def _activated(rule: Rule, step: Any, given: list[Value], k: int, inside: tuple[str, ...]) -> Value:
-    """An activation, its slope being the rule's."""
+    """An activation with the rule's slope."""
 
     def f(z):
         return _bind(step, [z if i == k else v.x for i, v in enumerate(given)])[0]
@@ -202,7 +202,7 @@ def _activated(rule: Rule, step: Any, given: list[Value], k: int, inside: tuple[
 
 
 def _is_zero_at_zero(step: Any, given: Sequence[Any]) -> bool:
-    """Whether an activation is 0 for a zero; not where it has arrays as parameters."""
+    """Whether an activation maps zero to 0; false if it has arrays as parameters."""
     if any(isinstance(v, Tracer) for v in given):
         return False
     with jax.ensure_compile_time_eval():
@@ -240,7 +240,7 @@ def _with_slope_jvp(primals, tangents):
 
 
 def _pooled(rule: Rule, step: Any, z: Value) -> Value:
-    """Max-pooling, with its gradient or sharing out differences from the baseline."""
+    """Max-pooling, with its gradient or with attribution of differences from the baseline."""
 
     def pool(x):
         return _bind(step, [x])[0]
@@ -251,9 +251,9 @@ def _pooled(rule: Rule, step: Any, z: Value) -> Value:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _sharing(pool, x, x0, y0):
-    """Max-pooling whose gradient sums to differences: a larger maximum than the baseline's is due to its own place.
+    """Max-pooling whose gradient sums to differences: a maximum above the baseline's is attributed to its own position.
 
-    A smaller one is due to the place of the baseline's maximum. The input differs from the baseline at either.
+    A smaller one is attributed to the position of the baseline's maximum. The input differs from the baseline at both.
     """
     return pool(x)
 

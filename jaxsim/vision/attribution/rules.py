@@ -1,4 +1,4 @@
-"""Rules of attribution: their derivative of an activation, and their map."""
+"""Attribution rules: their derivative of an activation, and their map."""
 
 import dataclasses
 import math
@@ -11,20 +11,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 NEAR = 1e-5
-"""Difference from the baseline up to which DeepLIFT takes the derivative, to avoid rounding errors."""
+"""Difference from the baseline below which DeepLIFT uses the derivative, to avoid rounding errors."""
 
 Activation = Callable[[Array], Array]
 Slope = Callable[[Activation, Array, Array], Array]
 
 
 class Rule(Protocol):
-    """A rule of attribution.
+    """An attribution rule.
 
     Attributes:
-        name: on the command line and in results.
-        baseline: value of every number of the input that stands for no picture.
-        slope: `(f, z, z0) -> g`, in place of the derivative of activation f at z, whose value for the baseline is z0;
-            None for ordinary gradients.
+        name: name on the command line and in results.
+        baseline: value of every input number in the baseline, which represents no picture.
+        slope: `(f, z, z0) -> g`, replaces the derivative of activation f at z, whose baseline value is z0; None for
+            ordinary gradients.
         from_zero: whether the slope exists only for activations with f(0) = 0.
         shares_pooling: whether max-pooling passes on the difference from the baseline instead of its gradient.
     """
@@ -34,7 +34,7 @@ class Rule(Protocol):
 
     @property
     def baseline(self) -> float:
-        """Input that stands for no picture."""
+        """Input value that represents no picture."""
         ...
 
     @property
@@ -116,7 +116,7 @@ class DeepLift:
             raise ValueError(f"the baseline of deeplift is {self.baseline}; it must be a finite number, such as 0.")
 
     def slope(self, f: Activation, z: Float[Array, "..."], z0: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Quotient of differences, or the derivative halfway where z is near z0."""
+        """Difference quotient, or the derivative halfway if z is close to z0."""
         near = jnp.abs(z - z0) <= NEAR
         quotient = (f(z) - f(z0)) / jnp.where(near, 1, z - z0)
         return jnp.where(near, derivative(f, (z + z0) / 2), quotient)
@@ -180,10 +180,10 @@ RULES: Mapping[str, Rule] = MappingProxyType(
 
 
 def named(rule: str | Rule) -> Rule:
-    """A rule itself, or the one of that name.
+    """Return a rule itself, or the rule with that name.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is no rule with that name.
 
     >>> named("epsilon-lrp").epsilon
     0.0001

@@ -31,17 +31,17 @@ Pictures = str | Path | Dataset | np.ndarray
 def attribute(encoder: Any, x: Float[Array, "b h w c"], rule: str | Rule) -> Float[Array, "b h w c"]:
     """Attribute the sum of an encoder's outputs to the numbers of its inputs.
 
-    The output is the last layer, whole. Each image has its own map, whatever the others are.
+    The output is the complete last layer. Each image has its own map, independent of the others.
 
     Args:
-        encoder: an `nnx.Module`, or a function in JAX from a batch to its features or to layers by name.
-        x: inputs as the encoder takes them, preprocessed.
+        encoder: an `nnx.Module`, or a JAX function from a batch to its features or to layers by name.
+        x: inputs that the encoder accepts, preprocessed.
         rule: a rule, or the name of one in `RULES`.
 
     Raises:
-        TypeError: the encoder is neither a network nor a function in JAX.
-        ValueError: it does not take such inputs, has no gradient, or computes something that the rule is not defined
-            for, which is named; there is no such rule.
+        TypeError: the encoder is neither a network nor a JAX function.
+        ValueError: it does not accept such inputs, has no gradient, or has an operation that the rule is not defined
+            for (the message names it); or there is no such rule.
 
     Example:
         >>> import jax.numpy as jnp
@@ -70,32 +70,32 @@ def image_scores(
 
     The score of networks i and j on a picture x is the cosine of their maps :math:`A_i(x)` and :math:`A_j(x)`, averaged
     over channels and flattened, neither centered nor smoothed. `ImageScores.affinity` is the mean over pictures.
-    Gradients that rules share are computed once. Networks compute in float32, products at the highest precision.
+    Gradients that rules share are computed once. Networks compute in float32, with products at the highest precision.
 
-    Memory: the maps of one batch, `(rules, T, batch, h w)` in float32 and as much again, the encoders, and what one
-    batch takes in one encoder. Of the other pictures only `(rules, T, T)` numbers each stay.
+    Memory: twice the maps of one batch, `(rules, T, batch, h w)` in float32, plus the encoders and what one batch takes
+    in one encoder. For each of the other pictures only `(rules, T, T)` numbers are kept.
 
     Source: Song et al., Deep model transferability from attribution maps (2019), section 3.
 
     Args:
         pictures: a folder of pictures, a dataset, or an array `(n, h, w, 3)` in [0, 255]; two or more.
-        encoders: by name, as for `attribute`; a network is run by `models.for_inference`.
+        encoders: encoders by name, as for `attribute`; a network is run by `models.for_inference`.
         rules: a rule or its name in `RULES`, or a list of them.
         preprocessing: by encoder, as for `extraction.extract`; all must give pictures of the same size.
-        size: of the pictures instead of what the preprocessing has.
+        size: picture size to use instead of that of the preprocessing.
         batch: pictures in a batch on all devices together, rounded up to a multiple of their number.
-        threads: that read pictures.
+        threads: number of threads that read pictures.
         progress: called with (pictures done, all pictures) after each batch.
 
     Returns:
-        `ImageScores`, or a list of them for a list of rules. A network has NaN on a picture whose map is zero
-        everywhere, with a warning.
+        `ImageScores`, or a list of them for a list of rules. If a network's map of a picture is zero everywhere, its
+        scores are NaN, with a warning.
 
     Raises:
         FileNotFoundError: there is no such folder of pictures.
-        TypeError: an encoder is neither a network nor a function in JAX.
-        ValueError: as for `attribute`; there are fewer than two pictures, or they differ in size, or two have one id;
-            the encoders take pictures of different sizes; a picture is damaged.
+        TypeError: an encoder is neither a network nor a JAX function.
+        ValueError: as for `attribute`; or there are fewer than two pictures, they differ in size, two have the same id,
+            the encoders take pictures of different sizes, or a picture is damaged.
 
     Example:
         >>> from jaxsim.studies.rooms import encoders
@@ -146,11 +146,11 @@ class _Network(NamedTuple):
 
 
 def _network(name: str, encoder: Any, shape: tuple[int, ...]) -> _Network:
-    """An encoder that takes such inputs.
+    """Check that an encoder accepts such inputs.
 
     Raises:
-        TypeError: it is neither a network nor a function in JAX.
-        ValueError: it does not take them.
+        TypeError: it is neither a network nor a JAX function.
+        ValueError: it does not accept them.
     """
     if not callable(encoder):
         raise TypeError(f"encoder {name!r} is of type {type(encoder).__name__}, neither a network nor a function.")
@@ -173,7 +173,7 @@ def _network(name: str, encoder: Any, shape: tuple[int, ...]) -> _Network:
 
 
 def _encode(network: _Network, x: Array) -> Array:
-    """All outputs: the last layer."""
+    """All outputs of the last layer."""
     graph, state = network
     encoder = graph if state is None else nnx.merge(graph, state)
     if not hasattr(encoder, "layers"):
@@ -183,7 +183,7 @@ def _encode(network: _Network, x: Array) -> Array:
 
 
 def _check(name: str, network: _Network, rules: Sequence[Rule], shape: tuple[int, ...]) -> None:
-    """Refuse an encoder without gradients, or with an operation that a rule is not defined for."""
+    """Reject an encoder without gradients, or with an operation that a rule is not defined for."""
     try:
         _maps.eval_shape(network.graph, rules, network.state, jax.ShapeDtypeStruct(shape, jnp.float32))
     except ValueError as error:
@@ -192,7 +192,7 @@ def _check(name: str, network: _Network, rules: Sequence[Rule], shape: tuple[int
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _maps(graph: Any, rules: tuple[Rule, ...], state: Any, x: Array) -> list[Array]:
-    """Maps `(b, h, w, c)` by each rule; the gradients' common forward pass is one."""
+    """Maps `(b, h, w, c)` by each rule, sharing the forward pass of the gradients."""
 
     def encode(image):
         return _encode(_Network(graph, state), image[None])
@@ -210,9 +210,9 @@ def _maps(graph: Any, rules: tuple[Rule, ...], state: Any, x: Array) -> list[Arr
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _directions(graph: Any, rules: tuple[Rule, ...], state: Any, x: Array) -> Float[Array, "r b p"]:
-    """Maps averaged over channels and scaled to length 1; NaN for one of zeros."""
+    """Maps averaged over channels and scaled to length 1; NaN for an all-zero map."""
     flat = jnp.stack([m.mean(-1).reshape(len(x), -1) for m in _maps(graph, rules, state, x)])
-    # scaled by the largest first: squares of small gradients underflow
+    # divided by the largest first, since squares of small gradients underflow
     flat = flat / jnp.max(jnp.abs(flat), -1, keepdims=True)
     return flat / jnp.linalg.norm(flat, axis=-1, keepdims=True)
 
@@ -257,7 +257,7 @@ def _dataset(pictures: Pictures) -> Dataset:
 
 
 def _check_sizes(shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse encoders that are shown pictures of different sizes, whose maps cannot be compared."""
+    """Reject encoders that see pictures of different sizes, since their maps cannot be compared."""
     sizes = {name: " x ".join(map(str, shape[:2])) for name, shape in shapes.items()}
     first = next(iter(sizes))
     if other := next((name for name in sizes if sizes[name] != sizes[first]), None):

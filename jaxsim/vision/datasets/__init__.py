@@ -1,7 +1,8 @@
 """Readers of Taskonomy, Pascal VOC, NYUv2 and plain folders of pictures, and batches of them.
 
-Needs the `nn` extra; `import jaxsim` leaves this package out. Every reader returns a `Dataset`: ids, random access, and
-targets in physical units with masks. `jaxsim.studies.rooms.export` writes the built-in world in the same layouts.
+Needs the `nn` extra; `import jaxsim` does not import this package. Every reader returns a `Dataset` with ids, random
+access, and targets in physical units with masks. `jaxsim.studies.rooms.export` writes the built-in world in the same
+layouts.
 """
 
 from jaxsim.vision.datasets.layouts import LAYOUTS, folder, layout_named, recognize

@@ -27,11 +27,11 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""Turns that make a picture upright, by its EXIF orientation."""
+"""Rotations and flips that make a picture upright, by its EXIF orientation."""
 FIRST_IS_WHOLE = ("MPO", "PSD")
-"""Formats whose frames after the first are previews or layers of it."""
+"""Formats whose frames after the first are previews or layers of the first."""
 STUBS = ("BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF")
-"""Formats that Pillow recognizes but cannot decode by itself."""
+"""Formats that Pillow recognizes but cannot decode without plugins."""
 UNLABELED = 255
 """Class number of unlabeled pixels in all 8-bit label maps except Taskonomy's."""
 
@@ -40,7 +40,7 @@ UNLABELED = 255
 def _opened(path: Path) -> Iterator[Image.Image]:
     with naming(path):
         try:
-            # not by its name: Pillow maps uncompressed TIFF then, and those that it turns with rows of a wrong length
+            # not by file name: Pillow would memory-map uncompressed TIFF, and get rows wrong for those that it rotates
             with open(path, "rb") as file, Image.open(file) as picture:
                 yield picture
         except UnidentifiedImageError as error:
@@ -50,7 +50,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 def _told(path: Path, opened: Image.Image) -> str:
-    """A sound picture of another kind than wanted, in words."""
+    """Text on a valid picture of another kind than expected."""
     count, mode = len(opened.getbands()), opened.mode
     bits = 16 if "16" in mode else 32 if mode in ("I", "F") else 1 if mode == "1" else 8
     kind = "floating-point numbers" if mode == "F" else "color numbers" if mode == "P" else "values"
@@ -68,15 +68,15 @@ def suffixes() -> tuple[str, ...]:
 def picture(path: Path, *, upright: bool = False) -> np.ndarray:
     """Read a picture as `(h, w, 3)` uint8; gray is repeated over channels, transparency dropped.
 
-    Pillow turns TIFF as its orientation says, whoever reads it, label maps too.
+    Pillow always rotates TIFF files by their orientation, including label maps.
 
     Args:
         path: the file.
-        upright: turn it as its EXIF orientation says; pictures with labels must stay as their labels are.
+        upright: rotate it by its EXIF orientation; pictures with labels must stay aligned with their labels.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, truncated or no picture, is an animation or has several pages, or has more than 8
+        ValueError: it is damaged, truncated or not a picture, is an animation or has several pages, or has more than 8
             bits per channel.
     """
     with _opened(path) as opened:
@@ -93,7 +93,7 @@ def picture(path: Path, *, upright: bool = False) -> np.ndarray:
 
 
 def _turn(opened: Image.Image) -> Image.Transpose | None:
-    """The turn that EXIF asks for; None where it asks for none or cannot be read."""
+    """The rotation or flip that EXIF specifies; None if there is none or it cannot be read."""
     with contextlib.suppress(SyntaxError, ValueError, LookupError, TypeError, OSError, struct.error):
         return TURNS.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
     return None
@@ -114,10 +114,10 @@ def bytes_of(path: Path, channels: int) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, has other than 8 bits, or has fewer channels.
+        ValueError: it is damaged, does not have 8 bits, or has fewer channels.
     """
     with _opened(path) as opened:
-        opened.load()  # which may turn it
+        opened.load()  # which may rotate it
         values = np.asarray(opened)
         if values.dtype != np.uint8 and opened.mode != "1":
             raise Refused(f"{_told(path, opened)}; 8 bits per channel are expected.")
@@ -132,7 +132,7 @@ def deep(path: Path) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or has other than 16 bits and one channel.
+        ValueError: it is damaged, or does not have 16 bits and one channel.
     """
     with _opened(path) as opened:
         if opened.mode not in DEEP_MODES:

@@ -16,13 +16,13 @@ def folder(root: str | Path) -> Dataset:
     """Read all pictures in a folder and its subfolders, without targets; hidden files are skipped.
 
     Ids are paths relative to the folder, with their suffix, sorted. Links to folders are followed, except back to a
-    folder that they are in. Pictures are the files with a suffix of a format that Pillow decodes; a warning counts and
-    names the others. Pictures are turned upright as their EXIF orientation says.
+    folder that they are in. Files with the suffix of a format that Pillow decodes count as pictures; a warning counts
+    and names the others. Pictures are rotated upright by their EXIF orientation.
 
     Raises:
         FileNotFoundError: there is no such folder.
         OSError: a subfolder cannot be listed.
-        ValueError: there are no pictures in it.
+        ValueError: it contains no pictures.
 
     >>> import tempfile
     >>> from PIL import Image
@@ -86,7 +86,7 @@ LAYOUTS: dict[str, Layout] = {
     "taskonomy": taskonomy_layout.TASKONOMY,
     "folder": Layout(marks=(), targets={}, read=_whole, train_val=_every_fourth),
 }
-"""Layouts by name. A folder must have the marks of one alone, or of one that covers the others; `folder` has none."""
+"""Layouts by name. A folder must match only one, or one that covers the others; `folder` has no marks."""
 
 
 def layout_named(name: str) -> Layout:

@@ -121,25 +121,25 @@ def batches(
 ) -> "grain.IterDataset[Batch]":
     """Iterate over batches in order, or reshuffled by `key` in each epoch.
 
-    Each picture is read, augmented, brought to `size` by `resize`, finished, and stacked; the last batch of an epoch
-    may be smaller. While one batch is in use the next ones are read. The same key gives the same batches. The iterator
-    over the result has `get_state` and `set_state`, with which a stopped run resumes.
+    Each picture is read, augmented, resized to `size` by `resize`, finished, and stacked; the last batch of an epoch
+    may be smaller. While one batch is in use, the next ones are read. The same key gives the same batches. The iterator
+    over the result has `get_state` and `set_state`, so that a stopped run can resume.
 
     Args:
         dataset: a `Dataset`, or anything with its `__len__` and `__getitem__`.
         batch: pictures per batch.
-        size: height and width in pixels, or one number for both; None leaves pictures as they are.
+        size: height and width in pixels, or one number for both; None leaves pictures unchanged.
         resize: `fit`, the largest centered part, or `stretch`, the whole picture.
         key: a random key or a seed; None keeps the dataset's order.
         epochs: passes over the dataset; None repeats it forever.
-        augment: random change of an example; each example and epoch has a generator of its own.
+        augment: random change of an example; each example and epoch has its own generator.
         finish: fixed change of an example at its final size, such as one that adds a target.
         drop_remainder: leave out an epoch's last batch if it is smaller.
         threads: reading threads, one batch each; twice as many batches are prefetched.
 
     Raises:
-        ValueError: a count is no positive whole number; the dataset is empty, or has fewer pictures than one full
-            batch; while iterating, a file is damaged, or pictures of one batch differ in size.
+        ValueError: a count is not a positive whole number; the dataset is empty, or has fewer pictures than one full
+            batch; or, while iterating, a file is damaged, or pictures of one batch differ in size.
         ImportError: grain is not installed.
 
     >>> from jaxsim.vision.datasets.records import Dataset

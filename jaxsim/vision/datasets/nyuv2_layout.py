@@ -61,7 +61,7 @@ def nyu(
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file is unreadable or holds something else, or a target or split is unknown.
+        ValueError: a file is unreadable or contains something else, or a target or split is unknown.
     """
     file, wanted = Path(file), chosen("NYUv2", targets, TARGETS)
     count = _count(file, wanted)
@@ -157,7 +157,7 @@ def nyud_mt(root: str | Path, split: str = "train", targets: Sequence[str] = MT_
     where of length zero. 'edge': v / 255, float32.
 
     Args:
-        root: the folder that holds `images`, `segmentation`, `depth`, `normals`, `edge` and `gt_sets`.
+        root: the folder that contains `images`, `segmentation`, `depth`, `normals`, `edge` and `gt_sets`.
         split: name of a file in `gt_sets`, without '.txt': 'train' (795) or 'val' (654).
         targets: a subset of the four.
 

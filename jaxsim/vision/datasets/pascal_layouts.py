@@ -30,7 +30,7 @@ _KNOWN = """
 NORMALS_KNOWN = frozenset(int(number) for number in _KNOWN.split())
 """Pascal Context classes whose names also occur in NYUv2, except 'unknown', and 'tvmonitor'.
 
-The normals were predicted by a network trained on NYUv2, so they count on these classes alone.
+The normals were predicted by a network trained on NYUv2, so only these classes count.
 """
 
 
@@ -41,20 +41,20 @@ def voc(
 
     All years from 2007 on have the same classes; the dataset's name has the year of the folder, 2012 if it has none.
 
-    Pixels of 255, the unlabeled bands around objects, are masked. The split 'trainaug' of 2012 is built,
-    not read: the pictures of VOC's train list and those with a mask of SBD (Hariharan et al. 2011), less those of
-    VOC's val list; 10,582 in all. VOC's own mask is preferred where both exist. SBD's masks come from the folder `sbd`,
-    or else from `SegmentationClassAug` (also where a mirror has nested it in a folder of the same name).
+    Pixels of 255, the unlabeled bands around objects, are masked. The split 'trainaug' of 2012 is built, not read: it
+    is the pictures in VOC's train list and those with a mask of SBD (Hariharan et al. 2011), minus those in VOC's val
+    list; 10,582 in all. VOC's own mask is preferred if both exist. SBD's masks come from the folder `sbd`, or else from
+    `SegmentationClassAug` (even if a mirror has nested it in a folder of the same name).
 
     Args:
-        root: `VOC2012`, or a folder that holds it or `VOCdevkit/VOC2012`; or another year.
+        root: `VOC2012`, or a folder that contains it or `VOCdevkit/VOC2012`; or another year.
         split: 'train', 'val', 'trainval' or 'trainaug'; in 2007 also 'test'.
         targets: ('semantic',) or none.
         sbd: `benchmark_RELEASE` or its `dataset` folder.
 
     Raises:
         FileNotFoundError: a folder, a split file, or files that the split names are missing.
-        ValueError: the split or a target is unknown, or the folder holds several years.
+        ValueError: the split or a target is unknown, or the folder contains several years.
     """
     root = _of_one_year(Path(root))
     year = _year(root)
@@ -164,7 +164,7 @@ def pascal_mt(root: str | Path, split: str = "train", targets: Sequence[str] = M
     masked where 0.
 
     Args:
-        root: the folder that holds `JPEGImages`.
+        root: the folder that contains `JPEGImages`.
         split: name of a file in `ImageSets/Context`, without '.txt'.
         targets: a subset of the three.
 
@@ -220,7 +220,7 @@ def _normals(root: Path, name: str) -> Values:
 
 
 def _train_val(root: Path, targets: tuple[str, ...]) -> tuple[Dataset, Dataset]:
-    """The splits 'trainaug', or 'train' where further masks are missing, and 'val'."""
+    """The splits 'trainaug', or 'train' if further masks are missing, and 'val'."""
     beside = (root / "benchmark_RELEASE", root.parent / "benchmark_RELEASE")
     sbd = next((place for place in beside if place.is_dir()), None)
     place = _of_one_year(root)

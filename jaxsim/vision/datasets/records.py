@@ -12,7 +12,7 @@ import numpy as np
 from jaxsim.io.files import few, nearest, warn
 
 HELD_OUT = 4
-"""Every fourth picture or building is held out where no list of splits says which are."""
+"""Every fourth picture or building is held out if no list of splits says which are."""
 
 
 class Values(NamedTuple):
@@ -210,7 +210,7 @@ class Layout:
         """The same layout, leaving out pictures that lack a file.
 
         Raises:
-            ValueError: the layout has no way to.
+            ValueError: the layout does not support this.
         """
         if not self.incomplete or self.train_val is None:
             raise ValueError("complete_only (--complete-only) goes with the layout taskonomy alone.")
@@ -248,7 +248,7 @@ def chosen(layout: str, wanted: Sequence[str], known: Sequence[str]) -> tuple[st
     """Check the names of targets and drop duplicates.
 
     Raises:
-        ValueError: the layout has no such target; the message names near ones.
+        ValueError: the layout has no such target; the message names similar ones.
     """
     for name in wanted:
         if name not in known:

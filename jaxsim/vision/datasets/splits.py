@@ -54,7 +54,7 @@ def _text(path: str | Path) -> str:
 
 
 def require(folder: Path, ids: Sequence[str], suffix: str, source: str | Path) -> None:
-    """Check that a folder holds `id + suffix` for every id that `source` names.
+    """Check that a folder contains `id + suffix` for every id that `source` names.
 
     Raises:
         FileNotFoundError: the folder does not exist, or files are missing; the message names the first few and their

@@ -1,4 +1,4 @@
-"""Reader of Taskonomy in the folder arrangements in use, told apart by the folders' names."""
+"""Reader of Taskonomy in the folder arrangements in use, which are identified by the folders' names."""
 
 import functools
 import os
@@ -57,8 +57,8 @@ def taskonomy(
         root: the folder that contains the domains' folders.
         targets: names of domains.
         buildings: buildings to read, all by default; `read_buildings` reads the published splits.
-        complete_only: leave out buildings that lack a domain, and pictures that lack a file of one, with a warning
-            that counts them; of the targets' domains, or without targets of all in the folder.
+        complete_only: leave out buildings that lack a domain, and pictures that lack a file of one, with a warning that
+            counts them; the domains are those of the targets or, without targets, all in the folder.
 
     Raises:
         FileNotFoundError: the folder, a domain, a building, or files of single pictures are missing.
@@ -100,7 +100,7 @@ def _order(stem: str) -> tuple[int, int]:
 
 
 def _layout(root: Path) -> tuple[str, dict[str, dict[str, Path]]]:
-    """The arrangement, and the folder of every domain and building, from the names of folders alone."""
+    """The arrangement, and the folder of every domain and building, from folder names alone."""
     found: dict[str, dict[str, dict[str, Path]]] = {}
     for layout, domain, building, folder in _folders(root):
         found.setdefault(layout, {}).setdefault(domain, {})[building] = folder
@@ -119,7 +119,7 @@ def _folders(root: Path) -> Iterator[tuple[str, str, str, Path]]:
             for folder in _subfolders(place):
                 if folder.name == "taskonomy":
                     yield from (("omnitools", place.name, building.name, building) for building in _subfolders(folder))
-                elif _holds_views(folder):  # false for other parts of Omnidata beside Taskonomy
+                elif _holds_views(folder):  # false for other parts of Omnidata next to Taskonomy
                     yield "original", place.name, folder.name, folder
             if _holds_views(place):
                 yield "sample", place.name, root.resolve().name, place
@@ -190,7 +190,7 @@ def _check_complete(root: Path, places: Places, kept: Sequence[str]) -> None:
 def _complete(
     root: Path, folders: dict[str, dict[str, Path]], asked: Sequence[str]
 ) -> tuple[dict[str, dict[str, Place]], list[str]]:
-    """Places of what is in every domain, and the buildings; warn of what is not."""
+    """Locations of what is in every domain, and the buildings; warn about the rest."""
     lacking = {b: [domain for domain, found in folders.items() if b not in found] for b in asked}
     kept = [building for building in asked if not lacking[building]]
     places = {domain: _places(root, domain, found, kept) for domain, found in folders.items() if found or kept}

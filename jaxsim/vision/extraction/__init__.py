@@ -1,12 +1,12 @@
 """Extraction of features from pictures by any encoders and layers, streamed to disk and resumable.
 
-Needs the `nn` extra; `import jaxsim` leaves this package out. `extract` does the work; `preprocessing_of` gives the
-preprocessing of each network.
+Needs the `nn` extra; `import jaxsim` does not import this package. `extract` does the work; `preprocessing_of` returns
+the preprocessing of each network.
 
-`jaxsim.vision.modules.features` takes layers of networks of PyTorch and Flax by name, for tensors and loaders. Here
-networks of other libraries are passed as functions from a batch `(b, h, w, c)`, a JAX array, to arrays by layer, of any
-library that supports DLPack; on one device the input is not copied. A recipe for PyTorch, and so for timm and Hugging
-Face's transformers, with channels last and tokens unchanged::
+`jaxsim.vision.modules.features` extracts layers of PyTorch and Flax networks by name, for tensors and loaders. Here,
+networks of other libraries are passed as functions from a batch `(b, h, w, c)`, a JAX array, to arrays by layer, from
+any library that supports DLPack. On one device the input is not copied. A recipe for PyTorch, and so for timm and
+Hugging Face's transformers, with channels last and tokens unchanged::
 
     import jax, torch
     from jaxsim.vision import extraction
@@ -23,7 +23,7 @@ Face's transformers, with channels last and tokens unchanged::
     extraction.extract("pictures", {"resnet": layers}, "features", preprocessing={"resnet": "imagenet"})
 
 With transformers: `network(pixel_values=..., output_hidden_states=True).hidden_states` is a tuple of `(b, tokens, c)`.
-Features in memory need none of this: `jaxsim.affinity({"resnet": tensor}, ...)` takes tensors `(n, ..., c)`.
+Features in memory need none of this: `jaxsim.affinity({"resnet": tensor}, ...)` accepts tensors `(n, ..., c)`.
 """
 
 from jaxsim.vision.extraction.crops import AsIs, Fitted, ShortSide, Square

@@ -1,4 +1,4 @@
-"""Crops and resizing of single pictures on the host, as each network was trained with."""
+"""Crops and resizing of single pictures on the host, as used to train each network."""
 
 import dataclasses
 from typing import Self
@@ -13,14 +13,14 @@ from jaxsim.vision.datasets.records import Example
 
 @dataclasses.dataclass(frozen=True)
 class AsIs:
-    """Leave pictures unchanged; all must have one size."""
+    """Leave pictures unchanged; all must have the same size."""
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
         """Return the picture."""
         return image
 
     def at(self, size: Size) -> "Fitted":
-        """The frame that resizes pictures to `size` instead."""
+        """A frame that resizes pictures to `size` instead."""
         return Fitted(sides(size))
 
 
@@ -50,7 +50,7 @@ class Square:
     Source: Zamir et al. (2018), code released with Taskonomy's networks.
 
     Attributes:
-        side: of the square in pixels.
+        side: side of the square in pixels.
 
     >>> import numpy as np
     >>> wide = np.arange(4, dtype=np.uint8).repeat(3).reshape(1, 4, 3)[[0, 0]]
@@ -82,7 +82,7 @@ class ShortSide:
     Torchvision's transforms for networks trained on ImageNet.
 
     Attributes:
-        side: of the cropped square in pixels.
+        side: side of the cropped square in pixels.
         short: short side before the crop in pixels.
 
     >>> import numpy as np

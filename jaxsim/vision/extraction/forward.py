@@ -28,9 +28,9 @@ class Ready:
     """An encoder that is ready to run.
 
     Attributes:
-        preprocessing: of its pictures.
+        preprocessing: preprocessing of its pictures.
         run: function that returns the chosen layers.
-        shapes: of one picture's features by layer.
+        shapes: shape of one picture's features by layer.
         weights: SHA-256 of its weights, or the name of a function, whose weights are unknown.
     """
 
@@ -72,18 +72,18 @@ def ready(
     """Check an encoder and choose its layers.
 
     Args:
-        name: of the encoder, for messages.
+        name: name of the encoder, for messages.
         encoder: an `nnx.Module` with `layers(x)`, which is compiled; or a function from a batch to arrays by layer,
-            called as it is (with sharded arrays if it is jitted).
-        preprocessing: of its pictures.
+            called directly (with sharded arrays if it is jitted).
+        preprocessing: preprocessing of its pictures.
         view: a picture in the preprocessing's frame, `(h, w, 3)`.
         batch: pictures per batch.
-        layers: names, in which `*` matches any text; none for the last layer.
+        layers: layer names, in which `*` matches any text; empty for the last layer.
         pool: average over positions.
 
     Raises:
         TypeError: the encoder cannot be called, or does not return arrays by name.
-        ValueError: it does not take such pictures, or has no such layer.
+        ValueError: it does not accept such pictures, or has no such layer.
     """
     shape = input_shape(preprocessing, view, batch)
     if isinstance(encoder, nnx.Module):

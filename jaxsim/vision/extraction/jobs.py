@@ -1,4 +1,4 @@
-"""The job: pictures through encoders to a folder of features, a batch at a time, on from where it was stopped."""
+"""Extraction job: pictures through encoders to a folder of features, batch by batch, resumable."""
 
 import dataclasses
 import functools
@@ -18,7 +18,7 @@ from jaxsim.vision.extraction.crops import Frame, Size
 from jaxsim.vision.extraction.preprocessing import Preprocessing, named, preprocessing_of
 
 NO_PICTURE = np.zeros((1, 1, 3), np.uint8)
-"""Stands for the picture where only views of it are used."""
+"""Placeholder for the picture if only views of it are used."""
 FAULTS = (ValueError, OSError, jax.errors.JaxRuntimeError)
 """Errors after which finished batches are kept."""
 
@@ -37,50 +37,50 @@ def extract(
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Take the features that encoders have of pictures, and write them as a folder that `read_features` reads.
+    """Extract encoders' features of pictures and write them as a folder that `read_features` reads.
 
-    The folder has `ENCODER.npy` `(n, ..., c)` float32 for each encoder, `ENCODER.LAYER.npy` where several layers of it
-    are taken, `image_ids.npy`, and `features.json`, which says how they were made. It appears when it is complete:
-    until then everything is in `OUT.part`, and the same call goes on from there after an error, Ctrl-C or a kill, which
-    costs one batch and the last five seconds. On the same machine the result has the same bits as one made in one go.
-    A picture that cannot be read may be mended or removed in between; those that are done must stay as they are.
-    `Dataset.readable` leaves out all that cannot be read.
-    Features that are not finite are warned of, once a file.
+    The folder has `ENCODER.npy` `(n, ..., c)` float32 for each encoder, or `ENCODER.LAYER.npy` if several of its layers
+    are extracted, `image_ids.npy`, and `features.json`, which says how the features were made. It appears when it is
+    complete. Until then everything is in `OUT.part`, and the same call resumes after an error, Ctrl-C or a kill, losing
+    one batch and the last five seconds. On the same machine the result is bit-identical to an uninterrupted one. A
+    picture that cannot be read may be repaired or removed before resuming, but pictures that are done must stay
+    unchanged. `Dataset.readable` leaves out all pictures that cannot be read. Features that are not finite cause a
+    warning, once per file.
 
-    Networks compute in float32, products at the highest precision, with stored statistics of their normalizations,
-    made ready by `models.for_inference`. Batches are shared out over all devices. The last one is filled up, so that
-    each network is compiled once. Pictures are read ahead in threads.
+    Networks compute in float32, with products at the highest precision and with stored normalization statistics,
+    prepared by `models.for_inference`. Batches are split over all devices. The last batch is padded, so each network is
+    compiled once. Pictures are read ahead in threads.
 
-    Memory: at most 4 `threads` + 3 batches of pictures as the networks are shown them (4 or 1 bytes a number), two of
-    features, the encoders, and what one batch takes in two encoders. The number of pictures does not matter.
+    Memory: at most 4 `threads` + 3 batches of pictures as the networks see them (4 or 1 bytes per number), two batches
+    of features, the encoders, and what one batch takes in two encoders. It does not depend on the number of pictures.
 
     Args:
         pictures: a folder of pictures, or any dataset; its targets are not read.
-        encoders: by name; each an `nnx.Module` with `layers(x)`, such as `ResNet` and `SmallEncoder`, or a function
-            from a batch `(b, h, w, c)` to arrays `(b, ..., k)` by layer. A function is called as it is; made by
-            `jax.jit` it is compiled and gets arrays that lie on all devices.
-        out: the folder to be made.
-        layers: names, `*` being any text, for all encoders or by encoder; by default each encoder's last layer.
-        preprocessing: by encoder, a `Preprocessing` or a name in `NAMED`; by default what `preprocessing_of` says.
-        size: of the pictures instead of what the preprocessing has, height and width or both in one number.
+        encoders: encoders by name; each an `nnx.Module` with `layers(x)`, such as `ResNet` and `SmallEncoder`, or a
+            function from a batch `(b, h, w, c)` to arrays `(b, ..., k)` by layer. A function is called directly; if it
+            was made by `jax.jit`, it is compiled and gets arrays split over all devices.
+        out: folder to create.
+        layers: layer names, where `*` is any text, for all encoders or by encoder; by default each encoder's last
+            layer.
+        preprocessing: by encoder, a `Preprocessing` or a name in `NAMED`; by default that of `preprocessing_of`.
+        size: picture size to use instead of that of the preprocessing: height and width, or one number for both.
         batch: pictures in a batch on all devices together, rounded up to a multiple of their number.
         pool: write means over positions `(n, c)`.
-        threads: that read pictures.
-        overwrite: replace features that are in `out`, and discard an unfinished job that differs.
+        threads: number of threads that read pictures.
+        overwrite: replace the features in `out`, and discard an unfinished job that differs.
         progress: called with (pictures done, all pictures) after each batch.
 
     Returns:
         The folder.
 
     Raises:
-        FileExistsError: `out` is there already.
+        FileExistsError: `out` already exists.
         FileNotFoundError: there is no such folder of pictures.
-        OSError: the folder cannot be written, or the disk is full. What is done is kept.
+        OSError: the folder cannot be written to, or the disk is full. Finished work is kept.
         TypeError: an encoder is neither a network nor a function.
         ValueError: an unfinished job in `OUT.part` differs from this one; there are no pictures, or no such layer or
-            preprocessing; a network does not take what it is
-            shown; pictures differ in size; a picture is damaged (what is done is kept); a batch is too large for
-            the device.
+            preprocessing; a network does not accept its input; pictures differ in size; a picture is damaged (finished
+            work is kept); a batch is too large for the device.
 
     Example:
         >>> import tempfile
@@ -127,13 +127,13 @@ def extract(
 
 
 def without_targets(pictures: str | Path | Dataset) -> Dataset:
-    """The pictures of a folder, or of a dataset, alone."""
+    """The pictures of a folder or of a dataset, without targets."""
     dataset = pictures if isinstance(pictures, Dataset) else datasets.folder(pictures)
     return dataclasses.replace(dataset, labels={}, image=functools.partial(_read_picture, dataset.image))
 
 
 def _read_picture(read: Callable[[str], np.ndarray], name: str) -> np.ndarray:
-    """Read a picture; an error says how to go on without it."""
+    """Read a picture; an error says how to continue without it."""
     try:
         return read(name)
     except (ValueError, OSError) as error:
@@ -182,7 +182,7 @@ def _places(ready: Mapping[str, forward.Ready]) -> dict[str, tuple[str, str]]:
 
 
 def _job(ready: Mapping[str, forward.Ready], places: Mapping[str, tuple[str, str]], batch: int, pool: bool):
-    """Settings that the features depend on, beside the pictures."""
+    """Settings that the features depend on, besides the pictures."""
     made = {}
     for file, (name, layer) in places.items():
         one = ready[name]
@@ -193,7 +193,7 @@ def _job(ready: Mapping[str, forward.Ready], places: Mapping[str, tuple[str, str
 
 @dataclasses.dataclass(frozen=True)
 class Views:
-    """Replaces a picture by what networks are shown of it, a target a frame; checks that sizes do not change."""
+    """Replaces a picture by what the networks see of it, one target per frame; checks that sizes do not change."""
 
     frames: tuple[Frame, ...]
     shapes: tuple[tuple[int, ...], ...] = ()
@@ -214,7 +214,7 @@ class Views:
         return str(self.frames.index(frame))
 
     def prepared(self, found: Batch, shown: Iterable[Preprocessing], together: int) -> dict[Preprocessing, jax.Array]:
-        """A batch under each preprocessing, over all devices, filled up by its last picture."""
+        """A batch under each preprocessing, over all devices, padded with its last picture."""
         shares, _ = forward.over_devices()
         seen = {}
         for frame in self.frames:
@@ -226,7 +226,7 @@ class Views:
 def views_of(
     dataset: Dataset, shown: Mapping[str, Preprocessing], batch: int
 ) -> tuple[Views, dict[str, np.ndarray], int]:
-    """Views of a dataset, the first picture's by encoder, and the pictures in a batch: a multiple of the devices."""
+    """Views of a dataset, the first picture's by encoder, and pictures per batch: a multiple of the devices."""
     views = Views(tuple(dict.fromkeys(p.frame for p in shown.values())))
     first = views(dataset[0]).targets
     views = dataclasses.replace(views, shapes=tuple(view.shape for view in first.values()))
@@ -273,7 +273,7 @@ def one_behind(items: Iterator[Item]) -> Iterator[Item]:
 def _rows(
     items: Iterator[tuple[int, str, Mapping[str, Any]]], places: Mapping[str, tuple[str, str]], last: str
 ) -> Iterator[dict[str, np.ndarray]]:
-    """The features of each batch on the host, by file, when the last encoder has its own."""
+    """The features of each batch on the host, by file, once the last encoder has finished it."""
     rows: dict[str, np.ndarray] = {}
     for count, name, layers in items:
         rows |= {file: np.asarray(layers[layer])[:count] for file, (own, layer) in places.items() if own == name}
@@ -283,7 +283,7 @@ def _rows(
 
 
 def _warn_of_odd(values: Mapping[str, np.ndarray], told: set[str]) -> None:
-    """Warn once of each file whose features are not all finite."""
+    """Warn once about each file whose features are not all finite."""
     for file, features in values.items():
         if file not in told and not np.isfinite(features).all():
             told.add(file)
@@ -292,7 +292,7 @@ def _warn_of_odd(values: Mapping[str, np.ndarray], told: set[str]) -> None:
 
 
 def _with_what_is_kept(error: Exception, store: storage.Store, out: str | Path, batch: int) -> Exception:
-    """The error as one sentence, with a word on how to go on where something is done."""
+    """The error as one sentence, with a note on how to continue if anything is done."""
     text = str(error)
     if isinstance(error, jax.errors.JaxRuntimeError):
         if "RESOURCE_EXHAUSTED" not in text:

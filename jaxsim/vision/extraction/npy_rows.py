@@ -26,7 +26,7 @@ def header(count: int, shape: Sequence[int]) -> bytes:
 
 
 def opened_at(path: Path, done: int, count: int, shape: Sequence[int]) -> BinaryIO:
-    """The file, announcing all rows and holding those done, at its end: too short to be read until it is complete."""
+    """Open the file at the end of its finished rows; its header announces all rows, so readers reject it until done."""
     file = open(path, "r+b" if path.exists() else "w+b", buffering=0)  # noqa: SIM115 (closed by the store)
     top = header(count, shape)
     try:
@@ -40,7 +40,7 @@ def opened_at(path: Path, done: int, count: int, shape: Sequence[int]) -> Binary
 
 
 def write_all(file: BinaryIO, content: memoryview) -> None:
-    """Write everything, however little the system takes at a time."""
+    """Write everything, even if the system takes little at a time."""
     left = content.cast("B") if content.nbytes else memoryview(b"")
     while left:
         left = left[file.write(left) :]

@@ -76,8 +76,8 @@ class Preprocessing:
         frame: crop and size of each picture.
         colors: function from `(b, h, w, 3)` in [0, 1] to the network's channels: `rgb`, `lightness` or `gray`.
         clip: smallest and largest value, or None.
-        mean: of each channel, or one for all.
-        sd: of each channel, or one for all.
+        mean: mean of each channel, or one for all.
+        sd: standard deviation of each channel, or one for all.
         hides: set the central half of height and width to 0.
 
     >>> import jax.numpy as jnp
@@ -192,15 +192,15 @@ def named(name: str) -> Preprocessing:
 def preprocessing_of(name: str, encoder: Any) -> Preprocessing:
     """Preprocessing of an encoder: its attribute `preprocessing`, or else `UNIT`.
 
-    A `ResNet` of the variant torchvision has `IMAGENET`; one of the variant taskonomy, the entry of `TASKONOMY` under
-    the encoder's name.
+    A `ResNet` of the variant torchvision has `IMAGENET`; one of the variant taskonomy has the entry of `TASKONOMY`
+    under the encoder's name.
 
     Args:
-        name: of the encoder; for Taskonomy's networks, that of their task.
+        name: name of the encoder; for Taskonomy's networks, the name of their task.
         encoder: any network. Its attribute, if it has one, is a `Preprocessing` or a name in `NAMED` or `FAMILIES`.
 
     Raises:
-        ValueError: a network of Taskonomy is not named after a task, or the attribute is an unknown name.
+        ValueError: a Taskonomy network is not named after a task, or the attribute is an unknown name.
     """
     own = getattr(encoder, "preprocessing", UNIT)
     if isinstance(own, Preprocessing):

@@ -1,4 +1,4 @@
-"""Features on their way to disk: rows appended in a folder of their own, which is renamed when all are there."""
+"""Features being written to disk: rows are appended in a temporary folder, which is renamed when complete."""
 
 import contextlib
 import errno
@@ -21,14 +21,14 @@ SECONDS = 5.0
 """Seconds between flushes; the most work a kill can lose."""
 ANEW = "pass overwrite=True to start anew"
 PARTS = ("job.json", "done.json", "unfinished", "replaced")
-"""Files and folders of `OUT.part`; hidden files beside it are what a kill has left."""
+"""Files and folders of `OUT.part`; hidden files next to it were left by a kill."""
 
 
 class Unfinished(OSError, ValueError):
-    """Taking features has stopped, and what is done is kept.
+    """Feature extraction has stopped, and finished work is kept.
 
     Attributes:
-        reason: what has stopped it, in one sentence.
+        reason: why it stopped, in one sentence.
 
     >>> Unfinished("a.png is damaged.", 2, 4, Path("out.part")).reason
     'a.png is damaged.'
@@ -44,7 +44,7 @@ class Store:
     """Rows of several arrays that are being written.
 
     Attributes:
-        done: pictures whose rows are all there.
+        done: number of pictures whose rows are all written.
     """
 
     def __init__(self, part: Path, ids: Sequence[str], rows: Mapping[str, tuple[int, ...]], done: int):
@@ -60,10 +60,10 @@ class Store:
         self._noted = time.monotonic()
 
     def append(self, values: Mapping[str, np.ndarray]) -> None:
-        """Write the rows of the next pictures; what is there is noted down every few seconds.
+        """Write the rows of the next pictures; progress is recorded every few seconds.
 
         Raises:
-            ValueError: an array has not the shape that was announced.
+            ValueError: an array does not have the announced shape.
             OSError: it cannot be written.
         """
         arrays = {name: np.ascontiguousarray(values[name], npy_rows.DTYPE) for name in self.rows}
@@ -78,7 +78,7 @@ class Store:
             self.commit()
 
     def commit(self) -> None:
-        """Flush what is there to the disk, then note down how much it is."""
+        """Flush what is written to disk, then record how much it is."""
         for file in self._files.values():
             os.fsync(file.fileno())
         _note_done(self.part, self.done)
@@ -99,22 +99,22 @@ def opened(
     *,
     overwrite: bool = False,
 ) -> Iterator[Store]:
-    """Begin, or go on with, features in the folder `out`, which is there when the block has ended and not before.
+    """Begin or resume features in the folder `out`, which appears when the block ends and not before.
 
-    Meanwhile they are in `OUT.part`, which `read_features` refuses. If the block raises, or the process is killed,
-    they stay there, and the same call goes on. The pictures may have changed, but for those that are done.
+    Until then they are in `OUT.part`, which `read_features` rejects. If the block raises, or the process is killed,
+    they stay there, and the same call resumes. The pictures may have changed, except for those that are done.
 
     Args:
-        out: the folder to be made.
-        job: what the result depends on, as JSON; it must be the same to go on, and is written beside the features.
-        ids: of the pictures, in the order of the rows.
-        rows: shape of one picture's features, by the name of their file.
-        overwrite: replace features that are there, and what is left of a job with other settings.
+        out: folder to create.
+        job: what the result depends on, as JSON; it must be the same to resume, and is written next to the features.
+        ids: ids of the pictures, in the order of the rows.
+        rows: shape of one picture's features, by file name.
+        overwrite: replace existing features, and leftovers of a job with other settings.
 
     Raises:
-        FileExistsError: `out` is there already, or `OUT.part` with other things.
-        ValueError: what is left is of another job, or damaged.
-        OSError: the folder cannot be written, the disk is full, or another process is writing the same features.
+        FileExistsError: `out` already exists, or `OUT.part` exists with something else in it.
+        ValueError: the leftovers belong to another job, or are damaged.
+        OSError: the folder cannot be written to, the disk is full, or another process is writing the same features.
     """
     out = Path(os.path.realpath(out))
     check(out, overwrite)
@@ -145,7 +145,7 @@ def opened(
 
 
 def part_of(out: str | Path) -> Path:
-    """The folder of features that are not complete."""
+    """The folder of incomplete features."""
     return Path(out).with_name(Path(out).name + ".part")
 
 
@@ -154,11 +154,11 @@ def _file(part: Path, name: str) -> Path:
 
 
 def check(out: str | Path, overwrite: bool) -> None:
-    """Refuse a folder that cannot be made or replaced, before any work.
+    """Reject a folder that cannot be created or replaced, before any work.
 
     Raises:
-        FileExistsError: it holds features and `overwrite` is False, or holds anything else.
-        OSError: it cannot be written.
+        FileExistsError: it has features and `overwrite` is False, or it has anything else.
+        OSError: it cannot be written to.
     """
     out = Path(os.path.realpath(out))
     files.check(out.parent if out.is_dir() else out, out)
@@ -170,7 +170,7 @@ def check(out: str | Path, overwrite: bool) -> None:
     if not overwrite:
         part = part_of(out)
         if part.is_dir() and _is_ours(part) and not (part / "unfinished").exists():
-            files.remove(part)  # what a kill in the last moment has left
+            files.remove(part)  # left by a kill at the last moment
         raise FileExistsError(f"{out} already exists; pass overwrite=True to replace it.")
 
 
@@ -230,7 +230,7 @@ def _note_done(part: Path, done: int) -> None:
 
 
 def _publish(out: Path, part: Path, job: Mapping[str, Any], ids: Sequence[str], overwrite: bool) -> None:
-    """Put the complete features in place of `out` by renaming their folder."""
+    """Replace `out` with the complete features by renaming their folder."""
     whole, published = part / "unfinished", False
     try:
         with files.one_sentence(out), files.held_back():

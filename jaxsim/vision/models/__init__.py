@@ -1,6 +1,6 @@
 """Networks in Flax NNX, channels last: encoders, decoders, converted public weights, and checked weight files.
 
-Needs the `nn` extra; `import jaxsim` leaves this package out. Every convolution and product asks for
+Needs the `nn` extra; `import jaxsim` does not import this package. Every convolution and product uses
 `Precision.HIGHEST` by default, so features are not computed in TensorFloat-32 on a GPU.
 """
 

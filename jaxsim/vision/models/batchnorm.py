@@ -116,11 +116,11 @@ def fold(network: Network) -> Network:
 
 
 class Frozen(nnx.Variable):
-    """A weight that training leaves as it is."""
+    """A weight that training leaves unchanged."""
 
 
 def freeze(network: Network) -> Network:
-    """Copy a network whose weights and statistics stay as they are in training.
+    """Copy a network whose weights and statistics stay fixed in training.
 
     Normalizations are folded into the layers before them (`fold`), and every `nnx.Param` becomes a `Frozen` variable.
 

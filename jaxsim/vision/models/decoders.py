@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from jaxsim.vision.models.encoders import check_channels, convolution
 
 WIDTHS, PAPER_WIDTHS = (32, 16, 8, 8), (32, 16, 4, 4)
-"""Channels before each upsampling, ours and those of Table S1, whose 4 are few for targets of three channels."""
+"""Channels before each upsampling: ours, and those of Table S1, whose 4 are few for targets with three channels."""
 SEEN = np.zeros((2, 3, 3), np.float32)
 """(p, y, i): 1 where tap i of output p, the first or second half of a doubled pixel, reads pixel y - 1 from it."""
 SEEN[0, [0, 1, 1], [0, 1, 2]] = SEEN[1, [1, 1, 2], [0, 1, 2]] = 1
@@ -31,7 +31,7 @@ class SmallDecoder(nnx.Module):
         upsamplings: number of 2x upsamplings; 3 undo the encoder's strides of 2, 2, 2.
         channels_in: channels of the code.
         widths: channels before each upsampling, of which the first `upsamplings` are used.
-        precision: of the convolutions.
+        precision: precision of the convolutions.
         rngs: random keys for the initial weights.
 
     Raises:
@@ -81,7 +81,7 @@ class VectorHead(nnx.Module):
         outputs: length of the target vector or number of classes.
         features_in: values per code; 8 x 8 x 8 by default.
         hidden: width of the hidden layer.
-        precision: of the matrix products.
+        precision: precision of the matrix products.
         rngs: random keys for the initial weights.
 
     Example:
@@ -114,7 +114,7 @@ class VectorHead(nnx.Module):
 class AsppDecoder(nnx.Module):
     """Atrous spatial pyramid: 1x1, dilated 3x3 and pooled branches, concatenated, projected and upsampled.
 
-    A code `(b, h, w, channels_in)` becomes class scores `(b, h s, w s, classes)`, s being `scale`. The default rates
+    A code `(b, h, w, channels_in)` becomes class scores `(b, h s, w s, classes)`, where s is `scale`. The default rates
     suit a code of 8 x 8; the published ones, 6, 12 and 18, suit codes of 32 x 32 and more.
 
     Source: Chen et al., Rethinking atrous convolution for semantic image segmentation (2017), section 3.3.
@@ -125,7 +125,7 @@ class AsppDecoder(nnx.Module):
         channels: channels of each branch and of their projection.
         rates: dilation of each 3x3 branch.
         scale: bilinear upsampling factor from the code to the scores.
-        precision: of the convolutions.
+        precision: precision of the convolutions.
         rngs: random keys for the initial weights.
 
     Example:

@@ -31,7 +31,7 @@ class DeepLabDecoder(nnx.Module):
         depth: channels of each part.
         rates: dilations of the 3x3 convolutions.
         activation: apply a ReLU after each part.
-        precision: of the convolutions.
+        precision: precision of the convolutions.
         rngs: random keys for the initial weights.
 
     Example:
@@ -77,7 +77,7 @@ class DeepLabDecoder(nnx.Module):
 class Branch(nnx.Module):
     """A decoder on one layer of an encoder, upsampled to the images; later layers are not computed.
 
-    The layer's channels are tiled to the number that the decoder takes: 8, 4, 2 or 1 times for blocks 1 to 4 of
+    The layer's channels are tiled to the number that the decoder expects: 8, 4, 2 or 1 times for blocks 1 to 4 of
     ResNet-50 and 2,048 channels, so that the decoder has the same size on each of them. Its output is upsampled
     bilinearly to the size of the images (PyTorch's `align_corners=False`).
 
@@ -86,7 +86,7 @@ class Branch(nnx.Module):
     Args:
         encoder: an encoder with `layers(x, last)`: `ResNet` or `SmallEncoder`.
         layer: name of the layer.
-        decoder: a decoder that takes `decoder.channels_in` channels.
+        decoder: a decoder with `decoder.channels_in` input channels.
 
     Example:
         >>> import jax.numpy as jnp

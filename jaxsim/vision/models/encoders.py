@@ -39,7 +39,8 @@ class SmallEncoder(nnx.Module):
         widths: output channels of each layer.
         strides: stride of each layer.
         channels_in: channels of the images.
-        precision: of the convolutions; the highest by default, since results computed from features are reported.
+        precision: precision of the convolutions; the highest by default, since results computed from features are
+            reported.
         rngs: random keys for the initial weights.
 
     Raises:

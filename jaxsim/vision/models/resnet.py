@@ -24,12 +24,12 @@ class Variant:
     """Differences between the published networks.
 
     Attributes:
-        strides: of the blocks.
+        strides: strides of the blocks.
         last: whether a block's stride is in its last unit instead of its first.
         pool: padding of the 3x3 max-pooling at stride 2, as for `nnx.max_pool`.
         code: channels of a 3x3 convolution on the last block; None for the spatial mean of that block instead.
-        side: in pixels, of the pictures that the published networks were trained on.
-        preprocessing: of these pictures, a name or family in `extraction.preprocessing`.
+        side: side in pixels of the pictures that the published networks were trained on.
+        preprocessing: preprocessing of these pictures, a name or family in `extraction.preprocessing`.
         output_strides: output strides at which the network can be run.
     """
 
@@ -100,7 +100,8 @@ class ResNet(nnx.Module):
         output_stride: 32, or for the torchvision variant 16 or 8 to turn the last one or two strides into dilation, as
             networks for dense prediction do (Chen et al. 2017); the weights stay the same.
         channels_in: channels of the images.
-        precision: of the convolutions; the highest by default, since results computed from features are reported.
+        precision: precision of the convolutions; the highest by default, since results computed from features are
+            reported.
         rngs: random keys for the initial weights.
 
     Raises:

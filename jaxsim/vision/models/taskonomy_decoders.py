@@ -41,7 +41,7 @@ COLOR_LAYERS: tuple[tuple[str, int], ...] = (
     ("conv11", 256),
     ("deconv12", 256),
 )
-"""The same of the decoder of colorization."""
+"""The same for the colorization decoder."""
 SLOPE = 0.2
 """Negative slope of the leaky ReLU."""
 
@@ -50,14 +50,14 @@ class TaskonomyDecoder(nnx.Module):
     """Decoder of codes `(b, h, w, channels_in)` to images `(b, 16 h, 16 w, channels_out)` in (-1, 1).
 
     Thirteen 3 x 3 hidden layers with batch normalization and leaky ReLU, then a convolution with bias and tanh, which
-    the published networks have even where the channels are class scores or embeddings.
+    the published networks have even if the channels are class scores or embeddings.
 
     Source: Zamir et al., Taskonomy (2018), and the layer table of its published networks.
 
     Args:
         channels_out: channels of the target.
         channels_in: channels of the code.
-        precision: of the convolutions.
+        precision: precision of the convolutions.
         rngs: random keys for the initial weights.
 
     Example:
@@ -98,7 +98,7 @@ class ColorizationDecoder(nnx.Module):
     Args:
         colors: number of quantized colors.
         channels_in: channels of the code.
-        precision: of the convolutions.
+        precision: precision of the convolutions.
         rngs: random keys for the initial weights.
 
     Example:
@@ -139,7 +139,7 @@ class TaskonomyHead(nnx.Module):
         outputs: length of the target vector or number of classes.
         features_in: values per code; 16 x 16 x 8 by default.
         hidden: width of the hidden layer.
-        precision: of the matrix products.
+        precision: precision of the matrix products.
         rngs: random keys for the initial weights.
 
     Example:

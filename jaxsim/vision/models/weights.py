@@ -20,16 +20,16 @@ from jaxsim.vision.models.encoders import SmallEncoder
 from jaxsim.vision.models.resnet import ResNet
 
 HEADER = "jaxsim_encoders"
-"""The only entry of the file's metadata, a JSON text; the format does not keep the order of several."""
+"""The only entry of the file's metadata, a JSON string, because the format does not keep the order of several."""
 PARTS = ("encoders", "metadata", "sha256")
 WHOLE = "sha256_of_header"
-"""Keys of the JSON text: the parts, and their SHA-256, which older files lack."""
+"""Keys of the JSON string: the parts, and their SHA-256, which older files lack."""
 
 Encoder = SmallEncoder | ResNet
 KINDS: Mapping[str, type[Encoder]] = MappingProxyType({"SmallEncoder": SmallEncoder, "ResNet": ResNet})
 """Classes of encoders by their name in the header; an unnamed one is a `SmallEncoder`."""
 CONTAINERS = ("convolutions", "blocks")
-"""Modules that only hold layers; their names are left out of array names."""
+"""Modules that only contain layers; their names are left out of array names."""
 
 
 def to_safetensors(
@@ -167,7 +167,7 @@ def _description(encoder: Encoder) -> dict[str, Any]:
 
 
 def _sum(values: np.ndarray) -> str:
-    """SHA-256 of the bytes alone: encoders say the type and shape of their arrays."""
+    """SHA-256 of the bytes only; the encoders give the type and shape of their arrays."""
     return hashlib.sha256(values.tobytes()).hexdigest()
 
 

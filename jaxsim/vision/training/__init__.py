@@ -1,7 +1,7 @@
-"""Training of networks on arrays or streams, with exact resumption, one or many tasks at once.
+"""Training of networks on arrays or streams, with exact resumption, for one or many tasks.
 
-Needs the `nn` extra; `import jaxsim` leaves this package out. A task is just a name for a
-network, a loss and arrays.
+Needs the `nn` extra; `import jaxsim` does not import this package. A task is just a name for a network, a loss and
+arrays.
 """
 
 from jaxsim.vision.training.loop import Fitted

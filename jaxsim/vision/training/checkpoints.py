@@ -1,4 +1,4 @@
-"""Checkpoints with a SHA-256 per array: written whole, verified on load, the last good one found."""
+"""Checkpoints with a SHA-256 per array: written completely, verified on load, with fallback to the last good one."""
 
 import contextlib
 import logging
@@ -16,7 +16,7 @@ from jaxsim.io.files import warn
 
 RECORD = "checksums.json"
 KEPT = 3
-"""Number of the newest checkpoints that stay."""
+"""Number of the newest checkpoints to keep."""
 
 _NAME = re.compile(r"step_(\d{8,})")
 _SYSTEM = re.compile(r"os_error_code='(\d+)'")
@@ -24,16 +24,17 @@ _SYSTEM = re.compile(r"os_error_code='(\d+)'")
 
 
 def save(folder: Path, step: int, tree: Any, run: dict[str, Any], feed: Any = None) -> Path:
-    """Write the arrays of `tree` as `folder/step_00000250`, whole or not at all, and drop the oldest but `KEPT`.
+    """Write the arrays of `tree` to `folder/step_00000250`, completely or not at all, keeping the newest `KEPT`.
 
     Args:
-        folder: where the run's checkpoints are; made if missing.
+        folder: folder of the run's checkpoints; created if missing.
         step: number of steps taken.
         tree: any pytree of arrays.
-        run: the run's settings, JSON types; `restore` refuses checkpoints of other settings.
-        feed: where the batches are, JSON types; None where the step says it.
+        run: the run's settings, as JSON types; `restore` rejects checkpoints with other settings.
+        feed: position in the batches, as JSON types; None if it follows from the step.
 
     Raises:
+        OSError: the folder cannot be written to, or the disk is full; earlier checkpoints stay.
         OSError: the folder cannot be written, or the disk is full; earlier checkpoints stay.
     """
     arrays = _flat(tree)
@@ -58,7 +59,7 @@ def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     try:
         with _silent():
             ocp.save(str(path.absolute()), arrays)
-    except (ValueError, RuntimeError) as error:  # what the storage library makes of an error of the system
+    except (ValueError, RuntimeError) as error:  # how the storage library reports a system error
         code = _SYSTEM.search(str(error))
         if code is None:
             raise
@@ -78,16 +79,17 @@ def _silent() -> Iterator[None]:
 
 
 def restore(folder: Path, template_of: Any, run: dict[str, Any]) -> tuple[int, Any, Any] | None:
-    """The newest checkpoint that is as it was written, as (step, tree, feed); None where there is none at all.
+    """The newest undamaged checkpoint, as (step, tree, feed); None if there are no checkpoints.
 
-    Damaged ones are named in a warning and passed over; what a killed process left unfinished is removed.
+    Damaged ones are skipped with a warning that names them. What a killed process left unfinished is removed.
 
     Args:
-        folder: where the run's checkpoints are.
-        template_of: function of the step that gives a tree with the shapes and types to expect.
+        folder: folder of the run's checkpoints.
+        template_of: function of the step that returns a tree with the expected shapes and types.
         run: the run's settings.
 
     Raises:
+        ValueError: all checkpoints are damaged, or they were written by a run with other settings.
         ValueError: all checkpoints are damaged, or they were written by a run with other settings.
     """
     files.clear(folder, held=True)
@@ -133,7 +135,7 @@ def _found(folder: Path) -> list[Path]:
 
 
 def _remove(path: Path) -> None:
-    """Take the name away first, so that no half-removed checkpoint is ever found."""
+    """Rename it first, so that no half-removed checkpoint is ever found."""
     doomed = files.hidden(path)
     path.rename(doomed)
     files.remove(doomed)

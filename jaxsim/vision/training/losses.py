@@ -1,7 +1,7 @@
 """Losses of dense prediction with unknown pixels, as used to train the branches of DDS 2020.
 
-Source: Maninis et al., Attentive single-tasking of multiple tasks (2019), whose released code DDS 2020 trains with.
-That code marks unknown pixels by the value 255; here a mask `(b, h, w)` is True where the target is known.
+Source: Maninis et al., Attentive single-tasking of multiple tasks (2019), whose released code DDS 2020 uses for
+training. That code marks unknown pixels by the value 255; here a mask `(b, h, w)` is True where the target is known.
 """
 
 import jax

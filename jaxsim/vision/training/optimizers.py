@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 Optimizer = Callable[[float, int], optax.GradientTransformation]
-"""Function of (highest learning rate, steps). Equal optimizers must compare equal, or each run is compiled anew."""
+"""Function of (highest learning rate, steps). Equal optimizers must compare equal, or each run is compiled again."""
 
 
 WARMUP_STEPS = 100

@@ -65,8 +65,8 @@ class ArraySource:
 
     Raises:
         TypeError: the key is neither.
-        ValueError: the batch is no positive whole number; a task has no images, its arrays differ in length, or there
-            are fewer rows than a batch takes.
+        ValueError: the batch is not a positive whole number, a task has no images, its arrays differ in length, or
+            there are fewer rows than a batch needs.
     """
 
     def __init__(self, data: Mapping[str, Data], batch: int, key: jax.Array | int):

@@ -35,8 +35,8 @@ def fit(
 
     Args:
         network: called with the images of a batch; batch statistics and other variables are updated too.
-        loss: function of (prediction, batch), where batch is `data` cut to the batch's rows. Keep it a module-level
-            function: each new lambda is compiled anew.
+        loss: function of (prediction, batch), where batch is `data` cut to the batch's rows. Use a module-level
+            function, because each new lambda is compiled again.
         data: a dict of arrays with one row per image, one of them `images`; or a tuple with the images first.
             Images of unsigned bytes are divided by 255 on the device.
         steps: number of steps of the whole run.
@@ -46,8 +46,8 @@ def fit(
         learning_rate: the highest rate of the schedule.
         checkpoints: folder for checkpoints, None for none. They are tied to the settings above, the data and the loss.
         every: steps between checkpoints, rewrites of the log and progress lines.
-        until: stop after this step, as a kill there would; a later call with the same checkpoints resumes there, so
-            that the stages of one run are consecutive calls.
+        until: stop after this step, as if killed there; a later call with the same checkpoints resumes there, so the
+            stages of one run can be consecutive calls.
         log: CSV file for the curve, `step,loss`; an existing one is replaced.
         progress: write progress lines to standard error.
 
@@ -96,7 +96,7 @@ def fit_many(
 
     On accelerators, tasks whose networks and batches have the same shapes share one vmapped step, each with its own
     loss; on CPU every task takes its own step, which is faster there. The two differ by rounding only, which Adam
-    amplifies over the steps. Arrays that several tasks hold as the same object, such as the images, are cut and sent
+    amplifies over the steps. Arrays that several tasks share as the same object, such as the images, are cut and sent
     once per step.
 
     Args:
@@ -108,7 +108,7 @@ def fit_many(
         key: random key or seed; tasks with the same number of rows see the same rows.
         optimizer: of every task.
         learning_rate: the highest.
-        checkpoints: folder for checkpoints, each of which holds all tasks.
+        checkpoints: folder for checkpoints, each of which contains all tasks.
         every: steps between checkpoints.
         until: stop after this step.
         log: CSV file for the curves, `step,<task>,...`.
@@ -144,11 +144,11 @@ def fit_stream(
 ) -> Fitted:
     """Train a network as `fit` does, on batches read from a stream.
 
-    A checkpoint also holds the stream's position: a killed run sees the batches that it would have seen.
+    A checkpoint also stores the stream's position: a resumed run sees the batches that it would have seen.
 
     Args:
         network: called with the `images` of a batch.
-        loss: function of (prediction, batch). Keep it a module-level function or a frozen record.
+        loss: function of (prediction, batch). Use a module-level function or a frozen record.
         stream: an endless iterable of batches, or one of at least as many batches as steps.
         steps: number of steps of the whole run.
         optimizer: as for `fit`, like all that follow.

@@ -1,4 +1,4 @@
-"""Writers of pictures, label maps and MATLAB arrays, and of folders that appear whole or not at all."""
+"""Writers of pictures, label maps and MATLAB arrays, and of folders that appear completely or not at all."""
 
 import contextlib
 import errno
@@ -19,7 +19,7 @@ JPEG_QUALITY = 95
 
 @contextlib.contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`, and rename it to `path` when the block ends without error.
+    """Yield a temporary folder next to `path`, and rename it to `path` when the block ends without error.
 
     Raises:
         FileExistsError: `path` exists.
@@ -31,7 +31,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     with atomic(path, folder=True) as folder:
         try:
             yield folder
-        except (OSError, RuntimeError) as error:  # h5py and Pillow report some errors of the system in their own words
+        except (OSError, RuntimeError) as error:  # h5py and Pillow have their own messages for some system errors
             if code := re.search(r"errno = (\d+)", str(error)):
                 raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
             if str(error).startswith("encoder error"):
@@ -53,7 +53,7 @@ def jpeg(path: Path, rgb: np.ndarray, quality: int = JPEG_QUALITY) -> None:
 
 
 def png(path: Path, values: np.ndarray) -> None:
-    """Write a picture of 8 or 16 bits as PNG."""
+    """Write a picture with 8 or 16 bits as PNG."""
     Image.fromarray(np.ascontiguousarray(values)).save(path)
 
 

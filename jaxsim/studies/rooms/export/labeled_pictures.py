@@ -44,7 +44,7 @@ def labeled(
 
     Args:
         count: number of pictures.
-        seed: of the scenes.
+        seed: seed of the scenes.
         world: 'rooms' or 'lofts'.
         resolution: height and width in pixels.
         names: further tasks of `rooms.tasks` to compute targets for.

@@ -34,7 +34,7 @@ NUMBERS = {
 """Nearest classes to those of Rooms among NYUv2's 894 and among the forty."""
 ALL, FORTY = (np.array([NUMBERS[name][k] for name in CLASSES]) for k in (0, 1))
 OTHER = 40
-"""The one of the forty classes for everything else."""
+"""The class among the forty for everything else."""
 MATLAB = (b"MATLAB 7.3 MAT-file".ljust(116) + bytes(8) + b"\x00\x02IM").ljust(512, b"\0")
 """MATLAB's header before the HDF5 data."""
 
@@ -43,7 +43,7 @@ def nyu(folder: str | Path, pictures: Iterable[Labeled]) -> Path:
     """Write `nyu_depth_v2_labeled.mat`, `splits.mat` and `classMapping40.mat`; return the folder.
 
     Every fourth picture is 'test', the others 'train'. All labels are exact. The map to forty classes is NYUv2's for
-    the classes of Rooms, and 40 elsewhere. All pictures, compressed, are kept in memory until they are written.
+    the classes of Rooms, and 40 for the rest. All pictures are kept compressed in memory until they are written.
 
     Raises:
         FileExistsError: the folder exists.

@@ -45,7 +45,7 @@ def voc_classes(picture: Labeled) -> np.ndarray:
 
 
 def voc(folder: str | Path, pictures: Iterable[Labeled]) -> Path:
-    """Write `VOCdevkit/VOC2012` and, beside it, SBD's `benchmark_RELEASE`; return the folder.
+    """Write `VOCdevkit/VOC2012` and, next to it, SBD's `benchmark_RELEASE`; return the folder.
 
     Of every four pictures two are in VOC's 'train', the third has a mask only in SBD, the fourth is in 'val'. SBD also
     has all of VOC's 'train' and every second picture of 'val'; its masks have no unlabeled band. `SegmentationClassAug`

@@ -35,7 +35,7 @@ def taskonomy(folder: str | Path, pictures: Iterable[Labeled], layout: str = "or
     k R / sqrt(1 + (k R)^2) for R = 0.3 m, to 1/254. Domains of tasks are written for those the pictures have.
 
     Args:
-        folder: folder to make.
+        folder: folder to create.
         pictures: labeled pictures, all with the same tasks.
         layout: a name in `ARRANGEMENTS`.
 

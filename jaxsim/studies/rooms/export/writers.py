@@ -54,14 +54,14 @@ def write_world(
 ) -> Path:
     """Write pictures of the built-in world in the layout of a public dataset.
 
-    The pictures are those of `rooms.pictures.make` with the same arguments; they are rendered and written a batch at
-    a time. Each layout's writer documents which are held out.
+    The pictures are those of `rooms.pictures.make` with the same arguments. They are rendered and written one batch at
+    a time. Each layout's writer documents which pictures are held out.
 
     Args:
-        path: folder to make.
+        path: folder to create.
         layout: a name in `WRITERS`.
         count: number of pictures.
-        seed: of the scenes.
+        seed: seed of the scenes.
         world: 'rooms' or 'lofts'.
         resolution: height and width in pixels.
 

@@ -1,4 +1,4 @@
-"""Assignment of a checkpoint's tensors: each is used, left out for a stated reason, or named in an error."""
+"""Assignment of a checkpoint's tensors: each is used, left out for a stated reason, or reported in an error."""
 
 import collections
 import dataclasses
@@ -20,12 +20,12 @@ from jaxsim.vision.models.weights import variables
 
 STEM = "stem/linear/kernel"
 SHOWN = 5
-"""Tensors of each kind that an error lists."""
+"""Number of tensors of each kind that an error lists."""
 WRAPPED = re.compile(r"(?<=[./])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-"""Parts that wrappers add inside names; those before all names are found as their prefix."""
+"""Parts that wrappers add inside names; parts before all names are found as their prefix."""
 _SECOND = "ema|swa|avg|averaged|student|momentum|target|encoder_k|key|exponentialmovingaverage"
 SECOND = re.compile(rf"(?<![a-z])({_SECOND})(?![a-z])")
-"""Words of sets of weights that are not the first choice where a checkpoint has several."""
+"""Words that mark sets of weights that are not the first choice if a checkpoint has several."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Place:
         entry: key of its dict in the file, '' for the whole file.
         prefix: text before all names.
         naming: its family of names.
-        count: our parameters that it has.
+        count: number of our parameters that it has.
     """
 
     entry: str
@@ -64,9 +64,9 @@ class Conversion:
         entry: the dict of the file that was read, such as 'state_dict'; '' for the whole file.
         prefix: text before all names that were used.
         taken: source tensor of each of our parameters.
-        left_out: unused tensors, and what is beside them in the file, by reason.
+        left_out: unused tensors, and what else is in the file, by reason.
         cast: tensors that were not float32, with their dtype.
-        notes: oddities of the values, a sentence each.
+        notes: sentences about unusual values.
     """
 
     network: Any
@@ -104,8 +104,8 @@ def from_checkpoint(
     """Load a public encoder from a checkpoint; it has one input channel if the checkpoint does.
 
     The dict in the file, and the prefix that wrappers gave to all names, are those under which most parameters are
-    found. Tensors without the prefix are left out. Of several sets of weights (raw and averaged, teacher and student)
-    the raw ones, the teacher or else the first is read, with a warning that names all.
+    found. Tensors without the prefix are left out. If there are several sets of weights (raw and averaged, teacher and
+    student), the raw ones, the teacher or else the first are read, with a warning that names all.
 
     Args:
         path: as for `read_checkpoint`.
@@ -253,7 +253,7 @@ def _places(
 
 
 def _heads(text: str) -> list[str]:
-    """The parts that a name may have as prefix, the empty one first.
+    """The prefixes that a name may have, starting with the empty one.
 
     >>> _heads("module.fc/w")
     ['', 'module.', 'module.fc/']
@@ -268,7 +268,7 @@ def _chosen(
     entry: str | None = None,
     prefix: str | None = None,
 ) -> Place:
-    """The set of weights that is asked for, or else has most of our parameters; warn if others have about as many."""
+    """The requested set of weights, or the one with most of our parameters; warn if others have about as many."""
     if entry is not None and entry not in entries:
         raise ValueError(f"{source} has no entry {entry!r}; it has {', '.join(map(repr, entries))}.")
     asked = [p for p in places if entry in (None, p.entry) and prefix in (None, p.prefix, p.prefix[:-1])]

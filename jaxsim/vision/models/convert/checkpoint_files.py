@@ -23,12 +23,12 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Mapping[str, np.ndarray
 
     Returns:
         Tensors by entry: '' for the whole file, else keys of nested dicts, such as 'state_dict' or 'model/ema', or
-        'ExponentialMovingAverage' for the averages of TensorFlow; and names of what is not tensors.
+        'ExponentialMovingAverage' for TensorFlow's averages; and names of what is not tensors.
 
     Raises:
         FileNotFoundError: the file does not exist.
         ImportError: the file is PyTorch's, and PyTorch is not installed.
-        ValueError: it is damaged, or holds something other than tensors by name.
+        ValueError: it is damaged, or contains something other than tensors by name.
     """
     path = Path(path)
     if bundle_prefix(path) != path or Path(f"{path}.index").is_file():
@@ -41,7 +41,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Mapping[str, np.ndarray
 
 
 def _averages_apart(tensors: Mapping[str, np.ndarray]) -> dict[str, Mapping[str, np.ndarray]]:
-    """Moving averages that TensorFlow stores beside the weights, as an entry; what has none is in both."""
+    """Moving averages that TensorFlow stores next to the weights, as an entry; tensors without one are in both."""
     readers = {key: functools.partial(tensors.__getitem__, key) for key in tensors}
     raw = {key: read for key, read in readers.items() if not key.endswith(_AVERAGE)}
     averaged = {key.removesuffix(_AVERAGE): read for key, read in readers.items() if key.endswith(_AVERAGE)}
@@ -49,7 +49,7 @@ def _averages_apart(tensors: Mapping[str, np.ndarray]) -> dict[str, Mapping[str,
 
 
 class _Lazy(Mapping[str, np.ndarray]):
-    """Tensors by name, each read when it is asked for."""
+    """Tensors by name, each read when it is requested."""
 
     def __init__(self, readers: Mapping[str, Callable[[], np.ndarray]]):
         self._readers = readers
@@ -72,7 +72,7 @@ def _entries(path: Path, whole: Any) -> tuple[dict[str, Mapping[str, np.ndarray]
     beside: list[str] = []
     waiting = [("", whole)]
     seen: set[int] = set()
-    for place, content in waiting:  # grows meanwhile
+    for place, content in waiting:  # grows during the loop
         if id(content) in seen or not isinstance(content, Mapping | list | tuple):
             continue
         seen.add(id(content))

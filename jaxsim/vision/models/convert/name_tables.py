@@ -181,7 +181,7 @@ TASKBANK_HEAD = Naming(
     outputs_first=False,
     matrices=True,
 )
-"""The heads in Taskonomy's own checkpoints, which have two layers in spite of their name."""
+"""The heads in Taskonomy's own checkpoints, which have two layers despite their name."""
 
 NAMINGS: Mapping[str, tuple[Naming, ...]] = MappingProxyType(
     {

@@ -35,10 +35,10 @@ class Entry:
 
     Attributes:
         dtype: TensorFlow's `DataType`.
-        shape: of the tensor.
+        shape: shape of the tensor.
         shard: number of its data file.
-        offset: of its first byte in that file.
-        size: in bytes.
+        offset: offset of its first byte in that file.
+        size: size in bytes.
         checksum: masked CRC-32C of the bytes.
         sliced: whether it is part of a larger tensor, or has parts.
     """
@@ -55,7 +55,7 @@ class Entry:
 class Bundle(Mapping[str, np.ndarray]):
     """Tensors of a checkpoint by name, read and verified on access.
 
-    The `.index` file is a table of entries, the `.data-` files hold the values.
+    The `.index` file is a table of entries; the `.data-` files contain the values.
 
     Source: LevelDB's table format; TensorFlow's `tensor_bundle.proto`.
 
