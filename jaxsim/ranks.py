@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -136,7 +135,7 @@ def tie_bounds(
     return first, last if count is None else jnp.minimum(last, count - 1)
 
 
-def rounding(dtype: np.dtype) -> float:
+def rounding(dtype: Any) -> float:
     """Relative rounding that ties allow for: eps, and IN_FLOAT64 times as much in float64."""
     return float(jnp.finfo(dtype).eps) * (IN_FLOAT64 if dtype == jnp.float64 else 1)
 

@@ -169,7 +169,9 @@ TEXTS = [
 
 def commands_in(text):
     """Commands in blocks and between backquotes, one by one, and whether each is whole."""
-    for block in re.findall(r"```(?:sh)?\n(.*?)```", text, re.S):
+    for language, block in re.findall(r"^ *```([^\n]*)\n(.*?)^ *```$", text, re.S | re.M):
+        if language not in ("", "sh"):
+            continue
         lines = block.replace("\\\n", " ").splitlines()
         yield from ((part, True) for line in lines for part in line.partition("  #")[0].split("&&"))
     for span in re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.S)):
