@@ -61,8 +61,8 @@ def sweep(
         channels: channels of all networks, as for `js.affinity`.
         address: address of the scheduler, with "dask"; by default a cluster on this machine.
         options: options for submitit's `update_parameters`, such as `{"slurm_partition": "gpu", "timeout_min": 60}`.
-        overwrite: replace the matrix in `out` if networks were added or have changed; blocks are never deleted. A
-            finished sweep just returns its matrix.
+        overwrite: replace the matrix in `out` if networks were added or have changed; intact blocks are never
+            deleted. A finished sweep just returns its matrix.
         progress: called with a `SweepStatus` as blocks finish.
 
     Returns:
