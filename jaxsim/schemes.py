@@ -15,13 +15,13 @@ from jaxsim.protocols import Draws, Plan, Scheme
 from jaxsim.statistics.checks import as_count, is_whole, shown
 
 
-def _drawn(n_resamples, layout) -> Plan:
+def _drawn(n_resamples, default, layout) -> Plan:
     """Plan of random resamples.
 
     Raises:
         ValueError: the number of resamples is not a positive whole number.
     """
-    count = as_count(DEFAULT_RESAMPLES if n_resamples is None else n_resamples, "n_resamples")
+    count = as_count(default if n_resamples is None else n_resamples, "n_resamples")
     if layout.groups is None:
         return Plan(count, layout=layout)
     groups, strata = layout.groups.size.size, len(set(layout.groups.units.code.tolist()))
@@ -87,6 +87,7 @@ class HalfSamples:
     groups: Any = None
     kind: ClassVar[str] = "half-samples"
     draws: ClassVar[Draws] = Draws.SUBSETS
+    default_resamples: ClassVar[int] = 100
     fewest: ClassVar[int] = 4
     enough: ClassVar[int] = 20
     draw = staticmethod(layouts.half)
@@ -107,7 +108,7 @@ class HalfSamples:
             why = "; each half takes half of every stratum, so merge small ones" * bool(strata)
             text = f"halves of {of}{strata} hold {drawn} each, and the measure needs {min_images} in each half{why}."
             raise ValueError(text)
-        plan = _drawn(n_resamples, layout)
+        plan = _drawn(n_resamples, self.default_resamples, layout)
         if plan.count % 2:
             raise ValueError(f"half-samples come in pairs: n_resamples must be even, not {plan.count}.")
         if whole is None:
@@ -173,6 +174,7 @@ class Bootstrap:
     groups: Any = None
     kind: ClassVar[str] = "bootstrap"
     draws: ClassVar[Draws] = Draws.WEIGHTS
+    default_resamples: ClassVar[int] = 1000
     bootstraps: ClassVar[bool] = True
     draw = staticmethod(layouts.bootstrap_counts)
     standard_error = _spread
@@ -181,7 +183,7 @@ class Bootstrap:
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
         """Plan the resamples of n images."""
         if self.weights is None:
-            return _drawn(n_resamples, layouts.layout(self.strata, images, self.groups))
+            return _drawn(n_resamples, self.default_resamples, layouts.layout(self.strata, images, self.groups))
         return _explicit(self, n_resamples, _check_weights(self.weights, images))
 
 
@@ -198,6 +200,7 @@ class BayesianBootstrap:
     groups: Any = None
     kind: ClassVar[str] = "bayesian-bootstrap"
     draws: ClassVar[Draws] = Draws.WEIGHTS
+    default_resamples: ClassVar[int] = 1000
     bootstraps: ClassVar[bool] = True
     draw = staticmethod(layouts.dirichlet_weights)
     standard_error = _spread
@@ -205,7 +208,7 @@ class BayesianBootstrap:
 
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
         """Plan the resamples of n images."""
-        return _drawn(n_resamples, layouts.layout(self.strata, images, self.groups))
+        return _drawn(n_resamples, self.default_resamples, layouts.layout(self.strata, images, self.groups))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -228,6 +231,7 @@ class Subsample:
     groups: Any = None
     kind: ClassVar[str] = "subsample"
     draws: ClassVar[Draws] = Draws.SUBSETS
+    default_resamples: ClassVar[int] = 100
     estimate_optional: ClassVar[bool] = True
     draw = staticmethod(layouts.subset)
     interval = _normal_interval
@@ -246,7 +250,7 @@ class Subsample:
         if found.groups is not None:
             _check_spread(self.size, found, min_images)
         layout = layouts.subsets(found, self.size)
-        return _drawn(n_resamples, layout)._replace(size=self.size)
+        return _drawn(n_resamples, self.default_resamples, layout)._replace(size=self.size)
 
     def standard_error(self, values, size, images):
         """Spread scaled by sqrt(m / (n - m))."""
@@ -268,6 +272,7 @@ class Jackknife:
     groups: Any = None
     kind: ClassVar[str] = "jackknife"
     draws: ClassVar[Draws] = Draws.WEIGHTS
+    default_resamples: ClassVar[int | None] = None
     accelerates: ClassVar[bool] = True
     draw: ClassVar[None] = None
     interval = _normal_interval
@@ -305,6 +310,7 @@ class Permutation:
     groups: Any = None
     kind: ClassVar[str] = "permutation"
     draws: ClassVar[Draws] = Draws.ORDERS
+    default_resamples: ClassVar[int] = 1000
     null: ClassVar[bool] = True
     fewest: ClassVar[int] = statistics.resamples_needed(0.05)
     draw = staticmethod(layouts.shuffle)
@@ -312,7 +318,7 @@ class Permutation:
     def plan(self, images: int, min_images: int, n_resamples: int | None) -> Plan:
         """Plan the resamples of n images."""
         layout = layouts.interchangeable(layouts.layout(self.strata, images, self.groups))
-        return _drawn(n_resamples, layout)._replace(distinct=layouts.rearrangements(layout))
+        return _drawn(n_resamples, self.default_resamples, layout)._replace(distinct=layouts.rearrangements(layout))
 
     def _refuse(self, *_, **__):
         """Reject errors and intervals: resamples of the null hypothesis say nothing about the estimate's error."""
@@ -324,7 +330,6 @@ class Permutation:
 _KINDS = {s.kind: s for s in (HalfSamples, Bootstrap, BayesianBootstrap, Subsample, Jackknife, Permutation)}
 NAMED: Mapping[str, Any] = MappingProxyType(_KINDS)
 """Read-only view of all schemes by kind; results, including saved ones, look up their scheme here."""
-DEFAULT_RESAMPLES = 100
 MOST_COPIES = 2**20
 """Number of copies of an image above which explicit weights are not treated as counts."""
 

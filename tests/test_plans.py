@@ -94,7 +94,7 @@ def test_explain_refuses_as_resample_does(verb, options, scheme, words):
 def test_maps_that_do_not_fit_are_refused(verb, monkeypatch):
     monkeypatch.setattr("jaxsim.engine.memory.available", lambda: 1e4)
     with pytest.raises(ValueError, match=r"GiB are free; js.HalfSamples\(\) takes them in tiles"):
-        verb(MADE, "dds-laplacian", js.Bootstrap())
+        verb(MADE, "dds-laplacian", js.Bootstrap(), n_resamples=100)
 
 
 def test_what_has_no_effect_is_refused():

@@ -77,8 +77,6 @@ from jaxsim.results.resamples import BETWEEN, UNSCORED
 from jaxsim.results.tables import flagged, p_value
 
 DEFAULT = schemes.HalfSamples
-N_RESAMPLES = {schemes.HalfSamples: 100, schemes.Jackknife: None}
-"""Default numbers of resamples if not 1000; None if the images determine it."""
 
 
 def add_arguments(command: ArgumentParser) -> None:
@@ -88,7 +86,9 @@ def add_arguments(command: ArgumentParser) -> None:
     text = "name of a scheme; default: %(default)s"
     command.add_argument("--scheme", metavar="NAME", choices=schemes.NAMED, default=DEFAULT.kind, help=text)
     command.add_argument("--size", type=count, metavar="M", help="images per subset, for subsample")
-    text = f"default: {N_RESAMPLES[DEFAULT]} for {DEFAULT.kind}, otherwise 1000"
+    text = "default: " + ", ".join(
+        f"{one.default_resamples} for {kind}" for kind, one in schemes.NAMED.items() if one.default_resamples
+    )
     command.add_argument("--resamples", type=count, metavar="B", help=text)
     add_labels(command)
     add_draws(command)
@@ -182,7 +182,7 @@ def _scheme(arguments: Namespace) -> Any:
     sized = [kind for kind, one in schemes.NAMED.items() if "size" in inspect.signature(one).parameters]
     if (arguments.size is not None) != (scheme.kind in sized):
         raise ValueError(f"--size goes with --scheme {' or '.join(sized)}, which needs it.")
-    if N_RESAMPLES.get(scheme, 1000) is None:
+    if scheme.default_resamples is None:
         refuse(arguments, f"with --scheme {scheme.kind}, which leaves out every image once", "resamples", "seed")
     if "strata" not in inspect.signature(scheme).parameters:
         refuse(arguments, f"with --scheme {scheme.kind}, which leaves out every image or group once", "strata")
@@ -208,8 +208,7 @@ def _given(arguments: Namespace, chosen: Mapping[str, Any], scheme: Any) -> dict
         ValueError: there is no such --target.
     """
     features, options = read_targeted(arguments, chosen)
-    usual = N_RESAMPLES.get(type(scheme), 1000)
-    options |= {"scheme": scheme, "n_resamples": usual and (arguments.resamples or usual)}
+    options |= {"scheme": scheme, "n_resamples": arguments.resamples}
     return {"features": features, "measure": list(chosen.values())} | options
 
 

@@ -77,8 +77,8 @@ def resample(
         measure: a measure of features, or a comparator of maps, or the name of one, or a list of either.
         scheme: `HalfSamples()`, whose intervals hold their level, `Bootstrap()`, `BayesianBootstrap()`,
             `Subsample(size)`, `Jackknife()` or `Permutation()`; or the name of one.
-        n_resamples: number of resamples B; 100 by default if the scheme does not determine it (as the jackknife and
-            explicit weights or indices do).
+        n_resamples: number of resamples B; by default 100 for half-samples and subsets, and 1000 for the other schemes.
+            The jackknife and explicit weights or indices determine it.
         key: typed random key, or a seed for one. Resample b depends only on the key and b, so draws do not depend on
             chunks or devices.
         against: as for `js.affinity`.
