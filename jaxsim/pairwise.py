@@ -314,6 +314,12 @@ def _products(product, width):
     return product.products
 
 
+def _products_less_constant(product, width):
+    """X X' less the squared length of what was subtracted from all features."""
+    margins = product.along + product.offset * product.level
+    return product.products + margins[:, None] + margins[None, :]
+
+
 def _scaled_squares(product, width):
     return _squared_distances(product.products, product.twin)
 
@@ -357,9 +363,10 @@ class Linear:
         return product.products * product.scale * product.scale
 
     def stable(self, invariance):
-        """Product of features that are centered first, where terms a_i + a_j do not matter."""
-        product = _geometry if invariance >= MARGINS else self.product
-        return product, (_products if invariance >= SCALE else self.finish)
+        """Product of features that are centered first, less what the comparator ignores."""
+        if invariance >= CONSTANT:
+            return _geometry, (_products if invariance >= MARGINS else _products_less_constant)
+        return self.product, (_products if invariance >= SCALE else self.finish)
 
 
 @register_static
