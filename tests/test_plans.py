@@ -31,14 +31,15 @@ def without_costs(plan):
 
 @pytest.mark.parametrize("scheme", SCHEMES, ids=lambda one: one.kind)
 def test_the_plan_is_the_one_that_resample_follows(scheme, monkeypatch):
-    followed, real = [], plans.plan
+    followed, chunks, real = [], [], plans.plan
     monkeypatch.setattr(plans, "plan", lambda *given, **more: followed.append(real(*given, **more)) or followed[0])
-    monkeypatch.setattr("jaxsim.resampling.verbs._run", None)  # nothing is computed
     count = None if scheme.kind == "jackknife" else 30
-    with pytest.raises(TypeError, match="NoneType"):
-        js.resample(MADE, ["cka", "rsa"], scheme, n_resamples=count)
     plan = js.explain(MADE, ["cka", "rsa"], scheme, n_resamples=count)
+    followed.clear()
+    found = js.resample(MADE, ["cka", "rsa"], scheme, n_resamples=count, progress=lambda *done: chunks.append(done))
     assert without_costs(plan) == without_costs(followed[0])
+    assert chunks[-1] == (plan.resamples, plan.resamples)
+    assert all("tiles" not in note for one in found for note in one.provenance.notes)
     assert (plan.scheme, plan.resamples) == (scheme.kind, count or N)
     assert plan.at_once == (8 if scheme.kind in ("bootstrap", "jackknife") else 1)
     assert dict(plan.routes) == {"cka-linear": "maps", "rsa": "maps"}
@@ -51,6 +52,8 @@ def test_the_plan_of_tiles(scheme, calls, monkeypatch):
     plan = js.explain(MADE, "dds-laplacian", scheme, n_resamples=20, memory=1e4)
     assert (plan.tile, plan.routes, plan.devices) == (24, (("dds-laplacian", "blocks"),), 1)
     assert plan.calls == calls - 3 * (scheme.kind == "half-samples")  # two blocks of 24 images, one of halves
+    found = js.resample(MADE, "dds-laplacian", scheme, n_resamples=20, memory=1e4)
+    assert "in tiles of 24 images" in found.provenance.notes
     assert js.explain(MADE, "dds-laplacian", js.Bootstrap(), n_resamples=20).tile is None
 
 
