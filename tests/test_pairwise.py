@@ -395,6 +395,7 @@ def test_gradient_at_features_that_are_constant(name, transform):
         return jnp.sum(weight * value(name)(getattr(transforms, transform)(x)))
 
     with jax.enable_x64(True):
+        x = jnp.asarray(x)
         got = jax.jit(jax.grad(total))(x)
         for place in [(0, 2), (7, 2), (5, 4)]:
             step = np.zeros_like(x)
