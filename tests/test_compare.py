@@ -82,7 +82,7 @@ def test_maps_of_whole_numbers_are_refused(name, dtype):
 @pytest.mark.parametrize("name", RANKED + KENDALL)
 def test_half_precision_has_no_ranks(name):
     m = jax.ShapeDtypeStruct((N, N), jnp.float16)
-    with pytest.raises(TypeError, match="take float32 or float64, not float16"):
+    with pytest.raises(TypeError, match="need float32 or float64, not float16"):
         jax.eval_shape(value(name), m, m)
 
 

@@ -543,8 +543,8 @@ def test_resamples_without_a_score_are_counted_and_said(scheme):
         assert lost.max() == len(said) == 0
         return
     assert said == [
-        f"{lost[0, 1]} of {len(found.values)} resamples have no cka-linear score for net0 - net1, net1 - net2, their "
-        "images being too few or too alike; errors, intervals and p-values of these are NaN; the scheme "
+        f"{lost[0, 1]} of {len(found.values)} resamples have no cka-linear score for net0 - net1, net1 - net2, because "
+        "their images are too few or too alike; the errors, intervals and p-values of these pairs are NaN; the scheme "
         "bayesian-bootstrap leaves no image out."
     ]
     assert caught[0].filename == __file__
@@ -611,7 +611,7 @@ def plain_pearson(a, b):
 def test_a_comparator_of_ones_own_is_subsampled_and_not_weighted():
     own = js.Measure(js.transforms.center, js.pairwise.correlation, plain_pearson)
     for scheme in (js.Bootstrap(), js.Permutation()):
-        with pytest.raises(TypeError, match="takes any function of two maps"):
+        with pytest.raises(TypeError, match="works with any function of two maps"):
             js.resample(networks(24), own, scheme, n_resamples=2, key=KEY)
     x = networks(24)
     found = js.resample(x, own, js.Subsample(size=12), n_resamples=2, key=KEY)

@@ -363,10 +363,14 @@ def test_networks_without_scores_are_named_with_the_reason():
 @pytest.mark.parametrize(
     ("measure", "tile", "words"),
     [
-        ("center:correlation:whitened-cosine", 40, "whitened-cosine takes whole maps"),
-        (js.Measure(js.transforms.identity, js.pairwise.linear, lambda a, b: jnp.sum(a * b)), 40, "takes whole maps"),
-        (js.Measure(js.transforms.Duality(d=jnp.eye(N)), js.pairwise.linear, js.compare.pearson), 40, "all images at"),
-        (js.Measure(js.transforms.identity, lambda x: x @ x.T, js.compare.pearson), 40, "all images at once"),
+        ("center:correlation:whitened-cosine", 40, "whitened-cosine needs whole maps"),
+        (js.Measure(js.transforms.identity, js.pairwise.linear, lambda a, b: jnp.sum(a * b)), 40, "needs whole maps"),
+        (
+            js.Measure(js.transforms.Duality(d=jnp.eye(N)), js.pairwise.linear, js.compare.pearson),
+            40,
+            "all images together",
+        ),
+        (js.Measure(js.transforms.identity, lambda x: x @ x.T, js.compare.pearson), 40, "needs all images together"),
         ("cka", 1, "between 2 and"),
         ("cka", 10**6, "between 2 and"),
     ],
