@@ -418,7 +418,7 @@ def same_images(*groups: Networks | None, align: bool = False) -> list[Any]:
         name = max(lost, key=lambda n: lost[n])
         others = f", and some of {counted(len(lost) - 1, 'other network')}" if len(lost) > 1 else ""
         text = f"align=True leaves out {counted(lost[name], 'image')} of network {name!r}{others}"
-        warn(f"{text} because other networks lack them; {len(keep)} are left.")
+        warn(f"{text}, because not all networks have them; {len(keep)} are left.")
     return [g and g.select(range(len(g.names)), keep) for g in groups]
 
 
@@ -426,7 +426,7 @@ def how_ids_differ(first: str, ours: Sequence[str], other: str, theirs: Sequence
     """Text on how the image ids of `first` and `other` differ or differ in order."""
     if set(ours) == set(theirs):
         k = next(k for k, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
-        return f"have the same image ids in a different order (row {k}: {ours[k]!r} and {theirs[k]!r})"
+        return f"have the same image ids in another order (row {k}: {ours[k]!r} and {theirs[k]!r})"
     odd = min(set(ours) ^ set(theirs))
     return f"have different image ids ({odd!r} is only in {first if odd in set(ours) else other})"
 

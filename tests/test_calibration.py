@@ -259,7 +259,7 @@ REFUSED = {
     "a layer without a network": ({"layers_of": {"a1": "a"}}, "layers_of has no network for b1, a2, c1 and 1 more"),
     "a network of no layer": (
         {"layers_of": NETWORK | {"a7": "a"}},
-        r"names 'a7', which is no layer; there are a1, b1, a2, c1, b2\.$",
+        r"names 'a7', which is not a layer; there are a1, b1, a2, c1, b2\.$",
     ),
     "too few networks": ({"layers_of": ["a", "b"]}, "holds 2 networks for 5 layers"),
     "no network": ({"layers_of": ["a", "b", "", "c", "d"]}, "no network for a2"),

@@ -776,7 +776,7 @@ REASONS = {
     "beyond float32": (X0 * 1e60, LAPLACIAN, "are beyond the range of float32; scale them first"),
     "a kernel of zeros": (X0 * 1e6, LAPLACIAN, "all pairs of images have the value 0 in its map"),
     "beyond the range of an own part": (X0 * 1e60, "own", "beyond the range of float32; scale them first, or compute"),
-    "an offset": (OFFSET, COSINE, "20 different values near 1e+09 become 1 in float32; take an offset away"),
+    "an offset": (OFFSET, COSINE, "20 different values near 1e+09 become 1 in float32; subtract an offset"),
     "zero before the cast too": (one_image_of(0)(OFFSET), COSINE, "its features are all zero in 1 of 20 images"),
     "zero images": (one_image_of(0)(X0), COSINE, "its features are all zero in 1 of 20 images"),
     "constant images": (one_image_of(2)(X0), "rsa-uncentered", "its features are constant in 1 of 20 images"),
@@ -837,7 +837,7 @@ MAP_REASONS = {
     "NaN on the diagonal": (NAN_DIAGONAL, "centered-cosine", "20 of 20 entries on the diagonal, which centered-cosine"),
     "constant": (1 - np.eye(N), "pearson", "all pairs of images have the value 1 in its map"),
     "margins": (MARGINS, "u-centered-cosine", "sum of terms a_i + a_j"),
-    "an offset": (MAP0 + 1e9, "own", "become 1 in float32; take an offset away first"),
+    "an offset": (MAP0 + 1e9, "own", "become 1 in float32; subtract an offset first"),
     "beyond float32": (MAP0 * 1e60, "own", "beyond the range of float32"),
 }
 

@@ -300,7 +300,7 @@ def test_channels_first():
     np.testing.assert_array_equal(inputs.networks(stack, channels={"network_1": "first"}).arrays[0], stack[0])
     with pytest.raises(ValueError, match="channels must be one of first, last, not 'middle'"):
         inputs.networks(X, channels="middle")
-    with pytest.raises(ValueError, match="channels names 'z'; the networks are a, b, c"):
+    with pytest.raises(ValueError, match="channels names 'z', which is not a network; the networks are a, b, c"):
         inputs.networks(X, channels={"z": "first"})
 
 
@@ -308,7 +308,7 @@ def test_channels_by_name_speak_of_both_sets():
     x, y = (np.moveaxis(RNG.normal(size=(N, 4, 4, c)).astype(np.float32), -1, 1) for c in (3, 2))
     rows, columns = inputs.both({"a": x}, {"b": y}, None, None, {"a": "first", "b": "last"})
     assert rows.shapes + columns.shapes == ((N, 4, 4, 3), (N, 2, 4, 4))
-    with pytest.raises(ValueError, match="channels names 'z'; the networks are a, b"):
+    with pytest.raises(ValueError, match="channels names 'z', which is not a network; the networks are a, b"):
         inputs.both({"a": x}, {"b": y}, None, None, {"z": "last"})
     for verb in (js.resample, js.noise_ceiling):
         with pytest.raises(ValueError, match="channels applies to features, and these are maps; leave channels out"):
@@ -411,9 +411,7 @@ def test_wide_types_far_from_zero_keep_their_digits(kind):
 def test_a_score_does_not_depend_on_what_else_is_asked_for():
     far = X | {"a": np.float64(X["a"]) + 1e5}
     plain, kept = js.CKA_LINEAR, js.Measure(js.transforms.identity, js.pairwise.linear, js.compare.pearson)
-    with pytest.warns(
-        RuntimeWarning, match="network 'a' loses digits on which its identity:linear:pearson scores"
-    ) as said:
+    with pytest.warns(RuntimeWarning, match="network 'a' loses digits that its identity:linear:pearson scores") as said:
         together = js.affinity(far, [plain, kept])
     assert len(said) == 1
     np.testing.assert_array_equal(together[0].values, js.affinity(far, plain).values)
@@ -423,7 +421,7 @@ def test_a_score_does_not_depend_on_what_else_is_asked_for():
 def test_rows_of_tensors_that_differ_are_said():
     with pytest.raises(ValueError, match=r"network 'a' is not an array: its rows have shapes \(5,\) and \(3,\)"):
         inputs.networks({"a": [jnp.ones(5), jnp.ones(3)]})
-    with pytest.raises(TypeError, match="network 'a' is of type dict"):
+    with pytest.raises(TypeError, match="network 'a' has type dict"):
         inputs.networks({"a": {"layer": X["a"]}})
 
 
@@ -458,5 +456,5 @@ def test_stacks_of_maps_with_the_maps_last():
 def test_images_left_out_are_counted_in_english():
     x = np.random.default_rng(0).random((3, 13, 5))
     ids = {"a": range(13), "b": range(12), "c": range(13)}
-    with pytest.warns(UserWarning, match="leaves out 1 image of network 'a', and some of 1 other network, which"):
+    with pytest.warns(UserWarning, match="leaves out 1 image of network 'a', and some of 1 other network, because"):
         js.affinity({"a": x[0], "b": x[1][:12], "c": x[2]}, js.CKA_LINEAR, ids=ids, align=True)

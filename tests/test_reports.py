@@ -186,7 +186,7 @@ def test_p_values_stand_beside_intervals_of_the_same_scores():
     np.testing.assert_allclose(
         numbers(shown.data["s0"], "p, permutation")[off], np.asarray(null.p_value())[off], rtol=1e-4
     )
-    assert "of each pair alone: 119 permutations." in shown.text
+    assert "for each pair separately: 119 permutations." in shown.text
     other = dataclasses.replace(null, provenance=made("cka-linear"))
     assert "p, permutation" not in [c["name"] for c in page(boot, other).data["s0"]["columns"]]
 
@@ -466,7 +466,7 @@ EMPTY = {"header": ["name"], "rows": []}
 def test_what_cannot_be_reported_is_said(tmp_path):
     with pytest.raises(ValueError, match="needs at least one record"):
         js.report(path=tmp_path / "report.html")
-    with pytest.raises(TypeError, match="not of ndarray"):
+    with pytest.raises(TypeError, match="not from ndarray"):
         js.report(np.eye(3), path=tmp_path / "report.html")
     with pytest.raises(ValueError, match="between 0 and 1"):
         js.report(affinity(), path=tmp_path / "report.html", level=95)

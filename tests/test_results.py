@@ -702,7 +702,7 @@ def test_xarray_views():
 
 
 def test_what_is_no_pair_or_no_npz_is_told(tmp_path):
-    with pytest.raises(ValueError, match=r"two pairs \(source, target\) of names; 'a' is none"):
+    with pytest.raises(ValueError, match=r"two pairs \(source, target\) of names; 'a' is not one"):
         resamples("bootstrap").difference("a", ("a", "b"))
     with pytest.raises(ValueError, match=r"saved as npz, not csv; to_pandas\(\)"):
         resamples("bootstrap").save(tmp_path / "r.csv")
@@ -900,7 +900,7 @@ def test_maps_made_elsewhere(tmp_path):
         ),
         (lambda: js.Maps.from_condensed(np.ones(7)), "map 'map' has 7 entries"),
         (lambda: js.Maps.from_dict({"a": np.eye(4), 1: np.eye(4), "1": np.eye(4)}), "two maps have the name '1'"),
-        (lambda: js.Maps.from_dict({"a": np.eye(4), "b": np.eye(5)}), "'a' and 'b' are of 4 and 5 images"),
+        (lambda: js.Maps.from_dict({"a": np.eye(4), "b": np.eye(5)}), "'a' and 'b' have 4 and 5 images"),
         (lambda: js.Maps.from_dict({}), "no maps"),
         (lambda: js.Maps.from_array(np.zeros((1, 1))), r"maps of shape \(1, 1\) hold no pairs of images"),
         (lambda: js.Maps.from_array([[0, 1], [1]]), "maps is not an array: its rows have different lengths"),

@@ -388,7 +388,7 @@ def test_a_budget_beside_a_tile_is_refused():
 def test_digits_that_are_lost_are_told():
     features = networks()
     features["a"] = features["a"].astype(np.float64) + 1e6
-    with pytest.warns(RuntimeWarning, match="'a' loses digits on which its identity:cosine:pearson scores may depend"):
+    with pytest.warns(RuntimeWarning, match="'a' loses digits that its identity:cosine:pearson scores may depend on"):
         js.affinity(features, "identity:cosine:pearson", tile=TILE)
 
 

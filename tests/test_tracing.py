@@ -390,7 +390,7 @@ OUTSIDE = {
     ),
     "too few images": (lambda x: js.affinity(x[:, :3], "cka"), ValueError, "at least 4 images"),
     "one network": (lambda x: js.affinity(x[:1], "cka"), ValueError, "only 'network_0'"),
-    "no stack": (lambda x: js.affinity(x[0], "cka"), ValueError, "no stack"),
+    "no stack": (lambda x: js.affinity(x[0], "cka"), ValueError, "not a stack"),
     "no maps": (lambda x: js.compare_maps(x, "spearman"), ValueError, "(12, 5)"),
 }
 
