@@ -186,7 +186,7 @@ def both(
     if maps and channels is not None:
         raise ValueError("channels applies to features, and these are maps; leave channels out.")
     if against is None and against_ids is not None:
-        raise ValueError("against_ids was given without against; give against too, or leave against_ids out.")
+        raise ValueError("against_ids labels the images of against, which was not given.")
     labeled = isinstance(against, Maps) and against.ids is not None
     against_ids = ids if against_ids is None and not labeled else against_ids
     if maps:
@@ -360,7 +360,7 @@ def _labels(ids, names, shapes):
         if len(set(rows)) > 1:
             k = next(k for k, n in enumerate(rows) if n != rows[0])
             turned = all(len(shape) == 2 for shape in shapes) and len({shape[1] for shape in shapes}) == 1
-            remedy = f", or transpose the arrays if the images are the {shapes[0][1]} columns" * turned
+            remedy = f"; or give the transposes if the images are the {shapes[0][1]} columns" * turned
             raise ValueError(
                 f"networks {names[0]!r} {shapes[0]} and {names[k]!r} {shapes[k]} have "
                 f"{rows[0]} and {rows[k]} images; give ids to say which images are which{remedy}."

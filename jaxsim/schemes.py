@@ -283,9 +283,7 @@ class Jackknife:
         whole = layouts.layout(None, images, self.groups).groups
         units, of = (images, "images") if whole is None else (whole.size.size, "groups")
         if units - 1 < min_images:
-            raise ValueError(
-                f"a jackknife of {units} {of} keeps {units - 1}, and the measure needs at least {min_images}."
-            )
+            raise ValueError(f"a jackknife of {units} {of} keeps {units - 1}, and the measure needs {min_images}.")
         out = np.arange(images) if whole is None else whole.code
         plan = _given(self, n_resamples, (np.arange(units)[:, None] != out).astype(np.float32))
         return plan if whole is None else plan._replace(groups=units, degrees=float(units - 1))

@@ -247,9 +247,9 @@ REFUSED = {
     ),
     "strata with few orders": (
         {"strata": [0, 0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7]},
-        "strata or groups leave 16 distinct orders of the images, so no p-value is below 0.062, and level",
+        "strata or groups leave only 16 distinct orders of the images, so no p-value is below 0.062, and level",
     ),
-    "groups with few orders": ({"groups": np.arange(N) // 4}, "leave 6 distinct orders"),
+    "groups with few orders": ({"groups": np.arange(N) // 4}, "leave only 6 distinct orders"),
     "one group": ({"groups": np.zeros(N)}, "one label for all 12 images"),
     "strata of another length": ({"strata": STRATA[1:]}, r"strata of shape \(11,\)"),
     "strata with a heading": ({"strata": ["class", *STRATA]}, r"\(13,\)"),

@@ -513,7 +513,7 @@ def test_maps_that_share_too_few_pairs_are_named():
 
 @pytest.mark.parametrize("compare", ["u_centered_cosine", lambda a, b: a[0, 1] * b[0, 1]], ids=["centered", "own"])
 def test_comparators_that_need_whole_maps_refuse_gaps(compare):
-    with pytest.raises(TypeError, match="map 'net0' lacks pairs .* spearman, rho-a, cosine compare the pairs"):
+    with pytest.raises(TypeError, match="map 'net0' lacks pairs .* spearman, rho-a, cosine, to compare the pairs"):
         js.compare_maps(GAPS, compare, missing="pairwise")
 
 

@@ -374,7 +374,7 @@ def test_subsets_of_several_strata_lie_in_groups_of_each():
 
 @pytest.mark.usefixtures("without_work")
 def test_permutations_that_cannot_reach_the_level_are_said_before_the_work():
-    with pytest.warns(js.results.FewResamples, match="makes 6 distinct rearrangements: no p-value is below 0.17"):
+    with pytest.warns(js.results.FewResamples, match="makes only 6 distinct rearrangements: no p-value is below 0.17"):
         js.resample(networks(), "cka", js.Permutation(groups=[0] * 8 + [1] * 8 + [2] * 8), n_resamples=19)
 
 

@@ -101,7 +101,7 @@ BAD = {
     ),
     "not symmetric": (measured(), {"precision": np.triu(np.ones((6, 6)))}, "is not symmetric"),
     "not definite": (measured(), {"precision": -np.eye(6)}, "is not positive definite"),
-    "residuals without variance": (measured(), {"residuals": FLAT}, "do not vary in 1 channel, the first 2"),
+    "residuals without variance": (measured(), {"residuals": FLAT}, "do not vary in 1 channel; the first is 2"),
     "few residuals": (measured(), {"residuals": FLAT[:1]}, "residuals of subject 'map' of shape (1, 6) are neither"),
     "residuals of NaN": (measured(), {"residuals": WITH_NAN}, "residuals of subject 'map' hold NaN or infinity"),
     "infinite noise": (measured(), {"precision": np.full((6, 6), np.inf)}, "is not symmetric, or not finite"),

@@ -141,6 +141,7 @@ def test_long_resamples_in_tiles_say_how_long(monkeypatch):
     words = (
         "20 resamples by half-samples in tiles take about .* min here; fewer images, networks or resamples take less"
     )
+    words += " time"
     with pytest.warns(UserWarning, match=words + "; progress= shows how far it has got"), pytest.raises(TypeError):
         js.resample(MADE, "dds-laplacian", **options)
     with pytest.warns(UserWarning, match=words + r"\.$"), pytest.raises(TypeError):

@@ -551,12 +551,14 @@ def test_resamples_without_a_score_are_counted_and_said(scheme):
 
 
 def test_a_single_resample_is_said_to_give_no_interval():
-    with pytest.warns(js.results.FewResamples, match="an interval of the scheme bootstrap takes at least 2 resamples"):
+    with pytest.warns(
+        js.results.FewResamples, match="an interval from the scheme bootstrap needs at least 2 resamples"
+    ):
         jax.eval_shape(lambda x: js.resample(x, js.CKA_LINEAR, js.Bootstrap(), n_resamples=1), jnp.ones((3, 24, D)))
 
 
 def test_permutations_too_few_for_a_p_value_are_said_before_the_work():
-    said = "a p-value of 0.05 of the scheme permutation takes at least 19 resamples, not 18"
+    said = "a p-value of 0.05 from the scheme permutation needs at least 19 resamples, not 18"
     with pytest.warns(js.results.FewResamples, match=said):
         jax.eval_shape(lambda x: js.resample(x, js.CKA_LINEAR, js.Permutation(), n_resamples=18), jnp.ones((3, 24, D)))
 

@@ -317,7 +317,7 @@ def test_other_image_ids_are_named_with_both_files(tmp_path):
     with pytest.raises(ValueError, match=r"a.npz and .*c.npz have the same image ids in another order \(row 0: 'i0'"):
         serial(folder, tmp_path / "other")
     write(folder, features_of("c"), [*ids[:-1], "new"])
-    with pytest.raises(ValueError, match=r"a.npz and .*c.npz have different image ids \('i29' is in .*a.npz alone\)"):
+    with pytest.raises(ValueError, match=r"a.npz and .*c.npz have different image ids \('i29' is only in .*a.npz\)"):
         serial(folder, tmp_path / "other")
 
 
