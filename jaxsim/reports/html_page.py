@@ -172,7 +172,7 @@ def _rows(said: Provenance) -> list[tuple[str, str]]:
         "measure": said.measure,
         "scheme": said.scheme,
         "random key": said.key,
-        "type of numbers": said.dtype,
+        "data type": said.dtype,
         "precision": said.precision,
         "device": said.device,
         "versions": versions,

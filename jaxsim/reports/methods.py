@@ -250,7 +250,7 @@ def _of_models(record, cited):
         "bootstrap": f"the shares of {bootstraps}",
         "rank": f"Wilcoxon's signed ranks, for {WORDS['subjects']}",
     }
-    how = "Holm's rule" if record.test == "rank" else "the largest deviation of all pairs"
+    how = "Holm's rule" if record.test == "rank" else "the largest deviation over all pairs"
     zero = "one-sided for a mean above zero, " * (not record.squared)
     said += [
         f"Standard errors are for {WORDS[record.over]}: {errors}.",

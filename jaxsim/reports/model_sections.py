@@ -43,7 +43,7 @@ def _of_models(record: ModelComparison, *, level: float = 0.95, tree: Tree | Non
     header, rows = record.pair_rows()
     if rows:
         adjusted = np.asarray([row[-1] for row in rows], float)
-        how = "Holm's rule" if ranks else "the largest deviation of all pairs"
+        how = "Holm's rule" if ranks else "the largest deviation over all pairs"
         text = (
             f"{int((adjusted < FINDING).sum())} of {len(rows)} pairs differ, adjusted p < .05. A difference is the "
             f"score of the first model minus that of the other; p is two-sided, for each pair separately, and adjusted "
