@@ -51,25 +51,25 @@ _RULES = (
     _Rule(
         lambda case: case.units < max(FEWEST, 2 * case.fewest),
         Permutation,
-        "{units} {what} are too few for an interval; p-values of no similarity hold at any number.",
+        "{units} {what} are too few for an interval; a p-value for no similarity is valid at any number.",
     ),
     _Rule(
         lambda case: case.maps,
         Bootstrap,
-        "ready-made maps are not made anew on halves of the images; its intervals hold the truth in 91 to 98 % at 100 "
-        "images drawn one by one; take n_resamples=1000.",
+        "ready-made maps cannot be recomputed on halves of the images; its intervals contain the true score in 91 to "
+        "98 % of cases at 100 images drawn one by one; use n_resamples=1000.",
     ),
     _Rule(
         lambda case: case.grouped,
         HalfSamples,
-        "its 95 % intervals hold the truth in 93 to 98 % from 20 groups on, and in more near a similarity of 0; the "
-        "usual 100 resamples are enough.",
+        "its 95 % intervals contain the true score in 93 to 98 % of cases from 20 groups on, and in more near a "
+        "similarity of 0; the usual 100 resamples are enough.",
     ),
     _Rule(
         lambda case: True,
         HalfSamples,
-        "its 95 % intervals hold the truth in 93 to 97 % from 30 images on, and in more near a similarity of 0; the "
-        "usual 100 resamples are enough.",
+        "its 95 % intervals contain the true score in 93 to 97 % of cases from 30 images on, and in more near a "
+        "similarity of 0; the usual 100 resamples are enough.",
     ),
 )
 
@@ -91,7 +91,7 @@ def recommend_scheme(n: int, groups: Any = None, measure: Any = "rsa") -> Advice
     >>> advice.scheme.kind
     'half-samples'
     >>> print(js.recommend_scheme(6))
-    js.Permutation(): 6 images are too few for an interval; p-values of no similarity hold at any number.
+    js.Permutation(): 6 images are too few for an interval; a p-value for no similarity is valid at any number.
     """
     if not is_whole(n) or n < 1:
         raise ValueError(f"n must be a positive whole number of images, not {n!r}.")

@@ -87,8 +87,8 @@ def _dominated(facts):
 
 def _of_dominated(facts):
     return (
-        f"heavy tails: {_made_by(facts, _dominated(facts), 'image')} made it, and its intervals are too narrow; "
-        "compare ranks (rsa), or transform the features first, as with a logarithm."
+        f"heavy tails: {_made_by(facts, _dominated(facts), 'image')} made it, so its intervals are too narrow; "
+        "compare ranks (rsa), or transform the features first, for example with a logarithm."
     )
 
 
@@ -98,9 +98,9 @@ def _uneven(facts):
 
 def _of_uneven(facts):
     return (
-        f"uneven groups: {_made_by(facts, _uneven(facts), 'group')} of {facts.groups} made it, and its intervals for "
-        "new groups may be too narrow; give groups of like sizes, and compare ranks (rsa) or transform the features "
-        "first, as with a logarithm."
+        f"uneven groups: {_made_by(facts, _uneven(facts), 'group')} of {facts.groups} made it, so its intervals for "
+        "new groups may be too narrow; use groups of similar sizes, and compare ranks (rsa) or transform the features "
+        "first, for example with a logarithm."
     )
 
 
@@ -112,9 +112,9 @@ def _of_alike(facts):
     found = _alike(facts)
     most = max(share for _, share in found)
     return (
-        f"images of one stratum are far more alike than others: up to {100 * most:.0f} % of the variance of features "
-        f"lies between strata ({few([name for name, _ in found])}). With strata= an interval speaks of new images of "
-        "these strata; for new classes, scenes or runs give the labels as groups=."
+        f"images of one stratum are far more alike than others: up to {100 * most:.0f} % of the variance of the "
+        f"features lies between strata ({few([name for name, _ in found])}). With strata=, an interval is for new "
+        "images of these strata only; for new classes, scenes or runs, give the labels as groups=."
     )
 
 
@@ -125,15 +125,15 @@ def _small(facts):
 def _of_small(facts):
     group, count = min(_small(facts), key=lambda one: one[1])
     return (
-        f"group {group!r} has {count} members and its variance about {counted(count - 1, 'degree')} of freedom: "
-        f"multiply the error by Student's t, not by 1.96, or give {FEWEST_MEMBERS} members."
+        f"group {group!r} has {count} members, so its variance has about {counted(count - 1, 'degree')} of freedom: "
+        f"multiply the error by Student's t, not by 1.96, or use {FEWEST_MEMBERS} members."
     )
 
 
 def _of_lonely(facts):
     return (
-        f"one source alone ranks first in every resample, as for {few(facts.lonely)}: a share of first ranks takes two "
-        "sources or more."
+        f"a single source always ranks first, as for {few(facts.lonely)}: a share of first ranks needs at least two "
+        "sources."
     )
 
 
@@ -145,7 +145,7 @@ RULES = (
     Rule(
         lambda facts: facts.debiased,
         lambda facts: (
-            f"{facts.measure} is biased upward where images are few, and its intervals hold the biased score, not the "
+            f"{facts.measure} is biased upward with few images, and its intervals cover the biased score, not the "
             f"score of many images: use {facts.debiased}."
         ),
     ),
@@ -155,28 +155,28 @@ RULES = (
         lambda facts: facts.images < FEWEST_IMAGES,
         lambda facts: (
             f"{facts.images} images are few: below about {FEWEST_IMAGES}, intervals are too wide for most features and "
-            "too narrow for uneven ones; take more images, or ask with the scheme permutation for any similarity."
+            "too narrow for uneven ones; use more images, or test for any similarity with the scheme permutation."
         ),
     ),
     Rule(
         lambda facts: facts.groups < FEWEST_GROUPS,
         lambda facts: (
-            f"{facts.groups} groups are few: intervals of half-samples for new groups hold their level from "
-            f"{FEWEST_GROUPS} groups on; with ten, those of 95 % cover 92 to 100 %; take images of more groups."
+            f"{facts.groups} groups are few: half-sample intervals for new groups reach their level from "
+            f"{FEWEST_GROUPS} groups on; with ten, 95 % intervals cover 92 to 100 %; use images from more groups."
         ),
     ),
     Rule(
         lambda facts: facts.apart,
         lambda facts: (
-            f"each of the {facts.apart} images has a label of its own in groups=, so that they are drawn one by one, "
-            "as without it; give one label to all images of a class, scene or run."
+            f"each of the {facts.apart} images has its own label in groups=, so they are drawn one by one, as without "
+            "groups=; give one label to all images of a class, scene or run."
         ),
     ),
     Rule(
         lambda facts: facts.within,
         lambda facts: (
-            f"{facts.measure} scores compare images of one group too, which are alike in all networks: they lie above "
-            "the score of new groups, which 95 % intervals from them held in 0 to 92 % of simulations with 10 to 40 "
+            f"{facts.measure} scores also compare images within a group, which are alike in all networks, so they lie "
+            "above the score for new groups: their 95 % intervals covered it in 0 to 92 % of simulations with 10 to 40 "
             "groups. js.HalfSamples(groups=...) leaves such pairs out of unbiased measures."
         ),
     ),
@@ -184,15 +184,15 @@ RULES = (
     Rule(
         lambda facts: facts.resamples < facts.enough,
         lambda facts: (
-            f"an interval from {facts.resamples} resamples is wider than it need be and depends on the key: make "
+            f"an interval from {facts.resamples} resamples is wider than necessary and depends on the key: use "
             f"{facts.enough} or more; 100 are usual."
         ),
     ),
     Rule(
         _alone,
         lambda facts: (
-            f"{_alone(facts)} of {len(facts.strata)} strata hold one image (or group), whose variation no resample "
-            "shows, and which half-samples leave out: merge small strata."
+            f"{_alone(facts)} of {len(facts.strata)} strata hold one image (or group). Resamples cannot show its "
+            "variation, and half-samples leave it out: merge small strata."
         ),
     ),
     Rule(lambda facts: facts.lonely, _of_lonely),

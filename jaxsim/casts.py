@@ -283,4 +283,4 @@ def _lost(columns, weighs, dtype):
     worst = np.argmax(error / spread[far])
     before, after = (len(np.unique(a[:, worst])) for a in (some, narrow))
     text = f"{before} different values near {float(some[0, worst]):.3g} become {after} in {dtype}"
-    return f"{text}; take an offset away first"
+    return f"{text}; subtract an offset first"

@@ -70,7 +70,9 @@ def explain(
     given |= {"memory": memory, "devices": devices}
     if scheme is None:
         if n_resamples is not None or not flag(estimate, "estimate"):
-            raise ValueError("n_resamples and estimate=False are of resamples: give a scheme such as js.HalfSamples().")
+            raise ValueError(
+                "n_resamples and estimate=False are for resampling: give a scheme such as js.HalfSamples()."
+            )
         return similarity.plan_of(features, measure, missing=missing, tile=tile, **given)
     if tile is not None or missing != "shared":
         raise ValueError("js.resample takes neither tile nor missing; leave them out.")

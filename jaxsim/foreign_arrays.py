@@ -52,7 +52,7 @@ def _from_dlpack(array: Any, who: str) -> Any:
         except (TypeError, RuntimeError, BufferError, ValueError, AttributeError):
             continue
     kind = " ".join([type(array).__name__, *(str(getattr(array, x)) for x in ("dtype", "layout") if hasattr(array, x))])
-    raise TypeError(f"{who} could not be taken over from {kind}; give a dense array, such as x.float().cpu().numpy().")
+    raise TypeError(f"{who} could not be converted from {kind}; give a dense array, such as x.float().cpu().numpy().")
 
 
 def _from_lists(array: Any, who: str) -> Any:
@@ -61,11 +61,11 @@ def _from_lists(array: Any, who: str) -> Any:
     try:
         found = np.asarray(array)
     except ValueError:
-        raise ValueError(f"{who} is no array: its rows have different lengths.") from None
+        raise ValueError(f"{who} is not an array: its rows have different lengths.") from None
     if found.dtype == object and hasattr(array, "columns"):
         _refuse_text(array, who)
     if found.dtype == object and found.ndim == 0:
-        raise TypeError(f"{who} is of type {type(array).__name__}, which is no array of real numbers (object).")
+        raise TypeError(f"{who} has type {type(array).__name__}, which is not an array of real numbers (object).")
     return found
 
 
@@ -73,13 +73,13 @@ def _refuse_text(frame, who):
     """Reject a DataFrame with a column that is not numeric."""
     for column, dtype in zip(frame.columns, frame.dtypes, strict=True):
         if dtype.kind not in "biuf":
-            raise TypeError(f"{who} has the column {column!r} of type {dtype}; give the columns of numbers.")
+            raise TypeError(f"{who} has the column {column!r} of type {dtype}; give only columns of numbers.")
 
 
 def _from_rows(rows, who):
     shapes = [row.shape for row in rows]
     if odd := [shape for shape in shapes if shape != shapes[0]]:
-        raise ValueError(f"{who} is no array: its rows have shapes {shapes[0]} and {odd[0]}.")
+        raise ValueError(f"{who} is not an array: its rows have shapes {shapes[0]} and {odd[0]}.")
     if traced(rows):
         return jnp.stack([row.astype(casts.score_type(row.dtype)) for row in rows])
     return (jnp if all(isinstance(row, jax.Array) for row in rows) else np).stack(rows)

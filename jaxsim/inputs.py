@@ -161,8 +161,8 @@ def networks(
 
 def _warn_of_stack(shape):
     if may_be_one_network(shape):
-        text = f"an array of shape {tuple(shape)} was taken for {shape[0]} networks of {shape[1]} images"
-        remedy = "give one network under its name, {name: array}, and several as a list of arrays"
+        text = f"an array of shape {tuple(shape)} was read as {shape[0]} networks of {shape[1]} images"
+        remedy = "give a single network as {name: array}, and several as a list of arrays"
         warn(f"{text}; {remedy}.")
 
 
@@ -184,9 +184,9 @@ def both(
         ValueError: labels of columns are given without columns, or channels are given for maps.
     """
     if maps and channels is not None:
-        raise ValueError("channels are those of features, and these are maps; leave channels out.")
+        raise ValueError("channels applies to features, and these are maps; leave channels out.")
     if against is None and against_ids is not None:
-        raise ValueError("against_ids labels the images of against, which is not given.")
+        raise ValueError("against_ids labels the images of against, which was not given.")
     labeled = isinstance(against, Maps) and against.ids is not None
     against_ids = ids if against_ids is None and not labeled else against_ids
     if maps:
@@ -208,7 +208,7 @@ def channels_last(channels: Any, *groups: Networks | None) -> list[Any]:
     names = [name for g in groups if g is not None for name in g.names]
     said = by_text(channels) if isinstance(channels, Mapping) else dict.fromkeys(names, channels)
     if strange := [n for n in said if n not in names]:
-        raise ValueError(f"channels names {strange[0]!r}; the networks are {', '.join(names)}.")
+        raise ValueError(f"channels names {strange[0]!r}, which is not a network; the networks are {', '.join(names)}.")
     first = {name for name, kind in said.items() if one_of(kind, PLACES, "channels") == "first"}
     return [g and _moved(g, [name in first for name in g.names]) for g in groups]
 
@@ -235,10 +235,10 @@ def _checked(names, arrays, ids, what) -> Networks:
     nets = Networks(names, arrays, None)
     for name, shape in zip(names, nets.shapes, strict=True):
         if len(shape) < 2:
-            hint = " Condensed maps are compared by js.compare_maps." if shape and image_count(shape[0]) else ""
+            hint = " To compare condensed maps, use js.compare_maps." if shape and image_count(shape[0]) else ""
             raise ValueError(f"network {name!r} has features of shape {shape}; they must be (n, ..., c).{hint}")
         if 0 in shape:
-            raise ValueError(f"network {name!r} has features of shape {shape}, which hold nothing.")
+            raise ValueError(f"network {name!r} has features of shape {shape}, which are empty.")
     return dataclasses.replace(nets, ids=_labels(ids, names, nets.shapes))
 
 
@@ -274,17 +274,17 @@ def owners(given: Any, names: Sequence[str], option: str, owner: str, one: str) 
     if isinstance(given, Mapping):
         own = by_text(given)
         if odd := [name for name in own if name not in names]:
-            raise ValueError(f"{option} names {odd[0]!r}, which is no {one}; {nearest(odd[0], names)}")
+            raise ValueError(f"{option} names {odd[0]!r}, which is not a {one}; {nearest(odd[0], names)}")
         found = [own.get(name) for name in names]
     else:
         found = [given(name) for name in names] if callable(given) else [*given]
     if len(found) != len(names):
-        raise ValueError(f"{option} holds {counted(len(found), owner)} for {len(names)} {one}s; give one a {one}.")
+        raise ValueError(f"{option} holds {counted(len(found), owner)} for {len(names)} {one}s; give one per {one}.")
     nested = (list, tuple, set, Mapping, np.ndarray)
     if blank := [
         name for name, label in zip(names, found, strict=True) if isinstance(label, nested) or is_blank(label)
     ]:
-        raise ValueError(f"{option} has no {owner} for {few(blank)}; give every {one} one.")
+        raise ValueError(f"{option} has no {owner} for {few(blank)}; give one for every {one}.")
     return tuple(map(str, found))
 
 
@@ -304,7 +304,7 @@ def _named(features, what, cast=True) -> tuple[tuple[str, ...], Any]:
         raise TypeError(f"{what} are RDMs of rsatoolbox; give js.Maps.from_rsatoolbox(rdms).")
     if isinstance(features, Mapping):
         if blank := [name for name in features if is_blank(name)]:
-            raise ValueError(f"a network in {what} has the name {blank[0]!r}, which is none.")
+            raise ValueError(f"a network in {what} has the name {blank[0]!r}; give it a name.")
         arrays = tuple(numeric(array, f"network {str(name)!r}", cast=cast) for name, array in features.items())
         return tuple(str(name) for name in features), arrays
     if isinstance(features, (str, bytes, set, frozenset)) or not hasattr(features, "__len__"):
@@ -313,11 +313,11 @@ def _named(features, what, cast=True) -> tuple[tuple[str, ...], Any]:
         raise TypeError(f"{text}{files}.")
     if not hasattr(features, "ndim"):
         if any(isinstance(array, Mapping) for array in features):
-            raise TypeError(f"{what} hold a mapping beside others: write features, ids = js.read_features(path).")
+            raise TypeError(f"{what} hold a mapping among others: write features, ids = js.read_features(path).")
         arrays = tuple(numeric(array, f"network 'network_{k}'", cast=cast) for k, array in enumerate(features))
     elif features.ndim < 3:
         shape = tuple(features.shape)
-        raise ValueError(f"{what} of shape {shape} is no stack of networks (T, n, ..., c); give {{name: array}}.")
+        raise ValueError(f"{what} of shape {shape} is not a stack of networks (T, n, ..., c); give {{name: array}}.")
     else:
         arrays = numeric(features, what, cast=cast)
     return tuple(f"network_{k}" for k in range(len(features))), arrays
@@ -342,7 +342,7 @@ def _ids_of_frames(features: Any) -> dict[str, list[str]] | None:
         return labels  # type: ignore[return-value]
     if any(own != known[0] for own in known):
         name = next(name for name, own in labels.items() if own is None)
-        raise ValueError(f"DataFrames have rows of different names, and network {name!r} has none; give ids.")
+        raise ValueError(f"the DataFrames have different row names, and network {name!r} has none; give ids.")
     return None
 
 
@@ -360,7 +360,7 @@ def _labels(ids, names, shapes):
         if len(set(rows)) > 1:
             k = next(k for k, n in enumerate(rows) if n != rows[0])
             turned = all(len(shape) == 2 for shape in shapes) and len({shape[1] for shape in shapes}) == 1
-            remedy = f", or the transposes if the images are the {shapes[0][1]} columns" * turned
+            remedy = f"; or give the transposes if the images are the {shapes[0][1]} columns" * turned
             raise ValueError(
                 f"networks {names[0]!r} {shapes[0]} and {names[k]!r} {shapes[k]} have "
                 f"{rows[0]} and {rows[k]} images; give ids to say which images are which{remedy}."
@@ -394,7 +394,9 @@ def same_images(*groups: Networks | None, align: bool = False) -> list[Any]:
         raise ValueError("one set of networks has image ids and the other has none; give ids for both or neither.")
     if not all(labeled):
         if align:
-            raise ValueError("align=True matches images by their ids, and there are none; give ids, or leave it out.")
+            raise ValueError(
+                "align=True matches images by their ids, and there are none; give ids, or leave align out."
+            )
         if len({g.images for g in given}) > 1:
             raise ValueError(f"the two sets of networks have {given[0].images} and {given[1].images} images.")
         return list(groups)
@@ -416,7 +418,7 @@ def same_images(*groups: Networks | None, align: bool = False) -> list[Any]:
         name = max(lost, key=lambda n: lost[n])
         others = f", and some of {counted(len(lost) - 1, 'other network')}" if len(lost) > 1 else ""
         text = f"align=True leaves out {counted(lost[name], 'image')} of network {name!r}{others}"
-        warn(f"{text}, which not all networks have; {len(keep)} are left.")
+        warn(f"{text}, because not all networks have them; {len(keep)} are left.")
     return [g and g.select(range(len(g.names)), keep) for g in groups]
 
 
@@ -426,7 +428,7 @@ def how_ids_differ(first: str, ours: Sequence[str], other: str, theirs: Sequence
         k = next(k for k, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
         return f"have the same image ids in another order (row {k}: {ours[k]!r} and {theirs[k]!r})"
     odd = min(set(ours) ^ set(theirs))
-    return f"have different image ids ({odd!r} is in {first if odd in set(ours) else other} alone)"
+    return f"have different image ids ({odd!r} is only in {first if odd in set(ours) else other})"
 
 
 def square_maps(maps: Any, ids: Any = None, what: str = "maps") -> Networks:

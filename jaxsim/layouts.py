@@ -70,14 +70,14 @@ def layout(strata: Any, images: int, groups: Any = None) -> Layout:
     size = np.bincount(group).astype(np.int32)
     first = (np.cumsum(size) - size).astype(np.int32)
     if size.size < 2:
-        raise ValueError(f"groups holds one label for all {images} images; whole groups take at least two to draw.")
+        raise ValueError(f"groups has one label for all {images} images; drawing whole groups takes at least two.")
     stratum = code[order[first]]
     crossing = np.flatnonzero(stratum[group] != code)
     if crossing.size:
         i = crossing[0]
         raise ValueError(
-            f"group {names[i]!s} has images in two strata (images {order[first[group[i]]]} and {i}); groups lie within "
-            "strata: leave out strata=, or give each part of the group a label of its own."
+            f"group {names[i]!s} has images in two strata (images {order[first[group[i]]]} and {i}); a group must lie "
+            "in one stratum: leave out strata=, or give each part of the group its own label."
         )
     place = np.empty(images, np.int32)
     place[order] = np.arange(images) - np.repeat(first, size)
@@ -97,7 +97,7 @@ def labels_of(labels: Any, images: int, name: str) -> np.ndarray:
         ValueError: the number of labels is not n, or one is missing.
     """
     if isinstance(labels, Tracer):
-        raise TypeError(f"{name} must be known outside jit, as labels are read on the host.")
+        raise TypeError(f"{name} must not be traced by jit, because labels are read on the host.")
     if isinstance(labels, Iterable) and not isinstance(labels, str | bytes | Mapping | set | frozenset):
         labels = labels if hasattr(labels, "dtype") else list(labels)
     try:
@@ -105,14 +105,14 @@ def labels_of(labels: Any, images: int, name: str) -> np.ndarray:
     except ValueError:
         raise ValueError(f"{name} must hold one label for each of the {images} images, not lists.") from None
     if found.shape != (images,):
-        heading = ", without a heading" * (found.shape == (images + 1,))
+        heading = ", without a header" * (found.shape == (images + 1,))
         text = f"{name} of shape {found.shape} must hold one label for each of the {images} images"
         raise ValueError(f"{text}{heading}.")
     # NumPy turns NaN among strings into the string "nan"
     each = labels if found.dtype.kind in "US" and isinstance(labels, list) else found.tolist()
     blank = next((i for i, label in enumerate(each) if is_blank(label)), None)
     if blank is not None:
-        raise ValueError(f"there is no label for image {blank} in {name}; give every image one.")
+        raise ValueError(f"there is no label for image {blank} in {name}; give one for every image.")
     return found
 
 
@@ -206,7 +206,7 @@ def interchangeable(found: Layout) -> Layout:
     _, code = np.unique(pairs, axis=0, return_inverse=True)
     if np.bincount(code.ravel()).max() < 2:
         text = "no two groups of a stratum have" if len(set(pairs[:, 0])) > 1 else "no two groups have"
-        raise ValueError(f"{text} the same number of images, so none can change places; draw groups of equal sizes.")
+        raise ValueError(f"{text} the same number of images, so none can be swapped; use groups of equal size.")
     return found._replace(groups=found.groups._replace(units=_sorted(code.ravel().astype(np.int32))))
 
 

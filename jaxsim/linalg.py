@@ -28,7 +28,7 @@ def require_floating(x: jax.Array) -> None:
     """
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise TypeError(
-            f"parts of a measure take floating point, not {x.dtype}; cast numbers first, as js.Measure does."
+            f"parts of a measure need floating point, not {x.dtype}; cast numbers first, as js.Measure does."
         )
 
 

@@ -96,7 +96,9 @@ def noise_precision(residuals: Any, who: str = "residuals") -> tuple[np.ndarray,
     """
     x = np.asarray(numeric(residuals, who), np.float64)
     if x.ndim not in (2, 3) or x.shape[-2] < 2 or not x.size:
-        raise ValueError(f"{who} of shape {x.shape} are neither (r, channels) nor (runs, r, channels), r 2 or more.")
+        raise ValueError(
+            f"{who} of shape {x.shape} are neither (r, channels) nor (runs, r, channels), with r at least 2."
+        )
     if not np.isfinite(x).all():
         raise ValueError(f"{who} hold NaN or infinity.")
     x = x - x.mean(-2, keepdims=True)
@@ -105,7 +107,7 @@ def noise_precision(residuals: Any, who: str = "residuals") -> tuple[np.ndarray,
     x = x.reshape(count, channels)
     deviation = np.sqrt((x**2).sum(0) / degrees)
     if (flat := deviation <= 1e-12 * deviation.max(initial=0)).any():
-        raise ValueError(f"{who} do not vary in {counted(int(flat.sum()), 'channel')}, the first {flat.argmax()}.")
+        raise ValueError(f"{who} do not vary in {counted(int(flat.sum()), 'channel')}; the first is {flat.argmax()}.")
     z = x / deviation
     correlation, squares = z.T @ z / (count - 1), (z**2).T @ z**2 / (count - 1)
     apart = ~np.eye(channels, dtype=bool)
@@ -134,9 +136,9 @@ def _runs(name, x):
     if x.ndim != 3 or 0 in x.shape:
         raise ValueError(f"subject {name!r} has measurements of shape {x.shape}; they must be (runs, n, channels).")
     if x.shape[0] < FEWEST_RUNS:
-        raise ValueError(f"subject {name!r} has {counted(x.shape[0], 'run')}; distances across runs take two or more.")
+        raise ValueError(f"subject {name!r} has {counted(x.shape[0], 'run')}; distances across runs need at least two.")
     if x.shape[1] < 2:
-        raise ValueError(f"subject {name!r} has one image; distances take two or more.")
+        raise ValueError(f"subject {name!r} has one image; distances need at least two.")
     if not traced(x):
         lost = np.argwhere(~np.isfinite(np.asarray(x)).all(axis=-1))[:, 0]
         if len(lost):
@@ -174,7 +176,7 @@ def _noise(name, channels, given, are_residuals):
     if given is None:
         return None, []
     if traced(given):
-        raise TypeError("crossnobis factors precision and residuals on the host; they do not go inside jit.")
+        raise TypeError("crossnobis factors precision and residuals on the host; they cannot be traced by jit.")
     notes = []
     if are_residuals:
         given, shrinkage = noise_precision(given, f"residuals of subject {name!r}")

@@ -81,7 +81,7 @@ class Measure:
         x, y = (casts.as_floating(numeric(z, name, cast=False), self.freedom) for name, z in (("x", x), ("y", y)))
         if x.ndim < 2 or y.ndim < 2 or x.shape[0] != y.shape[0]:
             raise ValueError(
-                f"{self} compares (n, ..., c) with (n, ..., e) of the same n, not {x.shape} with {y.shape}."
+                f"{self} compares (n, ..., c) with (n, ..., e) for the same n, not {x.shape} with {y.shape}."
             )
         fewest = declared(self.compare, ComparatorCapabilities).min_images
         if len(x) < fewest:
@@ -250,9 +250,15 @@ def by_name(name: str) -> Measure:
     parts = [*known[4:].split(","), "u-centered-cosine"] if known.startswith("dds:") else known.split(":")
     if len(parts) != len(PARTS):
         if known.startswith("dds:"):
-            raise ValueError(f"no measure is named {name!r}; dds:TRANSFORM,PAIRWISE is, such as dds:zscore,laplacian.")
+            raise ValueError(
+                f"no measure is named {name!r}; cells are dds:TRANSFORM,PAIRWISE, as dds:zscore,laplacian."
+            )
         near = ", ".join(difflib.get_close_matches(known, NAMED, 3))
-        hint = f"did you mean {near}?" if near else f"there are {', '.join(NAMED)}, and cells as dds:zscore,laplacian."
+        hint = (
+            f"did you mean {near}?"
+            if near
+            else f"there are {', '.join(NAMED)}, and cells such as dds:zscore,laplacian."
+        )
         raise ValueError(f"no measure is named {name!r}; {hint}")
     return Measure(*(part_by_name(kind, part, name) for kind, part in zip(PARTS, parts, strict=True)))
 

@@ -138,7 +138,7 @@ class Minibatches:
         found, broken = _added(self, *buckets(nets.cast(free), [self.measure]))
         if not traced(broken) and np.any(broken):
             k = int(np.argmax(broken))
-            why = _overflow(nets, k) or f"{reasons.why(self.measure, nets, k)}; leave such images out, for all networks"
+            why = _overflow(nets, k) or f"{reasons.why(self.measure, nets, k)}; leave such images out of all networks"
             raise ValueError(f"network {nets.names[k]!r} has no {self.measure} map of this batch: {why}.")
         return found
 
@@ -230,7 +230,7 @@ class Minibatches:
             first = next(iter(rows), "")
             if odd := [name for name in rows if rows[name] != rows[first]]:
                 text = f"networks {first!r} and {odd[0]!r} have {rows[first]} and {rows[odd[0]]} images"
-                raise ValueError(f"{text}; a batch shows all networks the same images.")
+                raise ValueError(f"{text}; all networks in a batch need the same images.")
         nets = inputs.networks(features, channels=channels)
         return dataclasses.replace(inputs.same_images(nets)[0], names=self.names)
 
@@ -239,7 +239,7 @@ class Minibatches:
         sizes = np.asarray(jnp.diagonal(self.total))
         found = {name: size for name, size in zip(self.names, sizes, strict=True) if name in among and not size > 0}
         for name, size in found.items():
-            why = "no batch has a map that is more than rounding: its images have the same features, or tiny ones"
+            why = "its map is only rounding error in every batch: its images have the same features, or tiny ones"
             why = "its features were NaN or infinite in a batch, inside jit" if np.isnan(size) else why
             warn(f"network {name!r} has no {self.measure} scores (NaN): {why}.", UndefinedScores)
         return tuple((name, 0) for name in found)
@@ -277,11 +277,11 @@ def _why_not(measure: Measure) -> str:
     shifts = pairwise.ignores_shift or (pairwise.inner_product and compare.invariance >= MARGINS)
     if compare.summable is None:
         biased = f"{name_of(measure.compare)} has a bias that depends on the size of the batch"
-        return biased if compare.debiased else f"{name_of(measure.compare)} of a batch is no part of that of all images"
+        return biased if compare.debiased else f"{name_of(measure.compare)} of all images is not a sum over batches"
     if not pairwise.by_pair:
-        return f"{name_of(measure.pairwise)} takes all images at once, as it does not declare by_pair"
+        return f"{name_of(measure.pairwise)} needs all images together, as it does not declare by_pair"
     if not (transform.by_image or (transform.only_shifts and shifts)):
-        return f"the transform {name_of(measure.transform)} takes all images at once, as it does not declare by_image"
+        return f"the transform {name_of(measure.transform)} needs all images together, as it does not declare by_image"
     return ""
 
 
@@ -294,7 +294,7 @@ def _refuse_whole_sample(measure: Measure) -> None:
     words, debiased = _why_not(measure), declared(measure.compare, ComparatorCapabilities).debiased
     if not words:
         return
-    remedy = f"js.affinity has it{'' if tiles.why_not(measure) else ', in tiles (tile=) where memory is short'}"
+    remedy = f"js.affinity computes it{'' if tiles.why_not(measure) else ', in tiles (tile=) if memory is short'}"
     if debiased is not None and not _why_not(better := dataclasses.replace(measure, compare=debiased)):
         remedy = f"{better} has none"
     raise ValueError(f"{measure} cannot be summed over batches: {words}; {remedy}.")

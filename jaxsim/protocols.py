@@ -350,7 +350,7 @@ def declared(part: Any, kind: type[C]) -> C:
             continue
         if (default is None or callable(default)) and value is not None and not callable(value):
             raise TypeError(
-                f"attribute {name!r} of {type(part).__name__} is {value!r}; jaxsim reads a function under that name "
+                f"attribute {name!r} of {type(part).__name__} is {value!r}; jaxsim expects a function under that name "
                 f"({kind.__name__}): rename the attribute."
             )
     return kind(**own)

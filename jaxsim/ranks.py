@@ -89,7 +89,7 @@ def _integer(dtype):
     """
     if dtype not in (jnp.float32, jnp.float64):
         raise TypeError(
-            f"ranks and medians take float32 or float64, not {dtype}; cast numbers first, as js.Measure does."
+            f"ranks and medians need float32 or float64, not {dtype}; cast numbers first, as js.Measure does."
         )
     return jnp.int32 if dtype.itemsize == 4 else jnp.int64
 

@@ -36,7 +36,9 @@ def _explicit(scheme, n_resamples, resamples) -> Plan:
     """
     for name in ("strata", "groups"):
         if getattr(scheme, name, None) is not None:
-            raise ValueError(f"{describe(scheme)}: {name} guide random draws and do nothing beside explicit ones.")
+            raise ValueError(
+                f"{describe(scheme)}: {name} only affect random draws, and these are explicit; leave {name} out."
+            )
     return _given(scheme, n_resamples, resamples)
 
 
@@ -49,7 +51,7 @@ def _given(scheme, n_resamples, resamples) -> Plan:
     if not len(resamples):
         raise ValueError(f"{describe(scheme)} holds no resamples; give at least one row.")
     if n_resamples is not None and as_count(n_resamples, "n_resamples") != len(resamples):
-        raise ValueError(f"{describe(scheme)} gives {len(resamples)} resamples, not the {n_resamples} asked for.")
+        raise ValueError(f"{describe(scheme)} gives {len(resamples)} resamples, not the {n_resamples} in n_resamples.")
     return Plan(len(resamples), given=resamples)
 
 
@@ -322,7 +324,9 @@ class Permutation:
 
     def _refuse(self, *_, **__):
         """Reject errors and intervals: resamples of the null hypothesis say nothing about the estimate's error."""
-        raise ValueError("the scheme permutation has no error and no interval; js.recommend_scheme names one that has.")
+        raise ValueError(
+            "the scheme permutation gives no error and no interval; js.recommend_scheme names one that does."
+        )
 
     standard_error = interval = _refuse
 
@@ -345,7 +349,7 @@ def register(scheme: type) -> type:
     True
     """
     if _KINDS.get(scheme.kind, scheme) is not scheme:
-        raise ValueError(f"there is a scheme of kind {scheme.kind!r} already: {_KINDS[scheme.kind].__name__}.")
+        raise ValueError(f"there is already a scheme of kind {scheme.kind!r}: {_KINDS[scheme.kind].__name__}.")
     scheme()
     _KINDS[scheme.kind] = scheme
     return scheme
@@ -384,8 +388,8 @@ def _check_subsets(scheme: Subsample, images: int, min_images: int) -> Any:
     if twice.size:
         b, k = twice[0]
         raise ValueError(
-            f"row {b} of the subsample indices has image {ordered[b, k]} more than once; to draw with replacement use "
-            "Bootstrap, which gives repeated images weights."
+            f"row {b} of the subsample indices has image {ordered[b, k]} more than once; to draw with replacement, use "
+            "Bootstrap, which weights repeated images."
         )
     return rows.astype(np.int32)
 
@@ -410,9 +414,9 @@ def _check_spread(size: int, found: layouts.Layout, min_images: int) -> None:
 
     if (count := fewest(size)) < min_images:
         enough = next((m for m in range(size + 1, images.sum()) if fewest(m) >= min_images), None)
-        remedy = "give more groups" if enough is None else f"take at least {enough} images"
+        remedy = "give more groups" if enough is None else f"draw at least {enough} images"
         raise ValueError(
-            f"a subset of {size} images can lie in {count} of the {stratum.size} groups, and the measure needs "
+            f"a subset of {size} images may fall in only {count} of the {stratum.size} groups, and the measure needs "
             f"{min_images}; {remedy}."
         )
 

@@ -60,7 +60,7 @@ class SourceSelector(SelectorMixin, BaseEstimator):
         X, y = validate_data(self, X, y, multi_output=True, ensure_min_samples=4)  # noqa: N806
         columns = np.arange(X.shape[1]) if self.sources is None else np.asarray(self.sources)
         if columns.shape != (X.shape[1],):
-            raise ValueError(f"sources names {columns.size} columns, and X has {X.shape[1]}.")
+            raise ValueError(f"sources names {columns.size} columns, but X has {X.shape[1]}.")
         names = list(dict.fromkeys(columns.tolist()))
         if not is_whole(self.k) or not 0 < self.k <= len(names):
             raise ValueError(f"k must be a number of networks from 1 to {len(names)}, not {self.k!r}.")

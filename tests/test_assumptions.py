@@ -30,7 +30,7 @@ BROKEN = {
     "few images": (Facts(images=19), "19 images are few"),
     "few half-samples": (Facts(resamples=4, enough=20), "an interval from 4 resamples"),
     "single images": (Facts(strata=[1, 5, 1]), "2 of 3 strata hold one image"),
-    "a group an image": (Facts(apart=40), "each of the 40 images has a label of its own"),
+    "a group an image": (Facts(apart=40), "each of the 40 images has its own label"),
     "one source": (Facts(lonely=["depth"]), "as for depth"),
     "few members": (Facts(members=[("V1", 8), ("IT", 2)]), "group 'IT' has 2 members"),
 }
@@ -269,7 +269,7 @@ def test_advice_tells_what_resample_will_warn_of():
     assert "But cka-rbf-biased is biased" in str(js.recommend_scheme(200, measure="cka-rbf-biased"))
     assert "12 images are few" in doubts(n=12)
     assert "10 groups are few" in doubts(n=200, groups=ten)
-    assert "of one group too" in doubts(n=200, groups=twenty, measure="spearman")
+    assert "also compare images within a group" in doubts(n=200, groups=twenty, measure="spearman")
     assert "from 20 groups on" in js.recommend_scheme(200, twenty).why
 
 

@@ -429,17 +429,17 @@ def test_an_image_without_a_score_spoils_only_the_resamples_that_hold_it(lost):
 
 def test_resampling_that_cannot_be():
     scores = made_up()
-    with pytest.raises(ValueError, match="the scheme permutation matches images anew"):
+    with pytest.raises(ValueError, match="the scheme permutation rearranges images"):
         js.resample_scores(scores, js.Permutation())
-    with pytest.raises(TypeError, match=r"scores must be ImageScores, not dict; js\.resample takes features"):
+    with pytest.raises(TypeError, match=r"scores must be ImageScores, not dict; for features, use js\.resample"):
         js.resample_scores({"a": np.zeros((4, 3))})
     with pytest.raises(ValueError, match="halves of 1 images hold 0 each"):
         js.resample_scores(made_up(1))
-    with pytest.raises(ValueError, match="they are of no images"):
+    with pytest.raises(ValueError, match="there are no images"):
         js.resample_scores(made_up(0))
     with pytest.raises(ValueError, match="no scheme is named 'boot'"):
         js.resample_scores(scores, "boot")
-    with pytest.raises(ValueError, match=r"must be of shape \(5, 3, 3\), not \(\d+, 3, 3\)"):
+    with pytest.raises(ValueError, match=r"must have shape \(5, 3, 3\), not \(\d+, 3, 3\)"):
         js.resample_scores(dataclasses.replace(scores, ids=scores.ids[:5]))
 
 

@@ -105,7 +105,7 @@ FEATURES = {
         TypeError,
         ["transform", "GroupNorm()"],
     ),
-    "a measure's name for a comparator": (compare({"a": MAP, "b": MAP}, "rsa"), TypeError, ["rsa", "by spearman"]),
+    "a measure's name for a comparator": (compare({"a": MAP, "b": MAP}, "rsa"), TypeError, ["rsa", "with spearman"]),
     "complex, by the measure": (lambda: js.CKA_LINEAR(A + 1j, B), TypeError, ["complex"]),
     "dates, by the measure": (lambda: js.CKA_LINEAR(A, B.astype("M8[s]")), TypeError, ["datetime64"]),
     "maps of complex numbers": (lambda: js.compare_maps({"first": A.T @ A + 0j}, "pearson"), TypeError, ["complex"]),
@@ -227,12 +227,12 @@ MAPS = {
     "subsets of maps": (
         resample(js.Subsample(size=6), js.compare.spearman, js.maps(X, js.RSA), n_resamples=2, key=KEY),
         ValueError,
-        ["subsample", "refits", "maps"],
+        ["subsample", "recomputes", "maps"],
     ),
     "halves of maps": (
         resample(js.HalfSamples(), js.compare.spearman, js.maps(X, js.RSA), n_resamples=2, key=KEY),
         ValueError,
-        ["half-samples", "refits", "maps"],
+        ["half-samples", "recomputes", "maps"],
     ),
 }
 ROWS = np.stack([RNG.permutation(N)[:6] for _ in range(3)])
@@ -497,7 +497,7 @@ def test_a_transform_of_ones_own_that_keeps_positions():
 
     with pytest.raises(ValueError, match="transform") as error:
         js.affinity({"first": A.reshape(N, 1, D), "second": B}, js.dds(squares, js.pairwise.cosine))
-    assert_one_sentence(error, ["squares", "makes (12, 1, 5) of (12, 1, 5)", "(12, d)"])
+    assert_one_sentence(error, ["squares", "returns (12, 1, 5) for (12, 1, 5)", "(12, d)"])
 
 
 def test_unwritable_and_existing_output(tmp_path):

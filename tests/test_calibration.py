@@ -247,9 +247,9 @@ REFUSED = {
     ),
     "strata with few orders": (
         {"strata": [0, 0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7]},
-        "strata or groups leave 16 distinct orders of the images, so no p-value is below 0.062, and level",
+        "strata or groups leave only 16 distinct orders of the images, so no p-value is below 0.062, and level",
     ),
-    "groups with few orders": ({"groups": np.arange(N) // 4}, "leave 6 distinct orders"),
+    "groups with few orders": ({"groups": np.arange(N) // 4}, "leave only 6 distinct orders"),
     "one group": ({"groups": np.zeros(N)}, "one label for all 12 images"),
     "strata of another length": ({"strata": STRATA[1:]}, r"strata of shape \(11,\)"),
     "strata with a heading": ({"strata": ["class", *STRATA]}, r"\(13,\)"),
@@ -259,7 +259,7 @@ REFUSED = {
     "a layer without a network": ({"layers_of": {"a1": "a"}}, "layers_of has no network for b1, a2, c1 and 1 more"),
     "a network of no layer": (
         {"layers_of": NETWORK | {"a7": "a"}},
-        r"names 'a7', which is no layer; there are a1, b1, a2, c1, b2\.$",
+        r"names 'a7', which is not a layer; there are a1, b1, a2, c1, b2\.$",
     ),
     "too few networks": ({"layers_of": ["a", "b"]}, "holds 2 networks for 5 layers"),
     "no network": ({"layers_of": ["a", "b", "", "c", "d"]}, "no network for a2"),
@@ -281,13 +281,15 @@ def test_texts_and_parts_of_other_kinds_are_refused():
     with pytest.raises(TypeError, match="layers_of must give the network of each layer"):
         js.calibrate(FEATURES, "cka", layers_of="a")
     own = js.Measure(js.transforms.center, js.pairwise.linear, lambda a, b: a[0, 1] * b[0, 1])
-    with pytest.raises(TypeError, match="declares no embed and permuted"):
+    with pytest.raises(TypeError, match="does not declare embed and permuted"):
         js.calibrate(FEATURES, own)
 
 
 def test_a_false_discovery_rate_that_takes_several_pairs_is_said_before(monkeypatch):
     monkeypatch.setattr(verbs, "calibrated_call", None)
-    said = r"39 permutations can reject 5 of 10 pairs of networks together, but no fewer.*n_permutations=199 would do"
+    said = (
+        "39 permutations by .* can reject 5 or more of 10 pairs of networks together, but no fewer.*_permutations=199"
+    )
     with pytest.warns(js.FewResamples, match=said), pytest.raises(TypeError):
         js.calibrate(FEATURES, "cka", n_permutations=39, adjust="false-discovery")
 
@@ -395,7 +397,7 @@ def test_the_command_writes_and_prints_it(path, tmp_path, capsys):
     [
         (["--layers-of", "."], "--layers-of . is in the name of no layer; the first is a/1."),
         (["--layers-of", "none.csv"], "--layers-of none.csv does not exist or is not a file."),
-        (["--adjust", "bonferroni"], "give --permutations 99 or more, or --adjust step-down, which takes 9."),
+        (["--adjust", "bonferroni"], "give --permutations 99 or more, or --adjust step-down, which needs 9."),
         (["--adjust", "holm"], "invalid choice: 'holm'"),
         (["--strata", "none.txt"], "--strata none.txt does not exist"),
     ],

@@ -206,7 +206,7 @@ def test_channels_first_and_files_per_image(out, tmp_path, capsys):
     assert main(argv) == 2
     assert "give --per-image" in capsys.readouterr().err
     assert main([*argv, "--per-image"]) == 0
-    assert "looks as if its channels came first" in capsys.readouterr().err
+    assert "looks as if its channels come first" in capsys.readouterr().err
     assert main([*argv, "--per-image", "--channels", "first", "--overwrite"]) == 0
     said = capsys.readouterr().err
     assert "2 networks x 9 images x 3 x 2 x 2 features" in said

@@ -244,7 +244,7 @@ REFUSED = {
     "a word": ("gpu", ValueError, "'gpu'"),
     "a float": (2.0, TypeError, "not 2.0"),
     "numbers": ([0, 1], TypeError, "not 0"),
-    "an empty list": ([], ValueError, "no device"),
+    "an empty list": ([], ValueError, "devices is empty"),
     "twice": ([CPU, CPU], ValueError, "twice"),
 }
 

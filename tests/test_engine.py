@@ -503,9 +503,9 @@ def test_maps_that_share_too_few_pairs_are_named():
     with pytest.warns(UndefinedScores) as caught:
         found = of_shared_pairs(scarce)
     said = [str(w.message) for w in caught]
-    few = "maps without a cosine score (NaN), since they share fewer than 3 pairs of images: "
+    few = "maps without a cosine score (NaN), because they share fewer than 3 pairs of images: "
     assert few + "net0 - net0, net0 - net1, net0 - net2, net0 - net3." in said
-    flat = "maps without a pearson score (NaN), since they are constant or infinite on the pairs that both have: "
+    flat = "maps without a pearson score (NaN), because they are constant or infinite on the pairs that both have: "
     assert flat + "net1 - net1, net1 - net2, net1 - net3." in said
     assert np.isnan(found["cosine"].values).sum() == 7
     np.testing.assert_array_equal(found["cosine"].pairs[0], [2, (~LOST[1][:2]).sum(), 2, 2])
@@ -513,7 +513,7 @@ def test_maps_that_share_too_few_pairs_are_named():
 
 @pytest.mark.parametrize("compare", ["u_centered_cosine", lambda a, b: a[0, 1] * b[0, 1]], ids=["centered", "own"])
 def test_comparators_that_need_whole_maps_refuse_gaps(compare):
-    with pytest.raises(TypeError, match="map 'net0' lacks pairs .* spearman, rho-a, cosine compare the pairs"):
+    with pytest.raises(TypeError, match="map 'net0' lacks pairs .* spearman, rho-a, cosine, to compare the pairs"):
         js.compare_maps(GAPS, compare, missing="pairwise")
 
 
@@ -586,11 +586,13 @@ def test_a_comparator_that_offers_little(own, compared):
     np.testing.assert_allclose(cut.values, found.values, rtol=0, atol=3e-7)
     np.testing.assert_allclose(js.compare_maps({"a": [2.0], "b": [3.0]}, own).values, 1)
     given = js.Maps(np.stack(list(MAPS.values())), tuple(MAPS), found.provenance)
-    with pytest.raises(TypeError, match="declares no embed_pooled; use one of js.compare"):
+    with pytest.raises(TypeError, match="does not declare embed_pooled; use one from js.compare"):
         js.noise_ceiling(given, own)
-    with pytest.raises(TypeError, match=r"declares no 'weighted' .* as jackknife needs; js.HalfSamples\(\) takes any"):
+    with pytest.raises(
+        TypeError, match=r"does not declare 'weighted' .* as jackknife needs; js.HalfSamples\(\) works with any"
+    ):
         js.resample(given, own, js.Jackknife())
-    with pytest.raises(TypeError, match="declares no 'permuted' .* as permutation needs"):
+    with pytest.raises(TypeError, match="does not declare 'permuted' .* as permutation needs"):
         js.resample(given, own, js.Permutation(), n_resamples=2, key=jax.random.key(0))
 
 
@@ -600,7 +602,7 @@ def projected(a, b):
 
 
 def test_a_comparator_that_is_not_symmetric_is_asked_one_way_only():
-    text = "projected is not symmetric: it gives .* for 'net0' with 'net1' and .* the other way round"
+    text = "projected is not symmetric: it gives .* for 'net0' with 'net1' and .* the other way around"
     with pytest.raises(ValueError, match=text):
         js.compare_maps(MAPS, projected)
     own, ids = js.Measure(js.transforms.identity, js.pairwise.linear, projected), np.arange(N)
@@ -689,7 +691,7 @@ def test_a_process_forked_after_the_first_call_is_told_to_be_spawned(monkeypatch
     with pytest.raises(TypeError, match="an empty list"):
         js.affinity([], [])
     monkeypatch.setattr("os.getpid", lambda: -1)
-    with pytest.raises(RuntimeError, match=r'lacks the threads .* multiprocessing.get_context\("spawn"\)'):
+    with pytest.raises(RuntimeError, match=r'has no compute threads: .* multiprocessing.get_context\("spawn"\)'):
         js.affinity([], [])
 
 
@@ -774,7 +776,7 @@ REASONS = {
     "beyond float32": (X0 * 1e60, LAPLACIAN, "are beyond the range of float32; scale them first"),
     "a kernel of zeros": (X0 * 1e6, LAPLACIAN, "all pairs of images have the value 0 in its map"),
     "beyond the range of an own part": (X0 * 1e60, "own", "beyond the range of float32; scale them first, or compute"),
-    "an offset": (OFFSET, COSINE, "20 different values near 1e+09 become 1 in float32; take an offset away"),
+    "an offset": (OFFSET, COSINE, "20 different values near 1e+09 become 1 in float32; subtract an offset"),
     "zero before the cast too": (one_image_of(0)(OFFSET), COSINE, "its features are all zero in 1 of 20 images"),
     "zero images": (one_image_of(0)(X0), COSINE, "its features are all zero in 1 of 20 images"),
     "constant images": (one_image_of(2)(X0), "rsa-uncentered", "its features are constant in 1 of 20 images"),
@@ -835,7 +837,7 @@ MAP_REASONS = {
     "NaN on the diagonal": (NAN_DIAGONAL, "centered-cosine", "20 of 20 entries on the diagonal, which centered-cosine"),
     "constant": (1 - np.eye(N), "pearson", "all pairs of images have the value 1 in its map"),
     "margins": (MARGINS, "u-centered-cosine", "sum of terms a_i + a_j"),
-    "an offset": (MAP0 + 1e9, "own", "become 1 in float32; take an offset away first"),
+    "an offset": (MAP0 + 1e9, "own", "become 1 in float32; subtract an offset first"),
     "beyond float32": (MAP0 * 1e60, "own", "beyond the range of float32"),
 }
 
@@ -864,7 +866,7 @@ def test_a_pair_without_a_score_is_named():
     assert found.undefined == ()
     (said,) = (str(w.message) for w in caught)
     assert said.startswith(
-        "networks 'a' and 'b' and 1 more have no root-centered-cosine score (NaN): the score is a root"
+        "networks 'a' and 'b' and 1 more have no root-centered-cosine score (NaN): the score is the square root"
     )
 
 
@@ -1094,7 +1096,7 @@ def test_one_long_image_costs_no_digits_in_feature_space(factor):
 @pytest.mark.slow
 def test_digits_that_are_lost_for_good_are_warned_of(monkeypatch):
     monkeypatch.setattr(feature_space, "MAP_BYTES", 0)
-    with pytest.warns(RuntimeWarning, match="'network_0' has images much longer") as said:
+    with pytest.warns(RuntimeWarning, match="'network_0' has images with much larger features") as said:
         js.affinity(stretched(201, 5000), "cka")
     assert said[0].filename == __file__
 

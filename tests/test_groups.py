@@ -292,15 +292,15 @@ def test_few_groups_pairs_within_groups_and_alike_strata_are_warned_of():
     x = networks(labels)
     assert "8 groups are few" in warned(js.HalfSamples(groups=EQUAL), networks())
     assert "groups are few" not in warned(js.HalfSamples(groups=labels), x)
-    assert "of one group too" not in warned(js.HalfSamples(groups=labels), x)
-    assert "of one group too" in warned(js.Bootstrap(groups=labels), x)
-    assert "of one group too" in warned(js.HalfSamples(groups=labels), x, "cka-linear-biased")
+    assert "also compare images within a group" not in warned(js.HalfSamples(groups=labels), x)
+    assert "also compare images within a group" in warned(js.Bootstrap(groups=labels), x)
+    assert "also compare images within a group" in warned(js.HalfSamples(groups=labels), x, "cka-linear-biased")
     assert "far more alike" in warned(js.HalfSamples(strata=labels), x)
     assert "far more alike" not in warned(js.Permutation(strata=labels), x)
     assert "hold one image" not in warned(js.Permutation(groups=np.minimum(labels, labels.max() - 1)), x)
     assert "hold one image" in warned(js.HalfSamples(strata=[*labels[:-1], "alone"]), x)
-    assert "label of its own" in warned(js.HalfSamples(groups=range(len(labels))), x)
-    assert "label of its own" not in warned(js.HalfSamples(groups=labels), x)
+    assert "has its own label" in warned(js.HalfSamples(groups=range(len(labels))), x)
+    assert "has its own label" not in warned(js.HalfSamples(groups=labels), x)
     shuffled = np.random.default_rng(0).permutation(labels)
     assert "far more alike" not in warned(js.HalfSamples(strata=shuffled), x)
     assert layouts.share_between(np.ones((80, 2)), labels) == 0
@@ -350,10 +350,10 @@ BAD = {
     ),
     "subsets that can lie in too few groups": (
         js.Subsample(9, groups=EQUAL),
-        ["a subset of 9 images can lie in 3 of the 8 groups", "needs 4", "at least 10 images"],
+        ["a subset of 9 images may fall in only 3 of the 8 groups", "needs 4", "at least 10 images"],
     ),
-    "explicit weights": (js.Bootstrap(weights=np.ones((2, 24)), groups=EQUAL), ["groups guide random draws"]),
-    "explicit subsets": (js.Subsample(indices=[[0, 1, 2, 3]], groups=EQUAL), ["groups guide random draws"]),
+    "explicit weights": (js.Bootstrap(weights=np.ones((2, 24)), groups=EQUAL), ["groups only affect random draws"]),
+    "explicit subsets": (js.Subsample(indices=[[0, 1, 2, 3]], groups=EQUAL), ["groups only affect random draws"]),
 }
 
 
@@ -368,18 +368,18 @@ def test_bad_groups_are_refused_in_words(name):
 def test_subsets_of_several_strata_lie_in_groups_of_each():
     scheme = js.Subsample(9, groups=EQUAL, strata=HALVES_OF_STRATA)
     assert scheme.plan(N, 4, 2).size == 9
-    with pytest.raises(ValueError, match="a subset of 6 images can lie in 2 of the 8 groups.* at least 8 images"):
+    with pytest.raises(ValueError, match="a subset of 6 images may fall in only 2 of the 8 groups.* at least 8 images"):
         js.resample(networks(), "cka", js.Subsample(6, groups=EQUAL, strata=HALVES_OF_STRATA))
 
 
 @pytest.mark.usefixtures("without_work")
 def test_permutations_that_cannot_reach_the_level_are_said_before_the_work():
-    with pytest.warns(js.results.FewResamples, match="makes 6 distinct rearrangements: no p-value is below 0.17"):
+    with pytest.warns(js.results.FewResamples, match="makes only 6 distinct rearrangements: no p-value is below 0.17"):
         js.resample(networks(), "cka", js.Permutation(groups=[0] * 8 + [1] * 8 + [2] * 8), n_resamples=19)
 
 
 def test_groups_under_jit_are_told_apart_from_labels():
-    with pytest.raises(TypeError, match="groups must be known outside jit"):
+    with pytest.raises(TypeError, match="groups must not be traced by jit"):
         jax.jit(lambda x: js.resample(x, "cka", js.HalfSamples(groups=x[0, :, 0])).values)(
             np.stack([*networks().values()])
         )

@@ -281,7 +281,7 @@ def test_a_comparator_means_maps():
         found = js.resample(given, "pearson", js.Bootstrap(), n_resamples=3)
         np.testing.assert_allclose(found.values, want.values, atol=2e-6)
         np.testing.assert_allclose(js.noise_ceiling(given, "pearson"), ceiling, atol=2e-6)
-    with pytest.raises(TypeError, match=r"not 'pearson'. Comparators of ready-made maps go to js.compare_maps"):
+    with pytest.raises(TypeError, match=r"not 'pearson'. To compare ready-made maps, use js.compare_maps"):
         js.affinity(X, "pearson")
     with pytest.raises(ValueError, match=r"\(12, 5\); it must be \(n, n\).*js.RSA"):
         js.resample(X, "pearson", js.Bootstrap())
@@ -300,7 +300,7 @@ def test_channels_first():
     np.testing.assert_array_equal(inputs.networks(stack, channels={"network_1": "first"}).arrays[0], stack[0])
     with pytest.raises(ValueError, match="channels must be one of first, last, not 'middle'"):
         inputs.networks(X, channels="middle")
-    with pytest.raises(ValueError, match="channels names 'z'; the networks are a, b, c"):
+    with pytest.raises(ValueError, match="channels names 'z', which is not a network; the networks are a, b, c"):
         inputs.networks(X, channels={"z": "first"})
 
 
@@ -308,10 +308,10 @@ def test_channels_by_name_speak_of_both_sets():
     x, y = (np.moveaxis(RNG.normal(size=(N, 4, 4, c)).astype(np.float32), -1, 1) for c in (3, 2))
     rows, columns = inputs.both({"a": x}, {"b": y}, None, None, {"a": "first", "b": "last"})
     assert rows.shapes + columns.shapes == ((N, 4, 4, 3), (N, 2, 4, 4))
-    with pytest.raises(ValueError, match="channels names 'z'; the networks are a, b"):
+    with pytest.raises(ValueError, match="channels names 'z', which is not a network; the networks are a, b"):
         inputs.both({"a": x}, {"b": y}, None, None, {"z": "last"})
     for verb in (js.resample, js.noise_ceiling):
-        with pytest.raises(ValueError, match="channels are those of features, and these are maps; leave channels out"):
+        with pytest.raises(ValueError, match="channels applies to features, and these are maps; leave channels out"):
             verb(js.maps(X, js.RSA), "pearson", channels="first")
 
 
@@ -336,7 +336,7 @@ def test_names_that_are_no_texts_name_ids_and_channels_too():
 def test_shapes_with_channels_first_are_doubted_where_they_matter(verb):
     x = {k: RNG.normal(size=(N, 3, 2, 2)).astype(np.float32) for k in "ab"}
     pooled = js.Measure(js.transforms.mean_pool, js.pairwise.linear, js.compare.u_centered_cosine)
-    with pytest.warns(UserWarning, match=r"'a' of shape \(12, 3, 2, 2\) looks as if its channels came first"):
+    with pytest.warns(UserWarning, match=r"'a' of shape \(12, 3, 2, 2\) looks as if its channels come first"):
         verb(x, pooled)
     turned = {k: np.moveaxis(v, 1, -1).copy() for k, v in x.items()}
     first, last = verb(x, pooled, channels="first"), verb(turned, pooled)
@@ -349,7 +349,7 @@ def test_shapes_with_channels_first_are_doubted_where_they_matter(verb):
 
 @pytest.mark.parametrize("shape", [(12, 3, 4, 4), (8, 14, 14, 2), (12, 5, 3)])
 def test_one_array_that_may_be_one_network_is_doubted(shape):
-    with pytest.warns(UserWarning, match=rf"taken for {shape[0]} networks of {shape[1]} images; give one network"):
+    with pytest.warns(UserWarning, match=rf"read as {shape[0]} networks of {shape[1]} images; give a single network"):
         inputs.networks(np.ones(shape))
 
 
@@ -411,9 +411,7 @@ def test_wide_types_far_from_zero_keep_their_digits(kind):
 def test_a_score_does_not_depend_on_what_else_is_asked_for():
     far = X | {"a": np.float64(X["a"]) + 1e5}
     plain, kept = js.CKA_LINEAR, js.Measure(js.transforms.identity, js.pairwise.linear, js.compare.pearson)
-    with pytest.warns(
-        RuntimeWarning, match="network 'a' loses digits on which its identity:linear:pearson scores"
-    ) as said:
+    with pytest.warns(RuntimeWarning, match="network 'a' loses digits that its identity:linear:pearson scores") as said:
         together = js.affinity(far, [plain, kept])
     assert len(said) == 1
     np.testing.assert_array_equal(together[0].values, js.affinity(far, plain).values)
@@ -421,9 +419,9 @@ def test_a_score_does_not_depend_on_what_else_is_asked_for():
 
 
 def test_rows_of_tensors_that_differ_are_said():
-    with pytest.raises(ValueError, match=r"network 'a' is no array: its rows have shapes \(5,\) and \(3,\)"):
+    with pytest.raises(ValueError, match=r"network 'a' is not an array: its rows have shapes \(5,\) and \(3,\)"):
         inputs.networks({"a": [jnp.ones(5), jnp.ones(3)]})
-    with pytest.raises(TypeError, match="network 'a' is of type dict"):
+    with pytest.raises(TypeError, match="network 'a' has type dict"):
         inputs.networks({"a": {"layer": X["a"]}})
 
 
@@ -458,5 +456,5 @@ def test_stacks_of_maps_with_the_maps_last():
 def test_images_left_out_are_counted_in_english():
     x = np.random.default_rng(0).random((3, 13, 5))
     ids = {"a": range(13), "b": range(12), "c": range(13)}
-    with pytest.warns(UserWarning, match="leaves out 1 image of network 'a', and some of 1 other network, which"):
+    with pytest.warns(UserWarning, match="leaves out 1 image of network 'a', and some of 1 other network, because"):
         js.affinity({"a": x[0], "b": x[1][:12], "c": x[2]}, js.CKA_LINEAR, ids=ids, align=True)

@@ -79,7 +79,7 @@ WITH_NAN = measured()
 WITH_NAN[1, 2:4, 0] = np.nan
 FLAT = np.random.default_rng(0).normal(size=(9, CHANNELS)) * (np.arange(CHANNELS) != 2)
 BAD = {
-    "one run": ({"s": measured()[:1]}, {}, "subject 's' has 1 run; distances across runs take two or more"),
+    "one run": ({"s": measured()[:1]}, {}, "subject 's' has 1 run; distances across runs need at least two"),
     "no runs": (measured()[0], {}, "subject 'map' has measurements of shape (8, 6); they must be (runs, n, channels)"),
     "runs of other images": ([measured()[0], measured()[0, :5]], {}, "'map' has runs of shapes (8, 6) and (5, 6)"),
     "one image": (measured()[:, :1], {}, "subject 'map' has one image"),
@@ -101,7 +101,7 @@ BAD = {
     ),
     "not symmetric": (measured(), {"precision": np.triu(np.ones((6, 6)))}, "is not symmetric"),
     "not definite": (measured(), {"precision": -np.eye(6)}, "is not positive definite"),
-    "residuals without variance": (measured(), {"residuals": FLAT}, "do not vary in 1 channel, the first 2"),
+    "residuals without variance": (measured(), {"residuals": FLAT}, "do not vary in 1 channel; the first is 2"),
     "few residuals": (measured(), {"residuals": FLAT[:1]}, "residuals of subject 'map' of shape (1, 6) are neither"),
     "residuals of NaN": (measured(), {"residuals": WITH_NAN}, "residuals of subject 'map' hold NaN or infinity"),
     "infinite noise": (measured(), {"precision": np.full((6, 6), np.inf)}, "is not symmetric, or not finite"),

@@ -214,8 +214,8 @@ def test_cell_by_name(cell):
         ("dds:zscore,laplace", "'laplace' is not one of the pairwise"),
         ("dds:whiten,rbf", "'whiten' is not one of the transform functions"),
         ("center:correlation:kendall", "'kendall' is not one of the compare"),
-        ("dds:zscore", "no measure is named 'dds:zscore'; dds:TRANSFORM,PAIRWISE is"),
-        ("qqqqq", "there are rsa, .*, and cells as dds:zscore,laplacian"),
+        ("dds:zscore", "no measure is named 'dds:zscore'; cells are dds:TRANSFORM,PAIRWISE"),
+        ("qqqqq", "there are rsa, .*, and cells such as dds:zscore,laplacian"),
     ],
 )
 def test_unknown_names(name, message):

@@ -330,15 +330,15 @@ def test_features_too_large_for_products():
 @pytest.mark.parametrize(
     ("measure", "words"),
     [
-        ("rsa", "spearman of a batch is no part of that of all images; js.affinity has it, in tiles"),
+        ("rsa", "spearman of all images is not a sum over batches; js.affinity computes it, in tiles"),
         ("cka-linear-biased", "centered-cosine has a bias that depends on the size of the batch; cka-linear has none"),
         ("rv", "center:linear:u-centered-cosine has none"),
         ("distance-correlation", "distance-correlation-unbiased has none"),
-        ("cka-rbf", "rbf takes all images at once"),
-        ("cka-rbf-biased", "a bias .*; js.affinity has it"),
-        ("dds-laplacian", "the transform zscore takes all images at once.*in tiles"),
-        ("dds:center,cosine", "the transform center takes all images at once"),
-        ("cca", r"canonical-correlation of a batch is no part of that of all images; js.affinity has it\."),
+        ("cka-rbf", "rbf needs all images together"),
+        ("cka-rbf-biased", "a bias .*; js.affinity computes it"),
+        ("dds-laplacian", "the transform zscore needs all images together.*in tiles"),
+        ("dds:center,cosine", "the transform center needs all images together"),
+        ("cca", r"canonical-correlation of all images is not a sum over batches; js.affinity computes it\."),
     ],
 )
 def test_measures_without_sums_are_refused(measure, words):
@@ -376,7 +376,7 @@ class Kernel:
 @pytest.mark.slow
 def test_kernels_of_your_own():
     compare = js.compare.u_centered_cosine
-    with pytest.raises(ValueError, match="kernel takes all images at once, as it does not declare by_pair"):
+    with pytest.raises(ValueError, match="kernel needs all images together, as it does not declare by_pair"):
         Minibatches.of(NAMES, js.Measure(js.transforms.identity, kernel, compare))
     got = summed(BATCHES, js.Measure(js.transforms.identity, Kernel(), compare))
     np.testing.assert_allclose(values(got), oracle(BATCHES), atol=ACCURACY)
@@ -408,7 +408,7 @@ X = BATCHES[0]
         ({"a": X["a"], "b": X["b"]}, ValueError, "lacks network 'c'; the networks are b, a, c"),
         (X | {"d": X["a"]}, ValueError, "has network 'd'; the networks"),
         ([X["a"]], ValueError, "features of 1 networks, without names; there are 3: b, a, c"),
-        (X | {"c": X["c"][:9]}, ValueError, "'b' and 'c' have 16 and 9 images; a batch shows all networks the same"),
+        (X | {"c": X["c"][:9]}, ValueError, "'b' and 'c' have 16 and 9 images; all networks in a batch need the same"),
         ({n: x[:3] for n, x in X.items()}, ValueError, "at least 4 images in a batch; this one has 3: .*drop_small"),
         (X | {"a": X["a"][:, 0]}, ValueError, "network 'a' has features of shape"),
         (X | {"a": X["a"] + 1j}, TypeError, "network 'a' has elements of type complex"),

@@ -529,10 +529,10 @@ def test_draws_follow_from_the_key():
 
 
 BAD = {
-    "one subject": ({"subjects": {"s0": rdms()[1][0]}}, "two of them or more"),
+    "one subject": ({"subjects": {"s0": rdms()[1][0]}}, "needs at least two"),
     "missing pairs": ({"subjects": {"s0": rdms()[1][0], "s1": np.where(np.arange(66) < 3, np.nan, 1.0)}}, "lacks 3 of"),
     "other sizes": ({"models": {"m": np.arange(10.0)}}, "5 and 12 images"),
-    "subjects as features": ({"subjects": np.zeros((3, N, 2, 2))}, "no stack|no map|shape"),
+    "subjects as features": ({"subjects": np.zeros((3, N, 2, 2))}, "not a stack|not a map|shape"),
     "over": ({"over": "runs"}, "over must be one of"),
     "ranks of images": ({"test": "rank", "over": "images"}, "ranks subjects"),
     "subject_of": ({"subject_of": ["a", "b"]}, "holds 2 subjects for 4 maps"),

@@ -119,7 +119,7 @@ def test_dtype_out_is_dtype_in(name, dtype):
 @pytest.mark.parametrize("dtype", [bool, jnp.uint8, jnp.int32])
 def test_whole_numbers_are_refused(name, dtype):
     """Differences of unsigned bytes would wrap around."""
-    with pytest.raises(TypeError, match="take floating point, not "):
+    with pytest.raises(TypeError, match="need floating point, not "):
         jax.eval_shape(value(name), jax.ShapeDtypeStruct((N, D), dtype))
 
 

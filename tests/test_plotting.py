@@ -247,7 +247,7 @@ def test_order_is_that_asked_for_and_must_be_whole():
     assert not axes.texts
     two = plotting.affinity_heatmap(rectangle(2, 2), order=(["s1", "s0"], ["t0", "t1"])).axes[0]
     np.testing.assert_array_equal(two.images[0].get_array(), rectangle(2, 2).values[::-1])
-    with pytest.raises(ValueError, match="lacking or repeated: net_02"):
+    with pytest.raises(ValueError, match="missing or repeated: net_02"):
         plotting.affinity_heatmap(base, order=["net_00", "net_01"])
 
 
@@ -459,12 +459,12 @@ def test_mean_is_the_last_line_of_the_correlations():
         (lambda: plotting.mds(maps(5), "v4"), ValueError, "no map of 'v4'; there are it, v1."),
         (lambda: plotting.mds(affinity(3), "v4"), ValueError, "network='v4' names a map, and these are scores"),
         (lambda: plotting.mds(rectangle(2, 3)), ValueError, "one set of networks, not of two"),
-        (lambda: plotting.mds(maps(3, ("it",)), groups={"i0": "a"}), ValueError, "groups says nothing of 'i1'"),
+        (lambda: plotting.mds(maps(3, ("it",)), groups={"i0": "a"}), ValueError, "groups has no group for 'i1'"),
         (lambda: plotting.mds(undefined(4)), ValueError, "some scores are undefined, all of 'net_01'"),
         (lambda: plotting.map_panels(affinity(3)), TypeError, "map_panels draws Maps, not Affinity; js.maps"),
         (lambda: plotting.map_panels(maps(3, range(65))), ValueError, "65 maps do not fit on a page"),
         (lambda: plotting.map_panels(maps(3), order=["i0", "i1"]), ValueError, "the 3 ids of the images, each once"),
-        (lambda: plotting.map_panels(maps(3), order=3), ValueError, "order must list the ids of the images, and is 3"),
+        (lambda: plotting.map_panels(maps(3), order=3), ValueError, "order must list the ids of the images, not 3"),
         (
             lambda: plotting.map_panels(maps(3), columns=0),
             ValueError,
@@ -546,7 +546,7 @@ def test_negative_distances_between_images_count_as_zero():
 def test_correlations_of_different_targets_are_refused():
     made = agreements(("RSA",))
     truth = affinity(5)
-    with pytest.raises(ValueError, match="CKA was evaluated on other targets than RSA"):
+    with pytest.raises(ValueError, match="CKA was evaluated on different targets than RSA"):
         plotting.column_correlations(made | {"CKA": evaluate(truth, truth, diagonal=False)})
 
 

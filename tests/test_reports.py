@@ -186,7 +186,7 @@ def test_p_values_stand_beside_intervals_of_the_same_scores():
     np.testing.assert_allclose(
         numbers(shown.data["s0"], "p, permutation")[off], np.asarray(null.p_value())[off], rtol=1e-4
     )
-    assert "of each pair alone: 119 permutations." in shown.text
+    assert "for each pair separately: 119 permutations." in shown.text
     other = dataclasses.replace(null, provenance=made("cka-linear"))
     assert "p, permutation" not in [c["name"] for c in page(boot, other).data["s0"]["columns"]]
 
@@ -200,7 +200,7 @@ def test_scores_that_are_missing_have_a_reason():
     assert shown.data["s0"]["reasons"] == {"depth": "its map has no value for 50 images"}
     assert shown.data["s0"]["columns"][0]["values"].count(None) == 4
     given = js.Affinity.from_array(values, NAMES, measure="win rate")
-    assert "NaN in the record, which names no network" in page(given).text
+    assert "NaN in the record, which does not say which networks" in page(given).text
     lost = np.array(boot.values)
     lost[0, 0, 2] = lost[0, 2, 0] = np.nan
     shown = page(dataclasses.replace(boot, values=lost))
@@ -367,7 +367,7 @@ def test_warnings_are_in_the_page_and_warned_of():
     with pytest.warns(js.FewResamples, match="too narrow"):
         shown = page(found)
     assert "few images." in shown.text
-    assert "a 95 % percentile interval takes 39 resamples, not 30" in shown.text
+    assert "a 95 % percentile interval from 30 resamples is too narrow: it needs 39" in shown.text
     assert "Warnings (2)" in shown.text
 
 
@@ -392,12 +392,12 @@ def test_methods_cite_what_is_in_the_bibliography():
 def test_the_methods_paragraph_states_what_the_record_holds():
     text, references = methods.paragraph([affinity(), resamples(), js.taxonomy.tree(affinity())], 0.9)
     assert text == (
-        "For each network, a map of all pairs of the 50 images was made with correlation distances of features less "
+        "For each network, a map of all pairs of the 50 images was made with correlation distances of features minus "
         "their mean over images. Maps were compared by Spearman's rank correlation (Dwivedi & Roig, 2019). "
         "Images were resampled: 40 half-samples (20 random halves, each with its complement) (McCarthy, 1969). "
-        "Intervals have a nominal level of 90 % for each pair alone, from Student's t on Fisher's scale. Networks were "
-        "clustered by average linkage on 1 - S. Computed in float32 with jaxsim 0.1.0 (JAX 0.10.2, NumPy 2.4.6, Python "
-        "3.11.7) on CPU, random key threefry2x32:[0, 7]."
+        "Intervals have a nominal level of 90 % for each pair separately, from Student's t on Fisher's scale. "
+        "Networks were clustered by average linkage on 1 - S. Computed in float32 with jaxsim 0.1.0 "
+        "(JAX 0.10.2, NumPy 2.4.6, Python 3.11.7) on CPU, random key threefry2x32:[0, 7]."
     )
     assert [one.split(" ")[0] for one in references] == ["Dwivedi", "McCarthy"]
 
@@ -466,13 +466,13 @@ EMPTY = {"header": ["name"], "rows": []}
 def test_what_cannot_be_reported_is_said(tmp_path):
     with pytest.raises(ValueError, match="needs at least one record"):
         js.report(path=tmp_path / "report.html")
-    with pytest.raises(TypeError, match="not of ndarray"):
+    with pytest.raises(TypeError, match="not from ndarray"):
         js.report(np.eye(3), path=tmp_path / "report.html")
     with pytest.raises(ValueError, match="between 0 and 1"):
         js.report(affinity(), path=tmp_path / "report.html", level=95)
     with pytest.raises(ValueError, match=r"report.pdf' must end in .html"):
         js.report(affinity(), path=tmp_path / "report.pdf")
-    with pytest.raises(TypeError, match="one after another"):
+    with pytest.raises(TypeError, match="as separate arguments"):
         js.report([affinity()], path=tmp_path / "report.html")
     js.report(affinity(), path=tmp_path / "report.html")
     with pytest.raises(FileExistsError, match="already exists"):

@@ -543,20 +543,22 @@ def test_resamples_without_a_score_are_counted_and_said(scheme):
         assert lost.max() == len(said) == 0
         return
     assert said == [
-        f"{lost[0, 1]} of {len(found.values)} resamples have no cka-linear score for net0 - net1, net1 - net2, their "
-        "images being too few or too alike; errors, intervals and p-values of these are NaN; the scheme "
+        f"{lost[0, 1]} of {len(found.values)} resamples have no cka-linear score for net0 - net1, net1 - net2, because "
+        "their images are too few or too alike; the errors, intervals and p-values of these pairs are NaN; the scheme "
         "bayesian-bootstrap leaves no image out."
     ]
     assert caught[0].filename == __file__
 
 
 def test_a_single_resample_is_said_to_give_no_interval():
-    with pytest.warns(js.results.FewResamples, match="an interval of the scheme bootstrap takes at least 2 resamples"):
+    with pytest.warns(
+        js.results.FewResamples, match="an interval from the scheme bootstrap needs at least 2 resamples"
+    ):
         jax.eval_shape(lambda x: js.resample(x, js.CKA_LINEAR, js.Bootstrap(), n_resamples=1), jnp.ones((3, 24, D)))
 
 
 def test_permutations_too_few_for_a_p_value_are_said_before_the_work():
-    said = "a p-value of 0.05 of the scheme permutation takes at least 19 resamples, not 18"
+    said = "a p-value of 0.05 from the scheme permutation needs at least 19 resamples, not 18"
     with pytest.warns(js.results.FewResamples, match=said):
         jax.eval_shape(lambda x: js.resample(x, js.CKA_LINEAR, js.Permutation(), n_resamples=18), jnp.ones((3, 24, D)))
 
@@ -611,7 +613,7 @@ def plain_pearson(a, b):
 def test_a_comparator_of_ones_own_is_subsampled_and_not_weighted():
     own = js.Measure(js.transforms.center, js.pairwise.correlation, plain_pearson)
     for scheme in (js.Bootstrap(), js.Permutation()):
-        with pytest.raises(TypeError, match="takes any function of two maps"):
+        with pytest.raises(TypeError, match="works with any function of two maps"):
             js.resample(networks(24), own, scheme, n_resamples=2, key=KEY)
     x = networks(24)
     found = js.resample(x, own, js.Subsample(size=12), n_resamples=2, key=KEY)

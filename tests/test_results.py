@@ -236,9 +236,11 @@ def test_false_discovery_adjusts_the_p_values_of_the_scheme(kind):
 
 def test_too_few_resamples_to_reject_anything_are_said():
     """Of 40 p-values none is below 1/41, and 3/41 > 0.05 >= 3/41/2: Benjamini and Hochberg reject two at once."""
-    fdr, alone = js.Resamples.false_discovery, "^no p-value of 40 resamples is below 1 / 41: of 3 hypotheses"
+    fdr, alone = js.Resamples.false_discovery, "^no p-value from 40 resamples is below 1 / 41: at 0.05"
     for kind in ("bootstrap", "permutation"):
-        with pytest.warns(results.FewResamples, match=f"{alone}.* 2 or more together at 0.05, or none.* takes 59.$"):
+        with pytest.warns(
+            results.FewResamples, match=f"{alone}.* 2 or more of 3 hypotheses together, or none.* takes 59.$"
+        ):
             jax.eval_shape(fdr, resamples(kind))
     lowest = np.asarray(js.statistics.false_discovery(np.array([1.0, 1.0, 41.0]) / 41))
     np.testing.assert_array_equal(lowest <= 0.05, [True, True, False])
@@ -247,13 +249,15 @@ def test_too_few_resamples_to_reject_anything_are_said():
         "bayesian-bootstrap": fdr,
         "permutation": js.Resamples.p_value,
     }.items():
-        with pytest.warns(results.FewResamples, match="^18 resamples reject nothing at 0.05: .* 1 / 19; it takes 19.$"):
+        with pytest.warns(results.FewResamples, match="^18 resamples can reject nothing at 0.05: .* 1 / 19; use 19.$"):
             jax.eval_shape(ask, resamples(kind, count=18))
         with warnings.catch_warnings():
             if ask is fdr:
                 warnings.simplefilter("ignore")
             jax.eval_shape(ask, resamples(kind, count=19))
-    with pytest.warns(results.FewResamples, match="^a 95 % percentile interval takes 39 resamples, not 38: it is too"):
+    with pytest.warns(
+        results.FewResamples, match="^a 95 % percentile interval from 38 resamples is too narrow: it needs 39"
+    ):
         jax.eval_shape(js.Resamples.interval, resamples("bootstrap", count=38))
 
 
@@ -347,7 +351,7 @@ def test_two_factor_takes_any_labels_of_the_targets():
     want = [o.two_factor_variance(*row, 2, N) for row in zip(*parts, strict=True)]
     np.testing.assert_allclose(found.corrected[:, 0], want, rtol=1e-4)
     assert np.isnan(found.corrected[:, 1]).all()
-    with pytest.raises(ValueError, match="2 members, and the scores have 3"):
+    with pytest.raises(ValueError, match="2 members, but the scores have 3"):
         r.two_factor(("late", "early"), key=key)
 
 
@@ -526,7 +530,7 @@ def test_a_network_in_both_sets_is_no_hypothesis_about_itself(kind):
         for compared in (r.compare_sources("a"), quick(lambda r: r.compare_sources("a"), r)):
             assert np.isfinite(np.asarray(compared.statistic)).sum() == 2
         two = dataclasses.replace(r, names=("a", "b"), values=r.values[:, :2], estimate=r.estimate[:2])
-        with pytest.raises(ValueError, match="takes two of them"):
+        with pytest.raises(ValueError, match="needs at least two of them"):
             two.compare_sources("a")
 
 
@@ -649,7 +653,7 @@ def test_resamples_without_a_score_stand_in_every_table():
 def test_subsets_of_all_images_say_why_they_have_no_interval():
     r = dataclasses.replace(resamples("subsample"), size=N)
     assert "subsets of all images have no error" in str(r)
-    with pytest.raises(ValueError, match=r"take smaller subsets, or js\.HalfSamples\(\)"):
+    with pytest.raises(ValueError, match=r"use smaller subsets, or js\.HalfSamples\(\)"):
         r.interval()
 
 
@@ -698,7 +702,7 @@ def test_xarray_views():
 
 
 def test_what_is_no_pair_or_no_npz_is_told(tmp_path):
-    with pytest.raises(ValueError, match=r"two pairs \(source, target\) of names; 'a' is none"):
+    with pytest.raises(ValueError, match=r"two pairs \(source, target\) of names; 'a' is not one"):
         resamples("bootstrap").difference("a", ("a", "b"))
     with pytest.raises(ValueError, match=r"saved as npz, not csv; to_pandas\(\)"):
         resamples("bootstrap").save(tmp_path / "r.csv")
@@ -889,17 +893,17 @@ def test_maps_made_elsewhere(tmp_path):
         (lambda: js.Maps.from_array(np.ones(6)), r"shape \(6,\) are neither one map \(n, n\) nor a stack"),
         (lambda: js.Maps.from_array(np.ones((5, 4))), r"map 'map' has shape \(5, 4\)"),
         (lambda: js.Maps.from_array(np.triu(np.ones((4, 4)))), "'map' is not symmetric"),
-        (lambda: js.Maps.from_array(np.eye(4), "it"), "1 maps and the names 'it'; give one name a map"),
+        (lambda: js.Maps.from_array(np.eye(4), "it"), "1 maps and the names 'it'; give a list with one name per map"),
         (
             lambda: js.Maps.from_array(np.eye(4), ["it"], ids=[1, 2]),
             r"ids of shape \(2,\) must hold one label for each of the 4 images",
         ),
         (lambda: js.Maps.from_condensed(np.ones(7)), "map 'map' has 7 entries"),
         (lambda: js.Maps.from_dict({"a": np.eye(4), 1: np.eye(4), "1": np.eye(4)}), "two maps have the name '1'"),
-        (lambda: js.Maps.from_dict({"a": np.eye(4), "b": np.eye(5)}), "'a' and 'b' are of 4 and 5 images"),
+        (lambda: js.Maps.from_dict({"a": np.eye(4), "b": np.eye(5)}), "'a' and 'b' have 4 and 5 images"),
         (lambda: js.Maps.from_dict({}), "no maps"),
-        (lambda: js.Maps.from_array(np.zeros((1, 1))), r"maps of shape \(1, 1\) hold no pair of images"),
-        (lambda: js.Maps.from_array([[0, 1], [1]]), "maps is no array: its rows have different lengths"),
+        (lambda: js.Maps.from_array(np.zeros((1, 1))), r"maps of shape \(1, 1\) hold no pairs of images"),
+        (lambda: js.Maps.from_array([[0, 1], [1]]), "maps is not an array: its rows have different lengths"),
     ],
 )
 def test_maps_that_cannot_be_made(make, said):

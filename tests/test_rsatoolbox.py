@@ -107,7 +107,7 @@ SIGMA = {
     "NaN": (np.diag([1.0, np.nan]), "sigma_k is not symmetric, or not finite"),
     "singular": (np.ones((3, 3)), "sigma_k is not positive definite"),
     "a variance of zero": (np.array([1.0, 0.0, 1.0]), "sigma_k is not positive definite"),
-    "complex numbers": (np.eye(3) * 1j, "sigma_k must hold real numbers, and has elements of type complex128"),
+    "complex numbers": (np.eye(3) * 1j, "sigma_k must hold real numbers, not elements of type complex128"),
     "texts": (["1", "2"], "sigma_k must hold real numbers."),
 }
 
@@ -121,13 +121,13 @@ def test_a_covariance_that_is_none_is_refused(case):
 
 def test_a_covariance_is_of_these_very_images():
     by, maps = js.compare.whitened_by(covariance()[1:, 1:]), named(rows())
-    with pytest.raises(ValueError, match=f"sigma_k is of {N - 1} images, and the maps of {N}"):
+    with pytest.raises(ValueError, match=f"sigma_k has {N - 1} images, and the maps have {N}"):
         js.compare_maps(maps, by)
     by = js.compare.whitened_by(covariance())
     for scheme in (js.Bootstrap(), js.Permutation()):
-        with pytest.raises(TypeError, match="WhitenedBy takes no resamples of the images: its covariance is that of"):
+        with pytest.raises(TypeError, match="WhitenedBy cannot resample the images: its covariance belongs to"):
             js.resample(maps, by, scheme)
-    with pytest.raises(TypeError, match='compare models by rho-a, .* or give over="subjects"'):
+    with pytest.raises(TypeError, match='compare models with rho-a, .* or give over="subjects"'):
         js.compare_models(maps, maps, by)
     found = js.compare_models(maps, maps, by, over="subjects", n_resamples=200)
     np.testing.assert_allclose(found.scores, js.compare_maps(maps, by).values, atol=1e-6)

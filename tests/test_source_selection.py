@@ -68,7 +68,7 @@ def test_sources_without_a_score_come_last():
 @pytest.mark.parametrize(
     ("selector", "words"),
     [
-        (SourceSelector(SOURCES[1:]), "sources names 11 columns, and X has 12"),
+        (SourceSelector(SOURCES[1:]), "sources names 11 columns, but X has 12"),
         (SourceSelector(SOURCES, k=4), "a number of networks from 1 to 3, not 4"),
         (SourceSelector(SOURCES, k=0), "a number of networks from 1 to 3, not 0"),
         (SourceSelector(SOURCES, k=1.0), "a number of networks from 1 to 3, not 1.0"),

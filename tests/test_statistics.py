@@ -622,7 +622,7 @@ WRONG = {
     "groups": (
         lambda: statistics.two_factor(VALUES, ESTIMATE, (0, 1), key=jax.random.key(0)),
         ValueError,
-        "2 members, and the scores have 3",
+        "2 members, but the scores have 3",
     ),
     "empty group": (
         lambda: statistics.two_factor(VALUES, ESTIMATE, (0, 2, 2), key=jax.random.key(0)),

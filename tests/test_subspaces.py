@@ -289,7 +289,7 @@ def test_correlations_that_are_1_by_construction_are_told_of_once():
     rng = np.random.default_rng(10)
     nets = {k: rng.normal(size=(20, d)) for k, d in (("a", 8), ("b", 13), ("c", 15))}
     text = (
-        r"^9 of 13 canonical correlations of 'b' and 'c' are 1 by construction.* 13 and 15.* 3 pairs by cca: take more"
+        r"^9 of 13 canonical correlations of 'b' and 'c' are 1 by construction.* 13 and 15.* 3 pairs by cca: use more"
     )
     with pytest.warns(RuntimeWarning, match=text) as caught:
         js.affinity(nets, "cca")
@@ -323,7 +323,7 @@ def test_parts_that_do_not_fit_are_refused():
 def test_verbs_that_need_maps_say_so():
     with pytest.raises(ValueError, match="svcca compares subspaces and has no maps"):
         js.maps(pair(), "svcca")
-    with pytest.raises(TypeError, match="declares no embed_pooled"):
+    with pytest.raises(TypeError, match="does not declare embed_pooled"):
         js.noise_ceiling(pair(), "svcca")
 
 

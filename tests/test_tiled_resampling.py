@@ -163,7 +163,7 @@ def test_a_cast_that_loses_digits_is_told_without_the_full_sample(monkeypatch):
     monkeypatch.setattr(tiles, "largest", lambda *_: 48)
     far = ROWS | {"a": ROWS["a"].astype(float) + 1e9}
     options = {"n_resamples": 20, "estimate": False, "memory": 1e5}
-    with pytest.warns(RuntimeWarning, match="'a' loses digits on which its identity:linear:cosine scores may depend"):
+    with pytest.warns(RuntimeWarning, match="'a' loses digits that its identity:linear:cosine scores may depend on"):
         js.resample(far, "identity:linear:cosine", js.Subsample(100), **options)
 
 

@@ -363,10 +363,14 @@ def test_networks_without_scores_are_named_with_the_reason():
 @pytest.mark.parametrize(
     ("measure", "tile", "words"),
     [
-        ("center:correlation:whitened-cosine", 40, "whitened-cosine takes whole maps"),
-        (js.Measure(js.transforms.identity, js.pairwise.linear, lambda a, b: jnp.sum(a * b)), 40, "takes whole maps"),
-        (js.Measure(js.transforms.Duality(d=jnp.eye(N)), js.pairwise.linear, js.compare.pearson), 40, "all images at"),
-        (js.Measure(js.transforms.identity, lambda x: x @ x.T, js.compare.pearson), 40, "all images at once"),
+        ("center:correlation:whitened-cosine", 40, "whitened-cosine needs whole maps"),
+        (js.Measure(js.transforms.identity, js.pairwise.linear, lambda a, b: jnp.sum(a * b)), 40, "needs whole maps"),
+        (
+            js.Measure(js.transforms.Duality(d=jnp.eye(N)), js.pairwise.linear, js.compare.pearson),
+            40,
+            "all images together",
+        ),
+        (js.Measure(js.transforms.identity, lambda x: x @ x.T, js.compare.pearson), 40, "needs all images together"),
         ("cka", 1, "between 2 and"),
         ("cka", 10**6, "between 2 and"),
     ],
@@ -384,7 +388,7 @@ def test_a_budget_beside_a_tile_is_refused():
 def test_digits_that_are_lost_are_told():
     features = networks()
     features["a"] = features["a"].astype(np.float64) + 1e6
-    with pytest.warns(RuntimeWarning, match="'a' loses digits on which its identity:cosine:pearson scores may depend"):
+    with pytest.warns(RuntimeWarning, match="'a' loses digits that its identity:cosine:pearson scores may depend on"):
         js.affinity(features, "identity:cosine:pearson", tile=TILE)
 
 

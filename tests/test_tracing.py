@@ -368,8 +368,16 @@ OUTSIDE = {
         TypeError,
         'use missing="shared"',
     ),
-    "pairs of maps": (lambda x: js.compare_maps(x @ x.mT, "pearson", missing="pairwise"), TypeError, "outside jit"),
-    "strata": (lambda x: js.resample(x, "cka", js.Bootstrap(strata=x[0, :, 0])), TypeError, "outside jit"),
+    "pairs of maps": (
+        lambda x: js.compare_maps(x @ x.mT, "pearson", missing="pairwise"),
+        TypeError,
+        "does not work inside jit",
+    ),
+    "strata": (
+        lambda x: js.resample(x, "cka", js.Bootstrap(strata=x[0, :, 0])),
+        TypeError,
+        "must not be traced by jit",
+    ),
     "a file": (lambda x: js.affinity(x, "cka").save("a.npz"), TypeError, "return it from the function"),
     "a ranking": (lambda x: js.affinity(x, "cka").ranking("network_0"), TypeError, "return it from the function"),
     "a table": (lambda x: js.resample(x, "cka", n_resamples=4).table(), TypeError, "return it from the function"),
@@ -382,7 +390,7 @@ OUTSIDE = {
     ),
     "too few images": (lambda x: js.affinity(x[:, :3], "cka"), ValueError, "at least 4 images"),
     "one network": (lambda x: js.affinity(x[:1], "cka"), ValueError, "only 'network_0'"),
-    "no stack": (lambda x: js.affinity(x[0], "cka"), ValueError, "no stack"),
+    "no stack": (lambda x: js.affinity(x[0], "cka"), ValueError, "not a stack"),
     "no maps": (lambda x: js.compare_maps(x, "spearman"), ValueError, "(12, 5)"),
 }
 

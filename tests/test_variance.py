@@ -252,7 +252,7 @@ def test_errors_are_those_of_new_images():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"sizes": (12, 49)}, "sizes go to 49 images, and there are 48"),
+        ({"sizes": (12, 49)}, "sizes go up to 49 images, and there are 48"),
         ({"sizes": (24, 12)}, "ascending and different, not 24, 12"),
         ({"sizes": (12, 12)}, "ascending and different, not 12, 12"),
         ({"sizes": ()}, "at least one"),
@@ -261,13 +261,13 @@ def test_errors_are_those_of_new_images():
         ({"sizes": (12, 48)}, "a subset of all 48 images has no error"),
         ({"sizes": (6, 12)}, "half-samples of 6 images hold 3, and the measure needs 4"),
         ({"schemes": "bootstraps"}, "no scheme is named 'bootstraps'; a variance study takes half-samples"),
-        ({"schemes": "jackknife"}, "the scheme jackknife says nothing of fewer images"),
-        ({"schemes": js.Permutation()}, "the scheme permutation says nothing of fewer images"),
+        ({"schemes": "jackknife"}, "the scheme jackknife says nothing about fewer images"),
+        ({"schemes": js.Permutation()}, "the scheme permutation says nothing about fewer images"),
         ({"schemes": ("bootstrap", js.Bootstrap())}, "bootstrap is given twice"),
         ({"schemes": js.Subsample(10)}, "give sizes=, strata= and groups= to variance_study"),
         ({"n_resamples": 1}, "an even number of at least 4, not 1"),
         ({"n_resamples": 5}, "an even number of at least 4, not 5"),
-        ({"groups": np.arange(N) // 4, "sizes": (20,)}, "sizes go to 20 groups, and there are 12"),
+        ({"groups": np.arange(N) // 4, "sizes": (20,)}, "sizes go up to 20 groups, and there are 12"),
         ({"strata": np.arange(3)}, "strata of shape"),
     ],
 )
@@ -337,7 +337,7 @@ def test_answers_by_the_root_law():
     assert (
         made()
         .images_for(0.5, "b", "a")
-        .text.startswith("for a standard error of 0.5, the fewest studied are enough: 25 images")
+        .text.startswith("for a standard error of 0.5, the smallest size studied is enough: 25 images")
     )
 
 
@@ -358,19 +358,19 @@ def test_answers_that_are_not_to_be_trusted_say_why():
     assert "not to be trusted: a size is off the curve by" in curved.text
     steep = made(error=(0.2, 0.09, 0.04)).images_for(0.03, "b", "a")
     assert not steep.trusted
-    assert "the part that falls as a / n is not yet to be seen" in steep.text
+    assert "the part that falls as a / n does not show yet" in steep.text
     assert "; study larger sizes)" in steep.text
     far = made().images_for(0.001, "b", "a")
     assert not far.trusted
     assert "it is more than 4 times the largest size, 100" in far.text
-    assert "one size shows no curve" in made(sizes=(25,)).images_for(0.1).text
-    assert "only 2 of the sizes could be read" in made(stability=(-0.1, 0.5, 0.7)).images_for_stability(0.6).text
+    assert "one size does not make a curve" in made(sizes=(25,)).images_for(0.1).text
+    assert "only 2 of the sizes could be used" in made(stability=(-0.1, 0.5, 0.7)).images_for_stability(0.6).text
 
 
 def test_answers_that_cannot_be_given():
     none = made(stability=(-0.1, 0, -0.2)).images_for_stability(0.6)
     assert none.images is None
-    assert "no number of images can be told: the order is no better than chance" in none.text
+    assert "no number of images can be given: the order is no better than chance" in none.text
     assert made(error=(0, 0, 0)).images_for(0.1).images is None
     with pytest.raises(ValueError, match="no target has two sources"):
         made(stability=(np.nan,) * 3).images_for_stability(0.5)

@@ -150,8 +150,8 @@ def _check_measures(measures: Sequence[Measure]) -> None:
         own = declared(m.compare, ComparatorCapabilities)
         if own.embed is None or own.permuted is None:
             raise TypeError(
-                f"{m} compares with a function that declares no embed and permuted, by which maps are permuted without "
-                "being made again; take a measure of this library, such as js.RSA."
+                f"{m} compares maps with a function that does not declare embed and permuted, needed to permute maps "
+                "without recomputing them; use a measure of this library, such as js.RSA."
             )
 
 
@@ -165,8 +165,8 @@ def _networks(layers_of: OwnersOf, rows, columns) -> tuple[tuple[str, ...], tupl
     of_rows = found[: len(rows)]
     if columns is None and len(set(of_rows)) == 1:
         raise ValueError(
-            f"layers_of puts all {len(rows)} layers in one network, {of_rows[0]!r}, and there is none to compare it "
-            "with: give the layers of others too, or in against."
+            f"layers_of puts all {len(rows)} layers in one network, {of_rows[0]!r}, and there is no other to compare "
+            "it with: give the layers of other networks too, here or as against."
         )
     return of_rows, of_rows if columns is None else found[len(rows) :]
 
@@ -190,12 +190,12 @@ def _layers(networks):
 def _check_resolution(plan, adjust, level, pairs) -> None:
     """Reject permutations that cannot reach the level; warn about those that cannot for a single pair."""
     if probability(level) >= REFUSED_FROM:
-        raise ValueError(f"level is the share of false findings, such as 0.05, not a level of confidence like {level}.")
+        raise ValueError(f"level is the share of false findings, such as 0.05, not a confidence level like {level}.")
     rule, least = ADJUSTMENTS[one_of(adjust, ADJUSTMENTS, "adjust")], statistics.resamples_needed(level)
     if plan.distinct is not None and plan.distinct < least + 1:
         raise ValueError(
-            f"strata or groups leave {plan.distinct:.0f} distinct orders of the images, so no p-value is below "
-            f"{1 / plan.distinct:.2g}, and level {level:g} takes {least + 1}: use more images, larger strata or more "
+            f"strata or groups leave only {plan.distinct:.0f} distinct orders of the images, so no p-value is below "
+            f"{1 / plan.distinct:.2g}, and level {level:g} needs {least + 1}: use more images, larger strata or more "
             "groups."
         )
     if plan.count < least:
@@ -204,15 +204,15 @@ def _check_resolution(plan, adjust, level, pairs) -> None:
     if plan.count < rule.needed(level, pairs):
         raise ValueError(
             f"{plan.count} permutations can reject nothing at level {level:g} by {adjust} over {pairs} pairs of "
-            f'networks: give n_permutations={rule.needed(level, pairs)} or more, or adjust="step-down", which takes '
+            f'networks: give n_permutations={rule.needed(level, pairs)} or more, or adjust="step-down", which needs '
             f"{least}."
         )
     alone = rule.alone(level, pairs)
     if plan.count < alone:
         fewest = math.ceil(pairs / (level * (plan.count + 1)) - 1e-9)
         warn(
-            f"at level {level:g}, {plan.count} permutations can reject {fewest} of {pairs} pairs of networks together, "
-            f"but no fewer, by {adjust}; n_permutations={alone} would do for one alone.",
+            f"at level {level:g}, {plan.count} permutations by {adjust} can reject {fewest} or more of {pairs} pairs "
+            f"of networks together, but no fewer; to reject a single pair, give n_permutations={alone}.",
             FewResamples,
         )
 

@@ -112,7 +112,7 @@ class CenteredCosine:
     @property
     def why_undefined_pair(self) -> str:
         """Text about square roots of negative numbers."""
-        return "the score is a root, and what it is taken of is negative" if self.root else ""
+        return "the score is the square root of a negative number" if self.root else ""
 
     def permuted(self, order):
         """Index into the flattened matrix."""

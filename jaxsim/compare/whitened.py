@@ -114,14 +114,14 @@ class WhitenedBy:
     min_images: ClassVar[int] = 3
     __call__ = compare_embedded
     embed_pooled = staticmethod(normalize)
-    of_these_images: ClassVar[str] = "its covariance is that of the images it was made for"
+    of_these_images: ClassVar[str] = "its covariance belongs to the images it was made for"
     invariance = Whitened.invariance
     why_undefined = Whitened.why_undefined
 
     def embed(self, m):
         """W K W' at length 1, K = -(m - a_i - a_j) / 2 with K S^-1 1 = 0 and W the whitener, the triangle twice."""
         if len(self.precision) != m.shape[0]:
-            raise ValueError(f"sigma_k is of {len(self.precision)} images, and the maps of {m.shape[0]}")
+            raise ValueError(f"sigma_k has {len(self.precision)} images, and the maps have {m.shape[0]}")
         v = condensed(m)
         m = centering.off_diagonal(m - jnp.mean(v) if self.centered else m)
         whitener = self.whitener.astype(m.dtype)
@@ -152,7 +152,7 @@ def whitened_by(sigma_k: Float[Array, "n n"] | Float[Array, " n"], *, centered: 
         except (TypeError, ValueError):
             raise TypeError("sigma_k must hold real numbers.") from None
         if jnp.iscomplexobj(s):
-            raise TypeError(f"sigma_k must hold real numbers, and has elements of type {s.dtype}.")
+            raise TypeError(f"sigma_k must hold real numbers, not elements of type {s.dtype}.")
         s = s.astype(jnp.float64)
         if s.ndim not in (1, 2) or s.shape != s.shape[:1] * s.ndim or not s.size:
             raise ValueError(f"sigma_k of shape {s.shape} is neither a covariance (n, n) nor variances (n,).")

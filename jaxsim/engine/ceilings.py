@@ -50,7 +50,9 @@ def noise_ceiling(
     measure = as_one((as_comparators if ready else as_measures)(measure), "noise_ceiling")
     own = declared(measure.compare, ComparatorCapabilities)
     if own.embed is None or own.embed_pooled is None:
-        raise TypeError(f"{measure} compares with a function that declares no embed_pooled; use one of js.compare.")
+        raise TypeError(
+            f"{measure} compares maps with a function that does not declare embed_pooled; use one from js.compare."
+        )
     nets, _ = inputs.both(group, None, ids, None, channels, maps=ready)
     nets = inputs.same_images(nets, align=align)[0]
     if len(nets.names) < 2:

@@ -15,7 +15,7 @@ from jaxsim.engine import feature_space, reasons
 from jaxsim.engine.memory import refuse_many_pairs
 from jaxsim.engine.program import DIMENSIONS, is_embedded
 from jaxsim.inputs import Networks, traced
-from jaxsim.io.files import warn
+from jaxsim.io.files import counted, warn
 from jaxsim.measures import Measure, by_name, is_comparator, is_known, name_of, of_maps, part_by_name
 from jaxsim.protocols import (
     ComparatorCapabilities,
@@ -64,7 +64,7 @@ def as_measures(measure: Any) -> tuple[tuple[Measure, ...], bool]:
     odd = [m for m in measures if not isinstance(m, Measure)]
     if odd or not measures:
         shown = repr(odd[0]) if odd else "an empty list"
-        hint = " Comparators of ready-made maps go to js.compare_maps." if odd and is_comparator(odd[0]) else ""
+        hint = " To compare ready-made maps, use js.compare_maps." if odd and is_comparator(odd[0]) else ""
         known = "a jaxsim Measure such as js.RSA, its name, or a list of them"
         raise TypeError(f"measure must be {known}, not {shown}.{hint}")
     return measures, several
@@ -86,8 +86,8 @@ def as_comparators(compare: Any) -> tuple[tuple[Measure, ...], bool]:
         if odd:
             shown = repr(odd[0])
             if isinstance(odd[0], Measure):
-                shown = f"the measure {odd[0]} of features, which compares its own maps by {name_of(odd[0].compare)}"
-        raise TypeError(f"maps are compared by a comparator such as js.compare.spearman, or a list, not by {shown}.")
+                shown = f"the measure {odd[0]} for features, which compares its own maps with {name_of(odd[0].compare)}"
+        raise TypeError(f"ready-made maps need a comparator such as js.compare.spearman, or a list, not {shown}.")
     return tuple(of_maps(c) for c in comparators), several
 
 
@@ -117,7 +117,7 @@ def _first_process() -> int:
 def _as_tuple(value: Any) -> tuple[tuple[Any, ...], bool]:
     if _first_process() != os.getpid():
         raise RuntimeError(
-            "this process was forked after jaxsim had computed, and lacks the threads that compute: start it with "
+            "this process was forked after jaxsim had started computing, so it has no compute threads: start it with "
             'multiprocessing.get_context("spawn"), or fork before the first call.'
         )
     several = isinstance(value, Sequence) and not isinstance(value, str)
@@ -153,7 +153,7 @@ def undefined_networks(
                     f"network {name!r} has no {measure} scores (NaN): {reasons.why(measure, nets, k)}.", UndefinedScores
                 )
             elif count == feature_space.LOST:
-                text = f"{name!r} has images much longer than others, and too many for maps"
+                text = f"network {name!r} has images with much larger features than others, and too many for maps"
                 warn(f"{text}: its linear scores lose digits.", RuntimeWarning)
         if nets.careful:
             warn_of_lost_digits(f"its {measure} scores", measure.freedom, nets, found)
@@ -179,10 +179,10 @@ def require_symmetric(measure: Measure, names: Sequence[str], values: Any) -> No
     size = np.max(np.abs(values), initial=0, where=np.isfinite(values))
     apart = ~np.isclose(values, values.T, rtol=1e-3, atol=1e-4 * size, equal_nan=True)
     for s, t in np.argwhere(apart)[:1]:
-        pair = f"{values[s, t]:.4g} for {names[s]!r} with {names[t]!r} and {values[t, s]:.4g} the other way round"
+        pair = f"{values[s, t]:.4g} for {names[s]!r} with {names[t]!r} and {values[t, s]:.4g} the other way around"
         raise ValueError(
-            f"comparator {name_of(measure.compare)} is not symmetric: it gives {pair}; with against= it is asked "
-            "one way only."
+            f"comparator {name_of(measure.compare)} is not symmetric: it gives {pair}; with against=, each pair "
+            "is compared one way only."
         )
 
 
@@ -199,7 +199,8 @@ def _warn_of_full_subspaces(measure, x, y, bad_x, bad_y):
         warn(
             f"{shared[i, j]} of {min(size_x[i], size_y[j])} canonical correlations of {a!r} and {b!r} are 1 by "
             f"construction, as {x.images} images span {x.images - 1} dimensions and these networks {size_x[i]} and "
-            f"{size_y[j]}, and so for {len(pairs)} pairs by {measure}: take more images, or fewer dimensions.",
+            f"{size_y[j]}. This affects {counted(len(pairs), 'pair')} by {measure}: use more images, or fewer "
+            "dimensions.",
             RuntimeWarning,
         )
 
@@ -208,7 +209,7 @@ def warn_of_lost_digits(what: str, free: Freedom, nets: Networks, but: Container
     """Warn of networks, but for those without scores, whose cast loses digits that `what` may depend on."""
     for k in nets.careful:
         if nets.names[k] not in but and (words := reasons.lost(free, nets, k)):
-            warn(f"network {nets.names[k]!r} loses digits on which {what} may depend: {words}.", RuntimeWarning)
+            warn(f"network {nets.names[k]!r} loses digits that {what} may depend on: {words}.", RuntimeWarning)
 
 
 def min_images(measure: Measure) -> int:
@@ -224,7 +225,7 @@ def require_others(verb: str, x: Networks, y: Networks | None) -> None:
     """
     if y is None and len(x.names) < 2:
         text = f"{verb} compares networks with each other; there is only {''.join(x.names)!r}"
-        raise ValueError(f"{text}: give more, or give others to compare it with (against).")
+        raise ValueError(f"{text}: give more networks, or others to compare it with (against).")
 
 
 def check(measures: Sequence[Measure], nets: Networks, *, whole: bool = True) -> None:
@@ -271,8 +272,8 @@ def _warn_of_channels(measures, nets):
     odd = [(n, s) for n, s in zip(nets.names, nets.shapes, strict=True) if len(s) == 4 and s[1] != s[2] == s[3] > 1]
     minding = [m for m in measures if not declared(m.transform, TransformCapabilities).ignores_positions]
     if nets.doubtful_channels and odd and minding:
-        text = f"network {odd[0][0]!r} of shape {odd[0][1]} looks as if its channels came first, and {minding[0]}"
-        remedy = 'takes them from the last axis; say channels="first", or channels="last" if they are there.'
+        text = f"network {odd[0][0]!r} of shape {odd[0][1]} looks as if its channels come first, but {minding[0]}"
+        remedy = 'reads them from the last axis; give channels="first", or channels="last" if they are last.'
         warn(f"{text} {remedy}")
 
 
@@ -293,7 +294,7 @@ def _check_parts(measure, shape, name):
     for role, part, arguments, fits, wanted in steps:
         if not holds_arrays(part) and type(part).__hash__ is None:
             kind = type(part).__name__
-            raise TypeError(f"the {role} {kind} cannot be hashed: make its class frozen, or a pytree with its arrays.")
+            raise TypeError(f"the {role} {kind} cannot be hashed: make its class frozen, or a pytree of its arrays.")
         try:
             evaluate = _result.__wrapped__ if holds_arrays(part) else _result
             found = evaluate(part, arguments, x.shape)
@@ -303,7 +304,7 @@ def _check_parts(measure, shape, name):
             raise TypeError(f"{role} {name_of(part)} fails on {tuple(x.shape)} arrays: {_first_line(error)}") from None
         if not hasattr(found, "shape") or not fits(found.shape):
             shown = getattr(found, "shape", type(found).__name__)
-            raise ValueError(f"{role} {name_of(part)} makes {shown} of {tuple(x.shape)}; it must make {wanted}.")
+            raise ValueError(f"{role} {name_of(part)} returns {shown} for {tuple(x.shape)}; it must return {wanted}.")
         x = found
 
 

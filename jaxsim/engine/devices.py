@@ -48,13 +48,17 @@ def mesh_of(devices: Any, *arrays: Any) -> Mesh | None:
         return None
     if traced(*arrays):
         raise TypeError(
-            "devices divides the work of a plain call, and inside jit the sharding of the stack does; leave it out."
+            "devices has no effect inside jit, where the sharding of the features divides the work; leave it out."
         )
     if isinstance(devices, int | np.integer):
         here = jax.local_devices()
         if not 1 <= devices <= len(here):
-            more = " JAX_NUM_CPU_DEVICES=N in the environment divides a processor." * (here[0].platform == "cpu")
-            raise ValueError(f"devices must be between 1 and {len(here)}, those of this process, not {devices}.{more}")
+            more = " To split a CPU into N devices, set JAX_NUM_CPU_DEVICES=N in the environment." * (
+                here[0].platform == "cpu"
+            )
+            raise ValueError(
+                f"devices must be between 1 and {len(here)}, the number in this process, not {devices}.{more}"
+            )
         return _over(here[:devices])
     if isinstance(devices, str):
         if devices != EVERY:
@@ -64,7 +68,7 @@ def mesh_of(devices: Any, *arrays: Any) -> Mesh | None:
     if odd := [d for d in given if not isinstance(d, jax.Device)]:
         raise TypeError(f"devices must hold devices such as jax.devices()[0], not {shown(odd[0])}.")
     if not given or len(set(given)) < len(given):
-        raise ValueError("devices holds a device twice." if given else "devices holds no device.")
+        raise ValueError("devices lists a device twice." if given else "devices is empty.")
     return _over(given)
 
 

@@ -20,7 +20,7 @@ from jaxsim.results import Affinity, UndefinedScores
 
 FEWEST = 3
 """Pairs of images that a score takes."""
-TRACED = 'missing="pairwise" fills its matrix outside jit; call it there, or use missing="shared".'
+TRACED = 'missing="pairwise" does not work inside jit; call it outside, or use missing="shared".'
 
 
 class Gaps(NamedTuple):
@@ -75,8 +75,8 @@ def _refuse_whole(measures, lacking):
     if odd and lacking:
         fine = [n for n, part in PARTS["compare"].items() if declared(part, ComparatorCapabilities).embed_pairs]
         raise TypeError(
-            f"map {lacking[0]!r} lacks pairs of images, and {odd[0]} needs them all; of maps with gaps "
-            f"{', '.join(fine)} compare the pairs that both have."
+            f"map {lacking[0]!r} lacks pairs of images, and {odd[0]} needs them all; with gaps, use "
+            f"{', '.join(fine)}, to compare the pairs that both maps have."
         )
 
 
@@ -134,5 +134,5 @@ def warn_of_unscored(found: Affinity) -> None:
     for short, why in zip((True, False), reasons, strict=True):
         named = [f"{found.names[s]} - {found.targets[t]}" for s, t in places if (found.pairs[s, t] < FEWEST) == short]
         if named:
-            text = f"maps without a {found.provenance.measure} score (NaN), since they {why}: {few(named, 5)}."
+            text = f"maps without a {found.provenance.measure} score (NaN), because they {why}: {few(named, 5)}."
             warn(text, UndefinedScores)

@@ -163,8 +163,8 @@ def refuse_many_pairs(measure: Measure, images: int) -> None:
     if pairs > MOST_PAIRS:
         size = map_bytes((measure,), images, 4) / GIB
         raise ValueError(
-            f"{measure} of {images} images compares maps of {pairs} pairs, {size:.3g} GiB for each network; "
-            f"{MOST_PAIRS} pairs are the most: take at most {(1 + math.isqrt(1 + 8 * MOST_PAIRS)) // 2} images."
+            f"{measure} of {images} images compares maps of {pairs} pairs, {size:.3g} GiB per network; "
+            f"the limit is {MOST_PAIRS} pairs: use at most {(1 + math.isqrt(1 + 8 * MOST_PAIRS)) // 2} images."
         )
 
 

@@ -150,7 +150,9 @@ def plan(
     sides = (x,) if y is None else (x, y)
     tracing = inputs.traced(*(nets.arrays for nets in sides))
     if tracing and tile is not None:
-        raise TypeError("tile divides the work into device calls, and inside jit there is one; leave it out.")
+        raise TypeError(
+            "tile splits the work into several device calls, and inside jit there is only one; leave it out."
+        )
     if tile is None and not x.maps and not tracing:
         tile = tiles.automatic(measures, x, y, memory, to_save_time=mesh is None)
     if tile and mesh is not None:
@@ -160,7 +162,9 @@ def plan(
     for nets in sides:
         check(measures, nets, whole=not tile)
     if tracing and memory is not None:
-        raise TypeError("memory divides the work into device calls, and inside jit there is one; leave it out.")
+        raise TypeError(
+            "memory splits the work into several device calls, and inside jit there is only one; leave it out."
+        )
     count, shares = sum(len(nets.names) for nets in sides), devices.count(mesh)
     parts = [_shapes(nets, measures) for nets in sides]
     if tile:

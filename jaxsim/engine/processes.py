@@ -28,7 +28,7 @@ def several(mesh: Mesh | None) -> bool:
     if mesh is None or not mesh.is_multi_process:
         return False
     if len({d.process_index for d in mesh.devices.flat}) < jax.process_count():
-        raise ValueError('devices are those of some processes only; give "all", or those of this process.')
+        raise ValueError('devices covers only some of the processes; give "all", or the devices of this process.')
     return True
 
 
@@ -59,7 +59,7 @@ def joined(nets: Networks, mesh: Mesh | None) -> Networks:
     }
     everyone = [json.loads(text) for text in _exchanged(json.dumps(own))]
     if len({digest for one in everyone for digest in one["ids"] or [None]}) > 1:
-        raise ValueError("processes have other image ids, or in another order; give the same to all.")
+        raise ValueError("processes have different image ids, or a different order of them; give the same ids to all.")
     names = tuple(name for one in everyone for name in one["names"])
     refuse_repeated_names(names, "the processes' features")
     made: list[Any] = []
@@ -71,7 +71,9 @@ def joined(nets: Networks, mesh: Mesh | None) -> Networks:
             made.append(Elsewhere(tuple(shape), np.dtype(dtype), process, k in one["careful"]))
     rows = {a.shape[0] for a in made}
     if len(rows) > 1:
-        raise ValueError(f"processes have features of {min(rows)} and of {max(rows)} images.")
+        raise ValueError(
+            f"processes have features of {min(rows)} and of {max(rows)} images; give the same images to all."
+        )
     labels = nets.ids and (nets.ids[0],) * len(names)
     condensed = any(one["condensed"] for one in everyone)
     return dataclasses.replace(nets, names=names, arrays=tuple(made), ids=labels, condensed=condensed)
@@ -107,5 +109,5 @@ def lost_processes() -> Iterator[None]:
             raise
         raise RuntimeError(
             f"process {jax.process_index()} of {jax.process_count()} lost another, which stopped or did not make the "
-            f"same call; see its messages, and start all anew: {str(error).splitlines()[0]}"
+            f"same call; see its messages, and restart all processes: {str(error).splitlines()[0]}"
         ) from error

@@ -49,7 +49,7 @@ def of_tiles(measure: Measure, broken: int, same: bool, images: int) -> str:
         return f"its features are NaN or infinite in {broken} of {images} images"
     if same:
         return "all of its images have the same features"
-    return _of_comparator(measure) + ", or some entry of it is not defined"
+    return _of_comparator(measure) + ", or one of its entries is undefined"
 
 
 def of_pairs(measure: Measure, names: Sequence[str], targets: Sequence[str], pairs: np.ndarray) -> str:

@@ -42,12 +42,12 @@ def why_not(measure: Measure) -> str:
     """Words on why a measure cannot be computed in blocks; empty if it can."""
     transform = declared(measure.transform, TransformCapabilities)
     if not transform.by_image and transform.from_moments is None:
-        return f"the transform {name_of(measure.transform)} takes all images at once"
+        return f"the transform {name_of(measure.transform)} needs all images together"
     if declared(measure.pairwise, PairwiseCapabilities).tiling is None:
-        return f"{name_of(measure.pairwise)} takes all images at once"
+        return f"{name_of(measure.pairwise)} needs all images together"
     own = declared(measure.compare, ComparatorCapabilities)
     if own.margins is None and own.rank_size is None:
-        return f"{name_of(measure.compare)} takes whole maps"
+        return f"{name_of(measure.compare)} needs whole maps"
     return ""
 
 

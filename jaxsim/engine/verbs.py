@@ -138,7 +138,7 @@ def plan_of(
         if len(shared) >= max(map(min_images, measures)):
             parts.append(with_costs(plan(measures, a, b, memory, None, mesh), measures, a, b))
     if not parts:
-        raise ValueError("no two networks share so many images that they have a score.")
+        raise ValueError("no two networks share enough images to have a score.")
     return together(parts, x, y)
 
 
@@ -174,7 +174,7 @@ def maps(features: Any, measure: str | Measure, *, ids: Any = None, align: bool 
     measure = as_one(as_measures(measure), "maps")
     if declared(measure.pairwise, PairwiseCapabilities).coordinates:
         raise ValueError(
-            f"{measure} compares subspaces and has no maps of pairs of images; js.affinity has its scores."
+            f"{measure} compares subspaces and has no maps of pairs of images; js.affinity computes its scores."
         )
     nets = inputs.same_images(inputs.networks(features, ids, channels=channels), align=align)[0]
     check([measure], nets)
@@ -258,11 +258,13 @@ def _on_shared_images(x, align, missing, tile, mesh) -> bool:
         ValueError: `missing` does not go with the others.
     """
     if several(mesh) and missing == "pairwise":
-        raise ValueError('missing="pairwise" looks at all networks at once, which several processes do not.')
+        raise ValueError('missing="pairwise" needs all networks in one process, and there are several processes.')
     if not align or missing != "pairwise" or x.ids is None:
         return True
     if tile is not None:
-        raise ValueError('missing="pairwise" compares maps of other images for every pair; leave tile out.')
+        raise ValueError(
+            'missing="pairwise" compares maps of different images for each pair of networks; leave tile out.'
+        )
     return False
 
 
@@ -287,7 +289,7 @@ def _least_memory(measures, memory, tile, mesh):
     if tile is not None:
         tiles.require(measures, tile)
         if memory is not None:
-            raise ValueError("memory lets the budget choose what is held at once, and tile sets it: leave one out.")
+            raise ValueError("memory and tile both limit what is held in memory; leave one out.")
     return least(budgets.budget_of(memory, local_count(mesh)), mesh) if several(mesh) else memory
 
 
@@ -393,7 +395,7 @@ def _pairwise(measures, x, y, memory, mesh) -> list[Affinity]:
         images[places] = len(shared)
         if len(shared) < least:
             a, b = x.names[pairs[0][0]], columns.names[pairs[0][1]]
-            text = f"networks {a!r} and {b!r} share {len(shared)} images, and it takes {least}: their scores are NaN."
+            text = f"networks {a!r} and {b!r} share {len(shared)} images, and a score needs {least}: theirs are NaN."
             warn(text, UndefinedScores)
             continue
         chosen = plan(measures, own_x, own_y, memory, None, mesh)

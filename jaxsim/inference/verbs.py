@@ -111,10 +111,10 @@ def compare_models(
     random, scheme = as_key(key), schemes.Bootstrap()
     x, y, averaged = _read(models, subjects, ids, subject_ids, measure, subject_of, align, channels)
     if test == "rank" and inputs.traced(x.arrays, y.arrays):
-        raise TypeError('test="rank" sorts on the host, and inside jit there is none; use "t" or "bootstrap".')
+        raise TypeError('test="rank" sorts on the host, so it cannot run inside jit; use "t" or "bootstrap".')
     if len(y.names) < 2 and over != "images":
         raise ValueError(
-            f"over={over!r} asks about new subjects and takes two of them or more; there is only {''.join(y.names)!r}: "
+            f"over={over!r} is about new subjects and needs at least two; there is only {''.join(y.names)!r}: "
             'give over="images".'
         )
     for nets in (x, y):
@@ -183,14 +183,14 @@ def _check_options(comparator, over, test, n_resamples):
     one_of(test, TESTS, "test")
     as_count(n_resamples, "n_resamples")
     if test == "rank" and over == "images":
-        raise ValueError('test="rank" ranks subjects, which over="images" takes as fixed; use "t" or "bootstrap".')
+        raise ValueError('test="rank" ranks subjects, which over="images" treats as fixed; use "t" or "bootstrap".')
     own = declared(comparator.compare, ComparatorCapabilities)
     pools = own.weighted_ceiling is not None or (own.pooled is None and own.finish is ComparatorCapabilities().finish)
     fixed = over == "subjects" and own.embed is not None
     if own.embed_pooled is None or not pools or (own.weighted is None and not fixed):
         others = f"{', '.join(COMPARATORS[:-1])} or {COMPARATORS[-1]}"
         remedy = ', or give over="subjects", which resamples no images' * (own.embed_pooled is not None and pools)
-        raise TypeError(f"{comparator} has no noise ceiling under bootstraps; compare models by {others}{remedy}.")
+        raise TypeError(f"{comparator} has no noise ceiling under bootstraps; compare models with {others}{remedy}.")
     if n_resamples < FEWEST_RESAMPLES:
         warn(f"{n_resamples} resamples are few for standard errors; 1000 are usual.", FewResamples)
 
@@ -217,7 +217,7 @@ def _maps(given: Any, ids: Any, what: str, measure: Any = None, align: bool = Fa
 
     def ready(maps):
         if channels is not None:
-            raise ValueError("channels are those of features, and all models are maps; leave channels out.")
+            raise ValueError("channels applies to features, and all models are maps; leave channels out.")
         if measure is not None:
             raise ValueError(f"measure={str(measure)!r} makes maps of features, and all models are maps; leave it out.")
         return inputs.square_maps(maps, ids)
@@ -232,17 +232,21 @@ def _maps(given: Any, ids: Any, what: str, measure: Any = None, align: bool = Fa
             return ready(given)
         given = {f"network_{k}": x for k, x in enumerate(given)}
     if objects := [name for name, x in given.items() if inputs.is_rdms(x)]:
-        text = f"{what} {str(objects[0])!r} is an RDMs object of rsatoolbox in a mapping"
-        raise TypeError(f"{text}; give RDMs as a whole, or their matrices, {{name: rdms.get_matrices()}}.")
+        text = f"{what} {str(objects[0])!r} is an rsatoolbox RDMs object in a mapping"
+        raise TypeError(f"{text}; give the RDMs object itself, or its matrices, {{name: rdms.get_matrices()}}.")
     no_features = what == "subjects" or measure is None
     features = {str(name): x for name, x in given.items() if not holds_maps(x, no_features)}
     if not features:
         return ready(given)
     name, first = next(iter(features.items()))
     if what != "models":
-        raise ValueError(f"subject {name!r} of shape {np.shape(first)} has no map (n, n); make maps first: js.maps.")
+        raise ValueError(
+            f"subject {name!r} of shape {np.shape(first)} is not a map (n, n); make maps first with js.maps."
+        )
     if measure is None:
-        raise TypeError(f'model {name!r} of shape {np.shape(first)} is no map (n, n): give measure="rsa" to make maps.')
+        raise TypeError(
+            f'model {name!r} of shape {np.shape(first)} is not a map (n, n): give measure="rsa" to make maps.'
+        )
     own = {n: ids[n] for n in features if n in ids} if isinstance(ids, Mapping) else None
     made = make_maps(features, measure, ids=own or None, align=align and bool(own), channels=channels)
     if own:
@@ -276,7 +280,7 @@ def _warn_of_sessions(subjects: Any, names: Sequence[str]) -> None:
         kind = "RDMs" if given else "maps"
         remedy = 'rdms.rdm_descriptors["subject"]' if given else f"a function that makes {who[0]!r} of {names[0]!r}"
         warn(
-            f"{len(who)} {kind} of {len(set(who))} subjects count as {len(who)} subjects, and errors come out too "
+            f"{len(who)} {kind} of {len(set(who))} subjects count as {len(who)} subjects, so errors are too "
             f"small; give subject_of={remedy} to average those of one subject."
         )
 
@@ -301,7 +305,7 @@ def _require_all_pairs(nets: Networks, what: str) -> None:
             pairs = nets.images * (nets.images - 1) // 2
             raise ValueError(
                 f"{what} {name!r} lacks {lost} of {pairs} pairs of images (NaN); leave it out, or the images that it "
-                "lacks, so that all scores are of the same pairs."
+                "lacks, so that all scores use the same pairs."
             )
 
 

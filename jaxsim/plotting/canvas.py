@@ -97,7 +97,7 @@ def save_figure(figure: "Figure", path: str | Path, *, overwrite: bool = False) 
     path = Path(path)
     suffix = path.suffix.lstrip(".").lower()
     if suffix not in figure.canvas.get_supported_filetypes():
-        raise ValueError(f"{path} cannot be drawn: matplotlib writes no files that end in {path.suffix!r}.")
+        raise ValueError(f"{path} cannot be drawn: matplotlib cannot write files that end in {path.suffix!r}.")
     import matplotlib
 
     with io.atomic(path, overwrite=overwrite) as temporary, matplotlib.rc_context(FONTS):

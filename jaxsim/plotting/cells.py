@@ -128,7 +128,7 @@ def _starred(scores: Affinity | Resamples, stars: Mapping[str, str] | None) -> n
     marked = np.zeros((len(scores.names), len(scores.targets)), bool)
     for target, name in (stars or {}).items():
         if target not in scores.targets or name not in scores.names:
-            raise ValueError(f"stars marks {name!r} for {target!r}, which is no row and column of this matrix.")
+            raise ValueError(f"stars marks {name!r} for {target!r}, which is not a row and column of this matrix.")
         marked[scores.names.index(name), scores.targets.index(target)] = True
     return marked
 
@@ -142,7 +142,7 @@ def scale(
     low, high = low if vmin is None else float(vmin), high if vmax is None else float(vmax)
     if not low < high:
         raise ValueError(
-            f"colors must go from a lower to a higher score, not from {low:g} to {high:g}: mend vmin, vmax."
+            f"colors must go from a lower to a higher score, not from {low:g} to {high:g}: change vmin or vmax."
         )
     beyond = (bool(np.any(every < low - 1e-3 * (high - low))), bool(np.any(every > high + 1e-3 * (high - low))))
     arrows = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}

@@ -146,7 +146,7 @@ def precision_recall(agreements: "Mapping[str, Agreement]") -> "Figure":
         expect(one, (Agreement,), "precision_recall", instead)
         if not np.isfinite(one.precision_at_k).any():
             raise ValueError(
-                f"{label} has no curves: no target has more than {one.relevant} sources beside its own; evaluate with "
+                f"{label} has no curves: no target has more than {one.relevant} sources besides itself; evaluate with "
                 "fewer relevant ones."
             )
     above = 0.15 + 0.2 * -(-len(agreements) // _COLUMNS)

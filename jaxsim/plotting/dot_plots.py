@@ -77,7 +77,7 @@ def ranking(
     targets = resamples.targets if target is None else (target,)
     ranked = {one: [name for name, _ in resamples.ranking(one)] for one in targets}
     if ax is not None and len(targets) > 1:
-        raise ValueError(f"one axes shows one target: name it; there are {', '.join(shown(targets))}.")
+        raise ValueError(f"a single axes shows one target: name it; there are {', '.join(shown(targets))}.")
     if len(targets) > MOST_PANELS:
         raise ValueError(f"{len(targets)} targets are too many for one figure (at most {MOST_PANELS}); name one.")
     if len(targets) == 1:
@@ -183,7 +183,7 @@ def column_correlations(
     for label, agreement in agreements.items():
         expect(agreement, (Agreement,), "column_correlations", instead)
         if tuple(agreement.targets) != tuple(first.targets):
-            raise ValueError(f"{label} was evaluated on other targets than {next(iter(agreements))}.")
+            raise ValueError(f"{label} was evaluated on different targets than {next(iter(agreements))}.")
     scores = np.array([np.asarray(a.per_target, dtype=float) for a in agreements.values()])
     order = np.argsort(-np.nan_to_num(scores, nan=-1.0).mean(axis=0), kind="stable")
     lines = title.count("\n") + 1 if title else 0

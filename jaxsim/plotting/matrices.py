@@ -207,11 +207,13 @@ def _order(scores: Affinity | Resamples, tree: "Tree | None", order: Sequence[An
             shape = (len(scores.names), len(scores.targets))
             raise ValueError(f"a tree orders the rows and columns of a square matrix, and this one is {shape}.")
         if tuple(tree.names) != tuple(scores.names):
-            raise ValueError("the tree and the matrix are of different networks, or in a different order.")
+            raise ValueError("the tree and the matrix have different networks, or a different order of them.")
         return ([int(i) for i in tree.order],) * 2
     pair = (order, order) if scores.square else order
     if pair is None or len(pair) != 2 or any(isinstance(one, str) for one in pair):
-        raise ValueError("the order of two sets is a pair: names of the rows, names of the columns.")
+        raise ValueError(
+            "for two sets of networks, order must be a pair: the names of the rows, and those of the columns."
+        )
     return tuple(_places(wanted, have) for wanted, have in zip(pair, (scores.names, scores.targets), strict=True))
 
 
@@ -225,7 +227,7 @@ def _places(wanted: Sequence[str], have: Sequence[str]) -> list[int]:
     odd = sorted(set(wanted) ^ set(have))
     if odd or len(wanted) != len(have):
         raise ValueError(
-            f"order must have each network once; lacking or repeated: {', '.join(shown(odd[:5])) or 'one'}."
+            f"order must have each network once; missing or repeated: {', '.join(shown(odd[:5])) or 'one'}."
         )
     return [list(have).index(name) for name in wanted]
 

@@ -113,11 +113,11 @@ def _order(maps: Maps, order: Sequence[str] | None) -> np.ndarray:
     if order is None:
         return np.arange(maps.values.shape[1])
     if isinstance(order, str) or not isinstance(order, Iterable):
-        raise ValueError(f"order must list the ids of the images, and is {order!r}.")
+        raise ValueError(f"order must list the ids of the images, not {order!r}.")
     ids, order = list(maps.ids or ()), list(map(str, order))
     if sorted(ids) != sorted(order):
         has = f"the {len(ids)} ids of the images" if ids else "ids, which these maps do not have"
-        raise ValueError(f"order must hold {has}, each once; it holds {len(order)} texts.")
+        raise ValueError(f"order must hold {has}, each once; it holds {len(order)} ids.")
     return np.array([ids.index(one) for one in order])
 
 

@@ -131,7 +131,7 @@ def _of_images(found: Maps, network: str | None) -> tuple[tuple[str, ...], np.nd
 
 def _group(groups: Mapping[str, str], name: str) -> str:
     if name not in groups:
-        raise ValueError(f"groups says nothing of {name!r}.")
+        raise ValueError(f"groups has no group for {name!r}.")
     return str(groups[name])
 
 

@@ -69,7 +69,7 @@ def report(
     """
     overwrite = flag(overwrite, "overwrite")
     if Path(path).suffix.lower() not in (".html", ".htm"):
-        raise ValueError(f"a report is a page of HTML: path {str(path)!r} must end in .html.")
+        raise ValueError(f"a report is an HTML page: path {str(path)!r} must end in .html.")
     return io.write_text(path, page(*records, level=level, title=title), overwrite=overwrite)
 
 
@@ -89,7 +89,7 @@ def page(*records: Any, level: float = 0.95, title: str | None = None, command: 
     """
     level = probability(level)
     if not isinstance(title, str | None):
-        raise TypeError(f"title must be a text, not of type {type(title).__name__}.")
+        raise TypeError(f"title must be a string, not of type {type(title).__name__}.")
     if not records:
         raise ValueError("a report needs at least one record, such as js.resample returns.")
     template = _template()
@@ -172,7 +172,7 @@ def _rows(said: Provenance) -> list[tuple[str, str]]:
         "measure": said.measure,
         "scheme": said.scheme,
         "random key": said.key,
-        "type of numbers": said.dtype,
+        "data type": said.dtype,
         "precision": said.precision,
         "device": said.device,
         "versions": versions,

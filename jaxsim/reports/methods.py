@@ -88,7 +88,7 @@ _OF_COMPARATORS = {
 """References of comparators of RDMs; the others use that of RSA."""
 _PARTS = {
     "identity": "the features as they are",
-    "center": "features less their mean over images",
+    "center": "features minus their mean over images",
     "zscore": "z-scored features",
     "correlation": "correlation distances",
     "euclidean": "Euclidean distances",
@@ -107,7 +107,7 @@ _PARTS = {
     "whitened-cosine": "whitened cosine",
     "u-centered-cosine": "the cosine of U-centered maps",
     "centered-cosine": "the cosine of centered maps",
-    "root-centered-cosine": "the root of the cosine of centered maps",
+    "root-centered-cosine": "the square root of the cosine of centered maps",
     "canonical-correlation": "the mean canonical correlation",
     "squared-canonical-correlation": "the mean squared canonical correlation",
     "leading-canonical-correlation": "the mean of the leading canonical correlations",
@@ -201,7 +201,7 @@ def scheme_title(record: Resamples) -> str:
             record.kind, f"{count} resamples ({record.kind})"
         )
     if record.groups is not None and record.kind != "jackknife":
-        made += f", whole ones of {record.groups} groups"
+        made += f", each of whole groups ({record.groups} in all)"
     return made + (", within strata" if "strata=" in (record.provenance.scheme or "") else "")
 
 
@@ -213,8 +213,8 @@ def _of_kind(record, level, cited):
         if record.adjust != "none":
             adjusted = f"adjusted for the number of pairs ({record.adjust})"
         return [
-            f"Scores were compared with those of {counted(record.n_permutations, 'permutation')} of the images, the "
-            f"search for the best layers included, and calibrated at a level of {record.level:g}"
+            f"Scores were compared with those of {counted(record.n_permutations, 'permutation')} of the images, "
+            f"including the search for the best layers, and calibrated at a level of {record.level:g}"
             f"{_cite(('groger2026',), cited)}; p values were {adjusted}."
         ]
     if isinstance(record, ModelComparison):
@@ -242,7 +242,7 @@ def _of_models(record, cited):
     errors, keys = {
         "both": (f"from {bootstraps} of subjects and images, with the variance corrected", ("schuett2023",)),
         "images": (f"from {bootstraps} of the images", ("efron1979",)),
-        "subjects": ("the standard deviation over subjects divided by the root of their number", ()),
+        "subjects": ("the standard deviation over subjects divided by the square root of their number", ()),
     }[record.over]
     errors += _cite(keys, cited)
     of = {
@@ -250,11 +250,11 @@ def _of_models(record, cited):
         "bootstrap": f"the shares of {bootstraps}",
         "rank": f"Wilcoxon's signed ranks, for {WORDS['subjects']}",
     }
-    how = "Holm's rule" if record.test == "rank" else "the largest deviation of all pairs"
+    how = "Holm's rule" if record.test == "rank" else "the largest deviation over all pairs"
     zero = "one-sided for a mean above zero, " * (not record.squared)
     said += [
         f"Standard errors are for {WORDS[record.over]}: {errors}.",
-        f"Intervals have a nominal level of {100 * record.level:g} % for each model alone, from Student's t.",
+        f"Intervals have a nominal level of {100 * record.level:g} % for each model separately, from Student's t.",
         f"p values are from {of[record.test]}: {zero}two-sided for a difference from the lower noise ceiling, and "
         f"two-sided for pairs of models, adjusted for all pairs by {how}.",
         "The noise ceiling is the mean score of each subject's map with the mean map of the other subjects (lower) and "
@@ -286,7 +286,7 @@ def _of_resamples(record, level, cited):
         "subsample": "normal, on the error scaled to the full sample",
         "jackknife": "normal" if record.groups is None else "from Student's t",
     }.get(record.kind, "those of the scheme")
-    return [made, f"Intervals have a nominal level of {100 * level:g} % for each pair alone, {how}."]
+    return [made, f"Intervals have a nominal level of {100 * level:g} % for each pair separately, {how}."]
 
 
 def _of_computing(provenances):

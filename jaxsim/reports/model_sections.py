@@ -28,12 +28,12 @@ def _of_models(record: ModelComparison, *, level: float = 0.95, tree: Tree | Non
     about = (
         f"A score is the mean over {len(record.subjects)} subjects of {measure}. "
         f"{what if ranks else f'Errors, intervals and p values are for {asked}'}; "
-        "the level of the intervals is of each model alone."
+        "the level of the intervals is for each model separately."
     )
     zero = "" if record.squared else "p zero: one-sided, is the mean above zero? "
     tested = (
-        f"{zero}p ceiling: two-sided, does the model differ from the lower noise ceiling, each subject with the mean "
-        "of the others? Neither is adjusted for the number of models."
+        f"{zero}p ceiling: two-sided, does the model differ from the lower noise ceiling, each subject compared with "
+        "the mean of the others? Neither is adjusted for the number of models."
     )
     header, rows = record.rows()
     content = {"header": header, "rows": _cells(rows, ("p zero", "p ceiling"), header), "drawing": drawing(record)}
@@ -43,11 +43,11 @@ def _of_models(record: ModelComparison, *, level: float = 0.95, tree: Tree | Non
     header, rows = record.pair_rows()
     if rows:
         adjusted = np.asarray([row[-1] for row in rows], float)
-        how = "Holm's rule" if ranks else "the largest deviation of all pairs"
+        how = "Holm's rule" if ranks else "the largest deviation over all pairs"
         text = (
             f"{int((adjusted < FINDING).sum())} of {len(rows)} pairs differ, adjusted p < .05. A difference is the "
-            f"score of the first model less that of the other; p is two-sided, of each pair alone, and adjusted p is "
-            f"adjusted for all pairs by {how}. Smallest adjusted p first."
+            f"score of the first model minus that of the other; p is two-sided, for each pair separately, and adjusted "
+            f"p is adjusted for all pairs by {how}. Smallest adjusted p first."
         )
         content = {"header": header, "rows": _cells(rows, ("p", "adjusted p"), header), "long": len(rows) > 20}
         title = f"Pairs of models, for {WORDS['subjects'] if ranks else asked}"

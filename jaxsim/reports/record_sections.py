@@ -74,8 +74,8 @@ def sections(record: Any, *, level: float = 0.95, tree: Tree | None = None) -> l
         TypeError: it is not a record.
     """
     if not isinstance(record, Saved):
-        text = f"a report is made of records such as js.resample returns, not of {type(record).__name__}"
-        apart = "; give records one after another, js.report(R, A, path=...)" * isinstance(record, list | tuple)
+        text = f"a report is made from records, such as js.resample returns, not from {type(record).__name__}"
+        apart = "; give records as separate arguments, js.report(R, A, path=...)" * isinstance(record, list | tuple)
         raise TypeError(f"{text}{apart}.")
     table = record.table()
     notes = ((table.note,) if table.note else ()) + tuple(getattr(getattr(record, "provenance", None), "notes", ()))
@@ -150,18 +150,18 @@ def _of_resamples(
 def _said_of(record, level, null):
     if record.can.null:
         return (
-            "p is the share of permutations that score at least as high, of each pair alone; the false discovery rate "
-            "is adjusted for all pairs.",
+            "p is the share of permutations that score at least as high, for each pair separately; the false discovery "
+            "rate is adjusted for all pairs.",
         )
     if record.size == record.images:
         return ("Subsets of all images have no error and no interval.",)
     unscored = int((record.unscored() > 0).sum())
     entries = "1 entry" if unscored == 1 else f"{unscored} entries"
     none = f"{entries} without a score in some resample: no interval."
-    test = "A p value against no similarity at all needs permutations."
+    test = "A p value for no similarity at all needs permutations."
     if null is not None:
-        test = f"p for no similarity at all, of each pair alone: {scheme_title(null)}."
-    text = f"Intervals are of each pair alone at {100 * level:g} %, for new images like these. {test}"
+        test = f"p for no similarity at all, for each pair separately: {scheme_title(null)}."
+    text = f"Intervals are {100 * level:g} % for each pair separately, for new images like these. {test}"
     return (text, *([none] * bool(unscored)))
 
 
@@ -181,8 +181,8 @@ def _of_calibration(record: Calibration, *, level: float = 0.95, tree: Tree | No
     text = f"{_counted(record.networks, record.target_networks, record.against, 'network')}, {made}."
     meaning = (
         "A calibrated score runs from 0, at the score that unrelated networks reach with probability "
-        f"{record.level:g}, to 1. The adjusted p accounts for the number of pairs ({record.adjust}); p is of each pair "
-        "alone, the search for the best layers included."
+        f"{record.level:g}, to 1. The adjusted p accounts for the number of pairs ({record.adjust}); p is for each "
+        "pair separately, including the search for the best layers."
     )
     title, best = f"{title_of(record)}, calibrated", record.columns()
     words = {}
@@ -193,7 +193,9 @@ def _of_calibration(record: Calibration, *, level: float = 0.95, tree: Tree | No
     found = [_calibrated(record, record.scores(), best, "adjusted p", tree, (text, meaning), title, words)]
     if record.has_layers:
         layers = record.columns(layers=True)
-        text = f"{_counted(record.names, record.targets, record.against, 'layer')}, {made}; p is of each pair alone."
+        text = (
+            f"{_counted(record.names, record.targets, record.against, 'layer')}, {made}; p is for each pair separately."
+        )
         found.append(_calibrated(record, record.scores(layers=True), layers, "p", tree, (text,), f"{title}, layers"))
     return found
 
@@ -303,7 +305,7 @@ def matrix(
     undefined = int(np.isnan(values[kept]).sum())
     none = f"{undefined} of {len(kept[0])} entries have no score"
     why = "; ".join(f"{label(n, LONGEST)}: {said}" for n, said in list(found.items())[:10])
-    more = f"{none}. {why}." if why else f"{none}: NaN in the record, which names no network without a map."
+    more = f"{none}. {why}." if why else f"{none}: NaN in the record, which does not say which networks have no map."
     return Section(
         title_of(scores) if title is None else title,
         "matrix",
@@ -318,7 +320,7 @@ def _faded(interval, p, level):
     """What faded cells mean; empty if no cell is faded."""
     if p is not None:
         return f"Faded: no finding, {p} ≥ {1 - level:.2g}."
-    return "" if interval is None else f"Faded: no finding, the {100 * level:g} % interval holds zero."
+    return "" if interval is None else f"Faded: no finding, the {100 * level:g} % interval contains zero."
 
 
 def _symmetric(values):

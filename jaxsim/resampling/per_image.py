@@ -50,19 +50,17 @@ def resample_scores(
     ((50, 2, 2), 0.5)
     """
     if not isinstance(scores, ImageScores):
-        raise TypeError(f"scores must be ImageScores, not {type(scores).__name__}; js.resample takes features.")
+        raise TypeError(f"scores must be ImageScores, not {type(scores).__name__}; for features, use js.resample.")
     shape = (len(scores.ids), len(scores.names), len(scores.names))
     if np.shape(scores.values) != shape:
-        raise ValueError(
-            f"scores of these images and networks must be of shape {shape}, not {np.shape(scores.values)}."
-        )
+        raise ValueError(f"scores of these images and networks must have shape {shape}, not {np.shape(scores.values)}.")
     if not scores.ids:
-        raise ValueError("there are no scores to resample: they are of no images.")
+        raise ValueError("there are no scores to resample: there are no images.")
     refuse_repeated(scores.names, scores.ids)
     scheme = as_scheme(scheme)
     if scheme.draws is Draws.ORDERS:
-        text = f"the scheme {scheme.kind} matches images anew, and scores of single images keep no trace of the match"
-        raise ValueError(f"{text}; give js.HalfSamples() or another.")
+        text = f"the scheme {scheme.kind} rearranges images, which scores of single images cannot follow"
+        raise ValueError(f"{text}; give js.HalfSamples() or another scheme.")
     images = len(scores.ids)
     plan = scheme.plan(images, 1, n_resamples)
     each = 3 * len(scores.names) ** 2 + 3 * images * (plan.given is not None)

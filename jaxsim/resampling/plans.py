@@ -37,8 +37,8 @@ GATHERED, REWEIGHTED, PASSES = 65, 0.053, 13
 times an entry is read for other comparators. Fitted to `benchmarks/plans.py`."""
 HOW = {
     Draws.WEIGHTS: "images weighted, maps as they are",
-    Draws.SUBSETS: "everything made anew from some of the images",
-    Draws.ORDERS: "images of the columns in another order",
+    Draws.SUBSETS: "everything recomputed from some of the images",
+    Draws.ORDERS: "images of the columns in a different order",
 }
 
 
@@ -212,10 +212,10 @@ def warn_if_long(made: Plan, *given: Any, progress: bool) -> None:
     costly = with_costs(made, *given)
     if sum(amount for _, amount in costly.work) < SHORT or (seconds := costly.seconds()) < LONG:
         return
-    shown = "" if progress else "; progress= shows how far it is"
+    shown = "" if progress else "; progress= shows how far it has got"
     warn(
         f"maps of {made.images} images do not fit in memory together, and {made.resamples} resamples by {made.scheme} "
-        f"in tiles take about {in_words(seconds)} here; fewer images, networks or resamples take less{shown}."
+        f"in tiles take about {in_words(seconds)} here; fewer images, networks or resamples take less time{shown}."
     )
 
 
@@ -225,17 +225,17 @@ def _check_form(measures, scheme, x, estimate):
         raise ValueError(f"{schemes.describe(scheme)} needs the full-sample scores: leave out estimate=False.")
     if x.maps and scheme.draws is Draws.SUBSETS:
         other = f"{advice.written(advice.FOR_MAPS)} (--scheme {advice.FOR_MAPS.kind})"
-        remedy = f"for ready-made maps give another scheme, such as {other}"
-        raise ValueError(f"{schemes.describe(scheme)} refits from features; {remedy}.")
+        remedy = f"for ready-made maps, give another scheme, such as {other}"
+        raise ValueError(f"{schemes.describe(scheme)} recomputes maps from features; {remedy}.")
     for m in measures:
         own = declared(m.compare, ComparatorCapabilities)
         if own.of_these_images:
-            raise TypeError(f"{m} takes no resamples of the images: {own.of_these_images}.")
+            raise TypeError(f"{m} cannot resample the images: {own.of_these_images}.")
         missing = [name for name in FORMS[scheme.draws].needs if getattr(own, name) is None]
         if missing:
             raise TypeError(
-                f"{m} compares by {name_of(m.compare)}, which declares no {missing[0]!r} (jaxsim.protocols) as "
-                f"{scheme.kind} needs; {advice.written(schemes.HalfSamples())} takes any function of two maps."
+                f"{m} compares with {name_of(m.compare)}, which does not declare {missing[0]!r} (jaxsim.protocols) as "
+                f"{scheme.kind} needs; {advice.written(schemes.HalfSamples())} works with any function of two maps."
             )
 
 

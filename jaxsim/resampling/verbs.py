@@ -180,13 +180,13 @@ def warn_if_few(plan, scheme):
     """Warn about fewer resamples than an interval or a p-value needs."""
     own = declared(scheme, SchemeCapabilities)
     if plan.given is None and plan.count < own.fewest:
-        what, so = ("a p-value of 0.05", "it is larger") if own.null else ("an interval", "it is NaN")
-        text = f"{what} of the scheme {scheme.kind} takes at least {own.fewest} resamples, not {plan.count}: {so}."
+        what, so = ("a p-value of 0.05", "every p-value is larger") if own.null else ("an interval", "it is NaN")
+        text = f"{what} from the scheme {scheme.kind} needs at least {own.fewest} resamples, not {plan.count}: {so}."
         warn(text, FewResamples)
     if plan.distinct is not None and plan.distinct < LEAST_DISTINCT:
         text = (
-            f"{schemes.describe(scheme)} makes {plan.distinct:.0f} distinct rearrangements: no p-value is below "
-            f"{1 / plan.distinct:.2g} and 0.05 is out of reach; it takes {LEAST_DISTINCT}."
+            f"{schemes.describe(scheme)} makes only {plan.distinct:.0f} distinct rearrangements: no p-value is below "
+            f"{1 / plan.distinct:.2g} and 0.05 is out of reach; that needs {LEAST_DISTINCT}."
         )
         warn(text, FewResamples)
 
@@ -246,8 +246,8 @@ def _warn_of_unscored(found, measure, estimate):
     number = most if fewest == most else f"{fewest} to {most}"
     pairs = few([f"{found.names[s]} - {found.targets[t]}" for s, t in places], 5)
     text = (
-        f"{number} of {len(found.values)} resamples have no {measure} score for {pairs}, their images being too few or "
-        "too alike; errors, intervals and p-values of these are NaN"
+        f"{number} of {len(found.values)} resamples have no {measure} score for {pairs}, because their images are too "
+        "few or too alike; the errors, intervals and p-values of these pairs are NaN"
     )
     other = schemes.BayesianBootstrap.kind
     weighted = declared(measure.compare, ComparatorCapabilities).weighted is not None
@@ -273,11 +273,13 @@ def as_scheme(scheme) -> Scheme:
             raise ValueError(f"no scheme is named {scheme!r}; there are {', '.join(schemes.NAMED)}.")
         scheme = schemes.NAMED[scheme]()
     if isinstance(scheme, type):
-        raise TypeError(f"scheme must be a value: {scheme.__name__}(...), not the class.")
+        raise TypeError(f"scheme must be an instance, {scheme.__name__}(...), not the class.")
     if not isinstance(scheme, Scheme):
-        raise TypeError(f"scheme must be a value such as js.HalfSamples() or js.Subsample(size), not {scheme!r}.")
+        raise TypeError(f"scheme must be an instance such as js.HalfSamples() or js.Subsample(size), not {scheme!r}.")
     if not isinstance(scheme, schemes.NAMED.get(scheme.kind, ())):
-        raise ValueError(f"scheme {type(scheme).__name__} is not known to results: jaxsim.schemes.register it first.")
+        raise ValueError(
+            f"scheme {type(scheme).__name__} is not registered: call jaxsim.schemes.register with it first."
+        )
     return scheme
 
 

@@ -192,7 +192,7 @@ class Calibration(Scores):
             ValueError: it has other layers, images or another measure, or its scheme has no intervals.
         """
         if not isinstance(resamples, Resamples):
-            raise TypeError(f"an interval takes js.resample of the same layers, not {type(resamples).__name__}.")
+            raise TypeError(f"an interval needs js.resample of the same layers, not {type(resamples).__name__}.")
         theirs, ours = ((r.names, r.targets, r.images, r.provenance.measure) for r in (resamples, self))
         for what, a, b in zip(
             ("other names", "other targets", "another number of images", "another measure"), theirs, ours, strict=True

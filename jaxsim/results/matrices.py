@@ -252,7 +252,7 @@ def square_map(name: str, m: Any) -> Any:
     if m.ndim == 1:
         n = image_count(m.size)
         if n is None:
-            raise ValueError(f"map {name!r} has {m.size} entries, which is n (n - 1) / 2 for no n.")
+            raise ValueError(f"map {name!r} has {m.size} entries, which is not n (n - 1) / 2 for any n.")
         i, j = np.triu_indices(n, 1)
         if traced:
             return jnp.zeros((n, n), m.dtype).at[i, j].set(m).at[j, i].set(m)
@@ -279,7 +279,7 @@ def image_labels(ids: Any, images: int, who: str = "ids") -> tuple[str, ...] | N
         return None
     labels = tuple(map(str, labels_of(ids, images, who).tolist()))
     if twice := repeated(labels):
-        raise ValueError(f"{who} must differ, and {twice[0]!r} is there more than once.")
+        raise ValueError(f"{who} must differ, and {twice[0]!r} appears more than once.")
     return labels
 
 
@@ -373,7 +373,7 @@ class Maps(Saved):
         """
         values = _numbers(values, "maps")
         if values.ndim not in (1, 2):
-            raise ValueError(f"condensed maps of shape {values.shape} are neither one row nor a row a map.")
+            raise ValueError(f"condensed maps of shape {values.shape} are neither one row nor one row per map.")
         return cls._given(np.atleast_2d(values), names, ids, measure)
 
     @classmethod
@@ -433,7 +433,9 @@ class Maps(Saved):
         if names is None:
             names = [ONE_MAP] if len(arrays) == 1 else [f"network_{k}" for k in range(len(arrays))]
         if isinstance(names, str) or len(names) != len(arrays):
-            raise ValueError(f"there are {len(arrays)} maps and the names {names!r}; give one name a map, in a list.")
+            raise ValueError(
+                f"there are {len(arrays)} maps and the names {names!r}; give a list with one name per map."
+            )
         names = tuple(map(str, names))
         if twice := repeated(names):
             raise ValueError(f"two maps have the name {twice[0]!r}.")
@@ -441,9 +443,9 @@ class Maps(Saved):
         if not squares:
             raise ValueError("there are no maps.")
         if len(squares[0]) < 2:
-            raise ValueError(f"maps of shape {squares[0].shape} hold no pair of images.")
+            raise ValueError(f"maps of shape {squares[0].shape} hold no pairs of images.")
         if odd := [(name, len(m)) for name, m in zip(names, squares, strict=True) if len(m) != len(squares[0])]:
-            raise ValueError(f"maps {names[0]!r} and {odd[0][0]!r} are of {len(squares[0])} and {odd[0][1]} images.")
+            raise ValueError(f"maps {names[0]!r} and {odd[0][0]!r} have {len(squares[0])} and {odd[0][1]} images.")
         ids = image_labels(ids, len(squares[0]))
         values = np.stack(squares)
         provenance = Provenance(measure, str(values.dtype), "host", notes=("given, not computed here",))

@@ -216,7 +216,7 @@ class Resamples(Scores):
         """Difference of two entries (source, target) in the same resamples, with its error and interval."""
         self._need(not self.can.null, "difference")
         if odd := [one for one in (first, second) if isinstance(one, str) or len(one) != 2]:
-            raise ValueError(f"difference compares two pairs (source, target) of names; {odd[0]!r} is none.")
+            raise ValueError(f"difference compares two pairs (source, target) of names; {odd[0]!r} is not one.")
         entries = [(self._place(s, self.names), self._place(t, self.targets)) for s, t in (first, second)]
         pair = dataclasses.replace(
             self,
@@ -276,7 +276,7 @@ class Resamples(Scores):
         out = np.zeros(count, bool) if isinstance(own, Tracer) else own
         pairs = [(a, b) for a, b in statistics.pairs(count) if not (out[a] or out[b])]
         if not pairs:
-            raise ValueError(f"comparing sources of {target!r} takes two of them, itself left out.")
+            raise ValueError(f"comparing sources of {target!r} needs at least two of them, not counting itself.")
         a, b = np.asarray(pairs).T
         values, estimate = (jnp.where(own, jnp.nan, v[..., t]) for v in (self.values, self.estimate))
         values, estimate = (statistics.gap(v[..., a], v[..., b]) for v in (values, estimate))
@@ -442,7 +442,7 @@ class Resamples(Scores):
     def _warn_if_no_percentiles(self, level):
         count, need = len(self.values), statistics.resamples_needed((1 - probability(level)) / 2)
         if count < need:
-            text = f"a {100 * level:g} % percentile interval takes {need} resamples, not {count}: it is too narrow."
+            text = f"a {100 * level:g} % percentile interval from {count} resamples is too narrow: it needs {need}."
             warn(text, FewResamples)
 
     def _warn_if_few(self, hypotheses, level=0.05):
@@ -451,13 +451,13 @@ class Resamples(Scores):
             return
         count, need = self.values.shape[0], statistics.resamples_needed(level)
         if count < need:
-            text = f"{count} resamples reject nothing at {level}: no p-value is below 1 / {count + 1}; it takes {need}."
+            text = f"{count} resamples can reject nothing at {level}: no p-value is below 1 / {count + 1}; use {need}."
             warn(text, FewResamples)
         elif count < (alone := statistics.resamples_needed(level, hypotheses)):
             together = math.ceil(hypotheses / (level * (count + 1)) * (1 - 1e-12))
             text = (
-                f"no p-value of {count} resamples is below 1 / {count + 1}: of {hypotheses} hypotheses, Benjamini and "
-                f"Hochberg's rule rejects {together} or more together at {level}, or none; one alone takes {alone}."
+                f"no p-value from {count} resamples is below 1 / {count + 1}: at {level}, Benjamini and Hochberg's "
+                f"rule can reject {together} or more of {hypotheses} hypotheses together, or none; one takes {alone}."
             )
             warn(text, FewResamples)
 

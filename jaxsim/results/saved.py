@@ -148,7 +148,7 @@ class Saved:
             A matplotlib `Figure`.
         """
         if type(self).__name__ not in _PLOTS:
-            raise TypeError(f"nothing draws a record of {type(self).__name__}.")
+            raise TypeError(f"there is no plot of a record of type {type(self).__name__}.")
         on_host(getattr(self, self._arrays[0]))
         return _PLOTS[type(self).__name__](self, *args, **options)
 

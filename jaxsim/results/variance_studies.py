@@ -216,24 +216,24 @@ class VarianceStudy(Scores):
     def _answer(self, values, wanted, asked, of, curve) -> ImagesNeeded:
         usable = np.isfinite(values) & curve.fits(values)
         if not usable.any():
-            why = curve.none if np.isfinite(values).any() else "there are no numbers for it"
-            return ImagesNeeded(None, False, f"{asked}, no number of {self.what} can be told: {why} ({of}).")
+            why = curve.none if np.isfinite(values).any() else "it is undefined at every size"
+            return ImagesNeeded(None, False, f"{asked}, no number of {self.what} can be given: {why} ({of}).")
         m, y = np.asarray(self.sizes, float)[usable], curve.variance(values[usable])
         first, second = _fit(m, y)
         goal = float(curve.variance(np.asarray(wanted)))
         images = math.ceil((first + math.sqrt(first**2 + 4 * goal * second)) / (2 * goal) * (1 - 1e-9))
         off = float(np.abs(np.log((first / m + second / m**2) / y)).max()) / 2
-        doubts = [f"only {usable.sum()} of the sizes could be read"] * (not usable.all())
-        doubts += ["one size shows no curve"] * (len(m) == 1)
+        doubts = [f"only {usable.sum()} of the sizes could be used"] * (not usable.all())
+        doubts += ["one size does not make a curve"] * (len(m) == 1)
         doubts += [f"a size is off the curve by {100 * off:.0f} %"] * (off > OFF)
-        doubts += ["the part that falls as a / n is not yet to be seen, and will need more"] * (first == 0)
+        doubts += ["the part that falls as a / n does not show yet, and will need more"] * (first == 0)
         doubts += [f"it is more than {FAR} times the largest size, {self.sizes[-1]}"] * (images > FAR * self.sizes[-1])
         said = f"about {_rounded(images)} {self.what}"
         if images > self.units:
             said = f"more than you have: {said}, and there are {self.units}"
         elif images <= self.sizes[0]:
             images = self.sizes[0]
-            said = f"the fewest studied are enough: {images} {self.what}"
+            said = f"the smallest size studied is enough: {images} {self.what}"
         else:
             said = f"{said} of the {self.units} there are"
         remedy = "; study larger sizes" * (self.sizes[-1] < self.units)

@@ -56,9 +56,9 @@ def floating(array: ArrayLike, name: str, axes: str | None = None) -> jax.Array:
     """
     array = jnp.asarray(array)
     if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise TypeError(f"{name} must hold real floating-point numbers, and has dtype {array.dtype}.")
+        raise TypeError(f"{name} must hold real floating-point numbers, but has dtype {array.dtype}.")
     if axes is not None and array.ndim != len(re.findall(r"\w+", axes)):
-        raise ValueError(f"{name} must have shape {axes}, and has shape {array.shape}.")
+        raise ValueError(f"{name} must have shape {axes}, but has shape {array.shape}.")
     return array
 
 
@@ -70,7 +70,7 @@ def resampled(values: ArrayLike, axes: str | None = None) -> jax.Array:
     """
     values = floating(values, "values", axes)
     if values.ndim == 0 or values.shape[0] == 0:
-        raise ValueError(f"values needs a first axis of at least one resample, and has shape {values.shape}.")
+        raise ValueError(f"values needs a first axis of at least one resample, but has shape {values.shape}.")
     return values
 
 
@@ -82,7 +82,7 @@ def pair(values: ArrayLike, estimate: ArrayLike, axes: str | None = None) -> tup
     """
     values, estimate = resampled(values, axes), floating(estimate, "estimate")
     if values.shape[1:] != estimate.shape:
-        raise ValueError(f"estimate has shape {estimate.shape}, and one resample of values {values.shape[1:]}.")
+        raise ValueError(f"estimate has shape {estimate.shape}, but one resample of values has {values.shape[1:]}.")
     return values, estimate.astype(values.dtype)
 
 
@@ -94,7 +94,7 @@ def probability(level: float, name: str = "level") -> float:
     """
     array = isinstance(level, jax.Array | np.ndarray) and not isinstance(level, Tracer) and level.ndim == 0
     if not (array or is_number(level)) or not 0 < level < 1:
-        raise ValueError(f"{name} must lie strictly between 0 and 1, and is {shown(level)}.")
+        raise ValueError(f"{name} must lie strictly between 0 and 1, but is {shown(level)}.")
     return float(level)
 
 
@@ -109,9 +109,9 @@ def mask_of(mask: ArrayLike | None, shape: tuple[int, ...], default: bool, name:
         return jnp.full(shape, default)
     marks: jax.Array = jnp.asarray(mask)
     if marks.dtype != jnp.bool_:
-        raise TypeError(f"{name} must be boolean, and has dtype {marks.dtype}.")
+        raise TypeError(f"{name} must be boolean, but has dtype {marks.dtype}.")
     if marks.shape != shape:
-        raise ValueError(f"{name} has shape {marks.shape}, and the scores have shape {shape}.")
+        raise ValueError(f"{name} has shape {marks.shape}, but the scores have shape {shape}.")
     return marks
 
 

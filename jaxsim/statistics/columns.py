@@ -154,7 +154,7 @@ def checked(scores, truth, mask) -> tuple[jax.Array, jax.Array, jax.Array]:
     """
     scores, truth = checks.floating(scores, "scores"), checks.floating(truth, "truth", "(S, T)")
     if scores.shape[-2:] != truth.shape:
-        raise ValueError(f"scores have shape {scores.shape}, and truth {truth.shape}: they must end alike.")
+        raise ValueError(f"scores have shape {scores.shape}, and truth {truth.shape}: their last two axes must match.")
     return scores, truth.astype(scores.dtype), checks.mask_of(mask, truth.shape, True, "mask")
 
 

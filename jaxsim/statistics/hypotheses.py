@@ -37,7 +37,7 @@ def select(values: ArrayLike, entries: Sequence[Entry]) -> jax.Array:
     """
     values = checks.floating(values, "values")
     if values.ndim < 2:
-        raise ValueError(f"values must have shape (..., S, T), and has shape {values.shape}.")
+        raise ValueError(f"values must have shape (..., S, T), but has shape {values.shape}.")
     shape = values.shape[-2:]
     places = [(operator.index(i), operator.index(j)) for i, j in entries]
     for i, j in places:
@@ -92,7 +92,7 @@ def pair_differences(family: ArrayLike) -> jax.Array:
     """
     family = checks.floating(family, "family")
     if family.ndim == 0:
-        raise ValueError("family needs a last axis of hypotheses, and has shape ().")
+        raise ValueError("family needs a last axis of hypotheses, but has shape ().")
     first, second = jnp.triu_indices(family.shape[-1], 1)
     return gap(family[..., first], family[..., second])
 
@@ -302,7 +302,7 @@ def resamples_needed(level: float, hypotheses: int = 1) -> int:
     """
     level = checks.probability(level)
     if hypotheses < 1:
-        raise ValueError(f"hypotheses must be at least 1, and is {hypotheses}.")
+        raise ValueError(f"hypotheses must be at least 1, not {hypotheses}.")
     return max(1, math.ceil(hypotheses / level * (1 - 1e-12)) - 1)
 
 

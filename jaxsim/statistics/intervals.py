@@ -294,7 +294,9 @@ def bca_interval(values: ArrayLike, estimate: ArrayLike, jackknife: ArrayLike, l
     values, estimate = checks.pair(values, estimate)
     jackknife = checks.resampled(jackknife)
     if jackknife.shape[1:] != estimate.shape:
-        raise ValueError(f"jackknife has shape {jackknife.shape}, and needs (n, ...) of estimate's {estimate.shape}.")
+        raise ValueError(
+            f"jackknife has shape {jackknife.shape}; it must be (n, ...) with the shape of estimate, {estimate.shape}."
+        )
     z = _normal_quantile(level)
     less = jnp.mean(values < estimate[None], axis=0, dtype=values.dtype)
     equal = jnp.mean(values == estimate[None], axis=0, dtype=values.dtype)
@@ -314,7 +316,7 @@ def _check_subset(m: int, n: int) -> None:
     if not 0 < m < n:
         raise ValueError(
             f"a subset of m = {m} images out of n = {n} gives no standard error: it needs 0 < m < n; "
-            "take smaller subsets, or js.HalfSamples()."
+            "use smaller subsets, or js.HalfSamples()."
         )
 
 

@@ -167,7 +167,7 @@ def mean_draws(
         if over == "images":
             return MeanDraws(scores, images, None, None, images_count)
     if scores.shape[1] < 2:
-        raise ValueError(f'over="{over}" draws subjects and takes two of them or more, not {scores.shape[1]}.')
+        raise ValueError(f'over="{over}" draws subjects and needs at least two, not {scores.shape[1]}.')
     draws = n_resamples if resampled is None else len(resampled)
     weights = replacement_weights(checks.as_key(key), draws, jnp.ones(scores.shape[1], bool), scores.dtype)
     subjects = _mean(weights, scores[None])
@@ -271,7 +271,7 @@ def rank_tests(draws: MeanDraws, *, two_sided: bool = True) -> MeanTests:
     from scipy.stats import wilcoxon
 
     if draws.over == "images":
-        raise ValueError('test="rank" ranks subjects, which over="images" takes as fixed; use "t" or "bootstrap".')
+        raise ValueError('test="rank" ranks subjects, which over="images" treats as fixed; use "t" or "bootstrap".')
     found = []
     for row in np.asarray(draws.scores, np.float64):
         if np.isnan(row).any():

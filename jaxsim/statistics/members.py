@@ -91,7 +91,7 @@ def two_factor(
     columns = _members(groups, estimate.shape[1])
     draws = values.shape[0] if n_resamples is None else n_resamples
     if draws < 1:
-        raise ValueError(f"n_resamples must be at least 1, and is {n_resamples}.")
+        raise ValueError(f"n_resamples must be at least 1, not {n_resamples}.")
     key = checks.as_key(key)
     parts = [_one_group(values, estimate, c, draws, jax.random.fold_in(key, g)) for g, c in enumerate(columns)]
     mean, by_images, by_members, by_both = (jnp.stack(part, axis=1) for part in zip(*parts, strict=True))
@@ -128,7 +128,7 @@ def corrected_variance(
         checks.floating(v, n) for v, n in ((both, "both"), (members, "members"), (images, "images"))
     )
     if images_count is not None and images_count < 2:
-        raise ValueError(f"images_count must be at least 2, and is {images_count}.")
+        raise ValueError(f"images_count must be at least 2, not {images_count}.")
     v = 1.0 if images_count is None else images_count / (images_count - 1)
     u = 1.0 if members_count is None else jnp.broadcast_to(inflation(members_count, both.dtype), both.shape)
     value = u * members + v * images - u * v * (both - members - images)
@@ -175,7 +175,7 @@ def member_ceilings(scores: ArrayLike) -> NoiseCeiling:
     """
     scores = checks.floating(scores, "scores")
     if scores.ndim < 2 or scores.shape[-1] != scores.shape[-2]:
-        raise ValueError(f"scores must have shape (..., U, U), and has shape {scores.shape}.")
+        raise ValueError(f"scores must have shape (..., U, U), but has shape {scores.shape}.")
     rows, columns, own = scores.sum(-1), scores.sum(-2), jnp.diagonal(scores, axis1=-2, axis2=-1)
     total = rows.sum(-1, keepdims=True)
     rest = total - rows - columns + own
@@ -191,9 +191,9 @@ def _ratio(sums: jax.Array, squares: jax.Array) -> jax.Array:
 def _members(groups: Sequence[int], count: int) -> list[list[int]]:
     groups = [int(g) for g in groups]
     if len(groups) != count:
-        raise ValueError(f"groups names the group of {len(groups)} members, and the scores have {count}.")
+        raise ValueError(f"groups names the group of {len(groups)} members, but the scores have {count}.")
     if not groups or sorted(set(groups)) != list(range(max(groups) + 1)):
-        raise ValueError(f"groups must use every number from 0 to G - 1, and uses {sorted(set(groups))}.")
+        raise ValueError(f"groups must use every number from 0 to G - 1, but uses {sorted(set(groups))}.")
     return [[u for u, own in enumerate(groups) if own == g] for g in range(max(groups) + 1)]
 
 

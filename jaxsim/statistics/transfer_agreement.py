@@ -152,7 +152,7 @@ def agreement_over_targets(
     """
     per_target = checks.floating(per_target, "per_target", "(T,)")
     if n_resamples < 1:
-        raise ValueError(f"n_resamples must be at least 1, and is {n_resamples}.")
+        raise ValueError(f"n_resamples must be at least 1, not {n_resamples}.")
     kept = checks.mask_of(keep, per_target.shape, True, "keep")
     weights = replacement_weights(checks.as_key(key), n_resamples, kept, per_target.dtype)
     estimate, values = mean_over_kept(per_target, kept), _weighted(weights, per_target[None], kept)
@@ -250,7 +250,7 @@ def _corrected(estimate, values, mean, error, stretch, level: float) -> Agreemen
 def _two_levels(values, estimate, truth, correlation, mask, nested: int) -> tuple[jax.Array, jax.Array]:
     """Agreement per target `(B, T)` of each resample, and its second-level mean."""
     if nested < 1:
-        raise ValueError(f"nested must be at least 1, and is {nested}.")
+        raise ValueError(f"nested must be at least 1, not {nested}.")
     first = target_agreement(values, truth, correlation, mask)
     count = min(nested, values.shape[0] - 1)
     if count == 0:

@@ -263,8 +263,8 @@ def _check_weighted(measures):
     for m in measures:
         if declared(m.compare, ComparatorCapabilities).weighted is None:
             raise TypeError(
-                f"{m} compares with a function that has no weighted form; leave out bootstraps and groups, and give "
-                'schemes=("half-samples", "subsample").'
+                f"{m} compares maps with a function that has no weighted form; leave out bootstraps and groups, and "
+                'give schemes=("half-samples", "subsample").'
             )
 
 
@@ -285,12 +285,12 @@ def _kinds(given: Any) -> tuple[str, ...]:
             raise TypeError(f"schemes must be names or values such as js.HalfSamples(), not {shown(one)}.")
         if kind not in DRAWINGS:
             known = kind in schemes.NAMED
-            why = f"the scheme {kind} says nothing of fewer images" if known else f"no scheme is named {kind!r}"
+            why = f"the scheme {kind} says nothing about fewer images" if known else f"no scheme is named {kind!r}"
             raise ValueError(f"{why}; a variance study takes {', '.join(DRAWINGS)}.")
         if not isinstance(one, str) and any(value is not None for value in vars(one).values()):
             raise ValueError(
-                f"{schemes.describe(one)}: give sizes=, strata= and groups= to variance_study, which shares them among "
-                "its schemes, and no explicit resamples."
+                f"{schemes.describe(one)}: give sizes=, strata= and groups= to variance_study, which uses them for all "
+                "its schemes, and give no explicit resamples."
             )
         if kind in kinds:
             raise ValueError(f"the scheme {kind} is given twice.")
@@ -316,7 +316,7 @@ def _sizes(sizes: Any, units: int, what: str, kinds, fewest: int) -> tuple[int, 
         least = fewest if what == "images" else 2
         found = [m for m in (round(share * units) for share in SHARES) if m >= 2 * least]
         if not found:
-            raise ValueError(f"{units} {what} are too few for a variance study; it takes {4 * least}.")
+            raise ValueError(f"{units} {what} are too few for a variance study; it needs {4 * least}.")
         return tuple(dict.fromkeys(found))
     given: list[Any] = list(sizes) if isinstance(sizes, Iterable) and not isinstance(sizes, str) else [sizes]
     if not given:
@@ -326,10 +326,10 @@ def _sizes(sizes: Any, units: int, what: str, kinds, fewest: int) -> tuple[int, 
     if any(a >= b for a, b in zip(given, given[1:], strict=False)):
         raise ValueError(f"sizes must be ascending and different, not {', '.join(map(str, given))}.")
     if given[-1] > units:
-        raise ValueError(f"sizes go to {given[-1]} {what}, and there are {units}; leave out those above.")
+        raise ValueError(f"sizes go up to {given[-1]} {what}, and there are {units}; leave out the larger sizes.")
     below = [kind for kind in kinds if DRAWINGS[kind].below_all]
     if given[-1] == units and below:
-        raise ValueError(f"a subset of all {units} {what} has no error: give sizes below, or leave out {below[0]}.")
+        raise ValueError(f"a subset of all {units} {what} has no error: give smaller sizes, or leave out {below[0]}.")
     return tuple(map(int, given))
 
 
@@ -369,7 +369,7 @@ def _warn_of_unscored(found: VarianceStudy, measure) -> None:
     if at:
         pairs = few([f"{found.names[s]} - {found.targets[t]}" for s, t in np.argwhere(lost.any((0, 1)))], 5)
         warn(
-            f"some resamples have no {measure} score for {pairs} by {few(at, 5)}, their images being too few or too "
-            "alike; errors, biases and orders of these are NaN.",
+            f"some resamples have no {measure} score for {pairs} by {few(at, 5)}, because their images are too few or "
+            "too alike; the errors, biases and orders of these pairs are NaN.",
             UndefinedScores,
         )
