@@ -72,7 +72,7 @@ def test_what_is_refused_leaves_nothing(pictures, bank, out, tmp_path, capsys):
         "1 pictures in batches of 32 by 1 rules cannot be compared: give two pictures or more": (lone,),
         "--bank": (pictures, "--bank", bank),
         "there is no encoder 'd'": (pictures, "--preprocessing", "d=unit"),
-        "--rule saliency is given twice; leave one": (pictures, "--rule", "saliency", "--rule", "saliency"),
+        "--rule saliency is given twice; give it once": (pictures, "--rule", "saliency", "--rule", "saliency"),
     }
     for message, argv in cases.items():
         assert run(*argv, "--bank", bank, "--out", out) == 2, message

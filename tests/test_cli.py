@@ -125,7 +125,7 @@ def test_explain_prints_the_plan_and_writes_nothing(path, out, capsys):
     assert main([*argv, "--report"]) == 2
     assert "--report has no effect with --explain" in capsys.readouterr().err
     assert main(["affinity", path]) == 2
-    assert "the folder for the results is needed: --out DIR" in capsys.readouterr().err
+    assert "give --out DIR, the folder for the results" in capsys.readouterr().err
 
 
 def test_bootstrap_explains_too(path, out, capsys, monkeypatch):
@@ -141,7 +141,7 @@ def test_bootstrap_explains_too(path, out, capsys, monkeypatch):
     assert main([*argv, "--explain", "--report"]) == 2
     assert "--report has no effect with --explain" in capsys.readouterr().err
     assert main(argv) == 2
-    assert "the folder for the results is needed: --out DIR" in capsys.readouterr().err
+    assert "give --out DIR, the folder for the results" in capsys.readouterr().err
 
 
 def test_explain_is_of_features(path, tmp_path, out, capsys):
@@ -298,7 +298,7 @@ def test_bootstrap_ranks_the_sources_of_every_target_or_says_which(path, out, ca
     monkeypatch.setattr(plotting, "MOST_PANELS", 5)
     assert main(argv) == 0
     assert len(kept["ranking.png"].axes) == 1
-    assert "1 of 6 targets; --target chooses another" in capsys.readouterr().err
+    assert "1 of 6 targets; choose another with --target" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -348,7 +348,8 @@ def test_quiet_commands_say_nothing_and_resamples_of_another_measure_are_refused
     for argv in (["taxonomy", ours, "--support", theirs], ["evaluate", ours, truth, "--resamples", theirs]):
         assert main([*argv, "--out", str(tmp_path / "out")]) == 2
         assert (
-            "has resamples of cka-linear, but the matrix is of rsa: use one measure for both" in capsys.readouterr().err
+            "has resamples of cka-linear, but the matrix has scores of rsa; use the same measure for both"
+            in capsys.readouterr().err
         )
         assert not (tmp_path / "out").exists()
 
@@ -433,10 +434,10 @@ def test_networks_in_one_matrix_alone_are_named(tmp_path, capsys):
         matrix(tmp_path / "a.csv", values, tuple("abcde")),
     )
     assert main(["evaluate", some, all_]) == 0
-    assert f"left out, as in {all_} alone: e" in capsys.readouterr().err
+    assert f"left out because they are only in {all_}: e" in capsys.readouterr().err
     assert main(["evaluate", all_, some, "--subset"]) == 0
-    assert f"left out, as in {all_} alone: e" in capsys.readouterr().err
-    refused(["evaluate", str(tmp_path), some], capsys, "is a folder", "In it are: a.csv, s.csv")
+    assert f"left out because they are only in {all_}: e" in capsys.readouterr().err
+    refused(["evaluate", str(tmp_path), some], capsys, "is a folder", "The matrices in it are: a.csv, s.csv")
 
 
 @pytest.mark.slow
@@ -960,7 +961,7 @@ def test_who_waits_is_told_once(capsys):
     with told_of_waiting(0.2) as progress_shows:
         progress_shows()
         time.sleep(0.4)
-    assert (text + capsys.readouterr().err).count("still at work") == 1
+    assert (text + capsys.readouterr().err).count("still working") == 1
 
 
 def test_one_network_is_told_of_against(tmp_path, out, capsys):
@@ -982,7 +983,7 @@ def test_an_array_alone_is_read_as_the_files_that_it_is_compared_with(tmp_path, 
 def test_support_that_is_no_record_names_the_file_to_give(tmp_path, out, capsys):
     square = matrix(tmp_path / "m.csv", np.eye(3) + 0.1, list("abc"))
     argv = ["taxonomy", square, "--support", square, "--out", str(out)]
-    refused(argv, capsys, "give resamples.npz of `jaxsim bootstrap`")
+    refused(argv, capsys, "give resamples.npz from `jaxsim bootstrap`")
 
 
 @pytest.mark.slow

@@ -124,7 +124,7 @@ def test_shipped_encoders_by_name(pictures, out, capsys):
     assert run(pictures, "--encoder", "rooms", "--size", 32, "--out", out) == 0
     assert len([*out.glob("*.npy")]) == 20 + 1  # and the ids
     assert run(pictures, "--encoder", "room", "--out", out) == 2
-    assert "or rooms, the shipped encoders" in capsys.readouterr().err
+    assert "or rooms for the shipped encoders" in capsys.readouterr().err
 
 
 def test_an_empty_folder_of_pictures(tmp_path, files, out, capsys):
@@ -222,7 +222,7 @@ def test_bad_input_is_told_in_one_sentence(pictures, files, out, tmp_path, capsy
     assert "has an encoder 'a', and so does another file" in refused(capsys, out, pictures, *again)
     assert "no preprocessing 'odd'" in refused(capsys, out, pictures, *two, "--preprocessing", "odd")
     assert "no encoder 'z'; there are a, b" in refused(capsys, out, pictures, *two, "--preprocessing", "z=unit")
-    assert "--split goes with --layout nyud_mt, pascal_mt, voc; folder is read whole" in refused(
+    assert "--split works only with --layout nyud_mt, pascal_mt, voc; folder has no splits" in refused(
         capsys, out, pictures, *two, "--split", "val"
     )
     assert "does not contain VOC2012" in refused(capsys, out, pictures, *two, "--layout", "voc")
@@ -263,7 +263,7 @@ def test_ctrl_c_keeps_what_is_done(pictures, files, out, capsys, monkeypatch):
     monkeypatch.setattr(jaxsim.cli.features, "progress", lambda *_: interrupt)
     assert run(*command) == 130
     printed = capsys.readouterr().err
-    assert "out.part; the same command continues there" in printed
+    assert "out.part; run the same command again to continue" in printed
     assert not out.exists()
     monkeypatch.undo()
     assert run(*command) == 0
