@@ -261,7 +261,7 @@ def test_a_resnet_from_pytorchs_file_to_branches(place, capsys, tmp_path, monkey
         (["layers", "voc", "--measure", "rsa", "--measure", "rv"], "takes one --measure, not 2"),
         (["branch", "voc", "--task", "edge", "--epochs", "0"], "'0' is not a whole number above zero"),
         (["transfer", "voc", "--learning-rate", "-1"], "'-1' is not a number above zero"),
-        (["layers", "broken"], ".jpg is damaged, truncated or not of its kind"),
+        (["layers", "broken"], ".jpg is damaged, truncated or of another format"),
     ],
     ids=[
         "folder",

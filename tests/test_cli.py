@@ -164,7 +164,7 @@ def test_one_array_is_said_to_be_a_stack_and_may_be_one_network(out, tmp_path, c
     assert main(argv) == 0
     said = capsys.readouterr().err
     assert "9 networks x 5 images x 5 x 3 features" in said
-    assert "if it holds one network of 9 images, give --no-stack, otherwise --stack" in said
+    assert "if it is one network of 9 images, give --no-stack, otherwise give --stack" in said
     assert main([*argv, "--overwrite", "--stack"]) == 0
     assert "warning" not in capsys.readouterr().err
     assert main([*argv, "--overwrite", "--no-stack"]) == 2
@@ -675,7 +675,7 @@ IDLE = {
     [
         (["affinty"], ("affinty",)),
         (["affinity", "FEATURES"], ("--out",)),
-        (["affinity", "nowhere.npz", "--out", "OUT"], ("nowhere.npz", "not there")),
+        (["affinity", "nowhere.npz", "--out", "OUT"], ("nowhere.npz", "does not exist")),
         (["affinity", "FEATURES", "--measure", "rsaa", "--out", "OUT"], ("rsaa", "rsa")),
         (["affinity", "FEATURES", "--measure", "rsa", "--measure", "RSA", "--out", "OUT"], ("twice",)),
         (["affinity", "FEATURES", "--ids", "nowhere", "--out", "OUT"], ("--ids nowhere",)),
@@ -1001,12 +1001,12 @@ def test_results_are_not_read_as_features(path, out, capsys):
     capsys.readouterr()
     refused(["taxonomy", str(out), "--out", str(out / "b")], capsys, "affinity.npz")
     argv = ["affinity", str(out / "affinity.npz"), "--out", str(out / "b")]
-    refused(argv, capsys, "holds results of jaxsim (the record Affinity), not features")
+    refused(argv, capsys, "contains results of jaxsim (the record Affinity), not features")
 
 
 def test_measures_of_maps_and_of_features_are_not_mixed(path, out, capsys):
     argv = ["affinity", path, "--measure", "rsa", "--measure", "spearman", "--out", str(out)]
-    refused(argv, capsys, "--measure spearman compares ready-made maps, and rsa features")
+    refused(argv, capsys, "--measure spearman compares ready-made maps, and rsa compares features")
 
 
 @pytest.mark.slow
@@ -1256,7 +1256,7 @@ def test_evaluate_gives_curves(out, tmp_path, capsys):
     assert main([*argv, "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["curves"]) == 7
     few = [matrix(tmp_path / f"{n}.csv", truth[:4, :4], names[:4]) for n in ("small", "t4")]
-    refused(["evaluate", *few, "--curves"], capsys, "more than 5 sources beside its own", "small has none")
+    refused(["evaluate", *few, "--curves"], capsys, "more than 5 sources besides its own", "small has none")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])

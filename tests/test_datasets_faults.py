@@ -89,7 +89,7 @@ def test_a_corrupt_file_is_named_when_it_is_read(copied, name, how):
     root = copied(name.split()[0])
     spoil(root / path, how)
     dataset = read(root)  # nothing is read yet
-    with pytest.raises(ValueError, match="damaged, truncated or not of its kind") as caught:
+    with pytest.raises(ValueError, match="damaged, truncated or of another format") as caught:
         list(dataset)
     assert str(caught.value).startswith(str(root / path))
     assert "\n" not in str(caught.value)
@@ -129,7 +129,7 @@ def test_nyu_files_of_other_content_are_refused(copied):
         datasets.nyu(path, "train", [])
     with pytest.raises(ValueError, match="no split 'val'; there are train, test, or None"):
         datasets.nyu(path, "val", [])
-    with pytest.raises(FileNotFoundError, match=r"none.mat is not there"):
+    with pytest.raises(FileNotFoundError, match=r"none.mat does not exist"):
         datasets.nyu(root / "none.mat")
 
 

@@ -142,7 +142,7 @@ def test_a_corrupt_picture_stops_the_batches_with_its_name(tmp_path):
     (tmp_path / "b.png").write_bytes((tmp_path / "b.png").read_bytes()[:60])
     going = iter(batches(folder(tmp_path), 1))
     assert next(going).ids == ("a.png",)
-    with pytest.raises(ValueError, match=r"b.png is damaged, truncated or not of its kind"):
+    with pytest.raises(ValueError, match=r"b.png is damaged, truncated or of another format"):
         next(going)
 
 

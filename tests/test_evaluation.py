@@ -259,7 +259,7 @@ def test_self_is_the_best_source_of_15_of_17_targets():
     assert int(np.sum(values.argmax(axis=0) == np.arange(17))) == 15
 
 
-@pytest.mark.filterwarnings("ignore:.* which are of several sources")
+@pytest.mark.filterwarnings("ignore:.* which are for several sources")
 def test_the_pickle_gives_what_the_matrix_gives():
     """The pickle holds more tasks, in another order."""
     path = TRANSFER / "results_winrates_wins_vs_pixels_16k.pkl"

@@ -221,7 +221,7 @@ def test_bad_input_is_told_in_one_sentence(pictures, files, out, tmp_path, capsy
     again = (*two, "--encoder", files / "same.safetensors")
     assert "has an encoder 'a', and so does another file" in refused(capsys, out, pictures, *again)
     assert "no preprocessing 'odd'" in refused(capsys, out, pictures, *two, "--preprocessing", "odd")
-    assert "no encoder 'z'; there are a, b" in refused(capsys, out, pictures, *two, "--preprocessing", "z=unit")
+    assert "no encoder 'z'; choose from a, b" in refused(capsys, out, pictures, *two, "--preprocessing", "z=unit")
     assert "--split works only with --layout nyud_mt, pascal_mt, voc; folder has no splits" in refused(
         capsys, out, pictures, *two, "--split", "val"
     )
@@ -301,7 +301,9 @@ def test_settings_that_choose_nothing(pictures, files, out, capsys):
         )
     assert "has no layer 'zzz*'; there are conv1, conv2" in refused(capsys, out, pictures, *two, "--layer", "zzz*")
     (pictures / "a.png").write_text("no picture at all")
-    assert "a.png is damaged, truncated or not of its kind: its picture format" in refused(capsys, out, pictures, *two)
+    assert "a.png is damaged, truncated or of another format: its picture format" in refused(
+        capsys, out, pictures, *two
+    )
 
 
 def test_output_that_is_there_or_cannot_be_written(pictures, files, out, tmp_path, capsys, monkeypatch):

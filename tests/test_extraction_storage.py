@@ -347,7 +347,7 @@ def test_too_little_space_is_found_before_any_work(tmp_path, monkeypatch):
 
 def test_two_processes_do_not_write_the_same_features(tmp_path):
     with (
-        pytest.raises(OSError, match=r"out.part is in use by another process: wait for it"),
+        pytest.raises(OSError, match=r"out.part is in use by another process; wait for it"),
         storage.opened(tmp_path / "out", JOB, IDS, ROWS),
     ):
         write(tmp_path / "out")

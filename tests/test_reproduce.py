@@ -464,7 +464,7 @@ def test_precision_needs_both_measures_ahead_and_more_than_chance(monkeypatch):
     few = tuple("abcdef")
     six = Affinity.from_array(symmetric(0, 6), few, measure="made up")
     monkeypatch.setattr(engine, "affinity", lambda code, wanted: [six] * len(wanted))
-    with pytest.raises(ValueError, match="more than 5 sources beside its own"):
+    with pytest.raises(ValueError, match="more than 5 sources besides its own"):
         catalog.precision_recall(unseen(symmetric(0, 6), few, dict.fromkeys(few, "2d")))
 
 

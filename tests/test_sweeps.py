@@ -152,7 +152,7 @@ def test_the_command_and_its_status(tmp_path, six, capsys):
         (["--status"], "holds no sweep"),
         ([], "FEATURES is missing"),
         (["f", "--option", "partition"], "is not NAME=VALUE"),
-        (["f"], "f is not there"),
+        (["f"], "f does not exist"),
     ],
 )
 def test_wrong_usage(tmp_path, capsys, given, words):
@@ -298,7 +298,7 @@ def test_added_and_changed_networks_need_their_own_pairs_alone(tmp_path, six):
     ("change", "words"),
     [
         (lambda f: write(f, features_of("c", images=29)), r"b.npz and .*c.npz hold 30 and 29 images"),
-        (lambda f: write(f, features_of("c"), range(IMAGES)), "gives image ids for some networks"),
+        (lambda f: write(f, features_of("c"), range(IMAGES)), "has image ids for some networks"),
         (lambda f: [path.unlink() for path in f.glob("[b-f].npz")], "there is only 'a'"),
         (lambda f: (f / "b.npz").write_bytes((f / "b.npz").read_bytes()[:99]), r"b.npz is damaged, truncated"),
     ],
