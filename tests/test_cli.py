@@ -413,7 +413,7 @@ def test_distances_are_said_by_a_flag(tmp_path, out, capsys):
     assert main(["evaluate", distances, truth, "--json"]) == 0
     printed = capsys.readouterr()
     assert (
-        "warning: the affinity (d.csv) falls where the truth rises (-1.00); if it holds distances, give --distance."
+        "warning: the affinity (d.csv) falls where the truth rises (-1.00); if it contains distances, give --distance."
         in printed.err
     )
     assert main(["evaluate", distances, truth, "--distance", "--json"]) == 0

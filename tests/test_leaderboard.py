@@ -59,7 +59,7 @@ def test_few_targets_and_few_relabelings_are_said(made):
     some = evidence(TRUTH[:, :5], targets=NAMES[:5])
     few = leaderboard.score(some, [given("near", NEAR[:, :5]), given("far", FAR[:, :5])], relabelings=9, resamples=20)
     assert leaderboard.sentences(few)[-2:] == [
-        "5 targets are too few for an interval over targets; it takes 6.",
+        "5 targets are too few for an interval over targets; at least 6 are needed.",
         "No p value of 9 relabelings is below 0.1; ask for more.",
     ]
 
