@@ -255,7 +255,7 @@ def test_what_a_folder_cannot_give_is_said(folders, layout, how, error, words):
 def test_folders_of_several_layouts_and_lists_without_a_split_are_refused(folders, tmp_path):
     for layout in ("nyud_mt", "voc"):
         shutil.copytree(folders / layout, tmp_path / "mixed", dirs_exist_ok=True)
-    with pytest.raises(ValueError, match=r"mixed mixes the layouts nyud_mt and voc: say which with layout"):
+    with pytest.raises(ValueError, match=r"mixed mixes the layouts nyud_mt and voc; choose one with layout"):
         branching.open_folder(tmp_path / "mixed")
     assert branching.open_folder(tmp_path / "mixed", layout="nyud_mt").layout == "nyud_mt"
     export.taskonomy(tmp_path / "one", labeled(4))

@@ -226,7 +226,7 @@ def test_a_message_names_the_first_five_of_each_kind_and_the_exception_has_them_
 def test_networks_that_no_checkpoint_is_of():
     arrays = exported(network("resnet50"), TORCHVISION)
     for made in (models.fold(network("resnet50")), quick(lambda: models.SmallEncoder((2,), (1,), rngs=nnx.Rngs(0)))):
-        with pytest.raises(ValueError, match="no family of names includes .* of the network; is it folded"):
+        with pytest.raises(ValueError, match="no known naming has the tensor .* of the network; is the network folded"):
             convert.fill(made, arrays, [TORCHVISION], source="m")
 
 
@@ -241,7 +241,10 @@ def test_extra_tensors_can_be_left_out_by_name():
 
 def test_a_foreign_checkpoint_is_told_by_its_first_names(tiny, tmp_path):
     safetensors_numpy.save_file({f"blocks.{i}.attn": np.ones(2) for i in range(9)}, tmp_path / "vit.safetensors")
-    words = "no tensor named as in visual-prior or Taskonomy's task bank; its first are blocks.0.attn, blocks.1.attn"
+    words = (
+        "no tensor with a name as in visual-prior or Taskonomy's task bank; its first tensors are blocks.0.attn, "
+        "blocks.1.attn"
+    )
     with pytest.raises(ValueError, match=words):
         models.from_checkpoint(tmp_path / "vit.safetensors", "resnet50-taskonomy")
 
@@ -424,7 +427,9 @@ def test_a_block_inside_the_network_is_no_wrapper(tiny, tmp_path):
 def test_objects_beside_the_weights_are_named(tmp_path, name, beside):
     torch = pytest.importorskip("torch")
     path = saved(torch, tmp_path, {"state_dict": {"conv1.weight": torch.ones(2)}, "args": beside})
-    with pytest.raises(ValueError, match=f"contains [a-z._]*{name} besides tensors, .*; if you trust the file") as caught:
+    with pytest.raises(
+        ValueError, match=f"contains [a-z._]*{name} besides tensors, .*; if you trust the file"
+    ) as caught:
         models.from_checkpoint(path, "resnet50")
     assert "damaged" not in str(caught.value)
 
@@ -545,7 +550,7 @@ def test_the_command_refuses_in_one_sentence_and_writes_nothing(checkpoint, tmp_
         ([str(out)], "unknown compress1.weight, compress_bn.bias"),
         ([str(tmp_path / "o.npz")], "must be a file that ends in .safetensors"),
         ([str(out), "--name", "a/b"], "unknown compress1"),
-        ([str(out), "--leave-out", "compress*", "--name", "a/b"], "'a/b' cannot name an encoder"),
+        ([str(out), "--leave-out", "compress*", "--name", "a/b"], "'a/b' cannot be the name of an encoder"),
         ([str(checkpoint / "o.safetensors")], "is a file."),
     ):
         assert main([*argv, *rest]) == 2

@@ -170,7 +170,7 @@ def test_weights_come_back_bit_for_bit_beside_small_encoders(tmp_path):
     change(path, lambda arrays, header: header["encoders"]["depth"].update(network="VGG"))
     with pytest.raises(ValueError, match="does not describe encoders .there is no kind of encoder 'VGG'"):
         models.from_safetensors(path)
-    with pytest.raises(ValueError, match="'depth' is folded; save the network it was folded from"):
+    with pytest.raises(ValueError, match="'depth' is folded; save the original network"):
         models.to_safetensors({"depth": models.fold(network)}, tmp_path / "folded.safetensors")
 
 
