@@ -630,5 +630,5 @@ def test_training_goes_through_the_loader_and_judging_counts_every_picture():
 
 def test_an_unknown_optimizer_is_named():
     plan = branching.Plan(size=SIDE, optimizer="lion")
-    with pytest.raises(ValueError, match="no optimizer 'lion'; there are sgd, adam"):
+    with pytest.raises(ValueError, match="no optimizer 'lion'; choose from sgd, adam"):
         branching.train(small(), Task("depth", 1), colored(), plan)

@@ -252,8 +252,8 @@ def test_a_resnet_from_pytorchs_file_to_branches(place, capsys, tmp_path, monkey
         (["layers", "voc", "--bank", "BANK"], "has an encoder 'edge2d', and so does another file"),
         (["layers", "voc", "--name", "other"], "has no encoder 'other'"),
         (["layers", "voc", "--layer", "conv7"], "no feature map 'conv7'; it has conv1, conv2"),
-        (["layers", "voc", "--images", "3"], "similarity needs at least 8 training pictures; there are 3"),
-        (["branch", "voc", "--task", "color"], "no task 'color'; there are edge, depth"),
+        (["layers", "voc", "--images", "3"], "similarity needs at least 8 training pictures, but there are only 3"),
+        (["branch", "voc", "--task", "color"], "no task 'color'; choose from edge, depth"),
         (
             ["transfer", "voc", "--init", "edge2d"],
             "at least two initializations and exactly one task are needed, not 1 and 1",

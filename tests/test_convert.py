@@ -312,10 +312,10 @@ class Surprise:
             {"conv1.weight": Surprise()},
             r"contains print besides tensors, .* load it with torch.load.path, weights_on",
         ),
-        ([1, 2], "holds a list, not tensors by name"),
+        ([1, 2], "contains a list, not tensors by name"),
         ({}, "not tensors by name"),
         ({1: 2}, "not tensors by name"),
-        ({"conv1.weight": 3}, "holds a dict, not tensors by name"),
+        ({"conv1.weight": 3}, "contains a dict, not tensors by name"),
         ({"conv1.weight": "sparse"}, "'conv1.weight' has type torch.float32 and is not a plain tensor"),
     ],
 )
@@ -400,7 +400,9 @@ def test_several_sets_of_weights_are_named_and_chosen(tiny, tmp_path, name):
     torch = pytest.importorskip("torch")
     made, choice = SEVERAL[name]
     path = saved(torch, tmp_path, made(state(), plus(state())))
-    with pytest.warns(UserWarning, match="has 2 sets of weights: entry .*; entry .* Read: entry .*--prefix") as told:
+    with pytest.warns(
+        UserWarning, match="has 2 sets of weights: entry .*; entry .* The one read is entry .*--prefix"
+    ) as told:
         found = models.from_checkpoint(path, "resnet50")
     same(found.network, network("resnet50"))
     assert next(iter(choice.values())) in str(told[0].message)
@@ -410,7 +412,9 @@ def test_several_sets_of_weights_are_named_and_chosen(tiny, tmp_path, name):
     np.testing.assert_array_equal(variables(other.network)["stem/norm/bias"][...], expected)
     with pytest.raises(ValueError, match="model.pth has no entry 'x'; it has '"):
         models.from_checkpoint(path, "resnet50", entry="x")
-    with pytest.raises(ValueError, match="model.pth has no weights with prefix 'x'; it has entry '.*; entry '"):
+    with pytest.raises(
+        ValueError, match="model.pth has no weights with prefix 'x'; its weights are: entry '.*; entry '"
+    ):
         models.from_checkpoint(path, "resnet50", prefix="x")
 
 

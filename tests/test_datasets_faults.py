@@ -28,13 +28,13 @@ def test_writers_refuse_folders_that_are_there_and_leave_nothing_behind(made, tm
     for writer in export.WRITERS.values():
         with pytest.raises(ValueError, match="there are no pictures to write"):
             writer.write(tmp_path / "none", [])
-    with pytest.raises(ValueError, match="must have one size"):
+    with pytest.raises(ValueError, match="must have the same size"):
         export.nyu(tmp_path / "sizes", [SHOWN[0], whole.made_up(0, 12, 16)])
     with pytest.raises(ValueError, match="'layout'|no Taskonomy layout 'odd'"):
         export.taskonomy(tmp_path / "odd", SHOWN, "odd")
-    with pytest.raises(ValueError, match="there is no dataset layout 'odd'; there are .*folder, nyu"):
+    with pytest.raises(ValueError, match="there is no dataset layout 'odd'; choose from .*folder, nyu"):
         export.write_world(tmp_path / "odd", "odd", 1)
-    with pytest.raises(ValueError, match="0 pictures were asked for"):
+    with pytest.raises(ValueError, match="0 pictures were requested"):
         export.write_world(tmp_path / "odd", "voc", 0)
     assert list(tmp_path.iterdir()) == []
 
