@@ -377,7 +377,9 @@ def test_averages_of_tensorflow_are_an_entry(tiny, tmp_path):
     trained = {key: 2 * values for key, values in raw.items() if "moving" not in key}
     beside = {f"{key}/ExponentialMovingAverage": values for key, values in trained.items()}
     path = write_bundle(tmp_path / "model.ckpt", raw | beside)
-    with pytest.warns(UserWarning, match="has 2 sets of weights: .*'ExponentialMovingAverage'.* Read: entry ''"):
+    with pytest.warns(
+        UserWarning, match="has 2 sets of weights: .*'ExponentialMovingAverage'.* The one read is entry ''"
+    ):
         same(models.from_checkpoint(path, "resnet50-taskonomy").network, network("resnet50-taskonomy"))
     found = models.from_checkpoint(path, "resnet50-taskonomy", entry="ExponentialMovingAverage")
     for key, values in exported(found.network, TASKBANK).items():

@@ -119,7 +119,9 @@ def test_nothing_is_read_before_it_is_asked_for():
 
 def test_pictures_of_many_sizes_need_a_size():
     data = Dataset("made up", NAMES, lambda name: of_size(name, ord(name) - 90, 9), {})
-    with pytest.raises(ValueError, match=r"'a' and 'b' of one batch differ in shape, .*: give a `size`") as caught:
+    with pytest.raises(
+        ValueError, match=r"'a' and 'b' of one batch have different shapes, .*; give a `size`"
+    ) as caught:
         list(batches(data, 2))
     assert not any("sparse" in note for note in getattr(caught.value, "__notes__", []))
     assert [batch.images.shape for batch in batches(data, 4, size=(5, 7))] == [(4, 5, 7, 3), (3, 5, 7, 3)]

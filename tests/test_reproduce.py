@@ -800,7 +800,7 @@ def test_setting_of_the_world(monkeypatch, tmp_path):
     encoders = {n: models.SmallEncoder(**sizes, rngs=nnx.Rngs(i)) for i, n in enumerate(names)}
     told = []
     given = {"encoders": encoders, "truth": truth(np.eye(3), names, names)}
-    with pytest.raises(ValueError, match="at least 4 networks; this world has 3: edge2d, rgb2depth, colorization"):
+    with pytest.raises(ValueError, match="at least 4 networks, but this world has 3: edge2d, rgb2depth, colorization"):
         reproduce.setting(True, **given)
     with pytest.raises(ValueError, match="belong together"):
         reproduce.setting(True, encoders=encoders)

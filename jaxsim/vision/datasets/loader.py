@@ -191,8 +191,7 @@ def stack(examples: Sequence[Example]) -> Batch:
         if shapes[0] != shapes[1]:
             raise ValueError(
                 f"pictures {first.id!r} and {other.id!r} of one batch have different shapes, {shapes[0]} and "
-                f"{shapes[1]}: "
-                "give a `size`."
+                f"{shapes[1]}; give a `size`."
             )
     return Batch(
         tuple(e.id for e in examples),
