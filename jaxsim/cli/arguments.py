@@ -26,8 +26,8 @@ def add_reading(command: ArgumentParser) -> None:
     """Add options for reading feature files."""
     group = command.add_argument_group("feature files")
     text = (
-        "each npy file or lone tensor holds several networks, (networks, images, ...), or with --no-stack a single "
-        "one, (images, ...); default: several if there is only one file and its array has three or more axes"
+        "read each npy file or single tensor as several networks, (networks, images, ...), or with --no-stack as one "
+        "network, (images, ...); default: several if there is only one file and its array has three or more axes"
     )
     group.add_argument("--stack", action=BooleanOptionalAction, help=text)
     text = (
@@ -39,7 +39,10 @@ def add_reading(command: ArgumentParser) -> None:
 
 def add_channels(group: Any) -> None:
     """Add the position of channels in arrays, to a group or a command."""
-    text = "where the channels are; first: arrays are (images, channels, ...), as in PyTorch; default: last"
+    text = (
+        "position of the channels. first: (images, channels, ...), as in PyTorch; last, the default: (images, ..., "
+        "channels)"
+    )
     group.add_argument("--channels", choices=("first", "last"), help=text)
 
 

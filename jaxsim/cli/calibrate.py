@@ -74,8 +74,8 @@ def add_arguments(command: ArgumentParser) -> None:
     add_features(command)
     add_measures(command, "rsa")
     text = (
-        "how to find the network of each layer: the text that follows its name in the names of layers, or a csv file "
-        "of layers and networks"
+        "how to find the network of each layer: the text that follows the network's name in layer names, such as /, "
+        "or a csv file of layers and networks"
     )
     command.add_argument("--layers-of", metavar="TEXT", help=text)
     text = "number of permutations, in addition to the observed order; default: %(default)s"

@@ -61,8 +61,10 @@ def add_arguments(command: ArgumentParser) -> None:
     """Add the arguments of the command."""
     command.add_argument("affinity", metavar="AFFINITY", help="the prediction")
     command.add_argument("truth", metavar="TRUTH", help="measured transfer")
-    command.add_argument("--key", metavar="NAME", help="array of TRUTH, if it is an npz file of several")
-    command.add_argument("--affinity-key", metavar="NAME", help="array of AFFINITY, if it is an npz file of several")
+    command.add_argument("--key", metavar="NAME", help="array of TRUTH to use, if it is an npz file with several")
+    command.add_argument(
+        "--affinity-key", metavar="NAME", help="array of AFFINITY to use, if it is an npz file with several"
+    )
     command.add_argument("--distance", action="store_true", help="AFFINITY holds distances: lower is more similar")
     command.add_argument("--loss", action="store_true", help="TRUTH holds losses: lower is better")
     command.add_argument("--subset", action="store_true", help="use only the networks in both")

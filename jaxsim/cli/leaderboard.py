@@ -64,7 +64,7 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--truth", metavar="FILE", help=text)
     text = "features of the networks in --truth by name, as for `jaxsim affinity`"
     command.add_argument("--features", metavar="FILE", nargs="+", help=text)
-    command.add_argument("--key", metavar="NAME", help="array of --truth, if it is an npz file of several")
+    command.add_argument("--key", metavar="NAME", help="array of --truth to use, if it is an npz file with several")
     command.add_argument("--loss", action="store_true", help="--truth holds losses: lower is better")
     text = "matrix of performance after transfer, used to measure regret; default: --truth"
     command.add_argument("--skill", metavar="FILE", help=text)

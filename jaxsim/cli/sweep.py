@@ -48,7 +48,7 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--status", action="store_true", help=text)
     group = command.add_argument_group("feature files")
     text = (
-        "each npy file or lone tensor holds several networks, or with --no-stack a single one, as for `jaxsim affinity`"
+        "read each npy file or single tensor as several networks, or with --no-stack as one, as for `jaxsim affinity`"
     )
     group.add_argument("--stack", action=BooleanOptionalAction, help=text)
     add_channels(group)
