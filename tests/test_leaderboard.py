@@ -297,7 +297,7 @@ def test_oracles_are_not_the_best_and_what_reads_the_truth_has_no_p(made):
     mean = rows["mean transfer to other targets"]
     assert np.isnan(mean.p)
     assert np.isfinite(mean.minus_best_p)
-    assert "uses the transfer" in mean.note
+    assert "reads the transfer" in mean.note
 
 
 def test_static_rows_stand_there_with_their_reason_and_others_are_left_out(made):
@@ -429,7 +429,7 @@ def test_features_and_losses_that_are_nan_give_no_score():
     part, lost = predictors.Tournament(), np.isnan(losses).any(-1)
     np.testing.assert_array_equal(np.isnan(part.scores(evidence(losses=losses))), lost)
     nothing = leaderboard.score(evidence(), [given("nan", np.full((6, 6), np.nan)), given("flat", np.ones((6, 6)))])
-    assert [row.note for row in nothing.rows] == [standings.NOTHING, "no correlation: all sources have the same score"]
+    assert [row.note for row in nothing.rows] == [standings.NOTHING, "all sources alike: no correlation"]
     for draw in part.draws(evidence(losses=losses), 2, jax.random.key(0)):
         np.testing.assert_array_equal(np.isnan(draw), lost)
 
@@ -606,5 +606,5 @@ def test_the_shipped_world_is_scored_on_halves_of_its_images():
     rows = rows_of(leaderboard.score(e, some, resamples=20, relabelings=99))
     assert rows["tournament"].without_self > 0.95
     assert 0.5 < rows["CKA, linear"].without_self < 0.85
-    assert rows["network size"].note.startswith("all sources alike")
+    assert rows["network size"].note.startswith("all sources alike: no correlation")
     assert rows["CKA, linear"].seconds > e.seconds > 0

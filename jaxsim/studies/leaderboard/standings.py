@@ -22,7 +22,7 @@ from jaxsim.studies.reproduce.timings import timed
 OVER = ("images", "targets", "both")
 """What intervals resample, as in `jaxsim.evaluation.intervals`."""
 NOTHING = "no correlation: too few scores, or the truth is the same for all"
-READS, MEASURES = "oracle: uses the transfer to the other targets, so no p value", "oracle: measures transfer"
+READS, MEASURES = "oracle: reads the transfer to the other targets, so no p value", "oracle: measures transfer"
 WITHIN = 1 - 1e-6
 """Largest correlation on Fisher's scale."""
 ALIKE = 1e-12
@@ -239,7 +239,7 @@ def _row(method: Method, note: str = "", **known: float) -> Row:
 
 
 def _summary(method: Method, found: Scores, spans: np.ndarray, seconds: float) -> Row:
-    alike = "no correlation: all sources have the same score"
+    alike = "all sources alike: no correlation"
     note = method.note if np.isfinite(found.without_self).any() else alike if np.isfinite(found.top).any() else NOTHING
     note = note if not method.oracle else MEASURES if method.fair else READS
     ends = [f"{over}_{end}" for over in OVER for end in ("low", "high")]
