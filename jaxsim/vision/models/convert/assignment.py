@@ -124,7 +124,7 @@ def from_checkpoint(
         >>> models.from_checkpoint("resnet50.pth", "resnet18")
         Traceback (most recent call last):
         ...
-        ValueError: there is no network 'resnet18'; there are resnet50, resnet50-taskonomy.
+        ValueError: there is no network 'resnet18'; choose from resnet50, resnet50-taskonomy.
     """
     if network not in NETWORKS:
         raise ValueError(f"there is no network {network!r}; choose from {', '.join(NETWORKS)}.")
