@@ -98,7 +98,9 @@ class Bundle(Mapping[str, np.ndarray]):
         data = self._data(path)[entry.offset : entry.offset + entry.size]
         negative = min(entry.offset, *entry.shape, 0) < 0
         if negative or len(data) != entry.size or entry.size != math.prod(entry.shape) * dtype.itemsize:
-            raise ValueError(f"{path} is damaged: tensor {key!r} of shape {entry.shape} does not match its number of bytes.")
+            raise ValueError(
+                f"{path} is damaged: tensor {key!r} of shape {entry.shape} does not match its number of bytes."
+            )
         if not matches(data, entry.checksum):
             raise ValueError(f"{path} is damaged: tensor {key!r} differs from its checksum.")
         limits.check_empty(entry.shape, dtype.itemsize)
