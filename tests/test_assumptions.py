@@ -330,9 +330,9 @@ def test_the_command_line_tests_the_two_best_sources_of_a_target(tmp_path, capsy
     argv = sources(tmp_path)
     assert main([*argv, "--target", "target"]) == 0
     said = capsys.readouterr().out
-    assert "best source of target: a, 0." in said
+    assert "best source for target: a, 0." in said
     assert "above b; p < .001" in said
-    assert "not told from" not in said
+    assert "cannot be told apart from" not in said
     assert main([*argv, "--target", "target", "--json"]) == 0
     test = json.loads(capsys.readouterr().out)["resamples"][0]["best_source"]
     assert (test["first"], test["second"], test["contenders"]) == ("a", "b", ["a"])
@@ -354,4 +354,4 @@ def test_a_table_of_several_columns_holds_no_labels(tmp_path, capsys):
     argv = sources(tmp_path)
     (tmp_path / "labels.csv").write_text("\n".join(f"im{k},{k // 2}" for k in range(24)))
     assert main([*argv, "--groups", str(tmp_path / "labels.csv")]) == 2
-    assert "a table of several columns; give the labels alone" in capsys.readouterr().err
+    assert "a table with several columns; give only the labels" in capsys.readouterr().err

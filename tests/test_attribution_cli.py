@@ -67,12 +67,12 @@ def test_what_is_refused_leaves_nothing(pictures, bank, out, tmp_path, capsys):
     lone.mkdir()
     Image.fromarray(whole.PICTURES[0]).save(lone / "a.png")
     cases = {
-        "there is no rule 'lrp' of attribution; there are saliency": (pictures, "--rule", "lrp"),
+        "there is no attribution rule 'lrp'; choose from saliency": (pictures, "--rule", "lrp"),
         "features.npz": (tmp_path / "features.npz",),
-        "1 pictures in batches of 32 by 1 rules cannot be compared: give two pictures or more": (lone,),
+        "1 pictures in batches of 32 by 1 rules cannot be compared; give at least two pictures": (lone,),
         "--bank": (pictures, "--bank", bank),
         "there is no encoder 'd'": (pictures, "--preprocessing", "d=unit"),
-        "--rule saliency is given twice; leave one": (pictures, "--rule", "saliency", "--rule", "saliency"),
+        "--rule saliency is given twice; give it once": (pictures, "--rule", "saliency", "--rule", "saliency"),
     }
     for message, argv in cases.items():
         assert run(*argv, "--bank", bank, "--out", out) == 2, message
@@ -80,5 +80,5 @@ def test_what_is_refused_leaves_nothing(pictures, bank, out, tmp_path, capsys):
         assert not out.exists()
     Image.fromarray(whole.PICTURES[0][:8]).save(pictures / "f.png")
     assert run(pictures, "--bank", bank, "--out", out) == 2
-    assert "Picture 'f.png' is of 8 x 16 pixels, the first of 16 x 16: give a size." in capsys.readouterr().err
+    assert "Picture 'f.png' has 8 x 16 pixels, but the first one has 16 x 16; give a size." in capsys.readouterr().err
     assert not out.exists()

@@ -255,7 +255,7 @@ def test_what_a_folder_cannot_give_is_said(folders, layout, how, error, words):
 def test_folders_of_several_layouts_and_lists_without_a_split_are_refused(folders, tmp_path):
     for layout in ("nyud_mt", "voc"):
         shutil.copytree(folders / layout, tmp_path / "mixed", dirs_exist_ok=True)
-    with pytest.raises(ValueError, match=r"mixed mixes the layouts nyud_mt and voc: say which with layout"):
+    with pytest.raises(ValueError, match=r"mixed mixes the layouts nyud_mt and voc; choose one with layout"):
         branching.open_folder(tmp_path / "mixed")
     assert branching.open_folder(tmp_path / "mixed", layout="nyud_mt").layout == "nyud_mt"
     export.taskonomy(tmp_path / "one", labeled(4))
@@ -630,5 +630,5 @@ def test_training_goes_through_the_loader_and_judging_counts_every_picture():
 
 def test_an_unknown_optimizer_is_named():
     plan = branching.Plan(size=SIDE, optimizer="lion")
-    with pytest.raises(ValueError, match="no optimizer 'lion'; there are sgd, adam"):
+    with pytest.raises(ValueError, match="no optimizer 'lion'; choose from sgd, adam"):
         branching.train(small(), Task("depth", 1), colored(), plan)

@@ -157,7 +157,7 @@ def test_seeds_are_averaged_work_is_taken_up_and_the_table_is_that_of_the_paper(
     assert found["contenders"]["edge"] == pytest.approx(
         {layer: means[layer] - min(means.values()) for layer in (first, *others)}
     )
-    assert (f"recommended {first}, though the pictures cannot tell it from" in text) == bool(others)
+    assert (f"recommended {first}, though these pictures cannot tell it apart from" in text) == bool(others)
     assert "edges, MAE" in text
     assert "* best by the mean of 2 runs; < recommended by dds-laplacian" in text
     assert f"agrees for {len(found['agreeing'])} of 1 tasks" in text
@@ -250,10 +250,10 @@ def test_a_resnet_from_pytorchs_file_to_branches(place, capsys, tmp_path, monkey
         (["branch", "voc", "--task", "depth"], "the voc layout has no task 'depth'; it has edge, semantic"),
         (["layers", "voc", "--task", "sounds"], "the bank has no encoder 'sounds'; it has edge2d"),
         (["layers", "voc", "--bank", "BANK"], "has an encoder 'edge2d', and so does another file"),
-        (["layers", "voc", "--name", "other"], "there is no encoder 'other'"),
+        (["layers", "voc", "--name", "other"], "has no encoder 'other'"),
         (["layers", "voc", "--layer", "conv7"], "no feature map 'conv7'; it has conv1, conv2"),
-        (["layers", "voc", "--images", "3"], "similarity needs at least 8 training pictures; there are 3"),
-        (["branch", "voc", "--task", "color"], "no task 'color'; there are edge, depth"),
+        (["layers", "voc", "--images", "3"], "similarity needs at least 8 training pictures, but there are only 3"),
+        (["branch", "voc", "--task", "color"], "no task 'color'; choose from edge, depth"),
         (
             ["transfer", "voc", "--init", "edge2d"],
             "at least two initializations and exactly one task are needed, not 1 and 1",
@@ -261,7 +261,7 @@ def test_a_resnet_from_pytorchs_file_to_branches(place, capsys, tmp_path, monkey
         (["layers", "voc", "--measure", "rsa", "--measure", "rv"], "takes one --measure, not 2"),
         (["branch", "voc", "--task", "edge", "--epochs", "0"], "'0' is not a whole number above zero"),
         (["transfer", "voc", "--learning-rate", "-1"], "'-1' is not a number above zero"),
-        (["layers", "broken"], ".jpg is damaged, truncated or not of its kind"),
+        (["layers", "broken"], ".jpg is damaged, truncated or of another format"),
     ],
     ids=[
         "folder",

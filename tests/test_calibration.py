@@ -373,7 +373,7 @@ def test_the_command_writes_and_prints_it(path, tmp_path, capsys):
     given = ["--strata", str(strata), "--layers-of"]
     assert command(path, str(tmp_path / "a"), *given, "/") == 0
     printed = capsys.readouterr()
-    assert "networks and their numbers of layers: a (2), b (2), c (1)" in printed.err
+    assert "networks, with their number of layers: a (2), b (2), c (1)" in printed.err
     assert "adjusted p" in printed.out
     assert command(path, str(tmp_path / "b"), *given, str(networks), "--json") == 0
     assert json.loads(capsys.readouterr().out)["calibrated"][0]["pairs"][0]["source layer"].startswith("a/")
@@ -395,7 +395,7 @@ def test_the_command_writes_and_prints_it(path, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--layers-of", "."], "--layers-of . is in the name of no layer; the first is a/1."),
+        (["--layers-of", "."], "no layer has --layers-of . in its name; the first layer is a/1."),
         (["--layers-of", "none.csv"], "--layers-of none.csv does not exist or is not a file."),
         (["--adjust", "bonferroni"], "give --permutations 99 or more, or --adjust step-down, which needs 9."),
         (["--adjust", "holm"], "invalid choice: 'holm'"),

@@ -125,7 +125,7 @@ def test_explain_prints_the_plan_and_writes_nothing(path, out, capsys):
     assert main([*argv, "--report"]) == 2
     assert "--report has no effect with --explain" in capsys.readouterr().err
     assert main(["affinity", path]) == 2
-    assert "the folder for the results is needed: --out DIR" in capsys.readouterr().err
+    assert "give --out DIR, the folder for the results" in capsys.readouterr().err
 
 
 def test_bootstrap_explains_too(path, out, capsys, monkeypatch):
@@ -141,7 +141,7 @@ def test_bootstrap_explains_too(path, out, capsys, monkeypatch):
     assert main([*argv, "--explain", "--report"]) == 2
     assert "--report has no effect with --explain" in capsys.readouterr().err
     assert main(argv) == 2
-    assert "the folder for the results is needed: --out DIR" in capsys.readouterr().err
+    assert "give --out DIR, the folder for the results" in capsys.readouterr().err
 
 
 def test_explain_is_of_features(path, tmp_path, out, capsys):
@@ -164,7 +164,7 @@ def test_one_array_is_said_to_be_a_stack_and_may_be_one_network(out, tmp_path, c
     assert main(argv) == 0
     said = capsys.readouterr().err
     assert "9 networks x 5 images x 5 x 3 features" in said
-    assert "if it holds one network of 9 images, give --no-stack, otherwise --stack" in said
+    assert "if it is one network of 9 images, give --no-stack, otherwise give --stack" in said
     assert main([*argv, "--overwrite", "--stack"]) == 0
     assert "warning" not in capsys.readouterr().err
     assert main([*argv, "--overwrite", "--no-stack"]) == 2
@@ -298,7 +298,7 @@ def test_bootstrap_ranks_the_sources_of_every_target_or_says_which(path, out, ca
     monkeypatch.setattr(plotting, "MOST_PANELS", 5)
     assert main(argv) == 0
     assert len(kept["ranking.png"].axes) == 1
-    assert "1 of 6 targets; --target chooses another" in capsys.readouterr().err
+    assert "1 of 6 targets; choose another with --target" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -348,7 +348,8 @@ def test_quiet_commands_say_nothing_and_resamples_of_another_measure_are_refused
     for argv in (["taxonomy", ours, "--support", theirs], ["evaluate", ours, truth, "--resamples", theirs]):
         assert main([*argv, "--out", str(tmp_path / "out")]) == 2
         assert (
-            "has resamples of cka-linear, but the matrix is of rsa: use one measure for both" in capsys.readouterr().err
+            "has resamples of cka-linear, but the matrix has scores of rsa; use the same measure for both"
+            in capsys.readouterr().err
         )
         assert not (tmp_path / "out").exists()
 
@@ -412,7 +413,7 @@ def test_distances_are_said_by_a_flag(tmp_path, out, capsys):
     assert main(["evaluate", distances, truth, "--json"]) == 0
     printed = capsys.readouterr()
     assert (
-        "warning: the affinity (d.csv) falls where the truth rises (-1.00); if it holds distances, give --distance."
+        "warning: the affinity (d.csv) falls where the truth rises (-1.00); if it contains distances, give --distance."
         in printed.err
     )
     assert main(["evaluate", distances, truth, "--distance", "--json"]) == 0
@@ -433,10 +434,10 @@ def test_networks_in_one_matrix_alone_are_named(tmp_path, capsys):
         matrix(tmp_path / "a.csv", values, tuple("abcde")),
     )
     assert main(["evaluate", some, all_]) == 0
-    assert f"left out, as in {all_} alone: e" in capsys.readouterr().err
+    assert f"left out because they are only in {all_}: e" in capsys.readouterr().err
     assert main(["evaluate", all_, some, "--subset"]) == 0
-    assert f"left out, as in {all_} alone: e" in capsys.readouterr().err
-    refused(["evaluate", str(tmp_path), some], capsys, "is a folder", "In it are: a.csv, s.csv")
+    assert f"left out because they are only in {all_}: e" in capsys.readouterr().err
+    refused(["evaluate", str(tmp_path), some], capsys, "is a folder", "The matrices in it are: a.csv, s.csv")
 
 
 @pytest.mark.slow
@@ -674,7 +675,7 @@ IDLE = {
     [
         (["affinty"], ("affinty",)),
         (["affinity", "FEATURES"], ("--out",)),
-        (["affinity", "nowhere.npz", "--out", "OUT"], ("nowhere.npz", "not there")),
+        (["affinity", "nowhere.npz", "--out", "OUT"], ("nowhere.npz", "does not exist")),
         (["affinity", "FEATURES", "--measure", "rsaa", "--out", "OUT"], ("rsaa", "rsa")),
         (["affinity", "FEATURES", "--measure", "rsa", "--measure", "RSA", "--out", "OUT"], ("twice",)),
         (["affinity", "FEATURES", "--ids", "nowhere", "--out", "OUT"], ("--ids nowhere",)),
@@ -960,7 +961,7 @@ def test_who_waits_is_told_once(capsys):
     with told_of_waiting(0.2) as progress_shows:
         progress_shows()
         time.sleep(0.4)
-    assert (text + capsys.readouterr().err).count("still at work") == 1
+    assert (text + capsys.readouterr().err).count("still working") == 1
 
 
 def test_one_network_is_told_of_against(tmp_path, out, capsys):
@@ -982,7 +983,7 @@ def test_an_array_alone_is_read_as_the_files_that_it_is_compared_with(tmp_path, 
 def test_support_that_is_no_record_names_the_file_to_give(tmp_path, out, capsys):
     square = matrix(tmp_path / "m.csv", np.eye(3) + 0.1, list("abc"))
     argv = ["taxonomy", square, "--support", square, "--out", str(out)]
-    refused(argv, capsys, "give resamples.npz of `jaxsim bootstrap`")
+    refused(argv, capsys, "give resamples.npz from `jaxsim bootstrap`")
 
 
 @pytest.mark.slow
@@ -1000,12 +1001,12 @@ def test_results_are_not_read_as_features(path, out, capsys):
     capsys.readouterr()
     refused(["taxonomy", str(out), "--out", str(out / "b")], capsys, "affinity.npz")
     argv = ["affinity", str(out / "affinity.npz"), "--out", str(out / "b")]
-    refused(argv, capsys, "holds results of jaxsim (the record Affinity), not features")
+    refused(argv, capsys, "contains results of jaxsim (the record Affinity), not features")
 
 
 def test_measures_of_maps_and_of_features_are_not_mixed(path, out, capsys):
     argv = ["affinity", path, "--measure", "rsa", "--measure", "spearman", "--out", str(out)]
-    refused(argv, capsys, "--measure spearman compares ready-made maps, and rsa features")
+    refused(argv, capsys, "--measure spearman compares ready-made maps, and rsa compares features")
 
 
 @pytest.mark.slow
@@ -1255,7 +1256,7 @@ def test_evaluate_gives_curves(out, tmp_path, capsys):
     assert main([*argv, "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["curves"]) == 7
     few = [matrix(tmp_path / f"{n}.csv", truth[:4, :4], names[:4]) for n in ("small", "t4")]
-    refused(["evaluate", *few, "--curves"], capsys, "more than 5 sources beside its own", "small has none")
+    refused(["evaluate", *few, "--curves"], capsys, "more than 5 sources besides its own", "small has none")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])

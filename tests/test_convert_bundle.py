@@ -220,7 +220,7 @@ def test_a_changed_byte_of_the_data_is_told_with_the_tensor(prefix, where):
 def test_what_is_cut_off_missing_or_foreign(prefix, tmp_path):
     index, data = prefix.with_suffix(".index"), prefix.with_suffix(".data-00000-of-00001")
     data.write_bytes(data.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="tensor 'half' of shape .1, 3. does not fit in its place"):
+    with pytest.raises(ValueError, match="tensor 'half' of shape .1, 3. does not match its number of bytes"):
         dict(Bundle(prefix))
     data.unlink()
     with pytest.raises(FileNotFoundError, match="data-00000-of-00001 does not exist, but its index names it"):
@@ -248,7 +248,7 @@ def test_what_is_not_supported_is_one_sentence(tmp_path):
         Bundle(write_bundle(tmp_path / "b", arrays, header=[(2, 1)]))
     with pytest.raises(ValueError, match="'weights' is stored in slices"):
         Bundle(write_bundle(tmp_path / "c", arrays, extra=[(7, b"")]))["weights"]
-    with pytest.raises(ValueError, match=r"'weights' holds no numbers \(type 7\)"):
+    with pytest.raises(ValueError, match=r"'weights' does not contain numbers \(type 7\)"):
         Bundle(write_bundle(tmp_path / "d", arrays, extra=[(1, 7)]))["weights"]
 
 
@@ -267,7 +267,7 @@ def test_an_index_that_asks_for_more_than_it_holds_is_refused(tmp_path, monkeypa
         (tmp_path / "m.index").write_bytes(content)
         with pytest.raises(ValueError, match=words):
             Bundle(tmp_path / "m")
-    for shape, words in (((-1, -1), "does not fit in its place"), ((0, 2**40), "holds no numbers")):
+    for shape, words in (((-1, -1), "does not match its number of bytes"), ((0, 2**40), "is empty")):
         sides = message((2, b"".join(message((2, message((1, n % 2**64)))) for n in shape)))
         data = b"\0" * 4 if 0 not in shape else b""
         fields = message((1, 1), (5, len(data)), (6, ("fixed", masked(slow_crc32c(data))))) + sides

@@ -111,13 +111,17 @@ def test_a_plain_folder_goes_into_folders_and_leaves_hidden_files(tmp_path):
     for place in ("z.PNG", "b/y.png", "b/c/x.jpg", ".hidden.png", ".cache/w.png"):
         Image.new("L", (5, 4), 7).save(tmp_path / place)
     (tmp_path / "notes.txt").write_text("no picture")
-    with pytest.warns(UserWarning, match="left out 1 of 4 files, whose suffixes Pillow does not read: notes.txt"):
+    with pytest.warns(
+        UserWarning, match="left out 1 of 4 files, because Pillow does not read their suffixes: notes.txt"
+    ):
         found = datasets.folder(tmp_path)
     assert found.ids == ("b/c/x.jpg", "b/y.png", "z.PNG")
     assert found[1].image.tolist() == np.full((4, 5, 3), 7).tolist()
     (tmp_path / "notes.txt").unlink()
     Image.new("L", (5, 4), 7).save(tmp_path / "b" / "y.jpg")
-    with pytest.warns(UserWarning, match="2 pictures share their names .* all read: b/y.jpg, b/y.png"):
+    with pytest.warns(
+        UserWarning, match="2 pictures have the same name as another .* all of them are read: b/y.jpg, b/y.png"
+    ):
         assert len(datasets.folder(tmp_path)) == 4
 
 
@@ -167,7 +171,7 @@ def test_a_picture_whose_exif_is_damaged_is_read_as_it_is_stored(tmp_path):
 def test_animations_are_refused_and_previews_of_a_photograph_are_not(tmp_path):
     red, blue = (Image.new("RGB", (8, 8), color) for color in ("red", "blue"))
     red.save(tmp_path / "x.gif", save_all=True, append_images=[blue, red])
-    with pytest.raises(ValueError, match="x.gif is an animation or has several pages, 3 in all: save the one"):
+    with pytest.raises(ValueError, match="x.gif is an animation or has several pages, 3 in all; save the one"):
         datasets.folder(tmp_path)[0]
     (tmp_path / "x.gif").unlink()
     red.save(tmp_path / "x.jpg", format="MPO", save_all=True, append_images=[blue])
@@ -178,7 +182,10 @@ def test_pictures_that_cannot_be_read_are_left_out_and_all_named(made, tmp_path)
     root = shutil.copytree(made / "folder", tmp_path / "folder")
     for k in (2, 5):
         (root / f"{k:06d}.png").write_bytes(b"no picture")
-    with pytest.warns(UserWarning, match="left out 2 of 9 pictures, .*000002.png is damaged.*000005.png is damaged"):
+    with pytest.warns(
+        UserWarning,
+        match="left out 2 of 9 pictures that cannot be read: .*000002.png is damaged.*000005.png is damaged",
+    ):
         found = datasets.folder(root).readable()
     assert found.ids == tuple(f"{k:06d}.png" for k in range(COUNT) if k not in (2, 5))
     assert found.readable().ids == found.ids
@@ -195,7 +202,7 @@ def test_voc_of_another_year_is_named_and_several_are_refused(copied):
     assert datasets.voc(root).layout == "VOC2012"
     shutil.copytree(devkit / "VOC2012", devkit / "VOC2010")
     for place in (root, devkit):
-        with pytest.raises(ValueError, match=r"VOC2010 and VOC2012: give the folder of one"):
+        with pytest.raises(ValueError, match=r"VOC2010 and VOC2012; give the folder of one"):
             datasets.voc(place)
     shutil.rmtree(devkit / "VOC2012")
     assert datasets.recognize(root) == datasets.recognize(devkit) == "voc"
@@ -204,7 +211,9 @@ def test_voc_of_another_year_is_named_and_several_are_refused(copied):
         assert (found.layout, len(found)) == ("VOC2010", 2)
     learn, judge = datasets.layout_named("voc").train_and_val(root, ("semantic",))
     assert (len(learn), len(judge)) == (5, 2)
-    with pytest.raises(ValueError, match="the VOC2010 layout has no split 'trainaug'; there are train, val, trainval"):
+    with pytest.raises(
+        ValueError, match="the VOC2010 layout has no split 'trainaug'; choose from train, val, trainval"
+    ):
         datasets.voc(root, "trainaug")
 
 

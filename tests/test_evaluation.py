@@ -197,7 +197,7 @@ def test_save_load_and_table(tmp_path):
 @pytest.mark.parametrize(
     ("given", "kind", "said"),
     [
-        ({"top": (1, 0)}, ValueError, "top and relevant must be whole numbers of sources from 1, not 0"),
+        ({"top": (1, 0)}, ValueError, "top and relevant must be positive whole numbers of sources, not 0"),
         ({"top": 1.5}, ValueError, "not 1.5"),
         ({"relevant": -1}, ValueError, "not -1"),
         ({"relevant": True}, ValueError, "not True"),
@@ -259,7 +259,7 @@ def test_self_is_the_best_source_of_15_of_17_targets():
     assert int(np.sum(values.argmax(axis=0) == np.arange(17))) == 15
 
 
-@pytest.mark.filterwarnings("ignore:.* which are of several sources")
+@pytest.mark.filterwarnings("ignore:.* which are for several sources")
 def test_the_pickle_gives_what_the_matrix_gives():
     """The pickle holds more tasks, in another order."""
     path = TRANSFER / "results_winrates_wins_vs_pixels_16k.pkl"
@@ -343,7 +343,9 @@ def test_intervals_leave_out_and_say_so():
         out = evaluation.agreement_intervals(r, truth, diagonal=False, key=jax.random.key(0))
     assert [str(w.message) for w in caught] == list(out.notes)
     assert {w.filename for w in caught} == {__file__}
-    assert out.notes[0].endswith("1 of 6 targets: b; it takes three sources, not all of them equal.")
+    assert out.notes[0].endswith(
+        "1 of 6 targets: b; a correlation needs at least three sources that are not all equal."
+    )
     assert out.notes[1].startswith("1 of 200 resamples")
     assert out.targets == tuple("acdef")
     assert out.draws.shape == (3, 199)
@@ -356,7 +358,7 @@ def test_intervals_that_do_not_vary_are_none_and_few_targets_are_said():
     with pytest.warns(RuntimeWarning) as caught:
         out = evaluation.agreement_intervals(r, truth, diagonal=False)
     assert [str(w.message) for w in caught] == list(out.notes)
-    assert out.notes[0] == "5 targets are too few for an interval over targets; it takes 6."
+    assert out.notes[0] == "5 targets are too few for an interval over targets; at least 6 are needed."
     assert out.notes[1].startswith("There is no interval over images, nor over targets, nor over images and targets")
     assert np.isnan(out.interval).all()
 
@@ -392,7 +394,7 @@ def test_intervals_refuse():
     r, truth, _ = resampled()
     ask = {"diagonal": True, "key": jax.random.key(0)}
     for kind in ("jackknife", "permutation"):
-        with pytest.raises(ValueError, match=f"not resamples made by {kind}"):
+        with pytest.raises(ValueError, match=f"not resamples from {kind}"):
             evaluation.agreement_intervals(resampled(kind=kind)[0], truth, **ask)
     with pytest.raises(ValueError, match="no scheme is named 'parametric bootstrap'"):
         evaluation.agreement_intervals(resampled(kind="parametric bootstrap")[0], truth, **ask)
@@ -405,7 +407,7 @@ def test_intervals_refuse():
     with pytest.raises(ValueError, match="undefined for all 6 targets"):
         evaluation.agreement_intervals(r, truth * 0, **ask)
     r.values[:] = np.nan
-    with pytest.raises(ValueError, match="none of the 200 resamples"):
+    with pytest.raises(ValueError, match="all 200 resamples contain NaN"):
         evaluation.agreement_intervals(r, truth, **ask)
 
 
@@ -429,7 +431,7 @@ def test_distances_are_turned_where_they_are_said(tmp_path):
 
 def test_distances_that_are_not_said_are_warned_of():
     truth = np.asarray(pair()[1])
-    falls = r"affinity \(made\) falls where the truth rises .-1.00.; if it holds"
+    falls = r"affinity \(made\) falls where the truth rises .-1.00.; if it contains"
     for wrong, held in (
         (made(-truth), "distances.*distance=True"),
         (made(truth, True), "similarities.*distance=False"),
@@ -438,7 +440,7 @@ def test_distances_that_are_not_said_are_warned_of():
             evaluation.evaluate(wrong, made(truth), diagonal=False)
     noise = np.random.default_rng(5).random((8, 8)) + 1
     np.fill_diagonal(noise, 0)
-    with pytest.warns(RuntimeWarning, match="least similar values on the diagonal; if it holds distances"):
+    with pytest.warns(RuntimeWarning, match="least similar values on the diagonal; if it contains distances"):
         evaluation.evaluate(made(noise), made(truth), diagonal=True)
 
 
@@ -469,5 +471,5 @@ def test_intervals_from_subsets_scale_their_deviations():
     np.testing.assert_allclose(found.interval[0], wanted.interval[0], atol=1e-6)
     assert found.interval[0, 0] < found.interval[0, 1]
     none = results.Resamples(drawn, score, names, targets, given, "permutation", images=50)
-    with pytest.raises(ValueError, match=r"js.Subsample\(size\), not resamples made by permutation"):
+    with pytest.raises(ValueError, match=r"js.Subsample\(size\), not resamples from permutation"):
         evaluation.agreement_intervals(none, truth, diagonal=True)

@@ -275,12 +275,12 @@ def of_text(x):
     ("encoders", "error", "match"),
     [
         ({}, ValueError, "there are no encoders"),
-        ({"a": 3}, TypeError, "encoder 'a' is of type int, neither a network nor a function"),
+        ({"a": 3}, TypeError, "encoder 'a' has type int; it must be a network or a function"),
         ({"a": not_of_arrays}, TypeError, "encoder 'a' returned a list, not arrays by layer name"),
-        ({"a": at_odds}, ValueError, "encoder 'a' does not take pictures of .*: Encoder and decoder disagree"),
+        ({"a": at_odds}, ValueError, "encoder 'a' does not accept pictures of .*: Encoder and decoder disagree"),
         ({"a": too_few}, ValueError, "encoder 'a' returned layer 'code' of shape .1, 3. for 3 pictures"),
-        ({"a": of_text}, ValueError, "encoder 'a' does not take .*they must be real numbers"),
-        ({"a": lambda x: {"x": x}, "a/b": lambda x: {"x": x}}, ValueError, "'a/b', .* cannot be the name of a file"),
+        ({"a": of_text}, ValueError, "encoder 'a' does not accept .*they must be real numbers"),
+        ({"a": lambda x: {"x": x}, "a/b": lambda x: {"x": x}}, ValueError, "'a/b', .* cannot be a file name"),
         ({"a": lambda x: {"b.c": x, "d": x}, "a.b": lambda x: {"c": x, "d": x}}, ValueError, "the name 'a.b.c'"),
     ],
 )
@@ -290,17 +290,17 @@ def test_encoders_that_are_none(tmp_path, encoders, error, match):
 
 def test_unknown_layers_are_told_with_those_there_are(tmp_path):
     encoders = {"a": small()}
-    match = r"encoder 'a' has no layer 'conv9'; there are conv1, conv2"
+    match = r"encoder 'a' has no layer 'conv9'; it has conv1, conv2"
     refused(ValueError, match, tmp_path, made_up(3), encoders, layers=["conv1", "conv9"])
     refused(ValueError, match, tmp_path, made_up(3), encoders, layers={"a": ["conv9"]})
     refused(TypeError, "must be a list of names, not the text 'conv1'", tmp_path, made_up(3), encoders, layers="conv1")
 
 
 def test_wrong_channels_are_told(tmp_path):
-    match = r"encoder 'a' does not take pictures of 16 x 16 x 3: .* shape \(b, h, w, 1\)"
+    match = r"encoder 'a' does not accept pictures of 16 x 16 x 3: .* shape \(b, h, w, 1\)"
     refused(ValueError, match, tmp_path, made_up(3), {"a": small(channels_in=1)})
     shown = {"a": "colorization"}
-    match = r"encoder 'a' does not take pictures of 8 x 8 x 1"
+    match = r"encoder 'a' does not accept pictures of 8 x 8 x 1"
     refused(ValueError, match, tmp_path, made_up(3), {"a": small()}, preprocessing=shown, size=8)
 
 
@@ -308,7 +308,7 @@ def test_sizes_that_differ_need_a_size(tmp_path):
     def image(name):
         return picture(name, 16, 20 if name == "p005" else 16)
 
-    match = "'p005' is of 16 x 20 pixels, the first of 16 x 16: give a size"
+    match = "'p005' has 16 x 20 pixels, but the first one has 16 x 16; give a size"
     refused(ValueError, match, tmp_path, made_up(6, image), {"a": small()}, batch=8)
     with pytest.raises(ValueError, match=match + r"\. 4 of 6 pictures are done and kept in .*out.part"):
         extract(made_up(6, image), {"a": small()}, tmp_path / "out", batch=2)
@@ -318,13 +318,13 @@ def test_pictures_and_settings_that_are_none(tmp_path):
     (tmp_path / "empty").mkdir()
     refused(ValueError, "empty has no pictures", tmp_path, tmp_path / "empty", {"a": small()})
     refused(FileNotFoundError, "absent does not exist", tmp_path, tmp_path / "absent", {"a": small()})
-    refused(ValueError, "has no pictures to take features of", tmp_path, made_up(0), {"a": small()})
+    refused(ValueError, "has no pictures to extract features from", tmp_path, made_up(0), {"a": small()})
     refused(ValueError, "batch must be a whole number from 1", tmp_path, made_up(3), {"a": small()}, batch=2.5)
     match = "a preprocessing is given for 'b'; the encoders are a"
     refused(ValueError, match, tmp_path, made_up(3), {"a": small()}, preprocessing={"b": "unit"})
     refused(ValueError, "layers are given for 'b'", tmp_path, made_up(3), {"a": small()}, layers={"b": ["conv1"]})
     refused(ValueError, "no preprocessing 'odd'", tmp_path, made_up(3), {"a": small()}, preprocessing={"a": "odd"})
-    match = "takes square pictures; 8 x 9 is not square"
+    match = "needs square pictures, not 8 x 9"
     shown = {"a": Preprocessing(extraction.Square())}
     refused(ValueError, match, tmp_path, made_up(3), {"a": small()}, preprocessing=shown, size=(8, 9))
 
@@ -352,7 +352,7 @@ def test_too_large_a_batch_is_told_and_other_faults_of_the_device_are_raised(tmp
 
         return failing
 
-    match = r"A batch of 2 does not fit in the device's memory: give a smaller one\. 2 of 6 pictures are done"
+    match = r"A batch of 2 does not fit in the device's memory; give a smaller one\. 2 of 6 pictures are done"
     with pytest.raises(ValueError, match=match):
         extract(made_up(6), {"a": of("RESOURCE_EXHAUSTED: Out of memory")}, tmp_path / "out", batch=2)
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):

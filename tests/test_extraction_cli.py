@@ -114,7 +114,7 @@ def test_damaged_pictures_are_skipped_on_request_and_all_named(pictures, files, 
     assert "--skip-damaged" in told
     assert run(*argv, "--skip-damaged") == 0
     told = capsys.readouterr().err
-    assert "left out 1 of 8 files, whose suffixes Pillow does not read: notes.heic" in told
+    assert "left out 1 of 8 files, because Pillow does not read their suffixes: notes.heic" in told
     assert "left out 2 of 7 pictures" in told
     assert told.count("is damaged") == 2
     assert jaxsim.read_features(out)[1] == ("a.png", "c.png", "e.png", "f.png", "g.png")
@@ -124,7 +124,7 @@ def test_shipped_encoders_by_name(pictures, out, capsys):
     assert run(pictures, "--encoder", "rooms", "--size", 32, "--out", out) == 0
     assert len([*out.glob("*.npy")]) == 20 + 1  # and the ids
     assert run(pictures, "--encoder", "room", "--out", out) == 2
-    assert "or rooms, the shipped encoders" in capsys.readouterr().err
+    assert "or rooms for the shipped encoders" in capsys.readouterr().err
 
 
 def test_an_empty_folder_of_pictures(tmp_path, files, out, capsys):
@@ -140,7 +140,7 @@ def test_incomplete_taskonomy(tmp_path, files, out, capsys):
     assert run(root, *argv) == 0
     assert "left out 1 of 9 pictures" in capsys.readouterr().err
     assert run(tmp_path, "--layout", "folder", *argv) == 2
-    assert "--complete-only goes with the layout taskonomy" in capsys.readouterr().err
+    assert "--complete-only works only with the layout taskonomy" in capsys.readouterr().err
 
 
 def test_a_new_layout_is_read_as_its_record_says(pictures, files, out, tmp_path, monkeypatch):
@@ -212,22 +212,22 @@ def test_bad_input_is_told_in_one_sentence(pictures, files, out, tmp_path, capsy
     (tmp_path / "empty").mkdir()
     assert "empty has no pictures" in refused(capsys, out, tmp_path / "empty", *two)
     assert "absent does not exist" in refused(capsys, out, tmp_path / "absent", *two)
-    assert "'a' has no layer 'block1'; there are conv1, conv2" in refused(
-        capsys, out, pictures, *two, "--layer", "block1"
-    )
-    assert "'gray' does not take pictures of 16 x 16 x 3" in refused(
+    assert "'a' has no layer 'block1'; it has conv1, conv2" in refused(capsys, out, pictures, *two, "--layer", "block1")
+    assert "'gray' does not accept pictures of 16 x 16 x 3" in refused(
         capsys, out, pictures, "--encoder", files / "gray.safetensors"
     )
     again = (*two, "--encoder", files / "same.safetensors")
     assert "has an encoder 'a', and so does another file" in refused(capsys, out, pictures, *again)
     assert "no preprocessing 'odd'" in refused(capsys, out, pictures, *two, "--preprocessing", "odd")
-    assert "no encoder 'z'; there are a, b" in refused(capsys, out, pictures, *two, "--preprocessing", "z=unit")
-    assert "--split goes with --layout nyud_mt, pascal_mt, voc; folder is read whole" in refused(
+    assert "no encoder 'z'; choose from a, b" in refused(capsys, out, pictures, *two, "--preprocessing", "z=unit")
+    assert "--split works only with --layout nyud_mt, pascal_mt, voc; folder has no splits" in refused(
         capsys, out, pictures, *two, "--split", "val"
     )
     assert "does not contain VOC2012" in refused(capsys, out, pictures, *two, "--layout", "voc")
     whole.Image.fromarray(whole.picture("h", 20, 16)).save(pictures / "h.png")
-    assert "'h.png' is of 20 x 16 pixels, the first of 16 x 16: give a size" in refused(capsys, out, pictures, *two)
+    assert "'h.png' has 20 x 16 pixels, but the first one has 16 x 16; give a size" in refused(
+        capsys, out, pictures, *two
+    )
 
 
 def test_damaged_encoder_files_are_told(pictures, files, out, tmp_path, capsys):
@@ -263,7 +263,7 @@ def test_ctrl_c_keeps_what_is_done(pictures, files, out, capsys, monkeypatch):
     monkeypatch.setattr(jaxsim.cli.features, "progress", lambda *_: interrupt)
     assert run(*command) == 130
     printed = capsys.readouterr().err
-    assert "out.part; the same command continues there" in printed
+    assert "out.part; run the same command again to continue" in printed
     assert not out.exists()
     monkeypatch.undo()
     assert run(*command) == 0
@@ -299,9 +299,11 @@ def test_settings_that_choose_nothing(pictures, files, out, capsys):
         assert f"argument {flag}: '{value}' is not a whole number above zero" in refused(
             capsys, out, pictures, *two, flag, value
         )
-    assert "has no layer 'zzz*'; there are conv1, conv2" in refused(capsys, out, pictures, *two, "--layer", "zzz*")
+    assert "has no layer 'zzz*'; it has conv1, conv2" in refused(capsys, out, pictures, *two, "--layer", "zzz*")
     (pictures / "a.png").write_text("no picture at all")
-    assert "a.png is damaged, truncated or not of its kind: its picture format" in refused(capsys, out, pictures, *two)
+    assert "a.png is damaged, truncated or of another format: its picture format" in refused(
+        capsys, out, pictures, *two
+    )
 
 
 def test_output_that_is_there_or_cannot_be_written(pictures, files, out, tmp_path, capsys, monkeypatch):
@@ -316,7 +318,7 @@ def test_output_that_is_there_or_cannot_be_written(pictures, files, out, tmp_pat
     assert run(*command, out, "--overwrite", "--size", 8) == 0
     assert jaxsim.read_features(out)[0]["a"].shape == (7, 2, 2, 6)
     assert run(*command, pictures, "--overwrite") == 2
-    assert "holds other things than features" in capsys.readouterr().err
+    assert "contains other things than features" in capsys.readouterr().err
     monkeypatch.setattr(storage.os, "access", lambda *_: False)
     assert run(*command, tmp_path / "new") == 2
     assert "cannot be written" in capsys.readouterr().err

@@ -77,7 +77,7 @@ def test_frames_at_another_size():
     np.testing.assert_array_equal(Fitted((6, 9))(image), fit(Example("", image, {}, {}), (6, 9)).image)
     assert AsIs()(image) is image
     for frame in (Square(), ShortSide()):
-        with pytest.raises(ValueError, match="takes square pictures; 4 x 5 is not square"):
+        with pytest.raises(ValueError, match="needs square pictures, not 4 x 5"):
             frame.at((4, 5))
 
 

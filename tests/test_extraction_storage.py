@@ -76,7 +76,7 @@ def test_a_complete_folder_is_read_with_its_ids(tmp_path):
 def test_an_unfinished_folder_is_not_read_as_features(tmp_path):
     stopped(tmp_path / "out", 4)
     assert left(tmp_path) == ["out.part"]
-    with pytest.raises(ValueError, match="out.part holds unfinished, which is a subfolder"):
+    with pytest.raises(ValueError, match="out.part contains unfinished, which is a subfolder"):
         jaxsim.read_features(tmp_path / "out.part")
     for place in (tmp_path / "out.part" / "unfinished", tmp_path / "out.part" / "unfinished" / "one.npy"):
         with pytest.raises(ValueError, match="one.npy is damaged, truncated"):
@@ -233,7 +233,7 @@ def test_a_corrupt_picture_is_named_and_what_is_done_is_kept(tmp_path):
     good = (pictures / "f.png").read_bytes()
     (pictures / "f.png").write_bytes(good[:100])
     encoders, out, again = {"a": whole.small()}, tmp_path / "out", tmp_path / "again"
-    match = r"f.png is damaged, truncated .*\. 4 of 8 pictures are done and kept in .*part: the same command goes on"
+    match = r"f.png is damaged, truncated .*\. 4 of 8 pictures are done and kept in .*part; fix this and run the same"
     for place in (out, again):
         with pytest.raises(ValueError, match=match):
             extract(pictures, encoders, place, batch=2)
@@ -294,7 +294,7 @@ def test_damage_to_what_is_unfinished_is_told(tmp_path, file, how):
     path.unlink()
     if how != "absent":
         path.write_bytes(data[: len(data) // 2] if how == "cut" else b'{"pictures": 99}')
-    with pytest.raises(ValueError, match=r"out.part is damaged, .*; pass overwrite=True to start anew"):
+    with pytest.raises(ValueError, match=r"out.part is damaged: .*; pass overwrite=True to start over"):
         write(tmp_path / "out")
     write(tmp_path / "out", overwrite=True)
     check(tmp_path / "out")
@@ -338,7 +338,9 @@ def test_too_little_space_is_found_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setattr(storage.shutil, "disk_usage", lambda path: type("", (), {"free": 60}))
     for name in ("out", "more"):
         if name == "out":
-            with pytest.raises(OSError, match="out could not be written: the features need .* GB and the disk has"):
+            with pytest.raises(
+                OSError, match="out could not be written: the features need .* GB, but the disk has only"
+            ):
                 write(tmp_path / name)
         else:
             write(tmp_path / name)  # one row of 40 bytes is left
@@ -347,7 +349,7 @@ def test_too_little_space_is_found_before_any_work(tmp_path, monkeypatch):
 
 def test_two_processes_do_not_write_the_same_features(tmp_path):
     with (
-        pytest.raises(OSError, match=r"out.part is in use by another process: wait for it"),
+        pytest.raises(OSError, match=r"out.part is in use by another process; wait for it"),
         storage.opened(tmp_path / "out", JOB, IDS, ROWS),
     ):
         write(tmp_path / "out")
@@ -365,17 +367,19 @@ def test_what_is_there_is_replaced_only_if_asked_for_and_only_features(tmp_path)
     write(out, seed=1, overwrite=True)
     check(out, seed=1)
     (out / "thesis.tex").write_text("precious")
-    with pytest.raises(FileExistsError, match="holds other things than features"):
+    with pytest.raises(FileExistsError, match="contains other things than features"):
         write(out, overwrite=True)
     assert (out / "thesis.tex").read_text() == "precious"
     (tmp_path / "home").mkdir()
     np.save(tmp_path / "home" / "x.npy", np.ones(3))
-    with pytest.raises(FileExistsError, match="holds other things than features"):
+    with pytest.raises(FileExistsError, match="contains other things than features"):
         write(tmp_path / "home", overwrite=True)
     (tmp_path / "new.part").mkdir()
     (tmp_path / "new.part" / "thesis.tex").write_text("precious")
     for overwrite in (False, True):
-        with pytest.raises(FileExistsError, match="new.part, where features are kept .* holds other things"):
+        with pytest.raises(
+            FileExistsError, match="new.part, where unfinished features are kept, contains other things"
+        ):
             write(tmp_path / "new", overwrite=overwrite)
     assert left(tmp_path) == ["home", "new.part", "out"]
     assert left(tmp_path / "new.part") == ["thesis.tex"]
@@ -393,10 +397,10 @@ def test_places_that_cannot_be_written(tmp_path, monkeypatch):
 
 
 def test_rows_must_be_those_announced(tmp_path):
-    match = "features of 0 pictures were written where 5 were announced"
+    match = "features of 0 pictures were written instead of 5"
     with pytest.raises(ValueError, match=match), storage.opened(tmp_path / "out", JOB, IDS, ROWS):
         pass
-    match = r"one has features of shape \(3, 2\); \(2, 3\) was announced"
+    match = r"one has features of shape \(3, 2\), not the expected \(2, 3\)"
     with pytest.raises(ValueError, match=match), storage.opened(tmp_path / "out", JOB, IDS, ROWS) as store:
         store.append({"one": np.ones((2, 3, 2)), "two.x": np.ones((2, 4))})
     assert left(tmp_path) == []

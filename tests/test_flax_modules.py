@@ -110,15 +110,15 @@ def test_a_short_batch_compiles_nothing(monkeypatch):
 
 
 def test_what_is_refused():
-    with pytest.raises(ValueError, match="the network has no layer 'layer.'; there are blocks.0, blocks.0.dropout,"):
+    with pytest.raises(ValueError, match="the network has no layer 'layer.'; it has blocks.0, blocks.0.dropout,"):
         modules.features(small(), X, "layer*")
-    with pytest.raises(ValueError, match="the network has no layer 'layer.'; there are block_0, norm, block_1"):
+    with pytest.raises(ValueError, match="the network has no layer 'layer.'; it has block_0, norm, block_1"):
         modules.features(bound(), X, "layer*")
     with pytest.raises(ValueError, match="layer 'unused' was not called"):
         modules.features(small(), X, "unused")
-    with pytest.raises(ValueError, match="the network does not take a batch of 7 x 6 x 5 x 2: "):
+    with pytest.raises(ValueError, match="the network does not accept a batch of 7 x 6 x 5 x 2: "):
         modules.features(small(), X[..., :2], "last")
-    with pytest.raises(ValueError, match="comes without its variables: give module.bind"):
+    with pytest.raises(ValueError, match="does not contain its variables; give module.bind"):
         modules.features(LinenSmall(), X, "block*")
     assert not hasattr(Block.__call__, "__wrapped__")
 

@@ -164,7 +164,7 @@ def test_a_folder_is_published_once_unless_asked(tmp_path):
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
     for path, folder in ((tmp_path / "deep" / "out" / "a", True), (tmp_path / "deep", False)):
         with (
-            pytest.raises(OSError, match="there already and is not a"),
+            pytest.raises(OSError, match="it already exists and is not a"),
             files.atomic(path, overwrite=True, folder=folder),
         ):
             pass
@@ -256,7 +256,7 @@ def test_one_process_a_folder_and_a_killed_one_lets_go(tmp_path):
     for _ in range(2):
         process = python(HOLD, place)
         assert process.stdout.readline() == "ready\n"
-        with pytest.raises(BlockingIOError, match=r"work is in use by another process: wait for it"), jobs.lock(place):
+        with pytest.raises(BlockingIOError, match=r"work is in use by another process; wait for it"), jobs.lock(place):
             pass
         process.kill()
         process.wait()
@@ -366,7 +366,7 @@ NAMED = {
     "other shape": "array 'x' differs from its checksum",
     "array missing": "array 'x' differs from its checksum",
     "array too many": "array 'z' differs from its checksum",
-    "another block": "it is a block of another name or other settings",
+    "another block": "it is a block with another name or other settings",
 }
 
 
@@ -517,7 +517,7 @@ def test_provenance_and_settings_that_look_odd_compute_once(tmp_path):
         blocks.get("a", lambda _: made.append(1) or {"x": np.arange(3)})
     assert len(made) == 1
     jobs.Blocks(tmp_path, {"rate": float("nan")})
-    with pytest.raises(ValueError, match="taken"):
+    with pytest.raises(ValueError, match="these names are reserved"):
         jobs.write_block(tmp_path / "b.npz", {"record": np.arange(3)}, {})
 
 

@@ -42,11 +42,11 @@ BAD_CSV = {
     "empty": ("", "no table"),
     "one cell": ("a\n", "no table"),
     "ragged": (",a,b\nx,1,2\ny,1\n", "2 cells in row 'y' and 3 in its first row"),
-    "not a number": (",a,b\nx,1,good\n", "'good', not a number, at row 'x', column 'b'"),
+    "not a number": (",a,b\nx,1,good\n", "'good' instead of a number in row 'x', column 'b'"),
     "one row twice": (",a\nx,1\nx,2\n", "two rows named 'x'"),
     "one column twice": (",a,a\nx,1,2\n", "two columns named 'a'"),
     "open quote": (',a\n"x,1\n', "not a CSV table"),
-    "not text": ("\udcff,a\nx,1\n", "damaged, truncated or not of its kind"),
+    "not text": ("\udcff,a\nx,1\n", "damaged, truncated or of another format"),
 }
 
 
@@ -58,7 +58,7 @@ def test_bad_csv_is_one_sentence(text, said, tmp_path):
 
 
 def test_write_csv_refuses_another_shape(tmp_path):
-    with pytest.raises(ValueError, match=r"x.csv was not written: .*\(2, 3\) and has 3 names and 2 targets"):
+    with pytest.raises(ValueError, match=r"x.csv was not written: .*\(2, 3\), but 3 names and 2 targets were given"):
         io.write_csv_matrix(tmp_path / "x.csv", M, COLUMNS, ROWS)
     assert not list(tmp_path.iterdir())
 
@@ -86,7 +86,7 @@ def test_square_npz_names_both_axes_once(tmp_path):
 
 
 BAD_NPZ = {
-    "a choice": ({"x": M, "y": M, "names": ROWS}, None, "needs a key that chooses one of its matrices: x, y"),
+    "a choice": ({"x": M, "y": M, "names": ROWS}, None, "needs a key to choose one of its matrices: x, y"),
     "no such key": ({"x": M, "y": M, "names": ROWS}, "z", "no matrix 'z'; its matrices are: x, y"),
     "no matrix": ({"names": ROWS}, None, "one of its matrices: none"),
     "no names": ({"values": M}, None, "no names for 'values'"),
@@ -97,7 +97,7 @@ BAD_NPZ = {
     ),
     "one name twice": ({"values": np.eye(2), "names": ["a", "a"]}, None, "two rows named 'a'"),
     "complex": ({"values": M * 1j, "names": ROWS}, "values", "no matrix 'values'"),
-    "bad record": ({"values": M, "record_json": "{"}, None, "damaged, truncated or not of its kind"),
+    "bad record": ({"values": M, "record_json": "{"}, None, "damaged, truncated or of another format"),
     "record without names": ({"values": M, "record_json": "{}"}, None, "names"),
 }
 
@@ -119,7 +119,7 @@ def test_pickled_scores_are_ordered_and_missing_ones_are_nan(tmp_path):
     path = _pickle(tmp_path / "x.pkl", scores)
     plain = io.read_matrix(path)
     _pickle(tmp_path / "x.pkl", scores | {"curvature__zebra__denoise": 9.0})
-    with pytest.warns(UserWarning, match="x.pkl: left out 1 of 4 scores, which are of several sources"):
+    with pytest.warns(UserWarning, match="x.pkl: left out 1 of 4 scores, which are for several sources"):
         np.testing.assert_equal(io.read_matrix(path), plain)
     _pickle(tmp_path / "x.pkl", scores)
     wanted = np.full((3, 3), np.nan)
@@ -130,10 +130,10 @@ def test_pickled_scores_are_ordered_and_missing_ones_are_nan(tmp_path):
 BAD_PICKLES = {
     "a list": ([1.0], "a pickled list"),
     "no scores": ({}, "a pickled dict"),
-    "no target": ({"a": 1.0}, "'a', which is not a number under 'source__target'"),
-    "empty source": ({"__a": 1.0}, "not a number under"),
-    "not a number": ({"a__b": "1"}, "'a__b', which is not a number"),
-    "higher order only": ({"a__b__c": 1.0}, "several sources only"),
+    "no target": ({"a": 1.0}, "'a'; every key must be 'source__target' with a number as its value"),
+    "empty source": ({"__a": 1.0}, "every key must be"),
+    "not a number": ({"a__b": "1"}, "'a__b'; every key must be 'source__target' with a number"),
+    "higher order only": ({"a__b__c": 1.0}, "only keys with several sources"),
     "a function": ({"a__b": print}, "builtins.print, which is not on the safe list"),
 }
 
@@ -145,7 +145,7 @@ def test_bad_pickles_are_one_sentence(value, said, tmp_path):
 
 
 def test_a_key_needs_a_choice(tmp_path):
-    with pytest.raises(ValueError, match="holds one matrix, so there is no entry 'y' to choose"):
+    with pytest.raises(ValueError, match="has only one matrix, so there is no entry 'y' to choose"):
         io.read_matrix(_pickle(tmp_path / "x.pkl", {"a__b": 1.0}), "y")
 
 
@@ -153,7 +153,7 @@ RELEASED = ("affinities_all_affinities", "winrates_wins_vs_pixels", "winrates_wi
 
 
 @needs_transfer
-@pytest.mark.filterwarnings("ignore:.* which are of several sources")
+@pytest.mark.filterwarnings("ignore:.* which are for several sources")
 @pytest.mark.parametrize("size", ["", "_16k", "_1k"])
 @pytest.mark.parametrize("name", RELEASED)
 def test_released_pickles_are_the_decoded_matrices(name, size):

@@ -102,10 +102,10 @@ CRAFTED = {
     "attribute of a type": (b"cbuiltins\nset\nN}Vadd\nI1\ns\x86b.", ""),
     "structured dtype": (_dtype(b"V8", b"I3\nV|\nNNNI8\nI1\nI0\n") + b".", "plain"),
     "fields on a plain dtype": (_dtype(b"f8", b"I3\nV<\nN(Va\nt}I8\nI1\nI0\n") + b".", "structured"),
-    "bare dtype": (F8 + b".", "bare dtype"),
+    "bare dtype": (F8 + b".", "a dtype or function on its own"),
     "objects from bytes": (NEW + b"(I1\n(I1\nt" + O8 + b"I00\nVAAAAAAAA\ntb.", "object array"),
-    "too few objects": (NEW + b"(I1\n(I2\nt" + O8 + b"I00\n(Nltb.", "as many objects"),
-    "bytes short of the shape": (NEW + b"(I1\n(I99\nt" + F8 + b"I00\nVAAAAAAAA\ntb.", "as many bytes"),
+    "too few objects": (NEW + b"(I1\n(I2\nt" + O8 + b"I00\n(Nltb.", "the number of objects"),
+    "bytes short of the shape": (NEW + b"(I1\n(I99\nt" + F8 + b"I00\nVAAAAAAAA\ntb.", "the number of bytes"),
     "negative shape": (NEW + b"(I1\n(I-1\nt" + F8 + b"I00\nVAAAAAAAA\ntb.", "not a shape"),
     "object scalar": (b"cnumpy.core.multiarray\nscalar\n(" + O8 + b"VAAAAAAAA\ntR.", "not a number"),
     "object buffer": (
@@ -149,7 +149,7 @@ def test_evil_inside_an_object_array_is_refused(tmp_path):
     for file in ("x.npy", "x.npz", "y.npz"):
         with pytest.raises(ValueError, match=rf"{file}.*mkdir"):
             io.read_features(tmp_path / file)
-    with pytest.raises(ValueError, match=r"x.npz holds a pickle"):
+    with pytest.raises(ValueError, match=r"x.npz contains a pickle"):
         io.read_npz(tmp_path / "x.npz")
     assert not (tmp_path / "ran").exists()
 

@@ -698,7 +698,7 @@ def test_the_command_writes_tables_record_and_figure(tmp_path, capsys):
 
 COMMANDS = {
     "a comparator as measure": (["--measure", "pearson"], "--compare pearson"),
-    "no such subject": (["--subject-of", "_session"], "in the name of no map"),
+    "no such subject": (["--subject-of", "_session"], "no map of a subject has --subject-of '_session' in its name"),
     "a measure of maps": (["--measure", "rsa"], "--measure has no effect"),
     "channels of maps": (["--channels", "first"], "--channels has no effect"),
     "alignment without ids": (["--align"], "--align has no effect"),

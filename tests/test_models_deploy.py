@@ -77,7 +77,7 @@ def test_the_network_given_stays_and_the_ready_one_cannot_be_saved(monkeypatch, 
     before = jax.tree.map(np.array, nnx.to_pure_dict(nnx.state(made)))
     ready = models.for_inference(made)
     jax.tree.map(np.testing.assert_array_equal, before, nnx.to_pure_dict(nnx.state(made)))
-    with pytest.raises(ValueError, match="'depth' is folded; save the network it was folded from"):
+    with pytest.raises(ValueError, match="'depth' is folded; save the original network"):
         models.to_safetensors({"depth": ready}, tmp_path / "ready.safetensors")
 
 

@@ -121,7 +121,7 @@ def test_the_decoder_of_colorization_has_twelve_layers_and_converts():
     out = nnx.eval_shape(lambda d, x: d(x), decoder, jnp.zeros((2, 16, 16, 8)))
     assert out.shape == (2, 64, 64, 313)
     assert len(decoder.hidden) == 12
-    with pytest.raises(ValueError, match=r"decoder takes arrays of shape \(b, h, w, 8\)"):
+    with pytest.raises(ValueError, match=r"decoder needs arrays of shape \(b, h, w, 8\)"):
         decoder(jnp.zeros((1, 2, 2, 4)))
 
 
@@ -244,7 +244,7 @@ def test_branches_compute_nothing_behind_their_layer_and_take_small_encoders_too
     x = RANDOM.uniform(size=(2, 20, 20, 3)).astype(np.float32)
     assert models.Branch(small, "conv1", decoder)(x).shape == (2, 20, 20, 3)
     assert list(small.layers(x, last="conv1")) == ["conv1"]
-    with pytest.raises(ValueError, match="no layer 'conv9'; there are conv1, conv2"):
+    with pytest.raises(ValueError, match="no layer 'conv9'; it has conv1, conv2"):
         models.Branch(small, "conv9", decoder)(x)
     with pytest.raises(ValueError, match=r"\(2, 10, 10, 4\) cannot be tiled to \(b, h, w, 10\)"):
         tile_channels(small.layers(x)["conv1"], 10)
@@ -275,5 +275,5 @@ def test_refusals():
     with pytest.raises(ValueError, match=r"\(b, h, w, 8\), not \(1, 4, 4, 7\)"):
         decoder(jnp.zeros((1, 4, 4, 7)))
     head = nnx.eval_shape(lambda: models.TaskonomyHead(2, features_in=6, rngs=rngs()))
-    with pytest.raises(ValueError, match="6 features per code, not the 8"):
+    with pytest.raises(ValueError, match="needs 6 features per code, but shape .* has 8"):
         head(jnp.zeros((1, 2, 4)))

@@ -112,7 +112,7 @@ def test_layers_stop_where_they_are_told_to():
     assert list(network.layers(images(32, 32))) == LAYERS
     assert list(network.layers(images(32, 32), last="block2")) == LAYERS[:3]
     np.testing.assert_array_equal(network(images(32, 32)), network.layers(images(32, 32))["code"])
-    with pytest.raises(ValueError, match="no layer 'block5'; there are stem, block1"):
+    with pytest.raises(ValueError, match="no layer 'block5'; choose from stem, block1"):
         network.layers(images(32, 32), last="block5")
 
 
@@ -170,7 +170,7 @@ def test_weights_come_back_bit_for_bit_beside_small_encoders(tmp_path):
     change(path, lambda arrays, header: header["encoders"]["depth"].update(network="VGG"))
     with pytest.raises(ValueError, match="does not describe encoders .there is no kind of encoder 'VGG'"):
         models.from_safetensors(path)
-    with pytest.raises(ValueError, match="'depth' is folded; save the network it was folded from"):
+    with pytest.raises(ValueError, match="'depth' is folded; save the original network"):
         models.to_safetensors({"depth": models.fold(network)}, tmp_path / "folded.safetensors")
 
 
@@ -192,7 +192,7 @@ def test_refusals(arguments, words):
 
 
 def test_more_refusals():
-    with pytest.raises(ValueError, match="no network 'resnet18'; there are resnet50, resnet50-taskonomy"):
+    with pytest.raises(ValueError, match="no network 'resnet18'; choose from resnet50, resnet50-taskonomy"):
         models.ResNet.named("resnet18", rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match=r"\(b, h, w, 3\), not \(1, 32, 32, 1\)"):
         pair("taskonomy", SMALL)[1](np.zeros((1, 32, 32, 1), np.float32))

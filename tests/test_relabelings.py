@@ -154,14 +154,14 @@ def test_an_agreement_of_before_the_p_values_is_read(tmp_path, monkeypatch):
 
 def test_what_cannot_be_relabeled_is_refused():
     a, g = map(made, random((8, 8)))
-    with pytest.raises(ValueError, match="leave every task's own network on the diagonal.*give diagonal=False"):
+    with pytest.raises(ValueError, match="keep every task's own network on the diagonal.*give diagonal=False"):
         js.evaluate(a, g, diagonal=True, relabelings=99)
     for count in (-1, 0.5, True):
         with pytest.raises(ValueError, match=rf"relabelings must be a whole number from 0 to 2\^31 - 1, not {count}"):
             js.evaluate(a, g, diagonal=False, relabelings=count)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"relabelings need evaluation.spearman or evaluation.pearson"):
         js.evaluate(a, g, diagonal=False, relabelings=9, correlation=lambda x, y: 0.0)
-    with pytest.raises(TypeError, match="evaluate takes one affinity; compare_agreements"):
+    with pytest.raises(TypeError, match="evaluate needs a single affinity; for several, use compare_agreements"):
         js.evaluate([a, a], g, diagonal=False)  # pyright: ignore[reportArgumentType]
 
 
@@ -170,7 +170,7 @@ def test_relabelings_that_cannot_reach_the_level_are_said():
     with pytest.warns(RuntimeWarning, match=r"smallest p value that all 12 relabelings can give is 0.083, above .05"):
         js.evaluate(made(a), made(g), diagonal=False, relabelings=999)
     a, g = random((8, 8), decimals=9)
-    with pytest.warns(RuntimeWarning, match=r"that 9 relabelings can give is 0.1, above .05; ask for more"):
+    with pytest.warns(RuntimeWarning, match=r"that 9 relabelings can give is 0.1, above .05; use more relabelings"):
         found = js.evaluate(made(a), made(g), diagonal=False, relabelings=9)
     assert found.smallest_p == 0.1
 
@@ -300,12 +300,12 @@ def test_distances_among_predictions_are_warned_of_and_names_may_be_numbers(tmp_
 
 def test_comparisons_that_cannot_be_made_are_refused():
     affinities, g = three()
-    with pytest.raises(TypeError, match="affinities must be a dict of a name and an Affinity each"):
+    with pytest.raises(TypeError, match="affinities must be a dict from names to Affinity"):
         js.compare_agreements(list(affinities.values()), g)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match="takes two affinities or more; evaluate"):
+    with pytest.raises(ValueError, match="needs two affinities or more; for a single one, use evaluate"):
         js.compare_agreements({"near": affinities["near"]}, g)
     smaller = made(np.asarray(affinities["far"].values)[:8, :8])
-    with pytest.raises(ValueError, match="'near' and 'less' are of different networks; in one only: task8"):
+    with pytest.raises(ValueError, match="'near' and 'less' have different networks; only one of them has: task8"):
         js.compare_agreements({"near": affinities["near"], "less": smaller}, g)
 
 

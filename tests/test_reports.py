@@ -509,7 +509,7 @@ def test_the_command_reports_a_folder_or_files(results, tmp_path, capsys):
     out = tmp_path / "page.html"
     assert cli.main(["report", str(results), "--title", "Twenty <b>encoders", "--out", str(out)]) == 0
     said = capsys.readouterr()
-    assert "left out features.npz, no results" in said.err
+    assert "left out features.npz, not results of jaxsim" in said.err
     assert "resamples.npz: Resamples" in said.out
     shown = Page(out.read_text())
     assert "Twenty <b>encoders" in shown.text

@@ -405,7 +405,7 @@ def test_the_tournament_is_judged_by_other_images_than_its_own():
     [
         ({"workshop": None}, "needs a setting with labels and a workshop"),
         ({"labels": None}, "needs a setting with labels and a workshop"),
-        ({"truth": truth(np.eye(12))}, "on two images or more"),
+        ({"truth": truth(np.eye(12))}, "on at least two images"),
     ],
 )
 def test_baselines_refuse_what_they_cannot_read(change, message):
@@ -464,7 +464,7 @@ def test_precision_needs_both_measures_ahead_and_more_than_chance(monkeypatch):
     few = tuple("abcdef")
     six = Affinity.from_array(symmetric(0, 6), few, measure="made up")
     monkeypatch.setattr(engine, "affinity", lambda code, wanted: [six] * len(wanted))
-    with pytest.raises(ValueError, match="more than 5 sources beside its own"):
+    with pytest.raises(ValueError, match="more than 5 sources besides its own"):
         catalog.precision_recall(unseen(symmetric(0, 6), few, dict.fromkeys(few, "2d")))
 
 
@@ -610,7 +610,7 @@ def test_layers_find_the_tasks_they_were_made_of(monkeypatch):
     assert first == pytest.approx(float(engine.affinity(pair, measures.DDS_LAPLACIAN).values[0, 1]), abs=1e-5)
     reverse = reproduce.Setting({"conv1": codes, "conv2": {**codes, "l": codes["a"]}}, truth(np.eye(12)), groups)
     assert not catalog.layer_types(reverse).holds
-    with pytest.raises(ValueError, match="there are none of group semantic"):
+    with pytest.raises(ValueError, match="there are none in the group semantic"):
         catalog.layer_types(dataclasses.replace(setting("a", "g"), groups=dict.fromkeys(names, "2d")))
 
 
@@ -759,9 +759,9 @@ def test_run_takes_names_in_any_order_and_tells_progress():
         ("images", {"reference": None}, "a reference"),
         ("subsets", {"elsewhere": None}, "another world"),
         ("image-sets", {}, "image-sets trains networks"),
-        ("rsa-matrix", {"groups": {"a": "2d"}}, "the groups lack b, c"),
-        ("trees", {"features": {"conv1": {"a": np.ones((5, 3))}}}, "which the features lack"),
-        ("grid", {"truth": truth(np.ones((12, 1)), NAMES, ("zoo",))}, "zoo, not among the sources"),
+        ("rsa-matrix", {"groups": {"a": "2d"}}, "the groups do not include b, c"),
+        ("trees", {"features": {"conv1": {"a": np.ones((5, 3))}}}, "but the features do not include"),
+        ("grid", {"truth": truth(np.ones((12, 1)), NAMES, ("zoo",))}, "zoo, but the sources do not include"),
     ],
 )
 def test_settings_that_lack_something_are_refused(name, change, message):
@@ -800,7 +800,7 @@ def test_setting_of_the_world(monkeypatch, tmp_path):
     encoders = {n: models.SmallEncoder(**sizes, rngs=nnx.Rngs(i)) for i, n in enumerate(names)}
     told = []
     given = {"encoders": encoders, "truth": truth(np.eye(3), names, names)}
-    with pytest.raises(ValueError, match="at least 4 networks; this world has 3: edge2d, rgb2depth, colorization"):
+    with pytest.raises(ValueError, match="at least 4 networks, but this world has 3: edge2d, rgb2depth, colorization"):
         reproduce.setting(True, **given)
     with pytest.raises(ValueError, match="belong together"):
         reproduce.setting(True, encoders=encoders)
@@ -826,7 +826,7 @@ def test_setting_of_the_world(monkeypatch, tmp_path):
     kept = [reproduce.setting(True, **given, parts=["elsewhere"], work=tmp_path) for _ in range(2)]
     assert len(seen) == 6
     np.testing.assert_array_equal(kept[0].elsewhere["edge2d"], kept[1].elsewhere["edge2d"])
-    with pytest.raises(ValueError, match="only in one: reshade"):
+    with pytest.raises(ValueError, match="only one of them has: reshade"):
         reproduce.setting(encoders=encoders, truth=truth(np.eye(4), (*names, "reshade"), names))
 
 

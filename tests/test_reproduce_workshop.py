@@ -220,7 +220,7 @@ def test_rankings_of_large_networks_are_those_by_hand():
     second = np.asarray(engine.affinity(large, measures.RSA).values)[[0, 2, 3], 1]
     assert column(found, "correlation")[1] == pytest.approx(stats.pearsonr(first, second)[0], abs=1e-5)
     assert column(found, "chosen")[1] == "agj"[int(np.argmax(first))]
-    with pytest.raises(ValueError, match="at least 4 larger networks of tasks that the bank has; here are 1"):
+    with pytest.raises(ValueError, match="at least 4 larger networks for tasks in the bank, but there are 1"):
         catalog.large(dataclasses.replace(given, large={"a": given.large["a"]}))
 
 
@@ -348,7 +348,7 @@ def test_dead_leaves_are_pictures_of_a_natural_spectrum():
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("stages", {"workshop": Known(own, names=("zoo",))}, "trains for zoo, to which no transfer"),
+        ("stages", {"workshop": Known(own, names=("zoo",))}, "trains for zoo, but no transfer"),
         ("new-task", {"elsewhere": None}, "pictures of another world"),
         ("image-sets", {"elsewhere": None}, "pictures of another world"),
     ],

@@ -254,7 +254,7 @@ def test_a_flipped_byte_in_the_shipped_encoders_is_caught_and_the_array_named(tm
 
 def test_shipped_encoders_of_another_version_of_the_world_are_refused(monkeypatch):
     monkeypatch.setattr(pictures, "VERSION", 3)
-    with pytest.raises(ValueError, match=r"was made for version 2 of the world, and this is version 3\.$"):
+    with pytest.raises(ValueError, match=r"was made for version 2 of the world, but this is version 3\.$"):
         encoders.shipped()
 
 
@@ -301,7 +301,7 @@ def test_damaged_transfer_is_named(tmp_path):
     [
         (0, {}, "at least one"),
         (1, {"resolution": 20}, "multiple of 8"),
-        (1, {"world": "caves"}, "no world is called 'caves'"),
+        (1, {"world": "caves"}, "there is no world 'caves'"),
         (1, {"names": ["depth"]}, "there is no task 'depth'"),
     ],
 )

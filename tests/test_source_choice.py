@@ -76,10 +76,10 @@ def test_a_distance_is_turned_and_a_free_source_costs_nothing():
         ({"budget": "2"}, "budget must be a positive number, not '2'"),
         ({"cost": {"depth": "a"}}, "the cost of 'depth' must be zero or positive, not 'a'"),
         ({"budget": True}, "budget must be a positive number, not True"),
-        ({"importance": {"walls": 1}}, "importance names 'walls', and no target has that name; there are edges"),
+        ({"importance": {"walls": 1}}, "importance names 'walls', which is not a target; choose from edges"),
         ({"cost": {"depth": -1}}, "the cost of 'depth' must be zero or positive, not -1"),
-        ({"free": ["walls"]}, "free names 'walls', and no source"),
-        ({"cost": dict.fromkeys(NAMES, 3)}, "a budget of 2 keeps too few sources to serve all 3 targets"),
+        ({"free": ["walls"]}, "free names 'walls', which is not a source"),
+        ({"cost": dict.fromkeys(NAMES, 3)}, "a budget of 2 allows too few sources to serve all 3 targets"),
         ({"transfers": {}}, "no transfer is defined for any target"),
         ({"transfers": {(("a",), "b"): 1.0, (("a",), "c"): np.nan}}, "no transfer is defined for c"),
     ],
@@ -92,7 +92,7 @@ def test_bad_input(given, said):
 
 @pytest.mark.parametrize("key", [("edges", "depth"), "depth", ((), "depth"), (("edges",), "depth", "faces")])
 def test_transfers_by_other_keys_are_refused(key):
-    with pytest.raises(TypeError, match=r"transfers are scores by \(sources, target\), such as .*, not by"):
+    with pytest.raises(TypeError, match=r"the keys of transfers must be \(sources, target\), such as .*, not"):
         choose_sources({(("faces",), "depth"): 0.2, key: 0.5}, 1)
 
 

@@ -71,7 +71,7 @@ def test_frames_of_other_images_are_refused(tmp_path, other):
 
 
 @pytest.mark.parametrize(
-    ("option", "words"), [({"workers": 3}, "leave workers out"), ({"stack": True}, "leave it out")]
+    ("option", "words"), [({"workers": 3}, "leave out workers"), ({"stack": True}, "leave it out")]
 )
 def test_options_without_effect_are_refused(tmp_path, option, words):
     with pytest.raises(ValueError, match=words):
@@ -79,7 +79,7 @@ def test_options_without_effect_are_refused(tmp_path, option, words):
 
 
 def test_a_list_of_arrays_is_refused(tmp_path):
-    with pytest.raises(TypeError, match="a mapping of name to array or a stack, not a list of ndarray"):
+    with pytest.raises(TypeError, match="a mapping from names to arrays, or a stack, not a list of ndarray"):
         serial([*features_of("ab").values()], tmp_path / "out")
 
 
@@ -149,10 +149,10 @@ def test_the_command_and_its_status(tmp_path, six, capsys):
         (["--status", "--workers", "2"], "--workers has no effect with --status"),
         (["--status", "--x64"], "--x64 has no effect with --status"),
         (["--status", "f"], "FEATURES has no effect with --status"),
-        (["--status"], "holds no sweep"),
+        (["--status"], "has no sweep in it"),
         ([], "FEATURES is missing"),
         (["f", "--option", "partition"], "is not NAME=VALUE"),
-        (["f"], "f is not there"),
+        (["f"], "f does not exist"),
     ],
 )
 def test_wrong_usage(tmp_path, capsys, given, words):
@@ -247,7 +247,7 @@ def test_a_stopped_sweep_goes_on(tmp_path, six, monkeypatch):
         return real(work, some)
 
     monkeypatch.setattr(blocks, "compute", stopped)
-    with pytest.raises(KeyboardInterrupt, match="are kept in .*, and the next run goes on there"):
+    with pytest.raises(KeyboardInterrupt, match="are kept in .*; the next run continues there"):
         serial(six, tmp_path / "out")
     assert len(block_files(tmp_path / "out")) == 2
     status = js.sweep_status(tmp_path / "out")
@@ -297,8 +297,8 @@ def test_added_and_changed_networks_need_their_own_pairs_alone(tmp_path, six):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda f: write(f, features_of("c", images=29)), r"b.npz and .*c.npz hold 30 and 29 images"),
-        (lambda f: write(f, features_of("c"), range(IMAGES)), "gives image ids for some networks"),
+        (lambda f: write(f, features_of("c", images=29)), r"b.npz and .*c.npz have 30 and 29 images"),
+        (lambda f: write(f, features_of("c"), range(IMAGES)), "has image ids for some networks"),
         (lambda f: [path.unlink() for path in f.glob("[b-f].npz")], "there is only 'a'"),
         (lambda f: (f / "b.npz").write_bytes((f / "b.npz").read_bytes()[:99]), r"b.npz is damaged, truncated"),
     ],
@@ -329,7 +329,9 @@ def test_a_file_that_changes_meanwhile_is_noticed(tmp_path, six, monkeypatch):
         return real(work, some)
 
     monkeypatch.setattr(blocks, "compute", late)
-    with pytest.raises(ValueError, match=r"e.npz has changed since the sweep began \(network 'e'\): start it again"):
+    with pytest.raises(
+        ValueError, match=r"e.npz has changed since the sweep started \(network 'e'\); start the sweep again"
+    ):
         serial(six, tmp_path / "out")
     monkeypatch.setattr(blocks, "compute", real)
     same(serial(six, tmp_path / "out"), serial(six, tmp_path / "new"))
@@ -344,7 +346,9 @@ def test_a_worker_of_another_version_refuses(tmp_path, six, monkeypatch):
             return real(work, some)
 
     monkeypatch.setattr(blocks, "compute", old)
-    with pytest.raises(ValueError, match=r"has jaxsim 0.0.1, and the sweep was begun with .*: install one version"):
+    with pytest.raises(
+        ValueError, match=r"has jaxsim 0.0.1, but the sweep was started with .*; install the same version"
+    ):
         serial(six, tmp_path / "out")
 
 
@@ -399,19 +403,19 @@ def test_an_executor_that_gives_something_else_is_named(tmp_path, six, given):
             future.set_result(given)
             return future
 
-    with pytest.raises(TypeError, match="the executor gave .* for the result of a block"):
+    with pytest.raises(TypeError, match="the executor gave .* as the result of a block"):
         js.sweep(six, "cka", out=tmp_path / "out", executor=Other())
 
 
 @pytest.mark.parametrize(
     ("options", "kind", "words"),
     [
-        ({"executor": "slurm"}, ValueError, "no engine is named 'slurm'; there are processes, serial, dask, submitit"),
-        ({"executor": 3}, TypeError, "have submit, not 3"),
+        ({"executor": "slurm"}, ValueError, "there is no engine 'slurm'; use processes, serial, dask, submitit"),
+        ({"executor": 3}, TypeError, "have a method submit, not 3"),
         ({"channels": "middle"}, ValueError, "channels must be"),
         ({"measure": ["rsa", "cka"]}, TypeError, "one measure, not a list"),
-        ({"address": "tcp://here:1"}, ValueError, "goes with the engine dask"),
-        ({"options": {"timeout_min": 3}}, ValueError, "go with the engine submitit"),
+        ({"address": "tcp://here:1"}, ValueError, "works only with the engine dask"),
+        ({"options": {"timeout_min": 3}}, ValueError, "work only with the engine submitit"),
         ({"measure": "spearman"}, TypeError, "To compare ready-made maps, use js.compare_maps"),
         ({"measure": js.Measure(lambda x: x, js.pairwise.linear, js.compare.cosine)}, TypeError, "another process"),
     ],
@@ -442,7 +446,7 @@ def test_lost_workers_cost_their_block(tmp_path, six, monkeypatch):
     monkeypatch.setattr(engines.time, "sleep", lambda seconds: None)
     whole = serial(six, tmp_path / "whole")
     same(js.sweep(six, "cka", out=tmp_path / "out", executor=Unsteady(0.4), block=1, workers=3), whole)
-    with pytest.raises(RuntimeError, match="workers were lost 6 times with the block .*: a worker has died"):
+    with pytest.raises(RuntimeError, match="workers were lost 6 times on the block .*: a worker has died"):
         js.sweep(six, "cka", out=tmp_path / "never", executor=Unsteady(1.0))
     same(serial(six, tmp_path / "never"), whole)
 
@@ -459,7 +463,7 @@ class Gone:
 
 def test_a_scheduler_that_is_gone_is_told(tmp_path, six, monkeypatch):
     monkeypatch.setattr(engines, "BEAT", 0.01)
-    with pytest.raises(ConnectionError, match="scheduler of the workers is gone; blocks that are done stay"):
+    with pytest.raises(ConnectionError, match="scheduler of the workers was lost; finished blocks are kept"):
         js.sweep(six, "cka", out=tmp_path / "out", executor=Gone())
 
 
@@ -699,7 +703,7 @@ def test_a_killed_scheduler_leaves_no_workers_and_a_folder_that_goes_on(tmp_path
 
 def test_arrays_of_other_numbers_of_images_are_named(tmp_path):
     features = {"a": np.ones((6, 3)), "b": np.ones((5, 3))}
-    with pytest.raises(ValueError, match="network 'a' and network 'b' hold 6 and 5 images; a sweep needs the same"):
+    with pytest.raises(ValueError, match="network 'a' and network 'b' have 6 and 5 images; a sweep needs the same"):
         js.sweep(features, "cka", out=tmp_path / "out", executor="serial")
 
 
@@ -729,7 +733,7 @@ def test_ctrl_c_ends_the_workers_and_keeps_the_blocks(tmp_path, many):
     _, said = running.communicate(timeout=60)
     assert running.returncode == 130
     assert said.splitlines()[-1] == (
-        f"jaxsim: interrupted; blocks that are done are kept in {out}, and the next run goes on there"
+        f"jaxsim: interrupted; finished blocks are kept in {out}; the next run continues there"
     )
     assert "Traceback" not in said
     assert not any(Path(f"/proc/{number}").exists() for number in workers)

@@ -80,7 +80,7 @@ def test_a_network_is_left_as_it_was():
     assert {name: one.training for name, one in network.named_modules()} == flags
     assert all(torch.equal(x, before[name]) for name, x in network.state_dict().items())
     assert not any(one._forward_hooks for one in network.modules())
-    with pytest.raises(ValueError, match="does not take"):
+    with pytest.raises(ValueError, match="does not accept"):
         modules.features(network, IMAGES[:, :2], "layer2")
     assert {name: one.training for name, one in network.named_modules()} == flags
     assert not any(one._forward_hooks for one in network.modules())
@@ -115,7 +115,9 @@ def test_channels_of_outputs_may_be_said():
     assert found["2"].shape == (7, 5)
     network = torch.nn.Sequential(torch.nn.Identity())
     square = torch.zeros(2, 4, 4, 9)
-    with pytest.raises(ValueError, match="'0' gives 2 x 4 x 4 x 9, where channels seem to be last; pass channels='la"):
+    with pytest.raises(
+        ValueError, match="'0' returns 2 x 4 x 4 x 9, and its channels seem to be last; pass channels='la"
+    ):
         modules.features(network, square, "*")
     assert modules.features(network, square, "*", channels="last", pool="mean")["0"].shape == (2, 9)
     assert modules.features(network, square, "*", channels="first", pool="mean")["0"].shape == (2, 4)
@@ -158,19 +160,19 @@ def test_each_call_and_each_array_of_a_layer_has_a_name():
 
 def test_outputs_that_are_no_features_are_told():
     x = np.zeros((4, 3), np.float32)
-    with pytest.raises(ValueError, match=r"layer 'both' has no output '\[c\]'; there are \[a\], \[b\]\[0\]"):
+    with pytest.raises(ValueError, match=r"layer 'both' has no output '\[c\]'; it has \[a\], \[b\]\[0\]"):
         modules.features(Unsupported(), x, "both[c]")
-    with pytest.raises(ValueError, match="layer 'none' returns a NoneType in which there is no array; name a layer in"):
+    with pytest.raises(ValueError, match="layer 'none' returns a NoneType without an array; name a layer in"):
         modules.features(Unsupported(), x, "none")
     with pytest.raises(
-        ValueError, match=r"layer 'turned' of the network gives an array of shape \(3, 4\) for 4 images: p"
+        ValueError, match=r"layer 'turned' of the network returns an array of shape \(3, 4\) for 4 images; p"
     ):
         modules.features(Unsupported(), x, "turned")
     assert modules.features(Unsupported(), x, "turned", pool=lambda x: x.T)["turned"].shape == (4, 3)
-    match = r"'memory\[1\]' of the network gives .* \(1, 7, 6\) for 7 images, so name .* as 'layer\[0\]'"
+    match = r"'memory\[1\]' of the network returns .* \(1, 7, 6\) for 7 images; name .* as 'layer\[0\]'"
     with pytest.raises(ValueError, match=match):
         modules.features(small(), IMAGES, "memory")
-    with pytest.raises(ValueError, match=r"'layer1' gives 7 x 5 x 8 x 6, no tokens \(b, tokens, c\)"):
+    with pytest.raises(ValueError, match=r"'layer1' returns 7 x 5 x 8 x 6, not tokens \(b, tokens, c\)"):
         modules.features(small(), IMAGES, "layer1", pool="first")
     with pytest.raises(ValueError, match="layer 'unused' was not called in the network's forward pass"):
         modules.features(small(), IMAGES, ["layer1", "unused"])
@@ -198,20 +200,20 @@ def test_a_star_stops_at_dots():
 
 def test_a_pattern_that_matches_everything_is_warned_of():
     network = torch.nn.Sequential(torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1)), torch.nn.ReLU())
-    match = r"layers \*\* of the network match all its 3 modules, those that hold others included; name .* as '0'"
+    match = r"layers \*\* of the network match all its 3 modules, including modules that contain others; name .* as '0'"
     with pytest.warns(UserWarning, match=match):
         assert list(modules.features(network, IMAGES, "**")) == ["0.0", "0", "1"]
 
 
 def test_layers_that_match_nothing_are_told_with_those_there_are():
     names = "layer1, layer1.0, layer1.1, layer2, layer2.0, layer2.1, relu, memory, unused"
-    with pytest.raises(ValueError, match=re.escape(f"network has no layer 'block*'; there are {names} (** matches")):
+    with pytest.raises(ValueError, match=re.escape(f"network has no layer 'block*'; it has {names} (** matches")):
         modules.features(small(), IMAGES, "block*")
     with pytest.raises(ValueError, match="network 'a' has no layer 'layer3'; did you mean layer"):
         modules.features({"a": small()}, IMAGES, ["layer1", "layer3"])
-    with pytest.raises(ValueError, match="there are no layers; pass a name or pattern"):
+    with pytest.raises(ValueError, match="no layers were given; pass a name or pattern"):
         modules.features(small(), IMAGES, [])
-    with pytest.raises(ValueError, match="layers of 'b': they are needed for each network and no other: a"):
+    with pytest.raises(ValueError, match="layers of 'b': give layers for exactly the networks a"):
         modules.features({"a": small()}, IMAGES, {"a": "layer1", "b": "layer1"})
 
 
@@ -278,16 +280,20 @@ def test_call_says_how_a_network_is_run():
 @pytest.mark.parametrize(
     ("images", "error", "match"),
     [
-        ("folder", TypeError, "must be arrays or batches, not 'folder'; jaxsim.vision.extraction reads folders"),
-        (3, TypeError, "images are of type int; give an array"),
-        (["a"], TypeError, "a batch holds a str where images"),
+        ("folder", TypeError, "must be arrays or batches, not 'folder'; to read folders, use jaxsim.vision.extraction"),
+        (3, TypeError, "images have type int; give an array"),
+        (["a"], TypeError, "a batch contains a str; an array of images"),
         ([], ValueError, "there were 0 images"),
         (IMAGES[:0], ValueError, "there were 0 images"),
         (LOADER(Pictures(lambda x, k: x), 3, shuffle=True), ValueError, "the loader shuffles, .* shuffle=False"),
-        ({"picture": IMAGES, "age": torch.ones(7)}, ValueError, "dicts of picture, age, and the network takes x: pass"),
-        ({"x": IMAGES, "age": torch.ones(3)}, ValueError, r"arrays of one length; there are x \(7, 3, 8, 6\), age \(3"),
-        ({"x": "text"}, ValueError, "there are no arrays"),
-        (IMAGES[:, :2], ValueError, "the network does not take a batch of 7 x 2 x 8 x 6: .*channels"),
+        ({"picture": IMAGES, "age": torch.ones(7)}, ValueError, "dicts of picture, age, but the network takes x; pass"),
+        (
+            {"x": IMAGES, "age": torch.ones(3)},
+            ValueError,
+            r"arrays of the same length; the dict has x \(7, 3, 8, 6\), age \(3",
+        ),
+        ({"x": "text"}, ValueError, "the dict has no arrays"),
+        (IMAGES[:, :2], ValueError, "the network does not accept a batch of 7 x 2 x 8 x 6: .*channels"),
         ([IMAGES, IMAGES[:, :, :4]], ValueError, "features of shape .8, 6, 5., and later of .4, 6, 5."),
     ],
 )
@@ -305,13 +311,13 @@ def test_settings_that_are_none():
         modules.features(small(), IMAGES, "layer1", ids=range(6))
     with pytest.raises(ValueError, match="batch must be a whole number from 1"):
         modules.features(small(), IMAGES, "layer1", batch=0)
-    with pytest.raises(TypeError, match="network 'a' is of type int; give a torch.nn.Module, an nnx.Module or a bound"):
+    with pytest.raises(TypeError, match="network 'a' has type int; give a torch.nn.Module, an nnx.Module or a bound"):
         modules.features({"a": 3}, IMAGES, "layer1")
-    with pytest.raises(ValueError, match="there are no networks"):
+    with pytest.raises(ValueError, match="no networks were given"):
         modules.features({}, IMAGES, "layer1")
     with pytest.raises(ValueError, match="device 'meta' and has no weights"):
         modules.features(small().to("meta"), IMAGES, "layer1")
-    with pytest.raises(ValueError, match="pool gives a int of layer 'layer1'"):
+    with pytest.raises(ValueError, match="pool returns a int for layer 'layer1'"):
         modules.features(small(), IMAGES, "layer1", pool=len)
 
 
@@ -423,11 +429,11 @@ def test_a_stopped_job_goes_on_where_it_was(tmp_path):
 @pytest.mark.usefixtures("needs_extraction")
 def test_counts_that_are_wrong_leave_nothing(tmp_path):
     stream = lambda: (x[None] for x in IMAGES)  # noqa: E731
-    with pytest.raises(ValueError, match="the number of images is not known before: pass their ids"):
+    with pytest.raises(ValueError, match="the number of images is not known in advance; pass their ids"):
         modules.features(small(), stream(), "layer1", out=tmp_path / "f")
-    with pytest.raises(ValueError, match="there were 7 images where 8 were announced"):
+    with pytest.raises(ValueError, match="there were 7 images, but 8 were expected"):
         modules.features(small(), stream(), "layer1", ids=range(8))
-    with pytest.raises(ValueError, match="there were more than the 6 images that were announced"):
+    with pytest.raises(ValueError, match="there were more images than the 6 expected"):
         modules.features(small(), stream(), "layer1", ids=range(6), out=tmp_path / "g")
     assert not (tmp_path / "f.part").exists()
     assert not (tmp_path / "g").exists()

@@ -53,14 +53,14 @@ def test_the_scale_of_the_figures():
     np.testing.assert_allclose(D.values, np.exp([[0, -2], [-10, -20]]), rtol=1e-6)
     assert D.distance
     assert D.ranking("b")[0][0] == P.ranking("b")[0][0] == "a"
-    with pytest.raises(ValueError, match="holds distances already"):
+    with pytest.raises(ValueError, match="already contains distances"):
         taxonomy.transfer_distance(D)
 
 
 @pytest.mark.parametrize(
     ("losses", "said"),
     [
-        (np.zeros((2, 5)), r"losses must be \(sources, targets, images\) for 2 sources and 1 targets"),
+        (np.zeros((2, 5)), r"losses must have shape \(sources, targets, images\) for 2 sources and 1 targets"),
         (np.zeros((2, 2, 5)), "not of shape"),
         (np.zeros((2, 1, 0)), "not of shape"),
         (np.array([[[0.0, 1.0]], [[np.nan, 1.0]]]), "the loss of image 0 under transfer from 'b' to 'x' is NaN"),

@@ -204,7 +204,7 @@ def test_stages_of_a_run_are_the_unbroken_run(tmp_path, reference):
 
 def test_a_stage_in_the_past_or_beyond_the_run_is_refused(tmp_path):
     fitted(checkpoints=tmp_path, until=5)
-    with pytest.raises(ValueError, match="has a checkpoint of step 5, past the step 4 asked for"):
+    with pytest.raises(ValueError, match="has a checkpoint of step 5, past the requested step 4"):
         fitted(checkpoints=tmp_path, until=4)
     for until in (0, 13, 2.5):
         with pytest.raises(ValueError, match=f"from 1 to the 12 steps of the run, not {until}"):
@@ -485,7 +485,7 @@ def test_a_gradient_that_is_not_finite_stops_too():
     ("data", "changes", "error", "words"),
     [
         ({"target": IMAGES}, {}, ValueError, "no images"),
-        ({"images": IMAGES, "target": IMAGES[:5]}, {}, ValueError, "differ in number of rows"),
+        ({"images": IMAGES, "target": IMAGES[:5]}, {}, ValueError, "different numbers of rows"),
         (DATA, {"batch": 25}, ValueError, "batch of 25 .* 24 rows"),
         (DATA, {"batch": 0}, ValueError, "batch must be a whole number from 1"),
         (DATA, {"steps": 0}, ValueError, "steps must be a whole number from 1"),

@@ -49,17 +49,17 @@ OK, USAGE, INTERRUPTED = 0, 2, 130
 WAIT = 10.0
 """Seconds without progress on a terminal."""
 START = """\
-jaxsim says how similar the representations of networks are, and how sure that is. Three commands to start with:
+jaxsim measures how similar the representations of networks are, with intervals. Three commands to start with:
 
   jaxsim demo --made-up --out demo --report
-      a whole run on generated features of known groups; demo/report.html shows it in a browser
+      a full run on generated features with known groups; open demo/report.html in a browser
   jaxsim affinity FEATURES --measure cka --out results
-      how similar your networks are: numbers and a picture
+      how similar your networks are, as numbers and a heat map
   jaxsim bootstrap FEATURES --measure cka --out intervals --report
-      the same with an interval for every score, and which network is most like which
+      the same, with an interval for every score and the networks most similar to each one
 
-FEATURES is a folder with a file for each network, or a file of several: arrays (images, ..., channels) in npy, npz, pt,
-safetensors, h5, mat or csv. demo/features.npz is one.
+FEATURES is a folder with one file per network, or a single file with several: arrays (images, ..., channels) in npy,
+npz, pt, safetensors, h5, mat or csv. demo/features.npz is an example.
 
 `jaxsim --help` lists all commands, and `jaxsim COMMAND --help` explains one, with examples.
 """
@@ -109,7 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="jaxsim",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=18),
-        description="Similarity of the representations of neural networks, with its uncertainty.",
+        description="Measure how similar the representations of neural networks are, and how certain that is.",
         epilog="`jaxsim COMMAND --help` explains a command, with examples. Exit codes: 0 success, 1 unexpected "
         "error, 2 wrong usage or bad input, 130 interrupted.",
     )
@@ -130,7 +130,7 @@ def _add_command(commands: Any, name: str, module: Any) -> None:
     module.add_arguments(command)
     group = command.add_argument_group("terminal")
     group.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    text = "read files that take over 200 times their size in memory; only if you trust their makers"
+    text = "read files that expand to over 200 times their size in memory; use only with files you trust"
     group.add_argument("--unlimited", action="store_true", help=text)
     group.add_argument("--quiet", action="store_true", help="print no progress, notes or warnings")
     command.set_defaults(run=module.run, command=name, x64=False, spreadsheet=False, printed="")
@@ -184,7 +184,7 @@ def told_of_waiting(seconds: float | None) -> Iterator[Callable[[], None]]:
     if seconds is None:
         yield lambda: None
         return
-    text = "jaxsim: still at work; programs for these numbers of images and networks are compiled first\n"
+    text = "jaxsim: still working; JAX first compiles programs for this number of images and networks\n"
     timer = threading.Timer(seconds, lambda: sys.stderr.write(text))
     timer.daemon = True
     timer.start()

@@ -1,12 +1,12 @@
 """Score the similarity of every pair of networks.
 
-With a comparator as the measure (pearson, spearman, rho-a, cosine, ...), the arrays are ready-made maps (RDMs):
-(images, images), or the entries above the diagonal. If a MATLAB struct has a field RDM, that field is used.
+If the measure is a comparator (pearson, spearman, rho-a, cosine, ...), the arrays must be ready-made maps (RDMs):
+(images, images), or only the entries above the diagonal. For a MATLAB struct with a field RDM, that field is used.
 
 Writes to DIR, or with several measures to DIR/MEASURE:
   affinity.npz   the scores with their names and provenance; jaxsim.load reads it
   affinity.csv   the scores, with names in the first row and column
-  affinity.png   a heat map, in the order of the tree
+  affinity.png   a heat map, with networks in the order of the tree that clusters them
   report.html    with --report, everything on one page for a browser
 
 Examples:

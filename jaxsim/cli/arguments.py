@@ -10,43 +10,48 @@ FORMATS = ("png", "svg", "pdf")
 def add_features(command: ArgumentParser) -> None:
     """Add the networks to compare, and options for reading their files."""
     text = (
-        "folder with one file per network, or files: npy, npz, pt or pth of torch.save, safetensors, h5, hdf5, mat, "
-        "pkl with a dict of arrays, or tables in csv, tsv or txt, a row an image; arrays are (images, ..., channels), "
-        "with the same images in the same order; several files are joined; image ids are read from an entry ids, the "
-        "first column of a table, or image_ids.txt beside the files"
+        "a folder with one file per network, or one or more files: npy, npz, pt or pth from torch.save, safetensors, "
+        "h5, hdf5, mat, pkl with a dict of arrays, or csv, tsv or txt tables with one row per image. Arrays are "
+        "(images, ..., channels), with the same images in the same order. The networks of all files are compared "
+        "together. Image ids are read from an entry named ids, the first column of a table, or image_ids.txt next to "
+        "the files"
     )
     command.add_argument("features", metavar="FEATURES", nargs="+", help=text)
-    text = "compare with these networks instead; repeatable"
+    text = "compare FEATURES with these networks instead of with each other; repeatable"
     command.add_argument("--against", metavar="FEATURES", action="append", help=text)
     add_reading(command)
 
 
 def add_reading(command: ArgumentParser) -> None:
     """Add options for reading feature files."""
-    group = command.add_argument_group("files of features")
+    group = command.add_argument_group("feature files")
     text = (
-        "each npy file or lone tensor holds several networks, (networks, images, ...), or with --no-stack one, "
-        "(images, ...); "
-        "default: a single file of three or more axes holds several"
+        "read each npy file or single tensor as several networks, (networks, images, ...), or with --no-stack as one "
+        "network, (images, ...); default: several if there is only one file and its array has three or more axes"
     )
     group.add_argument("--stack", action=BooleanOptionalAction, help=text)
-    text = "FEATURES is a folder of one npy, npz, pt or pth file per image, or of such folders, one per network"
+    text = (
+        "FEATURES is a folder with one npy, npz, pt or pth file per image, or a folder with one such folder per network"
+    )
     group.add_argument("--per-image", action="store_true", help=text)
     add_channels(group)
 
 
 def add_channels(group: Any) -> None:
     """Add the position of channels in arrays, to a group or a command."""
-    text = "first: arrays are (images, channels, ...), as in PyTorch; default: last"
+    text = (
+        "position of the channels. first: (images, channels, ...), as in PyTorch; last, the default: (images, ..., "
+        "channels)"
+    )
     group.add_argument("--channels", choices=("first", "last"), help=text)
 
 
 def add_missing(command: ArgumentParser) -> None:
     """Add what to do if networks lack images, or maps lack pairs of images."""
     text = (
-        "pairwise: compare two maps on the pairs of images that both have (NaN stands for a missing pair), and with "
-        "--align two networks on the images that both have; shared, the default: NaN for a map that lacks pairs, and "
-        "with --align the images that all networks have"
+        "what to do about missing images. pairwise: compare two maps on the pairs of images that both have (NaN marks "
+        "a missing pair), and with --align compare two networks on the images that both have. shared, the default: "
+        "the scores of a map that lacks pairs are NaN, and with --align only the images that all networks have are used"
     )
     command.add_argument("--missing", choices=("shared", "pairwise"), help=text)
 
@@ -62,7 +67,7 @@ def add_measures(command: ArgumentParser, *default: str, several: bool = True) -
 def add_draws(command: ArgumentParser) -> None:
     """Add the seed of resampling and the level of intervals."""
     add_seed(command)
-    text = "level of the intervals; default: %(default)s"
+    text = "confidence level of the intervals; default: %(default)s"
     command.add_argument("--level", type=share, default=0.95, metavar="P", help=text)
 
 
@@ -74,10 +79,14 @@ def add_seed(command: ArgumentParser, of: str = "") -> None:
 def add_labels(command: ArgumentParser) -> None:
     """Add labels of the images: strata that resamples preserve, and groups that they draw whole."""
     text = (
-        "labels of the images, npy or text with one per line: resamples hold every label in proportion; for new images"
+        "labels of the images, npy or text with one per line; every resample keeps the proportions of the labels. Use "
+        "this if new images would come from the same classes"
     )
-    command.add_argument("--strata", metavar="FILE", help=f"{text} of these very classes")
-    text = "labels of the images (class, scene, recording run): whole groups are drawn; for new images of new groups"
+    command.add_argument("--strata", metavar="FILE", help=text)
+    text = (
+        "labels of the images, such as class, scene or recording run; whole groups are drawn. Use this if new images "
+        "would come from new groups"
+    )
     command.add_argument("--groups", metavar="FILE", help=text)
 
 
@@ -101,17 +110,17 @@ def add_computing(
     group = command.add_argument_group("images and computing")
     group.add_argument("--ids", metavar="FILE", help=f"image ids of {of}: npy, or text with one id per line")
     group.add_argument(
-        "--align", action="store_true", help="match images by their ids, and leave out those that some lack"
+        "--align", action="store_true", help="match images by their ids, and leave out images that some networks lack"
     )
-    group.add_argument("--memory", type=gigabytes, metavar="GB", help="memory of each device to use at most")
+    group.add_argument("--memory", type=gigabytes, metavar="GB", help="most memory to use on each device")
     if devices:
-        text = "devices of this machine to divide the work among; default: all accelerators, or the processor"
+        text = "number of devices to divide the work among; default: all accelerators of this machine, or the processor"
         group.add_argument("--devices", type=count, metavar="N", help=text)
     if tile:
-        text = "compute maps in blocks of so many images, never whole, and read features so"
+        text = "compute maps in blocks of this many images, never all at once, and read features in such blocks too"
         group.add_argument("--tile", type=int, metavar="IMAGES", help=text)
     if explain:
-        text = "print how the scores would be computed, with memory and time, and write nothing"
+        text = "print how the scores would be computed, and the memory and time it would take, and write nothing"
         group.add_argument("--explain", action="store_true", help=text)
     group.add_argument("--x64", action="store_true", help="compute in float64")
 
@@ -125,7 +134,7 @@ def only_explains(arguments: Namespace) -> bool:
     if arguments.explain:
         refuse(arguments, "with --explain, which writes nothing", "report")
     elif arguments.out is None:
-        raise ValueError("the folder for the results is needed: --out DIR; only --explain goes without.")
+        raise ValueError("give --out DIR, the folder for the results; only --explain works without it.")
     return arguments.explain
 
 
@@ -135,40 +144,40 @@ def add_output(command: ArgumentParser, *, required: bool = True, figures: bool 
     group.add_argument("--out", required=required, metavar="DIR", help="folder for the results")
     group.add_argument("--overwrite", action="store_true", help="replace existing results")
     if tables:
-        text = "put ' before names in csv files that a spreadsheet would take for formulas"
+        text = "in csv files, put ' before names that a spreadsheet would read as formulas"
         group.add_argument("--spreadsheet", action="store_true", help=text)
     if figures:
-        text = "formats of figures, such as png,pdf; of png, svg and pdf; default: png"
+        text = "one or more of png, svg and pdf for the figures, separated by commas; default: png"
         group.add_argument("--format", type=formats, default=("png",), metavar="LIST", help=text)
 
 
 def add_report(command: ArgumentParser) -> None:
     """Add the report of results, after `add_output`."""
-    text = "also write report.html: the results as one page for a browser, as `jaxsim report` does"
+    text = "also write report.html, the results on one page for a browser, as `jaxsim report` does"
     command.add_argument("--report", action="store_true", help=text)
 
 
 def add_dataset(command: ArgumentParser) -> None:
     """Add a dataset, a bank of encoders, and the pictures to compute similarity on."""
     text = (
-        "folder of a dataset: VOC2012 (with SBD beside it, if available), PASCAL_MT, the official NYUv2 files, "
+        "folder of a dataset: VOC2012 (with SBD next to it, if available), PASCAL_MT, the official NYUv2 files, "
         "NYUD_MT, Taskonomy in any of its layouts, or any pictures if no labels are needed"
     )
     command.add_argument("data", metavar="DATA", help=text)
-    text = "layout of DATA, such as voc; an unknown name lists all; default: detected"
+    text = "layout of DATA, such as voc; an unknown name lists all layouts; default: detected"
     command.add_argument("--layout", metavar="NAME", help=text)
-    text = "leave out the pictures of an incomplete Taskonomy folder that lack a file, and count them"
+    text = "in an incomplete Taskonomy folder, leave out the pictures that lack a file, and report their number"
     command.add_argument("--complete-only", action="store_true", help=text)
     text = "file with encoders of tasks; repeatable; default: the small encoders of the built-in world"
     command.add_argument("--bank", metavar="FILE", action="append", help=text)
     text = "pictures to compute similarity on; default: 200"
     command.add_argument("--images", type=count, metavar="N", help=text)
     command.add_argument(
-        "--size", type=count, metavar="PIXELS", help="side of the pictures; default: the encoder's own"
+        "--size", type=count, metavar="PIXELS", help="side of the pictures; default: that of the encoder"
     )
     add_seed(command)
     command.add_argument("--quick", action="store_true", help="use few pictures, resamples and epochs")
-    command.add_argument("--work", metavar="DIR", help="keep finished work here; a killed run continues from it")
+    command.add_argument("--work", metavar="DIR", help="keep finished work here, so that a killed run can continue")
 
 
 def add_layers(command: ArgumentParser) -> None:
@@ -177,7 +186,7 @@ def add_layers(command: ArgumentParser) -> None:
     command.add_argument(
         "--layer", metavar="NAME", action="append", help="use only this layer; * matches any text; repeatable"
     )
-    text = "compare maps averaged to the smallest grid among them, so that features speak of equal parts of the picture"
+    text = "average all maps to the smallest grid among them, so that features describe equal parts of the picture"
     command.add_argument("--equal-view", action="store_true", help=text)
 
 

@@ -43,10 +43,10 @@ def add_arguments(command: ArgumentParser) -> None:
     """Add the arguments of the command."""
     text = "safetensors file with one or more encoders; repeatable; default: the twenty shipped encoders"
     command.add_argument("--bank", metavar="FILE", action="append", help=text)
-    text = f"rule of attribution; see above; repeatable; default: {', '.join(DEFAULT)}"
+    text = f"attribution rule; see above; repeatable; default: {', '.join(DEFAULT)}"
     command.add_argument("--rule", metavar="NAME", action="append", help=text)
     add_pictures(command)
-    text = "half-samples for intervals; default: %(default)s"
+    text = "number of half-samples for the intervals; default: %(default)s"
     command.add_argument("--resamples", type=count, default=100, metavar="B", help=text)
     add_draws(command)
     add_output(command)
@@ -58,7 +58,7 @@ def run(arguments: Namespace) -> None:
         from jaxsim.vision import attribution
     rules = {name: attribution.named(name) for name in arguments.rule or DEFAULT}
     if twice := repeated(arguments.rule or ()):
-        raise ValueError(f"--rule {twice[0]} is given twice; leave one.")
+        raise ValueError(f"--rule {twice[0]} is given twice; give it once.")
     folders = subfolders(rules)
     names = [folder + name for folder in folders.values() for name in FILES]
     with staged(arguments, names) as out:

@@ -54,7 +54,7 @@ def read_encoder(arguments: Namespace, path: str | None) -> tuple[Any, str]:
     if name is None:
         raise ValueError(f"{path} has {len(found)} encoders; choose one with --name: {', '.join(found)}.")
     if name not in found:
-        raise ValueError(f"there is no encoder {name!r} in {path or 'the package'}; there are {', '.join(found)}.")
+        raise ValueError(f"{path or 'the package'} has no encoder {name!r}; it has {', '.join(found)}.")
     return found[name], name
 
 
@@ -78,7 +78,7 @@ def plan_of(arguments: Namespace, folder: Any, encoder: Any) -> Any:
     from jaxsim.vision.datasets import layout_named
 
     if arguments.optimizer not in OPTIMIZERS:
-        raise ValueError(f"there is no --optimizer {arguments.optimizer!r}; there are {', '.join(OPTIMIZERS)}.")
+        raise ValueError(f"there is no --optimizer {arguments.optimizer!r}; choose from {', '.join(OPTIMIZERS)}.")
     return Plan(
         size=arguments.size or encoder.side,
         epochs=arguments.epochs or (QUICK["epochs"] if arguments.quick else layout_named(folder.layout).epochs),

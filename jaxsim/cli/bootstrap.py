@@ -1,28 +1,29 @@
 """Resample the images to put intervals on the scores.
 
-With a comparator as the measure, such as spearman, the arrays are ready-made maps (RDMs). This works for all
+If the measure is a comparator, such as spearman, the arrays must be ready-made maps (RDMs). This works with all
 schemes except half-samples and subsample.
 
 Schemes (--scheme):
   half-samples        random halves of the images, each with its complement, everything refitted; the default,
-                      because its intervals hold their level (Student's t on Fisher's scale)
+                      because its intervals have the stated coverage (Student's t on Fisher's scale)
   bootstrap           images drawn with replacement; percentile intervals, too narrow at high scores
   bayesian-bootstrap  continuous random weights on the images; percentile intervals
   subsample           --size images without replacement, transform and bandwidth refitted (the DDS protocol)
-  jackknife           each image left out once, or each of the --groups; normal intervals
+  jackknife           each image, or each of the --groups, left out once; normal intervals
   permutation         images of one network shuffled: p values for "no similarity", no intervals
 
-An interval is about new images like these. If images come in classes, scenes or recording runs, say whether new
-images would come from these same classes (--strata) or from new ones (--groups, at least ten, better twenty).
+An interval is for a new sample of images like these. If images come in classes, scenes or recording runs, say
+whether new images would come from the same classes (--strata) or from new ones (--groups: at least ten, preferably
+twenty).
 
 Writes to DIR, or with several measures to DIR/MEASURE:
   resamples.npz  all resampled matrices; jaxsim.load and `jaxsim taxonomy --support` read it
-  intervals.csv  per pair: estimate, standard error, low, high (p_values.csv for permutation). If a pair has no
-                 score in some resamples, it has no interval, and a column counts those resamples
+  intervals.csv  per pair: estimate, standard error, low, high (p_values.csv for permutation). A pair
+                 without a score in some resamples has no interval, and a column counts those resamples
   matrix.png     the matrix with its intervals; scores whose interval contains zero are faded
   ranking.png    sources of --target, or of each target, with intervals, and how often each ranks first (not for
-                 jackknife; no file for permutation); with more than 30 targets only --target or the first one,
-                 and a message says so
+                 jackknife). Not written for permutation. With more than 30 targets it shows only --target or the
+                 first one, and a message says so
   report.html    with --report, everything on one page for a browser
 
 Examples:
@@ -83,16 +84,16 @@ def add_arguments(command: ArgumentParser) -> None:
     """Add the arguments of the command."""
     add_features(command)
     add_measures(command, "rsa")
-    text = "name of a scheme; default: %(default)s"
+    text = "how to resample, see above; default: %(default)s"
     command.add_argument("--scheme", metavar="NAME", choices=schemes.NAMED, default=DEFAULT.kind, help=text)
     command.add_argument("--size", type=count, metavar="M", help="images per subset, for subsample")
-    text = "default: " + ", ".join(
+    text = "number of resamples; default: " + ", ".join(
         f"{one.default_resamples} for {kind}" for kind, one in schemes.NAMED.items() if one.default_resamples
     )
     command.add_argument("--resamples", type=count, metavar="B", help=text)
     add_labels(command)
     add_draws(command)
-    text = "target of ranking.png, default: all; its two best sources are tested for a difference"
+    text = "show only this target in ranking.png, and test its two best sources for a difference; default: show all"
     command.add_argument("--target", metavar="NAME", help=text)
     add_computing(command, explain=True)
     add_output(command, required=False)
@@ -143,7 +144,10 @@ def _ranking(arguments: Namespace, resamples: Any) -> Any:
     target, many = arguments.target, len(resamples.targets) > plotting.MOST_PANELS
     if target is None and many:
         target = resamples.targets[0]
-        note(arguments, f"ranking.png shows {target}, 1 of {len(resamples.targets)} targets; --target chooses another")
+        note(
+            arguments,
+            f"ranking.png shows only {target}, 1 of {len(resamples.targets)} targets; choose another with --target",
+        )
     return plotting.ranking(resamples, target, arguments.level)
 
 
@@ -165,11 +169,11 @@ def _in_words(test: dict[str, Any]) -> list[str]:
     if not test:
         return []
     line = (
-        f"best source of {test['target']}: {test['first']}, {test['difference']:.3f} +- {test['error']:.3f} above "
+        f"best source for {test['target']}: {test['first']}, {test['difference']:.3f} +- {test['error']:.3f} above "
         f"{test['second']}; p = {p_value(test['p'])}, adjusted for all pairs of sources".replace("= <", "< ")
     )
     others = test["contenders"][1:]
-    return [line + f"; not told from {', '.join(others)}" * bool(others)]
+    return [line + f"; cannot be told apart from {', '.join(others)}" * bool(others)]
 
 
 def _scheme(arguments: Namespace) -> Any:
@@ -181,7 +185,7 @@ def _scheme(arguments: Namespace) -> Any:
     scheme = schemes.NAMED[arguments.scheme]
     sized = [kind for kind, one in schemes.NAMED.items() if "size" in inspect.signature(one).parameters]
     if (arguments.size is not None) != (scheme.kind in sized):
-        raise ValueError(f"--size goes with --scheme {' or '.join(sized)}, which needs it.")
+        raise ValueError(f"--size and --scheme {' or '.join(sized)} must be given together.")
     if scheme.default_resamples is None:
         refuse(arguments, f"with --scheme {scheme.kind}, which leaves out every image once", "resamples", "seed")
     if "strata" not in inspect.signature(scheme).parameters:

@@ -2,17 +2,18 @@
 
 Each branch is the encoder up to a layer followed by a decoder, trained as a whole (DDS 2020, Table 5); with
 --frozen, only the decoder is trained.
-Similarity recommends a layer for each task; with --equal-view, of maps averaged to one grid. Tasks are edge
-(Canny edges), depth, normals, semantic and, in Taskonomy, object and scene; DATA must have their labels.
+The layer most similar to a task's encoder is recommended for that task; with --equal-view, similarity is that of
+maps averaged to one grid. Tasks are edge (Canny edges), depth, normals, semantic and, in Taskonomy, object and
+scene. DATA must have their labels.
 
-After a ResNet, run at output stride 16, the decoder is DeepLab's on channels tiled to a common number; after
+For a ResNet, run at output stride 16, the decoder is DeepLab's, on channels tiled to a common number; for
 a small encoder it is a small pyramid. Training follows DDS: SGD with momentum 0.9, weight decay 1e-4, "poly"
 learning rate, flips, rotations, scales and crops; 60 epochs, 200 for NYUv2. Pictures are resized to squares
 of the encoder's own size (--size 512 matches the papers). Metrics are computed at that size and are not
-comparable with the printed Table 5. Repeat --encoder to average over encoders that differ only in their seed.
+comparable with the published Table 5. Repeat --encoder to average over encoders that differ only in their seed.
 
 Writes to DIR:
-  branches.csv     one row per layer: each task's metric, its deviation over runs, the layer's similarity
+  branches.csv     one row per layer: each task's metric, its standard deviation over runs, the layer's similarity
   runs.csv         the metric of every branch
   similarity.csv   the similarity of every layer of every encoder
 
@@ -41,14 +42,17 @@ FILES = ("branches.csv", "runs.csv", "similarity.csv")
 def add_arguments(command: ArgumentParser) -> None:
     """Add the arguments of the command."""
     add_dataset(command)
-    text = "file of the encoder; repeatable, for seeds of one encoder; default: the built-in encoder of object classes"
+    text = (
+        "file of the encoder; repeatable, for encoders that differ only in their seed; default: the built-in encoder "
+        "of object classes"
+    )
     command.add_argument("--encoder", metavar="FILE", action="append", help=text)
     add_layers(command)
     text = "task to train branches for; repeatable"
     command.add_argument("--task", metavar="NAME", action="append", required=True, help=text)
     add_measures(command, "dds-laplacian", several=False)
     add_training(command)
-    text = "train the decoders alone, on layers as they are; by default the whole branch is trained"
+    text = "train only the decoders and keep the layers as they are; by default the whole branch is trained"
     command.add_argument("--frozen", action="store_true", help=text)
     add_output(command, figures=False)
 
@@ -98,7 +102,7 @@ def _train(arguments: Namespace, measure: Any, scratch: Path) -> tuple[Any, dict
     recipe = branching.recipe("branch", folder, probe, used, plan, layers=layers)
     without = [task.name for task in folder.tasks if task.name not in like]
     if without:
-        note(arguments, f"the bank has no encoder for {', '.join(without)}: no layer is recommended for it")
+        note(arguments, f"no layer is recommended for {', '.join(without)}: the bank has no encoder for it")
     how = {"name": name, "layers": layers, "seeds": arguments.seeds, "progress": progress(arguments, "branches")}
     with branching.working(arguments.work, recipe, scratch=scratch) as work:
         return folder, like, branching.compare_layers(encoders, bank, folder, plan, probe, work, **how)
@@ -144,7 +148,7 @@ def _choice(found: Any, task: str) -> str:
     layer, *others = found.contenders[task]
     text = f"{task}: recommended {layer}"
     if others:
-        text += f", though the pictures cannot tell it from {', '.join(others)}"
+        text += f", though these pictures cannot tell it apart from {', '.join(others)}"
     if best := found.best.get(task):
         text += f"; best {best}, {found.regret(task):.3f} better" if best != layer else "; it is the best"
     return text

@@ -55,7 +55,7 @@ def keep(tell: Callable[[str], None]) -> None:
             return
         if not place.exists():
             place.mkdir(parents=True)
-            tell(f"compiled programs are kept in {place} for the next run; {VARIABLE}=0 keeps none")
+            tell(f"compiled programs are kept in {place} for the next run; set {VARIABLE}=0 to keep none")
         if not os.access(place, os.W_OK):
             return
         prune(place, MOST)

@@ -1,19 +1,19 @@
 """Calibrate scores of layers and networks against permuted images.
 
-Wide layers, and a search for the best of many, score high without any similarity. The images of one network are
-permuted relative to those of the other, in the same way for all layers. A score counts only as far as it exceeds
-what the best layers reach under permutation.
+Wide layers, and the best of many layers, score high even without any similarity. So the images of one network are
+permuted relative to those of the other, in the same way for all layers. A score counts only to the extent that it
+exceeds what the best layers reach under permutation.
 
-With --layers-of, FEATURES are layers. For example, / says that resnet/block1 and resnet/block2 are layers of
-resnet (everything up to the first /). A csv file without a header can list them in rows instead: layer, network.
-Without --layers-of, each array is its own network.
+With --layers-of, FEATURES are layers. For example, / means that resnet/block1 and resnet/block2 are layers of
+resnet (everything up to the first /). Or give a csv file without a header, with a layer and its network in each
+row. Without --layers-of, each array is its own network.
 
-How p values of pairs of networks are adjusted for their number (--adjust):
+How p values are adjusted for the number of pairs of networks (--adjust):
   step-down        family-wise error rate, by the largest score of all pairs; the default
   single-step      the same in one step, with less power
   false-discovery  share of false findings among all (Benjamini-Hochberg)
   bonferroni       family-wise error rate; needs very many permutations
-  none             each pair by itself
+  none             no adjustment
 
 Writes to DIR, or with several measures to DIR/MEASURE:
   calibration.npz  scores, nulls and p values of all layers and networks; jaxsim.load reads it
@@ -73,15 +73,18 @@ def add_arguments(command: ArgumentParser) -> None:
     """Add the arguments of the command."""
     add_features(command)
     add_measures(command, "rsa")
-    text = "the network of each layer: a text that ends it in the names of layers, or a csv file of layers and networks"
+    text = (
+        "how to find the network of each layer: the text that follows the network's name in layer names, such as /, "
+        "or a csv file of layers and networks"
+    )
     command.add_argument("--layers-of", metavar="TEXT", help=text)
-    text = "permutations beside the observed order; default: %(default)s"
+    text = "number of permutations, in addition to the observed order; default: %(default)s"
     command.add_argument("--permutations", type=count, default=999, metavar="B", help=text)
-    text = "name of an adjustment; default: %(default)s"
+    text = "how to adjust p values, see above; default: %(default)s"
     command.add_argument("--adjust", metavar="NAME", choices=ADJUSTMENTS, default="step-down", help=text)
     add_labels(command)
     add_seed(command)
-    text = "share of false findings; default: %(default)s"
+    text = "accepted share of false findings; default: %(default)s"
     command.add_argument("--level", type=share, default=0.05, metavar="P", help=text)
     add_computing(command)
     add_output(command)
@@ -137,7 +140,7 @@ def _calibrate(arguments: Namespace, chosen: Mapping[str, Any]) -> dict[str, Cal
     for networks, of in sides.items() if arguments.layers_of is not None else ():
         said = [f"{network} ({of.count(network)})" for network in networks[:ROWS]]
         more = f" and {len(networks) - ROWS} more" if len(networks) > ROWS else ""
-        note(arguments, f"networks and their numbers of layers: {', '.join(said)}{more}")
+        note(arguments, f"networks, with their number of layers: {', '.join(said)}{more}")
     return dict(zip(chosen, found, strict=True))
 
 
@@ -155,11 +158,14 @@ def _layers_of(arguments: Namespace, layers: list[str]) -> Mapping[str, str] | C
         if text.endswith(".csv"):
             raise FileNotFoundError(f"--layers-of {text} does not exist or is not a file.")
         if not any(text in name for name in layers):
-            raise ValueError(f"--layers-of {text} is in the name of no layer; the first is {layers[0]}.")
+            raise ValueError(f"no layer has --layers-of {text} in its name; the first layer is {layers[0]}.")
         return lambda name: name.partition(text)[0]
     rows = read_rows(Path(text))
     if odd := [k for k, row in enumerate(rows, 1) if len(row) != 2]:
-        raise ValueError(f"--layers-of {text} has {len(rows[odd[0] - 1])} cells in row {odd[0]}: give layer, network.")
+        raise ValueError(
+            f"--layers-of {text} has {len(rows[odd[0] - 1])} cells in row {odd[0]}; each row must have two, layer and "
+            "network."
+        )
     if len(own := dict(rows)) < len(rows):
         raise ValueError(f"--layers-of {text} names a layer twice.")
     return own

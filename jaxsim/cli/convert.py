@@ -1,7 +1,7 @@
 """Convert a checkpoint of a public network to a safetensors file.
 
 `jaxsim.vision.models.from_safetensors` and the other commands read the file. Every tensor is used, or left out
-for a reason that is shown. Otherwise nothing is written, and an error names the tensors that do not fit.
+for a reason that is shown. If any tensor does not fit, nothing is written and an error names it.
 
 Networks (--network):
   resnet50             ResNet-50 with the tensor names of torchvision, as in timm and the Places networks
@@ -14,8 +14,8 @@ CHECKPOINT is one of:
   PREFIX               a TensorFlow V2 checkpoint, PREFIX.index and PREFIX.data-00000-of-00001; needs no TensorFlow
 
 Prefixes that wrappers add to all names, such as module._orig_mod.backbone., are detected. If a file has several
-sets of weights (raw and averaged, teacher and student), all are named and one is read; choose another with --entry
-and --prefix.
+sets of weights (raw and averaged, teacher and student), all are listed and one is read; choose another with
+--entry and --prefix.
 
 Examples:
   jaxsim convert resnet50.pth --network resnet50 --out resnet50.safetensors
@@ -35,13 +35,15 @@ from jaxsim.cli.output import emit, note, staged, table
 
 def add_arguments(command: ArgumentParser) -> None:
     """Add the arguments of the command."""
-    command.add_argument("checkpoint", metavar="CHECKPOINT", help="the file, or the prefix of TensorFlow's files")
-    command.add_argument("--network", required=True, metavar="NAME", help="network of the checkpoint")
-    text = "name of the encoder in the file; default: that of the network"
+    command.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="the file, or the common prefix of TensorFlow's files"
+    )
+    command.add_argument("--network", required=True, metavar="NAME", help="the checkpoint's network; see above")
+    text = "name of the encoder in the new file; default: the name of the network"
     command.add_argument("--name", metavar="NAME", help=text)
-    text = "dict in the file that holds the weights, such as state_dict_ema or model/teacher; default: found by names"
+    text = "dict in the file that holds the weights, such as state_dict_ema or model/teacher; default: detected"
     command.add_argument("--entry", metavar="KEY", help=text)
-    text = "text before the names of all tensors, such as module.encoder_k.; default: found by names"
+    text = "text before the names of all tensors, such as module.encoder_k.; default: detected"
     command.add_argument("--prefix", metavar="TEXT", help=text)
     text = "leave out these tensors too; * matches any text; repeatable"
     command.add_argument("--leave-out", metavar="PATTERN", action="append", help=text)

@@ -72,9 +72,11 @@ def add_arguments(command: ArgumentParser) -> None:
     """Add the arguments of the command."""
     text = "pictures to render; default: %(default)s"
     command.add_argument("--images", type=count, default=500, metavar="N", help=text)
-    command.add_argument("--made-up", action="store_true", help="use generated features instead")
+    command.add_argument(
+        "--made-up", action="store_true", help="use generated features instead of pictures and encoders"
+    )
     add_measures(command, "rsa", several=False)
-    text = "half-samples, an even number; default: %(default)s"
+    text = "number of half-samples, must be even; default: %(default)s"
     command.add_argument("--resamples", type=count, default=100, metavar="B", help=text)
     add_draws(command)
     command.add_argument("--x64", action="store_true", help="compute in float64")
@@ -181,6 +183,7 @@ def _transfer(affinity: Any) -> list[str]:
     most, hits = agreement.top[-1], np.asarray(agreement.top_k_hits)[:, -1]
     return [
         "",
-        f"Against measured transfer, self left out: mean Spearman correlation over targets {agreement.mean:.2f};",
+        "Against measured transfer, without each target's own network: mean Spearman correlation over targets "
+        f"{agreement.mean:.2f};",
         f"the first choice is among the {most} best sources for {hits.sum():g} of {len(hits)} targets.",
     ]

@@ -1,30 +1,30 @@
 """Compare an affinity matrix with measured transfer.
 
-For each target: Spearman correlation with measured transfer, with and without the target itself as a source,
-and whether the source predicted best is among the best ones.
+For each target, shows the Spearman correlation with measured transfer, with and without the target itself as a
+source, and whether the source predicted to be best is among the best.
 
 AFFINITY and TRUTH are matrices with sources in rows, targets in columns, and higher meaning better (otherwise
 give --distance or --loss): a file of `jaxsim affinity`, a matrix with names in csv, tsv, txt or npz, or a
 pickle released with Taskonomy. TRUTH may also be `rooms`, the transfer measured in the built-in world. The
-matrices are aligned by name; networks missing from one of them are named.
+matrices are aligned by name, and networks missing from one of them are listed.
 
 With --resamples, made by `jaxsim bootstrap --scheme bootstrap`, the mean gets intervals over images (with the
-bias shown and corrected), over targets, and over both; each says what it conditions on.
+bias shown and corrected), over targets, and over both, and each says what it conditions on.
 
 With --relabelings, the mean without the diagonal gets a p value against no relation at all: the tasks of AFFINITY
 are relabeled, rows and columns together, and relabelings that agree at least as well are counted. A second p value
 leaves out the main effects of sources (some transfer well to everything). With --compare, other predictions are
-tested too: each is adjusted for all of them, and each two are tested for a difference.
+tested too: p values are adjusted for all of them, and every two are tested for a difference.
 
 Writes to DIR, if --out is given:
   agreement.csv             the table
-  agreement.npz             the record without the diagonal; jaxsim.load reads it
+  agreement.npz             the result without the diagonal; jaxsim.load reads it
   agreement.png             the correlation for each target, over all sources and without the target's own network
   agreement_intervals.csv   the intervals, with --resamples
   agreement_curves.csv      precision and recall of the first k sources, with --curves; also for each --compare
   agreement_curves.png      the same, drawn
   agreement_comparison.csv  means and p values of AFFINITY and the others, with --compare
-  agreement_comparison.npz  the record with their differences; jaxsim.load reads it
+  agreement_comparison.npz  the same with their differences; jaxsim.load reads it
 
 Examples:
   jaxsim evaluate results/affinity.npz transfer.csv
@@ -61,18 +61,22 @@ def add_arguments(command: ArgumentParser) -> None:
     """Add the arguments of the command."""
     command.add_argument("affinity", metavar="AFFINITY", help="the prediction")
     command.add_argument("truth", metavar="TRUTH", help="measured transfer")
-    command.add_argument("--key", metavar="NAME", help="array of TRUTH, if it is an npz file of several")
-    command.add_argument("--affinity-key", metavar="NAME", help="array of AFFINITY, if it is an npz file of several")
+    command.add_argument("--key", metavar="NAME", help="array of TRUTH to use, if it is an npz file with several")
+    command.add_argument(
+        "--affinity-key", metavar="NAME", help="array of AFFINITY to use, if it is an npz file with several"
+    )
     command.add_argument("--distance", action="store_true", help="AFFINITY holds distances: lower is more similar")
     command.add_argument("--loss", action="store_true", help="TRUTH holds losses: lower is better")
     command.add_argument("--subset", action="store_true", help="use only the networks in both")
     text = "resamples.npz of `jaxsim bootstrap --scheme bootstrap`, for intervals"
     command.add_argument("--resamples", metavar="NPZ", help=text)
-    text = "p values from N relabelings of the tasks, such as 999; all of them where there are no more"
+    text = "add p values from N relabelings of the tasks, such as 999; if there are no more than N, all are used"
     command.add_argument("--relabelings", type=count, default=0, metavar="N", help=text)
-    text = "another prediction to test beside AFFINITY, by 999 relabelings unless --relabelings says; repeatable"
+    text = (
+        "another prediction to test along with AFFINITY, by 999 relabelings unless --relabelings is given; repeatable"
+    )
     command.add_argument("--compare", metavar="FILE", action="append", default=[], help=text)
-    text = "print precision and recall of the first k predicted sources against the five best"
+    text = "print how many of the five best sources are among the first k predicted, as precision and recall"
     command.add_argument("--curves", action="store_true", help=text)
     add_draws(command)
     add_output(command, required=False)
@@ -147,8 +151,8 @@ def _curves(arguments: Namespace, without: Any, named: dict[str, Affinity], trut
     for name, one in found.items():
         if not np.isfinite(one.precision_at_k).any():
             raise ValueError(
-                f"--curves needs a target with more than {one.relevant} sources beside its own; {name} has none; "
-                "leave --curves out."
+                f"--curves needs a target with more than {one.relevant} sources besides its own, and {name} has none; "
+                "leave out --curves."
             )
     return found
 
@@ -196,7 +200,7 @@ def _say(arguments: Namespace, affinity: Affinity, truth: Affinity) -> None:
     for path, one, other in both if arguments.subset or set(affinity.names) <= set(truth.names) else ():
         only = [n for n in dict.fromkeys([*one.names, *one.targets]) if n not in {*other.names, *other.targets}]
         if only:
-            note(arguments, f"left out, as in {path} alone: {few(only)}")
+            note(arguments, f"left out because they are only in {path}: {few(only)}")
 
 
 def _intervals(arguments: Namespace, affinity: Any, truth: Any) -> list[Any]:
@@ -246,5 +250,5 @@ def _mean_row(whole: Any, without: Any) -> list[Any]:
 def _caption(without: Any) -> str:
     return (
         f"{without.correlation.capitalize()} correlation of each target's column with {without.truth}; "
-        "top k: the source predicted best is among the k best ones, the target itself left out."
+        "top k: whether the source predicted to be best is among the k best, without the target itself."
     )

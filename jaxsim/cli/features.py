@@ -7,14 +7,14 @@ each gets the preprocessing it was trained with:
                              that of its task, also low saturation, lightness only, or the center hidden
   small encoders             unit: pictures in [0, 1] at their own size or that of --size; those of the built-in
                              world at the size they were trained on, gray for colorization
---preprocessing rgb2depth sets another one for all encoders, --preprocessing ENCODER=rgb2depth for one.
+--preprocessing rgb2depth sets another preprocessing for all encoders, --preprocessing ENCODER=rgb2depth for one.
 
 Writes the folder DIR, complete or not at all:
   ENCODER.npy, or ENCODER.LAYER.npy with several layers per encoder: (images, ..., channels), float32
   image_ids.npy, features.json   the image of each row; how the features were made
-Unfinished features are in DIR.part. After an error, Ctrl-C or a kill, run the same command again to continue;
-an unreadable picture may be repaired or removed first; --skip-damaged lists all of them and continues without.
-Links to folders are followed; files with suffixes that Pillow does not read are counted and named. Photographs in
+Unfinished features are in DIR.part. After an error, Ctrl-C or a kill, run the same command again to continue.
+If a picture cannot be read, repair or remove it first; --skip-damaged lists all such pictures and leaves them out.
+Links to folders are followed; files with suffixes that Pillow does not read are counted and listed. Photographs in
 a plain folder are rotated upright by their EXIF orientation; pictures of datasets stay aligned with their labels.
 Transparency is dropped, gray is repeated, CMYK becomes RGB; animations and 16-bit pictures are rejected.
 Memory use does not grow with the number of pictures.
@@ -46,7 +46,7 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--encoder", metavar="FILE", action="append", required=True, help=text)
     text = "layer to extract; * matches any text; repeatable; default: the last layer of each encoder"
     command.add_argument("--layer", metavar="NAME", action="append", help=text)
-    command.add_argument("--pool", action="store_true", help="write means over positions")
+    command.add_argument("--pool", action="store_true", help="write the mean over positions")
     add_pictures(command)
     add_output(command, figures=False, tables=False)
 
@@ -55,13 +55,16 @@ def add_pictures(command: ArgumentParser) -> None:
     """Add pictures, and how to read them and show them to encoders."""
     text = "folder of pictures or of a dataset; for nyu also the .mat file"
     command.add_argument("images", metavar="IMAGES", help=text)
-    text = "layout of IMAGES, such as voc; an unknown name lists all; default: detected"
+    text = "layout of IMAGES, such as voc; an unknown name lists all layouts; default: detected"
     command.add_argument("--layout", "--dataset", metavar="NAME", help=text)
     text = "split of a dataset, such as val; default: the pictures for training"
     command.add_argument("--split", metavar="NAME", help=text)
-    text = "leave out pictures that cannot be read, after reading all once, and name them"
+    text = "read all pictures once first, then list and leave out those that cannot be read"
     command.add_argument("--skip-damaged", action="store_true", help=text)
-    text = "of an incomplete Taskonomy folder, read the pictures that all its domains have, and count the others"
+    text = (
+        "in an incomplete Taskonomy folder, read only the pictures that all its domains have, and report the number of "
+        "others"
+    )
     command.add_argument("--complete-only", action="store_true", help=text)
     text = "preprocessing to use instead of the default; see above; repeatable"
     command.add_argument("--preprocessing", metavar="[ENCODER=]NAME", action="append", help=text)
@@ -94,7 +97,8 @@ def run(arguments: Namespace) -> None:
     except KeyboardInterrupt:
         if part_of(arguments.out).is_dir():
             note(
-                arguments, f"\nfinished pictures are kept in {part_of(arguments.out)}; the same command continues there"
+                arguments,
+                f"\nfinished pictures are kept in {part_of(arguments.out)}; run the same command again to continue",
             )
         raise
     made = json.loads((out / MARK).read_text(encoding="utf-8"))["features"]
@@ -120,7 +124,7 @@ def read_pictures(arguments: Namespace) -> Any:
     layout = layout_named(name).complete() if arguments.complete_only else layout_named(name)
     if arguments.split is not None and layout.split is None:
         several = ", ".join(name for name, one in LAYOUTS.items() if one.split is not None)
-        raise ValueError(f"--split goes with --layout {several}; {name} is read whole.")
+        raise ValueError(f"--split works only with --layout {several}; {name} has no splits.")
     found = layout.read(place, arguments.split or layout.split, ())
     return found.readable() if arguments.skip_damaged else found
 
@@ -143,10 +147,10 @@ def read_preprocessed(arguments: Namespace, paths: Sequence[str], flag: str) -> 
         encoder, separator, name = text.rpartition("=")
         if separator and encoder not in encoders:
             known = ", ".join(encoders)
-            raise ValueError(f"--preprocessing {text}: there is no encoder {encoder!r}; there are {known}.")
+            raise ValueError(f"--preprocessing {text}: there is no encoder {encoder!r}; choose from {known}.")
         of = encoder if separator else "all encoders"
         if of in seen:
-            raise ValueError(f"--preprocessing is given twice for {of}; leave one.")
+            raise ValueError(f"--preprocessing is given twice for {of}; give it once.")
         seen.add(of)
         chosen |= dict.fromkeys([encoder] if separator else encoders, name)
     return encoders, chosen

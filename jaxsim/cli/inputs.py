@@ -43,7 +43,9 @@ def read_measures(arguments: Namespace, *, maps: bool = False) -> dict[str, Any]
         chosen[label] = comparators.get(label) or measures.by_name(label)
     if len({label in comparators for label in chosen}) > 1:
         some = [next(label for label in chosen if (label in comparators) is kind) for kind in (True, False)]
-        raise ValueError(f"--measure {some[0]} compares ready-made maps, and {some[1]} features; give one kind a call.")
+        raise ValueError(
+            f"--measure {some[0]} compares ready-made maps, and {some[1]} compares features; use one kind per call."
+        )
     return chosen
 
 
@@ -93,7 +95,7 @@ def read_targeted(arguments: Namespace, chosen: Mapping[str, Any]) -> tuple[dict
     features, options = read_sets(arguments, arguments.features, arguments.against, maps)
     targets = list(options["against"] or features)
     if arguments.target is not None and arguments.target not in targets:
-        raise ValueError(f"--target {arguments.target} is not a target; there are {', '.join(targets)}.")
+        raise ValueError(f"--target {arguments.target} is not a target; the targets are {', '.join(targets)}.")
     return features, options
 
 
@@ -155,13 +157,15 @@ def read_labels(arguments: Namespace) -> dict[str, tuple[str, ...]]:
     """
     given = {n: path for n in ("strata", "groups") if (path := getattr(arguments, n)) is not None}
     if given and arguments.align:
-        raise ValueError(f"--{next(iter(given))} labels images in their order, which --align changes; use one of them.")
+        raise ValueError(
+            f"--{next(iter(given))} labels images in their order, which --align changes; use only one of them."
+        )
     found = {name: ids_of(path, f"--{name}") for name, path in given.items()}
     for name, labels in found.items():
         if Path(given[name]).suffix.lower() in (".csv", ".tsv") and any(re.search("[,;\t]", label) for label in labels):
             raise ValueError(
-                f"--{name} {given[name]} is a table of several columns; give the labels alone, one a line, in the "
-                "order of the images."
+                f"--{name} {given[name]} is a table with several columns; give only the labels, one per line, in "
+                "the order of the images."
             )
     return found
 
@@ -217,7 +221,7 @@ def read_affinity(path: str | Path, key: str | None = None, *, distance: bool = 
         return world.load_truth().matrix(key or "affinity")
     if Path(path).is_dir():
         inside = ", ".join(sorted(file.name for file in Path(path).iterdir() if is_matrix(file, None))) or "none"
-        raise ValueError(f"{path} is a folder; give a file with a matrix. In it are: {inside}.")
+        raise ValueError(f"{path} is a folder; give a file with a matrix. The matrices in it are: {inside}.")
     if Path(path).suffix.lower() != ".npz" or key is not None or not is_matrix(path, key):
         return load_truth(path, key)
     return read_record(path, "Affinity")
@@ -240,11 +244,11 @@ def read_record(path: str | Path, kind: str) -> Any:
         raise FileNotFoundError(f"{path} does not exist or is not a file.")
     made = {"Affinity": "affinity", "Resamples": "bootstrap"}[kind]
     if Path(path).suffix.lower() != ".npz":
-        raise ValueError(f"{path} is no npz file; give {kind.lower()}.npz of `jaxsim {made}`.")
+        raise ValueError(f"{path} is not an npz file; give {kind.lower()}.npz from `jaxsim {made}`.")
     record = results.load(path)
     if type(record).__name__ != kind:
         found = type(record).__name__
-        raise ValueError(f"{path} has a record of the kind {found}, not {kind}; `jaxsim {made}` writes one.")
+        raise ValueError(f"{path} contains results of the kind {found}, not {kind}; `jaxsim {made}` writes those.")
     return record
 
 
@@ -258,7 +262,9 @@ def read_resamples(path: str | Path, affinity: Affinity) -> Any:
     found = read_record(path, "Resamples")
     ours, theirs = affinity.provenance.measure, found.provenance.measure
     if affinity.images is not None and ours != theirs:
-        raise ValueError(f"{path} has resamples of {theirs}, but the matrix is of {ours}: use one measure for both.")
+        raise ValueError(
+            f"{path} has resamples of {theirs}, but the matrix has scores of {ours}; use the same measure for both."
+        )
     return found
 
 
@@ -275,9 +281,9 @@ def converted(path: str, flag: str) -> str:
         return str(encoders.shipped_file())
     if not Path(path).is_file():
         text = f"{flag} {path} does not exist or is not a file"
-        raise FileNotFoundError(f"{text}; give a file of `jaxsim convert`, or {BUILT_IN}, the shipped encoders.")
+        raise FileNotFoundError(f"{text}; give a file from `jaxsim convert`, or {BUILT_IN} for the shipped encoders.")
     if Path(path).suffix != ".safetensors":
-        raise ValueError(f"{flag} {path} does not end in .safetensors; `jaxsim convert` makes a file of a checkpoint.")
+        raise ValueError(f"{flag} {path} does not end in .safetensors; convert a checkpoint with `jaxsim convert`.")
     return path
 
 
@@ -295,6 +301,6 @@ def read_encoders(paths: Sequence[str], flag: str) -> dict[str, dict[str, Any]]:
         twice = sorted(name for name in found if any(name in other for other in files.values()))
         if twice:
             text = f"{flag} {path} has an encoder {twice[0]!r}, and so does another file"
-            raise ValueError(f"{text}; `jaxsim convert --name` gives another name.")
+            raise ValueError(f"{text}; rename one with `jaxsim convert --name`.")
         files[path] = found
     return files

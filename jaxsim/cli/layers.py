@@ -42,7 +42,9 @@ def add_arguments(command: ArgumentParser) -> None:
     text = "use only this encoder of the bank; repeatable"
     command.add_argument("--task", metavar="NAME", action="append", help=text)
     add_measures(command, "dds-laplacian", several=False)
-    command.add_argument("--resamples", type=count, metavar="B", help="half-samples for intervals; default: 100")
+    command.add_argument(
+        "--resamples", type=count, metavar="B", help="number of half-samples for the intervals; default: 100"
+    )
     add_output(command)
 
 
@@ -69,7 +71,7 @@ def run(arguments: Namespace) -> None:
     lines = [
         f"{label}: layers of {name} with encoders of tasks, {images} pictures",
         "",
-        table((*HEADER, "cannot tell from"), best),
+        table((*HEADER, "cannot be told from"), best),
     ]
     if means:
         lines += ["", "mean by group of tasks:", table(["group", *layers], means)]
@@ -99,7 +101,7 @@ def _score(arguments: Namespace, measure: Any, scratch: Path) -> tuple[str, int,
     every = read_bank(arguments)
     bank = {task: one for task, one in every.items() if digest(one) != own}
     if itself := [task for task in every if task not in bank]:
-        note(arguments, f"left out of the bank, as the encoder itself: {', '.join(itself)}")
+        note(arguments, f"left out of the bank because it is the encoder itself: {', '.join(itself)}")
     bank, layers = select(bank, arguments.task), list(networks.layers(encoder, arguments.layer or ()))
     folder = branching.open_folder(arguments.data, layout=arguments.layout, complete_only=arguments.complete_only)
     resamples = arguments.resamples or (QUICK["resamples"] if arguments.quick else 100)

@@ -1,23 +1,23 @@
 """Score all predictors of transfer on measured transfer.
 
 Ranks similarity measures, attributions, Taskonomy's tournament and labels next to static baselines by how well
-they predict which network transfers well to which task. This can be in the built-in world, in other worlds of
-`jaxsim rooms`, or on your own measured transfer with features of the same networks.
+they predict which network transfers well to which task. The transfer can be that of the built-in world, of other
+worlds made by `jaxsim rooms`, or your own, with features of the same networks.
 
 For every method: mean Spearman correlation of the targets' columns with measured transfer, with and without
-self; weighted Kendall correlation; how often the first choice is among the 1, 3 and 5 best sources; regret, the
-skill of the best source minus that of the first choice; intervals over images, over targets, over both and, with
-several worlds, over worlds; p values by relabeling, adjusted for all methods; the difference from the best
-method, with p values adjusted for all pairs; and seconds from pictures to the matrix.
+the target's own network; weighted Kendall correlation; how often the first choice is among the 1, 3 and 5 best
+sources; regret, the skill of the best source minus that of the first choice; intervals over images, over targets,
+over both and, with several worlds, over worlds; p values by relabeling, adjusted for all methods; the difference
+from the best method, with p values adjusted for all pairs; and seconds from pictures to the matrix.
 
-In a world of rooms the truth is the transfer to half of the held-out images; the tournament uses the other half.
-On your own transfer, methods that need encoders or per-image losses are left out. Static ones stay in the table
-and say what they lack.
+In a world of rooms, the truth is the transfer to half of the held-out images; the tournament uses the other half.
+For your own transfer, methods that need encoders or per-image losses are left out. Static baselines stay in the
+table, which says what they lack.
 
 Writes to DIR:
   leaderboard.csv    one row per method and world
   leaderboard.md     the report
-  leaderboard.json   everything, with scores of single targets
+  leaderboard.json   everything, with the scores of each target
   leaderboard.png    the picture; with several worlds leaderboard_2.png and so on for the others
   report.html        with --report, the tables on one page for a browser
 
@@ -58,20 +58,20 @@ QUICK = {"pictures": 200, "resamples": 50}
 
 def add_arguments(command: ArgumentParser) -> None:
     """Add the arguments of the command."""
-    text = "folder of `jaxsim rooms`, or rooms, the shipped world; repeatable; default: rooms"
+    text = "folder made by `jaxsim rooms`, or rooms for the shipped world; repeatable; default: rooms"
     command.add_argument("--world", metavar="DIR", action="append", help=text)
     text = "measured transfer instead of a world: a matrix with names, as for `jaxsim evaluate`"
     command.add_argument("--truth", metavar="FILE", help=text)
     text = "features of the networks in --truth by name, as for `jaxsim affinity`"
     command.add_argument("--features", metavar="FILE", nargs="+", help=text)
-    command.add_argument("--key", metavar="NAME", help="array of --truth, if it is an npz file of several")
+    command.add_argument("--key", metavar="NAME", help="array of --truth to use, if it is an npz file with several")
     command.add_argument("--loss", action="store_true", help="--truth holds losses: lower is better")
-    text = "matrix of performance after transfer, which regret is measured in; default: that of --truth"
+    text = "matrix of performance after transfer, used to measure regret; default: --truth"
     command.add_argument("--skill", metavar="FILE", help=text)
-    text = "labels of the tasks by name for the same images, read like features"
+    text = "labels of the same images for each task, by name; read like features"
     command.add_argument("--labels", metavar="FILE", nargs="+", help=text)
     command.add_argument("--subset", action="store_true", help="leave out networks of --truth without features")
-    text = "score only this method beside the static ones; an unknown name lists all; repeatable"
+    text = "score only this method and the static ones; an unknown name lists all; repeatable"
     command.add_argument("--method", metavar="NAME", action="append", help=text)
     text = f"pictures of a world; default: {PICTURES}, or {QUICK['pictures']} with --quick"
     command.add_argument("--images", type=count, metavar="N", help=text)
@@ -157,9 +157,9 @@ def _worlds(arguments: Namespace) -> list[str]:
             raise ValueError(f"--world {twice[0]} is given twice; give each world once.")
         return worlds
     if arguments.world:
-        raise ValueError("--truth stands for a world: give --truth with --features, or --world.")
+        raise ValueError("--truth takes the place of a world: give --truth with --features, or --world.")
     if not arguments.features:
-        raise ValueError("--truth has transfer between networks; give --features with a file of their features too.")
+        raise ValueError("--truth needs the features of its networks; give --features with a file of their features.")
     refuse(arguments, "with --truth, whose images are those of --features", "images")
     return [arguments.truth]
 

@@ -1,21 +1,22 @@
 """Compare models with the RDMs of subjects.
 
 MODELS and SUBJECTS are files or folders of maps (RDMs): mat, npy, npz, h5, csv and others, square or condensed,
-single or stacked, with images in the same order. Arrays of MODELS with another shape are features (images, ...,
-channels), and --measure makes maps of them. A model's score is its mean over subjects.
+single or stacked, with images in the same order. Arrays in MODELS with any other shape are features (images, ...,
+channels), and --measure turns them into maps. A model's score is its mean over subjects.
 
-Errors, intervals and p values (--over) are for
+What errors, intervals and p values generalize to (--over):
   both      new subjects and new images; the default
   images    new images, with these subjects fixed
   subjects  new subjects, with these images fixed
 
-Tests (--test)
+Tests (--test):
   t          Student's t, with (subjects - 1) to four times as many degrees of freedom; the default
   bootstrap  shares of the resamples; rejects too often with few subjects
   rank       Wilcoxon's signed ranks over subjects, images fixed; needs six subjects to find a difference
 
-p zero is one-sided, against a mean score of zero. p ceiling is for the difference from the lower noise ceiling,
-each subject with the mean of the others. Adjusted p is for the difference of two models, adjusted for all pairs.
+p zero is one-sided, against a mean score of zero. p ceiling is for the difference from the lower noise ceiling
+(each subject compared with the mean of the others). Adjusted p is for the difference of two models, adjusted for
+all pairs.
 
 Writes to DIR:
   comparison.npz  all scores, errors, p values and resamples; jaxsim.load reads it
@@ -65,24 +66,31 @@ FILES = ("comparison.npz", "models.csv", "pairs.csv", "comparison.png")
 
 def add_arguments(command: ArgumentParser) -> None:
     """Add the arguments of the command."""
-    command.add_argument("models", metavar="MODELS", nargs="+", help="files or folders of maps or features of models")
+    command.add_argument(
+        "models", metavar="MODELS", nargs="+", help="files or folders with the maps or features of the models"
+    )
     text = "file or folder with the maps of subjects; repeatable"
     command.add_argument("--against", metavar="SUBJECTS", action="append", required=True, help=text)
     text = "comparator of maps: %(choices)s; default: %(default)s"
     command.add_argument("--compare", metavar="NAME", choices=COMPARATORS, default="rho-a", help=text)
-    text = "name from `jaxsim measures` that makes maps of models that are features; default: rsa"
+    text = "name from `jaxsim measures`; makes maps of models that are features; default: rsa"
     command.add_argument("--measure", metavar="NAME", help=text)
     add_channels(command)
-    text = "average the maps of one subject: a text that ends its name in the names of maps, such as _session"
+    text = (
+        "average the maps of each subject; TEXT is what follows the subject's name in the names of maps, such as "
+        "_session"
+    )
     command.add_argument("--subject-of", metavar="TEXT", help=text)
-    text = "what is drawn from a population: %(choices)s; default: %(default)s"
+    text = "what the results generalize to, see above: %(choices)s; default: %(default)s"
     command.add_argument("--over", metavar="WHAT", choices=OVER, default="both", help=text)
     command.add_argument(
         "--test", metavar="NAME", choices=TESTS, default="t", help="one of %(choices)s; default: %(default)s"
     )
     text = "square every subject's score, as Net2Brain and Algonauts do: the sign is lost, so there is no p zero"
     command.add_argument("--squared", action="store_true", help=text)
-    command.add_argument("--resamples", type=count, default=1000, metavar="B", help="bootstraps; default: %(default)s")
+    command.add_argument(
+        "--resamples", type=count, default=1000, metavar="B", help="number of resamples; default: %(default)s"
+    )
     add_draws(command)
     add_computing(command, of="MODELS", devices=False)
     add_output(command)
@@ -92,7 +100,7 @@ def add_arguments(command: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     """Compare the models."""
     if arguments.measure is not None and measures.is_comparator(arguments.measure):
-        raise ValueError(f"--measure makes maps of features; maps are compared by --compare {arguments.measure}.")
+        raise ValueError(f"--measure makes maps of features; to compare maps, give --compare {arguments.measure}.")
     measure = None if arguments.measure is None else measures.by_name(arguments.measure)
     names = [*FILES, *report_files(arguments)]
     with staged(arguments, names) as out:
@@ -125,7 +133,10 @@ def _compare(arguments: Namespace, measure: Any) -> ModelComparison:
     if ids is None or others is None:
         refuse(arguments, "without image ids of both", "align")
         if ids is not others:
-            note(arguments, "image ids are not used, as one side has none: images are taken in their order")
+            note(
+                arguments,
+                "image ids are not used because one side has none; images are taken in the order of the files",
+            )
         ids = others = None
     features = any(not holds_maps(x) for x in models.values())
     if not features:
@@ -174,7 +185,11 @@ def _read(arguments: Namespace, paths: list[str], what: str) -> tuple[dict[str, 
     if ids and without:
         if arguments.align:
             raise ValueError(f"--align matches images by ids, and {few(without, 3)} of the {what} have none.")
-        note(arguments, f"image ids of some {what} are not used, as {few(without, 3)} have none: images in their order")
+        note(
+            arguments,
+            f"image ids of {what} are not used because {few(without, 3)} have none; images are taken in the order of "
+            "the files",
+        )
     return found, None if without else ids
 
 
@@ -183,5 +198,5 @@ def _subject_of(arguments: Namespace, names: list[str]) -> Callable[[str], str] 
     if text is None:
         return None
     if not any(text in name for name in names):
-        raise ValueError(f"--subject-of {text!r} is in the name of no map of a subject; the first is {names[0]!r}.")
+        raise ValueError(f"no map of a subject has --subject-of {text!r} in its name; the first map is {names[0]!r}.")
     return lambda name: name.partition(text)[0]

@@ -1,4 +1,4 @@
-"""Write results as one HTML report that needs no network.
+"""Write results as one HTML report that works offline.
 
 RESULT is a file that another command wrote (affinity.npz, resamples.npz, calibration.npz, taxonomy.npz, ...), or a
 folder of such files. The report shows each matrix as a sortable heat map, with score, interval and p value of
@@ -29,7 +29,7 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("results", metavar="RESULT", nargs="+", help="files of results, or folders of them")
     text = "level of the intervals; default: %(default)s"
     command.add_argument("--level", type=share, default=0.95, metavar="P", help=text)
-    command.add_argument("--title", metavar="TEXT", help="title of the page; default: names the measures")
+    command.add_argument("--title", metavar="TEXT", help="title of the page; default: the names of the measures")
     group = command.add_argument_group("output")
     group.add_argument("--out", required=True, metavar="FILE", help="file to write, FILE.html")
     group.add_argument("--overwrite", action="store_true", help="replace an existing file")
@@ -66,9 +66,11 @@ def _load(arguments: Namespace) -> dict[str, Any]:
         files = sorted(given.glob("*.npz")) if given.is_dir() else [given]
         ours = [path for path in files if path == given or "record_json" in names_in_npz(path)]
         if others := [path.name for path in files if path not in ours]:
-            note(arguments, f"{given}: left out {', '.join(others)}, no results")
+            note(arguments, f"{given}: left out {', '.join(others)}, not results of jaxsim")
         if not ours:
-            raise ValueError(f"{given} has no results; give a folder with affinity.npz, resamples.npz or the like.")
+            raise ValueError(
+                f"{given} has no results; give a folder with affinity.npz, resamples.npz or similar files."
+            )
         for path in ours:
             if str(path) in found:
                 raise ValueError(f"{path} is given twice.")

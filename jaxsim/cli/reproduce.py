@@ -36,15 +36,20 @@ from jaxsim.cli.output import note, progress, report, save_figure, staged, table
 
 def add_arguments(command: ArgumentParser) -> None:
     """Add the arguments of the command."""
-    command.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="names, or all (default)")
+    command.add_argument(
+        "experiments", nargs="*", metavar="EXPERIMENT", help="names of experiments, see above; default: all"
+    )
     text = "use fewer pictures and resamples, and train briefly for four tasks"
     command.add_argument("--quick", action="store_true", help=text)
-    text = "folder of `jaxsim rooms`; default: the shipped world"
+    text = "folder made by `jaxsim rooms`; default: the shipped world"
     command.add_argument("--world", metavar="DIR", help=text)
-    text = "larger networks of `large`: a size to train, resnet50 too, or a folder of `jaxsim rooms`; default: wide"
+    text = (
+        "larger networks for `large`: a size to train (also resnet50), or a folder made by `jaxsim rooms`; default: "
+        "wide"
+    )
     command.add_argument("--large", default="wide", metavar="SIZE|DIR", help=text)
     add_seed(command, " of pictures, resampling and training")
-    text = "keep pictures and trained networks here; a killed run continues from it"
+    text = "keep pictures and trained networks here, so that a killed run can continue"
     command.add_argument("--work", metavar="DIR", help=text)
     add_output(command)
 

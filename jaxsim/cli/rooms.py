@@ -7,7 +7,7 @@ continue a stopped run.
 Writes to DIR:
   encoders.safetensors   the encoders, with checksums and validation skills
   transfer.npz           losses for each picture, win rates, tournament eigenvectors and their reliability
-  training.csv           validation losses, those of the best constant, and skills
+  training.csv           validation losses, losses of the best constant, and skills
   recipe.json            the settings; pictures (npz) and checkpoints are next to it and may be deleted
 
 Examples:
@@ -31,10 +31,10 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--images", type=count, metavar="N", help="pictures for training; default: 6000")
     command.add_argument("--steps", type=count, metavar="N", help="gradient steps per task; default: 1500")
     command.add_argument("--task", metavar="NAME", action="append", help="use only this task; repeatable")
-    text = "size of the encoders; an unknown name lists all; default: %(default)s"
+    text = "size of the encoders; an unknown name lists all sizes; default: %(default)s"
     command.add_argument("--size", default="small", metavar="NAME", help=text)
     add_seed(command, " of pictures and weights")
-    text = "folder of the world; a killed run continues from it"
+    text = "folder for the world; a killed run continues from it"
     command.add_argument("--out", required=True, metavar="DIR", help=text)
 
 
@@ -53,7 +53,7 @@ def run(arguments: Namespace) -> None:
     try:
         skills = world.build(arguments.out, recipe, progress=show, tell=tell)
     except KeyboardInterrupt:
-        note(arguments, f"\nfinished work is kept in {arguments.out}; the same command continues there")
+        note(arguments, f"\nfinished work is kept in {arguments.out}; run the same command again to continue")
         raise
     text = "\n".join(f"{name:18} skill {skill:6.3f}" for name, skill in skills.items())
     report(arguments, text, {"skill": skills}, FILES)

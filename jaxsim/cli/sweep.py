@@ -1,9 +1,9 @@
 """Score hundreds of networks, block by block, on many machines.
 
 Computes the same scores as `jaxsim affinity`, for any number of networks. Pairs of networks are divided into
-blocks, and workers write a file for each block. Continue a run that was stopped or killed with the same command
-and any engine. Networks that are added, and files that have changed, only need their own pairs; give --overwrite
-then, which replaces the matrix and keeps the blocks.
+blocks, and workers write a file for each block. To continue a run that was stopped or killed, run the same command
+again, with any engine. After you add networks or change files, use --overwrite: it replaces the matrix, keeps the
+blocks and computes only the pairs that need it.
 
 Engines (--engine):
   processes   processes on this machine, one per GPU, or half as many as cores
@@ -16,7 +16,7 @@ same paths.
 Writes to DIR:
   affinity.npz   the scores with their names and provenance; jaxsim.load reads it
   affinity.csv   the scores, with names in the first row and column
-  blocks/        what the matrix was made of, with checksums; missing or damaged blocks are computed again
+  blocks/        the blocks of the matrix, with checksums; missing or damaged ones are computed again
 
 Examples:
   jaxsim sweep features/ --measure rsa --out sweep
@@ -44,18 +44,20 @@ def add_arguments(command: ArgumentParser) -> None:
     text = "folder with one file per network, or files, as for `jaxsim affinity`; the same images in the same order"
     command.add_argument("features", metavar="FEATURES", nargs="*", help=text)
     add_measures(command, "rsa", several=False)
-    text = "say how far the sweep in DIR is, and whether it runs"
+    text = "print the progress of the sweep in DIR, and whether it is running"
     command.add_argument("--status", action="store_true", help=text)
-    group = command.add_argument_group("files of features")
-    text = "each npy file or lone tensor holds several networks, or with --no-stack one, as for `jaxsim affinity`"
+    group = command.add_argument_group("feature files")
+    text = (
+        "read each npy file or single tensor as several networks, or with --no-stack as one, as for `jaxsim affinity`"
+    )
     group.add_argument("--stack", action=BooleanOptionalAction, help=text)
     add_channels(group)
     group = command.add_argument_group("engines and computing")
     group.add_argument("--engine", choices=NAMES, default="processes", help="default: %(default)s")
-    group.add_argument("--workers", type=count, metavar="N", help="processes, or jobs at once")
-    text = "networks in a group; a block is the pairs of two groups; default: %(default)s"
+    group.add_argument("--workers", type=count, metavar="N", help="number of processes, or of jobs at a time")
+    text = "number of networks in a group; a block has the pairs of two groups; default: %(default)s"
     group.add_argument("--block", type=count, default=16, metavar="N", help=text)
-    group.add_argument("--address", metavar="URL", help="scheduler of Dask")
+    group.add_argument("--address", metavar="URL", help="address of the Dask scheduler")
     text = "parameter of submitit, such as slurm_partition=gpu or timeout_min=60; repeatable"
     group.add_argument("--option", type=_option, action="append", metavar="NAME=VALUE", help=text)
     group.add_argument("--x64", action="store_true", help="compute in float64")

@@ -9,14 +9,14 @@ Linkages (--linkage):
   authors    single linkage on the Euclidean distance of rows, as in the code of RSA
   transfer   average linkage on the Euclidean distance of rows, as in Taskonomy
 
-With --budget K, also finds the K sources that serve all targets best. Every target is served by one source, by
-itself if it is kept, or by several together if a pickle released with Taskonomy has such transfers.
+With --budget K, also finds the K sources that serve all targets best. Each target is served by one source, by
+itself if it is one of the K, or by several together if a pickle released with Taskonomy has such transfers.
 
 Writes to DIR:
   taxonomy.npz   the tree; jaxsim.load reads it
   taxonomy.txt   the tree in plain text, followed by its Newick format
   taxonomy.png   the dendrogram, with the support of each branch if --support is given
-  heatmap.png    the affinity matrix; a square one in the order of the tree
+  heatmap.png    the affinity matrix, in the order of the tree if it is square
   sources.npz, sources.csv, sources.png  with --budget: the sources to keep, and the targets they serve
   report.html    with --report, matrix and tree on one page for a browser
 
@@ -55,16 +55,20 @@ def add_arguments(command: ArgumentParser) -> None:
     text = "features, in one or several files, or a matrix"
     command.add_argument("input", metavar="INPUT", nargs="+", help=text)
     add_measures(command, "rsa", several=False)
-    command.add_argument("--key", metavar="NAME", help="array of the matrix, if INPUT is an npz file of several")
-    command.add_argument("--support", metavar="NPZ", help="resamples.npz of `jaxsim bootstrap`")
+    command.add_argument(
+        "--key", metavar="NAME", help="name of the matrix, if INPUT is an npz file with several arrays"
+    )
+    command.add_argument(
+        "--support", metavar="NPZ", help="resamples.npz from `jaxsim bootstrap`, for the support of each branch"
+    )
     command.add_argument("--linkage", choices=taxonomy.LINKAGES, default="average", help="default: %(default)s")
     text = "the matrix holds distances: lower is more similar"
     command.add_argument("--distance", action="store_true", help=text)
-    command.add_argument("--symmetrize", action="store_true", help="use (S + S^T) / 2")
-    command.add_argument("--clusters", type=count, metavar="K", help="also list K clusters")
+    command.add_argument("--symmetrize", action="store_true", help="use (S + S^T) / 2 in place of S")
+    command.add_argument("--clusters", type=count, metavar="K", help="also cut the tree into K clusters and list them")
     text = "also choose the K sources that serve all targets best"
     command.add_argument("--budget", type=count, metavar="K", help=text)
-    text = "a source that does not count against --budget, such as a random network; may be repeated"
+    text = "a source that does not count against --budget, such as a random network; repeatable"
     command.add_argument("--free", metavar="NAME", action="append", help=text)
     add_missing(command)
     add_reading(command)
@@ -76,7 +80,9 @@ def add_arguments(command: ArgumentParser) -> None:
 def run(arguments: Namespace) -> None:
     """Cluster features or a matrix, with support if resamples are given."""
     if arguments.free and not arguments.budget:
-        raise ValueError("--free goes with --budget: it names sources that do not count against it.")
+        raise ValueError(
+            "--free names sources that do not count against --budget; give --budget too, or leave out --free."
+        )
     files = (*FILES, *SOURCES * bool(arguments.budget), *report_files(arguments))
     with staged(arguments, files) as out:
         affinity = _affinity(arguments)

@@ -10,7 +10,7 @@ Writes to DIR:
   transfer.csv      one row per initialization: its metric after fine-tuning, its similarity, its ranks; the
                     metrics from random weights and of the small network have no ranks
   runs.csv          the metric of every run
-  correlation.csv   rank and linear correlation of similarity with the metric; p value of no relation
+  correlation.csv   rank and linear correlation of similarity with the metric; p value for no relation
   transfer.png      metric against similarity
 
 Examples:
@@ -44,7 +44,7 @@ def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("--task", default="semantic", metavar="NAME", help="the new task; default: %(default)s")
     text = "use only this encoder of the bank; repeatable"
     command.add_argument("--init", metavar="NAME", action="append", help=text)
-    text = "size of the small network; an unknown name lists all; default: %(default)s"
+    text = "size of the small network; an unknown name lists all sizes; default: %(default)s"
     command.add_argument("--small", default="small", metavar="NAME", help=text)
     add_measures(command, "rsa", "dds-laplacian")
     add_training(command)

@@ -1,4 +1,4 @@
-"""Study how errors of scores depend on the number of images: how many do I need?
+"""Find how many images you need: how errors of scores depend on their number.
 
 Scores are resampled with several numbers of images (--sizes), by several schemes (--scheme), all in one call. Each
 standard error is that of a new sample of that size. A bias is the expected score at that size minus the score on
@@ -10,9 +10,9 @@ Schemes (--scheme, repeatable; default: all):
   bootstrap           m images drawn with replacement
   bayesian-bootstrap  continuous random weights, as uneven as those of m images
 
-With --error E or --stability S, says how many images are needed, by the first scheme. It fits the curve
-a / n + b / n^2 to the sizes, for E^2 or (1 - S) / S of the pair or target that needs most. The answer says when
-the numbers do not follow that curve, and when more images are needed than you have.
+With --error E or --stability S, also says how many images are needed, by the first scheme. It fits the curve
+a / n + b / n^2 to the sizes, for E^2 or (1 - S) / S of the pair or target that needs the most. The answer says if
+the numbers do not follow that curve, and if more images are needed than you have.
 
 Writes to DIR, or with several measures to DIR/MEASURE:
   variance.npz  all errors, biases and stabilities; jaxsim.load reads it
@@ -68,13 +68,13 @@ def add_arguments(command: ArgumentParser) -> None:
     add_measures(command, "rsa")
     text = "numbers of images, or of --groups, ascending; default: 1/16, 1/8, 1/4 and 1/2 of all"
     command.add_argument("--sizes", type=_sizes, metavar="LIST", help=text)
-    text = "name of a scheme; repeatable; default: all four"
+    text = "how to resample, see above; repeatable; default: all four"
     command.add_argument("--scheme", metavar="NAME", action="append", help=text)
-    text = "resamples of each size and scheme, an even number; default: %(default)s"
+    text = "number of resamples of each size and scheme, must be even; default: %(default)s"
     command.add_argument("--resamples", type=count, default=200, metavar="B", help=text)
-    command.add_argument("--error", type=positive, metavar="E", help="standard error wanted, such as 0.02")
-    command.add_argument("--stability", type=share, metavar="S", help="rank stability wanted, such as 0.9")
-    command.add_argument("--target", metavar="NAME", help="answer for this target alone; default: the worst of all")
+    command.add_argument("--error", type=positive, metavar="E", help="standard error you want, such as 0.02")
+    command.add_argument("--stability", type=share, metavar="S", help="rank stability you want, such as 0.9")
+    command.add_argument("--target", metavar="NAME", help="answer for this target only; default: the worst of all")
     add_labels(command)
     add_seed(command)
     add_computing(command, devices=False)

@@ -187,9 +187,11 @@ def _aligned(affinities, truth, subset) -> tuple[list[Aligned], Affinity]:
     """Each affinity with the truth, all over the networks of the first affinity, in its order."""
     if not isinstance(affinities, Mapping):
         kind = type(affinities).__name__
-        raise TypeError(f"affinities must be a dict of a name and an Affinity each, {{'rsa': ...}}, not {kind}.")
+        raise TypeError(f"affinities must be a dict from names to Affinity, such as {{'rsa': ...}}, not {kind}.")
     if len(affinities) < 2:
-        raise ValueError("compare_agreements takes two affinities or more; evaluate(..., relabelings=999) takes one.")
+        raise ValueError(
+            "compare_agreements needs two affinities or more; for a single one, use evaluate(..., relabelings=999)."
+        )
     made = {name: as_affinity(one, f"the affinity {name!r}") for name, one in affinities.items()}
     truth = as_affinity(truth, "the truth")
     lead, first = next(iter(made.items()))
@@ -197,7 +199,9 @@ def _aligned(affinities, truth, subset) -> tuple[list[Aligned], Affinity]:
         for what in ("names", "targets"):
             odd = sorted(set(getattr(one, what)) ^ set(getattr(first, what)))
             if odd:
-                raise ValueError(f"{lead!r} and {name!r} are of different networks; in one only: {', '.join(odd)}.")
+                raise ValueError(
+                    f"{lead!r} and {name!r} have different networks; only one of them has: {', '.join(odd)}."
+                )
     aligned = [align(reordered(one, first.names, first.targets), truth, subset=subset) for one in made.values()]
     for one, both in zip(made.values(), aligned, strict=True):
         warn_of_distances(one, falls(both))

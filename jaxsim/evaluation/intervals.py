@@ -171,7 +171,7 @@ def agreement_intervals(
     """
     masked = next((on_device for known, on_device in _ON_DEVICE.items() if known is correlation), None)
     if masked is None:
-        text = f"intervals need evaluation.spearman or evaluation.pearson as correlation, not {shown(correlation)}"
+        text = f"intervals need evaluation.spearman or evaluation.pearson as the correlation, not {shown(correlation)}"
         raise ValueError(f"{text}.")
     diagonal, level, key = flag(diagonal, "diagonal"), probability(level), as_key(key)
     truth = as_affinity(truth, "the truth")
@@ -218,7 +218,7 @@ def _warned(intervals, targets: int) -> tuple[str, ...]:
     """Warn about few targets and about missing intervals, and return the warnings as notes."""
     notes = ()
     if targets < FEWEST_TARGETS:
-        notes += (f"{targets} targets are too few for an interval over targets; it takes {FEWEST_TARGETS}.",)
+        notes += (f"{targets} targets are too few for an interval over targets; at least {FEWEST_TARGETS} are needed.",)
     none = [one.factor for one, ends in zip(OVER, intervals, strict=True) if np.isnan(ends).any()]
     if none:
         notes += (f"There is no interval over {', nor over '.join(none)}: the agreement does not vary with them.",)
@@ -230,11 +230,11 @@ def _warned(intervals, targets: int) -> tuple[str, ...]:
 def _usable(resamples, truth, diagonal, subset):
     """Aligned estimate and truth, mask of entries that count, resamples without NaN in those entries, and notes."""
     if not isinstance(resamples, Resamples):
-        raise TypeError(f"resamples must be the record that js.resample gives, not {type(resamples).__name__}.")
+        raise TypeError(f"resamples must be the result of js.resample, not {type(resamples).__name__}.")
     if not resamples.ranks:
         raise ValueError(
-            "agreement intervals need bootstrapped images, js.Bootstrap(), or subsets, js.Subsample(size), not "
-            f"resamples made by {resamples.kind}."
+            "agreement intervals need resamples from js.Bootstrap() or js.Subsample(size), not "
+            f"resamples from {resamples.kind}."
         )
     center, errors = resamples.error_draws("agreement interval")
     full = Affinity(center, None, resamples.names, resamples.targets, resamples.provenance)
@@ -249,8 +249,8 @@ def _usable(resamples, truth, diagonal, subset):
     ]
     finite = np.isfinite(values[:, used]).all(axis=1)
     if not finite.any():
-        raise ValueError(f"none of the {len(values)} resamples is free of NaN.")
+        raise ValueError(f"all {len(values)} resamples contain NaN.")
     if not finite.all():
-        notes += (f"{int(np.sum(~finite))} of {len(values)} resamples hold NaN and are left out.",)
+        notes += (f"{int(np.sum(~finite))} of {len(values)} resamples contain NaN and are left out.",)
         warn(notes[-1], RuntimeWarning)
     return both, used, values[finite], notes

@@ -249,13 +249,13 @@ def evaluate(
     """
     if isinstance(affinity, (list, tuple, Mapping)):
         raise TypeError(
-            "evaluate takes one affinity; compare_agreements({'rsa': ..., 'cka': ...}, truth) takes several."
+            "evaluate needs a single affinity; for several, use compare_agreements({'rsa': ..., 'cka': ...}, truth)."
         )
     if not callable(correlation):
         raise TypeError(f"correlation must be a function, such as jaxsim.evaluation.pearson, not {shown(correlation)}.")
     top = tuple(top) if isinstance(top, Iterable) else (top,)
     if odd := [k for k in (*top, relevant) if not is_whole(k) or k < 1]:
-        raise ValueError(f"top and relevant must be whole numbers of sources from 1, not {shown(odd[0])}.")
+        raise ValueError(f"top and relevant must be positive whole numbers of sources, not {shown(odd[0])}.")
     diagonal = flag(diagonal, "diagonal")
     if as_count(relabelings, "relabelings", least=0):
         check_relabelings(diagonal, correlation)
@@ -293,11 +293,13 @@ def check_relabelings(diagonal: bool, correlation: Correlation) -> None:
     """
     if diagonal:
         raise ValueError(
-            "relabelings leave every task's own network on the diagonal, which agrees under all of them; "
+            "relabelings keep every task's own network on the diagonal, so it agrees under all of them; "
             "give diagonal=False for a p value."
         )
     if correlation is not spearman and correlation is not pearson:
-        text = f"relabelings need evaluation.spearman or evaluation.pearson as correlation, not {shown(correlation)}"
+        text = (
+            f"relabelings need evaluation.spearman or evaluation.pearson as the correlation, not {shown(correlation)}"
+        )
         raise ValueError(f"{text}.")
 
 
@@ -323,7 +325,7 @@ def warn_of_resolution(smallest: float, orders: mantel.Relabelings) -> None:
     """Warn if no p value of these relabelings could reach 5 %."""
     if smallest > 0.05:
         how = f"all {orders.count} relabelings" if orders.exact else f"{orders.count} relabelings"
-        remedy = "it takes more tasks" if orders.exact else "ask for more"
+        remedy = "use more tasks" if orders.exact else "use more relabelings"
         warn(f"the smallest p value that {how} can give is {smallest:.2g}, above .05; {remedy}.", RuntimeWarning)
 
 

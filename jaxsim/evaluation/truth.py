@@ -36,7 +36,7 @@ def as_affinity(table: "Affinity | pd.DataFrame", what: str) -> Affinity:
         if not all(hasattr(table, name) for name in ("index", "columns", "to_numpy")):
             kind = type(table).__name__
             known = f"{what} must be an Affinity or a pandas DataFrame with names, not {kind}"
-            raise TypeError(known + (": give its matrix()." if hasattr(table, "matrix") else "."))
+            raise TypeError(known + ("; give its matrix()." if hasattr(table, "matrix") else "."))
         names, targets = tuple(map(str, table.index)), tuple(map(str, table.columns))
         return Affinity.from_array(table.to_numpy(dtype=np.float64), names, targets, measure=what)
     return table
@@ -135,7 +135,7 @@ def warn_of_distances(affinity: Affinity, falls: float | None = None) -> None:
         return
     why = "has its least similar values on the diagonal" if smallest else f"falls where the truth rises ({falls:.2f})"
     held, flag = ("similarities", False) if affinity.distance else ("distances", True)
-    remedy = f"if it holds {held}, give js.Affinity.from_array(..., distance={flag})"
+    remedy = f"if it contains {held}, give js.Affinity.from_array(..., distance={flag})"
     warn(f"the affinity ({affinity.provenance.measure}) {why}; {remedy}.", RuntimeWarning)
 
 
@@ -163,7 +163,7 @@ def _shared(kind, mine, truth, theirs, subset) -> tuple[str, ...]:
         which = f"the truth ({truth.provenance.measure}) lacks the {kind} {', '.join(lacking)}"
         near = difflib.get_close_matches(str(lacking[0]), [str(n) for n in theirs if n not in mine], 1)
         which += f" (is {lacking[0]} its {near[0]}?)" if near else ""
-        raise ValueError(f"{which}; pass subset=True to evaluate the shared ones.")
+        raise ValueError(f"{which}; pass subset=True to evaluate only the shared ones.")
     if len(lacking) == len(mine):
         raise ValueError(f"the affinity and the truth ({truth.provenance.measure}) share no {kind}.")
     return tuple(n for n in mine if n in known)
@@ -175,6 +175,6 @@ def warn_undefined(targets: tuple[str, ...], defined: list[bool]) -> tuple[str, 
     if not lost:
         return ()
     note = f"The correlation is undefined for {len(lost)} of {len(targets)} targets: {', '.join(lost)}; "
-    note += "it takes three sources, not all of them equal."
+    note += "a correlation needs at least three sources that are not all equal."
     warn(note, RuntimeWarning)
     return (note,)

@@ -48,7 +48,7 @@ def naming(path: str | Path) -> Iterator[None]:
         ValueError: the block found the file damaged.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} is not there or is not a file.")
+        raise FileNotFoundError(f"{path} does not exist or is not a file.")
     try:
         yield
     except Refused:
@@ -57,7 +57,7 @@ def naming(path: str | Path) -> Iterator[None]:
         raise PermissionError(f"{path} could not be read: permission denied.") from error
     except DAMAGED as error:
         reason = str(error).strip("'\" .").replace("\n", " ") or type(error).__name__
-        raise ValueError(f"{path} is damaged, truncated or not of its kind: {reason}.") from error
+        raise ValueError(f"{path} is damaged, truncated or of another format: {reason}.") from error
 
 
 def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray], *, overwrite: bool = False) -> Path:
@@ -80,7 +80,9 @@ def write_npz(path: str | Path, arrays: Mapping[str, np.ndarray], *, overwrite: 
     plain = {name: np.asarray(values) for name, values in arrays.items()}
     for name, values in plain.items():
         if values.dtype.hasobject or (values.dtype.kind == "V" and values.dtype.type is not np.void):
-            raise ValueError(f"{path} was not written: entry {name!r} has dtype {values.dtype}, no npz type.")
+            raise ValueError(
+                f"{path} was not written: entry {name!r} has dtype {values.dtype}, which npz cannot store."
+            )
     with atomic(path, overwrite=overwrite) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, values in plain.items():
             entry = zipfile.ZipInfo(f"{name}.npy")
@@ -144,7 +146,7 @@ def _stored(info: zipfile.ZipInfo) -> bool:
 
 
 def _check_total(entries: list[zipfile.ZipInfo], path: str | Path) -> None:
-    limits.check(sum(info.file_size for info in entries), Path(path).stat().st_size, "what it holds")
+    limits.check(sum(info.file_size for info in entries), Path(path).stat().st_size, "its content")
 
 
 def _entries(archive: zipfile.ZipFile) -> list[tuple[str, zipfile.ZipInfo]]:
@@ -152,7 +154,7 @@ def _entries(archive: zipfile.ZipFile) -> list[tuple[str, zipfile.ZipInfo]]:
     names = [name for name, _ in pairs]
     twice = repeated(names)
     if twice:
-        raise ValueError(f"it holds two entries named {twice[0]!r}")
+        raise ValueError(f"it has two entries named {twice[0]!r}")
     return pairs
 
 
@@ -188,7 +190,7 @@ def _map(path: Path, start: int, size: int) -> Any:
     limits.check_empty(shape, dtype.itemsize)
     count = math.prod(shape) * dtype.itemsize
     if offset + count > start + size:
-        raise ValueError(f"{count} bytes of data were announced and {start + size - offset} are there")
+        raise ValueError(f"it should have {count} bytes of data, but has {start + size - offset}")
     if count == 0:
         return np.empty(shape, dtype)
     return np.memmap(path, dtype, "r", offset, shape, "F" if fortran else "C")
@@ -202,10 +204,10 @@ def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, *, objects: boo
             where = f"{archive.filename}, entry {info.filename}"
             return _objects(stream, dtype, where, info.file_size)  # type: ignore[arg-type]
         if dtype.hasobject:
-            raise Refused(f"{archive.filename} holds a pickle as {info.filename!r}, which is not read.")
+            raise Refused(f"{archive.filename} contains a pickle, {info.filename!r}, which is not read.")
         limits.check_empty(shape, dtype.itemsize)
         if stream.tell() + math.prod(shape) * dtype.itemsize != info.file_size:
-            raise ValueError(f"entry {info.filename!r} is not as long as its shape {shape} says")
+            raise ValueError(f"entry {info.filename!r} does not have the length that its shape {shape} requires")
     with archive.open(info) as stream:
         values = np.lib.format.read_array(stream, allow_pickle=False)
         stream.read(1)  # reaching the end verifies the checksum
@@ -226,7 +228,7 @@ def texts(values: Any, where: str) -> list[str]:
             raise TypeError
         return [item.decode() if isinstance(item, bytes) else str(item) for item in items]
     except (TypeError, ValueError, SystemError) as error:  # SystemError: invalid code points
-        raise ValueError(f"{where} must hold one text or whole number for each label, in one axis.") from error
+        raise ValueError(f"{where} must be one-dimensional, with one text or whole number for each label.") from error
 
 
 def _objects(file: BinaryIO, dtype: np.dtype, name: str, size: int) -> Any:

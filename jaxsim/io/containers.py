@@ -56,7 +56,7 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
         data = np.memmap(path, np.uint8, "r")[8 + length :]
         tensors = {name: _tensor(data, name, entry) for name, entry in _in_order(header)}
         if sum(tensor.nbytes for tensor in tensors.values()) > len(data):
-            raise ValueError("some of its tensors share their bytes")
+            raise ValueError("some of its tensors overlap")
         return tensors
 
 
@@ -70,10 +70,10 @@ def _tensor(data: np.ndarray, name: str, entry: Any) -> np.ndarray:
     dtype, shape = _safetensors_dtype(entry["dtype"], name), tuple(entry["shape"])
     begin, end = entry["data_offsets"]
     if not all(type(i) is int and i >= 0 for i in (*shape, begin, end)):
-        raise ValueError(f"tensor {name!r} has a shape or place that is not of whole numbers")
+        raise ValueError(f"tensor {name!r} has a shape or position that is not made of whole numbers")
     limits.check_empty(shape, dtype.itemsize)
     if end > len(data) or end - begin != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"tensor {name!r} of shape {shape} does not fit in its place")
+        raise ValueError(f"tensor {name!r} of shape {shape} does not match its number of bytes")
     return data[begin:end].view(dtype).reshape(shape)
 
 
@@ -84,7 +84,7 @@ def _safetensors_dtype(text: str, name: str) -> np.dtype:
         import ml_dtypes
 
         return np.dtype(getattr(ml_dtypes, _ML_DTYPES[text]))
-    raise ValueError(f"tensor {name!r} is of type {text}, which is not supported")
+    raise ValueError(f"tensor {name!r} has type {text}, which is not supported")
 
 
 def read_hdf5(path: Path) -> dict[str, np.ndarray]:
@@ -119,7 +119,7 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
         links += _links(file)
         file.visititems(visit)
     if links:
-        warn(f"{path}: {few(links)} left out; links to other places are not followed.")
+        warn(f"{path}: {few(links)} left out, because links are not followed.")
     return dict(_in_order(found))
 
 
@@ -145,7 +145,7 @@ def own_data(dataset: Any, path: str | Path) -> Any:
     if not hasattr(dataset, "is_virtual"):
         raise ValueError(f"{dataset.name!r} is a group, not a dataset")
     if dataset.external or dataset.is_virtual or dataset.file.filename != str(path):
-        raise ValueError(f"dataset {dataset.name!r} takes its numbers from other files, which is not followed")
+        raise ValueError(f"dataset {dataset.name!r} takes its numbers from other files, which are not read")
     stored = min(dataset.id.get_storage_size(), Path(path).stat().st_size)
     chunk = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize  # read in full, however little is needed
     limits.check(max(dataset.nbytes, chunk), stored, f"dataset {dataset.name!r}")
@@ -184,7 +184,7 @@ def _text(path: Path, dataset: Any) -> np.ndarray:
 
 
 def _refuse_table(dataset: Any) -> np.ndarray:
-    raise ValueError(f"dataset {dataset.name!r} holds text in several axes")
+    raise ValueError(f"dataset {dataset.name!r} contains text with several axes")
 
 
 def _matlab_value(path: Path, name: str, item: Any) -> np.ndarray:
@@ -210,7 +210,9 @@ def _referred(path: Path, name: str, file: Any, references: np.ndarray) -> np.nd
     for place, reference in np.ndenumerate(references):
         item = file[reference]
         if item.name in seen or len(seen) > _MOST_CELLS:
-            raise ValueError(f"the MATLAB array {name!r} refers to {item.name} twice, or to more than {_MOST_CELLS}")
+            raise ValueError(
+                f"the MATLAB array {name!r} refers to {item.name} twice, or has more than {_MOST_CELLS} cells"
+            )
         seen.add(item.name)
         if item.attrs.get("MATLAB_class", b"") in (b"cell", b"struct"):
             raise ValueError(f"the MATLAB cell array {name!r} holds cells or structs; store arrays as variables")
@@ -240,7 +242,7 @@ def _matlab_struct(path: Path, name: str, group: Any) -> np.ndarray:
 
 
 def _own_type(name: str, kind: str) -> str:
-    return f"variable {name!r} is a {kind} of MATLAB; store its numbers as an array (table2array, full, double)"
+    return f"variable {name!r} is a MATLAB {kind}; store its numbers as an array (table2array, full, double)"
 
 
 def _named(pairs: Iterator[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -314,7 +316,7 @@ def _of_cells(name: str, cells: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         yield name, np.asarray([_first_text(cell) for cell in cells.ravel("F")])
         return
     if name.rpartition("/")[2] in ID_NAMES:
-        raise ValueError(f"the MATLAB cell array {name!r} holds more than text, which no image ids are")
+        raise ValueError(f"the MATLAB cell array {name!r} contains more than text, so it cannot be image ids")
     labeled = cells.ndim == 2 and any(_is_text(cell) for cell in cells.ravel())
     for k, row in enumerate(cells if labeled else cells.ravel("F")[:, None]):
         label = " ".join(_first_text(cell) for cell in row if _is_text(cell)) or k
@@ -330,7 +332,7 @@ def _name_the_rest(name: str, structs: np.ndarray) -> None:
         first = structs.ravel()[0]
         rest = [field for field in names if field != "RDM" and not _is_text(first[field])]
         if rest:
-            warn(f"of the MATLAB struct {name!r} the field RDM is read; left out: {', '.join(rest)}.")
+            warn(f"only the field RDM of the MATLAB struct {name!r} is read; left out: {', '.join(rest)}.")
 
 
 def _is_text(values: Any) -> bool:

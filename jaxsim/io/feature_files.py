@@ -31,7 +31,7 @@ def read_file(
     for key, values in entries.items():
         for label, array in _open_pickled(path, key, values):
             if label in arrays:
-                raise ValueError(f"{path} holds two networks named {label!r}.")
+                raise ValueError(f"{path} has two networks named {label!r}.")
             arrays[label] = array
     ids = _take_ids(path, arrays)
     _leave_out(path, arrays)
@@ -62,7 +62,7 @@ def _npz(path: Path) -> dict[str, Any]:
         kind = meta["record"]
         found = dict(zip(meta["names"], entries["values"], strict=True)) if kind == "Maps" else {}
     if not found:
-        raise ValueError(f"{path} holds results of jaxsim (the record {kind}), not features.")
+        raise ValueError(f"{path} contains results of jaxsim (the record {kind}), not features.")
     return found | ({"ids": np.asarray(meta["ids"])} if meta.get("ids") else {})
 
 
@@ -101,7 +101,9 @@ def _open_pickled(path: Path, key: str, values: Any) -> list[tuple[str, np.ndarr
     if not isinstance(values, dict):
         return [(key, _array(path, key, values))]
     if not all(isinstance(name, str) for name in values):
-        raise ValueError(f"{path} holds a pickled dict whose keys are not all network names.")
+        raise ValueError(
+            f"{path} contains a pickled dict whose keys are not all text; they must be the names of networks."
+        )
     return [(f"{key}/{name}" if key else name, _array(path, name, x)) for name, x in values.items()]
 
 
@@ -112,8 +114,8 @@ def _array(path: Path, name: str, values: Any) -> np.ndarray:
         try:
             return np.asanyarray(values)
         except ValueError as error:
-            raise ValueError(f"{path} holds {name!r} as lists of unequal lengths.") from error
-    raise ValueError(f"{path} holds a pickled {type(values).__name__} where arrays by name are expected.")
+            raise ValueError(f"{path} contains {name!r} as lists of unequal lengths.") from error
+    raise ValueError(f"{path} contains a pickled {type(values).__name__}; arrays by name are expected.")
 
 
 def _numbers(values: Any, seen: dict[int, int]) -> int:
@@ -129,15 +131,15 @@ def _numbers(values: Any, seen: dict[int, int]) -> int:
 def _unstack(path: Path, array: np.ndarray, stack: bool | None) -> dict[str, np.ndarray]:
     """The networks of a stack; none if the array is one network."""
     if array.size == 0:
-        raise ValueError(f"{path} has shape {array.shape}: it holds no numbers.")
+        raise ValueError(f"{path} has shape {array.shape}, so it is empty.")
     if stack and array.ndim < 3:
-        raise ValueError(f"{path} has shape {array.shape}, which is no stack of networks (T, n, ...).")
+        raise ValueError(f"{path} has shape {array.shape}, which is not a stack of networks (T, n, ...).")
     if stack is False or array.ndim < 3:
         return {}
     if stack is None and may_be_one_network(array.shape):
         networks, images, *_ = array.shape
         read = f"{path} has shape {array.shape} and was read as {networks} networks of {images} images"
-        warn(f"{read}; if it holds one network of {networks} images, pass stack=False, otherwise stack=True.")
+        warn(f"{read}; if it is one network of {networks} images, pass stack=False, otherwise pass stack=True.")
     return {f"network_{i}": array[i] for i in range(len(array))}
 
 
@@ -152,7 +154,7 @@ def _take_ids(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, ImageIds]:
     for key in [k for k in arrays if k.rpartition("/")[2] in ID_NAMES]:
         group = key.rpartition("/")[0]
         if group in ids:
-            raise ValueError(f"{path} holds both 'image_ids' and 'ids'; leave one.")
+            raise ValueError(f"{path} has both 'image_ids' and 'ids'; keep only one.")
         ids[group] = _as_ids(arrays.pop(key), f"{path}, entry {key!r}")
     return ids
 
@@ -165,7 +167,7 @@ def _leave_out(path: Path, arrays: dict[str, np.ndarray]) -> None:
     if odd and len(odd) < len(arrays):
         for key in odd:
             del arrays[key]
-        warn(f"{path}: {few(odd, 5)} left out; these are text, labels or single numbers.")
+        warn(f"{path}: {few(odd, 5)} left out, because they are text, labels or single numbers.")
 
 
 def _nearest(name: str, ids: Mapping[str, ImageIds]) -> ImageIds | None:
@@ -195,6 +197,6 @@ def _as_ids(values: Any, where: str) -> ImageIds:
     ids = texts(values, where)
     if "" in ids:
         raise ValueError(
-            f"{where} holds nothing at place {ids.index('')}, counted from 0; give every image an id or a label."
+            f"{where} is empty at position {ids.index('')}, counting from 0; give every image an id or a label."
         )
     return tuple(ids)

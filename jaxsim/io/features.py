@@ -130,7 +130,7 @@ class Source(NamedTuple):
         """
         arrays, _, _ = read_file(Path(self.path), stack=self.stacked)
         if self.key not in arrays:
-            raise ValueError(f"{self.path} has no array {self.key!r} any more.")
+            raise ValueError(f"{self.path} no longer has an array {self.key!r}.")
         return arrays[self.key]
 
 
@@ -173,7 +173,7 @@ def _find_in_file(path: Path, *, stack: bool | None) -> tuple[dict[str, Any], di
 def _listed(path: Paths) -> list[Path]:
     paths = [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
     if not paths:
-        raise ValueError("there is no file or folder to read features from.")
+        raise ValueError("no file or folder was given to read features from.")
     return paths
 
 
@@ -207,9 +207,12 @@ def _warn_of_few_images(features: Mapping[str, np.ndarray], paths: list[Path], p
     if len(features) <= fewest:
         return
     where = few([str(one) for one in paths], 1)
-    remedy = "" if per_image else "; if every array holds one image, pass per_image=True"
+    remedy = "" if per_image else "; if every array is one image, pass per_image=True"
     if len({x.ndim for x in features.values()}) > 1 and len({len(x) for x in features.values() if x.ndim}) > 1:
-        remedy = "; if it holds weights, make features of pictures with them (jaxsim convert, jaxsim features)"
+        remedy = (
+            "; if these are weights of a network, use them to extract features of pictures (jaxsim convert, jaxsim "
+            "features)"
+        )
     text = f"{where} was read as {len(features)} networks of {fewest} images, which is fewer images than networks"
     warn(f"{text}{remedy}.")
 
@@ -243,7 +246,7 @@ def _read_one(
 ) -> tuple[dict[str, Any], Ids, bool]:
     """The networks of a file or folder with their ids, and whether they are a stack; `read` reads a file."""
     if not path.exists():
-        raise FileNotFoundError(f"{path} is not there.")
+        raise FileNotFoundError(f"{path} does not exist.")
     if path.is_dir():
         (features, own), stacked = _read_folder(path, bool(stack), read), False
         shared = _ids_in(path)
@@ -251,25 +254,28 @@ def _read_one(
         features, own, stacked = read(path, stack=stack if stack is not None or alone else False)
         shared = _ids_in(path.parent)
     if not features:
-        raise ValueError(f"{path} holds no features.")
+        raise ValueError(f"{path} contains no features.")
     return features, _combine(path, list(features), own, shared), stacked
 
 
 def _read_per_image(folder: Path) -> tuple[dict[str, np.ndarray], Ids]:
     """One file per image, in the folder or in one subfolder per network."""
     if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder; files of one image each are read from a folder of them.")
+        raise ValueError(f"{folder} is not a folder; with one file per image, give the folder of the files.")
     inside = [sub for sub in _inside(folder) if sub.is_dir() and not sub.name.startswith((".", "__"))]
     files = _feature_files(folder, SINGLE, inside)
     if inside and files:
-        raise ValueError(f"{folder} holds {files[0].name} beside the subfolder {inside[0].name}; give one kind.")
+        raise ValueError(
+            f"{folder} has both the file {files[0].name} and the subfolder {inside[0].name}; keep only files or only "
+            "subfolders."
+        )
     features: dict[str, np.ndarray] = {}
     ids: dict[str, ImageIds] = {}
     for place in inside or [folder]:
         own = _feature_files(place, SINGLE) or _no_files(place)
         layers = [file.stem.startswith(_PER_LAYER) for file in own]
         if any(layers) and not all(layers):
-            raise ValueError(f"{place} holds files of one layer and files of one image; give one kind.")
+            raise ValueError(f"{place} has both files of one layer and files of one image; keep only one kind.")
         for key, values, labels in _stack_of_layer(own) if all(layers) else _stack_of_images(own):
             name = "/".join(part for part in (place.name if inside else "", key) if part) or folder.name
             features[name], ids[name] = values, labels
@@ -280,7 +286,9 @@ def _without_ids(file: Path) -> dict[str, np.ndarray]:
     """Arrays of a file in which the names of entries are image ids."""
     arrays, ids, _ = read_file(file, stack=False, name="")
     if ids:
-        raise ValueError(f"{file} holds ids of images, which here are the names of entries or files; leave them out.")
+        raise ValueError(
+            f"{file} contains image ids; here the names of entries or files are the ids, so leave them out."
+        )
     return arrays
 
 
@@ -290,10 +298,10 @@ def _stack_of_images(files: list[Path]) -> Iterator[tuple[str, np.ndarray, Image
     read = [_without_ids(file) for file in files]
     keys, stems = set(read[0]), Counter(file.stem for file in files)
     if twice := [stem for stem, count in stems.items() if count > 1]:
-        raise ValueError(f"{files[0].parent} holds two files of the image {twice[0]!r}.")
+        raise ValueError(f"{files[0].parent} has two files of the image {twice[0]!r}.")
     for file, arrays in zip(files, read, strict=True):
         if odd := keys.symmetric_difference(arrays):
-            raise ValueError(f"{files[0]} and {file} differ: {sorted(odd)[0]!r} is in one of them alone.")
+            raise ValueError(f"{files[0]} and {file} differ: only one of them has {sorted(odd)[0]!r}.")
     for key in read[0]:
         yield key, _stack({str(file): arrays[key] for file, arrays in zip(files, read, strict=True)}), tuple(stems)
 
@@ -301,12 +309,17 @@ def _stack_of_images(files: list[Path]) -> Iterator[tuple[str, np.ndarray, Image
 def _stack_of_layer(files: list[Path]) -> Iterator[tuple[str, np.ndarray, ImageIds]]:
     """Name, features and image ids of every layer, from one file per layer, in the order of the ids."""
     if twice := repeated(file.stem for file in files):
-        raise ValueError(f"two files in {files[0].parent} are named {twice[0]!r}; a layer takes one file.")
+        raise ValueError(
+            f"two files in {files[0].parent} are named {twice[0]!r}; every layer must be in a single file."
+        )
     for file in files:
         arrays = _without_ids(file)
         ids = sorted(arrays)
         if not all(ids) or not ids:
-            raise ValueError(f"{file} holds {'no arrays' * (not ids) or 'an array without a name'}; images need ids.")
+            raise ValueError(
+                f"{file} has {'no arrays' * (not ids) or 'an array without a name'}; the names are the ids of its "
+                "images."
+            )
         yield file.stem.removeprefix(_PER_LAYER), _stack({f"{file}, {one}": arrays[one] for one in ids}), tuple(ids)
 
 
@@ -316,7 +329,9 @@ def _stack(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     for where, x in arrays.items():
         if x.shape != arrays[first].shape:
             shapes = f"{arrays[first].shape} and {x.shape}"
-            raise ValueError(f"{first} and {where} hold arrays of shapes {shapes}; all images need one shape.")
+            raise ValueError(
+                f"{first} and {where} have arrays of shapes {shapes}; all images must have the same shape."
+            )
     found = np.stack(list(arrays.values()))
     return found[:, 0] if found.ndim > 2 and found.shape[1] == 1 else found
 
@@ -329,7 +344,7 @@ def _read_folder(folder: Path, stack: bool, read: Callable) -> tuple[dict[str, A
         for key, values in arrays.items():
             name = file.stem if len(arrays) == 1 else f"{file.stem}/{key}"
             if name in features:
-                raise ValueError(f"{folder} holds two networks named {name!r}, one of them in {file.name}.")
+                raise ValueError(f"{folder} has two networks named {name!r}, one of them in {file.name}.")
             features[name] = values
             if key in own:
                 ids[name] = own[key]
@@ -349,13 +364,13 @@ def _feature_files(folder: Path, suffixes: tuple[str, ...], allowed: Sequence[Pa
         if suffix in suffixes and file.is_file():
             found.append(file)
         elif file.is_dir() or suffix not in (*_PASSED_OVER, *TABLES):
-            kind = "a subfolder" if file.is_dir() else "no features file"
+            kind = "a subfolder" if file.is_dir() else "not a file of features"
             remedy = "; give the subfolders (FOLDER/* in a shell) in a list, or "
-            remedy += "pass per_image=True if every file holds one image"
+            remedy += "pass per_image=True if every file is one image"
             remedy = remedy if file.is_dir() else ""
             if suffix in _PICTURES:
-                remedy = "; `jaxsim features` makes features of pictures"
-            raise ValueError(f"{folder} holds {file.name}, which is {kind} ({KNOWN}){remedy}.")
+                remedy = "; extract features of pictures with `jaxsim features`"
+            raise ValueError(f"{folder} contains {file.name}, which is {kind} ({KNOWN}){remedy}.")
         else:
             passed.append(file)
     for lesser in (TABLES, TEXT):
@@ -364,7 +379,7 @@ def _feature_files(folder: Path, suffixes: tuple[str, ...], allowed: Sequence[Pa
             found, passed = [file for file in found if file not in tables], passed + tables
     if found and passed:
         names = few(sorted(file.name for file in passed), 5)
-        warn(f"{folder}: {names} not read as features; give the files by name if they should be.")
+        warn(f"{folder}: {names} not read as features; to read them, give these files by name.")
     return found
 
 
@@ -373,13 +388,13 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def _no_files(folder: Path) -> list[Path]:
-    raise ValueError(f"{folder} holds no features file ({KNOWN}).")
+    raise ValueError(f"{folder} contains no files of features ({KNOWN}).")
 
 
 def _ids_in(folder: Path) -> ImageIds | None:
     found = [folder / name for name in _ID_FILES if (folder / name).is_file()]
     if len(found) > 1:
-        raise ValueError(f"{folder} holds both {found[0].name} and {found[1].name}; leave one.")
+        raise ValueError(f"{folder} has both {found[0].name} and {found[1].name}; keep only one.")
     return read_ids(found[0]) if found else None
 
 
@@ -387,9 +402,9 @@ def _combine(path: Path | str, names: list[str], own: Mapping[str, ImageIds], sh
     if not own:
         return shared
     if shared is not None and all(name in own and own[name] != shared for name in names):
-        warn(f"{path} holds image ids of its own, so those of a file beside it are not used.")
+        warn(f"{path} has its own image ids, so those of the file next to it are not used.")
     ids = {name: found for name in names if (found := own.get(name, shared)) is not None}
     without = [name for name in names if name not in ids]
     if without:
-        raise ValueError(f"{path} gives image ids for some networks, and none for {', '.join(without)}.")
+        raise ValueError(f"{path} has image ids for some networks but not for {', '.join(without)}.")
     return ids[names[0]] if len(set(ids.values())) == 1 else ids

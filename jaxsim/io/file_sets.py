@@ -206,8 +206,8 @@ def _undo(temporary: Path, error: BaseException | None = None) -> None:
             files.inside(folder, name).rmdir()
     if failed:
         raise OSError(
-            f"publishing in {folder} failed and could not be undone for {files.few(failed)}: what was there is kept in "
-            f"{temporary}, and the next run with this folder puts it back."
+            f"publishing in {folder} failed and could not be undone for {files.few(failed)}: the previous files are "
+            f"kept in {temporary}, and the next run with this folder restores them."
         ) from error
     (temporary / JOURNAL).unlink()
 

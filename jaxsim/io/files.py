@@ -136,7 +136,7 @@ def abandoned(path: Path, *, sure: bool = False) -> Iterator[None]:
     """
     descriptor = locked(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | getattr(os, "O_NONBLOCK", 0))
     if descriptor is None and not sure:
-        raise BlockingIOError(f"{path} may be in use: there are no locks here.")
+        raise BlockingIOError(f"{path} may be in use: this file system has no locks.")
     try:
         yield
     finally:
@@ -149,7 +149,7 @@ def _check_target(path: str | Path, target: Path, overwrite: bool, folder: bool)
         return
     if not (stat.S_ISDIR if folder else stat.S_ISREG)(target.lstat().st_mode):
         kind = "folder" if folder else "plain file"
-        raise OSError(f"{path} could not be written: it is there already and is not a {kind}.")
+        raise OSError(f"{path} could not be written: it already exists and is not a {kind}.")
     if not overwrite:
         raise exists(path)
 
@@ -501,7 +501,7 @@ def parse_json(text: str | bytes, **options: Any) -> Any:
     try:
         return json.loads(text, **options)
     except RecursionError:
-        raise ValueError("its JSON is nested too deep") from None
+        raise ValueError("its JSON is nested too deeply") from None
 
 
 def finite(value: Any) -> Any:

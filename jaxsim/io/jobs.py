@@ -115,7 +115,7 @@ def _unsealed(path: str | Path, text: str) -> dict[str, Any]:
     except ValueError as error:
         raise Damaged(f"{path} is damaged: {error}.") from None
     if not isinstance(found, dict):
-        raise Damaged(f"{path} is damaged: it holds no JSON object.")
+        raise Damaged(f"{path} is damaged: it is not a JSON object.")
     if found.pop(SEAL, None) != sha256_of_json(found):
         raise Damaged(f"{path} is damaged: its record differs from its checksum.")
     return found
@@ -205,7 +205,7 @@ def _locked(folder: Path) -> int | None:
         try:
             return files.locked(folder)
         except BlockingIOError:
-            text = f"{folder} is in use by another process: wait for it, or give another folder."
+            text = f"{folder} is in use by another process; wait for it to end, or give another folder."
             raise BlockingIOError(text) from None
         except FileNotFoundError:  # its owner has removed it in the meantime
             continue
@@ -229,7 +229,9 @@ def write_block(
     ({'seed': 1}, {'x': array([0, 1, 2])})
     """
     if RECORD in arrays or "arrays" in record:
-        raise ValueError(f"{path}: the name {RECORD!r} of an array, and 'arrays' in a record, are taken.")
+        raise ValueError(
+            f"{path}: an array cannot be named {RECORD!r}, and a record cannot have 'arrays'; these names are reserved."
+        )
     plain = {name: np.asarray(values) for name, values in arrays.items()}
     sums = {name: sha256(values) for name, values in plain.items()}
     return write_npz(path, plain | {RECORD: np.array(_sealed({**record, "arrays": sums}))}, overwrite=overwrite)
@@ -300,7 +302,7 @@ class Blocks:
         try:
             record, arrays = read_block(path)
             if (record["name"], record["settings"]) != (name, self._own):
-                raise Damaged(f"{path} is damaged: it is a block of another name or other settings.")
+                raise Damaged(f"{path} is damaged: it is a block with another name or other settings.")
         except Damaged as error:
             warn(f"{error} It is computed again.", RuntimeWarning)
             return None

@@ -20,7 +20,7 @@ def unlimited() -> Iterator[None]:
     ...     check(2**40, 100, "a sparse table")
     >>> check(2**40, 100, "a sparse table")
     Traceback (most recent call last):
-    ValueError: a sparse table takes 1.1e+06 MB of memory from 0.0001 MB of file, over 200 times as much: give ...
+    ValueError: a sparse table takes 1.1e+06 MB of memory, over 200 times its 0.0001 MB in the file; if ...
     """
     token = _lifted.set(True)
     try:
@@ -42,8 +42,8 @@ def check(size: int, stored: int, what: str) -> None:
     """
     if size > most(stored):
         raise ValueError(
-            f"{what} takes {size / 1e6:.2g} MB of memory from {stored / 1e6:.2g} MB of file, over {RATIO} times as "
-            "much: give --unlimited, or read it within jaxsim.io.unlimited(), if you trust it"
+            f"{what} takes {size / 1e6:.2g} MB of memory, over {RATIO} times its {stored / 1e6:.2g} MB in the file; "
+            "if you trust it, give --unlimited, or read it within jaxsim.io.unlimited()"
         )
 
 
@@ -54,4 +54,4 @@ def check_empty(shape: tuple[int, ...], itemsize: int) -> None:
         ValueError: it is such an array.
     """
     if math.prod(shape) * itemsize == 0 and max(shape, default=0) > EMPTY and not _lifted.get():
-        raise ValueError(f"an array of shape {shape} holds no numbers, and its longest axis is over {EMPTY}")
+        raise ValueError(f"an array of shape {shape} is empty, but its longest axis is over {EMPTY}")

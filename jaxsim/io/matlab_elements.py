@@ -57,7 +57,7 @@ def check(path: Path) -> None:
         return
     order = {b"IM": "<", b"MI": ">"}.get(bytes(data[126:128]))
     if order is None:
-        raise ValueError("its header does not tell the order of bytes")
+        raise ValueError("its header does not give the byte order")
     total = 0
     for kind, content in _elements(data[128:], order):
         if kind == COMPRESSED:
@@ -65,7 +65,7 @@ def check(path: Path) -> None:
             stream = zlib.decompressobj()
             inflated = memoryview(stream.decompress(content, 0 if most == math.inf else int(most) + 1 - total))
             total += len(inflated)
-            limits.check(total, len(data), "what it holds")
+            limits.check(total, len(data), "its content")
             ((kind, content),) = _elements(inflated, order, most=1)
         if kind == ARRAY:
             _check_array(content, order)
@@ -83,7 +83,7 @@ def _elements(data: memoryview, order: str, most: int | None = None) -> Iterator
             if length > 4:
                 raise ValueError("a short element has more than four bytes")
         if end > len(data):
-            raise ValueError("an element ends behind the file")
+            raise ValueError("an element ends after the end of the file")
         yield kind, data[begin:end]
         at = at + 8 if begin == at + 4 else end + (-end % 8 if kind != COMPRESSED else 0)
         count += 1
@@ -110,10 +110,10 @@ def _check_array(content: memoryview, order: str) -> None:
             (width,) = struct.unpack(f"{order}i", _next(parts, (5,), 4))
             names = _next(parts, (1,))
             if width < 1 or len(names) % width:
-                raise ValueError("a struct has field names of broken lengths")
+                raise ValueError("a struct has field names of invalid lengths")
             fields = len(names) // width
         if count * fields > len(content):
-            raise ValueError(f"an array of {count} elements is longer than its place")
+            raise ValueError(f"an array of {count} elements is longer than its space in the file")
         for _ in range(count * fields):
             _check_array(_next(parts, (ARRAY,)), order)
     else:
@@ -125,7 +125,7 @@ def _next(parts: Iterator[Element], kinds: tuple[int, ...], size: int | None = N
     """Content of the next element, which must have one of these types."""
     kind, content = next(parts, (0, memoryview(b"")))
     if kind not in kinds or (size is not None and len(content) != size):
-        raise ValueError(f"an element of type {kind} and {len(content)} bytes stands in a wrong place")
+        raise ValueError(f"an element of type {kind} and {len(content)} bytes is in the wrong place")
     if kind in NUMBERS and len(content) % NUMBERS[kind]:
-        raise ValueError(f"{len(content)} bytes hold no whole numbers of type {kind}")
+        raise ValueError(f"{len(content)} bytes are not a whole number of values of type {kind}")
     return content

@@ -62,8 +62,8 @@ def write_csv_matrix(
     values = np.asarray(values, dtype=np.float64)
     if values.shape != (len(names), len(targets)):
         raise ValueError(
-            f"{path} was not written: the matrix is of shape {values.shape} and has {len(names)} names "
-            f"and {len(targets)} targets."
+            f"{path} was not written: the matrix has shape {values.shape}, but {len(names)} names "
+            f"and {len(targets)} targets were given."
         )
     text = StringIO()
     rows = csv.writer(text, lineterminator="\n")
@@ -105,14 +105,14 @@ def read_matrix(path: str | Path, key: str | None = None) -> Labeled:
     path = Path(path)
     suffix = path.suffix.lower()
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there or is not a file.")
+        raise FileNotFoundError(f"{path} does not exist or is not a file.")
     if suffix == ".npz":
         return _checked(path, *_from_npz(path, read_npz(path), key))
     if suffix not in (*_TABLES, ".pkl", ".pickle"):
         known = ", ".join((".npz", *_TABLES, ".pkl"))
         raise ValueError(f"{path} has the unknown suffix {suffix!r}: matrices are read from {known}.")
     if key is not None:
-        raise ValueError(f"{path} holds one matrix, so there is no entry {key!r} to choose.")
+        raise ValueError(f"{path} has only one matrix, so there is no entry {key!r} to choose.")
     return _checked(path, *(_from_csv(path) if suffix in _TABLES else _from_pickle(path)))
 
 
@@ -124,11 +124,10 @@ def _checked(path: Path, values: np.ndarray, names: Iterable[str], targets: Iter
             raise ValueError(f"{path} has two {axis} named {twice[0]!r}.")
     if values.shape != (len(names), len(targets)):
         raise ValueError(
-            f"{path} holds a matrix of shape {values.shape} with {len(names)} row names and "
-            f"{len(targets)} column names."
+            f"{path} has a matrix of shape {values.shape} with {len(names)} row names and {len(targets)} column names."
         )
     if values.dtype.kind not in "biuf":
-        raise ValueError(f"{path} holds a matrix of dtype {values.dtype}, which is not of real numbers.")
+        raise ValueError(f"{path} has a matrix of dtype {values.dtype}; real numbers are needed.")
     return values.astype(np.float64), names, targets
 
 
@@ -155,12 +154,14 @@ def read_transfers(path: str | Path) -> dict[tuple[tuple[str, ...], str], float]
 def _pickled(path: Path) -> dict[tuple[tuple[str, ...], str], float]:
     table = load_pickle(path)
     if not isinstance(table, dict) or not table:
-        raise ValueError(f"{path} holds a pickled {type(table).__name__}, not a dict of 'source__target' keys.")
+        raise ValueError(f"{path} contains a pickled {type(table).__name__}, not a dict of 'source__target' keys.")
     scores: dict[tuple[tuple[str, ...], str], float] = {}
     for key, value in table.items():
         parts = key.split("__") if isinstance(key, str) else []
         if len(parts) < 2 or not all(parts) or not isinstance(value, float | int | np.floating | np.integer):
-            raise ValueError(f"{path} holds {key!r}, which is not a number under 'source__target'.")
+            raise ValueError(
+                f"{path} has the key {key!r}; every key must be 'source__target' with a number as its value."
+            )
         scores[tuple(parts[:-1]), parts[-1]] = float(value)
     return scores
 
@@ -169,9 +170,9 @@ def _from_pickle(path: Path) -> Named:
     table = _pickled(path)
     scores = {(used[0], target): score for (used, target), score in table.items() if len(used) == 1}
     if not scores:
-        raise ValueError(f"{path} holds keys with several sources only, none of the form 'source__target'.")
+        raise ValueError(f"{path} has only keys with several sources, and none of the form 'source__target'.")
     if more := len(table) - len(scores):
-        warn(f"{path}: left out {more} of {len(table)} scores, which are of several sources together.")
+        warn(f"{path}: left out {more} of {len(table)} scores, which are for several sources together.")
     names, targets = (_task_order({pair[axis] for pair in scores}) for axis in (0, 1))
     return np.array([[scores.get((s, t), np.nan) for t in targets] for s in names]), names, targets
 
@@ -197,7 +198,7 @@ def _number(path: Path, cell: str, name: str, target: str) -> float:
     try:
         return float(cell) if cell.strip() else float("nan")
     except ValueError:
-        raise ValueError(f"{path} holds {cell!r}, not a number, at row {name!r}, column {target!r}.") from None
+        raise ValueError(f"{path} has {cell!r} instead of a number in row {name!r}, column {target!r}.") from None
 
 
 def _from_npz(path: Path, arrays: Mapping[str, np.ndarray], key: str | None) -> Named:
@@ -206,7 +207,7 @@ def _from_npz(path: Path, arrays: Mapping[str, np.ndarray], key: str | None) -> 
     if key is None and "values" in matrices:
         key = "values"
     if key is None and len(matrices) != 1:
-        raise ValueError(f"{path} needs a key that chooses one of its matrices: {listed}.")
+        raise ValueError(f"{path} needs a key to choose one of its matrices: {listed}.")
     key = matrices[0] if key is None else key
     if key not in matrices:
         raise ValueError(f"{path} has no matrix {key!r}; its matrices are: {listed}.")

@@ -63,13 +63,13 @@ class _Dtype:
 
     def __init__(self, text: Any, *_: Any):
         if not isinstance(text, str) or not _PLAIN_DTYPE.fullmatch(text):
-            raise ValueError(f"dtype {text!r} is not a plain one")
+            raise ValueError(f"dtype {text!r} is not a plain dtype")
         self.dtype = np.dtype("O" if "O" in text else text)
 
     def __setstate__(self, state: tuple) -> None:
         _version, order, subarray, names, fields = state[:5]
         if not (subarray is names is fields is None) or order not in ("<", ">", "|", "="):
-            raise ValueError("a structured dtype is not a plain one")
+            raise ValueError("a structured dtype is not allowed")
         if order != "|":
             self.dtype = self.dtype.newbyteorder(order)
 
@@ -84,7 +84,7 @@ class _Array(np.ndarray):
         limits.check_empty(shape, dtype.itemsize)
         if dtype.hasobject:
             if type(raw) is not list or len(raw) != _count(shape):
-                raise ValueError("an object array does not hold as many objects as its shape says")
+                raise ValueError("an object array does not have the number of objects that its shape requires")
         else:
             raw = _array_bytes(raw, _count(shape), dtype)
         super().__setstate__((1, shape, dtype, bool(fortran), raw))  # pyright: ignore[reportArgumentType]
@@ -106,11 +106,11 @@ def _array_bytes(raw: Any, count: int, dtype: np.dtype) -> bytes:
     """The bytes of `count` items, if there are that many and they are valid for that dtype."""
     raw = _bytes(raw)  # text if written by Python 2
     if len(raw) != count * dtype.itemsize:
-        raise ValueError("an array does not hold as many bytes as its shape says")
+        raise ValueError("an array does not have the number of bytes that its shape requires")
     if dtype.kind == "U":
         codes = np.frombuffer(raw, np.dtype("u4").newbyteorder(dtype.byteorder))
         if codes.max(initial=0) > 0x10FFFF:
-            raise ValueError("it holds text of characters that do not exist")
+            raise ValueError("it has text with invalid characters")
     return raw
 
 
@@ -144,7 +144,7 @@ def _bytes(raw: Any = b"", encoding: Any = "latin-1") -> bytes:
     if isinstance(raw, str):
         return _encode(raw, encoding)
     if not isinstance(raw, bytes | bytearray):
-        raise ValueError("it makes bytes of something else")
+        raise ValueError("it makes bytes from something other than bytes or text")
     return bytes(raw)
 
 
@@ -183,7 +183,7 @@ class _Bounded:
 
     def read(self, count: int) -> bytes:
         if count > self._left:
-            raise EOFError("it ends before what it announces")
+            raise EOFError("it ends too early")
         return self._taken(self._file.read(count))
 
     def readline(self) -> bytes:
@@ -240,12 +240,12 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
         load(self)
         self._spent += sys.getsizeof(self.stack[-1])
         if self._spent > self._most:
-            limits.check(self._spent, self._stored, "what it holds")
+            limits.check(self._spent, self._stored, "its content")
 
     def _whole(self, load: Callable[..., None]) -> None:
         load(self)
         if self.stack[-1].bit_length() > _LONGEST:
-            raise ValueError(f"it holds a whole number of more than {_LONGEST} bits")
+            raise ValueError(f"it has a whole number of more than {_LONGEST} bits")
 
     def _hashed(self, load: Callable[..., None]) -> None:
         alone, pairs = load.__name__ == "load_setitem", load.__name__ in ("load_setitems", "load_dict")
@@ -259,7 +259,7 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            raise ValueError(f"it asks for {module}.{name}, which is not on the safe list") from None
+            raise ValueError(f"it needs {module}.{name}, which is not on the safe list") from None
 
     def persistent_load(self, pid: Any) -> Any:
         raise ValueError("it refers to objects outside the file")
@@ -300,11 +300,11 @@ def load_pickle(source: str | Path | BinaryIO, *, name: str | None = None, size:
         {'a__b': np.float64(0.5)}
         >>> load_pickle(BytesIO(pickle.dumps(print)), name="x.pkl")
         Traceback (most recent call last):
-        jaxsim.io.pickles.Refused: x.pkl was not unpickled: it asks for builtins.print, which is not on the safe list.
+        jaxsim.io.pickles.Refused: x.pkl was not unpickled: it needs builtins.print, which is not on the safe list.
     """
     if isinstance(source, str | Path):
         if not Path(source).is_file():
-            raise FileNotFoundError(f"{source} is not there or is not a file.")
+            raise FileNotFoundError(f"{source} does not exist or is not a file.")
         with open(source, "rb") as file:
             return load_pickle(file, name=name or str(source))
     name = name or str(getattr(source, "name", "the pickle"))
@@ -338,5 +338,5 @@ def _plain(value: Any, seen: dict[int, tuple[Any, Any]]) -> Any:
             for i, item in enumerate(flat.tolist()):
                 flat[i] = _plain(item, seen)
     elif isinstance(value, _Dtype | _Call):
-        raise ValueError("it holds a bare dtype or function")
+        raise ValueError("it contains a dtype or function on its own")
     return seen[id(value)][1]

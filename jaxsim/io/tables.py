@@ -70,7 +70,7 @@ def _with_points(path: Path, rows: list[list[str]]) -> list[list[str]]:
     commas = [cell for row in rows for cell in row if _COMMA.fullmatch(cell.strip())]
     points = [cell for row in rows for cell in row if _POINT.fullmatch(cell.strip())]
     if commas and points:
-        raise ValueError(f"{path} holds {commas[0]!r} and {points[0]!r}; write all decimals with points.")
+        raise ValueError(f"{path} has both {commas[0]!r} and {points[0]!r}; write all decimals with points.")
     return [[c.replace(",", ".") if commas and _COMMA.fullmatch(c.strip()) else c for c in row] for row in rows]
 
 
@@ -90,7 +90,7 @@ def read_table(path: Path) -> tuple[np.ndarray, tuple[str, ...] | None]:
         raise ValueError(f"{path} has {len(rows[odd])} cells in row {odd + 1} and {len(rows[0])} in its first row.")
     header = rows.pop(0) if rows and _is_header(rows) else None
     if not rows:
-        raise ValueError(f"{path} holds no rows of numbers.")
+        raise ValueError(f"{path} has no rows of numbers.")
     named = header is not None and header[0].strip().lower() in _ID_COLUMNS
     labeled = len(rows[0]) > 1 and (named or any(_number(row[0]) is None for row in rows))
     if not labeled and len(rows[0]) > 1 and len(rows) > 2:
@@ -126,7 +126,7 @@ def _number(cell: str) -> float | None:
 def _cell(path: Path, cell: str, row: int, column: str) -> float:
     value = _number(cell)
     if value is None:
-        raise ValueError(f"{path} holds {cell!r}, not a number, in row {row} of column {column!r}.")
+        raise ValueError(f"{path} has {cell!r} instead of a number in row {row}, column {column!r}.")
     return value
 
 
@@ -136,11 +136,11 @@ def warn_of_rounded(path: Path, values: Sequence[Sequence[float]], cells: Sequen
     found = [(cells[i][k].strip(), values[i][k]) for i, k in large.tolist()]
     lost = [(c, v) for c, v in found if _WHOLE.fullmatch(c) and math.isfinite(v) and Decimal(c) != Decimal(v)]
     if lost:
-        count = f"{counted(len(lost), 'whole number')} beyond 2^53 that float64 does not hold"
-        warn(f"{path} holds {count}: {lost[0][0]} is read as {lost[0][1]:.0f}; take an offset away first.")
+        count = f"{counted(len(lost), 'whole number')} beyond 2^53 that float64 cannot represent"
+        warn(f"{path} has {count}: {lost[0][0]} is read as {lost[0][1]:.0f}; subtract an offset first.")
 
 
 def _warn_of_counts(path: Path, rows: list[list[str]]) -> None:
     first = [_number(row[0]) for row in rows]
     if first in ([*range(len(rows))], [*range(1, len(rows) + 1)]):
-        warn(f"{path}: the first column counts the rows and is read as a feature; name it id, or leave it out.")
+        warn(f"{path}: the first column only counts the rows, but is read as a feature; name it id, or leave it out.")

@@ -17,7 +17,7 @@ from jaxsim.io.arrays import DAMAGED
 
 LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 """First bytes of files from PyTorch before 1.6; later ones are zip archives."""
-REMEDY = "if you trust the file, load it with {} and save its tensors alone, such as its state_dict."
+REMEDY = "if you trust the file, load it with {} and save only its tensors, such as its state_dict."
 
 
 def read_torch(path: Path) -> Any:
@@ -77,7 +77,7 @@ def _flat(path: Path, place: str, value: Any, seen: set[int]) -> Iterator[tuple[
         yield place, _plain(value)
     else:
         if id(value) in seen:
-            raise ValueError(f"{path} holds the same list or dict in two places, the second at {place!r}.")
+            raise ValueError(f"{path} has the same list or dict in two places; the second is {place!r}.")
         seen.add(id(value))
         pairs = value.items() if isinstance(value, Mapping) else ((f"network_{k}", x) for k, x in enumerate(value))
         for key, inner in pairs:
@@ -103,9 +103,9 @@ def _refusal(reason: str) -> str:
     """Name the object that PyTorch rejects, if it does, and the way around it."""
     found = re.search(r"GLOBAL ([\w.]+)", reason)
     if found is None:
-        return "holds objects other than tensors, or is damaged, and was not read."
+        return "contains objects other than tensors, or is damaged, and was not read."
     remedy = REMEDY.format("torch.load(path, weights_only=False)")
-    return f"holds {found[1]} beside tensors, which could run code and is not read; {remedy}"
+    return f"contains {found[1]} besides tensors, which could run code, so it was not read; {remedy}"
 
 
 def _check_file(path: Path, file: BinaryIO) -> None:
@@ -118,7 +118,7 @@ def _check_file(path: Path, file: BinaryIO) -> None:
         bad = archive.testzip() if archive else None
     file.seek(0)
     if not archive and file.read(len(LEGACY)) != LEGACY:
-        raise ValueError(f"{path} is damaged or not a file of PyTorch, and was not read.")
+        raise ValueError(f"{path} is damaged or not a PyTorch file, and was not read.")
     if any(entry.filename.endswith("/constants.pkl") for entry in entries):
         raise ValueError(f"{path} is a TorchScript archive; {REMEDY.format('torch.jit.load(path)')}")
     if bad:
@@ -141,4 +141,4 @@ def array_of(path: Path, key: str, value: Any) -> np.ndarray:
             return value.detach().view(torch.int16).numpy().view(np.dtype(ml_dtypes.bfloat16))
         return value.detach().numpy()
     except (AttributeError, RuntimeError, TypeError) as error:
-        raise ValueError(f"{path}: {key!r} is of type {value.dtype}, not a plain tensor.") from error
+        raise ValueError(f"{path}: {key!r} has type {value.dtype} and is not a plain tensor.") from error

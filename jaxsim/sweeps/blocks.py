@@ -132,7 +132,7 @@ def compute(work: Work, blocks: Sequence[Block]) -> list[Outcome]:
 
 def _told(error, block):
     if "RESOURCE_EXHAUSTED" in str(error):
-        return f"the device ran out of memory in a block of {len(block.networks)} networks: give a smaller block."
+        return f"the device ran out of memory in a block of {len(block.networks)} networks; give a smaller block."
     return str(error) or type(error).__name__
 
 
@@ -140,8 +140,8 @@ def _compute(work: Work, block: Block) -> None:
     started, path = time.perf_counter(), work.path(block.name)
     if (mine := version()) != work.version:
         raise ValueError(
-            f"the worker on {platform.node()} has jaxsim {mine}, and the sweep was begun with {work.version}: "
-            "install one version everywhere."
+            f"the worker on {platform.node()} has jaxsim {mine}, but the sweep was started with {work.version}; "
+            "install the same version everywhere."
         )
     if _is_there(path):  # written by a worker that had been given up
         return
@@ -215,8 +215,8 @@ def _embed(work, measure, name, source):
     x = np.array(source.read())  # in memory, so that the scores come from what was checked
     if jobs.sha256(x) != source.checksum:
         raise ValueError(
-            f"{source.path} has changed since the sweep began (network {name!r}): start it again, and the pairs of "
-            "that network are computed anew."
+            f"{source.path} has changed since the sweep started (network {name!r}); start the sweep again to "
+            "recompute the pairs of that network."
         )
     if work.x64:
         x = x.astype(np.float64)

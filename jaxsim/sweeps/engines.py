@@ -125,8 +125,8 @@ def run(
                     continue
                 outcomes = future.result()
                 if not outcomes or not all(isinstance(one, Outcome) for one in outcomes):
-                    text = f"the executor gave {shown(outcomes)} for the result of a block, and not what the function"
-                    raise TypeError(f"{text} returned; blocks that are done stay.")
+                    text = f"the executor gave {shown(outcomes)} as the result of a block, instead of what the function"
+                    raise TypeError(f"{text} returned; finished blocks are kept.")
                 if outcomes[-1].error:
                     raise KINDS[outcomes[-1].kind](outcomes[-1].error)
                 done += len(outcomes)
@@ -136,7 +136,9 @@ def run(
                 lane.renew()
             losses.note([(bundle, error) for _, bundle, error in lost], done > before)
             if any(lane.running and not lane.alive() for lane in lanes):
-                raise ConnectionError("the scheduler of the workers is gone; blocks that are done stay.")
+                raise ConnectionError(
+                    "the connection to the scheduler of the workers was lost; finished blocks are kept."
+                )
     finally:
         for lane in lanes:
             lane.stop()
@@ -195,11 +197,11 @@ class _Losses:
             name = bundle[0].name
             self.tries[name] = self.tries.get(name, 0) + 1
             if self.tries[name] >= TRIES or self.barren >= 2 * TRIES:
-                often = f"{TRIES} times with the block {name}" if self.tries[name] >= TRIES else "again and again"
+                often = f"{TRIES} times on the block {name}" if self.tries[name] >= TRIES else "again and again"
                 reason = (" ".join(str(error).split()) or type(error).__name__)[:300].rstrip(".")
                 if isinstance(error, concurrent.futures.BrokenExecutor):
                     reason += '; in a script, js.sweep must be called under `if __name__ == "__main__":`'
-                raise RuntimeError(f"workers were lost {often}: {reason}; blocks that are done stay.") from error
+                raise RuntimeError(f"workers were lost {often}: {reason}; finished blocks are kept.") from error
         if lost:
             time.sleep(min(0.1 * 2**self.barren, BEAT))
 
@@ -328,16 +330,16 @@ def started(
         ValueError: the name is unknown, or an option belongs to another engine.
     """
     if address is not None and engine != "dask":
-        raise ValueError("address is that of a Dask scheduler; it goes with the engine dask.")
+        raise ValueError("address is for a Dask scheduler and works only with the engine dask.")
     if options and engine != "submitit":
-        raise ValueError("options are those of submitit; they go with the engine submitit.")
+        raise ValueError("options are for submitit and work only with the engine submitit.")
     if workers is not None and engine == "serial":
-        raise ValueError("the engine serial is this process alone; leave workers out.")
+        raise ValueError("the engine serial uses only this process; leave out workers.")
     if isinstance(engine, str) and engine not in NAMES:
-        raise ValueError(f"no engine is named {engine!r}; there are {', '.join(NAMES)}, and any executor in Python.")
+        raise ValueError(f"there is no engine {engine!r}; use {', '.join(NAMES)} or, in Python, any executor.")
     if not isinstance(engine, str):
         if not callable(getattr(engine, "submit", None)):
-            raise TypeError(f"executor must be one of {', '.join(NAMES)} or have submit, not {engine!r}.")
+            raise TypeError(f"executor must be one of {', '.join(NAMES)} or have a method submit, not {engine!r}.")
         yield [Lane(lambda: engine, 2 * workers if workers else 64, own=False, alive=_alive(engine))]
     elif engine == "serial":
         yield [Lane(Serial, 1)]
@@ -372,8 +374,8 @@ def _refuse_unsendable(work):
         pickle.dumps(work)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise TypeError(
-            f"{work.measure} cannot be sent to another process ({error}): make its parts of functions that a module "
-            'defines, or give executor="serial".'
+            f"{work.measure} cannot be sent to another process ({error}); build it from functions that are defined in "
+            'a module, or give executor="serial".'
         ) from None
 
 

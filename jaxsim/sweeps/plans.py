@@ -115,7 +115,7 @@ def read_blocks(plan: Plan, work: Work, paths: list[Path]) -> None:
         try:
             record, arrays = jobs.read_block(path)
             if (record["settings"], record["name"]) != (work.settings, path.stem):
-                raise jobs.Damaged(f"{path} is damaged: it is a block of another name or other settings.")
+                raise jobs.Damaged(f"{path} is damaged: it is a block with another name or other settings.")
         except jobs.Damaged as error:
             files.warn(f"{error} It is computed again.", RuntimeWarning)
             files.remove(path)
@@ -139,9 +139,9 @@ def find_sources(
     for name in rest:
         refuse_other_ids(where[first], where[name], ids.get(first), ids.get(name))
     if ids and len(ids[first]) != sources[first].shape[0]:
-        raise ValueError(f"{sources[first].path} holds {sources[first].shape[0]} images and {len(ids[first])} ids.")
+        raise ValueError(f"{sources[first].path} has {sources[first].shape[0]} images but {len(ids[first])} image ids.")
     if ids and (twice := files.repeated(ids[first])):
-        raise ValueError(f"{sources[first].path} holds the image id {twice[0]!r} more than once.")
+        raise ValueError(f"{sources[first].path} has the image id {twice[0]!r} more than once.")
     check_shapes({name: source.shape for name, source in sources.items()}, measure, channels)
     return sources
 
@@ -153,7 +153,9 @@ def require_several(names: Sequence[str]) -> None:
         ValueError: there is only one; the message names it.
     """
     if len(names) < 2:
-        raise ValueError(f"a sweep compares networks with each other; there is only {''.join(names)!r}: give more.")
+        raise ValueError(
+            f"a sweep compares networks with each other, but there is only {''.join(names)!r}; give more networks."
+        )
 
 
 def refuse_other_numbers(images: Mapping[str, int]) -> None:
@@ -164,7 +166,7 @@ def refuse_other_numbers(images: Mapping[str, int]) -> None:
     """
     for (a, n), (b, m) in itertools.pairwise(images.items()):
         if m != n:
-            raise ValueError(f"{a} and {b} hold {n} and {m} images; a sweep needs the same.")
+            raise ValueError(f"{a} and {b} have {n} and {m} images; a sweep needs the same images for all.")
 
 
 def refuse_other_ids(a: str, b: str, ours: Any, theirs: Any) -> None:

@@ -39,7 +39,7 @@ class SweepStatus:
 
     def __str__(self) -> str:
         state = {True: "running", False: "not running", None: "may be running"}[self.running]
-        return ", ".join([self.progress(), f"{state} ({self.engine})", *["the matrix is there"] * self.complete])
+        return ", ".join([self.progress(), f"{state} ({self.engine})", *["the matrix is complete"] * self.complete])
 
     def progress(self) -> str:
         """Text with blocks, rate and time left."""
@@ -55,11 +55,11 @@ def sweep_status(out: str | Path) -> SweepStatus:
 
     >>> sweep_status("nowhere")
     Traceback (most recent call last):
-    FileNotFoundError: nowhere holds no sweep: there is no progress.json in it.
+    FileNotFoundError: nowhere has no sweep in it: there is no progress.json.
     """
     out = Path(out)
     if not (out / RECORD).is_file():
-        raise FileNotFoundError(f"{out} holds no sweep: there is no {RECORD} in it.")
+        raise FileNotFoundError(f"{out} has no sweep in it: there is no {RECORD}.")
     record = jobs.read_record(out / RECORD)
     there = {path.stem for path in (out / FOLDER).glob("[!.]*.npz")}
     new = len(there.intersection(record["pending"]))
@@ -128,4 +128,6 @@ def alone(out: Path) -> Iterator[None]:
         with jobs.lock(out / FOLDER):
             yield
     except BlockingIOError:
-        raise BlockingIOError(f"{out} is in use by another sweep: wait for it, or give another folder.") from None
+        raise BlockingIOError(
+            f"{out} is in use by another sweep; wait for it to end, or give another folder."
+        ) from None

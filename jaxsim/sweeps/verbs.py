@@ -126,13 +126,13 @@ def sweep(
                     engines.run(lanes, blocks.compute, work, missing, tell)
                 plans.read_blocks(plan, work, [path for one in missing if (path := work.path(one.name)).exists()])
             if not plan.known.all():
-                raise OSError(f"{out}: blocks are damaged or gone as soon as they are written; see to the disk.")
+                raise OSError(f"{out}: blocks are damaged or missing right after they are written; check the disk.")
             found = _collected(plan, measure)
             with file_sets.staged(out, RESULT, overwrite=overwrite) as new:
                 found.save(new / RESULT[0])
                 io.write_csv_matrix(new / RESULT[1], found.values, found.names, found.targets)
     except KeyboardInterrupt as stop:
-        text = f"blocks that are done are kept in {out}, and the next run goes on there"
+        text = f"finished blocks are kept in {out}; the next run continues there"
         raise KeyboardInterrupt(str(stop) or text) from None
     _warn(plan, measure)
     return found
@@ -176,13 +176,13 @@ def _sources(
 ) -> Mapping[str, Source]:
     if isinstance(features, Mapping) or hasattr(features, "ndim"):
         if stack is not None:
-            raise ValueError("stack says what files hold, and these features are arrays; leave it out.")
+            raise ValueError("stack describes files, but these features are arrays; leave it out.")
         return _stored(features, measure, channels, out / "features")
     listed = [features] if isinstance(features, str | Path) else [*features]
     if odd := [one for one in listed if not isinstance(one, str | Path)]:
         kind = type(odd[0]).__name__
         raise TypeError(
-            f"features must be files, folders, a mapping of name to array or a stack, not a list of {kind}."
+            f"features must be files, folders, a mapping from names to arrays, or a stack, not a list of {kind}."
         )
     if stack is None and (len(listed) > 1 or any(Path(one).is_dir() for one in listed)):
         stack = False
@@ -233,7 +233,7 @@ def _collected(plan: plans.Plan, measure: Measure) -> Affinity:
     versions = [tuple(record["versions"].items()) for record in plan.made]
     notes = [f"a sweep of {files.counted(len(plan.made), 'block')}"]
     if len(set(versions)) > 1:
-        notes.append("blocks were made with different versions of packages; these are of the last one")
+        notes.append("blocks were made with different versions of packages; those of the last block are given")
     provenance = Provenance(
         measure=str(measure),
         dtype=str(values.dtype),

@@ -35,7 +35,7 @@ def one_minus(values: np.ndarray) -> np.ndarray:
         [0.25]
     """
     if values.shape[0] != values.shape[1]:
-        raise ValueError(f"1 - S needs a square affinity matrix, not one of shape {values.shape}.")
+        raise ValueError(f"1 - S needs a square affinity matrix, but its shape is {values.shape}.")
     if np.max(np.abs(values - values.T), initial=0.0) > _ROUNDING:
         raise ValueError("1 - S needs a symmetric matrix; pass symmetrize=True to use (S + S^T) / 2.")
     distances = 1.0 - ((values + values.T) / 2)[np.triu_indices(len(values), 1)]
@@ -98,7 +98,7 @@ def _wrong(found: "Tree") -> str | None:
     sizes = [1] * count
     for step, (a, b, _, size) in enumerate(merges):
         if not (a in range(count + step) and b in range(count + step)) or size != sizes[int(a)] + sizes[int(b)]:
-            return f"its merge {step} is of nodes that are not there, or has another number of leaves"
+            return f"its merge {step} joins nodes that do not exist, or has the wrong number of leaves"
         sizes.append(int(size))
     if np.unique(merges[:, :2]).size != 2 * len(merges):
         return "one of its nodes merges twice"
@@ -281,7 +281,9 @@ def _refuse_undefined(values, names):
     bad = ~np.isfinite(values)
     if bad.any():
         worst = names[int(np.argmax(bad.sum(axis=1)))]
-        raise ValueError(f"{int(bad.sum())} affinities are not finite, most of them of {worst}: leave it out.")
+        raise ValueError(
+            f"{int(bad.sum())} affinities are not finite, most of them for {worst}; leave out that network."
+        )
 
 
 def symmetrized(values: np.ndarray, square: bool) -> np.ndarray:

@@ -29,15 +29,18 @@ def classical_scaling(distances: Any, dimensions: int = 2) -> np.ndarray:
     """
     d = np.asarray(distances, dtype=np.float64)
     if d.ndim != 2 or d.shape[0] != d.shape[1] or not len(d):
-        raise ValueError(f"scaling takes distances of shape (n, n), not {d.shape}.")
+        raise ValueError(f"distances must have shape (n, n), not {d.shape}.")
     if not np.isfinite(d).all():
         raise ValueError(f"{int((~np.isfinite(d)).sum())} distances are not finite; leave those rows and columns out.")
     unit = np.abs(d).max() or 1.0
     d = d / unit
     if max(np.abs(d - d.T).max(), np.abs(np.diagonal(d)).max(), -d.min()) > 1e-5:
-        raise ValueError("scaling takes a symmetric matrix of distances, none negative, with zeros on its diagonal.")
+        raise ValueError("distances must be a symmetric matrix without negative values and with zeros on the diagonal.")
     if not is_whole(dimensions) or not 1 <= dimensions <= len(d):
-        raise ValueError(f"{len(d)} points have no {shown(dimensions)} dimensions.")
+        raise ValueError(
+            f"{len(d)} points cannot be placed in {shown(dimensions)} dimensions; give a whole number from 1 to "
+            f"{len(d)}."
+        )
     squares = ((d + d.T) / 2) ** 2
     margin = squares.mean(0)
     values, vectors = np.linalg.eigh((margin[:, None] + margin - squares - margin.mean()) / 2)

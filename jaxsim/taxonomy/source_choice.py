@@ -133,7 +133,7 @@ def _transfers(transfers) -> tuple[dict[tuple[tuple[str, ...], str], float], str
         for key in given:
             if not (isinstance(key, tuple) and len(key) == 2 and isinstance(key[0], tuple) and key[0]):
                 raise TypeError(
-                    f"transfers are scores by (sources, target), such as (('edges',), 'depth'), not by {key!r}."
+                    f"the keys of transfers must be (sources, target), such as (('edges',), 'depth'), not {key!r}."
                 )
     else:
         matrix = as_affinity(transfers, "transfer")
@@ -172,7 +172,7 @@ def _refuse_unknown(given, names, what, of):
         ValueError: a name is unknown; the message gives it.
     """
     if unknown := [name for name in given if name not in names]:
-        raise ValueError(f"{what} names {unknown[0]!r}, and no {of} has that name; there are {', '.join(names)}.")
+        raise ValueError(f"{what} names {unknown[0]!r}, which is not a {of}; choose from {', '.join(names)}.")
 
 
 def _solve(given, targets, sources, weights, costs, budget):
@@ -209,9 +209,11 @@ def _solve(given, targets, sources, weights, costs, budget):
         options={"mip_rel_gap": 0},
     )
     if found.status == 2:
-        raise ValueError(f"a budget of {budget:g} keeps too few sources to serve all {len(targets)} targets; raise it.")
+        raise ValueError(
+            f"a budget of {budget:g} allows too few sources to serve all {len(targets)} targets; increase it."
+        )
     if found.status != 0:
-        raise RuntimeError(f"the choice of sources was not solved: {found.message}")
+        raise RuntimeError(f"no choice of sources was found: {found.message}")
     return _best_within(given, {name for name, y in zip(sources, found.x[:count], strict=True) if y > 0.5})
 
 

@@ -71,7 +71,7 @@ def transfer_affinity(
     losses, targets = np.asarray(losses, float), tuple(names if targets is None else targets)
     if losses.ndim != 3 or losses.shape[:2] != (len(names), len(targets)) or not losses.size:
         raise ValueError(
-            f"losses must be (sources, targets, images) for {len(names)} sources and {len(targets)} targets, "
+            f"losses must have shape (sources, targets, images) for {len(names)} sources and {len(targets)} targets, "
             f"not of shape {losses.shape}."
         )
     unknown = np.argwhere(np.isnan(losses))
@@ -115,7 +115,9 @@ def transfer_distance(affinity: Affinity, beta: float = 20.0) -> Affinity:
     if not is_number(beta) or not 0 < beta < np.inf:
         raise ValueError(f"beta must be a positive number, not {shown(beta)}.")
     if affinity.distance:
-        raise ValueError(f"{affinity.provenance.measure} holds distances already; transfer_distance takes an affinity.")
+        raise ValueError(
+            f"{affinity.provenance.measure} already contains distances; give transfer_distance an affinity."
+        )
     name = f"exp(-{beta:g} {affinity.provenance.measure})"
     values = np.exp(-beta * np.asarray(affinity.values, float))
     return Affinity.from_array(values, affinity.names, affinity.targets, measure=name, distance=True)

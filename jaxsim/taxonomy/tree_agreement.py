@@ -136,14 +136,14 @@ def branch_support(base: Tree, resamples: Any, *, linkage: Linkage | None = None
     known = LINKAGES.values() if linkage is None else (linkage,)
     linkage = next((one for one in known if one.name == base.convention), None)
     if linkage is None:
-        raise ValueError(f"the tree was made with {base.convention}: pass that linkage.")
+        raise ValueError(f"the tree was made with {base.convention}; pass that linkage.")
     values = _resampled(base, resamples)
     defined = np.isfinite(values).all(axis=(1, 2))
     if not defined.any():
-        raise ValueError(f"none of the {len(values)} resamples is free of NaN.")
+        raise ValueError(f"all {len(values)} resamples contain NaN.")
     notes = base.notes
     if not defined.all():
-        notes += (f"{int(np.sum(~defined))} of {len(values)} resamples hold NaN and are left out of support",)
+        notes += (f"{int(np.sum(~defined))} of {len(values)} resamples contain NaN and are left out of the support",)
         warn(notes[-1] + ".", RuntimeWarning)
     values = symmetrized(values, True) if base.symmetrized else values
     clades = _clades(base.merges)
@@ -162,7 +162,7 @@ def _labels(first, second, k):
     else:
         lacking = [n for n in first.names if n not in second]
         if lacking:
-            raise ValueError(f"the groups lack the networks {', '.join(lacking)}.")
+            raise ValueError(f"the groups do not include the networks {', '.join(lacking)}.")
         groups = np.unique([str(second[n]) for n in first.names], return_inverse=True)[1]
     return np.asarray(first.cut(k)), groups
 
@@ -171,7 +171,7 @@ def _positions(one, names):
     """Position in the tree of each of `names`."""
     if set(one.names) != set(names):
         odd = ", ".join(sorted(set(one.names) ^ set(names)))
-        raise ValueError(f"the two trees are of different networks; in one only: {odd}.")
+        raise ValueError(f"the two trees have different networks; only one of them has: {odd}.")
     return [one.names.index(n) for n in names]
 
 
@@ -199,7 +199,7 @@ def _resampled(base, resamples):
     rows = _positions(base, names)
     if values.ndim != 3 or values.shape[1] != len(rows):
         needed = f"a tree of {len(rows)} networks needs (B, T, T)"
-        raise ValueError(f"the resamples have shape {values.shape}; {needed}.")
+        raise ValueError(f"the resamples have shape {values.shape}, but {needed}.")
     places = np.argsort(rows)
     return values[:, places][:, :, places] if values.shape[2] == len(rows) else values[:, places]
 

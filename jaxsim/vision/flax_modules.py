@@ -39,7 +39,7 @@ class Calls:
     def _pooled(self, layer: str, x: Any) -> jax.Array:
         x = jnp.asarray(x)
         if jnp.iscomplexobj(x):
-            raise Unsupported(f"layer {layer!r} gives complex numbers; features must be real.")
+            raise Unsupported(f"layer {layer!r} returns complex numbers; features must be real.")
         return jnp.asarray(layer_outputs.pooled(layer, x.astype(jnp.float32), self.taken, first=False), jnp.float32)
 
     def named(self) -> OrderedDict[str, Any]:
@@ -139,7 +139,7 @@ def _listening(modules: Mapping[int, tuple[str, nnx.Module]], calls: Calls) -> I
 
 def _of_linen(model: Any, choose: Choose, taken: Taken, call: Call) -> tuple[Any, Callable[[Any, Any], Any]]:
     if model.scope is None:
-        raise ValueError("a Linen module comes without its variables: give module.bind(variables).")
+        raise ValueError("a Linen module does not contain its variables; give module.bind(variables).")
     module, variables = model.unbind()
     takes = inspect.signature(type(module).__call__).parameters
     settings = {key: value for key, value in EVALUATION.items() if key in takes}

@@ -34,7 +34,7 @@ def check(pool: Any, channels: Any) -> None:
         raise ValueError(f'pool is {pool!r}; give None, "mean", "first" or a function of an array (b, ..., c).')
     for side in channels.values() if isinstance(channels, Mapping) else (channels,):
         if side not in (None, *SIDES):
-            raise ValueError(f'channels are {side!r}; give "first" or "last", or one of them by layer.')
+            raise ValueError(f'channels are {side!r}; give "first" or "last", or a dict of these by layer.')
 
 
 def matches(pattern: str, name: str) -> bool:
@@ -64,14 +64,14 @@ def arrays(layer: str, output: Any, patterns: Sequence[str], is_array: Callable[
     """
     found = dict(_leaves(output, is_array))
     if not found:
-        text = f"layer {layer!r} returns a {type(output).__name__} in which there is no array"
+        text = f"layer {layer!r} returns a {type(output).__name__} without an array"
         raise Unsupported(f"{text}; name a layer inside it.")
     kept = {}
     for pattern in (one for one in patterns if matches(one, layer)):
         _, bracket, end = pattern.partition("[")
         ends = [one for one in found if not bracket or _fits(bracket + end, one)]
         if not ends:
-            raise Unsupported(f"layer {layer!r} has no output {bracket + end!r}; there are {', '.join(found)}.")
+            raise Unsupported(f"layer {layer!r} has no output {bracket + end!r}; it has {', '.join(found)}.")
         kept |= dict.fromkeys(ends)
     return {"": next(iter(found.values()))} if len(found) == 1 else {end: found[end] for end in found if end in kept}
 
@@ -104,7 +104,8 @@ def pooled(layer: str, x: Any, taken: Taken, *, first: bool) -> Any:
         if x.ndim > 3 or first:
             shape = " x ".join(map(str, x.shape))
             raise Unsupported(
-                f"layer {layer!r} gives {shape}, no tokens (b, tokens, c) with a first one; take pool='mean'."
+                f"layer {layer!r} returns {shape}, not tokens (b, tokens, c), so there is no first token; use "
+                "pool='mean'."
             )
         return x[:, 0]
     if not first:
@@ -121,7 +122,7 @@ def _first(layer: str, x: Any, taken: Taken, usual: bool) -> bool:
     if usual and x.ndim == 4 and x.shape[1] == x.shape[2] != x.shape[3]:
         shape = " x ".join(map(str, x.shape))
         raise Unsupported(
-            f"layer {layer!r} gives {shape}, where channels seem to be last; pass channels='last' or 'first'."
+            f"layer {layer!r} returns {shape}, and its channels seem to be last; pass channels='last' or 'first'."
         )
     return usual and x.ndim > 3
 
@@ -137,7 +138,7 @@ def named(calls: Mapping[str, Sequence[Mapping[str, Any]]], wanted: Sequence[str
         if own and not any(name in calls for name in own):
             text = f"layer {own[0]!r} was not called in the network's forward pass"
             raise Unsupported(
-                f"{text}, which uses its weights otherwise or not at all; name a layer around or inside it."
+                f"{text}, which uses its weights in another way or not at all; name a layer around or inside it."
             )
     return {
         f"{layer}{f'#{k + 1}' if len(found) > 1 else ''}{end}": x

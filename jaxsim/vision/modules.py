@@ -106,12 +106,12 @@ def features(
     several = isinstance(model, Mapping)
     models = dict(model) if several else {"": model}
     if not models:
-        raise ValueError("there are no networks.")
+        raise ValueError("no networks were given.")
     stream, count = _batches(images, batch), _count(images)
     if ids is not None and count is not None and len(ids) != count:
-        raise ValueError(f"{counted(len(ids), 'id')} given for {counted(count, 'image')}.")
+        raise ValueError(f"{counted(len(ids), 'id')} given for {counted(count, 'image')}; give one per image.")
     if twice := repeated(map(str, () if ids is None else ids)):
-        raise ValueError(f"ids name {twice[0]!r} more than once; give each image an id of its own.")
+        raise ValueError(f"ids name {twice[0]!r} more than once; give every image a different id.")
     with contextlib.ExitStack() as stack:
         runs = {}
         for name, one in models.items():
@@ -124,7 +124,9 @@ def features(
         stated["networks"] = {name: run.weights() for name, run in runs.items()}
         count = len(ids) if ids is not None else count
         if count is None:
-            raise ValueError(f"the number of images is not known before: pass their ids to write them to {out}.")
+            raise ValueError(
+                f"the number of images is not known in advance; pass their ids to write features to {out}."
+            )
         ids = [str(one) for one in (range(count) if ids is None else ids)]
         return _in_folder(rows, out, ids, stated, overwrite, progress)
 
@@ -132,11 +134,11 @@ def features(
 def _patterns(layers: Layers | Mapping[str, Layers], name: str, models: Mapping[str, Any]) -> tuple[str, ...]:
     if isinstance(layers, Mapping):
         if odd := [one for one in (*layers, *models) if one not in models or one not in layers]:
-            raise ValueError(f"layers of {odd[0]!r}: they are needed for each network and no other: {few([*models])}.")
+            raise ValueError(f"layers of {odd[0]!r}: give layers for exactly the networks {few([*models])}.")
         layers = layers[name]
     found = (layers,) if isinstance(layers, str) else tuple(layers)
     if not found:
-        raise ValueError('there are no layers; pass a name or pattern, such as "layer*" (** matches all).')
+        raise ValueError('no layers were given; pass a name or pattern, such as "layer*" (** matches all).')
     if twice := repeated(found):
         who = f" of network {name!r}" if name else ""
         raise ValueError(f"layers{who} name {twice[0]!r} more than once; give each layer or pattern once.")
@@ -156,13 +158,13 @@ def chosen(there: Sequence[str], taken: Taken, who: str) -> list[str]:
     for pattern, names in found.items():
         if not names:
             near = nearest(pattern, there) if not set("*?[") & set(pattern) else ""
-            near = near if near.startswith("did you") else f"there are {few(there, 60)}"
+            near = near if near.startswith("did you") else f"it has {few(there, 60)}"
             raise layer_outputs.Unsupported(f"{who} has no layer {pattern!r}; {near.rstrip('.')} (** matches all).")
     every = [name for name in there if any(name in names for names in found.values())]
     nested = any(name.startswith(f"{other}.") for other in every for name in every)
     if len(every) == len(there) > 1 and nested:
         text = f"layers {few(taken.patterns)} of {who} match all its {len(there)} modules, "
-        warn(f"{text}those that hold others included; name those that you want, such as {there[0]!r}.")
+        warn(f"{text}including modules that contain others; name the ones you want, such as {there[0]!r}.")
     return every
 
 
@@ -189,12 +191,12 @@ class Run:
                 raise
             shapes = " and ".join(" x ".join(map(str, x.shape)) for x in _arrays(images))
             reason = textwrap.shorten(str(error).split("\n")[0], 300)
-            raise ValueError(f"{self.who} does not take a batch of {shapes}: {reason}") from error
+            raise ValueError(f"{self.who} does not accept a batch of {shapes}: {reason}") from error
         for layer, values in found.items():
             if values.ndim == 0 or len(values) != count:
-                text = f"layer {layer!r} of {self.who} gives an array of shape {values.shape} for "
-                one = ", so name those that you want, such as 'layer[0]'"
-                remedy = one if layer.endswith("]") else ": pass pool, a function that puts images first"
+                text = f"layer {layer!r} of {self.who} returns an array of shape {values.shape} for "
+                one = "; name the outputs you want, such as 'layer[0]'"
+                remedy = one if layer.endswith("]") else "; pass pool, a function that puts images on the first axis"
                 raise ValueError(f"{text}{counted(count, 'image')}{remedy}.")
         return found
 
@@ -210,7 +212,7 @@ def _running(name: str, model: Any, taken: Taken, call: Callable[[Any, Any], Any
         with extras.needed("networks of Flax need"):
             from jaxsim.vision import flax_modules as backend
     else:
-        text = f"{who} is of type {type(model).__name__}; give a torch.nn.Module, an nnx.Module or a bound Linen module"
+        text = f"{who} has type {type(model).__name__}; give a torch.nn.Module, an nnx.Module or a bound Linen module"
         raise TypeError(f"{text}, or a dict of those by name.")
     with backend.opened(model, functools.partial(chosen, taken=taken, who=who), taken, call or _called) as (
         run,
@@ -231,7 +233,7 @@ def _called(model: Any, images: Any) -> Any:
         return model(given[key])
     remedy = 'pass call, such as lambda model, batch: model(batch["pixels"])'
     raise layer_outputs.Unsupported(
-        f"batches are dicts of {few([*images], 9)}, and the network takes {few([*takes], 9)}: {remedy}."
+        f"batches are dicts of {few([*images], 9)}, but the network takes {few([*takes], 9)}; {remedy}."
     )
 
 
@@ -241,10 +243,12 @@ def _called(model: Any, images: Any) -> Any:
 def _batches(images: Any, batch: int) -> Iterator[tuple[Any, int]]:
     """Images batch by batch, with their number."""
     if isinstance(images, str | Path):
-        raise TypeError(f"images must be arrays or batches, not {images!r}; jaxsim.vision.extraction reads folders.")
+        raise TypeError(
+            f"images must be arrays or batches, not {images!r}; to read folders, use jaxsim.vision.extraction."
+        )
     batch = as_count(batch, "batch")
     if "Random" in type(getattr(images, "sampler", None)).__name__:
-        raise ValueError("the loader shuffles, so rows would not be those of your images: make it with shuffle=False.")
+        raise ValueError("the loader shuffles, so rows would not match your images; make it with shuffle=False.")
     if isinstance(images, Mapping):
         images = _tensors(images)
     if _is_array(images) or isinstance(images, Mapping):
@@ -252,7 +256,7 @@ def _batches(images: Any, batch: int) -> Iterator[tuple[Any, int]]:
     if "torch" in sys.modules and hasattr(images, "__getitem__") and not isinstance(images, list | tuple):
         images = sys.modules["torch"].utils.data.DataLoader(images, batch)
     if not isinstance(images, Iterable):
-        raise TypeError(f"images are of type {type(images).__name__}; give an array (n, ...), batches or a DataLoader.")
+        raise TypeError(f"images have type {type(images).__name__}; give an array (n, ...), batches or a DataLoader.")
     return ((found, len(_arrays(found)[0])) for found in map(_images, images))
 
 
@@ -271,7 +275,7 @@ def _images(found: Any) -> Any:
     if isinstance(found, Mapping):
         return _tensors(found)
     if not _is_array(found) or not getattr(found, "ndim", 0):
-        raise TypeError(f"a batch holds a {type(found).__name__} where images (b, ...) are expected.")
+        raise TypeError(f"a batch contains a {type(found).__name__}; an array of images (b, ...) is expected.")
     return found
 
 
@@ -279,7 +283,7 @@ def _tensors(found: Mapping[str, Any]) -> dict[str, Any]:
     arrays = {key: x for key, x in found.items() if _is_array(x) and x.ndim}
     if len({len(x) for x in arrays.values()}) != 1:
         shapes = few([f"{key} {tuple(x.shape)}" for key, x in arrays.items()], 9) or "no arrays"
-        raise ValueError(f"images in a dict must be arrays of one length; there are {shapes}.")
+        raise ValueError(f"images in a dict must be arrays of the same length; the dict has {shapes}.")
     return arrays
 
 
@@ -319,7 +323,7 @@ def _computed(runs: Mapping[str, Run], images: Any, count: int) -> dict[str, np.
     """Features of a batch by the names of networks and layers."""
     found = [(f"{name}{layer}", x) for name, run in runs.items() for layer, x in run(images, count).items()]
     if twice := repeated(name for name, _ in found):
-        raise ValueError(f"two layers would both be named {twice[0]!r}; name the networks otherwise.")
+        raise ValueError(f"two layers would both be named {twice[0]!r}; rename a network.")
     return dict(found)
 
 
@@ -338,13 +342,13 @@ def _in_memory(rows, count, progress) -> dict[str, np.ndarray]:
     _check_count(done, count)
     for layer, arrays in found.items():
         if odd := next((x.shape[1:] for x in arrays if x.shape[1:] != arrays[0].shape[1:]), None):
-            raise ValueError(f"layer {layer!r} has features of shape {arrays[0].shape[1:]}, and later of {odd}.")
+            raise ValueError(f"layer {layer!r} first has features of shape {arrays[0].shape[1:]}, and later of {odd}.")
     return {layer: np.concatenate(arrays) for layer, arrays in found.items()}
 
 
 def _check_count(done: int, count: int | None) -> None:
     if not done or count not in (None, done):
-        raise ValueError(f"there were {counted(done, 'image')}{f' where {count} were announced' if count else ''}.")
+        raise ValueError(f"there were {counted(done, 'image')}{f', but {count} were expected' if count else ''}.")
 
 
 def _refuse_other_layers(before: Iterable[str], now: Iterable[str]) -> None:
@@ -380,7 +384,7 @@ def _append(store, rows, count, progress) -> None:
     for more, compute in rows:
         seen += more
         if seen > count:
-            raise ValueError(f"there were more than the {counted(count, 'image')} that were announced.")
+            raise ValueError(f"there were more images than the {count} expected.")
         if seen > store.done:
             values = compute()
             if values.keys() != store.rows.keys():

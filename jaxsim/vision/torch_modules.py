@@ -63,11 +63,11 @@ def _keeper(layer: str, calls: dict[str, list], taken: Taken) -> Callable[..., N
 def _kept(layer: str, x: Any, taken: Taken) -> Any:
     if x.is_complex() or str(x.layout) != "torch.strided":
         raise Unsupported(
-            f"layer {layer!r} gives a tensor of {x.dtype} and {x.layout}; features must be dense real numbers."
+            f"layer {layer!r} returns a tensor of {x.dtype} and {x.layout}; features must be dense real numbers."
         )
     found = layer_outputs.pooled(layer, x.detach().float(), taken, first=True)
     if not _is_tensor(found):
-        raise Unsupported(f"pool gives a {type(found).__name__} of layer {layer!r}, no tensor (b, ...).")
+        raise Unsupported(f"pool returns a {type(found).__name__} for layer {layer!r}, not a tensor (b, ...).")
     return found.float().clone()
 
 

@@ -118,7 +118,7 @@ def open_folder(
     names = tuple(dict.fromkeys(names))
     for name in names:
         if name not in KINDS:
-            raise ValueError(f"there is no task {name!r}; there are {', '.join(KINDS)}.")
+            raise ValueError(f"there is no task {name!r}; choose from {', '.join(KINDS)}.")
         if name not in (has := (*(task for task, kind in KINDS.items() if kind.compute), *how.targets)):
             raise ValueError(f"the {layout} layout has no task {name!r}; it has {', '.join(has)}.")
     computed = tuple(name for name in names if KINDS[name].compute)

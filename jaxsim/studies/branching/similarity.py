@@ -136,7 +136,7 @@ class Probe:
         """
         have = min(self.count, len(pictures))
         if have < LEAST:
-            raise ValueError(f"similarity needs at least {LEAST} training pictures; there are {have}.")
+            raise ValueError(f"similarity needs at least {LEAST} training pictures, but there are only {have}.")
         drawn = np.random.default_rng(self.seed).permutation(len(pictures))[:have]
         dataset = pictures.dataset.select([pictures.dataset.ids[i] for i in np.sort(drawn)])
         return dataclasses.replace(dataset, labels={})

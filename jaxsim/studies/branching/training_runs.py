@@ -92,7 +92,7 @@ def train(
         FloatingPointError: a loss is not finite; the message names the step.
     """
     if plan.optimizer not in OPTIMIZERS:
-        raise ValueError(f"there is no optimizer {plan.optimizer!r}; there are {', '.join(OPTIMIZERS)}.")
+        raise ValueError(f"there is no optimizer {plan.optimizer!r}; choose from {', '.join(OPTIMIZERS)}.")
     stream = pictures.batches(
         min(plan.batch, len(pictures)),
         size=plan.size,

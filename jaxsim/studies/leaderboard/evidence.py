@@ -47,9 +47,13 @@ def evidence_of(
     encoders, truth = networks.load(path), world.load_truth(path.with_name("transfer.npz"))
     if set(encoders) != set(truth.sources):
         odd = few(sorted(set(encoders) ^ set(truth.sources)))
-        raise ValueError(f"{folder}: encoders and measured transfer are of different networks; only in one: {odd}.")
+        raise ValueError(
+            f"{folder}: encoders and measured transfer have different networks; only one of them has: {odd}."
+        )
     if truth.losses.shape[-1] < 2:
-        raise ValueError(f"{folder}: its transfer is measured on one image; halves of the images take two or more.")
+        raise ValueError(
+            f"{folder}: its transfer is measured on one image; to split the images in half, at least two are needed."
+        )
     place = SEED + 10 * (recipe_of(path).seed + seed)
     names = tuple(dict.fromkeys((*truth.sources, *truth.targets)))
     made = pictures.make(count, seed=place, names=names, progress=progress)

@@ -21,7 +21,7 @@ from jaxsim.studies.reproduce.timings import timed
 
 OVER = ("images", "targets", "both")
 """What intervals resample, as in `jaxsim.evaluation.intervals`."""
-NOTHING = "too few scores, or a truth that is the same for all: no correlation"
+NOTHING = "no correlation: too few scores, or the truth is the same for all"
 READS, MEASURES = "oracle: reads the transfer to the other targets, so no p value", "oracle: measures transfer"
 WITHIN = 1 - 1e-6
 """Largest correlation on Fisher's scale."""
@@ -135,7 +135,7 @@ def score(
     """
     check(evidence)
     if not methods or len({one.name for one in methods}) < len(methods):
-        raise ValueError("a leaderboard takes one method or more, each of another name.")
+        raise ValueError("a leaderboard needs at least one method, and every method needs a different name.")
     key = as_key(key)
     rows, scores, matrices = [], {}, {}
     for k, method in enumerate(methods):
@@ -166,21 +166,23 @@ def check(evidence: Evidence) -> None:
             losses or the skill are for other sources or targets.
     """
     if len(evidence.sources) < FEWEST:
-        raise ValueError(f"sources are ranked, which takes {FEWEST} or more, not {len(evidence.sources)}.")
+        raise ValueError(f"ranking sources needs at least {FEWEST} sources, not {len(evidence.sources)}.")
     lacking = [name for name in evidence.names if name not in evidence.features]
     if lacking:
         have = few(list(evidence.features)) or "none"
-        raise ValueError(f"the features lack {few(lacking)}, of which the truth has transfer; there are {have}.")
+        raise ValueError(f"the features lack {few(lacking)}, which the truth has; there are features of {have}.")
     counts = {name: len(x) for name, x in evidence.features.items() if name in evidence.names}
     counts |= {f"the labels of {name}": len(y) for name, y in (evidence.labels or {}).items()}
     first, count = next(iter(counts.items()))
     for name, other in counts.items():
         if other != count:
-            raise ValueError(f"{name} and {first} are of {other} and {count} pictures; give the same ones.")
+            raise ValueError(f"{name} and {first} have {other} and {count} pictures; give both for the same pictures.")
     shape = evidence.values.shape
     for what, array in (("the losses", evidence.losses), ("the skill", evidence.skill)):
         if array is not None and array.shape[:2] != shape:
-            raise ValueError(f"{what} must be (sources, targets) {shape} first, not {array.shape}.")
+            raise ValueError(
+                f"the shape of {what} must start with (sources, targets) {shape}, but it is {array.shape}."
+            )
 
 
 def missing(method: Method, evidence: Evidence) -> list[str]:
@@ -341,7 +343,7 @@ def overall(several: Sequence[Standings]) -> list[Overall]:
         ValueError: there are fewer than two worlds, or two with the same name.
     """
     if len(several) < 2 or len({one.world for one in several}) < len(several):
-        raise ValueError("an interval over worlds takes two worlds or more, each of another name.")
+        raise ValueError("an interval over worlds needs at least two worlds with different names.")
     tables = [{row.method: row for row in one.rows} for one in several]
     names = [n for n in tables[0] if all(n in t and np.isfinite(t[n].without_self) for t in tables)]
     scores = np.array([[t[n].without_self for t in tables] for n in names])

@@ -20,13 +20,14 @@ HEADER = (
 )
 """Columns of the table in Markdown."""
 KEY = (
-    "Correlations are Spearman's of each target's column, means over targets; intervals, p values and differences are "
-    "of those without self. Over images: other pictures, bias corrected; over targets: other targets of the same kind, "
-    "taken as independent; over both. Weighted tau: without self. Top k: share of targets whose first choice is one of "
-    "the k best sources. Regret: skill of the best source less that of the first choice. p: relabelings of the tasks, "
-    "adjusted for all methods. Minus best: mean correlation less that of the best method, with an interval for this "
-    "pair alone, and p by the jackknife over tasks, adjusted for all pairs; oracles are never the best. Seconds: from "
-    "pictures to the matrix, compiled; of the tournament without the measuring of transfer."
+    "Correlations are Spearman correlations of each target's column, averaged over targets; intervals, p values and "
+    "differences are for those without self. Over images: for other pictures, bias corrected. Over targets: for other "
+    "targets of the same kind, taken as independent. Over both: for other pictures and targets. Weighted tau: without "
+    "self. Top k: share of targets whose first choice is one of the k best sources. Regret: skill of the best source "
+    "minus that of the first choice. p: from relabelings of the tasks, adjusted for all methods. Minus best: mean "
+    "correlation minus that of the best method, with an interval for this pair only; its p is from a jackknife over "
+    "tasks, adjusted for all pairs. Oracles are never the best method. Seconds: from pictures to the matrix, compiled; "
+    "for the tournament, without the time to measure transfer."
 )
 
 
@@ -82,9 +83,9 @@ def sentences(made: Standings) -> list[str]:
     lines = [f"{best} agrees best: {top.without_self:.3f} {_span(*ends)} without self, regret {top.regret:.3f}."]
     others = [row for row in sorted_rows(made) if row.method != best and row.minus_best_p == row.minus_best_p]
     parts = (
-        ("Oracles beside it", [row for row in others if row.oracle]),
+        ("Oracles, for comparison", [row for row in others if row.oracle]),
         (
-            "Methods that cannot be told from it",
+            "Methods that cannot be told apart from it",
             [r for r in others if not r.oracle and not r.minus_best_p < LEVEL],
         ),
         ("Methods that agree less", [row for row in others if not row.oracle and row.minus_best_p < LEVEL]),
@@ -100,9 +101,11 @@ def _doubts(made: Standings) -> list[str]:
     targets, smallest = len(made.evidence.targets), 1 / (made.relabelings + 1)
     lines = []
     if targets < FEWEST_TARGETS:
-        lines.append(f"{targets} targets are too few for an interval over targets; it takes {FEWEST_TARGETS}.")
+        lines.append(
+            f"{targets} targets are too few for an interval over targets; at least {FEWEST_TARGETS} are needed."
+        )
     if smallest > LEVEL:
-        lines.append(f"No p value of {made.relabelings} relabelings is below {smallest:.2g}; ask for more.")
+        lines.append(f"No p value of {made.relabelings} relabelings is below {smallest:.2g}; use more relabelings.")
     return lines
 
 
@@ -124,9 +127,10 @@ def markdown(several: Sequence[Standings], over: Sequence[Overall] = ()) -> str:
 
 
 OVERALL = (
-    "Means over worlds with Student's intervals over worlds (on Fisher's scale); differences from the best are "
-    "paired within worlds, their p values adjusted for all pairs of methods. Few worlds give wide intervals; what is "
-    "the same in all of them has none."
+    "Means over worlds with Student's t intervals over worlds (on Fisher's scale). Differences from the best method "
+    "are "
+    "paired within worlds, and their p values are adjusted for all pairs of methods. Few worlds give wide intervals; a "
+    "value that is the same in all worlds has none."
 )
 OVERALL_HEADER = ("method", "with self", "without self", "over worlds", "regret", "minus best", "p of minus best")
 
@@ -153,7 +157,7 @@ def _subject(made: Standings) -> str:
     text += f"{made.relabelings} relabelings, {made.level:.0%} intervals."
     if e.losses is None:
         return text
-    return f"{text} Truth: half of the held-out images; the tournament reads the other {e.losses.shape[-1]}."
+    return f"{text} Truth: half of the held-out images; the tournament uses the other {e.losses.shape[-1]}."
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -111,9 +111,9 @@ def _number(value: float | None) -> float:
 def _evidence(setting: Setting) -> Evidence:
     """What the methods read."""
     if setting.labels is None or setting.workshop is None:
-        raise ValueError("baselines reads labels and networks: it needs a setting with labels and a workshop.")
+        raise ValueError("baselines uses labels and networks, so it needs a setting with labels and a workshop.")
     if np.shape(setting.truth.losses)[-1] < 2:
-        raise ValueError("baselines takes transfer that was measured on two images or more.")
+        raise ValueError("baselines needs transfer that was measured on at least two images.")
     affinity, skill, others = halves(setting.truth)
     shop, count = setting.workshop, ATTRIBUTED_QUICK if setting.quick else ATTRIBUTED
     return Evidence(affinity, setting.code, skill, setting.labels, others, shop.bank, shop.shown["rooms"][:count])

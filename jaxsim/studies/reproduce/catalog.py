@@ -73,7 +73,7 @@ def chosen(names: Sequence[str]) -> dict[str, Experiment]:
     """
     unknown = [name for name in names if name not in EXPERIMENTS and name != "all"]
     if unknown:
-        raise ValueError(f"there is no experiment {unknown[0]!r}; there are {', '.join(EXPERIMENTS)}, or all.")
+        raise ValueError(f"there is no experiment {unknown[0]!r}; choose from {', '.join(EXPERIMENTS)}, or all.")
     every = not names or "all" in names
     return {name: one for name, one in EXPERIMENTS.items() if every or name in names}
 

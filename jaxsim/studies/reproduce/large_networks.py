@@ -45,7 +45,7 @@ def large(setting: Setting) -> Outcome:
     names = [name for name in setting.truth.sources if name in nets]
     if len(names) < FEWEST:
         raise ValueError(
-            f"large ranks at least {FEWEST} larger networks of tasks that the bank has; here are {len(names)}."
+            f"large needs at least {FEWEST} larger networks for tasks in the bank, but there are {len(names)}."
         )
     bank = {name: np.asarray(nets[name].code) for name in names}
     few = {name: setting.code[name] for name in names}

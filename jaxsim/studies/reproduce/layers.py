@@ -138,7 +138,7 @@ def labels(setting: Setting) -> Outcome:
 
 def _labels(setting: Setting, who: str) -> Features:
     if setting.labels is None:
-        raise ValueError(f"{who} needs the tasks' own targets of the pictures: a setting with labels.")
+        raise ValueError(f"{who} needs the tasks' own targets for the pictures; use a setting with labels.")
     return setting.labels
 
 
@@ -168,7 +168,7 @@ def layer_types(setting: Setting) -> Outcome:
     best = np.argmax(values, axis=1)
     lacking = [group for group in (EARLY, LATE) if group not in groups]
     if lacking:
-        raise ValueError(f"layers compares {EARLY} tasks with {LATE} ones; there are none of group {lacking[0]}.")
+        raise ValueError(f"layers compares {EARLY} tasks with {LATE} ones; there are none in the group {lacking[0]}.")
     rows = [(name, groups[i], *values[i].tolist(), names[best[i]]) for i, name in enumerate(codes)]
     depths = {group: 1 + float(np.mean(best[np.array(groups) == group])) for group in dict.fromkeys(groups)}
     p, exchanges = _exchanged(best, np.array(groups))

@@ -46,7 +46,7 @@ def images(setting: Setting) -> Outcome:
         ValueError: the setting has no reference.
     """
     if setting.reference is None:
-        raise ValueError("images needs codes of other pictures: a setting with a reference.")
+        raise ValueError("images needs codes of other pictures; use a setting with a reference.")
     code, reference = setting.code, engine.affinity(setting.ordered(setting.reference), measures.RSA)
     most, rows = len(next(iter(code.values()))), []
     for n in [n for n in STABILITY_COUNTS if n < most] + [most]:

@@ -279,7 +279,7 @@ def neighbors(x: np.ndarray, count: int) -> np.ndarray:
     [1, 0, 1]
     """
     if len(x) < 2:
-        raise ValueError(f"neighbors are looked for among two pictures or more, not {len(x)}.")
+        raise ValueError(f"nearest neighbors need at least two pictures, not {len(x)}.")
     x = np.asarray(x, np.float64).reshape(len(x), -1)
     x = x - x.mean(0)
     norms = np.sum(x**2, 1)

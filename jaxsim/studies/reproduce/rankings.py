@@ -41,10 +41,10 @@ def workshop(setting: Setting, who: str) -> ModelCache:
         ValueError: it has none, or trains for tasks that are not targets of measured transfer.
     """
     if setting.workshop is None:
-        raise ValueError(f"{who} trains networks and needs a setting with a workshop.")
+        raise ValueError(f"{who} trains networks, so it needs a setting with a workshop.")
     odd = [name for name in setting.workshop.names if name not in setting.truth.targets]
     if odd:
-        raise ValueError(f"the workshop trains for {', '.join(odd)}, to which no transfer was measured.")
+        raise ValueError(f"the workshop trains for {', '.join(odd)}, but no transfer to that was measured.")
     return setting.workshop
 
 

@@ -78,7 +78,7 @@ class Setting:
         """
         lacking = [name for name in self.truth.sources if name not in self.groups]
         if lacking:
-            raise ValueError(f"the groups lack {', '.join(lacking)}.")
+            raise ValueError(f"the groups do not include {', '.join(lacking)}.")
         return {name: self.groups[name] for name in self.truth.sources}
 
     @property
@@ -94,10 +94,10 @@ class Setting:
         """
         odd = [name for name in self.truth.targets if name not in self.truth.sources]
         if odd:
-            raise ValueError(f"transfer was measured to {', '.join(odd)}, not among the sources.")
+            raise ValueError(f"transfer was measured to {', '.join(odd)}, but the sources do not include it.")
         lacking = [name for name in self.truth.sources if name not in features]
         if lacking:
-            raise ValueError(f"transfer was measured from {', '.join(lacking)}, which the features lack.")
+            raise ValueError(f"transfer was measured from {', '.join(lacking)}, but the features do not include it.")
         return {name: np.asarray(features[name]) for name in self.truth.sources}
 
 
@@ -173,7 +173,7 @@ def setting(
 
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
-        raise ValueError(f"a setting has no part {unknown[0]!r}; there are {', '.join(PARTS)}.")
+        raise ValueError(f"a setting has no part {unknown[0]!r}; choose from {', '.join(PARTS)}.")
     folded = Path(large).is_dir()
     if not folded and large not in (*models.SIZES, networks.RESNET):
         raise ValueError(
@@ -182,17 +182,19 @@ def setting(
         )
     if (encoders is None) != (truth is None):
         raise ValueError(
-            "encoders and their measured transfer belong together: give both, or neither for the shipped ones."
+            "encoders and their measured transfer belong together; give both, or neither to use the shipped ones."
         )
     if encoders is None:
         encoders, recipe = networks.shipped(), recipe or recipe_of()
     truth = world.load_truth() if truth is None else truth
     if set(encoders) != set(truth.sources):
         odd = ", ".join(sorted(set(encoders) ^ set(truth.sources)))
-        raise ValueError(f"the encoders and the measured transfer are of different networks; only in one: {odd}.")
+        raise ValueError(
+            f"the encoders and the measured transfer have different networks; only one of them has: {odd}."
+        )
     if len(truth.sources) < FEWEST:
         raise ValueError(
-            f"the experiments compare rankings of at least {FEWEST} networks; this world has "
+            f"the experiments rank at least {FEWEST} networks, but this world has "
             f"{len(truth.sources)}: {', '.join(truth.sources)}."
         )
     count = PICTURES_QUICK if quick else PICTURES

@@ -54,7 +54,7 @@ def precision_recall(setting: Setting) -> Outcome:
     found = dict(zip(MEASURES, _affinities(setting), strict=True))
     curves = {name: rankings.agreement(one, setting, diagonal=False) for name, one in found.items()}
     if not np.isfinite(next(iter(curves.values())).precision_at_k).any():
-        raise ValueError(f"precision-recall needs a target with more than {EARLY} sources beside its own.")
+        raise ValueError(f"precision-recall needs a target with more than {EARLY} sources besides its own.")
     observed, null = _early_precision(list(found.values()), setting)
     p = rankings.p_value(observed.max(), null.max(1))
     score = dict(zip(found, map(float, observed), strict=True))

@@ -273,7 +273,7 @@ def load(path: str | Path) -> dict[str, models.SmallEncoder]:
     """
     version = models.safetensors_metadata(path).get("world_version")
     if version != pictures.VERSION:
-        raise ValueError(f"{path} was made for version {version} of the world, and this is version {pictures.VERSION}.")
+        raise ValueError(f"{path} was made for version {version} of the world, but this is version {pictures.VERSION}.")
     return models.from_safetensors(path)
 
 

@@ -59,7 +59,7 @@ def style(world: str) -> scenes.Style:
         ValueError: no world has that name.
     """
     if world not in scenes.WORLDS:
-        raise ValueError(f"no world is called {world!r}; there are {', '.join(scenes.WORLDS)}.")
+        raise ValueError(f"there is no world {world!r}; choose from {', '.join(scenes.WORLDS)}.")
     return scenes.WORLDS[world]
 
 
@@ -94,9 +94,9 @@ def make(
     ((2, 16, 16, 3), (2, 16, 16, 1))
     """
     if count < 1:
-        raise ValueError(f"{count} pictures were asked for; at least one is needed.")
+        raise ValueError(f"{count} pictures were requested; at least one is needed.")
     if resolution < 8 or resolution % 8:
-        raise ValueError(f"a resolution of {resolution} pixels was asked for; it must be a multiple of 8.")
+        raise ValueError(f"the resolution must be a multiple of 8, not {resolution} pixels.")
     if isinstance(names, str):
         raise TypeError(f"names must be a sequence of tasks, not the text {names!r}: give [{names!r}].")
     wanted, look = [tasks.named(n) for n in names], style(world)
@@ -145,7 +145,7 @@ def _stored(a: np.ndarray) -> np.ndarray:
     if not np.issubdtype(a.dtype, np.integer):
         return a.astype(np.float16)
     if a.max() > np.iinfo(np.uint8).max:
-        raise ValueError(f"a target has {a.max() + 1} classes or segments in a picture; at most 256 can be kept.")
+        raise ValueError(f"a target has {a.max() + 1} classes or segments in a picture; at most 256 can be stored.")
     return a.astype(np.uint8)
 
 
@@ -167,7 +167,7 @@ def cached(path: str | Path | None, count: int, **how: Any) -> Pictures:
             jobs.write_block(path, arrays, wanted)
             return made
     found, arrays = jobs.read_block(path)
-    jobs.agree(found, wanted, path, remedy="ask for the same pictures or give another file")
+    jobs.agree(found, wanted, path, remedy="request the same pictures, or give another file")
     targets = {k.removeprefix("target/"): v for k, v in arrays.items() if k != "rgb"}
     return Pictures(found["world"], found["seed"], arrays["rgb"], targets)
 

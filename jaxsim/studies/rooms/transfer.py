@@ -67,7 +67,7 @@ class Truth:
         'rgb2mist'
         """
         if what not in MATRICES:
-            raise ValueError(f"there is no matrix {what!r}; there are {', '.join(MATRICES)}.")
+            raise ValueError(f"there is no matrix {what!r}; choose from {', '.join(MATRICES)}.")
         return Affinity.from_array(
             getattr(self, what), self.sources, self.targets, measure=f"measured transfer, {what}"
         )
@@ -179,7 +179,9 @@ def measure(
         raise ValueError(f"transfer needs at least 8 training and 8 test images, not {fitted} and {judged}.")
     for name, (_, first, second) in targets.items():
         if (len(first), len(second)) != (fitted, judged):
-            raise ValueError(f"{name} has {len(first)} and {len(second)} images, the codes {fitted} and {judged}.")
+            raise ValueError(
+                f"{name} has {len(first)} and {len(second)} images, but the codes have {fitted} and {judged}."
+            )
     scaled = {name: (shown, *_standardized(first, second)) for name, (shown, first, second) in targets.items()}
 
     def row(shown: Mapping[str, Pair]) -> np.ndarray:

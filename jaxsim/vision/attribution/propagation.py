@@ -269,9 +269,9 @@ def _sharing_jvp(pool, primals, tangents):
 
 def _undefined(rule: Rule, step: Any, inside: tuple[str, ...], why: str = "") -> ValueError:
     within = next((f" in {name}" for name in reversed(inside) if name != _name(step)), "")
-    hint = "; an activation of several operations counts as one inside jax.jit" if _name(step) in SEVERAL else ""
+    hint = "; an activation made of several operations counts as one inside jax.jit" if _name(step) in SEVERAL else ""
     return ValueError(
-        f"the rule {rule.name} is not defined for {_name(step)}{within}{why}; saliency and gradient-x-input are{hint}."
+        f"the rule {rule.name} is not defined for {_name(step)}{within}{why}; use saliency or gradient-x-input{hint}."
     )
 
 

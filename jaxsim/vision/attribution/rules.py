@@ -191,7 +191,7 @@ def named(rule: str | Rule) -> Rule:
     if not isinstance(rule, str):
         return rule
     if rule not in RULES:
-        raise ValueError(f"there is no rule {rule!r} of attribution; there are {', '.join(RULES)}.")
+        raise ValueError(f"there is no attribution rule {rule!r}; choose from {', '.join(RULES)}.")
     return RULES[rule]
 
 

@@ -114,7 +114,7 @@ def image_scores(
     shown = preprocessings(encoders, preprocessing or {}, size)
     if len(dataset) < 2 or not chosen:
         text = f"{len(dataset)} pictures in batches of {batch} by {len(chosen)} rules cannot be compared"
-        raise ValueError(f"{text}: give two pictures or more, and a rule.")
+        raise ValueError(f"{text}; give at least two pictures and one rule.")
     views, first, together = views_of(dataset, shown, batch)
     networks = {}
     for name, encoder in encoders.items():
@@ -153,7 +153,7 @@ def _network(name: str, encoder: Any, shape: tuple[int, ...]) -> _Network:
         ValueError: it does not accept them.
     """
     if not callable(encoder):
-        raise TypeError(f"encoder {name!r} is of type {type(encoder).__name__}, neither a network nor a function.")
+        raise TypeError(f"encoder {name!r} has type {type(encoder).__name__}; it must be a network or a function.")
     found = _Network(encoder, None)
     if isinstance(encoder, nnx.Module):
         network = models.for_inference(encoder)
@@ -166,7 +166,7 @@ def _network(name: str, encoder: Any, shape: tuple[int, ...]) -> _Network:
     except ValueError as error:
         if isinstance(error.__cause__, jax.errors.JAXTypeError | jax.errors.TracerArrayConversionError):
             raise TypeError(
-                f"encoder {name!r} is no function in JAX, so that it has no gradient; give an nnx.Module."
+                f"encoder {name!r} is not a JAX function, so it has no gradient; give an nnx.Module."
             ) from error
         raise
     return found
@@ -252,7 +252,7 @@ def _dataset(pictures: Pictures) -> Dataset:
     array = np.asarray(pictures)
     if array.ndim != 4 or array.shape[-1] != 3 or array.dtype.kind not in "uif":
         text = f"pictures must be an array (n, h, w, 3) of numbers from 0 to 255, not {array.dtype}"
-        raise ValueError(f"{text} of shape {array.shape}; features are compared by js.affinity.")
+        raise ValueError(f"{text} of shape {array.shape}; to compare features, use js.affinity.")
     return Dataset("array", tuple(map(str, range(len(array)))), lambda name: array[int(name)], {})
 
 
@@ -262,8 +262,8 @@ def _check_sizes(shapes: Mapping[str, tuple[int, ...]]) -> None:
     first = next(iter(sizes))
     if other := next((name for name in sizes if sizes[name] != sizes[first]), None):
         raise ValueError(
-            f"encoder {first!r} is shown pictures of {sizes[first]} pixels and {other!r} of {sizes[other]}, whose maps "
-            "cannot be compared: give a size."
+            f"encoder {first!r} sees pictures of {sizes[first]} pixels and {other!r} of {sizes[other]}, so their maps "
+            "cannot be compared; give a size."
         )
 
 
@@ -272,5 +272,8 @@ def _record(rule: Rule, values: np.ndarray, names: tuple[str, ...], ids: tuple[s
     found = ImageScores(scores, names, ids, Provenance.now(measure, scores))
     if found.undefined:
         said = few([f"{name} ({count})" for name, count in found.undefined], 5)
-        warn(f"{measure}: the map is zero for so many pictures, which have no score (NaN): {said}.", UndefinedScores)
+        warn(
+            f"{measure}: pictures whose map is zero have no score (NaN); their number by encoder: {said}.",
+            UndefinedScores,
+        )
     return found

@@ -82,10 +82,12 @@ def picture(path: Path, *, upright: bool = False) -> np.ndarray:
     with _opened(path) as opened:
         frames = 1 if opened.format in FIRST_IS_WHOLE else getattr(opened, "n_frames", 1)
         if frames > 1:
-            text = f"{path} is an animation or has several pages, {frames} in all: save the one that is meant."
+            text = (
+                f"{path} is an animation or has several pages, {frames} in all; save the one you need as its own file."
+            )
             raise Refused(text)
         if opened.mode.startswith(("I", "F")):  # Pillow would clip these to 255
-            raise Refused(f"{_told(path, opened)}; 8 bits per channel are expected: save it with 8 bits.")
+            raise Refused(f"{_told(path, opened)}; 8 bits per channel are expected; save it with 8 bits.")
         opened.info.pop("transparency", None)
         opened.load()
         turn = _turn(opened) if upright else None
@@ -168,7 +170,7 @@ def checked_classes(path: Path, values: np.ndarray, classes: int) -> Values:
     labeled = values != UNLABELED
     if values.ndim != 2 or values.dtype.kind not in "biuf":
         raise ValueError(
-            f"{path} holds classes of shape {values.shape} and type {values.dtype} where a (height, width) array of "
+            f"{path} has classes of shape {values.shape} and type {values.dtype}; a (height, width) array of "
             "numbers is expected."
         )
     check_numbers(path, values[labeled], classes, " and 255")
@@ -183,7 +185,7 @@ def check_numbers(path: Path, values: np.ndarray, classes: int, besides: str = "
     """
     odd = values[~((values >= 0) & (values < classes) & (values == np.floor(values)))]
     if odd.size:
-        raise ValueError(f"{path} has class {odd.flat[0]} where 0 to {classes - 1}{besides} are expected.")
+        raise ValueError(f"{path} has class {odd.flat[0]}, but only 0 to {classes - 1}{besides} are allowed.")
 
 
 def signed_bytes(values: np.ndarray) -> np.ndarray:
@@ -233,7 +235,7 @@ def vector(path: Path) -> Values:
     """
     values = read_npy(path)
     if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind not in "fiu":
-        raise ValueError(f"{path} does not hold a one-dimensional array of numbers.")
+        raise ValueError(f"{path} does not contain a one-dimensional array of numbers.")
     if not np.isfinite(values).all():
         raise ValueError(f"{path} has values that are not finite.")
     return Values(np.asarray(values, np.float32), None)

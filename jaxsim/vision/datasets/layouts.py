@@ -39,11 +39,13 @@ def folder(root: str | Path) -> Dataset:
     if not found:
         raise ValueError(f"{root} has no pictures" + (f"; its files are {few(files)}." if files else "; it is empty."))
     if others:
-        text = f"{root}: left out {len(others)} of {len(files)} files, whose suffixes Pillow does not read"
+        text = f"{root}: left out {len(others)} of {len(files)} files, because Pillow does not read their suffixes"
         warn(f"{text}: {few(others, 10)}.")
     stems = Counter(os.path.splitext(name)[0] for name in found)
     if twice := [name for name in found if stems[os.path.splitext(name)[0]] > 1]:
-        text = f"{root}: {len(twice)} pictures share their names with others, but for the suffix, and are all read"
+        text = (
+            f"{root}: {len(twice)} pictures have the same name as another except for the suffix; all of them are read"
+        )
         warn(f"{text}: {few(twice)}.")
     return Dataset("folder", tuple(found), functools.partial(_upright, root), {})
 
@@ -96,7 +98,7 @@ def layout_named(name: str) -> Layout:
         ValueError: the name is unknown; the message lists the known ones.
     """
     if name not in LAYOUTS:
-        raise ValueError(f"there is no dataset layout {name!r}; there are {', '.join(LAYOUTS)}.")
+        raise ValueError(f"there is no dataset layout {name!r}; choose from {', '.join(LAYOUTS)}.")
     return LAYOUTS[name]
 
 
@@ -112,5 +114,5 @@ def recognize(root: Path) -> str:
     covered = {name for other in found for name in LAYOUTS[other].covers}
     found = [name for name in found if name not in covered]
     if len(found) > 1:
-        raise ValueError(f"{root} mixes the layouts {' and '.join(found)}: say which with layout (--layout).")
+        raise ValueError(f"{root} mixes the layouts {' and '.join(found)}; choose one with layout (--layout).")
     return next(iter(found), "folder")

@@ -190,8 +190,8 @@ def stack(examples: Sequence[Example]) -> Batch:
         shapes = [{"image": e.image.shape} | {name: v.shape for name, v in e.targets.items()} for e in (first, other)]
         if shapes[0] != shapes[1]:
             raise ValueError(
-                f"pictures {first.id!r} and {other.id!r} of one batch differ in shape, {shapes[0]} and {shapes[1]}: "
-                "give a `size`."
+                f"pictures {first.id!r} and {other.id!r} of one batch have different shapes, {shapes[0]} and "
+                f"{shapes[1]}; give a `size`."
             )
     return Batch(
         tuple(e.id for e in examples),

@@ -94,15 +94,15 @@ def _count(file: Path, wanted: Sequence[str]) -> int:
         for key in ("images", *({"semantic": "labels", "depth": "depths"}[name] for name in wanted)):
             array = _array(opened, key)
             if array.dtype != np.uint8 if key == "images" else array.dtype.kind not in _KINDS[key]:
-                raise ValueError(f"its array {key!r} is of type {array.dtype}")
+                raise ValueError(f"its array {key!r} has type {array.dtype}")
             shapes[key] = array.shape
         pictures = shapes["images"]
         if len(pictures) != 4 or pictures[1] != 3 or pictures[0] == 0:
-            raise ValueError(f"its array 'images' has shape {pictures} where (pictures, 3, width, height) is expected")
+            raise ValueError(f"its array 'images' has shape {pictures}, not (pictures, 3, width, height)")
         n, _, w, h = pictures
         for key, shape in shapes.items():
             if key != "images" and shape != (n, w, h):
-                raise ValueError(f"its array {key!r} has shape {shape} where 'images' implies {(n, w, h)}")
+                raise ValueError(f"its array {key!r} has shape {shape}, but 'images' requires {(n, w, h)}")
     return n
 
 
@@ -115,12 +115,12 @@ def _array(opened: h5py.File, key: str) -> h5py.Dataset:
 
 def _numbers(split: str, splits: str | Path | None, count: int, file: Path) -> list[int]:
     if split not in SPLITS:
-        raise ValueError(f"the NYUv2 layout has no split {split!r}; there are {', '.join(SPLITS)}, or None for all.")
+        raise ValueError(f"the NYUv2 layout has no split {split!r}; choose from {', '.join(SPLITS)}, or None for all.")
     if splits is None:
-        raise ValueError(f"split {split!r} of NYUv2 is listed in splits.mat: give its path as `splits`.")
+        raise ValueError(f"split {split!r} of NYUv2 is listed in splits.mat; give the path of that file as `splits`.")
     listed = image_files.plane(Path(splits), SPLITS[split], "iuf").ravel()
     if not listed.size or np.any(listed != np.floor(listed)):
-        raise ValueError(f"{splits} lists no pictures of split {split!r}, or not by whole numbers.")
+        raise ValueError(f"{splits} lists no pictures for split {split!r}, or does not list them by whole numbers.")
     numbers = listed.astype(int).tolist()
     outside = [str(k) for k in numbers if not 1 <= k <= count]
     if outside:

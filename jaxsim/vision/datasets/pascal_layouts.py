@@ -60,7 +60,7 @@ def voc(
     year = _year(root)
     wanted = chosen(year, targets, ("semantic",))
     if split not in _splits(year):
-        raise ValueError(f"the {year} layout has no split {split!r}; there are {', '.join(_splits(year))}.")
+        raise ValueError(f"the {year} layout has no split {split!r}; choose from {', '.join(_splits(year))}.")
     lists = root / "ImageSets" / "Segmentation"
     own, more = root / "SegmentationClass", None
     if split == "trainaug":
@@ -89,7 +89,9 @@ def _of_one_year(root: Path) -> Path:
     """The folder of a year in or below `root`."""
     found = sorted(place for inner in ("", "VOCdevkit/") for place in root.glob(f"{inner}{YEARS}") if place.is_dir())
     if len(found) > 1 and not (root / "JPEGImages").is_dir():
-        raise ValueError(f"{root} holds {' and '.join(place.name for place in found)}: give the folder of one.")
+        raise ValueError(
+            f"{root} contains {' and '.join(place.name for place in found)}; give the folder of one of them."
+        )
     inner = [str(place.relative_to(root)) for place in found] or ["VOC2012", "VOCdevkit/VOC2012"]
     return _place(root, inner, "JPEGImages", "VOC2012 or another year")
 
@@ -214,7 +216,7 @@ def _normals(root: Path, name: str) -> Values:
     normals = image_files.signed_bytes(image_files.bytes_of(path, 3))
     classes = _context(path_below(root / "pascal-context" / "trainval", ".mat", name)).values
     if classes.shape != normals.shape[:2]:
-        raise ValueError(f"{path} holds normals of shape {normals.shape[:2]} for classes of shape {classes.shape}.")
+        raise ValueError(f"{path} has normals of shape {normals.shape[:2]} for classes of shape {classes.shape}.")
     known = np.isin(classes, list(NORMALS_KNOWN))
     return Values(np.where(known[..., None], normals, 0), known)
 

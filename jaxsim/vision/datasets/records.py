@@ -117,8 +117,8 @@ class Dataset:
         for target, (values, mask) in found.items():
             if mask is not None and values.shape[:2] != image.shape[:2]:
                 raise ValueError(
-                    f"{self.labels[target].file(name)} holds {target!r} of {_size(values)} pixels, "
-                    f"which does not fit picture {name!r} of {_size(image)}."
+                    f"{self.labels[target].file(name)} has {target!r} of {_size(values)} pixels, "
+                    f"but picture {name!r} has {_size(image)}."
                 )
         masks = {target: mask for target, (_, mask) in found.items() if mask is not None}
         return Example(name, image, {target: values for target, (values, _) in found.items()}, masks)
@@ -153,7 +153,7 @@ class Dataset:
         if damaged and len(damaged) == len(self):
             raise ValueError(f"none of the {len(self)} pictures can be read: {next(iter(damaged.values()))}")
         if damaged:
-            warn(f"left out {len(damaged)} of {len(self)} pictures, which cannot be read: {reasons}")
+            warn(f"left out {len(damaged)} of {len(self)} pictures that cannot be read: {reasons}")
         return self.without(damaged)
 
     def _fault(self, index: int) -> str:
@@ -213,7 +213,7 @@ class Layout:
             ValueError: the layout does not support this.
         """
         if not self.incomplete or self.train_val is None:
-            raise ValueError("complete_only (--complete-only) goes with the layout taskonomy alone.")
+            raise ValueError("complete_only (--complete-only) works only with the layout taskonomy.")
         read, split = (functools.partial(of, complete_only=True) for of in (self.read, self.train_val))
         return dataclasses.replace(self, read=read, train_val=split)
 
@@ -231,7 +231,7 @@ def every_fourth(dataset: Dataset) -> tuple[Dataset, Dataset]:
         ValueError: there is only one picture.
     """
     if len(dataset) < 2:
-        raise ValueError(f"the folder has {len(dataset)} picture; at least two are needed, one of them held out.")
+        raise ValueError(f"the folder has {len(dataset)} picture; at least two are needed, because one is held out.")
     held = dataset.ids[min(HELD_OUT, len(dataset)) - 1 :: min(HELD_OUT, len(dataset))]
     return dataset.without(held), dataset.select(held)
 

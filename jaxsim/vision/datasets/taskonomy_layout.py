@@ -80,7 +80,7 @@ def taskonomy(
         places = {domain: _places(root, domain, folders.get(domain, {}), kept) for domain in needed}
         _check_complete(root, places, kept)
     if others := [name for of in places.values() for place in of.values() for name in place.others]:
-        warn(f"{root}: left out {len(others)} files that are not named as Taskonomy's are: {few(others)}.")
+        warn(f"{root}: left out {len(others)} files whose names are not those of Taskonomy: {few(others)}.")
     ids = tuple(f"{b}/{stem}" for b in kept for stem in sorted(places["rgb"][b].stems, key=_order))
     if not ids:
         raise ValueError(f"{root} has no Taskonomy pictures in its rgb folders.")
@@ -108,7 +108,9 @@ def _layout(root: Path) -> tuple[str, dict[str, dict[str, Path]]]:
         shown = [f"{next(iter(next(iter(part.values())).values()))} ({name})" for name, part in found.items()]
         raise ValueError(f"{root} mixes Taskonomy layouts: {' and '.join(shown)}.")
     if not found:
-        raise ValueError(f"{root} has no Taskonomy folders: none is arranged as {'; '.join(ARRANGEMENTS.values())}.")
+        raise ValueError(
+            f"{root} has no Taskonomy folders. Folders must be arranged as {'; or '.join(ARRANGEMENTS.values())}."
+        )
     return next(iter(found.items()))
 
 
@@ -147,7 +149,7 @@ def _places(root: Path, domain: str, folders: dict[str, Path], kept: Sequence[st
         raise FileNotFoundError(f"{root} has no folder of domain {domain}.")
     lost = [building for building in kept if building not in folders]
     if lost:
-        text = f"{root} lacks {domain} of {len(lost)} of the {len(kept)} buildings: {few(lost)}."
+        text = f"{root} lacks {domain} for {len(lost)} of the {len(kept)} buildings: {few(lost)}."
         raise FileNotFoundError(f"{text} To leave them out, give {COMPLETE}.")
     return {building: _place(folders[building], domain) for building in kept}
 
@@ -162,7 +164,7 @@ def _place(folder: Path, domain: str) -> Place:
             continue
         stem, _, _, own, suffix = parts.groups()
         if own not in (known or (domain,)):
-            raise ValueError(f"{folder / name} is a file of domain {own!r} in a folder of {domain!r}.")
+            raise ValueError(f"{folder / name} is a file of domain {own!r} in the folder of {domain!r}.")
         stems.add(stem)
         tails.setdefault(f"_domain_{own}{suffix}", name)
     if len(tails) > 1:
@@ -184,7 +186,7 @@ def _check_complete(root: Path, places: Places, kept: Sequence[str]) -> None:
                 spare[domain] = spare.get(domain, 0) + len(there - shown)
     if spare:
         counts = ", ".join(f"{number} of {domain}" for domain, number in spare.items())
-        warn(f"{root}: left out files without a picture of rgb: {counts}.")
+        warn(f"{root}: left out files that have no rgb picture: {counts}.")
 
 
 def _complete(
@@ -199,7 +201,7 @@ def _complete(
     lost = [f"{b} (without {', '.join(domains)})" for b, domains in lacking.items() if domains]
     total, count = (sum(map(len, of.values())) for of in (views, whole))
     if not count:
-        raise ValueError(f"{root} has no picture with files of all of {', '.join(folders)}; incomplete: {few(lost)}.")
+        raise ValueError(f"{root} has no picture with files in all of {', '.join(folders)}; incomplete: {few(lost)}.")
     counts = {domain: total - sum(len(place[b].stems) for b in kept) for domain, place in places.items()}
     shown = ", ".join(f"{number} without {domain}" for domain, number in counts.items() if number)
     parts = [f"{len(lost)} of {len(asked)} buildings: {few(lost)}"] if lost else []

@@ -114,7 +114,7 @@ Frame = AsIs | Fitted | Square | ShortSide
 def _side(size: Size) -> int:
     height, width = sides(size)
     if height != width:
-        raise ValueError(f"this network takes square pictures; {height} x {width} is not square.")
+        raise ValueError(f"this network needs square pictures, not {height} x {width}.")
     return height
 
 

@@ -89,7 +89,7 @@ def ready(
     if isinstance(encoder, nnx.Module):
         return _module(name, encoder, preprocessing, shape, layers, pool)
     if not callable(encoder):
-        raise TypeError(f"encoder {name!r} is of type {type(encoder).__name__}, neither a network nor a function.")
+        raise TypeError(f"encoder {name!r} has type {type(encoder).__name__}; it must be a network or a function.")
     first = jnp.broadcast_to(prepare(preprocessing, jnp.asarray(view)[None]), shape)
     return _function(name, encoder, preprocessing, first, layers, pool)
 
@@ -102,7 +102,7 @@ def refusing(name: str, shape: Sequence[int]) -> Iterator[None]:
     except (ValueError, TypeError) as error:
         reason = textwrap.shorten(str(error).split("\n")[0], 300)
         size = " x ".join(map(str, shape[1:]))
-        raise ValueError(f"encoder {name!r} does not take pictures of {size}: {reason}") from error
+        raise ValueError(f"encoder {name!r} does not accept pictures of {size}: {reason}") from error
 
 
 def _module(name, encoder, preprocessing, shape, layers, pool) -> Ready:
@@ -169,7 +169,7 @@ def chosen(name: str, there: Sequence[str], wanted: Sequence[str]) -> tuple[str,
     ('block1', 'block2')
     """
     if unknown := [pattern for pattern in wanted if not models.matching(there, [pattern])]:
-        raise ValueError(f"encoder {name!r} has no layer {unknown[0]!r}; there are {', '.join(there)}.")
+        raise ValueError(f"encoder {name!r} has no layer {unknown[0]!r}; it has {', '.join(there)}.")
     return models.matching(there, wanted) or tuple(there[-1:])
 
 

@@ -101,7 +101,7 @@ def extract(
     shown = preprocessings(encoders, preprocessing or {}, size)
     batch, threads = as_count(batch, "batch"), as_count(threads, "threads")
     if not len(dataset):
-        raise ValueError("the dataset has no pictures to take features of.")
+        raise ValueError("the dataset has no pictures to extract features from.")
     views, first, together = views_of(dataset, shown, batch)
     ready = {
         name: forward.ready(name, encoder, shown[name], first[name], together, _of(layers, name), pool)
@@ -174,9 +174,9 @@ def _places(ready: Mapping[str, forward.Ready]) -> dict[str, tuple[str, str]]:
         for layer in one.shapes:
             file = name if len(one.shapes) == 1 else f"{name}.{layer}"
             if not file or file.startswith((".", "__")) or set(file) & set("/\\\0") or file == "image_ids":
-                raise ValueError(f"{file!r}, of encoder {name!r} and layer {layer!r}, cannot be the name of a file.")
+                raise ValueError(f"{file!r}, of encoder {name!r} and layer {layer!r}, cannot be a file name.")
             if file in places:
-                raise ValueError(f"two features would have the name {file!r}: rename an encoder.")
+                raise ValueError(f"two features would have the name {file!r}; rename an encoder.")
             places[file] = name, layer
     return places
 
@@ -205,7 +205,7 @@ class Views:
             if view.shape != shape:
                 sizes = [f"{height} x {width}" for height, width, _ in (view.shape, shape)]
                 raise ValueError(
-                    f"Picture {example.id!r} is of {sizes[0]} pixels, the first of {sizes[1]}: give a size."
+                    f"Picture {example.id!r} has {sizes[0]} pixels, but the first one has {sizes[1]}; give a size."
                 )
         return Example(example.id, NO_PICTURE, views, {})
 
@@ -287,7 +287,7 @@ def _warn_of_odd(values: Mapping[str, np.ndarray], told: set[str]) -> None:
     for file, features in values.items():
         if file not in told and not np.isfinite(features).all():
             told.add(file)
-            text = f"Features {file!r} have numbers that are not finite, of which no similarity can be computed."
+            text = f"Features {file!r} have numbers that are not finite, so no similarity can be computed from them."
             warn(text, RuntimeWarning)
 
 
@@ -297,7 +297,7 @@ def _with_what_is_kept(error: Exception, store: storage.Store, out: str | Path, 
     if isinstance(error, jax.errors.JaxRuntimeError):
         if "RESOURCE_EXHAUSTED" not in text:
             return error
-        text = f"A batch of {batch} does not fit in the device's memory: give a smaller one."
+        text = f"A batch of {batch} does not fit in the device's memory; give a smaller one."
     if store.done:
         return storage.Unfinished(text, store.done, len(store.ids), storage.part_of(out))
     return OSError(text) if isinstance(error, OSError) else ValueError(text)

@@ -209,7 +209,7 @@ def preprocessing_of(name: str, encoder: Any) -> Preprocessing:
         return named(own)
     if name not in FAMILIES[own]:
         raise ValueError(
-            f"encoder {name!r} is a network of {own.title()}, whose preprocessing depends on its task: name it after "
+            f"encoder {name!r} is a network of {own.title()}, and its preprocessing depends on its task; name it after "
             f"one ({', '.join(FAMILIES[own])}), or pass its preprocessing."
         )
     return FAMILIES[own][name]

@@ -19,7 +19,7 @@ MARK = "features.json"
 IDS = "image_ids.npy"
 SECONDS = 5.0
 """Seconds between flushes; the most work a kill can lose."""
-ANEW = "pass overwrite=True to start anew"
+ANEW = "pass overwrite=True to start over"
 PARTS = ("job.json", "done.json", "unfinished", "replaced")
 """Files and folders of `OUT.part`; hidden files next to it were left by a kill."""
 
@@ -37,7 +37,7 @@ class Unfinished(OSError, ValueError):
     def __init__(self, reason: str, done: int, count: int, part: Path):
         self.reason = f"{reason.rstrip('. ')}."
         kept = f"{done} of {count} pictures are done and kept in {part}"
-        super().__init__(f"{self.reason} {kept}: the same command goes on there once this is mended.")
+        super().__init__(f"{self.reason} {kept}; fix this and run the same command again to continue.")
 
 
 class Store:
@@ -69,7 +69,7 @@ class Store:
         arrays = {name: np.ascontiguousarray(values[name], npy_rows.DTYPE) for name in self.rows}
         for name, shape in self.rows.items():
             if arrays[name].shape[1:] != shape:
-                raise ValueError(f"{name} has features of shape {arrays[name].shape[1:]}; {shape} was announced.")
+                raise ValueError(f"{name} has features of shape {arrays[name].shape[1:]}, not the expected {shape}.")
         for name, array in arrays.items():
             with files.one_sentence(_file(self.part, name)):
                 npy_rows.write_all(self._files[name], array.data)
@@ -128,7 +128,7 @@ def opened(
                 store = Store(part, ids, rows, done)
             yield store
             if store.done != len(ids):
-                raise ValueError(f"features of {store.done} pictures were written where {len(ids)} were announced.")
+                raise ValueError(f"features of {store.done} pictures were written instead of {len(ids)}.")
             with files.one_sentence(out):
                 store.commit()
         except BaseException:
@@ -166,7 +166,7 @@ def check(out: str | Path, overwrite: bool) -> None:
         return
     strange = [path.name for path in out.iterdir() if path.suffix != ".npy" and path.name != MARK]
     if strange or not (out / MARK).is_file():
-        raise FileExistsError(f"{out} is there already and holds other things than features taken by jaxsim.")
+        raise FileExistsError(f"{out} already exists and contains other things than features extracted by jaxsim.")
     if not overwrite:
         part = part_of(out)
         if part.is_dir() and _is_ours(part) and not (part / "unfinished").exists():
@@ -185,7 +185,7 @@ def _resumed(
             raise
         done = None
     if done is None and not _is_ours(part):
-        raise FileExistsError(f"{part}, where features are kept until they are complete, holds other things.")
+        raise FileExistsError(f"{part}, where unfinished features are kept, contains other things.")
     with files.one_sentence(part):
         for left in part.iterdir() if done is None else ():
             files.remove(left)
@@ -203,14 +203,14 @@ def _done(part: Path, job: Mapping[str, Any], ids: Sequence[str], rows: Mapping[
     try:
         left, done = jobs.read_record(part / "job.json"), jobs.read_record(part / "done.json")["pictures"]
     except jobs.Damaged as error:
-        raise jobs.Damaged(f"{part} is damaged, its records cannot be read; {ANEW}.") from error
+        raise jobs.Damaged(f"{part} is damaged: its records cannot be read; {ANEW}.") from error
     jobs.agree(left["job"], job, part, remedy=ANEW)
     if left["ids"][:done] != list(ids[:done]):
         raise ValueError(f"{part} was made with other pictures; {ANEW}.")
     for name, shape in rows.items() if done else ():
         file, least = _file(part, name), len(npy_rows.header(len(ids), shape)) + done * npy_rows.row_bytes(shape)
         if not file.is_file() or file.stat().st_size < least:
-            raise jobs.Damaged(f"{part} is damaged, {file.name} is shorter than its record says; {ANEW}.")
+            raise jobs.Damaged(f"{part} is damaged: {file.name} is shorter than its record says; {ANEW}.")
     return done
 
 
@@ -221,7 +221,7 @@ def _is_ours(part: Path) -> bool:
 def _check_space(part: Path, rows: Mapping[str, tuple[int, ...]], count: int) -> None:
     needed, free = count * sum(map(npy_rows.row_bytes, rows.values())), shutil.disk_usage(part).free
     if needed > free:
-        text = f"the features need {needed / 1e9:.3g} GB and the disk has {free / 1e9:.3g} GB left"
+        text = f"the features need {needed / 1e9:.3g} GB, but the disk has only {free / 1e9:.3g} GB left"
         raise OSError(errno.ENOSPC, text)
 
 

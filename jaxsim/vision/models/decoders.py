@@ -179,7 +179,7 @@ def flatten(x: Float[Array, "b ..."], features: int) -> Float[Array, "b d"]:
     """Flatten codes to rows in C order; raise ValueError unless each has `features` values."""
     flat = x.reshape(len(x), -1)
     if flat.shape[1] != features:
-        raise ValueError(f"the head takes {features} features per code, not the {flat.shape[1]} of shape {x.shape}.")
+        raise ValueError(f"the head needs {features} features per code, but shape {x.shape} has {flat.shape[1]}.")
     return flat
 
 

@@ -70,7 +70,9 @@ class SmallEncoder(nnx.Module):
     ):
         self.widths, self.strides, self.channels_in = tuple(widths), tuple(strides), channels_in
         if not widths or len(widths) != len(strides):
-            raise ValueError(f"an encoder needs one stride per layer; widths {self.widths}, strides {self.strides}.")
+            raise ValueError(
+                f"an encoder needs one stride per layer, but has widths {self.widths} and strides {self.strides}."
+            )
         if min(*self.widths, *self.strides, channels_in) < 1:
             raise ValueError(f"widths {self.widths}, strides {self.strides} and channels_in must all be positive.")
         layers = {}
@@ -121,7 +123,7 @@ class SmallEncoder(nnx.Module):
 def check_size(name: str) -> None:
     """Raise ValueError unless `SIZES` has that name."""
     if name not in SIZES:
-        raise ValueError(f"there is no encoder size {name!r}; there are {', '.join(SIZES)}.")
+        raise ValueError(f"there is no encoder size {name!r}; choose from {', '.join(SIZES)}.")
 
 
 def convolution(
@@ -150,11 +152,11 @@ def convolution(
 def layers_until(names: Sequence[str], last: str | None) -> Sequence[str]:
     """The layers up to `last`, or all of them; raise ValueError if there is no such layer."""
     if last is not None and last not in names:
-        raise ValueError(f"there is no layer {last!r}; there are {', '.join(names)}.")
+        raise ValueError(f"there is no layer {last!r}; choose from {', '.join(names)}.")
     return names if last is None else names[: names.index(last) + 1]
 
 
 def check_channels(x: Array, channels: int, what: str) -> None:
     """Raise ValueError unless `x` has shape (b, h, w, channels)."""
     if x.ndim != 4 or x.shape[-1] != channels:
-        raise ValueError(f"the {what} takes arrays of shape (b, h, w, {channels}), not {x.shape}.")
+        raise ValueError(f"the {what} needs arrays of shape (b, h, w, {channels}), not {x.shape}.")

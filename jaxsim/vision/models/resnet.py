@@ -153,7 +153,7 @@ class ResNet(nnx.Module):
             ValueError: the network is unknown.
         """
         if name not in NETWORKS:
-            raise ValueError(f"there is no network {name!r}; there are {', '.join(NETWORKS)}.")
+            raise ValueError(f"there is no network {name!r}; choose from {', '.join(NETWORKS)}.")
         return cls(**NETWORKS[name], **rest)
 
     @property
@@ -211,11 +211,11 @@ class ResNet(nnx.Module):
     def _checked(self) -> Variant:
         """Check the arguments and return the variant."""
         if self.variant not in VARIANTS:
-            raise ValueError(f"there is no variant {self.variant!r} of ResNet; there are {', '.join(VARIANTS)}.")
+            raise ValueError(f"there is no variant {self.variant!r} of ResNet; choose from {', '.join(VARIANTS)}.")
         kind = VARIANTS[self.variant]
         if not 1 <= len(self.depths) <= len(kind.strides) or min(*self.depths, self.width, self.channels_in) < 1:
             raise ValueError(
-                f"a ResNet has one to {len(kind.strides)} blocks, and positive depths, width and channels; not "
+                f"a ResNet needs one to {len(kind.strides)} blocks, and positive depths, width and channels, not "
                 f"depths {self.depths}, width {self.width} and {self.channels_in} channels."
             )
         if self.output_stride not in kind.output_strides:

@@ -78,9 +78,11 @@ def to_safetensors(
                 f"{path} was not written: {name!r} is a {type(encoder).__name__}, not {' or '.join(KINDS)}."
             )
         if is_folded(encoder):
-            raise ValueError(f"{path} was not written: {name!r} is folded; save the network it was folded from.")
+            raise ValueError(f"{path} was not written: {name!r} is folded; save the original network instead.")
         if not name or "/" in name:
-            raise ValueError(f"{path} was not written: {name!r} cannot name an encoder (empty or with a slash).")
+            raise ValueError(
+                f"{path} was not written: {name!r} cannot be the name of an encoder (it is empty or has a slash)."
+            )
         arrays |= {f"{name}/{key}": np.asarray(variable[...]) for key, variable in variables(encoder).items()}
     header = {
         "encoders": {name: _description(encoder) for name, encoder in encoders.items()},
@@ -175,7 +177,7 @@ def _check(path: str | Path, key: str, values: np.ndarray, slot: Any, expected: 
     if values.shape != slot.shape:
         raise ValueError(f"{path}: array {key!r} has shape {values.shape}, but its encoder needs {slot.shape}.")
     if values.dtype != slot.dtype:
-        raise ValueError(f"{path}: array {key!r} is of type {values.dtype}, but its encoder needs {slot.dtype}.")
+        raise ValueError(f"{path}: array {key!r} has type {values.dtype}, but its encoder needs {slot.dtype}.")
     if _sum(values) != expected:
         raise Damaged(f"{path} is damaged: array {key!r} differs from its checksum.")
     if not np.isfinite(values).all():
@@ -198,7 +200,7 @@ def _read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{path} is damaged: {error}.") from None
     if not isinstance(header, dict):
-        raise ValueError(f"{path} holds no jaxsim encoders: `jaxsim convert` makes a file of a checkpoint.")
+        raise ValueError(f"{path} contains no jaxsim encoders; convert a checkpoint with `jaxsim convert`.")
     whole = header.pop(WHOLE, None)
     if not header.keys() <= set(PARTS) or whole not in (None, sha256_of_json(header)):
         raise ValueError(f"{path} is damaged: its header differs from its checksum.")

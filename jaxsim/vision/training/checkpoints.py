@@ -104,7 +104,7 @@ def restore(folder: Path, template_of: Any, run: dict[str, Any]) -> tuple[int, A
             warn(f"{reason} Training resumes from step {checkpoint[0]}.", RuntimeWarning)
         return checkpoint
     if found:
-        raise ValueError(f"no checkpoint in {folder} can be used; remove them to start anew. {' '.join(reasons)}")
+        raise ValueError(f"no checkpoint in {folder} can be used; remove them to start over. {' '.join(reasons)}")
     return None
 
 
@@ -114,7 +114,7 @@ def _read(path: Path, template_of: Any, run: dict[str, Any]) -> tuple[int, Any, 
     record = jobs.read_record(path / RECORD)
     step = record["step"]
     if path.name != f"step_{step:08d}":
-        raise jobs.Damaged(f"{path} is damaged: it is the checkpoint of step {step}.")
+        raise jobs.Damaged(f"{path} is damaged: it is the checkpoint of another step, {step}.")
     jobs.agree(record["run"], run, path)
     template = template_of(step)
     expected = _flat(template)
@@ -124,7 +124,7 @@ def _read(path: Path, template_of: Any, run: dict[str, Any]) -> tuple[int, Any, 
         raise jobs.Damaged(f"{path} is damaged: it cannot be read ({type(error).__name__}).") from None
     jobs.verify(path, arrays, record["arrays"])
     if any(arrays[name].shape != values.shape for name, values in expected.items()):
-        raise jobs.Damaged(f"{path} is damaged: an array has not the shape it was written with.")
+        raise jobs.Damaged(f"{path} is damaged: an array does not have the shape it was written with.")
     return step, jax.tree.unflatten(jax.tree.structure(template), [arrays[name] for name in expected]), record["feed"]
 
 

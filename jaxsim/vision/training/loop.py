@@ -200,7 +200,7 @@ def _resumed(states, settings: Settings, source: Source, told: dict[str, Any]) -
         return 0, states, none
     step, tree, place = found
     if step > settings.last:
-        raise ValueError(f"{folder} has a checkpoint of step {step}, past the step {settings.last} asked for.")
+        raise ValueError(f"{folder} has a checkpoint of step {step}, past the requested step {settings.last}.")
     if place is not None:
         source.go_to(place)
     return step, jax.tree.map(jnp.array, tree["states"]), tree["losses"]

@@ -138,10 +138,10 @@ def _checked(task: str, data: Data, batch: int, seen: dict[int, np.ndarray]) -> 
     items = data.items() if isinstance(data, Mapping) else enumerate(data)
     arrays = {name: seen.setdefault(id(values), np.asarray(values)) for name, values in items}
     if _images_of(data) not in arrays:
-        raise ValueError(f"the data of task {task!r} have no images: give a dict with the key 'images', or a tuple.")
+        raise ValueError(f"the data of task {task!r} have no images; give a dict with the key 'images', or a tuple.")
     shapes = {name: values.shape for name, values in arrays.items()}
     if any(not shape for shape in shapes.values()) or len({shape[0] for shape in shapes.values()}) > 1:
-        raise ValueError(f"the arrays of task {task!r} differ in number of rows: {shapes}.")
+        raise ValueError(f"the arrays of task {task!r} have different numbers of rows: {shapes}.")
     rows = shapes[_images_of(data)][0]
     if batch > rows:
         raise ValueError(f"a batch of {batch} cannot be drawn from the {rows} rows of task {task!r}.")
@@ -215,7 +215,7 @@ class StreamSource:
         for step in range(begin, end):
             batch = next(self._reader, None)
             if batch is None:
-                raise ValueError(f"the stream ended before step {step}: give a longer one, or ask for fewer steps.")
+                raise ValueError(f"the stream ended before step {step}; give a longer one, or use fewer steps.")
             if "images" not in batch:
                 raise ValueError(f"the stream's batch of step {step} has no 'images'; it has {', '.join(batch)}.")
             self.images = len(batch["images"])

@@ -125,7 +125,9 @@ def fit_many(
     losses = dict(loss) if isinstance(loss, Mapping) else dict.fromkeys(networks, loss)
     for what, given in (("losses", losses), ("data", data)):
         if given.keys() != networks.keys():
-            raise ValueError(f"the tasks of the {what}, {sorted(given)}, are not those of the networks.")
+            raise ValueError(
+                f"the tasks of the {what}, {sorted(given)}, must be those of the networks, {sorted(networks)}."
+            )
     return run(networks, losses, ArraySource({task: data[task] for task in networks}, batch, key), settings)
 
 

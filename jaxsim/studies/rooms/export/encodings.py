@@ -35,7 +35,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
             if code := re.search(r"errno = (\d+)", str(error)):
                 raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
             if str(error).startswith("encoder error"):
-                raise OSError(errno.EIO, "a picture could not be saved whole") from error
+                raise OSError(errno.EIO, "a picture could not be saved completely") from error
             raise
 
 

@@ -53,7 +53,7 @@ def labeled(
         ValueError: the count is not positive, or the world or a task is unknown.
     """
     if count < 1:
-        raise ValueError(f"{count} pictures were asked for; at least one is needed.")
+        raise ValueError(f"{count} pictures were requested; at least one is needed.")
     wanted, look = [tasks.named(name) for name in names], pictures.style(world)
     for host, targets in pictures.rendered(count, seed, look, resolution, wanted):
         for k in range(len(host.rgb)):

@@ -77,7 +77,9 @@ def _append(file: h5py.File, name: str, values: np.ndarray) -> None:
         how = {"chunks": (1, *shape), "maxshape": (None, *shape), "compression": 4}
         stored = file.create_dataset(name, (0, *shape), values.dtype, **how)
     if stored.shape[1:] != values.shape:
-        raise ValueError(f"all pictures in a .mat file must have one size; {values.shape} follows {stored.shape[1:]}.")
+        raise ValueError(
+            f"all pictures in a .mat file must have the same size; {values.shape} follows {stored.shape[1:]}."
+        )
     stored.resize(len(stored) + 1, axis=0)
     stored[-1] = values
 

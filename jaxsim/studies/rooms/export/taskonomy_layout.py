@@ -45,7 +45,7 @@ def taskonomy(folder: str | Path, pictures: Iterable[Labeled], layout: str = "or
         OSError: the folder cannot be written.
     """
     if layout not in FOLDERS:
-        raise ValueError(f"there is no Taskonomy layout {layout!r}; there are {', '.join(ARRANGEMENTS)}.")
+        raise ValueError(f"there is no Taskonomy layout {layout!r}; choose from {', '.join(ARRANGEMENTS)}.")
     found = []
     with encodings.whole_folder(folder) as root:
         for number, picture in numbered(pictures):
@@ -103,7 +103,7 @@ def _shading(values: np.ndarray) -> np.ndarray:
 
 def _segments(values: np.ndarray) -> np.ndarray:
     if values.max() > np.iinfo(np.uint8).max:
-        raise ValueError(f"a picture has {values.max() + 1} segments; a file of Taskonomy holds at most 256.")
+        raise ValueError(f"a picture has {values.max() + 1} segments; a Taskonomy file can store at most 256.")
     return values.astype(np.uint8)
 
 

@@ -82,6 +82,6 @@ def write_world(
     ((16, 16, 3), (16, 16))
     """
     if layout not in WRITERS:
-        raise ValueError(f"there is no dataset layout {layout!r}; there are {', '.join(WRITERS)}.")
+        raise ValueError(f"there is no dataset layout {layout!r}; choose from {', '.join(WRITERS)}.")
     writer = WRITERS[layout]
     return writer.write(path, labeled(count, seed=seed, world=world, resolution=resolution, names=writer.tasks))

@@ -124,10 +124,10 @@ def from_checkpoint(
         >>> models.from_checkpoint("resnet50.pth", "resnet18")
         Traceback (most recent call last):
         ...
-        ValueError: there is no network 'resnet18'; there are resnet50, resnet50-taskonomy.
+        ValueError: there is no network 'resnet18'; choose from resnet50, resnet50-taskonomy.
     """
     if network not in NETWORKS:
-        raise ValueError(f"there is no network {network!r}; there are {', '.join(NETWORKS)}.")
+        raise ValueError(f"there is no network {network!r}; choose from {', '.join(NETWORKS)}.")
     entries, beside = read_checkpoint(path)
 
     def empty(channels: int) -> Any:
@@ -211,7 +211,7 @@ def _filled(
     rest = [key for key in tensors if key not in used]
     idle = [one for one in leave_out if not fnmatch.filter(rest, one)]
     if idle:
-        warn(f"{source}: leave_out (--leave-out) {', '.join(map(repr, idle))} matches no tensor that is left over.")
+        warn(f"{source}: leave_out (--leave-out) {', '.join(map(repr, idle))} matches no unused tensor.")
     reasons = {key: _reason(key, place, leave_out) for key in rest}
     values = {name: tensors[key] for name, key in keys.items() if key in tensors}
     problems = {
@@ -240,7 +240,9 @@ def _places(
         try:
             ours = {naming.key(name) for name in names}
         except KeyError as error:
-            raise ValueError(f"no family of names includes {error.args[0]!r} of the network; is it folded?") from error
+            raise ValueError(
+                f"no known naming has the tensor {error.args[0]!r} of the network; is the network folded?"
+            ) from error
         for entry, tensors in entries.items():
             heads = [(key, head) for key in tensors for head in _heads(key)]
             counts = collections.Counter(head for key, head in heads if WRAPPED.sub("", key[len(head) :]) in ours)
@@ -248,7 +250,7 @@ def _places(
     if not found:
         families = " or ".join(naming.label for naming in namings)
         shown = ", ".join([key for tensors in entries.values() for key in tensors][:4]) or "none"
-        raise ValueError(f"{source} has no tensor named as in {families}; its first are {shown}.")
+        raise ValueError(f"{source} has no tensor with a name as in {families}; its first tensors are {shown}.")
     return found
 
 
@@ -276,13 +278,16 @@ def _chosen(
     rivals = [p for p in asked or places if 2 * p.count >= most]
     if not asked:
         given = "".join(f" with {k} {v!r}" for k, v in (("entry", entry), ("prefix", prefix)) if v is not None)
-        raise ValueError(f"{source} has no weights{given}; it has {'; '.join(map(str, rivals))}.")
+        raise ValueError(f"{source} has no weights{given}; its weights are: {'; '.join(map(str, rivals))}.")
     best = min(
         (p for p in rivals if p.count == most), key=lambda p: bool(SECOND.search(f"{p.entry} {p.prefix}".lower()))
     )
     if len(rivals) > 1:
-        text = f"{source} has {len(rivals)} sets of weights: {'; '.join(map(str, rivals))}. Read: {best}. Give another "
-        warn(f"{text}as entry or prefix (--entry, --prefix).")
+        text = (
+            f"{source} has {len(rivals)} sets of weights: {'; '.join(map(str, rivals))}. The one read is {best}. "
+            "Choose another "
+        )
+        warn(f"{text}with entry or prefix (--entry, --prefix).")
     return best
 
 

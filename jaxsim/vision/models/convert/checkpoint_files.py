@@ -84,7 +84,7 @@ def _entries(path: Path, whole: Any) -> tuple[dict[str, Mapping[str, np.ndarray]
             entries[place] = _Lazy({key: functools.partial(array_of, path, key, v) for key, v in tensors.items()})
         beside += [inner[k] for k, v in content.items() if k not in tensors and not _has_dicts(v)]
     if not entries:
-        raise ValueError(f"{path} holds a {type(whole).__name__}, not tensors by name (a state dict).")
+        raise ValueError(f"{path} contains a {type(whole).__name__}, not tensors by name (a state dict).")
     return entries, tuple(beside)
 
 

@@ -92,13 +92,15 @@ class Bundle(Mapping[str, np.ndarray]):
         entry = self.entries[key]
         path = Path(f"{self.prefix}.data-{entry.shard:05d}-of-{self.shards:05d}")
         if entry.sliced or entry.dtype not in DTYPES:
-            what = "is stored in slices" if entry.sliced else f"holds no numbers (type {entry.dtype})"
+            what = "is stored in slices" if entry.sliced else f"does not contain numbers (type {entry.dtype})"
             raise ValueError(f"{path}: tensor {key!r} {what}, which is not supported.")
         dtype = _dtype(DTYPES[entry.dtype])
         data = self._data(path)[entry.offset : entry.offset + entry.size]
         negative = min(entry.offset, *entry.shape, 0) < 0
         if negative or len(data) != entry.size or entry.size != math.prod(entry.shape) * dtype.itemsize:
-            raise ValueError(f"{path} is damaged: tensor {key!r} of shape {entry.shape} does not fit in its place.")
+            raise ValueError(
+                f"{path} is damaged: tensor {key!r} of shape {entry.shape} does not match its number of bytes."
+            )
         if not matches(data, entry.checksum):
             raise ValueError(f"{path} is damaged: tensor {key!r} differs from its checksum.")
         limits.check_empty(entry.shape, dtype.itemsize)
