@@ -107,7 +107,8 @@ def own_cosine(a, b):
     ],
 )
 def test_a_sweep_gives_the_scores_of_affinity(tmp_path, measure):
-    features = features_of("abc", width=None if measure == "cka" else 18)
+    # with seed 0, two distances of b differ by less than an eps, and either order of theirs is right
+    features = features_of("abc", seed=1, width=None if measure == "cka" else 18)
     if not isinstance(measure, str):
         features = {name: x.reshape(IMAGES, 2, -1) for name, x in features.items()}
     found = serial(features, tmp_path / "out", measure=measure)
