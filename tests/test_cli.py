@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -1169,7 +1170,14 @@ def test_a_command_is_a_module_of_its_name_with_examples(name):
 
 def test_every_module_is_a_command_or_shared():
     found = {path.stem for path in Path(jaxsim.cli.__file__).parent.glob("*.py")}
-    assert found - set(COMMANDS) == {"__init__", "__main__", "arguments", "banks", "cache", "inputs", "output"}
+    assert found - set(COMMANDS) == {"__init__", "arguments", "banks", "cache", "inputs", "output"}
+
+
+def test_python_runs_the_package_as_the_command(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["jaxsim", "--version"])
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_module("jaxsim", run_name="__main__")
+    assert capsys.readouterr().out.startswith("jaxsim ")
 
 
 def test_a_command_is_added_by_a_module_and_its_name(monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""`python -m jaxsim.cli` is `jaxsim`."""
+"""`python -m jaxsim` is `jaxsim`."""
 
 import sys
 
