@@ -216,7 +216,7 @@ KERNEL = "depth/conv3/kernel"
         (lambda a, h: a.pop(KERNEL), f"has no array '{KERNEL}'"),
         (lambda a, h: a.update({"depth/conv99/kernel": a[KERNEL]}), "array 'depth/conv99/kernel' that belongs to none"),
         (lambda a, h: a.update({KERNEL: a[KERNEL][1:].copy()}), rf"'{KERNEL}' has shape \(2, 3, 4, 4\)"),
-        (lambda a, h: a.update({KERNEL: a[KERNEL].astype(np.float16)}), f"'{KERNEL}' is of type float16"),
+        (lambda a, h: a.update({KERNEL: a[KERNEL].astype(np.float16)}), f"'{KERNEL}' has type float16"),
         (lambda a, h: a[KERNEL].ravel().__setitem__(0, 9), f"array '{KERNEL}' differs from its checksum"),
         (lambda a, h: h["sha256"].update({KERNEL: "0" * 64}), f"array '{KERNEL}' differs from its checksum"),
         (lambda a, h: h["sha256"].pop(KERNEL), f"array '{KERNEL}' differs from its checksum"),

@@ -262,7 +262,7 @@ def test_checkpoints_of_another_training_are_refused(tmp_path, changes, words):
 
 
 def test_streams_that_end_or_hold_no_images_are_named():
-    with pytest.raises(ValueError, match="the stream ended before step 3: give a longer one"):
+    with pytest.raises(ValueError, match="the stream ended before step 3; give a longer one"):
         fitted(
             stream=grain.MapDataset.range(12).map(lambda i: {"images": X[i], "target": Y[i]}).batch(4).to_iter_dataset()
         )
