@@ -234,7 +234,7 @@ def _absolute_sums(a, b, parts):
     COLUMNS_AT_ONCE features are added in one pass over the sums, so that these stay in cache.
     """
     cpu = on_cpu()
-    at_once = min(COLUMNS_AT_ONCE if cpu else 4 * COLUMNS_AT_ONCE, a.shape[1])
+    at_once = min(COLUMNS_AT_ONCE if cpu else 4 * COLUMNS_AT_ONCE, max(1, a.shape[1]))
 
     def columns(x):
         return jnp.pad(x, ((0, 0), (0, -x.shape[1] % at_once))).T.reshape(-1, at_once, len(x))

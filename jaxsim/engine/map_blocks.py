@@ -115,8 +115,8 @@ class MapBlocks:
         return np.asarray(self._raw(k)[row], np.float64)
 
     def _raw(self, k):
-        """Points in float64 where they are made from features in float64, so that a shift costs no digits."""
-        if self.features.can_be_wide:
+        """Points in float64 where they can be made from features in float64, so that a shift costs no digits."""
+        if self.features.can_be_wide and jax.default_backend() != "tpu":  # whose float64 lacks operations
             with jax.enable_x64(True):
                 return np.asarray(_points(self.measure, self.features.wide(k)))
         return _points(self.measure, self.features[k])
