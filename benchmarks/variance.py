@@ -6,7 +6,7 @@ study's own draws. Their times are extrapolated, and their scores are compared w
 
 * NumPy: a map for every resample and network (rebuilt on subsets if the measure refits, otherwise gathered from maps
   made once), with weights on the images drawn, and one matrix product over networks.
-* rsatoolbox, for RSA: `compare` on ready-made maps of the images drawn. It has no Dirichlet weights.
+* rsatoolbox, for RSA: `compare` on precomputed maps of the images drawn. It has no Dirichlet weights.
 """
 
 import argparse

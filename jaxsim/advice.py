@@ -33,7 +33,7 @@ class Advice(NamedTuple):
 
 
 class _Case(NamedTuple):
-    """Number and kind of independent units (images or groups), whether maps are ready-made, and units required."""
+    """Number and kind of independent units (images or groups), whether maps are precomputed, and units required."""
 
     units: int
     grouped: bool
@@ -56,7 +56,7 @@ _RULES = (
     _Rule(
         lambda case: case.maps,
         Bootstrap,
-        "ready-made maps cannot be recomputed on halves of the images; its intervals contain the true score in 91 to "
+        "precomputed maps cannot be recomputed on halves of the images; its intervals contain the true score in 91 to "
         "98 % of cases at 100 images drawn one by one; use n_resamples=1000.",
     ),
     _Rule(
@@ -80,7 +80,7 @@ def recommend_scheme(n: int, groups: Any = None, measure: Any = "rsa") -> Advice
     Args:
         n: number of images.
         groups: as for `js.variance_study`.
-        measure: a measure of features, or a comparator for ready-made maps, or the name of either.
+        measure: a measure of features, or a comparator for precomputed maps, or the name of either.
 
     Raises:
         ValueError: n is not a positive whole number, the number of labels is not n, no measure has that name, there is
@@ -118,7 +118,7 @@ def _doubts(measure, own, case):
 
 
 def _measure(measure):
-    """A measure, or the measure of ready-made maps for a comparator."""
+    """A measure, or the measure of precomputed maps for a comparator."""
     if measures.is_comparator(measure):
         return measures.of_maps(measures.part_by_name("compare", measure) if isinstance(measure, str) else measure)
     measure = measures.by_name(measure) if isinstance(measure, str) else measure
@@ -137,5 +137,5 @@ def written(scheme: Scheme) -> str:
 
 
 FOR_MAPS = Bootstrap()
-WITH_INTERVALS = f"use {written(HalfSamples())}, or {written(FOR_MAPS)} for ready-made maps"
+WITH_INTERVALS = f"use {written(HalfSamples())}, or {written(FOR_MAPS)} for precomputed maps"
 """Advice added to errors about a scheme that cannot answer the question asked."""

@@ -70,7 +70,7 @@ def freedom(transform: Any, pairwise: Any, compare: Any) -> Freedom:
 
 
 def freedom_of_maps(compare: Any) -> Freedom:
-    """Changes of ready-made maps that a comparator declares to ignore."""
+    """Changes of precomputed maps that a comparator declares to ignore."""
     invariance = declared(compare, ComparatorCapabilities).invariance
     return Freedom(NUMBER if invariance >= CONSTANT else NO_SHIFT, invariance >= SCALE, weighs=True)
 

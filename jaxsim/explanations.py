@@ -35,7 +35,7 @@ def explain(
 
     Args:
         features: as for the verb.
-        measure: as for the verb; ready-made maps and comparators require a scheme.
+        measure: as for the verb; precomputed maps and comparators require a scheme.
         scheme: as for `js.resample`; None is for `js.affinity`.
         n_resamples: as for `js.resample`.
         estimate: as for `js.resample`.

@@ -176,7 +176,7 @@ def both(
     maps: bool = False,
     cast: bool = True,
 ) -> tuple[Networks, Networks | None]:
-    """Networks of the rows, and of the columns or None; as `maps` if they are ready-made, else as `networks`.
+    """Networks of the rows, and of the columns or None; as `maps` if they are precomputed, else as `networks`.
 
     The columns' images are labeled by `against_ids`, or by `ids` if that is None; `Maps` keep their own labels.
 
@@ -432,7 +432,7 @@ def how_ids_differ(first: str, ours: Sequence[str], other: str, theirs: Sequence
 
 
 def square_maps(maps: Any, ids: Any = None, what: str = "maps") -> Networks:
-    """Convert ready-made maps to `(n, n)` matrices, from full maps or condensed rows in SciPy's order.
+    """Convert precomputed maps to `(n, n)` matrices, from full maps or condensed rows in SciPy's order.
 
     Raises:
         ValueError: a map is neither square and symmetric nor of length n (n - 1) / 2.

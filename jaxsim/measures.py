@@ -93,7 +93,7 @@ class Measure:
 
     @property
     def freedom(self) -> casts.Freedom:
-        """Changes of the features, or of ready-made maps, that leave the scores unchanged."""
+        """Changes of the features, or of precomputed maps, that leave the scores unchanged."""
         if self.pairwise is as_given:
             return casts.freedom_of_maps(self.compare)
         return casts.freedom(self.transform, self.pairwise, self.compare)
@@ -140,12 +140,12 @@ def dds(transform: Transform, pairwise: Pairwise) -> Measure:
 
 
 def as_given(x):
-    """Return ready-made maps unchanged."""
+    """Return precomputed maps unchanged."""
     return x
 
 
 def of_maps(compare: Comparator) -> Measure:
-    """Make a measure that compares ready-made maps `(n, n)`."""
+    """Make a measure that compares precomputed maps `(n, n)`."""
     return Measure(as_given, as_given, compare)
 
 
@@ -294,7 +294,7 @@ def is_known(name: str) -> bool:
 
 
 def is_comparator(measure: Any) -> bool:
-    """Whether this compares ready-made maps: a function of two maps or its name, but not a measure of features."""
+    """Whether this compares precomputed maps: a function of two maps or its name, but not a measure of features."""
     if isinstance(measure, str):
         return plain(measure) in PARTS["compare"]
     return callable(measure) and not isinstance(measure, Measure | type)

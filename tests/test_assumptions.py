@@ -276,7 +276,7 @@ def test_advice_tells_what_resample_will_warn_of():
 def test_errors_name_the_recommended_scheme():
     assert repr(js.recommend_scheme(100).scheme) == repr(js.HalfSamples())
     assert repr(js.recommend_scheme(100, measure="spearman").scheme) == repr(advice.FOR_MAPS)
-    assert advice.WITH_INTERVALS == "use js.HalfSamples(), or js.Bootstrap() for ready-made maps"
+    assert advice.WITH_INTERVALS == "use js.HalfSamples(), or js.Bootstrap() for precomputed maps"
     null = dataclasses.replace(made(["a", "b", "c"]), kind=schemes.Permutation.kind)
     with pytest.raises(ValueError, match=r"no interval for the scheme permutation; use js.HalfSamples\(\), or js.Boot"):
         null.interval()

@@ -116,7 +116,7 @@ def test_several_files_of_several_kinds_are_joined_and_said(out, tmp_path, featu
 def test_explain_prints_the_plan_and_writes_nothing(path, out, capsys):
     argv = ["affinity", path, "--measure", "rsa", "--devices", "1", "--explain", "--out", str(out)]
     assert main(argv) == 0
-    assert "rsa: by whole maps" in capsys.readouterr().out
+    assert "rsa: by full maps" in capsys.readouterr().out
     assert main([*argv, "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)["plan"]
     assert plan["calls"] == 1
@@ -149,7 +149,7 @@ def test_explain_is_of_features(path, tmp_path, out, capsys):
     maps = tmp_path / "maps.npz"
     io.write_npz(maps, {k: np.ones((6, 6)) - np.eye(6) for k in "ab"})
     assert main(["affinity", str(maps), "--measure", "spearman", "--explain", "--out", str(out)]) == 2
-    assert "--explain has no effect on ready-made maps" in capsys.readouterr().err
+    assert "--explain has no effect on precomputed maps" in capsys.readouterr().err
 
 
 def test_more_devices_than_there_are(path, out, capsys):
@@ -1007,7 +1007,7 @@ def test_results_are_not_read_as_features(path, out, capsys):
 
 def test_measures_of_maps_and_of_features_are_not_mixed(path, out, capsys):
     argv = ["affinity", path, "--measure", "rsa", "--measure", "spearman", "--out", str(out)]
-    refused(argv, capsys, "--measure spearman compares ready-made maps, and rsa compares features")
+    refused(argv, capsys, "--measure spearman compares precomputed maps, and rsa compares features")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The verbs on features and on ready-made maps, against float64 oracles given the same numbers."""
+"""The verbs on features and on precomputed maps, against float64 oracles given the same numbers."""
 
 import itertools
 import math

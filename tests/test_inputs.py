@@ -281,7 +281,7 @@ def test_a_comparator_means_maps():
         found = js.resample(given, "pearson", js.Bootstrap(), n_resamples=3)
         np.testing.assert_allclose(found.values, want.values, atol=2e-6)
         np.testing.assert_allclose(js.noise_ceiling(given, "pearson"), ceiling, atol=2e-6)
-    with pytest.raises(TypeError, match=r"not 'pearson'. To compare ready-made maps, use js.compare_maps"):
+    with pytest.raises(TypeError, match=r"not 'pearson'. To compare precomputed maps, use js.compare_maps"):
         js.affinity(X, "pearson")
     with pytest.raises(ValueError, match=r"\(12, 5\); it must be \(n, n\).*js.RSA"):
         js.resample(X, "pearson", js.Bootstrap())

@@ -295,7 +295,7 @@ def test_models_have_a_figure_their_pairs_and_a_methods_paragraph():
     )
     assert "Maps of models that are features were made by rsa." in text
     assert "100 bootstraps of subjects and images" in text
-    assert "Ready-made" not in text
+    assert "Precomputed" not in text
     assert [one.split(" ")[0] for one in references] == ["Kriegeskorte", "Schütt", "Nili"]
 
 

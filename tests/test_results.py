@@ -177,7 +177,7 @@ def test_a_statistic_takes_the_schemes_that_it_holds_for(what):
         if kind not in refused:
             jax.eval_shape(ask, resamples(kind, count=80))
             continue
-        instead = r"use js\.HalfSamples\(\), or js\.Bootstrap\(\) for ready-made maps\."
+        instead = r"use js\.HalfSamples\(\), or js\.Bootstrap\(\) for precomputed maps\."
         with pytest.raises(ValueError, match=rf"^there is no {what} for the scheme {kind}; {instead}$"):
             ask(resamples(kind))
 
@@ -380,7 +380,7 @@ def test_p_values_count_the_estimate_itself():
     [
         ("permutation", lambda r: r.standard_error(), "no standard error for the scheme permutation"),
         ("permutation", lambda r: r.interval(), "no interval for the scheme permutation"),
-        ("permutation", lambda r: r.interval(), "use js.HalfSamples(), or js.Bootstrap() for ready-made maps"),
+        ("permutation", lambda r: r.interval(), "use js.HalfSamples(), or js.Bootstrap() for precomputed maps"),
         ("permutation", lambda r: r.difference(("a", "b"), ("a", "c")), "scheme permutation; use js.HalfSamples()"),
         ("bootstrap", lambda r: r.p_value(), "p-values come from js.Permutation(), not from bootstrap"),
         ("subsample", lambda r: r.bca_interval(r), "no BCa interval for the scheme subsample"),

@@ -417,7 +417,7 @@ def test_an_executor_that_gives_something_else_is_named(tmp_path, six, given):
         ({"measure": ["rsa", "cka"]}, TypeError, "one measure, not a list"),
         ({"address": "tcp://here:1"}, ValueError, "works only with the engine dask"),
         ({"options": {"timeout_min": 3}}, ValueError, "work only with the engine submitit"),
-        ({"measure": "spearman"}, TypeError, "To compare ready-made maps, use js.compare_maps"),
+        ({"measure": "spearman"}, TypeError, "To compare precomputed maps, use js.compare_maps"),
         ({"measure": js.Measure(lambda x: x, js.pairwise.linear, js.compare.cosine)}, TypeError, "another process"),
     ],
 )

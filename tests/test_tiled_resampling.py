@@ -1,4 +1,4 @@
-"""Resamples of images whose maps do not fit together are taken in tiles, and are those of whole maps."""
+"""Resamples of images whose maps do not fit together are taken in tiles, and are those of full maps."""
 
 import jax
 import numpy as np
@@ -20,7 +20,7 @@ ROWS, COLUMNS = ({k: MADE[k] for k in names} for names in ("ab", "cd"))
 
 
 def whole_and_tiled(monkeypatch, measure, scheme, **options):
-    """The same resamples from whole maps, and from tiles of 48 images."""
+    """The same resamples from full maps, and from tiles of 48 images."""
     options = {"n_resamples": 20, "key": 5, **options}
     whole = js.resample(ROWS, measure, scheme, **options)
     monkeypatch.setattr(tiles, "largest", lambda *_: 48)

@@ -1,4 +1,4 @@
-"""Scores from blocks of pairs of images are those from whole maps."""
+"""Scores from blocks of pairs of images are those from full maps."""
 
 import itertools
 import tracemalloc
@@ -106,7 +106,7 @@ OF_FEATURES = [
 @pytest.mark.parametrize("offset", [0, 1e3])
 @pytest.mark.parametrize("name", slow_but(["layer-norm:linear:u-centered-cosine"], OF_FEATURES))
 def test_products_of_features_give_the_scores_of_maps(name, offset, monkeypatch):
-    """In float64, and as near to that as whole maps in float32; no block of a map is made."""
+    """In float64, and as near to that as full maps in float32; no block of a map is made."""
     features = networks(offset, seed=1)
     with jax.enable_x64(True):
         exact = js.affinity({key: x.astype(np.float64) for key, x in features.items()}, name).values
@@ -363,8 +363,8 @@ def test_networks_without_scores_are_named_with_the_reason():
 @pytest.mark.parametrize(
     ("measure", "tile", "words"),
     [
-        ("center:correlation:whitened-cosine", 40, "whitened-cosine needs whole maps"),
-        (js.Measure(js.transforms.identity, js.pairwise.linear, lambda a, b: jnp.sum(a * b)), 40, "needs whole maps"),
+        ("center:correlation:whitened-cosine", 40, "whitened-cosine needs full maps"),
+        (js.Measure(js.transforms.identity, js.pairwise.linear, lambda a, b: jnp.sum(a * b)), 40, "needs full maps"),
         (
             js.Measure(js.transforms.Duality(d=jnp.eye(N)), js.pairwise.linear, js.compare.pearson),
             40,
@@ -509,7 +509,7 @@ def test_the_command_takes_tiles_from_files_and_refuses_them_for_maps(tmp_path, 
         found = js.load(tmp_path / "out" / "affinity.npz")
         np.testing.assert_allclose(found.values, js.affinity(networks(), measure).values, atol=1e-6)
     assert main([*given, "--overwrite", "--measure", "spearman"]) == 2
-    assert "--tile has no effect on ready-made" in capsys.readouterr().err
+    assert "--tile has no effect on precomputed" in capsys.readouterr().err
 
 
 def sparse_codes(rng, n):

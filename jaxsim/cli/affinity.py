@@ -1,6 +1,6 @@
 """Score the similarity of every pair of networks.
 
-If the measure is a comparator (pearson, spearman, rho-a, cosine, ...), the arrays must be ready-made maps (RDMs):
+If the measure is a comparator (pearson, spearman, rho-a, cosine, ...), the arrays must be precomputed maps (RDMs):
 (images, images), or only the entries above the diagonal. For a MATLAB struct with a field RDM, that field is used.
 
 Writes to DIR, or with several measures to DIR/MEASURE:
@@ -94,10 +94,10 @@ def _explain(arguments: Namespace, chosen: Mapping[str, Any]) -> None:
     """Print the plan.
 
     Raises:
-        ValueError: the arrays are ready-made maps.
+        ValueError: the arrays are precomputed maps.
     """
     if not all(isinstance(measure, Measure) for measure in chosen.values()):
-        refuse(arguments, "on ready-made maps", "explain")
+        refuse(arguments, "on precomputed maps", "explain")
     features, options = read_sets(arguments, arguments.features, arguments.against, maps=False)
     options |= {"missing": arguments.missing or "shared", "tile": arguments.tile}
     report_plan(arguments, explanations.explain(features, list(chosen.values()), **options))
@@ -112,7 +112,7 @@ def score(
         refuse(arguments, "on features without --align", "missing")
     features, options = read_sets(arguments, paths, against, maps)
     if maps and "tile" in arguments:
-        refuse(arguments, "on ready-made maps", "tile")
+        refuse(arguments, "on precomputed maps", "tile")
     options |= {"missing": arguments.missing or "shared"} | ({} if maps else {"tile": vars(arguments).get("tile")})
     compare = engine.compare_maps if maps else engine.affinity
     found = compare(features, list(chosen.values()), **options)

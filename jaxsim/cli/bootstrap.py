@@ -1,6 +1,6 @@
 """Resample the images to put intervals on the scores.
 
-If the measure is a comparator, such as spearman, the arrays must be ready-made maps (RDMs). This works with all
+If the measure is a comparator, such as spearman, the arrays must be precomputed maps (RDMs). This works with all
 schemes except half-samples and subsample.
 
 Schemes (--scheme):

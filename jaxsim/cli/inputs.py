@@ -44,7 +44,7 @@ def read_measures(arguments: Namespace, *, maps: bool = False) -> dict[str, Any]
     if len({label in comparators for label in chosen}) > 1:
         some = [next(label for label in chosen if (label in comparators) is kind) for kind in (True, False)]
         raise ValueError(
-            f"--measure {some[0]} compares ready-made maps, and {some[1]} compares features; use one kind per call."
+            f"--measure {some[0]} compares precomputed maps, and {some[1]} compares features; use one kind per call."
         )
     return chosen
 

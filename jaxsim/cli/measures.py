@@ -2,7 +2,7 @@
 
 Shows the parts of each measure and its source. Any cell of duality diagram similarity can be written as
 dds:TRANSFORM,PAIRWISE, as in dds:zscore,laplacian. A comparator alone (compare), such as spearman, compares
-ready-made maps (RDMs).
+precomputed maps (RDMs).
 
 Examples:
   jaxsim measures

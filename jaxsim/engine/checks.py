@@ -64,14 +64,14 @@ def as_measures(measure: Any) -> tuple[tuple[Measure, ...], bool]:
     odd = [m for m in measures if not isinstance(m, Measure)]
     if odd or not measures:
         shown = repr(odd[0]) if odd else "an empty list"
-        hint = " To compare ready-made maps, use js.compare_maps." if odd and is_comparator(odd[0]) else ""
+        hint = " To compare precomputed maps, use js.compare_maps." if odd and is_comparator(odd[0]) else ""
         known = "a jaxsim Measure such as js.RSA, its name, or a list of them"
         raise TypeError(f"measure must be {known}, not {shown}.{hint}")
     return measures, several
 
 
 def as_comparators(compare: Any) -> tuple[tuple[Measure, ...], bool]:
-    """Comparators of ready-made maps, given by value or by name, as measures, and whether they came as a list.
+    """Comparators of precomputed maps, given by value or by name, as measures, and whether they came as a list.
 
     Raises:
         TypeError: there is none, or something else, such as a measure of features.
@@ -87,7 +87,7 @@ def as_comparators(compare: Any) -> tuple[tuple[Measure, ...], bool]:
             shown = repr(odd[0])
             if isinstance(odd[0], Measure):
                 shown = f"the measure {odd[0]} for features, which compares its own maps with {name_of(odd[0].compare)}"
-        raise TypeError(f"ready-made maps need a comparator such as js.compare.spearman, or a list, not {shown}.")
+        raise TypeError(f"precomputed maps need a comparator such as js.compare.spearman, or a list, not {shown}.")
     return tuple(of_maps(c) for c in comparators), several
 
 
@@ -104,7 +104,7 @@ def as_one(found: tuple[tuple[Measure, ...], bool], verb: str, what: str = "meas
 
 
 def means_maps(features: Any, measure: Any) -> bool:
-    """Whether the input is ready-made maps rather than features: it is `Maps`, or some measure is a comparator."""
+    """Whether the input is precomputed maps rather than features: it is `Maps`, or some measure is a comparator."""
     return isinstance(features, Maps) or any(is_comparator(m) for m in _as_tuple(measure)[0])
 
 

@@ -30,7 +30,7 @@ from jaxsim.protocols import (
 )
 
 FEATURES, MAPS, TILES = "feature space", "maps", "blocks"
-"""Routes: products of features, whole maps of every network, or blocks of maps."""
+"""Routes: products of features, full maps of every network, or blocks of maps."""
 GRAM = 0.7
 """Share of the products of a map that are formed: those on and above the diagonal, in strips."""
 PASSES, READ = (107, 54), (16, 170)
@@ -119,7 +119,7 @@ class Plan:
         return "\n".join([*lines, f"time: {in_words(self.seconds())}; compilation comes on top of both"])
 
 
-_WORDS = {FEATURES: "products of features", MAPS: "whole maps", TILES: "blocks of maps, never whole"}
+_WORDS = {FEATURES: "products of features", MAPS: "full maps", TILES: "blocks of maps, never whole"}
 
 
 def plan(

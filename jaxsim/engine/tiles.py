@@ -1,4 +1,4 @@
-"""Scores without whole maps: blocks of pairs of images, or products of features, added up in float64.
+"""Scores without full maps: blocks of pairs of images, or products of features, added up in float64.
 
 Memory is that of T blocks of a map, whatever the number n of images, beside n numbers a network. A comparator qualifies
 whose embedding is a map less terms a_i + a_j, at length 1, or ranks, which are counted in `rank_bins` first.
@@ -29,7 +29,7 @@ FEWEST, MOST = 2, 16384
 COUNTED_FROM = 4000
 """Images from which on XLA's sort takes longer on a CPU than counts in bins, which are right to 1e-6."""
 FEATURES_FROM = 2000
-"""Images from which on whole maps take longer on a CPU than products of features with half of their operations."""
+"""Images from which on full maps take longer on a CPU than products of features with half of their operations."""
 PRODUCT_BYTES = 24
 """Bytes for each product of two columns."""
 TILE = 1024
@@ -47,7 +47,7 @@ def why_not(measure: Measure) -> str:
         return f"{name_of(measure.pairwise)} needs all images together"
     own = declared(measure.compare, ComparatorCapabilities)
     if own.margins is None and own.rank_size is None:
-        return f"{name_of(measure.compare)} needs whole maps"
+        return f"{name_of(measure.compare)} needs full maps"
     return ""
 
 
@@ -240,7 +240,7 @@ def largest(measures: Sequence[Measure], networks: int, images: int, dtype: np.d
 
 
 def _is_faster(measure: Measure, x: Networks, y: Networks | None) -> bool:
-    """Whether blocks take less time than whole maps, as from many images on on a CPU.
+    """Whether blocks take less time than full maps, as from many images on on a CPU.
 
     Products of features do, and counting pairs in bins does where it takes the place of sorting them. Other distances
     than these have fewer digits in blocks where one image is far from all others.

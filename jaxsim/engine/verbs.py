@@ -1,4 +1,4 @@
-"""The public verbs on features and on ready-made maps."""
+"""The public verbs on features and on precomputed maps."""
 
 import itertools
 from collections.abc import Sequence
@@ -202,7 +202,7 @@ def compare_maps(
     memory: float | None = None,
     devices: Any = None,
 ) -> Affinity | list[Affinity]:
-    """Similarity of ready-made maps.
+    """Similarity of precomputed maps.
 
     A pair of images that a map lacks is NaN in it. Scores of such a map are NaN, or with `missing="pairwise"` those on
     the pairs of images that both maps have; then `Affinity.pairs` says how many, and fewer than 3 have no score.

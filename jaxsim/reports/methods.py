@@ -162,7 +162,7 @@ def _of_measure(name, record, cited):
     known = printable(name)
     if measures.is_known(name) and name.lower() in measures.PARTS["compare"]:
         on = "" if images is None else f" of {_images(images)}"
-        return [f"Ready-made maps{on} were compared by {_part(name.lower())}."]
+        return [f"Precomputed maps{on} were compared by {_part(name.lower())}."]
     if not measures.is_known(name):
         made = "" if images is None else f", from {_images(images)}"
         return [f"The scores are {known}{made}."]

@@ -1,4 +1,4 @@
-"""Plans of `resample`, which the verb follows: whole maps or tiles, how many resamples at once, and the cost."""
+"""Plans of `resample`, which the verb follows: full maps or tiles, how many resamples at once, and the cost."""
 
 import dataclasses
 import functools
@@ -225,7 +225,7 @@ def _check_form(measures, scheme, x, estimate):
         raise ValueError(f"{schemes.describe(scheme)} needs the full-sample scores: leave out estimate=False.")
     if x.maps and scheme.draws is Draws.SUBSETS:
         other = f"{advice.written(advice.FOR_MAPS)} (--scheme {advice.FOR_MAPS.kind})"
-        remedy = f"for ready-made maps, give another scheme, such as {other}"
+        remedy = f"for precomputed maps, give another scheme, such as {other}"
         raise ValueError(f"{schemes.describe(scheme)} recomputes maps from features; {remedy}.")
     for m in measures:
         own = declared(m.compare, ComparatorCapabilities)

@@ -32,7 +32,7 @@ def tile_of(
     """Tile size in images if the maps of all networks together exceed the budget; None if they fit.
 
     Tiles are also used if subsets of `size` images are scored from products of features, which is faster on a CPU above
-    a certain size. The result is None if tiles are impossible: ready-made maps, image weights, or parts that need all
+    a certain size. The result is None if tiles are impossible: precomputed maps, image weights, or parts that need all
     images together.
     """
     sides = (x,) if y is None else (x, y)
@@ -60,7 +60,7 @@ def resampled(
     progress: Callable[[int, int], None] | None,
     estimate: bool,
 ) -> list[Scored]:
-    """Scores of each measure from tiles, with the same resamples that whole maps would get."""
+    """Scores of each measure from tiles, with the same resamples that full maps would get."""
     x, y = _on_host(x), y and _on_host(y)
 
     def one(k, m):

@@ -89,7 +89,7 @@ def resample(
             work inside `jit`.
         memory: budget in bytes for what each device holds per chunk of resamples; None as for `js.affinity`. If the
             maps of all networks do not fit in it together, schemes that refit or permute process one resample after
-            another in tiles, as `js.affinity` does. Weights and groups always need whole maps. `js.explain` shows which
+            another in tiles, as `js.affinity` does. Weights and groups always need full maps. `js.explain` shows which
             it is and how long it takes.
         estimate: False skips the full-sample scores (NaN), which for small subsets of many images cost more than all
             the resamples; for `Subsample` only.
