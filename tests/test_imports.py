@@ -164,6 +164,8 @@ FILES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 def place(name):
     """Wing and part of a dotted name below the package: `vision.models.resnet` is in vision, part models."""
     first, *rest = name.split(".")
+    if first == "__main__":  # the command
+        return "cli", first
     return (first, rest[0] if rest else "") if first in WINGS else ("core", first)
 
 
