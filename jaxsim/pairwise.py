@@ -268,7 +268,7 @@ def _squares_between(a, b):
 
 
 def _chords_between(a, b):
-    """As `_squares_between` of directions, whose squared lengths are exactly 1 where the points are not shifted."""
+    """As `_squares_between` of directions, shifted or not; squared lengths within rounding of 1 are exactly 1."""
 
     def lengths(x):
         size = _sizes_near_one(x)

@@ -38,7 +38,7 @@ def _unit_variance(x, axis, where):
     scale = jnp.maximum(power_of_two(spread), 1)
     x = x / scale
     unit = x / jnp.sqrt(masked_mean(x * x, axis, where) + EPSILON / scale / scale)
-    return jnp.where(spread == 0, 0, unit)  # the gradient of what is constant is 0, not 1 / sqrt(EPSILON)
+    return jnp.where(spread == 0, 0, unit)  # what is constant has a gradient of 0 on purpose, not of 1 / sqrt(EPSILON)
 
 
 @register_static

@@ -110,7 +110,7 @@ class RowBlocks:
 
     @property
     def can_be_wide(self) -> bool:
-        """Whether `wide` has more digits than blocks: transforms that JAX computes have those of the features' type."""
+        """Whether blocks can be had in float64: transforms that JAX computes have the features' own type."""
         own = declared(self.measure.transform, TransformCapabilities)
         return own.from_moments is not None or self.measure.transform == transforms.identity
 
