@@ -321,6 +321,7 @@ class SchemeCapabilities(NamedTuple):
         estimate_optional: whether its spread means something without the full-sample estimate.
         fewest: number of resamples needed for an interval, or for a p-value of 0.05.
         enough: number of resamples above which more of them hardly change the width of an interval.
+        default_resamples: number of resamples if none is given; None if the images determine it.
     """
 
     bootstraps: bool = False
@@ -331,6 +332,7 @@ class SchemeCapabilities(NamedTuple):
     estimate_optional: bool = False
     fewest: int = 2
     enough: int = 0
+    default_resamples: int | None = 1000
 
 
 _ABSENT: Any = object()

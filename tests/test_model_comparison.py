@@ -725,7 +725,7 @@ def test_x64_is_of_bfloat16_too(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:of the MATLAB struct")
+@pytest.mark.filterwarnings("ignore:only the field RDM of the MATLAB struct")
 @pytest.mark.skipif(not (DATA / "rdm92").is_dir(), reason=f"no rdm92 in {DATA}; set JAXSIM_DATA")
 def test_human_it_of_four_subjects(tmp_path):
     """Eighteen models by one command: scores and ceilings of rsatoolbox, animacy first and Gabor filters last."""

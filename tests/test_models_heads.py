@@ -244,7 +244,7 @@ def test_branches_compute_nothing_behind_their_layer_and_take_small_encoders_too
     x = RANDOM.uniform(size=(2, 20, 20, 3)).astype(np.float32)
     assert models.Branch(small, "conv1", decoder)(x).shape == (2, 20, 20, 3)
     assert list(small.layers(x, last="conv1")) == ["conv1"]
-    with pytest.raises(ValueError, match="no layer 'conv9'; it has conv1, conv2"):
+    with pytest.raises(ValueError, match="no layer 'conv9'; choose from conv1, conv2"):
         models.Branch(small, "conv9", decoder)(x)
     with pytest.raises(ValueError, match=r"\(2, 10, 10, 4\) cannot be tiled to \(b, h, w, 10\)"):
         tile_channels(small.layers(x)["conv1"], 10)

@@ -87,9 +87,8 @@ def add_arguments(command: ArgumentParser) -> None:
     text = "how to resample, see above; default: %(default)s"
     command.add_argument("--scheme", metavar="NAME", choices=schemes.NAMED, default=DEFAULT.kind, help=text)
     command.add_argument("--size", type=count, metavar="M", help="images per subset, for subsample")
-    text = "number of resamples; default: " + ", ".join(
-        f"{one.default_resamples} for {kind}" for kind, one in schemes.NAMED.items() if one.default_resamples
-    )
+    numbers = {kind: _default_resamples(scheme) for kind, scheme in schemes.NAMED.items()}
+    text = "number of resamples; default: " + ", ".join(f"{b} for {kind}" for kind, b in numbers.items() if b)
     command.add_argument("--resamples", type=count, metavar="B", help=text)
     add_labels(command)
     add_draws(command)
@@ -176,6 +175,10 @@ def _in_words(test: dict[str, Any]) -> list[str]:
     return [line + f"; cannot be told apart from {', '.join(others)}" * bool(others)]
 
 
+def _default_resamples(scheme: Any) -> int | None:
+    return declared(scheme, SchemeCapabilities).default_resamples
+
+
 def _scheme(arguments: Namespace) -> Any:
     """The resampling scheme.
 
@@ -186,7 +189,7 @@ def _scheme(arguments: Namespace) -> Any:
     sized = [kind for kind, one in schemes.NAMED.items() if "size" in inspect.signature(one).parameters]
     if (arguments.size is not None) != (scheme.kind in sized):
         raise ValueError(f"--size and --scheme {' or '.join(sized)} must be given together.")
-    if scheme.default_resamples is None:
+    if _default_resamples(scheme) is None:
         refuse(arguments, f"with --scheme {scheme.kind}, which leaves out every image once", "resamples", "seed")
     if "strata" not in inspect.signature(scheme).parameters:
         refuse(arguments, f"with --scheme {scheme.kind}, which leaves out every image or group once", "strata")
@@ -212,7 +215,7 @@ def _given(arguments: Namespace, chosen: Mapping[str, Any], scheme: Any) -> dict
         ValueError: there is no such --target.
     """
     features, options = read_targeted(arguments, chosen)
-    options |= {"scheme": scheme, "n_resamples": arguments.resamples}
+    options |= {"scheme": scheme, "n_resamples": arguments.resamples or _default_resamples(scheme)}
     return {"features": features, "measure": list(chosen.values())} | options
 
 
