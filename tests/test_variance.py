@@ -205,7 +205,9 @@ def test_progress_changes_no_number(study):
 
 @pytest.mark.slow
 def test_progress_changes_no_number_of_what_is_refitted():
-    same_with_progress(studied("rsa"), "rsa", 4 + 4 * B)
+    # not by ranks: of two distances that lie too close for float32, either may come first
+    measure = "center:correlation:pearson"
+    same_with_progress(studied(measure), measure, 4 + 4 * B)
 
 
 @pytest.mark.slow
